@@ -1,0 +1,1 @@
+"""Live option Greeks from several brokers, durable in PostgreSQL within milliseconds."""

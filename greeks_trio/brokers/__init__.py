@@ -1,0 +1,1 @@
+"""One package per broker; they never import each other."""

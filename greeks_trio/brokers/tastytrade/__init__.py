@@ -1,0 +1,1 @@
+"""Tastytrade: accounts through its SDK, market data over DXLink."""

@@ -1,0 +1,108 @@
+"""Every exception of the product.  An error type names who has to act.
+
+::
+
+    GreeksError
+    ├── ConfigError              the operator acts; exit status 2
+    ├── BrokerError
+    │   ├── FeedInterrupted      the supervisor acts: reconnects with backoff
+    │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP
+    │   └── ProtocolViolation    the feed acts: counts it, keeps the frame, reads on
+    ├── BadQuote                 nobody acts: the quote is counted and dropped
+    └── StoreError
+        ├── StoreUnavailable     the writer acts: the same rows are offered again
+        ├── StoreRejected        the writer acts: isolates the rows and counts them
+        └── SchemaRejected       the operator acts; exit status 4
+"""
+
+from __future__ import annotations
+
+
+class GreeksError(Exception):
+    """Something that this program expects to go wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class ConfigError(GreeksError):
+    """The configuration has problems.
+
+    Attributes:
+        problems: One sentence for each problem, in the order of the variables.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class BrokerError(GreeksError):
+    """A broker did something that ends or disturbs its feed."""
+
+
+class FeedInterrupted(BrokerError):
+    """The connection to the broker ended; another one may work.
+
+    Attributes:
+        retry_after: Seconds before which the broker does not want to see us
+            again, `None` when it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CredentialsRejected(BrokerError):
+    """The broker refused the configured credentials."""
+
+
+class ProtocolViolation(BrokerError):
+    """A frame is not what the broker's protocol allows.
+
+    Attributes:
+        reason: A short stable word to count it by, such as ``not-json``.
+        frame: The frame as it was read.
+    """
+
+    def __init__(self, reason: str, *, frame: str | bytes) -> None:
+        super().__init__(f"odd frame: {reason}")
+        self.reason = reason
+        self.frame = frame
+
+
+class BadQuote(GreeksError):
+    """A quote holds nothing that can be stored.
+
+    Attributes:
+        reason: A short stable word to count it by.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"bad quote: {reason}")
+        self.reason = reason
+
+
+class StoreError(GreeksError):
+    """PostgreSQL did not take something.
+
+    Attributes:
+        sqlstate: PostgreSQL's five-character code, `None` when there is none.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or gave up; the same rows may be offered again."""
+
+
+class StoreRejected(StoreError):
+    """PostgreSQL refuses these rows and will refuse them again."""
+
+
+class SchemaRejected(StoreError):
+    """The schema is newer than this program, or the database refused a migration."""

@@ -1,0 +1,232 @@
+"""The identity of an option contract, the same from every broker.
+
+For equity and index options ``contract_key`` is the 21-character OCC symbol::
+
+    SPY   261218C00600000
+    root  yymmdd R strike x 1000, eight digits
+    (6)
+
+For futures options, which the OCC does not know, it is ``./`` and the option's
+product root padded to four, expiration, right and plain strike::
+
+    ./LO  260317P56
+    ./EW4 190927P2975
+
+The month and year code that brokers add to the root (``LOJ6``) is left out: with
+the expiration it says nothing more, and its one-digit year comes back every decade.
+
+Source: OCC Options Symbology Initiative; dxFeed symbol guide.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from decimal import Decimal
+from typing import Final, Literal, NewType
+
+import msgspec
+
+ContractKey = NewType("ContractKey", str)
+Conid = NewType("Conid", int)
+StreamerSymbol = NewType("StreamerSymbol", str)
+OptionType = Literal["call", "put"]
+
+_OCC: Final = re.compile(r"([A-Z0-9./]{1,6}) *(\d{6})([CP])(\d{8})")
+_STREAMER: Final = re.compile(r"\.([A-Z0-9/]{1,6}?)(\d{6})([CP])(\d+(?:\.\d+)?)")
+_TASTY_FUTURE: Final = re.compile(
+    # The future's code is padded to five, so a code of five leaves no space.
+    r"\./([A-Z0-9]{2,5}) *([A-Z0-9]{3,6}) *(\d{6})([CP])(\d+(?:\.\d+)?)"
+)
+_FUTURE_KEY: Final = re.compile(r"\./([A-Z0-9]{1,6}) *(\d{6})([CP])(\d+(?:\.\d+)?)")
+_MONTH_CODE: Final = re.compile(r"[FGHJKMNQUVXZ]\d{1,2}$")
+
+# Roots whose underlying has another symbol.  Cboe and Nasdaq list the weekly and
+# PM-settled series of these indices under a root of their own.
+_UNDERLYING_BY_ROOT: Final = {
+    "SPXW": "SPX",
+    "NDXP": "NDX",
+    "RUTW": "RUT",
+    "VIXW": "VIX",
+    "DJXW": "DJX",
+    "OEXW": "OEX",
+    "XEOW": "XEO",
+    "MRUTW": "MRUT",
+    "BRKA": "BRK/A",
+    "BRKB": "BRK/B",
+    "BFA": "BF/A",
+    "BFB": "BF/B",
+}
+_MAX_THOUSANDTHS: Final = 10**8
+
+
+class OptionTerms(msgspec.Struct, frozen=True):
+    """What a symbol says about an option; ``strike`` in units of its currency."""
+
+    root: str
+    expiration: date
+    option_type: OptionType
+    strike: Decimal
+
+
+class OptionContract(msgspec.Struct, frozen=True, kw_only=True):
+    """One option, as every broker's positions describe it in the end.
+
+    Attributes:
+        underlying: The underlying's symbol, not the option root.
+        multiplier: Units of the underlying per contract.
+    """
+
+    contract_key: ContractKey
+    underlying: str
+    expiration: date
+    strike: Decimal
+    option_type: OptionType
+    kind: Literal["option", "future_option"] = "option"
+    multiplier: Decimal = Decimal(100)
+
+
+def format_occ(terms: OptionTerms) -> ContractKey:
+    """Return the OCC symbol.
+
+    Raises:
+        ValueError: the root or the strike does not fit the format.
+    """
+    thousandths = terms.strike * 1000
+    if thousandths != int(thousandths) or not 0 <= thousandths < _MAX_THOUSANDTHS:
+        raise ValueError(f"strike {terms.strike} does not fit an OCC symbol")
+    if not 1 <= len(terms.root) <= 6:
+        raise ValueError(f"root {terms.root!r} does not fit an OCC symbol")
+    right = "C" if terms.option_type == "call" else "P"
+    return ContractKey(
+        f"{terms.root:<6}{terms.expiration:%y%m%d}{right}{int(thousandths):08d}"
+    )
+
+
+def parse_occ(text: str) -> OptionTerms:
+    """Return what an OCC symbol says; the spaces inside are optional.
+
+    Raises:
+        ValueError: the text is not an OCC symbol.
+    """
+    found = _OCC.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not an OCC symbol")
+    root, day, right, thousandths = found.groups()
+    return OptionTerms(
+        root, _parse_day(day), _option_type(right), plain(Decimal(thousandths) / 1000)
+    )
+
+
+def contract_from_occ(text: str, underlying: str | None = None) -> OptionContract:
+    """Return the contract of an OCC symbol, its underlying by the root unless given.
+
+    Raises:
+        ValueError: the text is not an OCC symbol.
+    """
+    terms = parse_occ(text)
+    return OptionContract(
+        contract_key=format_occ(terms),
+        underlying=underlying_symbol(underlying or underlying_of_root(terms.root)),
+        expiration=terms.expiration,
+        strike=terms.strike,
+        option_type=terms.option_type,
+    )
+
+
+def format_streamer_symbol(terms: OptionTerms) -> StreamerSymbol:
+    """Return dxFeed's symbol of an equity or index option: ``.SPY260116C600``."""
+    right = "C" if terms.option_type == "call" else "P"
+    return StreamerSymbol(
+        f".{terms.root}{terms.expiration:%y%m%d}{right}{plain(terms.strike):f}"
+    )
+
+
+def parse_streamer_symbol(text: str) -> OptionTerms:
+    """Return what dxFeed's symbol of an equity or index option says.
+
+    Raises:
+        ValueError: it is not one; futures options (``./...:XCME``) are not.
+    """
+    found = _STREAMER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a streamer symbol of an equity option")
+    root, day, right, strike = found.groups()
+    return OptionTerms(
+        root, _parse_day(day), _option_type(right), plain(Decimal(strike))
+    )
+
+
+def format_future_option_key(terms: OptionTerms) -> ContractKey:
+    """Return our key of a futures option; ``root`` without month and year code."""
+    right = "C" if terms.option_type == "call" else "P"
+    return ContractKey(
+        f"./{terms.root:<4}{terms.expiration:%y%m%d}{right}{plain(terms.strike):f}"
+    )
+
+
+def parse_future_option_key(text: str) -> OptionTerms:
+    """Return what our key of a futures option says.
+
+    Raises:
+        ValueError: the text is not such a key.
+    """
+    found = _FUTURE_KEY.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not the key of a futures option")
+    root, day, right, strike = found.groups()
+    return OptionTerms(
+        root, _parse_day(day), _option_type(right), plain(Decimal(strike))
+    )
+
+
+def parse_tastytrade_future_option(text: str) -> OptionTerms:
+    """Return what ``./CLJ6 LOJ6  260317P56`` says, the root without its month code.
+
+    Raises:
+        ValueError: the text is not Tastytrade's symbol of a futures option.
+    """
+    found = _TASTY_FUTURE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not Tastytrade's symbol of a futures option")
+    _, code, day, right, strike = found.groups()
+    return OptionTerms(
+        strip_month_code(code),
+        _parse_day(day),
+        _option_type(right),
+        plain(Decimal(strike)),
+    )
+
+
+def strip_month_code(root: str) -> str:
+    """Return a futures symbol's product root: ``LOJ6`` gives ``LO``."""
+    return _MONTH_CODE.sub("", root) or root
+
+
+def underlying_of_root(root: str) -> str:
+    """Return the underlying's symbol for an OCC root: SPX for SPXW, AAPL for AAPL1.
+
+    A corporate action leaves contracts behind whose root ends in a digit.
+    """
+    return _UNDERLYING_BY_ROOT.get(root) or underlying_symbol(
+        root.rstrip("0123456789") or root
+    )
+
+
+def underlying_symbol(text: str) -> str:
+    """Return one spelling for both brokers: ``BRK B`` and ``BRK.B`` give ``BRK/B``."""
+    return re.sub(r"[ .]+", "/", text.strip())
+
+
+def plain(value: Decimal) -> Decimal:
+    """Return the number without trailing zeros and without an exponent."""
+    normal = value.normalize()
+    return normal.quantize(Decimal(1)) if normal == normal.to_integral() else normal
+
+
+def _option_type(right: str) -> OptionType:
+    return "call" if right == "C" else "put"
+
+
+def _parse_day(yymmdd: str) -> date:
+    return date(2000 + int(yymmdd[:2]), int(yymmdd[2:4]), int(yymmdd[4:]))

@@ -1,0 +1,165 @@
+"""The records that travel through the program.
+
+Canonical units, whatever the broker sends: delta per 1.00 of the underlying; gamma
+per 1.00 squared; theta per calendar day; vega per volatility point (0.01); rho per
+rate point (0.01); implied volatility as a fraction (0.183).  A missing value is
+`None`, never NaN, 0 or "".
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from greeks_trio.model.contracts import ContractKey, OptionType
+
+Broker = Literal["ibkr", "tastytrade"]
+Availability = Literal["realtime", "delayed", "frozen", "unknown"]
+SessionStatus = Literal["connecting", "connected", "degraded", "disconnected"]
+PositionKind = Literal["option", "future_option", "equity", "future", "other"]
+
+BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")
+
+# The account of a tick whose contract is watched but held by nobody.
+WATCHLIST_ACCOUNT: Final = "watchlist"
+
+
+class Greeks(msgspec.Struct, frozen=True, gc=False):
+    """One broker's values for one contract at one moment, in canonical units."""
+
+    delta: float | None = None
+    gamma: float | None = None
+    theta: float | None = None
+    vega: float | None = None
+    rho: float | None = None
+    implied_volatility: float | None = None
+
+
+class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One tick: the Greeks of one contract in one account at one moment.
+
+    Attributes:
+        underlying: The underlying's symbol, not the option's root: SPX for SPXW.
+        event_time: The broker's time of the event, UTC.
+        received_at: Our wall clock when the frame was read, UTC.
+        quantity: Signed, short negative; `None` when nobody holds the contract.
+        underlying_price: Last trade, else the middle of bid and ask.
+        source_payload: What the broker sent, as JSON text that jsonb accepts.
+    """
+
+    broker: Broker
+    account_id: str
+    underlying: str
+    contract_key: ContractKey
+    event_time: datetime
+    received_at: datetime
+    expiration: date | None
+    strike: Decimal | None
+    option_type: OptionType | None
+    quantity: Decimal | None
+    delta: float | None
+    gamma: float | None
+    theta: float | None
+    vega: float | None
+    rho: float | None
+    implied_volatility: float | None
+    underlying_price: float | None
+    availability: Availability
+    source_payload: bytes
+
+
+class FrameTicks(msgspec.Struct, frozen=True, gc=False):
+    """The ticks of one frame, which are handed over together.
+
+    Attributes:
+        read_at: The monotonic clock when the frame was read, in seconds
+            (`trio.current_time`).
+    """
+
+    broker: Broker
+    read_at: float
+    ticks: list[UnifiedPositionRecord]
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """A tick on its way into the database.
+
+    Attributes:
+        fingerprint: Part of the primary key, see `greeks_trio.model.fingerprint`.
+        read_at: The monotonic clock when its frame was read, in seconds.
+    """
+
+    record: UnifiedPositionRecord
+    fingerprint: int
+    read_at: float
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """What one account holds of one instrument.
+
+    Attributes:
+        contract_key: For anything but an option, the broker's symbol.
+        quantity: Signed, short negative; 0 when closed.
+        multiplier: Units of the underlying per contract.
+    """
+
+    broker: Broker
+    account_id: str
+    contract_key: ContractKey
+    kind: PositionKind
+    quantity: Decimal
+    multiplier: Decimal | None = None
+    currency: str | None = None
+    underlying: str | None = None
+    expiration: date | None = None
+    strike: Decimal | None = None
+    option_type: OptionType | None = None
+
+
+class PositionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the named accounts hold at one moment.
+
+    Whatever the table holds of these accounts and this list does not is closed.
+    """
+
+    broker: Broker
+    account_ids: tuple[str, ...]
+    positions: tuple[Position, ...]
+    observed_at: datetime
+
+
+class FeedGap(msgspec.Struct, frozen=True, kw_only=True):
+    """An interval without data that we know about.
+
+    Written when it starts, with ``ended_at`` `None`, and again when it ends.
+    """
+
+    broker: Broker
+    started_at: datetime
+    reason: str
+    ended_at: datetime | None = None
+    account_id: str | None = None
+    contract_key: ContractKey | None = None
+
+
+class StreamSession(msgspec.Struct, frozen=True, kw_only=True):
+    """How one broker's feed is doing, as `/v1/streaming/status` shows it.
+
+    Attributes:
+        last_heartbeat_at: When the broker's last sign of life came, UTC.
+        last_message_at: When the last frame of any kind came, UTC.
+        reconnect_attempt: Connections that failed since the last healthy one.
+        subscription_count: Contracts that are subscribed on this connection.
+        last_error: What ended the last connection, in plain words.
+    """
+
+    broker: Broker
+    status: SessionStatus
+    last_heartbeat_at: datetime | None = None
+    last_message_at: datetime | None = None
+    reconnect_attempt: int = 0
+    subscription_count: int = 0
+    last_error: str | None = None

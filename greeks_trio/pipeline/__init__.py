@@ -1,0 +1,1 @@
+"""Concurrency that knows neither brokers nor PostgreSQL."""

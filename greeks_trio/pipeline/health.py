@@ -1,0 +1,225 @@
+"""How one broker's feed is doing: its state, signs of life, counters and gaps.
+
+The feed and its supervisor write here; the HTTP interface, the canonical log line and
+the demo's table read `SessionHealth.session` and `SessionHealth.statistics`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from greeks_trio.errors import ProtocolViolation
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.records import (
+    Broker,
+    FeedGap,
+    Position,
+    PositionsSnapshot,
+    SessionStatus,
+    StreamSession,
+)
+from greeks_trio.pipeline.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+KEPT_ODD_FRAMES: Final = 100
+# Enough to recognise a frame by; a frame may have several MiB.
+_KEPT_CHARACTERS: Final = 4_000
+
+
+def utc_now() -> datetime:
+    """Return the wall clock, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatistics:
+    """What a feed has counted since the start.
+
+    Attributes:
+        frames: Frames read, of every kind.
+        counts: How often each named thing happened: ``odd.not-json``, ``quote.bad``.
+        wanted: Contracts that should be subscribed.
+        live: Contracts that are subscribed on this connection.
+        without_line: Contracts that the broker's limit leaves without a subscription.
+        reconnects: Connections after the first.
+    """
+
+    frames: int
+    counts: dict[str, int]
+    wanted: int
+    live: int
+    without_line: int
+    reconnects: int
+
+
+class SessionHealth:
+    """One broker's feed, across its connections."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        journal: Journal,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.broker = broker
+        self.now = now
+        # The last frames that made no sense, oldest first: (reason, text).
+        self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
+        self._journal = journal
+        self._status: SessionStatus = "disconnected"
+        self._last_heartbeat_at: datetime | None = None
+        self._last_message_at: datetime | None = None
+        self._reconnect_attempt = 0
+        self._connections = 0
+        self._last_error: str | None = None
+        self._frames = 0
+        self._counts: Counter[str] = Counter()
+        self._wanted = self._live = self._without_line = 0
+        # Open gaps by contract; the key `None` is the whole feed's.
+        self._gaps: dict[ContractKey | None, FeedGap] = {}
+        self._positions: dict[tuple[str, ...], tuple[Position, ...]] = {}
+
+    # The connection's life, in order.
+
+    def connecting(self) -> None:
+        """A connection is being made: login, positions, socket."""
+        self._status = "connecting"
+
+    def connected(self) -> None:
+        """Login, socket and subscriptions are in place; ends the feed's gap."""
+        if self._status != "connected":
+            logger.info("feed.connected broker=%s", self.broker)
+        if self._status == "connecting":
+            self._connections += 1
+        self._status = "connected"
+        self._reconnect_attempt = 0
+        self._last_error = None
+        self.gap_ended()
+
+    def degraded(self, reason: str) -> None:
+        """The connection lives but something is missing; ``reason`` for a person."""
+        if self._status != "degraded" or self._last_error != reason:
+            logger.warning("feed.degraded broker=%s reason=%s", self.broker, reason)
+        self._status = "degraded"
+        self._last_error = reason
+
+    def disconnected(self, reason: str | None, *, attempt: int = 0) -> None:
+        """There is no connection; ``reason`` is `None` when nobody wants one."""
+        was_up = self._status in ("connected", "degraded")
+        self._status = "disconnected"
+        self._last_error = reason
+        self._reconnect_attempt = attempt
+        self._live = 0
+        if was_up and reason is not None:
+            self.gap_started("disconnected")
+
+    # Signs of life.
+
+    def frame_read(self, received_at: datetime) -> None:
+        """A frame of any kind was read."""
+        self._frames += 1
+        self._last_message_at = received_at
+
+    def heartbeat(self) -> None:
+        """The broker said that it is alive."""
+        self._last_heartbeat_at = self.now()
+
+    # What happened besides.
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Count something under a short stable name such as ``quote.no-greeks``."""
+        self._counts[name] += number
+
+    def odd_frame(
+        self, violation: ProtocolViolation, secrets: Iterable[str] = ()
+    ) -> None:
+        """Count a frame that makes no sense, and keep it without the secrets."""
+        self.count(f"odd.{violation.reason}")
+        frame = violation.frame
+        text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "***")
+        self.odd_frames.append((violation.reason, text[:_KEPT_CHARACTERS]))
+        logger.debug("feed.odd_frame broker=%s %s", self.broker, violation.reason)
+
+    def subscriptions(self, *, wanted: int, live: int, without_line: int = 0) -> None:
+        """Say how many contracts are wanted, subscribed, and left without a line."""
+        self._wanted, self._live = wanted, live
+        self._without_line = without_line
+
+    def positions_read(
+        self, account_ids: Sequence[str], positions: Sequence[Position]
+    ) -> None:
+        """Journal what the accounts hold if it differs from the last time."""
+        accounts, held = tuple(account_ids), tuple(positions)
+        if self._positions.get(accounts) == held:
+            return
+        self._positions[accounts] = held
+        self._journal.record(
+            PositionsSnapshot(
+                broker=self.broker,
+                account_ids=accounts,
+                positions=held,
+                observed_at=self.now(),
+            )
+        )
+        logger.info("feed.positions broker=%s positions=%d", self.broker, len(held))
+
+    def gap_started(self, reason: str, contract_key: ContractKey | None = None) -> None:
+        """Journal the start of an interval without data, unless it has started."""
+        if contract_key in self._gaps:
+            return
+        gap = FeedGap(
+            broker=self.broker,
+            contract_key=contract_key,
+            started_at=self.now(),
+            reason=reason,
+        )
+        self._gaps[contract_key] = gap
+        self._journal.record(gap)
+
+    def gap_ended(self, contract_key: ContractKey | None = None) -> None:
+        """Journal the end of the interval, if one had started."""
+        gap = self._gaps.pop(contract_key, None)
+        if gap is not None:
+            self._journal.record(
+                FeedGap(
+                    broker=gap.broker,
+                    contract_key=gap.contract_key,
+                    started_at=gap.started_at,
+                    reason=gap.reason,
+                    ended_at=self.now(),
+                )
+            )
+
+    # What others read.
+
+    def session(self) -> StreamSession:
+        """Return the state as the status page shows it."""
+        return StreamSession(
+            broker=self.broker,
+            status=self._status,
+            last_heartbeat_at=self._last_heartbeat_at,
+            last_message_at=self._last_message_at,
+            reconnect_attempt=self._reconnect_attempt,
+            subscription_count=self._live,
+            last_error=self._last_error,
+        )
+
+    def statistics(self) -> SessionStatistics:
+        """Return the counters."""
+        return SessionStatistics(
+            frames=self._frames,
+            counts=dict(self._counts),
+            wanted=self._wanted,
+            live=self._live,
+            without_line=self._without_line,
+            reconnects=max(0, self._connections - 1),
+        )

@@ -1,0 +1,1 @@
+"""Simulated brokers on the real wire: for the demo, the tests and drills."""
