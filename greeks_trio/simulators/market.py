@@ -154,8 +154,7 @@ def _chain(
         _series(underlying, Decimal(step), today)
         for underlying, (*_, step) in zip(underlyings, _UNDERLYINGS, strict=True)
     ]
-    for underlying, terms in zip(cycle(underlyings), _take_turns(series), strict=False):
-        yield underlying, terms
+    yield from zip(cycle(underlyings), _take_turns(series), strict=False)
 
 
 def _take_turns(series: list[Iterator[OptionTerms]]) -> Iterator[OptionTerms]:
