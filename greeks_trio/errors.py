@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class GreeksError(Exception):
     """Something that this program expects to go wrong."""
@@ -106,3 +108,20 @@ class StoreRejected(StoreError):
 
 class SchemaRejected(StoreError):
     """The schema is newer than this program, or the database refused a migration."""
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions inside a group, or the exception itself."""
+    if isinstance(exc, BaseExceptionGroup):
+        for each in exc.exceptions:
+            yield from leaves(each)
+    else:
+        yield exc
+
+
+def plain_reason(exc: BaseException) -> str:
+    """Return an exception's message, or those of a group's leaves, in one line."""
+    reasons = (
+        " ".join(str(leaf).split()) or type(leaf).__name__ for leaf in leaves(exc)
+    )
+    return "; ".join(dict.fromkeys(reasons))

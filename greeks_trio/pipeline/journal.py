@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 
 import trio
 
-from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.errors import StoreRejected, StoreUnavailable, plain_reason
 from greeks_trio.model.records import FeedGap, PositionsSnapshot
 from greeks_trio.pipeline.backoff import Backoff
 
@@ -96,7 +96,11 @@ async def run_journal(journal: Journal, open_sink: OpenJournalSink) -> None:
             async with open_sink() as sink:
                 await _store_entries(journal, sink, backoff)
         except* StoreUnavailable as group:
-            logger.warning("journal.retrying waiting=%d reason=%s", len(journal), group)
+            logger.warning(
+                "journal.retrying waiting=%d reason=%s",
+                len(journal),
+                plain_reason(group),
+            )
         else:
             return
         await backoff.wait()

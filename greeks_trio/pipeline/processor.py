@@ -1,0 +1,130 @@
+"""Between the feeds and the writer: order, de-duplicate, stamp.
+
+Keeps, per account and contract, the newest tick and the keys of the last few.  The
+table's primary key is what really keeps an event single; dropping the usual
+re-deliveries here (doubled first frames, the last value after a reconnect) keeps COPY on
+its fast path.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import trio
+
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.fingerprint import fingerprint
+from greeks_trio.model.records import (
+    Broker,
+    FrameTicks,
+    Tick,
+    UnifiedPositionRecord,
+)
+from greeks_trio.pipeline.backlog import Backlog
+
+SeriesKey: TypeAlias = tuple[Broker, str, ContractKey]
+
+# A re-delivery repeats the last event or a frame just sent; brokers do not go back
+# further.
+_REMEMBERED: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorStatistics:
+    """What the processor has counted since the start, by broker.
+
+    Attributes:
+        received: Ticks that came from the feeds.
+        duplicates: Those that had come before.
+        late: Those that are older than their contract's newest.
+        contracts: Series (account and contract) that have a tick.
+    """
+
+    received: dict[str, int]
+    duplicates: dict[str, int]
+    late: dict[str, int]
+    contracts: int
+
+
+class _Series:
+    """One contract in one account: its newest tick and the last keys."""
+
+    __slots__ = ("keys", "latest")
+
+    def __init__(self, first: UnifiedPositionRecord) -> None:
+        self.latest = first
+        self.keys: deque[tuple[datetime, int]] = deque(maxlen=_REMEMBERED)
+
+
+class Processor:
+    """Turns the ticks of frames into rows for the writer."""
+
+    def __init__(self) -> None:
+        self._series: dict[SeriesKey, _Series] = {}
+        self._received: Counter[str] = Counter()
+        self._duplicates: Counter[str] = Counter()
+        self._late: Counter[str] = Counter()
+
+    def process(self, frame: FrameTicks) -> list[Tick]:
+        """Return what is to be stored of a frame, by event time, without repeats."""
+        records = frame.ticks
+        if len(records) > 1:
+            records = sorted(records, key=_order)
+        self._received[frame.broker] += len(records)
+        fresh: list[Tick] = []
+        for record in records:
+            mark = fingerprint(record)
+            if self._is_new(record, mark):
+                fresh.append(Tick(record, mark, frame.read_at))
+        return fresh
+
+    def latest(self) -> list[UnifiedPositionRecord]:
+        """Return the newest tick of each account and contract."""
+        return [series.latest for series in self._series.values()]
+
+    def statistics(self) -> ProcessorStatistics:
+        """Return the counters."""
+        return ProcessorStatistics(
+            received=dict(self._received),
+            duplicates=dict(self._duplicates),
+            late=dict(self._late),
+            contracts=len(self._series),
+        )
+
+    def _is_new(self, record: UnifiedPositionRecord, mark: int) -> bool:
+        series_key = (record.broker, record.account_id, record.contract_key)
+        series = self._series.get(series_key)
+        if series is None:
+            series = self._series[series_key] = _Series(record)
+        key = (record.event_time, mark)
+        if key in series.keys:
+            self._duplicates[record.broker] += 1
+            return False
+        series.keys.append(key)
+        if record.event_time < series.latest.event_time:
+            self._late[record.broker] += 1
+        else:
+            series.latest = record
+        return True
+
+
+async def run_processor(
+    frames: trio.MemoryReceiveChannel[FrameTicks],
+    processor: Processor,
+    backlog: Backlog,
+) -> None:
+    """Process frames until every sender has closed, then close the backlog.
+
+    Cancelled, it may leave frames in the channel: a stop ends the senders instead.
+    """
+    with frames:
+        async for frame in frames:
+            backlog.put(processor.process(frame))
+    backlog.close()
+
+
+def _order(record: UnifiedPositionRecord) -> tuple[datetime, str, str]:
+    return (record.event_time, record.contract_key, record.account_id)
