@@ -1,9 +1,15 @@
-"""What the service is configured to do: frozen records, parsed from the environment."""
+"""What the service is configured to do: frozen records, and how two of them compare.
+
+`greeks_trio.config_parse` makes them of variables, `greeks_trio.config_file` reads the
+variables.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Final
 
 from greeks_trio.model.contracts import ContractKey
 
@@ -132,3 +138,64 @@ class Config:
     http: HttpConfig | None = HttpConfig()
     pipeline: PipelineConfig = PipelineConfig()
     log_json: bool = False
+    log_level: str = "INFO"
+
+
+# What a running service does not change: connections and sockets that exist, sizes of
+# buffers that are in use.  Everything else SIGHUP applies.
+_RESTART_ONLY: Final[tuple[tuple[str, Callable[[Config], object]], ...]] = (
+    ("POSTGRES_HOST", lambda config: config.database.host),
+    ("POSTGRES_PORT", lambda config: config.database.port),
+    ("POSTGRES_USER", lambda config: config.database.user),
+    ("POSTGRES_PASSWORD", lambda config: config.database.password),
+    ("POSTGRES_DB", lambda config: config.database.dbname),
+    ("POSTGRES_SSLMODE", lambda config: config.database.sslmode),
+    ("POSTGRES_SSLROOTCERT", lambda config: config.database.sslrootcert),
+    ("IBKR_ENABLED", lambda config: config.ibkr is not None),
+    ("TASTYTRADE_ENABLED", lambda config: config.tastytrade is not None),
+    ("GREEKS_HTTP_BIND", lambda config: _bind(config.http)),
+    ("GREEKS_API_TOKEN", lambda config: config.http and config.http.token),
+    ("GREEKS_DB_TIMEOUT_S", lambda config: config.database.timeout_s),
+    ("GREEKS_LATENCY_SLO_MS", lambda config: config.pipeline.latency_slo_ms),
+    ("GREEKS_DRAIN_TIMEOUT_S", lambda config: config.pipeline.drain_timeout_s),
+    ("GREEKS_INTAKE_FRAMES", lambda config: config.pipeline.intake_frames),
+    ("GREEKS_BATCH_ROWS", lambda config: config.pipeline.batch_rows),
+    ("GREEKS_BACKLOG_ROWS", lambda config: config.pipeline.backlog_rows),
+    ("GREEKS_LOG_JSON", lambda config: config.log_json),
+    ("GREEKS_LOG_LEVEL", lambda config: config.log_level),
+)
+
+RESTART_VARIABLES: Final = frozenset(name for name, _ in _RESTART_ONLY)
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """Return the variables that differ and that a running service cannot apply.
+
+    In the order of ``.env.example``.
+    """
+    return [name for name, get in _RESTART_ONLY if get(old) != get(new)]
+
+
+def describe(config: Config) -> dict[str, str]:
+    """Return the effective configuration for the log, secrets as ``***``.
+
+    Keys such as ``database.host``, in the order of the records.
+    """
+    return dict(_flatten("", config))
+
+
+def _flatten(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Secret):
+        yield prefix, str(value) if value else ""
+    elif is_dataclass(value):
+        for field in fields(value):
+            name = f"{prefix}.{field.name}" if prefix else field.name
+            yield from _flatten(name, getattr(value, field.name))
+    elif isinstance(value, tuple):
+        yield prefix, ",".join(map(str, value))
+    else:
+        yield prefix, "off" if value is None else str(value)
+
+
+def _bind(http: HttpConfig | None) -> object:
+    return http and (http.host, http.port)
