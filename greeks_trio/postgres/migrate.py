@@ -1,0 +1,151 @@
+"""Brings a database to the schema that this program was written for.
+
+``db/migrations`` is the way, one file after the other; ``schema_migrations`` in the
+database says how far it has been gone.  A database that has gone it all is only looked
+at: even ``create index if not exists`` would queue behind a busy table, and everyone
+else behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from greeks_trio.errors import SchemaRejected
+
+logger = logging.getLogger(__name__)
+
+# `unique nulls not distinct` came with it.
+OLDEST_SERVER: Final = 15_00_00
+# Any number; every program that migrates this schema has to use the same.
+_MIGRATION_LOCK: Final = 7_402_318_915_520_031
+# A migration that cannot have its lock lets go, so that whoever queued behind it goes
+# on; the caller tries again later.
+_LOCK_TIMEOUT: Final = "set local lock_timeout = '5s'"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of ``db/migrations``."""
+
+    name: str
+    sql: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The file's checksum, as the database keeps it."""
+        return hashlib.sha256(self.sql).hexdigest()
+
+
+def schema_directory() -> Traversable:
+    """Return ``db/``: within the package when installed, beside it in a checkout."""
+    packaged = resources.files("greeks_trio").joinpath("db")
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "db"
+
+
+def load_migrations() -> list[Migration]:
+    """Return every migration in the order in which they apply."""
+    files = schema_directory().joinpath("migrations").iterdir()
+    return sorted(
+        (
+            Migration(file.name.removesuffix(".sql"), file.read_bytes())
+            for file in files
+            if file.name.endswith(".sql")
+        ),
+        key=lambda migration: migration.name,
+    )
+
+
+async def migrate(
+    connection: psycopg.AsyncConnection[Any],
+    migrations: Sequence[Migration] | None = None,
+) -> list[str]:
+    """Apply what the database has not seen and return the names, oldest first.
+
+    Each migration is a transaction of its own under an advisory lock, so that services
+    which start at once do not meet.  Cancelled, it leaves whole migrations behind.
+
+    Args:
+        connection: Outside a transaction.
+        migrations: Instead of those of this program.
+
+    Raises:
+        SchemaRejected: the schema is newer than this program, a migration is not the
+            one that was applied, the server is too old, or it refused the DDL.
+        psycopg.Error: anything else, a lock timeout for instance; may be tried again.
+    """
+    if connection.info.server_version < OLDEST_SERVER:
+        raise SchemaRejected(
+            f"PostgreSQL 15 or later is needed, this is {connection.info.server_version}"
+        )
+    wanted = load_migrations() if migrations is None else migrations
+    applied = await _read_applied(connection)
+    _check_history(wanted, applied)
+    made = [
+        migration.name
+        for migration in wanted
+        if migration.name not in applied and await _apply(connection, migration)
+    ]
+    if made:
+        logger.info("schema.migrated names=%s", ",".join(made))
+    return made
+
+
+def _check_history(wanted: Sequence[Migration], applied: dict[str, str]) -> None:
+    known = {migration.name: migration.sha256 for migration in wanted}
+    unknown = sorted(applied.keys() - known.keys())
+    if unknown:
+        raise SchemaRejected(
+            f"the schema is newer than this program: it has {', '.join(unknown)}"
+        )
+    for name, sha256 in applied.items():
+        if known[name] != sha256:
+            raise SchemaRejected(f"{name} is not the migration that was applied")
+
+
+async def _read_applied(connection: psycopg.AsyncConnection[Any]) -> dict[str, str]:
+    """Return the checksum of each applied migration; empty for an empty database."""
+    async with (
+        connection.transaction(),
+        connection.cursor(row_factory=tuple_row) as cursor,
+    ):
+        await cursor.execute("select to_regclass('schema_migrations') is null")
+        if await cursor.fetchone() == (True,):
+            return {}
+        await cursor.execute("select name, sha256 from schema_migrations order by name")
+        return dict(await cursor.fetchall())
+
+
+async def _apply(
+    connection: psycopg.AsyncConnection[Any], migration: Migration
+) -> bool:
+    """Apply the migration unless somebody else just did; say whether it was us."""
+    try:
+        async with connection.transaction(), connection.cursor() as cursor:
+            await cursor.execute(_LOCK_TIMEOUT)
+            await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
+            applied = await _read_applied(connection)
+            _check_history([migration], applied)
+            if migration.name in applied:
+                return False
+            await cursor.execute(migration.sql)
+            await cursor.execute(
+                "insert into schema_migrations (name, sha256) values (%s, %s)",
+                [migration.name, migration.sha256],
+            )
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
+        # Class 42: no permission, a table of another program in the way, and so on.
+        # Offering the same again would not help.
+        raise SchemaRejected(
+            f"the database refused {migration.name}: {exc}", sqlstate=exc.sqlstate
+        ) from exc
+    return True

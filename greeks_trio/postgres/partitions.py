@@ -1,0 +1,133 @@
+"""The monthly partitions of ``greek_snapshots``.
+
+Discussion of how they are made: ``create table ... partition of`` takes an exclusive
+lock on the parent, so it waits behind every open reader and everyone else waits behind
+it.  A table of its own that is then attached needs a lock that readers and writers do
+not notice.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+logger = logging.getLogger(__name__)
+
+# Any number; every program that makes partitions here has to use the same.
+_PARTITION_LOCK: Final = 7_402_318_915_520_032
+# Attaching waits for other DDL only, which is rare and short.
+_LOCK_TIMEOUT: Final = "set local lock_timeout = '2s'"
+
+_EXISTING: Final = """
+select child.relname
+from pg_inherits
+join pg_class child on child.oid = inhrelid
+where inhparent = 'greek_snapshots'::regclass
+"""
+# Without identity: from version 17 on a table that is attached may not have its own, and
+# before, the parent's is the one that counts.
+_CREATE: Final = """
+create table {partition}
+    (like greek_snapshots including all excluding identity)
+"""
+_ATTACH: Final = """
+alter table greek_snapshots
+    attach partition {partition} for values from ({start}) to ({end})
+"""
+
+
+def month_bounds(month: date) -> tuple[datetime, datetime]:
+    """Return the first moment of the month that has this day, and of the next, UTC."""
+    start = datetime(month.year, month.month, 1, tzinfo=UTC)
+    return start, _next_month(start)
+
+
+def partition_name(month: date) -> str:
+    """Return the name of the partition of the month that has this day."""
+    return f"greek_snapshots_{month.year:04d}_{month.month:02d}"
+
+
+async def existing_partitions(connection: psycopg.AsyncConnection[Any]) -> set[str]:
+    """Return the names of the attached partitions."""
+    async with (
+        connection.transaction(),
+        connection.cursor(row_factory=tuple_row) as cursor,
+    ):
+        await cursor.execute(_EXISTING)
+        return {str(name) for (name,) in await cursor.fetchall()}
+
+
+async def ensure_partition(
+    connection: psycopg.AsyncConnection[Any], month: date
+) -> bool:
+    """Make and attach the month's partition unless it is there; say whether it was us.
+
+    Two may do this at once; neither disturbs readers or writers of other months.  A
+    table of that name that was detached is attached again.
+
+    Args:
+        connection: Of its own and outside a transaction: made within the transaction
+            that writes the rows, the partition would keep others waiting until its end.
+        month: Any day of the month, UTC.
+
+    Raises:
+        psycopg.Error: among others a lock timeout; may be tried again.
+    """
+    name = partition_name(month)
+    if name in await existing_partitions(connection):
+        return False
+    async with connection.transaction():
+        await connection.execute(_LOCK_TIMEOUT)
+        await connection.execute("select pg_advisory_xact_lock(%s)", [_PARTITION_LOCK])
+        if name in await existing_partitions(connection):
+            return False
+        await _make_partition(connection, name, month)
+    logger.info("partition.made name=%s", name)
+    return True
+
+
+async def ensure_partitions_ahead(
+    connection: psycopg.AsyncConnection[Any], today: date, months: int = 2
+) -> list[str]:
+    """Make the partitions of this month and the next ones; return those that were not.
+
+    ``today`` is the day in UTC, ``months`` how many come after the present one.
+    ``connection`` is as for `ensure_partition`.
+    """
+    made = []
+    month, _ = month_bounds(today)
+    for _ in range(months + 1):
+        if await ensure_partition(connection, month):
+            made.append(partition_name(month))
+        month = _next_month(month)
+    return made
+
+
+def _next_month(start: datetime) -> datetime:
+    if start.month == 12:
+        return start.replace(year=start.year + 1, month=1)
+    return start.replace(month=start.month + 1)
+
+
+async def _make_partition(
+    connection: psycopg.AsyncConnection[Any], name: str, month: date
+) -> None:
+    partition = sql.Identifier(name)
+    start, end = month_bounds(month)
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute("select to_regclass(%s) is null", [name])
+        if await cursor.fetchone() == (True,):
+            await cursor.execute(sql.SQL(_CREATE).format(partition=partition))
+        await cursor.execute(
+            sql.SQL(_ATTACH).format(
+                partition=partition,
+                # With the offset, so that the session's time zone plays no part.
+                start=sql.Literal(start.isoformat()),
+                end=sql.Literal(end.isoformat()),
+            )
+        )
