@@ -1,0 +1,157 @@
+"""IBKR's market-data fields: their numbers, our names, and how their text reads.  Pure.
+
+Numbers come as JSON text or as JSON numbers, whatever the documentation says of a
+field: ``"271.55"``, ``0.56``, ``"3,500"``, ``"24.2M"``, ``"31.4%"``, ``1.22E7``.  Absent
+means unchanged; an empty text, ``N/A`` and ``-`` mean that there is no value.
+
+Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#market-data-fields
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from greeks_trio.model.records import Availability
+
+# What msgspec makes of a field whose type is as documented.
+Scalar: TypeAlias = str | float | int | None
+
+
+class Field(NamedTuple):
+    """One row of IBKR's list of market-data fields."""
+
+    number: str
+    name: str
+    unit: str
+
+
+# In the order in which the protocol keeps them.  7633 is the volatility of this
+# strike; 7283, which we do not ask for, is the 30-day one of the underlying.  88 is the
+# size of the bid and 85 that of the ask; both are easily taken for a price.
+FIELDS: Final = (
+    Field("7308", "delta", "per 1.00 of the underlying"),
+    Field("7309", "gamma", "per 1.00 of the underlying, squared"),
+    Field("7310", "theta", "per calendar day"),
+    Field("7311", "vega", "per volatility point"),
+    Field("7633", "implied_volatility", "percent; a fraction after `parse_percent`"),
+    Field("6509", "availability", "letters, of which the first one counts"),
+    Field("31", "last", "currency; C in front: previous close, H: halted"),
+    Field("84", "bid", "currency"),
+    Field("86", "ask", "currency"),
+)
+
+OPTION_FIELDS: Final = ("7308", "7309", "7310", "7311", "7633", "6509")
+UNDERLYING_FIELDS: Final = ("31", "84", "86", "6509")
+
+_AVAILABILITY: Final[dict[str, Availability]] = {
+    "R": "realtime",
+    "D": "delayed",
+    "Z": "frozen",
+    "Y": "frozen",
+}
+_NO_VALUE: Final = frozenset(("", "N/A", "n/a", "-", "--"))
+_SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
+
+PriceKind = Literal["trade", "close", "halted"]
+
+
+class Price(NamedTuple):
+    """A price, and what the letter in front of it said."""
+
+    value: float
+    kind: PriceKind = "trade"
+
+
+class Unreadable(ValueError):
+    """The text is none of the formats that IBKR uses."""
+
+
+def parse_number(raw: object) -> float | None:
+    """Return the number, `None` when IBKR says that there is none.
+
+    NaN and the infinities, which no field can mean, are `None` too.
+
+    Raises:
+        Unreadable: it is neither a number nor a text that reads as one.
+    """
+    if isinstance(raw, str):
+        return _parse_text(raw)
+    if raw is None:
+        return None
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise Unreadable(type(raw).__name__)
+    return _finite(raw)
+
+
+def parse_percent(raw: object) -> tuple[float | None, bool]:
+    """Return the fraction that a percentage stands for, and whether it had its sign.
+
+    The field is documented in percent, so a number without the sign is one too;
+    callers count it.
+
+    Raises:
+        Unreadable: as `parse_number`.
+    """
+    signed = isinstance(raw, str) and raw.rstrip().endswith("%")
+    percent = parse_number(raw)
+    if percent is None:
+        return None, True
+    return percent / 100, signed
+
+
+def parse_price(raw: object) -> Price | None:
+    """Return a price with the meaning of its prefix, `None` when there is none.
+
+    Raises:
+        Unreadable: as `parse_number`.
+    """
+    kind: PriceKind = "trade"
+    if isinstance(raw, str):
+        raw = raw.strip()
+        if raw[:1] in ("C", "H"):
+            kind = "close" if raw[0] == "C" else "halted"
+            raw = raw[1:]
+    value = parse_number(raw)
+    return None if value is None else Price(value, kind)
+
+
+def parse_availability(raw: object) -> Availability | None:
+    """Return what the first letter of field 6509 says, `None` for an empty text."""
+    if not isinstance(raw, str) or raw.strip() in _NO_VALUE:
+        return None
+    return _AVAILABILITY.get(raw.strip()[0], "unknown")
+
+
+def _parse_text(text: str) -> float | None:
+    try:
+        # Nearly every value; float() also takes "1_000", which nobody means.
+        return _finite(float(text)) if "_" not in text else _parse_decorated(text)
+    except ValueError:
+        return _parse_decorated(text)
+
+
+def _parse_decorated(text: str) -> float | None:
+    text = text.strip()
+    if text in _NO_VALUE:
+        return None
+    bare = text.removesuffix("%").strip().replace(",", "")
+    if bare[:1] in ("C", "H"):
+        bare = bare[1:]
+    factor = _SUFFIXES.get(bare[-1:].upper(), 1.0)
+    if factor != 1.0:
+        bare = bare[:-1]
+    if "_" in bare:
+        raise Unreadable(text)
+    try:
+        return _finite(float(bare) * factor)
+    except ValueError as exc:
+        raise Unreadable(text) from exc
+
+
+def _finite(number: float) -> float | None:
+    try:
+        number = float(number)
+    except OverflowError:  # an integer beyond the range of a double
+        return None
+    return number if isfinite(number) else None
