@@ -24,6 +24,7 @@ from greeks_trio.model.records import (
     StreamSession,
 )
 from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
 
@@ -85,40 +86,40 @@ class SessionHealth:
         # Open gaps by contract; the key `None` is the whole feed's.
         self._gaps: dict[ContractKey | None, FeedGap] = {}
         self._positions: dict[tuple[str, ...], tuple[Position, ...]] = {}
+        self._status_changed = WakeUp()
 
     # The connection's life, in order.
 
     def connecting(self) -> None:
         """A connection is being made: login, positions, socket."""
-        self._status = "connecting"
+        self._enter("connecting")
 
     def connected(self) -> None:
         """Login, socket and subscriptions are in place; ends the feed's gap."""
         if self._status != "connected":
             logger.info("feed.connected broker=%s", self.broker)
-        if self._status == "connecting":
-            self._connections += 1
-        self._status = "connected"
-        self._reconnect_attempt = 0
-        self._last_error = None
-        self.gap_ended()
+        self._established("connected", None)
 
     def degraded(self, reason: str) -> None:
-        """The connection lives but something is missing; ``reason`` for a person."""
+        """Data flow but something is missing; ``reason`` for a person."""
         if self._status != "degraded" or self._last_error != reason:
             logger.warning("feed.degraded broker=%s reason=%s", self.broker, reason)
-        self._status = "degraded"
-        self._last_error = reason
+        self._established("degraded", reason)
 
     def disconnected(self, reason: str | None, *, attempt: int = 0) -> None:
         """There is no connection; ``reason`` is `None` when nobody wants one."""
         was_up = self._status in ("connected", "degraded")
-        self._status = "disconnected"
+        self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
         self._live = 0
         if was_up and reason is not None:
             self.gap_started("disconnected")
+
+    async def wait_status(self, *statuses: SessionStatus) -> None:
+        """Wait until the feed is in one of these states."""
+        while self._status not in statuses:
+            await self._status_changed.wait()
 
     # Signs of life.
 
@@ -223,3 +224,15 @@ class SessionHealth:
             without_line=self._without_line,
             reconnects=max(0, self._connections - 1),
         )
+
+    def _established(self, status: SessionStatus, reason: str | None) -> None:
+        if self._status not in ("connected", "degraded"):
+            self._connections += 1
+        self._enter(status)
+        self._reconnect_attempt = 0
+        self._last_error = reason
+        self.gap_ended()
+
+    def _enter(self, status: SessionStatus) -> None:
+        self._status = status
+        self._status_changed.wake()

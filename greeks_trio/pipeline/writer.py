@@ -69,7 +69,7 @@ class WriterStatistics:
     Attributes:
         persisted: Rows stored, by broker.
         already_stored: Rows offered that the table had.
-        quarantined: Rows that PostgreSQL refused.
+        quarantined: Rows that PostgreSQL refused, by broker.
         flushes: Commits.
         retries: Flushes and connections that failed.
         largest_flush: Most rows in one commit.
@@ -79,7 +79,7 @@ class WriterStatistics:
 
     persisted: dict[str, int]
     already_stored: int
-    quarantined: int
+    quarantined: dict[str, int]
     flushes: int
     retries: int
     largest_flush: int
@@ -112,7 +112,8 @@ class Writer:
         self._outcome_unknown = False
         self._latency = RollingLatency()
         self._persisted: Counter[str] = Counter()
-        self._already_stored = self._quarantined = 0
+        self._quarantined: Counter[str] = Counter()
+        self._already_stored = 0
         self._flushes = self._retries = self._largest_flush = 0
         self._is_connected = False
         self._last_error: str | None = None
@@ -145,7 +146,7 @@ class Writer:
         return WriterStatistics(
             persisted=dict(self._persisted),
             already_stored=self._already_stored,
-            quarantined=self._quarantined,
+            quarantined=dict(self._quarantined),
             flushes=self._flushes,
             retries=self._retries,
             largest_flush=self._largest_flush,
@@ -200,7 +201,7 @@ class Writer:
             self._on_commit(batch, now)
 
     def _quarantine(self, tick: Tick, exc: StoreRejected) -> None:
-        self._quarantined += 1
+        self._quarantined[tick.record.broker] += 1
         logger.error(
             "writer.row_refused sqlstate=%s reason=%s row=%s",
             exc.sqlstate,

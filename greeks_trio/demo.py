@@ -1,0 +1,225 @@
+"""The demo: simulated brokers, an embedded PostgreSQL and the service, all real sockets.
+
+At the end the simulators stop first, the service reads to the end of their streams and
+drains, and what was sent is compared with what is stored.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psutil
+import trio
+
+from greeks_trio.audit import Audit, CommitLog, audit, last_row_id
+from greeks_trio.config import (
+    Config,
+    DatabaseConfig,
+    HttpConfig,
+    IbkrConfig,
+    PipelineConfig,
+    Secret,
+    TastytradeConfig,
+)
+from greeks_trio.demo_display import Display
+from greeks_trio.demo_simulators import Endpoints, Simulators, open_simulators
+from greeks_trio.overview import Overview
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.embedded import open_embedded_server
+from greeks_trio.postgres.migrate import migrate
+from greeks_trio.service import Running, run_service
+from greeks_trio.signals import run_stop_on_signal
+
+DIFFERENCES: Final = 1
+
+# The streams end within milliseconds of the simulators; a feed that takes this long is
+# stuck, and the comparison will say so.
+_END_OF_STREAM_LIMIT_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What the demo shall do.
+
+    Attributes:
+        seconds: How long; `None` until SIGINT or SIGTERM.
+        contracts: Option positions, split between the brokers.
+        rate: Ticks per second, both brokers together.
+        data_dir: Where the database stays; `None` for a temporary one.
+        http: Where HTTP listens; `None` for any free port of loopback.
+        json: Print one JSON object first and one last, and nothing else.
+        faults: As `simulate --fault` takes them.
+    """
+
+    seconds: float | None = None
+    contracts: int = 200
+    rate: float = 50.0
+    seed: int = 1
+    data_dir: Path | None = None
+    http: HttpConfig | None = None
+    json: bool = False
+    faults: tuple[str, ...] = ()
+
+
+async def run_demo(options: DemoOptions) -> int:
+    """Run the demo and return its exit status: 0, or 1 when something is amiss."""
+    display = Display(as_json=options.json)
+    asked_to_stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_stop_on_signal, asked_to_stop)
+        with tempfile.TemporaryDirectory(prefix="greeks-demo-") as directory:
+            async with open_embedded_server(options.data_dir) as database:
+                result = await _run(
+                    options, database, Path(directory), display, asked_to_stop
+                )
+        nursery.cancel_scope.cancel()
+    display.result(result)
+    is_clean = not (result["lost"] or result["duplicates"] or result["unexpected"])
+    return 0 if is_clean else DIFFERENCES
+
+
+async def _run(
+    options: DemoOptions,
+    database: DatabaseConfig,
+    directory: Path,
+    display: Display,
+    asked_to_stop: trio.Event,
+) -> dict[str, Any]:
+    async with open_connection(database) as connection:
+        await migrate(connection)
+        before = await last_row_id(connection)
+        await connection.commit()
+    commits = CommitLog(directory / "commits")
+    ledger = directory / "ledger.jsonl"
+    started_at = time.monotonic()
+    async with open_simulators(
+        contracts=options.contracts,
+        rate=options.rate,
+        seed=options.seed,
+        faults=options.faults,
+        ledger=ledger,
+    ) as simulators:
+        config = _configure(options, database, simulators.endpoints)
+        overview = await _stream(
+            config,
+            simulators,
+            options.seconds,
+            commits.record,
+            partial(display.started, database),
+            display,
+            asked_to_stop,
+        )
+    commits.close()
+    seconds = time.monotonic() - started_at
+    display.comparing()
+    async with open_connection(database) as connection:
+        result = await audit(connection, ledger, commits, after_id=before)
+    return _summary(overview, result, commits, seconds)
+
+
+async def _stream(
+    config: Config,
+    simulators: Simulators,
+    seconds: float | None,
+    on_commit: Callable[..., None],
+    on_start: Callable[[Running], None],
+    display: Display,
+    asked_to_stop: trio.Event,
+) -> Overview:
+    """Run the service until asked to stop, then to the end of the streams."""
+    stop_service = trio.Event()
+    async with trio.open_nursery() as nursery:
+        running: Running = await nursery.start(
+            partial(
+                run_service,
+                config,
+                load=lambda: config,
+                stop=stop_service,
+                on_commit=on_commit,
+            )
+        )
+        on_start(running)
+        async with trio.open_nursery() as showing:
+            showing.start_soon(display.run, running.overview)
+            with trio.move_on_after(seconds if seconds is not None else float("inf")):
+                await asked_to_stop.wait()
+            await simulators.stop()
+            with trio.move_on_after(_END_OF_STREAM_LIMIT_S):
+                for health in running.overview.sessions_by_broker.values():
+                    await health.wait_status("disconnected")
+            showing.cancel_scope.cancel()
+        stop_service.set()
+    return running.overview
+
+
+def _configure(
+    options: DemoOptions, database: DatabaseConfig, endpoints: Endpoints
+) -> Config:
+    ibkr, tastytrade = endpoints.ibkr, endpoints.tastytrade
+    return Config(
+        database=database,
+        ibkr=IbkrConfig(
+            api_url=ibkr.rest_url,
+            ws_url=ibkr.ws_url,
+            ca_file=Path(ibkr.ca_file),
+            # As many as there are contracts, and a line for each underlying.
+            market_data_lines=options.contracts + 100,
+        ),
+        tastytrade=TastytradeConfig(
+            secret=Secret(tastytrade.secret),
+            refresh=Secret(tastytrade.refresh),
+            api_url=tastytrade.api_url,
+            streamer_url=tastytrade.streamer_url,
+        ),
+        http=options.http or HttpConfig(port=0),
+        pipeline=PipelineConfig(),
+    )
+
+
+def _summary(
+    overview: Overview, result: Audit, commits: CommitLog, seconds: float
+) -> dict[str, Any]:
+    writer = overview.writer.statistics()
+    received = overview.processor.statistics().received
+    brokers = {
+        broker: {
+            "received": received.get(broker, 0),
+            "quarantined": writer.quarantined.get(broker, 0),
+            **msgspec.to_builtins(counts),
+        }
+        for broker, counts in result.brokers.items()
+    }
+    totals = {
+        name: sum(counts[name] for counts in brokers.values())
+        for name in (
+            "sent",
+            "received",
+            "persisted",
+            "lost",
+            "duplicates",
+            "unexpected",
+            "quarantined",
+        )
+    }
+    return {
+        "seconds": round(seconds, 3),
+        **totals,
+        "first_row_s": _since_process_start(commits.first_commit_at),
+        "latency_ms": writer.since_start.milliseconds(),
+        "age_ms": result.age_ms,
+        "brokers": brokers,
+    }
+
+
+def _since_process_start(moment: float | None) -> float | None:
+    """Return the seconds from the launcher's start, which our process continues."""
+    if moment is None:
+        return None
+    return round(moment - float(psutil.Process().create_time()), 3)

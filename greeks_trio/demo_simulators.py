@@ -1,0 +1,117 @@
+"""The simulated brokers as a process of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from greeks_trio.errors import GreeksError
+
+_START_LIMIT_S: Final = 30.0
+_STOP_LIMIT_S: Final = 15.0
+_MAX_LINE: Final = 65_536
+
+
+class IbkrEndpoints(msgspec.Struct, frozen=True):
+    """Where the simulated gateway listens; the names are those of `IbkrConfig`."""
+
+    rest_url: str
+    ws_url: str
+    ca_file: str
+
+
+class TastytradeEndpoints(msgspec.Struct, frozen=True):
+    """Where the simulated Tastytrade listens, and what lets one in."""
+
+    api_url: str
+    streamer_url: str
+    secret: str
+    refresh: str
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """The first line that ``simulate`` prints."""
+
+    ibkr: IbkrEndpoints
+    tastytrade: TastytradeEndpoints
+
+
+class Simulators:
+    """The running process."""
+
+    def __init__(self, process: trio.Process, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self._process = process
+
+    async def stop(self) -> None:
+        """Ask the process to finish sending, and wait for its end.
+
+        Kills it when it does not end within `_STOP_LIMIT_S`.
+        """
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        with trio.move_on_after(_STOP_LIMIT_S, shield=True):
+            await self._process.wait()
+            return
+        self._process.kill()
+
+
+@asynccontextmanager
+async def open_simulators(
+    *,
+    contracts: int,
+    rate: float,
+    seed: int,
+    ledger: Path,
+    faults: Sequence[str] = (),
+) -> AsyncIterator[Simulators]:
+    """Start ``simulate`` in a process of its own; stop it at the end.
+
+    Raises:
+        GreeksError: it ended or said nothing useful instead of starting.
+    """
+    process = await trio.lowlevel.open_process(
+        [
+            *(sys.executable, "-m", "greeks_trio", "simulate"),
+            *("--contracts", str(contracts), "--rate", str(rate)),
+            *("--seed", str(seed), "--ledger", str(ledger)),
+            *(word for fault in faults for word in ("--fault", fault)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        # Ctrl-C in a terminal reaches a whole process group; the demo stops the
+        # simulators itself, before the service.
+        start_new_session=True,
+    )
+    simulators: Simulators | None = None
+    try:
+        simulators = Simulators(process, await _read_endpoints(process))
+        yield simulators
+    finally:
+        if simulators is None:
+            process.kill()
+        else:
+            with trio.move_on_after(_STOP_LIMIT_S + 1.0, shield=True):
+                await simulators.stop()
+
+
+async def _read_endpoints(process: trio.Process) -> Endpoints:
+    line = b""
+    with trio.move_on_after(_START_LIMIT_S):
+        while process.stdout is not None and not line.endswith(b"\n"):
+            chunk = await process.stdout.receive_some(_MAX_LINE)
+            if not chunk:
+                break
+            line += chunk
+    try:
+        return msgspec.json.decode(line, type=Endpoints)
+    except msgspec.DecodeError as exc:
+        raise GreeksError("the simulated brokers did not start") from exc

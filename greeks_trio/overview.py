@@ -1,0 +1,109 @@
+"""One view of the running service for all who ask: HTTP, the log and the demo's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from greeks_trio.model.records import Broker, StreamSession
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The parts of a running service, for reading."""
+
+    sessions_by_broker: Mapping[Broker, SessionHealth]
+    processor: Processor
+    backlog: Backlog
+    writer: Writer
+    journal: Journal
+
+    def sessions(self) -> Sequence[StreamSession]:
+        """Return the state of each enabled broker's feed."""
+        return [health.session() for health in self.sessions_by_broker.values()]
+
+    def readiness(self) -> Sequence[str]:
+        """Return what keeps the service from being ready, nothing when it is."""
+        problems = []
+        writer = self.writer.statistics()
+        if not writer.is_connected:
+            problems.append(f"database: {writer.last_error or 'not connected yet'}")
+        problems += [
+            f"{session.broker}: {session.last_error or session.status}"
+            for session in self.sessions()
+            if session.status not in ("connected", "degraded")
+        ]
+        return problems
+
+    def details(self) -> dict[str, Any]:
+        """Return the counters and latencies as the status page shows them."""
+        writer = self.writer.statistics()
+        processor = self.processor.statistics()
+        return {
+            "database": {
+                "connected": writer.is_connected,
+                "last_error": writer.last_error,
+            },
+            "latency_ms": {
+                "last_minute": writer.window.milliseconds(),
+                "since_start": writer.since_start.milliseconds(),
+            },
+            "ticks": {
+                "received": processor.received,
+                "duplicates": processor.duplicates,
+                "late": processor.late,
+                "persisted": writer.persisted,
+                "already_stored": writer.already_stored,
+                "quarantined": writer.quarantined,
+                "lost": self.backlog.lost,
+            },
+            "writer": {
+                "flushes": writer.flushes,
+                "retries": writer.retries,
+                "largest_flush": writer.largest_flush,
+                "backlog": len(self.backlog),
+                "backlog_peak": self.backlog.peak,
+                "journal_waiting": len(self.journal),
+            },
+            "contracts": processor.contracts,
+            "feeds": {
+                broker: _feed_details(health)
+                for broker, health in self.sessions_by_broker.items()
+            },
+        }
+
+    def canonical_line(self) -> str:
+        """Return the one line a minute that says how the service is doing."""
+        writer = self.writer.statistics()
+        processor = self.processor.statistics()
+        window = writer.window.milliseconds()
+        return (
+            f"received={sum(processor.received.values())}"
+            f" persisted={sum(writer.persisted.values())}"
+            f" duplicates={sum(processor.duplicates.values()) + writer.already_stored}"
+            f" quarantined={sum(writer.quarantined.values())} lost={self.backlog.lost}"
+            f" p50_ms={window['p50']} p95_ms={window['p95']} p99_ms={window['p99']}"
+            f" max_ms={window['max']} backlog={len(self.backlog)}"
+            f" backlog_peak={self.backlog.peak} contracts={processor.contracts} "
+        ) + " ".join(
+            f"{session.broker}={session.status}:{session.subscription_count}"
+            for session in self.sessions()
+        )
+
+
+def _feed_details(health: SessionHealth) -> dict[str, Any]:
+    statistics = health.statistics()
+    return {
+        "frames": statistics.frames,
+        "wanted": statistics.wanted,
+        "live": statistics.live,
+        "without_line": statistics.without_line,
+        "reconnects": statistics.reconnects,
+        "counts": statistics.counts,
+    }

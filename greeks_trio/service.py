@@ -1,0 +1,251 @@
+"""The service: builds the parts, nests the nurseries, decides the stop order.
+
+Drain order on a stop: the feeds are cancelled at their next read; the processor works off
+the frames that were read; the writer flushes what is left within the drain limit; last go
+HTTP and the minute's log line, so that the drain can be watched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from greeks_trio.brokers.feed import TickSender
+from greeks_trio.brokers.ibkr.stream import IbkrFeed
+from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
+from greeks_trio.config import Config, describe, load_config, needs_restart
+from greeks_trio.errors import ConfigError
+from greeks_trio.model.records import Broker, FrameTicks
+from greeks_trio.overview import Overview
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal, run_journal
+from greeks_trio.pipeline.processor import Processor, run_processor
+from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
+from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.writer import CommitObserver, Writer
+from greeks_trio.postgres.copy_sink import TickStore
+from greeks_trio.postgres.journal_sink import JournalStore
+from greeks_trio.postgres.partition_keeper import run_partition_keeper
+from greeks_trio.signals import run_on_hangup, run_stop_on_signal
+from greeks_trio.web.server import run_http
+
+logger = logging.getLogger(__name__)
+
+STOPPED = 0
+ALL_REFUSED = 3
+
+_REPORT_INTERVAL_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What the service tells when it has started.
+
+    Attributes:
+        http_url: Where HTTP answers, `None` when it is off.
+    """
+
+    overview: Overview
+    http_url: str | None
+
+
+@dataclass(slots=True)
+class Service:
+    """The parts, and what a signal may do with them."""
+
+    config: Config
+    load: Callable[[], Config]
+    overview: Overview
+    stop: trio.Event
+    retry_now: WakeUp = field(default_factory=WakeUp)
+    ibkr: IbkrFeed | None = None
+    tastytrade: TastytradeFeed | None = None
+    refused: set[Broker] = field(default_factory=set)
+    exit_status: int = STOPPED
+
+    def reload(self) -> None:
+        """Read the configuration again and apply what differs.
+
+        A configuration with problems is refused and the old one stays in force.
+        """
+        try:
+            config = self.load()
+        except ConfigError as exc:
+            for problem in exc.problems:
+                logger.error("config.rejected problem=%s", problem)
+            return
+        for name in needs_restart(self.config, config):
+            logger.warning("config.needs_restart name=%s", name)
+        self.config = config
+        if self.ibkr is not None and config.ibkr is not None:
+            self.ibkr.reload(config.ibkr)
+        if self.tastytrade is not None and config.tastytrade is not None:
+            self.tastytrade.reload(config.tastytrade)
+        self.refused.clear()
+        self.retry_now.wake()
+        logger.info("config.reloaded")
+
+    def credentials_refused(self, broker: Broker) -> None:
+        """Stop when no broker is left that may let us in."""
+        self.refused.add(broker)
+        if self.refused == set(self.overview.sessions_by_broker):
+            self.exit_status = ALL_REFUSED
+            self.stop.set()
+
+
+async def run_service(
+    config: Config,
+    *,
+    load: Callable[[], Config] = load_config,
+    stop: trio.Event | None = None,
+    on_commit: CommitObserver | None = None,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> int:
+    """Stream from the configured brokers into PostgreSQL until asked to stop.
+
+    Setting ``stop`` is asking; without it SIGTERM and SIGINT are.  ``load`` is called at
+    each SIGHUP for the configuration that shall be in force, ``on_commit`` after each
+    commit with its ticks and the monotonic time.
+
+    Returns the exit status: `STOPPED`, or `ALL_REFUSED` when every broker refused us.
+
+    Raises:
+        ConfigError: the HTTP address cannot be used.
+        SchemaRejected: the schema is newer than this program, or refused.
+    """
+    service = _build(config, load, stop or trio.Event(), on_commit)
+    logger.info("service.starting %s", describe(config))
+    async with trio.open_nursery() as background:
+        if stop is None:
+            await background.start(run_stop_on_signal, service.stop)
+        await background.start(run_on_hangup, service.reload)
+        url = None
+        if config.http is not None:
+            url = await background.start(run_http, config.http, service.overview)
+        background.start_soon(_run_reporter, service.overview, name="reporter")
+        background.start_soon(
+            run_partition_keeper, config.database, name="partition keeper"
+        )
+        task_status.started(Running(service.overview, url))
+        await _run_pipeline(service)
+        background.cancel_scope.cancel()
+    logger.info("service.stopped %s", service.overview.canonical_line())
+    return service.exit_status
+
+
+async def _run_pipeline(service: Service) -> None:
+    """Run feeds, processor and writer until ``service.stop``, then drain."""
+    config, overview = service.config, service.overview
+    ticks = TickStore(config.database)
+    facts = JournalStore(config.database)
+    async with trio.open_nursery() as sinks:
+        sinks.start_soon(
+            overview.writer.run, ticks.open, service.retry_now, name="writer"
+        )
+        sinks.start_soon(run_journal, overview.journal, facts.open, name="journal")
+        async with trio.open_nursery() as processing:
+            # At most 1,000 frames; several MiB for a frame is the rare extreme, a few
+            # kB the rule, so this is some MB.  Feeds wait when it is full.
+            send, receive = trio.open_memory_channel[FrameTicks](
+                config.pipeline.intake_frames
+            )
+            processing.start_soon(
+                run_processor,
+                receive,
+                overview.processor,
+                overview.backlog,
+                name="processor",
+            )
+            async with trio.open_nursery() as brokers:
+                with send:
+                    _start_feeds(service, send, brokers)
+                await service.stop.wait()
+                brokers.cancel_scope.cancel()
+        _journal_losses(overview)
+        overview.journal.close()
+        sinks.cancel_scope.deadline = (
+            trio.current_time() + config.pipeline.drain_timeout_s
+        )
+    if left := len(overview.backlog):
+        logger.critical("service.ticks_lost reason=not-drained rows=%d", left)
+
+
+def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:
+    """Start one supervised feed for each enabled broker in ``nursery``."""
+    config, healths = service.config, service.overview.sessions_by_broker
+    if config.ibkr is not None:
+        out = send.clone()
+        service.ibkr = IbkrFeed(config.ibkr, healths["ibkr"], out)
+        connect = service.ibkr.run_connection
+        nursery.start_soon(_run_feed, service, "ibkr", connect, out, name="ibkr")
+    if config.tastytrade is not None:
+        out = send.clone()
+        service.tastytrade = TastytradeFeed(
+            config.tastytrade, healths["tastytrade"], out
+        )
+        connect = service.tastytrade.run_connection
+        nursery.start_soon(
+            _run_feed, service, "tastytrade", connect, out, name="tastytrade"
+        )
+
+
+async def _run_feed(
+    service: Service,
+    broker: Broker,
+    run_connection: Callable[[], Awaitable[object]],
+    out: TickSender,
+) -> None:
+    """Keep one broker's feed running until cancelled, then close its channel end."""
+    supervisor = Supervisor(
+        service.overview.sessions_by_broker[broker],
+        RestartPolicy(),
+        service.retry_now,
+        on_refused=lambda: service.credentials_refused(broker),
+    )
+    with out:
+        await supervisor.run(run_connection)
+
+
+async def _run_reporter(overview: Overview) -> None:
+    """Log one line a minute until cancelled."""
+    while True:
+        await trio.sleep(_REPORT_INTERVAL_S)
+        _journal_losses(overview)
+        logger.info("service.minute %s", overview.canonical_line())
+
+
+def _journal_losses(overview: Overview) -> None:
+    for gap in overview.backlog.pop_losses():
+        overview.journal.record(gap)
+
+
+def _build(
+    config: Config,
+    load: Callable[[], Config],
+    stop: trio.Event,
+    on_commit: CommitObserver | None,
+) -> Service:
+    journal = Journal()
+    backlog = Backlog(config.pipeline.backlog_rows)
+    enabled: dict[Broker, object] = {
+        "ibkr": config.ibkr,
+        "tastytrade": config.tastytrade,
+    }
+    overview = Overview(
+        sessions_by_broker={
+            broker: SessionHealth(broker, journal)
+            for broker, settings in enabled.items()
+            if settings is not None
+        },
+        processor=Processor(),
+        backlog=backlog,
+        writer=Writer(
+            backlog, batch_rows=config.pipeline.batch_rows, on_commit=on_commit
+        ),
+        journal=journal,
+    )
+    return Service(config=config, load=load, overview=overview, stop=stop)
