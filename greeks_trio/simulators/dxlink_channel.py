@@ -1,0 +1,190 @@
+"""One feed channel of a simulated DXLink server: what it sends and how.  No I/O.
+
+A channel remembers what its client asked for (format, period, columns), what it has
+announced in FEED_CONFIG, its subscriptions, and the events that wait to be sent.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from operator import itemgetter
+from typing import Final
+
+import msgspec
+
+from greeks_trio.simulators.dxlink_events import (
+    EVENT_FIELDS,
+    FeedEvent,
+    empty_greeks_snapshot,
+)
+from greeks_trio.simulators.greeks_tape import GreeksTape
+
+# Events that may wait for a slow client.  Enough for the last value of every symbol of
+# the largest subscription; about 1 KB each, so 30 MB at worst.  Beyond it the client
+# gets nothing new, and nothing of it is in the ledger.
+MAX_WAITING: Final = 30_000
+# With Greeks of 200 bytes a frame stays below the 64 KiB that some clients accept.
+ROWS_PER_FRAME: Final = 250
+_MARKER_ROWS: Final = 0.05
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """One entry of FEED_SUBSCRIPTION; what else it carries does not matter here."""
+
+    type: str
+    symbol: str
+
+
+class FeedSetup(msgspec.Struct, frozen=True, rename="camel"):
+    """What a client wishes for."""
+
+    accept_aggregation_period: float | None = None
+    accept_data_format: str | None = None
+    accept_event_fields: dict[str, list[str]] | None = None
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A frame and the events in it, which the ledger gets first."""
+
+    text: str
+    events: list[FeedEvent] = []
+
+
+def encode_message(kind: str, channel: int, **fields: object) -> Outgoing:
+    """Return a frame without events."""
+    message = {"type": kind, "channel": channel, **fields}
+    return Outgoing(_encode(message).decode())
+
+
+class FeedChannel:
+    """What one client set up and subscribed on one channel number."""
+
+    def __init__(
+        self, number: int, tape: GreeksTape, seed: int, on_event: Callable[[], None]
+    ) -> None:
+        self.number = number
+        # When the waiting events may leave, on the connection's clock.
+        self.due_at = -math.inf
+        self._tape = tape
+        self._random = random.Random(seed)
+        self._on_event = on_event
+        self._period_s = 0.0
+        self._format = "COMPACT"
+        self._columns = dict(EVENT_FIELDS)
+        self._announced: set[str] = set()
+        self._subscriptions: dict[Subscription, None] = {}
+        self._waiting: list[FeedEvent] = []
+
+    @property
+    def size(self) -> int:
+        """How many entries are subscribed."""
+        return len(self._subscriptions)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether events wait to be sent."""
+        return bool(self._waiting)
+
+    def set_up(self, wish: FeedSetup) -> Iterator[Outgoing]:
+        """Apply a FEED_SETUP, the first or a later one, and yield the answer.
+
+        What waits is rendered first, as it was announced.  The answer has columns only
+        when something is subscribed already.
+        """
+        yield from self.take_waiting()
+        if wish.accept_aggregation_period is not None:
+            self._period_s = max(0.0, wish.accept_aggregation_period)
+        if wish.accept_data_format in ("FULL", "COMPACT"):
+            self._format = wish.accept_data_format
+        for kind, names in (wish.accept_event_fields or {}).items():
+            known = EVENT_FIELDS.get(kind, ())
+            columns = tuple(name for name in names if name in known)
+            if columns:
+                self._columns[kind] = columns
+        yield self._config(self._announced)
+
+    def subscribe(self, wanted: list[Subscription]) -> Iterator[Outgoing]:
+        """Add subscriptions; yield the FEED_CONFIG that new event types need."""
+        kinds = {each.type for each in wanted if each.type in self._columns}
+        if not kinds <= self._announced:
+            yield from self.take_waiting()
+            yield self._config(kinds - self._announced)
+            self._announced |= kinds
+        for each in wanted:
+            if each.type == "Greeks" and self._sends_marker(each):
+                self.push(empty_greeks_snapshot(each.symbol))
+            self._subscriptions[each] = None
+            self._tape.subscribe(each.type, each.symbol, self)
+
+    def unsubscribe(self, unwanted: list[Subscription]) -> None:
+        """Remove subscriptions; unknown ones do not matter."""
+        for each in unwanted:
+            if self._subscriptions.pop(each, False) is None:
+                self._tape.unsubscribe(each.type, each.symbol, self)
+
+    def reset(self) -> None:
+        """Remove every subscription."""
+        self.unsubscribe(list(self._subscriptions))
+
+    def push(self, event: FeedEvent) -> None:
+        """Let an event wait for the next frame, unless too many do."""
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(event)
+            self._on_event()
+
+    def take_due(self, now: float) -> Iterator[Outgoing]:
+        """Yield what waits if the aggregation period is over."""
+        if self._waiting and now >= self.due_at:
+            self.due_at = now + self._period_s
+            yield from self.take_waiting()
+
+    def take_waiting(self) -> Iterator[Outgoing]:
+        """Yield everything that waits, as frames in the announced format."""
+        waiting = iter(self._waiting)
+        self._waiting = []
+        while events := list(islice(waiting, ROWS_PER_FRAME)):
+            rows = self._full(events) if self._format == "FULL" else self._flat(events)
+            message = {"type": "FEED_DATA", "channel": self.number, "data": rows}
+            yield Outgoing(_encode(message).decode(), events)
+
+    def _flat(self, events: list[FeedEvent]) -> list[object]:
+        """Return one [type, values] pair for each type, in one list."""
+        rows: dict[str, list[object]] = {}
+        getters = {kind: itemgetter(*self._columns[kind]) for kind in self._announced}
+        for event in events:
+            values = getters[event.kind](event.values)
+            flat = rows.setdefault(event.kind, [])
+            if len(self._columns[event.kind]) == 1:
+                flat.append(values)
+            else:
+                flat.extend(values)
+        return [part for pair in rows.items() for part in pair]
+
+    def _full(self, events: list[FeedEvent]) -> list[object]:
+        return [
+            {"eventType": event.kind}
+            | {name: event.values[name] for name in self._columns[event.kind]}
+            for event in events
+        ]
+
+    def _config(self, kinds: set[str]) -> Outgoing:
+        fields = {kind: self._columns[kind] for kind in sorted(kinds)}
+        return encode_message(
+            "FEED_CONFIG",
+            self.number,
+            dataFormat=self._format,
+            aggregationPeriod=self._period_s,
+            **({"eventFields": fields} if fields else {}),
+        )
+
+    def _sends_marker(self, wanted: Subscription) -> bool:
+        return (
+            "eventFlags" in self._columns["Greeks"]
+            and self._tape.has_greeks(wanted.symbol)
+            and self._random.random() < _MARKER_ROWS
+        )

@@ -1,0 +1,155 @@
+"""The events of a simulated DXLink server: wire names and values.  Pure.
+
+Source: the event schemas of the dxLink specification; dxFeed's Java API for the index
+of a Greeks event, ``seconds << 32 | milliseconds << 22 | sequence``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from greeks_trio.model.records import Greeks
+from greeks_trio.simulators.market import SimulatedOption
+
+# Columns of each event type that we serve, in the order of the specification.
+EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "Greeks": (
+        *("eventType", "eventSymbol", "eventTime", "eventFlags", "index", "time"),
+        *("sequence", "price", "volatility", "delta", "gamma", "theta", "rho", "vega"),
+    ),
+    "Quote": (
+        *("eventType", "eventSymbol", "eventTime", "sequence", "timeNanoPart"),
+        *("bidTime", "bidExchangeCode", "bidPrice", "bidSize"),
+        *("askTime", "askExchangeCode", "askPrice", "askSize"),
+    ),
+    "Trade": (
+        *("eventType", "eventSymbol", "eventTime", "time", "timeNanoPart", "sequence"),
+        *("exchangeCode", "price", "change", "size", "dayId", "dayVolume"),
+        *("dayTurnover", "tickDirection", "extendedTradingHours"),
+    ),
+}
+NAN: Final = "NaN"
+# SNAPSHOT_BEGIN | SNAPSHOT_END | REMOVE_EVENT: an empty snapshot, not data.
+EMPTY_SNAPSHOT: Final = 4 | 8 | 2
+# Indices have prices but no sizes, and no exchange.
+_INDICES: Final = frozenset({"SPX"})
+_MS_PER_DAY: Final = 86_400_000
+
+
+class TickNote(msgspec.Struct, frozen=True, gc=False):
+    """What the ledger has to know of a Greeks event."""
+
+    contract_key: str
+    event_time_ms: int
+    greeks: Greeks
+
+
+class FeedEvent:
+    """One event; ``note`` is `None` when the ledger has it, or does not want it."""
+
+    __slots__ = ("kind", "note", "values")
+
+    def __init__(
+        self, kind: str, values: dict[str, object], note: TickNote | None = None
+    ) -> None:
+        self.kind = kind
+        self.values = values
+        self.note = note
+
+
+def greeks_index(time_ms: int, sequence: int) -> int:
+    """Return the index of a Greeks event, unique within its symbol."""
+    return (time_ms // 1000) << 32 | (time_ms % 1000) << 22 | sequence
+
+
+def greeks_event(
+    symbol: str, option: SimulatedOption, greeks: Greeks, time_ms: int
+) -> FeedEvent:
+    """Return the event; a missing Greek is NaN, no Greek at all is no tick."""
+    values: dict[str, object] = {
+        "eventType": "Greeks",
+        "eventSymbol": symbol,
+        "eventTime": 0,
+        "eventFlags": 0,
+        "index": greeks_index(time_ms, 0),
+        "time": time_ms,
+        "sequence": 0,
+        "price": _or_nan(_price(option, greeks)),
+        "volatility": _or_nan(greeks.implied_volatility),
+        "delta": _or_nan(greeks.delta),
+        "gamma": _or_nan(greeks.gamma),
+        "theta": _or_nan(greeks.theta),
+        "rho": _or_nan(greeks.rho),
+        "vega": _or_nan(greeks.vega),
+    }
+    is_tick = greeks.delta is not None  # the last Greek that a simulated event loses
+    note = TickNote(option.contract.contract_key, time_ms, greeks) if is_tick else None
+    return FeedEvent("Greeks", values, note)
+
+
+def empty_greeks_snapshot(symbol: str) -> FeedEvent:
+    """Return the marker row of a symbol without events; all its values are NaN."""
+    values: dict[str, object] = dict.fromkeys(EVENT_FIELDS["Greeks"], NAN)
+    values |= {"eventType": "Greeks", "eventSymbol": symbol, "eventTime": 0}
+    values |= {"eventFlags": EMPTY_SNAPSHOT, "index": 0, "time": 0, "sequence": 0}
+    return FeedEvent("Greeks", values)
+
+
+def quote_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
+    """Return a quote one basis point wide around the price; indices have no sizes."""
+    is_index = symbol in _INDICES
+    second_ms = time_ms // 1000 * 1000  # dxFeed sends quote times in whole seconds
+    values: dict[str, object] = {
+        "eventType": "Quote",
+        "eventSymbol": symbol,
+        "eventTime": 0,
+        "sequence": 0,
+        "timeNanoPart": 0,
+        "bidTime": second_ms,
+        "bidExchangeCode": "" if is_index else "Q",
+        "bidPrice": round(price * 0.99995, 2),
+        "bidSize": NAN if is_index else 51.0,
+        "askTime": second_ms,
+        "askExchangeCode": "" if is_index else "Q",
+        "askPrice": round(price * 1.00005, 2),
+        "askSize": NAN if is_index else 10.0,
+    }
+    return FeedEvent("Quote", values)
+
+
+def trade_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
+    """Return a trade at the price; volumes come with exponents, as Java writes them."""
+    is_index = symbol in _INDICES
+    values: dict[str, object] = {
+        "eventType": "Trade",
+        "eventSymbol": symbol,
+        "eventTime": 0,
+        "time": time_ms,
+        "timeNanoPart": 0,
+        "sequence": time_ms % 1_000_000,
+        "exchangeCode": "\0" if is_index else "Q",
+        "price": round(price, 4),
+        "change": 0.0,
+        "size": NAN if is_index else 100.0,
+        "dayId": time_ms // _MS_PER_DAY,
+        "dayVolume": NAN if is_index else msgspec.Raw(b"1.3743299E7"),
+        "dayTurnover": NAN if is_index else msgspec.Raw(b"3.41724504505567E9"),
+        "tickDirection": "UNDEFINED",
+        "extendedTradingHours": False,
+    }
+    return FeedEvent("Trade", values)
+
+
+def _or_nan(value: float | None) -> float | str:
+    return NAN if value is None else value
+
+
+def _price(option: SimulatedOption, greeks: Greeks) -> float | None:
+    """Return roughly what the option costs; nothing is checked against it."""
+    if greeks.vega is None or greeks.implied_volatility is None:
+        return None
+    sign = 1.0 if option.terms.option_type == "call" else -1.0
+    intrinsic = sign * (option.underlying.price - float(option.terms.strike))
+    return max(intrinsic, 0.0) + 100.0 * greeks.vega * greeks.implied_volatility

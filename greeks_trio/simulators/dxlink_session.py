@@ -1,0 +1,232 @@
+"""The server's half of one DXLink connection: frames in, frames out.  No I/O.
+
+SETUP, authorisation, channels and subscriptions; what is to be sent comes out of
+`take_frames` in order.  Lenient where the real server is: an early AUTH counts, and a
+FEED_SETUP may come any number of times.
+
+Source: dxFeed/dxLink, dxlink-specification/asyncapi.yml.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from greeks_trio.simulators.dxlink_channel import (
+    FeedChannel,
+    FeedSetup,
+    Outgoing,
+    Subscription,
+    encode_message,
+)
+from greeks_trio.simulators.greeks_tape import GreeksTape
+
+# Advertised: a client that says nothing for so long, in seconds, is closed.
+KEEPALIVE_TIMEOUT_S: Final = 60
+MAX_SUBSCRIPTIONS: Final = 25_000
+_VERSION: Final = "1.0-greeks_trio.simulators"
+
+
+class _Message(msgspec.Struct, frozen=True, rename="camel"):
+    """Every field of every message that a client may send."""
+
+    type: str
+    channel: int = 0
+    accept_keepalive_timeout: float | None = None
+    token: str | None = None
+    service: str | None = None
+    parameters: dict[str, object] = {}
+    add: list[Subscription] = []
+    remove: list[Subscription] = []
+    reset: bool = False
+    accept_aggregation_period: float | None = None
+    accept_data_format: str | None = None
+    accept_event_fields: dict[str, list[str]] | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class DxlinkSession:
+    """One connection's state; ``on_change`` is called when there is more to send.
+
+    Attributes:
+        client_timeout_s: After how many seconds without a message the client gives
+            up on us.
+        is_finished: Nothing more comes after what `take_frames` still returns.
+    """
+
+    def __init__(
+        self,
+        tape: GreeksTape,
+        is_valid_token: Callable[[str], bool],
+        on_change: Callable[[], None],
+        *,
+        seed: int,
+    ) -> None:
+        self.client_timeout_s: float = KEEPALIVE_TIMEOUT_S
+        self.is_finished = False
+        self._tape = tape
+        self._is_valid_token = is_valid_token
+        self._on_change = on_change
+        self._seed = seed
+        self._is_set_up = False
+        self._is_authorized = False
+        self._channels: dict[int, FeedChannel] = {}
+        self._outgoing: list[Outgoing] = []
+
+    @property
+    def subscription_count(self) -> int:
+        """Entries (type and symbol) over all channels."""
+        return sum(channel.size for channel in self._channels.values())
+
+    def receive_frame(self, frame: str | bytes) -> None:
+        """Take one message of the client."""
+        try:
+            message = _decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self._error(0, "INVALID_MESSAGE", "Message cannot be read.")
+            return
+        if message.type == "SETUP":
+            self._set_up(message)
+        elif not self._is_set_up:
+            self._error(0, "BAD_ACTION", "SETUP must come first.")
+        elif message.type == "AUTH":
+            self._authorize(message.token or "")
+        elif message.type.startswith(("CHANNEL_", "FEED_")):
+            self._receive_on_channel(message)
+        elif message.type not in ("KEEPALIVE", "ERROR"):
+            self._error(message.channel, "INVALID_MESSAGE", "Unknown message type.")
+
+    def take_frames(self, now: float) -> list[Outgoing]:
+        """Return what is to be sent by now, in order."""
+        frames, self._outgoing = self._outgoing, []
+        for channel in self._channels.values():
+            frames.extend(channel.take_due(now))
+        return frames
+
+    def next_due_at(self) -> float:
+        """Return when `take_frames` has something again if nothing changes."""
+        if self._outgoing:
+            return -math.inf
+        waiting = (each.due_at for each in self._channels.values() if each.has_waiting)
+        return min(waiting, default=math.inf)
+
+    def keep_alive(self) -> None:
+        """Send a KEEPALIVE."""
+        self._send(encode_message("KEEPALIVE", 0))
+
+    def time_out(self, silence_s: float) -> None:
+        """Tell the client that it was silent for too long, and finish."""
+        text = (
+            "The timeout has been reached. "
+            f"The message was last received {silence_s:.0f} seconds ago."
+        )
+        self._error(0, "TIMEOUT", text)
+        self.finish()
+
+    def finish(self) -> None:
+        """End all subscriptions; what waits is still sent."""
+        for channel in self._channels.values():
+            channel.reset()
+            self._outgoing.extend(channel.take_waiting())
+        self.is_finished = True
+        self._on_change()
+
+    def abandon(self) -> None:
+        """End all subscriptions of a client that is gone; nothing is sent."""
+        for channel in self._channels.values():
+            channel.reset()
+        self._channels.clear()
+        self._outgoing.clear()
+        self.is_finished = True
+        self._on_change()
+
+    def _set_up(self, message: _Message) -> None:
+        if message.accept_keepalive_timeout:
+            self.client_timeout_s = message.accept_keepalive_timeout
+        self._send(
+            encode_message(
+                "SETUP",
+                0,
+                version=_VERSION,
+                keepaliveTimeout=KEEPALIVE_TIMEOUT_S,
+                acceptKeepaliveTimeout=KEEPALIVE_TIMEOUT_S,
+            )
+        )
+        if not self._is_set_up:
+            self._send(encode_message("AUTH_STATE", 0, state="UNAUTHORIZED"))
+        self._is_set_up = True
+
+    def _authorize(self, token: str) -> None:
+        if self._is_valid_token(token):
+            self._is_authorized = True
+            state = encode_message("AUTH_STATE", 0, state="AUTHORIZED", userId="sim")
+            self._send(state)
+        else:
+            self._is_authorized = False
+            self._send(encode_message("AUTH_STATE", 0, state="UNAUTHORIZED"))
+            self.finish()
+
+    def _receive_on_channel(self, message: _Message) -> None:
+        number = message.channel
+        channel = self._channels.get(number)
+        if not self._is_authorized:
+            self._error(0, "UNAUTHORIZED", "Authorization is required.")
+        elif number % 2 == 0:
+            text = "Protocol violation with an even channel usage."
+            self._error(0, "BAD_ACTION", text)
+        elif message.type == "CHANNEL_REQUEST":
+            self._open_channel(message)
+        elif channel is None:
+            self._error(number, "BAD_ACTION", "The channel is not open.")
+        elif message.type == "CHANNEL_CANCEL":
+            channel.reset()
+            del self._channels[number]
+            self._send(encode_message("CHANNEL_CLOSED", number))
+        elif message.type == "FEED_SETUP":
+            wish = msgspec.convert(message, FeedSetup, from_attributes=True)
+            self._send(*channel.set_up(wish))
+        elif message.type == "FEED_SUBSCRIPTION":
+            self._change_subscriptions(channel, message)
+        else:
+            self._error(number, "INVALID_MESSAGE", "Unknown message type.")
+
+    def _open_channel(self, message: _Message) -> None:
+        number = message.channel
+        if message.service != "FEED" or number in self._channels:
+            self._error(number, "BAD_ACTION", "The channel cannot be opened.")
+            return
+        self._channels[number] = FeedChannel(
+            number, self._tape, self._seed + number, self._on_change
+        )
+        opened = encode_message(
+            "CHANNEL_OPENED",
+            number,
+            service="FEED",
+            parameters={"contract": "AUTO", **message.parameters, "subFormat": "LIST"},
+        )
+        self._send(opened)
+
+    def _change_subscriptions(self, channel: FeedChannel, message: _Message) -> None:
+        if message.reset:
+            channel.reset()
+        channel.unsubscribe(message.remove)
+        room = MAX_SUBSCRIPTIONS - self.subscription_count
+        if len(message.add) > room:
+            text = "Your subscription size is too big"
+            self._error(channel.number, "BAD_ACTION", text)
+        self._send(*channel.subscribe(message.add[:room]))
+
+    def _error(self, channel: int, error: str, text: str) -> None:
+        self._send(encode_message("ERROR", channel, error=error, message=text))
+
+    def _send(self, *frames: Outgoing) -> None:
+        self._extend(frames)
+
+    def _extend(self, frames: Iterable[Outgoing]) -> None:
+        self._outgoing.extend(frames)
+        self._on_change()
