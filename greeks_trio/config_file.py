@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,19 +23,26 @@ from greeks_trio.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _DEFAULT_FILE: Final = Path(".env")
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
-def load_config(*, need_broker: bool = True) -> Config:
+def load_config(
+    overrides: Mapping[str, str] = _NOTHING, *, need_broker: bool = True
+) -> Config:
     """Return the configuration as it is at this moment.
 
     The file is the one that ``GREEKS_ENV_FILE`` names, else ``.env`` in the current
     directory if there is one; it is read on each call.  Logs a warning for each
     ``GREEKS_*`` name that nothing reads.
 
+    Args:
+        overrides: Variables that win over the environment and the file.
+        need_broker: Whether it is a problem that no broker is enabled.
+
     Raises:
         ConfigError: with every problem, each one sentence without any secret.
     """
-    variables = _read_variables()
+    variables = {**_read_variables(), **overrides}
     for warning in unknown_variables(variables):
         logger.warning("config.unknown_variable %s", warning)
     return parse_config(variables, is_file=Path.is_file, need_broker=need_broker)

@@ -1,0 +1,16 @@
+"""``python -m greeks_trio``."""
+
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130
+
+if __name__ == "__main__":
+    try:
+        # Here, so that Ctrl-C during the imports is quiet too.
+        from greeks_trio.cli import main
+
+        main(prog_name="run-ingest")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

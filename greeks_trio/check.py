@@ -1,0 +1,102 @@
+"""``check`` and ``migrate``: try once what the service would try for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Final, TypeAlias
+
+import click
+import trio
+
+from greeks_trio.brokers.ibkr import session as ibkr
+from greeks_trio.brokers.tastytrade import session as tastytrade
+from greeks_trio.config import Config, DatabaseConfig
+from greeks_trio.errors import GreeksError
+from greeks_trio.logs import plain_error
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.migrate import load_migrations, migrate
+
+Attempt: TypeAlias = Callable[[], Awaitable[str]]
+
+FINE: Final = 0
+FAILED: Final = 1
+
+# A cold gateway answers the first read of the positions after about ten seconds, and a
+# login over a slow line takes a few more.  Who waits longer thinks that we hang.
+LIMIT_S: Final = 30.0
+
+
+async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
+    """Print how each part of the configuration does, one line each.
+
+    Changes nothing, neither in the database nor at the brokers.
+
+    Returns:
+        `FINE` or `FAILED`.
+    """
+    click.echo("configuration: fine")
+    results = [
+        await _try(name, attempt, limit_s) for name, attempt in _attempts(config)
+    ]
+    for name in ("ibkr", "tastytrade"):
+        if getattr(config, name) is None:
+            click.echo(f"{name}: not enabled")
+    return FINE if all(results) else FAILED
+
+
+async def run_migrate(config: DatabaseConfig) -> int:
+    """Apply what the database lacks, and print it.
+
+    Raises:
+        SchemaRejected: the schema is newer than this program, or refused.
+    """
+    is_done = await _try("database", partial(_migrate, config), limit_s=None)
+    return FINE if is_done else FAILED
+
+
+def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
+    yield "database", partial(check_database, config.database)
+    if config.ibkr is not None:
+        yield "ibkr", partial(ibkr.check_login, config.ibkr)
+    if config.tastytrade is not None:
+        yield "tastytrade", partial(tastytrade.check_login, config.tastytrade)
+
+
+async def _try(name: str, attempt: Attempt, limit_s: float | None) -> bool:
+    """Print the sentence that the attempt ends with; return whether it is a good one."""
+    sentence, is_good = f"no answer within {limit_s} seconds", False
+    with trio.move_on_after(limit_s if limit_s is not None else float("inf")):
+        try:
+            sentence, is_good = await attempt(), True
+        except* GreeksError as group:
+            sentence = plain_error(group)
+    click.echo(f"{name}: {sentence}")
+    return is_good
+
+
+async def check_database(config: DatabaseConfig) -> str:
+    """Return one sentence about server and schema.
+
+    Raises:
+        StoreError: the server cannot be used.
+    """
+    async with open_connection(config) as connection:
+        cursor = await connection.execute(
+            "select to_regclass('schema_migrations') is not null"
+        )
+        row = await cursor.fetchone()
+        applied = set[str]()
+        if row is not None and row[0]:
+            cursor = await connection.execute("select name from schema_migrations")
+            applied = {name for (name,) in await cursor.fetchall()}
+        server = connection.info.parameter_status("server_version")
+    lacking = [each.name for each in load_migrations() if each.name not in applied]
+    schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
+    return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
+
+
+async def _migrate(config: DatabaseConfig) -> str:
+    async with open_connection(config) as connection:
+        names = await migrate(connection)
+    return f"applied {', '.join(names)}" if names else "nothing to apply"

@@ -1,0 +1,349 @@
+"""The command line: arguments in, exit status out.
+
+Commands parse their arguments and return a plan, a function without arguments; `main`
+runs it outside of click, so that one place turns outcomes into exit statuses:
+
+====  ==================================================================
+0     stopped on request, or done
+1     a bug; a check, a migration or a demo that failed
+2     wrong arguments or configuration, also a port that is taken
+3     every enabled broker refused its credentials
+4     the schema is newer than this program, or the database refused it
+130   Ctrl-C where nothing has to be drained
+====  ==================================================================
+
+Everything heavy is imported by the plans, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeAlias
+
+import click
+import trio
+
+from greeks_trio.config import Config
+from greeks_trio.config_file import load_config
+from greeks_trio.config_parse import parse_config
+from greeks_trio.errors import ConfigError, GreeksError, SchemaRejected
+from greeks_trio.logs import configure_logging, plain_error
+from greeks_trio.model.records import BROKERS
+
+logger = logging.getLogger(__name__)
+
+OK: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+SCHEMA_REJECTED: Final = 4
+INTERRUPTED: Final = 130
+
+# Not the current directory: who starts serve elsewhere expects to find the same data.
+DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres").expanduser()
+
+Plan: TypeAlias = Callable[[], int]
+
+
+def main(
+    args: Sequence[str] | None = None, *, prog_name: str | None = None
+) -> NoReturn:
+    """Run the command and exit with its status."""
+    try:
+        plan = commands.main(args, prog_name, standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    # Not a plan but a status after --help.
+    sys.exit(run(plan) if callable(plan) else plan)
+
+
+def run(plan: Plan) -> int:
+    """Return the exit status of what the plan does.
+
+    The program's outermost handler: what arrives here as a bug is logged with its
+    traceback.
+    """
+    configure_logging()
+    status = OK
+    try:
+        status = plan()
+    except* KeyboardInterrupt:
+        status = INTERRUPTED
+    except* ConfigError as group:
+        status = MISCONFIGURED
+        for problem in _problems(group):
+            click.echo(f"configuration: {problem}", err=True)
+    except* SchemaRejected as group:
+        status = SCHEMA_REJECTED
+        click.echo(f"database: {plain_error(group)}", err=True)
+    except* GreeksError as group:
+        status = FAILED
+        click.echo(plain_error(group), err=True)
+    except* Exception as group:
+        status = FAILED
+        logger.critical("service.bug", exc_info=group)
+    return status
+
+
+def _problems(group: BaseExceptionGroup[ConfigError]) -> list[str]:
+    problems: list[str] = []
+    for exc in group.exceptions:
+        if isinstance(exc, ConfigError):
+            problems += exc.problems
+        elif isinstance(exc, BaseExceptionGroup):
+            problems += _problems(exc)
+    return problems
+
+
+def _run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
+    # Ctrl-C only at checkpoints: never in the middle of a COPY or of closing a file.
+    return trio.run(function, *args, restrict_keyboard_interrupt_to_checkpoints=True)
+
+
+def _configured(load: Callable[[], Config]) -> Config:
+    config = load()
+    configure_logging(json=config.log_json, level=config.log_level)
+    return config
+
+
+class _ServeByDefault(click.Group):
+    """A group whose default command is ``serve``, also when there are only options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+class _FaultText(click.ParamType[str]):
+    """``BROKER:NAME@SECONDS[:ARG]``, kept as text."""
+
+    name = "fault"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from greeks_trio.simulators.faults import parse_fault
+
+        try:
+            parse_fault(value)
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
+        return value
+
+
+def _shared(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:  # noqa: ANN401 - as click's own decorators
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_market_options = _shared(
+    click.option(
+        "--contracts",
+        type=click.IntRange(1, 100_000),
+        default=200,
+        show_default=True,
+        help="Option contracts, split between the brokers.",
+    ),
+    click.option(
+        "--rate",
+        type=click.FloatRange(0.01, 1_000_000),
+        default=50.0,
+        show_default=True,
+        help="Ticks per second of all brokers together.",
+    ),
+    click.option(
+        "--seed", type=int, default=1, show_default=True, help="Of the market's walk."
+    ),
+    click.option(
+        "--fault",
+        "faults",
+        type=_FaultText(),
+        multiple=True,
+        metavar="BROKER:NAME@SECONDS[:ARG]",
+        help="Something that shall go wrong; repeatable.",
+    ),
+)
+_port = click.IntRange(0, 65_535)
+_only = click.option("--only", type=click.Choice(BROKERS), help="Only this broker.")
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the embedded PostgreSQL keeps its data; serve has a place in your home, "
+    "demo a temporary one.",
+)
+
+
+@click.group(
+    cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]}
+)
+def commands() -> None:
+    """Stream option Greeks from the brokers into PostgreSQL.
+
+    Without a command: serve.  Settings come from the environment and from .env in the
+    current directory; .env.example explains them.
+    """
+
+
+@commands.command()
+@click.option("--embedded", is_flag=True, help="Use the PostgreSQL that comes along.")
+@_only
+@_data_dir
+@click.option("--http", metavar="HOST:PORT", help="Instead of GREEKS_HTTP_BIND.")
+def serve(
+    *, embedded: bool, only: str | None, data_dir: Path | None, http: str | None
+) -> Plan:
+    """Run the service until SIGTERM or Ctrl-C; SIGHUP reloads.
+
+    Exit status: 0 stopped on request, 1 a bug, 2 configuration, 3 every broker refused
+    its credentials, 4 the schema is not right.
+    """
+    if data_dir is not None and not embedded:
+        raise click.UsageError("--data-dir is for --embedded.")
+    overrides = {} if http is None else {"GREEKS_HTTP_BIND": http}
+    for broker in BROKERS:
+        if only is not None and broker != only:
+            overrides[f"{broker.upper()}_ENABLED"] = "false"
+    return partial(_serve, overrides, embedded, data_dir)
+
+
+def _serve(
+    overrides: dict[str, str],
+    embedded: bool,
+    data_dir: Path | None,
+) -> int:
+    load = partial(load_config, overrides)
+    config = _configured(load)
+    if embedded:
+        return _run_trio(_serve_embedded, config, load, data_dir or DEFAULT_DATA_DIR)
+    from greeks_trio.service import run_service
+
+    return _run_trio(partial(run_service, config, load=load))
+
+
+async def _serve_embedded(
+    config: Config, load: Callable[[], Config], data_dir: Path
+) -> int:
+    from greeks_trio.postgres.embedded import open_embedded_server
+    from greeks_trio.service import run_service
+
+    async with open_embedded_server(data_dir) as database:
+        logger.info("embedded.started data_dir=%s", data_dir)
+        return await run_service(
+            replace(config, database=database),
+            load=lambda: replace(load(), database=database),
+        )
+
+
+@commands.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long; without it until Ctrl-C.",
+)
+@_market_options
+@_data_dir
+@click.option("--http", metavar="HOST:PORT", help="Serve HTTP there.")
+@click.option("--api-token", envvar="GREEKS_API_TOKEN", default="", hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout.")
+def demo(
+    *,
+    seconds: float | None,
+    contracts: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+    data_dir: Path | None,
+    http: str | None,
+    api_token: str,
+    as_json: bool,
+) -> Plan:
+    """Show it all without an account: simulated brokers, a real PostgreSQL.
+
+    Exit status 1 when a tick was lost, stored twice, or stored without being sent.
+    """
+
+    def plan() -> int:
+        from greeks_trio.demo import DemoOptions, run_demo
+
+        address = None
+        if http is not None:
+            variables = {"GREEKS_HTTP_BIND": http, "GREEKS_API_TOKEN": api_token}
+            address = parse_config(variables, need_broker=False).http
+        options = DemoOptions(
+            seconds=seconds,
+            contracts=contracts,
+            rate=rate,
+            seed=seed,
+            data_dir=data_dir,
+            http=address,
+            json=as_json,
+            faults=faults,
+        )
+        return _run_trio(run_demo, options)
+
+    return plan
+
+
+@commands.command()
+@click.option("--ibkr-port", type=_port, default=0, help="0 (default): any free one.")
+@click.option(
+    "--tastytrade-port", type=_port, default=0, help="0 (default): any free one."
+)
+@_market_options
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to which each tick is written before it is sent.",
+)
+@_only
+def simulate(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
+    """Run only the simulated brokers; the first line says where they are."""
+
+    def plan() -> int:
+        from greeks_trio.simulators.run import SimulateOptions, run_simulators
+
+        return _run_trio(run_simulators, SimulateOptions(**options))
+
+    return plan
+
+
+@commands.command()
+def check() -> Plan:
+    """Try the configuration, the database and each broker's login.
+
+    Exit status: 0 all is well, 1 something failed, 2 configuration.
+    """
+
+    def plan() -> int:
+        config = _configured(load_config)
+        from greeks_trio.check import run_check
+
+        return _run_trio(run_check, config)
+
+    return plan
+
+
+@commands.command()
+def migrate() -> Plan:
+    """Bring the database to the present schema and exit.
+
+    Exit status: 0 done, 1 failed, 2 configuration, 4 the schema is not right.
+    """
+
+    def plan() -> int:
+        config = _configured(partial(load_config, need_broker=False))
+        from greeks_trio.check import run_migrate
+
+        return _run_trio(run_migrate, config.database)
+
+    return plan
