@@ -46,13 +46,17 @@ async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
 
 
 async def run_migrate(config: DatabaseConfig) -> int:
-    """Apply what the database lacks, and print it.
+    """Apply what the database lacks, print it, and return `FINE`.
 
     Raises:
+        StoreUnavailable: the server cannot be reached.
         SchemaRejected: the schema is newer than this program, or refused.
     """
-    is_done = await _try("database", partial(_migrate, config), limit_s=None)
-    return FINE if is_done else FAILED
+    async with open_connection(config) as connection:
+        names = await migrate(connection)
+    what = f"applied {', '.join(names)}" if names else "nothing to apply"
+    click.echo(f"database: {what}")
+    return FINE
 
 
 def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
@@ -63,10 +67,10 @@ def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
         yield "tastytrade", partial(tastytrade.check_login, config.tastytrade)
 
 
-async def _try(name: str, attempt: Attempt, limit_s: float | None) -> bool:
+async def _try(name: str, attempt: Attempt, limit_s: float) -> bool:
     """Print the sentence that the attempt ends with; return whether it is a good one."""
-    sentence, is_good = f"no answer within {limit_s} seconds", False
-    with trio.move_on_after(limit_s if limit_s is not None else float("inf")):
+    sentence, is_good = f"no answer within {limit_s:g} seconds", False
+    with trio.move_on_after(limit_s):
         try:
             sentence, is_good = await attempt(), True
         except* GreeksError as group:
@@ -94,9 +98,3 @@ async def check_database(config: DatabaseConfig) -> str:
     lacking = [each.name for each in load_migrations() if each.name not in applied]
     schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
     return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
-
-
-async def _migrate(config: DatabaseConfig) -> str:
-    async with open_connection(config) as connection:
-        names = await migrate(connection)
-    return f"applied {', '.join(names)}" if names else "nothing to apply"

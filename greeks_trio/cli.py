@@ -23,17 +23,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import click
 import trio
 
+from greeks_trio.cli_options import (
+    ServeByDefault,
+    data_dir_option,
+    market_options,
+    only_option,
+    port,
+)
 from greeks_trio.config import Config
 from greeks_trio.config_file import load_config
 from greeks_trio.config_parse import parse_config
 from greeks_trio.errors import ConfigError, GreeksError, SchemaRejected
 from greeks_trio.logs import configure_logging, plain_error
 from greeks_trio.model.records import BROKERS
+
+if TYPE_CHECKING:
+    from greeks_trio.simulators.run import SimulateOptions
 
 logger = logging.getLogger(__name__)
 
@@ -111,80 +121,8 @@ def _configured(load: Callable[[], Config]) -> Config:
     return config
 
 
-class _ServeByDefault(click.Group):
-    """A group whose default command is ``serve``, also when there are only options."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h")):
-            args = ["serve", *args]
-        return super().parse_args(ctx, args)
-
-
-class _FaultText(click.ParamType[str]):
-    """``BROKER:NAME@SECONDS[:ARG]``, kept as text."""
-
-    name = "fault"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        from greeks_trio.simulators.faults import parse_fault
-
-        try:
-            parse_fault(value)
-        except ValueError as exc:
-            self.fail(f"{exc}.", param, ctx)
-        return value
-
-
-def _shared(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:  # noqa: ANN401 - as click's own decorators
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-_market_options = _shared(
-    click.option(
-        "--contracts",
-        type=click.IntRange(1, 100_000),
-        default=200,
-        show_default=True,
-        help="Option contracts, split between the brokers.",
-    ),
-    click.option(
-        "--rate",
-        type=click.FloatRange(0.01, 1_000_000),
-        default=50.0,
-        show_default=True,
-        help="Ticks per second of all brokers together.",
-    ),
-    click.option(
-        "--seed", type=int, default=1, show_default=True, help="Of the market's walk."
-    ),
-    click.option(
-        "--fault",
-        "faults",
-        type=_FaultText(),
-        multiple=True,
-        metavar="BROKER:NAME@SECONDS[:ARG]",
-        help="Something that shall go wrong; repeatable.",
-    ),
-)
-_port = click.IntRange(0, 65_535)
-_only = click.option("--only", type=click.Choice(BROKERS), help="Only this broker.")
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the embedded PostgreSQL keeps its data; serve has a place in your home, "
-    "demo a temporary one.",
-)
-
-
 @click.group(
-    cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def commands() -> None:
     """Stream option Greeks from the brokers into PostgreSQL.
@@ -196,8 +134,8 @@ def commands() -> None:
 
 @commands.command()
 @click.option("--embedded", is_flag=True, help="Use the PostgreSQL that comes along.")
-@_only
-@_data_dir
+@only_option
+@data_dir_option
 @click.option("--http", metavar="HOST:PORT", help="Instead of GREEKS_HTTP_BIND.")
 def serve(
     *, embedded: bool, only: str | None, data_dir: Path | None, http: str | None
@@ -250,8 +188,8 @@ async def _serve_embedded(
     type=click.FloatRange(min=0, min_open=True),
     help="How long; without it until Ctrl-C.",
 )
-@_market_options
-@_data_dir
+@market_options
+@data_dir_option
 @click.option("--http", metavar="HOST:PORT", help="Serve HTTP there.")
 @click.option("--api-token", envvar="GREEKS_API_TOKEN", default="", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout.")
@@ -295,26 +233,37 @@ def demo(
 
 
 @commands.command()
-@click.option("--ibkr-port", type=_port, default=0, help="0 (default): any free one.")
+@click.option("--ibkr-port", type=port, default=0, help="0 (default): any free one.")
 @click.option(
-    "--tastytrade-port", type=_port, default=0, help="0 (default): any free one."
+    "--tastytrade-port", type=port, default=0, help="0 (default): any free one."
 )
-@_market_options
+@market_options
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to which each tick is written before it is sent.",
 )
-@_only
+@only_option
+@click.option("--ends-with-parent", is_flag=True, hidden=True)
 def simulate(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
     """Run only the simulated brokers; the first line says where they are."""
 
     def plan() -> int:
-        from greeks_trio.simulators.run import SimulateOptions, run_simulators
+        from greeks_trio.simulators.run import SimulateOptions
 
-        return _run_trio(run_simulators, SimulateOptions(**options))
+        return _run_trio(_simulate, SimulateOptions(**options))
 
     return plan
+
+
+async def _simulate(options: SimulateOptions) -> int:
+    from greeks_trio.simulators.run import run_simulators
+
+    try:
+        await run_simulators(options)
+    except* OSError as group:
+        raise ConfigError([f"Cannot start: {plain_error(group)}."]) from group
+    return OK
 
 
 @commands.command()

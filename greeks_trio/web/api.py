@@ -27,14 +27,14 @@ def make_api(view: StatusView) -> FastAPI:
     )
 
     @api.get("/livez", responses=_described(_TEXT_STATE))
-    async def livez() -> Response:
+    async def livez() -> Response:  # noqa: ASYNC124
         """Answer as long as the process does."""
         return _json({"status": "alive"})
 
     @api.get(
         "/readyz", responses=_described(_READINESS, HTTPStatus.SERVICE_UNAVAILABLE)
     )
-    async def readyz() -> Response:
+    async def readyz() -> Response:  # noqa: ASYNC124
         """Say whether database and feeds are up, and if not, what is missing."""
         problems = list(view.readiness())
         if problems:
@@ -43,7 +43,7 @@ def make_api(view: StatusView) -> FastAPI:
         return _json({"status": "ready", "problems": []})
 
     @api.get("/v1/streaming/status", responses=_described(_STATUS))
-    async def status() -> Response:
+    async def status() -> Response:  # noqa: ASYNC124
         """Return each broker's session, then latencies, writer and counters."""
         return _json({"sessions": list(view.sessions()), **view.details()})
 

@@ -1,0 +1,87 @@
+"""What the commands' options have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from greeks_trio.model.records import BROKERS
+
+
+class ServeByDefault(click.Group):
+    """A group whose default command is ``serve``, also when there are only options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in front where it is missing."""
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+class FaultText(click.ParamType[str]):
+    """``BROKER:NAME@SECONDS[:ARG]``, kept as text."""
+
+    name = "fault"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text if it describes a fault."""
+        from greeks_trio.simulators.faults import parse_fault
+
+        try:
+            parse_fault(value)
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
+        return value
+
+
+def _combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:  # noqa: ANN401 - as click's own decorators
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+market_options = _combined(
+    click.option(
+        "--contracts",
+        type=click.IntRange(1, 100_000),
+        default=200,
+        show_default=True,
+        help="Option contracts, split between the brokers.",
+    ),
+    click.option(
+        "--rate",
+        type=click.FloatRange(0.01, 1_000_000),
+        default=50.0,
+        show_default=True,
+        help="Ticks per second of all brokers together.",
+    ),
+    click.option(
+        "--seed", type=int, default=1, show_default=True, help="Of the market's walk."
+    ),
+    click.option(
+        "--fault",
+        "faults",
+        type=FaultText(),
+        multiple=True,
+        metavar="BROKER:NAME@SECONDS[:ARG]",
+        help="Something that shall go wrong; repeatable.",
+    ),
+)
+port = click.IntRange(0, 65_535)
+only_option = click.option(
+    "--only", type=click.Choice(BROKERS), help="Only this broker."
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the embedded PostgreSQL keeps its data; serve has a place in your home, "
+    "demo a temporary one.",
+)
