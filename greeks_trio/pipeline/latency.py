@@ -102,7 +102,7 @@ class RollingLatency:
 
     def window(self, *, now: float) -> LatencySummary:
         """Return the percentiles of the last `WINDOW_S` seconds."""
-        self._forget_before(now - WINDOW_S)
+        self._forget_before(now - WINDOW_S + _SLICE_S)
         merged = Histogram()
         for _, each in self._slices:
             merged.merge(each)
@@ -111,7 +111,7 @@ class RollingLatency:
     def _slice_at(self, now: float) -> Histogram:
         if self._slices and now < self._slices[-1][0]:
             return self._slices[-1][1]
-        self._forget_before(now - WINDOW_S)
+        self._forget_before(now - WINDOW_S + _SLICE_S)
         self._slices.append((now + _SLICE_S, Histogram()))
         return self._slices[-1][1]
 

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from greeks_trio.model.records import FeedGap
+from greeks_trio.pipeline.backlog import Backlog
+from tests.factories import START, make_tick
+
+
+async def test_ticks_come_out_in_the_order_in_which_they_went_in():
+    backlog = Backlog(10)
+    backlog.put([make_tick(n) for n in range(5)])
+
+    assert backlog.take(2) == [make_tick(0), make_tick(1)]
+    assert backlog.take(9) == [make_tick(2), make_tick(3), make_tick(4)]
+    assert backlog.take(9) == []
+
+
+async def test_ticks_that_were_put_back_come_out_first():
+    backlog = Backlog(10)
+    backlog.put([make_tick(n) for n in range(4)])
+
+    backlog.put_back(backlog.take(2))
+
+    assert backlog.take(9) == [make_tick(n) for n in range(4)]
+
+
+@pytest.mark.parametrize("way", ["put", "put_back"])
+async def test_beyond_the_bound_the_oldest_are_lost_and_counted(way, caplog):
+    backlog = Backlog(3)
+
+    if way == "put":
+        backlog.put([make_tick(n) for n in range(5)])
+    else:
+        backlog.put([make_tick(n) for n in (2, 3, 4)])
+        backlog.put_back([make_tick(0), make_tick(1)])
+
+    assert backlog.take(9) == [make_tick(2), make_tick(3), make_tick(4)]
+    assert backlog.lost == 2
+    assert backlog.peak == 5
+    assert [r.levelname for r in caplog.records] == ["CRITICAL"]
+
+
+async def test_what_was_lost_is_a_gap_from_first_to_last():
+    backlog = Backlog(1)
+    backlog.put([make_tick(n) for n in range(3)])
+    backlog.put([make_tick(9, broker="tastytrade"), make_tick(10)])
+
+    gaps = backlog.pop_losses()
+
+    def received(number):
+        return START + timedelta(seconds=number, milliseconds=20)
+
+    assert gaps == [
+        FeedGap(
+            broker="ibkr",
+            started_at=received(0),
+            ended_at=received(2),
+            reason="ticks-lost",
+        ),
+        FeedGap(
+            broker="tastytrade",
+            started_at=received(9),
+            ended_at=received(9),
+            reason="ticks-lost",
+        ),
+    ]
+    assert backlog.pop_losses() == []
+
+
+async def test_the_consumer_waits_until_there_are_ticks(nursery):
+    backlog = Backlog(10)
+    results = []
+
+    async def consume():
+        results.append(await backlog.wait_rows())
+
+    nursery.start_soon(consume)
+    await wait_all_tasks_blocked()
+    assert results == []
+    backlog.put([make_tick()])
+    await wait_all_tasks_blocked()
+
+    assert results == [True]
+
+
+async def test_a_closed_backlog_is_emptied_first(autojump_clock):
+    backlog = Backlog(10)
+    backlog.put([make_tick()])
+    backlog.close()
+
+    assert await backlog.wait_rows()
+    backlog.take(9)
+    with trio.fail_after(1):
+        assert not await backlog.wait_rows()
+
+
+async def test_closing_wakes_the_consumer(nursery, autojump_clock):
+    backlog = Backlog(10)
+    nursery.start_soon(_close_later, backlog)
+
+    with trio.fail_after(2):
+        assert not await backlog.wait_rows()
+    assert trio.current_time() == 1.0
+
+
+async def _close_later(backlog):
+    await trio.sleep(1)
+    backlog.close()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from greeks_trio.pipeline.backoff import Backoff
+from greeks_trio.pipeline.wakeup import WakeUp
+
+
+def test_the_delay_doubles_up_to_its_ceiling():
+    backoff = Backoff(min_delay_s=1, max_delay_s=5, jitter=lambda: 1.0)
+
+    assert [backoff.next_delay() for _ in range(5)] == [1, 2, 4, 5, 5]
+
+
+def test_after_a_reset_it_starts_anew():
+    backoff = Backoff(min_delay_s=1, max_delay_s=5, jitter=lambda: 1.0)
+    backoff.next_delay()
+    backoff.next_delay()
+
+    backoff.reset()
+
+    assert backoff.next_delay() == 1
+    assert backoff.attempts == 1
+
+
+@given(st.integers(0, 5_000), st.floats(0, 1))
+def test_no_number_of_attempts_leaves_the_bounds(attempts, jitter):
+    backoff = Backoff(min_delay_s=1, max_delay_s=5, jitter=lambda: jitter)
+    backoff.attempts = attempts
+
+    assert 0.5 <= backoff.next_delay() <= 5
+
+
+async def test_waiting_takes_the_delay(autojump_clock):
+    await Backoff(min_delay_s=1, jitter=lambda: 1.0).wait()
+
+    assert trio.current_time() == 1
+
+
+async def test_a_wake_up_wakes_all_who_wait_and_none_who_come_later(nursery):
+    wake_up, woken = WakeUp(), []
+
+    async def wait(name):
+        await wake_up.wait()
+        woken.append(name)
+
+    nursery.start_soon(wait, "a")
+    nursery.start_soon(wait, "b")
+    await wait_all_tasks_blocked()
+    wake_up.wake()
+    await wait_all_tasks_blocked()
+    nursery.start_soon(wait, "c")
+    await wait_all_tasks_blocked()
+
+    assert sorted(woken) == ["a", "b"]
+    nursery.cancel_scope.cancel()

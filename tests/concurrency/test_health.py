@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from greeks_trio.errors import ProtocolViolation
+from greeks_trio.model.records import FeedGap, PositionsSnapshot
+from greeks_trio.pipeline.health import KEPT_ODD_FRAMES, SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from tests.factories import SPY_CALL, START, make_position
+
+
+class Clock:
+    def __init__(self):
+        self.time = START
+
+    def __call__(self):
+        return self.time
+
+    def pass_(self, seconds):
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def journal():
+    return Journal()
+
+
+@pytest.fixture
+def health(journal, clock):
+    return SessionHealth("ibkr", journal, now=clock)
+
+
+def entries(journal):
+    taken = []
+    while len(journal):
+        taken.append(journal._waiting.popleft())
+    return taken
+
+
+async def test_a_session_goes_through_its_states(health):
+    states = [health.session().status]
+    for step in (
+        health.connecting,
+        health.connected,
+        lambda: health.degraded("5 contracts without a line"),
+        lambda: health.disconnected("reset", attempt=1),
+    ):
+        step()
+        states.append(health.session().status)
+
+    assert states == [
+        "disconnected",
+        "connecting",
+        "connected",
+        "degraded",
+        "disconnected",
+    ]
+    assert health.session().last_error == "reset"
+    assert health.session().reconnect_attempt == 1
+
+
+async def test_a_lost_connection_is_a_gap_until_the_next_one(health, journal, clock):
+    health.connecting()
+    health.connected()
+    health.disconnected("reset", attempt=1)
+    clock.pass_(7)
+    health.connecting()
+    health.disconnected("refused", attempt=2)
+    health.connecting()
+    health.connected()
+
+    start, end = entries(journal)
+    assert start == FeedGap(broker="ibkr", started_at=START, reason="disconnected")
+    assert end.started_at == START
+    assert end.ended_at == START + timedelta(seconds=7)
+    assert health.statistics().reconnects == 1
+    assert health.session().last_error is None
+
+
+async def test_a_feed_that_never_connected_has_no_gap(health, journal):
+    health.connecting()
+    health.disconnected("refused", attempt=1)
+
+    assert entries(journal) == []
+
+
+async def test_a_degraded_connection_ends_the_gap_too(health, journal):
+    health.connected()
+    health.disconnected("reset")
+    health.connecting()
+    health.degraded("no lines left")
+
+    assert [gap.ended_at is None for gap in entries(journal)] == [True, False]
+    assert health.statistics().reconnects == 1
+
+
+async def test_a_contracts_gap_is_its_own(health, journal):
+    health.gap_started("silent", SPY_CALL)
+    health.gap_started("silent", SPY_CALL)
+    health.gap_ended(SPY_CALL)
+    health.gap_ended(SPY_CALL)
+
+    assert [gap.contract_key for gap in entries(journal)] == [SPY_CALL, SPY_CALL]
+
+
+async def test_positions_are_journalled_when_they_change(health, journal):
+    health.positions_read(["U1"], [make_position(-3)])
+    health.positions_read(["U1"], [make_position(-3)])
+    health.positions_read(["U1"], [])
+
+    first, second = entries(journal)
+    assert first == PositionsSnapshot(
+        broker="ibkr",
+        account_ids=("U1",),
+        positions=(make_position(-3),),
+        observed_at=START,
+    )
+    assert second.positions == ()
+
+
+async def test_odd_frames_are_counted_and_the_last_are_kept(health):
+    for number in range(KEPT_ODD_FRAMES + 1):
+        health.odd_frame(ProtocolViolation("not-json", frame=f"x{number}"))
+
+    assert health.statistics().counts == {"odd.not-json": KEPT_ODD_FRAMES + 1}
+    assert len(health.odd_frames) == KEPT_ODD_FRAMES
+    assert health.odd_frames[-1] == ("not-json", f"x{KEPT_ODD_FRAMES}")
+
+
+async def test_secrets_are_removed_from_a_kept_frame(health):
+    violation = ProtocolViolation("odd", frame=b'{"token":"s3cret"\xff}')
+
+    health.odd_frame(violation, secrets=["s3cret", ""])
+
+    assert health.odd_frames[0] == ("odd", '{"token":"***"\N{REPLACEMENT CHARACTER}}')
+
+
+async def test_signs_of_life_have_their_times(health, clock):
+    health.frame_read(START)
+    clock.pass_(3)
+    health.heartbeat()
+    health.count("quote.no-greeks", 2)
+    health.subscriptions(wanted=5, live=3, without_line=2)
+
+    session, statistics = health.session(), health.statistics()
+    assert session.last_message_at == START
+    assert session.last_heartbeat_at == START + timedelta(seconds=3)
+    assert session.subscription_count == 3
+    assert (statistics.frames, statistics.wanted, statistics.without_line) == (1, 5, 2)
+    assert statistics.counts == {"quote.no-greeks": 2}
+
+
+async def test_one_can_wait_for_a_state(health, nursery, autojump_clock):
+    seen = []
+
+    async def wait():
+        await health.wait_status("connected", "degraded")
+        seen.append(health.session().status)
+
+    nursery.start_soon(wait)
+    health.connecting()
+    await wait_all_tasks_blocked()
+    assert seen == []
+
+    health.connected()
+    with trio.fail_after(1):
+        await wait_all_tasks_blocked()
+    assert seen == ["connected"]

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.records import FeedGap
+from greeks_trio.pipeline.journal import Journal, run_journal
+from tests.factories import START
+
+
+class ListJournalSink:
+    """Keeps entries; ``failures`` are raised first, in order."""
+
+    def __init__(self, *failures):
+        self.entries = []
+        self.failures = list(failures)
+        self.connections = 0
+
+    @asynccontextmanager
+    async def open(self):
+        self.connections += 1
+        yield self
+
+    async def write(self, entry):
+        await trio.lowlevel.checkpoint()
+        if self.failures:
+            raise self.failures.pop(0)
+        self.entries.append(entry)
+
+
+def make_gap(reason):
+    return FeedGap(broker="ibkr", started_at=START, reason=reason)
+
+
+A, B, C = make_gap("a"), make_gap("b"), make_gap("c")
+
+
+async def test_entries_are_stored_in_order_and_the_task_ends_when_closed(
+    autojump_clock,
+):
+    journal, sink = Journal(), ListJournalSink()
+    for gap in (A, B):
+        journal.record(gap)
+    journal.close()
+
+    with trio.fail_after(1):
+        await run_journal(journal, sink.open)
+
+    assert sink.entries == [A, B]
+
+
+async def test_an_empty_journal_needs_no_connection(autojump_clock, nursery):
+    journal, sink = Journal(), ListJournalSink()
+    nursery.start_soon(run_journal, journal, sink.open)
+    await trio.sleep(60)
+    assert sink.connections == 0
+
+    journal.record(A)
+    await wait_all_tasks_blocked()
+
+    assert sink.entries == [A]
+
+
+async def test_an_entry_that_could_not_be_stored_is_tried_again(autojump_clock):
+    sink = ListJournalSink(StoreUnavailable("away"), StoreUnavailable("away"))
+    journal = Journal()
+    for gap in (A, B):
+        journal.record(gap)
+    journal.close()
+
+    await run_journal(journal, sink.open)
+
+    assert sink.entries == [A, B]
+    assert sink.connections == 3
+    assert 0.1 < trio.current_time() < 0.31
+
+
+async def test_a_refused_entry_does_not_stop_the_others(autojump_clock, caplog):
+    sink = ListJournalSink(StoreRejected("no", sqlstate="22003"))
+    journal = Journal()
+    for gap in (A, B):
+        journal.record(gap)
+    journal.close()
+
+    await run_journal(journal, sink.open)
+
+    assert sink.entries == [B]
+    assert "journal.refused" in caplog.text
+
+
+async def test_cancelled_it_leaves_what_is_not_stored(autojump_clock):
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 99)
+    journal = Journal()
+    journal.record(A)
+
+    with trio.move_on_after(5):
+        await run_journal(journal, sink.open)
+
+    assert len(journal) == 1
+
+
+async def test_a_full_journal_loses_the_oldest_and_says_so(caplog):
+    journal = Journal(max_waiting=2)
+
+    for gap in (A, B, C):
+        journal.record(gap)
+
+    assert await journal.wait_entry() is B
+    assert journal.dropped == 1
+    assert "journal.entry_lost" in caplog.text
+
+
+@pytest.mark.parametrize("oldest", [A, B])
+async def test_only_the_entry_that_was_stored_is_removed(oldest):
+    journal = Journal()
+    journal.record(oldest)
+
+    journal.remove(A)
+
+    assert len(journal) == (0 if oldest is A else 1)

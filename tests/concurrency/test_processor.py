@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.model.fingerprint import fingerprint
+from greeks_trio.model.records import FrameTicks
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.processor import Processor, run_processor
+from tests.factories import SPY_PUT, START, make_frame, make_record
+
+
+def test_a_tick_is_stamped_with_its_fingerprint_and_its_frames_time():
+    record = make_record()
+
+    [tick] = Processor().process(make_frame(record, read_at=7.5))
+
+    assert tick.record is record
+    assert tick.fingerprint == fingerprint(record)
+    assert tick.read_at == 7.5
+
+
+def test_a_repeated_event_is_dropped_and_counted():
+    processor = Processor()
+    frame = make_frame(make_record())
+
+    assert len(processor.process(frame)) == 1
+    assert processor.process(frame) == []
+    assert processor.statistics().received == {"ibkr": 2}
+    assert processor.statistics().duplicates == {"ibkr": 1}
+
+
+def test_equal_greeks_at_another_time_are_another_event():
+    processor = Processor()
+
+    processor.process(make_frame(make_record(0)))
+
+    assert len(processor.process(make_frame(make_record(1)))) == 1
+
+
+def test_the_same_event_in_two_accounts_is_two_rows():
+    frame = make_frame(make_record(account_id="U1"), make_record(account_id="U2"))
+
+    assert len(Processor().process(frame)) == 2
+
+
+def test_the_ticks_of_a_frame_are_ordered_whatever_their_order():
+    late, early = make_record(5), make_record(1)
+    put = make_record(5, contract_key=SPY_PUT)
+
+    ticks = Processor().process(make_frame(put, late, early))
+
+    assert [tick.record for tick in ticks] == [early, late, put]
+
+
+def test_a_late_event_is_stored_and_latest_does_not_move_back():
+    processor = Processor()
+    processor.process(make_frame(make_record(10)))
+
+    assert len(processor.process(make_frame(make_record(3)))) == 1
+    assert processor.latest() == [make_record(10)]
+    assert processor.statistics().late == {"ibkr": 1}
+
+
+@given(st.permutations(range(6)), st.integers(1, 6))
+def test_latest_is_the_newest_whatever_the_order(order, frame_size):
+    processor = Processor()
+
+    for at in range(0, len(order), frame_size):
+        frame = [make_record(n) for n in order[at : at + frame_size]]
+        processor.process(make_frame(*frame))
+
+    assert processor.latest() == [make_record(5)]
+
+
+async def test_the_processor_ends_when_every_sender_has_closed(autojump_clock):
+    send, receive = trio.open_memory_channel[FrameTicks](10)
+    backlog = Backlog(10)
+    with send:
+        for number in range(3):
+            send.send_nowait(make_frame(make_record(number)))
+
+    with trio.fail_after(1):
+        await run_processor(receive, Processor(), backlog)
+
+    assert [t.record.event_time for t in backlog.take(9)] == [
+        START + timedelta(seconds=number) for number in range(3)
+    ]
+    assert not await backlog.wait_rows()
+
+
+async def test_a_cancelled_processor_closes_its_end(autojump_clock):
+    send, receive = trio.open_memory_channel[FrameTicks](10)
+
+    with trio.move_on_after(1):
+        await run_processor(receive, Processor(), Backlog(10))
+
+    with send:
+        try:
+            send.send_nowait(make_frame(make_record()))
+        except trio.BrokenResourceError:
+            closed = True
+    assert closed

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import logging
+from itertools import pairwise
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.writer import Writer
+from tests.concurrency.fakes import ListSink
+from tests.factories import make_tick
+
+
+@pytest.fixture
+def backlog():
+    return Backlog(1_000)
+
+
+@pytest.fixture
+def sink():
+    return ListSink()
+
+
+def make_writer(backlog, **changes):
+    return Writer(backlog, **({"batch_rows": 100} | changes))
+
+
+async def test_a_lone_tick_is_written_at_once(autojump_clock, nursery, backlog, sink):
+    nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
+    await trio.sleep(30)
+
+    backlog.put([make_tick()])
+    await wait_all_tasks_blocked()
+
+    assert sink.writes == [(30.0, 1, False)]
+
+
+async def test_while_a_flush_is_under_way_the_next_batch_gathers(
+    autojump_clock, nursery, backlog, sink
+):
+    sink.delay = 1.0
+    nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
+    for number in range(8):
+        backlog.put([make_tick(number)])
+        await trio.sleep(0.25)
+    await trio.sleep(5)
+
+    assert [(at, rows) for at, rows, _ in sink.writes] == [(0, 1), (1, 3), (2, 4)]
+
+
+async def test_a_batch_is_never_larger_than_its_limit(autojump_clock, backlog, sink):
+    backlog.put([make_tick(number) for number in range(25)])
+    backlog.close()
+
+    await make_writer(backlog, batch_rows=10).run(sink.open, WakeUp())
+
+    assert [rows for _, rows, _ in sink.writes] == [10, 10, 5]
+
+
+async def test_the_writer_ends_when_the_backlog_is_closed_and_empty(
+    autojump_clock, backlog, sink
+):
+    backlog.put([make_tick(0), make_tick(1)])
+    backlog.close()
+
+    with trio.fail_after(1):
+        await make_writer(backlog).run(sink.open, WakeUp())
+
+    assert sink.ticks == [make_tick(0), make_tick(1)]
+
+
+async def test_a_cancelled_writer_leaves_what_is_not_committed(
+    autojump_clock, backlog, sink
+):
+    sink.delay = 10.0
+    backlog.put([make_tick(number) for number in range(5)])
+
+    with trio.move_on_after(1):
+        await make_writer(backlog, batch_rows=3).run(sink.open, WakeUp())
+
+    assert sink.ticks == []
+    assert backlog.take(9) == [make_tick(number) for number in range(5)]
+
+
+@pytest.mark.parametrize("failure", ["before", "after"])
+async def test_a_failed_flush_is_repeated_and_checked_for_duplicates(
+    autojump_clock, backlog, sink, failure
+):
+    sink.failures = [failure]
+    backlog.put([make_tick(0), make_tick(1)])
+    backlog.close()
+    writer = make_writer(backlog)
+
+    await writer.run(sink.open, WakeUp())
+
+    assert sink.ticks == [make_tick(0), make_tick(1)]
+    assert [check for _, _, check in sink.writes] == [False, True]
+    assert sink.connections == 2
+    assert 0.05 <= trio.current_time() <= 0.1
+    assert writer.statistics().retries == 1
+    assert writer.statistics().already_stored == (2 if failure == "after" else 0)
+
+
+async def test_after_a_success_the_fast_path_is_back(autojump_clock, backlog, sink):
+    sink.failures = ["before"]
+    backlog.put([make_tick(number) for number in range(4)])
+    backlog.close()
+
+    await make_writer(backlog, batch_rows=2).run(sink.open, WakeUp())
+
+    assert [check for _, _, check in sink.writes] == [False, True, False]
+
+
+async def test_without_a_database_the_writer_tries_ever_more_slowly(
+    autojump_clock, nursery, backlog, sink
+):
+    attempts = []
+
+    def open_sink():
+        attempts.append(trio.current_time())
+        return sink.open()
+
+    sink.is_down = True
+    nursery.start_soon(make_writer(backlog).run, open_sink, WakeUp())
+    await trio.sleep(60)
+    waits = [b - a for a, b in pairwise(attempts)]
+
+    assert 0.05 <= waits[0] <= 0.1
+    assert all(2.5 <= wait <= 5.0 for wait in waits[8:])
+
+
+async def test_a_wake_up_cuts_the_wait_short(autojump_clock, nursery, backlog, sink):
+    sink.is_down = True
+    retry_now = WakeUp()
+    backlog.put([make_tick()])
+    nursery.start_soon(make_writer(backlog).run, sink.open, retry_now)
+    await trio.sleep(60)
+    sink.is_down = False
+    now = trio.current_time()
+
+    retry_now.wake()
+    await wait_all_tasks_blocked()
+
+    assert sink.ticks == [make_tick()]
+    assert trio.current_time() == now
+
+
+async def test_ticks_wait_in_memory_while_the_database_is_away(
+    autojump_clock, nursery, sink
+):
+    backlog = Backlog(10)
+    sink.is_down = True
+    nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
+    for number in range(15):
+        backlog.put([make_tick(number)])
+        await trio.sleep(1)
+
+    sink.is_down = False
+    await trio.sleep(6)
+
+    assert sink.ticks == [make_tick(number) for number in range(5, 15)]
+    assert backlog.lost == 5
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+async def test_a_refused_row_never_takes_its_batch_along(
+    autojump_clock, backlog, sink, rows, caplog
+):
+    ticks = [make_tick(number) for number in range(rows)]
+    sink.refuse(ticks[rows // 2])
+    backlog.put(ticks)
+    backlog.close()
+    writer = make_writer(backlog)
+
+    await writer.run(sink.open, WakeUp())
+
+    assert sink.ticks == ticks[: rows // 2] + ticks[rows // 2 + 1 :]
+    assert writer.statistics().quarantined == {"ibkr": 1}
+    [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert line.startswith("writer.row_refused sqlstate=22003")
+    assert '"contract_key":"SPY   261218C00600000"' in line
+
+
+async def test_latency_counts_from_the_frames_reading_to_the_commit(
+    autojump_clock, backlog, sink
+):
+    sink.delay = 0.25
+    await trio.sleep(10)
+    backlog.put([make_tick(0, read_at=9.75), make_tick(1, read_at=9.75)])
+    backlog.put([make_tick(2, read_at=10.0)])
+    backlog.close()
+    writer = make_writer(backlog)
+    seen = []
+    observed = make_writer(backlog, on_commit=lambda t, at: seen.append((len(t), at)))
+
+    await observed.run(sink.open, WakeUp())
+
+    latency = observed.statistics().since_start
+    assert latency.count == 3
+    assert latency.max == pytest.approx(0.5)
+    assert latency.p50 == pytest.approx(0.5, rel=0.02)
+    assert observed.statistics().window == latency
+    assert observed.statistics().persisted == {"ibkr": 3}
+    assert seen == [(3, 10.25)]
+    assert writer.statistics().since_start.count == 0
+
+
+async def test_a_refused_login_is_one_error_not_one_every_few_seconds(
+    autojump_clock, nursery, backlog, caplog
+):
+    class Refusing:
+        async def __aenter__(self):
+            raise StoreUnavailable("password refused", sqlstate="28P01")
+
+        async def __aexit__(self, *exc_info):
+            raise AssertionError("never entered")
+
+    caplog.set_level(logging.INFO)
+    writer = make_writer(backlog)
+    nursery.start_soon(writer.run, Refusing, WakeUp())
+    await trio.sleep(60)
+
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["ERROR"]
+    assert writer.statistics().last_error == "password refused"
+    assert not writer.statistics().is_connected
+
+
+@given(
+    st.lists(st.integers(1, 20), max_size=8),
+    st.lists(st.sampled_from([None, "before", "after"]), max_size=8),
+    st.integers(1, 30),
+)
+def test_every_tick_is_stored_once_whatever_fails(batches, failures, batch_rows):
+    sink = ListSink()
+    sink.failures = list(failures)
+    backlog = Backlog(1_000)
+    expected = []
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            writer = make_writer(backlog, batch_rows=batch_rows)
+            nursery.start_soon(writer.run, sink.open, WakeUp())
+            for size in batches:
+                ticks = [make_tick(len(expected) + n) for n in range(size)]
+                expected.extend(ticks)
+                backlog.put(ticks)
+                await trio.sleep(0.1)
+            backlog.close()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert sorted(sink.ticks, key=lambda t: t.record.event_time) == expected

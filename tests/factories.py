@@ -1,0 +1,91 @@
+"""Ready-made records for tests; every argument has a sensible default."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+from greeks_trio.model.contracts import ContractKey, contract_from_occ
+from greeks_trio.model.fingerprint import fingerprint
+from greeks_trio.model.normalise import Quote
+from greeks_trio.model.records import (
+    FrameTicks,
+    Greeks,
+    Position,
+    Tick,
+    UnifiedPositionRecord,
+)
+
+START = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
+SPY_CALL = ContractKey("SPY   261218C00600000")
+SPY_PUT = ContractKey("SPY   261218P00600000")
+
+
+def make_record(number=0, **changes):
+    """Return a tick; ``number`` moves its event time by so many seconds."""
+    values = {
+        "broker": "ibkr",
+        "account_id": "U1234567",
+        "underlying": "SPY",
+        "contract_key": SPY_CALL,
+        "event_time": START + timedelta(seconds=number),
+        "received_at": START + timedelta(seconds=number, milliseconds=20),
+        "expiration": date(2026, 12, 18),
+        "strike": Decimal(600),
+        "option_type": "call",
+        "quantity": Decimal(-3),
+        "delta": 0.5,
+        "gamma": 0.01,
+        "theta": -0.2,
+        "vega": 0.6,
+        "rho": None,
+        "implied_volatility": 0.183,
+        "underlying_price": 668.25,
+        "availability": "realtime",
+        "source_payload": b'{"7308":"0.5"}',
+    }
+    return UnifiedPositionRecord(**(values | changes))
+
+
+def make_tick(number=0, *, read_at=0.0, **changes):
+    """Return a tick as the writer gets it."""
+    record = make_record(number, **changes)
+    return Tick(record, fingerprint(record), read_at)
+
+
+def make_frame(*records, read_at=0.0):
+    """Return the ticks of one frame of the records' broker."""
+    return FrameTicks(records[0].broker, read_at, list(records))
+
+
+def make_position(quantity=-3, *, contract_key=SPY_CALL, **changes):
+    """Return an option position."""
+    values = {
+        "broker": "ibkr",
+        "account_id": "U1234567",
+        "contract_key": contract_key,
+        "kind": "option",
+        "quantity": Decimal(quantity),
+        "multiplier": Decimal(100),
+        "currency": "USD",
+        "underlying": "SPY",
+        "expiration": date(2026, 12, 18),
+        "strike": Decimal(600),
+        "option_type": "call",
+    }
+    return Position(**(values | changes))
+
+
+def make_quote(**changes):
+    """Return a quote for `SPY_CALL`."""
+    values = {
+        "broker": "ibkr",
+        "contract": contract_from_occ(SPY_CALL),
+        "greeks": Greeks(delta=0.5, implied_volatility=0.183),
+        "event_time_ms": int(START.timestamp() * 1000),
+        "received_at": START + timedelta(milliseconds=20),
+        "underlying_price": 668.25,
+        "availability": "realtime",
+        "source_payload": b"{}",
+    }
+    return Quote(**(values | changes))

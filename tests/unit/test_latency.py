@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.pipeline.latency import WINDOW_S, Histogram, RollingLatency
+
+
+@given(st.lists(st.floats(1e-5, 1000.0), min_size=1, max_size=200))
+def test_percentiles_are_right_within_two_percent(values):
+    histogram = Histogram()
+    for value in values:
+        histogram.record(value)
+    ordered = sorted(values)
+
+    for fraction in (0.5, 0.95, 0.99):
+        exact = ordered[max(0, -int(-fraction * len(values) // 1) - 1)]
+        assert histogram.percentile(fraction) == pytest.approx(exact, rel=0.021)
+    assert histogram.summary().max == ordered[-1]
+
+
+def test_without_a_measurement_there_is_no_percentile():
+    summary = Histogram().summary()
+
+    assert (summary.p50, summary.p95, summary.p99, summary.max) == (None,) * 4
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e9])
+def test_extreme_values_find_a_bucket(value):
+    histogram = Histogram()
+
+    histogram.record(value)
+
+    assert histogram.count == sum(histogram.counts) == 1
+
+
+def test_the_window_forgets_and_the_start_does_not():
+    latency = RollingLatency()
+    latency.record(5.0, now=100.0)
+    latency.record(0.001, 3, now=100.0 + WINDOW_S)
+
+    window = latency.window(now=100.0 + WINDOW_S)
+
+    assert (window.count, window.max) == (3, 0.001)
+    assert latency.since_start.count == 4
+    assert latency.since_start.max == 5.0
+
+
+def test_the_window_covers_its_length():
+    latency = RollingLatency()
+    latency.record(1.0, now=0.0)
+
+    assert latency.window(now=WINDOW_S - 5.0).count == 1
+    assert latency.window(now=WINDOW_S + 5.0).count == 0
+
+
+def test_milliseconds_are_rounded_to_microseconds():
+    histogram = Histogram()
+    histogram.record(0.0012345678)
+
+    assert histogram.summary().milliseconds()["max"] == 1.235

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.model.payload import jsonb_safe
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("payload", "safe"),
+    [
+        (rb'{"a":"x\u0000y"}', '{"a":"x\N{REPLACEMENT CHARACTER}y"}'),
+        (rb'{"\u0000":1}', '{"\N{REPLACEMENT CHARACTER}":1}'),
+        (rb'["\ud800"]', '["\N{REPLACEMENT CHARACTER}"]'),
+        (rb'["\udc00 \u0041"]', '["\N{REPLACEMENT CHARACTER} A"]'),
+        (rb'{"a":1e999}', '{"a":"1e999"}'),
+        (rb'{"a":1E-500}', '{"a":"1E-500"}'),
+        (rb'{"a":NaN,"b":-Infinity}', '{"a":"NaN","b":"-Infinity"}'),
+        (b"[" + b"9" * 500 + b"]", '["' + "9" * 500 + '"]'),
+    ],
+)
+def test_what_jsonb_refuses_is_replaced(payload, safe):
+    mended, was_replaced = jsonb_safe(payload)
+
+    assert was_replaced
+    assert json.loads(mended) == json.loads(safe)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        rb'{"7308":"0.5","87_raw":1.22E7,"_updated":1777552110061}',
+        rb'["\\u0000"]',
+        rb'["\ud83d\ude00"]',
+        rb'["1e999"]',
+        rb'{"a":1e100}',
+    ],
+)
+def test_what_jsonb_takes_stays_as_it_was_sent(payload):
+    assert jsonb_safe(payload) == (payload, False)
+
+
+@given(JSON)
+def test_any_json_becomes_safe_and_stays_so(value):
+    mended, _ = jsonb_safe(json.dumps(value).encode())
+
+    assert jsonb_safe(mended) == (mended, False)
