@@ -1,0 +1,18 @@
+"""Fixtures for every test; each family is a plug-in of its own."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = ["tests.fix_postgres"]
+
+_OURS = ("GREEKS_", "POSTGRES_", "IBKR_", "TT_", "TASTYTRADE_")
+
+
+@pytest.fixture(autouse=True)
+def no_configuration_from_outside(monkeypatch):
+    """No test may see, or reach, what the developer's environment is set up for."""
+    for name in [name for name in os.environ if name.startswith(_OURS)]:
+        monkeypatch.delenv(name)

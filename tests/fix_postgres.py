@@ -1,0 +1,145 @@
+"""Fixtures with a real PostgreSQL.
+
+The server is the embedded one, version 18, or what ``TEST_DATABASE_URL`` names: a URL of
+a role that may create databases, such as
+``postgresql://postgres:secret@localhost/postgres``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from greeks_trio.config import DatabaseConfig, Secret
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.embedded import embedded_server
+from greeks_trio.postgres.migrate import schema_directory
+
+# Nobody misses a test's data after a power failure.
+QUICK = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+# One value per process, so that runs that share a server do not meet.
+_PREFIX = f"greeks_test_{os.getpid()}"
+_serial = count(1)
+
+
+def connect_options(config: DatabaseConfig) -> dict[str, str | int]:
+    """Return the arguments of psycopg's ``connect`` for this database."""
+    return {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password.reveal(),
+        "dbname": config.dbname,
+        "sslmode": config.sslmode,
+    }
+
+
+def connect(config: DatabaseConfig) -> psycopg.Connection:
+    """Return a plain connection in autocommit, for arranging and asserting."""
+    return psycopg.connect(**connect_options(config), autocommit=True)
+
+
+async def connect_trio(config: DatabaseConfig) -> TrioConnection:
+    """Return a connection for the code under test."""
+    return await TrioConnection.connect(**connect_options(config), autocommit=True)
+
+
+@contextmanager
+def fresh_database(
+    server: DatabaseConfig, template: str = "template0"
+) -> Iterator[DatabaseConfig]:
+    """Yield a database of its own on the server and drop it afterwards."""
+    name = f"{_PREFIX}_{next(_serial)}"
+    with connect(server) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        try:
+            yield replace(server, dbname=name)
+        finally:
+            admin.execute(
+                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+            )
+
+
+def apply_schema(config: DatabaseConfig) -> None:
+    """Make the tables from ``db/schema.sql``."""
+    with connect(config) as connection:
+        connection.execute(schema_directory().joinpath("schema.sql").read_bytes())
+
+
+@contextmanager
+def _server(url: str) -> Iterator[DatabaseConfig]:
+    if not url:
+        with embedded_server(settings=QUICK) as config:
+            yield config
+        return
+    given = {key: str(value) for key, value in conninfo_to_dict(url).items()}
+    yield DatabaseConfig(
+        host=given.get("host", "localhost"),
+        port=int(given.get("port", 5432)),
+        user=given.get("user", "postgres"),
+        password=Secret(given.get("password", "")),
+        dbname=given.get("dbname", "postgres"),
+        sslmode=given.get("sslmode", "prefer"),
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[DatabaseConfig]:
+    """A server for the whole session; its database is not for tests."""
+    with _server(os.environ.get("TEST_DATABASE_URL", "")) as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def embedded_16_server() -> Iterator[DatabaseConfig]:
+    """An embedded server of version 16, whatever the other one is."""
+    with embedded_server(version=16, settings=QUICK) as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def database_template(postgres_server) -> Iterator[DatabaseConfig]:
+    """A database made from ``db/schema.sql``, to be copied."""
+    with fresh_database(postgres_server) as config:
+        apply_schema(config)
+        yield config
+
+
+@pytest.fixture
+def database(postgres_server, database_template) -> Iterator[DatabaseConfig]:
+    """A fresh database with the present schema and no partitions."""
+    with fresh_database(postgres_server, database_template.dbname) as config:
+        yield config
+
+
+@pytest.fixture
+def empty_database(postgres_server) -> Iterator[DatabaseConfig]:
+    """A fresh database with nothing in it."""
+    with fresh_database(postgres_server) as config:
+        yield config
+
+
+@pytest.fixture
+async def connection(database) -> AsyncIterator[TrioConnection]:
+    """A connection in autocommit to the test's database."""
+    async with await connect_trio(database) as connection:
+        yield connection
+
+
+def pytest_report_header() -> str:
+    """Say at the top which server the tests run on."""
+    url = os.environ.get("TEST_DATABASE_URL", "")
+    return f"PostgreSQL: {re.sub(r':[^:/@]*@', ':***@', url) or 'embedded'}"
