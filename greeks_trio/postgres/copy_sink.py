@@ -1,0 +1,218 @@
+"""Where ticks go: `TickStore` opens a `CopySink`, which stores batches durably.
+
+The fast path is one binary COPY outside of a transaction block: a transaction of its
+own, without the round trips of BEGIN and COMMIT.  It knows nothing of duplicates; one
+of them refuses the batch.  The slow path copies into a temporary table and inserts from
+there what is not stored yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from typing import Final, NamedTuple
+
+import psycopg
+import trio
+from psycopg.rows import TupleRow
+
+from greeks_trio.config import DatabaseConfig
+from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.records import Tick
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.migrate import migrate
+from greeks_trio.postgres.partitions import ensure_partition, ensure_partitions_ahead
+from greeks_trio.postgres.tick_rows import (
+    COPY_STAGING,
+    COPY_TICKS,
+    CREATE_STAGING,
+    INSERT_STAGED,
+    TYPES,
+    tick_row,
+)
+from greeks_trio.postgres.translate import plain_message, translated
+
+logger = logging.getLogger(__name__)
+
+# Migrations of a large database may take long; waiting for locks is bounded by itself.
+_MIGRATION_LIMIT_S: Final = 300.0
+
+_MISSING_PARTITION: Final = "23514"  # with the name of a constraint it is a poor row
+_DUPLICATE: Final = "23505"
+# What a distributed PostgreSQL makes of any error of its shards inside of a COPY.
+_UNKNOWN: Final = "XX000"
+
+_WHO_AM_I: Final = """
+select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()
+"""
+# The time of its start tells a session from another one that got its number.
+_END_SESSION: Final = """
+select pg_terminate_backend(pid, 2000) from pg_stat_activity
+where pid = %s and backend_start = %s and usename = current_user
+"""
+
+
+class _Backend(NamedTuple):
+    """One session, as the server knows it."""
+
+    pid: int
+    started_at: datetime
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+class TickStore:
+    """Opens sinks, one after the other or several at a time.
+
+    Remembers the sessions of sinks that ended in the middle of something: whether they
+    committed is unknown, and an open transaction would block whoever sends the same
+    rows again, so the next `open` ends them first.
+    """
+
+    def __init__(
+        self, config: DatabaseConfig, *, today: Callable[[], date] = _today
+    ) -> None:
+        self._config = config
+        self._today = today
+        self._unsettled: set[_Backend] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[CopySink]:
+        """Connect, bring the schema up to date and give out a sink.
+
+        The sink is closed at the end.
+
+        Raises:
+            StoreUnavailable: there is no connection; also for a refused login.
+            SchemaRejected: this program and the database do not go together.
+        """
+        async with open_connection(self._config, autocommit=True) as connection:
+            backend = await self._prepare(connection)
+            try:
+                yield CopySink(connection, self._config)
+            finally:
+                if connection.closed:
+                    self._unsettled.add(backend)
+
+    async def _prepare(self, connection: TrioConnection[TupleRow]) -> _Backend:
+        with translated(connection):
+            with trio.fail_after(self._config.timeout_s):
+                for lost in list(self._unsettled):
+                    await connection.execute(_END_SESSION, lost)
+                    self._unsettled.discard(lost)
+                cursor = await connection.execute(_WHO_AM_I)
+                (backend,) = await cursor.fetchall()
+            with trio.fail_after(_MIGRATION_LIMIT_S):
+                await migrate(connection)
+                await ensure_partitions_ahead(connection, self._today())
+        return _Backend(*backend)
+
+
+class CopySink:
+    """Stores batches of ticks over one connection; made by `TickStore.open`."""
+
+    def __init__(
+        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
+    ) -> None:
+        self._connection = connection
+        self._config = config
+        # Months, as (year, month), whose partition is known to exist.
+        self._months: set[tuple[int, int]] = set()
+        self._has_staging = False
+
+    async def write(
+        self, ticks: Sequence[Tick], *, check_duplicates: bool = False
+    ) -> int:
+        """Store the ticks, all or none, and return how many rows are new.
+
+        Durable when it returns.  A tick that is stored already is not stored again.
+        Takes at most ``config.timeout_s`` seconds and the moment that it takes to give
+        up; cancelled, it stores all or none.
+
+        Args:
+            ticks: Any number; more than some thousand gain nothing.
+            check_duplicates: Expect that some are stored already.  Without it they are
+                found out too, but only after the batch has been sent for nothing.
+
+        Raises:
+            StoreUnavailable: the same ticks may be offered again, with
+                ``check_duplicates``, to another sink: this one is of no more use.
+            StoreRejected: PostgreSQL refuses at least one of these ticks; the sink
+                remains in use.
+        """
+        if not ticks:
+            return 0
+        try:
+            with translated(self._connection), trio.fail_after(self._config.timeout_s):
+                await self._ensure_partitions(ticks)
+                return await self._store(ticks, check_duplicates)
+        except StoreUnavailable:
+            self._connection.close_nowait()
+            raise
+
+    async def _store(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
+        try:
+            return await self._insert(ticks, check_duplicates)
+        except psycopg.errors.CheckViolation as exc:
+            if exc.sqlstate != _MISSING_PARTITION or exc.diag.constraint_name:
+                raise
+            # Somebody dropped or detached it.
+            self._months.clear()
+        await self._ensure_partitions(ticks)
+        return await self._insert(ticks, check_duplicates)
+
+    async def _insert(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
+        if not check_duplicates:
+            try:
+                return await self._copy(COPY_TICKS, ticks)
+            except psycopg.DatabaseError as exc:
+                if self._connection.closed:
+                    raise
+                if exc.sqlstate not in (_DUPLICATE, _UNKNOWN):
+                    raise
+                logger.debug("sink.checking_duplicates sqlstate=%s", exc.sqlstate)
+        return await self._merge(ticks)
+
+    async def _copy(self, statement: bytes, ticks: Sequence[Tick]) -> int:
+        async with self._connection.cursor() as cursor:
+            async with cursor.copy(statement) as copy:
+                copy.set_types(TYPES)
+                write_row = copy.write_row
+                for tick in ticks:
+                    await write_row(tick_row(tick))
+            return len(ticks)
+
+    async def _merge(self, ticks: Sequence[Tick]) -> int:
+        try:
+            if not self._has_staging:
+                await self._connection.execute(CREATE_STAGING)
+                self._has_staging = True
+            async with self._connection.transaction():
+                await self._copy(COPY_STAGING, ticks)
+                cursor = await self._connection.execute(INSERT_STAGED)
+                return len(await cursor.fetchall())
+        except psycopg.errors.InternalError_ as exc:
+            # The second time, and the connection lives: it is about these rows.
+            if self._connection.closed:
+                raise
+            raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
+
+    async def _ensure_partitions(self, ticks: Sequence[Tick]) -> None:
+        months = {_month(tick) for tick in ticks} - self._months
+        if not months:
+            return
+        # Not on our connection: what waits for a lock there holds up what it has.
+        async with open_connection(self._config, autocommit=True) as connection:
+            for year, month in sorted(months):
+                await ensure_partition(connection, date(year, month, 1))
+        self._months |= months
+
+
+def _month(tick: Tick) -> tuple[int, int]:
+    event_time = tick.record.event_time
+    return event_time.year, event_time.month

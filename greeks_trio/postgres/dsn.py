@@ -1,0 +1,78 @@
+"""From the configuration to a connection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import trio
+from psycopg.rows import TupleRow
+
+from greeks_trio.config import DatabaseConfig
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.translate import translated
+
+# What a healthy server takes to answer a request to cancel, with much to spare.
+_CANCEL_LIMIT_S: Final = 2.0
+
+# A dead peer is noticed after 10 + 3 * 5 s even when nothing is being sent.
+_KEEPALIVES: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
+def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
+    """Return the arguments for ``connect``; they hold the password in the clear.
+
+    Sessions are in UTC, commit durably, and give up their locks: an open transaction of
+    a service that was stopped in its tracks would hold up everybody else.
+    """
+    timeout_ms = math.ceil(config.timeout_s * 1000)
+    settings = {
+        "TimeZone": "UTC",
+        "synchronous_commit": "on",
+        "lock_timeout": timeout_ms,
+        "idle_in_transaction_session_timeout": 2 * timeout_ms,
+    }
+    return {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password.reveal(),
+        "dbname": config.dbname,
+        "sslmode": config.sslmode,
+        "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
+        "connect_timeout": math.ceil(config.timeout_s),
+        "application_name": "greeks_trio",
+        "client_encoding": "utf8",
+        "tcp_user_timeout": timeout_ms,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        **_KEEPALIVES,
+    }
+
+
+@asynccontextmanager
+async def open_connection(
+    config: DatabaseConfig, *, autocommit: bool = False
+) -> AsyncIterator[TrioConnection[TupleRow]]:
+    """Connect within ``config.timeout_s`` seconds; close at the end in any case.
+
+    What the block did not commit is rolled back.
+
+    Raises:
+        StoreUnavailable: there is no connection; also for a refused login.
+    """
+    with translated(), trio.fail_after(config.timeout_s):
+        connection = await TrioConnection.connect(
+            autocommit=autocommit, **connection_arguments(config)
+        )
+    connection.cancel_limit_s = min(_CANCEL_LIMIT_S, config.timeout_s)
+    try:
+        yield connection
+    finally:
+        connection.close_nowait()

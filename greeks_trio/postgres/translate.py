@@ -1,0 +1,75 @@
+"""psycopg's exceptions into ours: by SQLSTATE and connection, never by message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+import trio
+
+from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
+
+# Classes of SQLSTATE that will be the same when the same is offered again: cardinality,
+# data, constraint, syntax or access, check option, raised by PL/pgSQL.
+_REJECTED: Final = frozenset({"21", "22", "23", "42", "44", "P0"})
+
+# In those classes, but about the database and not about what was offered: it is better
+# to keep the rows until the table is made or the grant is given.
+_UNAVAILABLE: Final = frozenset(
+    {
+        "42P01",  # undefined table
+        "42501",  # insufficient privilege
+    }
+)
+
+
+@contextmanager
+def translated(
+    connection: psycopg.AsyncConnection[Any] | None = None,
+) -> Iterator[None]:
+    """Turn what goes wrong with PostgreSQL into `StoreError`.
+
+    Args:
+        connection: The one that the block uses.  Once it is closed, nothing that was
+            said on it counts as a refusal.
+
+    Raises:
+        StoreUnavailable: no connection, no answer, or a server that cannot just now.
+        StoreRejected: PostgreSQL, or the encoding of a value, refuses what was offered.
+    """
+    try:
+        yield
+    except psycopg.Error as exc:
+        is_alive = connection is None or not connection.closed
+        raise store_error(exc, is_alive=is_alive) from exc
+    except UnicodeEncodeError as exc:
+        raise StoreRejected(f"a text that UTF-8 does not have: {exc.reason}") from exc
+    except trio.TooSlowError as exc:
+        raise StoreUnavailable("PostgreSQL does not answer in time") from exc
+    except OSError as exc:
+        raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
+
+
+def store_error(exc: psycopg.Error, *, is_alive: bool = True) -> StoreError:
+    """Return our exception for psycopg's; ``is_alive`` says if its connection is."""
+    sqlstate = exc.sqlstate
+    if is_alive and is_refusal(exc):
+        return StoreRejected(plain_message(exc), sqlstate=sqlstate)
+    return StoreUnavailable(plain_message(exc), sqlstate=sqlstate)
+
+
+def is_refusal(exc: psycopg.Error) -> bool:
+    """Say whether the same will be refused again."""
+    if exc.sqlstate is None:
+        # psycopg itself could not put a value into PostgreSQL's format.
+        return isinstance(exc, psycopg.DataError)
+    return exc.sqlstate[:2] in _REJECTED and exc.sqlstate not in _UNAVAILABLE
+
+
+def plain_message(exc: psycopg.Error) -> str:
+    """Return what happened in one line, without the row that it happened to."""
+    text = exc.diag.message_primary or " ".join(str(exc).split()) or type(exc).__name__
+    constraint = exc.diag.constraint_name
+    return f"{text} [{constraint}]" if constraint and constraint not in text else text
