@@ -1,0 +1,172 @@
+"""Where positions and gaps go: ``positions`` and ``feed_gaps``.
+
+Does not migrate: while the tables are missing the database is not available yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+import trio
+from psycopg.rows import TupleRow, args_row
+
+from greeks_trio.config import DatabaseConfig
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.model.records import FeedGap, Position, PositionsSnapshot
+from greeks_trio.pipeline.journal import JournalEntry
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.translate import translated
+
+# The start of a gap may be written again after its end.
+_UPSERT_GAP: Final = """
+insert into feed_gaps
+    (broker, account_id, contract_key, started_at, ended_at, reason)
+values (%s, %s, %s, %s, %s, %s)
+on conflict on constraint feed_gaps_key
+    do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
+"""
+
+# In the order of `_position`.
+_LATEST_POSITIONS: Final = """
+select distinct on (account_id, contract_key)
+    broker, account_id, contract_key, kind, quantity, multiplier,
+    currency, underlying, expiration, strike, option_type
+from positions
+where broker = %s and account_id = any(%s) and observed_at <= %s
+order by account_id, contract_key, observed_at desc
+"""
+_INSERT_POSITION: Final = """
+insert into positions
+    (broker, account_id, contract_key, kind, quantity, multiplier,
+     currency, underlying, expiration, strike, option_type, observed_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+on conflict do nothing
+"""
+
+
+class JournalStore:
+    """Opens journal sinks; see `greeks_trio.pipeline.journal`."""
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        self._config = config
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[JournalSink]:
+        """Connect and give out a sink, which is closed at the end.
+
+        Raises:
+            StoreUnavailable: there is no connection; also for a refused login.
+        """
+        async with open_connection(self._config, autocommit=True) as connection:
+            yield JournalSink(connection, self._config)
+
+
+class JournalSink:
+    """Stores entries one by one over one connection; made by `JournalStore.open`."""
+
+    def __init__(
+        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
+    ) -> None:
+        self._connection = connection
+        self._config = config
+
+    async def write(self, entry: JournalEntry) -> None:
+        """Store the entry; storing it twice has the effect of storing it once.
+
+        Durable when it returns.  Takes at most ``config.timeout_s`` seconds and the
+        moment that it takes to give up.
+
+        Raises:
+            StoreUnavailable: the same entry may be offered again, to another sink.
+            StoreRejected: the database refuses this entry; the sink remains in use.
+        """
+        try:
+            with translated(self._connection), trio.fail_after(self._config.timeout_s):
+                match entry:
+                    case FeedGap():
+                        await self._write_gap(entry)
+                    case PositionsSnapshot():
+                        await self._write_positions(entry)
+        except StoreUnavailable:
+            self._connection.close_nowait()
+            raise
+
+    async def _write_gap(self, gap: FeedGap) -> None:
+        await self._connection.execute(
+            _UPSERT_GAP,
+            [
+                gap.broker,
+                gap.account_id,
+                gap.contract_key,
+                gap.started_at,
+                gap.ended_at,
+                gap.reason,
+            ],
+        )
+
+    async def _write_positions(self, snapshot: PositionsSnapshot) -> None:
+        async with self._connection.transaction():
+            rows = [
+                (*msgspec.structs.astuple(position), snapshot.observed_at)
+                for position in changed_positions(
+                    snapshot, await self._latest_positions(snapshot)
+                )
+            ]
+            if rows:
+                cursor = self._connection.cursor()
+                await cursor.executemany(_INSERT_POSITION, rows)
+
+    async def _latest_positions(self, snapshot: PositionsSnapshot) -> list[Position]:
+        """Return what the table says of these accounts at the time of the snapshot."""
+        cursor = self._connection.cursor(row_factory=args_row(_position))
+        accounts = [
+            *snapshot.account_ids,
+            *(position.account_id for position in snapshot.positions),
+        ]
+        await cursor.execute(
+            _LATEST_POSITIONS, [snapshot.broker, accounts, snapshot.observed_at]
+        )
+        return await cursor.fetchall()
+
+
+def changed_positions(
+    snapshot: PositionsSnapshot, stored: Iterable[Position]
+) -> list[Position]:
+    """Return what to append so that the newest rows say what the snapshot says.
+
+    First the positions that differ, in the order of the snapshot, then those that the
+    snapshot's accounts no longer have, with quantity 0, in the order of ``stored``.
+    """
+    before = {_key(position): position for position in stored}
+    after = {_key(position): position for position in snapshot.positions}
+    changed = [
+        position
+        for key, position in after.items()
+        if not _says_the_same(before.get(key), position)
+    ]
+    closed = [
+        msgspec.structs.replace(position, quantity=Decimal(0))
+        for key, position in before.items()
+        if position.quantity and key not in after and key[0] in snapshot.account_ids
+    ]
+    return changed + closed
+
+
+def _says_the_same(stored: Position | None, position: Position) -> bool:
+    if not position.quantity:  # whatever else it says, nothing is held
+        return stored is None or not stored.quantity
+    return stored == position
+
+
+def _key(position: Position) -> tuple[str, str]:
+    return position.account_id, position.contract_key
+
+
+def _position(*values: object) -> Position:
+    fields = Position.__struct_fields__
+    return msgspec.convert(dict(zip(fields, values, strict=True)), Position)
