@@ -1,0 +1,182 @@
+"""Tastytrade's account streamer: tells at once that a position changed.
+
+It only speeds up what the reads of the positions find by themselves, so losing it ends
+nothing: it connects again, ever more slowly.  It sends no initial state and repeats
+nothing after a gap, so the positions are read after each connect.
+
+Source: https://developer.tastytrade.com, "Streaming Account Data"
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NoReturn
+
+import msgspec
+import trio
+from msgspec import Raw
+from trio_websocket import WebSocketConnection
+
+from greeks_trio.brokers.tastytrade.session import TastytradeSession
+from greeks_trio.brokers.tastytrade.websocket import (
+    OpenSocket,
+    receive_frame,
+    send_frame,
+)
+from greeks_trio.errors import BrokerError, FeedInterrupted
+from greeks_trio.pipeline.backoff import Backoff
+from greeks_trio.pipeline.health import SessionHealth
+
+logger = logging.getLogger(__name__)
+
+# The server drops a client that is silent for 60 s; its own client takes 20.
+HEARTBEAT_INTERVAL_S: Final = 20.0
+# Each heartbeat is answered, so three answers are missing by then.
+SILENCE_LIMIT_S: Final = 65.0
+
+
+class _Message(msgspec.Struct):
+    type: str | None = None
+    status: str | None = None
+    action: str | None = None
+    message: str | None = None
+    results: list[Raw] | None = None
+
+
+class AccountMessage(msgspec.Struct, frozen=True):
+    """What a frame of the account streamer means to us.
+
+    Attributes:
+        connected: The subscription to the accounts stands.
+        position_changed: Some position changed.
+        error: Why a request was refused, `None` if none was.
+    """
+
+    connected: bool = False
+    position_changed: bool = False
+    error: str | None = None
+
+
+def parse_account_message(frame: str | bytes) -> AccountMessage:
+    """Return what the frame means to us; what makes no sense means nothing."""
+    found = list(_messages(frame))
+    errors = [each.message or "no reason" for each in found if each.status == "error"]
+    return AccountMessage(
+        connected=any(
+            each.status == "ok" and each.action == "connect" for each in found
+        ),
+        position_changed=any(each.type == "CurrentPosition" for each in found),
+        error=errors[0] if errors else None,
+    )
+
+
+def encode_action(
+    action: str,
+    *,
+    access_token: str,
+    request_id: int,
+    accounts: Sequence[str] | None = None,
+) -> str:
+    """Return the frame of a request; ``accounts`` for ``connect`` only."""
+    request: dict[str, object] = {"action": action}
+    if accounts is not None:
+        request["value"] = list(accounts)
+    request["auth-token"] = f"Bearer {access_token}"
+    request["request-id"] = request_id
+    return msgspec.json.encode(request).decode()
+
+
+async def run_account_stream(
+    url: str,
+    session: TastytradeSession,
+    accounts: Sequence[str],
+    health: SessionHealth,
+    *,
+    changed: Callable[[], None],
+    open_socket: OpenSocket,
+) -> NoReturn:
+    """Call ``changed`` whenever positions may have changed, until cancelled.
+
+    Whatever a broker may do ends one connection only; the next one comes after a
+    growing delay.
+    """
+    backoff = Backoff(min_delay_s=1.0, max_delay_s=60.0)
+    while True:
+        try:
+            async with open_socket(url) as socket:
+                stream = _AccountStream(socket, session, accounts, changed, backoff)
+                await stream.run()
+        except* BrokerError as group:
+            health.count("account-stream.lost")
+            reason = ", ".join(str(each) for each in group.exceptions)
+            logger.warning("tastytrade.account_stream_lost reason=%s", reason)
+        await backoff.wait()
+
+
+class _AccountStream:
+    """One connection to the account streamer."""
+
+    def __init__(
+        self,
+        socket: WebSocketConnection,
+        session: TastytradeSession,
+        accounts: Sequence[str],
+        changed: Callable[[], None],
+        backoff: Backoff,
+    ) -> None:
+        self._socket = socket
+        self._session = session
+        self._accounts = accounts
+        self._changed = changed
+        self._backoff = backoff
+
+    async def run(self) -> None:
+        """Read until the connection ends by raising, in an `ExceptionGroup`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_heartbeat, name="account heartbeat")
+            await self._read()
+
+    async def _run_heartbeat(self) -> NoReturn:
+        """Connect, then send heartbeats until cancelled."""
+        for request_id in itertools.count(1):
+            # Every request carries a token, and that lives for 15 minutes only.
+            frame = encode_action(
+                "connect" if request_id == 1 else "heartbeat",
+                access_token=await self._session.access_token(),
+                request_id=request_id,
+                accounts=self._accounts if request_id == 1 else None,
+            )
+            await send_frame(self._socket, frame)
+            await trio.sleep(HEARTBEAT_INTERVAL_S)
+        raise AssertionError("itertools.count ended")
+
+    async def _read(self) -> NoReturn:
+        while True:
+            try:
+                with trio.fail_after(SILENCE_LIMIT_S):
+                    frame = await receive_frame(self._socket)
+            except trio.TooSlowError:
+                raise FeedInterrupted("the account streamer is silent") from None
+            message = parse_account_message(frame)
+            if message.error is not None:
+                raise FeedInterrupted(f"the account streamer refused: {message.error}")
+            if message.connected:
+                self._backoff.reset()
+            if message.connected or message.position_changed:
+                self._changed()
+
+
+def _messages(frame: str | bytes) -> Iterator[_Message]:
+    """Yield the frame's message, or those of a batch."""
+    try:
+        message = msgspec.json.decode(frame, type=_Message)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return
+    yield message
+    for raw in message.results or ():
+        try:
+            yield msgspec.json.decode(raw, type=_Message)
+        except (msgspec.DecodeError, RecursionError):
+            continue

@@ -1,0 +1,254 @@
+"""Tastytrade's REST interface through its SDK: login, accounts, positions, tokens.
+
+The SDK runs on Trio through anyio.  It owns the login and keeps the access token valid
+(15 minutes); answers are read by us, because its models refuse a whole list for one bad
+item.  Nothing of the SDK leaves this module.
+
+Source: https://developer.tastytrade.com
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+import trio
+from msgspec import Raw
+from tastytrade.session import Session
+from tastytrade.utils import TastytradeError
+
+from greeks_trio.brokers.tastytrade.addresses import require_private
+from greeks_trio.brokers.tastytrade.positions import (
+    Holding,
+    Portfolio,
+    merge_holdings,
+    parse_position,
+)
+from greeks_trio.brokers.tastytrade.transport import ApiTransport
+from greeks_trio.config import Secret, TastytradeConfig
+from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from greeks_trio.model.contracts import StreamerSymbol
+from greeks_trio.model.positions import open_options
+from greeks_trio.model.records import Availability
+
+logger = logging.getLogger(__name__)
+
+# The API answers within a second or two; a request that takes longer is better made
+# again on a new connection.
+REQUEST_LIMIT_S: Final = 15.0
+# Its sandbox does not accept the version header that the SDK sends otherwise.
+_SANDBOX_HOST: Final = "api.cert.tastyworks.com"
+_AVAILABILITY: Final[dict[str | None, Availability]] = {
+    "api": "realtime",
+    "demo": "delayed",
+}
+
+_T = TypeVar("_T")
+MakeTransport = Callable[[], httpx2.AsyncBaseTransport]
+
+
+class QuoteToken(msgspec.Struct, frozen=True):
+    """What a DXLink connection needs; good for 24 hours."""
+
+    url: str
+    token: Secret
+    availability: Availability
+
+
+class _Account(msgspec.Struct, rename="kebab"):
+    account_number: str
+    is_closed: bool = False
+
+
+class _AccountItem(msgspec.Struct):
+    account: _Account
+
+
+class _Items(msgspec.Struct):
+    items: list[Raw]
+
+
+class _QuoteToken(msgspec.Struct, rename="kebab"):
+    token: str
+    dxlink_url: str
+    level: str | None = None
+
+
+class _Instrument(msgspec.Struct, rename="kebab"):
+    streamer_symbol: str | None = None
+
+
+class TastytradeSession:
+    """One login.  Made by `open_session`."""
+
+    def __init__(self, sdk: Session) -> None:
+        self._sdk = sdk
+
+    async def access_token(self) -> str:
+        """Return a token that is valid for another minute at least.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: there was no usable answer.
+        """
+        try:
+            with trio.fail_after(REQUEST_LIMIT_S):
+                await self._sdk.refresh()
+        except trio.TooSlowError:
+            raise FeedInterrupted("Tastytrade does not answer the login") from None
+        except (TastytradeError, ValueError, KeyError, TypeError):
+            # Not chained: what the answer held may be a token.
+            raise FeedInterrupted("Tastytrade's answer to the login is odd") from None
+        return self._sdk.session_token
+
+    async def read_portfolio(self, accounts: Iterable[str] = ()) -> Portfolio:
+        """Return what the open accounts hold, or those of them that are named.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: an account could not be read.
+        """
+        open_accounts = await self._open_accounts()
+        named = set(accounts)
+        for account in sorted(named.difference(open_accounts)):
+            logger.warning("tastytrade.account_unknown account=%s", account)
+        account_ids = [each for each in open_accounts if not named or each in named]
+        holdings: list[Holding] = []
+        malformed = 0
+        for account_id in account_ids:
+            path = f"/accounts/{quote(account_id, safe='')}/positions"
+            for item in (await self._get(path, _Items)).items:
+                try:
+                    holdings.append(parse_position(account_id, item))
+                except ValueError as exc:
+                    malformed += 1
+                    logger.warning("tastytrade.position_malformed reason=%s", exc)
+        return Portfolio(tuple(account_ids), merge_holdings(holdings), malformed)
+
+    async def quote_token(self) -> QuoteToken:
+        """Return a fresh token for market data, and where to present it.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: there is no token, or it may not be sent there.
+        """
+        found = await self._get("/api-quote-tokens", _QuoteToken)
+        url = require_private(found.dxlink_url, what="the quote server's address")
+        availability = _AVAILABILITY.get(found.level, "unknown")
+        return QuoteToken(url, Secret(found.token), availability)
+
+    async def streamer_symbols(
+        self, symbols: Iterable[str]
+    ) -> Mapping[str, StreamerSymbol]:
+        """Return the streamer symbols of futures options and futures, where known.
+
+        One that cannot be read is left out: it must not hide the others.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+        """
+        found: dict[str, StreamerSymbol] = {}
+        for symbol in symbols:
+            # A future's path has no slash, a futures option's has one, escaped.
+            path = (
+                f"/instruments/future-options/{quote(symbol, safe='')}"
+                if symbol.startswith("./")
+                else f"/instruments/futures/{quote(symbol.lstrip('/'), safe='')}"
+            )
+            try:
+                instrument = await self._get(path, _Instrument)
+            except FeedInterrupted as exc:
+                logger.warning("tastytrade.instrument_unread %s: %s", symbol, exc)
+                continue
+            if instrument.streamer_symbol:
+                found[symbol] = StreamerSymbol(instrument.streamer_symbol)
+        return found
+
+    async def _open_accounts(self) -> list[str]:
+        items = await self._get("/customers/me/accounts", _Items)
+        accounts: list[str] = []
+        for item in items.items:
+            try:
+                account = msgspec.json.decode(item, type=_AccountItem).account
+            except msgspec.DecodeError as exc:
+                logger.warning("tastytrade.account_malformed reason=%s", exc)
+                continue
+            if not account.is_closed:
+                accounts.append(account.account_number)
+        return accounts
+
+    async def _get(self, path: str, expected: type[_T]) -> _T:
+        """Return the ``data`` of an answer."""
+        await self.access_token()
+        try:
+            with trio.fail_after(REQUEST_LIMIT_S):
+                response = await self._sdk._client.get(path)
+        except trio.TooSlowError:
+            raise FeedInterrupted(f"Tastytrade does not answer {path}") from None
+        try:
+            return _decode_data(response.content, expected)
+        except (msgspec.DecodeError, RecursionError):
+            raise FeedInterrupted(f"Tastytrade's answer to {path} is odd") from None
+
+
+@asynccontextmanager
+async def open_session(
+    config: TastytradeConfig,
+    make_transport: MakeTransport = httpx2.AsyncHTTPTransport,
+) -> AsyncIterator[TastytradeSession]:
+    """Log in with the configured credentials; leaving closes the HTTP connections.
+
+    Raises:
+        CredentialsRejected: there are no credentials, or the login was refused.
+        FeedInterrupted: Tastytrade could not be reached.
+    """
+    if not config.secret or not config.refresh:
+        raise CredentialsRejected("TT_SECRET and TT_REFRESH are needed")
+    api_url = require_private(config.api_url, what="TASTYTRADE_API_URL")
+    sdk = Session(
+        config.secret.reveal(),
+        config.refresh.reveal(),
+        is_test=httpx2.URL(api_url).host == _SANDBOX_HOST,
+        transport=ApiTransport(api_url, make_transport()),
+    )
+    async with sdk:
+        session = TastytradeSession(sdk)
+        await session.access_token()
+        yield session
+
+
+async def check_login(
+    config: TastytradeConfig,
+    make_transport: MakeTransport = httpx2.AsyncHTTPTransport,
+) -> str:
+    """Log in, read the positions, and say in one sentence how it went.
+
+    Raises:
+        CredentialsRejected: Tastytrade refused what is configured.
+        FeedInterrupted: Tastytrade could not be reached or did not make sense.
+    """
+    async with open_session(config, make_transport) as session:
+        portfolio = await session.read_portfolio(config.accounts)
+        await session.quote_token()
+    options = len(open_options(portfolio.positions))
+    sentence = (
+        f"logged in, {_counted(len(portfolio.account_ids), 'account')}, "
+        f"{_counted(options, 'option position')}"
+    )
+    if portfolio.malformed:
+        sentence += f", {_counted(portfolio.malformed, 'position')} not understood"
+    return sentence
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _decode_data(content: bytes, expected: type[_T]) -> _T:
+    envelope = msgspec.json.decode(content, type=dict[str, Raw])
+    return msgspec.json.decode(envelope.get("data", Raw(b"null")), type=expected)

@@ -1,0 +1,97 @@
+"""The HTTP transport under the SDK: where requests go, and what a refusal means.
+
+The SDK knows two addresses and turns every refusal into one error without its status.
+A transport is its public way to change both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx2
+import msgspec
+
+from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
+
+LOGIN_PATH: Final = "/oauth/token"
+# OAuth's answers to a wrong secret or a refresh token that was revoked.
+_REFUSED_LOGIN: Final = (400, 401)
+_LONGEST_REASON: Final = 200
+
+
+class _ErrorBody(msgspec.Struct):
+    # {"code": ..., "message": ...} from the API, a word from OAuth.
+    error: dict[str, object] | str | None = None
+    error_description: str | None = None
+
+
+class ApiTransport(httpx2.AsyncBaseTransport):
+    """Sends every request to ``api_url`` and raises our errors for its refusals."""
+
+    def __init__(self, api_url: str, inner: httpx2.AsyncBaseTransport) -> None:
+        self._base = httpx2.URL(api_url)
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Return the whole answer.
+
+        Raises:
+            FeedInterrupted: there is none, or it is a refusal that may pass.
+            CredentialsRejected: the login was refused.
+        """
+        login = request.url.path == LOGIN_PATH
+        self._redirect(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+            await response.aread()
+        except httpx2.TransportError as exc:
+            reason = str(exc) or type(exc).__name__
+            raise FeedInterrupted(f"Tastytrade cannot be reached: {reason}") from exc
+        if not response.is_success:
+            raise _refusal(response, login=login)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+    def _redirect(self, request: httpx2.Request) -> None:
+        request.url = request.url.copy_with(
+            scheme=self._base.scheme,
+            host=self._base.host,
+            port=self._base.port,
+            raw_path=self._base.raw_path.rstrip(b"/") + request.url.raw_path,
+        )
+        request.headers["Host"] = request.url.netloc.decode("ascii")
+
+
+def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
+    status, reason = response.status_code, _reason(response)
+    if login and status in _REFUSED_LOGIN:
+        return CredentialsRejected(
+            f"Tastytrade refused TT_SECRET or TT_REFRESH: {reason}"
+        )
+    return FeedInterrupted(
+        f"Tastytrade answered {status}: {reason}", retry_after=_retry_after(response)
+    )
+
+
+def _reason(response: httpx2.Response) -> str:
+    try:
+        body = msgspec.json.decode(response.content, type=_ErrorBody)
+    except (msgspec.DecodeError, RecursionError):
+        return response.reason_phrase
+    match body.error:
+        case {"message": str(message)}:
+            reason = message
+        case str(word):
+            reason = body.error_description or word
+        case _:
+            reason = response.reason_phrase
+    return reason[:_LONGEST_REASON]
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    # The header's other form is a date, which this API does not use.
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdecimal() else None
