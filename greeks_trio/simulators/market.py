@@ -87,14 +87,25 @@ class Market:
 
     def greeks(self, option: SimulatedOption) -> Greeks:
         """Return the option's Greeks at the underlying's present price."""
-        days = (option.terms.expiration - self._today).days + 0.5
         return black_scholes_greeks(
             option.terms.option_type,
             spot=option.underlying.price,
             strike=float(option.terms.strike),
-            years=days / 365.0,
+            years=self._years(option),
             volatility=option.volatility,
         )
+
+    def price(self, option: SimulatedOption, greeks: Greeks) -> float:
+        """Return the option's value per unit of the underlying, from its own Greeks.
+
+        Black-Scholes' value is spot x delta less what rho says of the strike.
+        """
+        delta, rho = greeks.delta or 0.0, greeks.rho or 0.0
+        return option.underlying.price * delta - rho * 100.0 / self._years(option)
+
+    def _years(self, option: SimulatedOption) -> float:
+        # Half a day more, so that no option of the market expires at once.
+        return ((option.terms.expiration - self._today).days + 0.5) / 365.0
 
     def _option(
         self, number: int, underlying: Underlying, terms: OptionTerms

@@ -1,0 +1,275 @@
+"""The subscriptions of one connection, and the frames they give rise to.
+
+No I/O but the ledger: each method returns the frames to send, and has written down
+every tick in them.  Time is the monotonic clock's, in seconds, as an argument.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from greeks_trio.simulators.ibkr_quotes import (
+    COLD_ROW,
+    GREEK_FIELDS,
+    REALTIME_CODES,
+    THETA,
+    VEGA,
+    Line,
+    Values,
+    greek_values,
+    nudge,
+    option_quote,
+    underlying_quote,
+)
+from greeks_trio.simulators.ibkr_state import IbkrState
+from greeks_trio.simulators.ledger import LedgerTick
+from greeks_trio.simulators.market import SimulatedOption, Underlying
+
+# The gateway looks at prices twice a second.
+QUOTE_INTERVAL_S: Final = 0.5
+
+# Parts of all contracts whose first answer is empty, and whose Greeks come later than
+# their prices.
+_COLD, _LATE = 0.15, 0.4
+# How long that takes.  Up to a minute at IBKR; a demonstration has less patience.
+_WARM_UP_S: Final = (0.2, 2.0)
+_QUOTE_SHARE: Final = 0.3  # of the ticks move prices as well
+_BARE_SHARE: Final = 0.01  # of the ticks are followed by a frame without values
+
+
+class IbkrLines:
+    """What one connection is subscribed to."""
+
+    def __init__(self, state: IbkrState) -> None:
+        self._state = state
+        self._random = state.random
+        self._lines: dict[str, Line] = {}
+        self._sent: dict[int, Values] = {}
+        self._requests = 0
+        self._ticking: deque[tuple[Line, SimulatedOption]] = deque()
+        self._quoting: list[tuple[Line, Callable[[], Values]]] = []
+        # (when, number against ties, what then)
+        self._later: list[tuple[float, int, Callable[[float], list[bytes]]]] = []
+        self._next_quotes_at = 0.0
+
+    @property
+    def conids(self) -> set[int]:
+        """Contracts that are subscribed, alive or silently ended."""
+        return {line.conid for line in self._lines.values()}
+
+    @property
+    def has_ticking(self) -> bool:
+        """Whether a tick could be made."""
+        return bool(self._ticking)
+
+    @property
+    def next_at(self) -> float:
+        """When `due` has something to say, apart from ticks."""
+        first = self._later[0][0] if self._later else float("inf")
+        return min(first, self._next_quotes_at) if self._quoting else first
+
+    def subscribe(self, key: str, fields: set[str], now: float) -> list[bytes]:
+        """Return the first answer to a request; an open subscription is renewed."""
+        conid = int(key.partition("@")[0])
+        line = self._lines.get(key)
+        if line is not None and not line.is_closed and now < line.ends_at:
+            line.ask(fields)
+            line.ends_at = now + self._state.settings.stream_end_s
+            return self._answer(line)
+        if line is not None:
+            line.is_closed = True
+        self._requests += 1
+        sent = self._sent.setdefault(conid, {})
+        line = Line(key, conid, fields, sent, number=self._requests)
+        line.ends_at = now + self._state.settings.stream_end_s
+        self._lines[key] = line
+        if not self._state.take_line(conid):
+            line.is_closed = True
+            return []
+        return self._open(line, now)
+
+    def unsubscribe(self, key: str) -> None:
+        """Close one subscription; one that is not open is nobody's concern."""
+        line = self._lines.pop(key, None)
+        if line is not None:
+            self._close(line)
+
+    def unsubscribe_all(self) -> None:
+        """Close every subscription."""
+        for key in list(self._lines):
+            self.unsubscribe(key)
+
+    def ticks(self, count: int, now: float) -> list[bytes]:
+        """Return frames with ``count`` ticks, the contracts taking turns."""
+        frames: list[bytes] = []
+        ticks: list[LedgerTick] = []
+        while count and self._ticking:
+            line, option = self._ticking[0]
+            if line.is_closed or now >= line.ends_at:
+                self._ticking.popleft()
+                self._close(line)
+                continue
+            self._ticking.rotate(-1)
+            frames += self._tick(line, option, ticks)
+            count -= 1
+        self._state.ledger.write(ticks)
+        return frames
+
+    def due(self, now: float) -> list[bytes]:
+        """Return the frames, ticks apart, whose time has come."""
+        frames: list[bytes] = []
+        while self._later and self._later[0][0] <= now:
+            frames += heapq.heappop(self._later)[2](now)
+        if self._quoting and now >= self._next_quotes_at:
+            self._next_quotes_at = now + QUOTE_INTERVAL_S
+            frames += self._quotes(now)
+        return frames
+
+    def _open(self, line: Line, now: float) -> list[bytes]:
+        target = self._state.find(line.conid)
+        if target is None:
+            self._close(line)
+            return self._first(line, dict(COLD_ROW))
+        if isinstance(target, Underlying):
+            return self._open_underlying(line, target)
+        if not line.has_greeks:
+            self._quoting.append((line, lambda: self._option_values(target)))
+            return self._answer(line)
+        luck = self._random.random()
+        if luck >= _LATE:
+            self._ticking.append((line, target))
+            return self._answer(line)
+
+        def warm_up(_now: float) -> list[bytes]:
+            return [] if line.is_closed else self._warm_up(line, target)
+
+        self._run_later(now + self._random.uniform(*_WARM_UP_S), warm_up)
+        if luck < _COLD:
+            return self._first(line, dict(COLD_ROW))
+        values = option_quote(
+            self._state.market, target, self._state.market.greeks(target), self._random
+        )
+        return self._first(line, values | self._availability())
+
+    def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
+        """Begin with the last close, as a quiet contract does, or with all there is."""
+        self._quoting.append((line, lambda: underlying_quote(underlying, self._random)))
+        if self._random.random() < 0.5:
+            return self._answer(line)
+        close: Values = {"31": f"C{underlying.price:.2f}", "83": 0}
+        return self._first(line, close | self._availability())
+
+    def _warm_up(self, line: Line, option: SimulatedOption) -> list[bytes]:
+        """Send the first Greeks: all of them, or what has been computed so far."""
+        values = self._option_values(option)
+        if self._random.random() < 0.3:
+            values = {k: v for k, v in values.items() if k not in (THETA, VEGA)}
+        ticks: list[LedgerTick] = []
+        frames = self._delta(line, values, ticks)
+        self._state.ledger.write(ticks)
+        self._ticking.append((line, option))
+        return frames
+
+    def _answer(self, line: Line) -> list[bytes]:
+        """Return everything that is known, twice, as the gateway does."""
+        target = self._state.find(line.conid)
+        if isinstance(target, SimulatedOption):
+            return self._first(line, self._option_values(target) | self._availability())
+        values = underlying_quote(target, self._random) if target else dict(COLD_ROW)
+        return self._first(line, values | self._availability())
+
+    def _first(self, line: Line, values: Values) -> list[bytes]:
+        if "55" in values and values["55"] == COLD_ROW["55"]:
+            asked = values  # comes whole, whatever was asked
+        else:
+            asked = line.take_asked(values)
+        updated_ms = self._state.next_updated_ms(line.conid)
+        if not GREEK_FIELDS.isdisjoint(asked):
+            tick = self._ledger_tick(line, updated_ms)
+            self._state.ledger.write([tick] if tick else [])
+        return line.first_frames(asked, updated_ms)
+
+    def _tick(
+        self, line: Line, option: SimulatedOption, ticks: list[LedgerTick]
+    ) -> list[bytes]:
+        market, random = self._state.market, self._random
+        market.move(option.underlying)
+        greeks = market.greeks(option)
+        values = greek_values(greeks)
+        sent = line.sent
+        if all(
+            sent.get(name) == text
+            for name, text in values.items()
+            if name in line.fields
+        ):
+            values = nudge(line, values, random)
+        luck = random.random()
+        if luck < _QUOTE_SHARE:
+            values |= option_quote(market, option, greeks, random)
+        frames = self._delta(line, values, ticks)
+        if luck > 1.0 - _BARE_SHARE:
+            frames += self._bare(line)
+        return frames
+
+    def _delta(
+        self, line: Line, values: Values, ticks: list[LedgerTick]
+    ) -> list[bytes]:
+        changed = line.take_changed(values)
+        if not changed:
+            return []
+        updated_ms = self._state.next_updated_ms(line.conid)
+        if not GREEK_FIELDS.isdisjoint(changed):
+            tick = self._ledger_tick(line, updated_ms)
+            if tick is not None:
+                ticks.append(tick)
+        return [line.delta_frame(changed, updated_ms, self._random)]
+
+    def _bare(self, line: Line) -> list[bytes]:
+        """Return a frame that says how good the data are, and nothing else."""
+        changed = self._availability()
+        line.sent.update(changed)
+        updated_ms = self._state.next_updated_ms(line.conid)
+        return [line.delta_frame(changed, updated_ms, self._random)]
+
+    def _quotes(self, now: float) -> list[bytes]:
+        frames: list[bytes] = []
+        ticks: list[LedgerTick] = []
+        for line, _ in self._quoting:
+            if now >= line.ends_at:
+                self._close(line)
+        self._quoting = [each for each in self._quoting if not each[0].is_closed]
+        for line, quote in self._quoting:
+            frames += self._delta(line, quote(), ticks)
+        self._state.ledger.write(ticks)
+        return frames
+
+    def _ledger_tick(self, line: Line, updated_ms: int) -> LedgerTick | None:
+        option = self._state.find(line.conid)
+        if not isinstance(option, SimulatedOption):
+            return None
+        return line.ledger_tick(
+            self._state.account_of(line.conid),
+            option.contract.contract_key,
+            updated_ms,
+            time.monotonic(),
+        )
+
+    def _option_values(self, option: SimulatedOption) -> Values:
+        market = self._state.market
+        greeks = market.greeks(option)
+        return option_quote(market, option, greeks, self._random) | greek_values(greeks)
+
+    def _availability(self) -> Values:
+        return {"6509": self._random.choice(REALTIME_CODES)}
+
+    def _close(self, line: Line) -> None:
+        if not line.is_closed:
+            line.is_closed = True
+            self._state.lines.discard(line.conid)
+
+    def _run_later(self, at: float, action: Callable[[float], list[bytes]]) -> None:
+        heapq.heappush(self._later, (at, self._requests, action))

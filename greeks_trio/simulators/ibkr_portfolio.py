@@ -1,0 +1,72 @@
+"""Accounts and positions of the simulated gateway, cold at the first read."""
+
+from __future__ import annotations
+
+import time
+
+from greeks_trio.simulators import ibkr_rows as rows
+from greeks_trio.simulators.ibkr_http import Request, Routes
+from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
+
+
+class IbkrPortfolio:
+    """What `/portfolio` answers; remembers what this session has read before."""
+
+    def __init__(self, state: IbkrState) -> None:
+        self._state = state
+        self._has_listed_accounts = False
+        self._warm_pages: set[int] = set()
+        self.routes: Routes = {
+            "GET /portfolio/accounts": self._accounts,
+            "GET /portfolio/subaccounts": self._accounts,
+            "GET /portfolio/{account}/positions/{page}": self._positions,
+            "POST /portfolio/{account}/positions/invalidate": self._invalidate,
+            "GET /portfolio/positions/{conid}": self._position,
+            "GET /portfolio2/{account}/positions": self._live_positions,
+        }
+
+    def forget(self) -> None:
+        """Begin again, as after a login."""
+        self._has_listed_accounts = False
+        self._warm_pages.clear()
+
+    def _accounts(self, _request: Request, _found: dict[str, str]) -> object:
+        self._has_listed_accounts = True
+        return [rows.account_row(ACCOUNT_ID)]
+
+    def _positions(self, _request: Request, found: dict[str, str]) -> object:
+        if not self._is_readable(found["account"]) or not found["page"].isdecimal():
+            return []
+        page = int(found["page"])
+        start = page * rows.PAGE_SIZE
+        listed = self._rows()[start : start + rows.PAGE_SIZE]
+        if page in self._warm_pages:
+            return listed
+        self._warm_pages.add(page)
+        return [rows.cold_position_row(row) for row in listed]
+
+    def _invalidate(self, _request: Request, _found: dict[str, str]) -> object:
+        return {"message": "success"}
+
+    def _position(self, _request: Request, found: dict[str, str]) -> object:
+        held = [row for row in self._rows() if str(row["conid"]) == found["conid"]]
+        return {ACCOUNT_ID: held} if held and self._has_listed_accounts else {}
+
+    def _live_positions(self, _request: Request, found: dict[str, str]) -> object:
+        if not self._is_readable(found["account"]):
+            return []
+        now_s = int(time.time())
+        return [
+            rows.live_position_row(each, quantity, self._state.price_of(each))
+            | {"timestamp": now_s}
+            for each, quantity in self._state.held()
+        ]
+
+    def _rows(self) -> list[rows.Row]:
+        return [
+            rows.position_row(ACCOUNT_ID, each, quantity, self._state.price_of(each))
+            for each, quantity in self._state.held()
+        ]
+
+    def _is_readable(self, account: str) -> bool:
+        return self._has_listed_accounts and account == ACCOUNT_ID

@@ -1,0 +1,203 @@
+"""The simulated gateway's REST interface: routes, login, limits.
+
+Source: IBKR Client Portal API, "Session" and "Pacing Limitations".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from greeks_trio.simulators.ibkr_http import Handler, Request, Response
+from greeks_trio.simulators.ibkr_market_data import IbkrMarketData
+from greeks_trio.simulators.ibkr_portfolio import IbkrPortfolio
+from greeks_trio.simulators.ibkr_state import IbkrState
+from greeks_trio.simulators.pacing import Allowance
+
+_PREFIX: Final = re.compile(r"/v1/(?:api|portal)(/.*)")
+
+# (requests at once, requests a second); the rates are IBKR's, what may come at once
+# is enough for a client that begins.
+_LIMIT: Final = (30.0, 10.0)
+_LIMITS: Final = {
+    "/tickle": (3.0, 1.0),
+    "/portfolio/accounts": (3.0, 0.2),
+    "/sso/validate": (3.0, 1 / 60),
+}
+
+_NOT_FOUND: Final = Response(
+    status=404,
+    body=b"<html><body><h1>Resource not found</h1></body></html>",
+    content_type="text/html",
+)
+_UNAUTHORIZED: Final = Response(
+    status=401, body=b"Access Denied", content_type="text/plain"
+)
+
+
+class IbkrRest:
+    """Answers requests; holds what a session has asked for before."""
+
+    def __init__(
+        self,
+        state: IbkrState,
+        on_login: Callable[[bool], None],
+        silence: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._on_login = on_login
+        self._portfolio = IbkrPortfolio(state)
+        self._market_data = IbkrMarketData(state, silence)
+        self._allowances: dict[str, Allowance] = {}
+        self._routes = _compile(
+            {
+                "GET|POST /tickle": self._tickle,
+                "GET|POST /iserver/auth/status": self._status,
+                "POST /iserver/auth/ssodh/init": self._init,
+                "GET|POST /iserver/reauthenticate": self._reauthenticate,
+                "GET /sso/validate": self._validate,
+                "GET|POST /logout": self._logout,
+            }
+            | self._portfolio.routes
+            | self._market_data.routes
+        )
+
+    def respond(self, request: Request) -> Response:
+        """Answer one request."""
+        found = _PREFIX.fullmatch(request.path)
+        if found is None:
+            return _NOT_FOUND
+        path = found[1].rstrip("/")
+        if not self._allows(path):
+            return _json_response({"error": "Too many requests"}, status=429)
+        for method, pattern, handler in self._routes:
+            if request.method not in method or not (match := pattern.fullmatch(path)):
+                continue
+            if path.startswith("/iserver/") and not self._is_open_to_all(path):
+                return _UNAUTHORIZED
+            answer = handler(request, match.groupdict())
+            if not isinstance(answer, Response):
+                answer = _json_response(answer)
+            return self._with_cookie(request, answer)
+        return _NOT_FOUND
+
+    def _allows(self, path: str) -> bool:
+        now = trio.current_time()
+        for name, limits in (("", _LIMIT), (path, _LIMITS.get(path))):
+            if limits is None:
+                continue
+            allowance = self._allowances.setdefault(name, Allowance(*limits, now=now))
+            if not allowance.take(now):
+                return False
+        return True
+
+    def _is_open_to_all(self, path: str) -> bool:
+        return self._state.is_logged_in or path.startswith(
+            ("/iserver/auth/", "/iserver/reauthenticate")
+        )
+
+    def _with_cookie(self, request: Request, response: Response) -> Response:
+        if "x-sess-uuid=" in request.headers.get("cookie", ""):
+            return response
+        cookie = f"x-sess-uuid=0.{self._state.session_id[:8]}; Path=/; Secure; HttpOnly"
+        return msgspec.structs.replace(response, headers=(("Set-Cookie", cookie),))
+
+    def _tickle(self, _request: Request, _found: dict[str, str]) -> object:
+        if not self._state.is_logged_in:
+            return _UNAUTHORIZED
+        return {
+            "session": self._state.session_id,
+            "ssoExpires": 460_311,
+            "collission": False,  # IBKR's spelling
+            "userId": 123_456_789,
+            "hmds": {"error": "no bridge"},
+            "iserver": {"authStatus": self._auth_status()},
+        }
+
+    def _status(self, _request: Request, _found: dict[str, str]) -> object:
+        return self._auth_status()
+
+    def _auth_status(self) -> dict[str, Any]:
+        if not self._state.is_logged_in:
+            return {
+                "authenticated": False,
+                "established": False,
+                "competing": False,
+                "connected": False,
+                "MAC": None,
+            }
+        return {
+            "authenticated": True,
+            "established": True,
+            "competing": False,
+            "connected": True,
+            "message": "",
+            "MAC": "02:00:00:00:00:01",
+            "serverInfo": {
+                "serverName": "Simulated",
+                "serverVersion": "Build 10.45.1a",
+            },
+            "fail": "",
+        }
+
+    def _init(self, request: Request, _found: dict[str, str]) -> object:
+        try:
+            arguments = msgspec.json.decode(request.body or b"{}", type=dict[str, Any])
+        except msgspec.DecodeError:
+            arguments = {}
+        if arguments.get("publish") is not True:
+            return _json_response({"error": "missing publish", "statusCode": 500}, 500)
+        if not self._state.is_logged_in:
+            self._begin_session()
+        return self._auth_status()
+
+    def _begin_session(self) -> None:
+        self._state.log_in()
+        self._portfolio.forget()
+        self._market_data.forget()
+        self._on_login(True)
+
+    def _reauthenticate(self, _request: Request, _found: dict[str, str]) -> object:
+        if not self._state.is_logged_in:
+            self._begin_session()
+        return {"message": "triggered"}
+
+    def _validate(self, _request: Request, _found: dict[str, str]) -> object:
+        return {
+            "USER_ID": 123_456_789,
+            "USER_NAME": "simulated",
+            "RESULT": self._state.is_logged_in,
+            "AUTH_TIME": time.time_ns() // 1_000_000,
+            "SF_ENABLED": False,
+            "IS_FREE_TRIAL": False,
+            "CREDENTIAL": "simulated",
+            "IP": "127.0.0.1",
+            "EXPIRES": 460_311,
+            "LANDING_APP": "UNIVERSAL",
+            "IS_MASTER": False,
+        }
+
+    def _logout(self, _request: Request, _found: dict[str, str]) -> object:
+        self._state.is_logged_in = False
+        self._on_login(False)
+        return {"status": True}
+
+
+def _compile(
+    routes: dict[str, Handler],
+) -> list[tuple[tuple[str, ...], re.Pattern[str], Handler]]:
+    compiled = []
+    for route, handler in routes.items():
+        methods, _, template = route.partition(" ")
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
+        compiled.append((tuple(methods.split("|")), re.compile(pattern), handler))
+    return compiled
+
+
+def _json_response(content: object, status: int = 200) -> Response:
+    return Response(status=status, body=msgspec.json.encode(content))

@@ -1,0 +1,312 @@
+"""How the gateway's REST interface writes accounts, positions and contracts.  Pure.
+
+Source: IBKR Client Portal API, "Portfolio" and "Contract"; OpenAPI 2.28.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from greeks_trio.model.contracts import OptionTerms, plain
+from greeks_trio.simulators.market import SimulatedOption, Underlying
+
+PAGE_SIZE: Final = 100
+
+Row = dict[str, Any]
+
+_EXCHANGES: Final = "SMART,AMEX,CBOE,PHLX,PSE,BOX,ISE,IBUSOPT"
+
+
+def account_row(account_id: str) -> Row:
+    """Return an account as `/portfolio/accounts` lists it."""
+    return {
+        "id": account_id,
+        "accountId": account_id,
+        "accountVan": account_id,
+        "accountTitle": "Simulated Account",
+        "displayName": "Simulated Account",
+        "accountAlias": None,
+        "accountStatus": 1_700_000_000_000,
+        "currency": "USD",
+        "type": "DEMO",
+        "tradingType": "STKNOPT",
+        "faclient": False,
+        "clearingStatus": "O",
+        "covestor": False,
+        "parent": {
+            "mmc": [],
+            "accountId": "",
+            "isMParent": False,
+            "isMChild": False,
+            "isMultiplex": False,
+        },
+        "desc": account_id,
+    }
+
+
+def position_row(
+    account_id: str,
+    instrument: SimulatedOption | Underlying,
+    position: float,
+    price: float,
+) -> Row:
+    """Return a position as `/portfolio/{account}/positions/{page}` lists it."""
+    is_option = isinstance(instrument, SimulatedOption)
+    factor = 100.0 if is_option else 1.0
+    row: Row = {
+        "acctId": account_id,
+        "conid": instrument.conid,
+        "contractDesc": contract_description(instrument),
+        "position": position,
+        "mktPrice": round(price, 8),
+        "mktValue": round(price * factor * position, 2),
+        "currency": "USD",
+        "avgCost": round(price * factor, 4),
+        "avgPrice": round(price, 6),
+        "realizedPnl": 0.0,
+        "unrealizedPnl": 0.0,
+        "exchs": None,
+        "exerciseStyle": None,
+        "conExchMap": [],
+        "undConid": 0,
+        "model": "",
+        "pageSize": PAGE_SIZE,
+    }
+    return row | security_row(instrument)
+
+
+def cold_position_row(row: Row) -> Row:
+    """Return a position as the first read of a session shows it.
+
+    What the gateway takes from its contract database is not there yet: an option is
+    known by the description only.
+    """
+    unknown = ("name", "ticker", "undSym", "undComp", "fullName", "allExchanges")
+    cold = {name: each for name, each in row.items() if name not in unknown}
+    return cold | {
+        "expiry": None,
+        "putOrCall": None,
+        "multiplier": None,
+        "strike": 0.0,
+        "lastTradingDay": None,
+    }
+
+
+def security_row(instrument: SimulatedOption | Underlying) -> Row:
+    """Return what `/trsrv/secdef` says, and positions repeat."""
+    if isinstance(instrument, Underlying):
+        return {
+            "conid": instrument.conid,
+            "currency": "USD",
+            "time": 26,
+            "chineseName": "&#x6A21;&#x62DF;",
+            "allExchanges": _EXCHANGES,
+            "listingExchange": "NYSE",
+            "countryCode": "US",
+            "name": f"{instrument.symbol} Oil&amp;Gas",
+            "assetClass": "IND" if instrument.symbol == "SPX" else "STK",
+            "expiry": None,
+            "lastTradingDay": None,
+            "putOrCall": None,
+            "strike": "0",
+            "multiplier": 0.0,
+            "ticker": ibkr_symbol(instrument),
+            "undConid": 0,
+            "type": "COMMON",
+            "hasOptions": True,
+            "fullName": ibkr_symbol(instrument),
+            "isUS": True,
+            "isEventContract": False,
+        }
+    terms, symbol = instrument.terms, ibkr_symbol(instrument.underlying)
+    day = f"{terms.expiration:%Y%m%d}"
+    return {
+        "conid": instrument.conid,
+        "currency": "USD",
+        "time": 26,
+        "chineseName": "&#x6A21;&#x62DF;",
+        "allExchanges": _EXCHANGES,
+        "listingExchange": "AMEX",
+        "countryCode": "US",
+        "name": f"{symbol} Oil&amp;Gas",
+        "assetClass": "OPT",
+        "expiry": day,
+        "lastTradingDay": day,
+        "putOrCall": right(terms),
+        "multiplier": 100.0,
+        "strike": f"{plain(terms.strike):f}",
+        "ticker": symbol,
+        "undConid": instrument.underlying.conid,
+        "undComp": f"{symbol} Oil&amp;Gas",
+        "undSym": symbol,
+        "type": "",
+        "hasOptions": False,
+        "fullName": _full_name(instrument),
+        "isUS": True,
+        "isEventContract": False,
+    }
+
+
+def live_position_row(
+    instrument: SimulatedOption | Underlying, position: float, price: float
+) -> Row:
+    """Return a position as `/portfolio2/{account}/positions` lists it."""
+    is_option = isinstance(instrument, SimulatedOption)
+    factor = 100.0 if is_option else 1.0
+    return {
+        "position": position,
+        "conid": str(instrument.conid),
+        "avgCost": round(price * factor, 4),
+        "avgPrice": round(price, 6),
+        "currency": "USD",
+        "description": contract_description(instrument),
+        "isLastToLoq": False,
+        "marketPrice": round(price, 8),
+        "marketValue": round(price * factor * position, 2),
+        "realizedPnl": 0.0,
+        "secType": "OPT" if is_option else "STK",
+        "assetClass": "OPT" if is_option else "STK",
+        "unrealizedPnl": 0.0,
+        "model": "",
+    }
+
+
+def search_row(underlying: Underlying, options: Iterable[SimulatedOption]) -> Row:
+    """Return an underlying as `/iserver/secdef/search` finds it."""
+    months = dict.fromkeys(
+        month_code(each.terms)
+        for each in sorted(options, key=lambda each: each.terms.expiration)
+        if each.underlying is underlying
+    )
+    symbol = ibkr_symbol(underlying)
+    return {
+        "conid": str(underlying.conid),
+        "companyHeader": f"{symbol} - NYSE",
+        "companyName": symbol,
+        "symbol": symbol,
+        "description": "NYSE",
+        "restricted": None,
+        "sections": [
+            {"secType": "IND" if underlying.symbol == "SPX" else "STK"},
+            {
+                "secType": "OPT",
+                "months": ";".join(months),
+                "exchange": _EXCHANGES.replace(",", ";"),
+            },
+        ],
+    }
+
+
+def option_info_row(option: SimulatedOption) -> Row:
+    """Return an option as `/iserver/secdef/info` lists it."""
+    terms = option.terms
+    return {
+        "conid": option.conid,
+        "symbol": ibkr_symbol(option.underlying),
+        "secType": "OPT",
+        "exchange": "SMART",
+        "listingExchange": None,
+        "right": right(terms),
+        "strike": float(terms.strike),
+        "currency": "USD",
+        "cusip": None,
+        "coupon": "No Coupon",
+        "desc1": ibkr_symbol(option.underlying),
+        "desc2": f"{terms.expiration:%b %d '%y} {plain(terms.strike):f} "
+        + ("Call" if right(terms) == "C" else "Put"),
+        "maturityDate": f"{terms.expiration:%Y%m%d}",
+        "multiplier": "100",
+        "tradingClass": terms.root,
+        "validExchanges": _EXCHANGES,
+    }
+
+
+def underlying_info_row(underlying: Underlying) -> Row:
+    """Return what `/iserver/secdef/info` says when only an underlying was given."""
+    return {
+        "conid": underlying.conid,
+        "symbol": ibkr_symbol(underlying),
+        "secType": "IND" if underlying.symbol == "SPX" else "STK",
+        "exchange": "SMART",
+        "listingExchange": "NYSE",
+        "right": "?",
+        "strike": 0.0,
+        "currency": "USD",
+        "maturityDate": None,
+        "multiplier": "",
+        "tradingClass": ibkr_symbol(underlying),
+        "validExchanges": _EXCHANGES,
+    }
+
+
+def contract_info_row(instrument: SimulatedOption | Underlying) -> Row:
+    """Return what `/iserver/contract/{conid}/info` says, in another style again."""
+    row: Row = {
+        "con_id": instrument.conid,
+        "currency": "USD",
+        "valid_exchanges": _EXCHANGES,
+        "exchange": "SMART",
+    }
+    if isinstance(instrument, Underlying):
+        return row | {
+            "symbol": ibkr_symbol(instrument),
+            "instrument_type": "IND" if instrument.symbol == "SPX" else "STK",
+            "underlying_con_id": 0,
+            "maturity_date": None,
+            "right": "?",
+            "strike": 0.0,
+            "multiplier": None,
+        }
+    terms = instrument.terms
+    return row | {
+        "symbol": ibkr_symbol(instrument.underlying),
+        "local_symbol": instrument.contract.contract_key,
+        "instrument_type": "OPT",
+        "trading_class": terms.root,
+        "underlying_con_id": instrument.underlying.conid,
+        "maturity_date": f"{terms.expiration:%Y%m%d}",
+        "right": right(terms),
+        "strike": float(terms.strike),
+        "multiplier": "100",
+    }
+
+
+def contract_description(instrument: SimulatedOption | Underlying) -> str:
+    """Return ``SPY    JAN2025 440 C [SPY   250117C00440000 100]``.
+
+    For some contracts the spaces are fewer, as the real gateway has it too.
+    """
+    if isinstance(instrument, Underlying):
+        return ibkr_symbol(instrument)
+    terms = instrument.terms
+    month = f"{terms.expiration:%b%Y}".upper()
+    key = str(instrument.contract.contract_key)
+    root = f"{terms.root:<6}"
+    if instrument.conid % 3 == 0:
+        key, root = f"{terms.root:<5}{key[6:]}".replace("  ", " "), terms.root
+    return f"{root} {month} {plain(terms.strike):f} {right(terms)} [{key} 100]"
+
+
+def month_code(terms: OptionTerms) -> str:
+    """Return ``JAN25``."""
+    return f"{terms.expiration:%b%y}".upper()
+
+
+def right(terms: OptionTerms) -> str:
+    """Return ``C`` or ``P``."""
+    return "C" if terms.option_type == "call" else "P"
+
+
+def ibkr_symbol(underlying: Underlying) -> str:
+    """Return IBKR's spelling: ``BRK B`` for BRK/B."""
+    return underlying.symbol.replace("/", " ")
+
+
+def _full_name(option: SimulatedOption) -> str:
+    terms = option.terms
+    kind = "Call" if right(terms) == "C" else "Put"
+    return (
+        f"{ibkr_symbol(option.underlying)} {terms.expiration:%b%d'%y} "
+        f"{plain(terms.strike):f} {kind}"
+    )

@@ -1,0 +1,267 @@
+"""One WebSocket of the simulated gateway, from the upgrade to its end.
+
+Source: IBKR Client Portal API, "WebSockets"; RFC 6455.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, assert_never
+
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Message,
+    Ping,
+)
+from wsproto.utilities import RemoteProtocolError
+
+from greeks_trio.simulators import ibkr_topics as topics
+from greeks_trio.simulators.ibkr_http import Upgrade
+from greeks_trio.simulators.ibkr_lines import IbkrLines
+from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
+from greeks_trio.simulators.pacing import Pacer
+
+# As the real gateway, whether the market is open or not.
+HEARTBEAT_INTERVAL_S: Final = 10.0
+
+# A client that was told to go gets this long to read what was written before.
+_LINGER_S: Final = 10.0
+
+# The upgrade succeeds before the gateway has a connection of its own to IBKR; what
+# clients write in this time is lost.
+_GAP_S: Final = (0.05, 0.2)
+
+_RECEIVE_BYTES: Final = 65_536
+# Longer than any request, shorter than an accident.
+_MAX_MESSAGE_CHARS: Final = 1_048_576
+
+_SESSION_COOKIE: Final = re.compile(r"(?:^|[;\s])(?:api|x-sess-uuid)=.")
+
+Ending = Literal["close", "drop"]
+
+
+class IbkrStream:
+    """What one client hears.  Frames are binary and hold UTF-8 JSON."""
+
+    def __init__(
+        self,
+        state: IbkrState,
+        stream: trio.SSLStream[trio.SocketStream],
+        upgrade: Upgrade,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.lines = IbkrLines(state)
+        self.is_open = False  # system was sent: requests are heard
+        self._state = state
+        self._stream = stream
+        self._websocket = WSConnection(ConnectionType.SERVER)
+        self._websocket.receive_data(upgrade.received)
+        cookie = upgrade.request.headers.get("cookie", "")
+        self._has_session = _SESSION_COOKIE.search(cookie) is not None
+        self._on_change = on_change
+        self._parts: list[str] = []  # of the client's message under way
+        # What was written and not yet sent.  Both tasks flush after each write, so it
+        # holds one batch and one answer at most.
+        self._buffer = bytearray()
+        self._sending = trio.Lock()
+        self._wake = trio.Event()
+        self._ending: Ending | None = None
+        self._next_heartbeat_at = 0.0
+
+    async def run(self) -> None:
+        """Serve the client until it leaves or `end` is called; leaves the stream open.
+
+        Raises:
+            trio.BrokenResourceError: the client vanished.  It comes in a group.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, nursery.cancel_scope, name="ibkr reader")
+            await self._write_on()
+            nursery.cancel_scope.deadline = trio.current_time() + _LINGER_S
+
+    def end(self, how: Ending) -> None:
+        """Make `run` return once everything written has left; no more is made.
+
+        ``close`` says goodbye as the protocol wants it, ``drop`` only hangs up.
+        """
+        self._ending = self._ending or how
+        self._wake.set()
+
+    def tell(self, frame: bytes) -> None:
+        """Send a frame to the client as soon as its task runs."""
+        if self.is_open:
+            self._put([frame])
+            self._wake.set()
+
+    async def _write_on(self) -> None:
+        await self._begin()
+        pacer = Pacer(self._state.settings.rate, now=trio.current_time())
+        while self._is_listening:
+            now = trio.current_time()
+            self._put(self._frames_due(now, pacer))
+            await self._flush()
+            next_at = min(self.lines.next_at, self._next_heartbeat_at)
+            if self.lines.has_ticking:
+                next_at = min(next_at, pacer.next_at(now))
+            await self._pause_until(next_at)
+        await self._say_goodbye()
+
+    async def _begin(self) -> None:
+        """Accept, wait for a session if need be, let the gap pass, open up."""
+        next(self._websocket.events())  # the request, which serve_http has read
+        self._buffer += self._websocket.send(AcceptConnection())
+        if not self._has_session:
+            self._put([topics.encode_waiting()])
+        await self._flush()
+        while not self._has_session and self._ending is None:
+            await self._pause_until(float("inf"))
+        gap_ends_at = trio.current_time() + self._state.random.uniform(*_GAP_S)
+        while trio.current_time() < gap_ends_at and self._ending is None:
+            await self._pause_until(gap_ends_at)
+        if self._ending is None:
+            self._next_heartbeat_at = trio.current_time() + HEARTBEAT_INTERVAL_S
+            self._put(
+                topics.encode_opening(
+                    ACCOUNT_ID, _now_ms(), is_logged_in=self._state.is_logged_in
+                )
+            )
+            self.is_open = True
+            self._on_change()
+
+    def _frames_due(self, now: float, pacer: Pacer) -> list[bytes]:
+        frames: list[bytes] = []
+        if now >= self._next_heartbeat_at:
+            self._next_heartbeat_at += HEARTBEAT_INTERVAL_S
+            frames.append(topics.encode_heartbeat(_now_ms()))
+        frames += self.lines.due(now)
+        if self.lines.has_ticking:
+            frames += self.lines.ticks(pacer.take_due(now), now)
+        else:
+            pacer.restart(now)
+        return frames
+
+    async def _say_goodbye(self) -> None:
+        if self._ending == "drop":
+            await self._flush()
+            await self._stream.transport_stream.send_eof()
+        elif self._websocket.state is ConnectionState.OPEN:
+            goodbye = CloseConnection(code=1001, reason="gateway stopped")
+            self._buffer += self._websocket.send(goodbye)
+            await self._flush()
+
+    async def _read(self, scope: trio.CancelScope) -> None:
+        """Hear the client out, then cancel ``scope``; ends with the connection."""
+        while await self._read_some():
+            pass
+        scope.cancel()
+
+    async def _read_some(self) -> bool:
+        """Take what comes next; false after the last."""
+        data = await self._stream.receive_some(_RECEIVE_BYTES)
+        if not data:
+            return False
+        goes_on = True
+        try:
+            self._websocket.receive_data(bytes(data))
+            for event in self._websocket.events():
+                goes_on = goes_on and self._receive(event)
+        except RemoteProtocolError as exc:
+            if exc.event_hint is not None:
+                self._buffer += self._websocket.send(exc.event_hint)
+            goes_on = False
+        await self._flush()
+        return goes_on
+
+    def _receive(self, event: Event) -> bool:
+        """Take one event; false when it is the last."""
+        match event:
+            case Ping() if self._is_listening:
+                self._buffer += self._websocket.send(event.response())
+            case Message():
+                data = event.data
+                self._parts.append(
+                    data
+                    if isinstance(data, str)
+                    else bytes(data).decode("utf-8", "replace")
+                )
+                if event.message_finished:
+                    self._receive_message("".join(self._parts))
+                    self._parts.clear()
+                return sum(map(len, self._parts)) <= _MAX_MESSAGE_CHARS
+            case CloseConnection():
+                if self._websocket.state is ConnectionState.REMOTE_CLOSING:
+                    self._buffer += self._websocket.send(event.response())
+                return False
+        return True
+
+    @property
+    def _is_listening(self) -> bool:
+        return self._ending is None and self._websocket.state is ConnectionState.OPEN
+
+    def _receive_message(self, text: str) -> None:
+        if not self._is_listening:
+            return
+        if not self.is_open:
+            if not self._has_session and topics.is_session(text):
+                self._has_session = True
+                self._wake.set()
+            return
+        self._put(self._answer(topics.parse_request(text)))
+        self._wake.set()
+
+    def _answer(self, request: topics.ClientRequest) -> list[bytes]:
+        match request:
+            case topics.Subscribe(key, fields):
+                frames = self._subscribe(key, set(fields))
+            case topics.SubscribeCombination(key):
+                frames = [topics.encode_combination(key, _now_ms())]
+            case topics.Unsubscribe(key):
+                self.lines.unsubscribe(key)
+                self._on_change()
+                frames = []
+            case topics.KeepAlive():
+                answer = topics.encode_keep_alive(self._state.session_id, _now_ms())
+                frames = [answer] * 4
+            case topics.Echo(text):
+                frames = [text.encode()]
+            case topics.Quiet():
+                frames = []
+            case topics.Unknown(text):
+                frames = [topics.encode_unknown_topic(text)]
+            case _:
+                assert_never(request)
+        return frames
+
+    def _subscribe(self, key: str, fields: set[str]) -> list[bytes]:
+        if not self._state.is_logged_in:
+            return []
+        frames = self.lines.subscribe(key, fields, trio.current_time())
+        self._on_change()
+        return frames
+
+    def _put(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self._buffer += self._websocket.send(BytesMessage(data=frame))
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            if self._buffer:
+                data, self._buffer = self._buffer, bytearray()
+                await self._stream.send_all(data)
+
+    async def _pause_until(self, when: float) -> None:
+        with trio.move_on_at(when):
+            await self._wake.wait()
+            self._wake = trio.Event()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,206 @@
+"""What clients say to the gateway's WebSocket, and its frames apart from prices.  Pure.
+
+Source: IBKR Client Portal API, "WebSockets".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+# An exchange may follow the conid.  The JSON may hold spaces, and some clients leave
+# one at the end.
+_MARKET_DATA: Final = re.compile(
+    r"(smd|umd)\+(\d+(?:@\w+)?)\+\s*(\{.*\})\s*", re.DOTALL
+)
+_COMBINATION: Final = re.compile(r"smd\+(\d+;;;[-\d/,]+)\+.*", re.DOTALL)
+_SESSION: Final = re.compile(r'\s*\{\s*"session"\s*:\s*"[^"]+"\s*\}\s*')
+
+# Known topics that a portfolio without orders has nothing to say about.
+_QUIET_TOPICS: Final = frozenset(
+    [
+        "sor",
+        "uor",
+        "str",
+        "utr",
+        "spl",
+        "upl",
+        "ssd",
+        "usd",
+        "sld",
+        "uld",
+        "smh",
+        "umh",
+        "sbd",
+        "ubd",
+    ]
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """``smd+KEY+{"fields":[...]}``: send these fields, or these as well."""
+
+    key: str
+    fields: frozenset[str]
+
+
+class SubscribeCombination(msgspec.Struct, frozen=True):
+    """``smd+CONID;;;LEG/RATIO,...+{...}``."""
+
+    key: str
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """``umd+KEY+{}``."""
+
+    key: str
+
+
+class KeepAlive(msgspec.Struct, frozen=True):
+    """``tic``."""
+
+
+class Echo(msgspec.Struct, frozen=True):
+    """``ech+hb``, which comes back as it is."""
+
+    text: str
+
+
+class Quiet(msgspec.Struct, frozen=True):
+    """A topic that is known and gets no answer here."""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """Anything else."""
+
+    text: str
+
+
+ClientRequest = (
+    Subscribe | SubscribeCombination | Unsubscribe | KeepAlive | Echo | Quiet | Unknown
+)
+
+
+class _MarketDataArguments(msgspec.Struct):
+    fields: list[str | int] = []
+
+
+_decode_arguments = msgspec.json.Decoder(_MarketDataArguments).decode
+
+
+def parse_request(text: str) -> ClientRequest:
+    """Return what a client's text asks for."""
+    if text.strip() == "tic":
+        return KeepAlive()
+    if text.startswith("ech+"):
+        return Echo(text)
+    if (found := _MARKET_DATA.fullmatch(text)) is not None:
+        return _parse_market_data(*found.groups(), text=text)
+    if (found := _COMBINATION.fullmatch(text)) is not None:
+        return SubscribeCombination(found[1])
+    if text[:3] in _QUIET_TOPICS and text[3:4] in ("", "+"):
+        return Quiet()
+    return Unknown(text)
+
+
+def is_session(text: str) -> bool:
+    """Whether the text hands over a session, as a client without a cookie does."""
+    return _SESSION.fullmatch(text) is not None
+
+
+def encode_opening(account_id: str, now_ms: int, *, is_logged_in: bool) -> list[bytes]:
+    """Return the frames that every connection begins with, ``system`` first."""
+    system = {
+        "topic": "system",
+        "success": "simulated",
+        "isFT": False,
+        "isPaper": True,
+    }
+    account = {
+        "topic": "act",
+        "args": {
+            "accounts": [account_id],
+            "acctProps": {account_id: {"hasChildAccounts": False}},
+            "aliases": {account_id: account_id},
+            "selectedAccount": account_id,
+            "serverInfo": {"serverName": "Simulated"},
+            "sessionId": f"{now_ms // 1000:08x}.00000001",
+            "isFT": False,
+            "isPaper": True,
+        },
+    }
+    bulletin = {
+        "topic": "blt",
+        "args": [
+            {
+                "id": now_ms // 1000,
+                "exchanges": None,
+                "message": "Simulated market \N{EN DASH} prices are made up\N{HORIZONTAL ELLIPSIS}",
+            }
+        ],
+    }
+    status = {
+        "connected": True,
+        "authenticated": is_logged_in,
+        "established": is_logged_in,
+        "competing": False,
+        "message": "",
+        "fail": "",
+        "serverName": "Simulated",
+        "serverVersion": "Build 10.45.1a",
+        "username": "simulated",
+    }
+    return [
+        _encode(system),
+        _encode(account),
+        encode_status(status),
+        _encode(bulletin),
+    ]
+
+
+def encode_status(args: dict[str, object]) -> bytes:
+    """Return a frame that says what changed about the login; it may be a part."""
+    return _encode({"topic": "sts", "args": args})
+
+
+def encode_waiting() -> bytes:
+    """Return what a client without a cookie gets."""
+    return _encode({"message": "waiting for session"})
+
+
+def encode_heartbeat(now_ms: int) -> bytes:
+    """Return the gateway's own sign of life."""
+    return _encode({"topic": "system", "hb": now_ms})
+
+
+def encode_keep_alive(session_id: str, now_ms: int) -> bytes:
+    """Return the answer to ``tic``."""
+    return _encode(
+        {"topic": "tic", "alive": True, "id": session_id, "lastAccessed": now_ms}
+    )
+
+
+def encode_combination(key: str, now_ms: int) -> bytes:
+    """Return the answer for a combination: neither a conid nor a price."""
+    return _encode({"_updated": now_ms, "topic": f"smd+{key}"})
+
+
+def encode_unknown_topic(text: str) -> bytes:
+    """Return the complaint about a text; its first three characters are the topic."""
+    return _encode({"error": f"Topic unknown '{text[:3]}'", "code": 1})
+
+
+def _parse_market_data(
+    verb: str, key: str, arguments: str, *, text: str
+) -> ClientRequest:
+    if verb == "umd":
+        return Unsubscribe(key)
+    try:
+        fields = _decode_arguments(arguments).fields
+    except msgspec.DecodeError:
+        return Unknown(text)
+    return Subscribe(key, frozenset(map(str, fields)))
