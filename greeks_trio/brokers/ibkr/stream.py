@@ -1,0 +1,119 @@
+"""IBKR's feed: one call is one connection, from the login to the end of the stream."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+import trio
+
+from greeks_trio.brokers.feed import TickSender
+from greeks_trio.brokers.ibkr.connection import Connection
+from greeks_trio.brokers.ibkr.portfolio import Portfolio, PortfolioView
+from greeks_trio.brokers.ibkr.session import (
+    GatewaySession,
+    OpenSession,
+    Pacer,
+    open_session,
+)
+from greeks_trio.brokers.ibkr.subscriptions import Plan
+from greeks_trio.brokers.ibkr.websocket import OpenSocket, open_socket
+from greeks_trio.config import IbkrConfig
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.records import Broker
+from greeks_trio.pipeline.health import SessionHealth
+
+logger = logging.getLogger(__name__)
+
+
+class IbkrFeed:
+    """Streams the Greeks of the accounts' open options and of the watch-list.
+
+    What outlives a connection is here: the configuration, the contracts' identities,
+    the pace of requests, and which contracts have an open gap.
+    """
+
+    def __init__(
+        self,
+        config: IbkrConfig,
+        health: SessionHealth,
+        out: TickSender,
+        *,
+        open_session: OpenSession = open_session,
+        open_socket: OpenSocket = open_socket,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._config = config
+        self._health = health
+        self._out = out
+        self._open_session = open_session
+        self._open_socket = open_socket
+        self._jitter = jitter
+        self._portfolio = Portfolio(health)
+        self._pacer = Pacer()
+        self._unanswered: set[ContractKey] = set()
+        self._reload = trio.Event()
+
+    @property
+    def broker(self) -> Broker:
+        """Whose feed this is."""
+        return "ibkr"
+
+    async def run_connection(self) -> NoReturn:
+        """Run one connection: login, positions, websocket, ticks into the channel.
+
+        Raises:
+            FeedInterrupted: the connection ended or there was none, in words that a
+                trader understands; it may come inside an `ExceptionGroup`.
+        """
+        self._health.connecting()
+        config = self._config
+        self._reload = trio.Event()
+        async with self._open_session(config, self._pacer) as session:
+            session_id = await session.log_in()
+            view = await self._portfolio.read(session, config)
+            async with self._open_socket(config, session_id) as socket:
+                connection = Connection(
+                    socket,
+                    session,
+                    health=self._health,
+                    out=self._out,
+                    session_id=session_id,
+                    unanswered=self._unanswered,
+                    jitter=self._jitter,
+                )
+
+                await connection.run(
+                    view,
+                    partial(self._read_again, session),
+                    partial(self._wait_positions_due, config),
+                )
+        raise AssertionError("a connection ends by raising")
+
+    def reload(self, config: IbkrConfig) -> None:
+        """Take a new configuration and read the positions again.
+
+        Applies only the difference: an unchanged contract misses no tick.
+        """
+        self._config = config
+        self._portfolio.retry_unknown()
+        self._reload.set()
+
+    async def _wait_positions_due(self, connected: IbkrConfig) -> None:
+        with trio.move_on_after(self._config.positions_interval_s):
+            await self._reload.wait()
+        self._reload = trio.Event()
+        if _gateway(self._config) != _gateway(connected):
+            raise FeedInterrupted("the configuration names another IBKR gateway")
+
+    async def _read_again(self, session: GatewaySession, before: Plan) -> PortfolioView:
+        return await self._portfolio.read(session, self._config, before)
+
+
+def _gateway(config: IbkrConfig) -> tuple[object, ...]:
+    """Return what a running connection cannot change."""
+    return (config.api_url, config.ws_url, config.ca_file)

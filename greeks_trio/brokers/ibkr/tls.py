@@ -1,0 +1,54 @@
+"""Whom to trust at the other end of a TLS connection to the gateway.
+
+The gateway runs beside us and shows a self-signed certificate of its own.  A file with
+that certificate pins it; without one, TLS towards loopback is encryption only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from greeks_trio.errors import FeedInterrupted
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether the name or address can only be this machine."""
+    if host is None or host == "localhost" or host.endswith(".localhost"):
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_ssl_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:
+    """Return how to verify the peer of this URL, `None` for a scheme without TLS.
+
+    Raises:
+        FeedInterrupted: the file with certificates cannot be used.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "wss"):
+        return None
+    loopback = is_loopback(parts.hostname)
+    if ca_file is None:
+        context = ssl.create_default_context()
+        if loopback:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file))
+    except OSError as exc:  # ssl.SSLError is one
+        raise FeedInterrupted(
+            f"cannot use the certificates in {ca_file}: {exc}"
+        ) from exc
+    # A certificate that is pinned itself is no authority, and the gateway's own names
+    # no host; Python 3.13 refuses the first by default.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = not loopback
+    return context
