@@ -64,8 +64,8 @@ select broker,
   from unnest(%s::text[]) as b (broker)
 """
 _AGES: Final = """
-select 1000 * percentile_disc(array[0.5, 0.95, 0.99, 1.0])
-       within group (order by c.committed - l.sent)
+select percentile_disc(array[0.5, 0.95, 0.99, 1.0])
+       within group (order by 1000 * (c.committed - l.sent))
   from commits c join ledger l using (mark)
 """
 _LARGEST_GAP: Final = """

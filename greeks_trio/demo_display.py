@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 import trio
+from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -125,7 +126,9 @@ def _table(overview: Overview, rate: float) -> Group:
 
 
 def _result_table(result: dict[str, Any]) -> Table:
-    table = Table(title="What was sent, and what is stored", title_justify="left")
+    table = Table(
+        title="What was sent, and what is stored", title_justify="left", box=SIMPLE
+    )
     table.add_column("")
     names = ("sent", "persisted", "lost", "duplicates", "unexpected", "quarantined")
     for name in names:

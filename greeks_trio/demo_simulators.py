@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,6 @@ from greeks_trio.errors import GreeksError
 
 _START_LIMIT_S: Final = 30.0
 _STOP_LIMIT_S: Final = 15.0
-_MAX_LINE: Final = 65_536
 
 
 class IbkrEndpoints(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 class Simulators:
     """The running process."""
 
-    def __init__(self, process: trio.Process, endpoints: Endpoints) -> None:
+    def __init__(self, process: _Process, endpoints: Endpoints) -> None:
         self.endpoints = endpoints
         self._process = process
 
@@ -56,12 +56,12 @@ class Simulators:
 
         Kills it when it does not end within `_STOP_LIMIT_S`.
         """
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self._process.popen.terminate()
         with trio.move_on_after(_STOP_LIMIT_S, shield=True):
-            await self._process.wait()
+            while await self._process.stdout.receive_some():
+                pass
             return
-        self._process.kill()
+        self._process.popen.kill()
 
 
 @asynccontextmanager
@@ -78,18 +78,12 @@ async def open_simulators(
     Raises:
         GreeksError: it ended or said nothing useful instead of starting.
     """
-    process = await trio.lowlevel.open_process(
-        [
-            *(sys.executable, "-m", "greeks_trio", "simulate"),
-            *("--contracts", str(contracts), "--rate", str(rate)),
-            *("--seed", str(seed), "--ledger", str(ledger)),
-            *(word for fault in faults for word in ("--fault", fault)),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        # Ctrl-C in a terminal reaches a whole process group; the demo stops the
-        # simulators itself, before the service.
-        start_new_session=True,
+    process = _start(
+        "simulate",
+        "--ends-with-parent",
+        *("--contracts", str(contracts), "--rate", str(rate)),
+        *("--seed", str(seed), "--ledger", str(ledger)),
+        *(word for fault in faults for word in ("--fault", fault)),
     )
     simulators: Simulators | None = None
     try:
@@ -97,17 +91,44 @@ async def open_simulators(
         yield simulators
     finally:
         if simulators is None:
-            process.kill()
+            process.popen.kill()
         else:
             with trio.move_on_after(_STOP_LIMIT_S + 1.0, shield=True):
                 await simulators.stop()
+        await process.stdout.aclose()
+        process.popen.wait()
 
 
-async def _read_endpoints(process: trio.Process) -> Endpoints:
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process and its output, whose end is the end of the process."""
+
+    popen: subprocess.Popen[bytes]
+    stdout: trio.lowlevel.FdStream
+
+
+def _start(*arguments: str) -> _Process:
+    # Not `trio.lowlevel.open_process`: that forks in a worker thread, and the signal of
+    # the parent's death, which `--ends-with-parent` asks for, comes when the thread that
+    # forked ends.
+    popen = subprocess.Popen(  # noqa: S603  our own program
+        [sys.executable, "-m", "greeks_trio", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        # Ctrl-C in a terminal reaches a whole process group; the demo stops the
+        # simulators itself, before the service.
+        start_new_session=True,
+    )
+    assert popen.stdout is not None  # noqa: S101  a pipe was asked for
+    with popen.stdout:
+        return _Process(popen, trio.lowlevel.FdStream(os.dup(popen.stdout.fileno())))
+
+
+async def _read_endpoints(process: _Process) -> Endpoints:
     line = b""
     with trio.move_on_after(_START_LIMIT_S):
-        while process.stdout is not None and not line.endswith(b"\n"):
-            chunk = await process.stdout.receive_some(_MAX_LINE)
+        while not line.endswith(b"\n"):
+            chunk = await process.stdout.receive_some()
             if not chunk:
                 break
             line += chunk

@@ -16,7 +16,8 @@ import trio
 from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
-from greeks_trio.config import Config, describe, load_config, needs_restart
+from greeks_trio.config import Config, describe, needs_restart
+from greeks_trio.config_file import load_config
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import Broker, FrameTicks
 from greeks_trio.overview import Overview
@@ -117,11 +118,13 @@ async def run_service(
         ConfigError: the HTTP address cannot be used.
         SchemaRejected: the schema is newer than this program, or refused.
     """
-    service = _build(config, load, stop or trio.Event(), on_commit)
-    logger.info("service.starting %s", describe(config))
+    asked_to_stop = trio.Event() if stop is None else stop
+    service = _build(config, load, asked_to_stop, on_commit)
+    settings = (f"{name}={value}" for name, value in describe(config).items())
+    logger.info("service.starting %s", " ".join(settings))
     async with trio.open_nursery() as background:
         if stop is None:
-            await background.start(run_stop_on_signal, service.stop)
+            await background.start(run_stop_on_signal, asked_to_stop)
         await background.start(run_on_hangup, service.reload)
         url = None
         if config.http is not None:

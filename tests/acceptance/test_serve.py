@@ -1,0 +1,207 @@
+"""The service as its users run it: the launcher, a .env, signals."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.fix_processes import fetch, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+SMALL = ("--contracts", "20", "--rate", "60")
+
+
+@asynccontextmanager
+async def serving(stage, *arguments, **changes):
+    """Yield (simulators, service) when both brokers have rows."""
+    async with stage.simulate(*SMALL) as simulators:
+        stage.configure(await simulators.read_json(), **changes)
+        async with stage.serve(*arguments) as service:
+            await service.wait_line("writer.connected")
+            await stage.wait_rows("ibkr", 20)
+            await stage.wait_rows("tastytrade", 20)
+            yield simulators, service
+
+
+async def stop_at_the_end_of_the_streams(simulators, service):
+    """Stop the simulators, let the service read to the end, and stop it."""
+    before = service.count("feed.restarting")
+    assert await simulators.stop() == 0
+    for broker in ("ibkr", "tastytrade"):
+        await service.wait_line(f"feed.restarting broker={broker}")
+    assert service.count("feed.restarting") > before
+    return await service.stop()
+
+
+async def test_from_an_empty_database_every_tick_is_stored_once(stage):
+    async with serving(stage) as (simulators, service):
+        await stage.wait_rows("ibkr", 100)
+        status = await stop_at_the_end_of_the_streams(simulators, service)
+
+    stored = await stage.stored()
+    assert status == 0, service.transcript()
+    assert len(stored) == len(set(stored))
+    assert set(stored) == stage.sent()
+
+
+async def test_sigterm_loses_nothing_that_was_read(stage):
+    async with serving(stage) as (simulators, service):
+        assert await service.stop(signal.SIGTERM) == 0
+        await simulators.stop()
+
+    line = await service.wait_line("service.stopped")
+    counts = dict(word.split("=") for word in line.split() if "=" in word)
+    rows = await fetch(stage.database, "select count(*) from greek_snapshots")
+    assert int(counts["received"]) == rows[0][0] + int(counts["duplicates"])
+    assert set(await stage.stored()) <= stage.sent()
+
+
+async def test_sigint_stops_with_status_0(stage):
+    async with serving(stage) as (_simulators, service):
+        assert await service.stop(signal.SIGINT) == 0
+        assert "Traceback" not in service.transcript()
+
+
+async def test_a_second_sigint_ends_at_once(stage):
+    """The database is frozen, so that the drain would take its ten seconds."""
+    async with serving(stage) as (_simulators, service):
+        [(server,)] = await fetch(
+            stage.database,
+            "select pid from pg_stat_activity where application_name like 'greeks%'"
+            " and datname = current_database() limit 1",
+        )
+        assert server
+        locked = "lock table greek_snapshots in access exclusive mode"
+        async with holding(stage.database, locked):
+            await wait_until(
+                stage.database,
+                "select count(*) > 0 from pg_locks where not granted",
+            )
+            service.send(signal.SIGINT)
+            await service.wait_line("service.stopping")
+            service.send(signal.SIGINT)
+            assert await service.wait_exit() == -signal.SIGINT
+
+
+@asynccontextmanager
+async def holding(database, statement):
+    """Hold a transaction open in which the statement was executed."""
+    from tests.fix_postgres import connect_trio
+
+    connection = await connect_trio(database)
+    async with connection, connection.transaction():
+        await connection.execute(statement)
+        yield
+
+
+async def test_sighup_adds_a_watched_contract_and_touches_nothing_else(stage):
+    watched = "SPY   261231C00600000"
+    async with serving(stage) as (simulators, service):
+        before = stage.env_file.read_text()
+        [(key,)] = await fetch(
+            stage.database,
+            "select contract_key from greek_snapshots where broker = 'tastytrade' limit 1",
+        )
+        watched = key
+        stage.env_file.write_text(before + f"GREEKS_WATCHLIST=ibkr:{watched}\n")
+        service.send(signal.SIGHUP)
+        await service.wait_line("config.reloaded")
+        await wait_until(
+            stage.database,
+            "select count(*) > 2 from greek_snapshots"
+            f" where account_id = 'watchlist' and contract_key = '{watched}'",
+        )
+        status = await stop_at_the_end_of_the_streams(simulators, service)
+
+    assert status == 0
+    assert service.count("feed.connected broker=ibkr") == 1
+    held = {row for row in stage.sent() if row[:3] != ("ibkr", "watchlist", watched)}
+    stored = set(await stage.stored())
+    assert {row for row in held if row in stored} == {
+        row for row in held if row[2] != watched or row in stored
+    }
+
+
+async def test_a_bad_configuration_is_refused_and_the_old_one_stays(stage):
+    async with serving(stage) as (_simulators, service):
+        stage.env_file.write_text("IBKR_ENABLED=perhaps\nPOSTGRES_PORT=many\n")
+        service.send(signal.SIGHUP)
+        await service.wait_line("IBKR_ENABLED")
+        await service.wait_line("POSTGRES_PORT")
+        [(rows,)] = await fetch(stage.database, "select count(*) from greek_snapshots")
+        await wait_until(
+            stage.database, f"select count(*) > {rows + 30} from greek_snapshots"
+        )
+        assert await service.stop() == 0
+
+
+async def test_one_broker_killed_and_back_never_disturbs_the_other(stage):
+    async with (
+        stage.simulate("--only", "ibkr", *SMALL) as ibkr,
+        stage.simulate("--only", "tastytrade", *SMALL) as tastytrade,
+    ):
+        first, second = await ibkr.read_json(), await tastytrade.read_json()
+        port = first["ibkr"]["rest_url"].split(":")[2].split("/")[0]
+        stage.configure(first | second)
+        async with stage.serve() as service:
+            await stage.wait_rows("ibkr", 20)
+            await stage.wait_rows("tastytrade", 20)
+            await ibkr.stop(signal.SIGKILL)
+            await service.wait_line("feed.restarting broker=ibkr")
+            [(down_at,)] = await fetch(stage.database, "select clock_timestamp()")
+            await wait_until(
+                stage.database,
+                "select count(*) > 60 from greek_snapshots"
+                f" where broker = 'tastytrade' and received_at > '{down_at}'",
+            )
+            async with stage.simulate(
+                "--only", "ibkr", "--ibkr-port", port, *SMALL
+            ) as back:
+                again = await back.read_json()
+                stage.configure(again | second)
+                service.send(signal.SIGHUP)
+                await service.wait_line("feed.connected broker=ibkr", number=2)
+                await wait_until(
+                    stage.database,
+                    "select count(*) > 20 from greek_snapshots"
+                    f" where broker = 'ibkr' and received_at > '{down_at}'",
+                )
+                assert await service.stop() == 0
+    gaps = await fetch(
+        stage.database,
+        "select broker, reason, ended_at is null from feed_gaps where contract_key is null",
+    )
+    assert ("ibkr", "disconnected", False) in gaps
+    assert not [gap for gap in gaps if gap[0] == "tastytrade"]
+    assert service.count("feed.connected broker=tastytrade") == 1
+
+
+async def test_the_service_starts_without_a_database_and_waits_for_it(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints, POSTGRES_DB="not_there_yet")
+        async with stage.serve() as service:
+            await service.wait_line("writer.retrying")
+            await service.wait_line("feed.connected broker=ibkr")
+            name = stage.database.dbname
+            await fetch_nothing(stage.database, "create database not_there_yet")
+            try:
+                service.send(signal.SIGHUP)
+                await service.wait_line("writer.connected")
+                assert await service.stop() == 0
+            finally:
+                await fetch_nothing(
+                    stage.database, "drop database not_there_yet with (force)"
+                )
+            assert name
+
+
+async def fetch_nothing(database, statement):
+    from tests.fix_postgres import connect_trio
+
+    connection = await connect_trio(database)
+    async with connection:
+        await connection.execute(statement)
