@@ -383,7 +383,9 @@ def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
         return last
     lines = [str(last), "Multiple connection attempts failed. All failures were:"]
     lines += [f"- {where}: {error}" for where, error in failures]
-    return type(last)("\n".join(lines), pgconn=last.pgconn)
+    summary = type(last)("\n".join(lines), pgconn=last.pgconn)
+    summary.sqlstate = last.sqlstate
+    return summary
 
 
 async def _drive_connecting(gen: PQGenConn[RV]) -> RV:

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 
 from greeks_trio.config import DatabaseConfig
 from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.login import LoginConnection
 from greeks_trio.postgres.translate import translated
 
 # What a healthy server takes to answer a request to cancel, with much to spare.
@@ -68,7 +69,7 @@ async def open_connection(
         StoreUnavailable: there is no connection; also for a refused login.
     """
     with translated(), trio.fail_after(config.timeout_s):
-        connection = await TrioConnection.connect(
+        connection = await LoginConnection.connect(
             autocommit=autocommit, **connection_arguments(config)
         )
     connection.cancel_limit_s = min(_CANCEL_LIMIT_S, config.timeout_s)

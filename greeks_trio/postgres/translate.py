@@ -11,18 +11,11 @@ import trio
 
 from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
 
-# Classes of SQLSTATE that will be the same when the same is offered again: cardinality,
-# data, constraint, syntax or access, check option, raised by PL/pgSQL.
-_REJECTED: Final = frozenset({"21", "22", "23", "42", "44", "P0"})
-
-# In those classes, but about the database and not about what was offered: it is better
-# to keep the rows until the table is made or the grant is given.
-_UNAVAILABLE: Final = frozenset(
-    {
-        "42P01",  # undefined table
-        "42501",  # insufficient privilege
-    }
-)
+# Classes of SQLSTATE that are about what was offered, and will be the same when it is
+# offered again: cardinality, data, constraint, check option, raised by PL/pgSQL.  Not 42,
+# syntax or access: our statements are fixed, so a missing table, column or grant is about
+# the database, and rows are better kept until somebody has mended it than thrown out.
+_REJECTED: Final = frozenset({"21", "22", "23", "44", "P0"})
 
 
 @contextmanager
@@ -65,7 +58,7 @@ def is_refusal(exc: psycopg.Error) -> bool:
     if exc.sqlstate is None:
         # psycopg itself could not put a value into PostgreSQL's format.
         return isinstance(exc, psycopg.DataError)
-    return exc.sqlstate[:2] in _REJECTED and exc.sqlstate not in _UNAVAILABLE
+    return exc.sqlstate[:2] in _REJECTED
 
 
 def plain_message(exc: psycopg.Error) -> str:
