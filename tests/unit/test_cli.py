@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from greeks_trio.cli import commands, main, run
+from greeks_trio.errors import (
+    ConfigError,
+    FeedInterrupted,
+    SchemaRejected,
+    StoreUnavailable,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
+
+
+def raising(exc):
+    def plan():
+        raise exc
+
+    return plan
+
+
+def status_of(*args) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(args))
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("exc", "status"),
+    [
+        (ConfigError(["Bad."]), 2),
+        (ExceptionGroup("", [ExceptionGroup("", [ConfigError(["Bad."])])]), 2),
+        (SchemaRejected("newer"), 4),
+        (ExceptionGroup("", [SchemaRejected("newer")]), 4),
+        (StoreUnavailable("away"), 1),
+        (KeyError("bug"), 1),
+        (ExceptionGroup("", [ConfigError(["Bad."]), KeyError("bug")]), 1),
+        (KeyboardInterrupt(), 130),
+        (BaseExceptionGroup("", [KeyboardInterrupt()]), 130),
+    ],
+)
+def test_each_outcome_has_its_exit_status(exc, status):
+    assert run(raising(exc)) == status
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_what_a_plan_returns_is_the_exit_status(status):
+    assert run(lambda: status) == status
+
+
+def test_only_a_bug_has_a_traceback(capfd):
+    for exc in (ConfigError(["Bad."]), SchemaRejected("newer"), KeyboardInterrupt()):
+        run(raising(exc))
+    run(raising(ExceptionGroup("", [FeedInterrupted("gone")])))
+    expected = capfd.readouterr().err
+
+    run(raising(KeyError("bug")))
+
+    assert "Traceback" not in expected
+    assert "gone" in expected
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_every_problem_of_the_configuration_is_a_line(capfd, monkeypatch):
+    monkeypatch.setenv("POSTGRES_PORT", "x")
+    monkeypatch.setenv("IBKR_ENABLED", "x")
+
+    status = status_of("check")
+
+    lines = capfd.readouterr().err.splitlines()
+    assert status == 2
+    assert [line.split()[1] for line in lines] == ["POSTGRES_PORT", "IBKR_ENABLED"]
+
+
+@pytest.mark.parametrize("args", [[], ["serve"], ["--embedded"], ["--only", "ibkr"]])
+def test_serve_is_the_default_also_with_options_only(args, capfd):
+    assert status_of(*args) == 2
+    assert "No broker is enabled" in capfd.readouterr().err
+
+
+def test_only_one_broker_leaves_the_other_off(monkeypatch, capfd):
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+
+    assert status_of("serve", "--only", "tastytrade") == 2
+    assert "No broker is enabled" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["demo", "--nonsense"],
+        ["demo", "--rate", "0"],
+        ["demo", "--seconds", "0"],
+        ["demo", "--fault", "ibkr"],
+        ["simulate", "--ibkr-port", "65536"],
+        ["simulate", "--only", "schwab"],
+        ["serve", "--data-dir", "x"],
+    ],
+)
+def test_wrong_arguments_are_status_2_with_a_hint(args, capfd):
+    assert status_of(*args) == 2
+    assert "Usage:" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["serve", "demo", "simulate", "check", "migrate"])
+def test_every_command_has_help(name, capfd):
+    assert name in commands.commands
+    assert status_of(name, "--help") == 0
+    assert "Usage:" in capfd.readouterr().out
+
+
+def test_http_of_a_demo_beyond_this_machine_needs_a_token(capfd):
+    assert status_of("demo", "--http", "0.0.0.0:0") == 2
+    assert "GREEKS_API_TOKEN" in capfd.readouterr().err

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from greeks_trio.config_file import load_config
+from greeks_trio.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_a_file_the_environment_is_all(monkeypatch):
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+
+    assert load_config().ibkr is not None
+
+
+def test_the_file_in_the_current_directory_is_read_on_each_call(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("IBKR_ENABLED=true\nPOSTGRES_DB = one\n")
+    before = load_config()
+
+    file.write_text("IBKR_ENABLED=true\nPOSTGRES_DB='two'\n# POSTGRES_DB=three\n")
+
+    assert before.database.dbname == "one"
+    assert load_config().database.dbname == "two"
+
+
+def test_the_environment_wins_over_the_file_and_overrides_over_both(
+    tmp_path, monkeypatch
+):
+    (tmp_path / ".env").write_text(
+        "IBKR_ENABLED=true\nPOSTGRES_DB=file\nPOSTGRES_USER=file\nPOSTGRES_PORT=1\n"
+    )
+    monkeypatch.setenv("POSTGRES_USER", "environment")
+    monkeypatch.setenv("POSTGRES_PORT", "2")
+
+    database = load_config({"POSTGRES_PORT": "3"}).database
+
+    assert (database.dbname, database.user, database.port) == ("file", "environment", 3)
+
+
+def test_the_named_file_is_read_instead(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("IBKR_ENABLED=true\nPOSTGRES_DB=wrong\n")
+    (tmp_path / "other").write_text("\ufeffIBKR_ENABLED=true\n", encoding="utf-8")
+    monkeypatch.setenv("GREEKS_ENV_FILE", str(tmp_path / "other"))
+
+    config = load_config()
+
+    assert config.ibkr is not None
+    assert config.database.dbname == "portfolio_engine"
+
+
+def test_a_named_file_that_is_not_there_is_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setenv("GREEKS_ENV_FILE", str(tmp_path / "missing"))
+
+    with pytest.raises(ConfigError, match=r"GREEKS_ENV_FILE names .*missing"):
+        load_config()
+
+
+@pytest.mark.parametrize("content", [b"A=\xff\xfe", None])
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path, content):
+    file = tmp_path / ".env"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"\.env"):
+        load_config()
+
+
+def test_a_certificate_file_has_to_exist(tmp_path, monkeypatch):
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+    monkeypatch.setenv("IBKR_CA_FILE", "ca.pem")
+    with pytest.raises(ConfigError, match=r"ca\.pem"):
+        load_config()
+
+    (tmp_path / "ca.pem").touch()
+
+    assert load_config().ibkr is not None
+
+
+def test_unknown_names_of_file_and_environment_are_logged(
+    tmp_path, monkeypatch, caplog
+):
+    (tmp_path / ".env").write_text("IBKR_ENABLED=true\nGREEKS_SPOON=1\n")
+    monkeypatch.setenv("GREEKS_FORK", "1")
+
+    with caplog.at_level(logging.WARNING):
+        load_config()
+
+    assert "GREEKS_FORK" in caplog.text
+    assert "GREEKS_SPOON" in caplog.text

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.config import (
+    RESTART_VARIABLES,
+    Config,
+    HttpConfig,
+    IbkrConfig,
+    PipelineConfig,
+    Secret,
+    TastytradeConfig,
+    describe,
+    needs_restart,
+)
+from greeks_trio.config_parse import VARIABLES, parse_config, unknown_variables
+from greeks_trio.errors import ConfigError
+
+IBKR = {"IBKR_ENABLED": "true"}
+TASTYTRADE = {"TASTYTRADE_ENABLED": "yes", "TT_SECRET": "s3cret", "TT_REFRESH": "r3f"}
+
+
+def problems_of(env, **options) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(env, **options)
+    return caught.value.problems
+
+
+def test_the_defaults_are_those_of_the_records():
+    config = parse_config(IBKR)
+
+    assert config == Config(ibkr=IbkrConfig())
+    assert config.database.host == "localhost"
+    assert config.database.port == 5432
+    assert config.database.user == "portfolio"
+    assert config.database.dbname == "portfolio_engine"
+
+
+def test_an_empty_value_is_the_default_and_an_empty_password_is_one():
+    config = parse_config(
+        {**IBKR, "POSTGRES_HOST": "", "POSTGRES_PASSWORD": "", "IBKR_CA_FILE": " "}
+    )
+
+    assert config.database.host == "localhost"
+    assert config.database.password == Secret("")
+    assert config.ibkr == IbkrConfig()
+
+
+def test_every_variable_arrives_in_its_field():
+    config = parse_config(
+        {
+            "POSTGRES_HOST": "db.example",
+            "POSTGRES_PORT": "5433",
+            "POSTGRES_USER": "me",
+            "POSTGRES_PASSWORD": " p w ",
+            "POSTGRES_DB": "greeks",
+            "POSTGRES_SSLMODE": "Require",
+            "POSTGRES_SSLROOTCERT": "/ca.pem",
+            "GREEKS_DB_TIMEOUT_S": "2.5",
+            **TASTYTRADE,
+            "TASTYTRADE_API_URL": "http://127.0.0.1:9/",
+            "TASTYTRADE_STREAMER_URL": "ws://localhost:10",
+            "TASTYTRADE_ACCOUNTS": "A, B,A",
+            "IBKR_ENABLED": "1",
+            "IBKR_API_URL": "https://gateway:5001/v1/api/",
+            "IBKR_CA_FILE": "/gateway.pem",
+            "IBKR_ACCOUNTS": "U1",
+            "GREEKS_POSITIONS_INTERVAL_S": "30",
+            "GREEKS_IBKR_MARKET_DATA_LINES": "250",
+            "GREEKS_HTTP_BIND": "[::1]:0",
+            "GREEKS_API_TOKEN": "t0ken",
+            "GREEKS_LATENCY_SLO_MS": "20",
+            "GREEKS_DRAIN_TIMEOUT_S": "1",
+            "GREEKS_INTAKE_FRAMES": "7",
+            "GREEKS_BATCH_ROWS": "8",
+            "GREEKS_BACKLOG_ROWS": "9",
+            "GREEKS_LOG_JSON": "on",
+            "GREEKS_LOG_LEVEL": "debug",
+        }
+    )
+
+    assert (config.database.host, config.database.port) == ("db.example", 5433)
+    assert (config.database.user, config.database.dbname) == ("me", "greeks")
+    assert config.database.password.reveal() == " p w "
+    assert config.database.sslmode == "require"
+    assert config.database.sslrootcert == Path("/ca.pem")
+    assert config.database.timeout_s == 2.5
+    assert config.ibkr == IbkrConfig(
+        api_url="https://gateway:5001/v1/api",
+        ws_url="wss://gateway:5001/v1/api/ws",
+        ca_file=Path("/gateway.pem"),
+        accounts=("U1",),
+        positions_interval_s=30.0,
+        market_data_lines=250,
+    )
+    assert config.tastytrade == TastytradeConfig(
+        secret=Secret("s3cret"),
+        refresh=Secret("r3f"),
+        api_url="http://127.0.0.1:9",
+        streamer_url="ws://localhost:10",
+        accounts=("A", "B"),
+        positions_interval_s=30.0,
+    )
+    assert config.http == HttpConfig(host="::1", port=0, token=Secret("t0ken"))
+    assert config.pipeline == PipelineConfig(
+        intake_frames=7,
+        batch_rows=8,
+        backlog_rows=9,
+        drain_timeout_s=1.0,
+        latency_slo_ms=20.0,
+    )
+    assert config.log_json
+    assert config.log_level == "DEBUG"
+
+
+def test_all_problems_are_reported_at_once():
+    problems = problems_of(
+        {
+            "POSTGRES_PORT": "0",
+            "TASTYTRADE_ENABLED": "true",
+            "GREEKS_DB_TIMEOUT_S": "soon",
+            "GREEKS_WATCHLIST": "SPY",
+        }
+    )
+
+    assert [problem.split()[0] for problem in problems] == [
+        "GREEKS_WATCHLIST",
+        "POSTGRES_PORT",
+        "GREEKS_DB_TIMEOUT_S",
+        "TT_SECRET",
+        "TT_REFRESH",
+    ]
+    assert all(problem.endswith(".") for problem in problems)
+
+
+def test_no_broker_is_a_problem_that_says_what_to_do():
+    [problem] = problems_of({})
+
+    assert "IBKR_ENABLED=true" in problem
+    assert "bin/run-ingest demo" in problem
+
+
+def test_a_command_that_needs_no_broker_does_not_ask_for_one():
+    assert parse_config({}, need_broker=False).ibkr is None
+
+
+def test_a_broker_that_is_not_enabled_has_no_problems():
+    env = {**IBKR, "TASTYTRADE_API_URL": "nonsense"}
+
+    assert parse_config(env).tastytrade is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("POSTGRES_PORT", "65536"),
+        ("POSTGRES_PORT", "5432.0"),
+        ("POSTGRES_SSLMODE", "sure"),
+        ("POSTGRES_HOST", "postgres://me:pa55@db/x"),
+        ("IBKR_ENABLED", "maybe"),
+        ("IBKR_API_URL", "https://gateway:5000"),
+        ("IBKR_API_URL", "http://gateway:5000/v1/api"),
+        ("IBKR_API_URL", "https://gateway:x/v1/api"),
+        ("IBKR_API_URL", "https://me:pa55@gateway/v1/api"),
+        ("IBKR_API_URL", "https://[::1/v1/api"),
+        ("IBKR_WS_URL", "https://localhost:5000/v1/api/ws"),
+        ("IBKR_WS_URL", "ws://10.0.0.1/v1/api/ws"),
+        ("GREEKS_IBKR_MARKET_DATA_LINES", "0"),
+        ("GREEKS_POSITIONS_INTERVAL_S", "nan"),
+        ("GREEKS_POSITIONS_INTERVAL_S", "inf"),
+        ("GREEKS_DRAIN_TIMEOUT_S", "-1"),
+        ("GREEKS_BATCH_ROWS", "1e3"),
+        ("GREEKS_BACKLOG_ROWS", "10"),
+        ("GREEKS_HTTP_BIND", "8080"),
+        ("GREEKS_HTTP_BIND", "::1:8080"),
+        ("GREEKS_HTTP_BIND", "localhost:99999"),
+        ("GREEKS_HTTP_BIND", "localhost:-1"),
+        ("GREEKS_LOG_JSON", "json"),
+        ("GREEKS_LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_wrong_value_is_named_without_the_password_in_it(name, value):
+    [problem] = problems_of({**IBKR, name: value})
+
+    assert problem.startswith(f"{name} ")
+    assert "pa55" not in problem
+
+
+def test_a_file_that_is_not_there_is_a_problem():
+    problems = problems_of(
+        {**IBKR, "IBKR_CA_FILE": "/no/ca.pem"}, is_file=lambda _: False
+    )
+
+    assert problems == ["IBKR_CA_FILE is '/no/ca.pem', and there is no such file."]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "[::]", "example.org"])  # noqa: S104
+def test_http_beyond_this_machine_needs_a_token(host):
+    [problem] = problems_of({**IBKR, "GREEKS_HTTP_BIND": f"{host}:80"})
+
+    assert problem.startswith("GREEKS_API_TOKEN ")
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:80", "localhost:80", "[::1]:80"])
+def test_http_on_this_machine_needs_none(bind):
+    assert parse_config({**IBKR, "GREEKS_HTTP_BIND": bind}).http is not None
+
+
+def test_an_empty_address_turns_http_off():
+    assert parse_config({**IBKR, "GREEKS_HTTP_BIND": ""}).http is None
+
+
+@pytest.mark.parametrize(
+    ("host", "sslmode"),
+    [
+        ("localhost", "prefer"),
+        ("127.0.0.1", "prefer"),
+        ("::1", "prefer"),
+        ("/run/postgresql", "prefer"),
+        ("db.example", "verify-full"),
+        ("10.0.0.1", "verify-full"),
+    ],
+)
+def test_another_machine_is_verified_unless_told_otherwise(host, sslmode):
+    assert parse_config({**IBKR, "POSTGRES_HOST": host}).database.sslmode == sslmode
+
+
+@pytest.mark.parametrize(
+    ("api", "streamer"),
+    [
+        ("https://api.tastyworks.com", "wss://streamer.tastyworks.com"),
+        ("https://api.tastyworks.com/", "wss://streamer.tastyworks.com"),
+        ("https://api.cert.tastyworks.com", "wss://streamer.cert.tastyworks.com"),
+        ("https://localhost:1234", None),
+        ("https://api.example.org", None),
+    ],
+)
+def test_only_tastytrades_own_addresses_have_a_default_streamer(api, streamer):
+    config = parse_config({**TASTYTRADE, "TASTYTRADE_API_URL": api})
+
+    assert config.tastytrade is not None
+    assert config.tastytrade.streamer_url == streamer
+
+
+def test_a_watched_contract_goes_to_its_broker_or_to_both():
+    config = parse_config(
+        {
+            **IBKR,
+            **TASTYTRADE,
+            "GREEKS_WATCHLIST": "SPY   261218C00600000, ibkr:spxw261218p06000000,"
+            "tastytrade:AAPL261218C00300000,SPY261218C00600000",
+        }
+    )
+
+    assert config.ibkr is not None
+    assert config.ibkr.watchlist == ("SPY   261218C00600000", "SPXW  261218P06000000")
+    assert config.tastytrade is not None
+    assert config.tastytrade.watchlist == (
+        "SPY   261218C00600000",
+        "AAPL  261218C00300000",
+    )
+
+
+@pytest.mark.parametrize(
+    "item", ["SPY", "schwab:SPY261218C00600000", "SPY261318C00600000", "ibkr:"]
+)
+def test_a_wrong_watch_list_names_the_item(item):
+    [problem] = problems_of({**IBKR, "GREEKS_WATCHLIST": f"SPY261218C00600000,{item}"})
+
+    assert repr(item) in problem
+
+
+def test_secrets_never_show():
+    env = {**TASTYTRADE, "POSTGRES_PASSWORD": "pa55", "GREEKS_API_TOKEN": "t0ken"}
+
+    config = parse_config(env)
+
+    for text in (repr(config), str(config), str(describe(config))):
+        for secret in ("s3cret", "r3f", "pa55", "t0ken"):
+            assert secret not in text
+    assert describe(config)["database.password"] == "***"
+    assert describe(config)["ibkr"] == "off"
+
+
+def test_an_unknown_name_is_warned_about_with_the_one_that_was_meant():
+    [warning] = unknown_variables({"GREEKS_HTTP_BLIND": "", "GREEKS_LOG_JSON": "1"})
+
+    assert warning.startswith("GREEKS_HTTP_BLIND is not a variable")
+    assert "GREEKS_HTTP_BIND" in warning
+
+
+class Recording(dict):
+    """Remembers which names were looked at."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.asked = set()
+
+    def get(self, name, default=None):
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name):
+        self.asked.add(name)
+        return super().__contains__(name)
+
+
+def test_the_list_of_variables_is_complete():
+    env = Recording({**IBKR, **TASTYTRADE})
+
+    parse_config(env)
+
+    assert env.asked == set(VARIABLES) - {"GREEKS_ENV_FILE"}
+
+
+def test_a_configuration_does_not_need_a_restart_for_itself():
+    config = parse_config({**IBKR, **TASTYTRADE})
+
+    assert needs_restart(config, config) == []
+
+
+CHANGED_VALUES = {
+    "POSTGRES_HOST": "127.0.0.1",
+    "POSTGRES_PORT": "1",
+    "POSTGRES_USER": "x",
+    "POSTGRES_PASSWORD": "x",
+    "POSTGRES_DB": "x",
+    "POSTGRES_SSLMODE": "require",
+    "POSTGRES_SSLROOTCERT": "/x",
+    "IBKR_ENABLED": "false",
+    "IBKR_API_URL": "https://localhost:1/v1/api",
+    "IBKR_WS_URL": "wss://localhost:1",
+    "IBKR_CA_FILE": "/x",
+    "IBKR_ACCOUNTS": "x",
+    "TASTYTRADE_ENABLED": "false",
+    "TT_SECRET": "x",
+    "TT_REFRESH": "x",
+    "TASTYTRADE_API_URL": "https://localhost:1",
+    "TASTYTRADE_STREAMER_URL": "wss://localhost:1",
+    "TASTYTRADE_ACCOUNTS": "x",
+    "GREEKS_WATCHLIST": "SPY261218C00600000",
+    "GREEKS_POSITIONS_INTERVAL_S": "7",
+    "GREEKS_IBKR_MARKET_DATA_LINES": "7",
+    "GREEKS_HTTP_BIND": "127.0.0.1:1",
+    "GREEKS_API_TOKEN": "x",
+    "GREEKS_DB_TIMEOUT_S": "7",
+    "GREEKS_LATENCY_SLO_MS": "7",
+    "GREEKS_DRAIN_TIMEOUT_S": "7",
+    "GREEKS_INTAKE_FRAMES": "7",
+    "GREEKS_BATCH_ROWS": "7",
+    "GREEKS_BACKLOG_ROWS": "7000",
+    "GREEKS_LOG_JSON": "true",
+    "GREEKS_LOG_LEVEL": "ERROR",
+}
+
+
+@given(st.sets(st.sampled_from(sorted(CHANGED_VALUES))))
+def test_exactly_the_changes_that_a_reload_cannot_apply_need_a_restart(names):
+    before = {**IBKR, **TASTYTRADE}
+    after = {**before, **{name: CHANGED_VALUES[name] for name in names}}
+    options = {"need_broker": False}
+
+    needing = needs_restart(
+        parse_config(before, **options), parse_config(after, **options)
+    )
+
+    assert set(needing) == names & RESTART_VARIABLES
+    assert needing == sorted(needing, key=VARIABLES.index)
+
+
+def test_turning_http_off_needs_a_restart():
+    config = parse_config(IBKR)
+
+    assert "GREEKS_HTTP_BIND" in needs_restart(config, replace(config, http=None))
+
+
+@given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=30)))
+def test_any_values_give_a_configuration_or_problems(env):
+    problems = ["none"]
+    try:
+        parse_config(env)
+    except ConfigError as exc:
+        problems = exc.problems
+
+    assert problems
