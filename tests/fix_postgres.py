@@ -125,6 +125,14 @@ def database(postgres_server, database_template) -> Iterator[DatabaseConfig]:
         yield config
 
 
+@pytest.fixture(params=["present", "16"])
+def any_server(request) -> DatabaseConfig:
+    """Each server that the database code has to work on."""
+    name = "postgres_server" if request.param == "present" else "embedded_16_server"
+    server: DatabaseConfig = request.getfixturevalue(name)
+    return server
+
+
 @pytest.fixture
 def empty_database(postgres_server) -> Iterator[DatabaseConfig]:
     """A fresh database with nothing in it."""

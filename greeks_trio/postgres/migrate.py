@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -28,9 +29,20 @@ logger = logging.getLogger(__name__)
 OLDEST_SERVER: Final = 15_00_00
 # Any number; every program that migrates this schema has to use the same.
 _MIGRATION_LOCK: Final = 7_402_318_915_520_031
-# A migration that cannot have its lock lets go, so that whoever queued behind it goes
-# on; the caller tries again later.
-_LOCK_TIMEOUT: Final = "set local lock_timeout = '5s'"
+# Sees what was committed while it waited for the lock.  And a migration that cannot
+# have its lock lets go, so that whoever queued behind it goes on; the caller tries
+# again later.
+_TRANSACTION: Final = """
+set transaction isolation level read committed;
+set local lock_timeout = '5s'
+"""
+# Not `to_regclass`: it may answer from a cache that is older than the wait for the lock.
+_IS_EMPTY: Final = """
+select not exists (
+    select from pg_class
+    where relname = 'schema_migrations' and pg_table_is_visible(oid)
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +100,14 @@ async def migrate(
             f"PostgreSQL 15 or later is needed, this is {connection.info.server_version}"
         )
     wanted = load_migrations() if migrations is None else migrations
-    applied = await _read_applied(connection)
+    with _refusals_of("a look at its migrations"):
+        applied = await _read_applied(connection)
     _check_history(wanted, applied)
-    made = [
-        migration.name
-        for migration in wanted
-        if migration.name not in applied and await _apply(connection, migration)
-    ]
+    made = []
+    for migration in wanted:
+        with _refusals_of(migration.name):
+            if migration.name not in applied and await _apply(connection, migration):
+                made.append(migration.name)
     if made:
         logger.info("schema.migrated names=%s", ",".join(made))
     return made
@@ -118,7 +131,7 @@ async def _read_applied(connection: psycopg.AsyncConnection[Any]) -> dict[str, s
         connection.transaction(),
         connection.cursor(row_factory=tuple_row) as cursor,
     ):
-        await cursor.execute("select to_regclass('schema_migrations') is null")
+        await cursor.execute(_IS_EMPTY)
         if await cursor.fetchone() == (True,):
             return {}
         await cursor.execute("select name, sha256 from schema_migrations order by name")
@@ -129,23 +142,28 @@ async def _apply(
     connection: psycopg.AsyncConnection[Any], migration: Migration
 ) -> bool:
     """Apply the migration unless somebody else just did; say whether it was us."""
-    try:
-        async with connection.transaction(), connection.cursor() as cursor:
-            await cursor.execute(_LOCK_TIMEOUT)
-            await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
-            applied = await _read_applied(connection)
-            _check_history([migration], applied)
-            if migration.name in applied:
-                return False
-            await cursor.execute(migration.sql)
-            await cursor.execute(
-                "insert into schema_migrations (name, sha256) values (%s, %s)",
-                [migration.name, migration.sha256],
-            )
-    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
-        # Class 42: no permission, a table of another program in the way, and so on.
-        # Offering the same again would not help.
-        raise SchemaRejected(
-            f"the database refused {migration.name}: {exc}", sqlstate=exc.sqlstate
-        ) from exc
+    async with connection.transaction(), connection.cursor() as cursor:
+        await cursor.execute(_TRANSACTION)
+        await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
+        if migration.name in await _read_applied(connection):
+            return False
+        await cursor.execute(migration.sql)
+        await cursor.execute(
+            "insert into schema_migrations (name, sha256) values (%s, %s)",
+            [migration.name, migration.sha256],
+        )
     return True
+
+
+@contextmanager
+def _refusals_of(what: str) -> Iterator[None]:
+    """Tell the operator what offering the same again would not change.
+
+    That is class 42: no permission, another program's table in the way, and so on.
+    """
+    try:
+        yield
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
+        raise SchemaRejected(
+            f"the database refused {what}: {exc}", sqlstate=exc.sqlstate
+        ) from exc

@@ -20,8 +20,12 @@ logger = logging.getLogger(__name__)
 
 # Any number; every program that makes partitions here has to use the same.
 _PARTITION_LOCK: Final = 7_402_318_915_520_032
-# Attaching waits for other DDL only, which is rare and short.
-_LOCK_TIMEOUT: Final = "set local lock_timeout = '2s'"
+# Sees what was committed while it waited for the lock.  Attaching waits for other DDL
+# only, which is rare and short.
+_TRANSACTION: Final = """
+set transaction isolation level read committed;
+set local lock_timeout = '2s'
+"""
 
 _EXISTING: Final = """
 select child.relname
@@ -82,7 +86,7 @@ async def ensure_partition(
     if name in await existing_partitions(connection):
         return False
     async with connection.transaction():
-        await connection.execute(_LOCK_TIMEOUT)
+        await connection.execute(_TRANSACTION)
         await connection.execute("select pg_advisory_xact_lock(%s)", [_PARTITION_LOCK])
         if name in await existing_partitions(connection):
             return False

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+from greeks_trio.config import DatabaseConfig, Secret
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.postgres import embedded, embedded_binaries
+from greeks_trio.postgres.embedded import embedded_server, open_embedded_server
+from greeks_trio.postgres.embedded_cluster import Cluster, open_cluster
+from tests.fix_postgres import QUICK, connect
+
+IS_ROOT = os.geteuid() == 0
+# What a server that was told to end may take on a busy machine, seconds.
+PATIENCE_S = 20
+ROOT = Path(__file__).parents[2]
+
+# A service in short: runs a server, says so, and at Ctrl-C still stores something.
+SERVICE = """
+import sys
+from pathlib import Path
+import psycopg, trio
+from greeks_trio.postgres.embedded import open_embedded_server
+
+async def main():
+    async with open_embedded_server(Path(sys.argv[1])) as config:
+        with psycopg.connect(
+            host=config.host, port=config.port, user=config.user,
+            password=config.password.reveal(), dbname=config.dbname, autocommit=True,
+        ) as connection:
+            connection.execute("create table if not exists stored (what text)")
+            connection.execute("insert into stored values ('before')")
+            pid_file = Path(sys.argv[1]) / "postgres-18" / "postmaster.pid"
+            print(pid_file.read_text().split()[0], flush=True)
+            try:
+                await trio.sleep_forever()
+            except KeyboardInterrupt:
+                connection.execute("insert into stored values ('after')")
+
+trio.run(main)
+"""
+
+
+@contextmanager
+def service(
+    data_dir: Path, *prefix: str
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Yield a process that runs a server, in a group of its own, and the server's pid."""
+    with subprocess.Popen(
+        [*prefix, sys.executable, "-c", SERVICE, str(data_dir)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                _, errors = process.communicate()
+                raise AssertionError(errors)
+            yield process, int(line)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[select.poll]:
+    """Yield something that is readable once the process has ended."""
+    fd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        yield poll
+    finally:
+        os.close(fd)
+
+
+def has_ended(poll: select.poll) -> bool:
+    return bool(poll.poll(PATIENCE_S * 1000))
+
+
+def stored(data_dir: Path) -> list[str]:
+    with embedded_server(data_dir) as config, connect(config) as connection:
+        return [what for (what,) in connection.execute("select what from stored")]
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user can reach, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_the_server_is_the_version_asked_for(embedded_16_server):
+    with embedded_server(settings=QUICK) as config, connect(config) as connection:
+        assert connection.info.server_version // 10_000 == 18
+    with connect(embedded_16_server) as connection:
+        assert connection.info.server_version // 10_000 == 16
+
+
+async def test_the_database_is_there_and_made_for_any_text():
+    async with open_embedded_server(settings=QUICK) as config:
+        with connect(config) as connection:
+            found = connection.execute(
+                "select current_user, current_database(), current_setting('timezone'),"
+                " current_setting('server_encoding'), current_setting('fsync')"
+            ).fetchone()
+
+    assert found == ("portfolio", "portfolio_engine", "UTC", "UTF8", "off")
+    assert (config.host, config.sslmode) == ("127.0.0.1", "disable")
+
+
+def test_data_is_safe_from_a_power_failure_unless_asked_otherwise(tmp_path):
+    with embedded_server(tmp_path) as config, connect(config) as connection:
+        found = connection.execute(
+            "select current_setting('fsync'), current_setting('synchronous_commit')"
+        ).fetchone()
+
+    assert found == ("on", "on")
+
+
+def test_only_the_password_opens_it(tmp_path):
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        for guess in (Secret("wrong"), Secret("")):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                connect(DatabaseConfig(**{**_fields(config), "password": guess}))
+
+    kept = tmp_path / "postgres-18" / "greeks_trio.password"
+    assert kept.read_text() == config.password.reveal()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert config.password.reveal() not in (tmp_path / "postgres.log").read_text()
+
+
+def _fields(config: DatabaseConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in config.__slots__}
+
+
+def test_it_listens_on_loopback_only(tmp_path):
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        with connect(config) as connection:
+            found = connection.execute(
+                "select current_setting('listen_addresses'),"
+                " current_setting('unix_socket_directories')"
+            ).fetchone()
+
+    assert found == ("127.0.0.1", "")
+
+
+def test_a_data_directory_keeps_its_data(tmp_path):
+    data_dir = tmp_path / "new" / "data"
+    with embedded_server(data_dir) as config, connect(config) as connection:
+        connection.execute("create table stored as select 'kept' as what")
+
+    assert stored(data_dir) == ["kept"]
+
+
+def test_a_temporary_directory_is_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with embedded_server(settings=QUICK):
+        [directory] = tmp_path.glob("greeks-trio-*")
+
+    assert not directory.exists()
+
+
+def test_a_data_directory_has_one_server_at_a_time(tmp_path):
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        with pytest.raises(StoreUnavailable, match="another process uses"):
+            with embedded_server(tmp_path):
+                pass
+
+        with connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path):
+    with service(tmp_path) as (process, pid), watched(pid) as server:
+        os.killpg(process.pid, signal.SIGINT)
+
+        assert process.wait(PATIENCE_S) == 0
+        assert has_ended(server)
+
+    assert stored(tmp_path) == ["before", "after"]
+    # The first of the two servers ended cleanly: the second had nothing to recover.
+    assert "not properly shut down" not in (tmp_path / "postgres.log").read_text()
+
+
+def test_the_server_ends_with_a_parent_that_is_killed(tmp_path):
+    with service(tmp_path) as (process, pid), watched(pid) as server:
+        process.kill()
+
+        assert has_ended(server)
+
+    assert stored(tmp_path) == ["before"]
+
+
+def test_what_was_committed_survives_the_kill_of_both(tmp_path):
+    with service(tmp_path) as (process, pid), watched(pid) as server:
+        process.send_signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        process.kill()
+
+        assert has_ended(server)
+
+    assert stored(tmp_path) == ["before"]
+    assert "not properly shut down" in (tmp_path / "postgres.log").read_text()
+
+
+def test_an_orphan_is_replaced(tmp_path):
+    with open_cluster(tmp_path, 18) as cluster:
+        pid = _start_orphan(cluster)
+
+    with watched(pid) as orphan:
+        with embedded_server(tmp_path) as config, connect(config) as connection:
+            assert has_ended(orphan)
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
+def _start_orphan(cluster: Cluster) -> int:
+    """Start a server that does not know us, as a killed service on macOS leaves it."""
+    cluster.runner.run(
+        "pg_ctl",
+        "start",
+        f"--pgdata={cluster.server_path}",
+        f"--log={cluster.server_path}/orphan.log",
+        f"--options=-h 127.0.0.1 -p {embedded._free_port()} -k ''",
+        "--wait",
+    )
+    return int((cluster.directory / "postmaster.pid").read_text().split()[0])
+
+
+def test_the_number_of_a_server_that_has_gone_may_be_another_processs(tmp_path):
+    with open_cluster(tmp_path, 18) as cluster:
+        directory, account = cluster.directory, cluster.runner.account
+    user = {} if account is None else {"user": account.uid, "group": account.gid}
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, **user) as innocent:
+        pid_file = directory / "postmaster.pid"
+        pid_file.write_text(f"{innocent.pid}\n{directory}\n1\n1\n\n\n\nready   \n")
+        if account is not None:
+            os.chown(pid_file, account.uid, account.gid)
+
+        with embedded_server(tmp_path) as config, connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+        assert innocent.poll() is None
+
+
+def test_half_a_cluster_is_not_taken_for_one(tmp_path):
+    half = tmp_path / "postgres-18.half"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        with connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+    assert not half.exists()
+
+
+def test_it_works_below_a_directory_that_only_we_can_enter(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with embedded_server(closed / "data") as config, connect(config) as connection:
+        connection.execute("create table stored as select 'kept' as what")
+
+    assert stored(closed / "data") == ["kept"]
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert (closed / "data" / "postgres-18").stat().st_mode & 0o777 == 0o700
+
+
+def test_it_works_in_a_directory_that_everybody_can_enter(open_directory):
+    with embedded_server(open_directory, settings=QUICK) as config:
+        with connect(config) as connection:
+            found = connection.execute("show data_directory").fetchone()
+
+    assert found == (str(open_directory.resolve() / "postgres-18"),)
+
+
+def test_an_ordinary_user_needs_nothing_else(open_directory):
+    """Run as root, the test becomes nobody, who only keeps the right to read Python."""
+    data_dir = open_directory / "data"
+    prefix: list[str] = []
+    if IS_ROOT:
+        data_dir.mkdir()
+        os.chown(data_dir, 65534, 65534)
+        prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+
+    with service(data_dir, *prefix) as (process, pid), watched(pid) as server:
+        owner = (data_dir / "postgres-18").stat().st_uid
+        process.kill()
+        assert has_ended(server)
+
+    assert owner == (65534 if IS_ROOT else os.getuid())
+    assert stored(data_dir) == ["before"]  # root may take over a user's data
+
+
+def test_programs_that_the_servers_user_cannot_reach_are_copied_once(
+    tmp_path, open_directory, monkeypatch
+):
+    package = embedded_binaries._package_directory()
+    closed = tmp_path / "site-packages"
+    for directory in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(directory, closed / directory.name, symlinks=True)
+    monkeypatch.setattr(
+        embedded_binaries, "_package_directory", lambda: closed / package.name
+    )
+    monkeypatch.setattr(embedded_binaries, "CACHE", open_directory / "cache")
+
+    for _ in range(2):
+        with embedded_server(settings=QUICK) as config, connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+    copies = list((open_directory / "cache").glob("*"))
+    assert len(copies) == (1 if IS_ROOT else 0)
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path):
+    with pytest.raises(StoreUnavailable, match=r"(?s)ended.*no_such_setting"):
+        with embedded_server(tmp_path, settings={"no_such_setting": "1"}):
+            pass
+
+    with embedded_server(tmp_path):
+        pass
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreUnavailable, match=r"file/data"):
+        with embedded_server(tmp_path / "file" / "data"):
+            pass
+
+
+def test_a_port_that_is_taken_in_the_last_moment_is_left_alone(
+    postgres_server, tmp_path, monkeypatch
+):
+    taken = iter([postgres_server.port])
+    free_port = embedded._free_port
+    monkeypatch.setattr(
+        embedded, "_free_port", lambda: next(taken, None) or free_port()
+    )
+
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        assert config.port != postgres_server.port
+        with connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_the_environment_does_not_disturb_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "xx_XX.nonsense")
+    monkeypatch.setenv("PGDATA", "/nowhere")
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        with connect(config) as connection:
+            found = connection.execute("select 'Ä' < 'z', length('Ä')").fetchone()
+
+    assert found == (False, 1)
+
+
+async def test_a_start_that_is_cancelled_leaves_no_server(tmp_path, monkeypatch):
+    scope = trio.CancelScope()
+    spawn = embedded.EmbeddedServer.spawn
+
+    def spawn_and_cancel(server: embedded.EmbeddedServer) -> None:
+        spawn(server)
+        scope.cancel()
+
+    monkeypatch.setattr(embedded.EmbeddedServer, "spawn", spawn_and_cancel)
+    with scope:
+        async with open_embedded_server(tmp_path):
+            raise AssertionError("it was cancelled before")
+
+    assert scope.cancelled_caught
+    assert not (tmp_path / "postgres-18" / "postmaster.pid").exists()
+    monkeypatch.undo()
+    async with open_embedded_server(tmp_path):
+        pass
