@@ -22,6 +22,7 @@ from trio_websocket import WebSocketConnection
 from greeks_trio.brokers.tastytrade.session import TastytradeSession
 from greeks_trio.brokers.tastytrade.websocket import (
     OpenSocket,
+    leaves,
     receive_frame,
     send_frame,
 )
@@ -110,7 +111,7 @@ async def run_account_stream(
                 await stream.run()
         except* BrokerError as group:
             health.count("account-stream.lost")
-            reason = ", ".join(str(each) for each in group.exceptions)
+            reason = ", ".join(str(each) for each in leaves(group))
             logger.warning("tastytrade.account_stream_lost reason=%s", reason)
         await backoff.wait()
 

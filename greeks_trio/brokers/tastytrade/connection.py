@@ -220,12 +220,18 @@ class DxlinkConnection:
         return ticks, rest
 
     async def _hand_over(self, frame: FrameTicks) -> None:
-        # Read, so ours: only the read of the next frame may be cancelled.
-        with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True) as scope:
+        """Send the frame, waiting for as long as it takes; a stop waits a second."""
+        try:
             await self._out.send(frame)
-        if scope.cancelled_caught:
-            self._health.count("ticks.lost", len(frame.ticks))
-            logger.critical("feed.ticks_lost ticks=%d", len(frame.ticks))
+        except trio.Cancelled:
+            # Read, so ours: only the read of the next frame may be cancelled.  A send
+            # that was cancelled has not happened.
+            with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True) as scope:
+                await self._out.send(frame)
+            if scope.cancelled_caught:
+                self._health.count("ticks.lost", len(frame.ticks))
+                logger.critical("feed.ticks_lost ticks=%d", len(frame.ticks))
+            raise
 
     def _obey(self, event: Event) -> None:
         match event:

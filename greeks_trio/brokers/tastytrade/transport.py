@@ -19,12 +19,6 @@ _REFUSED_LOGIN: Final = (400, 401)
 _LONGEST_REASON: Final = 200
 
 
-class _ErrorBody(msgspec.Struct):
-    # {"code": ..., "message": ...} from the API, a word from OAuth.
-    error: dict[str, object] | str | None = None
-    error_description: str | None = None
-
-
 class ApiTransport(httpx2.AsyncBaseTransport):
     """Sends every request to ``api_url`` and raises our errors for its refusals."""
 
@@ -77,17 +71,20 @@ def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
 
 
 def _reason(response: httpx2.Response) -> str:
+    """Return why, in the server's words if it has any."""
     try:
-        body = msgspec.json.decode(response.content, type=_ErrorBody)
-    except (msgspec.DecodeError, RecursionError):
-        return response.reason_phrase
-    match body.error:
-        case {"message": str(message)}:
-            reason = message
-        case str(word):
-            reason = body.error_description or word
+        body = msgspec.json.decode(response.content, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        body = {}
+    match body:
+        case {"error": {"message": str(reason)}}:  # the API's form
+            pass
+        case {"error_description": str(reason)}:  # the login's
+            pass
+        case {"error": str(reason)} | {"error_code": str(reason)}:
+            pass
         case _:
-            reason = response.reason_phrase
+            reason = response.reason_phrase or "no reason given"
     return reason[:_LONGEST_REASON]
 
 

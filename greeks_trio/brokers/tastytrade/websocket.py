@@ -56,8 +56,16 @@ async def open_socket(url: str) -> AsyncIterator[WebSocketConnection]:
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await socket.aclose()
     except* (HandshakeError, OSError) as group:
-        reasons = ", ".join(repr(each) for each in group.exceptions)
+        reasons = ", ".join(repr(each) for each in leaves(group))
         raise FeedInterrupted(f"cannot connect to {url}: {reasons}") from group
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions in a group and in the groups in it."""
+    found: list[BaseException] = []
+    for each in group.exceptions:
+        found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found
 
 
 async def send_frame(socket: WebSocketConnection, frame: str) -> None:
