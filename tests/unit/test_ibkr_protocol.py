@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.brokers.ibkr import protocol as ibkr
+from greeks_trio.brokers.ibkr.protocol import (
+    Counted,
+    FieldsSeen,
+    GatewayHeartbeat,
+    GreeksQuote,
+    IbkrProtocol,
+    encode_session,
+    encode_subscribe,
+    encode_unsubscribe,
+)
+from greeks_trio.errors import ProtocolViolation
+from greeks_trio.model.payload import jsonb_safe
+
+RECORDING = Path(__file__).parents[1] / "recordings" / "ibkr_frames.jsonl"
+CASES = [json.loads(line) for line in RECORDING.read_text("utf-8").splitlines()]
+T = 1_790_000_000_000
+GREEKS = {"7308": "delta", "7309": "gamma", "7310": "theta", "7311": "vega"}
+
+
+def make_frame(at=T, conid=7, **fields):
+    fields = {number.removeprefix("f"): value for number, value in fields.items()}
+    message = {"topic": f"smd+{conid}", "conid": conid, "_updated": at, **fields}
+    return json.dumps(message).encode()
+
+
+def receive(protocol, at=T, conid=7, **fields):
+    """Return the quote of one frame, `None` when there is none."""
+    events = protocol.receive_frame(make_frame(at, conid, **fields), T)
+    quotes = [event for event in events if isinstance(event, GreeksQuote)]
+    return quotes[0] if quotes else None
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_recorded_frame(case, is_binary):
+    frame = case["frame"].encode() if is_binary else case["frame"]
+
+    event = IbkrProtocol().receive_frame(frame)[0]
+
+    assert type(event).__name__ == case["kind"]
+    for name, value in case["expected"].items():
+        owner = event if hasattr(event, name) else event.greeks
+        assert getattr(owner, name) == value, name
+
+
+def test_a_quote_carries_the_frame_as_it_was_read():
+    frame = make_frame(f7308="0.5")
+
+    [quote] = IbkrProtocol().receive_frame(frame)
+
+    assert quote.payload == frame
+
+
+def test_unchanged_fields_are_remembered():
+    protocol = IbkrProtocol()
+    receive(protocol, f7308="0.5", f7309="0.01", f7633="20%", f6509="RpB")
+
+    quote = receive(protocol, T + 500, f7308="0.6")
+
+    greeks = quote.greeks
+    assert (greeks.delta, greeks.gamma, greeks.implied_volatility) == (0.6, 0.01, 0.2)
+    assert quote.availability == "realtime"
+
+
+def test_conids_do_not_share_memory():
+    protocol = IbkrProtocol()
+    receive(protocol, conid=7, f7308="0.5")
+
+    assert receive(protocol, conid=8, f7309="0.01").greeks.delta is None
+
+
+def test_a_late_frame_takes_nothing_from_its_future_and_overwrites_nothing():
+    protocol = IbkrProtocol()
+    receive(protocol, T, f7309="0.01")
+    receive(protocol, T + 1000, f7308="0.6", f7310="-0.3")
+
+    late = receive(protocol, T + 500, f7308="0.55")
+    after = receive(protocol, T + 1500, f7311="0.2")
+
+    assert (late.greeks.delta, late.greeks.gamma, late.greeks.theta) == (
+        0.55,
+        0.01,
+        None,
+    )
+    assert (after.greeks.delta, after.greeks.theta) == (0.6, -0.3)
+
+
+@pytest.mark.parametrize("nothing", ["", "N/A", None, "-", "garbage", [1], {"a": 1}])
+def test_a_value_that_is_taken_back_is_forgotten(nothing):
+    protocol = IbkrProtocol()
+    receive(protocol, T, f7308="0.5", f7309="0.01")
+
+    cleared = receive(protocol, T + 500, f7308=nothing)
+    after = receive(protocol, T + 1000, f7309="0.02")
+
+    assert cleared.greeks.delta is None
+    assert cleared.greeks.gamma == 0.01
+    assert after.greeks.delta is None
+
+
+def test_the_same_frame_twice_gives_the_same_quote_twice():
+    protocol = IbkrProtocol()
+    frame = make_frame(f7308="0.5", f7633="20%")
+
+    assert protocol.receive_frame(frame) == protocol.receive_frame(frame)
+
+
+@pytest.mark.parametrize("at", [T + 10**9, 5, "soon", None, 10**30, -1])
+def test_an_impossible_time_does_not_shut_out_the_true_ones(at):
+    protocol = IbkrProtocol()
+    protocol.receive_frame(make_frame(at, f7308="0.5"), T)
+
+    [quote] = protocol.receive_frame(make_frame(T + 1, f7308="0.6"), T + 1)
+    [after] = protocol.receive_frame(make_frame(T + 2, f7309="0.01"), T + 2)
+
+    assert quote.greeks.delta == 0.6
+    assert after.greeks.delta == 0.6
+
+
+def test_forgetting_a_conid_drops_its_memory():
+    protocol = IbkrProtocol()
+    receive(protocol, f7308="0.5")
+
+    protocol.forget(7)
+
+    assert receive(protocol, T + 1, f7309="0.01").greeks.delta is None
+
+
+def test_a_volatility_without_its_sign_is_percent_and_counted():
+    events = IbkrProtocol().receive_frame(make_frame(f7308="0.5", f7633="14.7"))
+
+    assert events[0].greeks.implied_volatility == pytest.approx(0.147)
+    assert events[1:] == [Counted("field.volatility-without-percent")]
+
+
+def test_a_field_that_cannot_be_read_is_counted_and_costs_no_other():
+    events = IbkrProtocol().receive_frame(make_frame(f7308=[1], f7309="0.01"))
+
+    assert events[0].greeks.gamma == 0.01
+    assert events[1:] == [Counted("field.unreadable")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "price"),
+    [
+        ([{"31": "271.5", "84": "270", "86": "272"}], 271.5),
+        ([{"84": "270", "86": "272"}], 271.0),
+        ([{"84": "270"}], None),
+        ([{"84": "0", "86": "0"}], None),
+        ([{"31": "C268"}], 268.0),
+        ([{"31": "C268", "84": "270", "86": "272"}], 271.0),
+        ([{"31": "H268.5", "84": "270", "86": "272"}], 268.5),
+        ([{"31": "C268"}, {"31": "269"}], 269.0),
+        ([{"31": "N/A", "55": "-"}], None),
+        ([], None),
+    ],
+)
+def test_the_underlying_price_is_the_last_trade_or_else_the_middle(fields, price):
+    protocol = IbkrProtocol()
+    for number, each in enumerate(fields):
+        message = {"topic": "smd+756733", "conid": 756733, "_updated": T + number}
+        protocol.receive_frame(json.dumps(message | each))
+
+    assert protocol.underlying_price(756733) == price
+
+
+def test_bytes_that_are_no_utf8_are_replaced_and_counted():
+    frame = make_frame(f7308="0.5", f58="x").replace(b'"x"', b'"\x99"')
+
+    quote, counted = IbkrProtocol().receive_frame(frame)
+
+    assert quote.greeks.delta == 0.5
+    assert json.loads(quote.payload)["58"] == "\N{REPLACEMENT CHARACTER}"
+    assert counted == Counted("frame.bad-utf8")
+
+
+@pytest.mark.parametrize("odd", [rb"NaN", rb'"\ud800"', b"1e400", b"-Infinity"])
+def test_what_json_should_not_hold_costs_no_tick(odd):
+    frame = make_frame(f7308="0.5", f58="x").replace(b'"x"', odd)
+
+    [quote] = IbkrProtocol().receive_frame(frame)
+
+    assert quote.greeks.delta == 0.5
+    json.loads(jsonb_safe(quote.payload)[0].decode())
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"", "not-json"),
+        (b"not json", "not-json"),
+        (b'{"topic":"smd+7"', "not-json"),
+        (b"[1, 2]", "not-an-object"),
+        (b'"text"', "not-an-object"),
+        (b'{"a":' + b"[" * 100_000, "not-json"),
+        ("\ud800", "not-json"),
+    ],
+)
+def test_what_is_no_object_is_a_violation(frame, reason):
+    with pytest.raises(ProtocolViolation) as caught:
+        IbkrProtocol().receive_frame(frame)
+
+    assert caught.value.reason == reason
+    assert caught.value.frame == frame
+
+
+def test_requests_are_what_the_gateway_expects():
+    subscribe = encode_subscribe(7)
+
+    assert subscribe.startswith("smd+7+{")
+    assert json.loads(subscribe.split("+", 2)[2]) == {
+        "fields": ["7308", "7309", "7310", "7311", "7633", "6509"]
+    }
+    assert '"31"' in encode_subscribe(8, underlying=True)
+    assert encode_unsubscribe(7) == "umd+7+{}"
+    assert json.loads(encode_session("ab")) == {"session": "ab"}
+
+
+times = st.integers(T - 5, T + 5)
+updates = st.lists(
+    st.tuples(
+        times, st.dictionaries(st.sampled_from(list(GREEKS)), st.integers(-9, 9))
+    ),
+    max_size=12,
+)
+
+
+@given(updates)
+def test_a_row_holds_the_newest_value_that_was_true_at_its_time(sequence):
+    """The model: per field all (time, value) in order of arrival."""
+    protocol = IbkrProtocol()
+    memory = dict.fromkeys(GREEKS.values(), (0, None))
+    for at, fields in sequence:
+        quote = receive(protocol, at, **{f"f{n}": str(v) for n, v in fields.items()})
+
+        named = {GREEKS[number]: value for number, value in fields.items()}
+        expected = {
+            name: named.get(name, value if before <= at else None)
+            for name, (before, value) in memory.items()
+        }
+        for name, value in named.items():
+            if at >= memory[name][0]:
+                memory[name] = (at, value)
+        assert (quote is None) == (not fields)
+        if quote is not None:
+            found = {name: getattr(quote.greeks, name) for name in GREEKS.values()}
+            assert found == expected
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["N/A", "-", "31.4%", "C1.5", "24.2M", "1,000", "0.5", "RpB"])
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+keys = st.sampled_from(
+    [
+        "topic",
+        "conid",
+        "_updated",
+        "7308",
+        "7309",
+        "7310",
+        "7311",
+        "7633",
+        "6509",
+        "31",
+        "84",
+        "86",
+        "args",
+        "error",
+        "message",
+        "success",
+        "hb",
+        "58",
+    ]
+)
+topics = st.sampled_from(
+    [
+        "smd+7",
+        "smd+7@SMART",
+        "smd+",
+        "smd+x",
+        "smd+7;;;8/1",
+        "system",
+        "sts",
+        "tic",
+        "é",
+    ]
+)
+messages = st.builds(
+    lambda fields, topic: fields | ({"topic": topic} if topic else {}),
+    st.dictionaries(keys, values, max_size=10),
+    st.none() | topics | values,
+)
+
+
+@given(st.lists(messages, max_size=4), st.booleans(), st.booleans())
+def test_any_json_gives_events_and_a_payload_that_is_json(
+    sequence, is_binary, is_ascii
+):
+    protocol = IbkrProtocol()
+    for message in sequence:
+        frame = json.dumps(message, ensure_ascii=is_ascii)
+        if is_binary:
+            frame = frame.encode("utf-8", "surrogatepass")
+        for event in protocol.receive_frame(frame, T):
+            if isinstance(event, GreeksQuote):
+                mended, _ = jsonb_safe(event.payload)
+                assert isinstance(json.loads(mended.decode()), dict)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_any_frame_gives_events_or_a_violation(frame):
+    try:
+        events = IbkrProtocol().receive_frame(frame)
+    except ProtocolViolation:
+        return
+
+    assert all(isinstance(event, ibkr.Event) for event in events)
+
+
+@given(st.data())
+def test_a_damaged_frame_gives_events_or_a_violation(data):
+    frame = bytearray(make_frame(f7308="0.5", f7633="20%", f6509="RpB"))
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(frame) - 1))
+        frame[position] = data.draw(st.integers(0, 255))
+    try:
+        events = IbkrProtocol().receive_frame(bytes(frame), T)
+    except ProtocolViolation:
+        return
+
+    for event in events:
+        if isinstance(event, GreeksQuote):
+            json.loads(jsonb_safe(event.payload)[0].decode())
+
+
+def test_a_heartbeat_needs_no_number():
+    assert IbkrProtocol().receive_frame(b'{"topic":"system"}') == [GatewayHeartbeat()]
+
+
+def test_an_option_that_is_only_quoted_is_not_a_tick():
+    events = IbkrProtocol().receive_frame(make_frame(f84="2.41", f86="2.44"))
+
+    assert events == [FieldsSeen(7)]
