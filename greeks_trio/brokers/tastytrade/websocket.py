@@ -15,7 +15,7 @@ from trio_websocket import (
 )
 
 from greeks_trio.brokers.tastytrade.addresses import require_private
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import BrokerError, FeedInterrupted
 
 CONNECT_LIMIT_S: Final = 10.0
 # A request is a few kB; if the socket does not take it the peer is gone.
@@ -50,11 +50,14 @@ async def open_socket(url: str) -> AsyncIterator[WebSocketConnection]:
         ) as socket:
             try:
                 yield socket
-            finally:
+            except* BrokerError:
                 # Here, because the library calls a peer that does not answer an error
-                # and would raise it in place of the reason for which we leave.
+                # and would raise it in place of the reason for which we leave.  When
+                # we are cancelled, so is the library's reader, and nothing that the
+                # peer answered would be heard: then the socket is just closed.
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await socket.aclose()
+                raise
     except* (HandshakeError, OSError) as group:
         reasons = ", ".join(repr(each) for each in leaves(group))
         raise FeedInterrupted(f"cannot connect to {url}: {reasons}") from group
