@@ -58,7 +58,8 @@ class AccountStreamer:
     async def wait_connected(self) -> None:
         """Return when some client follows an account."""
         while not self.connected:
-            self._connected = trio.Event()
+            if self._connected.is_set():  # else somebody waits for it already
+                self._connected = trio.Event()
             await self._connected.wait()
 
     def tell(self, kind: str, account_id: str, shape: Shape) -> None:

@@ -107,7 +107,8 @@ class GreeksTape:
     async def wait_subscribed(self) -> None:
         """Return when somebody listens to something."""
         while not self._subscribers:
-            self._subscribed = trio.Event()
+            if self._subscribed.is_set():  # else somebody waits for it already
+                self._subscribed = trio.Event()
             await self._subscribed.wait()
 
     def emit_greeks(self, count: int) -> None:
