@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -121,6 +122,8 @@ async def run_ingest(*arguments, cwd, environment=None):
             with trio.move_on_after(5, shield=True):
                 await process.wait()
             nursery.cancel_scope.cancel()
+            # pytest shows it when the test fails.
+            sys.stdout.write(f"--- {ours.name}\n{ours.transcript()}\n")
 
 
 async def wait_until(database, condition):
@@ -151,7 +154,12 @@ class Stage:
     def simulate(self, *arguments, **options):
         """Start simulated brokers that write to our ledger."""
         return run_ingest(
-            "simulate", "--ledger", self.ledger, *arguments, cwd=self.directory, **options
+            "simulate",
+            "--ledger",
+            self.ledger,
+            *arguments,
+            cwd=self.directory,
+            **options,
         )
 
     def serve(self, *arguments, **options):
@@ -222,9 +230,7 @@ class Stage:
         """Wait until the broker has so many rows."""
         await wait_until(
             self.database,
-            "select to_regclass('greek_snapshots') is not null"
-            if number == 0
-            else f"select count(*) >= {number} from greek_snapshots"
+            f"select count(*) >= {number} from greek_snapshots"
             f" where broker = '{broker}'",
         )
 

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from greeks_trio.model.payload import jsonb_safe
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
     ),
@@ -24,10 +28,9 @@ JSON = st.recursive(
         (rb'{"\u0000":1}', '{"\N{REPLACEMENT CHARACTER}":1}'),
         (rb'["\ud800"]', '["\N{REPLACEMENT CHARACTER}"]'),
         (rb'["\udc00 \u0041"]', '["\N{REPLACEMENT CHARACTER} A"]'),
-        (rb'{"a":1e999}', '{"a":"1e999"}'),
-        (rb'{"a":1E-500}', '{"a":"1E-500"}'),
-        (rb'{"a":NaN,"b":-Infinity}', '{"a":"NaN","b":"-Infinity"}'),
-        (b"[" + b"9" * 500 + b"]", '["' + "9" * 500 + '"]'),
+        (rb'{"a":1e99999}', '{"a":"1e99999"}'),
+        (rb'{"a":-1E+200000,"b":1e999}', '{"a":"-1E+200000","b":"1e999"}'),
+        (b"[" + b"9" * 140_000 + b"]", '["' + "9" * 140_000 + '"]'),
     ],
 )
 def test_what_jsonb_refuses_is_replaced(payload, safe):
@@ -43,8 +46,8 @@ def test_what_jsonb_refuses_is_replaced(payload, safe):
         rb'{"7308":"0.5","87_raw":1.22E7,"_updated":1777552110061}',
         rb'["\\u0000"]',
         rb'["\ud83d\ude00"]',
-        rb'["1e999"]',
-        rb'{"a":1e100}',
+        rb'["1e99999"]',
+        rb'{"a":1e100,"b":1e999}',
     ],
 )
 def test_what_jsonb_takes_stays_as_it_was_sent(payload):
