@@ -1,0 +1,279 @@
+"""bin/run-ingest on a machine that has never seen it.
+
+Most tests use a small checkout: the real launcher, one small package to install, and a
+program that only tells how it was started.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER_FILES = ("run-ingest", "test", "environment.sh", "setup-environment")
+# Everything is installed from the index or pip's cache; a busy machine is slow at it.
+pytestmark = pytest.mark.timeout(300)
+
+PROGRAM = """\
+import json, os, signal, sys
+print(json.dumps({
+    "args": sys.argv[1:], "cwd": os.getcwd(), "pid": os.getpid(), "path": sys.path,
+}), flush=True)
+import decouple
+if "wait" in sys.argv:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(42))
+    print("ready", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A checkout with the real launcher and a program that tells how it was started."""
+    root = tmp_path / "a checkout"
+    (root / "bin").mkdir(parents=True)
+    for name in LAUNCHER_FILES:
+        shutil.copy2(ROOT / "bin" / name, root / "bin" / name)
+    lock = (ROOT / "bin/requirements.lock").read_text()
+    [pin] = re.findall(r"^python-decouple==(?:.*\\\n)+.*\n", lock, re.MULTILINE)
+    (root / "bin/requirements.lock").write_text(pin)
+    (root / "greeks_trio").mkdir()
+    (root / "greeks_trio/__init__.py").touch()
+    (root / "greeks_trio/__main__.py").write_text(PROGRAM)
+    return root
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return a user's environment, not that of a test in a virtual environment."""
+    ours = ("PYTHON", "VIRTUAL_ENV", "COVERAGE")
+    env = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    own_bin = str(Path(sys.executable).parent)
+    path = [each for each in env["PATH"].split(":") if each != own_bin]
+    base = str(Path(sys.base_prefix) / "bin")
+    return {**env, "PATH": ":".join([base, *path]), **changes}
+
+
+def start(checkout: Path, *args: str, cwd: Path | None = None, **env: str):
+    return subprocess.Popen(
+        [checkout / "bin/run-ingest", *args],
+        cwd=cwd or checkout,
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(checkout: Path, *args: str, cwd: Path | None = None, **env: str):
+    """Run to the end; return (exit status, stdout, stderr)."""
+    process = start(checkout, *args, cwd=cwd, **env)
+    stdout, stderr = process.communicate()
+    return process.returncode, stdout, stderr
+
+
+def installed(stderr: str) -> bool:
+    return "installing the packages of" in stderr
+
+
+def test_a_fresh_clone_sets_itself_up_also_when_two_start_at_once(tmp_path):
+    clone = tmp_path / "clone"
+    subprocess.run(
+        ["git", "-c", "safe.directory=*", "clone", "--quiet", ROOT, clone], check=True
+    )
+
+    both = [start(clone, "--help") for _ in range(2)]
+    outputs = [process.communicate() for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert all(stdout.startswith("Usage: run-ingest") for stdout, _ in outputs)
+    assert sorted(installed(stderr) for _, stderr in outputs) == [False, True]
+
+
+def test_the_first_start_says_what_it_does_on_stderr_only(checkout):
+    status, stdout, stderr = run(checkout, "simulate")
+
+    assert status == 0
+    assert installed(stderr)
+    assert json.loads(stdout)["args"] == ["simulate"]
+
+
+def test_the_second_start_installs_nothing(checkout):
+    run(checkout)
+    stamp = checkout / ".venv/requirements.lock"
+    before = stamp.stat()
+
+    # With an interpreter that cannot be started, only the one in .venv is left.
+    status, _, stderr = run(checkout, PYTHON="/nonexistent", PIP_NO_INDEX="1")
+
+    assert (status, stderr) == (0, "")
+    assert stamp.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_changed_lock_is_noticed(checkout):
+    run(checkout)
+    with (checkout / "bin/requirements.lock").open("a") as lock:
+        lock.write("# changed\n")
+
+    first = run(checkout)
+    second = run(checkout)
+
+    assert installed(first[2])
+    assert not installed(second[2])
+
+
+def test_a_setup_that_was_killed_begins_anew(checkout):
+    (checkout / ".venv/bin").mkdir(parents=True)
+    (checkout / ".venv/bin/python").write_text("half of it")
+    (checkout / ".venv/setup-is-running").touch()
+
+    status, _, stderr = run(checkout)
+
+    assert status == 0, stderr
+    assert "is not complete" in stderr
+    assert not (checkout / ".venv/setup-is-running").exists()
+
+
+def test_a_python_that_has_gone_is_noticed(checkout):
+    run(checkout)
+    python = checkout / ".venv/bin/python"
+    python.unlink()
+    python.symlink_to("/usr/bin/python3.0")
+
+    status, _, stderr = run(checkout)
+
+    assert status == 0, stderr
+    assert installed(stderr)
+
+
+def test_a_setup_that_is_killed_does_not_hold_up_the_next(checkout):
+    """Killed while it installs, which it says; the next one waits for nobody."""
+    first = start(checkout)
+    assert first.stderr is not None
+    line = first.stderr.readline()
+    first.kill()
+    first.communicate()
+
+    status, _, stderr = run(checkout)
+
+    assert "installing" in line
+    assert status == 0, stderr
+    assert installed(stderr)
+
+
+def test_signals_reach_the_program(checkout):
+    process = start(checkout, "wait")
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    assert process.stdout.readline() == "ready\n"
+
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+
+    # One process from the first start on, so that its parent sees one, too.
+    assert told["pid"] == process.pid
+    assert process.returncode == 42
+
+
+def test_it_starts_from_anywhere_and_stays_there(checkout, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "link").symlink_to(checkout / "bin/run-ingest")
+    run(checkout)
+
+    done = subprocess.run(
+        ["./link", "a b", "*"],
+        cwd=elsewhere,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = json.loads(done.stdout)
+    assert told["cwd"] == str(elsewhere)
+    assert told["args"] == ["a b", "*"]
+
+
+def test_what_the_user_has_set_for_other_programs_does_no_harm(checkout, tmp_path):
+    (tmp_path / "decouple.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "greeks_trio.py").write_text("raise SystemExit('the wrong one')")
+
+    status, stdout, stderr = run(
+        checkout,
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path),
+        PYTHONHOME="/nonexistent",
+        PIP_TARGET=str(tmp_path / "target"),
+        PIP_USER="1",
+        CDPATH=str(tmp_path),
+    )
+
+    assert status == 0, stderr
+    assert str(tmp_path) not in json.loads(stdout)["path"]
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("version", [None, "3.10.4"])
+def test_without_a_new_enough_python_it_says_what_is_needed(
+    checkout, tmp_path, version
+):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "dirname", "cat", "readlink"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    if version:
+        (tools / "python3").write_text(
+            f'#!/bin/sh\n[ "$1" = -V ] && echo "Python {version}"\nexit 1\n'
+        )
+        (tools / "python3").chmod(0o755)
+
+    status, _, stderr = run(checkout, PATH=str(tools))
+
+    assert status == 1
+    assert "needs Python 3.11 or later" in stderr
+    assert (version or "") in stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_where_debian_left_out_venv_it_names_the_package(tmp_path, monkeypatch):
+    path = str(ROOT / "bin/setup-environment")
+    loader = importlib.machinery.SourceFileLoader("setup_environment", path)
+    spec = importlib.util.spec_from_loader("setup_environment", loader)
+    assert spec is not None
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    setup = importlib.util.module_from_spec(spec)
+    loader.exec_module(setup)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "ensurepip")
+
+    with pytest.raises(setup.SetupError, match=r"apt install python3\.\d+-venv"):
+        setup.make_venv(tmp_path / ".venv")
+
+
+def pins(name: str) -> set[str]:
+    text = (ROOT / "bin" / name).read_text()
+    return set(re.findall(r"^([\w.-]+==\S+)", text, re.MULTILINE))
+
+
+def test_the_development_lock_holds_the_other_one():
+    assert pins("requirements.lock") < pins("requirements-dev.lock")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_every_pin_has_hashes_and_no_index(name):
+    text = (ROOT / "bin" / name).read_text()
+
+    assert text.count("==") >= len(pins(name))
+    assert "--hash=sha256:" in text
+    assert "://" not in text
+    for entry in re.split(r"\n(?=[a-z])", text):
+        assert "--hash=sha256:" in entry, entry[:60]
