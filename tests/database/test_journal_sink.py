@@ -1,0 +1,219 @@
+"""Positions and gaps in the real tables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import trio
+
+from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.records import FeedGap, PositionsSnapshot
+from greeks_trio.postgres.journal_sink import JournalStore, changed_positions
+from tests.factories import SPY_CALL, SPY_PUT, START, make_position
+from tests.fix_postgres import connect
+
+pytest_plugins = ["tests.fix_proxy"]
+
+
+@pytest.fixture
+async def sink(database):
+    """One open sink."""
+    async with JournalStore(database).open() as sink:
+        yield sink
+
+
+@pytest.fixture
+def observer(database):
+    """Looks at the tables."""
+    with connect(database) as observer:
+        yield observer
+
+
+def make_snapshot(*positions, at=0, accounts=("U1234567",)):
+    """Return what the accounts held so many seconds after the start."""
+    return PositionsSnapshot(
+        broker="ibkr",
+        account_ids=accounts,
+        positions=positions,
+        observed_at=START + timedelta(seconds=at),
+    )
+
+
+def history(observer):
+    """Return (account, contract, seconds, quantity) of all rows, oldest first."""
+    cursor = observer.execute(
+        "select account_id, contract_key, observed_at, quantity from positions"
+        " order by observed_at, account_id, contract_key"
+    )
+    return [
+        (account, contract, (at - START).total_seconds(), int(quantity))
+        for account, contract, at, quantity in cursor
+    ]
+
+
+def gaps(observer):
+    """Return (started_at, ended_at, reason) of all gaps."""
+    return observer.execute(
+        "select started_at, ended_at, reason from feed_gaps order by 1, 3"
+    ).fetchall()
+
+
+async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
+    call = make_position(-3)
+    shares = make_position(
+        "100.5",
+        contract_key="SPY",
+        kind="equity",
+        multiplier=None,
+        expiration=None,
+        strike=None,
+        option_type=None,
+    )
+    await sink.write(make_snapshot(call, shares))
+
+    assert await sink._latest_positions(make_snapshot(at=1)) == [shares, call]
+    cursor = observer.execute("select * from positions where kind = 'option'")
+    [row] = cursor.fetchall()
+    assert row == (
+        "ibkr",
+        "U1234567",
+        SPY_CALL,
+        START,
+        "option",
+        Decimal(-3),
+        Decimal(100),
+        "USD",
+        "SPY",
+        call.expiration,
+        Decimal(600),
+        "call",
+    )
+
+
+async def test_only_what_changed_is_appended(sink, observer):
+    call, put = make_position(1), make_position(2, contract_key=SPY_PUT)
+    await sink.write(make_snapshot(call, put, at=0))
+    await sink.write(make_snapshot(call, put, at=1))
+    await sink.write(make_snapshot(make_position(5), put, at=2))
+
+    assert history(observer) == [
+        ("U1234567", SPY_CALL, 0, 1),
+        ("U1234567", SPY_PUT, 0, 2),
+        ("U1234567", SPY_CALL, 2, 5),
+    ]
+
+
+async def test_what_is_gone_is_closed_once(sink, observer):
+    await sink.write(make_snapshot(make_position(1), at=0))
+    await sink.write(make_snapshot(at=1))
+    await sink.write(make_snapshot(at=2))
+    await sink.write(make_snapshot(make_position(4), at=3))
+
+    assert [row[2:] for row in history(observer)] == [(0, 1), (1, 0), (3, 4)]
+
+
+async def test_accounts_that_the_snapshot_does_not_name_are_left_alone(sink, observer):
+    other = make_position(7, account_id="U7654321")
+    await sink.write(make_snapshot(other, accounts=("U7654321",)))
+    await sink.write(make_snapshot(at=1))
+
+    assert [row[2:] for row in history(observer)] == [(0, 7)]
+
+
+async def test_an_entry_that_is_offered_twice_is_stored_once(sink, observer):
+    snapshot = make_snapshot(make_position(1), at=1)
+    await sink.write(make_snapshot(make_position(9), at=0))
+    for _ in range(2):
+        await sink.write(snapshot)
+    before = history(observer)
+    await sink.write(make_snapshot(make_position(2), at=2))
+    await sink.write(snapshot)
+
+    assert before == [("U1234567", SPY_CALL, 0, 9), ("U1234567", SPY_CALL, 1, 1)]
+    assert [row[2:] for row in history(observer)] == [(0, 9), (1, 1), (2, 2)]
+
+
+async def test_a_thousand_positions_fit_into_one_snapshot(sink, observer):
+    positions = [make_position(1, contract_key=f"K{number}") for number in range(1000)]
+    await sink.write(make_snapshot(*positions))
+
+    assert len(history(observer)) == 1000
+
+
+async def test_texts_are_parameters(sink, observer):
+    nasty = "'; drop table positions; --"
+    await sink.write(make_snapshot(make_position(contract_key=nasty)))
+
+    assert history(observer)[0][1] == nasty
+
+
+def test_a_closed_position_that_was_never_held_is_no_news():
+    assert changed_positions(make_snapshot(make_position(0)), []) == []
+
+
+def test_other_words_for_a_closed_position_are_no_news():
+    closed = make_position(0)
+    again = make_position(0, currency=None)
+
+    assert changed_positions(make_snapshot(again), [closed]) == []
+
+
+async def test_a_gap_is_stored_at_its_start_and_ended_later(sink, observer):
+    start = FeedGap(broker="ibkr", started_at=START, reason="disconnected")
+    await sink.write(start)
+    assert gaps(observer) == [(START, None, "disconnected")]
+
+    end = START + timedelta(seconds=5)
+    ended = FeedGap(
+        broker="ibkr", started_at=START, reason="disconnected", ended_at=end
+    )
+    await sink.write(ended)
+    await sink.write(ended)
+    await sink.write(start)
+    assert gaps(observer) == [(START, end, "disconnected")]
+
+
+async def test_gaps_of_different_things_are_different(sink, observer):
+    for contract_key in (None, SPY_CALL, SPY_PUT):
+        await sink.write(
+            FeedGap(
+                broker="ibkr",
+                started_at=START,
+                reason="no-data",
+                contract_key=contract_key,
+            )
+        )
+
+    assert len(gaps(observer)) == 3
+
+
+async def test_a_refused_entry_leaves_the_sink_in_use(sink, observer):
+    with pytest.raises(StoreRejected) as caught:
+        await sink.write(make_snapshot(make_position(), make_position(contract_key="")))
+    assert caught.value.sqlstate == "23514"
+    assert history(observer) == []
+
+    await sink.write(make_snapshot(make_position()))
+    assert len(history(observer)) == 1
+
+
+async def test_without_the_tables_the_database_is_unavailable(empty_database):
+    async with JournalStore(empty_database).open() as sink:
+        with pytest.raises(StoreUnavailable) as caught:
+            await sink.write(FeedGap(broker="ibkr", started_at=START, reason="x"))
+
+    assert caught.value.sqlstate == "42P01"
+
+
+async def test_a_deaf_server_is_unavailable_in_time(proxy):
+    async with JournalStore(proxy.config).open() as sink:
+        sink._connection.cancel_limit_s = 0.1
+        proxy.go_deaf()
+        started_at = trio.current_time()
+
+        with pytest.raises(StoreUnavailable):
+            await sink.write(make_snapshot(make_position()))
+
+        assert trio.current_time() - started_at < proxy.config.timeout_s + 1
