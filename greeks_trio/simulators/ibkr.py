@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 import trio
+from wsproto.utilities import RemoteProtocolError
 
 from greeks_trio.simulators.certificates import issue_certificate, open_authority_file
 from greeks_trio.simulators.faults import Fault, run_faults
@@ -140,7 +141,8 @@ class SimulatedIbkr:
     @property
     def subscribed(self) -> frozenset[int]:
         """Conids that are subscribed on some connection."""
-        return frozenset().union(*(each.lines.conids for each in self._streams))
+        streams = (each for each in self._streams if each.is_open)
+        return frozenset().union(*(each.lines.conids for each in streams))
 
     def hold(self, option: SimulatedOption, quantity: float) -> None:
         """Change the account's position in one option; 0 closes it."""
@@ -177,6 +179,8 @@ class SimulatedIbkr:
             await self._serve_until_gone(stream)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             logger.debug("simulator.ibkr client=vanished")
+        except* RemoteProtocolError:
+            logger.debug("simulator.ibkr client=odd")
         finally:
             await trio.aclose_forcefully(stream)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import h11
 import msgspec
@@ -77,6 +77,8 @@ async def serve_http(stream: trio.abc.Stream, respond: Responder) -> Upgrade | N
         response = respond(request)
         if response is None:
             return Upgrade(request, bytes(connection.received))
+        if request.method == "HEAD":
+            response = msgspec.structs.replace(response, body=b"")
         if not await connection.send(response):
             return None
 
@@ -143,11 +145,11 @@ class _Connection:
 
 
 def _request(head: h11.Request, body: bytes) -> Request:
-    url = urlsplit(head.target.decode("latin-1"))
+    path, _, query = head.target.decode("latin-1").partition("?")
     return Request(
         method=head.method.decode("ascii"),
-        path=url.path,
-        query=dict(parse_qsl(url.query, keep_blank_values=True)),
+        path=path,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
         headers={
             name.decode("latin-1"): text.decode("latin-1")
             for name, text in head.headers

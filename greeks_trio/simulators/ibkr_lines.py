@@ -79,6 +79,7 @@ class IbkrLines:
         if line is not None and not line.is_closed and now < line.ends_at:
             line.ask(fields)
             line.ends_at = now + self._state.settings.stream_end_s
+            self._state.take_line(conid, now)
             return self._answer(line)
         if line is not None:
             line.is_closed = True
@@ -87,7 +88,7 @@ class IbkrLines:
         line = Line(key, conid, fields, sent, number=self._requests)
         line.ends_at = now + self._state.settings.stream_end_s
         self._lines[key] = line
-        if not self._state.take_line(conid):
+        if not self._state.take_line(conid, now):
             line.is_closed = True
             return []
         return self._open(line, now)
@@ -144,8 +145,9 @@ class IbkrLines:
             self._ticking.append((line, target))
             return self._answer(line)
 
-        def warm_up(_now: float) -> list[bytes]:
-            return [] if line.is_closed else self._warm_up(line, target)
+        def warm_up(now: float) -> list[bytes]:
+            is_over = line.is_closed or now >= line.ends_at
+            return [] if is_over else self._warm_up(line, target)
 
         self._run_later(now + self._random.uniform(*_WARM_UP_S), warm_up)
         if luck < _COLD:
@@ -269,7 +271,7 @@ class IbkrLines:
     def _close(self, line: Line) -> None:
         if not line.is_closed:
             line.is_closed = True
-            self._state.lines.discard(line.conid)
+            self._state.lines.pop(line.conid, None)
 
     def _run_later(self, at: float, action: Callable[[float], list[bytes]]) -> None:
         heapq.heappush(self._later, (at, self._requests, action))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from greeks_trio.simulators import ibkr_rows as rows
 from greeks_trio.simulators.ibkr_http import Request, Response, Routes
@@ -22,6 +24,7 @@ from greeks_trio.simulators.market import SimulatedOption, Underlying
 # The first answer names the contract only, the second has no prices either.
 _COLD_ANSWERS: Final = 2
 _MAX_SECURITIES: Final = 200
+_CONID: Final = re.compile(r"[0-9]{1,18}")
 
 
 class IbkrMarketData:
@@ -84,7 +87,9 @@ class IbkrMarketData:
         match self._state.find(conid):
             case None:
                 return row | COLD_ROW
-            case _ if asked <= _COLD_ANSWERS or not self._state.take_line(conid):
+            case _ if asked <= _COLD_ANSWERS or not self._state.take_line(
+                conid, trio.current_time()
+            ):
                 return row | {"6509": "RpB"}
             case Underlying() as underlying:
                 values = underlying_quote(underlying, random)
@@ -99,7 +104,7 @@ class IbkrMarketData:
         conid = next(iter(_numbers([_body(request).get("conid")])), None)
         if conid is None or conid not in self._state.lines:
             return _error(500, "unknown")
-        self._state.lines.discard(conid)
+        self._state.lines.pop(conid)
         self._asked.pop(conid, None)
         return {"success": True}
 
@@ -171,7 +176,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _numbers(texts: Iterable[Any]) -> list[int]:
-    return [int(each) for each in texts if str(each).isdecimal()]
+    return [int(each) for each in texts if _CONID.fullmatch(str(each))]
 
 
 def _decimal(text: str | None) -> float | None:

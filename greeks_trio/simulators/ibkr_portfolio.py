@@ -19,7 +19,7 @@ class IbkrPortfolio:
         self.routes: Routes = {
             "GET /portfolio/accounts": self._accounts,
             "GET /portfolio/subaccounts": self._accounts,
-            "GET /portfolio/{account}/positions/{page}": self._positions,
+            "GET /portfolio/{account}/positions/{page:int}": self._positions,
             "POST /portfolio/{account}/positions/invalidate": self._invalidate,
             "GET /portfolio/positions/{conid}": self._position,
             "GET /portfolio2/{account}/positions": self._live_positions,
@@ -35,7 +35,7 @@ class IbkrPortfolio:
         return [rows.account_row(ACCOUNT_ID)]
 
     def _positions(self, _request: Request, found: dict[str, str]) -> object:
-        if not self._is_readable(found["account"]) or not found["page"].isdecimal():
+        if not self._is_readable(found["account"]):
             return []
         page = int(found["page"])
         start = page * rows.PAGE_SIZE

@@ -23,10 +23,10 @@ _PREFIX: Final = re.compile(r"/v1/(?:api|portal)(/.*)")
 
 # (requests at once, requests a second); the rates are IBKR's, what may come at once
 # is enough for a client that begins.
-_LIMIT: Final = (30.0, 10.0)
+_LIMIT: Final = (120.0, 10.0)
 _LIMITS: Final = {
     "/tickle": (3.0, 1.0),
-    "/portfolio/accounts": (3.0, 0.2),
+    "/portfolio/accounts": (5.0, 0.2),
     "/sso/validate": (3.0, 1 / 60),
 }
 
@@ -194,7 +194,8 @@ def _compile(
     compiled = []
     for route, handler in routes.items():
         methods, _, template = route.partition(" ")
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
+        pattern = re.sub(r"\{(\w+):int\}", r"(?P<\1>[0-9]{1,9})", template)
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
         compiled.append((tuple(methods.split("|")), re.compile(pattern), handler))
     return compiled
 

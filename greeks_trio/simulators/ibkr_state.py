@@ -40,7 +40,8 @@ class IbkrState:
         positions: Signed quantity by conid; shares among them.
         session_id: What `/tickle` calls the session; another after each login.
         is_logged_in: Whether there is a brokerage session.
-        lines: Conids that hold a market-data line, whoever asked for them.
+        lines: When each market-data line is free again, by conid, on the monotonic
+            clock; whoever asked for it, and also after they have gone.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class IbkrState:
         self.positions = _positions(market, options, random)
         self.is_logged_in = False
         self.session_id = ""
-        self.lines: set[int] = set()
+        self.lines: dict[int, float] = {}
         self._updated_ms: dict[int, int] = {}
         self.log_in()
 
@@ -90,12 +91,15 @@ class IbkrState:
         """Return the account that a tick of this contract belongs to."""
         return ACCOUNT_ID if self.positions.get(Conid(conid)) else WATCHLIST_ACCOUNT
 
-    def take_line(self, conid: int) -> bool:
+    def take_line(self, conid: int, now: float) -> bool:
         """Return whether the contract has a market-data line, taking a free one."""
         limit = self.settings.line_limit
-        if conid not in self.lines and limit is not None and len(self.lines) >= limit:
-            return False
-        self.lines.add(conid)
+        if limit is not None and conid not in self.lines:
+            if len(self.lines) >= limit:
+                self.lines = {each: at for each, at in self.lines.items() if at > now}
+            if len(self.lines) >= limit:
+                return False
+        self.lines[conid] = now + self.settings.stream_end_s
         return True
 
     def next_updated_ms(self, conid: int) -> int:

@@ -32,8 +32,10 @@ from greeks_trio.simulators.pacing import Pacer
 # As the real gateway, whether the market is open or not.
 HEARTBEAT_INTERVAL_S: Final = 10.0
 
-# A client that was told to go gets this long to read what was written before.
-_LINGER_S: Final = 10.0
+# A client that was told to go gets this long to read what was written before, one
+# that was hung up on this long to notice: closing earlier could reset the connection
+# while the last frames are under way.
+_LINGER_S: Final = {"close": 10.0, "drop": 0.5}
 
 # The upgrade succeeds before the gateway has a connection of its own to IBKR; what
 # clients write in this time is lost.
@@ -49,7 +51,11 @@ Ending = Literal["close", "drop"]
 
 
 class IbkrStream:
-    """What one client hears.  Frames are binary and hold UTF-8 JSON."""
+    """What one client hears.  Frames are binary and hold UTF-8 JSON.
+
+    Raises:
+        RemoteProtocolError: the request is not one for a WebSocket.
+    """
 
     def __init__(
         self,
@@ -85,7 +91,8 @@ class IbkrStream:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, nursery.cancel_scope, name="ibkr reader")
             await self._write_on()
-            nursery.cancel_scope.deadline = trio.current_time() + _LINGER_S
+            linger_s = _LINGER_S[self._ending or "close"]
+            nursery.cancel_scope.deadline = trio.current_time() + linger_s
 
     def end(self, how: Ending) -> None:
         """Make `run` return once everything written has left; no more is made.
@@ -93,6 +100,7 @@ class IbkrStream:
         ``close`` says goodbye as the protocol wants it, ``drop`` only hangs up.
         """
         self._ending = self._ending or how
+        self.is_open = False
         self._wake.set()
 
     def tell(self, frame: bytes) -> None:
@@ -118,6 +126,8 @@ class IbkrStream:
         """Accept, wait for a session if need be, let the gap pass, open up."""
         next(self._websocket.events())  # the request, which serve_http has read
         self._buffer += self._websocket.send(AcceptConnection())
+        for event in self._websocket.events():  # what came in one piece with it
+            self._receive(event)
         if not self._has_session:
             self._put([topics.encode_waiting()])
         await self._flush()
@@ -139,7 +149,7 @@ class IbkrStream:
     def _frames_due(self, now: float, pacer: Pacer) -> list[bytes]:
         frames: list[bytes] = []
         if now >= self._next_heartbeat_at:
-            self._next_heartbeat_at += HEARTBEAT_INTERVAL_S
+            self._next_heartbeat_at = now + HEARTBEAT_INTERVAL_S
             frames.append(topics.encode_heartbeat(_now_ms()))
         frames += self.lines.due(now)
         if self.lines.has_ticking:
@@ -174,7 +184,7 @@ class IbkrStream:
             for event in self._websocket.events():
                 goes_on = goes_on and self._receive(event)
         except RemoteProtocolError as exc:
-            if exc.event_hint is not None:
+            if exc.event_hint is not None and self._is_listening:
                 self._buffer += self._websocket.send(exc.event_hint)
             goes_on = False
         await self._flush()

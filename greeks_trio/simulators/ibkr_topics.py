@@ -13,9 +13,9 @@ import msgspec
 # An exchange may follow the conid.  The JSON may hold spaces, and some clients leave
 # one at the end.
 _MARKET_DATA: Final = re.compile(
-    r"(smd|umd)\+(\d+(?:@\w+)?)\+\s*(\{.*\})\s*", re.DOTALL
+    r"(smd|umd)\+(\d{1,18}(?:@\w+)?)\+\s*(\{.*\})\s*", re.DOTALL
 )
-_COMBINATION: Final = re.compile(r"smd\+(\d+;;;[-\d/,]+)\+.*", re.DOTALL)
+_COMBINATION: Final = re.compile(r"smd\+(\d{1,18};;;[-\d/,]+)\+.*", re.DOTALL)
 _SESSION: Final = re.compile(r'\s*\{\s*"session"\s*:\s*"[^"]+"\s*\}\s*')
 
 # Known topics that a portfolio without orders has nothing to say about.
