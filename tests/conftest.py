@@ -11,8 +11,10 @@ pytest_plugins = ["tests.fix_postgres", "tests.fix_processes"]
 _OURS = ("GREEKS_", "POSTGRES_", "IBKR_", "TT_", "TASTYTRADE_")
 
 
-@pytest.fixture(autouse=True)
-def no_configuration_from_outside(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def no_configuration_from_outside():
     """No test may see, or reach, what the developer's environment is set up for."""
-    for name in [name for name in os.environ if name.startswith(_OURS)]:
-        monkeypatch.delenv(name)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(_OURS)]:
+            patch.delenv(name)
+        yield

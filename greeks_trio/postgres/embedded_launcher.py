@@ -27,15 +27,25 @@ def main() -> None:
     """Change the user, arrange for the signal, and become the program."""
     parent, uid, gid, *command = sys.argv[1:]
     ask_for_signal = _signal_request()
-    if uid:
-        os.setgroups([])
-        os.setgid(int(gid))
-        os.setuid(int(uid))
+    try:
+        if uid:
+            _become_user(int(uid), int(gid))
+    except OSError as exc:
+        sys.exit(f"cannot become user {uid}: {exc}")
     # After the user: a change of credentials clears the request.
     ask_for_signal()
     if os.getppid() != int(parent):  # it died before the request
         sys.exit(1)
-    os.execv(command[0], command)  # noqa: S606
+    try:
+        os.execv(command[0], command)  # noqa: S606
+    except OSError as exc:
+        sys.exit(f"cannot run {command[0]}: {exc}")
+
+
+def _become_user(uid: int, gid: int) -> None:
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
 
 
 def _signal_request() -> Callable[[], object]:

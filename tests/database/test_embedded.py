@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -17,7 +17,7 @@ import trio
 
 from greeks_trio.config import DatabaseConfig, Secret
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres import embedded, embedded_binaries
+from greeks_trio.postgres import embedded, embedded_binaries, embedded_process
 from greeks_trio.postgres.embedded import embedded_server, open_embedded_server
 from greeks_trio.postgres.embedded_cluster import Cluster, open_cluster
 from tests.fix_postgres import QUICK, connect
@@ -43,8 +43,8 @@ async def main():
             connection.execute("create table if not exists stored (what text)")
             connection.execute("insert into stored values ('before')")
             pid_file = Path(sys.argv[1]) / "postgres-18" / "postmaster.pid"
-            print(pid_file.read_text().split()[0], flush=True)
             try:
+                print(pid_file.read_text().split()[0], flush=True)
                 await trio.sleep_forever()
             except KeyboardInterrupt:
                 connection.execute("insert into stored values ('after')")
@@ -79,13 +79,15 @@ def service(
 
 @contextmanager
 def watched(pid: int) -> Iterator[select.poll]:
-    """Yield something that is readable once the process has ended."""
+    """Yield something that is readable once the process has ended, as it will have."""
     fd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         yield poll
     finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
         os.close(fd)
 
 
@@ -224,10 +226,13 @@ def test_an_orphan_is_replaced(tmp_path):
     with open_cluster(tmp_path, 18) as cluster:
         pid = _start_orphan(cluster)
 
-    with watched(pid) as orphan:
-        with embedded_server(tmp_path) as config, connect(config) as connection:
-            assert has_ended(orphan)
-            assert connection.execute("select 1").fetchone() == (1,)
+    with (
+        watched(pid) as orphan,
+        embedded_server(tmp_path) as config,
+        connect(config) as connection,
+    ):
+        assert has_ended(orphan)
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def _start_orphan(cluster: Cluster) -> int:
@@ -336,6 +341,19 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
 
     with embedded_server(tmp_path):
         pass
+
+
+def test_the_log_does_not_grow_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded_process, "_MAX_LOG_BYTES", 1_000)
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        with connect(config) as connection:
+            for number in range(100):
+                with pytest.raises(psycopg.errors.UndefinedColumn):
+                    connection.execute(f"select column_{number}")
+
+    log = (tmp_path / "postgres.log").read_text()
+    assert len(log) < 2_000
+    assert log.splitlines()[-1].endswith("database system is shut down")
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
