@@ -108,7 +108,7 @@ class FakeApi(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request):
         await trio.lowlevel.checkpoint()
-        path = request.url.raw_path.decode()
+        path = request.url.raw_path.decode().removeprefix("/base")
         self.requests.append((request.method, str(request.url), dict(request.headers)))
         self._changed.set()
         self._changed = trio.Event()

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import httpx2
+import pytest
+import trio
+
+from greeks_trio.brokers.tastytrade.session import (
+    REQUEST_LIMIT_S,
+    check_login,
+    open_session,
+)
+from greeks_trio.config import Secret
+from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from tests.concurrency.tastytrade_fakes import (
+    ACCOUNT,
+    DXLINK_URL,
+    FakeApi,
+    make_config,
+    make_item,
+)
+from tests.factories import SPY_CALL, SPY_PUT
+
+POSITIONS = f"/accounts/{ACCOUNT}/positions"
+LOGIN, QUOTE_TOKEN = "/oauth/token", "/api-quote-tokens"
+
+
+@pytest.fixture
+def api():
+    return FakeApi(make_item(SPY_CALL))
+
+
+class UnreachableApi(FakeApi):
+    async def handle_async_request(self, request):
+        await trio.lowlevel.checkpoint()
+        raise httpx2.ConnectError("connection refused")
+
+
+async def test_the_portfolio_is_that_of_the_open_accounts(api):
+    api.positions["5WT00002"] = [make_item(SPY_PUT), make_item("AAPL", kind="Equity")]
+    api.closed_accounts = ["5WT00003"]
+
+    async with open_session(make_config(), api) as session:
+        portfolio = await session.read_portfolio()
+
+    assert portfolio.account_ids == (ACCOUNT, "5WT00002")
+    assert [each.contract_key for each in portfolio.positions] == [
+        SPY_CALL,
+        SPY_PUT,
+        "AAPL",
+    ]
+
+
+async def test_only_configured_accounts_are_read(api, caplog):
+    api.positions["5WT00002"] = []
+
+    async with open_session(make_config(), api) as session:
+        portfolio = await session.read_portfolio(["5WT00002", "5WT00009"])
+
+    assert portfolio.account_ids == ("5WT00002",)
+    assert POSITIONS not in api.paths()
+    assert "tastytrade.account_unknown account=5WT00009" in caplog.text
+
+
+async def test_a_malformed_position_or_account_does_not_hide_the_others(api):
+    api.positions[ACCOUNT] = [make_item(SPY_CALL, "many"), 7, make_item(SPY_PUT)]
+    accounts = b'{"data":{"items":[{},{"account":{"account-number":"5WT00001"}}]}}'
+    api.answers["/customers/me/accounts"] = (200, {}, accounts)
+
+    async with open_session(make_config(), api) as session:
+        portfolio = await session.read_portfolio()
+
+    assert [each.contract_key for each in portfolio.positions] == [SPY_PUT]
+    assert portfolio.malformed == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "availability"),
+    [("api", "realtime"), ("demo", "delayed"), ("gold", "unknown"), (None, "unknown")],
+)
+async def test_the_level_of_the_quote_token_says_how_fresh_data_is(
+    api, level, availability
+):
+    api.level = level
+
+    async with open_session(make_config(), api) as session:
+        token = await session.quote_token()
+
+    assert (token.url, token.token) == (DXLINK_URL, Secret("quote-1"))
+    assert token.availability == availability
+    assert "quote-1" not in repr(token)
+
+
+async def test_a_quote_token_is_not_sent_over_an_open_line(api):
+    answer = b'{"data":{"token":"t","dxlink-url":"ws://quotes.example/"}}'
+    api.answers[QUOTE_TOKEN] = (200, {}, answer)
+
+    async with open_session(make_config(), api) as session:
+        with pytest.raises(FeedInterrupted, match="not encrypted"):
+            await session.quote_token()
+
+
+async def test_credentials_are_not_sent_over_an_open_line(api):
+    with pytest.raises(FeedInterrupted, match="not encrypted"):
+        await check_login(make_config(api_url="http://api.example"), api)
+
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("api_url", "expected", "versioned"),
+    [
+        ("https://api.tastyworks.com", "https://api.tastyworks.com", True),
+        ("https://api.cert.tastyworks.com", "https://api.cert.tastyworks.com", False),
+        ("http://127.0.0.1:7777/base/", "http://127.0.0.1:7777/base", True),
+    ],
+)
+async def test_requests_go_to_the_configured_address(api, api_url, expected, versioned):
+    async with open_session(make_config(api_url=api_url), api):
+        pass
+
+    [(method, url, headers)] = api.requests
+    assert (method, url) == ("POST", f"{expected}/oauth/token")
+    assert headers["host"] == httpx2.URL(api_url).netloc.decode()
+    assert ("accept-version" in headers) == versioned
+    assert "/" in headers["user-agent"]
+
+
+async def test_the_access_token_is_renewed_before_it_expires(api):
+    api.expires_in = 30  # less than the minute for which it has to be good
+
+    async with open_session(make_config(), api) as session:
+        await session.quote_token()
+        token = await session.access_token()
+
+    assert (api.logins, token) == (3, "access-3")
+
+
+async def test_a_token_that_is_good_is_used_again(api):
+    async with open_session(make_config(), api) as session:
+        await session.read_portfolio()
+        await session.access_token()
+
+    assert api.logins == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"error":"invalid_grant","error_description":"Grant revoked"}'),
+        (401, b'{"error_code":"invalid_grant","error_description":"Grant revoked"}'),
+        (401, b'{"error":{"code":"x","message":"Grant revoked"}}'),
+    ],
+)
+async def test_a_refused_login_is_for_the_operator(api, status, body):
+    api.answers[LOGIN] = (status, {}, body)
+
+    with pytest.raises(CredentialsRejected, match="TT_REFRESH: Grant revoked"):
+        await check_login(make_config(), api)
+
+
+async def test_missing_credentials_are_for_the_operator(api):
+    with pytest.raises(CredentialsRejected, match="TT_SECRET and TT_REFRESH"):
+        await check_login(make_config(refresh=Secret("")), api)
+
+
+@pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_refusal_that_may_pass_says_when(api, path, status):
+    api.answers[path] = (status, {"Retry-After": "17"}, b"<html>no</html>")
+
+    with pytest.raises(FeedInterrupted, match=str(status)) as caught:
+        await check_login(make_config(), api)
+
+    assert caught.value.retry_after == 17.0
+
+
+@pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])
+@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"data":7}', b"\xff"])
+async def test_an_answer_that_makes_no_sense_is_an_interruption(api, path, body):
+    api.answers[path] = (200, {}, body)
+
+    with pytest.raises(FeedInterrupted, match="odd"):
+        await check_login(make_config(), api)
+
+
+async def test_a_refusal_after_the_login_is_an_interruption(api):
+    api.answers[QUOTE_TOKEN] = (401, {}, b'{"error":{"message":"token expired"}}')
+
+    with pytest.raises(FeedInterrupted, match="401: token expired"):
+        await check_login(make_config(), api)
+
+
+async def test_an_api_that_cannot_be_reached_is_an_interruption():
+    with pytest.raises(FeedInterrupted, match="connection refused"):
+        await check_login(make_config(), UnreachableApi())
+
+
+async def test_a_login_that_is_not_answered_is_bounded(autojump_clock, api):
+    api.silent = True
+
+    with pytest.raises(FeedInterrupted, match="does not answer"):
+        await check_login(make_config(), api)
+
+    assert trio.current_time() == REQUEST_LIMIT_S
+
+
+async def test_an_instrument_that_cannot_be_read_does_not_hide_the_others(api):
+    api.instruments = {"CLJ6": "/CLJ26:XNYM"}
+
+    async with open_session(make_config(), api) as session:
+        found = await session.streamer_symbols(["./GCQ5 OGN5  250625P2095", "/CLJ6"])
+
+    assert found == {"/CLJ6": "/CLJ26:XNYM"}
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        ([], "logged in, 1 account, 0 option positions"),
+        ([make_item(SPY_CALL)], "logged in, 1 account, 1 option position"),
+        (
+            [make_item(SPY_CALL), make_item(SPY_PUT), make_item("F", kind="Equity"), 7],
+            "logged in, 1 account, 2 option positions, 1 position not understood",
+        ),
+    ],
+)
+async def test_the_check_answers_in_one_sentence(items, sentence):
+    assert await check_login(make_config(), FakeApi(*items)) == sentence
+
+
+async def test_no_secret_is_logged(api, caplog):
+    caplog.set_level("DEBUG")
+
+    await check_login(make_config(), api)
+
+    for secret in ("s3cr3t", "r3fr3sh", "access-1", "quote-1"):
+        assert secret not in caplog.text

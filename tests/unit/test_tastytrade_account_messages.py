@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.brokers.tastytrade.account_stream import (
+    AccountMessage,
+    encode_action,
+    parse_account_message,
+)
+from greeks_trio.brokers.tastytrade.addresses import require_private
+from greeks_trio.errors import FeedInterrupted
+
+POSITION = {"type": "CurrentPosition", "data": {"symbol": "AAPL", "quantity": "1"}}
+NOTHING = AccountMessage()
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            {"status": "ok", "action": "connect", "value": ["5WT00001"]},
+            AccountMessage(connected=True),
+        ),
+        ({"status": "ok", "action": "heartbeat", "request-id": 2}, NOTHING),
+        (
+            {"status": "error", "action": "connect", "message": "failed"},
+            AccountMessage(error="failed"),
+        ),
+        ({"status": "error"}, AccountMessage(error="no reason")),
+        (POSITION, AccountMessage(position_changed=True)),
+        (
+            {"results": [{"type": "Order"}, 7, {"type": 7}, POSITION]},
+            AccountMessage(position_changed=True),
+        ),
+        ({"results": [{"type": "Order"}]}, NOTHING),
+        ({"type": "AccountBalance", "data": {}, "timestamp": 1}, NOTHING),
+        ([], NOTHING),
+    ],
+)
+def test_only_acknowledgements_positions_and_errors_mean_something(message, expected):
+    assert parse_account_message(json.dumps(message)) == expected
+
+
+@given(st.text() | st.binary())
+def test_any_text_means_something_or_nothing(frame):
+    parse_account_message(frame)
+
+
+def test_text_that_is_nested_absurdly_means_nothing():
+    assert parse_account_message('{"results":' + "[" * 100_000) == NOTHING
+
+
+def test_a_request_carries_its_token():
+    connect = encode_action("connect", access_token="t", request_id=1, accounts=["A"])
+    heartbeat = encode_action("heartbeat", access_token="t", request_id=2)
+
+    assert json.loads(connect) == {
+        "action": "connect",
+        "value": ["A"],
+        "auth-token": "Bearer t",
+        "request-id": 1,
+    }
+    assert json.loads(heartbeat) == {
+        "action": "heartbeat",
+        "auth-token": "Bearer t",
+        "request-id": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.tastyworks.com",
+        "wss://quotes.example/realtime",
+        "http://127.0.0.1:8080",
+        "ws://[::1]:9/x",
+        "ws://localhost:9",
+    ],
+)
+def test_secrets_go_where_nobody_can_read_them(url):
+    assert require_private(url, what="it") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.tastyworks.com",
+        "ws://127.0.0.1.example:1",
+        "ws://10.0.0.1",
+        "ftp://localhost",
+        "https://",
+        "wss://host:notaport",
+        "http://[::1",
+        "",
+    ],
+)
+def test_secrets_go_nowhere_else(url):
+    with pytest.raises(FeedInterrupted, match="it"):
+        require_private(url, what="it")
