@@ -8,14 +8,17 @@ from typing import Final, TypeAlias
 
 import click
 import trio
+from psycopg.rows import TupleRow
 
 from greeks_trio.brokers.ibkr import session as ibkr
 from greeks_trio.brokers.tastytrade import session as tastytrade
 from greeks_trio.config import Config, DatabaseConfig
 from greeks_trio.errors import GreeksError
 from greeks_trio.logs import plain_error
+from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.migrate import load_migrations, migrate
+from greeks_trio.postgres.translate import translated
 
 Attempt: TypeAlias = Callable[[], Awaitable[str]]
 
@@ -52,8 +55,9 @@ async def run_migrate(config: DatabaseConfig) -> int:
         StoreUnavailable: the server cannot be reached.
         SchemaRejected: the schema is newer than this program, or refused.
     """
-    async with open_connection(config) as connection:
-        names = await migrate(connection)
+    async with open_connection(config, autocommit=True) as connection:
+        with translated():
+            names = await migrate(connection)
     what = f"applied {', '.join(names)}" if names else "nothing to apply"
     click.echo(f"database: {what}")
     return FINE
@@ -86,15 +90,21 @@ async def check_database(config: DatabaseConfig) -> str:
         StoreError: the server cannot be used.
     """
     async with open_connection(config) as connection:
-        cursor = await connection.execute(
-            "select to_regclass('schema_migrations') is not null"
-        )
-        row = await cursor.fetchone()
-        applied = set[str]()
-        if row is not None and row[0]:
-            cursor = await connection.execute("select name from schema_migrations")
-            applied = {name for (name,) in await cursor.fetchall()}
+        with translated():
+            applied = await _applied_migrations(connection)
         server = connection.info.parameter_status("server_version")
     lacking = [each.name for each in load_migrations() if each.name not in applied]
     schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
     return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
+
+
+async def _applied_migrations(connection: TrioConnection[TupleRow]) -> set[str]:
+    """Return what the database has, without making anything in it."""
+    cursor = await connection.execute(
+        "select to_regclass('schema_migrations') is not null"
+    )
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        return set()
+    cursor = await connection.execute("select name from schema_migrations")
+    return {name for (name,) in await cursor.fetchall()}

@@ -1,0 +1,128 @@
+"""The wheel, installed away from the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.fix_postgres import connect, connect_options
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built from a copy, because a build leaves things behind."""
+    directory = tmp_path_factory.mktemp("wheel")
+    source = directory / "source"
+    source.mkdir()
+    for name in ("greeks_trio", "db"):
+        shutil.copytree(
+            ROOT / name,
+            source / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", directory, source),
+        ],
+        check=True,
+    )
+    [built] = directory.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The command of an environment that has the wheel, and sees our dependencies."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    [packages] = (venv / "lib").glob("python*/site-packages")
+    # Behind what is installed there, so that installing them again is not needed.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    subprocess.run(
+        [venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", wheel],
+        check=True,
+    )
+    return venv / "bin/greeks-trio"
+
+
+def run(command: Path, *args: str, cwd: Path, env: dict[str, str]):
+    quiet = {name: text for name, text in os.environ.items() if "PYTHON" not in name}
+    return subprocess.run(
+        [command, *args],
+        cwd=cwd,
+        env={**quiet, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_wheel_holds_the_package_and_its_sql_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert "greeks_trio/db/schema.sql" in names
+    assert any(name.startswith("greeks_trio/db/migrations/0001") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"greeks_trio"}
+
+
+def test_the_wheel_migrates_a_database(installed, empty_database, tmp_path):
+    options = connect_options(empty_database)
+    env = {
+        "POSTGRES_HOST": str(options["host"]),
+        "POSTGRES_PORT": str(options["port"]),
+        "POSTGRES_USER": str(options["user"]),
+        "POSTGRES_PASSWORD": str(options["password"]),
+        "POSTGRES_DB": str(options["dbname"]),
+    }
+
+    first = run(installed, "migrate", cwd=tmp_path, env=env)
+    second = run(installed, "migrate", cwd=tmp_path, env=env)
+
+    assert first.returncode == 0, first.stderr
+    assert "0001" in first.stdout
+    assert second.stdout == "database: nothing to apply\n"
+    with connect(empty_database) as connection:
+        [count] = connection.execute("select count(*) from greek_snapshots").fetchone()
+    assert count == 0
+
+
+def test_it_is_the_wheel_that_was_tested(installed):
+    where = subprocess.run(
+        [
+            installed.parent / "python",
+            "-P",
+            "-c",
+            "import greeks_trio as g; print(g.__file__)",
+        ],
+        cwd="/",
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert Path(where.strip()).is_relative_to(installed.parents[1])
+
+
+def test_a_database_that_does_not_answer_is_status_1_in_words(installed, tmp_path):
+    env = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1"}
+
+    done = run(installed, "migrate", cwd=tmp_path, env=env)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
