@@ -79,8 +79,8 @@ async def run_demo(options: DemoOptions) -> int:
                 result = await _run(
                     options, database, Path(directory), display, asked_to_stop
                 )
+                display.result(result)
         nursery.cancel_scope.cancel()
-    display.result(result)
     is_clean = not (result["lost"] or result["duplicates"] or result["unexpected"])
     return 0 if is_clean else DIFFERENCES
 

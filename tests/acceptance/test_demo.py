@@ -1,0 +1,149 @@
+"""The demo as a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+
+import psutil
+import pytest
+import trio
+
+from greeks_trio.model.records import BROKERS
+from tests.fix_processes import LAUNCHER, PATIENCE_S, run_ingest
+
+pytestmark = pytest.mark.timeout(120)
+
+SMALL = ("--contracts", "20", "--rate", "60")
+COUNTS = {
+    "sent",
+    "received",
+    "persisted",
+    "lost",
+    "duplicates",
+    "unexpected",
+    "quarantined",
+}
+
+
+def assert_clean(result):
+    assert result["sent"] == result["persisted"] > 0
+    assert (result["lost"], result["duplicates"], result["unexpected"]) == (0, 0, 0)
+    assert result["quarantined"] == 0
+
+
+async def test_what_was_sent_is_what_is_stored(tmp_path):
+    async with run_ingest(
+        "demo", "--seconds", "4", *SMALL, "--json", cwd=tmp_path
+    ) as demo:
+        assert await demo.wait_exit() == 0
+
+    first, last = map(json.loads, demo.lines["stdout"])
+    assert first.keys() == {"dsn", "http"}
+    assert "password" not in first["dsn"]
+    assert last.keys() == COUNTS | {
+        "seconds",
+        "first_row_s",
+        "latency_ms",
+        "age_ms",
+        "brokers",
+    }
+    assert_clean(last)
+    assert set(last["brokers"]) == set(BROKERS)
+    for counts in last["brokers"].values():
+        assert counts.keys() >= COUNTS
+        assert_clean(counts)
+    for ages in (last["latency_ms"], last["age_ms"]):
+        assert ages.keys() == {"p50", "p95", "p99", "max"}
+        assert 0 < ages["p50"] <= ages["p95"] <= ages["p99"] <= ages["max"]
+    assert last["age_ms"]["p50"] > last["latency_ms"]["p50"]
+    assert last["seconds"] >= 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_with_the_comparison_and_leaves_nothing(
+    tmp_path, number
+):
+    async with run_ingest("demo", *SMALL, cwd=tmp_path) as demo:
+        await demo.wait_line("rows/s", stream="stdout")
+        children = psutil.Process(demo.process.pid).children(recursive=True)
+        assert len(children) >= 2
+        assert await demo.stop(number) == 0
+
+    assert any("What was sent" in line for line in demo.lines["stdout"])
+    assert "Traceback" not in demo.transcript()
+    assert not [child for child in children if child.is_running()]
+
+
+async def test_killed_it_takes_its_children_along(tmp_path):
+    async with run_ingest("demo", *SMALL, cwd=tmp_path) as demo:
+        await demo.wait_line("rows/s", stream="stdout")
+        children = psutil.Process(demo.process.pid).children(recursive=True)
+        assert len(children) >= 2
+        await demo.stop(signal.SIGKILL)
+
+        _gone, alive = await trio.to_thread.run_sync(
+            lambda: psutil.wait_procs(children, timeout=PATIENCE_S)
+        )
+        assert alive == []
+
+
+async def test_a_data_directory_can_be_used_again(tmp_path):
+    data = tmp_path / "data"
+    arguments = ("demo", "--seconds", "2", *SMALL, "--json", "--data-dir", data)
+
+    results = []
+    for _ in range(2):
+        async with run_ingest(*arguments, cwd=tmp_path) as demo:
+            assert await demo.wait_exit() == 0, demo.transcript()
+        results.append(json.loads(demo.lines["stdout"][-1]))
+
+    for result in results:
+        assert_clean(result)
+
+
+async def test_a_broker_that_goes_and_comes_back_loses_nothing(tmp_path):
+    fault = ("--fault", "ibkr:drop@3:2")
+    async with run_ingest(
+        "demo", "--seconds", "12", *SMALL, *fault, "--json", cwd=tmp_path
+    ) as demo:
+        assert await demo.wait_exit() == 0, demo.transcript()
+
+    result = json.loads(demo.lines["stdout"][-1])
+    assert_clean(result)
+    assert demo.count("feed.connected broker=ibkr") == 2
+    assert demo.count("feed.connected broker=tastytrade") == 1
+    assert result["brokers"]["ibkr"]["largest_gap_s"] > 2
+    assert result["brokers"]["tastytrade"]["largest_gap_s"] < 2
+
+
+def test_in_a_terminal_it_shows_a_table(tmp_path):
+    """A pseudo-terminal, read to its end, as a person would see it."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [LAUNCHER, "demo", "--seconds", "4", *SMALL],
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
+    ) as demo:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 65_536):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        finally:
+            os.close(ours)
+
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert demo.returncode == 0
+    for word in ("session", "contracts", "connected", "frame read to commit"):
+        assert word in text
+    assert "What was sent, and what is stored" in text

@@ -1,0 +1,86 @@
+"""The success criteria, one test each, in short; the long forms are in the README."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.fix_processes import LAUNCHER, fetch
+
+pytestmark = pytest.mark.timeout(120)
+
+REQUIRED = (
+    "event_time",
+    "received_at",
+    "persisted_at",
+    "broker",
+    "account_id",
+    "underlying",
+    "contract_key",
+    "expiration",
+    "strike",
+    "option_type",
+    "quantity",
+    "availability",
+    "source_payload",
+    "fingerprint",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The result of a demo at normal load in which IBKR is away for three seconds."""
+    done = subprocess.run(
+        [
+            *(LAUNCHER, "demo", "--json", "--seconds", "15"),
+            *("--contracts", "200", "--rate", "50", "--fault", "ibkr:drop@6:3"),
+        ],
+        cwd=tmp_path_factory.mktemp("demo"),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_sc_001_every_tick_is_persisted_without_a_manual_retry(run):
+    assert run["sent"] > 500
+    assert run["persisted"] == run["sent"]
+    assert run["lost"] == 0
+
+
+def test_sc_002_receipt_to_durable_is_below_500_ms_for_95_percent(run):
+    assert run["latency_ms"]["p95"] < 500
+
+
+def test_sc_003_the_first_row_comes_within_60_s_of_the_start(run):
+    assert run["first_row_s"] < 60
+
+
+def test_sc_004_one_broker_down_interrupts_the_other_for_less_than_5_s(run):
+    assert run["brokers"]["ibkr"]["largest_gap_s"] > 3
+    assert run["brokers"]["tastytrade"]["largest_gap_s"] < 5
+
+
+async def test_sc_005_every_record_has_all_required_fields(stage):
+    async with stage.simulate("--contracts", "20", "--rate", "60") as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve() as service:
+            await service.wait_line("writer.connected")
+            for broker in ("ibkr", "tastytrade"):
+                await stage.wait_rows(broker, 100)
+            assert await service.stop() == 0
+
+    complete = " and ".join(f"{name} is not null" for name in REQUIRED)
+    counts = await fetch(
+        stage.database,
+        f"select broker, count(*), count(*) filter (where {complete}),"
+        " count(*) filter (where num_nonnulls(delta, gamma, theta, vega, rho) > 0)"
+        " from greek_snapshots group by broker order by broker",
+    )
+    assert [row[0] for row in counts] == ["ibkr", "tastytrade"]
+    for _broker, rows, with_all, with_greeks in counts:
+        assert rows == with_all == with_greeks >= 100
