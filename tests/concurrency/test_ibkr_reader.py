@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+import trio
+
+from greeks_trio.brokers.ibkr.reader import FrameReader
+from greeks_trio.brokers.ibkr.subscriptions import Lines, Wanted
+from greeks_trio.model.contracts import contract_from_occ
+from greeks_trio.model.positions import Holder
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+
+HOLDERS = tuple(Holder(f"U{number:03d}", Decimal(number)) for number in range(1, 301))
+CONTRACT = contract_from_occ("SPY   261218C00600000")
+
+
+class TwoFrames:
+    """A socket with two frames; counts what was taken from it."""
+
+    def __init__(self):
+        self.taken = 0
+
+    async def get_message(self):
+        await trio.lowlevel.checkpoint()
+        if self.taken == 2:
+            await trio.sleep_forever()
+        self.taken += 1
+        fields = {"7308": "0.5", "_updated": 1_790_000_000_000 + self.taken}
+        return json.dumps({"topic": "smd+7", "conid": 7} | fields).encode()
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels a scope when the named task is about to take its n-th step."""
+
+    def __init__(self, name, step, scope):
+        self.name = name
+        self.step = step
+        self.scope = scope
+
+    def before_task_step(self, task):
+        if task.name == self.name:
+            self.step -= 1
+            if self.step == 0:
+                self.scope.cancel()
+
+
+async def collect(frames, into):
+    """Take frames slowly, so that the reader has to wait for us."""
+    async for frame in frames:
+        into.append(frame)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("step", range(1, 16))
+async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
+    autojump_clock, step
+):
+    socket, received = TwoFrames(), []
+    out, frames = trio.open_memory_channel(0)
+    reader = FrameReader(
+        SessionHealth("ibkr", Journal()),
+        out,
+        Lines(),
+        session_id="s",
+        unanswered=set(),
+    )
+    reader.options = {7: Wanted(CONTRACT, HOLDERS, None)}
+    scope = trio.CancelScope()
+
+    async def read():
+        with scope, out:
+            await reader.run(socket)
+
+    instrument = CancelAtStep("the reader", step, scope)
+    trio.lowlevel.add_instrument(instrument)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collect, frames, received)
+        nursery.start_soon(read, name="the reader")
+        await trio.sleep(5)
+        scope.cancel()
+    trio.lowlevel.remove_instrument(instrument)
+
+    assert [len(frame.ticks) for frame in received] == [300] * socket.taken
+    assert instrument.step <= 0 or socket.taken == 2
