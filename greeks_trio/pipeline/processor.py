@@ -1,7 +1,7 @@
 """Between the feeds and the writer: order, de-duplicate, stamp.
 
-Keeps, per account and contract, the newest tick and the keys of the last few.  The
-table's primary key is what really keeps an event single; dropping the usual
+Keeps, per account and contract, the newest event time and the keys of the last few
+events.  The table's primary key is what really keeps an event single; dropping the usual
 re-deliveries here (doubled first frames, the last value after a reconnect) keeps COPY on
 its fast path.
 """
@@ -50,12 +50,12 @@ class ProcessorStatistics:
 
 
 class _Series:
-    """One contract in one account: its newest tick and the last keys."""
+    """One contract in one account: its newest event time and the last keys."""
 
-    __slots__ = ("keys", "latest")
+    __slots__ = ("keys", "newest")
 
-    def __init__(self, first: UnifiedPositionRecord) -> None:
-        self.latest = first
+    def __init__(self, first: datetime) -> None:
+        self.newest = first
         self.keys: deque[tuple[datetime, int]] = deque(maxlen=_REMEMBERED)
 
 
@@ -81,10 +81,6 @@ class Processor:
                 fresh.append(Tick(record, mark, frame.read_at))
         return fresh
 
-    def latest(self) -> list[UnifiedPositionRecord]:
-        """Return the newest tick of each account and contract."""
-        return [series.latest for series in self._series.values()]
-
     def statistics(self) -> ProcessorStatistics:
         """Return the counters."""
         return ProcessorStatistics(
@@ -98,16 +94,16 @@ class Processor:
         series_key = (record.broker, record.account_id, record.contract_key)
         series = self._series.get(series_key)
         if series is None:
-            series = self._series[series_key] = _Series(record)
+            series = self._series[series_key] = _Series(record.event_time)
         key = (record.event_time, mark)
         if key in series.keys:
             self._duplicates[record.broker] += 1
             return False
         series.keys.append(key)
-        if record.event_time < series.latest.event_time:
+        if record.event_time < series.newest:
             self._late[record.broker] += 1
         else:
-            series.latest = record
+            series.newest = record.event_time
         return True
 
 
