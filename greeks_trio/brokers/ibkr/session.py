@@ -75,14 +75,14 @@ class Pacer:
 
     async def wait_turn(self, path: str) -> None:
         """Wait until a request may go out."""
+        spacings = {"": _REQUEST_SPACING_S}
         if path in _SPACINGS_S:
-            await self._wait_slot(path, _SPACINGS_S[path])
-        # Last, because a wait after it would let it meet somebody else's turn.
-        await self._wait_slot("", _REQUEST_SPACING_S)
-
-    async def _wait_slot(self, name: str, spacing_s: float) -> None:
-        turn = max(trio.current_time(), self._next_at.get(name, 0.0))
-        self._next_at[name] = turn + spacing_s
+            spacings[path] = _SPACINGS_S[path]
+        turn = max(
+            trio.current_time(), *(self._next_at.get(name, 0.0) for name in spacings)
+        )
+        for name, spacing_s in spacings.items():
+            self._next_at[name] = turn + spacing_s
         await trio.sleep_until(turn)
 
 
