@@ -1,0 +1,143 @@
+"""What scripts and people learn from the end of a command."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.fix_postgres import connect_trio
+from tests.fix_processes import fetch, run_ingest
+
+pytestmark = pytest.mark.timeout(120)
+
+SMALL = ("--contracts", "20", "--rate", "60")
+
+
+async def test_a_bad_configuration_names_all_its_problems(tmp_path):
+    (tmp_path / ".env").write_text(
+        "POSTGRES_PORT=many\nPOSTGRES_PASSWORD=s3cret\nTASTYTRADE_ENABLED=true\n"
+        "IBKR_ENABLED=perhaps\nGREEKS_HTTP_BIND=0.0.0.0:8080\n"
+    )
+    async with run_ingest(cwd=tmp_path) as service:
+        assert await service.wait_exit() == 2
+
+    said = service.transcript()
+    for name in (
+        "POSTGRES_PORT",
+        "TT_SECRET",
+        "TT_REFRESH",
+        "IBKR_ENABLED",
+        "GREEKS_API_TOKEN",
+    ):
+        assert name in said
+    assert "s3cret" not in said
+    assert "Traceback" not in said
+
+
+async def test_without_a_broker_it_says_what_to_do(tmp_path):
+    async with run_ingest(cwd=tmp_path) as service:
+        assert await service.wait_exit() == 2
+
+    assert "IBKR_ENABLED" in service.transcript()
+    assert "TASTYTRADE_ENABLED" in service.transcript()
+
+
+async def test_a_port_that_is_taken_is_a_configuration_error(stage):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with stage.simulate(*SMALL) as simulators:
+            bind = f"127.0.0.1:{port}"
+            stage.configure(await simulators.read_json(), GREEKS_HTTP_BIND=bind)
+            async with stage.serve() as service:
+                assert await service.wait_exit() == 2
+
+    assert bind in service.transcript()
+    assert "Traceback" not in service.transcript()
+
+
+async def test_when_every_broker_refuses_the_service_ends(stage):
+    async with stage.simulate("--only", "tastytrade", *SMALL) as simulators:
+        stage.configure(await simulators.read_json(), TT_REFRESH="wr0ng-token")
+        async with stage.serve() as service:
+            assert await service.wait_exit() == 3
+
+    assert service.count("feed.waits_for_operator") == 1
+    assert "wr0ng-token" not in service.transcript()
+
+
+async def test_one_refusal_leaves_the_other_broker_alone(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints, TT_REFRESH="wr0ng-token")
+        async with stage.serve() as service:
+            await service.wait_line("feed.waits_for_operator broker=tastytrade")
+            await service.wait_line("writer.connected")
+            await stage.wait_rows("ibkr", 60)
+            assert await service.stop() == 0
+
+    assert service.count("waits_for_operator") == 1
+
+
+async def test_a_newer_schema_is_refused(stage):
+    async with stage.simulate("--only", "tastytrade", *SMALL) as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve("--only", "tastytrade") as service:
+            await service.wait_line("writer.connected")
+            assert await service.stop() == 0
+        connection = await connect_trio(stage.database)
+        async with connection:
+            await connection.execute(
+                "insert into schema_migrations (name, sha256)"
+                " values ('9999_from_the_future', repeat('0', 64))"
+            )
+        async with stage.serve() as service:
+            assert await service.wait_exit() == 4
+        async with run_ingest("migrate", cwd=stage.directory) as migrate:
+            assert await migrate.wait_exit() == 4
+
+    assert "9999_from_the_future" in service.transcript()
+    assert "Traceback" not in service.transcript()
+
+
+async def test_check_tells_each_part_in_a_line(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints)
+        async with run_ingest("check", cwd=stage.directory) as check:
+            assert await check.wait_exit() == 0
+        stage.configure(endpoints, POSTGRES_PASSWORD="wr0ng", TT_SECRET="wr0ng")
+        async with run_ingest("check", cwd=stage.directory) as failed:
+            assert await failed.wait_exit() == 1
+
+    said = "\n".join(check.lines["stdout"])
+    for word in ("configuration", "database", "ibkr", "tastytrade"):
+        assert word in said.lower()
+    assert "10 option positions" in said
+    assert "wr0ng" not in failed.transcript()
+    assert "Traceback" not in failed.transcript()
+
+
+async def test_migrate_makes_the_schema_from_nothing(stage):
+    stage.configure({"ibkr": None})
+    for _ in range(2):
+        async with run_ingest("migrate", cwd=stage.directory) as migrate:
+            assert await migrate.wait_exit() == 0
+
+    assert await fetch(stage.database, "select count(*) from trades") == [(0,)]
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--seconds", "-1"]])
+async def test_wrong_arguments_are_a_usage_error(tmp_path, arguments):
+    async with run_ingest(*arguments, cwd=tmp_path) as process:
+        assert await process.wait_exit() == 2
+
+    assert "Usage" in process.transcript()
+
+
+async def test_an_unknown_fault_is_named(tmp_path):
+    async with run_ingest("simulate", "--fault", "ibkr:nonsense@1", cwd=tmp_path) as it:
+        assert await it.wait_exit() == 2
+
+    assert "nonsense" in it.transcript()
+    assert "Traceback" not in it.transcript()
