@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
 import httpx2
+import pytest
 import trio
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
@@ -18,6 +19,7 @@ from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_str
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.brokers.tastytrade.websocket import MAX_FRAME_BYTES
 from greeks_trio.config import Secret, TastytradeConfig
+from greeks_trio.errors import FeedInterrupted
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START
@@ -40,6 +42,7 @@ COLUMNS = {
     "Quote": ["eventSymbol", "bidPrice", "askPrice"],
     "Trade": ["eventSymbol", "price"],
 }
+CALL, PUT = ".SPY261218C600", ".SPY261218P600"
 TIME_MS = 1_795_188_600_000  # START
 
 
@@ -321,3 +324,23 @@ class Tastytrade:
     async def receive(self):
         """Return the ticks of the next frame."""
         return (await self.frames.receive()).ticks
+
+
+def interrupted(match):
+    """Expect that the connection ends with such a reason, in a group or not."""
+    return pytest.RaisesGroup(
+        pytest.RaisesExc(FeedInterrupted, match=match),
+        flatten_subgroups=True,
+        allow_unwrapped=True,
+    )
+
+
+def entries(subscription, key="add"):
+    """Return a subscription as (type, symbol) pairs."""
+    return [(each["type"], each["symbol"]) for each in subscription.get(key, [])]
+
+
+async def started(nursery, tasty):
+    """Run one connection in the background; return its first subscription."""
+    nursery.start_soon(tasty.feed.run_connection)
+    return await tasty.dxlink.wait_subscribed()

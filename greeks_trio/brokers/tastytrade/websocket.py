@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import (
     ConnectionClosed,
     HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
 from greeks_trio.brokers.tastytrade.addresses import require_private
@@ -27,6 +29,7 @@ CLOSE_LIMIT_S: Final = 1.0
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 _RECEIVE_BYTES: Final = 64 * 1024
 
+_Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 OpenSocket: TypeAlias = Callable[
     [str], AbstractAsyncContextManager[WebSocketConnection]
 ]
@@ -36,31 +39,77 @@ OpenSocket: TypeAlias = Callable[
 async def open_socket(url: str) -> AsyncIterator[WebSocketConnection]:
     """Connect to the address; TLS is verified by the system's certificates.
 
+    The library's own way in is not taken: it forgets the socket of an upgrade that
+    fails, reports a bad certificate as a time-out, and raises an error of its own in
+    place of ours when the peer does not answer the close.
+
     Raises:
         FeedInterrupted: there is no connection, perhaps in an `ExceptionGroup`.
     """
     require_private(url, what="the address")
     try:
-        async with open_websocket_url(
-            url,
-            connect_timeout=CONNECT_LIMIT_S,
-            disconnect_timeout=CLOSE_LIMIT_S,
-            max_message_size=MAX_FRAME_BYTES,
-            receive_buffer_size=_RECEIVE_BYTES,
-        ) as socket:
+        async with trio.open_nursery() as nursery, _open_stream(url) as stream:
+            socket = await _upgrade(nursery, stream, url)
             try:
                 yield socket
             except* BrokerError:
-                # Here, because the library calls a peer that does not answer an error
-                # and would raise it in place of the reason for which we leave.  When
-                # we are cancelled, so is the library's reader, and nothing that the
-                # peer answered would be heard: then the socket is just closed.
+                # When we are cancelled, so is the library's reader, and nothing that
+                # the peer answered would be heard: then the stream is just closed.
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await socket.aclose()
                 raise
-    except* (HandshakeError, OSError) as group:
+            nursery.cancel_scope.cancel()
+    except* HandshakeError as group:
         reasons = ", ".join(repr(each) for each in leaves(group))
         raise FeedInterrupted(f"cannot connect to {url}: {reasons}") from group
+
+
+@asynccontextmanager
+async def _open_stream(url: str) -> AsyncIterator[_Stream]:
+    """Open a connection, with TLS for ``wss``; closed at the end whatever happens."""
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "wss"
+    with _connecting(url):
+        tcp = await trio.open_tcp_stream(host, parts.port or (443 if secure else 80))
+    async with tcp:
+        if not secure:
+            yield tcp
+            return
+        context = ssl.create_default_context()
+        tls = trio.SSLStream(tcp, context, server_hostname=host, https_compatible=True)
+        with _connecting(url):
+            await tls.do_handshake()
+        yield tls
+
+
+@contextmanager
+def _connecting(url: str) -> Iterator[None]:
+    """Bound a step of the connecting and say why it failed."""
+    try:
+        with trio.fail_after(CONNECT_LIMIT_S):
+            yield
+    except (OSError, trio.BrokenResourceError) as exc:
+        reason = exc.__cause__ or exc
+        raise FeedInterrupted(f"cannot connect to {url}: {reason}") from exc
+    except trio.TooSlowError as exc:
+        raise FeedInterrupted(f"cannot connect to {url}: no answer") from exc
+
+
+async def _upgrade(
+    nursery: trio.Nursery, stream: _Stream, url: str
+) -> WebSocketConnection:
+    """Turn the stream into a websocket, whose reader runs in ``nursery``."""
+    parts = urlsplit(url)
+    resource = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    with _connecting(url):
+        return await wrap_client_stream(
+            nursery,
+            stream,
+            parts.netloc,
+            resource,
+            max_message_size=MAX_FRAME_BYTES,
+            receive_buffer_size=_RECEIVE_BYTES,
+        )
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

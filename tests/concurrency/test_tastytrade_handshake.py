@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import pytest
+import trio
+
+from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
+from greeks_trio.errors import CredentialsRejected
+from tests.concurrency.tastytrade_fakes import (
+    CALL,
+    COLUMNS,
+    PUT,
+    STREAMER_URL,
+    Tastytrade,
+    entries,
+    greeks_row,
+    interrupted,
+    make_item,
+    started,
+)
+from tests.factories import SPY_CALL, SPY_PUT, START
+
+
+@pytest.fixture
+async def tasty(nursery):
+    return Tastytrade(nursery, make_item(SPY_CALL), make_item(SPY_PUT))
+
+
+async def test_the_handshake_waits_for_each_answer(autojump_clock, nursery, tasty):
+    subscription = await started(nursery, tasty)
+
+    assert tasty.dxlink.types() == [
+        "SETUP",
+        "AUTH",
+        "CHANNEL_REQUEST",
+        "FEED_SETUP",
+        "FEED_SUBSCRIPTION",
+    ]
+    assert tasty.dxlink.all("AUTH") == [
+        {"type": "AUTH", "channel": 0, "token": "quote-1"}
+    ]
+    assert entries(subscription) == [
+        ("Trade", "SPY"),
+        ("Quote", "SPY"),
+        ("Greeks", CALL),
+        ("Greeks", PUT),
+    ]
+    assert trio.current_time() == 0.0
+
+
+async def test_a_server_that_wants_no_token_gets_none(autojump_clock, nursery, tasty):
+    tasty.dxlink.silent = True
+    nursery.start_soon(tasty.feed.run_connection)
+    await trio.testing.wait_all_tasks_blocked()
+
+    tasty.dxlink.silent = False
+    await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
+    await tasty.dxlink.wait_subscribed()
+
+    assert "AUTH" not in tasty.dxlink.types()
+
+
+async def test_answers_that_come_twice_or_early_do_no_harm(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.silent = True
+    nursery.start_soon(tasty.feed.run_connection)
+    await trio.testing.wait_all_tasks_blocked()
+
+    await tasty.dxlink.send(type="KEEPALIVE", channel=0)
+    await tasty.dxlink.announce(**COLUMNS)
+    tasty.dxlink.silent = False
+    for _ in range(2):
+        await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
+        await tasty.dxlink.send(type="CHANNEL_OPENED", channel=1)
+    await tasty.dxlink.wait_subscribed()
+    await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert len(await tasty.receive()) == 1
+
+
+async def test_a_refused_quote_token_ends_the_connection_only(autojump_clock, tasty):
+    tasty.dxlink.accept_auth = False
+
+    with interrupted("refused the token"):
+        await tasty.feed.run_connection()
+
+
+async def test_a_server_that_does_not_answer_costs_ten_seconds(autojump_clock, tasty):
+    tasty.dxlink.silent = True
+
+    with interrupted("does not answer"):
+        await tasty.feed.run_connection()
+
+    assert trio.current_time() == 10.0
+
+
+async def test_a_keepalive_goes_out_every_thirty_seconds(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+
+    await trio.sleep(100)
+
+    times = [
+        time for time, each in tasty.dxlink.received if each["type"] == "KEEPALIVE"
+    ]
+    assert times == [30.0, 60.0, 90.0]
+    assert tasty.health.session().last_heartbeat_at == START
+
+
+async def test_a_server_with_less_patience_gets_keepalives_more_often(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.server_keepalive_s = 20
+    await started(nursery, tasty)
+
+    await trio.sleep(25)
+
+    times = [
+        time for time, each in tasty.dxlink.received if each["type"] == "KEEPALIVE"
+    ]
+    assert times == [10.0, 20.0]
+
+
+async def test_silence_of_every_kind_of_frame_ends_the_connection(
+    autojump_clock, tasty
+):
+    tasty.dxlink.keepalives = False
+
+    with interrupted("silent"):
+        await tasty.feed.run_connection()
+
+    assert trio.current_time() == SILENCE_LIMIT_S
+
+
+async def test_a_quiet_market_with_keepalives_is_no_silence(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+
+    await trio.sleep(3600)
+
+    assert tasty.health.session().status == "connected"
+
+
+@pytest.mark.parametrize("code", [1000, 1012])
+async def test_whatever_the_close_code_the_next_connection_starts_afresh(
+    autojump_clock, nursery, tasty, code
+):
+    async def close():
+        await tasty.dxlink.wait_subscribed()
+        await tasty.dxlink.close(code)
+
+    nursery.start_soon(close)
+    with interrupted(f"closed the connection: {code}"):
+        await tasty.feed.run_connection()
+    again = await started(nursery, tasty)
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert len(again["add"]) == 4
+    assert [each["token"] for each in tasty.dxlink.all("AUTH")] == [
+        "quote-1",
+        "quote-2",
+    ]
+    assert len(await tasty.receive()) == 1
+    assert tasty.health.statistics().reconnects == 1
+
+
+async def test_a_new_connection_does_not_know_the_old_prices(
+    autojump_clock, nursery, tasty
+):
+    async def close():
+        await tasty.dxlink.wait_subscribed()
+        await tasty.dxlink.send_rows(
+            ("Trade", [["SPY", 600.0]]), ("Greeks", [greeks_row(CALL)])
+        )
+        await tasty.dxlink.close()
+
+    nursery.start_soon(close)
+    with interrupted("closed"):
+        await tasty.feed.run_connection()
+    await started(nursery, tasty)
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    prices = [(await tasty.receive())[0].underlying_price for _ in range(2)]
+    assert prices == [600.0, None]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"type": "CHANNEL_CLOSED", "channel": 1}, "closed the channel"),
+        ({"type": "AUTH_STATE", "channel": 0, "state": "UNAUTHORIZED"}, "the login"),
+    ],
+)
+async def test_the_server_may_end_it_in_a_frame(
+    autojump_clock, nursery, tasty, message, reason
+):
+    async def end():
+        await tasty.dxlink.wait_subscribed()
+        await tasty.dxlink.send(**message)
+
+    nursery.start_soon(end)
+    with interrupted(reason):
+        await tasty.feed.run_connection()
+
+
+async def test_no_positions_at_all_is_a_healthy_connection(autojump_clock, nursery):
+    tasty = Tastytrade(nursery)
+    nursery.start_soon(tasty.feed.run_connection)
+
+    await trio.sleep(300)
+
+    assert tasty.health.session().status == "connected"
+    assert "FEED_SUBSCRIPTION" not in tasty.dxlink.types()
+
+
+async def test_refused_credentials_are_told_apart(autojump_clock, tasty):
+    tasty.api.answers["/oauth/token"] = (401, {}, b'{"error":"invalid_grant"}')
+
+    with pytest.raises(CredentialsRejected, match="invalid_grant"):
+        await tasty.feed.run_connection()
+
+
+async def test_losing_the_account_stream_never_ends_market_data(
+    autojump_clock, nursery
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
+    await started(nursery, tasty)
+    await tasty.streamer.wait_connected()
+
+    await tasty.streamer.close()
+    await tasty.streamer.wait_connected()
+    tasty.streamer.error = "failed"
+    await tasty.streamer.close()
+    await trio.sleep(600)
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert len(await tasty.receive()) == 1
+    assert tasty.dxlink.connections == 1
+    assert tasty.health.statistics().counts["account-stream.lost"] > 5
+    assert tasty.health.session().status == "connected"

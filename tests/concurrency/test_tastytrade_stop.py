@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import trio
+
+from tests.concurrency.tastytrade_fakes import (
+    CALL,
+    Tastytrade,
+    greeks_row,
+    make_item,
+    started,
+)
+from tests.factories import SPY_CALL
+
+
+async def stop_after(checkpoints, nursery, rows):
+    """Stop a feed so many checkpoints after a frame was sent; nobody takes its ticks.
+
+    Returns whether it had read the frame, and the ticks that it handed over.
+    """
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
+    scope = trio.CancelScope()
+
+    async def run():
+        with scope:
+            await tasty.feed.run_connection()
+
+    nursery.start_soon(run)
+    await tasty.dxlink.wait_subscribed()
+    await trio.testing.wait_all_tasks_blocked()
+    before = tasty.health.statistics().frames
+    await tasty.dxlink.send_rows(("Greeks", rows))
+    for _ in range(checkpoints):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()
+    ticks = []
+    with trio.move_on_after(5):
+        ticks = await tasty.receive()
+    return tasty.health.statistics().frames > before, ticks
+
+
+async def test_a_feed_stopped_at_any_checkpoint_hands_over_what_it_read(
+    autojump_clock, nursery
+):
+    rows = [greeks_row(CALL, number / 1000) for number in range(300)]
+
+    outcomes = [await stop_after(each, nursery, rows) for each in range(25)]
+
+    assert {was_read for was_read, _ in outcomes} == {True, False}
+    for was_read, ticks in outcomes:
+        assert [tick.delta for tick in ticks] == (
+            [row[4] for row in rows] if was_read else []
+        )
+
+
+async def test_a_slow_pipeline_loses_nothing(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
+    await started(nursery, tasty)
+
+    for delta in (0.1, 0.2, 0.3):
+        await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL, delta)]))
+    await trio.sleep(10)
+    ticks = [tick for _ in range(3) for tick in await tasty.receive()]
+
+    assert [tick.delta for tick in ticks] == [0.1, 0.2, 0.3]
+
+
+async def test_a_stop_waits_a_second_for_the_pipeline_and_then_is_loud(
+    autojump_clock, nursery, caplog
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
+
+    async def send():
+        await tasty.dxlink.wait_subscribed()
+        row = greeks_row(CALL)
+        await tasty.dxlink.send_rows(("Greeks", [row, row]))
+
+    nursery.start_soon(send)
+    with trio.move_on_after(5):
+        await tasty.feed.run_connection()
+
+    assert trio.current_time() == 6.0
+    assert tasty.health.statistics().counts["ticks.lost"] == 2
+    assert "feed.ticks_lost ticks=2" in caplog.text

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import trio
+
+from greeks_trio.brokers.tastytrade.dxlink_requests import MAX_REQUEST_BYTES
+from greeks_trio.config import Secret
+from tests.concurrency.tastytrade_fakes import (
+    ACCOUNT,
+    CALL,
+    PUT,
+    Tastytrade,
+    entries,
+    greeks_row,
+    interrupted,
+    make_item,
+    started,
+)
+from tests.factories import SPY_CALL, SPY_PUT
+
+
+@pytest.fixture
+async def tasty(nursery):
+    return Tastytrade(nursery, make_item(SPY_CALL), make_item(SPY_PUT))
+
+
+async def test_each_account_that_holds_the_contract_gets_a_tick(
+    autojump_clock, nursery, tasty
+):
+    tasty.api.positions["5WT00002"] = [make_item(SPY_CALL, 7, "Short")]
+    await started(nursery, tasty)
+
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    holders = [(tick.account_id, tick.quantity) for tick in await tasty.receive()]
+    assert holders == [(ACCOUNT, 2), ("5WT00002", -7)]
+
+
+async def test_refused_subscriptions_are_asked_for_again(
+    autojump_clock, nursery, tasty
+):
+    first = await started(nursery, tasty)
+
+    await tasty.dxlink.send(
+        type="ERROR", channel=1, error="BAD_ACTION", message="rate is too high"
+    )
+    again = await tasty.dxlink.wait_subscribed()
+
+    assert again["add"] == first["add"]
+    assert 1.0 <= trio.current_time() <= 2.0
+
+
+async def test_many_contracts_are_subscribed_in_chunks_with_pauses(
+    autojump_clock, nursery
+):
+    items = [make_item(f"SPY   261218C{n:05}000") for n in range(1, 1001)]
+    tasty = Tastytrade(nursery, *items)
+    await started(nursery, tasty)
+    await trio.sleep(20)
+
+    chunks = [
+        (time, each)
+        for time, each in tasty.dxlink.received
+        if each["type"] == "FEED_SUBSCRIPTION"
+    ]
+    symbols = [symbol for _, each in chunks for _, symbol in entries(each)]
+    assert len(symbols) == len(set(symbols)) + 1 == 1002  # SPY has two
+    sizes = [len(json.dumps(each, separators=(",", ":"))) for _, each in chunks]
+    assert max(sizes) <= MAX_REQUEST_BYTES
+    assert [time for time, _ in chunks] == [0.25 * n for n in range(len(chunks))]
+    assert tasty.health.statistics().live == 1000
+
+
+async def test_a_reload_applies_only_the_difference(autojump_clock, nursery, tasty):
+    await started(nursery, tasty)
+    await trio.sleep(5)
+    tasty.api.positions[ACCOUNT] = [
+        make_item(SPY_CALL, 9, "Short"),
+        make_item("AAPL  261218C00250000"),
+    ]
+
+    tasty.feed.reload(tasty.config)
+    removed = await tasty.dxlink.wait_subscribed()
+    added = await tasty.dxlink.wait_subscribed()
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert entries(removed, "remove") == [("Greeks", PUT)]
+    assert entries(added) == [
+        ("Trade", "AAPL"),
+        ("Quote", "AAPL"),
+        ("Greeks", ".AAPL261218C250"),
+    ]
+    assert [tick.quantity for tick in await tasty.receive()] == [-9]
+    assert tasty.dxlink.connections == 1
+
+
+async def test_the_positions_are_read_again_on_their_interval(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    tasty.api.positions[ACCOUNT].pop()
+
+    removed = await tasty.dxlink.wait_subscribed()
+
+    assert entries(removed, "remove") == [("Greeks", PUT)]
+    assert trio.current_time() == 61.0
+
+
+async def test_a_watched_contract_needs_no_holder(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, watchlist=(SPY_CALL,))
+    await started(nursery, tasty)
+
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+    [tick] = await tasty.receive()
+
+    assert (tick.account_id, tick.quantity) == ("watchlist", None)
+
+
+async def test_another_login_ends_the_connection(autojump_clock, nursery, tasty):
+    other = dataclasses.replace(tasty.config, refresh=Secret("another"))
+
+    async def reload():
+        await tasty.dxlink.wait_subscribed()
+        await trio.sleep(5)
+        tasty.feed.reload(other)
+
+    nursery.start_soon(reload)
+    with interrupted("another login"):
+        await tasty.feed.run_connection()
+
+
+async def test_positions_that_cannot_be_read_leave_the_data_running(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    path = f"/accounts/{ACCOUNT}/positions"
+    tasty.api.answers[path] = (503, {}, b"")
+    await trio.sleep(70)
+
+    degraded = tasty.health.session()
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+    ticks = await tasty.receive()
+    tasty.api.answers.clear()
+    await trio.sleep(70)
+
+    assert (degraded.status, len(ticks)) == ("degraded", 1)
+    assert tasty.health.session().status == "connected"
+    assert tasty.dxlink.connections == 1
+
+
+async def test_a_futures_option_uses_tastytrades_own_streamer_symbols(
+    autojump_clock, nursery
+):
+    symbol = "./CLJ6 LOJ6  260317P56"
+    item = make_item(symbol, kind="Future Option", **{"underlying-symbol": "/CLJ6"})
+    tasty = Tastytrade(nursery, item)
+    tasty.api.instruments = {symbol: "./LOJ26P56:XNYM", "CLJ6": "/CLJ26:XNYM"}
+    subscription = await started(nursery, tasty)
+
+    await tasty.dxlink.send_rows(
+        ("Trade", [["/CLJ26:XNYM", 57.5]]), ("Greeks", [greeks_row("./LOJ26P56:XNYM")])
+    )
+    [tick] = await tasty.receive()
+
+    assert entries(subscription)[-1] == ("Greeks", "./LOJ26P56:XNYM")
+    assert (tick.contract_key, tick.underlying_price) == ("./LO  260317P56", 57.5)
+
+
+async def test_streamer_symbols_are_asked_for_once(autojump_clock, nursery):
+    symbol = "./CLJ6 LOJ6  260317P56"
+    item = make_item(symbol, kind="Future Option", **{"underlying-symbol": "/CLJ6"})
+    tasty = Tastytrade(nursery, item)
+    tasty.api.instruments = {symbol: "./LOJ26P56:XNYM", "CLJ6": "/CLJ26:XNYM"}
+    await started(nursery, tasty)
+
+    await trio.sleep(300)
+
+    asked = [path for path in tasty.api.paths() if path.startswith("/instruments")]
+    assert asked == [
+        "/instruments/future-options/.%2FCLJ6%20LOJ6%20%20260317P56",
+        "/instruments/futures/CLJ6",
+    ]
