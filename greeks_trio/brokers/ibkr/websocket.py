@@ -12,6 +12,7 @@ import trio
 from trio_websocket import (
     CloseReason,
     ConnectionClosed,
+    ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
     wrap_client_stream,
@@ -62,8 +63,13 @@ async def open_socket(
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await socket.aclose()
                 nursery.cancel_scope.cancel()
-    except* (ConnectionClosed, LocalProtocolError) as group:
-        # From the library's own reader; our calls translate theirs.
+    # These come from the library's own reader; our calls translate theirs.
+    except* ConnectionRejected as group:
+        answers = ", ".join(map(repr, group.exceptions))
+        raise FeedInterrupted(
+            f"the IBKR gateway refused the websocket: {answers}"
+        ) from group
+    except* (ConnectionClosed, LocalProtocolError, HandshakeError) as group:
         raise FeedInterrupted("the IBKR gateway broke the connection") from group
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
