@@ -126,8 +126,6 @@ class IbkrStream:
         """Accept, wait for a session if need be, let the gap pass, open up."""
         next(self._websocket.events())  # the request, which serve_http has read
         self._buffer += self._websocket.send(AcceptConnection())
-        for event in self._websocket.events():  # what came in one piece with it
-            self._receive(event)
         if not self._has_session:
             self._put([topics.encode_waiting()])
         await self._flush()

@@ -1,0 +1,248 @@
+"""The simulated gateway's subscriptions, with the time in the test's hands."""
+
+from __future__ import annotations
+
+from datetime import date
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.simulators.ibkr_lines import QUOTE_INTERVAL_S, IbkrLines
+from greeks_trio.simulators.ibkr_state import IbkrSettings, IbkrState
+from greeks_trio.simulators.ibkr_topics import (
+    Echo,
+    KeepAlive,
+    Quiet,
+    Subscribe,
+    SubscribeCombination,
+    Unknown,
+    Unsubscribe,
+    parse_request,
+)
+from greeks_trio.simulators.ledger import Ledger, read_ledger
+from greeks_trio.simulators.market import Market
+
+GREEKS = {"7308", "7309", "7310", "7311", "7633"}
+LONG_AFTER = 3.0  # every contract is warm by then
+
+
+class Bench:
+    def __init__(self, path, contracts=1, **settings):
+        self.path = path
+        market = Market(contracts=contracts, seed=2, today=date(2026, 3, 2))
+        settings = IbkrSettings(**{"rate": 1.0, **settings})
+        self.ledger = Ledger(path)
+        self.state = IbkrState(market, market.options, self.ledger, settings, Random(4))
+        self.lines = IbkrLines(self.state)
+        self.conids = [option.conid for option in market.options]
+
+    def subscribe(self, fields=GREEKS, now=0.0):
+        return [
+            frame
+            for conid in self.conids
+            for frame in decode(self.lines.subscribe(str(conid), set(fields), now))
+        ]
+
+    def due(self, now):
+        return decode(self.lines.due(now))
+
+    def ticks(self, count, now):
+        return decode(self.lines.ticks(count, now))
+
+
+def decode(frames):
+    return [msgspec.json.decode(frame) for frame in frames]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    def make(**settings):
+        return Bench(tmp_path / "ledger", **settings)
+
+    return make
+
+
+def test_every_contract_has_greeks_after_a_while(bench):
+    bench = bench(contracts=100)
+
+    frames = bench.subscribe() + bench.due(LONG_AFTER)
+
+    assert {f["conid"] for f in frames if "7308" in f} == set(bench.conids)
+
+
+def test_contracts_take_turns(bench):
+    bench = bench(contracts=20)
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+
+    frames = [f for f in bench.ticks(200, LONG_AFTER) if GREEKS & set(f)]
+
+    assert len(frames) == 200
+    assert [f["conid"] for f in frames[:20]] == [f["conid"] for f in frames[20:40]]
+    assert {f["conid"] for f in frames} == set(bench.conids)
+
+
+def test_each_tick_is_in_the_ledger_with_a_time_of_its_own(bench):
+    """Hundreds of ticks of one contract fall into one millisecond here."""
+    bench = bench()
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+    before = bench.ledger.ticks
+
+    frames = [f for f in bench.ticks(500, LONG_AFTER) if GREEKS & set(f)]
+
+    written = [tick.event_time_ms for tick in read_ledger(bench.path)]
+    assert [f["_updated"] for f in frames] == written[before:]
+    assert written == sorted(set(written))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"7308"}, {"7310"}, {"7308", "84"}, {"7633", "7309"}]
+)
+def test_every_tick_changes_something_whatever_was_asked(bench, fields):
+    bench = bench()
+    bench.subscribe(fields)
+    bench.due(LONG_AFTER)
+
+    frames = bench.ticks(50, LONG_AFTER)
+
+    assert sum(bool(GREEKS & set(f)) for f in frames) == 50
+    assert all(GREEKS & set(f) <= fields for f in frames)
+
+
+def test_implied_volatility_alone_is_no_tick(bench):
+    bench = bench()
+
+    frames = bench.subscribe({"7633"}) + bench.due(LONG_AFTER)
+
+    assert any("7633" in f for f in frames)
+    assert not bench.lines.has_ticking
+    assert bench.ledger.ticks == 0
+
+
+def test_a_doubled_first_frame_is_one_tick(bench):
+    bench = bench(contracts=100)
+
+    frames = [f for f in bench.subscribe() if "7308" in f]
+
+    assert len(frames) > 20
+    assert bench.ledger.ticks == len(frames) / 2
+
+
+def test_a_subscription_that_ended_before_it_was_warm_stays_silent(bench):
+    bench = bench(contracts=100, stream_end_s=0.1)
+    bench.subscribe()
+    ticks = bench.ledger.ticks
+
+    assert bench.due(LONG_AFTER) == []
+    assert bench.ticks(10, LONG_AFTER) == []
+    assert bench.ledger.ticks == ticks
+
+
+def test_a_subscription_falls_silent_at_its_end_and_not_before(bench):
+    bench = bench(stream_end_s=900.0)
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+
+    assert bench.ticks(1, 899.9)
+    assert bench.ticks(1, 900.0) == []
+    assert bench.subscribe(now=900.1)
+
+
+def test_a_renewal_keeps_the_subscription_and_adds_fields(bench):
+    bench = bench(stream_end_s=900.0)
+    bench.subscribe({"7308"})
+    bench.due(LONG_AFTER)
+
+    [frame, _] = bench.subscribe({"7309"}, now=540.0)
+
+    assert {"7308", "7309"} <= set(frame)
+    assert frame["server_id"] == "q1"
+    assert bench.ticks(1, 1439.9)
+    assert bench.ticks(1, 1440.0) == []
+
+
+def test_a_line_is_free_again_when_its_subscription_has_ended(bench):
+    bench = bench(contracts=2, line_limit=1, stream_end_s=10.0)
+    first, second = map(str, bench.conids)
+
+    assert bench.lines.subscribe(first, {"7308"}, 0.0)
+    assert bench.lines.subscribe(second, {"7308"}, 9.9) == []
+    assert bench.lines.subscribe(second, {"7308"}, 10.0)
+
+
+def test_a_line_outlives_the_connection_that_asked_for_it(bench):
+    bench = bench(contracts=2, line_limit=1)
+    first, second = map(str, bench.conids)
+    bench.lines.subscribe(first, {"7308"}, 0.0)
+
+    again = IbkrLines(bench.state)
+
+    assert again.subscribe(second, {"7308"}, 1.0) == []
+    assert again.subscribe(first, {"7308"}, 1.0)
+
+
+def test_prices_of_an_underlying_come_twice_a_second(bench):
+    bench = bench()
+    underlying = bench.state.market.underlyings[0]
+    bench.lines.subscribe(str(underlying.conid), {"31", "84", "86"}, 0.0)
+
+    bench.due(0.0)
+    underlying.price += 1.0
+    [frame] = bench.due(QUOTE_INTERVAL_S)
+
+    assert bench.due(QUOTE_INTERVAL_S * 1.5) == []
+    assert bench.lines.next_at == QUOTE_INTERVAL_S * 2
+    assert frame["31"].lstrip("H") == f"{underlying.price:.2f}"
+    assert bench.ledger.ticks == 0
+
+
+def test_a_last_price_may_be_the_close_or_say_that_trading_is_halted(bench):
+    bench = bench()
+    first, later = [], []
+    for underlying in bench.state.market.underlyings:
+        first += decode(bench.lines.subscribe(str(underlying.conid), {"31"}, 0.0))
+    for number in range(100):
+        bench.state.market.move(bench.state.market.underlyings[number % 8])
+        later += bench.due(number * 1.0)
+
+    assert {f["31"][0] for f in first} >= {"C", "6"}
+    assert any(f["31"].startswith("H") for f in later)
+
+
+def test_a_watched_contract_belongs_to_no_account(bench):
+    bench = bench()
+    bench.state.positions.clear()
+
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+    bench.ticks(1, LONG_AFTER)
+
+    assert {tick.account_id for tick in read_ledger(bench.path)} == {"watchlist"}
+
+
+@pytest.mark.parametrize(
+    ("text", "request_"),
+    [
+        ('smd+265598+{"fields":["31","84"]}', Subscribe("265598", {"31", "84"})),
+        ('smd+1@SMART+{ "fields" : [31] } ', Subscribe("1@SMART", {"31"})),
+        ("smd+1+{}", Subscribe("1", set())),
+        ("umd+1+{}", Unsubscribe("1")),
+        ("smd+1;;;2/-1,3/2+{}", SubscribeCombination("1;;;2/-1,3/2")),
+        ("tic", KeepAlive()),
+        ("ech+hb", Echo("ech+hb")),
+        ("sor+{}", Quiet()),
+        ("smd+x+{}", Unknown("smd+x+{}")),
+        ("smd+" + "9" * 30 + "+{}", Unknown("smd+" + "9" * 30 + "+{}")),
+    ],
+)
+def test_a_request_is_understood_as_the_gateway_would(text, request_):
+    assert parse_request(text) == request_
+
+
+@given(st.text() | st.from_regex(r"(smd|umd|ech|sor)\+[0-9@;+]*(\{.*\})?"))
+def test_no_text_upsets_the_gateway(text):
+    parse_request(text)
