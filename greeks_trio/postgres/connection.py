@@ -8,21 +8,16 @@ Cancellation is honoured: a cancelled operation is cancelled on the server too. 
 server answers within `TrioConnection.cancel_limit_s` the connection is in order
 afterwards, else it is closed; it is never left in the middle of an exchange.
 
-Discussion of what psycopg assumes and Trio does not do: asyncio cancels once, so that
-clean-up code which awaits just works; in a cancelled Trio scope every wait is cancelled
-again.  Hence the places where clean-up is shielded and bounded: leaving a transaction,
-and `wait` itself, which finishes an exchange that is under way before it lets the
-cancellation through.
+Discussion: asyncio cancels once, so psycopg's clean-up code can simply await; in a
+cancelled Trio scope every wait is cancelled again.  Hence what is shielded and bounded
+here: leaving a transaction, and in `wait` the end of an exchange that is under way.
 
 Not supported: `psycopg.copy.AsyncQueuedLibpqWriter`, which is built on asyncio's queue.
 
-Imports only the standard library, trio and psycopg.  These private names of psycopg are
-used, and are the reason why its minor version is pinned:
-
-* ``psycopg._conninfo_utils``: ``get_param``, ``is_ip_address``, ``split_attempts``
-* ``psycopg.errors._WaitTimeout``
-* ``AsyncConnection``: ``_adapters``, ``_autocommit``, ``_cancel_gen``, ``_connect_gen``,
-  ``_get_connection_params``, ``_pipeline``, ``_should_cancel``, ``_try_cancel``
+Imports only the standard library, trio and psycopg.  Private names of psycopg, because
+of which its minor version is pinned: ``psycopg.errors._WaitTimeout``, and of the class
+``_adapters``, ``_autocommit``, ``_cancel_gen``, ``_connect_gen``, ``_pipeline``,
+``_get_connection_params``, ``_should_cancel``, ``_try_cancel``.
 
 Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 """
@@ -30,22 +25,19 @@ Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 from __future__ import annotations
 
 import logging
-import random
 import select
-import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import psycopg
 import trio
 from psycopg import capabilities, generators
-from psycopg._conninfo_utils import get_param, is_ip_address, split_attempts
 from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
 from psycopg.adapt import AdaptersMap
-from psycopg.conninfo import make_conninfo, timeout_from_conninfo
+from psycopg.conninfo import conninfo_attempts, make_conninfo, timeout_from_conninfo
 from psycopg.errors import CancellationTimeout, ConnectionTimeout, _WaitTimeout
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn
@@ -60,13 +52,13 @@ RV = TypeVar("RV")
 # always ready.  Seconds; psycopg does the same on asyncio.
 _MAX_BUSY_S: Final = 0.005
 
-_INTERRUPTIONS: Final = (trio.Cancelled, KeyboardInterrupt, SystemExit)
+# A server that is just compiling a query (PostgreSQL 15 with JIT was seen to do so) may
+# lose the request to cancel it.  Seconds after which to ask again.
+_CANCEL_AGAIN_S: Final = 0.25
 
 
 class TrioConnection(psycopg.AsyncConnection[Row]):
-    """A `psycopg.AsyncConnection` for use under Trio; one task uses it at a time.
-
-    Several tasks may share it; each operation waits for the one before.
+    """A `psycopg.AsyncConnection` under Trio; tasks that share it take turns.
 
     Attributes:
         cancel_limit_s: Seconds that the server may take to end a cancelled operation
@@ -76,9 +68,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     cancel_limit_s: float = 5.0
 
     def __init__(
-        self,
-        pgconn: PGconn,
-        row_factory: AsyncRowFactory[Row] = tuple_row,  # type: ignore[assignment]
+        self, pgconn: PGconn, row_factory: AsyncRowFactory[Any] = tuple_row
     ) -> None:
         super().__init__(pgconn, row_factory)
         self.lock = _Lock()  # type: ignore[assignment]  # psycopg says asyncio.Lock
@@ -119,7 +109,11 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     async def _connect_any(cls, params: ConnDict) -> Self:
         timeout_s = timeout_from_conninfo(params)
         failures: list[tuple[str, psycopg.Error]] = []
-        for attempt in await _attempts(params):
+        # Resolves names, so it blocks; libpq would too.
+        attempts = await trio.to_thread.run_sync(
+            conninfo_attempts, params, abandon_on_cancel=True
+        )
+        for attempt in attempts:
             steps = cls._connect_gen(make_conninfo("", **attempt))
             try:
                 with trio.fail_after(timeout_s):
@@ -130,7 +124,8 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 error = exc
             finally:
                 steps.close()  # and with it the socket of an attempt that was cut off
-            failures.append((_describe(attempt), error.with_traceback(None)))
+            where = {key: attempt.get(key) for key in ("host", "port", "hostaddr")}
+            failures.append((str(where), error.with_traceback(None)))
         raise _summary(failures) from None
 
     async def _leave(
@@ -146,8 +141,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             if not getattr(self, "_pool", None):
                 self.close_nowait()
 
-    # Under a name that does not promise a linter that nothing in it can be cancelled:
-    # a commit can, and closing rolls back.
+    # Not named so: linters want clean-up shielded, but a commit may be cancelled.
     __aexit__ = _leave
 
     async def close(self) -> None:
@@ -223,9 +217,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         interval: float = 0.1,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> RV:
-        """Run one of psycopg's generators to its end and return its result.
-
-        ``interval`` is psycopg's and has no meaning here.
+        """Run one of psycopg's generators to its end; ``interval`` has no meaning here.
 
         Raises:
             psycopg.errors._WaitTimeout: it takes longer than ``timeout`` seconds.
@@ -236,8 +228,9 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 return await _drive(gen, self.pgconn.socket)
             with trio.move_on_after(timeout):
                 return await _drive(gen, self.pgconn.socket, look_first=True)
-        except _INTERRUPTIONS:
-            if self._is_busy():
+        except (trio.Cancelled, KeyboardInterrupt, SystemExit):
+            is_pipeline = self.pgconn.pipeline_status != PipelineStatus.OFF
+            if is_pipeline or self._has_unread_results():
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
                     await self._end_operation(gen)
             raise
@@ -251,12 +244,6 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
 
-    def _is_busy(self) -> bool:
-        return (
-            self.pgconn.transaction_status == TransactionStatus.ACTIVE
-            or self.pgconn.pipeline_status != PipelineStatus.OFF
-        )
-
     async def _end_operation(self, gen: PQGen[Any]) -> None:
         """Cancel on the server, and read to the end of what it answers.
 
@@ -265,24 +252,27 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """
         is_ended = False
         try:
-            await self._try_cancel(timeout=self.cancel_limit_s)
-            await self._read_to_end(gen)
-            is_ended = True
+            while not is_ended:
+                await self._try_cancel(timeout=self.cancel_limit_s)
+                with trio.move_on_after(_CANCEL_AGAIN_S):
+                    await self._read_to_end(gen)
+                    is_ended = True
         finally:
-            if not is_ended:
+            if not is_ended or self._has_unread_results():
                 logger.warning("connection.closed reason=cancel-not-answered")
                 self.close_nowait()
 
     async def _read_to_end(self, gen: PQGen[Any]) -> None:
-        try:
+        with suppress(psycopg.Error):  # mostly QueryCanceled, as asked
             await _drive(gen, self.pgconn.socket)
-            if self.pgconn.pipeline_status == PipelineStatus.OFF:
-                while self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                    await self._skip_result()
-        except psycopg.errors.QueryCanceled:
-            pass  # as asked
-        except psycopg.Error as exc:
-            logger.debug("connection.cancelled reason=%s", exc)
+        with suppress(psycopg.Error):
+            while self._has_unread_results():
+                await self._take_turns()
+                await self._skip_result()
+
+    def _has_unread_results(self) -> bool:
+        is_active = self.pgconn.transaction_status == TransactionStatus.ACTIVE
+        return is_active and self.pgconn.pipeline_status == PipelineStatus.OFF
 
     async def _skip_result(self) -> None:
         fileno = self.pgconn.socket
@@ -299,85 +289,27 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
 class _Lock:
     """A `trio.Lock` that does not checkpoint when it is free.
 
-    An operation that begins after a cancellation decides for itself what it still has
-    to do (`TrioConnection.wait`), and one that ends saves a turn of the scheduler.
+    What begins after a cancellation decides for itself what it still has to do.
     """
 
     def __init__(self) -> None:
         self._lock = trio.Lock()
 
-    def locked(self) -> bool:
-        return self._lock.locked()
-
-    async def acquire(self) -> None:
+    async def __aenter__(self) -> None:
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:
             await self._lock.acquire()
 
-    def release(self) -> None:
-        self._lock.release()
-
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
     async def __aexit__(self, *exc_info: object) -> None:
-        self.release()
+        self._lock.release()
 
 
 # Connecting.
 
 
-async def _attempts(params: ConnDict) -> list[ConnDict]:
-    """Return one set of parameters for each address to try, in order.
-
-    Names are resolved here because libpq would block on them.
-    """
-    standby_first = get_param(params, "target_session_attrs") == "prefer-standby"
-    if standby_first:
-        params = {k: v for k, v in params.items() if k != "target_session_attrs"}
-    attempts: list[ConnDict] = []
-    failure: psycopg.Error | None = None
-    for attempt in split_attempts(params):
-        try:
-            attempts += await _resolved(attempt)
-        except OSError as exc:
-            failure = psycopg.OperationalError(
-                f"failed to resolve host {attempt.get('host')!r}: {exc}"
-            )
-    if not attempts and failure is not None:
-        raise failure
-    if get_param(params, "load_balance_hosts") == "random":
-        random.shuffle(attempts)
-    if standby_first:
-        standby = [{**item, "target_session_attrs": "standby"} for item in attempts]
-        return standby + attempts
-    return attempts
-
-
-async def _resolved(params: ConnDict) -> list[ConnDict]:
-    host = get_param(params, "host")
-    # A slash is the directory of a Unix socket, "@" an abstract one.
-    if not host or host[0] in "/@" or get_param(params, "hostaddr"):
-        return [params]
-    if is_ip_address(host):
-        return [{**params, "hostaddr": host}]
-    found = await trio.socket.getaddrinfo(
-        host,
-        get_param(params, "port") or "5432",
-        type=socket.SOCK_STREAM,
-        proto=socket.IPPROTO_TCP,
-    )
-    return [{**params, "hostaddr": str(address[0])} for *_, address in found]
-
-
-def _describe(attempt: ConnDict) -> str:
-    host, port = attempt.get("host"), attempt.get("port")
-    return f"host: {host!r}, port: {port!r}, hostaddr: {attempt.get('hostaddr')!r}"
-
-
 def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
-    """Return the last failure, or one of its type that tells about all of them."""
+    """Return the only failure, or one of the last one's type that tells about all."""
     last = failures[-1][1]
     if len(failures) == 1:
         return last
@@ -396,8 +328,7 @@ async def _drive_connecting(gen: PQGenConn[RV]) -> RV:
             ready = await _wait_ready(fileno, wanted)
             fileno, wanted = gen.send(ready)
     except StopIteration as stop:
-        result: RV = stop.value
-        return result
+        return stop.value  # type: ignore[no-any-return]
     except (OSError, trio.ClosedResourceError) as exc:
         raise psycopg.OperationalError("connection socket closed") from exc
 
@@ -406,18 +337,24 @@ async def _drive_connecting(gen: PQGenConn[RV]) -> RV:
 
 
 async def _drive(gen: PQGen[RV], fileno: int, *, look_first: bool = False) -> RV:
-    """Run a generator from where it is to its end and return its result.
-
-    With ``look_first`` a socket that is ready is used even if the deadline has passed.
-    """
+    """Run a generator from where it is to its end; ``look_first`` even when late."""
+    turn_at = time.perf_counter()
     try:
         wanted = next(gen)
         while True:
-            ready = _ready_nowait(fileno, wanted) if look_first else 0
-            wanted = gen.send(ready or await _wait_ready(fileno, wanted))
+            # Nearly always writable, and asking is cheaper than a turn of the loop.
+            ready = 0
+            if look_first or wanted != Wait.R:
+                ready = _ready_nowait(fileno, wanted)
+            if not ready:
+                ready = await _wait_ready(fileno, wanted)
+                turn_at = time.perf_counter()
+            elif time.perf_counter() - turn_at > _MAX_BUSY_S:
+                await trio.lowlevel.checkpoint()
+                turn_at = time.perf_counter()
+            wanted = gen.send(ready)
     except StopIteration as stop:
-        result: RV = stop.value
-        return result
+        return stop.value  # type: ignore[no-any-return]
     except (OSError, trio.ClosedResourceError) as exc:
         raise psycopg.OperationalError("connection socket closed") from exc
 
@@ -426,10 +363,6 @@ async def _wait_ready(fileno: int, wanted: Wait) -> int:
     if wanted == Wait.R:
         await trio.lowlevel.wait_readable(fileno)
         return Ready.R
-    # A socket is nearly always writable, and asking it is much cheaper than a turn of
-    # the event loop.
-    if ready := _ready_nowait(fileno, wanted):
-        return ready
     if wanted == Wait.W:
         await trio.lowlevel.wait_writable(fileno)
         return Ready.W
@@ -454,18 +387,14 @@ async def _wait_either(fileno: int) -> int:
 
 
 def _ready_nowait(fileno: int, wanted: Wait) -> int:
+    reading, writing = bool(wanted & Wait.R), bool(wanted & Wait.W)
     poller = select.poll()
-    mask = select.POLLIN * bool(wanted & Wait.R) | select.POLLOUT * bool(
-        wanted & Wait.W
-    )
-    poller.register(fileno, mask)
+    poller.register(fileno, select.POLLIN * reading | select.POLLOUT * writing)
     for _, found in poller.poll(0):
         if found & select.POLLNVAL:
             raise OSError("the socket is closed")
+        readable = Ready.R if found & select.POLLIN else Ready.NONE
+        writable = Ready.W if found & select.POLLOUT else Ready.NONE
         # An error or a hang-up counts as ready: libpq finds out what it is.
-        if not found & (select.POLLIN | select.POLLOUT):
-            return int(wanted)
-        return (Ready.R if found & select.POLLIN else 0) | (
-            Ready.W if found & select.POLLOUT else 0
-        )
+        return readable | writable or int(wanted)
     return 0
