@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -35,7 +36,9 @@ import psycopg, trio
 from greeks_trio.postgres.embedded import open_embedded_server
 
 async def main():
-    async with open_embedded_server(Path(sys.argv[1])) as config:
+    async with open_embedded_server(
+        Path(sys.argv[1]), settings={"fsync": "off"}
+    ) as config:
         with psycopg.connect(
             host=config.host, port=config.port, user=config.user,
             password=config.password.reveal(), dbname=config.dbname, autocommit=True,
@@ -96,7 +99,10 @@ def has_ended(poll: select.poll) -> bool:
 
 
 def stored(data_dir: Path) -> list[str]:
-    with embedded_server(data_dir) as config, connect(config) as connection:
+    with (
+        embedded_server(data_dir, settings=QUICK) as config,
+        connect(config) as connection,
+    ):
         return [what for (what,) in connection.execute("select what from stored")]
 
 
@@ -108,64 +114,83 @@ def open_directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_the_server_is_the_version_asked_for(embedded_16_server):
-    with embedded_server(settings=QUICK) as config, connect(config) as connection:
-        assert connection.info.server_version // 10_000 == 18
-    with connect(embedded_16_server) as connection:
-        assert connection.info.server_version // 10_000 == 16
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[tuple[Path, DatabaseConfig]]:
+    """A server as the service runs it, and its data directory."""
+    data_dir = tmp_path_factory.mktemp("running")
+    with embedded_server(data_dir) as config:
+        yield data_dir, config
 
 
-async def test_the_database_is_there_and_made_for_any_text():
-    async with open_embedded_server(settings=QUICK) as config:
-        with connect(config) as connection:
-            found = connection.execute(
-                "select current_user, current_database(), current_setting('timezone'),"
-                " current_setting('server_encoding'), current_setting('fsync')"
-            ).fetchone()
-
-    assert found == ("portfolio", "portfolio_engine", "UTC", "UTF8", "off")
-    assert (config.host, config.sslmode) == ("127.0.0.1", "disable")
+@pytest.fixture
+def running_connection(running) -> Iterator[psycopg.Connection]:
+    _, config = running
+    with connect(config) as connection:
+        yield connection
 
 
-def test_data_is_safe_from_a_power_failure_unless_asked_otherwise(tmp_path):
-    with embedded_server(tmp_path) as config, connect(config) as connection:
-        found = connection.execute(
-            "select current_setting('fsync'), current_setting('synchronous_commit')"
-        ).fetchone()
-
-    assert found == ("on", "on")
+def show(connection: psycopg.Connection, *names: str) -> list[str]:
+    """Return PostgreSQL's settings of these names."""
+    found = [connection.execute(f"show {name}").fetchone() for name in names]
+    return [row[0] for row in found if row is not None]
 
 
-def test_only_the_password_opens_it(tmp_path):
-    with embedded_server(tmp_path, settings=QUICK) as config:
-        for guess in (Secret("wrong"), Secret("")):
-            with pytest.raises(psycopg.OperationalError, match="password"):
-                connect(DatabaseConfig(**{**_fields(config), "password": guess}))
+def test_the_server_is_the_version_asked_for(running_connection, embedded_16_server):
+    with connect(embedded_16_server) as other:
+        assert other.info.server_version // 10_000 == 16
+    assert running_connection.info.server_version // 10_000 == 18
 
-    kept = tmp_path / "postgres-18" / "greeks_trio.password"
+
+def test_the_database_is_there_and_made_for_any_text(running_connection):
+    info = running_connection.info
+
+    assert (info.user, info.dbname) == ("portfolio", "portfolio_engine")
+    assert show(running_connection, "server_encoding", "timezone") == ["UTF8", "UTC"]
+
+
+def test_data_is_safe_from_a_power_failure_unless_asked_otherwise(
+    running_connection, embedded_16_server
+):
+    assert show(running_connection, "fsync", "synchronous_commit") == ["on", "on"]
+    with connect(embedded_16_server) as quick:
+        assert show(quick, "fsync") == ["off"]
+
+
+def test_only_the_password_opens_it(running):
+    data_dir, config = running
+    for guess in (Secret("wrong"), Secret("")):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            connect(replace(config, password=guess))
+
+    kept = data_dir / "postgres-18" / "greeks_trio.password"
     assert kept.read_text() == config.password.reveal()
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert config.password.reveal() not in (tmp_path / "postgres.log").read_text()
+    assert config.password.reveal() not in (data_dir / "postgres.log").read_text()
 
 
-def _fields(config: DatabaseConfig) -> dict[str, object]:
-    return {name: getattr(config, name) for name in config.__slots__}
+def test_it_listens_on_loopback_only(running, running_connection):
+    _, config = running
+
+    assert (config.host, config.sslmode) == ("127.0.0.1", "disable")
+    assert show(running_connection, "listen_addresses") == ["127.0.0.1"]
+    assert show(running_connection, "unix_socket_directories") == [""]
 
 
-def test_it_listens_on_loopback_only(tmp_path):
-    with embedded_server(tmp_path, settings=QUICK) as config:
-        with connect(config) as connection:
-            found = connection.execute(
-                "select current_setting('listen_addresses'),"
-                " current_setting('unix_socket_directories')"
-            ).fetchone()
+def test_a_data_directory_has_one_server_at_a_time(running, running_connection):
+    data_dir, _ = running
+    with pytest.raises(StoreUnavailable, match="another process uses"):
+        with embedded_server(data_dir):
+            pass
 
-    assert found == ("127.0.0.1", "")
+    assert running_connection.execute("select 1").fetchone() == (1,)
 
 
 def test_a_data_directory_keeps_its_data(tmp_path):
     data_dir = tmp_path / "new" / "data"
-    with embedded_server(data_dir) as config, connect(config) as connection:
+    with (
+        embedded_server(data_dir, settings=QUICK) as config,
+        connect(config) as connection,
+    ):
         connection.execute("create table stored as select 'kept' as what")
 
     assert stored(data_dir) == ["kept"]
@@ -177,16 +202,6 @@ def test_a_temporary_directory_is_removed(monkeypatch, tmp_path):
         [directory] = tmp_path.glob("greeks-trio-*")
 
     assert not directory.exists()
-
-
-def test_a_data_directory_has_one_server_at_a_time(tmp_path):
-    with embedded_server(tmp_path, settings=QUICK) as config:
-        with pytest.raises(StoreUnavailable, match="another process uses"):
-            with embedded_server(tmp_path):
-                pass
-
-        with connect(config) as connection:
-            assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path):
@@ -210,6 +225,15 @@ def test_the_server_ends_with_a_parent_that_is_killed(tmp_path):
     assert stored(tmp_path) == ["before"]
 
 
+def test_a_start_right_after_a_kill_waits_for_the_old_server(tmp_path):
+    with service(tmp_path) as (process, pid), watched(pid) as server:
+        process.kill()
+        process.wait()
+
+        assert stored(tmp_path) == ["before"]
+        assert has_ended(server)
+
+
 def test_what_was_committed_survives_the_kill_of_both(tmp_path):
     with service(tmp_path) as (process, pid), watched(pid) as server:
         process.send_signal(signal.SIGSTOP)
@@ -223,12 +247,12 @@ def test_what_was_committed_survives_the_kill_of_both(tmp_path):
 
 
 def test_an_orphan_is_replaced(tmp_path):
-    with open_cluster(tmp_path, 18) as cluster:
+    with open_cluster(tmp_path, 18, durable=False) as cluster:
         pid = _start_orphan(cluster)
 
     with (
         watched(pid) as orphan,
-        embedded_server(tmp_path) as config,
+        embedded_server(tmp_path, settings=QUICK) as config,
         connect(config) as connection,
     ):
         assert has_ended(orphan)
@@ -249,7 +273,7 @@ def _start_orphan(cluster: Cluster) -> int:
 
 
 def test_the_number_of_a_server_that_has_gone_may_be_another_processs(tmp_path):
-    with open_cluster(tmp_path, 18) as cluster:
+    with open_cluster(tmp_path, 18, durable=False) as cluster:
         directory, account = cluster.directory, cluster.runner.account
     user = {} if account is None else {"user": account.uid, "group": account.gid}
     with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, **user) as innocent:
@@ -258,7 +282,10 @@ def test_the_number_of_a_server_that_has_gone_may_be_another_processs(tmp_path):
         if account is not None:
             os.chown(pid_file, account.uid, account.gid)
 
-        with embedded_server(tmp_path) as config, connect(config) as connection:
+        with (
+            embedded_server(tmp_path, settings=QUICK) as config,
+            connect(config) as connection,
+        ):
             assert connection.execute("select 1").fetchone() == (1,)
 
         assert innocent.poll() is None
@@ -279,7 +306,10 @@ def test_half_a_cluster_is_not_taken_for_one(tmp_path):
 def test_it_works_below_a_directory_that_only_we_can_enter(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    with embedded_server(closed / "data") as config, connect(config) as connection:
+    with (
+        embedded_server(closed / "data", settings=QUICK) as config,
+        connect(config) as connection,
+    ):
         connection.execute("create table stored as select 'kept' as what")
 
     assert stored(closed / "data") == ["kept"]
@@ -320,7 +350,12 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied_once(
     package = embedded_binaries._package_directory()
     closed = tmp_path / "site-packages"
     for directory in (package, package.with_name(f"{package.name}.libs")):
-        shutil.copytree(directory, closed / directory.name, symlinks=True)
+        shutil.copytree(
+            directory,
+            closed / directory.name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("pginstall", "include", "*.a"),
+        )
     monkeypatch.setattr(
         embedded_binaries, "_package_directory", lambda: closed / package.name
     )
@@ -339,7 +374,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
         with embedded_server(tmp_path, settings={"no_such_setting": "1"}):
             pass
 
-    with embedded_server(tmp_path):
+    with embedded_server(tmp_path, settings=QUICK):
         pass
 
 
@@ -401,11 +436,12 @@ async def test_a_start_that_is_cancelled_leaves_no_server(tmp_path, monkeypatch)
 
     monkeypatch.setattr(embedded.EmbeddedServer, "spawn", spawn_and_cancel)
     with scope:
-        async with open_embedded_server(tmp_path):
+        async with open_embedded_server(tmp_path, settings=QUICK):
             raise AssertionError("it was cancelled before")
 
     assert scope.cancelled_caught
     assert not (tmp_path / "postgres-18" / "postmaster.pid").exists()
     monkeypatch.undo()
-    async with open_embedded_server(tmp_path):
-        pass
+    async with open_embedded_server(tmp_path, settings=QUICK) as config:
+        with connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
