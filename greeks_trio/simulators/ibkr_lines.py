@@ -15,14 +15,15 @@ from typing import Final
 from greeks_trio.simulators.ibkr_quotes import (
     COLD_ROW,
     GREEK_FIELDS,
-    REALTIME_CODES,
     THETA,
     VEGA,
     Line,
     Values,
+    availability,
     greek_values,
     nudge,
     option_quote,
+    option_values,
     underlying_quote,
 )
 from greeks_trio.simulators.ibkr_state import IbkrState
@@ -138,7 +139,9 @@ class IbkrLines:
         if isinstance(target, Underlying):
             return self._open_underlying(line, target)
         if not line.has_greeks:
-            self._quoting.append((line, lambda: self._option_values(target)))
+            self._quoting.append(
+                (line, lambda: option_values(self._state.market, target, self._random))
+            )
             return self._answer(line)
         luck = self._random.random()
         if luck >= _LATE:
@@ -155,7 +158,7 @@ class IbkrLines:
         values = option_quote(
             self._state.market, target, self._state.market.greeks(target), self._random
         )
-        return self._first(line, values | self._availability())
+        return self._first(line, values | availability(self._random))
 
     def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
         """Begin with the last close, as a quiet contract does, or with all there is."""
@@ -163,11 +166,11 @@ class IbkrLines:
         if self._random.random() < 0.5:
             return self._answer(line)
         close: Values = {"31": f"C{underlying.price:.2f}", "83": 0}
-        return self._first(line, close | self._availability())
+        return self._first(line, close | availability(self._random))
 
     def _warm_up(self, line: Line, option: SimulatedOption) -> list[bytes]:
         """Send the first Greeks: all of them, or what has been computed so far."""
-        values = self._option_values(option)
+        values = option_values(self._state.market, option, self._random)
         if self._random.random() < 0.3:
             values = {k: v for k, v in values.items() if k not in (THETA, VEGA)}
         ticks: list[LedgerTick] = []
@@ -180,9 +183,13 @@ class IbkrLines:
         """Return everything that is known, twice, as the gateway does."""
         target = self._state.find(line.conid)
         if isinstance(target, SimulatedOption):
-            return self._first(line, self._option_values(target) | self._availability())
+            return self._first(
+                line,
+                option_values(self._state.market, target, self._random)
+                | availability(self._random),
+            )
         values = underlying_quote(target, self._random) if target else dict(COLD_ROW)
-        return self._first(line, values | self._availability())
+        return self._first(line, values | availability(self._random))
 
     def _first(self, line: Line, values: Values) -> list[bytes]:
         if "55" in values and values["55"] == COLD_ROW["55"]:
@@ -232,7 +239,7 @@ class IbkrLines:
 
     def _bare(self, line: Line) -> list[bytes]:
         """Return a frame that says how good the data are, and nothing else."""
-        changed = self._availability()
+        changed = availability(self._random)
         line.sent.update(changed)
         updated_ms = self._state.next_updated_ms(line.conid)
         return [line.delta_frame(changed, updated_ms, self._random)]
@@ -259,14 +266,6 @@ class IbkrLines:
             updated_ms,
             time.monotonic(),
         )
-
-    def _option_values(self, option: SimulatedOption) -> Values:
-        market = self._state.market
-        greeks = market.greeks(option)
-        return option_quote(market, option, greeks, self._random) | greek_values(greeks)
-
-    def _availability(self) -> Values:
-        return {"6509": self._random.choice(REALTIME_CODES)}
 
     def _close(self, line: Line) -> None:
         if not line.is_closed:

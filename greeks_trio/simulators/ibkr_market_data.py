@@ -14,8 +14,7 @@ from greeks_trio.simulators.ibkr_http import Request, Response, Routes
 from greeks_trio.simulators.ibkr_quotes import (
     COLD_ROW,
     Values,
-    greek_values,
-    option_quote,
+    option_values,
     underlying_quote,
 )
 from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
@@ -94,9 +93,7 @@ class IbkrMarketData:
             case Underlying() as underlying:
                 values = underlying_quote(underlying, random)
             case option:
-                greeks = market.greeks(option)
-                quote = option_quote(market, option, greeks, random)
-                values = quote | greek_values(greeks)
+                values = option_values(market, option, random)
         known = {name: text for name, text in values.items() if name in fields}
         return row | {"6509": "RpB"} | known
 

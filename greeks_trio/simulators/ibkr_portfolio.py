@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from greeks_trio.simulators import ibkr_rows as rows
+from greeks_trio.simulators import ibkr_position_rows as rows
 from greeks_trio.simulators.ibkr_http import Request, Routes
+from greeks_trio.simulators.ibkr_rows import Row
 from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
 
 
@@ -62,7 +63,7 @@ class IbkrPortfolio:
             for each, quantity in self._state.held()
         ]
 
-    def _rows(self) -> list[rows.Row]:
+    def _rows(self) -> list[Row]:
         return [
             rows.position_row(ACCOUNT_ID, each, quantity, self._state.price_of(each))
             for each, quantity in self._state.held()

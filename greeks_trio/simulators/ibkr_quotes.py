@@ -199,6 +199,17 @@ def option_quote(
     return quote
 
 
+def option_values(market: Market, option: SimulatedOption, random: Random) -> Values:
+    """Return everything that is known of an option: prices, sizes, Greeks."""
+    greeks = market.greeks(option)
+    return option_quote(market, option, greeks, random) | greek_values(greeks)
+
+
+def availability(random: Random) -> Values:
+    """Return the field that says how good the data are: realtime, in some spelling."""
+    return {"6509": random.choice(REALTIME_CODES)}
+
+
 def underlying_quote(underlying: Underlying, random: Random) -> Values:
     """Return an underlying's prices; the last one may say that trading is halted."""
     price = underlying.price

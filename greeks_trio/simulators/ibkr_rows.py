@@ -1,6 +1,6 @@
-"""How the gateway's REST interface writes accounts, positions and contracts.  Pure.
+"""How the gateway's REST interface writes contracts.  Pure.
 
-Source: IBKR Client Portal API, "Portfolio" and "Contract"; OpenAPI 2.28.
+Source: IBKR Client Portal API, "Contract"; OpenAPI 2.28.
 """
 
 from __future__ import annotations
@@ -11,165 +11,26 @@ from typing import Any, Final
 from greeks_trio.model.contracts import OptionTerms, plain
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
-PAGE_SIZE: Final = 100
-
 Row = dict[str, Any]
 
 _EXCHANGES: Final = "SMART,AMEX,CBOE,PHLX,PSE,BOX,ISE,IBUSOPT"
 
 
-def account_row(account_id: str) -> Row:
-    """Return an account as `/portfolio/accounts` lists it."""
-    return {
-        "id": account_id,
-        "accountId": account_id,
-        "accountVan": account_id,
-        "accountTitle": "Simulated Account",
-        "displayName": "Simulated Account",
-        "accountAlias": None,
-        "accountStatus": 1_700_000_000_000,
-        "currency": "USD",
-        "type": "DEMO",
-        "tradingType": "STKNOPT",
-        "faclient": False,
-        "clearingStatus": "O",
-        "covestor": False,
-        "parent": {
-            "mmc": [],
-            "accountId": "",
-            "isMParent": False,
-            "isMChild": False,
-            "isMultiplex": False,
-        },
-        "desc": account_id,
-    }
-
-
-def position_row(
-    account_id: str,
-    instrument: SimulatedOption | Underlying,
-    position: float,
-    price: float,
-) -> Row:
-    """Return a position as `/portfolio/{account}/positions/{page}` lists it."""
-    is_option = isinstance(instrument, SimulatedOption)
-    factor = 100.0 if is_option else 1.0
-    row: Row = {
-        "acctId": account_id,
-        "conid": instrument.conid,
-        "contractDesc": contract_description(instrument),
-        "position": position,
-        "mktPrice": round(price, 8),
-        "mktValue": round(price * factor * position, 2),
-        "currency": "USD",
-        "avgCost": round(price * factor, 4),
-        "avgPrice": round(price, 6),
-        "realizedPnl": 0.0,
-        "unrealizedPnl": 0.0,
-        "exchs": None,
-        "exerciseStyle": None,
-        "conExchMap": [],
-        "undConid": 0,
-        "model": "",
-        "pageSize": PAGE_SIZE,
-    }
-    return row | security_row(instrument)
-
-
-def cold_position_row(row: Row) -> Row:
-    """Return a position as the first read of a session shows it.
-
-    What the gateway takes from its contract database is not there yet: an option is
-    known by the description only.
-    """
-    unknown = ("name", "ticker", "undSym", "undComp", "fullName", "allExchanges")
-    cold = {name: each for name, each in row.items() if name not in unknown}
-    return cold | {
-        "expiry": None,
-        "putOrCall": None,
-        "multiplier": None,
-        "strike": 0.0,
-        "lastTradingDay": None,
-    }
-
-
 def security_row(instrument: SimulatedOption | Underlying) -> Row:
     """Return what `/trsrv/secdef` says, and positions repeat."""
-    if isinstance(instrument, Underlying):
-        return {
-            "conid": instrument.conid,
-            "currency": "USD",
-            "time": 26,
-            "chineseName": "&#x6A21;&#x62DF;",
-            "allExchanges": _EXCHANGES,
-            "listingExchange": "NYSE",
-            "countryCode": "US",
-            "name": f"{instrument.symbol} Oil&amp;Gas",
-            "assetClass": "IND" if instrument.symbol == "SPX" else "STK",
-            "expiry": None,
-            "lastTradingDay": None,
-            "putOrCall": None,
-            "strike": "0",
-            "multiplier": 0.0,
-            "ticker": ibkr_symbol(instrument),
-            "undConid": 0,
-            "type": "COMMON",
-            "hasOptions": True,
-            "fullName": ibkr_symbol(instrument),
-            "isUS": True,
-            "isEventContract": False,
-        }
-    terms, symbol = instrument.terms, ibkr_symbol(instrument.underlying)
-    day = f"{terms.expiration:%Y%m%d}"
-    return {
+    row: Row = {
         "conid": instrument.conid,
         "currency": "USD",
         "time": 26,
         "chineseName": "&#x6A21;&#x62DF;",
         "allExchanges": _EXCHANGES,
-        "listingExchange": "AMEX",
         "countryCode": "US",
-        "name": f"{symbol} Oil&amp;Gas",
-        "assetClass": "OPT",
-        "expiry": day,
-        "lastTradingDay": day,
-        "putOrCall": right(terms),
-        "multiplier": 100.0,
-        "strike": f"{plain(terms.strike):f}",
-        "ticker": symbol,
-        "undConid": instrument.underlying.conid,
-        "undComp": f"{symbol} Oil&amp;Gas",
-        "undSym": symbol,
-        "type": "",
-        "hasOptions": False,
-        "fullName": _full_name(instrument),
         "isUS": True,
         "isEventContract": False,
     }
-
-
-def live_position_row(
-    instrument: SimulatedOption | Underlying, position: float, price: float
-) -> Row:
-    """Return a position as `/portfolio2/{account}/positions` lists it."""
-    is_option = isinstance(instrument, SimulatedOption)
-    factor = 100.0 if is_option else 1.0
-    return {
-        "position": position,
-        "conid": str(instrument.conid),
-        "avgCost": round(price * factor, 4),
-        "avgPrice": round(price, 6),
-        "currency": "USD",
-        "description": contract_description(instrument),
-        "isLastToLoq": False,
-        "marketPrice": round(price, 8),
-        "marketValue": round(price * factor * position, 2),
-        "realizedPnl": 0.0,
-        "secType": "OPT" if is_option else "STK",
-        "assetClass": "OPT" if is_option else "STK",
-        "unrealizedPnl": 0.0,
-        "model": "",
-    }
+    if isinstance(instrument, Underlying):
+        return row | _share_terms(instrument)
+    return row | _option_terms(instrument)
 
 
 def search_row(underlying: Underlying, options: Iterable[SimulatedOption]) -> Row:
@@ -301,6 +162,47 @@ def right(terms: OptionTerms) -> str:
 def ibkr_symbol(underlying: Underlying) -> str:
     """Return IBKR's spelling: ``BRK B`` for BRK/B."""
     return underlying.symbol.replace("/", " ")
+
+
+def _share_terms(underlying: Underlying) -> Row:
+    symbol = ibkr_symbol(underlying)
+    return {
+        "listingExchange": "NYSE",
+        "name": f"{symbol} Oil&amp;Gas",
+        "assetClass": "IND" if underlying.symbol == "SPX" else "STK",
+        "expiry": None,
+        "lastTradingDay": None,
+        "putOrCall": None,
+        "strike": "0",
+        "multiplier": 0.0,
+        "ticker": symbol,
+        "undConid": 0,
+        "type": "COMMON",
+        "hasOptions": True,
+        "fullName": symbol,
+    }
+
+
+def _option_terms(option: SimulatedOption) -> Row:
+    terms, symbol = option.terms, ibkr_symbol(option.underlying)
+    day = f"{terms.expiration:%Y%m%d}"
+    return {
+        "listingExchange": "AMEX",
+        "name": f"{symbol} Oil&amp;Gas",
+        "assetClass": "OPT",
+        "expiry": day,
+        "lastTradingDay": day,
+        "putOrCall": right(terms),
+        "multiplier": 100.0,
+        "strike": f"{plain(terms.strike):f}",
+        "ticker": symbol,
+        "undConid": option.underlying.conid,
+        "undComp": f"{symbol} Oil&amp;Gas",
+        "undSym": symbol,
+        "type": "",
+        "hasOptions": False,
+        "fullName": _full_name(option),
+    }
 
 
 def _full_name(option: SimulatedOption) -> str:

@@ -7,26 +7,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Literal, assert_never
 
 import trio
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import ConnectionState
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Message,
-    Ping,
-)
-from wsproto.utilities import RemoteProtocolError
 
 from greeks_trio.simulators import ibkr_topics as topics
 from greeks_trio.simulators.ibkr_http import Upgrade
 from greeks_trio.simulators.ibkr_lines import IbkrLines
 from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
+from greeks_trio.simulators.ibkr_websocket import ServerWebSocket
 from greeks_trio.simulators.pacing import Pacer
 
 # As the real gateway, whether the market is open or not.
@@ -40,10 +30,6 @@ _LINGER_S: Final = {"close": 10.0, "drop": 0.5}
 # The upgrade succeeds before the gateway has a connection of its own to IBKR; what
 # clients write in this time is lost.
 _GAP_S: Final = (0.05, 0.2)
-
-_RECEIVE_BYTES: Final = 65_536
-# Longer than any request, shorter than an accident.
-_MAX_MESSAGE_CHARS: Final = 1_048_576
 
 _SESSION_COOKIE: Final = re.compile(r"(?:^|[;\s])(?:api|x-sess-uuid)=.")
 
@@ -67,17 +53,10 @@ class IbkrStream:
         self.lines = IbkrLines(state)
         self.is_open = False  # system was sent: requests are heard
         self._state = state
-        self._stream = stream
-        self._websocket = WSConnection(ConnectionType.SERVER)
-        self._websocket.receive_data(upgrade.received)
+        self._socket = ServerWebSocket(stream, upgrade.received)
         cookie = upgrade.request.headers.get("cookie", "")
         self._has_session = _SESSION_COOKIE.search(cookie) is not None
         self._on_change = on_change
-        self._parts: list[str] = []  # of the client's message under way
-        # What was written and not yet sent.  Both tasks flush after each write, so it
-        # holds one batch and one answer at most.
-        self._buffer = bytearray()
-        self._sending = trio.Lock()
         self._wake = trio.Event()
         self._ending: Ending | None = None
         self._next_heartbeat_at = 0.0
@@ -106,7 +85,7 @@ class IbkrStream:
     def tell(self, frame: bytes) -> None:
         """Send a frame to the client as soon as its task runs."""
         if self.is_open:
-            self._put([frame])
+            self._socket.write([frame])
             self._wake.set()
 
     async def _write_on(self) -> None:
@@ -114,21 +93,23 @@ class IbkrStream:
         pacer = Pacer(self._state.settings.rate, now=trio.current_time())
         while self._is_listening:
             now = trio.current_time()
-            self._put(self._frames_due(now, pacer))
-            await self._flush()
+            self._socket.write(self._frames_due(now, pacer))
+            await self._socket.flush()
             next_at = min(self.lines.next_at, self._next_heartbeat_at)
             if self.lines.has_ticking:
                 next_at = min(next_at, pacer.next_at(now))
             await self._pause_until(next_at)
-        await self._say_goodbye()
+        if self._ending == "drop":
+            await self._socket.hang_up()
+        else:
+            await self._socket.close(1001, "gateway stopped")
 
     async def _begin(self) -> None:
         """Accept, wait for a session if need be, let the gap pass, open up."""
-        next(self._websocket.events())  # the request, which serve_http has read
-        self._buffer += self._websocket.send(AcceptConnection())
+        self._socket.accept()
         if not self._has_session:
-            self._put([topics.encode_waiting()])
-        await self._flush()
+            self._socket.write([topics.encode_waiting()])
+        await self._socket.flush()
         while not self._has_session and self._ending is None:
             await self._pause_until(float("inf"))
         gap_ends_at = trio.current_time() + self._state.random.uniform(*_GAP_S)
@@ -136,7 +117,7 @@ class IbkrStream:
             await self._pause_until(gap_ends_at)
         if self._ending is None:
             self._next_heartbeat_at = trio.current_time() + HEARTBEAT_INTERVAL_S
-            self._put(
+            self._socket.write(
                 topics.encode_opening(
                     ACCOUNT_ID, _now_ms(), is_logged_in=self._state.is_logged_in
                 )
@@ -156,65 +137,19 @@ class IbkrStream:
             pacer.restart(now)
         return frames
 
-    async def _say_goodbye(self) -> None:
-        if self._ending == "drop":
-            await self._flush()
-            await self._stream.transport_stream.send_eof()
-        elif self._websocket.state is ConnectionState.OPEN:
-            goodbye = CloseConnection(code=1001, reason="gateway stopped")
-            self._buffer += self._websocket.send(goodbye)
-            await self._flush()
-
     async def _read(self, scope: trio.CancelScope) -> None:
         """Hear the client out, then cancel ``scope``; ends with the connection."""
-        while await self._read_some():
-            pass
+        while (messages := await self._socket.receive()) is not None:
+            for text in messages:
+                self._receive(text)
+            await self._socket.flush()
         scope.cancel()
-
-    async def _read_some(self) -> bool:
-        """Take what comes next; false after the last."""
-        data = await self._stream.receive_some(_RECEIVE_BYTES)
-        if not data:
-            return False
-        goes_on = True
-        try:
-            self._websocket.receive_data(bytes(data))
-            for event in self._websocket.events():
-                goes_on = goes_on and self._receive(event)
-        except RemoteProtocolError as exc:
-            if exc.event_hint is not None and self._is_listening:
-                self._buffer += self._websocket.send(exc.event_hint)
-            goes_on = False
-        await self._flush()
-        return goes_on
-
-    def _receive(self, event: Event) -> bool:
-        """Take one event; false when it is the last."""
-        match event:
-            case Ping() if self._is_listening:
-                self._buffer += self._websocket.send(event.response())
-            case Message():
-                data = event.data
-                self._parts.append(
-                    data
-                    if isinstance(data, str)
-                    else bytes(data).decode("utf-8", "replace")
-                )
-                if event.message_finished:
-                    self._receive_message("".join(self._parts))
-                    self._parts.clear()
-                return sum(map(len, self._parts)) <= _MAX_MESSAGE_CHARS
-            case CloseConnection():
-                if self._websocket.state is ConnectionState.REMOTE_CLOSING:
-                    self._buffer += self._websocket.send(event.response())
-                return False
-        return True
 
     @property
     def _is_listening(self) -> bool:
-        return self._ending is None and self._websocket.state is ConnectionState.OPEN
+        return self._ending is None and self._socket.is_open
 
-    def _receive_message(self, text: str) -> None:
+    def _receive(self, text: str) -> None:
         if not self._is_listening:
             return
         if not self.is_open:
@@ -222,7 +157,7 @@ class IbkrStream:
                 self._has_session = True
                 self._wake.set()
             return
-        self._put(self._answer(topics.parse_request(text)))
+        self._socket.write(self._answer(topics.parse_request(text)))
         self._wake.set()
 
     def _answer(self, request: topics.ClientRequest) -> list[bytes]:
@@ -254,16 +189,6 @@ class IbkrStream:
         frames = self.lines.subscribe(key, fields, trio.current_time())
         self._on_change()
         return frames
-
-    def _put(self, frames: Iterable[bytes]) -> None:
-        for frame in frames:
-            self._buffer += self._websocket.send(BytesMessage(data=frame))
-
-    async def _flush(self) -> None:
-        async with self._sending:
-            if self._buffer:
-                data, self._buffer = self._buffer, bytearray()
-                await self._stream.send_all(data)
 
     async def _pause_until(self, when: float) -> None:
         with trio.move_on_at(when):

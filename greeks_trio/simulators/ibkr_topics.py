@@ -120,45 +120,13 @@ def encode_opening(account_id: str, now_ms: int, *, is_logged_in: bool) -> list[
         "isFT": False,
         "isPaper": True,
     }
-    account = {
-        "topic": "act",
-        "args": {
-            "accounts": [account_id],
-            "acctProps": {account_id: {"hasChildAccounts": False}},
-            "aliases": {account_id: account_id},
-            "selectedAccount": account_id,
-            "serverInfo": {"serverName": "Simulated"},
-            "sessionId": f"{now_ms // 1000:08x}.00000001",
-            "isFT": False,
-            "isPaper": True,
-        },
-    }
-    bulletin = {
-        "topic": "blt",
-        "args": [
-            {
-                "id": now_ms // 1000,
-                "exchanges": None,
-                "message": "Simulated market \N{EN DASH} prices are made up\N{HORIZONTAL ELLIPSIS}",
-            }
-        ],
-    }
-    status = {
-        "connected": True,
-        "authenticated": is_logged_in,
-        "established": is_logged_in,
-        "competing": False,
-        "message": "",
-        "fail": "",
-        "serverName": "Simulated",
-        "serverVersion": "Build 10.45.1a",
-        "username": "simulated",
-    }
+    message = "Simulated market \N{EN DASH} prices are made up\N{HORIZONTAL ELLIPSIS}"
+    bulletin = {"id": now_ms // 1000, "exchanges": None, "message": message}
     return [
         _encode(system),
-        _encode(account),
-        encode_status(status),
-        _encode(bulletin),
+        _encode({"topic": "act", "args": _account_args(account_id, now_ms)}),
+        encode_status(_status_args(is_logged_in)),
+        _encode({"topic": "blt", "args": [bulletin]}),
     ]
 
 
@@ -192,6 +160,33 @@ def encode_combination(key: str, now_ms: int) -> bytes:
 def encode_unknown_topic(text: str) -> bytes:
     """Return the complaint about a text; its first three characters are the topic."""
     return _encode({"error": f"Topic unknown '{text[:3]}'", "code": 1})
+
+
+def _account_args(account_id: str, now_ms: int) -> dict[str, object]:
+    return {
+        "accounts": [account_id],
+        "acctProps": {account_id: {"hasChildAccounts": False}},
+        "aliases": {account_id: account_id},
+        "selectedAccount": account_id,
+        "serverInfo": {"serverName": "Simulated"},
+        "sessionId": f"{now_ms // 1000:08x}.00000001",
+        "isFT": False,
+        "isPaper": True,
+    }
+
+
+def _status_args(is_logged_in: bool) -> dict[str, object]:
+    return {
+        "connected": True,
+        "authenticated": is_logged_in,
+        "established": is_logged_in,
+        "competing": False,
+        "message": "",
+        "fail": "",
+        "serverName": "Simulated",
+        "serverVersion": "Build 10.45.1a",
+        "username": "simulated",
+    }
 
 
 def _parse_market_data(
