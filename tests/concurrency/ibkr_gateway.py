@@ -122,7 +122,12 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         cookie = f'api={{"session":"{session_id}"}}'.encode()
         async with trio.open_nursery() as nursery:
             socket = await wrap_client_stream(
-                nursery, client_end, "x", "/", extra_headers=[(b"Cookie", cookie)]
+                nursery,
+                client_end,
+                "x",
+                "/",
+                extra_headers=[(b"Cookie", cookie)],
+                message_queue_size=32,
             )
             try:
                 yield socket

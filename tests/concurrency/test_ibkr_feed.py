@@ -292,6 +292,76 @@ async def test_frames_before_a_close_are_all_taken(autojump_clock, scene):
     assert [tick.delta for tick in ticks] == [number / 100 for number in range(20)]
 
 
+async def test_a_send_that_fails_costs_no_frame_that_came_before_the_close(
+    nursery, autojump_clock
+):
+    scene = Scene(nursery, intake=1)
+    await scene.start_streaming()
+    for number in range(10):
+        await scene.gateway.send_fields(at=T + number, f7308=str(number / 10))
+    await wait_all_tasks_blocked(0.01)
+    nursery.start_soon(scene.gateway.close)
+    scene.gateway.positions["U1"].append(make_row(8, 610))
+    scene.feed.reload(CONFIG)
+    await trio.sleep(0.7)  # the new contract could not be requested
+
+    ticks = [(await receive_ticks(scene))[0] for _ in range(10)]
+
+    assert ticks[-1].delta == 0.9
+    assert "closed the connection" in one_reason(
+        (0, [(await scene.wait_ended())[1][0]])
+    )
+
+
+async def test_a_reload_reads_the_positions_once(autojump_clock, scene):
+    await scene.start_streaming()
+    scene.feed.reload(CONFIG)
+
+    await trio.sleep(30)
+
+    assert len(scene.gateway.times_of("/portfolio/U1/positions/0")) == 2
+
+
+async def test_a_reload_without_a_connection_counts_for_the_next_one(
+    autojump_clock, scene
+):
+    scene.gateway.positions["U2"] = [make_row(8, 610)]
+    scene.feed.reload(replace(CONFIG, accounts=("U2",)))
+
+    await scene.start_streaming(2)
+    await trio.sleep(1)
+
+    assert scene.gateway.sent("smd+8+")
+    assert scene.gateway.sent("smd+7+") == []
+
+
+async def test_a_reload_may_change_accounts_and_lines(autojump_clock, scene):
+    scene.gateway.positions["U2"] = [make_row(8, 610)]
+    await scene.start_streaming(3)
+
+    scene.feed.reload(replace(CONFIG, accounts=("U2",), market_data_lines=1))
+    await scene.gateway.wait_received("umd+7+")
+    await trio.sleep(1)
+
+    assert scene.gateway.sent("umd+756733+")
+    assert scene.gateway.sent("umd+8+") == []
+    assert len(scene.gateway.times_of("/portfolio/accounts")) == 1
+
+
+async def test_the_gap_of_a_contract_that_is_no_longer_wanted_ends(
+    autojump_clock, scene
+):
+    await scene.start_streaming(2)
+    await scene.gateway.wait_received("smd+7+", 2)
+    scene.gateway.positions["U1"] = []
+    scene.feed.reload(CONFIG)
+
+    await scene.gateway.wait_received("umd+7+")
+
+    gaps = [each for each in entries(scene) if isinstance(each, FeedGap)]
+    assert [gap.ended_at is None for gap in gaps] == [True, False]
+
+
 async def test_reload_applies_only_the_difference(autojump_clock, scene):
     gateway = scene.gateway
     gateway.positions["U1"] = [make_row(7), make_row(8, 610)]

@@ -227,7 +227,8 @@ class IbkrProtocol:
             return last.value
         bid, ask = memory.values[_BID], memory.values[_ASK]
         if bid is not None and ask is not None and bid.value > 0 and ask.value > 0:
-            return float((bid.value + ask.value) / 2)
+            # Rounded, because the middle of 4712.49 and 4741.13 is 4726.81.
+            return round(float(bid.value + ask.value) / 2, 8)
         return None if last is None else last.value
 
     def forget(self, conid: Conid) -> None:
