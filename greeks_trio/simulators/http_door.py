@@ -73,7 +73,7 @@ class Door:
         self._idle: set[trio.CancelScope] = set()
         self._stopped = trio.Event()
         self._pause_s = 0.0
-        self._reopened = trio.Event()
+        self._open = trio.Event()
 
     def stop(self) -> None:
         """Let `run` return when all that was written has reached the clients."""
@@ -86,9 +86,13 @@ class Door:
         Returns when new ones are accepted again, or never will be.  What was written
         reaches the clients before they are closed, and the time counts from then.
         """
-        self._pause_s, self._reopened = pause_s, trio.Event()
+        self._pause_s, self._open = pause_s, trio.Event()
         self._closing.request(1012, "Reconnection is required")
-        await self._reopened.wait()
+        await self._open.wait()
+
+    async def wait_open(self) -> None:
+        """Return when new clients are accepted, or never will be again."""
+        await self._open.wait()
 
     async def run(
         self,
@@ -104,7 +108,7 @@ class Door:
         while not self._stopped.is_set():
             self._closing = Closing()
             listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-            self._reopened.set()
+            self._open.set()
             if not started:
                 port = listeners[0].socket.getsockname()[1]
                 task_status.started(port)
@@ -112,7 +116,7 @@ class Door:
             await self._serve(listeners)
             with trio.move_on_after(self._pause_s):
                 await self._stopped.wait()
-        self._reopened.set()
+        self._open.set()
 
     async def _serve(self, listeners: list[trio.SocketListener]) -> None:
         async with trio.open_nursery() as clients:

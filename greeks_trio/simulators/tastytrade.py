@@ -122,6 +122,10 @@ class SimulatedTastytrade:
         shape = self._book.change(contract_key, quantity)
         self._streamer.tell("CurrentPosition", ACCOUNT_ID, shape)
 
+    async def wait_open(self) -> None:
+        """Return when clients are accepted: again, after a `drop`."""
+        await self._door.wait_open()
+
     async def wait_account_followed(self) -> None:
         """Return when a client of the account streamer has connected an account."""
         await self._streamer.wait_connected()
