@@ -34,6 +34,7 @@ from greeks_trio.overview import Overview
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.embedded import open_embedded_server
 from greeks_trio.postgres.migrate import migrate
+from greeks_trio.postgres.passfile import write_passfile
 from greeks_trio.service import Running, run_service
 from greeks_trio.signals import run_stop_on_signal
 
@@ -112,7 +113,7 @@ async def _run(
             simulators,
             options.seconds,
             commits.record,
-            partial(display.started, database),
+            partial(display.started, write_passfile(database, directory / "pgpass")),
             display,
             asked_to_stop,
         )

@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from greeks_trio.config import DatabaseConfig
 from greeks_trio.overview import Overview
 from greeks_trio.service import Running
 
@@ -39,12 +38,8 @@ class Display:
             file=sys.stderr if as_json else sys.stdout, highlight=False
         )
 
-    def started(self, database: DatabaseConfig, running: Running) -> None:
-        """Say where the rows and the status can be seen."""
-        dsn = (
-            f"host={database.host} port={database.port} user={database.user}"
-            f" dbname={database.dbname}"
-        )
+    def started(self, dsn: str, running: Running) -> None:
+        """Say where the rows and the status can be seen; ``dsn`` has no password."""
         if self._as_json:
             _print_json({"dsn": dsn, "http": running.http_url})
         self._console.print(f'Look at the rows:   psql "{dsn}"', soft_wrap=True)
@@ -113,14 +108,13 @@ def _table(overview: Overview, rate: float) -> Group:
             f"{processor.duplicates.get(session.broker, 0):,}",
         )
     window = writer.window.milliseconds()
-    latency = "  ".join(
-        f"{name} {'-' if value is None else f'{value:.1f}'}"
-        for name, value in window.items()
-    )
     database = "connected" if writer.is_connected else "not connected"
     return Group(
         feeds,
-        Text(f"{rate:,.0f} rows/s   frame read to commit, last minute, ms: {latency}"),
+        Text(
+            f"{rate:,.0f} rows/s   frame read to commit, last minute, ms: "
+            f"{_percentiles(window)}"
+        ),
         Text(f"database {database}   waiting {len(overview.backlog)}"),
     )
 
@@ -136,16 +130,21 @@ def _result_table(result: dict[str, Any]) -> Table:
     for broker, counts in result["brokers"].items():
         table.add_row(broker, *(f"{counts[name]:,}" for name in names))
     table.add_row("together", *(f"{result[name]:,}" for name in names), style="bold")
-    latency, age = (
-        "  ".join(f"{name} {value}" for name, value in result[key].items())
-        for key in ("latency_ms", "age_ms")
-    )
     table.caption = (
-        f"first row after {result['first_row_s']} s\n"
-        f"frame read to commit, ms: {latency}\nsent to commit, ms: {age}"
+        f"first row after {_shown(result['first_row_s'])} s\n"
+        f"frame read to commit, ms: {_percentiles(result['latency_ms'])}\n"
+        f"sent to commit, ms: {_percentiles(result['age_ms'])}"
     )
     table.caption_justify = "left"
     return table
+
+
+def _percentiles(values: dict[str, float | None]) -> str:
+    return "  ".join(f"{name} {_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from greeks_trio.model.records import BROKERS
+from greeks_trio.postgres.connection import TrioConnection
 from tests.fix_processes import LAUNCHER, PATIENCE_S, run_ingest
 
 pytestmark = pytest.mark.timeout(120)
@@ -44,7 +45,7 @@ async def test_what_was_sent_is_what_is_stored(tmp_path):
 
     first, last = map(json.loads, demo.lines["stdout"])
     assert first.keys() == {"dsn", "http"}
-    assert "password" not in first["dsn"]
+    assert "password=" not in first["dsn"]
     assert last.keys() == COUNTS | {
         "seconds",
         "first_row_s",
@@ -62,6 +63,16 @@ async def test_what_was_sent_is_what_is_stored(tmp_path):
         assert 0 < ages["p50"] <= ages["p95"] <= ages["p99"] <= ages["max"]
     assert last["age_ms"]["p50"] > last["latency_ms"]["p50"]
     assert last["seconds"] >= 4
+
+
+async def test_its_connection_string_lets_other_programs_in(tmp_path):
+    async with run_ingest("demo", *SMALL, "--json", cwd=tmp_path) as demo:
+        dsn = (await demo.read_json())["dsn"]
+        await demo.wait_line("writer.connected")
+        async with await TrioConnection.connect(dsn) as connection:
+            cursor = await connection.execute("select count(*) from greek_snapshots")
+            assert await cursor.fetchone()
+        assert await demo.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
