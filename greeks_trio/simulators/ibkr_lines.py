@@ -7,21 +7,18 @@ every tick in them.  Time is the monotonic clock's, in seconds, as an argument.
 from __future__ import annotations
 
 import heapq
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from greeks_trio.simulators.ibkr_frames import IbkrFrames
 from greeks_trio.simulators.ibkr_quotes import (
     COLD_ROW,
-    GREEK_FIELDS,
     THETA,
     VEGA,
     Line,
     Values,
     availability,
-    greek_values,
-    nudge,
     option_quote,
     option_values,
     underlying_quote,
@@ -38,8 +35,6 @@ QUOTE_INTERVAL_S: Final = 0.5
 _COLD, _LATE = 0.15, 0.4
 # How long that takes.  Up to a minute at IBKR; a demonstration has less patience.
 _WARM_UP_S: Final = (0.2, 2.0)
-_QUOTE_SHARE: Final = 0.3  # of the ticks move prices as well
-_BARE_SHARE: Final = 0.01  # of the ticks are followed by a frame without values
 
 
 class IbkrLines:
@@ -48,6 +43,7 @@ class IbkrLines:
     def __init__(self, state: IbkrState) -> None:
         self._state = state
         self._random = state.random
+        self._frames = IbkrFrames(state)
         self._lines: dict[str, Line] = {}
         self._sent: dict[int, Values] = {}
         self._requests = 0
@@ -81,7 +77,7 @@ class IbkrLines:
             line.ask(fields)
             line.ends_at = now + self._state.settings.stream_end_s
             self._state.take_line(conid, now)
-            return self._answer(line)
+            return self._frames.answer(line)
         if line is not None:
             line.is_closed = True
         self._requests += 1
@@ -116,7 +112,7 @@ class IbkrLines:
                 self._close(line)
                 continue
             self._ticking.rotate(-1)
-            frames += self._tick(line, option, ticks)
+            frames += self._frames.tick(line, option, ticks)
             count -= 1
         self._state.ledger.write(ticks)
         return frames
@@ -135,18 +131,18 @@ class IbkrLines:
         target = self._state.find(line.conid)
         if target is None:
             self._close(line)
-            return self._first(line, dict(COLD_ROW))
+            return self._frames.first(line, dict(COLD_ROW))
         if isinstance(target, Underlying):
             return self._open_underlying(line, target)
         if not line.has_greeks:
             self._quoting.append(
                 (line, lambda: option_values(self._state.market, target, self._random))
             )
-            return self._answer(line)
+            return self._frames.answer(line)
         luck = self._random.random()
         if luck >= _LATE:
             self._ticking.append((line, target))
-            return self._answer(line)
+            return self._frames.answer(line)
 
         def warm_up(now: float) -> list[bytes]:
             is_over = line.is_closed or now >= line.ends_at
@@ -154,19 +150,19 @@ class IbkrLines:
 
         self._run_later(now + self._random.uniform(*_WARM_UP_S), warm_up)
         if luck < _COLD:
-            return self._first(line, dict(COLD_ROW))
+            return self._frames.first(line, dict(COLD_ROW))
         values = option_quote(
             self._state.market, target, self._state.market.greeks(target), self._random
         )
-        return self._first(line, values | availability(self._random))
+        return self._frames.first(line, values | availability(self._random))
 
     def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
         """Begin with the last close, as a quiet contract does, or with all there is."""
         self._quoting.append((line, lambda: underlying_quote(underlying, self._random)))
         if self._random.random() < 0.5:
-            return self._answer(line)
+            return self._frames.answer(line)
         close: Values = {"31": f"C{underlying.price:.2f}", "83": 0}
-        return self._first(line, close | availability(self._random))
+        return self._frames.first(line, close | availability(self._random))
 
     def _warm_up(self, line: Line, option: SimulatedOption) -> list[bytes]:
         """Send the first Greeks: all of them, or what has been computed so far."""
@@ -174,75 +170,10 @@ class IbkrLines:
         if self._random.random() < 0.3:
             values = {k: v for k, v in values.items() if k not in (THETA, VEGA)}
         ticks: list[LedgerTick] = []
-        frames = self._delta(line, values, ticks)
+        frames = self._frames.delta(line, values, ticks)
         self._state.ledger.write(ticks)
         self._ticking.append((line, option))
         return frames
-
-    def _answer(self, line: Line) -> list[bytes]:
-        """Return everything that is known, twice, as the gateway does."""
-        target = self._state.find(line.conid)
-        if isinstance(target, SimulatedOption):
-            return self._first(
-                line,
-                option_values(self._state.market, target, self._random)
-                | availability(self._random),
-            )
-        values = underlying_quote(target, self._random) if target else dict(COLD_ROW)
-        return self._first(line, values | availability(self._random))
-
-    def _first(self, line: Line, values: Values) -> list[bytes]:
-        if "55" in values and values["55"] == COLD_ROW["55"]:
-            asked = values  # comes whole, whatever was asked
-        else:
-            asked = line.take_asked(values)
-        updated_ms = self._state.next_updated_ms(line.conid)
-        if not GREEK_FIELDS.isdisjoint(asked):
-            tick = self._ledger_tick(line, updated_ms)
-            self._state.ledger.write([tick] if tick else [])
-        return line.first_frames(asked, updated_ms)
-
-    def _tick(
-        self, line: Line, option: SimulatedOption, ticks: list[LedgerTick]
-    ) -> list[bytes]:
-        market, random = self._state.market, self._random
-        market.move(option.underlying)
-        greeks = market.greeks(option)
-        values = greek_values(greeks)
-        sent = line.sent
-        if all(
-            sent.get(name) == text
-            for name, text in values.items()
-            if name in line.fields
-        ):
-            values = nudge(line, values, random)
-        luck = random.random()
-        if luck < _QUOTE_SHARE:
-            values |= option_quote(market, option, greeks, random)
-        frames = self._delta(line, values, ticks)
-        if luck > 1.0 - _BARE_SHARE:
-            frames += self._bare(line)
-        return frames
-
-    def _delta(
-        self, line: Line, values: Values, ticks: list[LedgerTick]
-    ) -> list[bytes]:
-        changed = line.take_changed(values)
-        if not changed:
-            return []
-        updated_ms = self._state.next_updated_ms(line.conid)
-        if not GREEK_FIELDS.isdisjoint(changed):
-            tick = self._ledger_tick(line, updated_ms)
-            if tick is not None:
-                ticks.append(tick)
-        return [line.delta_frame(changed, updated_ms, self._random)]
-
-    def _bare(self, line: Line) -> list[bytes]:
-        """Return a frame that says how good the data are, and nothing else."""
-        changed = availability(self._random)
-        line.sent.update(changed)
-        updated_ms = self._state.next_updated_ms(line.conid)
-        return [line.delta_frame(changed, updated_ms, self._random)]
 
     def _quotes(self, now: float) -> list[bytes]:
         frames: list[bytes] = []
@@ -252,20 +183,9 @@ class IbkrLines:
                 self._close(line)
         self._quoting = [each for each in self._quoting if not each[0].is_closed]
         for line, quote in self._quoting:
-            frames += self._delta(line, quote(), ticks)
+            frames += self._frames.delta(line, quote(), ticks)
         self._state.ledger.write(ticks)
         return frames
-
-    def _ledger_tick(self, line: Line, updated_ms: int) -> LedgerTick | None:
-        option = self._state.find(line.conid)
-        if not isinstance(option, SimulatedOption):
-            return None
-        return line.ledger_tick(
-            self._state.account_of(line.conid),
-            option.contract.contract_key,
-            updated_ms,
-            time.monotonic(),
-        )
 
     def _close(self, line: Line) -> None:
         if not line.is_closed:
