@@ -13,8 +13,7 @@ from psycopg.rows import TupleRow
 from greeks_trio.brokers.ibkr import session as ibkr
 from greeks_trio.brokers.tastytrade import session as tastytrade
 from greeks_trio.config import Config, DatabaseConfig
-from greeks_trio.errors import GreeksError
-from greeks_trio.logs import plain_error
+from greeks_trio.errors import GreeksError, plain_reason
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.migrate import load_migrations, migrate
@@ -78,7 +77,7 @@ async def _try(name: str, attempt: Attempt, limit_s: float) -> bool:
         try:
             sentence, is_good = await attempt(), True
         except* GreeksError as group:
-            sentence = plain_error(group)
+            sentence = plain_reason(group)
     click.echo(f"{name}: {sentence}")
     return is_good
 

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -38,8 +39,14 @@ from greeks_trio.cli_options import (
 from greeks_trio.config import Config
 from greeks_trio.config_file import load_config
 from greeks_trio.config_parse import parse_config
-from greeks_trio.errors import ConfigError, GreeksError, SchemaRejected
-from greeks_trio.logs import configure_logging, plain_error
+from greeks_trio.errors import (
+    ConfigError,
+    GreeksError,
+    SchemaRejected,
+    leaves,
+    plain_reason,
+)
+from greeks_trio.logs import configure_logging
 from greeks_trio.model.records import BROKERS
 
 if TYPE_CHECKING:
@@ -86,28 +93,21 @@ def run(plan: Plan) -> int:
         status = INTERRUPTED
     except* ConfigError as group:
         status = MISCONFIGURED
-        for problem in _problems(group):
+        problems = [
+            leaf.problems for leaf in leaves(group) if isinstance(leaf, ConfigError)
+        ]
+        for problem in chain(*problems):
             click.echo(f"configuration: {problem}", err=True)
     except* SchemaRejected as group:
         status = SCHEMA_REJECTED
-        click.echo(f"database: {plain_error(group)}", err=True)
+        click.echo(f"database: {plain_reason(group)}", err=True)
     except* GreeksError as group:
         status = FAILED
-        click.echo(plain_error(group), err=True)
+        click.echo(plain_reason(group), err=True)
     except* Exception as group:
         status = FAILED
         logger.critical("service.bug", exc_info=group)
     return status
-
-
-def _problems(group: BaseExceptionGroup[ConfigError]) -> list[str]:
-    problems: list[str] = []
-    for exc in group.exceptions:
-        if isinstance(exc, ConfigError):
-            problems += exc.problems
-        elif isinstance(exc, BaseExceptionGroup):
-            problems += _problems(exc)
-    return problems
 
 
 def _run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
@@ -217,6 +217,9 @@ def demo(
         if http is not None:
             variables = {"GREEKS_HTTP_BIND": http, "GREEKS_API_TOKEN": api_token}
             address = parse_config(variables, need_broker=False).http
+        if sys.stdout.isatty() and not as_json:
+            # The table says what the lines below a warning would.
+            configure_logging(level=logging.WARNING)
         options = DemoOptions(
             seconds=seconds,
             contracts=contracts,
@@ -245,10 +248,13 @@ def demo(
 )
 @only_option
 @click.option("--ends-with-parent", is_flag=True, hidden=True)
-def simulate(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
+@click.option("--quiet", is_flag=True, hidden=True)
+def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - handed on whole
     """Run only the simulated brokers; the first line says where they are."""
 
     def plan() -> int:
+        if quiet:
+            configure_logging(level=logging.WARNING)
         from greeks_trio.simulators.run import SimulateOptions
 
         return _run_trio(_simulate, SimulateOptions(**options))
@@ -262,7 +268,7 @@ async def _simulate(options: SimulateOptions) -> int:
     try:
         await run_simulators(options)
     except* OSError as group:
-        raise ConfigError([f"Cannot start: {plain_error(group)}."]) from group
+        raise ConfigError([f"Cannot start: {plain_reason(group)}."]) from group
     return OK
 
 

@@ -79,8 +79,7 @@ async def open_simulators(
         GreeksError: it ended or said nothing useful instead of starting.
     """
     process = _start(
-        "simulate",
-        "--ends-with-parent",
+        *("simulate", "--ends-with-parent", "--quiet"),
         *("--contracts", str(contracts), "--rate", str(rate)),
         *("--seed", str(seed), "--ledger", str(ledger)),
         *(word for fault in faults for word in ("--fault", fault)),

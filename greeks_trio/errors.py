@@ -120,8 +120,16 @@ def leaves(exc: BaseException) -> Iterator[BaseException]:
 
 
 def plain_reason(exc: BaseException) -> str:
-    """Return an exception's message, or those of a group's leaves, in one line."""
-    reasons = (
-        " ".join(str(leaf).split()) or type(leaf).__name__ for leaf in leaves(exc)
-    )
-    return "; ".join(dict.fromkeys(reasons))
+    """Return what went wrong in one line, for groups what went wrong inside.
+
+    Only the message for our own errors, which are written for people; the type and the
+    message for all others.
+    """
+    return "; ".join(dict.fromkeys(map(_sentence, leaves(exc))))
+
+
+def _sentence(exc: BaseException) -> str:
+    message = " ".join(str(exc).split())
+    if isinstance(exc, GreeksError):
+        return message
+    return f"{type(exc).__name__}: {message}" if message else type(exc).__name__

@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 
-from greeks_trio.errors import GreeksError
+from greeks_trio.errors import GreeksError, leaves, plain_reason
 
 # Other people's loggers, and the least level at which they are heard.  tastytrade sets
 # itself to DEBUG, where it logs tokens, when it is imported: that may be after us, so
@@ -46,20 +46,25 @@ def configure_logging(*, json: bool = False, level: int | str = logging.INFO) ->
         json: One JSON object a line instead of text.
         level: The least level that is written.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(JsonFormatter() if json else TextFormatter())
     handler.addFilter(_is_heard)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(capture=True)
 
 
-def plain_error(exc: BaseException) -> str:
-    """Return what went wrong in one line, for groups what went wrong inside.
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is at the moment of writing.
 
-    Only the message for our own errors, which are written for people; the type and the
-    message for all others.
+    The demo's live table puts something in its place, or the log would tear it apart.
     """
-    return "; ".join(dict.fromkeys(map(_sentence, _leaves(exc))))
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
 
 
 class TextFormatter(logging.Formatter):
@@ -121,7 +126,7 @@ def _plain_args(
     if not isinstance(args, tuple):
         return args
     return tuple(
-        plain_error(arg) if isinstance(arg, BaseException) else arg for arg in args
+        plain_reason(arg) if isinstance(arg, BaseException) else arg for arg in args
     )
 
 
@@ -145,20 +150,6 @@ def _explained(
     if not record.exc_info or record.exc_info[1] is None:
         return None, None
     exc = record.exc_info[1]
-    if all(isinstance(leaf, GreeksError) for leaf in _leaves(exc)):
-        return plain_error(exc), None
+    if all(isinstance(leaf, GreeksError) for leaf in leaves(exc)):
+        return plain_reason(exc), None
     return None, formatter.formatException(record.exc_info)
-
-
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for each in exc.exceptions:
-            yield from _leaves(each)
-    else:
-        yield exc
-
-
-def _sentence(exc: BaseException) -> str:
-    if isinstance(exc, GreeksError):
-        return str(exc)
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

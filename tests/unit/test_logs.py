@@ -5,8 +5,13 @@ import logging
 
 import pytest
 
-from greeks_trio.errors import ConfigError, FeedInterrupted, StoreUnavailable
-from greeks_trio.logs import configure_logging, plain_error
+from greeks_trio.errors import (
+    ConfigError,
+    FeedInterrupted,
+    StoreUnavailable,
+    plain_reason,
+)
+from greeks_trio.logs import configure_logging
 
 logger = logging.getLogger("greeks_trio.test")
 
@@ -135,6 +140,6 @@ def test_others_are_heard_only_when_it_matters(log, name, level, is_heard):
 def test_a_plain_error_names_each_cause_once():
     group = nested(FeedInterrupted("gone"), FeedInterrupted("gone"), OSError("odd"))
 
-    assert plain_error(group) == "gone; OSError: odd"
-    assert plain_error(ConfigError(["One.", "Two."])) == "One.; Two."
-    assert plain_error(ValueError()) == "ValueError"
+    assert plain_reason(group) == "gone; OSError: odd"
+    assert plain_reason(ConfigError(["One.", "Two."])) == "One.; Two."
+    assert plain_reason(ValueError()) == "ValueError"
