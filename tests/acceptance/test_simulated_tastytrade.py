@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -370,10 +371,8 @@ async def test_marker_rows_come_only_to_who_asks_for_event_flags(simulate):
         async with open_feed(endpoints, columns=columns) as client:
             await client.subscribe(simulation.symbols)
             await client.receive_events(98)
-            simulation_symbols = {event["eventSymbol"] for event in client.events}
-            while len(simulation_symbols) < 98:
+            while len({event["eventSymbol"] for event in client.events}) < 98:
                 await client.receive()
-                simulation_symbols = {event["eventSymbol"] for event in client.events}
             seen.append(client.events)
 
     without, with_flags = seen
@@ -432,7 +431,7 @@ async def test_the_sdk_streams_the_greeks_of_the_ledger(simulate):
     async with Session(
         endpoints.secret, endpoints.refresh, transport=transport
     ) as session:
-        async with DXLinkStreamer(session) as streamer:
+        async with open_sdk_streamer(session) as streamer:
             await streamer.subscribe(Greeks, simulation.symbols, refresh_interval=0.05)
             while len(ticks) < 100:
                 event = await streamer.get_event(Greeks)
@@ -671,6 +670,15 @@ async def test_a_silent_follower_of_the_account_is_dropped(autojump_clock, nurse
     assert trio.current_time() == 60.0
     await trio.testing.wait_all_tasks_blocked()
     assert streamer.connected == 0
+
+
+@asynccontextmanager
+async def open_sdk_streamer(session):
+    """Yield the SDK's streamer, and close the queues that it leaves open."""
+    async with DXLinkStreamer(session) as streamer:
+        yield streamer
+    for queue in (*streamer._send.values(), *streamer._recv.values()):
+        queue.close()
 
 
 def make_future_option(option):

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+import pytest
+import trio
+
+from greeks_trio.simulators.ledger import read_ledger
+from greeks_trio.simulators.run import split_contracts
+from greeks_trio.simulators.tastytrade import TastytradeEndpoints
+from tests.acceptance.dxlink_client import get, open_feed
+
+ENTRY = """
+import sys, trio
+from pathlib import Path
+from greeks_trio.simulators.run import SimulateOptions, run_simulators
+
+options = {options}
+trio.run(run_simulators, SimulateOptions(**options))
+"""
+PARENT = """
+import subprocess, sys
+
+entry = {entry!r}
+child = subprocess.Popen([sys.executable, "-c", entry])
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+URLS = {
+    "ibkr": {"rest_url", "ws_url", "ca_file", "account_id"},
+    "tastytrade": {
+        *("api_url", "dxlink_url", "streamer_url", "secret", "refresh"),
+        "account_id",
+    },
+}
+
+
+@asynccontextmanager
+async def open_simulators(**options):
+    """Yield the process and what it announced; it is gone afterwards."""
+    entry = ENTRY.format(options=options)
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-c", entry],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        async with process.stdout:
+            yield process, json.loads(await read_line(process.stdout))
+    finally:
+        process.kill()
+        with trio.move_on_after(5, shield=True):
+            await process.wait()
+
+
+async def streamer_symbol(endpoints, position):
+    path = f"/instruments/equity-options/{quote(position['symbol'], safe='')}"
+    return (await get(endpoints, path))["streamer-symbol"]
+
+
+async def open_deaf_client(endpoints):
+    """Return a stream that has become a WebSocket and then reads nothing."""
+    host, _, port = endpoints.api_url.removeprefix("http://").partition(":")
+    stream = await trio.open_tcp_stream(host, int(port))
+    await stream.send_all(
+        b"GET /realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    await stream.receive_some()
+    return stream
+
+
+async def wait_closing(stream):
+    """Return when the server has begun to close this WebSocket."""
+    await stream.receive_some()
+
+
+async def read_line(stream):
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = await stream.receive_some()
+        assert chunk, "ended before it said a line"
+        line += chunk
+    return line
+
+
+async def test_one_line_tells_how_to_reach_both_brokers():
+    async with open_simulators(contracts=4) as (_, endpoints):
+        tastytrade = TastytradeEndpoints(**endpoints["tastytrade"])
+        accounts = await get(tastytrade, "/customers/me/accounts")
+
+    assert {name: set(urls) for name, urls in endpoints.items()} == URLS
+    numbers = [item["account"]["account-number"] for item in accounts["items"]]
+    assert tastytrade.account_id in numbers
+
+
+async def test_one_broker_alone_can_be_run_and_is_the_same_again():
+    runs = []
+    for _ in range(2):
+        async with open_simulators(contracts=9, only="tastytrade") as (_, endpoints):
+            tastytrade = TastytradeEndpoints(**endpoints["tastytrade"])
+            path = f"/accounts/{tastytrade.account_id}/positions"
+            items = (await get(tastytrade, path))["items"]
+        options = [i for i in items if i["instrument-type"] == "Equity Option"]
+        runs.append(
+            (
+                tastytrade.secret,
+                [
+                    (i["symbol"], i["quantity"], i["quantity-direction"])
+                    for i in options
+                ],
+            )
+        )
+
+    assert set(endpoints) == {"tastytrade"}
+    assert len(runs[0][1]) == 5
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_after_what_was_written_has_been_read(tmp_path, number):
+    path = tmp_path / "ledger"
+    # Text in the other process's program.
+    options = {"contracts": 10, "rate": 400.0, "ledger": str(path)}
+
+    async with open_simulators(**options) as (process, endpoints):
+        tastytrade = TastytradeEndpoints(**endpoints["tastytrade"])
+        path_of_positions = f"/accounts/{tastytrade.account_id}/positions"
+        positions = (await get(tastytrade, path_of_positions))["items"]
+        symbols = [await streamer_symbol(tastytrade, p) for p in positions[:-2]]
+        async with open_feed(tastytrade) as client:
+            await client.subscribe(symbols)
+            await client.receive_events(50)
+            process.send_signal(number)
+            code = await client.receive_to_end()
+        status = await process.wait()
+
+    times = {event["time"] for event in client.events if event["delta"] != "NaN"}
+    assert (code, status) == (1000, 0)
+    assert {tick.event_time_ms for tick in read_ledger(path)} == times
+
+
+async def test_a_second_signal_ends_it_at_once():
+    async with open_simulators(contracts=4, only="tastytrade") as (process, endpoints):
+        tastytrade = TastytradeEndpoints(**endpoints["tastytrade"])
+        # Who does not read keeps the first signal's clean end waiting.
+        stream = await open_deaf_client(tastytrade)
+        process.send_signal(signal.SIGTERM)
+        await wait_closing(stream)
+        process.send_signal(signal.SIGTERM)
+        status = await process.wait()
+        await stream.aclose()
+
+    assert status == -signal.SIGTERM
+
+
+async def test_a_taken_port_is_an_error():
+    async with open_simulators(contracts=4, only="tastytrade") as (_, endpoints):
+        port = int(endpoints["tastytrade"]["api_url"].rpartition(":")[2])
+        options = {"only": "tastytrade", "tastytrade_port": port}
+        done = await trio.run_process(
+            [sys.executable, "-c", ENTRY.format(options=options)],
+            capture_stderr=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert b"OSError" in done.stderr
+
+
+async def test_it_may_end_with_its_parent():
+    entry = ENTRY.format(options={"contracts": 4, "ends_with_parent": True})
+    parent = await trio.lowlevel.open_process(
+        [sys.executable, "-c", PARENT.format(entry=entry)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+    async with parent.stdin, parent.stdout:
+        lines = await read_line(parent.stdout)
+        while lines.count(b"\n") < 2:
+            lines += await read_line(parent.stdout)
+        parent.kill()
+        await parent.wait()
+        # The child holds the other end of this pipe until it ends.
+        rest = await parent.stdout.receive_some()
+
+    assert json.loads(lines.splitlines()[1]).keys() == URLS.keys()
+    assert rest == b""
+
+
+def test_each_broker_has_half_and_a_tenth_of_it_is_shared():
+    split = split_contracts(200)
+
+    assert (split.ibkr, split.tastytrade, split.different) == (100, 100, 190)
+
+
+@pytest.mark.parametrize("contracts", [1, 2, 3, 7, 99, 1_001])
+def test_a_split_leaves_no_contract_and_no_broker_out(contracts):
+    split = split_contracts(contracts)
+
+    assert min(split.ibkr, split.tastytrade) >= 1
+    assert split.ibkr + split.tastytrade == max(2, contracts)
+    assert split.different < max(2, contracts)
+    assert split.different >= max(split.ibkr, split.tastytrade)
