@@ -365,7 +365,15 @@ def _decode_leniently(payload: bytes, frame: bytes | str) -> tuple[_Frame, bytes
     """
     try:
         text = payload.decode("utf-8").removeprefix("\ufeff")
-        content = json.loads(text)
+        constants: list[str] = []
+
+        def keep(constant: str) -> str:
+            constants.append(constant)
+            return constant
+
+        content = json.loads(text, parse_constant=keep)
+        # NaN and Infinity are no JSON; the database gets them as the text they were.
+        text = json.dumps(content) if constants else text
     except (ValueError, RecursionError) as exc:
         raise ProtocolViolation("not-json", frame=frame) from exc
     if not isinstance(content, dict):
