@@ -1,11 +1,16 @@
-"""A TLS certificate for this machine, made on the spot and trusted by nobody else."""
+"""A TLS certificate for this machine, made once and trusted by nobody else.
+
+It stays in the user's cache directory, as the real gateway's stays in its installation:
+a client that was told to trust it still does after a restart.
+"""
 
 from __future__ import annotations
 
+import os
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +20,9 @@ import trustme
 # Every name under which a client may reach a simulator.
 NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
+_AUTHORITY: Final = "ca.pem"
+_SERVER: Final = "server.pem"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalCertificate:
@@ -22,25 +30,61 @@ class LocalCertificate:
 
     Attributes:
         server: For the listener.
-        authority_pem: What a client has to trust, as PEM.
+        authority_file: What a client has to trust, as PEM.
     """
 
     server: ssl.SSLContext
-    authority_pem: bytes
-
-
-def issue_certificate() -> LocalCertificate:
-    """Return a certificate for `NAMES` by an authority that issues nothing else."""
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*NAMES).configure_cert(context)
-    return LocalCertificate(context, authority.cert_pem.bytes())
+    authority_file: Path
 
 
 @contextmanager
-def open_authority_file(certificate: LocalCertificate) -> Iterator[str]:
-    """Yield the path of a file with what a client has to trust; removes it after."""
-    with tempfile.TemporaryDirectory(prefix="greeks-simulator-") as directory:
-        path = Path(directory, "ca.pem")
-        path.write_bytes(certificate.authority_pem)
-        yield str(path)
+def open_certificate(cache: Path | None = None) -> Iterator[LocalCertificate]:
+    """Yield the certificate for `NAMES`, made if there is none in the cache.
+
+    Where the cache cannot be written, it lasts as long as the block.
+    """
+    directory = (cache or _cache_directory()) / "simulated-gateway"
+    try:
+        certificate = _load(directory) or _make(directory)
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="greeks-simulator-") as temporary:
+            yield _make(Path(temporary, "certificate"))
+        return
+    yield certificate
+
+
+def _load(directory: Path) -> LocalCertificate | None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    client = ssl.create_default_context()
+    authority = directory / _AUTHORITY
+    try:
+        server.load_cert_chain(directory / _SERVER)
+        client.load_verify_locations(authority)
+    except OSError:  # not there, or damaged: an SSLError is an OSError
+        return None
+    return LocalCertificate(server, authority)
+
+
+def _make(directory: Path) -> LocalCertificate:
+    """Make it under another name first, so that nobody loads half of it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    authority = trustme.CA()
+    issued = authority.issue_cert(*NAMES)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+        fresh = Path(temporary, "fresh")
+        fresh.mkdir(mode=0o700)
+        authority.cert_pem.write_to_path(fresh / _AUTHORITY)
+        issued.private_key_and_cert_chain_pem.write_to_path(fresh / _SERVER)
+        if _load(directory) is None and directory.exists():
+            directory.rename(Path(temporary, "damaged"))
+        with suppress(OSError):  # another start was quicker
+            fresh.rename(directory)
+    made = _load(directory)
+    if made is None:
+        raise OSError(f"{directory} cannot be used")
+    return made
+
+
+def _cache_directory() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(cache, "greeks_trio")

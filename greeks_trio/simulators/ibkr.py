@@ -15,7 +15,7 @@ import msgspec
 import trio
 from wsproto.utilities import RemoteProtocolError
 
-from greeks_trio.simulators.certificates import issue_certificate, open_authority_file
+from greeks_trio.simulators.certificates import open_certificate
 from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ibkr_http import Request, Response, serve_http
 from greeks_trio.simulators.ibkr_rest import IbkrRest
@@ -45,7 +45,7 @@ class IbkrEndpoints(msgspec.Struct, frozen=True):
     """Where clients find the gateway.
 
     Attributes:
-        ca_file: The authority to trust, as PEM; it exists while the gateway runs.
+        ca_file: The authority to trust, as PEM; the same at every start.
     """
 
     rest_url: str
@@ -105,8 +105,7 @@ class SimulatedIbkr:
         Raises:
             OSError: the port is taken.
         """
-        certificate = issue_certificate()
-        with open_authority_file(certificate) as ca_file:
+        with open_certificate() as certificate:
             listeners, chosen = await open_local_listeners(port, certificate.server)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, listeners, name="ibkr listener")
@@ -116,7 +115,7 @@ class SimulatedIbkr:
                     IbkrEndpoints(
                         rest_url=f"https://localhost:{chosen}{_API}",
                         ws_url=f"wss://localhost:{chosen}{_API}/ws",
-                        ca_file=ca_file,
+                        ca_file=str(certificate.authority_file),
                         account_id=ACCOUNT_ID,
                     )
                 )
