@@ -105,6 +105,18 @@ async def test_a_lost_connection_comes_back_and_is_caught_up(autojump_clock, wat
     assert watcher.health.statistics().counts == {"account-stream.lost": 1}
 
 
+async def test_losses_that_are_far_apart_are_each_made_good_at_once(
+    autojump_clock, watcher
+):
+    for _ in range(8):
+        await trio.sleep(3600)
+        lost_at = trio.current_time()
+        await watcher.streamer.close()
+        await watcher.streamer.wait_connected()
+
+        assert trio.current_time() - lost_at <= 1.0
+
+
 async def test_a_silent_streamer_is_left(autojump_clock, watcher):
     watcher.streamer.silent = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, NoReturn
 
 import trio
@@ -203,14 +204,7 @@ class DxlinkConnection:
         for event in events:
             match event:
                 case GreeksEvent():
-                    try:
-                        found = self._book.ticks(event, received_at)
-                    except BadQuote as exc:
-                        self._health.count(f"quote.{exc.reason}")
-                        continue
-                    ticks += found.ticks
-                    for word in found.mended:
-                        self._health.count(f"mended.{word}")
+                    ticks += self._ticks(event, received_at)
                 case TradeEvent():
                     self._book.take_trade(event)
                 case QuoteEvent():
@@ -218,6 +212,18 @@ class DxlinkConnection:
                 case _:
                     rest.append(event)
         return ticks, rest
+
+    def _ticks(
+        self, event: GreeksEvent, received_at: datetime
+    ) -> list[UnifiedPositionRecord]:
+        try:
+            found = self._book.ticks(event, received_at)
+        except BadQuote as exc:
+            self._health.count(f"quote.{exc.reason}")
+            return []
+        for word in found.mended:
+            self._health.count(f"mended.{word}")
+        return found.ticks
 
     async def _hand_over(self, frame: FrameTicks) -> None:
         """Send the frame, waiting for as long as it takes; a stop waits a second."""

@@ -26,9 +26,8 @@ from greeks_trio.model.contracts import (
 from greeks_trio.model.positions import Holder, holders_by_contract, open_options
 from greeks_trio.model.records import Position, PositionKind
 
+# Without the options: those are recognised by their symbols.
 _KINDS: Final[dict[str, PositionKind]] = {
-    "Equity Option": "option",
-    "Future Option": "future_option",
     "Equity": "equity",
     "Future": "future",
 }
@@ -92,20 +91,8 @@ def parse_position(account_id: str, item: bytes | msgspec.Raw) -> Holding:
         found = msgspec.json.decode(item, type=_Item)
     except (msgspec.DecodeError, RecursionError) as exc:
         raise ValueError(str(exc)) from exc
-    kind = _KINDS.get(found.instrument_type, "other")
-    quantity = _signed(found)
-    contract = None
-    if kind in ("option", "future_option"):
-        contract = _contract(found)
-    plain = Position(
-        broker="tastytrade",
-        account_id=account_id,
-        contract_key=ContractKey(found.symbol.strip()),
-        kind="other" if kind in ("option", "future_option") else kind,
-        quantity=quantity,
-        multiplier=_multiplier(found.multiplier),
-        underlying=underlying_symbol(found.underlying_symbol or found.symbol),
-    )
+    plain = _plain_position(account_id, found)
+    contract = _contract(found)
     if contract is None:
         return Holding(plain, found.symbol)
     position = msgspec.structs.replace(
@@ -203,9 +190,24 @@ def _wanted_occ(
     return Wanted(contract, holders, symbol, StreamerSymbol(contract.underlying))
 
 
+def _plain_position(account_id: str, item: _Item) -> Position:
+    return Position(
+        broker="tastytrade",
+        account_id=account_id,
+        contract_key=ContractKey(item.symbol.strip()),
+        kind=_KINDS.get(item.instrument_type, "other"),
+        quantity=_signed(item),
+        multiplier=_multiplier(item.multiplier),
+        underlying=underlying_symbol(item.underlying_symbol or item.symbol),
+    )
+
+
 def _contract(item: _Item) -> OptionContract | None:
+    """Return the contract of an option; `None` for the rest and what we cannot read."""
     if item.instrument_type == "Future Option":
         return _future_contract(item.symbol, item.underlying_symbol)
+    if item.instrument_type != "Equity Option":
+        return None
     try:
         return contract_from_occ(item.symbol, item.underlying_symbol)
     except ValueError:
