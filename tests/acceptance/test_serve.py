@@ -150,9 +150,7 @@ async def test_one_broker_killed_and_back_never_disturbs_the_other(stage):
             async with stage.simulate(
                 "--only", "ibkr", "--ibkr-port", port, *SMALL
             ) as back:
-                again = await back.read_json()
-                stage.configure(again | second)
-                service.send(signal.SIGHUP)
+                await back.read_json()
                 await service.wait_line("feed.connected broker=ibkr", number=2)
                 await wait_until(
                     stage.database,
