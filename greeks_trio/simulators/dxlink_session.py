@@ -147,7 +147,7 @@ class DxlinkSession:
 
     def _set_up(self, message: _Message) -> None:
         if message.accept_keepalive_timeout:
-            self.client_timeout_s = message.accept_keepalive_timeout
+            self.client_timeout_s = max(1.0, message.accept_keepalive_timeout)
         self._send(
             encode_message(
                 "SETUP",

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from greeks_trio.simulators.http_door import Request, Response
+from greeks_trio.simulators.http_connection import Request, Response
 from greeks_trio.simulators.tastytrade_book import ACCOUNT_IDS, Book, Shape
 
 ACCESS_TOKEN_S: Final = 900.0

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import struct
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from tastytrade import Account, DXLinkStreamer, Session
 from tastytrade.dxfeed import Greeks
 from tastytrade.instruments import FutureOption, Option
@@ -24,6 +29,7 @@ from trio_websocket import (
 from greeks_trio.model.contracts import OptionTerms, format_future_option_key
 from greeks_trio.simulators.account_streamer import AccountStreamer
 from greeks_trio.simulators.dxlink_server import serve_dxlink
+from greeks_trio.simulators.dxlink_session import DxlinkSession
 from greeks_trio.simulators.faults import Fault
 from greeks_trio.simulators.greeks_tape import GreeksTape
 from greeks_trio.simulators.http_door import Closing
@@ -45,6 +51,21 @@ from tests.acceptance.dxlink_client import (
 
 logging.getLogger("tastytrade").setLevel(logging.WARNING)
 TODAY = date(2026, 11, 20)
+ITEMS = [
+    {"type": "Greeks", "symbol": ".SPY261127C668"},
+    {"type": "Quote", "symbol": "SPY"},
+]
+FIELDS = [
+    *("type", "channel", "token", "service", "parameters", "add", "remove", "reset"),
+    *("acceptAggregationPeriod", "acceptDataFormat", "acceptEventFields"),
+    "acceptKeepaliveTimeout",
+]
+VALUES = st.one_of(
+    st.sampled_from(["SETUP", "AUTH", "KEEPALIVE", "FEED_SETUP", "FEED_SUBSCRIPTION"]),
+    st.sampled_from(["CHANNEL_REQUEST", "CHANNEL_CANCEL", "FEED", "FULL", "COMPACT"]),
+    st.sampled_from([ITEMS, ITEMS[:1], {"Greeks": ["delta"]}, {"Greeks": []}]),
+    st.integers(-3, 5) | st.floats() | st.booleans() | st.none() | st.text(max_size=3),
+)
 
 
 class Simulation:
@@ -511,14 +532,14 @@ async def test_the_account_streamer_tells_of_a_changed_position(simulate):
 
     async with open_http(endpoints) as http:
         token = http.headers["Authorization"]
-        async with open_socket(endpoints.streamer_url) as socket:
+        async with open_socket(endpoints.streamer_url) as streamer:
             connect = make_action("connect", token, value=[endpoints.account_id])
-            await socket.send_message(connect)
-            connected = json.loads(await socket.get_message())
-            await socket.send_message(make_action("heartbeat", token))
-            beaten = json.loads(await socket.get_message())
+            await streamer.send_message(connect)
+            connected = json.loads(await streamer.get_message())
+            await streamer.send_message(make_action("heartbeat", token))
+            beaten = json.loads(await streamer.get_message())
             simulation.broker.change_position(key, -3)
-            told = json.loads(await socket.get_message())
+            told = json.loads(await streamer.get_message())
         path = f"/accounts/{endpoints.account_id}/positions"
         items = (await http.get(path)).json()["data"]["items"]
 
@@ -562,9 +583,9 @@ async def test_the_account_streamer_refuses(simulate, action, token, message):
 
     async with open_http(endpoints) as http:
         token = token or http.headers["Authorization"]
-        async with open_socket(endpoints.streamer_url) as socket:
-            await socket.send_message(make_action(action, token))
-            answer = json.loads(await socket.get_message())
+        async with open_socket(endpoints.streamer_url) as streamer:
+            await streamer.send_message(make_action(action, token))
+            answer = json.loads(await streamer.get_message())
 
     assert (answer["status"], answer["message"]) == ("error", message)
 
@@ -616,6 +637,55 @@ async def test_what_is_not_there_is_a_404_in_the_envelope(simulate):
 
     assert [answer.status_code for answer in answers] == [404, 404, 404]
     assert all("code" in answer.json()["error"] for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\x00\xff\r\n\r\n",
+        b"GET / HTT",
+        b"HEAD / HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"GET /realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_client_that_speaks_badly_and_leaves_disturbs_nobody(
+    simulate, sent, reset
+):
+    _, endpoints = await simulate()
+    host, port = urlsplit(endpoints.api_url).netloc.split(":")
+
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(sent)
+        if reset:  # closing sends RST
+            linger = struct.pack("ii", 1, 0)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    assert await get(endpoints, "/customers/me/accounts")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES)))
+def test_no_message_upsets_a_session(messages):
+    market = Market(contracts=3, seed=7, today=TODAY)
+    tape = GreeksTape(market, [], Ledger(None), account_of=str, seed=7)
+    session = DxlinkSession(tape, bool, lambda: None, seed=7)
+    log_in = [{"type": "SETUP"}, {"type": "AUTH", "token": "x"}]
+    feed = {"type": "CHANNEL_REQUEST", "channel": 1, "service": "FEED"}
+
+    for message in [*log_in, feed, *messages]:
+        session.receive_frame(json.dumps(message))
+        tape.emit_greeks(2)
+        tape.emit_prices()
+        for frame in session.take_frames(now=0.0):
+            assert json.loads(frame.text)["type"]
+    session.finish()
+
+    assert not tape.is_subscribed
 
 
 async def test_every_quote_token_is_another_one(simulate):

@@ -1,0 +1,137 @@
+"""One HTTP/1.1 connection's requests and answers, until one asks for an upgrade.
+
+h11 reads the requests; which of them are answered how is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import h11
+import msgspec
+import trio
+
+_READ_BYTES: Final = 65_536
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP request; header names in lower case, the path without escapes."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """What is answered."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+Respond: TypeAlias = Callable[[Request], Response]
+
+
+class HttpConnection:
+    """One client as long as it speaks HTTP."""
+
+    def __init__(self, stream: trio.abc.Stream, respond: Respond) -> None:
+        self._stream = stream
+        self._respond = respond
+        self._http = h11.Connection(h11.SERVER)
+        # What was read since the present request began, for the upgrade.
+        self._read = bytearray()
+
+    async def serve_until_upgrade(self, paths: Mapping[str, object]) -> str | None:
+        """Answer requests; return the path of an upgrade, `None` when all is over."""
+        try:
+            while isinstance(head := await self._next_event(), h11.Request):
+                path = urlsplit(head.target.decode("ascii")).path
+                headers = _headers(head)
+                if headers.get("upgrade", "").lower() == "websocket" and path in paths:
+                    return path
+                await self._answer(head, headers)
+                if self._http.our_state is not h11.DONE:
+                    return None
+                self._http.start_next_cycle()
+                self._read = bytearray(self._http.trailing_data[0])
+        except h11.RemoteProtocolError:
+            return None
+        return None
+
+    def replayed(self) -> trio.abc.Stream:
+        """Return the stream as it was before the present request was read."""
+        return _ReplayedStream(bytes(self._read), self._stream)
+
+    async def _answer(self, head: h11.Request, headers: Mapping[str, str]) -> None:
+        body = bytearray()
+        while isinstance(event := await self._next_event(), h11.Data):
+            body += event.data
+        url = urlsplit(head.target.decode("ascii"))
+        response = self._respond(
+            Request(
+                method=head.method.decode("ascii"),
+                path=unquote(url.path),
+                query=parse_qs(url.query),
+                headers=headers,
+                body=bytes(body),
+            )
+        )
+        is_head = head.method == b"HEAD"
+        await self._stream.send_all(self._encode(response, is_head=is_head))
+
+    def _encode(self, response: Response, *, is_head: bool) -> bytes:
+        head = h11.Response(
+            status_code=response.status,
+            headers=[
+                ("Content-Type", response.content_type),
+                ("Content-Length", str(len(response.body))),
+            ],
+        )
+        body = b"" if is_head else response.body
+        events = (head, h11.Data(data=body), h11.EndOfMessage())
+        return b"".join(self._http.send(event) or b"" for event in events)
+
+    async def _next_event(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            data = await self._stream.receive_some(_READ_BYTES)
+            self._read += data
+            self._http.receive_data(bytes(data))
+        return event
+
+
+class _ReplayedStream(trio.abc.Stream):
+    """Gives some bytes again before it reads on."""
+
+    def __init__(self, first: bytes, stream: trio.abc.Stream) -> None:
+        self._first = first
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self._first:
+            return bytes(await self._stream.receive_some(max_bytes))
+        await trio.lowlevel.checkpoint()
+        size = max_bytes or len(self._first)
+        taken, self._first = self._first[:size], self._first[size:]
+        return taken
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _headers(head: h11.Request) -> dict[str, str]:
+    return {
+        name.decode("ascii").lower(): value.decode("latin-1")
+        for name, value in head.headers
+    }
