@@ -100,7 +100,7 @@ class TickStore:
                     self._unsettled.add(backend)
 
     async def _prepare(self, connection: TrioConnection[TupleRow]) -> _Backend:
-        with translated(connection):
+        with translated(connection, may_refuse=False):
             with trio.fail_after(self._config.timeout_s):
                 for lost in list(self._unsettled):
                     await connection.execute(_END_SESSION, lost)
@@ -208,8 +208,9 @@ class CopySink:
             return
         # Not on our connection: what waits for a lock there holds up what it has.
         async with open_connection(self._config, autocommit=True) as connection:
-            for year, month in sorted(months):
-                await ensure_partition(connection, date(year, month, 1))
+            with translated(connection, may_refuse=False):
+                for year, month in sorted(months):
+                    await ensure_partition(connection, date(year, month, 1))
         self._months |= months
 
 

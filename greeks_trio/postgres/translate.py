@@ -20,13 +20,15 @@ _REJECTED: Final = frozenset({"21", "22", "23", "44", "P0"})
 
 @contextmanager
 def translated(
-    connection: psycopg.AsyncConnection[Any] | None = None,
+    connection: psycopg.AsyncConnection[Any] | None = None, *, may_refuse: bool = True
 ) -> Iterator[None]:
     """Turn what goes wrong with PostgreSQL into `StoreError`.
 
     Args:
         connection: The one that the block uses.  Once it is closed, nothing that was
             said on it counts as a refusal.
+        may_refuse: Whether the block offers something of the caller's; else whatever is
+            refused is the database's own trouble.
 
     Raises:
         StoreUnavailable: no connection, no answer, or a server that cannot just now.
@@ -36,7 +38,7 @@ def translated(
         yield
     except psycopg.Error as exc:
         is_alive = connection is None or not connection.closed
-        raise store_error(exc, is_alive=is_alive) from exc
+        raise store_error(exc, may_refuse=is_alive and may_refuse) from exc
     except UnicodeEncodeError as exc:
         raise StoreRejected(f"a text that UTF-8 does not have: {exc.reason}") from exc
     except trio.TooSlowError as exc:
@@ -45,10 +47,10 @@ def translated(
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
 
 
-def store_error(exc: psycopg.Error, *, is_alive: bool = True) -> StoreError:
-    """Return our exception for psycopg's; ``is_alive`` says if its connection is."""
+def store_error(exc: psycopg.Error, *, may_refuse: bool = True) -> StoreError:
+    """Return our exception for psycopg's."""
     sqlstate = exc.sqlstate
-    if is_alive and is_refusal(exc):
+    if may_refuse and is_refusal(exc):
         return StoreRejected(plain_message(exc), sqlstate=sqlstate)
     return StoreUnavailable(plain_message(exc), sqlstate=sqlstate)
 

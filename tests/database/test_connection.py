@@ -229,6 +229,30 @@ async def test_a_cancelled_query_ends_on_the_server(connection, observer):
     assert await one(connection, "select 1") == 1
 
 
+class LosesACancel(TrioConnection):
+    """Its first request to cancel gets lost on the way."""
+
+    requests = 0
+
+    async def _try_cancel(self, *, timeout=5.0):  # noqa: ASYNC109
+        self.requests += 1
+        if self.requests > 1:
+            await super()._try_cancel(timeout=timeout)
+
+
+async def test_a_request_to_cancel_that_is_lost_is_repeated(database, observer):
+    async with await LosesACancel.connect(
+        **connection_arguments(database)
+    ) as connection:
+        await cancel_once_active(
+            observer, connection, lambda: connection.execute("select pg_sleep(60)")
+        )
+
+        assert connection.requests == 2
+        await connection.rollback()
+        assert await one(connection, "select 1") == 1
+
+
 async def copy_in_for_ever(connection):
     async with connection.cursor() as cursor, cursor.copy("copy t from stdin") as copy:
         while True:

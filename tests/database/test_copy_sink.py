@@ -235,6 +235,21 @@ async def test_a_partition_that_cannot_be_made_in_time_is_unavailable(store, obs
         assert await sink.write([make_tick()]) == 1
 
 
+async def test_a_partition_that_cannot_be_attached_is_not_the_ticks_fault(
+    sink, observer
+):
+    """A detached table of that name holds a row of another month."""
+    observer.execute(
+        "create table greek_snapshots_2031_05"
+        " (like greek_snapshots including all excluding identity)"
+    )
+    insert_key_of(observer, make_tick(), table="greek_snapshots_2031_05")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await sink.write([make_tick(event_time=datetime(2031, 5, 5, tzinfo=UTC))])
+    assert caught.value.sqlstate == "23514"
+
+
 # Rows that PostgreSQL refuses.
 
 POISON = {
@@ -288,8 +303,8 @@ async def test_a_refusal_on_a_dead_connection_does_not_count(sink):
     violation = psycopg.errors.CheckViolation()
     violation.sqlstate = "23514"
 
-    assert isinstance(store_error(violation, is_alive=True), StoreRejected)
-    assert isinstance(store_error(violation, is_alive=False), StoreUnavailable)
+    assert isinstance(store_error(violation), StoreRejected)
+    assert isinstance(store_error(violation, may_refuse=False), StoreUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +457,8 @@ async def test_a_locked_table_is_unavailable_in_time(store, observer):
                 await sink.write([make_tick(2)])
 
         assert trio.current_time() - started_at < 2
+        with pytest.raises(StoreUnavailable):  # it is of no more use
+            await sink.write([make_tick(2)])
 
 
 async def test_a_write_that_is_cancelled_leaves_nothing_behind_on_the_server(
@@ -519,13 +536,17 @@ async def expect_unavailable(sink, ticks):
         await sink.write(ticks)
 
 
-def insert_key_of(observer, tick):
+def insert_key_of(observer, tick, table="greek_snapshots"):
     """Insert a row with the key of the tick."""
     record = tick.record
+    query = sql.SQL(
+        "insert into {} (id, event_time, received_at, broker, account_id, underlying,"
+        " contract_key, delta, availability, source_payload, fingerprint)"
+        " overriding system value"
+        " values (0, %s, %s, %s, %s, 'x', %s, 0, 'unknown', '{{}}', %s)"
+    )
     observer.execute(
-        "insert into greek_snapshots (event_time, received_at, broker, account_id,"
-        " underlying, contract_key, delta, availability, source_payload, fingerprint)"
-        " values (%s, %s, %s, %s, 'x', %s, 0, 'unknown', '{}', %s)",
+        query.format(sql.Identifier(table)),
         [
             record.event_time,
             record.received_at,

@@ -135,6 +135,15 @@ async def test_an_entry_that_is_offered_twice_is_stored_once(sink, observer):
     assert [row[2:] for row in history(observer)] == [(0, 9), (1, 1), (2, 2)]
 
 
+async def test_an_old_snapshot_that_is_offered_late_rewrites_no_history(sink, observer):
+    nothing_yet = make_snapshot(at=1)
+    await sink.write(nothing_yet)
+    await sink.write(make_snapshot(make_position(1), at=2))
+    await sink.write(nothing_yet)
+
+    assert [row[2:] for row in history(observer)] == [(2, 1)]
+
+
 async def test_a_thousand_positions_fit_into_one_snapshot(sink, observer):
     positions = [make_position(1, contract_key=f"K{number}") for number in range(1000)]
     await sink.write(make_snapshot(*positions))
@@ -147,6 +156,13 @@ async def test_texts_are_parameters(sink, observer):
     await sink.write(make_snapshot(make_position(contract_key=nasty)))
 
     assert history(observer)[0][1] == nasty
+
+
+def test_only_the_snapshots_own_accounts_lose_positions():
+    other = make_position(account_id="U7654321")
+    of_other = make_position(account_id="U7654321", contract_key=SPY_PUT)
+
+    assert changed_positions(make_snapshot(other), [of_other]) == [other]
 
 
 def test_a_closed_position_that_was_never_held_is_no_news():
