@@ -145,6 +145,19 @@ def test_rows_without_a_symbol_column_are_odd():
     assert [event.reason for event in events] == ["event-without-symbol"] * 2
 
 
+@pytest.mark.parametrize("event_type", ["null", "7", "1e999", "[]", "9" * 400])
+def test_a_full_event_of_no_type_is_odd(event_type):
+    odd, event = announced().receive_frame(
+        frame_of(
+            f'{{"eventType":{event_type},"eventSymbol":"X"}}',
+            '{"eventType":"Greeks","eventSymbol":"X","delta":0.5}',
+        )
+    )
+
+    assert odd.reason == "event-without-type"
+    assert event.greeks == Greeks(delta=0.5)
+
+
 def test_half_a_character_does_not_cost_the_frame():
     row = r'[".X261218C1",0,1,0.5,"\ud800",0.7]'
 

@@ -56,7 +56,7 @@ SILENCE_LIMIT_S: Final = 65.0
 AGGREGATION_PERIOD_S: Final = 0.1
 # Requests that follow each other at once are refused as too high a rate.
 SUBSCRIBE_PAUSE_S: Final = 0.25
-# What one client can send during the handshake that we have not looked at yet.
+# More answers than any handshake has; beyond it the server repeats itself for ever.
 _MAX_AUTH_STATES: Final = 16
 
 

@@ -113,6 +113,7 @@ class _TradeRow(msgspec.Struct, rename="camel", gc=False):
 
 _RowT = TypeVar("_RowT", _GreeksRow, _QuoteRow, _TradeRow)
 
+_STRING: Final = msgspec.json.Decoder(str)
 _PLAIN_GREEKS: Final = msgspec.json.Decoder(_PlainGreeksRow)
 _GREEKS: Final = msgspec.json.Decoder(_GreeksRow)
 _QUOTE: Final = msgspec.json.Decoder(_QuoteRow)
@@ -123,9 +124,9 @@ _MAX_DIGITS: Final = 100
 
 def parse_full(fields: dict[str, Raw]) -> RowEvent:
     """Return the event of one object of the FULL format."""
-    raw_type = fields.get("eventType", Raw(b"null"))
-    event_type = msgspec.json.decode(raw_type)
-    if not isinstance(event_type, str):
+    try:
+        event_type = _STRING.decode(fields.get("eventType", Raw(b"null")))
+    except (msgspec.DecodeError, RecursionError):
         return odd_rows("event-without-type", list(fields.values()))
     if event_type not in PARSERS:
         return Ignored("other-type")
