@@ -22,11 +22,10 @@ from trio_websocket import WebSocketConnection
 from greeks_trio.brokers.tastytrade.session import TastytradeSession
 from greeks_trio.brokers.tastytrade.websocket import (
     OpenSocket,
-    leaves,
     receive_frame,
     send_frame,
 )
-from greeks_trio.errors import BrokerError, FeedInterrupted
+from greeks_trio.errors import BrokerError, FeedInterrupted, plain_reason
 from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.health import SessionHealth
 
@@ -111,7 +110,7 @@ async def run_account_stream(
                 await stream.run()
         except* BrokerError as group:
             health.count("account-stream.lost")
-            reason = ", ".join(str(each) for each in leaves(group))
+            reason = plain_reason(group)
             logger.warning("tastytrade.account_stream_lost reason=%s", reason)
         await backoff.wait()
 

@@ -17,7 +17,7 @@ from trio_websocket import (
 )
 
 from greeks_trio.brokers.tastytrade.addresses import require_private
-from greeks_trio.errors import BrokerError, FeedInterrupted
+from greeks_trio.errors import BrokerError, FeedInterrupted, leaves
 
 CONNECT_LIMIT_S: Final = 10.0
 # A request is a few kB; if the socket does not take it the peer is gone.
@@ -110,14 +110,6 @@ async def _upgrade(
             max_message_size=MAX_FRAME_BYTES,
             receive_buffer_size=_RECEIVE_BYTES,
         )
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions in a group and in the groups in it."""
-    found: list[BaseException] = []
-    for each in group.exceptions:
-        found += leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
-    return found
 
 
 async def send_frame(socket: WebSocketConnection, frame: str) -> None:
