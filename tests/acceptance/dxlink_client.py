@@ -71,7 +71,7 @@ class DxlinkClient:
         await self.receive_until("CHANNEL_OPENED")
         fields = {"Greeks": list(columns)}
         setup = {"acceptEventFields": fields, "acceptDataFormat": "COMPACT"} | setup
-        await self.send("FEED_SETUP", channel, acceptAggregationPeriod=0, **setup)
+        await self.send("FEED_SETUP", channel, **{"acceptAggregationPeriod": 0} | setup)
 
     async def subscribe(self, symbols, channel=1, kind="Greeks", **fields):
         add = [{"type": kind, "symbol": symbol} for symbol in symbols]
@@ -93,8 +93,8 @@ class DxlinkClient:
 @asynccontextmanager
 async def open_client(endpoints):
     """Yield a client that is connected and has said nothing."""
-    async with open_socket(endpoints.dxlink_url) as socket:
-        yield DxlinkClient(socket)
+    async with open_socket(endpoints.dxlink_url) as wrapped:
+        yield DxlinkClient(wrapped)
 
 
 @asynccontextmanager
@@ -106,9 +106,11 @@ async def open_socket(url):
     parts = urlsplit(url)
     async with await trio.open_tcp_stream(parts.hostname, parts.port) as stream:
         async with trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(nursery, stream, parts.netloc, parts.path)
-            async with socket:
-                yield socket
+            wrapped = await wrap_client_stream(
+                nursery, stream, parts.netloc, parts.path
+            )
+            async with wrapped:
+                yield wrapped
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import json
 import logging
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -28,6 +28,7 @@ from trio_websocket import (
 
 from greeks_trio.model.contracts import OptionTerms, format_future_option_key
 from greeks_trio.simulators.account_streamer import AccountStreamer
+from greeks_trio.simulators.dxlink_events import EVENT_FIELDS
 from greeks_trio.simulators.dxlink_server import serve_dxlink
 from greeks_trio.simulators.dxlink_session import DxlinkSession
 from greeks_trio.simulators.faults import Fault
@@ -55,6 +56,7 @@ ITEMS = [
     {"type": "Greeks", "symbol": ".SPY261127C668"},
     {"type": "Quote", "symbol": "SPY"},
 ]
+FULL = {"columns": EVENT_FIELDS["Greeks"], "acceptDataFormat": "FULL"}
 FIELDS = [
     *("type", "channel", "token", "service", "parameters", "add", "remove", "reset"),
     *("acceptAggregationPeriod", "acceptDataFormat", "acceptEventFields"),
@@ -75,17 +77,13 @@ class Simulation:
         self.market = Market(contracts=contracts, seed=7, today=TODAY)
         self.options = self.market.options[:held] + more.pop("extra", ())
         self.path = path / "ledger"
-        self._ledger = Ledger(self.path)
+        self.ledger_file = Ledger(self.path)
         self.broker = SimulatedTastytrade(
-            self.market, self.options, self._ledger, rate=rate, seed=7, **more
+            self.market, self.options, self.ledger_file, rate=rate, seed=7, **more
         )
         everything = (*self.market.options, *self.options)
         self.key_of = {streamer_symbol(o): o.contract.contract_key for o in everything}
         self.symbols = [streamer_symbol(option) for option in self.options]
-
-    async def run(self, *, task_status):
-        with self._ledger:
-            await self.broker.run(0, task_status=task_status)
 
     def ledger(self):
         return ledger_by_tick(list(read_ledger(self.path)))
@@ -95,13 +93,15 @@ class Simulation:
 
 
 @pytest.fixture
-def simulate(nursery, tmp_path):
-    async def start(**settings):
-        simulation = Simulation(tmp_path, **settings)
-        endpoints = await nursery.start(simulation.run)
-        return simulation, endpoints
+async def simulate(nursery, tmp_path):
+    with ExitStack() as ledgers:
 
-    return start
+        async def start(**settings):
+            simulation = Simulation(tmp_path, **settings)
+            ledgers.enter_context(simulation.ledger_file)
+            return simulation, await nursery.start(simulation.broker.run, 0)
+
+        yield start
 
 
 class ToSimulator(httpx2.AsyncHTTPTransport):
@@ -135,6 +135,76 @@ async def test_what_reaches_a_client_before_the_stop_is_what_the_ledger_holds(
     assert close_code == 1000
     assert len(simulation.ledger()) > 100
     assert simulation.received(client) == simulation.ledger()
+
+
+async def test_a_tick_is_in_the_ledger_before_its_frame_can_be_read(simulate):
+    simulation, endpoints = await simulate(rate=1_000.0)
+
+    async with open_feed(endpoints) as client:
+        await client.subscribe(simulation.symbols)
+        for _ in range(60):
+            await client.receive()
+
+            assert simulation.received(client).items() <= simulation.ledger().items()
+
+
+async def test_a_slow_client_reads_all_that_was_written_before_the_stop(simulate):
+    simulation, endpoints = await simulate(rate=30_000.0)
+
+    async with open_feed(endpoints) as quick:
+        async with open_feed(endpoints, **FULL) as slow:
+            await slow.subscribe(simulation.symbols)
+            await quick.subscribe(simulation.symbols)
+            await quick.receive_events(12_000)
+            already_read = len(slow.events)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(quick.receive_to_end)
+                simulation.broker.stop()
+                code = await slow.receive_to_end()
+
+    assert code == 1000
+    assert already_read == 0
+    assert len(slow.events) > 1_000
+    both = simulation.received(quick) | simulation.received(slow)
+    assert both == simulation.ledger()
+
+
+async def test_the_aggregation_period_is_kept_and_cut_short_by_a_stop(simulate):
+    simulation, endpoints = await simulate(rate=1_000.0)
+
+    async with open_feed(endpoints) as quick:
+        async with open_feed(endpoints, acceptAggregationPeriod=60) as slow:
+            await slow.subscribe(simulation.symbols)
+            await slow.receive_events(20)
+            await quick.subscribe(simulation.symbols)
+            await quick.receive_events(200)
+            simulation.broker.stop()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(quick.receive_to_end)
+                await slow.receive_until("FEED_DATA")
+                await slow.receive_to_end()
+
+    assert len(slow.events) > 150
+    both = simulation.received(quick) | simulation.received(slow)
+    assert both == simulation.ledger()
+
+
+async def test_what_waits_at_a_second_feed_setup_comes_as_it_was_announced(simulate):
+    simulation, endpoints = await simulate(rate=1_000.0)
+
+    async with open_feed(endpoints) as quick:
+        async with open_feed(endpoints, acceptAggregationPeriod=60) as slow:
+            await slow.subscribe(simulation.symbols)
+            await slow.receive_events(20)
+            await quick.subscribe(simulation.symbols)
+            await quick.receive_events(200)
+            fields = {"Greeks": COLUMNS[::-1]}
+            await slow.send("FEED_SETUP", 1, acceptEventFields=fields)
+            await slow.receive_until("FEED_CONFIG")
+            waited = len(slow.events)
+
+    assert waited > 150
+    assert simulation.received(slow).items() <= simulation.ledger().items()
 
 
 async def test_nothing_is_in_the_ledger_while_nobody_listens(simulate):
