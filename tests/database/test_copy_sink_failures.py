@@ -1,0 +1,331 @@
+"""What PostgreSQL refuses, and what happens to ticks when it is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import psycopg
+import pytest
+import trio
+
+from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.postgres.copy_sink import TickStore
+from greeks_trio.postgres.translate import store_error
+from tests.factories import START, make_tick
+from tests.fix_postgres import connect
+from tests.snapshots import count, insert_key_of, rows, sessions, wait_blocked
+
+pytest_plugins = ["tests.fix_proxy"]
+
+
+@pytest.fixture
+def store(database):
+    """The store under test, on the day of the factories' ticks."""
+    return TickStore(database, today=START.date)
+
+
+@pytest.fixture
+async def sink(store):
+    """One open sink."""
+    async with store.open() as sink:
+        yield sink
+
+
+@pytest.fixture
+def observer(database):
+    """Looks at the table, and does to others what administrators do."""
+    with connect(database) as observer:
+        yield observer
+
+
+# Rows that PostgreSQL refuses.
+
+POISON = {
+    "no Greek at all": (
+        {"delta": None, "gamma": None, "theta": None, "vega": None, "rho": None},
+        "23514",
+    ),
+    "empty key": ({"contract_key": ""}, "23514"),
+    "unknown broker": ({"broker": "nobody"}, "23514"),
+    "no account": ({"account_id": None}, "23502"),
+    "a text with a NUL": ({"account_id": "a\0b"}, "22021"),
+    "a payload that is no JSON": ({"source_payload": b"{"}, "22P02"),
+    "a payload with an escaped NUL": ({"source_payload": b'"\\u0000"'}, "22P05"),
+    "a text that UTF-8 does not have": ({"account_id": "\ud800"}, None),
+}
+
+
+@pytest.mark.parametrize("check_duplicates", [False, True])
+@pytest.mark.parametrize("poison", POISON)
+async def test_a_poor_row_refuses_its_batch_and_nothing_else(
+    sink, observer, poison, check_duplicates
+):
+    changes, sqlstate = POISON[poison]
+    bad = make_tick(2)
+    bad = msgspec.structs.replace(
+        bad, record=msgspec.structs.replace(bad.record, **changes)
+    )
+
+    with pytest.raises(StoreRejected) as caught:
+        await sink.write([make_tick(1), bad], check_duplicates=check_duplicates)
+    assert caught.value.sqlstate == sqlstate
+    assert count(observer) == 0
+
+    assert await sink.write([make_tick(1)], check_duplicates=check_duplicates) == 1
+    assert count(observer) == 1
+
+
+def test_a_refusal_names_the_constraint_and_not_the_row(database):
+    with connect(database) as connection:
+        connection.execute("create table t (n int constraint small check (n < 5))")
+        with pytest.raises(psycopg.errors.CheckViolation) as caught:
+            connection.execute("insert into t values (42)")
+
+    error = store_error(caught.value)
+    assert isinstance(error, StoreRejected)
+    assert "small" in str(error)
+    assert "42" not in str(error)
+
+
+def test_a_refusal_that_is_about_the_database_does_not_count():
+    violation = psycopg.errors.CheckViolation()
+    violation.sqlstate = "23514"
+
+    assert isinstance(store_error(violation), StoreRejected)
+    assert isinstance(store_error(violation, may_refuse=False), StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    "sqlstate",
+    [
+        "08006",
+        "25006",
+        "28P01",
+        "3D000",
+        "40001",
+        "40P01",
+        "42P01",
+        "42501",
+        "42703",
+        "53100",
+        "53300",
+        "55P03",
+        "57P01",
+        "57P03",
+        "57014",
+        "58030",
+        "XX000",
+        None,
+    ],
+)
+def test_what_is_about_the_database_is_unavailable(sqlstate):
+    error = psycopg.OperationalError("no")
+    error.sqlstate = sqlstate
+
+    translated = store_error(error)
+
+    assert isinstance(translated, StoreUnavailable)
+    assert translated.sqlstate == sqlstate
+
+
+# A distributed PostgreSQL: what happens to the shards arrives as XX000.
+
+XX000_UNLESS_STAGED = """
+create function lose_sqlstate() returns trigger language plpgsql as $$
+begin
+    if current_query() like 'copy%' or {always} then
+        raise exception 'something on a shard' using errcode = 'XX000';
+    end if;
+    return new;
+end $$;
+create trigger lose_sqlstate before insert on greek_snapshots
+    for each row execute function lose_sqlstate();
+"""
+
+
+async def test_an_unknown_error_takes_the_slow_path_once(sink, observer):
+    await sink.write([make_tick(1)])
+    observer.execute(XX000_UNLESS_STAGED.format(always=False))
+
+    assert await sink.write([make_tick(1), make_tick(2)]) == 1
+    assert count(observer) == 2
+
+
+async def test_an_unknown_error_on_the_slow_path_is_a_refusal(sink, observer):
+    observer.execute(XX000_UNLESS_STAGED.format(always=True))
+
+    with pytest.raises(StoreRejected) as caught:
+        await sink.write([make_tick(1)])
+    assert caught.value.sqlstate == "XX000"
+
+    observer.execute("drop trigger lose_sqlstate on greek_snapshots")
+    assert await sink.write([make_tick(1)]) == 1
+
+
+# Outages.
+
+
+async def test_a_store_opens_on_an_empty_database(empty_database):
+    store = TickStore(empty_database, today=START.date)
+    async with store.open() as sink:
+        assert await sink.write([make_tick()]) == 1
+
+    with connect(empty_database) as observer:
+        partitions = observer.execute(
+            "select inhrelid::regclass::text from pg_inherits"
+            " where inhparent = 'greek_snapshots'::regclass order by 1"
+        ).fetchall()
+    assert partitions == [
+        ("greek_snapshots_2026_11",),
+        ("greek_snapshots_2026_12",),
+        ("greek_snapshots_2027_01",),
+    ]
+
+
+async def test_two_stores_may_open_an_empty_database_at_once(empty_database):
+    new = []
+
+    async def write():
+        async with TickStore(empty_database, today=START.date).open() as sink:
+            new.append(await sink.write([make_tick()]))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(write)
+
+    assert sorted(new) == [0, 0, 1]
+
+
+async def test_a_terminated_session_is_unavailable_and_the_next_one_goes_on(
+    store, observer
+):
+    async with store.open() as sink:
+        await sink.write([make_tick(1)])
+        for pid in sessions(observer):
+            observer.execute("select pg_terminate_backend(%s, 5000)", [pid])
+
+        with pytest.raises(StoreUnavailable):
+            await sink.write([make_tick(2)])
+        with pytest.raises(StoreUnavailable):
+            await sink.write([make_tick(2)])
+
+    async with store.open() as sink:
+        assert await sink.write([make_tick(2)], check_duplicates=True) == 1
+
+
+async def test_a_session_terminated_in_the_middle_of_a_write_is_unavailable(
+    store, observer
+):
+    async with store.open() as sink:
+        await sink.write([make_tick(1)])
+
+        async def be_terminated():
+            with pytest.raises(StoreUnavailable) as caught:
+                await sink.write([make_tick(2)])
+            assert caught.value.sqlstate == "57P01"
+
+        with observer.transaction():
+            observer.execute("lock table greek_snapshots in access exclusive mode")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(be_terminated)
+                await wait_blocked(observer)
+                for pid in sessions(observer):
+                    observer.execute("select pg_terminate_backend(%s)", [pid])
+
+
+async def test_a_locked_table_is_unavailable_in_time(store, observer):
+    store = TickStore(replace(store._config, timeout_s=0.3), today=START.date)
+    async with store.open() as sink:
+        await sink.write([make_tick(1)])
+        started_at = trio.current_time()
+
+        with observer.transaction():
+            observer.execute("lock table greek_snapshots in access exclusive mode")
+            with pytest.raises(StoreUnavailable):
+                await sink.write([make_tick(2)])
+
+        assert trio.current_time() - started_at < 2
+        with pytest.raises(StoreUnavailable):  # it is of no more use
+            await sink.write([make_tick(2)])
+
+
+async def test_a_write_that_is_cancelled_leaves_nothing_behind_on_the_server(
+    store, observer
+):
+    async with store.open() as sink:
+        await sink.write([make_tick(1)])
+        with observer.transaction():
+            observer.execute("lock table greek_snapshots in access exclusive mode")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sink.write, [make_tick(2)])
+                await wait_blocked(observer)
+                nursery.cancel_scope.cancel()
+
+        assert await sink.write([make_tick(3)]) == 1
+
+    assert rows(observer) == [make_tick(1).record, make_tick(3).record]
+
+
+async def test_a_deaf_server_is_unavailable_in_time_and_its_session_is_ended(
+    proxy, observer
+):
+    """What the lost session still holds must not block whoever sends the rows again."""
+    store = TickStore(replace(proxy.config, timeout_s=0.5), today=START.date)
+    async with store.open() as sink:
+        await sink.write([make_tick(1)])
+        [lost] = sessions(observer)
+        proxy.go_deaf()
+        started_at = trio.current_time()
+
+        with pytest.raises(StoreUnavailable):
+            await sink.write([make_tick(2)])
+        assert trio.current_time() - started_at < 3
+    assert lost in sessions(observer)  # it has not heard of it
+
+    proxy.hear_new_connections()
+    async with store.open() as sink:
+        assert lost not in sessions(observer)
+        assert await sink.write([make_tick(2)], check_duplicates=True) == 1
+
+
+async def test_a_healthy_sink_survives_the_opening_of_another(store):
+    async with store.open() as first:
+        await first.write([make_tick(1)])
+        async with store.open() as second:
+            assert await second.write([make_tick(2)]) == 1
+        assert await first.write([make_tick(3)]) == 1
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_stored(proxy, observer):
+    store = TickStore(replace(proxy.config, timeout_s=0.5), today=START.date)
+    async with store.open() as sink:
+        await sink.write([make_tick(1)])
+        async with trio.open_nursery() as nursery:
+            with observer.transaction(force_rollback=True):
+                # The rows arrive and wait for us: we may be storing the same one.
+                insert_key_of(observer, make_tick(2))
+                nursery.start_soon(expect_unavailable, sink, [make_tick(2)])
+                await wait_blocked(observer)
+                proxy.go_deaf()
+    await wait_stored(observer, 2)
+
+    proxy.hear_new_connections()
+    async with store.open() as sink:
+        assert await sink.write([make_tick(2)], check_duplicates=True) == 0
+
+    assert rows(observer) == [make_tick(1).record, make_tick(2).record]
+
+
+async def expect_unavailable(sink, ticks):
+    """Write the ticks and see it fail."""
+    with pytest.raises(StoreUnavailable):
+        await sink.write(ticks)
+
+
+async def wait_stored(observer, number):
+    """Wait until there are so many rows."""
+    while True:
+        if count(observer) == number:
+            return
+        await trio.lowlevel.checkpoint()
