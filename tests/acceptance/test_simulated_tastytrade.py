@@ -137,15 +137,27 @@ async def test_what_reaches_a_client_before_the_stop_is_what_the_ledger_holds(
     assert simulation.received(client) == simulation.ledger()
 
 
-async def test_a_tick_is_in_the_ledger_before_its_frame_can_be_read(simulate):
-    simulation, endpoints = await simulate(rate=1_000.0)
+async def test_a_tick_is_in_the_ledger_before_its_frame_is_sent(nursery):
+    market = Market(contracts=3, seed=7, today=TODAY)
+    symbols = [streamer_symbol(option) for option in market.options]
+    with Ledger(None) as ledger:
+        tape = GreeksTape(market, [], ledger, account_of=str, seed=7)
+        frames = [
+            {"type": "SETUP"},
+            {"type": "AUTH", "token": "x"},
+            {"type": "CHANNEL_REQUEST", "channel": 1, "service": "FEED"},
+            {
+                "type": "FEED_SUBSCRIPTION",
+                "channel": 1,
+                "add": [{"type": "Greeks", "symbol": symbol} for symbol in symbols],
+            },
+        ]
+        client = WatchfulSocket(frames, ledger)
 
-    async with open_feed(endpoints) as client:
-        await client.subscribe(simulation.symbols)
-        for _ in range(60):
-            await client.receive()
+        nursery.start_soon(serve_dxlink, client, Closing(), tape, bool)
+        await client.has_data.wait()
 
-            assert simulation.received(client).items() <= simulation.ledger().items()
+    assert client.written_before == 3
 
 
 async def test_a_slow_client_reads_all_that_was_written_before_the_stop(simulate):
@@ -810,6 +822,28 @@ async def test_a_silent_follower_of_the_account_is_dropped(autojump_clock, nurse
     assert trio.current_time() == 60.0
     await trio.testing.wait_all_tasks_blocked()
     assert streamer.connected == 0
+
+
+class WatchfulSocket:
+    """Stands in for a WebSocket; looks at the ledger when data is about to be sent."""
+
+    def __init__(self, frames, ledger):
+        self.has_data = trio.Event()
+        self.written_before = None
+        self._frames = [json.dumps(frame) for frame in reversed(frames)]
+        self._ledger = ledger
+
+    async def get_message(self):
+        if not self._frames:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return self._frames.pop()
+
+    async def send_message(self, text):
+        if "FEED_DATA" in text and not self.has_data.is_set():
+            self.written_before = self._ledger.ticks
+            self.has_data.set()
+        await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
