@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_processes"]
+pytest_plugins = ["tests.fix_postgres", "tests.fix_processes", "tests.fix_proxy"]
 
 _OURS = ("GREEKS_", "POSTGRES_", "IBKR_", "TT_", "TASTYTRADE_")
 

@@ -23,7 +23,7 @@ from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
-from greeks_trio.postgres.migrate import migrate
+from greeks_trio.postgres.migrate import bring_up_to_date
 from greeks_trio.postgres.partitions import ensure_partition, ensure_partitions_ahead
 from greeks_trio.postgres.tick_rows import (
     COPY_STAGING,
@@ -37,8 +37,8 @@ from greeks_trio.postgres.translate import plain_message, translated
 
 logger = logging.getLogger(__name__)
 
-# Migrations of a large database may take long; waiting for locks is bounded by itself.
-_MIGRATION_LIMIT_S: Final = 300.0
+# Three partitions, each of which may wait for a lock for a bounded time.
+_PARTITIONS_LIMIT_S: Final = 60.0
 
 _MISSING_PARTITION: Final = "23514"  # with the name of a constraint it is a poor row
 _DUPLICATE: Final = "23505"
@@ -100,16 +100,21 @@ class TickStore:
                     self._unsettled.add(backend)
 
     async def _prepare(self, connection: TrioConnection[TupleRow]) -> _Backend:
-        with translated(connection, may_refuse=False):
-            with trio.fail_after(self._config.timeout_s):
-                for lost in list(self._unsettled):
-                    await connection.execute(_END_SESSION, lost)
-                    self._unsettled.discard(lost)
-                cursor = await connection.execute(_WHO_AM_I)
-                (backend,) = await cursor.fetchall()
-            with trio.fail_after(_MIGRATION_LIMIT_S):
-                await migrate(connection)
-                await ensure_partitions_ahead(connection, self._today())
+        with (
+            translated(connection, may_refuse=False),
+            trio.fail_after(self._config.timeout_s),
+        ):
+            for lost in list(self._unsettled):
+                await connection.execute(_END_SESSION, lost)
+                self._unsettled.discard(lost)
+            cursor = await connection.execute(_WHO_AM_I)
+            (backend,) = await cursor.fetchall()
+        await bring_up_to_date(connection)
+        with (
+            translated(connection, may_refuse=False),
+            trio.fail_after(_PARTITIONS_LIMIT_S),
+        ):
+            await ensure_partitions_ahead(connection, self._today())
         return _Backend(*backend)
 
 

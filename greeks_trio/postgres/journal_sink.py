@@ -1,6 +1,6 @@
 """Where positions and gaps go: ``positions`` and ``feed_gaps``.
 
-Does not migrate: while the tables are missing the database is not available yet.
+Whichever store connects first makes the tables.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from greeks_trio.model.records import FeedGap, Position, PositionsSnapshot
 from greeks_trio.pipeline.journal import JournalEntry
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.migrate import bring_up_to_date
 from greeks_trio.postgres.translate import translated
 
 # The start of a gap may be written again after its end.
@@ -57,12 +58,16 @@ class JournalStore:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[JournalSink]:
-        """Connect and give out a sink, which is closed at the end.
+        """Connect, bring the schema up to date and give out a sink.
+
+        The sink is closed at the end.
 
         Raises:
             StoreUnavailable: there is no connection; also for a refused login.
+            SchemaRejected: this program and the database do not go together.
         """
         async with open_connection(self._config, autocommit=True) as connection:
+            await bring_up_to_date(connection)
             yield JournalSink(connection, self._config)
 
 

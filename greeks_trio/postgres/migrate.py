@@ -19,14 +19,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+import trio
 from psycopg.rows import tuple_row
 
 from greeks_trio.errors import SchemaRejected
+from greeks_trio.postgres.translate import translated
 
 logger = logging.getLogger(__name__)
 
 # `unique nulls not distinct` came with it.
 OLDEST_SERVER: Final = 15_00_00
+# Waiting for a lock is bounded by itself, see below.
+_LIMIT_S: Final = 300.0
 # Any number; every program that migrates this schema has to use the same.
 _MIGRATION_LOCK: Final = 7_402_318_915_520_031
 # Sees what was committed while it waited for the lock.  And a migration that cannot
@@ -75,6 +79,17 @@ def load_migrations() -> list[Migration]:
         ),
         key=lambda migration: migration.name,
     )
+
+
+async def bring_up_to_date(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Do as `migrate`, within the time that a large database may take.
+
+    Raises:
+        StoreUnavailable: it did not work this time.
+        SchemaRejected: this program and the database do not go together.
+    """
+    with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
+        await migrate(connection)
 
 
 async def migrate(

@@ -6,7 +6,6 @@ a client that was told to trust it still does after a restart.
 
 from __future__ import annotations
 
-import os
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ import trustme
 
 # Every name under which a client may reach a simulator.
 NAMES: Final = ("localhost", "127.0.0.1", "::1")
+
+CACHE: Final = Path("~/.cache/greeks_trio").expanduser()
 
 _AUTHORITY: Final = "ca.pem"
 _SERVER: Final = "server.pem"
@@ -43,7 +44,7 @@ def open_certificate(cache: Path | None = None) -> Iterator[LocalCertificate]:
 
     Where the cache cannot be written, it lasts as long as the block.
     """
-    directory = (cache or _cache_directory()) / "simulated-gateway"
+    directory = (cache or CACHE) / "simulated-gateway"
     try:
         certificate = _load(directory) or _make(directory)
     except OSError:
@@ -83,8 +84,3 @@ def _make(directory: Path) -> LocalCertificate:
     if made is None:
         raise OSError(f"{directory} cannot be used")
     return made
-
-
-def _cache_directory() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(cache, "greeks_trio")

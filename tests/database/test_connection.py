@@ -16,8 +16,6 @@ from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import connection_arguments, open_connection
 from tests.fix_postgres import connect
 
-pytest_plugins = ["tests.fix_proxy"]
-
 MANY_ROWS = "select repeat('x', 100) from generate_series(1, 100000000)"
 
 

@@ -16,8 +16,6 @@ from tests.factories import START, make_tick
 from tests.fix_postgres import connect
 from tests.snapshots import count, insert_key_of, rows, sessions, wait_blocked
 
-pytest_plugins = ["tests.fix_proxy"]
-
 
 @pytest.fixture
 def store(database):

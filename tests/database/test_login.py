@@ -12,8 +12,6 @@ from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.login import login_error
 
-pytest_plugins = ["tests.fix_proxy"]
-
 
 async def test_connecting_to_a_deaf_server_ends_in_time(proxy):
     proxy.go_deaf()
