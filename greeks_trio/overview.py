@@ -16,13 +16,18 @@ from greeks_trio.pipeline.writer import Writer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The parts of a running service, for reading."""
+    """The parts of a running service, for reading.
+
+    Attributes:
+        latency_slo_ms: What the p95 of the last minute should stay below.
+    """
 
     sessions_by_broker: Mapping[Broker, SessionHealth]
     processor: Processor
     backlog: Backlog
     writer: Writer
     journal: Journal
+    latency_slo_ms: float
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
@@ -51,6 +56,7 @@ class Overview:
                 "last_error": writer.last_error,
             },
             "latency_ms": {
+                "slo_p95": self.latency_slo_ms,
                 "last_minute": writer.window.milliseconds(),
                 "since_start": writer.since_start.milliseconds(),
             },

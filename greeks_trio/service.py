@@ -250,5 +250,6 @@ def _build(
             backlog, batch_rows=config.pipeline.batch_rows, on_commit=on_commit
         ),
         journal=journal,
+        latency_slo_ms=config.pipeline.latency_slo_ms,
     )
     return Service(config=config, load=load, overview=overview, stop=stop)
