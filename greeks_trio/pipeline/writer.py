@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Final, Protocol, TypeAlias
 
@@ -161,31 +161,33 @@ class Writer:
         self._last_error = None
         logger.info("writer.connected backlog=%d", len(self._backlog))
         while await self._backlog.wait_rows():
-            batch = self._backlog.take(self._batch_rows)
-            stored = False
+            # What is not settled yet, the oldest rows last.
+            parts = [self._backlog.take(self._batch_rows)]
             try:
-                await self._store(sink, batch)
-                stored = True
+                while parts:
+                    await self._settle_last(sink, parts)
             finally:
-                if not stored:
+                if parts:
                     self._outcome_unknown = True
-                    self._backlog.put_back(batch)
+                    self._backlog.put_back(list(chain(*reversed(parts))))
             self._outcome_unknown = False
             backoff.reset()
 
-    async def _store(self, sink: TickSink, batch: list[Tick]) -> None:
-        """Store a batch, halving it for as long as PostgreSQL refuses it."""
+    async def _settle_last(self, sink: TickSink, parts: list[list[Tick]]) -> None:
+        """Store the last part, or halve it when PostgreSQL refuses it."""
+        part = parts[-1]
         try:
-            new = await sink.write(batch, check_duplicates=self._outcome_unknown)
+            new = await sink.write(part, check_duplicates=self._outcome_unknown)
         except StoreRejected as exc:
-            if len(batch) == 1:
-                self._quarantine(batch[0], exc)
-                return
-            middle = len(batch) // 2
-            await self._store(sink, batch[:middle])
-            await self._store(sink, batch[middle:])
+            parts.pop()
+            if len(part) == 1:
+                self._quarantine(part[0], exc)
+            else:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
         else:
-            self._committed(batch, new)
+            parts.pop()
+            self._committed(part, new)
 
     def _committed(self, batch: list[Tick], new: int) -> None:
         now = trio.current_time()

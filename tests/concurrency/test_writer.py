@@ -188,6 +188,31 @@ async def test_a_refused_row_never_takes_its_batch_along(
     assert '"contract_key":"SPY   261218C00600000"' in line
 
 
+async def test_halves_that_were_settled_are_not_offered_or_counted_again(
+    autojump_clock, backlog, sink, caplog
+):
+    """The connection is lost after one half was stored and a row refused."""
+    ticks = [make_tick(number) for number in range(8)]
+    sink.refuse(ticks[4])
+    # All; the first half; the second half; 4 and 5; 4 alone; 5 is lost.
+    sink.failures = [None, None, None, None, None, "before"]
+    backlog.put(ticks)
+    backlog.close()
+    committed = []
+    writer = make_writer(backlog, on_commit=lambda batch, _: committed.extend(batch))
+
+    await writer.run(sink.open, WakeUp())
+
+    assert committed == sink.ticks == ticks[:4] + ticks[5:]
+    assert [rows for _, rows, _ in sink.writes] == [8, 4, 4, 2, 1, 1, 3]
+    statistics = writer.statistics()
+    assert statistics.persisted == {"ibkr": 7}
+    assert statistics.quarantined == {"ibkr": 1}
+    assert statistics.already_stored == 0
+    assert statistics.since_start.count == 7
+    assert [r.levelname for r in caplog.records].count("ERROR") == 1
+
+
 async def test_latency_counts_from_the_frames_reading_to_the_commit(
     autojump_clock, backlog, sink
 ):
