@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
+from greeks_trio.brokers.tastytrade.connection import (
+    REFUSAL_LIMIT_S,
+    SILENCE_LIMIT_S,
+)
 from greeks_trio.errors import CredentialsRejected
 from tests.concurrency.tastytrade_fakes import (
     CALL,
@@ -79,11 +82,67 @@ async def test_answers_that_come_twice_or_early_do_no_harm(
     assert len(await tasty.receive()) == 1
 
 
+@pytest.mark.parametrize("times", [2, 3])
+async def test_a_request_for_the_token_that_is_repeated_is_no_refusal(
+    autojump_clock, nursery, tasty, times
+):
+    tasty.dxlink.silent = True
+    nursery.start_soon(tasty.feed.run_connection)
+    await trio.testing.wait_all_tasks_blocked()
+
+    for _ in range(times):
+        await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="UNAUTHORIZED")
+    await trio.sleep(REFUSAL_LIMIT_S / 2)
+    tasty.dxlink.silent = False
+    await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
+    await tasty.dxlink.wait_subscribed()
+
+    assert len(tasty.dxlink.all("AUTH")) == 1
+
+
 async def test_a_refused_quote_token_ends_the_connection_only(autojump_clock, tasty):
     tasty.dxlink.accept_auth = False
 
     with interrupted("refused the token"):
         await tasty.feed.run_connection()
+
+    assert trio.current_time() == REFUSAL_LIMIT_S
+
+
+async def test_a_server_that_hangs_up_on_the_token_has_refused_it(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.accept_auth = False
+
+    async def hang_up():
+        while "AUTH" not in tasty.dxlink.types():
+            await trio.testing.wait_all_tasks_blocked()
+        await tasty.dxlink.close()
+
+    nursery.start_soon(hang_up)
+    with interrupted("refused the token: the server closed the connection: 1000"):
+        await tasty.feed.run_connection()
+
+    assert trio.current_time() == 0.0
+
+
+async def test_a_server_that_keeps_asking_for_the_token_is_left(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.accept_auth = False
+
+    async def ask():
+        while True:
+            await trio.sleep(0.5)
+            await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="UNAUTHORIZED")
+
+    with interrupted("refused the token"):
+        async with trio.open_nursery() as asking:
+            asking.start_soon(ask)
+            await tasty.feed.run_connection()
+
+    assert trio.current_time() == REFUSAL_LIMIT_S
+    assert len(tasty.dxlink.all("AUTH")) == 1
 
 
 async def test_a_server_that_does_not_answer_costs_ten_seconds(autojump_clock, tasty):

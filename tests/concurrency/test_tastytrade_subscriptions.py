@@ -39,18 +39,38 @@ async def test_each_account_that_holds_the_contract_gets_a_tick(
     assert holders == [(ACCOUNT, 2), ("5WT00002", -7)]
 
 
+@pytest.mark.parametrize("channel", [0, 1])
 async def test_refused_subscriptions_are_asked_for_again(
-    autojump_clock, nursery, tasty
+    autojump_clock, nursery, tasty, channel
 ):
     first = await started(nursery, tasty)
 
     await tasty.dxlink.send(
-        type="ERROR", channel=1, error="BAD_ACTION", message="rate is too high"
+        type="ERROR", channel=channel, error="BAD_ACTION", message="rate is too high"
     )
     again = await tasty.dxlink.wait_subscribed()
 
     assert again["add"] == first["add"]
     assert 1.0 <= trio.current_time() <= 2.0
+
+
+async def test_each_refusal_doubles_the_distance_up_to_two_seconds(
+    autojump_clock, nursery
+):
+    items = [make_item(f"SPY   261218C{n:05}000") for n in range(1, 251)]
+    tasty = Tastytrade(nursery, *items)
+    await started(nursery, tasty)
+    await tasty.dxlink.wait_subscribed()
+    pauses = []
+
+    for _ in range(5):
+        await tasty.dxlink.send(type="ERROR", channel=1, error="BAD_ACTION")
+        await tasty.dxlink.wait_subscribed()
+        first_at = trio.current_time()
+        await tasty.dxlink.wait_subscribed()
+        pauses.append(trio.current_time() - first_at)
+
+    assert pauses == pytest.approx([0.5, 1.0, 2.0, 2.0, 2.0])
 
 
 async def test_many_contracts_are_subscribed_in_chunks_with_pauses(

@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 FEED_CHANNEL: Final = 1
 # From the socket to a feed that takes subscriptions.
 HANDSHAKE_LIMIT_S: Final = 10.0
+# The request for a token may be repeated after the token is on its way.  It is refused
+# when no AUTHORIZED comes within this time, or when the server hangs up.
+REFUSAL_LIMIT_S: Final = 2.0
 # What we promise and ask for, in whole seconds; the server's own default.
 KEEPALIVE_TIMEOUT_S: Final = 60
 KEEPALIVE_INTERVAL_S: Final = 30.0
@@ -54,8 +57,10 @@ SILENCE_LIMIT_S: Final = 65.0
 # The server keeps back all but the last event of a contract for this long: enough to
 # spare it bursts, too little for a person to notice.
 AGGREGATION_PERIOD_S: Final = 0.1
-# Requests that follow each other at once are refused as too high a rate.
+# Requests that follow each other at once are refused as too high a rate.  How fast is
+# too fast depends on the server's load, so each refusal doubles the distance.
 SUBSCRIBE_PAUSE_S: Final = 0.25
+MAX_SUBSCRIBE_PAUSE_S: Final = 2.0
 # More answers than any handshake has; beyond it the server repeats itself for ever.
 _MAX_AUTH_STATES: Final = 16
 
@@ -85,11 +90,14 @@ class DxlinkConnection:
         self._auth_send, self._auth_receive = trio.open_memory_channel[bool](
             _MAX_AUTH_STATES
         )
+        # AUTH was sent, and the last word on it was UNAUTHORIZED.
+        self._auth_sent = self._token_refused = False
         self._opened = trio.Event()
         self._ready = False
         self._refused = trio.Event()
         # Requests for subscriptions keep their order and their distance.
         self._subscribing = trio.Lock()
+        self._subscribe_pause_s = SUBSCRIBE_PAUSE_S
 
     async def open_feed(self) -> None:
         """Go through the handshake; returns when subscriptions are heard.
@@ -121,7 +129,7 @@ class DxlinkConnection:
                 login.
         """
         while True:
-            frame = await receive_frame(self._socket)
+            frame = await self._receive()
             self._read_at = trio.current_time()
             ticks, rest = self._take_frame(frame)
             if ticks:
@@ -157,6 +165,9 @@ class DxlinkConnection:
             await self._refused.wait()
             await backoff.wait()
             self._refused = trio.Event()
+            self._subscribe_pause_s = min(
+                2.0 * self._subscribe_pause_s, MAX_SUBSCRIBE_PAUSE_S
+            )
             async with self._subscribing:
                 await self._send_paced(
                     requests.encode_subscription(
@@ -184,9 +195,24 @@ class DxlinkConnection:
         # A server that wants no token says so at once.
         if await self._auth_receive.receive():
             return
+        self._auth_sent = True
         await self._send(requests.encode_auth(self._token.token.reveal()))
-        if not await self._auth_receive.receive():
-            raise FeedInterrupted("the quote server refused the token")
+        if await self._auth_receive.receive():
+            return
+        with trio.move_on_after(REFUSAL_LIMIT_S):
+            while not await self._auth_receive.receive():
+                pass
+            return
+        raise FeedInterrupted("the quote server refused the token")
+
+    async def _receive(self) -> str | bytes:
+        try:
+            return await receive_frame(self._socket)
+        except FeedInterrupted as exc:
+            if self._token_refused:
+                reason = f"the quote server refused the token: {exc}"
+                raise FeedInterrupted(reason) from exc
+            raise
 
     def _take_frame(
         self, frame: str | bytes
@@ -265,6 +291,7 @@ class DxlinkConnection:
             if not authorised:
                 raise FeedInterrupted("the quote server ended the login")
             return
+        self._token_refused = self._auth_sent and not authorised
         try:
             self._auth_send.send_nowait(authorised)
         except trio.WouldBlock:
@@ -276,7 +303,10 @@ class DxlinkConnection:
         secret = self._token.token.reveal()
         message = (event.message or "").replace(secret, "***")[:200]
         logger.warning("tastytrade.server_error %s: %s", event.error, message)
-        if event.channel == FEED_CHANNEL and self._ready:
+        # BAD_ACTION is what it calls a subscription too large or too fast; nothing says
+        # that this comes on the channel.
+        about_us = event.channel == FEED_CHANNEL or event.error == "BAD_ACTION"
+        if about_us and self._ready:
             self._refused.set()
 
     async def _send(self, frame: str) -> None:
@@ -285,5 +315,5 @@ class DxlinkConnection:
     async def _send_paced(self, frames: list[str]) -> None:
         for number, frame in enumerate(frames):
             if number:
-                await trio.sleep(SUBSCRIBE_PAUSE_S)
+                await trio.sleep(self._subscribe_pause_s)
             await self._send(frame)
