@@ -45,7 +45,8 @@ def load_config(
     variables = {**_read_variables(), **overrides}
     for warning in unknown_variables(variables):
         logger.warning("config.unknown_variable %s", warning)
-    return parse_config(variables, is_file=Path.is_file, need_broker=need_broker)
+    # Not `Path.is_file`, which raises where a directory may not be entered.
+    return parse_config(variables, is_file=os.path.isfile, need_broker=need_broker)
 
 
 def _read_variables() -> dict[str, str]:

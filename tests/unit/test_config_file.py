@@ -85,6 +85,14 @@ def test_a_certificate_file_has_to_exist(tmp_path, monkeypatch):
     assert load_config().ibkr is not None
 
 
+def test_a_certificate_file_that_cannot_be_looked_for_is_a_problem(monkeypatch):
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+    monkeypatch.setenv("IBKR_CA_FILE", "x" * 300)  # no such name is possible
+
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config()
+
+
 def test_unknown_names_of_file_and_environment_are_logged(
     tmp_path, monkeypatch, caplog
 ):
