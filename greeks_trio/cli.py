@@ -102,7 +102,7 @@ def run(plan: Plan) -> int:
         status = SCHEMA_REJECTED
         click.echo(f"database: {plain_reason(group)}", err=True)
     except* GreeksError as group:
-        status = FAILED
+        status = status or FAILED  # what came before says more
         click.echo(plain_reason(group), err=True)
     except* Exception as group:
         status = FAILED

@@ -48,6 +48,8 @@ def status_of(*args) -> int:
         (SchemaRejected("newer"), 4),
         (ExceptionGroup("", [SchemaRejected("newer")]), 4),
         (StoreUnavailable("away"), 1),
+        (ExceptionGroup("", [SchemaRejected("newer"), StoreUnavailable("away")]), 4),
+        (ExceptionGroup("", [SchemaRejected("newer"), KeyError("bug")]), 1),
         (KeyError("bug"), 1),
         (ExceptionGroup("", [ConfigError(["Bad."]), KeyError("bug")]), 1),
         (KeyboardInterrupt(), 130),
