@@ -8,7 +8,8 @@ HTTP and the minute's log line, so that the drain can be watched.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -56,9 +57,15 @@ class Running:
 
 @dataclass(slots=True)
 class Service:
-    """The parts, and what a signal may do with them."""
+    """The parts, and what a signal may do with them.
+
+    Attributes:
+        config: In force as far as SIGHUP applies it.
+        started_with: In force as far as only a restart applies it.
+    """
 
     config: Config
+    started_with: Config
     load: Callable[[], Config]
     overview: Overview
     stop: trio.Event
@@ -79,7 +86,7 @@ class Service:
             for problem in exc.problems:
                 logger.error("config.rejected problem=%s", problem)
             return
-        for name in needs_restart(self.config, config):
+        for name in needs_restart(self.started_with, config):
             logger.warning("config.needs_restart name=%s", name)
         self.config = config
         if self.ibkr is not None and config.ibkr is not None:
@@ -134,7 +141,8 @@ async def run_service(
             run_partition_keeper, config.database, name="partition keeper"
         )
         task_status.started(Running(service.overview, url))
-        await _run_pipeline(service)
+        with _telling_what_is_left(service.overview):
+            await _run_pipeline(service)
         background.cancel_scope.cancel()
     logger.info("service.stopped %s", service.overview.canonical_line())
     return service.exit_status
@@ -170,11 +178,20 @@ async def _run_pipeline(service: Service) -> None:
                 brokers.cancel_scope.cancel()
         _journal_losses(overview)
         overview.journal.close()
+        service.retry_now.wake()  # the drain limit is short: no more waiting
         sinks.cancel_scope.deadline = (
             trio.current_time() + config.pipeline.drain_timeout_s
         )
-    if left := len(overview.backlog):
-        logger.critical("service.ticks_lost reason=not-drained rows=%d", left)
+
+
+@contextmanager
+def _telling_what_is_left(overview: Overview) -> Iterator[None]:
+    """Log what nobody will store, however the pipeline ended."""
+    try:
+        yield
+    finally:
+        if left := len(overview.backlog):
+            logger.critical("service.ticks_lost reason=not-drained rows=%d", left)
 
 
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:
@@ -217,7 +234,10 @@ async def _run_reporter(overview: Overview) -> None:
     """Log one line a minute until cancelled."""
     while True:
         await trio.sleep(_REPORT_INTERVAL_S)
-        _journal_losses(overview)
+        if not len(overview.journal):
+            # Else the database is away: one gap then, not one for each minute, which
+            # would push the positions out of the journal.
+            _journal_losses(overview)
         logger.info("service.minute %s", overview.canonical_line())
 
 
@@ -252,4 +272,6 @@ def _build(
         journal=journal,
         latency_slo_ms=config.pipeline.latency_slo_ms,
     )
-    return Service(config=config, load=load, overview=overview, stop=stop)
+    return Service(
+        config=config, started_with=config, load=load, overview=overview, stop=stop
+    )

@@ -70,6 +70,11 @@ class Backlog:
             await self._arrived.wait()
         return True
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is closed and empty."""
+        return self._closed and not self._rows
+
     def take(self, max_rows: int) -> list[Tick]:
         """Remove and return the oldest ticks, at most ``max_rows``."""
         rows = self._rows
@@ -96,11 +101,11 @@ class Backlog:
         excess = len(self._rows) - self._max_rows
         if excess <= 0:
             return
+        self.lost += excess
         if not self._losses:
             logger.critical(
                 "backlog.ticks_lost lost=%d max_rows=%d", self.lost, self._max_rows
             )
-        self.lost += excess
         for _ in range(excess):
             record = self._rows.popleft().record
             first, last = self._losses.get(

@@ -91,16 +91,21 @@ async def run_journal(journal: Journal, open_sink: OpenJournalSink) -> None:
     Cancelled, it leaves what is not stored in the journal.
     """
     backoff = Backoff()
+    last_reason: str | None = None
     while await journal.wait_entry() is not None:
         try:
             async with open_sink() as sink:
                 await _store_entries(journal, sink, backoff)
         except* StoreUnavailable as group:
-            logger.warning(
+            reason = plain_reason(group)
+            logger.log(
+                # The writer meets the same database and says what goes on.
+                logging.DEBUG if reason == last_reason else logging.WARNING,
                 "journal.retrying waiting=%d reason=%s",
                 len(journal),
-                plain_reason(group),
+                reason,
             )
+            last_reason = reason
         else:
             return
         await backoff.wait()

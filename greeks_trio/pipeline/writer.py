@@ -121,8 +121,9 @@ class Writer:
     async def run(self, open_sink: OpenTickSink, retry_now: WakeUp) -> None:
         """Flush until the backlog is closed and empty, then return.
 
-        Cancelled, it leaves what is not committed in the backlog.  ``retry_now`` cuts
-        the wait between attempts short.
+        That needs no connection when there is nothing left to store.  Cancelled, it
+        leaves what is not committed in the backlog.  ``retry_now`` cuts the wait
+        between attempts short.
         """
         backoff = Backoff()
         while True:
@@ -134,7 +135,7 @@ class Writer:
                 failure = group
             finally:
                 self._is_connected = False
-            if failure is None:
+            if failure is None or self._backlog.is_finished:
                 return
             delay_s = backoff.next_delay()
             self._report(failure, delay_s)

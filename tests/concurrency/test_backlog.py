@@ -42,7 +42,9 @@ async def test_beyond_the_bound_the_oldest_are_lost_and_counted(way, caplog):
     assert backlog.take(9) == [make_tick(2), make_tick(3), make_tick(4)]
     assert backlog.lost == 2
     assert backlog.peak == 5
-    assert [r.levelname for r in caplog.records] == ["CRITICAL"]
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("CRITICAL", "backlog.ticks_lost lost=2 max_rows=3")
+    ]
 
 
 async def test_what_was_lost_is_a_gap_from_first_to_last():

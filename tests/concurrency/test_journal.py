@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 
 import pytest
@@ -77,6 +78,23 @@ async def test_an_entry_that_could_not_be_stored_is_tried_again(autojump_clock):
     assert sink.entries == [A, B]
     assert sink.connections == 3
     assert 0.1 < trio.current_time() < 0.31
+
+
+async def test_an_outage_is_one_warning_not_one_every_few_seconds(
+    autojump_clock, caplog
+):
+    caplog.set_level(logging.INFO)
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 20)
+    journal = Journal()
+    journal.record(A)
+    journal.close()
+
+    await run_journal(journal, sink.open)
+
+    assert trio.current_time() > 30
+    assert [r.getMessage() for r in caplog.records] == [
+        "journal.retrying waiting=1 reason=away"
+    ]
 
 
 async def test_a_refused_entry_does_not_stop_the_others(autojump_clock, caplog):

@@ -76,6 +76,22 @@ async def test_the_writer_ends_when_the_backlog_is_closed_and_empty(
     assert sink.ticks == [make_tick(0), make_tick(1)]
 
 
+async def test_nothing_to_store_needs_no_connection_to_end(
+    autojump_clock, nursery, backlog, sink
+):
+    sink.is_down = True
+    retry_now = WakeUp()
+    nursery.start_soon(make_writer(backlog).run, sink.open, retry_now)
+    await trio.sleep(60)
+
+    backlog.close()
+    retry_now.wake()
+    await wait_all_tasks_blocked()
+
+    assert not nursery.child_tasks
+    assert trio.current_time() == 60
+
+
 async def test_a_cancelled_writer_leaves_what_is_not_committed(
     autojump_clock, backlog, sink
 ):

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from greeks_trio.config import Config, DatabaseConfig
+from greeks_trio.errors import ConfigError
+from greeks_trio.service import Service
+
+
+@pytest.fixture
+def service():
+    return Service(
+        config=Config(),
+        started_with=Config(),
+        load=Config,
+        overview=None,
+        stop=trio.Event(),
+    )
+
+
+def named(caplog):
+    messages = [record.getMessage() for record in caplog.records]
+    return [text for text in messages if text.startswith("config.needs_restart")]
+
+
+async def test_what_needs_a_restart_is_named_until_there_is_one(service, caplog):
+    service.load = lambda: Config(database=DatabaseConfig(port=6000))
+
+    service.reload()
+    service.reload()
+
+    assert named(caplog) == ["config.needs_restart name=POSTGRES_PORT"] * 2
+
+
+async def test_who_takes_a_change_back_needs_no_restart(service, caplog):
+    service.load = lambda: replace(Config(), log_level="DEBUG")
+    service.reload()
+    caplog.clear()
+    service.load = Config
+
+    service.reload()
+
+    assert named(caplog) == []
+
+
+async def test_a_refused_configuration_wakes_nobody(service, nursery):
+    def load():
+        raise ConfigError(["Bad."])
+
+    service.load = load
+    woken = trio.Event()
+
+    async def wait():
+        await service.retry_now.wait()
+        woken.set()
+
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+
+    service.reload()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert not woken.is_set()
+    assert service.config == Config()
+    nursery.cancel_scope.cancel()
