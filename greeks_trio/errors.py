@@ -49,11 +49,19 @@ class FeedInterrupted(BrokerError):
     Attributes:
         retry_after: Seconds before which the broker does not want to see us
             again, `None` when it did not say.
+        http_status: The status of the HTTP answer at fault, `None` without one.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        http_status: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.http_status = http_status
 
 
 class CredentialsRejected(BrokerError):

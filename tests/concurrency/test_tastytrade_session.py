@@ -63,7 +63,10 @@ async def test_only_configured_accounts_are_read(api, caplog):
 
 async def test_a_malformed_position_or_account_does_not_hide_the_others(api):
     api.positions[ACCOUNT] = [make_item(SPY_CALL, "many"), 7, make_item(SPY_PUT)]
-    accounts = b'{"data":{"items":[{},{"account":{"account-number":"5WT00001"}}]}}'
+    accounts = (
+        b'{"data":{"items":[{},{"account":{"account-number":"\xff"}},'
+        b'{"account":{"account-number":"5WT00001"}}]}}'
+    )
     api.answers["/customers/me/accounts"] = (200, {}, accounts)
 
     async with open_session(make_config(), api) as session:
@@ -158,6 +161,25 @@ async def test_a_refused_login_is_for_the_operator(api, status, body):
         await check_login(make_config(), api)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_login_refused_by_something_in_front_of_it_may_pass(api, status):
+    api.answers[LOGIN] = (status, {}, b"<html><h1>Authorization Required</h1></html>")
+
+    with pytest.raises(FeedInterrupted, match=str(status)):
+        await check_login(make_config(), api)
+
+
+async def test_a_token_that_the_server_refuses_is_not_used_again(api):
+    async with open_session(make_config(), api) as session:
+        api.answers[POSITIONS] = (401, {}, b"")
+        with pytest.raises(FeedInterrupted, match="401"):
+            await session.read_portfolio()
+        api.answers.clear()
+        await session.read_portfolio()
+
+    assert api.logins == 2
+
+
 async def test_missing_credentials_are_for_the_operator(api):
     with pytest.raises(CredentialsRejected, match="TT_SECRET and TT_REFRESH"):
         await check_login(make_config(refresh=Secret("")), api)
@@ -175,7 +197,13 @@ async def test_a_refusal_that_may_pass_says_when(api, path, status):
 
 
 @pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])
-@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"data":7}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"<html>", b'{"data":7}', b"\xff"),
+        b'{"data":{"token":"\xff","items":"\xff"}}',
+    ],
+)
 async def test_an_answer_that_makes_no_sense_is_an_interruption(api, path, body):
     api.answers[path] = (200, {}, body)
 
@@ -204,13 +232,33 @@ async def test_a_login_that_is_not_answered_is_bounded(autojump_clock, api):
     assert trio.current_time() == REQUEST_LIMIT_S
 
 
-async def test_an_instrument_that_cannot_be_read_does_not_hide_the_others(api):
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, b"{}"), (500, b""), (403, b""), (200, b'{"data":7}')]
+)
+async def test_an_instrument_that_cannot_be_read_does_not_hide_the_others(
+    api, status, body
+):
+    path = "/instruments/future-options/.%2FGCQ5%20OGN5%20%20250625P2095"
+    api.answers[path] = (status, {}, body)
     api.instruments = {"CLJ6": "/CLJ26:XNYM"}
 
     async with open_session(make_config(), api) as session:
         found = await session.streamer_symbols(["./GCQ5 OGN5  250625P2095", "/CLJ6"])
 
     assert found == {"/CLJ6": "/CLJ26:XNYM"}
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_instruments_are_not_asked_for_while_the_server_is_in_trouble(
+    api, status
+):
+    api.answers["/instruments/futures/CLJ6"] = (status, {}, b"")
+
+    async with open_session(make_config(), api) as session:
+        found = await session.streamer_symbols(["/CLJ6", "/ESZ6", "/GCQ6"])
+
+    assert found == {}
+    assert api.paths() == [LOGIN, "/instruments/futures/CLJ6"]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,12 @@ def test_any_text_means_something_or_nothing(frame):
     parse_account_message(frame)
 
 
+def test_bytes_that_are_no_text_do_not_hide_the_rest_of_a_batch():
+    frame = b'{"results":[{"type":"\xff"},{"type":"CurrentPosition"}]}'
+
+    assert parse_account_message(frame) == AccountMessage(position_changed=True)
+
+
 def test_text_that_is_nested_absurdly_means_nothing():
     assert parse_account_message('{"results":' + "[" * 100_000) == NOTHING
 

@@ -178,5 +178,5 @@ def _messages(frame: str | bytes) -> Iterator[_Message]:
     for raw in message.results or ():
         try:
             yield msgspec.json.decode(raw, type=_Message)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             continue

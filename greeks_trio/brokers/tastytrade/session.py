@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 REQUEST_LIMIT_S: Final = 15.0
 # Its sandbox does not accept the version header that the SDK sends otherwise.
 _SANDBOX_HOST: Final = "api.cert.tastyworks.com"
+_UNAUTHORIZED: Final = 401
+# The server's trouble, whatever we ask for; without an answer it is the same.
+_TROUBLE: Final = (None, _UNAUTHORIZED, 429, 502, 503, 504)
 _AVAILABILITY: Final[dict[str | None, Availability]] = {
     "api": "realtime",
     "demo": "delayed",
@@ -147,7 +150,8 @@ class TastytradeSession:
     ) -> Mapping[str, StreamerSymbol]:
         """Return the streamer symbols of futures options and futures, where known.
 
-        One that cannot be read is left out: it must not hide the others.
+        One that cannot be read is left out: it must not hide the others.  When the
+        trouble is the server's, the rest is not asked for: a later call may do better.
 
         Raises:
             CredentialsRejected: the login was refused.
@@ -164,6 +168,8 @@ class TastytradeSession:
                 instrument = await self._get(path, _Instrument)
             except FeedInterrupted as exc:
                 logger.warning("tastytrade.instrument_unread %s: %s", symbol, exc)
+                if exc.http_status in _TROUBLE:
+                    break
                 continue
             if instrument.streamer_symbol:
                 found[symbol] = StreamerSymbol(instrument.streamer_symbol)
@@ -175,7 +181,7 @@ class TastytradeSession:
         for item in items.items:
             try:
                 account = msgspec.json.decode(item, type=_AccountItem).account
-            except msgspec.DecodeError as exc:
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
                 logger.warning("tastytrade.account_malformed reason=%s", exc)
                 continue
             if not account.is_closed:
@@ -190,10 +196,18 @@ class TastytradeSession:
                 response = await self._sdk._client.get(path)
         except trio.TooSlowError:
             raise FeedInterrupted(f"Tastytrade does not answer {path}") from None
+        except FeedInterrupted as exc:
+            if exc.http_status == _UNAUTHORIZED:
+                # Whatever our clock says, the token has expired: the next call logs in.
+                self._sdk.session_expiration = 0.0
+            raise
         try:
             return _decode_data(response.content, expected)
-        except (msgspec.DecodeError, RecursionError):
-            raise FeedInterrupted(f"Tastytrade's answer to {path} is odd") from None
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise FeedInterrupted(
+                f"Tastytrade's answer to {path} is odd",
+                http_status=response.status_code,
+            ) from None
 
 
 @asynccontextmanager

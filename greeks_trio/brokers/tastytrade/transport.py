@@ -60,32 +60,39 @@ class ApiTransport(httpx2.AsyncBaseTransport):
 
 
 def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
-    status, reason = response.status_code, _reason(response)
-    if login and status in _REFUSED_LOGIN:
+    status, body = response.status_code, _body(response)
+    reason = _reason(body) or response.reason_phrase or "no reason given"
+    reason = reason[:_LONGEST_REASON]
+    # The login answers in JSON; a page of HTML comes from something in front of it,
+    # and that may pass.
+    if login and status in _REFUSED_LOGIN and body:
         return CredentialsRejected(
             f"Tastytrade refused TT_SECRET or TT_REFRESH: {reason}"
         )
     return FeedInterrupted(
-        f"Tastytrade answered {status}: {reason}", retry_after=_retry_after(response)
+        f"Tastytrade answered {status}: {reason}",
+        retry_after=_retry_after(response),
+        http_status=status,
     )
 
 
-def _reason(response: httpx2.Response) -> str:
-    """Return why, in the server's words if it has any."""
+def _body(response: httpx2.Response) -> dict[str, object]:
     try:
-        body = msgspec.json.decode(response.content, type=dict[str, object])
+        return msgspec.json.decode(response.content, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        body = {}
+        return {}
+
+
+def _reason(body: dict[str, object]) -> str | None:
+    """Return why in the server's words, if it has any."""
     match body:
         case {"error": {"message": str(reason)}}:  # the API's form
-            pass
+            return reason
         case {"error_description": str(reason)}:  # the login's
-            pass
+            return reason
         case {"error": str(reason)} | {"error_code": str(reason)}:
-            pass
-        case _:
-            reason = response.reason_phrase or "no reason given"
-    return reason[:_LONGEST_REASON]
+            return reason
+    return None
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
