@@ -106,7 +106,7 @@ class AccountStreamer:
     def _acknowledge(self, client: _Client, frame: str | bytes) -> str:
         try:
             wanted = msgspec.json.decode(frame, type=_Action)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             wanted = _Action()
         refusal = self._refusal(client, wanted)
         answer: Shape = {

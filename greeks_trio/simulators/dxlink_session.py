@@ -87,7 +87,7 @@ class DxlinkSession:
         """Take one message of the client."""
         try:
             message = _decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._error(0, "INVALID_MESSAGE", "Message cannot be read.")
             return
         if message.type == "SETUP":

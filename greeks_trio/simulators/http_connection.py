@@ -51,7 +51,10 @@ class HttpConnection:
         """Answer requests; return the path of an upgrade, `None` when all is over."""
         try:
             while isinstance(head := await self._next_event(), h11.Request):
-                path = urlsplit(head.target.decode("ascii")).path
+                try:
+                    path = urlsplit(head.target.decode("ascii")).path
+                except ValueError:  # no address, such as "//["
+                    return None
                 headers = _headers(head)
                 if headers.get("upgrade", "").lower() == "websocket" and path in paths:
                     return path

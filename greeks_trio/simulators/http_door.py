@@ -66,7 +66,9 @@ class Door:
         Returns when new ones are accepted again, or never will be.  What was written
         reaches the clients before they are closed, and the time counts from then.
         """
-        self._pause_s, self._open = pause_s, trio.Event()
+        self._pause_s = pause_s
+        if self._open.is_set():  # else somebody waits for it already
+            self._open = trio.Event()
         self._closing.request(1012, "Reconnection is required")
         await self._open.wait()
 

@@ -89,7 +89,7 @@ class Rest:
     def _issue_access_token(self, body: bytes) -> Response:
         try:
             wanted = msgspec.json.decode(body, type=_TokenRequest)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             wanted = _TokenRequest()
         if (wanted.client_secret, wanted.refresh_token) != (
             self._secret,

@@ -70,6 +70,11 @@ VALUES = st.one_of(
 )
 
 
+# Nested in fields that are read: a number of levels that no decoder follows.
+_LEVELS = "[" * 100_000
+TOO_DEEP = f'{{"type":"CHANNEL_REQUEST","parameters":{{"a":{_LEVELS}'
+
+
 class Simulation:
     """A broker that runs, and what a test asks about it."""
 
@@ -424,7 +429,10 @@ async def test_an_even_channel_is_a_violation(simulate):
     assert (error["channel"], error["error"]) == (0, "BAD_ACTION")
 
 
-@pytest.mark.parametrize("frame", ["", "{", "[]", '{"type": 5}', "\x00", b"\xff"])
+@pytest.mark.parametrize(
+    "frame",
+    ["", "{", "[]", '{"type": 5}', "\x00", b"\xff", b'{"type":"\xff"}', TOO_DEEP],
+)
 async def test_a_frame_that_is_not_a_message_is_answered_and_survived(simulate, frame):
     simulation, endpoints = await simulate()
 
@@ -608,6 +616,18 @@ async def test_drop_closes_everybody_and_lets_them_in_again_later(simulate):
     assert before | simulation.received(client) == simulation.ledger()
 
 
+async def test_drops_that_overlap_both_end(simulate):
+    simulation, endpoints = await simulate()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as drops:
+            drops.start_soon(simulation.broker.drop, 0.2)
+            await trio.sleep(0.1)
+            drops.start_soon(simulation.broker.drop, 0.1)
+
+    assert await get(endpoints, "/customers/me/accounts")
+
+
 async def test_the_account_streamer_tells_of_a_changed_position(simulate):
     simulation, endpoints = await simulate()
     key = simulation.options[0].contract.contract_key
@@ -672,6 +692,22 @@ async def test_the_account_streamer_refuses(simulate, action, token, message):
     assert (answer["status"], answer["message"]) == ("error", message)
 
 
+@pytest.mark.parametrize("frame", ["{", b'{"action":"\xff"}', f'{{"value":{_LEVELS}'])
+async def test_a_frame_that_is_no_action_is_refused_and_survived(simulate, frame):
+    _, endpoints = await simulate()
+
+    async with open_http(endpoints) as http:
+        token = http.headers["Authorization"]
+        async with open_socket(endpoints.streamer_url) as streamer:
+            await streamer.send_message(frame)
+            refused = json.loads(await streamer.get_message())
+            connect = make_action("connect", token, value=[endpoints.account_id])
+            await streamer.send_message(connect)
+            answer = json.loads(await streamer.get_message())
+
+    assert (refused["status"], answer["status"]) == ("error", "ok")
+
+
 async def test_a_request_without_user_agent_gets_a_page_and_401(simulate):
     _, endpoints = await simulate()
 
@@ -729,6 +765,9 @@ async def test_what_is_not_there_is_a_404_in_the_envelope(simulate):
         b"GET / HTT",
         b"HEAD / HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\n\r\n",
         b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"GET //[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\n"
+        b'Content-Length: 18\r\n\r\n{"grant_type":"\xff"}',
         b"GET /realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n",
         b"GET /realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
