@@ -20,7 +20,7 @@ from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.config import Config, describe, needs_restart
 from greeks_trio.config_file import load_config
 from greeks_trio.errors import ConfigError
-from greeks_trio.model.records import Broker, FrameTicks
+from greeks_trio.model.records import Broker, FrameTicks, LeftoverGaps
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth
@@ -197,6 +197,8 @@ def _telling_what_is_left(overview: Overview) -> Iterator[None]:
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:
     """Start one supervised feed for each enabled broker in ``nursery``."""
     config, healths = service.config, service.overview.sessions_by_broker
+    for health in healths.values():
+        nursery.start_soon(end_leftover_gaps, health, service.overview.journal)
     if config.ibkr is not None:
         out = send.clone()
         service.ibkr = IbkrFeed(config.ibkr, healths["ibkr"], out)
@@ -211,6 +213,17 @@ def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> N
         nursery.start_soon(
             _run_feed, service, "tastytrade", connect, out, name="tastytrade"
         )
+
+
+async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:
+    """Once connected, end the gaps that were open when an earlier run was stopped."""
+    started_at = health.now()
+    await health.wait_status("connected", "degraded")
+    journal.record(
+        LeftoverGaps(
+            broker=health.broker, started_before=started_at, ended_at=health.now()
+        )
+    )
 
 
 async def _run_feed(

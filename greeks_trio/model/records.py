@@ -145,6 +145,19 @@ class FeedGap(msgspec.Struct, frozen=True, kw_only=True):
     contract_key: ContractKey | None = None
 
 
+class LeftoverGaps(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of the broker's gaps that an earlier run did not live to see end.
+
+    Attributes:
+        started_before: When this run started; younger gaps are its own.
+        ended_at: When the feed was connected again.
+    """
+
+    broker: Broker
+    started_before: datetime
+    ended_at: datetime
+
+
 class StreamSession(msgspec.Struct, frozen=True, kw_only=True):
     """How one broker's feed is doing, as `/v1/streaming/status` shows it.
 

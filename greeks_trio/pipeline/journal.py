@@ -15,12 +15,12 @@ from typing import Final, Protocol, TypeAlias
 import trio
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable, plain_reason
-from greeks_trio.model.records import FeedGap, PositionsSnapshot
+from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
 from greeks_trio.pipeline.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
-JournalEntry: TypeAlias = PositionsSnapshot | FeedGap
+JournalEntry: TypeAlias = PositionsSnapshot | FeedGap | LeftoverGaps
 
 # A gap is about 300 bytes and a snapshot of 1,000 positions about 400 kB; snapshots come
 # only when something changed, so the worst case is some tens of MB after days without a

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow, args_row
 
 from greeks_trio.config import DatabaseConfig
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.model.records import FeedGap, Position, PositionsSnapshot
+from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
 from greeks_trio.pipeline.journal import JournalEntry
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
@@ -30,6 +30,10 @@ insert into feed_gaps
 values (%s, %s, %s, %s, %s, %s)
 on conflict on constraint feed_gaps_key
     do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
+"""
+_END_LEFTOVER_GAPS: Final = """
+update feed_gaps set ended_at = %s
+where broker = %s and started_at < %s and ended_at is null
 """
 
 # In the order of `_position`.
@@ -95,6 +99,11 @@ class JournalSink:
                 match entry:
                     case FeedGap():
                         await self._write_gap(entry)
+                    case LeftoverGaps():
+                        await self._connection.execute(
+                            _END_LEFTOVER_GAPS,
+                            [entry.ended_at, entry.broker, entry.started_before],
+                        )
                     case PositionsSnapshot():
                         await self._write_positions(entry)
         except StoreUnavailable:

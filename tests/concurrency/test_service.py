@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import trio
 
 from greeks_trio.config import Config, DatabaseConfig
 from greeks_trio.errors import ConfigError
-from greeks_trio.service import Service
+from greeks_trio.model.records import LeftoverGaps
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.service import Service, end_leftover_gaps
+from tests.factories import START
 
 
 @pytest.fixture
@@ -66,3 +71,25 @@ async def test_a_refused_configuration_wakes_nobody(service, nursery):
     assert not woken.is_set()
     assert service.config == Config()
     nursery.cancel_scope.cancel()
+
+
+async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
+    nursery, autojump_clock
+):
+    def now():
+        return START + timedelta(seconds=trio.current_time())
+
+    journal = Journal()
+    health = SessionHealth("ibkr", journal, now=now)
+    nursery.start_soon(end_leftover_gaps, health, journal)
+    await trio.sleep(5)
+    health.connecting()
+    await trio.sleep(5)
+    assert len(journal) == 0
+
+    health.connected()
+    await trio.sleep(5)
+
+    assert await journal.wait_entry() == LeftoverGaps(
+        broker="ibkr", started_before=START, ended_at=START + timedelta(seconds=10)
+    )

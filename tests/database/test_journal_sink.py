@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 import trio
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
-from greeks_trio.model.records import FeedGap, PositionsSnapshot
+from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
 from greeks_trio.postgres.journal_sink import JournalStore, changed_positions
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 from tests.fix_postgres import connect
@@ -56,6 +57,37 @@ def gaps(observer):
     return observer.execute(
         "select started_at, ended_at, reason from feed_gaps order by 1, 3"
     ).fetchall()
+
+
+async def test_gaps_of_an_earlier_run_end_and_no_others(sink, observer):
+    def gap(second, **changes):
+        started_at = START + timedelta(seconds=second)
+        return FeedGap(broker="ibkr", started_at=started_at, reason="x", **changes)
+
+    def at(second):
+        return START + timedelta(seconds=second)
+
+    for each in (
+        gap(0, ended_at=at(1)),
+        gap(2),
+        gap(3, contract_key=SPY_CALL),
+        msgspec.structs.replace(gap(4), broker="tastytrade"),
+        gap(10),
+    ):
+        await sink.write(each)
+
+    await sink.write(
+        LeftoverGaps(broker="ibkr", started_before=at(10), ended_at=at(20))
+    )
+
+    ends = [(start, end) for start, end, _ in gaps(observer)]
+    assert ends == [
+        (at(0), at(1)),
+        (at(2), at(20)),
+        (at(3), at(20)),
+        (at(4), None),
+        (at(10), None),
+    ]
 
 
 async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
