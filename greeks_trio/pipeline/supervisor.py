@@ -93,10 +93,13 @@ class Supervisor:
     async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
         """Run connections until cancelled."""
         while True:
-            started_at = trio.current_time()
+            started_at, calls = trio.current_time(), self._retry_now.calls
             end = await self._run_once(run_connection)
             if trio.current_time() - started_at >= self._policy.healthy_after_s:
                 self._backoff.reset()
+            if end.is_refusal and self._retry_now.calls != calls:
+                # What was refused may be what the reload has replaced meanwhile.
+                end = _End(end.reason, 0.0)
             await self._pause(end)
 
     async def _run_once(self, run_connection: Callable[[], Awaitable[object]]) -> _End:

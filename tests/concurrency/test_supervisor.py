@@ -92,6 +92,24 @@ async def test_refused_credentials_wait_for_a_person(autojump_clock, nursery):
     assert scene.attempts == [0, 86_400]
 
 
+async def test_a_reload_during_a_login_that_is_refused_is_not_missed(
+    autojump_clock, nursery
+):
+    async def be_refused_slowly():
+        await trio.sleep(5)
+        raise CredentialsRejected("invalid_grant")
+
+    scene = Scene(be_refused_slowly)
+    nursery.start_soon(scene.run)
+    await trio.sleep(2)
+
+    scene.retry_now.wake()
+    await trio.sleep(60)
+
+    assert scene.attempts == [0, 6]
+    assert scene.refusals == 1  # the second attempt's
+
+
 async def test_a_bug_ends_the_connection_only_and_waits_longest(autojump_clock, caplog):
     scene = Scene(KeyError("bug"))
 
