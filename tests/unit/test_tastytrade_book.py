@@ -108,6 +108,16 @@ def test_a_price_is_forgotten_with_its_subscription(book):
     assert price(book) is None
 
 
+def test_a_price_that_comes_after_its_subscription_ended_is_not_kept(book):
+    book.replace({})
+    book.take_trade(TradeEvent("SPY", 600.0))
+    book.take_quote(QuoteEvent("SPY", 600.0, 602.0))
+
+    book.replace(want(SPY_CALL))
+
+    assert price(book) is None
+
+
 def test_a_contract_that_nobody_wants_is_a_bad_quote(book):
     with pytest.raises(BadQuote, match="unknown-symbol"):
         book.ticks(event(".SPY261218P600"), START)

@@ -38,6 +38,9 @@ class Book:
         self._wanted: dict[StreamerSymbol, Wanted] = {}
         # A dict for its order; the values mean nothing.
         self._subscriptions: dict[Subscription, None] = {}
+        # Whose prices are wanted: an event that was on its way when its subscription
+        # ended must not leave a price behind for the next one.
+        self._underlyings: set[StreamerSymbol] = set()
         self._last_trades: dict[StreamerSymbol, float] = {}
         self._middles: dict[StreamerSymbol, float] = {}
 
@@ -55,24 +58,23 @@ class Book:
         self._wanted = {each.symbol: each for each in wanted.values()}
         self._subscriptions = after
         removed = tuple(each for each in before if each not in after)
-        for subscription in removed:
-            if subscription.type == "Trade":
-                self._last_trades.pop(subscription.symbol, None)
-            if subscription.type == "Quote":
-                self._middles.pop(subscription.symbol, None)
+        self._underlyings = {each.symbol for each in after if each.type == "Trade"}
+        for prices in (self._last_trades, self._middles):
+            for symbol in prices.keys() - self._underlyings:
+                del prices[symbol]
         added = tuple(each for each in after if each not in before)
         return SubscriptionChanges(added, removed)
 
     def take_trade(self, event: TradeEvent) -> None:
         """Remember an underlying's last trade; one without a price says nothing."""
-        if event.price is not None:
+        if event.price is not None and event.symbol in self._underlyings:
             self._last_trades[event.symbol] = event.price
 
     def take_quote(self, event: QuoteEvent) -> None:
         """Remember the middle of an underlying's market; half a market has none."""
         if event.bid is None or event.ask is None:
             self._middles.pop(event.symbol, None)
-        else:
+        elif event.symbol in self._underlyings:
             self._middles[event.symbol] = (event.bid + event.ask) / 2.0
 
     def ticks(self, event: GreeksEvent, received_at: datetime) -> Ticks:

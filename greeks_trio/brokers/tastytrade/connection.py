@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 # Clients use odd numbers; 0 is the connection itself.
 FEED_CHANNEL: Final = 1
+# What the server sent before it closed is still to be read when a send finds it closed.
+# The reader takes it and then tells of the close; this is how long it may take.
+READ_OUT_LIMIT_S: Final = 1.0
 # From the socket to a feed that takes subscriptions.
 HANDSHAKE_LIMIT_S: Final = 10.0
 # The request for a token may be repeated after the token is on its way.  It is refused
@@ -310,7 +313,14 @@ class DxlinkConnection:
             self._refused.set()
 
     async def _send(self, frame: str) -> None:
-        await send_frame(self._socket, frame)
+        failure: FeedInterrupted | None = None
+        try:
+            await send_frame(self._socket, frame)
+        except FeedInterrupted as exc:
+            failure = exc
+        if failure is not None:
+            await trio.sleep(READ_OUT_LIMIT_S)
+            raise failure
 
     async def _send_paced(self, frames: list[str]) -> None:
         for number, frame in enumerate(frames):
