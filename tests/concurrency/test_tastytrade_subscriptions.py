@@ -171,6 +171,37 @@ async def test_positions_that_cannot_be_read_leave_the_data_running(
     assert tasty.dxlink.connections == 1
 
 
+async def test_positions_are_not_asked_for_sooner_than_the_server_wants(
+    autojump_clock, nursery, tasty
+):
+    path = f"/accounts/{ACCOUNT}/positions"
+    await started(nursery, tasty)
+    tasty.api.answers[path] = (429, {"Retry-After": "100"}, b"")
+    await trio.sleep(62)
+    before = tasty.api.paths().count(path)
+
+    for _ in range(90):
+        tasty.feed.reload(tasty.config)
+        await trio.sleep(1)
+    held_back = tasty.api.paths().count(path) - before
+    await trio.sleep(20)
+
+    assert held_back == 0
+    assert tasty.api.paths().count(path) - before == 1
+
+
+async def test_a_contract_without_streamer_symbol_is_told_of_once(
+    autojump_clock, nursery, caplog
+):
+    item = make_item("./CLJ6 LOJ6  260317P56", kind="Future Option")
+    tasty = Tastytrade(nursery, item, make_item(SPY_CALL))
+    await started(nursery, tasty)
+
+    await trio.sleep(600)
+
+    assert caplog.text.count("streamer_symbol_unknown") == 1
+
+
 async def test_a_futures_option_uses_tastytrades_own_streamer_symbols(
     autojump_clock, nursery
 ):

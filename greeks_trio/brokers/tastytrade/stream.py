@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 # A fill of several legs comes as several messages, and the streamer may be chatty.
 POSITIONS_DISTANCE_S: Final = 1.0
+# The longest that the server may keep us from them.
+MAX_POSITIONS_DISTANCE_S: Final = 300.0
 
 
 class TastytradeFeed:
@@ -57,6 +59,8 @@ class TastytradeFeed:
         # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
         # change, so they outlive the connection.
         self._streamer_symbols: dict[str, StreamerSymbol] = {}
+        # Contracts without one that have been told of.
+        self._told_unknown: frozenset[ContractKey] = frozenset()
 
     @property
     def broker(self) -> Broker:
@@ -134,8 +138,10 @@ class TastytradeFeed:
 
         Positions that cannot be read leave the market data running as it is.
         """
+        distance_s = POSITIONS_DISTANCE_S
         while True:
-            await trio.sleep(POSITIONS_DISTANCE_S)
+            await trio.sleep(distance_s)
+            distance_s = POSITIONS_DISTANCE_S
             with trio.move_on_after(self._config.positions_interval_s):
                 await self._refresh.wait()
             self._refresh = trio.Event()
@@ -147,6 +153,9 @@ class TastytradeFeed:
             except FeedInterrupted as exc:
                 self._health.count("positions.failed")
                 self._health.degraded(f"positions cannot be read: {exc}")
+                # The account stream may call for positions all the time.
+                asked_s = min(exc.retry_after or 0.0, MAX_POSITIONS_DISTANCE_S)
+                distance_s = max(POSITIONS_DISTANCE_S, asked_s)
                 continue
             await self._subscribe(connection, wanted)
             self._health.connected()
@@ -168,7 +177,9 @@ class TastytradeFeed:
             portfolio, self._config.watchlist, self._streamer_symbols
         )
         for key in unknown:
-            logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
+            if key not in self._told_unknown:
+                logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
+        self._told_unknown = frozenset(unknown)
         return {**wanted, **dict.fromkeys(unknown)}
 
     async def _subscribe(
