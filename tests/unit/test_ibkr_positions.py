@@ -96,6 +96,12 @@ def test_a_cold_row_is_identified_but_worth_another_read():
             "BRK/B",
         ),
         (
+            {"contractDesc": "BRK B DEC2026 400 C [BRK.B 261218C00400000 100]"}
+            | {"ticker": "BRK B", "undSym": "BRK B"},
+            "BRKB  261218C00400000",
+            "BRK/B",
+        ),
+        (
             {"contractDesc": "AAPL1 DEC2026 150 C [AAPL1 261218C00150000 28]"}
             | {"ticker": "AAPL", "undSym": "AAPL", "multiplier": None},
             "AAPL1 261218C00150000",
@@ -172,6 +178,7 @@ def test_a_futures_option_gets_our_key():
     ("changes", "kind", "key", "underlying"),
     [
         ({"assetClass": "STK", "ticker": "BRK B"}, "equity", "BRK/B", "BRK/B"),
+        ({"assetClass": "STK", "ticker": "VOW3"}, "equity", "VOW3", "VOW3"),
         ({"assetClass": "FUT", "ticker": "ES"}, "future", "ES", None),
         ({"assetClass": "BOND", "ticker": "T"}, "other", "T", None),
         ({"assetClass": None, "ticker": "X"}, "other", "X", None),
@@ -200,7 +207,10 @@ def test_what_is_no_option_is_recorded_and_never_listed(changes, kind, key, unde
         make_row(position="many"),
         make_row(position=None),
         make_row(conid=None),
-        make_row(strike={}),
+        make_row(position=1e30),
+        make_row(multiplier="1e30"),
+        make_row(contractDesc="", strike="1e30"),
+        make_row(assetClass="STK", position=1e-30),
         make_row(position="NaN"),
         make_row(contractDesc="SPY", expiry="2026-12-18"),
         make_row(contractDesc="SPY", putOrCall="X"),
@@ -230,3 +240,59 @@ def test_numbers_as_text_are_numbers():
     position, listing = only(read(row))
 
     assert (position.quantity, listing.conid) == (Decimal(-3), 700000001)
+
+
+@pytest.mark.parametrize(
+    "drifted",
+    [
+        {"multiplier": ""},
+        {"strike": {}},
+        {"undConid": ""},
+        {"ticker": 123},
+        {"currency": 5},
+        {"expiry": 20261218},
+    ],
+)
+def test_a_field_of_another_type_does_not_hide_an_option(drifted):
+    position, _ = only(read(make_row(**drifted)))
+
+    assert position.contract_key == "SPY   261218C00600000"
+    assert position.multiplier == 100
+
+
+def test_a_date_may_be_a_number():
+    position, _ = only(read(make_row(contractDesc="SPY", expiry=20261218)))
+
+    assert position.expiration == date(2026, 12, 18)
+
+
+def test_the_name_of_an_underlying_replaces_what_the_root_suggested():
+    known = {}
+    description = "HEI A DEC2026 200 C [HEI A 261218C00200000 100]"
+    cold = read(make_cold_row(contractDesc=description, undConid=4628), known=known)
+    warm = read(
+        make_row(
+            contractDesc=description, undConid=4628, ticker="HEI A", undSym="HEI A"
+        ),
+        known=known,
+    )
+
+    assert (cold.is_cold, warm.is_cold) == (True, False)
+    assert only(warm)[0].contract_key == only(cold)[0].contract_key
+    assert only(warm)[0].underlying == "HEI/A"
+
+
+def test_models_of_one_account_are_one_position():
+    holdings = read(
+        make_row(position=-3.0),
+        make_row(position=1.0, model="Income"),
+        make_row(conid=8),
+    )
+
+    assert [each.quantity for each in holdings.positions] == [Decimal(-2), Decimal(-3)]
+
+
+def test_a_row_on_two_pages_counts_once():
+    holdings = read(make_row(position=-3.0), make_row(position=-3.0))
+
+    assert only(holdings)[0].quantity == -3

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -31,7 +31,6 @@ from greeks_trio.model.contracts import (
     format_occ,
     plain,
     strip_month_code,
-    underlying_of_root,
     underlying_symbol,
 )
 from greeks_trio.model.records import Position, PositionKind
@@ -40,6 +39,8 @@ from greeks_trio.model.records import Position, PositionKind
 _OCC_BRACKET: Final = re.compile(
     r"\[\s*([A-Z0-9./ ]{1,8}?)\s*(\d{6}[CP]\d{8})(?:\s+([\d.]+))?\s*\]"
 )
+# What names have and OCC roots have not: the root of "BRK B" or "BRK.B" is "BRKB".
+_NO_ROOT: Final = re.compile(r"[ ./]")
 # "[LOJ6 P5600 1000]": a futures option's own symbol, its root with month and year.
 _FUTURE_BRACKET: Final = re.compile(r"\[\s*([A-Z0-9]{2,6})\s")
 _KINDS: Final[dict[str, PositionKind]] = {
@@ -58,12 +59,21 @@ _AMBIGUOUS_ROOTS: Final = frozenset(
 class Listing(msgspec.Struct, frozen=True):
     """An option and where IBKR streams it and its underlying.
 
-    ``underlying_conid`` is `None` while IBKR has not said.
+    Attributes:
+        underlying_conid: `None` while IBKR has not said.
+        is_named: Whether IBKR has named the underlying; until then the contract has
+            the one that its root suggests.
     """
 
     contract: OptionContract
     conid: Conid
     underlying_conid: Conid | None
+    is_named: bool = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether another look at the row would tell nothing new."""
+        return self.underlying_conid is not None and self.is_named
 
 
 class Unidentified(ValueError):
@@ -84,7 +94,7 @@ class Holdings(msgspec.Struct, frozen=True):
     """What the rows of one or more accounts say.
 
     Attributes:
-        positions: In the order of the rows.
+        positions: In the order of the rows, one for each account and conid.
         listings: The options among them by contract.
         unidentified: Why rows could not be read, one word a row.
         is_cold: Whether another read may say more.
@@ -111,6 +121,7 @@ class _Row(msgspec.Struct, rename="camel"):
     strike: Decimal | None = None
     multiplier: Decimal | None = None
     currency: str | None = None
+    model: str | None = None
 
 
 def read_holdings(
@@ -123,7 +134,9 @@ def read_holdings(
         known: Options that were identified before, by conid: a contract never
             changes, so a cold row needs no second look.  New ones are added.
     """
-    positions: list[Position] = []
+    # A model portfolio has a row of its own; a row that is there twice has moved from
+    # one page to the next between two requests.
+    lots: dict[tuple[str, int], dict[str, Position]] = {}
     listings: dict[ContractKey, Listing] = {}
     unidentified: list[str] = []
     is_cold = False
@@ -134,24 +147,33 @@ def read_holdings(
             if kind in ("option", "future_option"):
                 listing = _identify(row, known)
                 listings[listing.contract.contract_key] = listing
-                is_cold |= listing.underlying_conid is None
-                positions.append(_option_position(account_id, row, listing.contract))
+                is_cold |= not listing.is_complete
+                position = _option_position(account_id, row, listing.contract)
             else:
-                positions.append(_other_position(account_id, row, kind))
+                position = _other_position(account_id, row, kind)
                 is_cold |= not row.ticker
+            lots.setdefault((account_id, row.conid), {})[row.model or ""] = position
         except Unidentified as exc:
             unidentified.append(exc.reason)
             is_cold |= exc.cold
-    return Holdings(tuple(positions), listings, tuple(unidentified), is_cold)
+    positions = tuple(_sum(tuple(each.values())) for each in lots.values())
+    return Holdings(positions, listings, tuple(unidentified), is_cold)
+
+
+def _sum(lots: Sequence[Position]) -> Position:
+    if len(lots) == 1:
+        return lots[0]
+    quantity = sum((lot.quantity for lot in lots), Decimal(0))
+    return msgspec.structs.replace(lots[0], quantity=plain(quantity))
 
 
 def _convert_row(content: object) -> _Row:
     try:
         row = msgspec.convert(content, _Row, strict=False)
-    except (msgspec.ValidationError, ArithmeticError) as exc:
-        raise Unidentified("malformed") from exc
+    except (msgspec.ValidationError, ArithmeticError):
+        row = _convert_leniently(content)
     for number in (row.position, row.strike, row.multiplier):
-        if number is not None and not number.is_finite():
+        if number and not (number.is_finite() and -15 < number.adjusted() < 15):
             raise Unidentified("malformed")
     for name in ("contract_desc", "ticker", "und_sym"):
         text = getattr(row, name)
@@ -160,15 +182,35 @@ def _convert_row(content: object) -> _Row:
     return row
 
 
+def _convert_leniently(content: object) -> _Row:
+    """Convert field by field: types drift, and one that has is as good as absent."""
+    given = content if isinstance(content, dict) else {}
+    values = {}
+    for field in msgspec.structs.fields(_Row):
+        raw = given.get(field.encode_name)
+        if type(raw) is int and field.type == str | None:
+            raw = str(raw)
+        try:
+            values[field.name] = msgspec.convert(raw, field.type, strict=False)
+        except (msgspec.ValidationError, ArithmeticError) as exc:
+            if field.required:
+                raise Unidentified("malformed") from exc
+            values[field.name] = None
+    return _Row(**values)
+
+
 def _identify(row: _Row, known: dict[Conid, Listing]) -> Listing:
     conid = Conid(row.conid)
     before = known.get(conid)
-    if before is not None and before.underlying_conid is not None:
+    if before is not None and before.is_complete:
         return before
     contract = before.contract if before is not None else _option_contract(row)
-    listing = Listing(contract, conid, Conid(row.und_conid) if row.und_conid else None)
-    known[conid] = listing
-    return listing
+    name = row.und_sym or row.ticker
+    if name:
+        contract = msgspec.structs.replace(contract, underlying=underlying_symbol(name))
+    underlying = Conid(row.und_conid) if row.und_conid else None
+    known[conid] = Listing(contract, conid, underlying, bool(name))
+    return known[conid]
 
 
 def _option_contract(row: _Row) -> OptionContract:
@@ -178,11 +220,11 @@ def _option_contract(row: _Row) -> OptionContract:
     try:
         if found is not None:
             contract = contract_from_occ(
-                f"{found[1].replace(' ', ''):<6}{found[2]}",
+                f"{_NO_ROOT.sub('', found[1]):<6}{found[2]}",
                 row.und_sym or row.ticker or None,
             )
         else:
-            root = (row.ticker or row.und_sym or "").replace(" ", "")
+            root = _NO_ROOT.sub("", row.ticker or row.und_sym or "")
             if root in _AMBIGUOUS_ROOTS:
                 raise Unidentified("ambiguous-root", cold=True)
             contract = contract_from_occ(format_occ(_terms(row, root)), row.und_sym)
@@ -251,7 +293,6 @@ def _other_position(account_id: str, row: _Row, kind: PositionKind) -> Position:
     symbol = row.ticker or (row.contract_desc or "").split("[")[0].strip()
     if not symbol:
         raise Unidentified("symbol", cold=True)
-    is_equity = kind == "equity"
     return Position(
         broker="ibkr",
         account_id=account_id,
@@ -260,7 +301,7 @@ def _other_position(account_id: str, row: _Row, kind: PositionKind) -> Position:
         quantity=plain(row.position),
         multiplier=plain(row.multiplier) if row.multiplier else None,
         currency=row.currency,
-        underlying=underlying_of_root(symbol) if is_equity else None,
+        underlying=underlying_symbol(symbol) if kind == "equity" else None,
     )
 
 
