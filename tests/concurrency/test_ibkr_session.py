@@ -17,7 +17,13 @@ from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
-from tests.concurrency.ibkr_gateway import CONFIG, SESSION, FakeGateway, make_row
+from tests.concurrency.ibkr_gateway import (
+    CONFIG,
+    LOGGED_IN,
+    SESSION,
+    FakeGateway,
+    make_row,
+)
 
 NOT_ESTABLISHED = {"authenticated": True, "established": False, "connected": True}
 SPXW = ContractKey("SPXW  261218P06000000")
@@ -249,6 +255,27 @@ async def test_a_watched_contract_is_found_by_all_that_identifies_it(
     assert unknown == []
 
 
+async def test_an_option_settled_in_the_morning_is_found_by_its_last_trading_day(
+    autojump_clock, gateway
+):
+    key = ContractKey("SPX   250117P03975000")
+    terms = {
+        "tradingClass": "SPX",
+        "strike": 3975.0,
+        "desc2": "JAN 16 '25 3975 Put (AM)",
+    }
+    answer_search(
+        gateway,
+        make_option(1, maturityDate="20250109", **terms),
+        make_option(2, maturityDate="20250116", **terms),
+    )
+
+    found, _ = await resolve(gateway, key)
+
+    assert found[key].conid == 2
+    assert found[key].contract.contract_key == key
+
+
 @pytest.mark.parametrize(
     "answer",
     [(200, []), (200, {"error": "x"}), (500, b""), (200, [make_option(1)] * 0)],
@@ -345,6 +372,22 @@ async def test_a_cold_answer_with_riddles_closes_no_position(autojump_clock, gat
 
     await desk.read(view.plan)
     assert len(desk.snapshots) == 1
+
+
+async def test_nothing_at_all_is_believed_only_with_a_session(autojump_clock, gateway):
+    desk = Desk(gateway)
+    view = await desk.read()
+    gateway.positions["U1"] = []
+    gateway.status = NOT_ESTABLISHED
+
+    with pytest.raises(FeedInterrupted, match="session"):
+        await desk.read(view.plan)
+    assert len(desk.snapshots) == 1
+
+    gateway.status = LOGGED_IN
+    view = await desk.read(view.plan)
+    assert view.wanted == 0
+    assert desk.snapshots[-1].positions == ()
 
 
 async def test_positions_are_journaled_when_they_change(autojump_clock, gateway):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ from greeks_trio.model.contracts import (
 
 logger = logging.getLogger(__name__)
 
+# An option that is settled in the morning trades for the last time on the day before it
+# expires; IBKR's date is that day, and a long weekend may lie in between.
+_LAST_TRADE_BEFORE: Final = timedelta(days=4)
 # The same symbol is listed in several countries; the first ones are the likely ones.
 _CANDIDATES: Final = 3
 
@@ -38,6 +42,7 @@ class _Option(msgspec.Struct, rename="camel"):
     maturity_date: str
     right: str
     strike: Decimal
+    desc2: str | None = None
     trading_class: str | None = None
     multiplier: Decimal | None = None
 
@@ -126,7 +131,7 @@ def _match(
             continue
         if (
             (option.trading_class or "").replace(" ", "") == root
-            and option.maturity_date == f"{contract.expiration:%Y%m%d}"
+            and _matures(option, contract.expiration)
             and option.strike == contract.strike
             and option.right[:1] == ("C" if contract.option_type == "call" else "P")
         ):
@@ -134,6 +139,16 @@ def _match(
             named = msgspec.structs.replace(contract, multiplier=multiplier)
             return Listing(named, Conid(option.conid), underlying)
     return None
+
+
+def _matures(option: _Option, expiration: date) -> bool:
+    try:
+        day = datetime.strptime(option.maturity_date, "%Y%m%d").date()  # noqa: DTZ007
+    except ValueError:
+        return False
+    if "(AM)" in (option.desc2 or ""):
+        return timedelta() <= expiration - day <= _LAST_TRADE_BEFORE
+    return day == expiration
 
 
 def _list(content: object) -> list[Any]:

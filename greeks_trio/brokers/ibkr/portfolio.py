@@ -64,6 +64,9 @@ class Portfolio:
             holdings = await session.read_holdings(account_ids, self._known)
         else:
             holdings = await session.read_holdings_once(account_ids, self._known)
+            if before.options and not (holdings.positions or holdings.unidentified):
+                # That is also how a session looks that has just been lost.
+                await session.require_established()
         self._count(holdings)
         # A snapshot closes what it does not name, so a cold one must not count.
         if not (is_first and holdings.is_cold and holdings.unidentified):

@@ -126,6 +126,11 @@ class GatewaySession:
         """Return the state of the brokerage session."""
         return _read_status(await self.request("POST", "/iserver/auth/status"))
 
+    async def require_established(self) -> None:
+        """Make sure that data flow; else IBKR answers empty lists without an error."""
+        if not (await self.auth_status()).is_established:
+            raise FeedInterrupted("the IBKR brokerage session is lost")
+
     async def account_ids(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the login's accounts, of these only the wanted ones if any are named.
 
