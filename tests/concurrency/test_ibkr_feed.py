@@ -194,6 +194,18 @@ async def test_silence_costs_exactly_its_limit(autojump_clock, scene):
     assert "silent for 30 s" in one_reason(ended)
 
 
+async def test_our_own_standstill_is_not_the_gateways_silence(autojump_clock, scene):
+    await scene.start_streaming()
+    for number in range(3):
+        autojump_clock.jump(SILENCE_LIMIT_S + 10)  # as after kill -STOP and -CONT
+        await scene.gateway.send_fields(at=T + number, f7308=str(number / 10))
+        [tick] = await receive_ticks(scene)
+        assert tick.delta == number / 10
+        await trio.sleep(5)
+
+    assert scene.endings == []
+
+
 async def test_heartbeats_without_market_data_are_no_silence(autojump_clock, scene):
     await scene.start_streaming()
 
@@ -432,6 +444,22 @@ async def test_positions_that_cannot_be_read_do_not_cost_the_stream(
     await trio.sleep(30)
     assert scene.health.session().status == "connected"
     assert scene.endings == []
+
+
+async def test_a_reload_whose_read_fails_is_tried_again_soon(autojump_clock, scene):
+    await scene.start_streaming()
+    scene.gateway.answers["/portfolio/U1/positions/0"] = [
+        (503, b"Service Unavailable"),
+        (503, b"Service Unavailable"),
+        (200, [make_row(), make_row(8, 610)]),
+    ]
+    asked = trio.current_time()
+    scene.feed.reload(CONFIG)
+
+    [(at, _)] = await scene.gateway.wait_received("smd+8+")
+
+    assert 20 <= at - asked < 25
+    assert scene.counts["positions.failed"] == 2
 
 
 async def test_another_gateway_needs_another_connection(autojump_clock, scene):

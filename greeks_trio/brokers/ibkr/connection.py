@@ -7,6 +7,7 @@ word what is sent in between; so nothing is sent before its first ``system`` fra
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
@@ -46,6 +47,8 @@ _TICKLE_RETRY_S: Final = 2.0
 # A send fails once the peer has closed; the reader may still have frames to hand over.
 _LAST_FRAMES_LIMIT_S: Final = 2.0
 _POSITIONS_RETRY_S: Final = 10.0
+# A timer that goes off so late was held up: this process did not run.
+_OVERSLEPT_S: Final = 1.0
 
 ReadPortfolio = Callable[[Plan], Awaitable[PortfolioView]]
 WaitPositionsDue = Callable[[], Awaitable[None]]
@@ -121,6 +124,9 @@ class Connection:
                     f"the IBKR gateway has been silent for {SILENCE_LIMIT_S:.0f} s"
                 )
             await trio.sleep_until(limit)
+            if trio.current_time() > limit + _OVERSLEPT_S:
+                # It was us who stood still; what came meanwhile waits in the socket.
+                await trio.sleep(_OVERSLEPT_S)
 
     async def _keep_socket(self) -> NoReturn:
         """Send the websocket's keep-alive; runs until cancelled."""
@@ -180,15 +186,20 @@ class Connection:
     ) -> NoReturn:
         """Read the positions whenever they are due and apply the difference.
 
-        A gateway that does not answer is no reason to lose the stream.
+        A gateway that does not answer is no reason to lose the stream; it is asked
+        again soon.
         """
+        pause_s = math.inf
         while True:
-            await wait_due()
-            if (view := await self._try_read(read)) is not None:
+            with trio.move_on_after(pause_s):
+                await wait_due()
+            view = await self._try_read(read)
+            if view is not None:
                 self._apply(view)
+            pause_s = _POSITIONS_RETRY_S if view is None else math.inf
 
     async def _try_read(self, read: ReadPortfolio) -> PortfolioView | None:
-        """Return `None` after a failure and a pause; the next look is then due."""
+        """Return `None` after a failure, which is shown until a read succeeds."""
         self._trouble = None
         try:
             return await read(self._view.plan)
@@ -199,8 +210,7 @@ class Connection:
             self._trouble = f"positions could not be read: {exc}"
             self._reader.changed.set()
             self._reader.doubt.set()
-        await trio.sleep(_POSITIONS_RETRY_S)
-        return None
+            return None
 
     def _apply(self, view: PortfolioView) -> None:
         """Take what is wanted; `_keep_subscriptions` sends the difference."""
