@@ -208,9 +208,8 @@ def underlying_of_root(root: str) -> str:
 
     A corporate action leaves contracts behind whose root ends in a digit.
     """
-    return _UNDERLYING_BY_ROOT.get(root) or underlying_symbol(
-        root.rstrip("0123456789") or root
-    )
+    name = root.rstrip("0123456789") or root
+    return _UNDERLYING_BY_ROOT.get(name) or underlying_symbol(name)
 
 
 def underlying_symbol(text: str) -> str:

@@ -119,7 +119,13 @@ def test_a_symbol_of_another_kind_is_refused(parse, text):
 
 @pytest.mark.parametrize(
     ("root", "underlying"),
-    [("SPXW", "SPX"), ("AAPL1", "AAPL"), ("BRKB", "BRK/B"), ("SPY", "SPY")],
+    [
+        ("SPXW", "SPX"),
+        ("AAPL1", "AAPL"),
+        ("BRKB", "BRK/B"),
+        ("BRKB1", "BRK/B"),
+        ("SPY", "SPY"),
+    ],
 )
 def test_a_root_is_not_its_underlying(root, underlying):
     assert underlying_of_root(root) == underlying
