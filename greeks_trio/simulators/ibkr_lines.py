@@ -91,15 +91,21 @@ class IbkrLines:
         return self._open(line, now)
 
     def unsubscribe(self, key: str) -> None:
-        """Close one subscription; one that is not open is nobody's concern."""
+        """Close one subscription; one that is not open is nobody's concern.
+
+        Who gives up a contract forgets its values, so a later request begins anew.
+        """
         line = self._lines.pop(key, None)
         if line is not None:
             self._close(line)
+            if line.conid not in self.conids:
+                self._sent.pop(line.conid, None)
 
     def unsubscribe_all(self) -> None:
-        """Close every subscription."""
-        for key in list(self._lines):
-            self.unsubscribe(key)
+        """Close every subscription, without the client's doing."""
+        for line in self._lines.values():
+            self._close(line)
+        self._lines.clear()
 
     def ticks(self, count: int, now: float) -> list[bytes]:
         """Return frames with ``count`` ticks, the contracts taking turns."""

@@ -52,7 +52,7 @@ class Line:
         fields: The fields that go out, with what comes along unasked.
         ends_at: When it falls silent, on the monotonic clock.
         sent: The last value of each field, which deltas are made against.  It belongs
-            to the connection: a reader remembers across subscriptions.
+            to the connection: a reader remembers it until it unsubscribes.
     """
 
     def __init__(

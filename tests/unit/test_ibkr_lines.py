@@ -165,6 +165,30 @@ def test_a_renewal_keeps_the_subscription_and_adds_fields(bench):
     assert bench.ticks(1, 1440.0) == []
 
 
+def test_after_an_unsubscription_everything_begins_anew(bench):
+    """The ledger says what a reader knows who has forgotten what it gave up."""
+    bench = bench(contracts=100)
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+    for conid in bench.conids:
+        bench.lines.unsubscribe(str(conid))
+    written = bench.ledger.ticks
+
+    frames = bench.subscribe(now=4.0) + bench.due(8.0) + bench.ticks(200, 8.0)
+
+    known = {conid: {} for conid in bench.conids}
+    expected = {}
+    for frame in frames:
+        known[frame["conid"]] |= {name: frame[name] for name in GREEKS & set(frame)}
+        if GREEKS & set(frame):
+            key = bench.state.options[frame["conid"]].contract.contract_key
+            theta = known[frame["conid"]].get("7310")
+            expected[key, frame["_updated"]] = None if theta is None else float(theta)
+    ticks = list(read_ledger(bench.path))[written:]
+    assert {(t.contract_key, t.event_time_ms): t.theta for t in ticks} == expected
+    assert None in expected.values()
+
+
 def test_a_line_is_free_again_when_its_subscription_has_ended(bench):
     bench = bench(contracts=2, line_limit=1, stream_end_s=10.0)
     first, second = map(str, bench.conids)
