@@ -36,6 +36,7 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
     timeout_ms = math.ceil(config.timeout_s * 1000)
     settings = {
         "TimeZone": "UTC",
+        "DateStyle": "ISO",  # the only one that psycopg reads
         "synchronous_commit": "on",
         "lock_timeout": timeout_ms,
         "idle_in_transaction_session_timeout": 2 * timeout_ms,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import trio
+from psycopg import sql
 
 from greeks_trio.config import Secret
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.login import login_error
+from tests.fix_postgres import connect
 
 
 async def test_connecting_to_a_deaf_server_ends_in_time(proxy):
@@ -81,3 +84,18 @@ async def test_sessions_are_in_utc_and_commit_durably(database):
         }.items():
             cursor = await connection.execute(f"show {setting}")
             assert await cursor.fetchall() == [(value,)]
+
+
+async def test_a_server_with_dates_of_its_own_style_is_understood(empty_database):
+    with connect(empty_database) as admin:
+        admin.execute(
+            sql.SQL("alter database {} set datestyle = 'German'").format(
+                sql.Identifier(empty_database.dbname)
+            )
+        )
+
+    async with open_connection(empty_database) as connection:
+        cursor = await connection.execute("select timestamptz '2026-02-01 00:00+00'")
+        [(moment,)] = await cursor.fetchall()
+
+    assert moment == datetime(2026, 2, 1, tzinfo=UTC)
