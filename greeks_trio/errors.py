@@ -50,6 +50,7 @@ class FeedInterrupted(BrokerError):
         retry_after: Seconds before which the broker does not want to see us
             again, `None` when it did not say.
         http_status: The status of the HTTP answer at fault, `None` without one.
+        gap_reason: What ``feed_gaps`` shall say of the time without data.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class FeedInterrupted(BrokerError):
         *,
         retry_after: float | None = None,
         http_status: int | None = None,
+        gap_reason: str = "disconnected",
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.http_status = http_status
+        self.gap_reason = gap_reason
 
 
 class CredentialsRejected(BrokerError):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+import trio
 
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.contracts import ContractKey
@@ -83,6 +85,8 @@ class SessionHealth:
         self._frames = 0
         self._counts: Counter[str] = Counter()
         self._wanted = self._live = self._without_line = 0
+        # When each subscribed contract was subscribed, `trio.current_time`.
+        self._streamed: dict[ContractKey, float] = {}
         # Open gaps by contract; the key `None` is the whole feed's.
         self._gaps: dict[ContractKey | None, FeedGap] = {}
         self._positions: dict[tuple[str, ...], tuple[Position, ...]] = {}
@@ -106,15 +110,26 @@ class SessionHealth:
             logger.warning("feed.degraded broker=%s reason=%s", self.broker, reason)
         self._established("degraded", reason)
 
-    def disconnected(self, reason: str | None, *, attempt: int = 0) -> None:
-        """There is no connection; ``reason`` is `None` when nobody wants one."""
+    def disconnected(
+        self,
+        reason: str | None,
+        *,
+        attempt: int = 0,
+        gap_reason: str = "disconnected",
+    ) -> None:
+        """There is no connection; ``reason`` is `None` when nobody wants one.
+
+        The gap that starts here began with the last frame, which may be long ago when
+        the peer went silent.
+        """
         was_up = self._status in ("connected", "degraded")
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
         self._live = 0
+        self._streamed = {}
         if was_up and reason is not None:
-            self.gap_started("disconnected")
+            self.gap_started(gap_reason, since=self._last_message_at)
 
     async def wait_status(self, *statuses: SessionStatus) -> None:
         """Wait until the feed is in one of these states."""
@@ -173,14 +188,29 @@ class SessionHealth:
         )
         logger.info("feed.positions broker=%s positions=%d", self.broker, len(held))
 
-    def gap_started(self, reason: str, contract_key: ContractKey | None = None) -> None:
-        """Journal the start of an interval without data, unless it has started."""
+    def contracts_streamed(self, contract_keys: Iterable[ContractKey]) -> None:
+        """Say which contracts are subscribed on this connection, in place of before."""
+        now = trio.current_time()
+        before = self._streamed
+        self._streamed = {key: before.get(key, now) for key in contract_keys}
+
+    def gap_started(
+        self,
+        reason: str,
+        contract_key: ContractKey | None = None,
+        *,
+        since: datetime | None = None,
+    ) -> None:
+        """Journal the start of an interval without data, unless it has started.
+
+        It starts now, or has started at ``since``.
+        """
         if contract_key in self._gaps:
             return
         gap = FeedGap(
             broker=self.broker,
             contract_key=contract_key,
-            started_at=self.now(),
+            started_at=since or self.now(),
             reason=reason,
         )
         self._gaps[contract_key] = gap
@@ -213,6 +243,13 @@ class SessionHealth:
             subscription_count=self._live,
             last_error=self._last_error,
         )
+
+    def streamed(self) -> Mapping[ContractKey, float]:
+        """Return when each contract was subscribed on this connection.
+
+        Seconds of the monotonic clock (`trio.current_time`).
+        """
+        return self._streamed
 
     def statistics(self) -> SessionStatistics:
         """Return the counters."""

@@ -60,10 +60,16 @@ class _Series:
 
 
 class Processor:
-    """Turns the ticks of frames into rows for the writer."""
+    """Turns the ticks of frames into rows for the writer.
+
+    Attributes:
+        last_read_at: When the last tick of each contract was read, in seconds of the
+            monotonic clock; for the staleness report.
+    """
 
     def __init__(self) -> None:
         self._series: dict[SeriesKey, _Series] = {}
+        self.last_read_at: dict[tuple[Broker, ContractKey], float] = {}
         self._received: Counter[str] = Counter()
         self._duplicates: Counter[str] = Counter()
         self._late: Counter[str] = Counter()
@@ -76,6 +82,7 @@ class Processor:
         self._received[frame.broker] += len(records)
         fresh: list[Tick] = []
         for record in records:
+            self.last_read_at[frame.broker, record.contract_key] = frame.read_at
             mark = fingerprint(record)
             if self._is_new(record, mark):
                 fresh.append(Tick(record, mark, frame.read_at))

@@ -34,6 +34,7 @@ from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
 
+_MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
 
 
@@ -46,21 +47,29 @@ class RestartPolicy:
         max_delay_s: Ceiling of the doubling delay.
         healthy_after_s: A run of at least this length forgives the past.
         max_bugs_an_hour: So many unexpected errors are restarted, the next is not.
+        max_logins_a_minute: So many connections begin within any minute at most,
+            whatever happens and whoever asks.
     """
 
     min_delay_s: float = 1.0
     max_delay_s: float = 60.0
     healthy_after_s: float = 120.0
     max_bugs_an_hour: int = 5
+    max_logins_a_minute: int = 6
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How a connection ended: ``delay_s`` is `None` when only a person can help."""
+    """How a connection ended: ``delay_s`` is `None` when only a person can help.
+
+    ``stay_away_s`` is what the broker asked for, which nobody cuts short.
+    """
 
     reason: str
     delay_s: float | None
     is_refusal: bool = False
+    stay_away_s: float = 0.0
+    gap_reason: str = "disconnected"
 
 
 class Supervisor:
@@ -89,10 +98,12 @@ class Supervisor:
             min_delay_s=policy.min_delay_s, max_delay_s=policy.max_delay_s
         )
         self._bugs: deque[float] = deque()
+        self._logins: deque[float] = deque(maxlen=policy.max_logins_a_minute)
 
     async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
         """Run connections until cancelled."""
         while True:
+            await self._wait_turn()
             started_at, calls = trio.current_time(), self._retry_now.calls
             end = await self._run_once(run_connection)
             if trio.current_time() - started_at >= self._policy.healthy_after_s:
@@ -110,7 +121,7 @@ class Supervisor:
         except* CredentialsRejected as group:
             ends.append(_End(plain_reason(group), None, is_refusal=True))
         except* BrokerError as group:
-            ends.append(_End(plain_reason(group), _retry_after(group)))
+            ends.append(_interrupted(group))
         except* Exception as group:  # noqa: BLE001  a bug must not reach the other broker
             ends.append(self._after_bug(group))
         # A bug beside a disconnect counts as the bug, a refusal as the refusal.
@@ -132,7 +143,9 @@ class Supervisor:
 
     async def _pause(self, end: _End) -> None:
         broker = self._health.broker
-        self._health.disconnected(end.reason, attempt=self._backoff.attempts + 1)
+        self._health.disconnected(
+            end.reason, attempt=self._backoff.attempts + 1, gap_reason=end.gap_reason
+        )
         if end.delay_s is None:
             logger.error(
                 "feed.waits_for_operator broker=%s reason=%s", broker, end.reason
@@ -142,7 +155,7 @@ class Supervisor:
             await self._retry_now.wait()
             self._backoff.reset()
             return
-        delay_s = max(self._backoff.next_delay(), end.delay_s)
+        delay_s = max(self._backoff.next_delay(), end.delay_s, end.stay_away_s)
         logger.warning(
             "feed.restarting broker=%s attempt=%d delay_s=%.1f reason=%s",
             broker,
@@ -150,15 +163,24 @@ class Supervisor:
             delay_s,
             end.reason,
         )
+        may_return_at = trio.current_time() + end.stay_away_s
         with trio.move_on_after(delay_s):
             await self._retry_now.wait()
+        await trio.sleep_until(may_return_at)
+
+    async def _wait_turn(self) -> None:
+        """Count a login, and wait while there have been too many within a minute."""
+        if len(self._logins) == self._logins.maxlen:
+            await trio.sleep_until(self._logins[0] + _MINUTE_S)
+        self._logins.append(trio.current_time())
 
 
-def _retry_after(exc: BaseException) -> float:
-    """Return the longest time that the broker asked us to stay away, in seconds."""
-    waits = [
-        leaf.retry_after or 0.0
-        for leaf in leaves(exc)
-        if isinstance(leaf, FeedInterrupted)
-    ]
-    return max(waits, default=0.0)
+def _interrupted(group: BaseExceptionGroup[BrokerError]) -> _End:
+    ends = [leaf for leaf in leaves(group) if isinstance(leaf, FeedInterrupted)]
+    reasons = [end.gap_reason for end in ends if end.gap_reason != "disconnected"]
+    return _End(
+        plain_reason(group),
+        0.0,
+        stay_away_s=max((end.retry_after or 0.0 for end in ends), default=0.0),
+        gap_reason=next(iter(reasons), "disconnected"),
+    )
