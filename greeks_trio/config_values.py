@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -210,14 +211,16 @@ def _parse_flag(text: str) -> bool:
 
 
 def _parse_url(text: str, scheme: Literal["http", "ws"]) -> str:
-    try:
+    complaint: str | None = f"is not a URL; write {scheme}s://HOST:PORT/PATH"
+    address = ""
+    with suppress(ValueError):  # brackets or port
         parts = urlsplit(text)
         complaint = _url_complaint(parts, scheme)
-    except ValueError:  # brackets or port
-        complaint = f"is not a URL; write {scheme}s://HOST:PORT/PATH"
+        # Not the text itself, in which the scheme may be in capitals.
+        address = parts.geturl().rstrip("/")
     if complaint:
         raise ValueError(complaint)
-    return text.rstrip("/")
+    return address
 
 
 def _url_complaint(parts: SplitResult, scheme: str) -> str | None:

@@ -118,6 +118,15 @@ def test_every_variable_arrives_in_its_field():
     assert config.log_level == "DEBUG"
 
 
+def test_a_scheme_in_capitals_is_a_scheme():
+    config = parse_config(
+        {"IBKR_ENABLED": "true", "IBKR_API_URL": "HTTPS://gateway/v1/api/"}
+    )
+
+    assert config.ibkr.api_url == "https://gateway/v1/api"
+    assert config.ibkr.ws_url == "wss://gateway/v1/api/ws"
+
+
 def test_all_problems_are_reported_at_once():
     problems = problems_of(
         {
