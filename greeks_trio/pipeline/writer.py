@@ -42,6 +42,10 @@ logger = logging.getLogger(__name__)
 # SQLSTATE classes that wait for a person: a refused login, an unknown database.
 _OPERATOR_CLASSES: Final = ("28", "3D")
 
+# Seconds without ticks after which the database is asked whether it is still there:
+# at night nothing else would notice that it has gone.
+_PING_AFTER_S: Final = 10.0
+
 
 class TickSink(Protocol):
     """Where ticks go; ``greeks_trio.postgres.copy_sink`` in the product."""
@@ -55,6 +59,13 @@ class TickSink(Protocol):
             StoreUnavailable: the connection is spent; offer the same ticks to another
                 with ``check_duplicates``, because they may have been stored.
             StoreRejected: the database refuses at least one of them.
+        """
+
+    async def ping(self) -> None:
+        """Return when the database has given a sign of life.
+
+        Raises:
+            StoreUnavailable: the connection is spent.
         """
 
 
@@ -161,7 +172,7 @@ class Writer:
         self._is_connected = True
         self._last_error = None
         logger.info("writer.connected backlog=%d", len(self._backlog))
-        while await self._backlog.wait_rows():
+        while await self._wait_rows(sink):
             # What is not settled yet, the oldest rows last.
             parts = [self._backlog.take(self._batch_rows)]
             try:
@@ -173,6 +184,13 @@ class Writer:
                     self._backlog.put_back(list(chain(*reversed(parts))))
             self._outcome_unknown = False
             backoff.reset()
+
+    async def _wait_rows(self, sink: TickSink) -> bool:
+        """Do as `Backlog.wait_rows`, and see that the database stays there."""
+        while True:
+            with trio.move_on_after(_PING_AFTER_S):
+                return await self._backlog.wait_rows()
+            await sink.ping()
 
     async def _settle_last(self, sink: TickSink, parts: list[list[Tick]]) -> None:
         """Store the last part, or halve it when PostgreSQL refuses it."""

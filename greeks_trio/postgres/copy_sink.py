@@ -160,6 +160,22 @@ class CopySink:
             self._connection.close_nowait()
             raise
 
+    async def ping(self) -> None:
+        """Return when the server has answered.
+
+        Raises:
+            StoreUnavailable: it did not, and this sink is of no more use.
+        """
+        try:
+            with (
+                translated(self._connection, may_refuse=False),
+                trio.fail_after(self._config.timeout_s),
+            ):
+                await self._connection.execute("select")
+        except StoreUnavailable:
+            self._connection.close_nowait()
+            raise
+
     async def _store(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
         try:
             return await self._insert(ticks, check_duplicates)

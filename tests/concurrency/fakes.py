@@ -47,6 +47,11 @@ class ListSink:
             raise StoreUnavailable("the acknowledgement is lost")
         return len(ticks) - len(known)
 
+    async def ping(self):
+        await trio.lowlevel.checkpoint()
+        if self.is_down:
+            raise StoreUnavailable("told to be down")
+
     def refuse(self, tick):
         self.refused.add(_key(tick))
 

@@ -76,6 +76,25 @@ async def test_the_writer_ends_when_the_backlog_is_closed_and_empty(
     assert sink.ticks == [make_tick(0), make_tick(1)]
 
 
+async def test_a_database_that_goes_in_a_quiet_hour_is_noticed(
+    autojump_clock, nursery, backlog, sink
+):
+    writer = make_writer(backlog)
+    nursery.start_soon(writer.run, sink.open, WakeUp())
+    await trio.sleep(3_600)
+    assert (writer.statistics().is_connected, sink.connections) == (True, 1)
+
+    sink.is_down = True
+    await trio.sleep(10.5)
+    assert not writer.statistics().is_connected
+
+    sink.is_down = False
+    await trio.sleep(5)
+    backlog.put([make_tick()])
+    await wait_all_tasks_blocked()
+    assert sink.writes == [(3615.5, 1, False)]
+
+
 async def test_nothing_to_store_needs_no_connection_to_end(
     autojump_clock, nursery, backlog, sink
 ):

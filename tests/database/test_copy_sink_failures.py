@@ -327,3 +327,26 @@ async def wait_stored(observer, number):
         if count(observer) == number:
             return
         await trio.lowlevel.checkpoint()
+
+
+async def test_a_ping_finds_out_that_the_session_has_ended(store, sink, observer):
+    await sink.ping()
+    observer.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+    with pytest.raises(StoreUnavailable):
+        await sink.ping()
+
+    async with store.open() as another:
+        assert await another.write([make_tick()]) == 1
+
+
+async def test_a_ping_that_is_not_answered_ends_in_time(proxy):
+    store = TickStore(replace(proxy.config, timeout_s=0.3), today=START.date)
+    async with store.open() as sink:
+        proxy.go_deaf()
+
+        with pytest.raises(StoreUnavailable, match="in time"):
+            await sink.ping()
