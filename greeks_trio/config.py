@@ -66,6 +66,9 @@ class IbkrConfig:
         watchlist: Contracts to stream although nobody may hold them.
         positions_interval_s: Seconds between reads of the positions.
         market_data_lines: How many subscriptions the account may have at a time.
+        compete: Whether to take the brokerage session back from another program of the
+            same user, which ends that one.
+        silence_limit_s: Seconds without any frame after which a connection is dead.
     """
 
     api_url: str = "https://localhost:5000/v1/api"
@@ -75,6 +78,8 @@ class IbkrConfig:
     watchlist: tuple[ContractKey, ...] = ()
     positions_interval_s: float = 60.0
     market_data_lines: int = 100
+    compete: bool = False
+    silence_limit_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ class TastytradeConfig:
         accounts: Accounts to follow; empty means all.
         watchlist: Contracts to stream although nobody may hold them.
         positions_interval_s: Seconds between reads of the positions.
+        silence_limit_s: Seconds without any frame after which a connection is dead.
     """
 
     secret: Secret = Secret("")
@@ -97,6 +103,7 @@ class TastytradeConfig:
     accounts: tuple[str, ...] = ()
     watchlist: tuple[ContractKey, ...] = ()
     positions_interval_s: float = 60.0
+    silence_limit_s: float = 65.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +126,7 @@ class PipelineConfig:
             oldest are lost, counted.
         drain_timeout_s: Seconds that the writer may take to flush after a stop.
         latency_slo_ms: The bar for the rolling p95 from frame read to commit.
+        stale_after_s: Seconds without a tick after which a contract is stale.
     """
 
     intake_frames: int = 1_000
@@ -126,6 +134,7 @@ class PipelineConfig:
     backlog_rows: int = 200_000
     drain_timeout_s: float = 10.0
     latency_slo_ms: float = 500.0
+    stale_after_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +166,7 @@ _RESTART_ONLY: Final[tuple[tuple[str, Callable[[Config], object]], ...]] = (
     ("GREEKS_API_TOKEN", lambda config: config.http and config.http.token),
     ("GREEKS_DB_TIMEOUT_S", lambda config: config.database.timeout_s),
     ("GREEKS_LATENCY_SLO_MS", lambda config: config.pipeline.latency_slo_ms),
+    ("GREEKS_STALE_AFTER_S", lambda config: config.pipeline.stale_after_s),
     ("GREEKS_DRAIN_TIMEOUT_S", lambda config: config.pipeline.drain_timeout_s),
     ("GREEKS_INTAKE_FRAMES", lambda config: config.pipeline.intake_frames),
     ("GREEKS_BATCH_ROWS", lambda config: config.pipeline.batch_rows),

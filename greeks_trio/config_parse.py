@@ -45,6 +45,7 @@ VARIABLES: Final = (
     "IBKR_WS_URL",
     "IBKR_CA_FILE",
     "IBKR_ACCOUNTS",
+    "IBKR_COMPETE",
     "TASTYTRADE_ENABLED",
     "TT_SECRET",
     "TT_REFRESH",
@@ -54,10 +55,13 @@ VARIABLES: Final = (
     "GREEKS_WATCHLIST",
     "GREEKS_POSITIONS_INTERVAL_S",
     "GREEKS_IBKR_MARKET_DATA_LINES",
+    "GREEKS_IBKR_SILENCE_S",
+    "GREEKS_TASTYTRADE_SILENCE_S",
     "GREEKS_HTTP_BIND",
     "GREEKS_API_TOKEN",
     "GREEKS_DB_TIMEOUT_S",
     "GREEKS_LATENCY_SLO_MS",
+    "GREEKS_STALE_AFTER_S",
     "GREEKS_DRAIN_TIMEOUT_S",
     "GREEKS_INTAKE_FRAMES",
     "GREEKS_BATCH_ROWS",
@@ -184,6 +188,9 @@ def _ibkr(
         market_data_lines=values.integer(
             "GREEKS_IBKR_MARKET_DATA_LINES", 100, 1, 100_000
         ),
+        compete=values.flag("IBKR_COMPETE", default=False),
+        # The gateway's heartbeat comes every 10 s.
+        silence_limit_s=values.number("GREEKS_IBKR_SILENCE_S", 30.0, 11.0, 3_600.0),
     )
 
 
@@ -211,6 +218,10 @@ def _tastytrade(
         accounts=values.parsed("TASTYTRADE_ACCOUNTS", parse_names, ()),
         watchlist=watchlist.get("tastytrade", ()),
         positions_interval_s=interval_s,
+        # The server promises something every 60 s, and sends it every 30.
+        silence_limit_s=values.number(
+            "GREEKS_TASTYTRADE_SILENCE_S", 65.0, 31.0, 3_600.0
+        ),
     )
 
 
@@ -242,4 +253,5 @@ def _pipeline(values: Values) -> PipelineConfig:
         backlog_rows=backlog_rows,
         drain_timeout_s=values.number("GREEKS_DRAIN_TIMEOUT_S", 10.0, 0.0, 3_600.0),
         latency_slo_ms=values.number("GREEKS_LATENCY_SLO_MS", 500.0, 1.0, 60_000.0),
+        stale_after_s=values.number("GREEKS_STALE_AFTER_S", 300.0, 1.0, 86_400.0),
     )

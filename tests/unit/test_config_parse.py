@@ -70,11 +70,15 @@ def test_every_variable_arrives_in_its_field():
             "IBKR_API_URL": "https://gateway:5001/v1/api/",
             "IBKR_CA_FILE": "/gateway.pem",
             "IBKR_ACCOUNTS": "U1",
+            "IBKR_COMPETE": "yes",
+            "GREEKS_IBKR_SILENCE_S": "45",
+            "GREEKS_TASTYTRADE_SILENCE_S": "90",
             "GREEKS_POSITIONS_INTERVAL_S": "30",
             "GREEKS_IBKR_MARKET_DATA_LINES": "250",
             "GREEKS_HTTP_BIND": "[::1]:0",
             "GREEKS_API_TOKEN": "t0ken",
             "GREEKS_LATENCY_SLO_MS": "20",
+            "GREEKS_STALE_AFTER_S": "60",
             "GREEKS_DRAIN_TIMEOUT_S": "1",
             "GREEKS_INTAKE_FRAMES": "7",
             "GREEKS_BATCH_ROWS": "8",
@@ -97,6 +101,8 @@ def test_every_variable_arrives_in_its_field():
         accounts=("U1",),
         positions_interval_s=30.0,
         market_data_lines=250,
+        compete=True,
+        silence_limit_s=45.0,
     )
     assert config.tastytrade == TastytradeConfig(
         secret=Secret("s3cret"),
@@ -105,6 +111,7 @@ def test_every_variable_arrives_in_its_field():
         streamer_url="ws://localhost:10",
         accounts=("A", "B"),
         positions_interval_s=30.0,
+        silence_limit_s=90.0,
     )
     assert config.http == HttpConfig(host="::1", port=0, token=Secret("t0ken"))
     assert config.pipeline == PipelineConfig(
@@ -113,6 +120,7 @@ def test_every_variable_arrives_in_its_field():
         backlog_rows=9,
         drain_timeout_s=1.0,
         latency_slo_ms=20.0,
+        stale_after_s=60.0,
     )
     assert config.log_json
     assert config.log_level == "DEBUG"
@@ -346,6 +354,7 @@ CHANGED_VALUES = {
     "IBKR_WS_URL": "wss://localhost:1",
     "IBKR_CA_FILE": "/x",
     "IBKR_ACCOUNTS": "x",
+    "IBKR_COMPETE": "true",
     "TASTYTRADE_ENABLED": "false",
     "TT_SECRET": "x",
     "TT_REFRESH": "x",
@@ -355,10 +364,13 @@ CHANGED_VALUES = {
     "GREEKS_WATCHLIST": "SPY261218C00600000",
     "GREEKS_POSITIONS_INTERVAL_S": "7",
     "GREEKS_IBKR_MARKET_DATA_LINES": "7",
+    "GREEKS_IBKR_SILENCE_S": "77",
+    "GREEKS_TASTYTRADE_SILENCE_S": "77",
     "GREEKS_HTTP_BIND": "127.0.0.1:1",
     "GREEKS_API_TOKEN": "x",
     "GREEKS_DB_TIMEOUT_S": "7",
     "GREEKS_LATENCY_SLO_MS": "7",
+    "GREEKS_STALE_AFTER_S": "7",
     "GREEKS_DRAIN_TIMEOUT_S": "7",
     "GREEKS_INTAKE_FRAMES": "7",
     "GREEKS_BATCH_ROWS": "7",
