@@ -61,7 +61,7 @@ SCHEMA_REJECTED: Final = 4
 INTERRUPTED: Final = 130
 
 # Not the current directory: who starts serve elsewhere expects to find the same data.
-DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres").expanduser()
+_DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
 
 Plan: TypeAlias = Callable[[], int]
 
@@ -162,10 +162,19 @@ def _serve(
     load = partial(load_config, overrides)
     config = _configured(load)
     if embedded:
-        return _run_trio(_serve_embedded, config, load, data_dir or DEFAULT_DATA_DIR)
+        return _run_trio(_serve_embedded, config, load, data_dir or _home_data_dir())
     from greeks_trio.service import run_service
 
     return _run_trio(partial(run_service, config, load=load))
+
+
+def _home_data_dir() -> Path:
+    try:
+        return _DEFAULT_DATA_DIR.expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            ["--data-dir is needed, because this user has no home directory."]
+        ) from None
 
 
 async def _serve_embedded(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,14 @@ def test_every_command_has_help(name, capfd):
 def test_http_of_a_demo_beyond_this_machine_needs_a_token(capfd):
     assert status_of("demo", "--http", "0.0.0.0:0") == 2
     assert "GREEKS_API_TOKEN" in capfd.readouterr().err
+
+
+def test_without_a_home_the_embedded_server_needs_a_directory(monkeypatch, capfd):
+    def no_home(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+    monkeypatch.setattr(Path, "expanduser", no_home)
+
+    assert status_of("serve", "--embedded") == 2
+    assert "--data-dir is needed" in capfd.readouterr().err
