@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
+import msgspec
+import trio
+
+from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker, StreamSession
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
 from greeks_trio.pipeline.writer import Writer
+
+# Stale contracts in the status: the longest silent ones.
+_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +30,7 @@ class Overview:
 
     Attributes:
         latency_slo_ms: What the p95 of the last minute should stay below.
+        stale_after_s: The age from which a contract without a tick is stale.
     """
 
     sessions_by_broker: Mapping[Broker, SessionHealth]
@@ -28,6 +39,8 @@ class Overview:
     writer: Writer
     journal: Journal
     latency_slo_ms: float
+    stale_after_s: float
+    hours: MarketHours
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
@@ -45,6 +58,25 @@ class Overview:
             if session.status not in ("connected", "degraded")
         ]
         return problems
+
+    def is_market_open(self) -> bool:
+        """Return whether a contract without ticks is worth a warning."""
+        return self.hours.is_open(utc_now())
+
+    def stale_contracts(self) -> list[StaleContract]:
+        """Return the subscribed contracts without recent ticks, oldest of all first."""
+        now = trio.current_time()
+        stale = chain.from_iterable(
+            stale_contracts(
+                broker,
+                health.streamed(),
+                self.processor.last_read_at,
+                now=now,
+                limit_s=self.stale_after_s,
+            )
+            for broker, health in self.sessions_by_broker.items()
+        )
+        return sorted(stale, key=lambda each: each.age_s, reverse=True)
 
     def details(self) -> dict[str, Any]:
         """Return the counters and latencies as the status page shows them."""
@@ -78,10 +110,20 @@ class Overview:
                 "journal_waiting": len(self.journal),
             },
             "contracts": processor.contracts,
+            "staleness": self._staleness(),
             "feeds": {
                 broker: _feed_details(health)
                 for broker, health in self.sessions_by_broker.items()
             },
+        }
+
+    def _staleness(self) -> dict[str, Any]:
+        stale = self.stale_contracts()
+        return {
+            "after_s": self.stale_after_s,
+            "market_open": self.is_market_open(),
+            "contracts": Counter(each.broker for each in stale),
+            "oldest": [msgspec.to_builtins(each) for each in stale[:_SHOWN]],
         }
 
     def canonical_line(self) -> str:
@@ -96,7 +138,8 @@ class Overview:
             f" quarantined={sum(writer.quarantined.values())} lost={self.backlog.lost}"
             f" p50_ms={window['p50']} p95_ms={window['p95']} p99_ms={window['p99']}"
             f" max_ms={window['max']} backlog={len(self.backlog)}"
-            f" backlog_peak={self.backlog.peak} contracts={processor.contracts} "
+            f" backlog_peak={self.backlog.peak} contracts={processor.contracts}"
+            f" stale={len(self.stale_contracts())} "
         ) + " ".join(
             f"{session.broker}={session.status}:{session.subscription_count}"
             for session in self.sessions()

@@ -20,12 +20,14 @@ from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.config import Config, describe, needs_restart
 from greeks_trio.config_file import load_config
 from greeks_trio.errors import ConfigError
+from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker, FrameTicks, LeftoverGaps
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.journal import Journal, run_journal
 from greeks_trio.pipeline.processor import Processor, run_processor
+from greeks_trio.pipeline.staleness import StalenessLog
 from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.pipeline.writer import CommitObserver, Writer
@@ -41,6 +43,7 @@ STOPPED = 0
 ALL_REFUSED = 3
 
 _REPORT_INTERVAL_S = 60.0
+_STALENESS_INTERVAL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ async def run_service(
         if config.http is not None:
             url = await background.start(run_http, config.http, service.overview)
         background.start_soon(_run_reporter, service.overview, name="reporter")
+        background.start_soon(_watch_staleness, service.overview, name="staleness")
         background.start_soon(
             run_partition_keeper, config.database, name="partition keeper"
         )
@@ -254,6 +258,14 @@ async def _run_reporter(overview: Overview) -> None:
         logger.info("service.minute %s", overview.canonical_line())
 
 
+async def _watch_staleness(overview: Overview) -> None:
+    """Say in the log when contracts become stale, until cancelled."""
+    log = StalenessLog()
+    while True:
+        await trio.sleep(_STALENESS_INTERVAL_S)
+        log.update(overview.stale_contracts(), is_open=overview.is_market_open())
+
+
 def _journal_losses(overview: Overview) -> None:
     for gap in overview.backlog.pop_losses():
         overview.journal.record(gap)
@@ -284,6 +296,8 @@ def _build(
         ),
         journal=journal,
         latency_slo_ms=config.pipeline.latency_slo_ms,
+        stale_after_s=config.pipeline.stale_after_s,
+        hours=MarketHours(utc_now().date()),
     )
     return Service(
         config=config, started_with=config, load=load, overview=overview, stop=stop

@@ -10,7 +10,7 @@ from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.records import FeedGap, PositionsSnapshot
 from greeks_trio.pipeline.health import KEPT_ODD_FRAMES, SessionHealth
 from greeks_trio.pipeline.journal import Journal
-from tests.factories import SPY_CALL, START, make_position
+from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 
 
 class Clock:
@@ -101,6 +101,26 @@ async def test_a_degraded_connection_ends_the_gap_too(health, journal):
 
     assert [gap.ended_at is None for gap in entries(journal)] == [True, False]
     assert health.statistics().reconnects == 1
+
+
+async def test_a_gap_began_with_the_last_frame(health, journal, clock):
+    health.connected()
+    health.frame_read(START)
+    clock.pass_(30)
+    health.disconnected("silent", gap_reason="silence")
+
+    [gap] = entries(journal)
+    assert (gap.started_at, gap.reason) == (START, "silence")
+
+
+async def test_a_contract_that_stays_subscribed_keeps_its_time(health, autojump_clock):
+    health.contracts_streamed([SPY_CALL])
+    await trio.sleep(10)
+    health.contracts_streamed([SPY_CALL, SPY_PUT])
+
+    assert health.streamed() == {SPY_CALL: 0.0, SPY_PUT: 10.0}
+    health.disconnected("reset")
+    assert health.streamed() == {}
 
 
 async def test_a_contracts_gap_is_its_own(health, journal):

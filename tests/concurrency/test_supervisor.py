@@ -22,7 +22,8 @@ class Scene:
         self.attempts = []
         self.refusals = 0
         self.retry_now = WakeUp()
-        self.health = SessionHealth("ibkr", Journal())
+        self.journal = Journal()
+        self.health = SessionHealth("ibkr", self.journal)
         self.supervisor = Supervisor(
             self.health,
             POLICY,
@@ -75,6 +76,44 @@ async def test_the_broker_may_ask_for_more_time(autojump_clock):
         await scene.run()
 
     assert scene.attempts == [0, 600]
+
+
+async def test_nobody_cuts_short_what_the_broker_asked_for(autojump_clock, nursery):
+    scene = Scene(FeedInterrupted("too many requests", retry_after=600))
+    nursery.start_soon(scene.run)
+    for _ in range(20):
+        await trio.sleep(10)
+        scene.retry_now.wake()
+    await trio.sleep(500)
+
+    assert scene.attempts == [0, 600]
+
+
+async def test_there_is_no_storm_of_logins_whoever_asks(autojump_clock, nursery):
+    """Six within any minute, although a reload comes every second."""
+    scene = Scene(FeedInterrupted("refused"))
+    nursery.start_soon(scene.run)
+    for _ in range(180):
+        await trio.sleep(1)
+        scene.retry_now.wake()
+
+    assert len(scene.attempts) > 12
+    for first, seventh in zip(scene.attempts, scene.attempts[6:], strict=False):
+        assert seventh - first >= 60
+
+
+async def test_why_there_are_no_data_reaches_the_gap(autojump_clock):
+    async def go_silent():
+        scene.health.connected()
+        await trio.sleep(5)
+        raise FeedInterrupted("nothing for 30 s", gap_reason="silence")
+
+    scene = Scene(go_silent)
+
+    with trio.move_on_after(5.5):
+        await scene.run()
+
+    assert (await scene.journal.wait_entry()).reason == "silence"
 
 
 async def test_refused_credentials_wait_for_a_person(autojump_clock, nursery):

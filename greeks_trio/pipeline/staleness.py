@@ -1,0 +1,89 @@
+"""Which contracts have had no tick for too long.
+
+A quiet contract is not an outage: staleness is reported, never reacted to.  It is worth a
+warning only while the market is open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.records import Broker
+
+logger = logging.getLogger(__name__)
+
+
+class StaleContract(msgspec.Struct, frozen=True):
+    """A contract that is subscribed and silent.
+
+    ``age_s`` counts from its last tick, or from its subscription when none came.
+    """
+
+    broker: Broker
+    contract_key: ContractKey
+    age_s: float
+
+
+def stale_contracts(
+    broker: Broker,
+    streamed: Mapping[ContractKey, float],
+    last_read_at: Mapping[tuple[Broker, ContractKey], float],
+    *,
+    now: float,
+    limit_s: float,
+) -> list[StaleContract]:
+    """Return one broker's stale contracts, the longest silent first.
+
+    Args:
+        broker: Whose contracts these are.
+        streamed: When each contract of the connection was subscribed.
+        last_read_at: When the last tick of each contract was read.
+        now: The same monotonic clock as both.
+        limit_s: The age from which a contract is stale.
+    """
+    ages = (
+        (now - max(since, last_read_at.get((broker, key), since)), key)
+        for key, since in streamed.items()
+    )
+    return [
+        StaleContract(broker, key, age)
+        for age, key in sorted(ages, reverse=True)
+        if age >= limit_s
+    ]
+
+
+class StalenessLog:
+    """Says in the log when contracts become stale, and when none is any more."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[Broker, ContractKey]] = set()
+
+    def update(self, stale: Sequence[StaleContract], *, is_open: bool) -> None:
+        """Log what changed since the last call; nothing while the market is closed."""
+        if not is_open:
+            self._known.clear()
+            return
+        found = {(each.broker, each.contract_key) for each in stale}
+        fresh = found - self._known
+        if fresh:
+            _warn(stale, (broker for broker, _ in fresh))
+        elif self._known and not found:
+            logger.info("contracts.fresh")
+        self._known = found
+
+
+def _warn(stale: Iterable[StaleContract], brokers: Iterable[Broker]) -> None:
+    for broker, number in Counter(brokers).items():
+        oldest = next(each for each in stale if each.broker == broker)
+        logger.warning(
+            "contracts.stale broker=%s new=%d oldest=%s age_s=%.0f",
+            broker,
+            number,
+            oldest.contract_key,
+            oldest.age_s,
+        )

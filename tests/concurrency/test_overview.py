@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+import trio
+
+from greeks_trio.market_hours import MarketHours
+from greeks_trio.overview import Overview
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.writer import Writer
+from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record
+
+
+@pytest.fixture
+def overview():
+    journal, backlog = Journal(), Backlog(10)
+    return Overview(
+        sessions_by_broker={
+            broker: SessionHealth(broker, journal) for broker in ("ibkr", "tastytrade")
+        },
+        processor=Processor(),
+        backlog=backlog,
+        writer=Writer(backlog, batch_rows=10),
+        journal=journal,
+        latency_slo_ms=500.0,
+        stale_after_s=60.0,
+        hours=MarketHours(date(2026, 11, 20)),
+    )
+
+
+async def test_it_is_ready_when_nothing_is_missing(overview, autojump_clock):
+    for health in overview.sessions_by_broker.values():
+        health.connected()
+    overview.sessions_by_broker["ibkr"].degraded("5 contracts without a line")
+
+    assert overview.readiness() == ["database: not connected yet"]
+
+
+async def test_it_names_the_feed_that_is_missing(overview, autojump_clock):
+    overview.sessions_by_broker["ibkr"].connected()
+    overview.sessions_by_broker["tastytrade"].disconnected("no route to host")
+
+    assert overview.readiness()[1:] == ["tastytrade: no route to host"]
+
+
+async def test_subscribed_contracts_without_ticks_are_stale(overview, autojump_clock):
+    overview.sessions_by_broker["ibkr"].contracts_streamed([SPY_CALL, SPY_PUT])
+    overview.sessions_by_broker["tastytrade"].contracts_streamed([SPY_PUT])
+    await trio.sleep(50)
+    frame = make_frame(make_record(), read_at=trio.current_time())
+    overview.processor.process(frame)
+    await trio.sleep(20)
+
+    stale = overview.stale_contracts()
+    assert [(each.broker, each.contract_key) for each in stale] == [
+        ("ibkr", SPY_PUT),
+        ("tastytrade", SPY_PUT),
+    ]
+    staleness = overview.details()["staleness"]
+    assert staleness["contracts"] == {"ibkr": 1, "tastytrade": 1}
+    assert staleness["oldest"][0]["age_s"] == 70.0
+    assert " stale=2 " in overview.canonical_line()
+
+
+async def test_a_contract_that_is_not_subscribed_is_not_stale(overview, autojump_clock):
+    health = overview.sessions_by_broker["ibkr"]
+    health.connected()
+    health.contracts_streamed([SPY_CALL])
+    await trio.sleep(100)
+    assert len(overview.stale_contracts()) == 1
+
+    health.disconnected("reset")
+
+    assert overview.stale_contracts() == []
