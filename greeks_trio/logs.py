@@ -10,6 +10,7 @@ words, also from inside exception groups; only what nobody expected has a traceb
 
 from __future__ import annotations
 
+import json as stdlib_json
 import logging
 import re
 import sys
@@ -97,7 +98,10 @@ class JsonFormatter(logging.Formatter):
             "traceback": traceback,
         }
         present = {key: value for key, value in line.items() if value is not None}
-        return msgspec.json.encode(present).decode()
+        try:
+            return msgspec.json.encode(present).decode()
+        except UnicodeEncodeError:  # a lone surrogate in a text from elsewhere
+            return stdlib_json.dumps(present)
 
 
 def _is_heard(record: logging.LogRecord) -> bool:

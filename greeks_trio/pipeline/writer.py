@@ -12,6 +12,7 @@ counted, and the others are stored.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -227,7 +228,7 @@ class Writer:
             "writer.row_refused sqlstate=%s reason=%s row=%s",
             exc.sqlstate,
             exc,
-            msgspec.json.encode(tick.record).decode(),
+            _row_text(tick),
         )
 
     def _report(self, failure: BaseException, delay_s: float) -> None:
@@ -247,6 +248,15 @@ class Writer:
             self._backlog.lost,
             reason,
         )
+
+
+def _row_text(tick: Tick) -> str:
+    """Return all values of a row as JSON, whatever is wrong with them."""
+    values = msgspec.structs.asdict(tick.record)
+    payload = tick.record.source_payload.decode("utf-8", "backslashreplace")
+    values["source_payload"] = payload
+    # Not msgspec: a lone surrogate may be what was refused, and it refuses it too.
+    return json.dumps(values, separators=(",", ":"), default=str)
 
 
 def _waits_for_operator(exc: BaseException) -> bool:

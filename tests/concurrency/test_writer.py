@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from itertools import pairwise
 
@@ -221,6 +222,24 @@ async def test_a_refused_row_never_takes_its_batch_along(
     [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert line.startswith("writer.row_refused sqlstate=22003")
     assert '"contract_key":"SPY   261218C00600000"' in line
+
+
+async def test_a_refused_row_is_in_the_log_whatever_is_wrong_with_it(
+    autojump_clock, backlog, sink, caplog
+):
+    tick = make_tick(account_id="a\ud800\0", source_payload=b'{"7308":"\xff"}')
+    sink.refuse(tick)
+    backlog.put([tick, make_tick(1)])
+    backlog.close()
+
+    await make_writer(backlog).run(sink.open, WakeUp())
+
+    assert sink.ticks == [make_tick(1)]
+    [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    row = json.loads(line.partition("row=")[2])
+    assert row["account_id"] == "a\ud800\0"
+    assert row["source_payload"] == r'{"7308":"\xff"}'
+    assert row["event_time"].startswith("2026-11-20")
 
 
 async def test_halves_that_were_settled_are_not_offered_or_counted_again(

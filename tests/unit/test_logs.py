@@ -103,6 +103,15 @@ def test_json_lines_have_the_keys_of_the_message(log):
     assert (line["level"], line["logger"]) == ("INFO", "greeks_trio.test")
 
 
+def test_a_json_line_holds_any_text(log):
+    configure_logging(json=True)
+
+    logger.info("area.event name=%s", "a\ud800")
+
+    [line] = map(json.loads, log.getvalue().splitlines())
+    assert line["name"] == "a\ud800"
+
+
 def test_a_traceback_is_one_json_line(log):
     configure_logging(json=True)
 
