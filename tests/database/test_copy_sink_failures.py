@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import msgspec
@@ -47,6 +48,11 @@ POISON = {
     "empty key": ({"contract_key": ""}, "23514"),
     "unknown broker": ({"broker": "nobody"}, "23514"),
     "no account": ({"account_id": None}, "23502"),
+    # Random, or it would be compressed.
+    "an account too long for the index": (
+        {"account_id": random.Random(1).randbytes(5_000).hex()},
+        "54000",
+    ),
     "a text with a NUL": ({"account_id": "a\0b"}, "22021"),
     "a payload that is no JSON": ({"source_payload": b"{"}, "22P02"),
     "a payload with an escaped NUL": ({"source_payload": b'"\\u0000"'}, "22P05"),
