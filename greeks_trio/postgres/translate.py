@@ -12,9 +12,10 @@ import trio
 from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
 
 # Classes of SQLSTATE that are about what was offered, and will be the same when it is
-# offered again: cardinality, data, constraint, check option, raised by PL/pgSQL, and limits
-# such as the length of an index entry.  Not 42, syntax or access: our statements are fixed, so a missing table, column or grant is about
-# the database, and rows are better kept until somebody has mended it than thrown out.
+# offered again: cardinality, data, constraint, check option, limits such as the length
+# of an index entry, raised by PL/pgSQL.  Not 42, syntax or access: our statements are
+# fixed, so a missing table, column or grant is about the database, and rows are better
+# kept until somebody has mended it than thrown out.
 _REJECTED: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
 
 
