@@ -196,6 +196,28 @@ async def test_a_refusal_that_may_pass_says_when(api, path, status):
     assert caught.value.retry_after == 17.0
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("0", 0.0),
+        ("3600", 3600.0),
+        ("3601", 3600.0),
+        ("9" * 5000, 3600.0),
+        ("-1", None),
+        ("Fri, 20 Nov 2026 16:00:00 GMT", None),
+        ("\u00b2", None),
+    ],
+)
+async def test_no_server_keeps_us_away_for_more_than_an_hour(api, header, expected):
+    headers = [(b"Retry-After", header.encode())]
+    api.answers[LOGIN] = (429, headers, b"")
+
+    with pytest.raises(FeedInterrupted, match="429") as caught:
+        await check_login(make_config(), api)
+
+    assert caught.value.retry_after == expected
+
+
 @pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])
 @pytest.mark.parametrize(
     "body",

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.brokers.tastytrade.dxlink import DxlinkProtocol
-from greeks_trio.brokers.tastytrade.dxlink_rows import GreeksEvent, Ignored, OddRows
+from greeks_trio.brokers.tastytrade.dxlink_rows import (
+    GreeksEvent,
+    Ignored,
+    OddRows,
+    QuoteEvent,
+    TradeEvent,
+)
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.records import Greeks
 
@@ -156,6 +162,23 @@ def test_a_full_event_of_no_type_is_odd(event_type):
 
     assert odd.reason == "event-without-type"
     assert event.greeks == Greeks(delta=0.5)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "columns", "row", "expected"),
+    [
+        ("Quote", ["bidPrice", "askPrice"], '0,"0"', QuoteEvent("SPY", None, None)),
+        ("Quote", ["bidPrice", "askPrice"], "0.0,1", QuoteEvent("SPY", None, 1.0)),
+        ("Trade", ["price"], "0", TradeEvent("SPY", None)),
+        ("Trade", ["price"], "-37.63", TradeEvent("SPY", -37.63)),
+    ],
+)
+def test_a_price_of_zero_is_missing(event_type, columns, row, expected):
+    protocol = announced(["eventSymbol", *columns], event_type)
+
+    events = protocol.receive_frame(frame_of(f'"{event_type}"', f'["SPY",{row}]'))
+
+    assert events == [expected]
 
 
 def test_half_a_character_does_not_cost_the_frame():

@@ -171,7 +171,7 @@ def _parse_quote(payload: bytes) -> RowEvent:
     row = _decode_row(_QUOTE, _QuoteRow, payload)
     if row is None:
         return _odd_event(payload)
-    bid, ask = _finite(row.bid_price), _finite(row.ask_price)
+    bid, ask = _price(row.bid_price), _price(row.ask_price)
     return QuoteEvent(StreamerSymbol(row.event_symbol), bid, ask)
 
 
@@ -179,7 +179,7 @@ def _parse_trade(payload: bytes) -> RowEvent:
     row = _decode_row(_TRADE, _TradeRow, payload)
     if row is None:
         return _odd_event(payload)
-    return TradeEvent(StreamerSymbol(row.event_symbol), _finite(row.price))
+    return TradeEvent(StreamerSymbol(row.event_symbol), _price(row.price))
 
 
 PARSERS: Final[dict[str, Callable[[bytes], RowEvent]]] = {
@@ -219,6 +219,14 @@ def _finite(value: _Wire) -> float | None:
     if value is None or isinstance(value, str) or value - value != 0.0:
         return None
     return value
+
+
+def _price(value: _Wire) -> float | None:
+    """Return the price; 0 is how the server writes that there is none.
+
+    A negative one is real: futures have had them.
+    """
+    return _finite(value) or None
 
 
 def _whole(value: object) -> int | None:

@@ -17,6 +17,9 @@ LOGIN_PATH: Final = "/oauth/token"
 # OAuth's answers to a wrong secret or a refresh token that was revoked.
 _REFUSED_LOGIN: Final = (400, 401)
 _LONGEST_REASON: Final = 200
+# No maintenance keeps a client away for longer, and a slip of the server's must not
+# cost the day.
+MAX_RETRY_AFTER_S: Final = 3600.0
 
 
 class ApiTransport(httpx2.AsyncBaseTransport):
@@ -98,4 +101,7 @@ def _reason(body: dict[str, object]) -> str | None:
 def _retry_after(response: httpx2.Response) -> float | None:
     # The header's other form is a date, which this API does not use.
     text = response.headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdecimal() else None
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    # Longer than any number of seconds, and than what float takes without an error.
+    return min(float(text[:12]), MAX_RETRY_AFTER_S)
