@@ -10,7 +10,8 @@ from greeks_trio.brokers.ibkr.fields import (
     FIELDS,
     Price,
     Unreadable,
-    parse_availability,
+    availability_of,
+    parse_letter,
     parse_number,
     parse_percent,
     parse_price,
@@ -118,12 +119,12 @@ def test_the_letter_before_a_price_is_its_kind(raw, price):
         ("Y", "frozen"),
         ("NpB", "unknown"),
         ("O", "unknown"),
-        ("", None),
-        (None, None),
+        ("", "unknown"),
+        (None, "unknown"),
     ],
 )
 def test_availability_is_the_first_letter(raw, availability):
-    assert parse_availability(raw) == availability
+    assert availability_of(parse_letter(raw)) == availability
 
 
 def test_no_field_is_listed_twice():

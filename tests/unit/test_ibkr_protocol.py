@@ -7,13 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.ibkr import protocol as ibkr
-from greeks_trio.brokers.ibkr.protocol import (
+from greeks_trio.brokers.ibkr import protocol_events as ibkr
+from greeks_trio.brokers.ibkr.protocol import IbkrProtocol
+from greeks_trio.brokers.ibkr.protocol_events import (
+    AvailabilityNoted,
     Counted,
     FieldsSeen,
+    GatewayError,
     GatewayHeartbeat,
+    GatewayReady,
     GreeksQuote,
-    IbkrProtocol,
+    SessionNews,
+    SessionWanted,
     encode_session,
     encode_subscribe,
     encode_unsubscribe,
@@ -135,6 +140,77 @@ def test_an_impossible_time_does_not_shut_out_the_true_ones(at):
 
     assert quote.greeks.delta == 0.6
     assert after.greeks.delta == 0.6
+
+
+@pytest.mark.parametrize("ahead_ms", [-60_000, 0, 60_000])
+def test_a_frame_without_a_time_is_as_new_as_the_newest_whatever_our_clock(ahead_ms):
+    protocol = IbkrProtocol()
+    protocol.receive_frame(make_frame(T, f7308="0.5", f7309="0.01"), T + ahead_ms)
+
+    [untimed] = protocol.receive_frame(make_frame(None, f7308="0.6"), T + ahead_ms)
+    [after] = protocol.receive_frame(make_frame(T + 1, f7309="0.02"), T + ahead_ms)
+    [newer] = protocol.receive_frame(make_frame(T + 2, f7308="0.7"), T + ahead_ms)
+
+    assert (untimed.greeks.delta, untimed.greeks.gamma) == (0.6, 0.01)
+    assert untimed.event_time_ms is None
+    assert (after.greeks.delta, newer.greeks.delta) == (0.6, 0.7)
+
+
+def test_frames_that_never_have_a_time_are_merged_all_the_same():
+    protocol = IbkrProtocol()
+    protocol.receive_frame(make_frame(None, f7308="0.5"), T)
+
+    [quote] = protocol.receive_frame(make_frame(None, f7309="0.01"), T + 1)
+
+    assert (quote.greeks.delta, quote.greeks.gamma) == (0.5, 0.01)
+
+
+def test_availability_is_noted_when_its_first_letter_changes():
+    protocol = IbkrProtocol()
+    noted = [
+        [event.letter for event in events if isinstance(event, AvailabilityNoted)]
+        for events in (
+            protocol.receive_frame(make_frame(T + number, f6509=raw))
+            for number, raw in enumerate(["RpB", "RB", "DPB", "N", "", "Z"])
+        )
+    ]
+
+    assert noted == [["R"], [], ["D"], ["N"], [""], ["Z"]]
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        ({"topic": "system", "success": "trader01"}, GatewayReady()),
+        ({"topic": "tic", "alive": True}, GatewayHeartbeat()),
+        ({"message": "waiting for session"}, SessionWanted()),
+        ({"message": "something else"}, Counted("topic.none")),
+        ({"topic": "xyz+1"}, Counted("topic.unknown")),
+        ({"topic": "ntf", "args": []}, Counted("topic.ntf")),
+        (
+            {"error": "Topic unknown 'null'", "code": 1},
+            GatewayError("Topic unknown 'null'"),
+        ),
+        ({"topic": "sor", "error": "bad"}, GatewayError("bad")),
+        ({"topic": "error", "error": "bad"}, GatewayError("bad")),
+        ({"topic": "smd+7", "conid": 7, "error": "bad"}, GatewayError("bad")),
+        ({"topic": "smd+7;;;8/1", "_updated": T}, Counted("frame.combination")),
+        ({"topic": "sts", "args": {"authenticated": False}}, SessionNews(False, None)),
+        (
+            {"topic": "sts", "args": {"authenticated": "false"}},
+            SessionNews(False, None),
+        ),
+        ({"topic": "sts", "args": {"competing": True}}, SessionNews(None, True)),
+        ({"topic": "sts", "args": {"message": ""}}, SessionNews(None, None)),
+        ({"topic": "sts", "args": []}, Counted("frame.status")),
+    ],
+)
+def test_what_is_no_market_data_says_one_thing(message, event):
+    assert IbkrProtocol().receive_frame(json.dumps(message)) == [event]
+
+
+def test_the_echo_of_a_keep_alive_is_no_json_and_a_sign_of_life():
+    assert IbkrProtocol().receive_frame(b"ech+hb") == [GatewayHeartbeat()]
 
 
 def test_forgetting_a_conid_drops_its_memory():

@@ -17,7 +17,7 @@ from trio_websocket import WebSocketConnection
 
 from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
-from greeks_trio.brokers.ibkr.protocol import (
+from greeks_trio.brokers.ibkr.protocol_events import (
     TIC,
     encode_subscribe,
     encode_unsubscribe,

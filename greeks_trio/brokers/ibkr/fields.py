@@ -50,6 +50,15 @@ _AVAILABILITY: Final[dict[str, Availability]] = {
     "Z": "frozen",
     "Y": "frozen",
 }
+# The same letters, and those that bring no data, as words to count and to show.
+LETTER_WORDS: Final = {
+    "R": "realtime",
+    "D": "delayed",
+    "Z": "frozen",
+    "Y": "frozen-delayed",
+    "N": "not-subscribed",
+    "O": "not-acknowledged",
+}
 _NO_VALUE: Final = frozenset(("", "N/A", "n/a", "-", "--"))
 _SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
 
@@ -116,11 +125,16 @@ def parse_price(raw: object) -> Price | None:
     return None if value is None else Price(value, kind)
 
 
-def parse_availability(raw: object) -> Availability | None:
-    """Return what the first letter of field 6509 says, `None` for an empty text."""
+def parse_letter(raw: object) -> str | None:
+    """Return the first letter of field 6509, `None` for an empty text."""
     if not isinstance(raw, str) or raw.strip() in _NO_VALUE:
         return None
-    return _AVAILABILITY.get(raw.strip()[0], "unknown")
+    return raw.strip()[0]
+
+
+def availability_of(letter: str | None) -> Availability:
+    """Return what the first letter of field 6509 means for a row."""
+    return _AVAILABILITY.get(letter or "", "unknown")
 
 
 def _parse_text(text: str) -> float | None:

@@ -14,32 +14,41 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from greeks_trio.brokers.ibkr.fields import (
-    OPTION_FIELDS,
-    UNDERLYING_FIELDS,
     Price,
     Scalar,
     Unreadable,
-    parse_availability,
+    availability_of,
+    parse_letter,
     parse_number,
     parse_percent,
     parse_price,
 )
+from greeks_trio.brokers.ibkr.protocol_events import (
+    AvailabilityNoted,
+    Counted,
+    Event,
+    FieldsSeen,
+    GatewayError,
+    GatewayHeartbeat,
+    GatewayReady,
+    GreeksQuote,
+    SessionNews,
+    SessionWanted,
+)
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.contracts import Conid
 from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD
-from greeks_trio.model.records import Availability, Greeks
+from greeks_trio.model.records import Greeks
 
 # The only frame that is not JSON: the gateway's echo of a client's keep-alive.
 KEEPALIVE_ECHO: Final = b"ech+hb"
-# The frame that keeps the socket alive; bare text.
-TIC: Final = "tic"
 
 _MAX_AHEAD_MS: Final = MAX_AHEAD // timedelta(milliseconds=1)
 # "smd+265598" and "smd+265598@SMART"; a combination ("smd+28812380;;;1/-1") does not
@@ -56,91 +65,6 @@ _PLACES: Final = 9
 # The places before this one make a row: the Greeks, volatility and availability.
 _ROW: Final = 6
 _NEVER: Final = -1
-
-
-class GreeksQuote(msgspec.Struct, frozen=True, gc=False):
-    """A frame that carried a Greek or the implied volatility of one conid.
-
-    Attributes:
-        event_time_ms: ``_updated`` as sent, `None` when absent or not a number.
-        greeks: What is known at that time, in canonical units; maybe nothing.
-        payload: The frame, valid JSON in valid UTF-8.
-    """
-
-    conid: Conid
-    event_time_ms: int | None
-    greeks: Greeks
-    availability: Availability
-    payload: bytes
-
-
-class FieldsSeen(msgspec.Struct, frozen=True, gc=False):
-    """A frame about a conid without any Greek: the subscription lives."""
-
-    conid: Conid
-
-
-class GatewayReady(msgspec.Struct, frozen=True):
-    """Requests are heard from now on; earlier ones are lost without a word."""
-
-
-class GatewayHeartbeat(msgspec.Struct, frozen=True):
-    """The gateway is alive; comes every 10 s, or as the answer to a ``tic``."""
-
-
-class SessionWanted(msgspec.Struct, frozen=True):
-    """The gateway did not find our session in the cookie and waits for it."""
-
-
-class SessionNews(msgspec.Struct, frozen=True):
-    """The brokerage session changed; `None` where the frame says nothing.
-
-    Single spurious frames that say ``authenticated: false`` occur: ask over REST
-    before acting.
-    """
-
-    authenticated: bool | None
-    competing: bool | None
-
-
-class GatewayError(msgspec.Struct, frozen=True):
-    """The gateway did not like something; reading goes on."""
-
-    message: str
-
-
-class Counted(msgspec.Struct, frozen=True):
-    """Something to count by this short stable name, and nothing else to do."""
-
-    name: str
-
-
-Event: TypeAlias = (
-    GreeksQuote
-    | FieldsSeen
-    | GatewayReady
-    | GatewayHeartbeat
-    | SessionWanted
-    | SessionNews
-    | GatewayError
-    | Counted
-)
-
-
-def encode_subscribe(conid: Conid, *, underlying: bool = False) -> str:
-    """Return the frame that subscribes a conid, or renews its subscription."""
-    fields = UNDERLYING_FIELDS if underlying else OPTION_FIELDS
-    return f"smd+{conid}+{msgspec.json.encode({'fields': fields}).decode()}"
-
-
-def encode_unsubscribe(conid: Conid) -> str:
-    """Return the frame that ends a subscription; nothing answers it."""
-    return f"umd+{conid}+{{}}"
-
-
-def encode_session(session_id: str) -> str:
-    """Return the answer to `SessionWanted`."""
-    return msgspec.json.encode({"session": session_id}).decode()
 
 
 class _Frame(msgspec.Struct):
@@ -194,9 +118,8 @@ class IbkrProtocol:
 
         Args:
             frame: A websocket message, binary or text.
-            received_ms: The wall clock when it was read, milliseconds since 1970.
-                It takes the place of an ``_updated`` that is absent or cannot be
-                true; without it such a frame counts as the newest of its conid.
+            received_ms: The wall clock when it was read, milliseconds since 1970;
+                an ``_updated`` far ahead of it cannot be true.
 
         Raises:
             ProtocolViolation: the frame is not a JSON object; count it, read on.
@@ -251,7 +174,9 @@ class IbkrProtocol:
         if type(at) is not int:
             at = message.updated = _parse_time(at)
         if at is None or at < EARLIEST_MS or _is_ahead(at, received_ms):
-            at = max(memory.times) if received_ms is None else received_ms
+            # As new as the newest that is known.  Our own clock, which may be ahead
+            # of IBKR's, would shut out the frames that follow.
+            at = max(memory.times)
         return _merge(memory, message, Conid(conid), at, payload)
 
 
@@ -263,6 +188,7 @@ def _merge(
     row: list[Any] = [None] * _ROW
     noticed: list[Event] = []
     carries_greeks = False
+    value: Any
     for place, raw in enumerate(astuple(message)[:_PLACES]):
         if raw is UNSET:
             if place < _ROW and times[place] <= at:
@@ -270,16 +196,18 @@ def _merge(
             continue
         value = _parse(place, raw, noticed)
         if at >= times[place]:
+            if place == _AVAILABILITY and value != values[place]:
+                noticed.append(AvailabilityNoted(conid, value or ""))
             values[place], times[place] = value, at
         if place < _ROW:
             row[place] = value
             carries_greeks = carries_greeks or place != _AVAILABILITY
     if not carries_greeks:
         return [FieldsSeen(conid), *noticed]
-    delta, gamma, theta, vega, volatility, availability = row
+    delta, gamma, theta, vega, volatility, letter = row
     greeks = Greeks(delta, gamma, theta, vega, None, volatility)
     updated = cast("int | None", message.updated)
-    quote = GreeksQuote(conid, updated, greeks, availability or "unknown", payload)
+    quote = GreeksQuote(conid, updated, greeks, availability_of(letter), payload)
     return [quote, *noticed]
 
 
@@ -307,7 +235,7 @@ def _parse(place: int, raw: object, noticed: list[Event]) -> object:
                 noticed.append(Counted("field.volatility-without-percent"))
             return fraction
         if place == _AVAILABILITY:
-            return parse_availability(raw)
+            return parse_letter(raw)
         return parse_price(raw)
     except Unreadable:
         noticed.append(Counted("field.unreadable"))

@@ -13,7 +13,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S, TickSender
-from greeks_trio.brokers.ibkr.protocol import (
+from greeks_trio.brokers.ibkr.protocol import IbkrProtocol
+from greeks_trio.brokers.ibkr.protocol_events import (
     Counted,
     Event,
     FieldsSeen,
@@ -21,7 +22,6 @@ from greeks_trio.brokers.ibkr.protocol import (
     GatewayHeartbeat,
     GatewayReady,
     GreeksQuote,
-    IbkrProtocol,
     SessionNews,
     SessionWanted,
     encode_session,
