@@ -134,7 +134,8 @@ class Overview:
         return (
             f"received={sum(processor.received.values())}"
             f" persisted={sum(writer.persisted.values())}"
-            f" duplicates={sum(processor.duplicates.values()) + writer.already_stored}"
+            f" duplicates={sum(processor.duplicates.values())}"
+            f" already_stored={writer.already_stored}"
             f" quarantined={sum(writer.quarantined.values())} lost={self.backlog.lost}"
             f" p50_ms={window['p50']} p95_ms={window['p95']} p99_ms={window['p99']}"
             f" max_ms={window['max']} backlog={len(self.backlog)}"

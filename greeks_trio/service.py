@@ -10,40 +10,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
+from greeks_trio.background import (
+    end_leftover_gaps,
+    journal_losses,
+    run_reporter,
+    run_staleness_watch,
+)
 from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
-from greeks_trio.config import Config, describe, needs_restart
+from greeks_trio.config import Config, describe
 from greeks_trio.config_file import load_config
-from greeks_trio.errors import ConfigError
-from greeks_trio.market_hours import MarketHours
-from greeks_trio.model.records import Broker, FrameTicks, LeftoverGaps
+from greeks_trio.model.records import Broker, FrameTicks
 from greeks_trio.overview import Overview
-from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.health import SessionHealth, utc_now
-from greeks_trio.pipeline.journal import Journal, run_journal
-from greeks_trio.pipeline.processor import Processor, run_processor
-from greeks_trio.pipeline.staleness import StalenessLog
+from greeks_trio.pipeline.journal import run_journal
+from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
-from greeks_trio.pipeline.wakeup import WakeUp
-from greeks_trio.pipeline.writer import CommitObserver, Writer
+from greeks_trio.pipeline.writer import CommitObserver
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.postgres.partition_keeper import run_partition_keeper
+from greeks_trio.service_parts import Service, build_service
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
 from greeks_trio.web.server import run_http
 
 logger = logging.getLogger(__name__)
-
-STOPPED = 0
-ALL_REFUSED = 3
-
-_REPORT_INTERVAL_S = 60.0
-_STALENESS_INTERVAL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,56 +51,6 @@ class Running:
 
     overview: Overview
     http_url: str | None
-
-
-@dataclass(slots=True)
-class Service:
-    """The parts, and what a signal may do with them.
-
-    Attributes:
-        config: In force as far as SIGHUP applies it.
-        started_with: In force as far as only a restart applies it.
-    """
-
-    config: Config
-    started_with: Config
-    load: Callable[[], Config]
-    overview: Overview
-    stop: trio.Event
-    retry_now: WakeUp = field(default_factory=WakeUp)
-    ibkr: IbkrFeed | None = None
-    tastytrade: TastytradeFeed | None = None
-    refused: set[Broker] = field(default_factory=set)
-    exit_status: int = STOPPED
-
-    def reload(self) -> None:
-        """Read the configuration again and apply what differs.
-
-        A configuration with problems is refused and the old one stays in force.
-        """
-        try:
-            config = self.load()
-        except ConfigError as exc:
-            for problem in exc.problems:
-                logger.error("config.rejected problem=%s", problem)
-            return
-        for name in needs_restart(self.started_with, config):
-            logger.warning("config.needs_restart name=%s", name)
-        self.config = config
-        if self.ibkr is not None and config.ibkr is not None:
-            self.ibkr.reload(config.ibkr)
-        if self.tastytrade is not None and config.tastytrade is not None:
-            self.tastytrade.reload(config.tastytrade)
-        self.refused.clear()
-        self.retry_now.wake()
-        logger.info("config.reloaded")
-
-    def credentials_refused(self, broker: Broker) -> None:
-        """Stop when no broker is left that may let us in."""
-        self.refused.add(broker)
-        if self.refused == set(self.overview.sessions_by_broker):
-            self.exit_status = ALL_REFUSED
-            self.stop.set()
 
 
 async def run_service(
@@ -122,14 +67,14 @@ async def run_service(
     each SIGHUP for the configuration that shall be in force, ``on_commit`` after each
     commit with its ticks and the monotonic time.
 
-    Returns the exit status: `STOPPED`, or `ALL_REFUSED` when every broker refused us.
+    Returns the exit status: 0 when stopped, 3 when every broker refused us.
 
     Raises:
         ConfigError: the HTTP address cannot be used.
         SchemaRejected: the schema is newer than this program, or refused.
     """
     asked_to_stop = trio.Event() if stop is None else stop
-    service = _build(config, load, asked_to_stop, on_commit)
+    service = build_service(config, load, asked_to_stop, on_commit)
     settings = (f"{name}={value}" for name, value in describe(config).items())
     logger.info("service.starting %s", " ".join(settings))
     async with trio.open_nursery() as background:
@@ -139,8 +84,8 @@ async def run_service(
         url = None
         if config.http is not None:
             url = await background.start(run_http, config.http, service.overview)
-        background.start_soon(_run_reporter, service.overview, name="reporter")
-        background.start_soon(_watch_staleness, service.overview, name="staleness")
+        background.start_soon(run_reporter, service.overview, name="reporter")
+        background.start_soon(run_staleness_watch, service.overview, name="staleness")
         background.start_soon(
             run_partition_keeper, config.database, name="partition keeper"
         )
@@ -180,7 +125,7 @@ async def _run_pipeline(service: Service) -> None:
                     _start_feeds(service, send, brokers)
                 await service.stop.wait()
                 brokers.cancel_scope.cancel()
-        _journal_losses(overview)
+        journal_losses(overview)
         overview.journal.close()
         service.retry_now.wake()  # the drain limit is short: no more waiting
         sinks.cancel_scope.deadline = (
@@ -219,17 +164,6 @@ def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> N
         )
 
 
-async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:
-    """Once connected, end the gaps that were open when an earlier run was stopped."""
-    started_at = health.now()
-    await health.wait_status("connected", "degraded")
-    journal.record(
-        LeftoverGaps(
-            broker=health.broker, started_before=started_at, ended_at=health.now()
-        )
-    )
-
-
 async def _run_feed(
     service: Service,
     broker: Broker,
@@ -237,68 +171,16 @@ async def _run_feed(
     out: TickSender,
 ) -> None:
     """Keep one broker's feed running until cancelled, then close its channel end."""
+    health = service.overview.sessions_by_broker[broker]
     supervisor = Supervisor(
-        service.overview.sessions_by_broker[broker],
+        health,
         RestartPolicy(),
         service.retry_now,
         on_refused=lambda: service.credentials_refused(broker),
     )
     with out:
-        await supervisor.run(run_connection)
-
-
-async def _run_reporter(overview: Overview) -> None:
-    """Log one line a minute until cancelled."""
-    while True:
-        await trio.sleep(_REPORT_INTERVAL_S)
-        if not len(overview.journal):
-            # Else the database is away: one gap then, not one for each minute, which
-            # would push the positions out of the journal.
-            _journal_losses(overview)
-        logger.info("service.minute %s", overview.canonical_line())
-
-
-async def _watch_staleness(overview: Overview) -> None:
-    """Say in the log when contracts become stale, until cancelled."""
-    log = StalenessLog()
-    while True:
-        await trio.sleep(_STALENESS_INTERVAL_S)
-        log.update(overview.stale_contracts(), is_open=overview.is_market_open())
-
-
-def _journal_losses(overview: Overview) -> None:
-    for gap in overview.backlog.pop_losses():
-        overview.journal.record(gap)
-
-
-def _build(
-    config: Config,
-    load: Callable[[], Config],
-    stop: trio.Event,
-    on_commit: CommitObserver | None,
-) -> Service:
-    journal = Journal()
-    backlog = Backlog(config.pipeline.backlog_rows)
-    enabled: dict[Broker, object] = {
-        "ibkr": config.ibkr,
-        "tastytrade": config.tastytrade,
-    }
-    overview = Overview(
-        sessions_by_broker={
-            broker: SessionHealth(broker, journal)
-            for broker, settings in enabled.items()
-            if settings is not None
-        },
-        processor=Processor(),
-        backlog=backlog,
-        writer=Writer(
-            backlog, batch_rows=config.pipeline.batch_rows, on_commit=on_commit
-        ),
-        journal=journal,
-        latency_slo_ms=config.pipeline.latency_slo_ms,
-        stale_after_s=config.pipeline.stale_after_s,
-        hours=MarketHours(utc_now().date()),
-    )
-    return Service(
-        config=config, started_with=config, load=load, overview=overview, stop=stop
-    )
+        try:
+            await supervisor.run(run_connection)
+        finally:
+            # The next start ends it: a stopped service is no quiet market.
+            health.gap_started("stopped")

@@ -122,13 +122,12 @@ class SessionHealth:
         The gap that starts here began with the last frame, which may be long ago when
         the peer went silent.
         """
-        was_up = self._status in ("connected", "degraded")
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
         self._live = 0
         self._streamed = {}
-        if was_up and reason is not None:
+        if reason is not None:
             self.gap_started(gap_reason, since=self._last_message_at)
 
     async def wait_status(self, *statuses: SessionStatus) -> None:

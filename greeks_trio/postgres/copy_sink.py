@@ -50,7 +50,7 @@ select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()
 """
 # The time of its start tells a session from another one that got its number.
 _END_SESSION: Final = """
-select pg_terminate_backend(pid, 2000) from pg_stat_activity
+select pg_terminate_backend(pid, %s) from pg_stat_activity
 where pid = %s and backend_start = %s and usename = current_user
 """
 
@@ -105,7 +105,9 @@ class TickStore:
             trio.fail_after(self._config.timeout_s),
         ):
             for lost in list(self._unsettled):
-                await connection.execute(_END_SESSION, lost)
+                # It gets half of the time to go, and the rest is for what follows.
+                wait_ms = min(2_000, int(self._config.timeout_s * 500))
+                await connection.execute(_END_SESSION, [wait_ms, *lost])
                 self._unsettled.discard(lost)
             cursor = await connection.execute(_WHO_AM_I)
             (backend,) = await cursor.fetchall()

@@ -49,7 +49,8 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         "dbname": config.dbname,
         "sslmode": config.sslmode,
         "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
-        "connect_timeout": math.ceil(config.timeout_s),
+        # For each address of the host; the second one gets its chance too.
+        "connect_timeout": math.ceil(config.timeout_s / 2),
         "application_name": "greeks_trio",
         "client_encoding": "utf8",
         "tcp_user_timeout": timeout_ms,

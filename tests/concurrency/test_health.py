@@ -86,11 +86,13 @@ async def test_a_lost_connection_is_a_gap_until_the_next_one(health, journal, cl
     assert health.session().last_error is None
 
 
-async def test_a_feed_that_never_connected_has_no_gap(health, journal):
+async def test_a_feed_that_has_not_connected_yet_has_a_gap(health, journal, clock):
     health.connecting()
     health.disconnected("refused", attempt=1)
+    clock.pass_(5)
+    health.connected()
 
-    assert entries(journal) == []
+    assert [gap.ended_at is None for gap in entries(journal)] == [True, False]
 
 
 async def test_a_degraded_connection_ends_the_gap_too(health, journal):

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 import trio
 
+from greeks_trio.background import end_leftover_gaps
 from greeks_trio.config import Config, DatabaseConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.service import Service, end_leftover_gaps
+from greeks_trio.service_parts import Service
 from tests.factories import START
 
 

@@ -1,0 +1,55 @@
+"""The service's small tasks beside the stream: what it says, and what it writes down."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+
+from greeks_trio.model.records import LeftoverGaps
+from greeks_trio.overview import Overview
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.staleness import StalenessLog
+
+logger = logging.getLogger(__name__)
+
+_REPORT_INTERVAL_S: Final = 60.0
+_STALENESS_INTERVAL_S: Final = 15.0
+
+
+async def run_reporter(overview: Overview) -> None:
+    """Log one line a minute until cancelled."""
+    while True:
+        await trio.sleep(_REPORT_INTERVAL_S)
+        if not len(overview.journal):
+            # Else the database is away: one gap then, not one for each minute, which
+            # would push the positions out of the journal.
+            journal_losses(overview)
+        logger.info("service.minute %s", overview.canonical_line())
+
+
+async def run_staleness_watch(overview: Overview) -> None:
+    """Say in the log when contracts become stale, until cancelled."""
+    log = StalenessLog()
+    while True:
+        await trio.sleep(_STALENESS_INTERVAL_S)
+        log.update(overview.stale_contracts(), is_open=overview.is_market_open())
+
+
+async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:
+    """Once connected, end the gaps that were open when an earlier run was stopped."""
+    started_at = health.now()
+    await health.wait_status("connected", "degraded")
+    journal.record(
+        LeftoverGaps(
+            broker=health.broker, started_before=started_at, ended_at=health.now()
+        )
+    )
+
+
+def journal_losses(overview: Overview) -> None:
+    """Write down when ticks were lost since the last call."""
+    for gap in overview.backlog.pop_losses():
+        overview.journal.record(gap)
