@@ -60,6 +60,28 @@ async def test_sigterm_loses_nothing_that_was_read(stage):
     assert set(await stage.stored()) <= stage.sent()
 
 
+async def test_the_time_of_a_stopped_service_is_a_gap(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        stage.configure(await simulators.read_json())
+        for _ in range(2):
+            async with stage.serve() as service:
+                for broker in ("ibkr", "tastytrade"):
+                    await service.wait_line(f"feed.connected broker={broker}")
+                await service.wait_line("writer.connected")
+                assert await service.stop() == 0
+
+    gaps = await fetch(
+        stage.database,
+        "select broker, reason, ended_at > started_at from feed_gaps"
+        " order by ended_at is null, broker",
+    )
+    assert [gap[:2] for gap in gaps] == [
+        ("ibkr", "stopped"),
+        ("tastytrade", "stopped"),
+    ] * 2
+    assert [gap[2] for gap in gaps] == [True, True, None, None]
+
+
 async def test_sigint_stops_with_status_0(stage):
     async with serving(stage) as (_simulators, service):
         assert await service.stop(signal.SIGINT) == 0
