@@ -18,6 +18,7 @@ import msgspec
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.http_door import Closing
 from greeks_trio.simulators.tastytrade_book import Shape
 
@@ -45,8 +46,11 @@ class _Action(msgspec.Struct, frozen=True, rename="kebab"):
 class AccountStreamer:
     """Serves every client of ``/streamer``."""
 
-    def __init__(self, is_bearer: Callable[[str], bool]) -> None:
+    def __init__(
+        self, is_bearer: Callable[[str], bool], conditions: Conditions | None = None
+    ) -> None:
         self._is_bearer = is_bearer
+        self._conditions = conditions or Conditions()
         self._clients: set[_Client] = set()
         self._connected = trio.Event()
 
@@ -76,7 +80,7 @@ class AccountStreamer:
 
     async def serve(self, socket: WebSocketConnection, closing: Closing) -> None:
         """Serve one client; ends with its socket, also when ``closing`` is requested."""
-        client = _Client(socket)
+        client = _Client(socket, closing, self._conditions)
         self._clients.add(client)
         try:
             async with trio.open_nursery() as nursery:
@@ -137,10 +141,14 @@ class AccountStreamer:
 class _Client:
     """One socket, the accounts it follows, and what waits to be sent to it."""
 
-    def __init__(self, socket: WebSocketConnection) -> None:
+    def __init__(
+        self, socket: WebSocketConnection, closing: Closing, conditions: Conditions
+    ) -> None:
         self.session_id = secrets.token_hex(4)
         self.accounts: frozenset[str] = frozenset()
         self._socket = socket
+        self._closing = closing
+        self._conditions = conditions
         self._send, self._waiting = trio.open_memory_channel[str](_MAX_WAITING)
 
     def send(self, text: str) -> None:
@@ -158,6 +166,9 @@ class _Client:
         with self._waiting:
             try:
                 async for text in self._waiting:
+                    await self._conditions.wait_over("silent")
+                    if self._closing.halted.is_set():
+                        await trio.sleep_forever()
                     await self._socket.send_message(text)
             except ConnectionClosed:
                 pass

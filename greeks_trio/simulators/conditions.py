@@ -18,15 +18,23 @@ class Conditions:
 
     def __init__(self) -> None:
         self.watchers: set[Callable[[], None]] = set()
-        self._held: dict[object, tuple[str, float]] = {}
+        self._held: dict[object, tuple[str, float, float]] = {}
 
     def holds(self, *names: str) -> bool:
         """Tell whether any of these faults holds."""
-        return any(name in names for name, _ in self._held.values())
+        # Asked for every event, and nearly always without any fault.
+        return bool(self._held) and any(
+            name in names for name, _, _ in self._held.values()
+        )
+
+    def smallest(self, name: str, otherwise: float) -> float:
+        """Return the smallest number with which the fault is held."""
+        values = (value for held, _, value in self._held.values() if held == name)
+        return min(values, default=otherwise)
 
     def seconds_left(self, name: str) -> float:
         """Return for how long the fault still holds; 0 when it does not."""
-        ends = (until for held, until in self._held.values() if held == name)
+        ends = (until for held, until, _ in self._held.values() if held == name)
         return max(0.0, max(ends, default=0.0) - trio.current_time())
 
     async def hold(self, name: str, seconds: float) -> None:
@@ -35,16 +43,28 @@ class Conditions:
             await trio.sleep(seconds)
 
     @contextmanager
-    def holding(self, name: str, seconds: float) -> Iterator[None]:
+    def holding(
+        self, name: str, seconds: float, *, value: float = 0.0
+    ) -> Iterator[None]:
         """Let the fault hold within this block, which is meant to last so long."""
         token = object()
-        self._held[token] = name, trio.current_time() + seconds
+        self._held[token] = name, trio.current_time() + seconds, value
         self._tell()
         try:
             yield
         finally:
             self._held.pop(token, None)
             self._tell()
+
+    async def wait_over(self, name: str) -> None:
+        """Return when the fault does not hold."""
+        while self.holds(name):
+            changed = trio.Event()
+            self.watchers.add(changed.set)
+            try:
+                await changed.wait()
+            finally:
+                self.watchers.discard(changed.set)
 
     def end_all(self) -> None:
         """Let none hold any more, whatever their time."""

@@ -29,6 +29,8 @@ MAX_WAITING: Final = 30_000
 # With Greeks of 200 bytes a frame stays below the 64 KiB that some clients accept.
 ROWS_PER_FRAME: Final = 250
 _MARKER_ROWS: Final = 0.05
+# Columns that a server leaves out while the fault ``columns`` holds.
+_LEFT_OUT: Final = {"Greeks": frozenset({"rho", "price", "sequence"})}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,7 +67,12 @@ class FeedChannel:
     """What one client set up and subscribed on one channel number."""
 
     def __init__(
-        self, number: int, tape: GreeksTape, seed: int, on_event: Callable[[], None]
+        self,
+        number: int,
+        tape: GreeksTape,
+        seed: int,
+        on_event: Callable[[], None],
+        is_mute: Callable[[], bool],
     ) -> None:
         self.number = number
         # When the waiting events may leave, on the connection's clock.
@@ -73,12 +80,18 @@ class FeedChannel:
         self._tape = tape
         self._random = random.Random(seed)
         self._on_event = on_event
+        self._is_mute = is_mute
         self._period_s = 0.0
         self._format = "COMPACT"
         self._columns = dict(EVENT_FIELDS)
+        # What is in force, which a fault may make differ from what was asked for.
+        self._served_format = self._format
+        self._served_columns = self._columns
+        self._leaves_out_rho = False
         self._announced: set[str] = set()
         self._subscriptions: dict[Subscription, None] = {}
         self._waiting: list[FeedEvent] = []
+        self._apply_wishes()
 
     @property
     def size(self) -> int:
@@ -106,6 +119,12 @@ class FeedChannel:
             columns = tuple(name for name in names if name in known)
             if columns:
                 self._columns[kind] = columns
+        yield from self.announce()
+
+    def announce(self) -> Iterator[Outgoing]:
+        """Yield what waits, then the FEED_CONFIG that now is in force."""
+        yield from self.take_waiting()
+        self._apply_wishes()
         yield self._config(self._announced)
 
     def subscribe(self, wanted: list[Subscription]) -> Iterator[Outgoing]:
@@ -132,7 +151,9 @@ class FeedChannel:
         self.unsubscribe(list(self._subscriptions))
 
     def push(self, event: FeedEvent) -> None:
-        """Let an event wait for the next frame, unless too many do."""
+        """Let an event wait for the next frame, unless too many do or none may."""
+        if self._is_mute():
+            return
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append(event)
             self._on_event()
@@ -148,18 +169,39 @@ class FeedChannel:
         waiting = iter(self._waiting)
         self._waiting = []
         while events := list(islice(waiting, ROWS_PER_FRAME)):
-            rows = self._full(events) if self._format == "FULL" else self._flat(events)
-            message = {"type": "FEED_DATA", "channel": self.number, "data": rows}
-            yield Outgoing(_encode(message).decode(), events)
+            yield self._render(events)
+
+    def take_huge(self, size: float) -> Iterator[Outgoing]:
+        """Yield what waits, then one frame of at least so many bytes.
+
+        It has a new event of each subscribed option, all of them again and again.
+        """
+        symbols = [each.symbol for each in self._subscriptions if each.type == "Greeks"]
+        told = [each for each in symbols if self._tape.has_greeks(each)]
+        if told and not self._is_mute():
+            events = [self._tape.make_greeks(each) for each in told]
+            yield from self.take_waiting()
+            copies = math.ceil(size / len(self._render(events).text))
+            yield self._render(events * (copies + 1))
+
+    def _render(self, events: list[FeedEvent]) -> Outgoing:
+        is_full = self._served_format == "FULL"
+        rows = self._full(events) if is_full else self._flat(events)
+        if self._leaves_out_rho:
+            for event in events:
+                _forget_rho(event)
+        message = {"type": "FEED_DATA", "channel": self.number, "data": rows}
+        return Outgoing(_encode(message).decode(), events)
 
     def _flat(self, events: list[FeedEvent]) -> list[object]:
         """Return one [type, values] pair for each type, in one list."""
         rows: dict[str, list[object]] = {}
-        getters = {kind: itemgetter(*self._columns[kind]) for kind in self._announced}
+        columns = self._served_columns
+        getters = {kind: itemgetter(*columns[kind]) for kind in self._announced}
         for event in events:
             values = getters[event.kind](event.values)
             flat = rows.setdefault(event.kind, [])
-            if len(self._columns[event.kind]) == 1:
+            if len(columns[event.kind]) == 1:
                 flat.append(values)
             else:
                 flat.extend(values)
@@ -168,23 +210,50 @@ class FeedChannel:
     def _full(self, events: list[FeedEvent]) -> list[object]:
         return [
             {"eventType": event.kind}
-            | {name: event.values[name] for name in self._columns[event.kind]}
+            | {name: event.values[name] for name in self._served_columns[event.kind]}
             for event in events
         ]
 
     def _config(self, kinds: set[str]) -> Outgoing:
-        fields = {kind: self._columns[kind] for kind in sorted(kinds)}
+        fields = {kind: self._served_columns[kind] for kind in sorted(kinds)}
         return encode_message(
             "FEED_CONFIG",
             self.number,
-            dataFormat=self._format,
+            dataFormat=self._served_format,
             aggregationPeriod=self._period_s,
             **({"eventFields": fields} if fields else {}),
         )
 
+    def _apply_wishes(self) -> None:
+        conditions = self._tape.conditions
+        is_full = conditions.holds("full-format")
+        self._served_format = "FULL" if is_full else self._format
+        self._served_columns = dict(self._columns)
+        if conditions.holds("columns"):
+            for kind, columns in self._columns.items():
+                self._served_columns[kind] = _other_columns(kind, columns)
+        self._leaves_out_rho = (
+            "rho" in self._columns["Greeks"]
+            and "rho" not in self._served_columns["Greeks"]
+        )
+
     def _sends_marker(self, wanted: Subscription) -> bool:
         return (
-            "eventFlags" in self._columns["Greeks"]
+            "eventFlags" in self._served_columns["Greeks"]
             and self._tape.has_greeks(wanted.symbol)
             and self._random.random() < _MARKER_ROWS
         )
+
+
+def _other_columns(kind: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return fewer columns in another order, or the same if none would be left."""
+    left_out = _LEFT_OUT.get(kind, frozenset())
+    return tuple(each for each in columns[::-1] if each not in left_out) or columns
+
+
+def _forget_rho(event: FeedEvent) -> None:
+    """Let the ledger say of a tick what its frame says."""
+    note = event.note
+    if note is not None:
+        greeks = msgspec.structs.replace(note.greeks, rho=None)
+        event.note = msgspec.structs.replace(note, greeks=greeks)

@@ -9,12 +9,15 @@ frame under way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from greeks_trio.simulators.dxlink_channel import Outgoing
 from greeks_trio.simulators.dxlink_session import KEEPALIVE_TIMEOUT_S, DxlinkSession
 from greeks_trio.simulators.greeks_tape import GreeksTape
 from greeks_trio.simulators.http_door import Closing
@@ -29,15 +32,22 @@ async def serve_dxlink(
     is_valid_token: Callable[[str], bool],
     *,
     seed: int = 0,
+    sessions: set[DxlinkSession] | None = None,
 ) -> None:
-    """Serve one client; ends with its socket, also when ``closing`` is requested."""
+    """Serve one client; ends with its socket, also when ``closing`` is requested.
+
+    Its session is among ``sessions`` for that time.
+    """
     client = _DxlinkClient(socket, closing, tape, is_valid_token, seed)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.run_reader, name="dxlink reader")
-        nursery.start_soon(client.run_keepalive, name="dxlink keepalive")
-        nursery.start_soon(client.run_closer, name="dxlink closer")
-        await client.run_writer()
-        nursery.cancel_scope.cancel()
+    sessions = set() if sessions is None else sessions
+    with client.watched(sessions):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.run_reader, name="dxlink reader")
+            nursery.start_soon(client.run_keepalive, name="dxlink keepalive")
+            nursery.start_soon(client.run_closer, name="dxlink closer")
+            nursery.start_soon(client.run_halter, name="dxlink halter")
+            await client.run_writer()
+            nursery.cancel_scope.cancel()
 
 
 class _DxlinkClient:
@@ -54,6 +64,20 @@ class _DxlinkClient:
         self._tape = tape
         self._wake = trio.Event()
         self._session = DxlinkSession(tape, is_valid_token, self._notify, seed=seed)
+        # Taken from the session, not yet sent: the frames of one turn.
+        self._frames: deque[Outgoing] = deque()
+
+    @contextmanager
+    def watched(self, sessions: set[DxlinkSession]) -> Iterator[None]:
+        """Let faults reach this client within the block."""
+        watchers = self._tape.conditions.watchers
+        sessions.add(self._session)
+        watchers.add(self._notify)
+        try:
+            yield
+        finally:
+            sessions.discard(self._session)
+            watchers.discard(self._notify)
 
     async def run_reader(self) -> None:
         """Read until the client closes or is silent for too long."""
@@ -62,7 +86,7 @@ class _DxlinkClient:
                 try:
                     frame = await self._socket.get_message()
                 except ConnectionClosed:
-                    self._session.abandon()
+                    self._abandon()
                     return
                 self._session.receive_frame(frame)
             if patience.cancelled_caught:
@@ -81,22 +105,47 @@ class _DxlinkClient:
         await self._closing.requested.wait()
         self._session.finish()
 
+    async def run_halter(self) -> None:
+        """Wait for the order to halt, forget what would be sent, return."""
+        await self._closing.halted.wait()
+        self._abandon()
+
     async def run_writer(self) -> None:
-        """Send what there is to send; return when the session is over and closed."""
+        """Send what there is to send; return when the session is over and closed.
+
+        After a halt it returns no more, but when it is cancelled.
+        """
         try:
-            while not (self._session.is_finished and self._is_idle()):
+            while not (self._session.is_finished and self._next_due_at() == math.inf):
                 await self._wait_due()
-                for frame in self._session.take_frames(trio.current_time()):
-                    self._tape.write_down(frame.events)
-                    await self._socket.send_message(frame.text)
+                await self._send_due()
         except ConnectionClosed:
             pass
         finally:
-            self._session.abandon()
+            self._abandon()
+        if self._closing.halted.is_set():
+            await trio.sleep_forever()
         await self._close()
 
+    async def _send_due(self) -> None:
+        if not self._is_held():
+            self._frames.extend(self._session.take_frames(trio.current_time()))
+        while self._frames and not self._is_held():
+            frame = self._frames.popleft()
+            self._tape.write_down(frame.events)
+            await self._socket.send_message(frame.text)
+
+    def _next_due_at(self) -> float:
+        return -math.inf if self._frames else self._session.next_due_at()
+
+    def _is_held(self) -> bool:
+        if self._closing.halted.is_set():
+            return True
+        is_silent = self._tape.conditions.holds("silent")
+        return is_silent and not self._closing.requested.is_set()
+
     async def _wait_due(self) -> None:
-        due_at = self._session.next_due_at()
+        due_at = math.inf if self._is_held() else self._next_due_at()
         if due_at > trio.current_time():
             with trio.CancelScope(deadline=due_at):
                 await self._wake.wait()
@@ -108,8 +157,9 @@ class _DxlinkClient:
         else:
             await self._socket.aclose(1000, "Bye")
 
-    def _is_idle(self) -> bool:
-        return self._session.next_due_at() == math.inf
+    def _abandon(self) -> None:
+        self._frames.clear()
+        self._session.abandon()
 
     def _notify(self) -> None:
         self._wake.set()

@@ -28,6 +28,8 @@ from greeks_trio.simulators.greeks_tape import GreeksTape
 KEEPALIVE_TIMEOUT_S: Final = 60
 MAX_SUBSCRIPTIONS: Final = 25_000
 _VERSION: Final = "1.0-greeks_trio.simulators"
+# Odd frames that may wait for a slow client, of a hundred bytes each.
+_MAX_ODD_FRAMES: Final = 1_000
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,6 +79,8 @@ class DxlinkSession:
         self._is_authorized = False
         self._channels: dict[int, FeedChannel] = {}
         self._outgoing: list[Outgoing] = []
+        self._is_broken = False
+        self._conditions = tape.conditions
 
     @property
     def subscription_count(self) -> int:
@@ -104,6 +108,8 @@ class DxlinkSession:
     def take_frames(self, now: float) -> list[Outgoing]:
         """Return what is to be sent by now, in order."""
         frames, self._outgoing = self._outgoing, []
+        if self._is_broken:
+            return frames
         for channel in self._channels.values():
             frames.extend(channel.take_due(now))
         return frames
@@ -112,6 +118,8 @@ class DxlinkSession:
         """Return when `take_frames` has something again if nothing changes."""
         if self._outgoing:
             return -math.inf
+        if self._is_broken:
+            return math.inf
         waiting = (each.due_at for each in self._channels.values() if each.has_waiting)
         return min(waiting, default=math.inf)
 
@@ -144,6 +152,48 @@ class DxlinkSession:
         self._outgoing.clear()
         self.is_finished = True
         self._on_change()
+
+    def send_odd(self, text: str) -> None:
+        """Send a frame that no server should, unless too many wait."""
+        if self._is_authorized and len(self._outgoing) < _MAX_ODD_FRAMES:
+            self._send(Outgoing(text))
+
+    def break_off(self, text: str) -> None:
+        """Send what waits, then this frame, then nothing more.
+
+        For a frame after which the client's WebSocket has to fail the connection.
+        """
+        for channel in self._channels.values():
+            self._send(*channel.take_waiting())
+            channel.reset()
+        self._send(Outgoing(text))
+        self._is_broken = True
+
+    def send_huge(self, size: float) -> None:
+        """Send one frame of at least so many bytes on each channel with Greeks."""
+        for channel in self._channels.values():
+            self._send(*channel.take_huge(size))
+
+    def announce(self) -> None:
+        """Send what waits, and the configuration that now is in force."""
+        for channel in self._channels.values():
+            self._send(*channel.announce())
+
+    def close_channels(self) -> None:
+        """Send what waits on every channel, and close it."""
+        for number, channel in self._channels.items():
+            self._send(*channel.take_waiting())
+            channel.reset()
+            self._send(encode_message("CHANNEL_CLOSED", number))
+        self._channels.clear()
+
+    def expire(self) -> None:
+        """Send what waits; then nothing until the client shows another token."""
+        if self._is_authorized:
+            for channel in self._channels.values():
+                self._send(*channel.take_waiting())
+            self._is_authorized = False
+            self._send(encode_message("AUTH_STATE", 0, state="UNAUTHORIZED"))
 
     def _set_up(self, message: _Message) -> None:
         if message.accept_keepalive_timeout:
@@ -200,8 +250,11 @@ class DxlinkSession:
         if message.service != "FEED" or number in self._channels:
             self._error(number, "BAD_ACTION", "The channel cannot be opened.")
             return
+        if self._conditions.holds("channel-close"):
+            self._send(encode_message("CHANNEL_CLOSED", number))
+            return
         self._channels[number] = FeedChannel(
-            number, self._tape, self._seed + number, self._on_change
+            number, self._tape, self._seed + number, self._on_change, self._is_mute
         )
         opened = encode_message(
             "CHANNEL_OPENED",
@@ -215,11 +268,16 @@ class DxlinkSession:
         if message.reset:
             channel.reset()
         channel.unsubscribe(message.remove)
-        room = MAX_SUBSCRIPTIONS - self.subscription_count
+        limit = self._conditions.smallest("line-limit", MAX_SUBSCRIPTIONS)
+        room = max(0, int(limit) - self.subscription_count)
         if len(message.add) > room:
             text = "Your subscription size is too big"
             self._error(channel.number, "BAD_ACTION", text)
         self._send(*channel.subscribe(message.add[:room]))
+
+    def _is_mute(self) -> bool:
+        is_away = self._conditions.holds("silent", "no-data")
+        return is_away or not self._is_authorized
 
     def _error(self, channel: int, error: str, text: str) -> None:
         self._send(encode_message("ERROR", channel, error=error, message=text))
@@ -228,5 +286,6 @@ class DxlinkSession:
         self._extend(frames)
 
     def _extend(self, frames: Iterable[Outgoing]) -> None:
-        self._outgoing.extend(frames)
+        if not self._is_broken:
+            self._outgoing.extend(frames)
         self._on_change()

@@ -1,6 +1,6 @@
 """What a simulated DXLink server has to tell: Greeks of options, prices of underlyings.
 
-`GreeksTape` makes the events, remembers the last one of each symbol, gives each to the
+`GreeksTape` makes the events (odd ones while its `Conditions` say so), remembers the last one of each symbol, gives each to the
 channels that subscribed to it, and writes a tick into the ledger when its first frame
 is about to leave.  It is pure but for the ledger's file; `run_tape` is its clock.
 
@@ -21,6 +21,7 @@ import trio
 
 from greeks_trio.model.contracts import format_streamer_symbol
 from greeks_trio.model.records import Greeks
+from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.dxlink_events import (
     FeedEvent,
     TickNote,
@@ -51,7 +52,11 @@ class Subscriber(Protocol):
 
 
 class GreeksTape:
-    """The events of one simulated broker; the same seed gives the same values."""
+    """The events of one simulated broker; the same seed gives the same values.
+
+    Attributes:
+        conditions: The faults that hold; whoever serves the tape asks them too.
+    """
 
     def __init__(
         self,
@@ -62,7 +67,9 @@ class GreeksTape:
         account_of: Callable[[str], str],
         seed: int,
         symbol_of: Callable[[SimulatedOption], str] | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
+        self.conditions = conditions or Conditions()
         self._market = market
         self._ledger = ledger
         self._account_of = account_of
@@ -76,11 +83,17 @@ class GreeksTape:
         self._last: dict[str, FeedEvent] = {}
         self._last_ms: dict[str, int] = {}
         self._subscribers: dict[tuple[str, str], dict[Subscriber, None]] = {}
+        self._cold: dict[tuple[str, str, Subscriber], None] = {}
+        # Greeks events that are late, at most two of each subscribed symbol.
+        self._late: list[FeedEvent] = []
         self._turns: list[str] = []
         self._subscribed = trio.Event()
 
     def subscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
         """Give the symbol's last event now and all later ones; unknown ones are mute."""
+        if self.conditions.holds("cold"):
+            self._cold[kind, symbol, subscriber] = None
+            return
         self._subscribers.setdefault((kind, symbol), {})[subscriber] = None
         if kind == "Greeks" and self.has_greeks(symbol):
             subscriber.push(self._last.get(symbol) or self._next_greeks(symbol))
@@ -90,6 +103,7 @@ class GreeksTape:
 
     def unsubscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
         """Give this subscriber nothing more of the symbol."""
+        self._cold.pop((kind, symbol, subscriber), None)
         subscribers = self._subscribers.get((kind, symbol), {})
         subscribers.pop(subscriber, None)
         if not subscribers:
@@ -113,26 +127,48 @@ class GreeksTape:
 
     def emit_greeks(self, count: int) -> None:
         """Give the next ``count`` events to their subscribers, symbols taking turns."""
+        if self.conditions.holds("market-closed"):
+            return
         for _ in range(count):
             symbol = self._take_turn()
             if symbol is None:
                 return
-            again = self._random.random() < _REDELIVERED
             event = self._next_greeks(symbol)
-            for subscriber in self._subscribers[("Greeks", symbol)]:
-                subscriber.push(event)
-                if again:
-                    subscriber.push(event)
+            if self.conditions.holds("reorder"):
+                self._late.append(event)
+                if len(self._late) >= 2 * len(self._subscribers):
+                    self.give_late_events()
+            else:
+                self._give(event, again=self._random.random() < _REDELIVERED)
 
     def emit_prices(self) -> None:
         """Give one Quote and one Trade of each underlying to whoever wants them."""
+        if self.conditions.holds("market-closed"):
+            return
         for symbol, underlying in self._underlyings.items():
             for kind in ("Quote", "Trade"):
-                subscribers = self._subscribers.get((kind, symbol))
-                if subscribers:
-                    event = self._price_event(kind, underlying)
-                    for subscriber in subscribers:
-                        subscriber.push(event)
+                if (kind, symbol) in self._subscribers:
+                    self._give(self._price_event(kind, underlying), again=False)
+
+    def make_greeks(self, symbol: str) -> FeedEvent:
+        """Return a new event of a symbol that has Greeks, and give it to nobody."""
+        return self._next_greeks(symbol)
+
+    def give_late_events(self) -> None:
+        """Give the Greeks that were held back, the newest first."""
+        late, self._late = self._late, []
+        for event in reversed(late):
+            self._give(event, again=False)
+
+    def warm_up(self) -> None:
+        """Begin the subscriptions that were made while everything was cold."""
+        cold, self._cold = self._cold, {}
+        for kind, symbol, subscriber in cold:
+            self.subscribe(kind, symbol, subscriber)
+
+    def forget_last_events(self) -> None:
+        """Give new subscribers a new event, not one that was sent before."""
+        self._last.clear()
 
     def write_down(self, events: Iterable[FeedEvent]) -> None:
         """Write the ticks among these events into the ledger, each tick only once."""
@@ -144,6 +180,14 @@ class GreeksTape:
                 event.note = None
         if ticks:
             self._ledger.write(ticks)
+
+    def _give(self, event: FeedEvent, *, again: bool) -> None:
+        symbol = str(event.values["eventSymbol"])
+        twice = again or self.conditions.holds("duplicate")
+        for subscriber in self._subscribers.get((event.kind, symbol), ()):
+            subscriber.push(event)
+            if twice:
+                subscriber.push(event)
 
     def _take_turn(self) -> str | None:
         """Return the next subscribed symbol: each once, then all in a new order."""
@@ -172,7 +216,7 @@ class GreeksTape:
 
     def _with_gaps(self, greeks: Greeks) -> Greeks:
         chance = self._random.random()
-        if chance < _NOTHING:
+        if chance < _NOTHING or self.conditions.holds("nan"):
             return Greeks()
         if chance < _NOTHING + _ONLY_DELTA:
             return Greeks(delta=greeks.delta)

@@ -27,22 +27,36 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """What is answered."""
+    """What is answered; ``retry_after_s`` is a header of its own."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
+    retry_after_s: int | None = None
 
 
 Respond: TypeAlias = Callable[[Request], Response]
+# Says why nobody may turn to WebSocket at present.
+RefuseUpgrade: TypeAlias = Callable[[], Response | None]
+
+
+def refuse_nothing() -> Response | None:
+    """Let everybody turn to WebSocket."""
+    return None
 
 
 class HttpConnection:
     """One client as long as it speaks HTTP."""
 
-    def __init__(self, stream: trio.abc.Stream, respond: Respond) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        respond: Respond,
+        refuse_upgrade: RefuseUpgrade = refuse_nothing,
+    ) -> None:
         self._stream = stream
         self._respond = respond
+        self._refuse_upgrade = refuse_upgrade
         self._http = h11.Connection(h11.SERVER)
         # What was read since the present request began, for the upgrade.
         self._read = bytearray()
@@ -56,9 +70,12 @@ class HttpConnection:
                 except ValueError:  # no address, such as "//["
                     return None
                 headers = _headers(head)
+                refusal = None
                 if headers.get("upgrade", "").lower() == "websocket" and path in paths:
-                    return path
-                await self._answer(head, headers)
+                    refusal = self._refuse_upgrade()
+                    if refusal is None:
+                        return path
+                await self._answer(head, headers, refusal)
                 if self._http.our_state is not h11.DONE:
                     return None
                 self._http.start_next_cycle()
@@ -67,16 +84,18 @@ class HttpConnection:
             return None
         return None
 
-    def replayed(self) -> trio.abc.Stream:
+    def replayed(self) -> ReplayedStream:
         """Return the stream as it was before the present request was read."""
-        return _ReplayedStream(bytes(self._read), self._stream)
+        return ReplayedStream(bytes(self._read), self._stream)
 
-    async def _answer(self, head: h11.Request, headers: Mapping[str, str]) -> None:
+    async def _answer(
+        self, head: h11.Request, headers: Mapping[str, str], refusal: Response | None
+    ) -> None:
         body = bytearray()
         while isinstance(event := await self._next_event(), h11.Data):
             body += event.data
         url = urlsplit(head.target.decode("ascii"))
-        response = self._respond(
+        response = refusal or self._respond(
             Request(
                 method=head.method.decode("ascii"),
                 path=unquote(url.path),
@@ -89,13 +108,13 @@ class HttpConnection:
         await self._stream.send_all(self._encode(response, is_head=is_head))
 
     def _encode(self, response: Response, *, is_head: bool) -> bytes:
-        head = h11.Response(
-            status_code=response.status,
-            headers=[
-                ("Content-Type", response.content_type),
-                ("Content-Length", str(len(response.body))),
-            ],
-        )
+        fields = [
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+        ]
+        if response.retry_after_s is not None:
+            fields.append(("Retry-After", str(response.retry_after_s)))
+        head = h11.Response(status_code=response.status, headers=fields)
         body = b"" if is_head else response.body
         events = (head, h11.Data(data=body), h11.EndOfMessage())
         return b"".join(self._http.send(event) or b"" for event in events)
@@ -108,28 +127,40 @@ class HttpConnection:
         return event
 
 
-class _ReplayedStream(trio.abc.Stream):
-    """Gives some bytes again before it reads on."""
+class ReplayedStream(trio.abc.Stream):
+    """Gives some bytes again before it reads on.
+
+    Attributes:
+        is_deaf: What comes from now on is not given to whoever reads, nor its end.
+    """
 
     def __init__(self, first: bytes, stream: trio.abc.Stream) -> None:
+        self.is_deaf = False
         self._first = first
         self._stream = stream
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return the bytes to give again, then what comes."""
         if not self._first:
-            return bytes(await self._stream.receive_some(max_bytes))
+            data = bytes(await self._stream.receive_some(max_bytes))
+            if self.is_deaf:
+                await trio.sleep_forever()
+            return data
         await trio.lowlevel.checkpoint()
         size = max_bytes or len(self._first)
         taken, self._first = self._first[:size], self._first[size:]
         return taken
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send it."""
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
+        """Wait as the stream beneath does."""
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
+        """Close the stream beneath."""
         await self._stream.aclose()
 
 

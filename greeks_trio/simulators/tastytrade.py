@@ -7,15 +7,17 @@ together; each part says at its head what it imitates.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import trio
 from trio_websocket import WebSocketConnection
 
 from greeks_trio.simulators.account_streamer import AccountStreamer
+from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.dxlink_server import serve_dxlink
-from greeks_trio.simulators.faults import Fault, run_faults
+from greeks_trio.simulators.dxlink_session import DxlinkSession
+from greeks_trio.simulators.faults import Fault, Verb, run_faults
 from greeks_trio.simulators.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.http_door import Closing, Door
 from greeks_trio.simulators.ledger import Ledger
@@ -25,6 +27,7 @@ from greeks_trio.simulators.tastytrade_book import (
     Book,
     streamer_symbol,
 )
+from greeks_trio.simulators.tastytrade_faults import DXLINK_PATH, TastytradeFaults
 from greeks_trio.simulators.tastytrade_rest import Rest
 
 
@@ -44,6 +47,9 @@ class SimulatedTastytrade:
 
     The credentials follow from the seed, so that one that is started again on the same
     port is the same broker to its clients.
+
+    Attributes:
+        verbs: What makes each of its faults happen, under the fault's name.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class SimulatedTastytrade:
         self._secret = f"simulated-secret-{seed}"
         self._refresh = f"simulated-refresh-{seed}"
         self._book = Book(options, market.options, seed=seed)
+        self._conditions = Conditions()
+        self._sessions: set[DxlinkSession] = set()
         self._tape = GreeksTape(
             market,
             options,
@@ -69,16 +77,20 @@ class SimulatedTastytrade:
             account_of=self._book.account_of,
             symbol_of=streamer_symbol,
             seed=seed,
+            conditions=self._conditions,
         )
         self._rest = Rest(
             self._book,
+            self._conditions,
             secret=self._secret,
             refresh=self._refresh,
             clock=trio.current_time,
         )
-        self._streamer = AccountStreamer(self._rest.is_bearer)
-        sockets = {"/realtime": self._serve_dxlink, "/streamer": self._streamer.serve}
-        self._door = Door(self._rest.respond, sockets)
+        self._streamer = AccountStreamer(self._rest.is_bearer, self._conditions)
+        sockets = {DXLINK_PATH: self._serve_dxlink, "/streamer": self._streamer.serve}
+        self._door = Door(self._rest.respond, sockets, self._rest.refuse_upgrade)
+        faulty = TastytradeFaults(self._door, self._rest, self._tape, self._sessions)
+        self.verbs: Mapping[str, Verb] = faulty.verbs
         self._stopped = trio.Event()
 
     @property
@@ -105,8 +117,9 @@ class SimulatedTastytrade:
             task_status.started(endpoints)
 
     def stop(self) -> None:
-        """Let `run` finish."""
+        """Let `run` finish, and every fault end."""
         self._stopped.set()
+        self._conditions.end_all()
         self._door.stop()
 
     async def drop(self, seconds: float) -> None:
@@ -138,7 +151,7 @@ class SimulatedTastytrade:
         """Make events and faults until `stop`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_tape, self._tape, self._rate)
-            nursery.start_soon(run_faults, self._faults, {"drop": self.drop})
+            nursery.start_soon(run_faults, self._faults, self.verbs)
             await self._stopped.wait()
             nursery.cancel_scope.cancel()
 
@@ -151,12 +164,13 @@ class SimulatedTastytrade:
             self._tape,
             self._rest.quote_tokens.is_valid,
             seed=self._random.getrandbits(32),
+            sessions=self._sessions,
         )
 
     def _endpoints(self, port: int) -> TastytradeEndpoints:
         return TastytradeEndpoints(
             api_url=f"http://127.0.0.1:{port}",
-            dxlink_url=f"ws://127.0.0.1:{port}/realtime",
+            dxlink_url=f"ws://127.0.0.1:{port}{DXLINK_PATH}",
             streamer_url=f"ws://127.0.0.1:{port}/streamer",
             secret=self._secret,
             refresh=self._refresh,

@@ -8,12 +8,14 @@ Source: developer.tastytrade.com, OAuth and API overview.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.http_connection import Request, Response
 from greeks_trio.simulators.tastytrade_book import ACCOUNT_IDS, Book, Shape
 
@@ -26,7 +28,10 @@ _MAX_TOKENS: Final = 1_000
 class Tokens:
     """Tokens of one kind; ``clock`` gives seconds."""
 
-    def __init__(self, lifetime_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, lifetime_s: float, clock: Callable[[], float], conditions: Conditions
+    ) -> None:
+        self._conditions = conditions
         self._lifetime_s = lifetime_s
         self._clock = clock
         self._expiry: dict[str, float] = {}
@@ -39,8 +44,14 @@ class Tokens:
             del self._expiry[next(iter(self._expiry))]
         return token
 
+    def forget_all(self) -> None:
+        """Let no token that was issued be valid any more."""
+        self._expiry.clear()
+
     def is_valid(self, token: str) -> bool:
         """Tell whether the token was issued here and has not expired."""
+        if self._conditions.holds("expire-session"):
+            return False
         return self._expiry.get(token, 0.0) > self._clock()
 
 
@@ -58,17 +69,26 @@ class Rest:
     """
 
     def __init__(
-        self, book: Book, *, secret: str, refresh: str, clock: Callable[[], float]
+        self,
+        book: Book,
+        conditions: Conditions,
+        *,
+        secret: str,
+        refresh: str,
+        clock: Callable[[], float],
     ) -> None:
         self.dxlink_url = ""
-        self.access_tokens = Tokens(ACCESS_TOKEN_S, clock)
-        self.quote_tokens = Tokens(QUOTE_TOKEN_S, clock)
+        self.access_tokens = Tokens(ACCESS_TOKEN_S, clock, conditions)
+        self.quote_tokens = Tokens(QUOTE_TOKEN_S, clock, conditions)
+        self._conditions = conditions
         self._book = book
         self._secret = secret
         self._refresh = refresh
 
     def respond(self, request: Request) -> Response:
         """Return the answer to one request."""
+        if outage := self._outage():
+            return outage
         if "user-agent" not in request.headers:
             page = b"<html><body><h1>401 Authorization Required</h1></body></html>"
             return Response(status=401, body=page, content_type="text/html")
@@ -81,6 +101,23 @@ class Rest:
             return _refusal(404, "record_not_found", "Couldn't find what was asked for")
         return _answer(200, {"data": found, "context": request.path})
 
+    def refuse_upgrade(self) -> Response | None:
+        """Say why nobody may open a WebSocket, `None` when everybody may."""
+        if self._conditions.holds("upgrade-502"):
+            page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+            return Response(status=502, body=page, content_type="text/html")
+        return self._outage()
+
+    def _outage(self) -> Response | None:
+        if self._conditions.holds("http-503"):
+            page = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
+            return Response(status=503, body=page, content_type="text/html")
+        if self._conditions.holds("http-429"):
+            left_s = self._conditions.seconds_left("http-429")
+            answer = _refusal(429, "too_many_requests", "Too many requests")
+            return msgspec.structs.replace(answer, retry_after_s=math.ceil(left_s))
+        return None
+
     def is_bearer(self, text: str) -> bool:
         """Tell whether this is ``Bearer`` and a valid access token."""
         scheme, _, token = text.partition(" ")
@@ -91,10 +128,9 @@ class Rest:
             wanted = msgspec.json.decode(body, type=_TokenRequest)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             wanted = _TokenRequest()
-        if (wanted.client_secret, wanted.refresh_token) != (
-            self._secret,
-            self._refresh,
-        ):
+        credentials = (wanted.client_secret, wanted.refresh_token)
+        is_known = credentials == (self._secret, self._refresh)
+        if self._conditions.holds("refuse-login") or not is_known:
             refused = {
                 "error_code": "invalid_grant",
                 "error_description": "Grant revoked or credentials unknown",
