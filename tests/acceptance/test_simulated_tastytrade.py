@@ -4,7 +4,7 @@ import json
 import logging
 import socket
 import struct
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -36,22 +36,19 @@ from greeks_trio.simulators.greeks_tape import GreeksTape
 from greeks_trio.simulators.http_door import Closing
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market, Underlying
-from greeks_trio.simulators.tastytrade import SimulatedTastytrade
 from greeks_trio.simulators.tastytrade_book import streamer_symbol
 from tests.acceptance.dxlink_client import (
     COLUMNS,
     DxlinkClient,
     get,
-    greeks_by_tick,
-    ledger_by_tick,
     open_client,
     open_feed,
     open_http,
     open_socket,
 )
+from tests.acceptance.tastytrade_simulation import TODAY, open_simulations
 
 logging.getLogger("tastytrade").setLevel(logging.WARNING)
-TODAY = date(2026, 11, 20)
 ITEMS = [
     {"type": "Greeks", "symbol": ".SPY261127C668"},
     {"type": "Quote", "symbol": "SPY"},
@@ -75,37 +72,9 @@ _LEVELS = "[" * 100_000
 TOO_DEEP = f'{{"type":"CHANNEL_REQUEST","parameters":{{"a":{_LEVELS}'
 
 
-class Simulation:
-    """A broker that runs, and what a test asks about it."""
-
-    def __init__(self, path, *, contracts=20, held=None, rate=500.0, **more):
-        self.market = Market(contracts=contracts, seed=7, today=TODAY)
-        self.options = self.market.options[:held] + more.pop("extra", ())
-        self.path = path / "ledger"
-        self.ledger_file = Ledger(self.path)
-        self.broker = SimulatedTastytrade(
-            self.market, self.options, self.ledger_file, rate=rate, seed=7, **more
-        )
-        everything = (*self.market.options, *self.options)
-        self.key_of = {streamer_symbol(o): o.contract.contract_key for o in everything}
-        self.symbols = [streamer_symbol(option) for option in self.options]
-
-    def ledger(self):
-        return ledger_by_tick(list(read_ledger(self.path)))
-
-    def received(self, client):
-        return greeks_by_tick(client.events, self.key_of)
-
-
 @pytest.fixture
 async def simulate(nursery, tmp_path):
-    with ExitStack() as ledgers:
-
-        async def start(**settings):
-            simulation = Simulation(tmp_path, **settings)
-            ledgers.enter_context(simulation.ledger_file)
-            return simulation, await nursery.start(simulation.broker.run, 0)
-
+    with open_simulations(nursery, tmp_path) as start:
         yield start
 
 
