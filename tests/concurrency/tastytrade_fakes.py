@@ -16,6 +16,7 @@ import trio
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
 
+from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.brokers.tastytrade.websocket import MAX_FRAME_BYTES
 from greeks_trio.config import Secret, TastytradeConfig
@@ -90,13 +91,14 @@ def make_health():
 
 
 class FakeApi(httpx2.AsyncBaseTransport):
-    """Tastytrade's REST interface.  ``answers`` overrides a path's answer."""
+    """Tastytrade's REST interface.  ``answers`` overrides a path's answer, ``answer_once`` the next."""
 
     def __init__(self, *items):
         self.positions = {ACCOUNT: list(items)}
         self.closed_accounts = []
         self.instruments = {}
         self.answers = {}
+        self.answer_once = {}
         self.level = "api"
         self.expires_in = 900
         self.requests = []
@@ -117,8 +119,9 @@ class FakeApi(httpx2.AsyncBaseTransport):
         self._changed = trio.Event()
         if self.silent:
             await trio.sleep_forever()
-        if path in self.answers:
-            status, headers, body = self.answers[path]
+        answer = self.answer_once.pop(path, None) or self.answers.get(path)
+        if answer is not None:
+            status, headers, body = answer
             return httpx2.Response(status, headers=headers, content=body)
         body = self._answer(path)
         if body is None:
@@ -228,7 +231,7 @@ class FakeDxlink(FakeSocketServer):
         return [each for _, each in self.received if each["type"] == message_type]
 
     async def wait_subscribed(self):
-        """Return the next FEED_SUBSCRIPTION that came."""
+        """Return the next FEED_SUBSCRIPTION of Greeks that came."""
         return await self._subscribed.receive()
 
     async def send_rows(self, *pairs):
@@ -236,7 +239,7 @@ class FakeDxlink(FakeSocketServer):
         data = []
         for event_type, rows in pairs:
             data += [event_type, [value for row in rows for value in row]]
-        await self.send(type="FEED_DATA", channel=1, data=data)
+        await self.send(type="FEED_DATA", channel=GREEKS_CHANNEL, data=data)
 
     async def take(self, socket, message):
         self.received.append((trio.current_time(), message))
@@ -257,16 +260,17 @@ class FakeDxlink(FakeSocketServer):
             case "CHANNEL_REQUEST":
                 await self.send(type="CHANNEL_OPENED", channel=message["channel"])
             case "FEED_SETUP":
-                await self.announce()
+                await self.announce(channel=message["channel"])
             case "FEED_SUBSCRIPTION":
-                await self.announce(**self.columns)
-                self._subscribed_send.send_nowait(message)
+                await self.announce(channel=message["channel"], **self.columns)
+                if message["channel"] == GREEKS_CHANNEL:
+                    self._subscribed_send.send_nowait(message)
             case "KEEPALIVE" if self.keepalives:
                 await self.send(type="KEEPALIVE", channel=0)
 
-    async def announce(self, **columns):
+    async def announce(self, *, channel=GREEKS_CHANNEL, **columns):
         """Send FEED_CONFIG, without columns when none are given."""
-        message = {"type": "FEED_CONFIG", "channel": 1, "dataFormat": "COMPACT"}
+        message = {"type": "FEED_CONFIG", "channel": channel, "dataFormat": "COMPACT"}
         if columns:
             message["eventFields"] = columns
         await self.send(**message)

@@ -7,9 +7,10 @@ import trio
 
 from greeks_trio.brokers.tastytrade.account_stream import (
     HEARTBEAT_INTERVAL_S,
-    run_account_stream,
+    AccountWatch,
 )
 from greeks_trio.brokers.tastytrade.session import open_session
+from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
 from tests.concurrency.tastytrade_fakes import (
     ACCOUNT,
     STREAMER_URL,
@@ -36,14 +37,15 @@ class Watcher:
 
     async def run(self):
         async with open_session(make_config(), self.api) as session:
-            await run_account_stream(
+            watch = AccountWatch(
                 STREAMER_URL,
                 session,
-                [ACCOUNT],
                 self.health,
                 changed=lambda: self.changes.append(trio.current_time()),
                 open_socket=self.streamer.open_socket,
             )
+            watch.follow([ACCOUNT])
+            await watch.run()
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ async def test_a_changed_position_is_read_and_subscribed(autojump_clock, nursery
 
     assert json.dumps(added).count("symbol") == 1
     assert added["add"] == [{"type": "Greeks", "symbol": ".SPY261218P600"}]
-    assert trio.current_time() == 10.0
+    assert trio.current_time() == SUBSCRIBE_PAUSE_S + 10.0
 
 
 async def test_a_burst_of_messages_costs_few_reads(autojump_clock, nursery):

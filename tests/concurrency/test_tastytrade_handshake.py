@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade.connection import (
+from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
+from greeks_trio.brokers.tastytrade.handshake import (
+    GREEKS_CHANNEL,
+    PRICES_CHANNEL,
     REFUSAL_LIMIT_S,
-    SILENCE_LIMIT_S,
 )
+from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
 from greeks_trio.errors import CredentialsRejected
 from tests.concurrency.tastytrade_fakes import (
     CALL,
@@ -35,19 +38,38 @@ async def test_the_handshake_waits_for_each_answer(autojump_clock, nursery, tast
         "SETUP",
         "AUTH",
         "CHANNEL_REQUEST",
+        "CHANNEL_REQUEST",
         "FEED_SETUP",
+        "FEED_SETUP",
+        "FEED_SUBSCRIPTION",
         "FEED_SUBSCRIPTION",
     ]
     assert tasty.dxlink.all("AUTH") == [
         {"type": "AUTH", "channel": 0, "token": "quote-1"}
     ]
-    assert entries(subscription) == [
-        ("Trade", "SPY"),
-        ("Quote", "SPY"),
-        ("Greeks", CALL),
-        ("Greeks", PUT),
-    ]
-    assert trio.current_time() == 0.0
+    prices, greeks = tasty.dxlink.all("FEED_SUBSCRIPTION")
+    assert greeks == subscription
+    assert (prices["channel"], entries(prices)) == (
+        PRICES_CHANNEL,
+        [("Trade", "SPY"), ("Quote", "SPY")],
+    )
+    assert (greeks["channel"], entries(greeks)) == (
+        GREEKS_CHANNEL,
+        [("Greeks", CALL), ("Greeks", PUT)],
+    )
+    assert trio.current_time() == SUBSCRIBE_PAUSE_S
+
+
+async def test_every_tick_of_the_greeks_is_asked_for_and_not_of_the_prices(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+
+    periods = {
+        each["channel"]: each["acceptAggregationPeriod"]
+        for each in tasty.dxlink.all("FEED_SETUP")
+    }
+    assert periods == {GREEKS_CHANNEL: 0.0, PRICES_CHANNEL: 0.5}
 
 
 async def test_a_server_that_wants_no_token_gets_none(autojump_clock, nursery, tasty):
@@ -74,7 +96,8 @@ async def test_answers_that_come_twice_or_early_do_no_harm(
     tasty.dxlink.silent = False
     for _ in range(2):
         await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
-        await tasty.dxlink.send(type="CHANNEL_OPENED", channel=1)
+        for channel in (GREEKS_CHANNEL, PRICES_CHANNEL):
+            await tasty.dxlink.send(type="CHANNEL_OPENED", channel=channel)
     await tasty.dxlink.wait_subscribed()
     await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
     await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
@@ -190,7 +213,7 @@ async def test_silence_of_every_kind_of_frame_ends_the_connection(
     with interrupted("silent"):
         await tasty.feed.run_connection()
 
-    assert trio.current_time() == SILENCE_LIMIT_S
+    assert trio.current_time() == SUBSCRIBE_PAUSE_S + SILENCE_LIMIT_S
 
 
 async def test_a_quiet_market_with_keepalives_is_no_silence(
@@ -217,7 +240,7 @@ async def test_whatever_the_close_code_the_next_connection_starts_afresh(
     again = await started(nursery, tasty)
     await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
 
-    assert len(again["add"]) == 4
+    assert len(again["add"]) == 2
     assert [each["token"] for each in tasty.dxlink.all("AUTH")] == [
         "quote-1",
         "quote-2",
@@ -249,7 +272,8 @@ async def test_a_new_connection_does_not_know_the_old_prices(
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ({"type": "CHANNEL_CLOSED", "channel": 1}, "closed the channel"),
+        ({"type": "CHANNEL_CLOSED", "channel": 1}, "closed channel 1"),
+        ({"type": "CHANNEL_CLOSED", "channel": 3}, "closed channel 3"),
         ({"type": "AUTH_STATE", "channel": 0, "state": "UNAUTHORIZED"}, "the login"),
     ],
 )

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.tastytrade import dxlink_requests
 from greeks_trio.brokers.tastytrade.dxlink_requests import (
     MAX_REQUEST_BYTES,
     MAX_REQUEST_ENTRIES,
@@ -112,9 +111,9 @@ def test_chunks_are_small_and_add_up(symbols):
     assert all(len(frame.encode()) <= MAX_REQUEST_BYTES for frame in frames)
 
 
-def test_the_number_of_entries_has_a_bound_of_its_own(monkeypatch):
-    monkeypatch.setattr(dxlink_requests, "MAX_REQUEST_BYTES", 1_000_000)
+def test_the_number_of_entries_has_a_bound_of_its_own():
+    entries = [Subscription("Trade", "F")] * 1_100
 
-    frames = encode_subscription(1, add=[Subscription("Trade", "F")] * 1_100)
+    frames = encode_subscription(1, add=entries, max_bytes=1_000_000)
 
     assert [len(json.loads(each)["add"]) for each in frames] == [500, 500, 100]

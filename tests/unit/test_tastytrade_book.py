@@ -9,7 +9,7 @@ from greeks_trio.brokers.tastytrade.dxlink_rows import (
     QuoteEvent,
     TradeEvent,
 )
-from greeks_trio.brokers.tastytrade.positions import Wanted
+from greeks_trio.brokers.tastytrade.portfolio import Wanted
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import (
     contract_from_occ,

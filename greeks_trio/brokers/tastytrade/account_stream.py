@@ -88,31 +88,63 @@ def encode_action(
     return msgspec.json.encode(request).decode()
 
 
-async def run_account_stream(
-    url: str,
-    session: TastytradeSession,
-    accounts: Sequence[str],
-    health: SessionHealth,
-    *,
-    changed: Callable[[], None],
-    open_socket: OpenSocket,
-) -> NoReturn:
-    """Call ``changed`` whenever positions may have changed, until cancelled.
+class AccountWatch:
+    """Calls ``changed`` whenever positions of the followed accounts may have changed."""
 
-    Whatever a broker may do ends one connection only; the next one comes after a
-    growing delay.
-    """
-    backoff = Backoff(min_delay_s=1.0, max_delay_s=60.0)
-    while True:
-        try:
-            async with open_socket(url) as socket:
-                stream = _AccountStream(socket, session, accounts, changed, backoff)
-                await stream.run()
-        except* BrokerError as group:
-            health.count("account-stream.lost")
-            reason = plain_reason(group)
-            logger.warning("tastytrade.account_stream_lost reason=%s", reason)
-        await backoff.wait()
+    def __init__(
+        self,
+        url: str,
+        session: TastytradeSession,
+        health: SessionHealth,
+        *,
+        changed: Callable[[], None],
+        open_socket: OpenSocket,
+    ) -> None:
+        self._url = url
+        self._session = session
+        self._health = health
+        self._changed = changed
+        self._open_socket = open_socket
+        self._accounts: tuple[str, ...] = ()
+        self._scope = trio.CancelScope()
+
+    def follow(self, accounts: Sequence[str]) -> None:
+        """Watch these accounts from here on; others need another connection."""
+        if tuple(accounts) != self._accounts:
+            self._accounts = tuple(accounts)
+            self._scope.cancel()
+
+    async def run(self) -> NoReturn:
+        """Watch until cancelled.
+
+        Whatever a broker may do ends one connection only; the next one comes after a
+        growing delay.
+        """
+        while True:
+            with trio.CancelScope() as self._scope:
+                if not self._accounts:  # there is nothing to connect for
+                    await trio.sleep_forever()
+                await self._run_connections()
+
+    async def _run_connections(self) -> NoReturn:
+        backoff = Backoff(min_delay_s=1.0, max_delay_s=60.0)
+        told: str | None = None
+        while True:
+            try:
+                async with self._open_socket(self._url) as socket:
+                    await self._stream(socket, backoff).run()
+            except* BrokerError as group:
+                self._health.count("account-stream.lost")
+                reason = plain_reason(group)
+                level = logging.DEBUG if reason == told else logging.WARNING
+                logger.log(level, "tastytrade.account_stream_lost reason=%s", reason)
+                told = reason
+            await backoff.wait()
+
+    def _stream(self, socket: WebSocketConnection, backoff: Backoff) -> _AccountStream:
+        return _AccountStream(
+            socket, self._session, self._accounts, self._changed, backoff
+        )
 
 
 class _AccountStream:

@@ -16,7 +16,7 @@ from greeks_trio.brokers.tastytrade.dxlink_rows import (
     QuoteEvent,
     TradeEvent,
 )
-from greeks_trio.brokers.tastytrade.positions import Wanted
+from greeks_trio.brokers.tastytrade.portfolio import Wanted
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 from greeks_trio.model.normalise import Quote, Ticks, normalise

@@ -1,4 +1,4 @@
-"""One DXLink connection: handshake, keepalive, subscriptions, frames into ticks."""
+"""One DXLink connection: keepalive, silence, frames into ticks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from trio_websocket import WebSocketConnection
 from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S, TickSender
 from greeks_trio.brokers.tastytrade import dxlink_requests as requests
 from greeks_trio.brokers.tastytrade.book import Book
+from greeks_trio.brokers.tastytrade.condition import Condition
 from greeks_trio.brokers.tastytrade.dxlink import (
     AuthState,
     ChannelClosed,
     ChannelOpened,
     DxlinkProtocol,
     Event,
+    FeedConfig,
     KeepAlive,
     ServerError,
     Setup,
@@ -30,42 +32,33 @@ from greeks_trio.brokers.tastytrade.dxlink_rows import (
     QuoteEvent,
     TradeEvent,
 )
-from greeks_trio.brokers.tastytrade.positions import Wanted
+from greeks_trio.brokers.tastytrade.handshake import (
+    GREEKS_CHANNEL,
+    PRICES_CHANNEL,
+    Handshake,
+    encode_setup_of,
+)
+from greeks_trio.brokers.tastytrade.portfolio import Wanted
+from greeks_trio.brokers.tastytrade.server_errors import ServerErrors
 from greeks_trio.brokers.tastytrade.session import QuoteToken
+from greeks_trio.brokers.tastytrade.subscriptions import Subscriptions
+from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
 from greeks_trio.brokers.tastytrade.websocket import receive_frame, send_frame
 from greeks_trio.errors import BadQuote, FeedInterrupted, ProtocolViolation
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import FrameTicks, UnifiedPositionRecord
-from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
 
-# Clients use odd numbers; 0 is the connection itself.
-FEED_CHANNEL: Final = 1
 # What the server sent before it closed is still to be read when a send finds it closed.
 # The reader takes it and then tells of the close; this is how long it may take.
 READ_OUT_LIMIT_S: Final = 1.0
-# From the socket to a feed that takes subscriptions.
-HANDSHAKE_LIMIT_S: Final = 10.0
-# The request for a token may be repeated after the token is on its way.  It is refused
-# when no AUTHORIZED comes within this time, or when the server hangs up.
-REFUSAL_LIMIT_S: Final = 2.0
-# What we promise and ask for, in whole seconds; the server's own default.
-KEEPALIVE_TIMEOUT_S: Final = 60
 KEEPALIVE_INTERVAL_S: Final = 30.0
 # The server sends something at least every 60 s, market open or not; a little more for
 # the way.
 SILENCE_LIMIT_S: Final = 65.0
-# The server keeps back all but the last event of a contract for this long: enough to
-# spare it bursts, too little for a person to notice.
-AGGREGATION_PERIOD_S: Final = 0.1
-# Requests that follow each other at once are refused as too high a rate.  How fast is
-# too fast depends on the server's load, so each refusal doubles the distance.
-SUBSCRIBE_PAUSE_S: Final = 0.25
-MAX_SUBSCRIBE_PAUSE_S: Final = 2.0
-# More answers than any handshake has; beyond it the server repeats itself for ever.
-_MAX_AUTH_STATES: Final = 16
+_TOO_LONG: Final = 1009
 
 
 class DxlinkConnection:
@@ -81,26 +74,37 @@ class DxlinkConnection:
         token: QuoteToken,
         health: SessionHealth,
         out: TickSender,
+        *,
+        request_bytes: int = requests.MAX_REQUEST_BYTES,
     ) -> None:
         self._socket = socket
-        self._token = token
+        self._token = token.token
         self._health = health
         self._out = out
         self._protocol = DxlinkProtocol()
         self._book = Book(token.availability)
         self._read_at = trio.current_time()
+        # Since when the next frame is waited for, `None` while one is handed over: that
+        # the pipeline is busy is not the server's silence.
+        self._waiting_since: float | None = self._read_at
         self._keepalive_interval_s = KEEPALIVE_INTERVAL_S
-        self._auth_send, self._auth_receive = trio.open_memory_channel[bool](
-            _MAX_AUTH_STATES
+        self._handshake = Handshake(token.token, self._send)
+        self.condition = Condition(health)
+        self._unreadable = UnreadableGreeks(self.condition, self._ask_for_columns)
+        self._subscriptions = Subscriptions(
+            self._book, health, self.condition, self._send, request_bytes
         )
-        # AUTH was sent, and the last word on it was UNAUTHORIZED.
-        self._auth_sent = self._token_refused = False
-        self._opened = trio.Event()
-        self._ready = False
-        self._refused = trio.Event()
-        # Requests for subscriptions keep their order and their distance.
-        self._subscribing = trio.Lock()
-        self._subscribe_pause_s = SUBSCRIBE_PAUSE_S
+        self._errors = ServerErrors(
+            health, self.condition, self._subscriptions, token.token
+        )
+
+    @property
+    def was_too_long(self) -> bool:
+        """Whether the server hung up because a request was too long."""
+        reason = self._socket.closed
+        # Our own limit for frames ends a connection with the same code.
+        ours = reason is not None and "Exceeded maximum" in (reason.reason or "")
+        return reason is not None and reason.code == _TOO_LONG and not ours
 
     async def open_feed(self) -> None:
         """Go through the handshake; returns when subscriptions are heard.
@@ -109,18 +113,9 @@ class DxlinkConnection:
             FeedInterrupted: the token was refused or there was no answer in time.
         """
         try:
-            with trio.fail_after(HANDSHAKE_LIMIT_S):
-                await self._authorise()
-                await self._send(requests.encode_channel_request(FEED_CHANNEL))
-                await self._opened.wait()
-                await self._send(
-                    requests.encode_feed_setup(
-                        FEED_CHANNEL, aggregation_period_s=AGGREGATION_PERIOD_S
-                    )
-                )
-        except trio.TooSlowError:
-            raise FeedInterrupted("the quote server does not answer") from None
-        self._ready = True
+            await self._handshake.run()
+        except FeedInterrupted as exc:
+            raise FeedInterrupted(f"{exc}{self._errors.recent_words()}") from exc
 
     async def run_reader(self) -> NoReturn:
         """Read frames and hand their ticks over, until the connection ends.
@@ -128,11 +123,12 @@ class DxlinkConnection:
         Cancelled, it has handed over every frame that it read.
 
         Raises:
-            FeedInterrupted: the server closed the connection, the channel or the
-                login.
+            FeedInterrupted: the server closed the connection, a channel or the login.
         """
         while True:
+            self._waiting_since = trio.current_time()
             frame = await self._receive()
+            self._waiting_since = None
             self._read_at = trio.current_time()
             ticks, rest = self._take_frame(frame)
             if ticks:
@@ -140,11 +136,13 @@ class DxlinkConnection:
             for event in rest:
                 self._obey(event)
 
-    async def run_keep_alive(self) -> NoReturn:
-        """Tell the server that we are alive, until cancelled."""
-        while True:
-            await trio.sleep(self._keepalive_interval_s)
-            await self._send(requests.encode_keepalive())
+    async def run_upkeep(self) -> NoReturn:
+        """Keep the connection alive and its subscriptions whole, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._subscriptions.run_refusals)
+            nursery.start_soon(self._errors.run_forgetting)
+            nursery.start_soon(self._unreadable.run)
+            await self._run_keep_alive()
 
     async def run_silence_watch(self) -> NoReturn:
         """Wait until the server has been silent for too long.
@@ -153,69 +151,34 @@ class DxlinkConnection:
             FeedInterrupted: it has.
         """
         while True:
-            left_s = self._read_at + SILENCE_LIMIT_S - trio.current_time()
+            since = self._waiting_since
+            left_s = SILENCE_LIMIT_S
+            if since is not None:
+                left_s += since - trio.current_time()
             if left_s <= 0:
-                raise FeedInterrupted("the quote server has gone silent")
+                reason = (
+                    f"the quote server has gone silent{self._errors.recent_words()}"
+                )
+                raise FeedInterrupted(reason, gap_reason="silence")
             await trio.sleep(left_s)
 
-    async def run_resubscriber(self) -> NoReturn:
-        """Ask for everything again after a refusal, ever more slowly, until cancelled.
-
-        A refused request leaves its contracts mute without another word.
-        """
-        backoff = Backoff(min_delay_s=2.0, max_delay_s=300.0)
-        while True:
-            await self._refused.wait()
-            await backoff.wait()
-            self._refused = trio.Event()
-            self._subscribe_pause_s = min(
-                2.0 * self._subscribe_pause_s, MAX_SUBSCRIBE_PAUSE_S
-            )
-            async with self._subscribing:
-                await self._send_paced(
-                    requests.encode_subscription(
-                        FEED_CHANNEL, add=self._book.subscriptions
-                    )
-                )
-
-    async def subscribe(self, wanted: Mapping[ContractKey, Wanted]) -> None:
+    async def subscribe(self, wanted: Mapping[ContractKey, Wanted | None]) -> None:
         """Stream these contracts from here on; those that stay miss nothing."""
-        async with self._subscribing:
-            changes = self._book.replace(wanted)
-            await self._send_paced(
-                requests.encode_subscription(
-                    FEED_CHANNEL, add=changes.add, remove=changes.remove
-                )
-            )
+        await self._subscriptions.replace(wanted)
 
-    async def _authorise(self) -> None:
-        await self._send(
-            requests.encode_setup(
-                keepalive_timeout_s=KEEPALIVE_TIMEOUT_S,
-                accept_keepalive_timeout_s=KEEPALIVE_TIMEOUT_S,
-            )
-        )
-        # A server that wants no token says so at once.
-        if await self._auth_receive.receive():
-            return
-        self._auth_sent = True
-        await self._send(requests.encode_auth(self._token.token.reveal()))
-        if await self._auth_receive.receive():
-            return
-        with trio.move_on_after(REFUSAL_LIMIT_S):
-            while not await self._auth_receive.receive():
-                pass
-            return
-        raise FeedInterrupted("the quote server refused the token")
+    async def _run_keep_alive(self) -> NoReturn:
+        while True:
+            await trio.sleep(self._keepalive_interval_s)
+            await self._send(requests.encode_keepalive())
 
     async def _receive(self) -> str | bytes:
         try:
             return await receive_frame(self._socket)
         except FeedInterrupted as exc:
-            if self._token_refused:
-                reason = f"the quote server refused the token: {exc}"
-                raise FeedInterrupted(reason) from exc
-            raise
+            reason = f"{exc}{self._errors.recent_words()}"
+            if self._handshake.token_refused:
+                reason = f"the quote server refused the token: {reason}"
+            raise FeedInterrupted(reason) from exc
 
     def _take_frame(
         self, frame: str | bytes
@@ -228,7 +191,7 @@ class DxlinkConnection:
         try:
             events = self._protocol.receive_frame(frame)
         except ProtocolViolation as exc:
-            self._health.odd_frame(exc, [self._token.token.reveal()])
+            self._health.odd_frame(exc, [self._token.reveal()])
             return ticks, rest
         for event in events:
             match event:
@@ -238,6 +201,8 @@ class DxlinkConnection:
                     self._book.take_trade(event)
                 case QuoteEvent():
                     self._book.take_quote(event)
+                case OddRows():
+                    self._take_odd_rows(event)
                 case _:
                     rest.append(event)
         return ticks, rest
@@ -245,6 +210,8 @@ class DxlinkConnection:
     def _ticks(
         self, event: GreeksEvent, received_at: datetime
     ) -> list[UnifiedPositionRecord]:
+        self._unreadable.take_readable()
+        self._subscriptions.heard(event.symbol)
         try:
             found = self._book.ticks(event, received_at)
         except BadQuote as exc:
@@ -274,43 +241,32 @@ class DxlinkConnection:
                 self._health.heartbeat()
             case Ignored(what):
                 self._health.count(f"dxlink.{what}")
-            case OddRows(reason, text):
-                violation = ProtocolViolation(reason, frame=text)
-                self._health.odd_frame(violation, [self._token.token.reveal()])
+            case FeedConfig(channel=channel, aggregation_period=period):
+                if channel == GREEKS_CHANNEL and period:
+                    self._health.count("dxlink.conflated")
             case Setup(float(timeout_s)) if timeout_s > 0:
                 half = max(1.0, timeout_s / 2.0)
                 self._keepalive_interval_s = min(KEEPALIVE_INTERVAL_S, half)
             case AuthState(state):
-                self._take_auth_state(authorised=state == "AUTHORIZED")
-            case ChannelOpened(channel) if channel == FEED_CHANNEL:
-                self._opened.set()
-            case ChannelClosed(channel) if channel == FEED_CHANNEL:
-                raise FeedInterrupted("the quote server closed the channel")
+                self._handshake.take_auth_state(authorised=state == "AUTHORIZED")
+            case ChannelOpened(channel):
+                self._handshake.take_opened(channel)
+            case ChannelClosed(channel) if channel in (GREEKS_CHANNEL, PRICES_CHANNEL):
+                words = self._errors.recent_words()
+                raise FeedInterrupted(
+                    f"the quote server closed channel {channel}{words}"
+                )
             case ServerError():
-                self._take_error(event)
+                self._errors.take(event, is_ready=self._handshake.is_done)
 
-    def _take_auth_state(self, *, authorised: bool) -> None:
-        if self._ready:
-            if not authorised:
-                raise FeedInterrupted("the quote server ended the login")
-            return
-        self._token_refused = self._auth_sent and not authorised
-        try:
-            self._auth_send.send_nowait(authorised)
-        except trio.WouldBlock:
-            raise FeedInterrupted("the quote server does not get to a login") from None
+    def _take_odd_rows(self, rows: OddRows) -> None:
+        violation = ProtocolViolation(rows.reason, frame=rows.text)
+        self._health.odd_frame(violation, [self._token.reveal()])
+        if rows.event_type == "Greeks":
+            self._unreadable.take_odd(rows.reason)
 
-    def _take_error(self, event: ServerError) -> None:
-        """Note an error.  It says nothing about the connection, so that goes on."""
-        self._health.count("dxlink.error")
-        secret = self._token.token.reveal()
-        message = (event.message or "").replace(secret, "***")[:200]
-        logger.warning("tastytrade.server_error %s: %s", event.error, message)
-        # BAD_ACTION is what it calls a subscription too large or too fast; nothing says
-        # that this comes on the channel.
-        about_us = event.channel == FEED_CHANNEL or event.error == "BAD_ACTION"
-        if about_us and self._ready:
-            self._refused.set()
+    async def _ask_for_columns(self) -> None:
+        await self._send(encode_setup_of(GREEKS_CHANNEL))
 
     async def _send(self, frame: str) -> None:
         failure: FeedInterrupted | None = None
@@ -321,9 +277,3 @@ class DxlinkConnection:
         if failure is not None:
             await trio.sleep(READ_OUT_LIMIT_S)
             raise failure
-
-    async def _send_paced(self, frames: list[str]) -> None:
-        for number, frame in enumerate(frames):
-            if number:
-                await trio.sleep(self._subscribe_pause_s)
-            await self._send(frame)

@@ -73,9 +73,14 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag="CHANNEL_CLOSED"):
 
 
 class FeedConfig(msgspec.Struct, frozen=True, tag="FEED_CONFIG", rename="camel"):
-    """The server announced how it packs events; already taken into account."""
+    """The server announced how it packs events; already taken into account.
+
+    ``aggregation_period``: seconds for which it keeps back all but the last event of an
+    instrument; 0 is none.
+    """
 
     channel: int
+    aggregation_period: float | None = None
     event_fields: dict[str, list[str]] | None = None
 
 
@@ -108,10 +113,11 @@ class _FeedData(msgspec.Struct, tag="FEED_DATA", gc=False):
     data: _Data
 
 
-class _LooseFrame(msgspec.Struct):
+class _LooseFrame(msgspec.Struct, rename="camel"):
     type: str
     channel: int | None = None
     data: Raw = Raw(b"null")
+    event_fields: Raw = Raw(b"{}")
 
 
 _FRAME: Final = msgspec.json.Decoder(
@@ -138,6 +144,8 @@ _KNOWN_TYPES: Final = frozenset(
 _LOOSE_FRAME: Final = msgspec.json.Decoder(_LooseFrame)
 _RAW_LIST: Final = msgspec.json.Decoder(list[Raw])
 _PART: Final = msgspec.json.Decoder(str | list[Raw] | dict[str, Raw])
+_FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
+_COLUMNS: Final = msgspec.json.Decoder(list[str])
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -198,10 +206,10 @@ class DxlinkProtocol:
     ) -> list[RowEvent]:
         announced = self._columns.get((channel, event_type))
         if announced is None:
-            return [odd_rows("unannounced-type", values)]
+            return [odd_rows("unannounced-type", values, event_type)]
         width, template = announced
         if width == 0 or len(values) % width:
-            return [odd_rows("incomplete-row", values)]
+            return [odd_rows("incomplete-row", values, event_type)]
         if event_type not in PARSERS:
             return [Ignored("other-type")]
         parse = PARSERS[event_type]
@@ -225,9 +233,34 @@ class DxlinkProtocol:
             raise ProtocolViolation("too-deep", frame=frame) from None
         if loose.type == "FEED_DATA":
             return self._receive_odd_data(loose, frame)
+        if loose.type == "FEED_CONFIG" and loose.channel is not None:
+            return self._receive_odd_config(loose.channel, loose.event_fields, frame)
         if loose.type in _KNOWN_TYPES:
             raise ProtocolViolation("bad-fields", frame=frame)
         return [Ignored("unknown-message")]
+
+    def _receive_odd_config(self, channel: int, fields: Raw, frame: str) -> list[Event]:
+        """Take the columns that can be read and forget those that cannot.
+
+        Rows in the old columns would have wrong values; without columns they are odd.
+        """
+        try:
+            announced = _FIELDS.decode(fields)
+        except (msgspec.DecodeError, RecursionError):
+            self._columns = {
+                key: columns
+                for key, columns in self._columns.items()
+                if key[0] != channel
+            }
+            return [OddRows("bad-config", frame)]
+        readable: dict[str, list[str]] = {}
+        for event_type, raw in announced.items():
+            try:
+                readable[event_type] = _COLUMNS.decode(raw)
+            except (msgspec.DecodeError, RecursionError):
+                self._columns.pop((channel, event_type), None)
+        self._announce(FeedConfig(channel, event_fields=readable))
+        return [OddRows("bad-config", frame)]
 
     def _receive_odd_data(self, loose: _LooseFrame, frame: str) -> list[Event]:
         """Take the parts of FEED_DATA one by one, because one of them is odd."""

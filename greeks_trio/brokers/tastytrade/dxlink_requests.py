@@ -108,28 +108,31 @@ def encode_subscription(
     add: Sequence[Subscription] = (),
     remove: Sequence[Subscription] = (),
     reset: bool = False,
+    max_bytes: int = MAX_REQUEST_BYTES,
 ) -> list[str]:
     """Return the frames that change what the channel sends, to be sent in order.
 
-    Each has at most `MAX_REQUEST_ENTRIES` entries and `MAX_REQUEST_BYTES` bytes.
+    Each has at most `MAX_REQUEST_ENTRIES` entries and ``max_bytes`` bytes.
     """
     frames = [_encode("FEED_SUBSCRIPTION", channel, reset=True)] if reset else []
     for key, entries in (("remove", remove), ("add", add)):
         frames += [
             _encode("FEED_SUBSCRIPTION", channel, **{key: chunk})
-            for chunk in _chunks(entries)
+            for chunk in _chunks(entries, max_bytes)
         ]
     return frames
 
 
-def _chunks(entries: Iterable[Subscription]) -> Iterator[list[Subscription]]:
+def _chunks(
+    entries: Iterable[Subscription], max_bytes: int
+) -> Iterator[list[Subscription]]:
     chunk: list[Subscription] = []
     size = 0
     for entry in entries:
         length = len(msgspec.json.encode(entry)) + 1
         if chunk and (
             len(chunk) == MAX_REQUEST_ENTRIES
-            or size + length > MAX_REQUEST_BYTES - _ENVELOPE_BYTES
+            or size + length > max_bytes - _ENVELOPE_BYTES
         ):
             yield chunk
             chunk, size = [], 0

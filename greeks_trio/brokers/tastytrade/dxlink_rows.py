@@ -65,10 +65,12 @@ class OddRows(msgspec.Struct, frozen=True):
     Attributes:
         reason: A short stable word to count it by.
         text: The part, as it was sent.
+        event_type: Of which events it was, `None` if that is not known.
     """
 
     reason: str
     text: str
+    event_type: str | None = None
 
 
 RowEvent: TypeAlias = GreeksEvent | QuoteEvent | TradeEvent | Ignored | OddRows
@@ -148,7 +150,7 @@ def _parse_greeks(payload: bytes) -> RowEvent:
 def _parse_other_greeks(payload: bytes) -> RowEvent:
     row = _decode_row(_GREEKS, _GreeksRow, payload)
     if row is None:
-        return _odd_event(payload)
+        return _odd_event("Greeks", payload)
     greeks = Greeks(
         _finite(row.delta),
         _finite(row.gamma),
@@ -170,7 +172,7 @@ def _is_marker(flags: int, greeks: Greeks) -> bool:
 def _parse_quote(payload: bytes) -> RowEvent:
     row = _decode_row(_QUOTE, _QuoteRow, payload)
     if row is None:
-        return _odd_event(payload)
+        return _odd_event("Quote", payload)
     bid, ask = _price(row.bid_price), _price(row.ask_price)
     return QuoteEvent(StreamerSymbol(row.event_symbol), bid, ask)
 
@@ -178,7 +180,7 @@ def _parse_quote(payload: bytes) -> RowEvent:
 def _parse_trade(payload: bytes) -> RowEvent:
     row = _decode_row(_TRADE, _TradeRow, payload)
     if row is None:
-        return _odd_event(payload)
+        return _odd_event("Trade", payload)
     return TradeEvent(StreamerSymbol(row.event_symbol), _price(row.price))
 
 
@@ -242,11 +244,14 @@ def read_integer(text: str) -> int | float:
     return int(text) if len(text) < _MAX_DIGITS else float(text)
 
 
-def odd_rows(reason: str, parts: Sequence[Raw]) -> OddRows:
+def odd_rows(
+    reason: str, parts: Sequence[Raw], event_type: str | None = None
+) -> OddRows:
     """Return what tells of a part of a frame that makes no sense."""
     text = b",".join(bytes(part) for part in parts)
-    return OddRows(reason, text.decode("utf-8", "replace"))
+    return OddRows(reason, text.decode("utf-8", "replace"), event_type)
 
 
-def _odd_event(payload: bytes) -> OddRows:
-    return OddRows("event-without-symbol", payload.decode("utf-8", "replace"))
+def _odd_event(event_type: str, payload: bytes) -> OddRows:
+    text = payload.decode("utf-8", "replace")
+    return OddRows("event-without-symbol", text, event_type)

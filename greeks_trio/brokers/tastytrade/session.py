@@ -23,11 +23,10 @@ from tastytrade.session import Session
 from tastytrade.utils import TastytradeError
 
 from greeks_trio.brokers.tastytrade.addresses import require_private
-from greeks_trio.brokers.tastytrade.positions import (
-    Holding,
+from greeks_trio.brokers.tastytrade.portfolio import (
+    AccountReading,
     Portfolio,
-    merge_holdings,
-    parse_position,
+    read_portfolio,
 )
 from greeks_trio.brokers.tastytrade.transport import ApiTransport
 from greeks_trio.config import Secret, TastytradeConfig
@@ -44,6 +43,8 @@ REQUEST_LIMIT_S: Final = 15.0
 # Its sandbox does not accept the version header that the SDK sends otherwise.
 _SANDBOX_HOST: Final = "api.cert.tastyworks.com"
 _UNAUTHORIZED: Final = 401
+# Not ours to see, or no longer there.
+_REFUSED_ACCOUNT: Final = (403, 404)
 # The server's trouble, whatever we ask for; without an answer it is the same.
 _TROUBLE: Final = (None, _UNAUTHORIZED, 429, 502, 503, 504)
 _AVAILABILITY: Final[dict[str | None, Availability]] = {
@@ -109,29 +110,38 @@ class TastytradeSession:
             raise FeedInterrupted("Tastytrade's answer to the login is odd") from None
         return self._sdk.session_token
 
-    async def read_portfolio(self, accounts: Iterable[str] = ()) -> Portfolio:
+    async def read_portfolio(
+        self, accounts: Iterable[str] = (), previous: Portfolio | None = None
+    ) -> Portfolio:
         """Return what the open accounts hold, or those of them that are named.
+
+        An account that refuses us alone does not hide the others.  What cannot be read
+        is taken from ``previous``.
 
         Raises:
             CredentialsRejected: the login was refused.
-            FeedInterrupted: an account could not be read.
+            FeedInterrupted: nothing can be read at present.
         """
-        open_accounts = await self._open_accounts()
+        open_accounts, problems = await self._open_accounts()
         named = set(accounts)
         for account in sorted(named.difference(open_accounts)):
-            logger.warning("tastytrade.account_unknown account=%s", account)
-        account_ids = [each for each in open_accounts if not named or each in named]
-        holdings: list[Holding] = []
-        malformed = 0
-        for account_id in account_ids:
-            path = f"/accounts/{quote(account_id, safe='')}/positions"
-            for item in (await self._get(path, _Items)).items:
-                try:
-                    holdings.append(parse_position(account_id, item))
-                except ValueError as exc:
-                    malformed += 1
-                    logger.warning("tastytrade.position_malformed reason=%s", exc)
-        return Portfolio(tuple(account_ids), merge_holdings(holdings), malformed)
+            problems.append(f"account {account} is not among the open accounts")
+        readings = [
+            await self._read_account(each)
+            for each in open_accounts
+            if not named or each in named
+        ]
+        return read_portfolio(readings, previous, problems)
+
+    async def _read_account(self, account_id: str) -> AccountReading:
+        path = f"/accounts/{quote(account_id, safe='')}/positions"
+        try:
+            found = await self._get(path, _Items)
+        except FeedInterrupted as exc:
+            if exc.http_status not in _REFUSED_ACCOUNT:
+                raise
+            return AccountReading(account_id, refusal=str(exc))
+        return AccountReading(account_id, tuple(found.items))
 
     async def quote_token(self) -> QuoteToken:
         """Return a fresh token for market data, and where to present it.
@@ -167,7 +177,8 @@ class TastytradeSession:
             try:
                 instrument = await self._get(path, _Instrument)
             except FeedInterrupted as exc:
-                logger.warning("tastytrade.instrument_unread %s: %s", symbol, exc)
+                # Who asked tells of what is missing; this is only why.
+                logger.debug("tastytrade.instrument_unread %s: %s", symbol, exc)
                 if exc.http_status in _TROUBLE:
                     break
                 continue
@@ -175,32 +186,33 @@ class TastytradeSession:
                 found[symbol] = StreamerSymbol(instrument.streamer_symbol)
         return found
 
-    async def _open_accounts(self) -> list[str]:
+    async def _open_accounts(self) -> tuple[list[str], list[str]]:
+        """Return the accounts, each once, and what could not be read of them."""
         items = await self._get("/customers/me/accounts", _Items)
-        accounts: list[str] = []
+        accounts: dict[str, None] = {}
+        problems: list[str] = []
         for item in items.items:
             try:
                 account = msgspec.json.decode(item, type=_AccountItem).account
             except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-                logger.warning("tastytrade.account_malformed reason=%s", exc)
+                problems.append(f"an account is not understood: {exc}")
                 continue
             if not account.is_closed:
-                accounts.append(account.account_number)
-        return accounts
+                accounts[account.account_number] = None
+        return list(accounts), problems
 
     async def _get(self, path: str, expected: type[_T]) -> _T:
         """Return the ``data`` of an answer."""
         await self.access_token()
         try:
-            with trio.fail_after(REQUEST_LIMIT_S):
-                response = await self._sdk._client.get(path)
-        except trio.TooSlowError:
-            raise FeedInterrupted(f"Tastytrade does not answer {path}") from None
+            response = await self._request(path)
         except FeedInterrupted as exc:
-            if exc.http_status == _UNAUTHORIZED:
-                # Whatever our clock says, the token has expired: the next call logs in.
-                self._sdk.session_expiration = 0.0
-            raise
+            if exc.http_status != _UNAUTHORIZED:
+                raise
+            # Whatever our clock says, the token has expired.
+            self._sdk.session_expiration = 0.0
+            await self.access_token()
+            response = await self._request(path)
         try:
             return _decode_data(response.content, expected)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -208,6 +220,13 @@ class TastytradeSession:
                 f"Tastytrade's answer to {path} is odd",
                 http_status=response.status_code,
             ) from None
+
+    async def _request(self, path: str) -> httpx2.Response:
+        try:
+            with trio.fail_after(REQUEST_LIMIT_S):
+                return await self._sdk._client.get(path)
+        except trio.TooSlowError:
+            raise FeedInterrupted(f"Tastytrade does not answer {path}") from None
 
 
 @asynccontextmanager
@@ -251,9 +270,11 @@ async def check_login(
         await session.quote_token()
     options = len(open_options(portfolio.positions))
     sentence = (
-        f"logged in, {_counted(len(portfolio.account_ids), 'account')}, "
+        f"logged in, {_counted(len(portfolio.followed), 'account')}, "
         f"{_counted(options, 'option position')}"
     )
+    if portfolio.refused:
+        sentence += f", {_counted(portfolio.refused, 'account')} not readable"
     if portfolio.malformed:
         sentence += f", {_counted(portfolio.malformed, 'position')} not understood"
     return sentence

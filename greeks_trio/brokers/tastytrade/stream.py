@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import httpx2
 import trio
 
 from greeks_trio.brokers.feed import TickSender
-from greeks_trio.brokers.tastytrade.account_stream import run_account_stream
+from greeks_trio.brokers.tastytrade.account_stream import AccountWatch
 from greeks_trio.brokers.tastytrade.connection import DxlinkConnection
-from greeks_trio.brokers.tastytrade.positions import (
+from greeks_trio.brokers.tastytrade.dxlink_requests import MAX_REQUEST_BYTES
+from greeks_trio.brokers.tastytrade.portfolio import (
     Portfolio,
     Wanted,
     future_symbols,
@@ -24,7 +26,7 @@ from greeks_trio.brokers.tastytrade.session import (
 )
 from greeks_trio.brokers.tastytrade.websocket import OpenSocket, open_socket
 from greeks_trio.config import TastytradeConfig
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 from greeks_trio.model.records import Broker
 from greeks_trio.pipeline.health import SessionHealth
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 POSITIONS_DISTANCE_S: Final = 1.0
 # The longest that the server may keep us from them.
 MAX_POSITIONS_DISTANCE_S: Final = 300.0
+# A server that found a request too long gets them half as long, down to this.
+MIN_REQUEST_BYTES: Final = 500
+_POSITIONS, _PORTFOLIO, _SYMBOLS = "positions", "portfolio", "streamer symbols"
 
 
 class TastytradeFeed:
@@ -59,8 +64,11 @@ class TastytradeFeed:
         # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
         # change, so they outlive the connection.
         self._streamer_symbols: dict[str, StreamerSymbol] = {}
-        # Contracts without one that have been told of.
-        self._told_unknown: frozenset[ContractKey] = frozenset()
+        # What could be read last time stands in for what cannot be read.
+        self._portfolio: Portfolio | None = None
+        # What was missing and has been told of.
+        self._told: frozenset[str] = frozenset()
+        self._request_bytes = MAX_REQUEST_BYTES
 
     @property
     def broker(self) -> Broker:
@@ -93,50 +101,79 @@ class TastytradeFeed:
             wanted = await self._wanted(session, portfolio)
             token = await session.quote_token()
             async with self._open_socket(token.url) as socket:
-                connection = DxlinkConnection(socket, token, self._health, self._out)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(connection.run_reader)
-                    nursery.start_soon(connection.run_silence_watch)
-                    await connection.open_feed()
-                    nursery.start_soon(connection.run_keep_alive)
-                    nursery.start_soon(connection.run_resubscriber)
-                    await self._subscribe(connection, wanted)
-                    self._health.connected()
-                    if config.streamer_url is not None:
-                        nursery.start_soon(
-                            self._run_account_stream,
-                            config.streamer_url,
-                            session,
-                            portfolio.account_ids,
-                        )
-                    await self._run_refreshes(config, session, connection)
+                connection = DxlinkConnection(
+                    socket,
+                    token,
+                    self._health,
+                    self._out,
+                    request_bytes=self._request_bytes,
+                )
+                try:
+                    await self._stream(config, session, connection, wanted)
+                finally:
+                    if connection.was_too_long:
+                        self._shorten_requests()
         raise FeedInterrupted("the connection ended")
 
-    async def _run_account_stream(
-        self, url: str, session: TastytradeSession, accounts: tuple[str, ...]
+    async def _stream(
+        self,
+        config: TastytradeConfig,
+        session: TastytradeSession,
+        connection: DxlinkConnection,
+        wanted: dict[ContractKey, Wanted | None],
     ) -> None:
-        """Watch for position changes until cancelled."""
-        await run_account_stream(
-            url,
+        """Stream over the connection until its end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run_reader)
+            nursery.start_soon(connection.run_silence_watch)
+            await connection.open_feed()
+            nursery.start_soon(connection.run_upkeep)
+            await connection.subscribe(wanted)
+            self._tell(connection, wanted)
+            connection.condition.stands()
+            watch = self._watch(config, session)
+            if watch is not None:
+                nursery.start_soon(watch.run)
+            await self._run_refreshes(config, session, connection, watch)
+
+    def _watch(
+        self, config: TastytradeConfig, session: TastytradeSession
+    ) -> AccountWatch | None:
+        """Return what watches the accounts, `None` if positions go by the interval."""
+        if config.streamer_url is None:
+            return None
+        watch = AccountWatch(
+            config.streamer_url,
             session,
-            accounts,
             self._health,
             changed=self._refresh_soon,
             open_socket=self._open_socket,
         )
+        watch.follow(self._followed)
+        return watch
+
+    @property
+    def _followed(self) -> tuple[str, ...]:
+        return self._portfolio.followed if self._portfolio is not None else ()
 
     def _refresh_soon(self) -> None:
         self._refresh.set()
+
+    def _shorten_requests(self) -> None:
+        self._request_bytes = max(MIN_REQUEST_BYTES, self._request_bytes // 2)
+        logger.warning("tastytrade.requests_shortened bytes=%d", self._request_bytes)
 
     async def _run_refreshes(
         self,
         config: TastytradeConfig,
         session: TastytradeSession,
         connection: DxlinkConnection,
+        watch: AccountWatch | None,
     ) -> NoReturn:
         """Read the positions on an interval and when asked to, until cancelled.
 
-        Positions that cannot be read leave the market data running as it is.
+        Positions that cannot be read leave the market data running as it is, also when
+        it is the login that is refused: the quote token is good for a day.
         """
         distance_s = POSITIONS_DISTANCE_S
         while True:
@@ -150,20 +187,25 @@ class TastytradeFeed:
             try:
                 portfolio = await self._read_portfolio(session)
                 wanted = await self._wanted(session, portfolio)
-            except FeedInterrupted as exc:
+            except (FeedInterrupted, CredentialsRejected) as exc:
                 self._health.count("positions.failed")
-                self._health.degraded(f"positions cannot be read: {exc}")
-                # The account stream may call for positions all the time.
-                asked_s = min(exc.retry_after or 0.0, MAX_POSITIONS_DISTANCE_S)
-                distance_s = max(POSITIONS_DISTANCE_S, asked_s)
+                reason = f"positions cannot be read: {exc}"
+                connection.condition.lack(_POSITIONS, reason)
+                distance_s = _positions_distance(exc)
                 continue
-            await self._subscribe(connection, wanted)
-            self._health.connected()
+            if watch is not None:
+                watch.follow(self._followed)
+            await connection.subscribe(wanted)
+            self._tell(connection, wanted)
+            connection.condition.mended(_POSITIONS)
 
     async def _read_portfolio(self, session: TastytradeSession) -> Portfolio:
-        portfolio = await session.read_portfolio(self._config.accounts)
+        portfolio = await session.read_portfolio(self._config.accounts, self._portfolio)
+        self._portfolio = portfolio
         if portfolio.malformed:
             self._health.count("positions.malformed", portfolio.malformed)
+        if portfolio.refused:
+            self._health.count("positions.refused", portfolio.refused)
         self._health.positions_read(portfolio.account_ids, portfolio.positions)
         return portfolio
 
@@ -176,18 +218,44 @@ class TastytradeFeed:
         wanted, unknown = wanted_contracts(
             portfolio, self._config.watchlist, self._streamer_symbols
         )
-        for key in unknown:
-            if key not in self._told_unknown:
-                logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
-        self._told_unknown = frozenset(unknown)
         return {**wanted, **dict.fromkeys(unknown)}
 
-    async def _subscribe(
-        self, connection: DxlinkConnection, wanted: dict[ContractKey, Wanted | None]
+    def _tell(
+        self,
+        connection: DxlinkConnection,
+        wanted: dict[ContractKey, Wanted | None],
     ) -> None:
-        known = {key: each for key, each in wanted.items() if each is not None}
-        await connection.subscribe(known)
-        self._health.subscriptions(wanted=len(wanted), live=len(known))
+        """Show what is missing in the state; log each thing when it is first missing."""
+        condition = connection.condition
+        unknown = [str(key) for key, each in wanted.items() if each is None]
+        problems = self._portfolio.problems if self._portfolio is not None else ()
+        for thing, reasons in (
+            (_PORTFOLIO, problems),
+            (_SYMBOLS, [f"no streamer symbol for {key}" for key in unknown]),
+        ):
+            if reasons:
+                condition.lack(thing, _in_short(reasons))
+            else:
+                condition.mended(thing)
+        for key in unknown:
+            if key not in self._told:
+                logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
+        for problem in problems:
+            if problem not in self._told:
+                logger.warning("tastytrade.position_unread problem=%s", problem)
+        self._told = frozenset([*unknown, *problems])
+
+
+def _in_short(reasons: Sequence[str]) -> str:
+    """Return the first reason and how many more there are."""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}"
+
+
+def _positions_distance(exc: BrokerError) -> float:
+    """Return the seconds to stay away; the account stream may ask all the time."""
+    asked_s = exc.retry_after if isinstance(exc, FeedInterrupted) else None
+    return max(POSITIONS_DISTANCE_S, min(asked_s or 0.0, MAX_POSITIONS_DISTANCE_S))
 
 
 def _login(config: TastytradeConfig) -> tuple[object, ...]:

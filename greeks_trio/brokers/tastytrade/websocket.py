@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import (
     ConnectionClosed,
+    ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
     wrap_client_stream,
@@ -60,7 +61,7 @@ async def open_socket(url: str) -> AsyncIterator[WebSocketConnection]:
                 raise
             nursery.cancel_scope.cancel()
     except* HandshakeError as group:
-        reasons = ", ".join(repr(each) for each in leaves(group))
+        reasons = ", ".join(map(_refusal, leaves(group)))
         raise FeedInterrupted(f"cannot connect to {url}: {reasons}") from group
 
 
@@ -110,6 +111,12 @@ async def _upgrade(
             max_message_size=MAX_FRAME_BYTES,
             receive_buffer_size=_RECEIVE_BYTES,
         )
+
+
+def _refusal(exc: BaseException) -> str:
+    if isinstance(exc, ConnectionRejected):
+        return f"the server answered {exc.status_code} to the upgrade"
+    return repr(exc)
 
 
 async def send_frame(socket: WebSocketConnection, frame: str) -> None:

@@ -1,0 +1,57 @@
+"""Greeks that come and cannot be read, such as rows whose columns were never announced."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import trio
+
+from greeks_trio.brokers.tastytrade.condition import Condition
+
+# The columns are announced before the first row; a server that is late is so by moments.
+UNREADABLE_LIMIT_S: Final = 10.0
+_ROWS: Final = "rows"
+
+
+class UnreadableGreeks:
+    """Notices when Greeks come and not one can be read.
+
+    Such a feed looks alive: it has frames and heartbeats.
+
+    Args:
+        ask: Asks the server to announce its columns again.
+    """
+
+    def __init__(
+        self, condition: Condition, ask: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._condition = condition
+        self._ask = ask
+        self._reason = ""
+        self._odd = trio.Event()
+        self._read = trio.Event()
+
+    def take_odd(self, reason: str) -> None:
+        """Take that Greeks could not be read; ``reason`` as it is counted."""
+        self._reason = reason
+        self._odd.set()
+
+    def take_readable(self) -> None:
+        """Take that Greeks could be read."""
+        if self._odd.is_set():
+            self._read.set()
+
+    async def run(self) -> NoReturn:
+        """Watch for what goes on unreadable, until cancelled."""
+        while True:
+            await self._odd.wait()
+            with trio.move_on_after(UNREADABLE_LIMIT_S):
+                await self._read.wait()
+            if not self._read.is_set():
+                reason = f"Greeks come that cannot be read: {self._reason}"
+                self._condition.lack(_ROWS, reason)
+                await self._ask()
+                await self._read.wait()
+                self._condition.mended(_ROWS)
+            self._odd, self._read = trio.Event(), trio.Event()
