@@ -7,7 +7,7 @@ clients can talk to it.  Every tick is in its ledger before it is sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -16,11 +16,14 @@ import trio
 from wsproto.utilities import RemoteProtocolError
 
 from greeks_trio.simulators.certificates import open_certificate
-from greeks_trio.simulators.faults import Fault, run_faults
+from greeks_trio.simulators.faults import Fault, Verb, run_faults
+from greeks_trio.simulators.ibkr_book import ACCOUNT_ID
+from greeks_trio.simulators.ibkr_clients import IbkrClients
+from greeks_trio.simulators.ibkr_faults import IbkrFaults
 from greeks_trio.simulators.ibkr_http import Request, Response, serve_http
 from greeks_trio.simulators.ibkr_rest import IbkrRest
-from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrSettings, IbkrState
-from greeks_trio.simulators.ibkr_stream import Ending, IbkrStream
+from greeks_trio.simulators.ibkr_state import IbkrSettings, IbkrState
+from greeks_trio.simulators.ibkr_stream import IbkrStream
 from greeks_trio.simulators.ibkr_topics import encode_status
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.listening import TlsListener, open_local_listeners
@@ -30,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 _API: Final = "/v1/api"
 _WS_PATHS: Final = ("/v1/api/ws", "/v1/portal/ws")
-
-# Longer than a stream waits for a client that was told to go.
-_STOP_LIMIT_S: Final = 15.0
 
 _REFUSAL: Final = Response(
     status=503, body=b"Service Unavailable", content_type="text/plain"
@@ -55,15 +55,18 @@ class IbkrEndpoints(msgspec.Struct, frozen=True):
 
 
 class SimulatedIbkr:
-    """One gateway with one account that holds ``options`` and some shares.
+    """One gateway with an account that holds ``options`` and some shares.
 
     The contracts of the whole market are known and can be subscribed.  ``rate`` is in
     ticks a second on each connection, over its subscribed options; ``stream_end_s``
     is after how many seconds a subscription ends unless it is renewed;
-    ``line_limit`` how many contracts may be subscribed, the others stay empty.
+    ``line_limit`` how many contracts may be subscribed, the others stay empty;
+    ``accounts`` how many accounts the login has, each further one with a third of the
+    options of the first; ``session_timeout_s`` after how many seconds without a REST
+    request the brokerage session is lost.
 
     Attributes:
-        connections: WebSockets that were ever accepted.
+        faults: A method for each way to go wrong.
     """
 
     def __init__(
@@ -77,19 +80,22 @@ class SimulatedIbkr:
         faults: Sequence[Fault] = (),
         stream_end_s: float = 900.0,
         line_limit: int | None = None,
+        accounts: int = 1,
+        session_timeout_s: float = 360.0,
     ) -> None:
         settings = IbkrSettings(
-            rate=rate, stream_end_s=stream_end_s, line_limit=line_limit
+            rate=rate,
+            stream_end_s=stream_end_s,
+            line_limit=line_limit,
+            accounts=accounts,
+            session_timeout_s=session_timeout_s,
         )
-        self.connections = 0
         self._state = IbkrState(market, options, ledger, settings, Random(seed))
+        self._clients = IbkrClients()
         self._rest = IbkrRest(self._state, self._tell_login, self._silence)
-        self._faults = [each for each in faults if each.broker == "ibkr"]
-        self._streams: set[IbkrStream] = set()
-        self._http_scopes: set[trio.CancelScope] = set()
-        self._refuses_until = -1.0
+        self.faults = IbkrFaults(self._state, self._rest, self._clients)
+        self._planned = [each for each in faults if each.broker == "ibkr"]
         self._stopping = trio.Event()
-        self._changed = trio.Event()
 
     async def run(
         self,
@@ -109,8 +115,10 @@ class SimulatedIbkr:
             listeners, chosen = await open_local_listeners(port, certificate.server)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, listeners, name="ibkr listener")
-                verbs = {"drop": self.drop}
-                nursery.start_soon(run_faults, self._faults, verbs, name="ibkr faults")
+                nursery.start_soon(
+                    run_faults, self._planned, self.verbs, name="ibkr faults"
+                )
+                nursery.start_soon(self.faults.wait_idle, name="ibkr session")
                 task_status.started(
                     IbkrEndpoints(
                         rest_url=f"https://localhost:{chosen}{_API}",
@@ -120,54 +128,55 @@ class SimulatedIbkr:
                     )
                 )
                 await self._stopping.wait()
-                await self._end_streams("close")
+                self._state.conditions.end_all()
+                await self._clients.end("close")
                 nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Make `run` come to its end; new connections are refused from here on."""
         self._stopping.set()
 
-    async def drop(self, refuse_s: float = 5.0) -> None:
-        """Hang up on every client, and let nobody in for ``refuse_s`` seconds.
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """What can go wrong, each under its name."""
+        return self.faults.verbs
 
-        What was written reaches the clients before.
-        """
-        self._refuses_until = trio.current_time() + refuse_s
-        for scope in self._http_scopes:
-            scope.cancel()
-        await self._end_streams("drop")
+    @property
+    def connections(self) -> int:
+        """WebSockets that were ever accepted."""
+        return self._clients.count
 
     @property
     def subscribed(self) -> frozenset[int]:
         """Conids that are subscribed on some connection."""
-        streams = (each for each in self._streams if each.is_open)
+        streams = (each for each in self._clients.streams if each.is_open)
         return frozenset().union(*(each.lines.conids for each in streams))
 
     def hold(self, option: SimulatedOption, quantity: float) -> None:
-        """Change the account's position in one option; 0 closes it."""
+        """Change the first account's position in one option; 0 closes it."""
         self._state.positions.pop(option.conid, None)
         if quantity:
             self._state.positions[option.conid] = quantity
 
     async def wait_connected(self) -> None:
         """Return when some client has been told that it may subscribe."""
-        while not any(each.is_open for each in self._streams):
-            await self._wait_changed()
+        while not any(each.is_open for each in self._clients.streams):
+            await self._clients.wait_changed()
 
     async def wait_disconnected(self) -> None:
         """Return when there is no WebSocket."""
-        while self._streams:
-            await self._wait_changed()
+        while self._clients.streams:
+            await self._clients.wait_changed()
 
     async def wait_subscribed(self, conids: Collection[int] | None = None) -> None:
         """Return when these contracts are subscribed, by default all that are held."""
         while not self._option_conids(conids) <= self.subscribed:
-            await self._wait_changed()
+            await self._clients.wait_changed()
 
     async def wait_unsubscribed(self, conids: Collection[int]) -> None:
         """Return when none of these contracts is subscribed."""
         while self._option_conids(conids) & self.subscribed:
-            await self._wait_changed()
+            await self._clients.wait_changed()
 
     async def _listen(self, listeners: list[TlsListener]) -> None:
         await trio.serve_listeners(self._serve, listeners)
@@ -184,57 +193,38 @@ class SimulatedIbkr:
             await trio.aclose_forcefully(stream)
 
     async def _serve_until_gone(self, stream: _Stream) -> None:
-        with trio.CancelScope() as scope:
-            self._http_scopes.add(scope)
-            try:
-                upgrade = await serve_http(stream, self._respond)
-            finally:
-                self._http_scopes.discard(scope)
-        if scope.cancelled_caught or upgrade is None:
+        conditions = self._state.conditions
+        with self._clients.answering() as scope:
+            upgrade = await serve_http(stream, self._respond)
+        if scope.cancelled_caught:
+            await trio.sleep(conditions.seconds_left("half-open"))
             return
-        client = IbkrStream(self._state, stream, upgrade, self._note_change)
-        self._streams.add(client)
-        self.connections += 1
-        try:
+        if upgrade is None:
+            return
+        client = IbkrStream(self._state, stream, upgrade, self._clients.note_change)
+        with self._clients.serving(client):
             await client.run()
-        finally:
-            self._streams.discard(client)
-            self._note_change()
 
     def _respond(self, request: Request) -> Response | None:
-        is_away = trio.current_time() < self._refuses_until
+        is_away = self._state.conditions.holds("drop", "http-503")
         if is_away or self._stopping.is_set():
             return _REFUSAL
         if request.path in _WS_PATHS and request.wants_websocket:
             return None
         return self._rest.respond(request)
 
-    async def _end_streams(self, how: Ending) -> None:
-        ending = set(self._streams)
-        for each in ending:
-            each.end(how)
-        with trio.move_on_after(_STOP_LIMIT_S):
-            while ending & self._streams:
-                await self._wait_changed()
-
     def _tell_login(self, is_logged_in: bool) -> None:
         """Tell every client, in the short form that names only what changed."""
-        for each in self._streams:
-            each.tell(encode_status({"authenticated": is_logged_in}))
+        self._clients.tell(encode_status({"authenticated": is_logged_in}))
+        if not is_logged_in:
+            self._clients.end_subscriptions()
 
     def _silence(self) -> None:
-        for each in self._streams:
+        for each in self._clients.streams:
             each.lines.unsubscribe_all()
-        self._note_change()
+        self._clients.note_change()
 
     def _option_conids(self, conids: Collection[int] | None) -> set[int]:
         if conids is not None:
             return set(conids)
         return {each for each in self._state.positions if each in self._state.options}
-
-    def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def _wait_changed(self) -> None:
-        await self._changed.wait()

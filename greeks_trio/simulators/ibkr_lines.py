@@ -12,13 +12,11 @@ from collections.abc import Callable
 from typing import Final
 
 from greeks_trio.simulators.ibkr_frames import IbkrFrames
+from greeks_trio.simulators.ibkr_memory import THETA, VEGA, Values
 from greeks_trio.simulators.ibkr_quotes import (
     COLD_ROW,
-    THETA,
-    VEGA,
     Line,
-    Values,
-    availability,
+    Sent,
     option_quote,
     option_values,
     underlying_quote,
@@ -45,7 +43,8 @@ class IbkrLines:
         self._random = state.random
         self._frames = IbkrFrames(state)
         self._lines: dict[str, Line] = {}
-        self._sent: dict[int, Values] = {}
+        self._sent: dict[int, Sent] = {}
+        self._graded = self._grading()
         self._requests = 0
         self._ticking: deque[tuple[Line, SimulatedOption]] = deque()
         self._quoting: list[tuple[Line, Callable[[], Values]]] = []
@@ -66,7 +65,10 @@ class IbkrLines:
     @property
     def next_at(self) -> float:
         """When `due` has something to say, apart from ticks."""
-        first = self._later[0][0] if self._later else float("inf")
+        if self._state.is_closed:
+            return float("inf")
+        is_warming = self._later and not self._state.conditions.holds("cold")
+        first = self._later[0][0] if is_warming else float("inf")
         return min(first, self._next_quotes_at) if self._quoting else first
 
     def subscribe(self, key: str, fields: set[str], now: float) -> list[bytes]:
@@ -81,7 +83,7 @@ class IbkrLines:
         if line is not None:
             line.is_closed = True
         self._requests += 1
-        sent = self._sent.setdefault(conid, {})
+        sent = self._sent.setdefault(conid, Sent())
         line = Line(key, conid, fields, sent, number=self._requests)
         line.ends_at = now + self._state.settings.stream_end_s
         self._lines[key] = line
@@ -103,30 +105,47 @@ class IbkrLines:
 
     def unsubscribe_all(self) -> None:
         """Close every subscription, without the client's doing."""
+        self.end_all()
+        self._lines.clear()
+
+    def end_all(self) -> None:
+        """Let every subscription fall silent; asked for again, it goes on."""
         for line in self._lines.values():
             self._close(line)
-        self._lines.clear()
+
+    def end_unlined(self) -> None:
+        """Let the subscriptions fall silent whose line was taken away."""
+        for line in self._lines.values():
+            if line.conid not in self._state.lines:
+                self._close(line)
 
     def ticks(self, count: int, now: float) -> list[bytes]:
         """Return frames with ``count`` ticks, the contracts taking turns."""
         frames: list[bytes] = []
         ticks: list[LedgerTick] = []
-        while count and self._ticking:
+        is_late = self._state.conditions.holds("reorder")
+        while count > 0 and self._ticking:
             line, option = self._ticking[0]
             if line.is_closed or now >= line.ends_at:
                 self._ticking.popleft()
                 self._close(line)
                 continue
             self._ticking.rotate(-1)
-            frames += self._frames.tick(line, option, ticks)
-            count -= 1
+            count -= 2 if is_late else 1
+            if not self._state.may_tick(line.conid, now):
+                continue
+            make = self._frames.late_pair if is_late else self._frames.tick
+            frames += make(line, option, ticks)
         self._state.ledger.write(ticks)
         return frames
 
     def due(self, now: float) -> list[bytes]:
         """Return the frames, ticks apart, whose time has come."""
-        frames: list[bytes] = []
-        while self._later and self._later[0][0] <= now:
+        frames = self._regrade()
+        if self._state.is_closed:
+            return frames
+        is_cold = self._state.conditions.holds("cold")
+        while self._later and self._later[0][0] <= now and not is_cold:
             frames += heapq.heappop(self._later)[2](now)
         if self._quoting and now >= self._next_quotes_at:
             self._next_quotes_at = now + QUOTE_INTERVAL_S
@@ -145,8 +164,9 @@ class IbkrLines:
                 (line, lambda: option_values(self._state.market, target, self._random))
             )
             return self._frames.answer(line)
-        luck = self._random.random()
-        if luck >= _LATE:
+        is_cold = self._state.conditions.holds("cold")
+        luck = 0.0 if is_cold else self._random.random()
+        if luck >= _LATE or (self._state.is_closed and not is_cold):
             self._ticking.append((line, target))
             return self._frames.answer(line)
 
@@ -160,7 +180,7 @@ class IbkrLines:
         values = option_quote(
             self._state.market, target, self._state.market.greeks(target), self._random
         )
-        return self._frames.first(line, values | availability(self._random))
+        return self._frames.first(line, values | self._frames.availability(line.conid))
 
     def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
         """Begin with the last close, as a quiet contract does, or with all there is."""
@@ -168,7 +188,7 @@ class IbkrLines:
         if self._random.random() < 0.5:
             return self._frames.answer(line)
         close: Values = {"31": f"C{underlying.price:.2f}", "83": 0}
-        return self._frames.first(line, close | availability(self._random))
+        return self._frames.first(line, close | self._frames.availability(line.conid))
 
     def _warm_up(self, line: Line, option: SimulatedOption) -> list[bytes]:
         """Send the first Greeks: all of them, or what has been computed so far."""
@@ -191,6 +211,27 @@ class IbkrLines:
         for line, quote in self._quoting:
             frames += self._frames.delta(line, quote(), ticks)
         self._state.ledger.write(ticks)
+        return frames
+
+    def _grading(self) -> tuple[bool, bool]:
+        conditions = self._state.conditions
+        return self._state.is_closed, conditions.holds("delayed")
+
+    def _regrade(self) -> list[bytes]:
+        """Return what tells the client that data are better or worse than they were."""
+        grading = self._grading()
+        if grading == self._graded:
+            return []
+        was_closed, self._graded = self._graded[0], grading
+        if not self._state.is_closed:
+            self._state.closing.clear()
+        frames: list[bytes] = []
+        for line in self._lines.values():
+            if line.is_closed:
+                continue
+            if self._state.is_closed and not was_closed and line.has_greeks:
+                self._state.closing.setdefault(line.conid, dict(line.sent))
+            frames += self._frames.bare(line)
         return frames
 
     def _close(self, line: Line) -> None:

@@ -11,13 +11,9 @@ import trio
 
 from greeks_trio.simulators import ibkr_rows as rows
 from greeks_trio.simulators.ibkr_http import Request, Response, Routes
-from greeks_trio.simulators.ibkr_quotes import (
-    COLD_ROW,
-    Values,
-    option_values,
-    underlying_quote,
-)
-from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
+from greeks_trio.simulators.ibkr_memory import Values
+from greeks_trio.simulators.ibkr_quotes import COLD_ROW, option_values, underlying_quote
+from greeks_trio.simulators.ibkr_state import IbkrState
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 # The first answer names the contract only, the second has no prices either.
@@ -53,11 +49,12 @@ class IbkrMarketData:
 
     def _accounts(self, _request: Request, _found: dict[str, str]) -> object:
         self._has_listed_accounts = True
+        accounts = self._state.book.account_ids
         return {
-            "accounts": [ACCOUNT_ID],
-            "acctProps": {ACCOUNT_ID: {"hasChildAccounts": False}},
-            "aliases": {ACCOUNT_ID: ACCOUNT_ID},
-            "selectedAccount": ACCOUNT_ID,
+            "accounts": accounts,
+            "acctProps": {each: {"hasChildAccounts": False} for each in accounts},
+            "aliases": {each: each for each in accounts},
+            "selectedAccount": accounts[0],
             "sessionId": "00000000.00000001",
             "isFT": False,
             "isPaper": True,

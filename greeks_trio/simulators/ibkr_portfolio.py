@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import trio
+
 from greeks_trio.simulators import ibkr_position_rows as rows
 from greeks_trio.simulators.ibkr_http import Request, Routes
 from greeks_trio.simulators.ibkr_rows import Row
-from greeks_trio.simulators.ibkr_state import ACCOUNT_ID, IbkrState
+from greeks_trio.simulators.ibkr_state import IbkrState
 
 
 class IbkrPortfolio:
@@ -16,7 +18,7 @@ class IbkrPortfolio:
     def __init__(self, state: IbkrState) -> None:
         self._state = state
         self._has_listed_accounts = False
-        self._warm_pages: set[int] = set()
+        self._warm_pages: set[tuple[str, int]] = set()
         self.routes: Routes = {
             "GET /portfolio/accounts": self._accounts,
             "GET /portfolio/subaccounts": self._accounts,
@@ -33,41 +35,51 @@ class IbkrPortfolio:
 
     def _accounts(self, _request: Request, _found: dict[str, str]) -> object:
         self._has_listed_accounts = True
-        return [rows.account_row(ACCOUNT_ID)]
+        return [rows.account_row(each) for each in self._state.book.account_ids]
 
     def _positions(self, _request: Request, found: dict[str, str]) -> object:
-        if not self._is_readable(found["account"]):
+        account, page = found["account"], int(found["page"])
+        if not self._is_readable(account):
             return []
-        page = int(found["page"])
+        if page == 0:  # the others show the rest of what it was then
+            self._state.read_positions(account, trio.current_time())
         start = page * rows.PAGE_SIZE
-        listed = self._rows()[start : start + rows.PAGE_SIZE]
-        if page in self._warm_pages:
+        listed = self._rows(account)[start : start + rows.PAGE_SIZE]
+        if (account, page) in self._warm_pages:
             return listed
-        self._warm_pages.add(page)
+        self._warm_pages.add((account, page))
         return [rows.cold_position_row(row) for row in listed]
 
     def _invalidate(self, _request: Request, _found: dict[str, str]) -> object:
         return {"message": "success"}
 
     def _position(self, _request: Request, found: dict[str, str]) -> object:
-        held = [row for row in self._rows() if str(row["conid"]) == found["conid"]]
-        return {ACCOUNT_ID: held} if held and self._has_listed_accounts else {}
+        if not self._has_listed_accounts:
+            return {}
+        held = {
+            each: [
+                row for row in self._rows(each) if str(row["conid"]) == found["conid"]
+            ]
+            for each in self._state.book.account_ids
+        }
+        return {account: listed for account, listed in held.items() if listed}
 
     def _live_positions(self, _request: Request, found: dict[str, str]) -> object:
         if not self._is_readable(found["account"]):
             return []
+        self._state.read_positions(found["account"], trio.current_time())
         now_s = int(time.time())
         return [
             rows.live_position_row(each, quantity, self._state.price_of(each))
             | {"timestamp": now_s}
-            for each, quantity in self._state.held()
+            for each, quantity in self._state.held(found["account"])
         ]
 
-    def _rows(self) -> list[Row]:
+    def _rows(self, account: str) -> list[Row]:
         return [
-            rows.position_row(ACCOUNT_ID, each, quantity, self._state.price_of(each))
-            for each, quantity in self._state.held()
+            rows.position_row(account, each, quantity, self._state.price_of(each))
+            for each, quantity in self._state.held(account)
         ]
 
     def _is_readable(self, account: str) -> bool:
-        return self._has_listed_accounts and account == ACCOUNT_ID
+        return self._has_listed_accounts and account in self._state.book.account_ids

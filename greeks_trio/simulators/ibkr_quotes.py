@@ -10,25 +10,34 @@ Source: IBKR Client Portal API, "Market Data Fields".
 from __future__ import annotations
 
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from greeks_trio.model.records import Greeks
-from greeks_trio.simulators.ledger import LedgerTick
+from greeks_trio.simulators.ibkr_memory import (
+    BLANKS,
+    DELTA,
+    GAMMA,
+    GREEK_FIELDS,
+    IMPLIED_VOLATILITY,
+    STORABLE_FIELDS,
+    THETA,
+    VEGA,
+    ReaderMemory,
+    Values,
+)
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
-
-Values = dict[str, str | float]
-
-DELTA, GAMMA, THETA, VEGA, IMPLIED_VOLATILITY = "7308", "7309", "7310", "7311", "7633"
-# Without one of these there is nothing to store.
-STORABLE_FIELDS: Final = frozenset((DELTA, GAMMA, THETA, VEGA))
-GREEK_FIELDS: Final = STORABLE_FIELDS | {IMPLIED_VOLATILITY}
 
 # What a contract that has not warmed up shows, and one that does not exist for ever.
 COLD_ROW: Final[Values] = {"55": "-", "31": "N/A"}
-# All begin with R, so a frame that repeats the field changes nothing for the reader.
-REALTIME_CODES: Final = ("RpB", "RB", "RPB", "RpBd", "R")
+# How good the data are; only the first letter counts for a reader.
+Grade = Literal["R", "D", "Z"]
+_CODES: Final[dict[Grade, tuple[str, ...]]] = {
+    "R": ("RpB", "RB", "RPB", "RpBd", "R"),
+    "D": ("DPB", "DpB", "DB"),
+    "Z": ("ZB", "Z", "ZBd"),
+}
 
 _SERVICES: Final = "&serviceID1=122&serviceID2=123&serviceID3=203&serviceID4=775"
 # Sent without having been asked for, when the other one was.
@@ -44,6 +53,14 @@ _NUDGES: Final = (
 _encode = msgspec.json.Encoder().encode
 
 
+class Sent:
+    """What one connection was sent of one contract, and what a reader knows of it."""
+
+    def __init__(self) -> None:
+        self.values: Values = {}
+        self.reader = ReaderMemory()
+
+
 class Line:
     """One subscription: what was asked for, and what was sent so far.
 
@@ -53,10 +70,11 @@ class Line:
         ends_at: When it falls silent, on the monotonic clock.
         sent: The last value of each field, which deltas are made against.  It belongs
             to the connection: a reader remembers it until it unsubscribes.
+        reader: What a reader makes of it.
     """
 
     def __init__(
-        self, key: str, conid: int, fields: set[str], sent: Values, *, number: int
+        self, key: str, conid: int, fields: set[str], sent: Sent, *, number: int
     ) -> None:
         self.key = key
         self.conid = conid
@@ -64,7 +82,8 @@ class Line:
         self.ask(fields)
         self.ends_at = 0.0
         self.is_closed = False
-        self.sent = sent
+        self.sent = sent.values
+        self.reader = sent.reader
         self._has_services = False
         self._envelope: Values = {
             "server_id": f"q{number}",
@@ -122,30 +141,6 @@ class Line:
             case _:
                 frame = dict(reversed(changed.items())) | updated | self._envelope
         return _encode(frame)
-
-    def ledger_tick(
-        self, account_id: str, contract_key: str, updated_ms: int, sent_monotonic: float
-    ) -> LedgerTick | None:
-        """Return what must be stored after the frame just made, `None` if nothing."""
-        sent = self.sent
-        if STORABLE_FIELDS.isdisjoint(sent):
-            return None
-        percent = sent.get(IMPLIED_VOLATILITY)
-        return LedgerTick(
-            broker="ibkr",
-            account_id=account_id,
-            contract_key=contract_key,
-            event_time_ms=updated_ms,
-            delta=_number(sent.get(DELTA)),
-            gamma=_number(sent.get(GAMMA)),
-            theta=_number(sent.get(THETA)),
-            vega=_number(sent.get(VEGA)),
-            rho=None,
-            implied_volatility=(
-                None if percent is None else float(str(percent).rstrip("%")) / 100
-            ),
-            sent_monotonic=sent_monotonic,
-        )
 
 
 def greek_values(greeks: Greeks) -> Values:
@@ -205,9 +200,16 @@ def option_values(market: Market, option: SimulatedOption, random: Random) -> Va
     return option_quote(market, option, greeks, random) | greek_values(greeks)
 
 
-def availability(random: Random) -> Values:
-    """Return the field that says how good the data are: realtime, in some spelling."""
-    return {"6509": random.choice(REALTIME_CODES)}
+def availability(grade: Grade, random: Random) -> Values:
+    """Return the field that says how good the data are, in some spelling."""
+    return {"6509": random.choice(_CODES[grade])}
+
+
+def blank(line: Line, values: Values, random: Random) -> Values:
+    """Return the values without one of the Greeks, or without any."""
+    asked = [name for name in sorted(GREEK_FIELDS) if name in line.fields]
+    lost = asked if random.random() < 0.1 else [random.choice(asked)]
+    return values | dict.fromkeys(lost, random.choice(BLANKS))
 
 
 def underlying_quote(underlying: Underlying, random: Random) -> Values:
@@ -223,14 +225,18 @@ def underlying_quote(underlying: Underlying, random: Random) -> Values:
         "85": f"{100 * (1 + int(random.random() * 90)):,}",
         "83": round(random.gauss(0.3, 0.02), 2),
         "87": _abbreviate(volume),
-        "87_raw": volume,
+        "87_raw": _java_number(volume),
         "55": underlying.symbol.replace("/", " "),
         "6070": "IND" if underlying.symbol == "SPX" else "STK",
     }
 
 
-def _number(text: str | float | None) -> float | None:
-    return None if text is None else float(text)
+def _java_number(number: float) -> float | msgspec.Raw:
+    """Return the number as the gateway writes it: with an exponent from ten million."""
+    if number < 1e7:
+        return number
+    mantissa, _, exponent = f"{number:.6E}".partition("E")
+    return msgspec.Raw(f"{float(mantissa)}E{int(exponent)}".encode())
 
 
 def _abbreviate(number: float) -> str:

@@ -41,7 +41,11 @@ _UNAUTHORIZED: Final = Response(
 
 
 class IbkrRest:
-    """Answers requests; holds what a session has asked for before."""
+    """Answers requests; holds what a session has asked for before.
+
+    Attributes:
+        last_request_at: When somebody asked for something, on the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class IbkrRest:
         self._portfolio = IbkrPortfolio(state)
         self._market_data = IbkrMarketData(state, silence)
         self._allowances: dict[str, Allowance] = {}
+        self.last_request_at = trio.current_time()
         self._routes = _compile(
             {
                 "GET|POST /tickle": self._tickle,
@@ -73,12 +78,14 @@ class IbkrRest:
         if found is None:
             return _NOT_FOUND
         path = found[1].rstrip("/")
-        if not self._allows(path):
+        self.last_request_at = trio.current_time()
+        conditions = self._state.conditions
+        if conditions.holds("http-429") or not self._allows(path):
             return _json_response({"error": "Too many requests"}, status=429)
         for method, pattern, handler in self._routes:
             if request.method not in method or not (match := pattern.fullmatch(path)):
                 continue
-            if path.startswith("/iserver/") and not self._is_open_to_all(path):
+            if not self._is_allowed_in(path):
                 return _UNAUTHORIZED
             answer = handler(request, match.groupdict())
             if not isinstance(answer, Response):
@@ -96,10 +103,13 @@ class IbkrRest:
                 return False
         return True
 
-    def _is_open_to_all(self, path: str) -> bool:
-        return self._state.is_logged_in or path.startswith(
-            ("/iserver/auth/", "/iserver/reauthenticate")
-        )
+    def _is_allowed_in(self, path: str) -> bool:
+        if self._state.conditions.holds("refuse-login"):
+            return path == "/iserver/auth/status"
+        open_to_all = ("/iserver/auth/", "/iserver/reauthenticate")
+        if path.startswith(open_to_all) or not path.startswith("/iserver/"):
+            return True
+        return self._state.is_logged_in
 
     def _with_cookie(self, request: Request, response: Response) -> Response:
         if "x-sess-uuid=" in request.headers.get("cookie", ""):
@@ -108,7 +118,7 @@ class IbkrRest:
         return msgspec.structs.replace(response, headers=(("Set-Cookie", cookie),))
 
     def _tickle(self, _request: Request, _found: dict[str, str]) -> object:
-        if not self._state.is_logged_in:
+        if self._state.login == "logged-out":
             return _UNAUTHORIZED
         return {
             "session": self._state.session_id,
@@ -123,7 +133,8 @@ class IbkrRest:
         return self._auth_status()
 
     def _auth_status(self) -> dict[str, Any]:
-        if not self._state.is_logged_in:
+        login = self._state.login
+        if login == "logged-out":
             return {
                 "authenticated": False,
                 "established": False,
@@ -132,9 +143,9 @@ class IbkrRest:
                 "MAC": None,
             }
         return {
-            "authenticated": True,
-            "established": True,
-            "competing": False,
+            "authenticated": login == "established",
+            "established": login == "established",
+            "competing": login == "competing",
             "connected": True,
             "message": "",
             "MAC": "02:00:00:00:00:01",
@@ -152,26 +163,32 @@ class IbkrRest:
             arguments = {}
         if arguments.get("publish") is not True:
             return _json_response({"error": "missing publish", "statusCode": 500}, 500)
-        if not self._state.is_logged_in:
-            self._begin_session()
+        if self._may_log_in(competes=arguments.get("compete") is True):
+            self.begin_session()
         return self._auth_status()
 
-    def _begin_session(self) -> None:
+    def _may_log_in(self, *, competes: bool) -> bool:
+        if self._state.is_logged_in or self._state.conditions.holds("expire-session"):
+            return False
+        return competes or self._state.login != "competing"
+
+    def begin_session(self) -> None:
+        """Open a brokerage session, and tell every client."""
         self._state.log_in()
         self._portfolio.forget()
         self._market_data.forget()
         self._on_login(True)
 
     def _reauthenticate(self, _request: Request, _found: dict[str, str]) -> object:
-        if not self._state.is_logged_in:
-            self._begin_session()
+        if self._may_log_in(competes=False):
+            self.begin_session()
         return {"message": "triggered"}
 
     def _validate(self, _request: Request, _found: dict[str, str]) -> object:
         return {
             "USER_ID": 123_456_789,
             "USER_NAME": "simulated",
-            "RESULT": self._state.is_logged_in,
+            "RESULT": self._state.login != "logged-out",
             "AUTH_TIME": time.time_ns() // 1_000_000,
             "SF_ENABLED": False,
             "IS_FREE_TRIAL": False,
@@ -183,7 +200,7 @@ class IbkrRest:
         }
 
     def _logout(self, _request: Request, _found: dict[str, str]) -> object:
-        self._state.is_logged_in = False
+        self._state.login = "logged-out"
         self._on_login(False)
         return {"status": True}
 

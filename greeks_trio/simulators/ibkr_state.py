@@ -5,16 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from greeks_trio.model.contracts import Conid
-from greeks_trio.model.records import WATCHLIST_ACCOUNT
+from greeks_trio.simulators.conditions import Conditions
+from greeks_trio.simulators.ibkr_book import ACCOUNT_ID, Holdings, make_book
+from greeks_trio.simulators.ibkr_memory import Values
+from greeks_trio.simulators.ibkr_quotes import Grade
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
 
-ACCOUNT_ID: Final = "DU7654321"
+# Where a client's contracts are not ticked for this long: it has just read that they
+# are held no more, or are held, and needs a moment to act on it.
+_SETTLE_S: Final = 2.0
+
+# The times of a contract's frames run ahead of the clock when there are more than one
+# in a millisecond; not by more than this.
+_MAX_AHEAD_MS: Final = 2_000
+
+# One in so many options is delayed, as one is whose exchange was not paid for.
+_DELAYED_EVERY: Final = 40
+
+# The brokerage session: there; not there any more; taken by another program; or not
+# even a login that could open one.
+Login = Literal["established", "timed-out", "competing", "logged-out"]
 
 
 class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,24 +40,32 @@ class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
         rate: Ticks a second on each connection, over its subscribed options.
         stream_end_s: Seconds after its request at which a subscription falls silent.
         line_limit: Subscriptions beyond this many stay empty; `None` for no limit.
+        accounts: How many accounts the login has.
+        session_timeout_s: Seconds without a REST request after which the brokerage
+            session is lost, whatever goes over the streams.
     """
 
     rate: float
     stream_end_s: float = 900.0
     line_limit: int | None = None
+    accounts: int = 1
+    session_timeout_s: float = 360.0
 
 
 class IbkrState:
-    """The account behind the gateway, its login and its market data.
+    """The accounts behind the gateway, its login and its market data.
 
     The gateway holds one login for all its clients, as the real one does.
 
     Attributes:
-        positions: Signed quantity by conid; shares among them.
+        book: What the accounts hold.
+        conditions: What is wrong at present.
         session_id: What `/tickle` calls the session; another after each login.
-        is_logged_in: Whether there is a brokerage session.
+        login: What has become of the brokerage session.
+        line_limit: As in the settings, for now.
         lines: When each market-data line is free again, by conid, on the monotonic
             clock; whoever asked for it, and also after they have gone.
+        closing: What options show while the market is closed, by conid.
     """
 
     def __init__(
@@ -58,16 +82,42 @@ class IbkrState:
         self.random = random
         self.options = {each.conid: each for each in market.options}
         self.underlyings = {each.conid: each for each in market.underlyings}
-        self.positions = _positions(market, options, random)
-        self.is_logged_in = False
+        self.book = make_book(market, options, random, settings.accounts)
+        self.conditions = Conditions()
+        self.login: Login = "logged-out"
         self.session_id = ""
+        self.line_limit = settings.line_limit
         self.lines: dict[int, float] = {}
+        self.closing: dict[int, Values] = {}
+        self._settling: dict[int, float] = {}
         self._updated_ms: dict[int, int] = {}
         self.log_in()
 
+    @property
+    def positions(self) -> Holdings:
+        """What the first account holds in truth."""
+        return self.book.positions[ACCOUNT_ID]
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is a brokerage session."""
+        return self.login == "established"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the market is."""
+        return self.conditions.holds("market-closed")
+
+    def grade(self, conid: int) -> Grade:
+        """Return how good the data of a contract are at present."""
+        if self.is_closed:
+            return "Z"
+        is_unpaid = conid in self.options and conid % _DELAYED_EVERY == 39
+        return "D" if is_unpaid or self.conditions.holds("delayed") else "R"
+
     def log_in(self) -> None:
         """Begin a session, as a person does in the browser."""
-        self.is_logged_in = True
+        self.login = "established"
         self.session_id = f"{self.random.getrandbits(128):032x}"
 
     def find(self, conid: int) -> SimulatedOption | Underlying | None:
@@ -75,9 +125,15 @@ class IbkrState:
         known = Conid(conid)
         return self.options.get(known) or self.underlyings.get(known)
 
-    def held(self) -> list[tuple[SimulatedOption | Underlying, float]]:
-        """Return what the account holds, shares first, with signed quantities."""
-        found = ((self.find(conid), each) for conid, each in self.positions.items())
+    def read_positions(self, account_id: str, now: float) -> None:
+        """Let clients know what an account holds."""
+        for conid in self.book.read(account_id):
+            self._settling[conid] = now + _SETTLE_S
+
+    def held(self, account_id: str) -> list[tuple[SimulatedOption | Underlying, float]]:
+        """Return what clients know an account to hold, with signed quantities."""
+        known = self.book.known(account_id)
+        found = ((self.find(conid), each) for conid, each in known.items())
         return [(each, quantity) for each, quantity in found if each is not None]
 
     def price_of(self, instrument: SimulatedOption | Underlying) -> float:
@@ -87,13 +143,16 @@ class IbkrState:
         greeks = self.market.greeks(instrument)
         return max(self.market.price(instrument, greeks), 0.01)
 
-    def account_of(self, conid: int) -> str:
-        """Return the account that a tick of this contract belongs to."""
-        return ACCOUNT_ID if self.positions.get(Conid(conid)) else WATCHLIST_ACCOUNT
+    def may_tick(self, conid: int, now: float) -> bool:
+        """Whether the contract may have a tick now."""
+        if self._settling and now < self._settling.get(conid, now):
+            return False
+        ahead_ms = self._updated_ms.get(conid, 0) - time.time_ns() // 1_000_000
+        return ahead_ms < _MAX_AHEAD_MS
 
     def take_line(self, conid: int, now: float) -> bool:
         """Return whether the contract has a market-data line, taking a free one."""
-        limit = self.settings.line_limit
+        limit = self.line_limit
         if limit is not None and conid not in self.lines:
             if len(self.lines) >= limit:
                 self.lines = {each: at for each, at in self.lines.items() if at > now}
@@ -111,18 +170,3 @@ class IbkrState:
         updated = max(time.time_ns() // 1_000_000, self._updated_ms.get(conid, 0) + 1)
         self._updated_ms[conid] = updated
         return updated
-
-
-def _positions(
-    market: Market, options: Iterable[SimulatedOption], random: Random
-) -> dict[Conid, float]:
-    """Return some shares, one of them a fraction, and some of each option."""
-    shares = {"AAPL": 100.0, "F": 512.5, "SPY": -20.0}
-    held = {
-        each.conid: shares[each.symbol]
-        for each in market.underlyings
-        if each.symbol in shares
-    }
-    for option in options:
-        held[option.conid] = float(random.choice((-10, -3, -2, -1, 1, 2, 5, 10)))
-    return held

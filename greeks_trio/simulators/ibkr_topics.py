@@ -6,6 +6,8 @@ Source: IBKR Client Portal API, "WebSockets".
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from random import Random
 from typing import Final
 
 import msgspec
@@ -37,6 +39,13 @@ _QUIET_TOPICS: Final = frozenset(
         "ubd",
     ]
 )
+
+# A trade mark sign in the code page of another system.
+NO_UTF8: Final = b"Index Options\x99 (delayed)"
+# Of the heartbeats, cumulated: those with a wrong status, a part of one, a broken text.
+_SPURIOUS_SHARE, _PARTIAL_SHARE, _BROKEN_SHARE = 0.01, 0.06, 0.07
+
+_PARTS: Final[tuple[dict[str, object], ...]] = ({"competing": False}, {"message": ""})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -112,7 +121,9 @@ def is_session(text: str) -> bool:
     return _SESSION.fullmatch(text) is not None
 
 
-def encode_opening(account_id: str, now_ms: int, *, is_logged_in: bool) -> list[bytes]:
+def encode_opening(
+    account_ids: Sequence[str], now_ms: int, *, is_logged_in: bool
+) -> list[bytes]:
     """Return the frames that every connection begins with, ``system`` first."""
     system = {
         "topic": "system",
@@ -124,7 +135,7 @@ def encode_opening(account_id: str, now_ms: int, *, is_logged_in: bool) -> list[
     bulletin = {"id": now_ms // 1000, "exchanges": None, "message": message}
     return [
         _encode(system),
-        _encode({"topic": "act", "args": _account_args(account_id, now_ms)}),
+        _encode({"topic": "act", "args": _account_args(account_ids, now_ms)}),
         encode_status(_status_args(is_logged_in)),
         _encode({"topic": "blt", "args": [bulletin]}),
     ]
@@ -162,12 +173,40 @@ def encode_unknown_topic(text: str) -> bytes:
     return _encode({"error": f"Topic unknown '{text[:3]}'", "code": 1})
 
 
-def _account_args(account_id: str, now_ms: int) -> dict[str, object]:
+def encode_notice(text: bytes, now_ms: int) -> bytes:
+    """Return a notification; the text goes out as it is, valid or not."""
+    notice = _encode({"topic": "ntf", "args": [{"id": f"{now_ms}", "text": "@"}]})
+    return notice.replace(b"@", text)
+
+
+def encode_small_talk(now_ms: int, random: Random) -> list[bytes]:
+    """Return what comes beside a heartbeat now and then.
+
+    The status may be a part of one, and may be wrong: the login is where it was.
+    """
+    luck = random.random()
+    if luck < _SPURIOUS_SHARE:
+        return [encode_status({"authenticated": False})]
+    if luck < _PARTIAL_SHARE:
+        return [encode_status(random.choice(_PARTS))]
+    if luck < _BROKEN_SHARE:
+        return [encode_notice(NO_UTF8, now_ms)]
+    return []
+
+
+def spoil(frame: bytes) -> bytes:
+    """Return a frame of market data with a text field that is no valid UTF-8."""
+    if b'"smd+' not in frame or not frame.endswith(b"}"):
+        return frame
+    return frame[:-1] + b',"58":"' + NO_UTF8 + b'"}'
+
+
+def _account_args(account_ids: Sequence[str], now_ms: int) -> dict[str, object]:
     return {
-        "accounts": [account_id],
-        "acctProps": {account_id: {"hasChildAccounts": False}},
-        "aliases": {account_id: account_id},
-        "selectedAccount": account_id,
+        "accounts": account_ids,
+        "acctProps": {each: {"hasChildAccounts": False} for each in account_ids},
+        "aliases": {each: each for each in account_ids},
+        "selectedAccount": account_ids[0],
         "serverInfo": {"serverName": "Simulated"},
         "sessionId": f"{now_ms // 1000:08x}.00000001",
         "isFT": False,

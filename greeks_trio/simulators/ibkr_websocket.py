@@ -51,6 +51,11 @@ class ServerWebSocket:
         """Whether frames can be written."""
         return not self._is_muted and self._protocol.state is ConnectionState.OPEN
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much is written and not yet on its way."""
+        return len(self._buffer)
+
     def accept(self) -> None:
         """Write the answer to the request, without any extension."""
         self._buffer += self._protocol.send(AcceptConnection())

@@ -497,16 +497,15 @@ async def test_a_new_connection_hears_nothing_until_it_subscribes(start, conids)
 
 
 async def test_drop_delivers_what_was_written_and_lets_nobody_in_for_a_while(
-    start, conids
+    nursery, start, conids
 ):
     gateway = await start(rate=500.0)
 
     async with gateway.open_ready_socket() as client:
         await client.subscribe(*conids)
         await client.receive_ticks(100)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(gateway.simulator.drop, 1.0)
-            reason = await client.receive_until_closed()
+        nursery.start_soon(gateway.simulator.faults.drop, 1.0)
+        reason = await client.receive_until_closed()
     dropped_at = trio.current_time()
 
     async with gateway.open_rest() as rest:

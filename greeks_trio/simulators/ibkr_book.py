@@ -1,0 +1,85 @@
+"""What the accounts behind the simulated gateway hold, and what clients know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Final
+
+from greeks_trio.model.contracts import Conid
+from greeks_trio.model.records import WATCHLIST_ACCOUNT
+from greeks_trio.simulators.market import Market, SimulatedOption
+
+ACCOUNT_ID: Final = "DU7654321"
+# Every so many of the first account's options are in the second one too.
+_SHARED_EVERY: Final = 3
+
+Holdings = dict[Conid, float]
+
+
+class IbkrBook:
+    """Signed quantities by account and conid; shares among them.
+
+    A client attributes a tick to the accounts that held the contract when it last
+    asked, so that is what the ledger must say.  Until somebody asks, it is the truth.
+
+    Attributes:
+        positions: The truth, by account; change it at will.
+    """
+
+    def __init__(self, positions: Mapping[str, Holdings]) -> None:
+        self.positions = dict(positions)
+        self._read: dict[str, Holdings] = {}
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The accounts, the first one first."""
+        return tuple(self.positions)
+
+    def read(self, account_id: str) -> set[Conid]:
+        """Let clients know the truth; return what is not held as they knew it."""
+        before = self.known(account_id)
+        after = dict(self.positions[account_id])
+        self._read[account_id] = after
+        return {
+            conid
+            for conid in before.keys() | after.keys()
+            if bool(before.get(conid)) != bool(after.get(conid))
+        }
+
+    def known(self, account_id: str) -> Holdings:
+        """Return what clients last read of an account."""
+        return self._read.get(account_id, self.positions[account_id])
+
+    def holders(self, conid: int) -> list[str]:
+        """Return the accounts that a tick of this contract belongs to."""
+        key = Conid(conid)
+        held = [each for each in self.positions if self.known(each).get(key)]
+        return held or [WATCHLIST_ACCOUNT]
+
+
+def make_book(
+    market: Market, options: Iterable[SimulatedOption], random: Random, accounts: int
+) -> IbkrBook:
+    """Return accounts of which the first holds the options and some shares.
+
+    Each further one holds a third of the options, in quantities of its own.
+    """
+    shares = {"AAPL": 100.0, "F": 512.5, "SPY": -20.0}
+    first: Holdings = {
+        each.conid: shares[each.symbol]
+        for each in market.underlyings
+        if each.symbol in shares
+    }
+    held = [each.conid for each in options]
+    for conid in held:
+        first[conid] = float(random.choice((-10, -3, -2, -1, 1, 2, 5, 10)))
+    number = int(ACCOUNT_ID.removeprefix("DU"))
+    others = {
+        f"DU{number + each}": {
+            conid: float(each + 1) for conid in held[each % len(held) :: _SHARED_EVERY]
+        }
+        for each in range(1, accounts)
+        if held
+    }
+    return IbkrBook({ACCOUNT_ID: first, **others})
