@@ -272,7 +272,8 @@ def test_bytes_that_are_no_utf8_are_replaced_and_counted():
 
 
 @pytest.mark.parametrize(
-    "odd", [rb"NaN", b"[1, NaN]", rb'"\ud800"', b"1e400", b"-Infinity"]
+    "odd",
+    [rb"NaN", b"[1, NaN]", rb'"\ud800"', b"1e400", b"-Infinity", b"[NaN, -1e400]"],
 )
 def test_what_json_should_not_hold_costs_no_tick(odd):
     frame = make_frame(f7308="0.5", f58="x").replace(b'"x"', odd)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from math import isfinite
 from typing import Any, Final, cast
 
 import msgspec
@@ -286,6 +287,12 @@ def _parse_claim(raw: object) -> bool | None:
     return raw if isinstance(raw, bool) else None
 
 
+def _real(text: str) -> float | str:
+    """Return the number, as the text that it was when no double is so large."""
+    number = float(text)
+    return number if isfinite(number) else text
+
+
 def _decode_leniently(payload: bytes, frame: bytes | str) -> tuple[_Frame, bytes]:
     """Decode what msgspec refuses: NaN, lone surrogates, fields of a wrong type.
 
@@ -299,7 +306,7 @@ def _decode_leniently(payload: bytes, frame: bytes | str) -> tuple[_Frame, bytes
             constants.append(constant)
             return constant
 
-        content = json.loads(text, parse_constant=keep)
+        content = json.loads(text, parse_constant=keep, parse_float=_real)
         # NaN and Infinity are no JSON; the database gets them as the text they were.
         text = json.dumps(content) if constants else text
     except (ValueError, RecursionError) as exc:
