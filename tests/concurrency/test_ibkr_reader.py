@@ -6,8 +6,10 @@ from decimal import Decimal
 import pytest
 import trio
 
+from greeks_trio.brokers.ibkr.line_watch import LineWatch
+from greeks_trio.brokers.ibkr.plan import Wanted
 from greeks_trio.brokers.ibkr.reader import FrameReader
-from greeks_trio.brokers.ibkr.subscriptions import Lines, Wanted
+from greeks_trio.brokers.ibkr.subscriptions import Lines
 from greeks_trio.model.contracts import contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.pipeline.health import SessionHealth
@@ -64,8 +66,8 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
         SessionHealth("ibkr", Journal()),
         out,
         Lines(),
+        LineWatch(),
         session_id="s",
-        unanswered=set(),
     )
     reader.options = {7: Wanted(CONTRACT, HOLDERS, None)}
     scope = trio.CancelScope()

@@ -9,9 +9,10 @@ import pytest
 import trio
 
 from greeks_trio.brokers.ibkr.contracts import resolve_watchlist
+from greeks_trio.brokers.ibkr.plan import NOTHING
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
-from greeks_trio.brokers.ibkr.session import Pacer, check_login
-from greeks_trio.brokers.ibkr.subscriptions import NOTHING
+from greeks_trio.brokers.ibkr.rest import Pacer
+from greeks_trio.brokers.ibkr.session import check_login
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
@@ -198,7 +199,7 @@ async def test_requests_keep_their_distance_across_connections(autojump_clock, g
     for _ in range(3):
         async with gateway.open_session(CONFIG, pacer) as session:
             await session.log_in()
-            await session.account_ids()
+            await session.accounts.choose()
 
     moments = [at for at, _, _ in gateway.requests]
     assert min(b - a for a, b in pairwise(moments)) >= 0.1
@@ -312,7 +313,10 @@ class Desk:
 
     async def read(self, before=NOTHING):
         async with self.gateway.open_session(self.config, self.pacer) as session:
-            return await self.portfolio.read(session, self.config, before)
+            await self.portfolio.read(session, self.config, is_first=before is NOTHING)
+            while await self.portfolio.resolve_next(session, self.config):
+                pass
+        return self.portfolio.view(self.config, before)
 
     @property
     def snapshots(self):

@@ -11,7 +11,7 @@ import trustme
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from greeks_trio.brokers.ibkr import session, websocket
-from greeks_trio.brokers.ibkr.session import Pacer
+from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.brokers.ibkr.tls import is_loopback, make_ssl_context
 from greeks_trio.brokers.ibkr.websocket import open_socket, send
 from greeks_trio.config import IbkrConfig

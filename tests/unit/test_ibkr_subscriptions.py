@@ -6,13 +6,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.ibkr.positions import Listing
-from greeks_trio.brokers.ibkr.subscriptions import (
-    ANSWER_LIMIT_S,
-    NOTHING,
-    Lines,
-    make_plan,
-)
+from greeks_trio.brokers.ibkr.plan import NOTHING, make_plan
+from greeks_trio.brokers.ibkr.positions_rows import Listing
+from greeks_trio.brokers.ibkr.subscriptions import ANSWER_LIMIT_S, Lines
 from greeks_trio.model.contracts import contract_from_occ
 from greeks_trio.model.positions import Holder
 
@@ -34,14 +30,14 @@ def test_options_get_lines_first_and_share_one_for_each_underlying():
     plan = plan_of(make_listing(1), make_listing(2), make_listing(3, 901))
 
     assert plan.lines == (1, 2, 3, 900, 901)
-    assert (plan.without_line, plan.underlyings_without_line) == (0, 0)
+    assert (len(plan.waiting), plan.underlyings_without_line) == (0, 0)
 
 
 def test_underlyings_get_what_the_options_leave():
     plan = plan_of(make_listing(1), make_listing(2, 901), max_lines=3)
 
     assert plan.lines == (1, 2, 900)
-    assert (plan.without_line, plan.underlyings_without_line) == (0, 1)
+    assert (len(plan.waiting), plan.underlyings_without_line) == (0, 1)
 
 
 def test_options_beyond_the_limit_are_known_and_counted():
@@ -49,7 +45,7 @@ def test_options_beyond_the_limit_are_known_and_counted():
 
     assert plan.lines == (1, 2)
     assert set(plan.options) == {1, 2, 3}
-    assert (plan.without_line, plan.underlyings_without_line) == (1, 1)
+    assert (len(plan.waiting), plan.underlyings_without_line) == (1, 1)
 
 
 def test_a_new_contract_takes_no_line_from_an_unchanged_one():
@@ -60,7 +56,7 @@ def test_a_new_contract_takes_no_line_from_an_unchanged_one():
     )
 
     assert after.lines == (2, 3)
-    assert after.without_line == 1
+    assert after.waiting == (1,)
 
 
 def test_an_underlying_that_ibkr_has_not_named_needs_no_line():
@@ -109,7 +105,7 @@ def test_a_request_without_an_answer_is_repeated_three_times():
         3 * ANSWER_LIMIT_S,
         590.0,
     ]
-    assert lines.is_repeated(1)
+    assert lines.is_unanswered(1)
 
 
 def test_only_the_first_frame_is_an_answer():
@@ -119,9 +115,11 @@ def test_only_the_first_frame_is_an_answer():
     assert not lines.answer(1)  # nothing was requested
     lines.take_due(0.0)
     assert not lines.answer(2)
+    lines.take_due(ANSWER_LIMIT_S)
+    assert lines.unanswered() == {1}
     assert lines.answer(1)
     assert not lines.answer(1)
-    assert not lines.is_repeated(1)
+    assert lines.unanswered() == set()
 
 
 @given(st.lists(st.floats(0, 0.999), min_size=1, max_size=50))

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from greeks_trio.brokers.ibkr.positions import Listing
+from greeks_trio.brokers.ibkr.positions_rows import Listing
 from greeks_trio.brokers.ibkr.session import GatewaySession
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import (
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _LAST_TRADE_BEFORE: Final = timedelta(days=4)
 # The same symbol is listed in several countries; the first ones are the likely ones.
 _CANDIDATES: Final = 3
+_NO_LOGIN: Final = 401
 
 
 class _Option(msgspec.Struct, rename="camel"):
@@ -47,6 +48,17 @@ class _Option(msgspec.Struct, rename="camel"):
     multiplier: Decimal | None = None
 
 
+def search_symbol(key: ContractKey) -> str | None:
+    """Return by which symbol the contract is searched.
+
+    `None` for a futures option, which is not: its key does not name the future.
+    """
+    try:
+        return contract_from_occ(key).underlying.replace("/", " ")
+    except ValueError:
+        return None
+
+
 async def resolve_watchlist(
     session: GatewaySession, wanted: Iterable[ContractKey]
 ) -> tuple[dict[ContractKey, Listing], list[ContractKey]]:
@@ -56,15 +68,16 @@ async def resolve_watchlist(
     watch-list must not keep the positions from being streamed.
 
     Raises:
-        FeedInterrupted: IBKR has locked us out.
+        FeedInterrupted: there is no login, or IBKR has locked us out.
     """
     found: dict[ContractKey, Listing] = {}
     unknown: list[ContractKey] = []
+    underlyings: dict[str, Sequence[Conid]] = {}
     for key in wanted:
         try:
-            listing = await _search(session, key)
+            listing = await _search(session, key, underlyings)
         except FeedInterrupted as exc:
-            if exc.retry_after is not None:
+            if exc.retry_after is not None or exc.http_status == _NO_LOGIN:
                 raise
             logger.warning("ibkr.watchlist contract=%s reason=%s", key, exc)
             listing = None
@@ -76,17 +89,21 @@ async def resolve_watchlist(
     return found, unknown
 
 
-async def _search(session: GatewaySession, key: ContractKey) -> Listing | None:
-    try:
-        contract = contract_from_occ(key)
-    except ValueError:  # a futures option: its key does not name the future
+async def _search(
+    session: GatewaySession, key: ContractKey, underlyings: dict[str, Sequence[Conid]]
+) -> Listing | None:
+    """Find one contract; ``underlyings`` remembers the answers by symbol."""
+    symbol = search_symbol(key)
+    if symbol is None:
         await trio.lowlevel.checkpoint()
         return None
-    symbol = contract.underlying.replace("/", " ")
-    answer = await session.request(
-        "GET", "/iserver/secdef/search", params={"symbol": symbol}
-    )
-    for underlying in _underlyings(answer, symbol)[:_CANDIDATES]:
+    contract = contract_from_occ(key)
+    if symbol not in underlyings:
+        answer = await session.request(
+            "GET", "/iserver/secdef/search", params={"symbol": symbol}
+        )
+        underlyings[symbol] = _underlyings(answer, symbol)[:_CANDIDATES]
+    for underlying in underlyings[symbol]:
         answer = await session.request(
             "GET",
             "/iserver/secdef/info",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
-from greeks_trio.brokers.ibkr.contracts import resolve_watchlist
-from greeks_trio.brokers.ibkr.positions import Holdings, Listing
+from greeks_trio.brokers.ibkr.contracts import resolve_watchlist, search_symbol
+from greeks_trio.brokers.ibkr.plan import NOTHING, Plan, make_plan
+from greeks_trio.brokers.ibkr.positions import Holdings
+from greeks_trio.brokers.ibkr.positions_rows import Listing
 from greeks_trio.brokers.ibkr.session import GatewaySession
-from greeks_trio.brokers.ibkr.subscriptions import NOTHING, Plan, make_plan
 from greeks_trio.config import IbkrConfig
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.positions import holders_by_contract
+from greeks_trio.model.records import Position
 from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
@@ -26,12 +28,14 @@ class PortfolioView(msgspec.Struct, frozen=True):
         wanted: How many contracts should be streamed.
         unknown: Watched contracts that IBKR does not know.
         unidentified: How many position rows could not be read.
+        missing_accounts: Configured accounts that the login does not have.
     """
 
     plan: Plan
     wanted: int
-    unknown: tuple[ContractKey, ...]
-    unidentified: int
+    unknown: tuple[ContractKey, ...] = ()
+    unidentified: int = 0
+    missing_accounts: tuple[str, ...] = ()
 
 
 class Portfolio:
@@ -43,71 +47,117 @@ class Portfolio:
     def __init__(self, health: SessionHealth) -> None:
         self._health = health
         self._known: dict[Conid, Listing] = {}
-        self._watched: dict[ContractKey, Listing] = {}
+        self._listings: dict[ContractKey, Listing] = {}
         self._unknown: set[ContractKey] = set()
+        self._positions: tuple[Position, ...] = ()
+        # Of an answer in several pages, which may lack a row that has just moved.
+        self._missed_once: set[tuple[str, ContractKey]] = set()
+        self._unidentified = 0
+        self._account_ids: tuple[str, ...] = ()
 
     async def read(
-        self, session: GatewaySession, config: IbkrConfig, before: Plan = NOTHING
-    ) -> PortfolioView:
-        """Return what to stream; journals the positions when they have changed.
+        self, session: GatewaySession, config: IbkrConfig, *, is_first: bool = False
+    ) -> None:
+        """Read the positions; journal them when they have changed.
 
-        Without a plan ``before``, which is when a connection begins, it is patient
-        with a cold answer and asks again for what IBKR did not know.
+        The first read of a connection is patient with a cold answer.
 
         Raises:
             FeedInterrupted: the gateway did not answer, or not well.
         """
-        account_ids = await session.account_ids(config.accounts)
-        is_first = before is NOTHING
+        account_ids = await session.accounts.choose(config.accounts)
         if is_first:
             self._unknown.clear()
-            holdings = await session.read_holdings(account_ids, self._known)
+            holdings = await session.accounts.read(account_ids, self._known)
         else:
-            holdings = await session.read_holdings_once(account_ids, self._known)
-            if before.options and not (holdings.positions or holdings.unidentified):
+            holdings = await session.accounts.read_once(account_ids, self._known)
+            if self._positions and not (holdings.positions or holdings.unidentified):
                 # That is also how a session looks that has just been lost.
                 await session.require_established()
         self._count(holdings)
+        self._listings.update(holdings.listings)
+        self._account_ids = account_ids
+        self._unidentified = len(holdings.unidentified)
+        kept = self._kept(account_ids, holdings, session.accounts.several_pages)
+        self._positions = (*holdings.positions, *kept)
         # A snapshot closes what it does not name, so a cold one must not count.
         if not (is_first and holdings.is_cold and holdings.unidentified):
-            self._health.positions_read(account_ids, holdings.positions)
-        holders = holders_by_contract(holdings.positions, config.watchlist)
-        await self._resolve(session, holders, holdings)
-        listings = {**self._watched, **holdings.listings}
+            self._health.positions_read(account_ids, self._positions)
+
+    async def resolve_next(self, session: GatewaySession, config: IbkrConfig) -> bool:
+        """Look up the watched contracts of one symbol; return whether there were any.
+
+        Raises:
+            FeedInterrupted: there is no login, or IBKR has locked us out.
+        """
+        missing = [
+            key
+            for key in config.watchlist
+            if key not in self._listings and key not in self._unknown
+        ]
+        if not missing:
+            return False
+        symbol = search_symbol(missing[0])
+        keys = [key for key in missing if search_symbol(key) == symbol]
+        found, unknown = await resolve_watchlist(session, keys)
+        self._listings.update(found)
+        self._unknown.update(unknown)
+        if unknown:
+            self._health.count("watchlist.unknown", len(unknown))
+        return True
+
+    def view(self, config: IbkrConfig, before: Plan = NOTHING) -> PortfolioView:
+        """Return what to stream by what is known so far."""
+        holders = holders_by_contract(self._positions, config.watchlist)
         plan = make_plan(
-            holders, listings, max_lines=config.market_data_lines, before=before
+            holders, self._listings, max_lines=config.market_data_lines, before=before
         )
-        unknown = tuple(key for key in holders if key not in listings)
-        return PortfolioView(plan, len(holders), unknown, len(holdings.unidentified))
+        return PortfolioView(
+            plan,
+            len(holders),
+            tuple(key for key in holders if key in self._unknown),
+            self._unidentified,
+            tuple(each for each in config.accounts if each not in self._account_ids),
+        )
 
     def retry_unknown(self) -> None:
         """Ask again for watched contracts that IBKR did not know."""
         self._unknown.clear()
 
-    async def _resolve(
-        self,
-        session: GatewaySession,
-        keys: Iterable[ContractKey],
-        holdings: Holdings,
-    ) -> None:
-        by_key = {each.contract.contract_key: each for each in self._known.values()}
-        missing = [
-            key
-            for key in keys
-            if key not in holdings.listings
-            and key not in self._watched
-            and key not in self._unknown
+    def _kept(
+        self, account_ids: Sequence[str], holdings: Holdings, several_pages: set[str]
+    ) -> list[Position]:
+        """Return what was held, is not in the answer, and is not closed by that."""
+        named = {(each.account_id, each.contract_key) for each in holdings.positions}
+        missed = [
+            each
+            for each in self._positions
+            if each.account_id in account_ids
+            and each.quantity
+            and (each.account_id, each.contract_key) not in named
         ]
-        for key in missing:
-            if key in by_key:  # held until a moment ago
-                self._watched[key] = by_key[key]
-        found, unknown = await resolve_watchlist(
-            session, (key for key in missing if key not in by_key)
+        kept = []
+        missed_now: set[tuple[str, ContractKey]] = set()
+        for each in missed:
+            name = (each.account_id, each.contract_key)
+            if self._may_be_unread(each, holdings):
+                kept.append(each)
+            elif each.account_id in several_pages and name not in self._missed_once:
+                missed_now.add(name)
+                kept.append(each)
+        self._missed_once = missed_now
+        if kept:
+            self._health.count("position.kept", len(kept))
+        return kept
+
+    def _may_be_unread(self, position: Position, holdings: Holdings) -> bool:
+        """Return whether a row that could not be read may be this position."""
+        listing = self._listings.get(position.contract_key)
+        return any(
+            account_id == position.account_id
+            and (listing is None or conid is None or conid == listing.conid)
+            for account_id, conid in holdings.unread
         )
-        self._watched.update(found)
-        self._unknown.update(unknown)
-        if unknown:
-            self._health.count("watchlist.unknown", len(unknown))
 
     def _count(self, holdings: Holdings) -> None:
         for reason in holdings.unidentified:

@@ -12,9 +12,13 @@ from typing import Final, NoReturn
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S, TickSender
+from greeks_trio.brokers.feed import TickSender
+from greeks_trio.brokers.ibkr.fields import LETTER_WORDS
+from greeks_trio.brokers.ibkr.line_watch import LineWatch
+from greeks_trio.brokers.ibkr.plan import Wanted
 from greeks_trio.brokers.ibkr.protocol import IbkrProtocol
 from greeks_trio.brokers.ibkr.protocol_events import (
+    AvailabilityNoted,
     Counted,
     Event,
     FieldsSeen,
@@ -26,12 +30,13 @@ from greeks_trio.brokers.ibkr.protocol_events import (
     SessionWanted,
     encode_session,
 )
-from greeks_trio.brokers.ibkr.subscriptions import Lines, Wanted
+from greeks_trio.brokers.ibkr.subscriptions import Lines
 from greeks_trio.brokers.ibkr.websocket import send, translated
 from greeks_trio.errors import BadQuote, ProtocolViolation
-from greeks_trio.model.contracts import Conid, ContractKey
+from greeks_trio.model.contracts import Conid
 from greeks_trio.model.normalise import Quote, normalise
 from greeks_trio.model.records import FrameTicks, UnifiedPositionRecord
+from greeks_trio.pipeline.hand_over import hand_over
 from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
@@ -45,11 +50,14 @@ class FrameReader:
 
     Attributes:
         options: What to make ticks of; whoever subscribes sets it.
-        unanswered: Contracts with an open gap; their first frame ends it.
+        session_id: What the gateway may ask for; whoever renews the session sets it.
+        letters: The first letter of field 6509, by conid.
         ready: Set by the first ``system`` frame: requests are heard from now on.
-        changed: Set when the first frame of a contract ended its gap.
+        is_restarted: The gateway said so again: what was asked before is forgotten.
+        changed: Set when a frame changes what there is to ask for or to report.
         doubt: Set when a frame says that the session may be lost.
         last_frame_at: When the last frame of any kind was read, `trio.current_time`.
+        is_held_up: Whether a frame waits for the pipeline, so that none is read.
     """
 
     def __init__(
@@ -57,22 +65,25 @@ class FrameReader:
         health: SessionHealth,
         out: TickSender,
         lines: Lines,
+        watch: LineWatch,
         *,
         session_id: str,
-        unanswered: set[ContractKey],
     ) -> None:
         self._health = health
         self._out = out
         self._lines = lines
-        self._session_id = session_id
+        self._watch = watch
         self._protocol = IbkrProtocol()
         self._errors = 0
         self.options: dict[Conid, Wanted] = {}
-        self.unanswered = unanswered
+        self.session_id = session_id
+        self.letters: dict[Conid, str] = {}
         self.ready = trio.Event()
+        self.is_restarted = False
         self.changed = trio.Event()
         self.doubt = trio.Event()
         self.last_frame_at = trio.current_time()
+        self.is_held_up = False
 
     async def run(self, socket: WebSocketConnection) -> NoReturn:
         """Read frames until the peer closes; what came before the close is taken.
@@ -90,11 +101,12 @@ class FrameReader:
                 if ticks:
                     await self._hand_over(FrameTicks("ibkr", self.last_frame_at, ticks))
                 if is_session_wanted:
-                    await send(socket, encode_session(self._session_id))
+                    await send(socket, encode_session(self.session_id))
 
     def forget(self, conid: Conid) -> None:
         """Drop what is remembered of a conid that is no longer subscribed."""
         self._protocol.forget(conid)
+        self.letters.pop(conid, None)
 
     def _take(self, frame: bytes | str) -> tuple[list[UnifiedPositionRecord], bool]:
         """Return the frame's ticks, and whether it asks for the session."""
@@ -107,12 +119,13 @@ class FrameReader:
                 frame, int(received_at.timestamp() * 1000)
             )
         except ProtocolViolation as violation:
-            self._health.odd_frame(violation, (self._session_id,))
+            self._health.odd_frame(violation, (self.session_id,))
             return ticks, False
         for event in events:
             if isinstance(event, GreeksQuote):
-                ticks += self._make_ticks(event, received_at)
-                self._note_answer(event.conid)
+                made = self._make_ticks(event, received_at)
+                self._note_frame(event.conid, has_greeks=bool(made))
+                ticks += made
             elif isinstance(event, SessionWanted):
                 is_session_wanted = True
             else:
@@ -150,26 +163,21 @@ class FrameReader:
             self._health.count(f"mended.{word}")
         return made.ticks
 
-    async def _hand_over(self, frame_ticks: FrameTicks) -> None:
-        try:
-            self._out.send_nowait(frame_ticks)
-        except trio.WouldBlock:
-            # Read, so ours: a stop must not lose it.
-            with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True) as scope:
-                await self._out.send(frame_ticks)
-            if scope.cancelled_caught:
-                lost = len(frame_ticks.ticks)
-                self._health.count("tick.not-handed-over", lost)
-                logger.critical("ibkr.ticks_lost ticks=%d", lost)
+    async def _hand_over(self, frame: FrameTicks) -> None:
+        self.is_held_up = True
+        await hand_over(self._out, frame, self._health)
+        self.is_held_up = False
 
     def _note(self, event: Event) -> None:
         match event:
             case FieldsSeen(conid=conid):
-                self._note_answer(conid)
+                self._note_frame(conid, has_greeks=False)
+            case AvailabilityNoted(conid=conid, letter=letter):
+                self._note_letter(conid, letter)
             case GatewayHeartbeat():
                 self._health.heartbeat()
             case GatewayReady():
-                self.ready.set()
+                self._note_ready()
             case SessionNews(authenticated=authenticated, competing=competing):
                 if authenticated is False or competing is True:
                     self.doubt.set()
@@ -178,18 +186,32 @@ class FrameReader:
             case Counted(name=name):
                 self._health.count(name)
 
-    def _note_answer(self, conid: Conid) -> None:
-        if not self._lines.answer(conid):
-            return
-        wanted = self.options.get(conid)
-        if wanted is not None and wanted.contract.contract_key in self.unanswered:
-            self.unanswered.discard(wanted.contract.contract_key)
-            self._health.gap_ended(wanted.contract.contract_key)
+    def _note_frame(self, conid: Conid, *, has_greeks: bool) -> None:
+        is_late_answer = self._lines.answer(conid)
+        if (
+            self._watch.frame(conid, self.last_frame_at, has_greeks=has_greeks)
+            or is_late_answer
+        ):
             self.changed.set()
+
+    def _note_letter(self, conid: Conid, letter: str) -> None:
+        word = LETTER_WORDS.get(letter, "unknown")
+        self._health.count(f"availability.{word}")
+        is_new = letter not in self.letters.values()
+        self.letters[conid] = letter
+        if is_new:
+            self.changed.set()
+
+    def _note_ready(self) -> None:
+        if self.ready.is_set():
+            self._health.count("gateway.ready-again")
+            self.is_restarted = True
+            self.changed.set()
+        self.ready.set()
 
     def _note_error(self, message: str) -> None:
         self._health.count("gateway.error")
         self._errors += 1
         if self._errors <= _LOGGED_ERRORS:
-            message = message.replace(self._session_id, "***")
+            message = message.replace(self.session_id, "***")
             logger.warning("ibkr.error_frame message=%s", message)

@@ -12,18 +12,13 @@ import trio
 
 from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.ibkr.connection import Connection
-from greeks_trio.brokers.ibkr.portfolio import Portfolio, PortfolioView
-from greeks_trio.brokers.ibkr.session import (
-    GatewaySession,
-    OpenSession,
-    Pacer,
-    open_session,
-)
-from greeks_trio.brokers.ibkr.subscriptions import Plan
+from greeks_trio.brokers.ibkr.portfolio import Portfolio
+from greeks_trio.brokers.ibkr.rest import Pacer
+from greeks_trio.brokers.ibkr.session import OpenSession, open_session
+from greeks_trio.brokers.ibkr.subscriber import ContractGaps
 from greeks_trio.brokers.ibkr.websocket import OpenSocket, open_socket
 from greeks_trio.config import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker
 from greeks_trio.pipeline.health import SessionHealth
 
@@ -55,7 +50,7 @@ class IbkrFeed:
         self._jitter = jitter
         self._portfolio = Portfolio(health)
         self._pacer = Pacer()
-        self._unanswered: set[ContractKey] = set()
+        self._gaps = ContractGaps(health)
         self._reload = trio.Event()
 
     @property
@@ -75,23 +70,20 @@ class IbkrFeed:
         self._reload = trio.Event()
         async with self._open_session(config, self._pacer) as session:
             session_id = await session.log_in()
-            view = await self._portfolio.read(session, config)
+            await self._portfolio.read(session, config, is_first=True)
             async with self._open_socket(config, session_id) as socket:
                 connection = Connection(
                     socket,
                     session,
+                    self._portfolio,
                     health=self._health,
                     out=self._out,
                     session_id=session_id,
-                    unanswered=self._unanswered,
+                    gaps=self._gaps,
+                    current_config=lambda: self._config,
                     jitter=self._jitter,
                 )
-
-                await connection.run(
-                    view,
-                    partial(self._read_again, session),
-                    partial(self._wait_positions_due, config),
-                )
+                await connection.run(partial(self._wait_positions_due, config))
         raise AssertionError("a connection ends by raising")
 
     def reload(self, config: IbkrConfig) -> None:
@@ -109,9 +101,6 @@ class IbkrFeed:
         self._reload = trio.Event()
         if _gateway(self._config) != _gateway(connected):
             raise FeedInterrupted("the configuration names another IBKR gateway")
-
-    async def _read_again(self, session: GatewaySession, before: Plan) -> PortfolioView:
-        return await self._portfolio.read(session, self._config, before)
 
 
 def _gateway(config: IbkrConfig) -> tuple[object, ...]:

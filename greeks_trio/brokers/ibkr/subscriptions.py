@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
-import msgspec
-
-from greeks_trio.brokers.ibkr.positions import Listing
-from greeks_trio.model.contracts import Conid, ContractKey, OptionContract
-from greeks_trio.model.positions import Holder
+from greeks_trio.model.contracts import Conid
 
 # IBKR ends subscriptions after 15 minutes, announced to become 10; 9 is its advice.
 RENEW_LATEST_S: Final = 530.0
@@ -30,80 +26,14 @@ ANSWER_LIMIT_S: Final = 20.0
 _MAX_REQUESTS: Final = 3
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """An option to stream and who gets its ticks."""
-
-    contract: OptionContract
-    holders: tuple[Holder, ...]
-    underlying_conid: Conid | None
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What should be subscribed.
-
-    Attributes:
-        options: By conid; those with a line come first.
-        lines: Conids to subscribe, options before underlyings.
-        without_line: Options beyond the limit.
-        underlyings_without_line: Underlyings beyond it; their price stays unknown.
-    """
-
-    options: dict[Conid, Wanted]
-    lines: tuple[Conid, ...]
-    without_line: int
-    underlyings_without_line: int
-
-
-NOTHING: Final = Plan({}, (), 0, 0)
-
-
-def make_plan(
-    holders: Mapping[ContractKey, tuple[Holder, ...]],
-    listings: Mapping[ContractKey, Listing],
-    *,
-    max_lines: int,
-    before: Plan = NOTHING,
-) -> Plan:
-    """Return which of the wanted contracts get a line.
-
-    Options come first, then one line for each underlying that they share.  What has
-    a line keeps it, so that a new contract never takes a line from an unchanged one.
-    """
-    options = {
-        listings[key].conid: Wanted(
-            listings[key].contract, who, listings[key].underlying_conid
-        )
-        for key, who in holders.items()
-        if key in listings
-    }
-    ordered = _lines_first(options, before)
-    streamed = ordered[:max_lines]
-    shared = dict.fromkeys(
-        underlying
-        for conid in streamed
-        if (underlying := options[conid].underlying_conid) and underlying not in options
-    )
-    underlyings = _lines_first(shared, before)[: max_lines - len(streamed)]
-    return Plan(
-        {conid: options[conid] for conid in ordered},
-        (*streamed, *underlyings),
-        len(ordered) - len(streamed),
-        len(shared) - len(underlyings),
-    )
-
-
-def _lines_first(conids: Iterable[Conid], before: Plan) -> list[Conid]:
-    had = set(before.lines)
-    return sorted(conids, key=lambda conid: conid not in had)
-
-
 class _Line:
     """One subscription on this connection."""
 
-    __slots__ = ("answered", "due", "requests", "sent_at")
+    __slots__ = ("answered", "due", "requests", "sent_at", "since")
 
     def __init__(self, due: float) -> None:
         self.due = due
+        self.since: float | None = None
         self.sent_at: float | None = None
         self.requests = 0
         self.answered = False
@@ -122,10 +52,31 @@ class Lines:
         """Return the conids that have been requested."""
         return {conid for conid, line in self._lines.items() if line.requests}
 
-    def is_repeated(self, conid: Conid) -> bool:
+    def unanswered(self) -> set[Conid]:
+        """Return the conids of which an earlier request went unanswered."""
+        return set(filter(self.is_unanswered, self._lines))
+
+    def is_unanswered(self, conid: Conid) -> bool:
         """Return whether an earlier request for the conid went unanswered."""
         line = self._lines[conid]
         return line.requests > 1 and not line.answered
+
+    def held_s(self, conid: Conid, now: float) -> float:
+        """Return for how long the conid has had its line."""
+        since = self._lines[conid].since
+        return 0.0 if since is None else now - since
+
+    def request_again(self, conid: Conid, now: float) -> None:
+        """Make the conid due now; its renewals go on from there."""
+        line = self._lines.get(conid)
+        if line is not None:
+            self._plan(conid, line, now)
+
+    def request_all_again(self, now: float) -> None:
+        """Make everything due now: IBKR has forgotten what was asked before."""
+        for conid, line in self._lines.items():
+            line.requests, line.answered, line.sent_at = 0, False, None
+            self._plan(conid, line, now)
 
     def want(self, conids: Iterable[Conid], now: float) -> list[Conid]:
         """Take what is wanted; return what to unsubscribe.  New ones become due."""
@@ -156,19 +107,20 @@ class Lines:
         _, conid = heapq.heappop(self._queue)
         line = self._lines[conid]
         line.sent_at = now
+        line.since = now if line.since is None else line.since
         line.requests += 1
         waits = not line.answered and line.requests <= _MAX_REQUESTS
         self._plan(conid, line, now + ANSWER_LIMIT_S if waits else self._renewal(now))
         return conid
 
     def answer(self, conid: Conid) -> bool:
-        """Note a frame of the conid; return whether it is the first one."""
+        """Note a frame of the conid; return whether it answers a repeated request."""
         line = self._lines.get(conid)
         if line is None or line.answered or line.sent_at is None:
             return False
         line.answered = True
         self._plan(conid, line, self._renewal(line.sent_at))
-        return True
+        return line.requests > 1
 
     def _plan(self, conid: Conid, line: _Line, due: float) -> None:
         line.due = due

@@ -1,0 +1,132 @@
+"""Accounts and positions over REST: page after page, and again while they are cold.
+
+Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#portfolio
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import trio
+
+from greeks_trio.brokers.ibkr.positions import Holdings, read_holdings
+from greeks_trio.brokers.ibkr.positions_rows import Listing
+from greeks_trio.brokers.ibkr.rest import GatewayClient
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.model.contracts import Conid
+
+# The first read of a session is cold, the second one usually is not.
+_COLD_DELAYS_S: Final = (0.5, 1.0, 2.0, 2.0)
+# Gateways before 2022 send 30 rows a page and later ones 100; not all of them say so.
+_SMALLEST_PAGE: Final = 30
+# More positions than anyone has; a gateway that ignores the page would never end.
+_PAGE_CAP: Final = 100
+
+
+class Accounts:
+    """The accounts of one login and what they hold.
+
+    Methods that ask raise `FeedInterrupted` like `GatewayClient.request`.
+
+    Attributes:
+        several_pages: The accounts whose last answer came in several pages.
+    """
+
+    def __init__(self, client: GatewayClient) -> None:
+        self._client = client
+        self._ids: tuple[str, ...] | None = None
+        self.several_pages: set[str] = set()
+
+    async def choose(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the login's accounts, of these only the wanted ones if any are named.
+
+        Asks once; IBKR wants that request before any for positions.
+        """
+        if self._ids is None:
+            entries = map(
+                _mapping,
+                _rows(await self._client.request("GET", "/portfolio/accounts")),
+            )
+            ids = (entry.get("accountId") or entry.get("id") for entry in entries)
+            self._ids = tuple(str(each) for each in ids if each)
+        chosen = tuple(each for each in self._ids if not wanted or each in wanted)
+        if chosen:
+            return chosen
+        if not self._ids:
+            # Asked again with the next positions; a session that is cold says this.
+            self._ids = None
+            raise FeedInterrupted("the IBKR gateway names no account")
+        raise FeedInterrupted(
+            f"the IBKR login has no account {' or '.join(wanted)} (IBKR_ACCOUNTS)"
+        )
+
+    async def read(
+        self, account_ids: Sequence[str], known: dict[Conid, Listing]
+    ) -> Holdings:
+        """Return what the accounts hold, read again while the answer is cold.
+
+        After a few reads that changed nothing it returns what there is.
+        """
+        holdings = await self.read_once(account_ids, known)
+        for delay in _COLD_DELAYS_S:
+            if not holdings.is_cold:
+                break
+            await trio.sleep(delay)
+            holdings = await self.read_once(account_ids, known)
+        return holdings
+
+    async def read_once(
+        self, account_ids: Sequence[str], known: dict[Conid, Listing]
+    ) -> Holdings:
+        """Return what the accounts hold, all pages."""
+        rows = [
+            (account_id, row)
+            for account_id in account_ids
+            for row in await self._read_account(account_id)
+        ]
+        return read_holdings(rows, known)
+
+    async def _read_account(self, account_id: str) -> list[Any]:
+        rows: list[Any] = []
+        page_size = _SMALLEST_PAGE
+        self.several_pages.discard(account_id)
+        for page in range(_PAGE_CAP):
+            found = _rows(
+                await self._client.request(
+                    "GET", f"/portfolio/{account_id}/positions/{page}"
+                )
+            )
+            rows += found
+            if page and found:
+                self.several_pages.add(account_id)
+            if page == 0:
+                page_size = _page_size(found)
+            # A page of the old size is full whatever the rows say.
+            if len(found) < page_size and len(found) != _SMALLEST_PAGE:
+                return rows
+        raise FeedInterrupted(
+            f"the IBKR gateway has no last page of positions for {account_id}"
+        )
+
+
+def _page_size(rows: list[Any]) -> int:
+    """Return how many rows make a full page, told by the first one.
+
+    Rows that do not say it may fill their page however many they are.
+    """
+    for row in rows:
+        size = _mapping(row).get("pageSize")
+        if type(size) is int and size > 0:
+            return size
+    return max(_SMALLEST_PAGE, len(rows))
+
+
+def _mapping(content: object) -> dict[str, Any]:
+    return content if isinstance(content, dict) else {}
+
+
+def _rows(content: object) -> list[Any]:
+    if not isinstance(content, list):
+        raise FeedInterrupted(f"the IBKR gateway answered {str(content)[:120]}")
+    return content

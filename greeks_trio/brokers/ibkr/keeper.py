@@ -1,0 +1,104 @@
+"""Keeps the session and the socket alive, and finds out when the session is lost.
+
+Frames on the socket do not keep the brokerage session; requests do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import trio
+
+from greeks_trio.brokers.ibkr.protocol_events import TIC
+from greeks_trio.brokers.ibkr.reader import FrameReader
+from greeks_trio.brokers.ibkr.session import GatewaySession, Tickle
+from greeks_trio.brokers.ibkr.subscriber import Subscriber
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.pipeline.health import SessionHealth
+
+# IBKR wants each of these at least once a minute; the jitter only shortens.
+TIC_INTERVAL_S: Final = 45.0
+TICKLE_INTERVAL_S: Final = 45.0
+_JITTER: Final = 0.2
+# A gateway that restarts its upstream answers with 503 for a while.  Frames that come
+# meanwhile say that the session lives, and their silence is watched elsewhere.
+TICKLE_PATIENCE_S: Final = 90.0
+_TICKLE_RETRY_S: Final = 5.0
+# Frames that cast doubt may come in swarms; one question answers them all.
+_DOUBT_SPACING_S: Final = 5.0
+_NO_LOGIN: Final = 401
+
+
+class SessionKeeper:
+    """The two keep-alives of one connection."""
+
+    def __init__(
+        self,
+        session: GatewaySession,
+        reader: FrameReader,
+        subscriber: Subscriber,
+        health: SessionHealth,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._session = session
+        self._reader = reader
+        self._subscriber = subscriber
+        self._health = health
+        self._jitter = jitter
+
+    async def run_tic(self, send: Callable[[str], Awaitable[None]]) -> NoReturn:
+        """Send the websocket's keep-alive; runs until cancelled."""
+        while True:
+            await trio.sleep(self._shortened(TIC_INTERVAL_S))
+            await send(TIC)
+
+    async def run_tickle(self) -> NoReturn:
+        """Send the session's keep-alive, at once when a frame casts doubt on it.
+
+        Raises:
+            FeedInterrupted: the session is lost, or cannot be kept alive.
+        """
+        while True:
+            with trio.move_on_after(self._shortened(TICKLE_INTERVAL_S)):
+                await self._reader.doubt.wait()
+            self._reader.doubt = trio.Event()
+            tickle = await self._tickle()
+            self._reader.session_id = tickle.session_id
+            self._health.heartbeat()
+            if not tickle.status.is_established:
+                raise self._session.session_lost(tickle.status)
+            await trio.sleep(_DOUBT_SPACING_S)
+
+    async def _tickle(self) -> Tickle:
+        """Return the answer, however often it takes within our patience.
+
+        A lock-out is sat out: asking on would prolong it, and the stream goes on.
+        """
+        failing_since: float | None = None
+        while True:
+            try:
+                tickle = await self._session.tickle()
+            except FeedInterrupted as exc:
+                failure = exc
+            else:
+                self._subscriber.trouble("session", None)
+                return tickle
+            if failure.http_status == _NO_LOGIN:
+                raise failure
+            self._health.count("tickle.failed")
+            self._subscriber.trouble(
+                "session", f"the IBKR session cannot be kept alive: {failure}"
+            )
+            if failure.retry_after is not None:
+                failing_since = None
+                await trio.sleep(failure.retry_after)
+                continue
+            now = trio.current_time()
+            failing_since = now if failing_since is None else failing_since
+            if now >= failing_since + TICKLE_PATIENCE_S:
+                raise failure
+            await trio.sleep(_TICKLE_RETRY_S)
+
+    def _shortened(self, interval_s: float) -> float:
+        return interval_s * (1 - _JITTER * self._jitter())

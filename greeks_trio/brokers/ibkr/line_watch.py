@@ -1,0 +1,152 @@
+"""Which subscriptions bring nothing although they were answered.  Pure.
+
+IBKR answers a request for a contract that does not exist exactly like one for an option
+whose model is not warm yet: with a row that holds no Greeks.  Only time tells the two
+apart.  And it ends a stream without a word while the gateway's heartbeats go on; all
+that shows it is that the contract has been quiet for much longer than it uses to be
+while others are not.
+
+All times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from greeks_trio.model.contracts import Conid
+
+# The first Greeks of a quiet strike come up to a minute after the request.
+GREEKS_LIMIT_S: Final = 90.0
+# So much longer than its usual pause, and at least so long, is no chance any more.
+SILENT_TIMES_USUAL: Final = 10.0
+SILENT_AT_LEAST_S: Final = 180.0
+# A contract that stays silent is asked for again this often.
+ASK_AGAIN_S: Final = 120.0
+# Other options tick if one of them did so lately.
+_OTHERS_WITHIN_S: Final = 30.0
+# A request is answered with all fields; that is no tick of the market.
+_ANSWER_WINDOW_S: Final = 5.0
+# Fewer ticks than this say nothing about a contract's rhythm.
+_ENOUGH_TICKS: Final = 3
+_WEIGHT: Final = 0.1
+
+
+class _Watched:
+    """What one subscription has brought."""
+
+    __slots__ = (
+        "answered_at",
+        "asked_again_at",
+        "asked_at",
+        "has_greeks",
+        "is_option",
+        "is_overdue",
+        "is_silent",
+        "last_at",
+        "ticks",
+        "usual_s",
+        "window_ends",
+    )
+
+    def __init__(self, now: float, *, is_option: bool) -> None:
+        self.is_option = is_option
+        self.asked_at = self.last_at = now
+        self.asked_again_at = float("-inf")
+        self.window_ends = now
+        self.answered_at: float | None = None
+        self.has_greeks = self.is_overdue = self.is_silent = False
+        self.ticks = 0
+        self.usual_s = 0.0
+
+
+class LineWatch:
+    """What the subscriptions of one connection bring."""
+
+    def __init__(self) -> None:
+        self._watched: dict[Conid, _Watched] = {}
+        self._option_ticked_at = float("-inf")
+
+    def requested(self, conid: Conid, now: float, *, is_option: bool) -> None:
+        """Note a request, whether the first one or another."""
+        watched = self._watched.get(conid)
+        if watched is None:
+            watched = self._watched[conid] = _Watched(now, is_option=is_option)
+        watched.window_ends = now + _ANSWER_WINDOW_S
+
+    def forget(self, conid: Conid) -> None:
+        """Drop what is known of a conid that is no longer subscribed."""
+        self._watched.pop(conid, None)
+
+    def frame(self, conid: Conid, now: float, *, has_greeks: bool) -> bool:
+        """Note a frame; return whether it mended something that was missing."""
+        watched = self._watched.get(conid)
+        if watched is None:
+            return False
+        if now > watched.window_ends:
+            watched.ticks += 1
+            watched.usual_s += _WEIGHT * (now - watched.last_at - watched.usual_s)
+            if watched.is_option:
+                self._option_ticked_at = now
+        watched.last_at = now
+        mended = watched.is_silent
+        watched.is_silent = False
+        if watched.answered_at is None:
+            watched.answered_at = now
+        if has_greeks and not watched.has_greeks:
+            watched.has_greeks = True
+            mended = mended or watched.is_overdue
+            watched.is_overdue = False
+        return mended
+
+    def without_greeks(self, now: float) -> dict[Conid, float]:
+        """Return the options whose Greeks are overdue, and for how long they answer.
+
+        An option without any answer is not among them.
+        """
+        found = {}
+        for conid, watched in self._watched.items():
+            if watched.has_greeks or not watched.is_option:
+                continue
+            if watched.answered_at is None or now < watched.asked_at + GREEKS_LIMIT_S:
+                continue
+            watched.is_overdue = True
+            found[conid] = now - watched.answered_at
+        return found
+
+    def warming(self) -> int:
+        """Return how many options were answered and are not overdue, without Greeks."""
+        return sum(
+            each.is_option
+            and not each.has_greeks
+            and not each.is_overdue
+            and each.answered_at is not None
+            for each in self._watched.values()
+        )
+
+    def silent(self, now: float) -> dict[Conid, float]:
+        """Return the conids that have gone silent, and for how long."""
+        return {
+            conid: now - watched.last_at
+            for conid, watched in self._watched.items()
+            if watched.is_silent
+        }
+
+    def take_silent(self, now: float) -> list[Conid]:
+        """Return the conids to ask for again, and count them as silent from here on."""
+        if now - self._option_ticked_at > _OTHERS_WITHIN_S:
+            return []  # the market may be closed
+        taken = []
+        for conid, watched in self._watched.items():
+            if _is_quiet(watched, now) and now >= watched.asked_again_at + ASK_AGAIN_S:
+                watched.is_silent = True
+                watched.ticks = 0
+                watched.asked_again_at = now
+                taken.append(conid)
+        return taken
+
+
+def _is_quiet(watched: _Watched, now: float) -> bool:
+    if watched.is_silent:
+        return True
+    limit_s = max(SILENT_AT_LEAST_S, SILENT_TIMES_USUAL * watched.usual_s)
+    return watched.ticks >= _ENOUGH_TICKS and now - watched.last_at > limit_s

@@ -1,0 +1,173 @@
+"""One request to the gateway at a time, paced, and its failures in our words.
+
+IBKR locks out whoever asks too fast, at first for ten minutes.  So requests keep their
+distance across connections, and after a lock-out none is sent until it has passed.
+
+Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#pacing-limitations
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from math import ceil, isfinite
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+import trio
+
+from greeks_trio.config import IbkrConfig
+from greeks_trio.errors import FeedInterrupted
+
+# The gateway relays to IBKR's servers; beyond this it hangs.
+REQUEST_LIMIT_S: Final = 15.0
+# Ten requests a second is the limit for a user, over all programs; half is ours.
+_REQUEST_SPACING_S: Final = 0.2
+# These are allowed once in five seconds and once a second; a little more to be safe.
+_SPACINGS_S: Final = {"/portfolio/accounts": 5.1, "/tickle": 1.1}
+# How long IBKR locks out a user who was too fast, unless the answer says it.
+PENALTY_S: Final = 600.0
+_MAX_PENALTY_S: Final = 3_600.0
+
+
+class Pacer:
+    """Keeps requests apart, across connections."""
+
+    def __init__(self) -> None:
+        self._next_at: dict[str, float] = {}
+        self._barred_until = 0.0
+
+    def bar(self, penalty_s: float) -> None:
+        """Let nobody ask anything for so long."""
+        self._barred_until = max(self._barred_until, trio.current_time() + penalty_s)
+
+    def barred_s(self) -> float:
+        """Return for how many seconds nothing may be asked; 0 when it may."""
+        return max(0.0, self._barred_until - trio.current_time())
+
+    async def wait_turn(self, path: str) -> None:
+        """Wait until a request may go out."""
+        spacings = {"": _REQUEST_SPACING_S}
+        if path in _SPACINGS_S:
+            spacings[path] = _SPACINGS_S[path]
+        turn = max(
+            trio.current_time(), *(self._next_at.get(name, 0.0) for name in spacings)
+        )
+        for name, spacing_s in spacings.items():
+            self._next_at[name] = turn + spacing_s
+        await trio.sleep_until(turn)
+
+
+class GatewayClient:
+    """Asks the gateway; raises `FeedInterrupted` with words for a person.
+
+    Its ``http_status`` is that of the answer, and ``retry_after`` is set when IBKR has
+    locked us out.
+    """
+
+    def __init__(
+        self, client: httpx2.AsyncClient, config: IbkrConfig, pacer: Pacer
+    ) -> None:
+        self._client = client
+        self._api_url = config.api_url.rstrip("/")
+        self._pacer = pacer
+        parts = urlsplit(config.api_url)
+        self._login_page = f"{parts.scheme}://{parts.netloc}/"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: Mapping[str, object] | None = None,
+    ) -> object:
+        """Send one request and return its JSON, decoded."""
+        self._refuse_while_barred()
+        await self._pacer.wait_turn(path)
+        # Somebody else may have been locked out meanwhile.
+        self._refuse_while_barred()
+        try:
+            with trio.fail_after(REQUEST_LIMIT_S):
+                response = await self._client.request(
+                    method, self._api_url + path, params=params, json=content
+                )
+        except trio.TooSlowError as exc:
+            raise FeedInterrupted(f"the IBKR gateway does not answer {path}") from exc
+        except httpx2.ConnectError as exc:
+            raise FeedInterrupted(self._explain_unreachable(exc)) from exc
+        except httpx2.HTTPError as exc:
+            raise FeedInterrupted(f"the IBKR gateway broke off {path}: {exc}") from exc
+        if response.status_code != 200:
+            self._refuse(response, path)
+        try:
+            return msgspec.json.decode(response.content)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+            raise FeedInterrupted(
+                f"the IBKR gateway's answer to {path} is no JSON"
+            ) from exc
+
+    def explain_no_login(self) -> str:
+        """Return what a person has to do when there is no login."""
+        return (
+            f"the IBKR gateway is not logged in: open {self._login_page} in a browser"
+        )
+
+    def barred_s(self) -> float:
+        """Return for how many seconds IBKR has locked us out; 0 when it has not."""
+        return self._pacer.barred_s()
+
+    def _refuse_while_barred(self) -> None:
+        left_s = self._pacer.barred_s()
+        if left_s > 0:
+            raise FeedInterrupted(
+                _explain_lock_out(left_s), retry_after=left_s, http_status=429
+            )
+
+    def _refuse(self, response: httpx2.Response, path: str) -> NoReturn:
+        status = response.status_code
+        if status == 401:
+            raise FeedInterrupted(self.explain_no_login(), http_status=status)
+        if status == 429:
+            self._pacer.bar(_penalty_s(response.headers.get("Retry-After")))
+            self._refuse_while_barred()
+        text = " ".join(response.text.split())[:120]
+        words = f"the IBKR gateway answered {path} with {status}: {text}"
+        if "Access Denied" in text:
+            words = (
+                "the IBKR gateway refuses this machine's address: see ips.allow in its"
+                " conf.yaml"
+            )
+        raise FeedInterrupted(words, http_status=status)
+
+    def _explain_unreachable(self, exc: httpx2.ConnectError) -> str:
+        cause: BaseException | None = exc
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return (
+                    f"the certificate of {self._login_page} is not trusted"
+                    " (IBKR_CA_FILE names the one to trust)"
+                )
+            cause = cause.__cause__ or cause.__context__
+        return f"no IBKR gateway answers at {self._login_page}"
+
+
+def _explain_lock_out(left_s: float) -> str:
+    minutes = ceil(left_s / 60)
+    return (
+        f"IBKR has locked us out for {minutes} minute{'s' * (minutes != 1)}:"
+        " too many requests"
+    )
+
+
+def _penalty_s(retry_after: str | None) -> float:
+    """Return the seconds of a ``Retry-After``; IBKR's usual time without a number."""
+    try:
+        asked_s = float(retry_after or "")
+    except ValueError:
+        return PENALTY_S
+    if not isfinite(asked_s):
+        return PENALTY_S
+    return min(max(asked_s, 1.0), _MAX_PENALTY_S)
