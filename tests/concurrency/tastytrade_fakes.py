@@ -86,8 +86,19 @@ def make_config(**changes):
     return TastytradeConfig(**(values | changes))
 
 
-def make_health():
-    return SessionHealth("tastytrade", Journal(), now=lambda: START)
+def make_health(journal=None):
+    journal = Journal() if journal is None else journal  # an empty one is false
+    return SessionHealth("tastytrade", journal, now=lambda: START)
+
+
+async def journalled(journal):
+    """Take and return what was journalled since the last call, oldest first."""
+    found = []
+    while len(journal):
+        entry = await journal.wait_entry()
+        journal.remove(entry)
+        found.append(entry)
+    return found
 
 
 class FakeApi(httpx2.AsyncBaseTransport):
@@ -218,6 +229,7 @@ class FakeDxlink(FakeSocketServer):
         super().__init__(nursery)
         self.received = []  # (time, message)
         self.silent = False
+        self.mute = set()  # types of messages that get no answer
         self.keepalives = True
         self.accept_auth = True
         self.columns = dict(COLUMNS)
@@ -243,7 +255,7 @@ class FakeDxlink(FakeSocketServer):
 
     async def take(self, socket, message):
         self.received.append((trio.current_time(), message))
-        if self.silent:
+        if self.silent or message["type"] in self.mute:
             return
         match message["type"]:
             case "SETUP":
@@ -310,7 +322,8 @@ class Tastytrade:
         self.api = FakeApi(*items)
         self.dxlink = FakeDxlink(nursery)
         self.streamer = FakeAccountStreamer(nursery)
-        self.health = make_health()
+        self.journal = Journal()
+        self.health = make_health(self.journal)
         self.config = make_config(**config)
         self.send, self.frames = trio.open_memory_channel(room)
         self.feed = TastytradeFeed(

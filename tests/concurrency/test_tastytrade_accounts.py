@@ -1,0 +1,220 @@
+"""Accounts and positions that cannot be read while the data flow."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from greeks_trio.errors import CredentialsRejected
+from greeks_trio.model.records import PositionsSnapshot
+from tests.concurrency.tastytrade_fakes import (
+    ACCOUNT,
+    CALL,
+    PUT,
+    STREAMER_URL,
+    Tastytrade,
+    entries,
+    greeks_row,
+    journalled,
+    make_item,
+    started,
+)
+from tests.factories import SPY_CALL, SPY_PUT
+
+OTHER = "5WT00002"
+REFUSED = f"/accounts/{OTHER}/positions"
+
+
+@pytest.fixture
+async def tasty(nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL))
+    tasty.api.positions[OTHER] = [make_item(SPY_PUT)]
+    return tasty
+
+
+async def snapshots(tasty):
+    found = await journalled(tasty.journal)
+    return [each for each in found if isinstance(each, PositionsSnapshot)]
+
+
+async def test_the_streamed_contracts_are_known_for_their_staleness(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    first = dict(tasty.health.streamed())
+    await trio.sleep(10)
+    tasty.api.positions[OTHER] = []
+
+    tasty.feed.reload(tasty.config)
+    await tasty.dxlink.wait_subscribed()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert first == {SPY_CALL: 0.0, SPY_PUT: 0.0}
+    assert tasty.health.streamed() == {SPY_CALL: 0.0}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_an_account_that_refuses_us_does_not_hide_the_others(
+    autojump_clock, nursery, tasty, status
+):
+    tasty.api.answers[REFUSED] = (status, {}, b'{"error":{"message":"not yours"}}')
+
+    subscription = await started(nursery, tasty)
+    await trio.testing.wait_all_tasks_blocked()
+    session = tasty.health.session()
+    [snapshot] = await snapshots(tasty)
+
+    assert entries(subscription) == [("Greeks", CALL)]
+    assert session.status == "degraded"
+    assert session.last_error == (
+        f"account {OTHER} cannot be read: Tastytrade answered {status}: not yours"
+    )
+    assert snapshot.account_ids == (ACCOUNT,)
+    assert tasty.health.statistics().counts["positions.refused"] == 1
+
+
+async def test_an_account_that_begins_to_refuse_us_stays_subscribed(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    await snapshots(tasty)
+    tasty.api.answers[REFUSED] = (403, {}, b"")
+    await trio.sleep(70)
+    degraded = tasty.health.session().status
+
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(PUT)]))
+    [tick] = await tasty.receive()
+    taken = await snapshots(tasty)
+    tasty.api.answers.clear()
+    await trio.sleep(70)
+
+    assert degraded == "degraded"
+    assert tick.account_id == OTHER
+    assert all(OTHER not in each.account_ids for each in taken)
+    assert tasty.health.session().status == "connected"
+    assert len(tasty.dxlink.all("FEED_SUBSCRIPTION")) == 2
+
+
+async def test_a_position_that_becomes_malformed_is_neither_closed_nor_unsubscribed(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    [first] = await snapshots(tasty)
+    tasty.api.positions[OTHER] = [make_item(SPY_PUT, "many")]
+    await trio.sleep(70)
+
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(PUT)]))
+
+    assert [tick.quantity for tick in await tasty.receive()] == [2]
+    assert await snapshots(tasty) == []
+    session = tasty.health.session()
+    assert session.status == "degraded"
+    assert "position SPY   261218P00600000 of account 5WT00002" in session.last_error
+    assert len(first.positions) == 2
+
+
+async def test_what_was_held_is_remembered_over_a_reconnect(
+    autojump_clock, nursery, tasty
+):
+    async def close():
+        await tasty.dxlink.wait_subscribed()
+        tasty.api.answers[REFUSED] = (404, {}, b"")
+        await tasty.dxlink.close()
+
+    nursery.start_soon(close)
+    with pytest.RaisesGroup(BaseException, flatten_subgroups=True):
+        await tasty.feed.run_connection()
+    again = await started(nursery, tasty)
+
+    assert entries(again) == [("Greeks", CALL), ("Greeks", PUT)]
+
+
+async def test_an_account_that_is_named_but_not_there_is_said_to_be_missing(
+    autojump_clock, nursery, caplog
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), accounts=(ACCOUNT, "5WT00009"))
+    await started(nursery, tasty)
+
+    await trio.sleep(600)
+
+    session = tasty.health.session()
+    assert session.status == "degraded"
+    assert session.last_error == "account 5WT00009 is not among the open accounts"
+    assert caplog.text.count("position_unread") == 1
+    assert caplog.text.count("feed.degraded") == 1
+
+
+async def test_one_of_many_problems_is_shown_and_the_others_counted(
+    autojump_clock, nursery
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), 7, {"symbol": "AAPL"})
+    await started(nursery, tasty)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert tasty.health.session().last_error.endswith("(and 1 more)")
+
+
+async def test_an_account_that_is_listed_twice_is_read_once(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL))
+    account = f'{{"account":{{"account-number":"{ACCOUNT}"}}}}'
+    answer = f'{{"data":{{"items":[{account},{account}]}}}}'
+    tasty.api.answers["/customers/me/accounts"] = (200, {}, answer.encode())
+    await started(nursery, tasty)
+
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert [tick.quantity for tick in await tasty.receive()] == [2]
+
+
+async def test_credentials_that_are_refused_later_leave_the_data_running(
+    autojump_clock, nursery
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
+    tasty.api.expires_in = 30  # so that each read logs in
+    await started(nursery, tasty)
+    tasty.api.answers["/oauth/token"] = (400, {}, b'{"error":"invalid_grant"}')
+    await trio.sleep(200)
+    degraded = tasty.health.session()
+
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+    ticks = await tasty.receive()
+    tasty.api.answers.clear()
+    await trio.sleep(70)
+
+    assert degraded.status == "degraded"
+    assert degraded.last_error == (
+        "positions cannot be read: "
+        "Tastytrade refused TT_SECRET or TT_REFRESH: invalid_grant"
+    )
+    assert len(ticks) == 1
+    assert tasty.health.session().status == "connected"
+    assert tasty.dxlink.connections == 1
+
+
+async def test_credentials_that_are_refused_at_the_connect_are_for_the_operator(
+    autojump_clock, tasty
+):
+    tasty.api.answers["/oauth/token"] = (400, {}, b'{"error":"invalid_grant"}')
+
+    with pytest.raises(CredentialsRejected):
+        await tasty.feed.run_connection()
+
+
+async def test_a_contract_without_streamer_symbol_shows_in_the_state(
+    autojump_clock, nursery
+):
+    item = make_item("./CLJ6 LOJ6  260317P56", kind="Future Option")
+    tasty = Tastytrade(nursery, item, make_item(SPY_CALL))
+    await started(nursery, tasty)
+    await trio.testing.wait_all_tasks_blocked()
+    degraded = tasty.health.session()
+
+    tasty.api.instruments = {"./CLJ6 LOJ6  260317P56": "./LOJ26P56:XNYM"}
+    await tasty.dxlink.wait_subscribed()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert degraded.status == "degraded"
+    assert degraded.last_error == "no streamer symbol for ./LO  260317P56"
+    assert degraded.subscription_count == 1
+    assert tasty.health.session().status == "connected"
+    assert tasty.health.session().subscription_count == 2
