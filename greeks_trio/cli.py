@@ -255,6 +255,11 @@ def demo(
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to which each tick is written before it is sent.",
 )
+@click.option(
+    "--control-port",
+    type=port,
+    help="Where faults can be triggered over HTTP, on loopback; 0: any free one.",
+)
 @only_option
 @click.option("--ends-with-parent", is_flag=True, hidden=True)
 @click.option("--quiet", is_flag=True, hidden=True)

@@ -10,7 +10,7 @@ import ctypes
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ import trio
 
 from greeks_trio.model.records import Broker
 from greeks_trio.signals import run_stop_on_signal
-from greeks_trio.simulators.faults import parse_fault
+from greeks_trio.simulators.control import Control
+from greeks_trio.simulators.faults import Verb, parse_fault
 from greeks_trio.simulators.ibkr import IbkrEndpoints, SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
@@ -44,6 +45,8 @@ class SimulateOptions:
         rate: Greeks events a second, over both brokers.
         ledger: File to append what was sent to; `None` keeps none.
         faults: Each as `parse_fault` reads it.
+        control_port: Where faults can be triggered at any time, see `Control`; 0 means
+            any free one, `None` nowhere.
         only: The one broker to run.  It is the same as if both ran: its half of the
             contracts and of the rate.
         ends_with_parent: Stop as at SIGTERM when the parent process ends (Linux).
@@ -56,15 +59,17 @@ class SimulateOptions:
     seed: int = 1
     ledger: Path | None = None
     faults: tuple[str, ...] = ()
+    control_port: int | None = None
     only: Broker | None = None
     ends_with_parent: bool = False
 
 
 class Endpoints(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is announced: how to reach each broker that runs."""
+    """What is announced: how to reach each broker that runs, and the control."""
 
     ibkr: IbkrEndpoints | None = None
     tastytrade: TastytradeEndpoints | None = None
+    control_url: str | None = None
 
 
 def write_line(text: str) -> None:
@@ -104,6 +109,11 @@ async def _run_brokers(
     announce: Callable[[str], None],
 ) -> None:
     ibkr, tastytrade = _make_brokers(options, ledger)
+    verbs: dict[Broker, Mapping[str, Verb]] = {}
+    if ibkr:
+        verbs["ibkr"] = ibkr.verbs
+    if tastytrade:
+        verbs["tastytrade"] = tastytrade.verbs
     async with trio.open_nursery() as nursery:
         endpoints = Endpoints(
             ibkr=await nursery.start(ibkr.run, options.ibkr_port, name="ibkr")
@@ -115,12 +125,29 @@ async def _run_brokers(
             if tastytrade
             else None,
         )
-        announce(msgspec.json.encode(endpoints).decode())
-        await stop.wait()
+        await _run_control(options.control_port, verbs, endpoints, stop, announce)
         for broker in (ibkr, tastytrade):
             if broker:
                 broker.stop()
     logger.info("simulators.stopped ticks=%d", ledger.ticks)
+
+
+async def _run_control(
+    port: int | None,
+    verbs: Mapping[Broker, Mapping[str, Verb]],
+    endpoints: Endpoints,
+    stop: trio.Event,
+    announce: Callable[[str], None],
+) -> None:
+    """Announce everything and trigger faults that are asked for until ``stop``."""
+    async with trio.open_nursery() as nursery:
+        if port is not None:
+            url = await nursery.start(Control(verbs).run, port, name="control")
+            endpoints = msgspec.structs.replace(endpoints, control_url=url)
+        announce(msgspec.json.encode(endpoints).decode())
+        await stop.wait()
+        # Ends the faults under way too, so that the brokers can finish cleanly.
+        nursery.cancel_scope.cancel()
 
 
 def _make_brokers(

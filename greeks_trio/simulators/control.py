@@ -1,0 +1,133 @@
+"""Faults on demand: a tiny HTTP endpoint on loopback that triggers them at once.
+
+``GET /faults`` lists the faults of each broker; ``POST /faults`` makes one happen.  Its
+body is JSON, ``{"fault": "tastytrade:drop", "arg": 5}`` or ``"tastytrade:drop:5"``.
+Nobody logs in: who may open a port on this machine may break its simulated brokers.
+Pages of a browser may not, so a body has to say that it is ``application/json`` and a
+request has to name a loopback address as its host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+
+from greeks_trio.model.records import Broker
+from greeks_trio.simulators.fault_kinds import FaultKind
+from greeks_trio.simulators.faults import (
+    FAULT_KINDS,
+    Fault,
+    Verb,
+    parse_present_fault,
+    run_fault,
+)
+from greeks_trio.simulators.http_connection import Request, Response
+from greeks_trio.simulators.http_door import Door
+
+# Faults under way that were triggered here; a few hundred bytes each.
+MAX_FAULTS: Final = 100
+
+
+class _Wish(msgspec.Struct, frozen=True):
+    fault: str
+    arg: float | None = None
+
+
+class Control:
+    """The endpoint; ``verbs`` are those of each broker that runs."""
+
+    def __init__(self, verbs: Mapping[Broker, Mapping[str, Verb]]) -> None:
+        self._verbs = verbs
+        self._door = Door(self._respond, {})
+        self._wanted, self._received = trio.open_memory_channel[Fault](MAX_FAULTS)
+        self._under_way = 0
+
+    async def run(
+        self, port: int, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until cancelled, which also ends the faults under way.
+
+        Started with the URL when it accepts; port 0 means any free one.
+
+        Raises:
+            OSError: the port is taken; inside an `ExceptionGroup`.
+        """
+        with self._wanted, self._received:
+            async with trio.open_nursery() as nursery:
+                port = await nursery.start(self._door.run, port, name="control door")
+                task_status.started(f"http://127.0.0.1:{port}")
+                async for fault in self._received:
+                    nursery.start_soon(self._run_fault, fault, name=fault.name)
+
+    async def _run_fault(self, fault: Fault) -> None:
+        try:
+            await run_fault(fault, self._verbs[fault.broker])
+        finally:
+            self._under_way -= 1
+
+    def _respond(self, request: Request) -> Response:
+        if not _is_local(request.headers.get("host", "")):
+            return _refusal(403, "only for clients on this machine")
+        if request.path != "/faults":
+            return _refusal(404, "there is only /faults")
+        match request.method:
+            case "GET" | "HEAD":
+                return _answer(200, {name: _list(name) for name in self._verbs})
+            case "POST":
+                return self._trigger(request)
+        return _refusal(405, "only GET and POST")
+
+    def _trigger(self, request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind.lower() != "application/json":
+            return _refusal(415, "the body must be application/json")
+        try:
+            fault = self._parse(request.body)
+        except ValueError as exc:
+            return _refusal(400, str(exc))
+        if self._under_way >= MAX_FAULTS:
+            return _refusal(503, "too many faults are under way")
+        self._under_way += 1
+        self._wanted.send_nowait(fault)
+        happening = {"broker": fault.broker, "fault": fault.name, "arg": fault.arg}
+        return _answer(202, happening)
+
+    def _parse(self, body: bytes) -> Fault:
+        try:
+            wish = msgspec.json.decode(body, type=_Wish | str)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            text = 'the body is not {"fault": "BROKER:NAME", "arg": NUMBER}'
+            raise ValueError(f"{text}: {exc}") from exc
+        if isinstance(wish, str):
+            text = wish
+        else:
+            text = wish.fault if wish.arg is None else f"{wish.fault}:{wish.arg!r}"
+        fault = parse_present_fault(text)
+        if fault.broker not in self._verbs:
+            raise ValueError(f"{fault.broker} does not run")
+        return fault
+
+
+def _list(broker: Broker) -> dict[str, FaultKind]:
+    return dict(FAULT_KINDS[broker])
+
+
+def _is_local(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _answer(status: int, content: object) -> Response:
+    return Response(status=status, body=msgspec.json.encode(content))
+
+
+def _refusal(status: int, reason: str) -> Response:
+    return _answer(status, {"error": reason})
