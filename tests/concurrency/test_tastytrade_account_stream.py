@@ -139,6 +139,83 @@ async def test_a_streamer_that_refuses_is_asked_ever_more_slowly(
     assert watcher.changes == [0.0]
 
 
+async def test_a_loss_that_repeats_itself_is_logged_once(
+    autojump_clock, watcher, caplog
+):
+    watcher.streamer.error = "failed"
+    await watcher.streamer.close()
+
+    await trio.sleep(3600)
+
+    warned = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert len(warned) == 2  # the close and the refusal
+    assert watcher.health.statistics().counts["account-stream.lost"] > 50
+
+
+async def test_other_accounts_need_another_connection(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
+    nursery.start_soon(tasty.feed.run_connection)
+    first = await tasty.streamer.wait_connected()
+    await trio.sleep(5)
+    tasty.api.positions["5WT00002"] = []
+
+    tasty.feed.reload(tasty.config)
+    second = await tasty.streamer.wait_connected()
+
+    assert (first["value"], second["value"]) == ([ACCOUNT], [ACCOUNT, "5WT00002"])
+    assert (tasty.streamer.connections, tasty.dxlink.connections) == (2, 1)
+    assert "account-stream.lost" not in tasty.health.statistics().counts
+
+
+async def test_the_same_accounts_keep_their_connection(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
+    nursery.start_soon(tasty.feed.run_connection)
+    await tasty.streamer.wait_connected()
+
+    await trio.sleep(600)
+
+    assert tasty.streamer.connections == 1
+
+
+async def test_an_account_that_cannot_be_read_is_watched_all_the_same(
+    autojump_clock, nursery
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
+    tasty.api.answers[f"/accounts/{ACCOUNT}/positions"] = (403, {}, b"")
+    nursery.start_soon(tasty.feed.run_connection)
+
+    connect = await tasty.streamer.wait_connected()
+
+    assert connect["value"] == [ACCOUNT]
+
+
+async def test_without_accounts_there_is_nothing_to_connect_for(
+    autojump_clock, nursery
+):
+    tasty = Tastytrade(nursery, streamer_url=STREAMER_URL)
+    accounts, tasty.api.positions = tasty.api.positions, {}
+    nursery.start_soon(tasty.feed.run_connection)
+    await trio.sleep(200)
+    before = tasty.streamer.connections
+    status = tasty.health.session().status
+
+    tasty.api.positions = accounts
+    await tasty.streamer.wait_connected()
+
+    assert (before, status) == (0, "connected")
+
+
+async def test_a_streamer_that_never_confirms_is_left(autojump_clock, nursery):
+    watcher = Watcher(nursery)
+    watcher.streamer.silent = True
+    nursery.start_soon(watcher.run)
+
+    await trio.sleep(70)
+
+    assert watcher.streamer.connections == 2
+    assert watcher.changes == []
+
+
 async def test_a_changed_position_is_read_and_subscribed(autojump_clock, nursery):
     tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
     nursery.start_soon(tasty.feed.run_connection)

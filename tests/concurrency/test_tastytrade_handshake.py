@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
+from functools import partial
+
 import pytest
 import trio
 
 from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
 from greeks_trio.brokers.tastytrade.handshake import (
     GREEKS_CHANNEL,
+    HANDSHAKE_LIMIT_S,
     PRICES_CHANNEL,
     REFUSAL_LIMIT_S,
 )
+from greeks_trio.brokers.tastytrade.stream import MIN_REQUEST_BYTES
 from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
-from greeks_trio.errors import CredentialsRejected
+from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from tests.concurrency import tastytrade_fakes
 from tests.concurrency.tastytrade_fakes import (
     CALL,
     COLUMNS,
@@ -29,6 +35,10 @@ from tests.factories import SPY_CALL, SPY_PUT, START
 @pytest.fixture
 async def tasty(nursery):
     return Tastytrade(nursery, make_item(SPY_CALL), make_item(SPY_PUT))
+
+
+def length(message):
+    return len(json.dumps(message, separators=(",", ":")))
 
 
 async def test_the_handshake_waits_for_each_answer(autojump_clock, nursery, tasty):
@@ -168,13 +178,49 @@ async def test_a_server_that_keeps_asking_for_the_token_is_left(
     assert len(tasty.dxlink.all("AUTH")) == 1
 
 
-async def test_a_server_that_does_not_answer_costs_ten_seconds(autojump_clock, tasty):
-    tasty.dxlink.silent = True
+@pytest.mark.parametrize(
+    ("unanswered", "step"),
+    [
+        ("SETUP", "the greeting"),
+        ("AUTH", "the token"),
+        ("CHANNEL_REQUEST", "the request for a channel"),
+    ],
+)
+async def test_a_handshake_that_hangs_is_given_up_after_ten_seconds(
+    autojump_clock, tasty, unanswered, step
+):
+    tasty.dxlink.mute = {unanswered}
 
-    with interrupted("does not answer"):
+    with interrupted(f"does not answer {step}$"):
         await tasty.feed.run_connection()
 
-    assert trio.current_time() == 10.0
+    assert trio.current_time() == HANDSHAKE_LIMIT_S
+
+
+async def test_one_channel_of_two_is_not_enough(autojump_clock, nursery, tasty):
+    tasty.dxlink.mute = {"CHANNEL_REQUEST"}
+
+    async def open_one():
+        while "CHANNEL_REQUEST" not in tasty.dxlink.types():
+            await trio.testing.wait_all_tasks_blocked()
+        await tasty.dxlink.send(type="CHANNEL_OPENED", channel=GREEKS_CHANNEL)
+
+    nursery.start_soon(open_one)
+    with interrupted("does not answer the request for a channel"):
+        await tasty.feed.run_connection()
+
+
+async def test_a_subscription_needs_no_answer(autojump_clock, nursery, tasty):
+    """Columns may come with the first data, hours later."""
+    tasty.dxlink.mute = {"FEED_SETUP", "FEED_SUBSCRIPTION"}
+    nursery.start_soon(tasty.feed.run_connection)
+    await trio.sleep(3600)
+
+    await tasty.dxlink.announce(**COLUMNS)
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert len(await tasty.receive()) == 1
+    assert tasty.health.session().status == "connected"
 
 
 async def test_a_keepalive_goes_out_every_thirty_seconds(
@@ -216,6 +262,74 @@ async def test_silence_of_every_kind_of_frame_ends_the_connection(
     assert trio.current_time() == SUBSCRIBE_PAUSE_S + SILENCE_LIMIT_S
 
 
+async def test_silence_is_the_reason_of_the_gap(autojump_clock, tasty):
+    tasty.dxlink.keepalives = False
+
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(
+            FeedInterrupted, check=lambda exc: exc.gap_reason == "silence"
+        ),
+        flatten_subgroups=True,
+    ):
+        await tasty.feed.run_connection()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"KEEPALIVE","channel":0}',
+        '{"type":"NEWS","channel":9}',
+        "no json",
+        '{"type":"FEED_DATA","channel":3,"data":[]}',
+    ],
+)
+async def test_a_frame_of_any_kind_is_a_sign_of_life(
+    autojump_clock, nursery, tasty, text
+):
+    tasty.dxlink.keepalives = False
+    await started(nursery, tasty)
+
+    for _ in range(10):
+        await trio.sleep(SILENCE_LIMIT_S - 5)
+        await tasty.dxlink.send_text(text)
+
+    assert tasty.health.session().status == "connected"
+    assert tasty.dxlink.connections == 1
+
+
+async def test_a_pipeline_that_stands_still_is_not_the_servers_silence(
+    autojump_clock, nursery
+):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
+    await started(nursery, tasty)
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    await trio.sleep(5 * SILENCE_LIMIT_S)
+    ticks = await tasty.receive()
+    await trio.sleep(1)
+
+    assert len(ticks) == 1
+    assert tasty.health.session().status == "connected"
+    assert tasty.dxlink.connections == 1
+
+
+async def test_silence_after_a_standstill_is_silence_again(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
+    tasty.dxlink.keepalives = False
+
+    async def stand_still():
+        await tasty.dxlink.wait_subscribed()
+        await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+        await trio.sleep(300)
+        await tasty.receive()
+
+    nursery.start_soon(stand_still)
+    with interrupted("silent"):
+        await tasty.feed.run_connection()
+
+    assert 300 + SILENCE_LIMIT_S <= trio.current_time() <= 300 + 2 * SILENCE_LIMIT_S
+
+
 async def test_a_quiet_market_with_keepalives_is_no_silence(
     autojump_clock, nursery, tasty
 ):
@@ -226,7 +340,7 @@ async def test_a_quiet_market_with_keepalives_is_no_silence(
     assert tasty.health.session().status == "connected"
 
 
-@pytest.mark.parametrize("code", [1000, 1012])
+@pytest.mark.parametrize("code", [1000, 1001, 1009, 1012])
 async def test_whatever_the_close_code_the_next_connection_starts_afresh(
     autojump_clock, nursery, tasty, code
 ):
@@ -247,6 +361,46 @@ async def test_whatever_the_close_code_the_next_connection_starts_afresh(
     ]
     assert len(await tasty.receive()) == 1
     assert tasty.health.statistics().reconnects == 1
+
+
+async def test_a_server_that_finds_a_request_too_long_gets_shorter_ones(
+    autojump_clock, nursery
+):
+    items = [make_item(f"SPY   261218C{n:05}000") for n in range(1, 101)]
+    tasty = Tastytrade(nursery, *items)
+
+    async def refuse(*, times):
+        for _ in range(times):
+            await tasty.dxlink.wait_subscribed()
+            await tasty.dxlink.close(1009)
+
+    longest = []
+    nursery.start_soon(partial(refuse, times=6))
+    for _ in range(6):
+        tasty.dxlink.received.clear()
+        with interrupted("1009"):
+            await tasty.feed.run_connection()
+        longest.append(max(map(length, tasty.dxlink.all("FEED_SUBSCRIPTION"))))
+
+    assert longest == sorted(longest, reverse=True)
+    assert longest[0] > 4_000
+    assert longest[-1] <= MIN_REQUEST_BYTES
+
+
+async def test_a_frame_of_theirs_that_is_too_long_does_not_shorten_ours(
+    autojump_clock, nursery, tasty, monkeypatch, caplog
+):
+    monkeypatch.setattr(tastytrade_fakes, "MAX_FRAME_BYTES", 10_000)
+
+    async def send_too_much():
+        await tasty.dxlink.wait_subscribed()
+        await tasty.dxlink.send_text("x" * 20_000)
+
+    nursery.start_soon(send_too_much)
+    with interrupted("1009 Exceeded maximum message size"):
+        await tasty.feed.run_connection()
+
+    assert "requests_shortened" not in caplog.text
 
 
 async def test_a_new_connection_does_not_know_the_old_prices(

@@ -75,7 +75,7 @@ async def test_an_address_where_nobody_listens_is_an_interruption():
 async def test_a_refused_upgrade_is_an_interruption(serve):
     url = await serve(reject)
 
-    with interrupted("502"):
+    with interrupted("the server answered 502 to the upgrade"):
         async with open_socket(url):
             raise AssertionError("the upgrade was refused")
 

@@ -229,6 +229,48 @@ def test_what_makes_no_sense_is_a_violation_with_a_reason(frame, reason):
     assert caught.value.frame == frame
 
 
+@pytest.mark.parametrize("fields", ['{"Greeks":7,"Quote":["x"]}', "7", "[]"])
+def test_columns_that_cannot_be_read_make_rows_odd_and_not_wrong(fields):
+    protocol = announced()
+
+    [odd_config] = protocol.receive_frame(
+        f'{{"type":"FEED_CONFIG","channel":1,"eventFields":{fields}}}'
+    )
+    [odd_row] = protocol.receive_frame(
+        frame_of('"Greeks"', '[".X261218C1",0,1,0.5,0.1,0.7]')
+    )
+
+    assert odd_config.reason == "bad-config"
+    assert (odd_row.reason, odd_row.event_type) == ("unannounced-type", "Greeks")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        '"eventFields":{"Quote":{},"Greeks":["eventSymbol","vega"],"Trade":[1]}',
+        '"aggregationPeriod":"soon","eventFields":{"Greeks":["eventSymbol","vega"]}',
+    ],
+)
+def test_what_can_be_read_of_a_config_is_applied(config):
+    protocol = announced()
+
+    protocol.receive_frame(f'{{"type":"FEED_CONFIG","channel":1,{config}}}')
+
+    [event] = protocol.receive_frame(frame_of('"Greeks"', '[".X261218C1",0.7]'))
+    assert event.greeks == Greeks(vega=0.7)
+
+
+def test_a_spoilt_config_of_one_channel_does_not_touch_another():
+    protocol = announced()
+    protocol.receive_frame('{"type":"FEED_CONFIG","channel":3,"eventFields":7}')
+
+    [event] = protocol.receive_frame(
+        frame_of('"Greeks"', '[".X261218C1",0,1,0.5,0.1,0.7]')
+    )
+
+    assert event.greeks.delta == 0.5
+
+
 def test_a_refused_config_leaves_the_columns_as_they_are():
     protocol = announced()
     with pytest.raises(ProtocolViolation):
