@@ -16,8 +16,11 @@ from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_str
 from greeks_trio.brokers.ibkr.session import open_session
 from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.config import IbkrConfig
+from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
+from greeks_trio.pipeline.wakeup import WakeUp
 
 SESSION = "00112233445566778899aabbccddeeff"
 CONFIG = IbkrConfig(api_url="https://localhost:5000/v1/api", accounts=("U1", "U2"))
@@ -47,8 +50,8 @@ class FakeGateway(httpx2.AsyncBaseTransport):
 
     Attributes:
         requests: (time, method, path) of each REST request.
-        answers: What to answer a path with: (status, content), or a list of them of
-            which the last one stays.
+        answers: What to answer a path with: (status, content), with headers behind
+            if there are any, or a list of them of which the last one stays.
         positions: Rows by account.
         received: (time, text) of each frame from the feed, over all connections.
         says_ready: Whether a connection begins with a ``system`` frame.
@@ -76,14 +79,15 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         path = request.url.path.removeprefix("/v1/api")
         self.requests.append((trio.current_time(), request.method, path))
         content = json.loads(request.content) if request.content else None
-        status, answer = self._answer(path, content, request.url.params)
+        status, answer, *headers = self._answer(path, content, request.url.params)
+        headers = headers[0] if headers else None
         if answer is ...:
             await trio.sleep_forever()
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, bytes):
-            return httpx2.Response(status, content=answer)
-        return httpx2.Response(status, json=answer)
+            return httpx2.Response(status, content=answer, headers=headers)
+        return httpx2.Response(status, json=answer, headers=headers)
 
     def _answer(self, path, content, params):
         if path in self.answers:
@@ -162,6 +166,9 @@ class FakeGateway(httpx2.AsyncBaseTransport):
                 return found[:number]
             await self._arrived.wait()
 
+    def sent_at(self, start):
+        return [at for at, text in self.received if text.startswith(start)]
+
     def sent(self, start):
         return [text for _, text in self.received if text.startswith(start)]
 
@@ -216,6 +223,11 @@ class Scene:
         """Run one connection in the background; its end goes into `endings`."""
         self.nursery.start_soon(self._run)
 
+    def supervise(self):
+        """Run connections as the service does, until the test ends."""
+        supervisor = Supervisor(self.health, RestartPolicy(), WakeUp())
+        self.nursery.start_soon(supervisor.run, self.feed.run_connection)
+
     async def start_streaming(self, number=1):
         """Run one connection; return when it has subscribed so many conids."""
         since = len(self.gateway.received)
@@ -233,6 +245,22 @@ class Scene:
         """Return (time, exceptions) of the first connection's end."""
         await self._ended.wait()
         return self.endings[0]
+
+    def gaps(self):
+        """Return (contract, reason, whether it has ended) of each journaled gap."""
+        return [
+            (each.contract_key, each.reason, each.ended_at is not None)
+            for each in self.journal._waiting
+            if isinstance(each, FeedGap)
+        ]
+
+    @property
+    def status(self):
+        return self.health.session().status
+
+    @property
+    def last_error(self):
+        return self.health.session().last_error
 
     @property
     def counts(self):
