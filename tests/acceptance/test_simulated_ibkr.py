@@ -3,144 +3,29 @@
 from __future__ import annotations
 
 import base64
-import ssl
-from contextlib import asynccontextmanager
-from datetime import date
 from urllib.parse import urlsplit
 
-import httpx2
-import msgspec
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
+from trio_websocket import ConnectionRejected
 
 from greeks_trio.simulators.faults import Fault
-from greeks_trio.simulators.ibkr import SimulatedIbkr
-from greeks_trio.simulators.ledger import Ledger, read_ledger
-from greeks_trio.simulators.market import Market
-
-FIELDS = ["31", "84", "86", "85", "88", "87", "6509", "7308", "7309", "7310", "7311"]
-FIELDS += ["7633"]
-GREEKS = {"7308": "delta", "7309": "gamma", "7310": "theta", "7311": "vega"}
-COOKIE = "api=0123456789abcdef0123456789abcdef"
-
-# Nothing on this machine takes as long, unless it will never come.
-PATIENCE_S = 10.0
-# At the rates of these tests twenty frames would have come in this time.
-SILENCE_S = 0.4
-
-
-class Gateway:
-    """A running simulator, what is in its ledger, and clients for it."""
-
-    def __init__(self, simulator, market, endpoints, ledger_path):
-        self.simulator = simulator
-        self.market = market
-        self.endpoints = endpoints
-        self.ledger_path = ledger_path
-        self.tls = ssl.create_default_context(cafile=endpoints.ca_file)
-
-    @property
-    def ledger(self):
-        return list(read_ledger(self.ledger_path))
-
-    @asynccontextmanager
-    async def open_stream(self):
-        url = urlsplit(self.endpoints.ws_url)
-        stream = await trio.open_ssl_over_tcp_stream(
-            url.hostname, url.port, ssl_context=self.tls, https_compatible=True
-        )
-        async with stream:
-            yield stream
-
-    @asynccontextmanager
-    async def open_socket(self, cookie=COOKIE):
-        """Connect; the headers are those of a client with this cookie."""
-        url = urlsplit(self.endpoints.ws_url)
-        headers = [("Cookie", cookie)] if cookie else []
-        async with self.open_stream() as stream, trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(
-                nursery, stream, url.netloc, url.path, extra_headers=headers
-            )
-            async with socket:
-                yield Client(socket)
-
-    @asynccontextmanager
-    async def open_ready_socket(self):
-        async with self.open_socket() as client:
-            await client.receive_until("system")
-            yield client
-
-    def open_rest(self):
-        return httpx2.AsyncClient(verify=self.tls, base_url=self.endpoints.rest_url)
-
-
-class Client:
-    """One WebSocket; remembers every frame that it read."""
-
-    def __init__(self, socket):
-        self.socket = socket
-        self.frames = []
-
-    async def send(self, text):
-        await self.socket.send_message(text)
-
-    async def subscribe(self, *conids, fields=FIELDS):
-        for conid in conids:
-            arguments = msgspec.json.encode({"fields": list(fields)}).decode()
-            await self.send(f"smd+{conid}+{arguments}")
-
-    async def receive(self):
-        with trio.fail_after(PATIENCE_S):
-            frame = await self.socket.get_message()
-        assert isinstance(frame, bytes)
-        try:
-            self.frames.append(msgspec.json.decode(frame))
-        except msgspec.DecodeError:
-            self.frames.append({"text": frame.decode()})
-        return self.frames[-1]
-
-    async def receive_until(self, topic):
-        while (frame := await self.receive()).get("topic") != topic:
-            pass
-        return frame
-
-    async def receive_until_closed(self):
-        while True:
-            try:
-                await self.receive()
-            except ConnectionClosed as closed:
-                return closed.reason
-
-    async def receive_until_silent(self):
-        while True:
-            with trio.move_on_after(SILENCE_S):
-                await self.receive()
-                continue
-            return
-
-    async def receive_ticks(self, count):
-        """Read until that many frames with Greeks have come."""
-        while count:
-            count -= "7308" in await self.receive()
-
-    def of(self, conid):
-        return [frame for frame in self.frames if frame.get("conid") == conid]
+from tests.acceptance.ibkr_client import (
+    COOKIE,
+    FIELDS,
+    PATIENCE_S,
+    SILENCE_S,
+    merge,
+    start_gateway,
+)
 
 
 @pytest.fixture
 def start(nursery, tmp_path):
     """Return a function that starts a gateway."""
 
-    async def start(contracts=6, held=None, rate=100.0, **options):
-        path = tmp_path / "ledger"
-        market = Market(contracts=contracts, seed=5, today=date(2026, 3, 2))
-        mine = market.options[:held]
-        simulator = SimulatedIbkr(
-            market, mine, Ledger(path), rate=rate, seed=7, **options
-        )
-        endpoints = await nursery.start(simulator.run, 0)
-        return Gateway(simulator, market, endpoints, path)
+    async def start(**options):
+        return await start_gateway(nursery, tmp_path / "ledger", **options)
 
     return start
 
@@ -280,48 +165,10 @@ async def test_merging_what_came_gives_the_ledger(start):
         reason = await client.receive_until_closed()
 
     assert reason.code == 1001
-    written = [
-        (
-            gateway_conid(gateway, tick.contract_key),
-            tick.event_time_ms,
-            tick.delta,
-            tick.gamma,
-            tick.theta,
-            tick.vega,
-            tick.implied_volatility,
-        )
-        for tick in gateway.ledger
-    ]
     received = merge(client.frames)
-    assert received == written
+    assert received == gateway.written
     assert len(received) >= 600
     assert {row[0] for row in received} > set(conids[:10])
-
-
-def gateway_conid(gateway, contract_key):
-    [found] = [
-        option.conid
-        for option in gateway.market.options
-        if option.contract.contract_key == contract_key
-    ]
-    return found
-
-
-def merge(frames):
-    """Return the ticks of these frames: a reader with a memory for each conid."""
-    memory, rows = {}, {}
-    for frame in frames:
-        if not {"7633", *GREEKS} & set(frame):
-            continue
-        known = memory.setdefault(frame["conid"], {})
-        known.update(frame)
-        values = [float(known[each]) if each in known else None for each in GREEKS]
-        if any(value is not None for value in values):
-            percent = known.get("7633")
-            iv = None if percent is None else float(percent.removesuffix("%")) / 100
-            # The doubled first frame is one tick.
-            rows[frame["conid"], frame["_updated"]] = (*values, iv)
-    return [(*key, *values) for key, values in rows.items()]
 
 
 async def test_later_frames_hold_only_what_was_asked_and_changed(start, conids):
