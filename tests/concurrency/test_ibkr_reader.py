@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 import trio
 
+from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S
 from greeks_trio.brokers.ibkr.line_watch import LineWatch
 from greeks_trio.brokers.ibkr.plan import Wanted
 from greeks_trio.brokers.ibkr.reader import FrameReader
@@ -87,3 +88,42 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
 
     assert [len(frame.ticks) for frame in received] == [300] * socket.taken
     assert instrument.step <= 0 or socket.taken == 2
+
+
+def make_reader(out, health):
+    reader = FrameReader(health, out, Lines(), LineWatch(), session_id="s")
+    reader.options = {7: Wanted(CONTRACT, HOLDERS[:2], None)}
+    return reader
+
+
+async def test_a_full_pipeline_is_waited_for_as_long_as_it_takes(
+    autojump_clock, nursery
+):
+    health, received = SessionHealth("ibkr", Journal()), []
+    out, frames = trio.open_memory_channel(0)
+    reader = make_reader(out, health)
+    nursery.start_soon(reader.run, TwoFrames())
+    await trio.sleep(3600)
+    assert reader.is_held_up
+
+    for _ in range(2):
+        received += (await frames.receive()).ticks
+
+    assert len(received) == 4
+    assert not reader.is_held_up
+    assert health.statistics().counts == {}
+
+
+async def test_a_stop_waits_a_second_for_a_full_pipeline_and_tells_the_loss(
+    autojump_clock, caplog
+):
+    health = SessionHealth("ibkr", Journal())
+    out, _frames = trio.open_memory_channel(0)
+    reader = make_reader(out, health)
+
+    with trio.move_on_after(100):
+        await reader.run(TwoFrames())
+
+    assert trio.current_time() == 100 + HAND_OVER_LIMIT_S
+    assert health.statistics().counts == {"ticks.lost": 2}
+    assert "feed.ticks_lost broker=ibkr ticks=2" in caplog.text

@@ -134,6 +134,21 @@ async def test_a_brokerage_session_is_opened_and_never_taken_away(
     assert asked == [{"publish": True, "compete": False}]
 
 
+async def test_a_check_takes_the_session_from_nobody(autojump_clock, gateway):
+    gateway.status = {"authenticated": False, "connected": True, "competing": True}
+    asked = []
+
+    def init(content, _params):
+        asked.append(content["compete"])
+        return 200, gateway.status
+
+    gateway.answers["/iserver/auth/ssodh/init"] = init
+
+    await fail(gateway, replace(CONFIG, compete=True))
+
+    assert asked == [False]
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
