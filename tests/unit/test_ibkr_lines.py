@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from datetime import date
 from random import Random
 
@@ -20,6 +22,7 @@ from greeks_trio.simulators.ibkr_topics import (
     SubscribeCombination,
     Unknown,
     Unsubscribe,
+    encode_small_talk,
     parse_request,
 )
 from greeks_trio.simulators.ledger import Ledger, read_ledger
@@ -246,6 +249,96 @@ def test_a_watched_contract_belongs_to_no_account(bench):
     bench.ticks(1, LONG_AFTER)
 
     assert {tick.account_id for tick in read_ledger(bench.path)} == {"watchlist"}
+
+
+def test_times_do_not_run_far_ahead_of_the_clock(bench):
+    """A client takes a time of minutes ahead for an error."""
+    bench = bench()
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+
+    frames = bench.ticks(10_000, LONG_AFTER)
+
+    now_ms = time.time_ns() // 1_000_000
+    assert len(frames) > 1_000
+    assert all(frame["_updated"] <= now_ms + 2_500 for frame in frames)
+    assert bench.lines.has_ticking
+
+
+async def test_in_a_late_pair_the_ledger_follows_the_order_of_the_frames(bench):
+    bench = bench()
+    bench.subscribe()
+    bench.due(LONG_AFTER)
+    written = bench.ledger.ticks
+
+    with bench.state.conditions.holding("reorder", 1.0):
+        [newer, older] = bench.ticks(2, LONG_AFTER)
+
+    ticks = list(read_ledger(bench.path))[written:]
+    assert newer["_updated"] > older["_updated"]
+    assert [tick.event_time_ms for tick in ticks] == [
+        newer["_updated"],
+        older["_updated"],
+    ]
+    # The late row has nothing that only the newer frame told.
+    told = {"7308": "delta", "7309": "gamma", "7310": "theta", "7311": "vega"}
+    for name, greek in told.items():
+        if name in newer and name not in older:
+            assert getattr(ticks[1], greek) is None
+
+
+async def test_lines_of_a_closed_market_wait_for_its_opening(bench):
+    bench = bench(contracts=50)
+    with bench.state.conditions.holding("market-closed", 1.0):
+        first = bench.subscribe()
+        bench.due(LONG_AFTER)
+        again = bench.subscribe(now=1.0)
+        assert bench.lines.next_at == float("inf")
+
+    opened = bench.due(LONG_AFTER)
+
+    greeks = [{k: f[k] for k in GREEKS & set(f)} for f in first]
+    assert greeks == [{k: f[k] for k in GREEKS & set(f)} for f in again]
+    assert {f["6509"][0] for f in first} == {"Z"}
+    assert {f["conid"] for f in opened} == set(bench.conids)
+
+
+def test_a_few_contracts_are_always_delayed(bench):
+    bench = bench(contracts=80)
+
+    grades = {bench.state.grade(conid) for conid in bench.conids}
+
+    assert grades == {"R", "D"}
+    assert sum(bench.state.grade(conid) == "D" for conid in bench.conids) == 2
+
+
+def test_a_volume_of_ten_million_has_an_exponent(bench):
+    bench = bench()
+    texts = []
+    for now in range(200):
+        for underlying in bench.state.market.underlyings:
+            conid = str(underlying.conid)
+            texts += bench.lines.subscribe(conid, {"87"}, float(now))
+
+    found = {
+        re.search(rb'"87_raw":([^,}]+)', text)[1] for text in texts if b"87_raw" in text
+    }
+
+    assert any(re.fullmatch(rb"\d\.\d+E7", each) for each in found)
+    assert any(re.fullmatch(rb"\d{7}\.0", each) for each in found)
+
+
+def test_beside_heartbeats_come_wrong_partial_and_broken_frames_now_and_then():
+    random = Random(5)
+
+    heard = [encode_small_talk(0, random) for _ in range(2_000)]
+
+    frames = [frame for each in heard for frame in each]
+    assert 0.03 < len(frames) / len(heard) < 0.15
+    assert b'{"topic":"sts","args":{"authenticated":false}}' in frames
+    assert b'{"topic":"sts","args":{"message":""}}' in frames
+    assert any(b"\x99" in frame for frame in frames)
+    assert not any(frame.isascii() for frame in frames if b'"ntf"' in frame)
 
 
 @pytest.mark.parametrize(
