@@ -224,6 +224,12 @@ def test_a_malformed_row_hides_no_other(bad):
     assert len(holdings.unidentified) == 1
 
 
+def test_a_row_that_cannot_be_read_says_whose_it_is_if_it_can():
+    holdings = read(make_row(conid=1, position="many"), "text", {"conid": "x"})
+
+    assert holdings.unread == (("U1", 1), ("U1", None), ("U1", None))
+
+
 def test_what_was_identified_once_stays_identified():
     known = {}
     read(make_row(), known=known)

@@ -63,6 +63,53 @@ def test_an_underlying_that_ibkr_has_not_named_needs_no_line():
     assert plan_of(make_listing(1, None)).lines == (1,)
 
 
+WATCHED = (Holder("watchlist", None),)
+
+
+def plan_with_watched(held, watched, max_lines, before=NOTHING):
+    listings = [make_listing(conid, None) for conid in (*watched, *held)]
+    by_key = {listing.contract.contract_key: listing for listing in listings}
+    holders = {
+        key: HELD if listing.conid in held else WATCHED
+        for key, listing in by_key.items()
+    }
+    return make_plan(holders, by_key, max_lines=max_lines, before=before)
+
+
+def test_held_options_come_before_watched_ones():
+    plan = plan_with_watched(held=[5, 6], watched=[1, 2], max_lines=3)
+
+    assert (plan.lines, plan.waiting) == ((5, 6, 1), (2,))
+
+
+def test_a_held_option_takes_the_line_of_a_watched_one():
+    before = plan_with_watched(held=[5], watched=[1], max_lines=2)
+
+    after = plan_with_watched(held=[5, 6], watched=[1], max_lines=2, before=before)
+
+    assert (after.lines, after.waiting) == ((5, 6), (1,))
+
+
+def test_a_line_is_passed_on_within_its_rank_or_upwards():
+    plan = plan_with_watched(held=[5, 6], watched=[1, 2], max_lines=3)
+    crowded = plan_with_watched(held=[5, 6], watched=[1], max_lines=1)
+
+    assert plan.successor(5) is None
+    assert plan.successor(1) == 2
+    assert crowded.successor(5) == 6
+    assert plan.successor(900) is None
+
+
+def test_who_passes_a_line_on_queues_up_behind_the_others():
+    plan = plan_with_watched(held=[1, 2, 3], watched=[], max_lines=1)
+
+    once = plan.pass_on(1, 2)
+    again = plan_with_watched(held=[1, 2, 3], watched=[], max_lines=1, before=once)
+
+    assert (once.lines, once.waiting) == ((2,), (3, 1))
+    assert (again.lines, again.waiting) == (once.lines, once.waiting)
+
+
 def take_all(lines, now):
     taken = []
     while (conid := lines.take_due(now)) is not None:
