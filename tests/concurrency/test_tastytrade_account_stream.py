@@ -17,6 +17,7 @@ from tests.concurrency.tastytrade_fakes import (
     FakeAccountStreamer,
     FakeApi,
     Tastytrade,
+    journalled,
     make_config,
     make_health,
     make_item,
@@ -230,6 +231,68 @@ async def test_a_changed_position_is_read_and_subscribed(autojump_clock, nursery
     assert json.dumps(added).count("symbol") == 1
     assert added["add"] == [{"type": "Greeks", "symbol": ".SPY261218P600"}]
     assert trio.current_time() == SUBSCRIBE_PAUSE_S + 10.0
+
+
+async def test_a_closed_position_is_unsubscribed(autojump_clock, nursery):
+    tasty = Tastytrade(
+        nursery, make_item(SPY_CALL), make_item(SPY_PUT), streamer_url=STREAMER_URL
+    )
+    nursery.start_soon(tasty.feed.run_connection)
+    await tasty.dxlink.wait_subscribed()
+    await tasty.streamer.wait_connected()
+    await trio.sleep(10)
+
+    tasty.api.positions[ACCOUNT][1] = make_item(SPY_PUT, 0, "Zero")
+    await tasty.streamer.send(**POSITION)
+    change = await tasty.dxlink.wait_subscribed()
+
+    assert change["remove"] == [{"type": "Greeks", "symbol": ".SPY261218P600"}]
+    assert tasty.health.streamed().keys() == {SPY_CALL}
+
+
+async def test_positions_of_other_kinds_are_not_subscribed(autojump_clock, nursery):
+    tasty = Tastytrade(
+        nursery,
+        make_item("AAPL", kind="Equity"),
+        make_item("/ESZ6", kind="Future"),
+        make_item("BTC/USD", kind="Cryptocurrency"),
+        make_item("XYZ", kind="Something New"),
+        streamer_url=STREAMER_URL,
+    )
+    nursery.start_soon(tasty.feed.run_connection)
+
+    await tasty.streamer.wait_connected()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert "FEED_SUBSCRIPTION" not in tasty.dxlink.types()
+    assert tasty.health.session().status == "connected"
+    [snapshot] = await journalled(tasty.journal)
+    assert [each.kind for each in snapshot.positions] == [
+        "equity",
+        "future",
+        "other",
+        "other",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"CurrentPosition"}',
+        '{"type":"CurrentPosition","data":7}',
+        '{"results":[7,null,{"type":"CurrentPosition","data":[]}]}',
+    ],
+)
+async def test_a_message_need_not_be_understood_to_be_followed(
+    autojump_clock, watcher, text
+):
+    await trio.sleep(5)
+
+    await watcher.streamer.send_text(text)
+    await trio.sleep(5)
+
+    assert watcher.changes == [0.0, 5.0]
+    assert watcher.streamer.connections == 1
 
 
 async def test_a_burst_of_messages_costs_few_reads(autojump_clock, nursery):

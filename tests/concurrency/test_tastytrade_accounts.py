@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import trio
 
+from greeks_trio.config import Secret
 from greeks_trio.errors import CredentialsRejected
 from greeks_trio.model.records import PositionsSnapshot
 from tests.concurrency.tastytrade_fakes import (
@@ -15,6 +18,7 @@ from tests.concurrency.tastytrade_fakes import (
     Tastytrade,
     entries,
     greeks_row,
+    interrupted,
     journalled,
     make_item,
     started,
@@ -113,20 +117,71 @@ async def test_a_position_that_becomes_malformed_is_neither_closed_nor_unsubscri
     assert len(first.positions) == 2
 
 
-async def test_what_was_held_is_remembered_over_a_reconnect(
-    autojump_clock, nursery, tasty
-):
+async def lose_connection(nursery, tasty, *, answers):
+    """Run one connection to its end, from when on the API gives these answers."""
+
     async def close():
         await tasty.dxlink.wait_subscribed()
-        tasty.api.answers[REFUSED] = (404, {}, b"")
+        tasty.api.answers.update(answers)
         await tasty.dxlink.close()
 
     nursery.start_soon(close)
-    with pytest.RaisesGroup(BaseException, flatten_subgroups=True):
+    with interrupted("closed the connection"):
         await tasty.feed.run_connection()
+
+
+async def test_what_an_account_held_is_remembered_over_a_reconnect(
+    autojump_clock, nursery, tasty
+):
+    await lose_connection(nursery, tasty, answers={REFUSED: (404, {}, b"")})
+
     again = await started(nursery, tasty)
 
     assert entries(again) == [("Greeks", CALL), ("Greeks", PUT)]
+
+
+@pytest.mark.parametrize("path", ["/customers/me/accounts", REFUSED])
+async def test_positions_that_cannot_be_read_at_a_reconnect_are_the_last_known(
+    autojump_clock, nursery, tasty, path
+):
+    await lose_connection(nursery, tasty, answers={path: (503, {}, b"")})
+
+    again = await started(nursery, tasty)
+    await trio.testing.wait_all_tasks_blocked()
+    degraded = tasty.health.session()
+    tasty.api.answers.clear()
+    await trio.sleep(70)
+
+    assert entries(again) == [("Greeks", CALL), ("Greeks", PUT)]
+    assert degraded.status == "degraded"
+    assert degraded.last_error.startswith("positions cannot be read: Tastytrade answ")
+    assert tasty.health.session().status == "connected"
+
+
+async def test_a_server_that_wants_to_be_left_alone_is_left_alone(
+    autojump_clock, nursery, tasty
+):
+    answers = {REFUSED: (429, {"Retry-After": "30"}, b"")}
+    await lose_connection(nursery, tasty, answers=answers)
+
+    with interrupted("429"):
+        await tasty.feed.run_connection()
+
+    assert tasty.api.tokens == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"accounts": (ACCOUNT,)}, {"refresh": Secret("another")}]
+)
+async def test_positions_of_other_accounts_are_not_remembered(
+    autojump_clock, nursery, tasty, changes
+):
+    await lose_connection(nursery, tasty, answers={REFUSED: (503, {}, b"")})
+    tasty.api.answers["/customers/me/accounts"] = (503, {}, b"")
+    tasty.feed.reload(dataclasses.replace(tasty.config, **changes))
+
+    with interrupted("503"):
+        await tasty.feed.run_connection()
 
 
 async def test_an_account_that_is_named_but_not_there_is_said_to_be_missing(

@@ -252,6 +252,56 @@ async def test_an_api_that_cannot_be_reached_is_an_interruption():
         await check_login(make_config(), UnreachableApi())
 
 
+async def test_an_answer_that_cannot_be_unpacked_is_an_interruption(api):
+    class PackedApi(FakeApi):
+        async def handle_async_request(self, request):
+            headers = {"Content-Encoding": "gzip"}
+            stream = httpx2.ByteStream(b"no gzip")
+            return httpx2.Response(200, headers=headers, stream=stream)
+
+    with pytest.raises(FeedInterrupted, match="cannot be reached"):
+        await check_login(make_config(), PackedApi())
+
+
+async def test_somebody_without_market_data_is_told_in_the_servers_words(api):
+    answer = b'{"error":{"code":"quote_streamer.customer_not_found_error"}}'
+    api.answers[QUOTE_TOKEN] = (404, {}, answer)
+
+    with pytest.raises(FeedInterrupted, match="404: quote_streamer"):
+        await check_login(make_config(), api)
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, b""), (400, b""), (200, b"odd")])
+async def test_the_trouble_of_one_account_does_not_hide_the_others(api, status, body):
+    api.positions["5WT00002"] = [make_item(SPY_PUT)]
+    api.answers[POSITIONS] = (status, {}, body)
+
+    async with open_session(make_config(), api) as session:
+        portfolio = await session.read_portfolio()
+
+    assert portfolio.account_ids == ("5WT00002",)
+    assert portfolio.followed == (ACCOUNT, "5WT00002")
+
+
+async def test_the_trouble_of_every_account_is_the_servers(api):
+    api.positions["5WT00002"] = []
+    for account in api.positions:
+        api.answers[f"/accounts/{account}/positions"] = (500, {}, b"")
+
+    async with open_session(make_config(), api) as session:
+        with pytest.raises(FeedInterrupted, match="500"):
+            await session.read_portfolio()
+
+
+async def test_the_check_tells_of_accounts_that_cannot_be_read(api):
+    api.positions["5WT00002"] = []
+    api.answers["/accounts/5WT00002/positions"] = (403, {}, b"")
+
+    assert await check_login(make_config(), api) == (
+        "logged in, 2 accounts, 1 option position, 1 account not readable"
+    )
+
+
 async def test_a_login_that_is_not_answered_is_bounded(autojump_clock, api):
     api.silent = True
 

@@ -75,7 +75,24 @@ async def test_an_address_where_nobody_listens_is_an_interruption():
 async def test_a_refused_upgrade_is_an_interruption(serve):
     url = await serve(reject)
 
-    with interrupted("the server answered 502 to the upgrade"):
+    with interrupted("the server answered 502$"):
+        async with open_socket(url):
+            raise AssertionError("the upgrade was refused")
+
+
+async def test_a_refused_upgrade_says_when_to_come_back(serve):
+    async def later(request):
+        await request.reject(503, extra_headers=[(b"Retry-After", b"17")])
+
+    url = await serve(later)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(
+            FeedInterrupted,
+            check=lambda exc: (exc.http_status, exc.retry_after) == (503, 17.0),
+        ),
+        flatten_subgroups=True,
+        allow_unwrapped=True,
+    ):
         async with open_socket(url):
             raise AssertionError("the upgrade was refused")
 

@@ -1,10 +1,9 @@
-"""One DXLink connection: keepalive, silence, frames into ticks."""
+"""One DXLink connection, whole: it reads, hands over, keeps alive and notices silence."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final, NoReturn
 
 import trio
@@ -18,20 +17,14 @@ from greeks_trio.brokers.tastytrade.dxlink import (
     AuthState,
     ChannelClosed,
     ChannelOpened,
-    DxlinkProtocol,
     Event,
     FeedConfig,
     KeepAlive,
     ServerError,
     Setup,
 )
-from greeks_trio.brokers.tastytrade.dxlink_rows import (
-    GreeksEvent,
-    Ignored,
-    OddRows,
-    QuoteEvent,
-    TradeEvent,
-)
+from greeks_trio.brokers.tastytrade.dxlink_rows import Ignored
+from greeks_trio.brokers.tastytrade.frames import Frames
 from greeks_trio.brokers.tastytrade.handshake import (
     GREEKS_CHANNEL,
     PRICES_CHANNEL,
@@ -44,9 +37,9 @@ from greeks_trio.brokers.tastytrade.session import QuoteToken
 from greeks_trio.brokers.tastytrade.subscriptions import Subscriptions
 from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
 from greeks_trio.brokers.tastytrade.websocket import receive_frame, send_frame
-from greeks_trio.errors import BadQuote, FeedInterrupted, ProtocolViolation
+from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import FrameTicks, UnifiedPositionRecord
+from greeks_trio.model.records import FrameTicks
 from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
@@ -78,11 +71,8 @@ class DxlinkConnection:
         request_bytes: int = requests.MAX_REQUEST_BYTES,
     ) -> None:
         self._socket = socket
-        self._token = token.token
         self._health = health
         self._out = out
-        self._protocol = DxlinkProtocol()
-        self._book = Book(token.availability)
         self._read_at = trio.current_time()
         # Since when the next frame is waited for, `None` while one is handed over: that
         # the pipeline is busy is not the server's silence.
@@ -91,8 +81,12 @@ class DxlinkConnection:
         self._handshake = Handshake(token.token, self._send)
         self.condition = Condition(health)
         self._unreadable = UnreadableGreeks(self.condition, self._ask_for_columns)
+        book = Book(token.availability)
         self._subscriptions = Subscriptions(
-            self._book, health, self.condition, self._send, request_bytes
+            book, health, self.condition, self._send, request_bytes
+        )
+        self._frames = Frames(
+            book, health, self._subscriptions, self._unreadable, token.token
         )
         self._errors = ServerErrors(
             health, self.condition, self._subscriptions, token.token
@@ -130,7 +124,7 @@ class DxlinkConnection:
             frame = await self._receive()
             self._waiting_since = None
             self._read_at = trio.current_time()
-            ticks, rest = self._take_frame(frame)
+            ticks, rest = self._frames.take(frame)
             if ticks:
                 await self._hand_over(FrameTicks("tastytrade", self._read_at, ticks))
             for event in rest:
@@ -180,47 +174,6 @@ class DxlinkConnection:
                 reason = f"the quote server refused the token: {reason}"
             raise FeedInterrupted(reason) from exc
 
-    def _take_frame(
-        self, frame: str | bytes
-    ) -> tuple[list[UnifiedPositionRecord], list[Event]]:
-        """Return the frame's ticks, and the events that ask for something."""
-        received_at = self._health.now()
-        self._health.frame_read(received_at)
-        ticks: list[UnifiedPositionRecord] = []
-        rest: list[Event] = []
-        try:
-            events = self._protocol.receive_frame(frame)
-        except ProtocolViolation as exc:
-            self._health.odd_frame(exc, [self._token.reveal()])
-            return ticks, rest
-        for event in events:
-            match event:
-                case GreeksEvent():
-                    ticks += self._ticks(event, received_at)
-                case TradeEvent():
-                    self._book.take_trade(event)
-                case QuoteEvent():
-                    self._book.take_quote(event)
-                case OddRows():
-                    self._take_odd_rows(event)
-                case _:
-                    rest.append(event)
-        return ticks, rest
-
-    def _ticks(
-        self, event: GreeksEvent, received_at: datetime
-    ) -> list[UnifiedPositionRecord]:
-        self._unreadable.take_readable()
-        self._subscriptions.heard(event.symbol)
-        try:
-            found = self._book.ticks(event, received_at)
-        except BadQuote as exc:
-            self._health.count(f"quote.{exc.reason}")
-            return []
-        for word in found.mended:
-            self._health.count(f"mended.{word}")
-        return found.ticks
-
     async def _hand_over(self, frame: FrameTicks) -> None:
         """Send the frame, waiting for as long as it takes; a stop waits a second."""
         try:
@@ -258,12 +211,6 @@ class DxlinkConnection:
                 )
             case ServerError():
                 self._errors.take(event, is_ready=self._handshake.is_done)
-
-    def _take_odd_rows(self, rows: OddRows) -> None:
-        violation = ProtocolViolation(rows.reason, frame=rows.text)
-        self._health.odd_frame(violation, [self._token.reveal()])
-        if rows.event_type == "Greeks":
-            self._unreadable.take_odd(rows.reason)
 
     async def _ask_for_columns(self) -> None:
         await self._send(encode_setup_of(GREEKS_CHANNEL))

@@ -126,22 +126,32 @@ class TastytradeSession:
         named = set(accounts)
         for account in sorted(named.difference(open_accounts)):
             problems.append(f"account {account} is not among the open accounts")
-        readings = [
-            await self._read_account(each)
-            for each in open_accounts
-            if not named or each in named
-        ]
-        return read_portfolio(readings, previous, problems)
+        chosen = [each for each in open_accounts if not named or each in named]
+        return read_portfolio(await self._read_accounts(chosen), previous, problems)
 
-    async def _read_account(self, account_id: str) -> AccountReading:
-        path = f"/accounts/{quote(account_id, safe='')}/positions"
-        try:
-            found = await self._get(path, _Items)
-        except FeedInterrupted as exc:
-            if exc.http_status not in _REFUSED_ACCOUNT:
-                raise
-            return AccountReading(account_id, refusal=str(exc))
-        return AccountReading(account_id, tuple(found.items))
+    async def _read_accounts(self, account_ids: Iterable[str]) -> list[AccountReading]:
+        """Return each account's positions, or why it has none to see.
+
+        Raises:
+            FeedInterrupted: the trouble is not one account's alone.
+        """
+        readings: list[AccountReading] = []
+        troubles: list[FeedInterrupted] = []
+        for account_id in account_ids:
+            path = f"/accounts/{quote(account_id, safe='')}/positions"
+            try:
+                items = (await self._get(path, _Items)).items
+            except FeedInterrupted as exc:
+                if exc.http_status in _TROUBLE:
+                    raise
+                if exc.http_status not in _REFUSED_ACCOUNT:
+                    troubles.append(exc)
+                readings.append(AccountReading(account_id, refusal=str(exc)))
+            else:
+                readings.append(AccountReading(account_id, tuple(items)))
+        if troubles and all(each.refusal is not None for each in readings):
+            raise troubles[0]
+        return readings
 
     async def quote_token(self) -> QuoteToken:
         """Return a fresh token for market data, and where to present it.

@@ -66,6 +66,8 @@ class TastytradeFeed:
         self._streamer_symbols: dict[str, StreamerSymbol] = {}
         # What could be read last time stands in for what cannot be read.
         self._portfolio: Portfolio | None = None
+        # By which login and of which accounts that was.
+        self._asked_for: tuple[object, object] | None = None
         # What was missing and has been told of.
         self._told: frozenset[str] = frozenset()
         self._request_bytes = MAX_REQUEST_BYTES
@@ -97,7 +99,7 @@ class TastytradeFeed:
         self._refresh = trio.Event()
         config = self._config
         async with open_session(config, self._make_transport) as session:
-            portfolio = await self._read_portfolio(session)
+            portfolio, unread = await self._first_portfolio(session)
             wanted = await self._wanted(session, portfolio)
             token = await session.quote_token()
             async with self._open_socket(token.url) as socket:
@@ -108,6 +110,8 @@ class TastytradeFeed:
                     self._out,
                     request_bytes=self._request_bytes,
                 )
+                if unread is not None:
+                    connection.condition.lack(_POSITIONS, unread)
                 try:
                     await self._stream(config, session, connection, wanted)
                 finally:
@@ -199,9 +203,30 @@ class TastytradeFeed:
             self._tell(connection, wanted)
             connection.condition.mended(_POSITIONS)
 
+    async def _first_portfolio(
+        self, session: TastytradeSession
+    ) -> tuple[Portfolio, str | None]:
+        """Return the portfolio, or the last one known and why there is no newer.
+
+        What was held a moment ago is better streamed than nothing, but not before the
+        time that the server asked for.
+        """
+        if self._asked_for != (_login(self._config), self._config.accounts):
+            self._portfolio = None
+        try:
+            return await self._read_portfolio(session), None
+        except FeedInterrupted as exc:
+            if self._portfolio is None or exc.retry_after is not None:
+                raise
+            self._health.count("positions.failed")
+            self._refresh_soon()
+            return self._portfolio, f"positions cannot be read: {exc}"
+
     async def _read_portfolio(self, session: TastytradeSession) -> Portfolio:
-        portfolio = await session.read_portfolio(self._config.accounts, self._portfolio)
+        config = self._config
+        portfolio = await session.read_portfolio(config.accounts, self._portfolio)
         self._portfolio = portfolio
+        self._asked_for = _login(config), config.accounts
         if portfolio.malformed:
             self._health.count("positions.malformed", portfolio.malformed)
         if portfolio.refused:

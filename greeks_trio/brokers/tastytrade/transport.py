@@ -41,7 +41,7 @@ class ApiTransport(httpx2.AsyncBaseTransport):
         try:
             response = await self._inner.handle_async_request(request)
             await response.aread()
-        except httpx2.TransportError as exc:
+        except httpx2.RequestError as exc:
             reason = str(exc) or type(exc).__name__
             raise FeedInterrupted(f"Tastytrade cannot be reached: {reason}") from exc
         if not response.is_success:
@@ -74,7 +74,7 @@ def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
         )
     return FeedInterrupted(
         f"Tastytrade answered {status}: {reason}",
-        retry_after=_retry_after(response),
+        retry_after=parse_retry_after(response.headers.get("Retry-After", "")),
         http_status=status,
     )
 
@@ -91,6 +91,8 @@ def _reason(body: dict[str, object]) -> str | None:
     match body:
         case {"error": {"message": str(reason)}}:  # the API's form
             return reason
+        case {"error": {"code": str(reason)}}:
+            return reason
         case {"error_description": str(reason)}:  # the login's
             return reason
         case {"error": str(reason)} | {"error_code": str(reason)}:
@@ -98,9 +100,9 @@ def _reason(body: dict[str, object]) -> str | None:
     return None
 
 
-def _retry_after(response: httpx2.Response) -> float | None:
+def parse_retry_after(text: str) -> float | None:
+    """Return the seconds that the header asks for, at most `MAX_RETRY_AFTER_S`."""
     # The header's other form is a date, which this API does not use.
-    text = response.headers.get("Retry-After", "")
     if not (text.isascii() and text.isdecimal()):
         return None
     # Longer than any number of seconds, and than what float takes without an error.

@@ -18,6 +18,7 @@ from trio_websocket import (
 )
 
 from greeks_trio.brokers.tastytrade.addresses import require_private
+from greeks_trio.brokers.tastytrade.transport import parse_retry_after
 from greeks_trio.errors import BrokerError, FeedInterrupted, leaves
 
 CONNECT_LIMIT_S: Final = 10.0
@@ -61,8 +62,7 @@ async def open_socket(url: str) -> AsyncIterator[WebSocketConnection]:
                 raise
             nursery.cancel_scope.cancel()
     except* HandshakeError as group:
-        reasons = ", ".join(map(_refusal, leaves(group)))
-        raise FeedInterrupted(f"cannot connect to {url}: {reasons}") from group
+        raise _no_upgrade(url, list(leaves(group))) from group
 
 
 @asynccontextmanager
@@ -113,10 +113,18 @@ async def _upgrade(
         )
 
 
-def _refusal(exc: BaseException) -> str:
-    if isinstance(exc, ConnectionRejected):
-        return f"the server answered {exc.status_code} to the upgrade"
-    return repr(exc)
+def _no_upgrade(url: str, causes: list[BaseException]) -> FeedInterrupted:
+    for exc in causes:
+        if isinstance(exc, ConnectionRejected):
+            headers = {name.lower(): value for name, value in exc.headers}
+            retry_after = headers.get(b"retry-after", b"").decode("latin-1")
+            return FeedInterrupted(
+                f"cannot connect to {url}: the server answered {exc.status_code}",
+                retry_after=parse_retry_after(retry_after),
+                http_status=exc.status_code,
+            )
+    reasons = ", ".join(map(repr, causes))
+    return FeedInterrupted(f"cannot connect to {url}: {reasons}")
 
 
 async def send_frame(socket: WebSocketConnection, frame: str) -> None:
