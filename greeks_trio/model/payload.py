@@ -4,22 +4,28 @@ jsonb refuses what JSON allows: the character U+0000, lone surrogates, and numbe
 beyond the range of numeric.  A payload must never cost its tick, so these become
 U+FFFD, and such a number becomes the text that was sent.
 
+The text is mended token by token and never parsed: nothing else of it changes, and no
+nesting is too deep.
+
 Source: PostgreSQL documentation, "JSON Types".
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from typing import Final
 
-# numeric ends at 131,072 digits before the point and 16,383 after it.
+# numeric ends at 131,072 digits before the point and 16,383 after it, so an exponent of
+# four digits is safe with as many digits as this, and no digits of ours are more.
 _HUGE_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")
-_HUGE: Final = 100_000
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-# Python refuses to convert integers of more digits than 4,300; nothing real has 400.
-_MAX_DIGITS: Final = 400
+_HUGE: Final = 6_000
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
+# A whole pair first: only halves on their own are refused.
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u(?:0000|[dD][89a-fA-F]..)|\\."
+)
+_REPLACED: Final = re.compile(rb"\\u(?:0000|[dD]...)")
+_REPLACEMENT: Final = b"\\ufffd"
 
 
 def jsonb_safe(payload: bytes) -> tuple[bytes, bool]:
@@ -35,39 +41,17 @@ def jsonb_safe(payload: bytes) -> tuple[bytes, bool]:
         and _HUGE_EXPONENT.search(payload) is None
     ):
         return payload, False
-    mender = _Mender()
-    value = json.loads(payload, parse_float=mender.real, parse_int=mender.integer)
-    mended = mender.mend(value)
-    if not mender.replaced:
-        return payload, False
-    return json.dumps(mended, separators=(",", ":")).encode(), True
+    mended = _TOKEN.sub(_mend_token, payload)
+    return mended, mended != payload
 
 
-class _Mender:
-    """Replaces what jsonb refuses and remembers whether it had to."""
+def _mend_token(found: re.Match[bytes]) -> bytes:
+    token = found[0]
+    if token.startswith(b'"'):
+        return _ESCAPE.sub(_mend_escape, token) if b"\\u" in token else token
+    is_huge = len(token) >= _HUGE or _HUGE_EXPONENT.search(token) is not None
+    return b'"%b"' % token if is_huge else token
 
-    def __init__(self) -> None:
-        self.replaced = False
 
-    def real(self, text: str) -> float | str:
-        value = float(text)
-        return value if math.isfinite(value) else self._as_text(text)
-
-    def integer(self, text: str) -> int | str:
-        return int(text) if len(text) <= _MAX_DIGITS else self._as_text(text)
-
-    def mend(self, value: object) -> object:
-        match value:
-            case str():
-                mended = _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
-                self.replaced |= mended != value
-                return mended
-            case list():
-                return [self.mend(item) for item in value]
-            case dict():
-                return {self.mend(key): self.mend(item) for key, item in value.items()}
-        return value
-
-    def _as_text(self, number: str) -> str:
-        self.replaced = True
-        return number
+def _mend_escape(found: re.Match[bytes]) -> bytes:
+    return _REPLACEMENT if _REPLACED.fullmatch(found[0]) else found[0]

@@ -29,7 +29,14 @@ JSON = st.recursive(
         (rb'["\ud800"]', '["\N{REPLACEMENT CHARACTER}"]'),
         (rb'["\udc00 \u0041"]', '["\N{REPLACEMENT CHARACTER} A"]'),
         (rb'{"a":1e99999}', '{"a":"1e99999"}'),
-        (rb'{"a":-1E+200000,"b":1e999}', '{"a":"-1E+200000","b":"1e999"}'),
+        (rb'{"a":-1E+200000,"b":1e999}', '{"a":"-1E+200000","b":1e999}'),
+        (rb'{"a":1e-99999}', '{"a":"1e-99999"}'),
+        (
+            rb'{"a\\\u0000":"\"\u0000"}',
+            '{"a\\\\\N{REPLACEMENT CHARACTER}":"\\"\N{REPLACEMENT CHARACTER}"}',
+        ),
+        (rb'["\uD83D\ud83d\ude00"]', '["\N{REPLACEMENT CHARACTER}\N{GRINNING FACE}"]'),
+        (b"[0." + b"0" * 17_000 + b"1]", '["0.' + "0" * 17_000 + '1"]'),
         (b"[" + b"9" * 140_000 + b"]", '["' + "9" * 140_000 + '"]'),
     ],
 )
@@ -59,3 +66,20 @@ def test_any_json_becomes_safe_and_stays_so(value):
     mended, _ = jsonb_safe(json.dumps(value).encode())
 
     assert jsonb_safe(mended) == (mended, False)
+
+
+def test_no_nesting_is_too_deep():
+    payload = rb'{"a":"\u0000","b":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+
+    mended, was_replaced = jsonb_safe(payload)
+
+    assert was_replaced
+    assert len(mended) == len(payload)
+
+
+def test_a_text_of_several_mib_is_mended_at_once():
+    text = rb"x\n" * 1_000_000
+
+    mended, _ = jsonb_safe(b'["' + text + rb'\u0000", 1]')
+
+    assert mended == b'["' + text + rb'\ufffd", 1]'
