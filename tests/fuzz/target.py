@@ -1,0 +1,167 @@
+"""What the campaign asks of each protocol's side, and what both sides share."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, Final
+
+import trio
+
+from greeks_trio.model.records import Broker, FrameTicks, UnifiedPositionRecord
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from tests.fuzz import material
+from tests.fuzz.oracle import WrongTick, check_tick
+
+START: Final = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
+START_MS: Final = int(START.timestamp() * 1000)
+# Frames between two, so that times differ and a month of partitions is enough.
+_STEP: Final = timedelta(milliseconds=1)
+
+# What becomes of a good frame's ticks; raises when they are not as they must be.
+Check = Callable[[list[UnifiedPositionRecord]], None]
+
+
+class Enough(Exception):
+    """The last frame has been taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A frame on its way.
+
+    Attributes:
+        kind: A word to count it by.
+        check: For a good frame, what to ask of its ticks.
+    """
+
+    frame: str | bytes
+    kind: str
+    check: Check | None = None
+
+
+def expect_nothing(ticks: list[UnifiedPositionRecord]) -> None:
+    """Check that a good frame without Greeks made no tick."""
+    if ticks:
+        raise WrongTick(f"{len(ticks)} ticks of a frame without Greeks")
+
+
+@dataclass(slots=True)
+class Lane:
+    """The frames' way into one feed and the ticks' way out of it.
+
+    A feed that asks for the next frame is done with the last one, so this is the moment
+    to look at what that one led to.
+
+    Attributes:
+        make: Makes the frame of an index.
+        pending: Frames that have to come before the next made one.
+        keep: Told of each tick of a frame that is not a good one.
+    """
+
+    broker: Broker
+    make: Callable[[int, Random], Sent]
+    frames: int
+    seed: int
+    keep: Callable[[UnifiedPositionRecord], None] = lambda _: None
+    progress: Callable[[int], None] = lambda _: None
+    health: SessionHealth = field(init=False)
+    now: datetime = START
+    index: int = 0
+    sent: Sent | None = None
+    latest: str | bytes | None = None
+    ticks: int = 0
+    good: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    pending: deque[Sent] = field(default_factory=deque)
+    out: trio.MemorySendChannel[FrameTicks] = field(init=False)
+    _arrived: trio.MemoryReceiveChannel[FrameTicks] = field(init=False)
+    _counted: int = 0
+
+    def __post_init__(self) -> None:
+        """Make what the feed writes into."""
+        self.health = SessionHealth(self.broker, Journal(), now=lambda: self.now)
+        # One frame's ticks are one item, and they are taken before the next frame.
+        self.out, self._arrived = trio.open_memory_channel[FrameTicks](1)
+
+    def next_frame(self) -> str | bytes:
+        """Look at what the last frame led to, and return the next one.
+
+        Raises:
+            Enough: there is none.
+            WrongTick: the last frame led to something else than it must.
+        """
+        self.settle()
+        if self.index >= self.frames and not self.pending:
+            raise Enough
+        if self.pending:
+            sent = self.pending.popleft()
+        else:
+            rng = Random(self.seed * 2**40 + self.index)
+            self.now += _STEP
+            sent = self.make(self.index, rng)
+            self.index += 1
+            self.progress(self.index)
+        self.sent, self.latest = sent, sent.frame
+        self.kinds[sent.kind] += 1
+        return sent.frame
+
+    def settle(self, *, ended: bool = False) -> None:
+        """Check what the frame that was read last led to; there may be none."""
+        sent, self.sent = self.sent, None
+        ticks = self._take()
+        if sent is None:
+            return
+        for tick in ticks:
+            check_tick(tick, self.now)
+        self.ticks += len(ticks)
+        if sent.check is None:
+            self._settle_odd(sent, ticks)
+            return
+        if ended:
+            raise WrongTick("a good frame ended the connection")
+        sent.check(ticks)
+        self.good += 1
+
+    def _settle_odd(self, sent: Sent, ticks: list[UnifiedPositionRecord]) -> None:
+        for tick in ticks:
+            self.keep(tick)
+        counted = sum(self.health.statistics().counts.values())
+        if sent.kind == "not JSON" and counted == self._counted:
+            raise WrongTick("a frame that is no JSON was not counted")
+        self._counted = counted
+
+    def _take(self) -> list[UnifiedPositionRecord]:
+        try:
+            return self._arrived.receive_nowait().ticks
+        except trio.WouldBlock:
+            return []
+
+    @property
+    def now_ms(self) -> int:
+        """Return the feed's wall clock in milliseconds since 1970."""
+        return round(self.now.timestamp() * 1000)
+
+
+def bent_frame(
+    rng: Random, seeds: Callable[[Random], Any], words: tuple[str, ...]
+) -> tuple[str, bytes]:
+    """Return a frame that is not as it should be, and the kind that it is of."""
+    kind = rng.random()
+    if kind < 1 / material.HUGE_EVERY:
+        frame = material.huge(rng, seeds(rng))
+        return "huge", frame.encode("utf-8", "surrogatepass")
+    if kind < 0.12:
+        return "bytes", material.any_bytes(rng)
+    if kind < 0.25:
+        value = material.any_json(rng, words)
+        return "JSON", material.encode(rng, value).encode("utf-8", "surrogatepass")
+    value = material.mutate(rng, seeds(rng), words)
+    data = material.encode(rng, value).encode("utf-8", "surrogatepass")
+    if rng.random() < 0.25:
+        return "bent text", material.bend_text(rng, data)
+    return "mutated", data
