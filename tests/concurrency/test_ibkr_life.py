@@ -390,6 +390,7 @@ async def test_everything_is_asked_again_when_the_gateway_begins_anew(
     again = await scene.gateway.wait_received("smd+", 2, since=before)
 
     assert {text.split("+")[1] for _, text in again} == {"7", "756733"}
+    assert trio.current_time() < 10
     assert scene.counts["gateway.ready-again"] == 1
 
 

@@ -237,6 +237,22 @@ async def test_an_underlying_that_goes_silent_is_asked_for_again(autojump_clock,
     assert scene.gaps() == []
 
 
+async def test_the_number_of_delayed_subscriptions_is_the_present_one(
+    autojump_clock, scene
+):
+    await scene.start_streaming(3)
+    for conid in (7, 8):
+        await scene.gateway.send_fields(conid, f7308="0.5", f6509="DPB")
+    await scene.gateway.send_fields(UNDERLYING, f31="668", f6509="RB")
+    await trio.sleep(0.1)
+    assert scene.last_error == "2 subscriptions with delayed market data"
+
+    for conid in (7, 8):
+        await scene.gateway.send_fields(conid, at=T + 1, f6509="RpB")
+    await trio.sleep(0.1)
+    assert scene.status == "connected"
+
+
 @pytest.mark.parametrize(
     ("letters", "availability", "words", "count"),
     [

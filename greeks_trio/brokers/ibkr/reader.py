@@ -41,6 +41,8 @@ from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
 
+# What the status page tells of; realtime data and, after the close, frozen ones are usual.
+_SHOWN_LETTERS: Final = frozenset("DYNO")
 # Enough error frames in the log to see what is going on.
 _LOGGED_ERRORS: Final = 20
 
@@ -197,9 +199,9 @@ class FrameReader:
     def _note_letter(self, conid: Conid, letter: str) -> None:
         word = LETTER_WORDS.get(letter, "unknown")
         self._health.count(f"availability.{word}")
-        is_new = letter not in self.letters.values()
+        before = self.letters.get(conid, "")
         self.letters[conid] = letter
-        if is_new:
+        if letter in _SHOWN_LETTERS or before in _SHOWN_LETTERS:
             self.changed.set()
 
     def _note_ready(self) -> None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # What no frame tells, such as a deadline or a silence, is looked for this often.
 CHECK_INTERVAL_S: Final = 15.0
+# Changes come in bursts, one frame each; a look at all contracts serves many of them.
+_GATHER_S: Final = 0.05
 # A line is passed on when it was held, and the next in turn has waited, for so long.
 TURN_S: Final = 530.0
 HELD_AT_LEAST_S: Final = 300.0
@@ -124,6 +126,7 @@ class Subscriber:
             check_at = trio.current_time() + CHECK_INTERVAL_S
             with trio.move_on_at(min(self._lines.next_due(), check_at)):
                 await changed.wait()
+                await trio.sleep(_GATHER_S)
 
     def _apply_plan(self, plan: Plan) -> None:
         now = trio.current_time()
