@@ -65,6 +65,7 @@ class LineWatch:
     def __init__(self) -> None:
         self._watched: dict[Conid, _Watched] = {}
         self._option_ticked_at = float("-inf")
+        self._asked_when_all_quiet = True  # nothing has ticked yet
 
     def requested(self, conid: Conid, now: float, *, is_option: bool) -> None:
         """Note a request, whether the first one or another."""
@@ -87,6 +88,7 @@ class LineWatch:
             watched.usual_s += _WEIGHT * (now - watched.last_at - watched.usual_s)
             if watched.is_option:
                 self._option_ticked_at = now
+                self._asked_when_all_quiet = False
         watched.last_at = now
         mended = watched.is_silent
         watched.is_silent = False
@@ -143,6 +145,18 @@ class LineWatch:
                 watched.asked_again_at = now
                 taken.append(conid)
         return taken
+
+    def take_all_quiet(self, now: float) -> list[Conid]:
+        """Return everything, once, when all options have fallen quiet together.
+
+        That is how the market closes, and also how all streams end at once.  To ask
+        again costs nothing in the first case and mends the second.
+        """
+        quiet_s = now - self._option_ticked_at
+        if self._asked_when_all_quiet or quiet_s < SILENT_AT_LEAST_S:
+            return []
+        self._asked_when_all_quiet = True
+        return list(self._watched)
 
 
 def _is_quiet(watched: _Watched, now: float) -> bool:

@@ -142,9 +142,13 @@ class Subscriber:
         if self._reader.is_restarted:
             self._reader.is_restarted = False
             self._lines.request_all_again(trio.current_time())
-        for silent in self._watch.take_silent(trio.current_time()):
+        now = trio.current_time()
+        for silent in self._watch.take_silent(now):
             self._health.count("subscription.silent")
-            self._lines.request_again(silent, trio.current_time())
+            self._lines.request_again(silent, now)
+        for quiet in self._watch.take_all_quiet(now):
+            self._health.count("subscription.all-quiet")
+            self._lines.request_again(quiet, now)
         while True:
             while self._to_drop:
                 await self._send(encode_unsubscribe(self._to_drop.pop()))
