@@ -12,6 +12,11 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 
 GREEKS = ("delta", "gamma", "theta", "vega", "rho", "volatility")
 COLUMNS = ["eventSymbol", "time", "index", *GREEKS]
+MAX_FRAME_BYTES = 2**27
+TYPES = {
+    *("SETUP", "AUTH_STATE", "KEEPALIVE", "CHANNEL_OPENED", "CHANNEL_CLOSED", "ERROR"),
+    *("FEED_CONFIG", "FEED_DATA"),
+}
 
 
 class DxlinkClient:
@@ -20,6 +25,8 @@ class DxlinkClient:
     def __init__(self, socket):
         self.socket = socket
         self.events = []
+        # Frames that make no sense.
+        self.odd = []
         self.closed = None
         self._columns = {}
 
@@ -29,12 +36,13 @@ class DxlinkClient:
         await self.socket.send_message(json.dumps(message))
 
     async def receive(self):
-        message = json.loads(await self.socket.get_message())
-        if message.get("type") == "FEED_CONFIG":
-            self._columns |= message.get("eventFields", {})
-        elif message.get("type") == "FEED_DATA":
-            self.events += self._read(message["data"])
-        return message
+        """Return the next message that makes sense."""
+        while True:
+            frame = await self.socket.get_message()
+            try:
+                return self._take(json.loads(frame))
+            except (ValueError, LookupError, TypeError, AttributeError):
+                self.odd.append(frame)
 
     async def receive_until(self, kind):
         """Return the next message of this kind and let the others pass."""
@@ -53,7 +61,7 @@ class DxlinkClient:
             while True:
                 await self.receive()
         except ConnectionClosed as exc:
-            return exc.reason.code
+            return exc.reason and exc.reason.code
 
     async def log_in(self, token):
         await self.send("SETUP", version="test", keepaliveTimeout=60)
@@ -77,13 +85,23 @@ class DxlinkClient:
         add = [{"type": kind, "symbol": symbol} for symbol in symbols]
         await self.send("FEED_SUBSCRIPTION", channel, add=add, **fields)
 
+    def _take(self, message):
+        if message["type"] == "FEED_CONFIG":
+            self._columns |= message.get("eventFields", {})
+        elif message["type"] == "FEED_DATA":
+            self.events += self._read(message["data"])
+        elif message["type"] not in TYPES:
+            raise ValueError(message["type"])
+        return message
+
     def _read(self, data):
         if isinstance(data[0], dict):
             return data
         events = []
         for kind, values in zip(data[::2], data[1::2], strict=True):
             names = self._columns[kind]
-            assert len(values) % len(names) == 0
+            if len(values) % len(names):
+                raise ValueError("no whole rows")
             for start in range(0, len(values), len(names)):
                 row = values[start : start + len(names)]
                 events.append({"eventType": kind, **dict(zip(names, row, strict=True))})
@@ -107,10 +125,16 @@ async def open_socket(url):
     async with await trio.open_tcp_stream(parts.hostname, parts.port) as stream:
         async with trio.open_nursery() as nursery:
             wrapped = await wrap_client_stream(
-                nursery, stream, parts.netloc, parts.path
+                nursery,
+                stream,
+                parts.netloc,
+                parts.path,
+                max_message_size=MAX_FRAME_BYTES,
             )
             async with wrapped:
                 yield wrapped
+            # After a frame that it cannot read its reader waits for more.
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -147,9 +171,8 @@ def greeks_by_tick(events, key_of):
     """Return {(contract key, time): Greeks} of all events that hold any Greek."""
     ticks = {}
     for event in events:
-        values = tuple(
-            None if event[name] == "NaN" else float(event[name]) for name in GREEKS
-        )
+        found = [event.get(name, "NaN") for name in GREEKS]
+        values = tuple(None if each == "NaN" else float(each) for each in found)
         if event["eventType"] == "Greeks" and any(v is not None for v in values[:5]):
             ticks[key_of[event["eventSymbol"]], event["time"]] = values
     return ticks
