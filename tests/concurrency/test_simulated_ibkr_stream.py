@@ -52,7 +52,9 @@ async def subscribe(socket, conids):
 
 
 async def receive(socket):
-    return msgspec.json.decode(await socket.get_message())
+    # A notice may hold bytes that are no UTF-8.
+    text = (await socket.get_message()).decode("utf-8", "replace")
+    return msgspec.json.decode(text)
 
 
 async def receive_system(socket):
