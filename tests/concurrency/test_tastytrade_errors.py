@@ -11,10 +11,12 @@ from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
 from greeks_trio.brokers.tastytrade.unreadable import UNREADABLE_LIMIT_S
 from greeks_trio.model.records import FeedGap
 from tests.concurrency.tastytrade_fakes import (
+    ACCOUNT,
     CALL,
     COLUMNS,
     PUT,
     Tastytrade,
+    entries,
     greeks_row,
     interrupted,
     journalled,
@@ -119,6 +121,24 @@ async def test_the_gap_of_a_mute_contract_ends_with_its_connection(
     gaps = [each for each in await journalled(tasty.journal) if type(each) is FeedGap]
     assert len(gaps) == 4
     assert sum(each.ended_at is not None for each in gaps) == 2
+
+
+async def test_the_gap_of_a_contract_that_is_no_longer_wanted_ends(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    await trio.sleep(5)
+    await refuse(tasty)
+    await journalled(tasty.journal)
+    tasty.api.positions[ACCOUNT].pop()
+
+    tasty.feed.reload(tasty.config)
+    while not entries(await tasty.dxlink.wait_subscribed(), "remove"):
+        pass
+
+    found = await journalled(tasty.journal)
+    ended = [each.contract_key for each in found if type(each) is FeedGap]
+    assert ended == [SPY_PUT]
 
 
 async def test_a_large_refusal_does_not_flood_the_journal(
