@@ -35,6 +35,7 @@ PURE = (
     "brokers/tastytrade/dxlink.py",
     "brokers/tastytrade/dxlink_requests.py",
     "brokers/tastytrade/dxlink_rows.py",
+    "brokers/tastytrade/portfolio.py",
     "brokers/tastytrade/positions.py",
     "simulators/market.py",
 )
