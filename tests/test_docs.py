@@ -10,6 +10,7 @@ import pytest
 from greeks_trio.cli import commands
 from greeks_trio.config import RESTART_VARIABLES
 from greeks_trio.config_parse import VARIABLES, parse_config
+from greeks_trio.simulators.faults import FAULT_KINDS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -69,6 +70,12 @@ def test_the_readme_has_the_parts_that_people_look_for():
 def test_every_file_that_the_readme_names_exists():
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("broker", list(FAULT_KINDS))
+def test_the_readme_tells_what_each_fault_does(broker):
+    for name, kind in FAULT_KINDS[broker].items():
+        assert re.search(rf"\| `{name}` \|.*{re.escape(kind.help)}", README)
 
 
 def test_the_changelog_names_the_present_version():
