@@ -333,6 +333,7 @@ async def test_a_lock_out_of_the_positions_lasts_as_long_as_the_answer_says(
 
     after = [at for at, _, _ in scene.gateway.requests if at > barred]
     assert after[0] >= barred + 30
+    assert scene.counts["positions.failed"] == 2  # one for each reload
     assert at < barred + 45
     assert scene.endings == []
 
