@@ -110,4 +110,4 @@ async def test_a_stop_waits_a_second_for_the_pipeline_and_then_is_loud(
 
     assert trio.current_time() == 6.0
     assert tasty.health.statistics().counts["ticks.lost"] == 2
-    assert "feed.ticks_lost ticks=2" in caplog.text
+    assert "feed.ticks_lost broker=tastytrade ticks=2" in caplog.text

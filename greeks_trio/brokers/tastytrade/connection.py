@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 import trio
 from trio_websocket import WebSocketConnection
 
-from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S, TickSender
+from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.tastytrade import dxlink_requests as requests
 from greeks_trio.brokers.tastytrade.book import Book
 from greeks_trio.brokers.tastytrade.condition import Condition
@@ -40,6 +40,7 @@ from greeks_trio.brokers.tastytrade.websocket import receive_frame, send_frame
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import FrameTicks
+from greeks_trio.pipeline.hand_over import hand_over
 from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ class DxlinkConnection:
             self._read_at = trio.current_time()
             ticks, rest = self._frames.take(frame)
             if ticks:
-                await self._hand_over(FrameTicks("tastytrade", self._read_at, ticks))
+                frame_ticks = FrameTicks("tastytrade", self._read_at, ticks)
+                await hand_over(self._out, frame_ticks, self._health)
             for event in rest:
                 self._obey(event)
 
@@ -173,20 +175,6 @@ class DxlinkConnection:
             if self._handshake.token_refused:
                 reason = f"the quote server refused the token: {reason}"
             raise FeedInterrupted(reason) from exc
-
-    async def _hand_over(self, frame: FrameTicks) -> None:
-        """Send the frame, waiting for as long as it takes; a stop waits a second."""
-        try:
-            await self._out.send(frame)
-        except trio.Cancelled:
-            # Read, so ours: only the read of the next frame may be cancelled.  A send
-            # that was cancelled has not happened.
-            with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True) as scope:
-                await self._out.send(frame)
-            if scope.cancelled_caught:
-                self._health.count("ticks.lost", len(frame.ticks))
-                logger.critical("feed.ticks_lost ticks=%d", len(frame.ticks))
-            raise
 
     def _obey(self, event: Event) -> None:
         match event:
