@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     # The feed logs odd things, as it should; here that is nearly everything.
-    logging.getLogger("greeks_trio").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     outcome = run_campaign(options.protocol, options.frames, options.seed)
     text = json.dumps(outcome.as_dict()) if options.json else table(outcome)
     sys.stdout.write(f"{text}\n")
