@@ -117,9 +117,8 @@ class SimulatedTastytrade:
             task_status.started(endpoints)
 
     def stop(self) -> None:
-        """Let `run` finish, and every fault end."""
+        """Let `run` finish; a fault that was scheduled ends with it."""
         self._stopped.set()
-        self._conditions.end_all()
         self._door.stop()
 
     async def drop(self, seconds: float) -> None:

@@ -33,7 +33,7 @@ class Triggered:
 
 
 @pytest.fixture
-async def triggered():
+def triggered():
     triggered = Triggered()
     yield triggered
     triggered.close()

@@ -16,6 +16,7 @@ from trio_websocket import (
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.dxlink_server import serve_dxlink
+from greeks_trio.simulators.dxlink_session import DxlinkSession
 from greeks_trio.simulators.faults import Fault
 from greeks_trio.simulators.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.http_door import Closing
@@ -159,6 +160,7 @@ class InMemory:
             streamer_symbol(o): o.contract.contract_key for o in market.options
         }
         self.symbols = list(self.key_of)
+        self.closing = Closing()
         self._nursery = nursery
 
     async def connect(self, first=5):
@@ -169,7 +171,7 @@ class InMemory:
         async def run():
             async with trio.open_nursery() as sockets:
                 request = await wrap_server_stream(sockets, server_end)
-                await serve(await request.accept(), Closing())
+                await serve(await request.accept(), self.closing)
 
         self._nursery.start_soon(run)
         self._nursery.start_soon(run_tape, self.tape, 10.0)
@@ -274,6 +276,40 @@ async def test_a_closed_market_still_tells_the_last_values(
     told = [e for e in client.events if e["eventSymbol"] == in_memory.symbols[9]]
     assert len(told) == count
     assert_exact(in_memory, client)
+
+
+async def test_a_halted_client_takes_no_events_any_more(autojump_clock, in_memory):
+    await in_memory.connect()
+
+    in_memory.closing.halted.set()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert not in_memory.tape.is_subscribed
+
+
+def test_nothing_follows_a_frame_that_breaks_the_connection(tmp_path):
+    broker = InMemory(None, tmp_path)
+    session = DxlinkSession(broker.tape, bool, lambda: None, seed=7)
+    add = [{"type": "Greeks", "symbol": symbol} for symbol in broker.symbols]
+    subscribe = {"type": "FEED_SUBSCRIPTION", "channel": 1, "add": add}
+    for message in (
+        {"type": "SETUP"},
+        {"type": "AUTH", "token": "x"},
+        {"type": "CHANNEL_REQUEST", "channel": 1, "service": "FEED"},
+        subscribe,
+    ):
+        session.receive_frame(json.dumps(message))
+
+    session.break_off("odd")
+    before = [frame.text for frame in session.take_frames(0.0)]
+    session.receive_frame(json.dumps(subscribe))
+    session.keep_alive()
+    after = session.take_frames(0.0)
+    broker.ledger_file.close()
+
+    assert "FEED_DATA" in before[-2]
+    assert before[-1] == "odd"
+    assert after == []
 
 
 async def test_cold_ends_with_the_events_of_what_was_subscribed(simulate):

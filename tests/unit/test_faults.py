@@ -129,3 +129,21 @@ async def test_a_condition_whose_holder_is_cancelled_is_over(autojump_clock):
 
     assert not conditions.holds("nan")
     assert conditions.seconds_left("nan") == 0.0
+
+
+async def test_all_conditions_can_be_ended_before_their_time(autojump_clock):
+    conditions = Conditions()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(conditions.hold, "silent", 99)
+        await trio.sleep(1)
+        nursery.start_soon(conditions.wait_over, "silent")
+        await trio.sleep(1)
+        conditions.end_all()
+        over = not conditions.holds("silent")
+        await trio.testing.wait_all_tasks_blocked()
+        waiting = len(conditions.watchers)
+        nursery.cancel_scope.cancel()
+
+    assert over
+    assert waiting == 0
