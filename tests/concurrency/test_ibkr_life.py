@@ -169,6 +169,18 @@ async def test_a_swarm_of_status_frames_is_one_question(autojump_clock, scene):
     assert scene.endings == []
 
 
+async def test_a_session_lost_for_a_moment_has_lost_its_streams(autojump_clock, scene):
+    """REST says that all is well again; so everything is asked for once more."""
+    await stream_both(scene)
+    requested = len(scene.gateway.sent_at("smd+7+"))
+    for _ in range(3):
+        await scene.gateway.send({"topic": "sts", "args": {"authenticated": False}})
+        await trio.sleep(5)
+
+    assert len(scene.gateway.sent_at("smd+7+")) == requested + 1
+    assert scene.endings == []
+
+
 async def test_only_what_a_status_frame_says_casts_doubt(autojump_clock, scene):
     await stream_both(scene)
     before = len(scene.gateway.times_of("/tickle"))

@@ -186,6 +186,18 @@ async def test_a_quiet_market_is_no_silence(autojump_clock, scene):
     assert min(pauses([again, *renewals])) > 300
 
 
+async def test_streams_that_end_before_they_tick_are_asked_for_again(
+    autojump_clock, scene
+):
+    await scene.start_streaming(3)
+
+    await trio.sleep(HOUR_S)
+
+    first, again, *_ = scene.gateway.sent_at("smd+8+")
+    assert again - first < SILENT_AT_LEAST_S + 2 * CHECK_INTERVAL_S
+    assert scene.counts["subscription.all-quiet"] == 3
+
+
 async def test_a_contract_that_is_always_slow_is_not_silent(autojump_clock, scene):
     await scene.start_streaming(3)
     market = Market(scene)

@@ -27,6 +27,8 @@ TICKLE_PATIENCE_S: Final = 90.0
 _TICKLE_RETRY_S: Final = 5.0
 # Frames that cast doubt may come in swarms; one question answers them all.
 _DOUBT_SPACING_S: Final = 5.0
+# Most doubts are nothing; asking for everything again is cheap, but not free.
+_ASK_ALL_SPACING_S: Final = 60.0
 _NO_LOGIN: Final = 401
 
 
@@ -46,6 +48,7 @@ class SessionKeeper:
         self._subscriber = subscriber
         self._health = health
         self._jitter = jitter
+        self._asked_all_at = float("-inf")
 
     async def run_tic(self, send: Callable[[str], Awaitable[None]]) -> NoReturn:
         """Send the websocket's keep-alive; runs until cancelled."""
@@ -68,7 +71,17 @@ class SessionKeeper:
             self._health.heartbeat()
             if not tickle.status.is_established:
                 raise self._session.session_lost(tickle.status)
+            if self._reader.was_doubted:
+                self._ask_all_again()
             await trio.sleep(_DOUBT_SPACING_S)
+
+    def _ask_all_again(self) -> None:
+        """Do what mends a session that was lost for a moment: its streams have ended."""
+        now = trio.current_time()
+        if now >= self._asked_all_at + _ASK_ALL_SPACING_S:
+            self._asked_all_at = now
+            self._reader.was_doubted = False
+            self._subscriber.ask_all_again()
 
     async def _tickle(self) -> Tickle:
         """Return the answer, however often it takes within our patience.

@@ -65,7 +65,9 @@ class LineWatch:
     def __init__(self) -> None:
         self._watched: dict[Conid, _Watched] = {}
         self._option_ticked_at = float("-inf")
-        self._asked_when_all_quiet = True  # nothing has ticked yet
+        # Quiet counts from here for as long as nothing has ticked.
+        self._first_asked_at = float("inf")
+        self._asked_when_all_quiet = False
 
     def requested(self, conid: Conid, now: float, *, is_option: bool) -> None:
         """Note a request, whether the first one or another."""
@@ -73,6 +75,7 @@ class LineWatch:
         if watched is None:
             watched = self._watched[conid] = _Watched(now, is_option=is_option)
         watched.window_ends = now + _ANSWER_WINDOW_S
+        self._first_asked_at = min(self._first_asked_at, now)
 
     def forget(self, conid: Conid) -> None:
         """Drop what is known of a conid that is no longer subscribed."""
@@ -149,10 +152,11 @@ class LineWatch:
     def take_all_quiet(self, now: float) -> list[Conid]:
         """Return everything, once, when all options have fallen quiet together.
 
-        That is how the market closes, and also how all streams end at once.  To ask
-        again costs nothing in the first case and mends the second.
+        That is how the market closes, and also how all streams end at once, perhaps
+        before any of them has ticked.  To ask again costs nothing in the first case and
+        mends the second.
         """
-        quiet_s = now - self._option_ticked_at
+        quiet_s = now - max(self._option_ticked_at, self._first_asked_at)
         if self._asked_when_all_quiet or quiet_s < SILENT_AT_LEAST_S:
             return []
         self._asked_when_all_quiet = True

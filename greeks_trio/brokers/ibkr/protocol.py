@@ -265,7 +265,8 @@ def _read_notice(message: _Frame) -> Event:
     if topic == "sts":
         return _read_status(message.args)
     if message.error is not UNSET or topic == "error":
-        return GatewayError(str(message.error)[:200])
+        words = "no words" if message.error is UNSET else str(message.error)
+        return GatewayError(words[:200])
     if topic is None:
         waiting = message.message == "waiting for session"
         return SessionWanted() if waiting else Counted("topic.none")

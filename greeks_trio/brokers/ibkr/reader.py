@@ -57,7 +57,8 @@ class FrameReader:
         ready: Set by the first ``system`` frame: requests are heard from now on.
         is_restarted: The gateway said so again: what was asked before is forgotten.
         changed: Set when a frame changes what there is to ask for or to report.
-        doubt: Set when a frame says that the session may be lost.
+        doubt: Set when a frame says that the session may be lost, or a request failed.
+        was_doubted: Whether a frame has said so.
         last_frame_at: When the last frame of any kind was read, `trio.current_time`.
         is_held_up: Whether a frame waits for the pipeline, so that none is read.
     """
@@ -84,6 +85,7 @@ class FrameReader:
         self.is_restarted = False
         self.changed = trio.Event()
         self.doubt = trio.Event()
+        self.was_doubted = False
         self.last_frame_at = trio.current_time()
         self.is_held_up = False
 
@@ -183,6 +185,7 @@ class FrameReader:
             case SessionNews(authenticated=authenticated, competing=competing):
                 if authenticated is False or competing is True:
                     self.doubt.set()
+                    self.was_doubted = True
             case GatewayError(message=message):
                 self._note_error(message)
             case Counted(name=name):

@@ -111,6 +111,11 @@ class Subscriber:
             self._troubles[about] = words
         self._reader.changed.set()
 
+    def ask_all_again(self) -> None:
+        """Request every subscription again, now."""
+        self._reader.is_restarted = True
+        self._reader.changed.set()
+
     async def run(self) -> NoReturn:
         """Send what is due, and again whenever something changes or becomes due.
 

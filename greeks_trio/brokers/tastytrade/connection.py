@@ -70,6 +70,7 @@ class DxlinkConnection:
         out: TickSender,
         *,
         request_bytes: int = requests.MAX_REQUEST_BYTES,
+        silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
         self._socket = socket
         self._health = health
@@ -78,6 +79,7 @@ class DxlinkConnection:
         # Since when the next frame is waited for, `None` while one is handed over: that
         # the pipeline is busy is not the server's silence.
         self._waiting_since: float | None = self._read_at
+        self._silence_limit_s = silence_limit_s
         self._keepalive_interval_s = KEEPALIVE_INTERVAL_S
         self._handshake = Handshake(token.token, self._send)
         self.condition = Condition(health)
@@ -148,7 +150,7 @@ class DxlinkConnection:
         """
         while True:
             since = self._waiting_since
-            left_s = SILENCE_LIMIT_S
+            left_s = self._silence_limit_s
             if since is not None:
                 left_s += since - trio.current_time()
             if left_s <= 0:

@@ -109,6 +109,7 @@ class TastytradeFeed:
                     self._health,
                     self._out,
                     request_bytes=self._request_bytes,
+                    silence_limit_s=config.silence_limit_s,
                 )
                 if unread is not None:
                     connection.condition.lack(_POSITIONS, unread)
