@@ -262,6 +262,16 @@ async def test_silence_of_every_kind_of_frame_ends_the_connection(
     assert trio.current_time() == SUBSCRIBE_PAUSE_S + SILENCE_LIMIT_S
 
 
+async def test_the_configuration_says_how_long_silence_may_last(autojump_clock, tasty):
+    tasty.dxlink.keepalives = False
+    tasty.feed.reload(tastytrade_fakes.make_config(silence_limit_s=40.0))
+
+    with interrupted("silent"):
+        await tasty.feed.run_connection()
+
+    assert trio.current_time() == SUBSCRIBE_PAUSE_S + 40.0
+
+
 async def test_silence_is_the_reason_of_the_gap(autojump_clock, tasty):
     tasty.dxlink.keepalives = False
 
