@@ -173,11 +173,14 @@ async def test_a_session_lost_for_a_moment_has_lost_its_streams(autojump_clock, 
     """REST says that all is well again; so everything is asked for once more."""
     await stream_both(scene)
     requested = len(scene.gateway.sent_at("smd+7+"))
-    for _ in range(3):
-        await scene.gateway.send({"topic": "sts", "args": {"authenticated": False}})
+    # First a warning, while all is well; then the loss, and it is over when we ask.
+    for args in ({"competing": True}, {"authenticated": False}):
+        await scene.gateway.send({"topic": "sts", "args": args})
         await trio.sleep(5)
-
     assert len(scene.gateway.sent_at("smd+7+")) == requested + 1
+
+    await trio.sleep(8)
+    assert len(scene.gateway.sent_at("smd+7+")) == requested + 2
     assert scene.endings == []
 
 

@@ -28,7 +28,7 @@ _TICKLE_RETRY_S: Final = 5.0
 # Frames that cast doubt may come in swarms; one question answers them all.
 _DOUBT_SPACING_S: Final = 5.0
 # Most doubts are nothing; asking for everything again is cheap, but not free.
-_ASK_ALL_SPACING_S: Final = 60.0
+_ASK_ALL_SPACING_S: Final = 15.0
 _NO_LOGIN: Final = 401
 
 
@@ -63,7 +63,7 @@ class SessionKeeper:
             FeedInterrupted: the session is lost, or cannot be kept alive.
         """
         while True:
-            with trio.move_on_after(self._shortened(TICKLE_INTERVAL_S)):
+            with trio.move_on_after(self._pause_s()):
                 await self._reader.doubt.wait()
             self._reader.doubt = trio.Event()
             tickle = await self._tickle()
@@ -74,6 +74,12 @@ class SessionKeeper:
             if self._reader.was_doubted:
                 self._ask_all_again()
             await trio.sleep(_DOUBT_SPACING_S)
+
+    def _pause_s(self) -> float:
+        """Return how long nothing has to be asked, unless a frame casts doubt."""
+        if not self._reader.was_doubted:
+            return self._shortened(TICKLE_INTERVAL_S)
+        return max(0.0, self._asked_all_at + _ASK_ALL_SPACING_S - trio.current_time())
 
     def _ask_all_again(self) -> None:
         """Do what mends a session that was lost for a moment: its streams have ended."""
