@@ -65,6 +65,8 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         self.requests = []
         self.answers = {}
         self.positions = {"U1": [make_row()], "U2": []}
+        # A session that was opened anew holds nothing before it is asked for accounts.
+        self.wants_accounts_first = False
         self.received = []
         self.connections = 0
         self.cookies = []
@@ -104,10 +106,12 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         if path == "/iserver/accounts":
             return 200, {"accounts": list(self.positions)}
         if path == "/portfolio/accounts":
+            self.wants_accounts_first = False
             return 200, [{"accountId": each} for each in self.positions]
         if path.startswith("/portfolio/"):
             _, _, account, _, page = path.split("/")
-            return 200, self.positions[account][int(page) * 100 :][:100]
+            rows = [] if self.wants_accounts_first else self.positions[account]
+            return 200, rows[int(page) * 100 :][:100]
         return 404, b"<html>Resource not found</html>"
 
     def times_of(self, path):

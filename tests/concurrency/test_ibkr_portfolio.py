@@ -56,6 +56,29 @@ async def test_a_row_that_cannot_be_read_closes_nothing(autojump_clock, scene, d
     assert scene.gateway.sent("umd+") == ["umd+8+{}"]
 
 
+async def test_a_session_that_was_opened_anew_closes_nothing(autojump_clock, scene):
+    """It answers with nothing until it has been asked for the accounts."""
+    await scene.start_streaming(3)
+
+    scene.gateway.wants_accounts_first = True
+    await read_again(scene, scene.gateway.positions["U1"])
+    await trio.sleep(20)  # IBKR wants five seconds between requests for accounts
+
+    assert held(scene) == {SPY_600: Decimal(-3), SPY_610: Decimal(-3)}
+    assert scene.gateway.sent("umd+") == []
+    assert scene.status == "connected"
+
+
+async def test_positions_that_are_all_gone_are_closed(autojump_clock, scene):
+    await scene.start_streaming(3)
+
+    await read_again(scene, [])
+    await trio.sleep(20)
+
+    assert held(scene) == {}
+    assert len(scene.gateway.sent("umd+")) == 3
+
+
 async def test_a_damaged_row_keeps_no_other_position_open(autojump_clock, scene):
     await scene.start_streaming(3)
 

@@ -61,6 +61,10 @@ class Accounts:
             f"the IBKR login has no account {' or '.join(wanted)} (IBKR_ACCOUNTS)"
         )
 
+    def forget(self) -> None:
+        """Make the next `choose` ask again: the session may be another one."""
+        self._ids = None
+
     async def read(
         self, account_ids: Sequence[str], known: dict[Conid, Listing]
     ) -> Holdings:

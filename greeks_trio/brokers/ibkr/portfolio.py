@@ -72,8 +72,12 @@ class Portfolio:
         else:
             holdings = await session.accounts.read_once(account_ids, self._known)
             if self._positions and not (holdings.positions or holdings.unidentified):
-                # That is also how a session looks that has just been lost.
+                # That is also how a session looks that has just been lost, or opened
+                # anew: then it wants to be asked for the accounts first.
                 await session.require_established()
+                session.accounts.forget()
+                account_ids = await session.accounts.choose(config.accounts)
+                holdings = await session.accounts.read(account_ids, self._known)
         self._count(holdings)
         self._listings.update(holdings.listings)
         self._account_ids = account_ids
