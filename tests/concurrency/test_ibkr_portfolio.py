@@ -66,7 +66,6 @@ async def test_a_session_that_was_opened_anew_closes_nothing(autojump_clock, sce
 
     assert held(scene) == {SPY_600: Decimal(-3), SPY_610: Decimal(-3)}
     assert scene.gateway.sent("umd+") == []
-    assert scene.status == "connected"
 
 
 async def test_positions_that_are_all_gone_are_closed(autojump_clock, scene):
