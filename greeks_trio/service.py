@@ -141,6 +141,8 @@ def _telling_what_is_left(overview: Overview) -> Iterator[None]:
     finally:
         if left := len(overview.backlog):
             logger.critical("service.ticks_lost reason=not-drained rows=%d", left)
+        if left := len(overview.journal):
+            logger.error("service.journal_lost entries=%d", left)
 
 
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:

@@ -28,6 +28,10 @@ JournalEntry: TypeAlias = PositionsSnapshot | FeedGap | LeftoverGaps
 MAX_WAITING: Final = 1_000
 
 
+# A server that answers at all does so much sooner.
+LAST_TRIES_S: Final = 1.0
+
+
 class JournalSink(Protocol):
     """Where entries go; ``greeks_trio.postgres.journal_sink`` in the product."""
 
@@ -50,7 +54,8 @@ class Journal:
         self._waiting: deque[JournalEntry] = deque()
         self._max_waiting = max_waiting
         self._arrived = trio.Event()
-        self._closed = False
+        self._closed_at: float | None = None
+        self._closed = trio.Event()
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -67,17 +72,30 @@ class Journal:
 
     def close(self) -> None:
         """Say that nothing more will be recorded."""
-        self._closed = True
+        self._closed_at = trio.current_time()
+        self._closed.set()
         self._arrived.set()
 
     async def wait_entry(self) -> JournalEntry | None:
         """Wait for an entry and return it without removing it; `None` after the last."""
         while not self._waiting:
-            if self._closed:
+            if self._closed.is_set():
                 return None
             self._arrived = trio.Event()
             await self._arrived.wait()
         return self._waiting[0]
+
+    def closed_for_s(self) -> float:
+        """Return the seconds since it was closed, 0 while it is open."""
+        return 0.0 if self._closed_at is None else trio.current_time() - self._closed_at
+
+    async def pause(self, delay_s: float) -> None:
+        """Sleep so long, less when it is closed meanwhile, and little when it is."""
+        if self._closed.is_set():
+            await trio.sleep(min(delay_s, LAST_TRIES_S))
+            return
+        with trio.move_on_after(delay_s):
+            await self._closed.wait()
 
     def remove(self, entry: JournalEntry) -> None:
         """Remove the oldest entry if it still is this one."""
@@ -88,7 +106,9 @@ class Journal:
 async def run_journal(journal: Journal, open_sink: OpenJournalSink) -> None:
     """Store entries until the journal is closed and empty, then return.
 
-    Cancelled, it leaves what is not stored in the journal.
+    Without a database it returns `LAST_TRIES_S` after the journal was closed: nobody who
+    stops a service wants to wait for a note.  It then, as when it is cancelled, leaves
+    what is not stored in the journal.
     """
     backoff = Backoff()
     last_reason: str | None = None
@@ -108,7 +128,9 @@ async def run_journal(journal: Journal, open_sink: OpenJournalSink) -> None:
             last_reason = reason
         else:
             return
-        await backoff.wait()
+        if journal.closed_for_s() >= LAST_TRIES_S:
+            return
+        await journal.pause(backoff.next_delay())
 
 
 async def _store_entries(journal: Journal, sink: JournalSink, backoff: Backoff) -> None:

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import FeedGap
-from greeks_trio.pipeline.journal import Journal, run_journal
+from greeks_trio.pipeline.journal import LAST_TRIES_S, Journal, run_journal
 from tests.factories import START
 
 
@@ -87,11 +87,12 @@ async def test_an_outage_is_one_warning_not_one_every_few_seconds(
     sink = ListJournalSink(*[StoreUnavailable("away")] * 20)
     journal = Journal()
     journal.record(A)
-    journal.close()
 
-    await run_journal(journal, sink.open)
+    with trio.move_on_after(60):
+        await run_journal(journal, sink.open)
 
-    assert trio.current_time() > 30
+    assert trio.current_time() == 60
+    assert sink.connections > 10
     assert [r.getMessage() for r in caplog.records] == [
         "journal.retrying waiting=1 reason=away"
     ]
@@ -108,6 +109,40 @@ async def test_a_refused_entry_does_not_stop_the_others(autojump_clock, caplog):
 
     assert sink.entries == [B]
     assert "journal.refused" in caplog.text
+
+
+@pytest.mark.parametrize("closed_at_s", [0, 60])
+async def test_without_a_database_it_ends_soon_after_it_was_closed(
+    autojump_clock, nursery, closed_at_s
+):
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
+    journal = Journal()
+    journal.record(A)
+    ended = trio.Event()
+
+    async def run():
+        await run_journal(journal, sink.open)
+        ended.set()
+
+    nursery.start_soon(run)
+    await trio.sleep(closed_at_s)
+    journal.close()
+    await ended.wait()
+
+    assert closed_at_s + LAST_TRIES_S <= trio.current_time()
+    assert trio.current_time() <= closed_at_s + 2 * LAST_TRIES_S
+    assert len(journal) == 1
+
+
+async def test_a_database_that_is_back_in_time_gets_the_last_entries(autojump_clock):
+    sink = ListJournalSink(StoreUnavailable("away"), StoreUnavailable("away"))
+    journal = Journal()
+    journal.record(A)
+    journal.close()
+
+    await run_journal(journal, sink.open)
+
+    assert sink.entries == [A]
 
 
 async def test_cancelled_it_leaves_what_is_not_stored(autojump_clock):
