@@ -123,12 +123,18 @@ class PositionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All that the named accounts hold at one moment.
 
     Whatever the table holds of these accounts and this list does not is closed.
+
+    Attributes:
+        incomplete_account_ids: Accounts with a position that could not be read and may
+            be any.  Of these nothing is closed because the list lacks it; what is known
+            to be closed is in the list, with quantity 0.
     """
 
     broker: Broker
     account_ids: tuple[str, ...]
     positions: tuple[Position, ...]
     observed_at: datetime
+    incomplete_account_ids: tuple[str, ...] = ()
 
 
 class FeedGap(msgspec.Struct, frozen=True, kw_only=True):

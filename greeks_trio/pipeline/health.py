@@ -89,7 +89,10 @@ class SessionHealth:
         self._streamed: dict[ContractKey, float] = {}
         # Open gaps by contract; the key `None` is the whole feed's.
         self._gaps: dict[ContractKey | None, FeedGap] = {}
-        self._positions: dict[tuple[str, ...], tuple[Position, ...]] = {}
+        # By accounts: what they held at the last look, and which were incomplete.
+        self._positions: dict[
+            tuple[str, ...], tuple[tuple[Position, ...], tuple[str, ...]]
+        ] = {}
         self._status_changed = WakeUp()
 
     # The connection's life, in order.
@@ -170,19 +173,31 @@ class SessionHealth:
         self._without_line = without_line
 
     def positions_read(
-        self, account_ids: Sequence[str], positions: Sequence[Position]
+        self,
+        account_ids: Sequence[str],
+        positions: Sequence[Position],
+        *,
+        incomplete: Iterable[str] = (),
     ) -> None:
-        """Journal what the accounts hold if it differs from the last time."""
+        """Journal what the accounts hold if it differs from the last time.
+
+        Name an account as ``incomplete`` for as long as a position of it could not be
+        read and may be one that an earlier run has recorded: then nothing of it is
+        closed for not being among ``positions``.  What is closed for certain goes into
+        ``positions`` with quantity 0.
+        """
         accounts, held = tuple(account_ids), tuple(positions)
-        if self._positions.get(accounts) == held:
+        look = (held, tuple(sorted(incomplete)))
+        if self._positions.get(accounts) == look:
             return
-        self._positions[accounts] = held
+        self._positions[accounts] = look
         self._journal.record(
             PositionsSnapshot(
                 broker=self.broker,
                 account_ids=accounts,
                 positions=held,
                 observed_at=self.now(),
+                incomplete_account_ids=look[1],
             )
         )
         logger.info("feed.positions broker=%s positions=%d", self.broker, len(held))

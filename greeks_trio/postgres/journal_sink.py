@@ -154,10 +154,12 @@ def changed_positions(
     """Return what to append so that the newest rows say what the snapshot says.
 
     First the positions that differ, in the order of the snapshot, then those that the
-    snapshot's accounts no longer have, with quantity 0, in the order of ``stored``.
+    snapshot's accounts no longer have, with quantity 0, in the order of ``stored``; none
+    of an account that could not be read completely.
     """
     before = {_key(position): position for position in stored}
     after = {_key(position): position for position in snapshot.positions}
+    complete = set(snapshot.account_ids) - set(snapshot.incomplete_account_ids)
     changed = [
         position
         for key, position in after.items()
@@ -166,7 +168,7 @@ def changed_positions(
     closed = [
         msgspec.structs.replace(position, quantity=Decimal(0))
         for key, position in before.items()
-        if position.quantity and key not in after and key[0] in snapshot.account_ids
+        if position.quantity and key not in after and key[0] in complete
     ]
     return changed + closed
 

@@ -149,6 +149,14 @@ async def test_positions_are_journalled_when_they_change(health, journal):
     assert second.positions == ()
 
 
+async def test_a_look_that_was_incomplete_says_so(health, journal):
+    health.positions_read(["U1"], [make_position(-3)], incomplete=["U1"])
+    health.positions_read(["U1"], [make_position(-3)], incomplete=["U1"])
+    health.positions_read(["U1"], [make_position(-3)])
+
+    assert [each.incomplete_account_ids for each in journal._waiting] == [("U1",), ()]
+
+
 async def test_odd_frames_are_counted_and_the_last_are_kept(health):
     for number in range(KEPT_ODD_FRAMES + 1):
         health.odd_frame(ProtocolViolation("not-json", frame=f"x{number}"))

@@ -195,6 +195,21 @@ def test_only_the_snapshots_own_accounts_lose_positions():
     assert changed_positions(make_snapshot(other), [of_other]) == [other]
 
 
+def test_what_an_incomplete_account_lacks_is_not_closed_unless_it_says_so():
+    mute, closed = make_position(-3), make_position(2, contract_key=SPY_PUT)
+    of_other = make_position(1, account_id="U7654321")
+    said = msgspec.structs.replace(closed, quantity=Decimal(0))
+    snapshot = msgspec.structs.replace(
+        make_snapshot(said, accounts=("U1234567", "U7654321")),
+        incomplete_account_ids=("U1234567",),
+    )
+
+    assert changed_positions(snapshot, [mute, closed, of_other]) == [
+        said,
+        msgspec.structs.replace(of_other, quantity=Decimal(0)),
+    ]
+
+
 def test_a_closed_position_that_was_never_held_is_no_news():
     assert changed_positions(make_snapshot(make_position(0)), []) == []
 
