@@ -16,6 +16,7 @@ from tests.concurrency.ibkr_gateway import CONFIG, FakeGateway, Scene, make_row
 
 SPY_600 = ContractKey("SPY   261218C00600000")
 SPY_610 = ContractKey("SPY   261218C00610000")
+SPY_620 = ContractKey("SPY   261218C00620000")
 DAMAGED = make_row(8, 610) | {"position": "many"}
 
 
@@ -30,6 +31,12 @@ def held(scene):
     """Return the quantities of the last journaled snapshot by contract."""
     snapshots = [e for e in scene.journal._waiting if isinstance(e, PositionsSnapshot)]
     return {each.contract_key: each.quantity for each in snapshots[-1].positions}
+
+
+def incomplete(scene):
+    """Return the accounts of which the last journaled snapshot is incomplete."""
+    snapshots = [e for e in scene.journal._waiting if isinstance(e, PositionsSnapshot)]
+    return snapshots[-1].incomplete_account_ids
 
 
 async def read_again(scene, rows):
@@ -54,6 +61,54 @@ async def test_a_row_that_cannot_be_read_closes_nothing(autojump_clock, scene, d
     await read_again(scene, [make_row(7)])
     assert held(scene) == {SPY_600: Decimal(-3)}
     assert scene.gateway.sent("umd+") == ["umd+8+{}"]
+
+
+@pytest.mark.parametrize("damaged", [DAMAGED, "text", None, {}])
+async def test_a_row_that_cannot_be_read_from_the_start_closes_nothing(
+    autojump_clock, scene, damaged
+):
+    """It may be a position that an earlier run has recorded as open."""
+    scene.gateway.positions |= {"U1": [make_row(7), damaged], "U2": [make_row(7)]}
+    await scene.start_streaming(2)
+    assert held(scene) == {SPY_600: Decimal(-3)}
+    assert incomplete(scene) == ("U1",)
+
+    await read_again(scene, [make_row(7), make_row(8, 610)])
+    assert held(scene)[SPY_610] == Decimal(-3)
+    assert incomplete(scene) == ()
+
+
+async def test_what_is_closed_beside_such_a_row_is_said_to_be(autojump_clock, scene):
+    scene.gateway.positions["U1"] = [make_row(7), make_row(9, 620), DAMAGED]
+    await scene.start_streaming(3)
+
+    for _ in range(2):
+        await read_again(scene, [make_row(9, 620, position=-1), DAMAGED])
+        assert held(scene) == {SPY_600: 0, SPY_620: -1}
+        assert incomplete(scene) == ("U1",)
+    assert scene.gateway.sent("umd+") == ["umd+7+{}"]
+
+    await read_again(scene, [make_row(9, 620)])
+    assert held(scene) == {SPY_620: -3}
+
+
+async def test_a_row_of_a_known_contract_leaves_no_doubt(autojump_clock, scene):
+    await scene.start_streaming(3)
+
+    await read_again(scene, [make_row(7, position=-4), DAMAGED])
+
+    assert incomplete(scene) == ()
+
+
+async def test_a_contract_known_from_another_account_leaves_a_doubt(
+    autojump_clock, scene
+):
+    await scene.start_streaming(3)
+    scene.gateway.positions["U2"] = [DAMAGED]
+
+    await read_again(scene, [make_row(7), make_row(8, 610)])
+
+    assert incomplete(scene) == ("U2",)
 
 
 async def test_a_session_that_was_opened_anew_closes_nothing(autojump_clock, scene):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 
 import msgspec
 
@@ -82,11 +83,16 @@ class Portfolio:
         self._listings.update(holdings.listings)
         self._account_ids = account_ids
         self._unidentified = len(holdings.unidentified)
-        kept = self._kept(account_ids, holdings, session.accounts.several_pages)
-        self._positions = (*holdings.positions, *kept)
+        incomplete = self._incomplete(holdings)
+        carried = self._carried(
+            account_ids, holdings, session.accounts.several_pages, incomplete
+        )
+        self._positions = (*holdings.positions, *carried)
         # A snapshot closes what it does not name, so a cold one must not count.
         if not (is_first and holdings.is_cold and holdings.unidentified):
-            self._health.positions_read(account_ids, self._positions)
+            self._health.positions_read(
+                account_ids, self._positions, incomplete=incomplete
+            )
 
     async def resolve_next(self, session: GatewaySession, config: IbkrConfig) -> bool:
         """Look up the watched contracts of one symbol; return whether there were any.
@@ -128,31 +134,56 @@ class Portfolio:
         """Ask again for watched contracts that IBKR did not know."""
         self._unknown.clear()
 
-    def _kept(
-        self, account_ids: Sequence[str], holdings: Holdings, several_pages: set[str]
+    def _incomplete(self, holdings: Holdings) -> set[str]:
+        """Return the accounts with an unread row that is none of what we know.
+
+        It may be a position that only the database knows, from an earlier run.
+        """
+        known = {
+            (each.account_id, listing.conid)
+            for each in (*holdings.positions, *self._positions)
+            if (listing := self._listings.get(each.contract_key)) is not None
+        }
+        return {
+            account_id
+            for account_id, conid in holdings.unread
+            if (account_id, conid) not in known
+        }
+
+    def _carried(
+        self,
+        account_ids: Sequence[str],
+        holdings: Holdings,
+        several_pages: set[str],
+        incomplete: set[str],
     ) -> list[Position]:
-        """Return what was held, is not in the answer, and is not closed by that."""
+        """Return what was held and is not in the answer, but belongs into a snapshot.
+
+        Either it is not closed by that, or its account is incomplete, so that its end
+        has to be said: then its quantity is 0.
+        """
         named = {(each.account_id, each.contract_key) for each in holdings.positions}
-        missed = [
-            each
-            for each in self._positions
-            if each.account_id in account_ids
-            and each.quantity
-            and (each.account_id, each.contract_key) not in named
-        ]
-        kept = []
+        kept, closed = [], []
         missed_now: set[tuple[str, ContractKey]] = set()
-        for each in missed:
+        for each in self._positions:
             name = (each.account_id, each.contract_key)
-            if self._may_be_unread(each, holdings):
+            if name in named or each.account_id not in account_ids:
+                continue
+            if each.quantity and self._may_be_unread(each, holdings):
                 kept.append(each)
-            elif each.account_id in several_pages and name not in self._missed_once:
+            elif (
+                each.quantity
+                and each.account_id in several_pages
+                and name not in self._missed_once
+            ):
                 missed_now.add(name)
                 kept.append(each)
+            elif each.account_id in incomplete:
+                closed.append(msgspec.structs.replace(each, quantity=Decimal(0)))
         self._missed_once = missed_now
         if kept:
             self._health.count("position.kept", len(kept))
-        return kept
+        return kept + closed
 
     def _may_be_unread(self, position: Position, holdings: Holdings) -> bool:
         """Return whether a row that could not be read may be this position."""
