@@ -35,6 +35,7 @@ from greeks_trio.cli_options import (
     market_options,
     only_option,
     port,
+    simulator_options,
 )
 from greeks_trio.config import Config
 from greeks_trio.config_file import load_config
@@ -250,6 +251,7 @@ def demo(
     "--tastytrade-port", type=port, default=0, help="0 (default): any free one."
 )
 @market_options
+@simulator_options
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -75,6 +75,36 @@ market_options = _combined(
         help="Something that shall go wrong; repeatable.",
     ),
 )
+simulator_options = _combined(
+    click.option(
+        "--accounts",
+        type=click.IntRange(1, 50),
+        default=1,
+        show_default=True,
+        help="Accounts at each broker that hold something.",
+    ),
+    click.option(
+        "--ibkr-lines",
+        type=click.IntRange(0, 1_000_000),
+        help="Contracts that IBKR gives data for at a time; default: all.",
+    ),
+    click.option(
+        "--ibkr-stream-end",
+        type=click.FloatRange(0.1, 86_400),
+        default=900.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="When a subscription at IBKR that is not renewed falls silent.",
+    ),
+    click.option(
+        "--ibkr-session-timeout",
+        type=click.FloatRange(0.1, 86_400),
+        default=360.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="When IBKR's session is lost to a client that sends no REST request.",
+    ),
+)
 port = click.IntRange(0, 65_535)
 only_option = click.option(
     "--only", type=click.Choice(BROKERS), help="Only this broker."

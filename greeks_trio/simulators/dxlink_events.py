@@ -6,11 +6,13 @@ of a Greeks event, ``seconds << 32 | milliseconds << 22 | sequence``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from greeks_trio.model.records import Greeks
+from greeks_trio.simulators.ledger import LedgerTick
 from greeks_trio.simulators.market import SimulatedOption
 
 # Columns of each event type that we serve, in the order of the specification.
@@ -153,3 +155,26 @@ def _price(option: SimulatedOption, greeks: Greeks) -> float | None:
     sign = 1.0 if option.terms.option_type == "call" else -1.0
     intrinsic = sign * (option.underlying.price - float(option.terms.strike))
     return max(intrinsic, 0.0) + 100.0 * greeks.vega * greeks.implied_volatility
+
+
+def ledger_ticks(
+    note: TickNote, account_ids: Iterable[str], now: float
+) -> list[LedgerTick]:
+    """Return what the ledger says of a tick that is sent now, one line an account."""
+    greeks = note.greeks
+    return [
+        LedgerTick(
+            broker="tastytrade",
+            account_id=account_id,
+            contract_key=note.contract_key,
+            event_time_ms=note.event_time_ms,
+            delta=greeks.delta,
+            gamma=greeks.gamma,
+            theta=greeks.theta,
+            vega=greeks.vega,
+            rho=greeks.rho,
+            implied_volatility=greeks.implied_volatility,
+            sent_monotonic=now,
+        )
+        for account_id in account_ids
+    ]

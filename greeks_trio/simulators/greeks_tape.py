@@ -24,8 +24,8 @@ from greeks_trio.model.records import Greeks
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.dxlink_events import (
     FeedEvent,
-    TickNote,
     greeks_event,
+    ledger_ticks,
     quote_event,
     trade_event,
 )
@@ -64,7 +64,7 @@ class GreeksTape:
         options: Sequence[SimulatedOption],
         ledger: Ledger,
         *,
-        account_of: Callable[[str], str],
+        accounts_of: Callable[[str], Sequence[str]],
         seed: int,
         symbol_of: Callable[[SimulatedOption], str] | None = None,
         conditions: Conditions | None = None,
@@ -72,7 +72,7 @@ class GreeksTape:
         self.conditions = conditions or Conditions()
         self._market = market
         self._ledger = ledger
-        self._account_of = account_of
+        self._accounts_of = accounts_of
         self._random = random.Random(seed)
         name = symbol_of or (lambda option: format_streamer_symbol(option.terms))
         self._options = {name(each): each for each in (*market.options, *options)}
@@ -173,10 +173,11 @@ class GreeksTape:
     def write_down(self, events: Iterable[FeedEvent]) -> None:
         """Write the ticks among these events into the ledger, each tick only once."""
         now = time.monotonic()
-        ticks = []
+        ticks: list[LedgerTick] = []
         for event in events:
             if event.note is not None:
-                ticks.append(self._ledger_tick(event.note, now))
+                accounts = self._accounts_of(event.note.contract_key)
+                ticks += ledger_ticks(event.note, accounts, now)
                 event.note = None
         if ticks:
             self._ledger.write(ticks)
@@ -228,22 +229,6 @@ class GreeksTape:
         now_ms = time.time_ns() // 1_000_000
         make = quote_event if kind == "Quote" else trade_event
         return make(underlying.symbol, underlying.price, now_ms)
-
-    def _ledger_tick(self, note: TickNote, now: float) -> LedgerTick:
-        greeks = note.greeks
-        return LedgerTick(
-            broker="tastytrade",
-            account_id=self._account_of(note.contract_key),
-            contract_key=note.contract_key,
-            event_time_ms=note.event_time_ms,
-            delta=greeks.delta,
-            gamma=greeks.gamma,
-            theta=greeks.theta,
-            vega=greeks.vega,
-            rho=greeks.rho,
-            implied_volatility=greeks.implied_volatility,
-            sent_monotonic=now,
-        )
 
 
 async def run_tape(tape: GreeksTape, rate: float) -> None:

@@ -46,12 +46,14 @@ class IbkrEndpoints(msgspec.Struct, frozen=True):
 
     Attributes:
         ca_file: The authority to trust, as PEM; the same at every start.
+        account_ids: All of the login's; ``account_id`` is the first one.
     """
 
     rest_url: str
     ws_url: str
     ca_file: str
     account_id: str
+    account_ids: tuple[str, ...] = ()
 
 
 class SimulatedIbkr:
@@ -125,6 +127,7 @@ class SimulatedIbkr:
                         ws_url=f"wss://localhost:{chosen}{_API}/ws",
                         ca_file=str(certificate.authority_file),
                         account_id=ACCOUNT_ID,
+                        account_ids=self._state.book.account_ids,
                     )
                 )
                 await self._stopping.wait()

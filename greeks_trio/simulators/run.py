@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -47,6 +47,13 @@ class SimulateOptions:
         faults: Each as `parse_fault` reads it.
         control_port: Where faults can be triggered at any time, see `Control`; 0 means
             any free one, `None` nowhere.
+        accounts: At each broker, accounts that hold something: the first one all its
+            contracts, each further one a third of them.
+        ibkr_lines: Market-data lines at IBKR; `None` for no limit.
+        ibkr_stream_end: Seconds after which a subscription at IBKR ends silently
+            unless it is renewed.
+        ibkr_session_timeout: Seconds without a REST request after which IBKR's
+            brokerage session is lost.
         only: The one broker to run.  It is the same as if both ran: its half of the
             contracts and of the rate.
         ends_with_parent: Stop as at SIGTERM when the parent process ends (Linux).
@@ -60,6 +67,10 @@ class SimulateOptions:
     ledger: Path | None = None
     faults: tuple[str, ...] = ()
     control_port: int | None = None
+    accounts: int = 1
+    ibkr_lines: int | None = None
+    ibkr_stream_end: float = 900.0
+    ibkr_session_timeout: float = 360.0
     only: Broker | None = None
     ends_with_parent: bool = False
 
@@ -156,17 +167,26 @@ def _make_brokers(
     split = split_contracts(options.contracts)
     today = datetime.now(UTC).date()
     market = Market(contracts=split.different, seed=options.seed, today=today)
-    rate, seed = options.rate / 2.0, options.seed
-    faults = [parse_fault(text) for text in options.faults]
+    both: Any = {
+        "rate": options.rate / 2.0,
+        "seed": options.seed,
+        "faults": [parse_fault(text) for text in options.faults],
+        "accounts": options.accounts,
+    }
     ibkr = tastytrade = None
     if options.only != "tastytrade":
-        held = market.options[: split.ibkr]
-        ibkr = SimulatedIbkr(market, held, ledger, rate=rate, seed=seed, faults=faults)
+        ibkr = SimulatedIbkr(
+            market,
+            market.options[: split.ibkr],
+            ledger,
+            line_limit=options.ibkr_lines,
+            stream_end_s=options.ibkr_stream_end,
+            session_timeout_s=options.ibkr_session_timeout,
+            **both,
+        )
     if options.only != "ibkr":
         held = market.options[split.different - split.tastytrade :]
-        tastytrade = SimulatedTastytrade(
-            market, held, ledger, rate=rate, seed=seed, faults=faults
-        )
+        tastytrade = SimulatedTastytrade(market, held, ledger, **both)
     return ibkr, tastytrade
 
 

@@ -32,7 +32,11 @@ from greeks_trio.simulators.tastytrade_rest import Rest
 
 
 class TastytradeEndpoints(msgspec.Struct, frozen=True):
-    """What a client has to be configured with."""
+    """What a client has to be configured with.
+
+    Attributes:
+        account_ids: All of the login's; ``account_id`` is the first one.
+    """
 
     api_url: str
     dxlink_url: str
@@ -40,10 +44,14 @@ class TastytradeEndpoints(msgspec.Struct, frozen=True):
     secret: str
     refresh: str
     account_id: str
+    account_ids: tuple[str, ...] = ()
 
 
 class SimulatedTastytrade:
     """One broker; make a new one for each run.
+
+    ``accounts`` is how many accounts hold something, each further one a third of the
+    options of the first; another one is always empty.
 
     The credentials follow from the seed, so that one that is started again on the same
     port is the same broker to its clients.
@@ -61,20 +69,21 @@ class SimulatedTastytrade:
         rate: float,
         seed: int,
         faults: Sequence[Fault] = (),
+        accounts: int = 1,
     ) -> None:
         self._rate = rate
         self._faults = [each for each in faults if each.broker == "tastytrade"]
         self._random = random.Random(seed)
         self._secret = f"simulated-secret-{seed}"
         self._refresh = f"simulated-refresh-{seed}"
-        self._book = Book(options, market.options, seed=seed)
+        self._book = Book(options, market.options, seed=seed, accounts=accounts)
         self._conditions = Conditions()
         self._sessions: set[DxlinkSession] = set()
         self._tape = GreeksTape(
             market,
             options,
             ledger,
-            account_of=self._book.account_of,
+            accounts_of=self._book.accounts_of,
             symbol_of=streamer_symbol,
             seed=seed,
             conditions=self._conditions,
@@ -174,4 +183,5 @@ class SimulatedTastytrade:
             secret=self._secret,
             refresh=self._refresh,
             account_id=ACCOUNT_ID,
+            account_ids=self._book.account_ids,
         )

@@ -20,7 +20,9 @@ from greeks_trio.simulators.market import SimulatedOption
 
 ACCOUNT_ID: Final = "5SM00001"
 EMPTY_ACCOUNT_ID: Final = "5SM00002"
-ACCOUNT_IDS: Final = (ACCOUNT_ID, EMPTY_ACCOUNT_ID)
+_FIRST_FURTHER: Final = 3
+# Every so many of the first account's options are in each further one too.
+_SHARED_EVERY: Final = 3
 # Shares that cover calls; a client records them and subscribes to none of them.
 _SHARES: Final = {"AAPL": 300, "F": -200}
 _OPENED: Final = "2026-01-05T14:30:00.000+00:00"
@@ -30,7 +32,14 @@ Shape = dict[str, object]
 
 
 class Book:
-    """What the accounts hold; only the first one holds anything."""
+    """What the accounts hold.
+
+    The first one holds the options and some shares, the second one nothing, each
+    further one a third of the options in quantities of its own.
+
+    Attributes:
+        account_ids: Those that hold something, the first one first, and the empty one.
+    """
 
     def __init__(
         self,
@@ -38,48 +47,58 @@ class Book:
         tradable: Sequence[SimulatedOption],
         *,
         seed: int,
+        accounts: int = 1,
     ) -> None:
+        """Make a book of which ``accounts`` accounts hold something."""
         numbers = random.Random(seed)
         self._options = {tasty_symbol(each): each for each in (*tradable, *options)}
         self._symbols: dict[str, str] = {
             each.contract.contract_key: symbol for symbol, each in self._options.items()
         }
-        self._quantities = {
+        first = {
             tasty_symbol(each): numbers.choice((-1, 1)) * numbers.randint(1, 20)
             for each in options
         }
+        self._quantities = {ACCOUNT_ID: first, EMPTY_ACCOUNT_ID: {}}
+        for each in range(1, accounts):
+            shared = list(first)[each % max(1, len(first)) :: _SHARED_EVERY]
+            name = f"5SM{_FIRST_FURTHER - 1 + each:05d}"
+            self._quantities[name] = dict.fromkeys(shared, each + 1)
+        self.account_ids = tuple(self._quantities)
 
-    def account_of(self, contract_key: str) -> str:
+    def accounts_of(self, contract_key: str) -> list[str]:
         """Return whose tick this is: nobody's if the contract was never held.
 
-        A closed contract stays its account's, because its last ticks are.
+        A closed contract stays its accounts', because its last ticks are.
         """
-        is_known = self._symbols.get(contract_key) in self._quantities
-        return ACCOUNT_ID if is_known else WATCHLIST_ACCOUNT
+        symbol = self._symbols.get(contract_key)
+        holders = [name for name, held in self._quantities.items() if symbol in held]
+        return holders or [WATCHLIST_ACCOUNT]
 
     def change(self, contract_key: str, quantity: int) -> Shape:
-        """Set a signed quantity and return the new position.
+        """Set a signed quantity in the first account and return the new position.
 
         Raises:
             KeyError: no such contract is on the market.
         """
         symbol = self._symbols[contract_key]
-        self._quantities[symbol] = quantity
-        return self._position(symbol, quantity)
+        self._quantities[ACCOUNT_ID][symbol] = quantity
+        return self._position(ACCOUNT_ID, symbol, quantity)
 
     def accounts(self) -> list[Shape]:
         """Return every account's description."""
-        return [_account(each) for each in ACCOUNT_IDS]
+        return [_account(each) for each in self.account_ids]
 
     def positions(self, account_id: str, *, with_closed: bool = False) -> list[Shape]:
         """Return what the account holds: options first, then shares."""
-        if account_id != ACCOUNT_ID:
-            return []
-        return [
-            self._position(symbol, quantity)
-            for symbol, quantity in self._quantities.items()
+        held = [
+            self._position(account_id, symbol, quantity)
+            for symbol, quantity in self._quantities[account_id].items()
             if quantity or with_closed
-        ] + [_shares(symbol, quantity) for symbol, quantity in _SHARES.items()]
+        ]
+        if account_id == ACCOUNT_ID:
+            held += [_shares(symbol, quantity) for symbol, quantity in _SHARES.items()]
+        return held
 
     def equity_option(self, symbol: str) -> Shape | None:
         """Return the instrument, `None` when there is no such equity option."""
@@ -95,11 +114,12 @@ class Book:
             return None
         return _future_option(symbol, option)
 
-    def _position(self, symbol: str, quantity: int) -> Shape:
+    def _position(self, account_id: str, symbol: str, quantity: int) -> Shape:
         option = self._options[symbol]
         is_future = option.contract.kind == "future_option"
         kind = "Future Option" if is_future else "Equity Option"
         shape = _position(symbol, option.contract.underlying, kind, quantity)
+        shape["account-number"] = account_id
         shape["multiplier"] = int(option.contract.multiplier)
         if option.conid % 3:  # some answers lack it
             shape["expires-at"] = _instant(option.terms.expiration)

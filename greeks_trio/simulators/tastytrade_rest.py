@@ -17,7 +17,7 @@ import msgspec
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.http_connection import Request, Response
-from greeks_trio.simulators.tastytrade_book import ACCOUNT_IDS, Book, Shape
+from greeks_trio.simulators.tastytrade_book import Book, Shape
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0
@@ -146,6 +146,7 @@ class Rest:
         )
 
     def _find(self, request: Request) -> Shape | None:
+        known = self._book.account_ids
         match request.path.strip("/").split("/", 2):
             case ["api-quote-tokens"]:
                 return {
@@ -155,7 +156,7 @@ class Rest:
                 }
             case ["customers", "me", rest]:
                 return self._accounts(rest)
-            case ["accounts", account_id, "positions"] if account_id in ACCOUNT_IDS:
+            case ["accounts", account_id, "positions"] if account_id in known:
                 return {"items": self._positions(account_id, request)}
             case ["instruments", "equity-options", symbol]:
                 return self._book.equity_option(symbol)

@@ -152,7 +152,7 @@ class InMemory:
             market,
             [],
             self.ledger_file,
-            account_of=str,
+            accounts_of=lambda key: [key],
             seed=7,
             conditions=self.conditions,
         )

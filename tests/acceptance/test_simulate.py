@@ -10,10 +10,12 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from greeks_trio.simulators.ibkr import IbkrEndpoints
 from greeks_trio.simulators.ledger import read_ledger
 from greeks_trio.simulators.run import split_contracts
 from greeks_trio.simulators.tastytrade import TastytradeEndpoints
 from tests.acceptance.dxlink_client import get, open_feed
+from tests.acceptance.ibkr_client import Gateway
 
 ENTRY = """
 import sys, trio
@@ -32,10 +34,10 @@ print(child.pid, flush=True)
 sys.stdin.read()
 """
 URLS = {
-    "ibkr": {"rest_url", "ws_url", "ca_file", "account_id"},
+    "ibkr": {"rest_url", "ws_url", "ca_file", "account_id", "account_ids"},
     "tastytrade": {
         *("api_url", "dxlink_url", "streamer_url", "secret", "refresh"),
-        "account_id",
+        *("account_id", "account_ids"),
     },
 }
 
@@ -98,6 +100,66 @@ async def test_one_line_tells_how_to_reach_both_brokers():
     assert {name: set(urls) for name, urls in endpoints.items()} == URLS
     numbers = [item["account"]["account-number"] for item in accounts["items"]]
     assert tastytrade.account_id in numbers
+
+
+async def test_each_account_of_each_broker_holds_something_when_asked_for(tmp_path):
+    path = tmp_path / "ledger"
+    options = {"contracts": 12, "rate": 400.0, "accounts": 3, "ledger": str(path)}
+    async with open_simulators(**options) as (process, endpoints):
+        tastytrade = TastytradeEndpoints(**endpoints["tastytrade"])
+        held = {
+            each: (await get(tastytrade, f"/accounts/{each}/positions"))["items"]
+            for each in tastytrade.account_ids
+        }
+        symbols = [
+            await streamer_symbol(tastytrade, each)
+            for each in held[tastytrade.account_id]
+            if each["instrument-type"] == "Equity Option"
+        ]
+        async with open_feed(tastytrade) as client:
+            await client.subscribe(symbols)
+            await client.receive_events(100)
+            process.terminate()
+            await client.receive_to_end()
+        await process.wait()
+
+    owners = {
+        (position["account-number"], position["symbol"])
+        for positions in held.values()
+        for position in positions
+        if position["instrument-type"] == "Equity Option"
+    }
+    told = {(tick.account_id, tick.contract_key) for tick in read_ledger(path)}
+    assert len(endpoints["ibkr"]["account_ids"]) == 3
+    assert [len(positions) for positions in held.values()] == [8, 0, 2, 2]
+    assert told <= owners
+    assert {account for account, _ in told} == {account for account, _ in owners}
+
+
+async def test_lines_and_ends_of_subscriptions_at_ibkr_can_be_chosen():
+    options = {"contracts": 20, "rate": 200.0, "only": "ibkr", "ibkr_lines": 3}
+    options["ibkr_stream_end"] = 0.5
+    async with open_simulators(**options) as (_, endpoints):
+        gateway = Gateway(None, None, IbkrEndpoints(**endpoints["ibkr"]), None)
+        async with gateway.open_rest() as rest, gateway.open_ready_socket() as client:
+            await rest.get("/portfolio/accounts")
+            account_id = gateway.endpoints.account_id
+            rows = (await rest.get(f"/portfolio/{account_id}/positions/0")).json()
+            await client.subscribe(*(row["conid"] for row in rows))
+            await client.receive_until_silent()
+
+    told = {each["conid"] for each in client.frames if "conid" in each}
+    assert len(rows) > 3
+    assert len(told) == 3
+
+
+async def test_the_time_after_which_ibkr_forgets_an_idle_session_can_be_chosen():
+    options = {"contracts": 2, "only": "ibkr", "ibkr_session_timeout": 0.3}
+    async with open_simulators(**options) as (_, endpoints):
+        gateway = Gateway(None, None, IbkrEndpoints(**endpoints["ibkr"]), None)
+        async with gateway.open_ready_socket() as client:
+            while (await client.receive_until("sts"))["args"]["authenticated"]:
+                pass
 
 
 async def test_one_broker_alone_can_be_run_and_is_the_same_again():

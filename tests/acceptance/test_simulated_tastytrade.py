@@ -115,7 +115,7 @@ async def test_a_tick_is_in_the_ledger_before_its_frame_is_sent(nursery):
     market = Market(contracts=3, seed=7, today=TODAY)
     symbols = [streamer_symbol(option) for option in market.options]
     with Ledger(None) as ledger:
-        tape = GreeksTape(market, [], ledger, account_of=str, seed=7)
+        tape = GreeksTape(market, [], ledger, accounts_of=lambda key: [key], seed=7)
         frames = [
             {"type": "SETUP"},
             {"type": "AUTH", "token": "x"},
@@ -762,7 +762,7 @@ async def test_a_client_that_speaks_badly_and_leaves_disturbs_nobody(
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES)))
 def test_no_message_upsets_a_session(messages):
     market = Market(contracts=3, seed=7, today=TODAY)
-    tape = GreeksTape(market, [], Ledger(None), account_of=str, seed=7)
+    tape = GreeksTape(market, [], Ledger(None), accounts_of=lambda key: [key], seed=7)
     session = DxlinkSession(tape, bool, lambda: None, seed=7)
     log_in = [{"type": "SETUP"}, {"type": "AUTH", "token": "x"}]
     feed = {"type": "CHANNEL_REQUEST", "channel": 1, "service": "FEED"}
@@ -884,7 +884,7 @@ def make_action(action, token, **fields):
 
 def make_tape_server(tmp_path):
     market = Market(contracts=1, seed=7, today=TODAY)
-    tape = GreeksTape(market, [], Ledger(None), account_of=str, seed=7)
+    tape = GreeksTape(market, [], Ledger(None), accounts_of=lambda key: [key], seed=7)
     return partial(serve_dxlink, tape=tape, is_valid_token=bool)
 
 

@@ -113,6 +113,10 @@ def test_only_one_broker_leaves_the_other_off(monkeypatch, capfd):
         ["demo", "--fault", "ibkr"],
         ["simulate", "--ibkr-port", "65536"],
         ["simulate", "--only", "schwab"],
+        ["simulate", "--accounts", "0"],
+        ["simulate", "--ibkr-lines", "-1"],
+        ["simulate", "--ibkr-stream-end", "0"],
+        ["simulate", "--ibkr-session-timeout", "soon"],
         ["serve", "--data-dir", "x"],
     ],
 )
