@@ -9,6 +9,7 @@
     │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP
     │   └── ProtocolViolation    the feed acts: counts it, keeps the frame, reads on
     ├── BadQuote                 nobody acts: the quote is counted and dropped
+    ├── SpoolUnavailable         the spooler acts: keeps the ticks in memory, tries again
     └── StoreError
         ├── StoreUnavailable     the writer acts: the same rows are offered again
         ├── StoreRejected        the writer acts: isolates the rows and counts them
@@ -17,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 
 class GreeksError(Exception):
@@ -97,6 +98,10 @@ class BadQuote(GreeksError):
         self.reason = reason
 
 
+class SpoolUnavailable(GreeksError):
+    """The disk does not take or give what it should; it may later."""
+
+
 class StoreError(GreeksError):
     """PostgreSQL did not take something.
 
@@ -114,7 +119,22 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRejected(StoreError):
-    """PostgreSQL refuses these rows and will refuse them again."""
+    """PostgreSQL refuses these rows and will refuse them again.
+
+    Attributes:
+        rows: Positions in what was offered of those that are known to be at fault;
+            empty when any of them may be.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str | None = None,
+        rows: Collection[int] = (),
+    ) -> None:
+        super().__init__(message, sqlstate=sqlstate)
+        self.rows = frozenset(rows)
 
 
 class SchemaRejected(StoreError):
