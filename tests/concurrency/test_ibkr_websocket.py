@@ -185,6 +185,57 @@ async def test_a_dead_peer_does_not_hold_up_the_end(monkeypatch):
                 pass
 
 
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_a_stop_says_goodbye_and_waits_for_nothing_more(monkeypatch, is_full):
+    """Also when the peer has sent more than anybody has read."""
+    monkeypatch.setattr(websocket, "CLOSE_LIMIT_S", 3600)
+    farewells, greeted = [], trio.Event()
+
+    async def accept(stream):
+        async with trio.open_nursery() as nursery:
+            request = await wrap_server_stream(nursery, stream)
+            peer = await request.accept()
+            for _ in range(100 * is_full):
+                await peer.send_message(b"{}")
+            greeted.set()
+            try:
+                await peer.get_message()
+            except ConnectionClosed as exc:
+                farewells.append(exc.reason.code)
+
+    async with serve(accept) as port:
+        with trio.fail_after(5), trio.CancelScope() as scope:
+            async with open_socket(make_config(port, "ws"), "ab12"):
+                await greeted.wait()
+                scope.cancel()
+                await trio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert farewells == [1000]
+
+
+async def test_a_stop_during_the_upgrade_ends_at_once():
+    arrived = trio.Event()
+
+    async def say_nothing(_stream):
+        arrived.set()
+        await trio.sleep_forever()
+
+    async with serve(say_nothing) as port:
+        with trio.fail_after(5), trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(open_and_wait, port)
+                await arrived.wait()
+                scope.cancel()
+
+    assert scope.cancelled_caught
+
+
+async def open_and_wait(port):
+    async with open_socket(make_config(port, "ws"), "ab12"):
+        await trio.sleep_forever()
+
+
 async def test_a_frame_that_is_no_websocket_frame_ends_the_connection():
     async def babble(stream):
         async with trio.open_nursery() as nursery:

@@ -44,7 +44,10 @@ OpenSocket = Callable[
 async def open_socket(
     config: IbkrConfig, session_id: str
 ) -> AsyncIterator[WebSocketConnection]:
-    """Open the websocket with the session in its cookie; close it within a second.
+    """Open the websocket with the session in its cookie; close it at the end.
+
+    A peer that answers our farewell is left at once, one that does not after
+    `CLOSE_LIMIT_S`.
 
     Holds a nursery, so whatever ends the block arrives in an `ExceptionGroup`.
 
@@ -54,15 +57,19 @@ async def open_socket(
     with translated(), trio.fail_after(CONNECT_LIMIT_S):
         stream = await _open_stream(config)
     try:
-        async with trio.open_nursery() as nursery:
-            with translated(), trio.fail_after(CONNECT_LIMIT_S):
-                socket = await _shake_hands(nursery, stream, config, session_id)
+        async with trio.open_nursery() as outer:
+            reading = trio.CancelScope(shield=True)
             try:
-                yield socket
+                nursery = await outer.start(_hold_library, reading)
+                with translated(), trio.fail_after(CONNECT_LIMIT_S):
+                    socket = await _shake_hands(nursery, stream, config, session_id)
+                try:
+                    yield socket
+                finally:
+                    with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                        await socket.aclose()
             finally:
-                with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
-                    await socket.aclose()
-                nursery.cancel_scope.cancel()
+                reading.cancel()
     # These come from the library's own reader; our calls translate theirs.
     except* ConnectionRejected as group:
         answers = ", ".join(map(repr, group.exceptions))
@@ -74,6 +81,20 @@ async def open_socket(
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await trio.aclose_forcefully(stream)
+
+
+async def _hold_library(
+    reading: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]
+) -> None:
+    """Hold a nursery for the library's reader until ``reading`` is cancelled.
+
+    A stop that cancels us would else cancel the reader too, and without it nobody
+    hears the peer's farewell: each stop would wait for it in vain.
+    """
+    with reading:
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
 
 
 async def send(socket: WebSocketConnection, message: str) -> None:
