@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade import server_errors, subscriptions
+from greeks_trio.brokers.tastytrade import server_errors, subscriptions, unreadable
+from greeks_trio.brokers.tastytrade.condition import MAX_REASONS
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
 from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
 from greeks_trio.brokers.tastytrade.unreadable import UNREADABLE_LIMIT_S
@@ -215,6 +216,82 @@ async def test_any_other_error_is_information_that_shows_for_a_minute(
     assert counts == {"dxlink.error": 1, f"dxlink.error.{kind}": 1}
 
 
+@pytest.mark.parametrize("channel", [None, 0, 99])
+@pytest.mark.parametrize("content", [{}, {"error": None, "message": ""}])
+async def test_an_error_that_says_nothing_is_counted_and_changes_no_state(
+    autojump_clock, nursery, tasty, channel, content
+):
+    await started(nursery, tasty)
+    address = {} if channel is None else {"channel": channel}
+
+    await tasty.dxlink.send(type="ERROR", **address, **content)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert tasty.health.session().status == "connected"
+    counts = {"dxlink.error": 1, "dxlink.error.other": 1}
+    assert tasty.health.statistics().counts == counts
+
+
+async def test_an_error_that_says_nothing_on_our_channel_may_be_a_refusal(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    await tasty.dxlink.send(type="ERROR", channel=GREEKS_CHANNEL)
+    await tasty.dxlink.wait_subscribed()
+    refused = tasty.health.session()
+
+    await trio.sleep(subscriptions.QUIET_LIMIT_S + 1)
+
+    assert (refused.status, refused.last_error) == (
+        "degraded",
+        "subscriptions refused: ERROR",
+    )
+    assert tasty.health.session().status == "connected"
+
+
+async def test_an_error_on_a_channel_that_is_not_ours_refuses_nothing(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+
+    await refuse(tasty, "hm", error="UNKNOWN", channel=99)
+    told = tasty.health.session()
+    await trio.sleep(server_errors.QUIET_LIMIT_S + 1)
+
+    assert told.last_error == "the quote server says UNKNOWN: hm"
+    assert told.subscription_count == 2
+    assert len(tasty.dxlink.all("FEED_SUBSCRIPTION")) == 2
+    assert tasty.health.session().status == "connected"
+
+
+@pytest.mark.parametrize("error", ["UNKNOWN", "BAD_ACTION"])
+async def test_a_server_that_never_says_the_same_twice_does_not_fill_the_log(
+    autojump_clock, nursery, tasty, caplog, error
+):
+    await started(nursery, tasty)
+
+    for number in range(300):
+        await refuse(tasty, f"request {number}", error=error)
+
+    assert caplog.text.count("feed.degraded") == MAX_REASONS
+    assert caplog.text.count("tastytrade.server_error channel") == 100
+    assert tasty.health.statistics().counts["dxlink.error"] == 300
+
+
+async def test_reasons_are_told_again_after_it_was_mended(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    for number in range(2 * MAX_REASONS):
+        await refuse(tasty, f"request {number}", error="UNKNOWN")
+    await trio.sleep(server_errors.QUIET_LIMIT_S + 1)
+
+    await refuse(tasty, "the last", error="UNKNOWN")
+
+    said = tasty.health.session().last_error
+    assert said == "the quote server says UNKNOWN: the last"
+
+
 async def test_an_error_that_repeats_itself_is_logged_once_and_counted(
     autojump_clock, nursery, tasty, caplog
 ):
@@ -328,6 +405,43 @@ async def test_columns_that_are_spoilt_in_mid_stream_show_in_the_state(
 
     assert tasty.health.session().status == "degraded"
     assert tasty.frames.statistics().current_buffer_used == 0
+
+
+async def test_a_few_rows_that_cannot_be_read_are_forgotten_when_no_others_come(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
+    await trio.sleep(UNREADABLE_LIMIT_S + 1)
+    await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
+    await trio.sleep(unreadable.QUIET_LIMIT_S - 1)
+    degraded = tasty.health.session()
+    await trio.sleep(2)
+    forgotten = tasty.health.session()
+
+    await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
+    await trio.sleep(UNREADABLE_LIMIT_S + 1)
+
+    assert degraded.last_error == "Greeks come that cannot be read: incomplete-row"
+    assert (forgotten.status, forgotten.last_error) == ("connected", None)
+    assert tasty.health.session().status == "degraded"
+    assert len(tasty.dxlink.all("FEED_SETUP")) == 4
+
+
+async def test_what_the_server_says_of_other_channels_is_counted_and_dropped(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    await tasty.dxlink.announce(channel=99, Greeks=["delta"])
+    for message_type in ("CHANNEL_OPENED", "CHANNEL_CLOSED"):
+        await tasty.dxlink.send(type=message_type, channel=99)
+    await tasty.dxlink.send(type="FEED_DATA", channel=77, data=["Greeks", [1]])
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert len(await tasty.receive()) == 1
+    assert tasty.health.statistics().counts == {"dxlink.other-channel": 4}
+    await trio.sleep(60)
+    assert tasty.health.session().status == "connected"
 
 
 async def test_odd_prices_say_nothing_of_the_greeks(autojump_clock, nursery, tasty):

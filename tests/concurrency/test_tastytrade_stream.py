@@ -130,7 +130,7 @@ async def test_odd_frames_are_counted_and_reading_goes_on(
         "odd.not-json": 1,
         "dxlink.unknown-message": 1,
         "odd.incomplete-row": 1,
-        "odd.unannounced-type": 1,
+        "dxlink.other-type": 1,
         "quote.unknown-symbol": 1,
         "dxlink.marker": 1,
     }

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.brokers.tastytrade.dxlink import DxlinkProtocol
+from greeks_trio.brokers.tastytrade.dxlink_columns import MAX_OTHER_CHANNELS, Columns
 from greeks_trio.brokers.tastytrade.dxlink_rows import (
     GreeksEvent,
     Ignored,
@@ -22,6 +23,7 @@ from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.records import Greeks
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
+CHANNELS = (1, 3)
 COLUMNS = ["eventSymbol", "eventFlags", "time", "delta", "gamma", "vega"]
 
 
@@ -38,7 +40,7 @@ def as_json(event):
 
 
 def announced(columns=COLUMNS, event_type="Greeks"):
-    protocol = DxlinkProtocol()
+    protocol = DxlinkProtocol(CHANNELS)
     protocol.receive_frame(
         json.dumps(
             {
@@ -61,7 +63,7 @@ def frame_of(*parts):
     "path", sorted(RECORDINGS.glob("dxlink_*.jsonl")), ids=lambda path: path.stem
 )
 def test_a_recorded_connection_gives_the_events_it_says(path):
-    protocol = DxlinkProtocol()
+    protocol = DxlinkProtocol(CHANNELS)
     for line in path.read_text().splitlines():
         case = json.loads(line)
 
@@ -146,6 +148,58 @@ def test_channels_have_their_own_columns():
     assert isinstance(event, OddRows)
 
 
+def config_of(channel, **columns):
+    message = {"type": "FEED_CONFIG", "channel": channel, "eventFields": columns}
+    return json.dumps(message)
+
+
+def test_only_a_few_channels_that_are_not_ours_are_remembered():
+    columns = Columns([1])
+    for channel in range(100, 1000):
+        columns.announce(channel, "Greeks", COLUMNS)
+    others = len(columns)
+
+    columns.announce(1, "Greeks", COLUMNS)
+
+    assert others == MAX_OTHER_CHANNELS
+    assert len(columns) == MAX_OTHER_CHANNELS + 1
+
+
+def test_columns_of_types_that_nobody_reads_are_not_remembered():
+    columns = Columns([1])
+    for number in range(1000):
+        columns.announce(1, f"Type{number}", COLUMNS)
+
+    assert len(columns) == 0
+    assert columns.events(1, "Type7", []) == [Ignored("other-type")]
+
+
+def test_rows_of_a_channel_that_is_not_remembered_are_ignored():
+    protocol = announced()
+    for channel in range(100, 1000):
+        protocol.receive_frame(config_of(channel, Greeks=COLUMNS))
+    row = '[".X261218C1",0,1,0.5,0.1,0.7]'
+    frame = frame_of('"Greeks"', row)
+
+    [stranger] = protocol.receive_frame(frame.replace('"channel":1', '"channel":999'))
+    [ours] = protocol.receive_frame(frame)
+
+    assert stranger == Ignored("other-channel")
+    assert ours.greeks.delta == 0.5
+
+
+def test_odd_rows_of_another_channel_say_nothing_of_our_greeks():
+    protocol = announced()
+    protocol.receive_frame(config_of(99, Greeks=COLUMNS))
+    frame = frame_of('"Greeks"', '[".X261218C1"]')
+
+    [ours] = protocol.receive_frame(frame)
+    [stranger] = protocol.receive_frame(frame.replace('"channel":1', '"channel":99'))
+
+    assert (ours.reason, ours.event_type) == ("incomplete-row", "Greeks")
+    assert (stranger.reason, stranger.event_type) == ("incomplete-row", None)
+
+
 def test_rows_without_a_symbol_column_are_odd():
     protocol = announced(["delta"])
 
@@ -223,7 +277,7 @@ def test_a_frame_may_come_as_bytes():
 )
 def test_what_makes_no_sense_is_a_violation_with_a_reason(frame, reason):
     with pytest.raises(ProtocolViolation) as caught:
-        DxlinkProtocol().receive_frame(frame)
+        DxlinkProtocol(CHANNELS).receive_frame(frame)
 
     assert caught.value.reason == reason
     assert caught.value.frame == frame

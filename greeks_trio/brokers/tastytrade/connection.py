@@ -13,11 +13,11 @@ from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.tastytrade import dxlink_requests as requests
 from greeks_trio.brokers.tastytrade.book import Book
 from greeks_trio.brokers.tastytrade.condition import Condition
-from greeks_trio.brokers.tastytrade.dxlink import (
+from greeks_trio.brokers.tastytrade.dxlink import Event
+from greeks_trio.brokers.tastytrade.dxlink_messages import (
     AuthState,
     ChannelClosed,
     ChannelOpened,
-    Event,
     FeedConfig,
     KeepAlive,
     ServerError,
@@ -26,8 +26,8 @@ from greeks_trio.brokers.tastytrade.dxlink import (
 from greeks_trio.brokers.tastytrade.dxlink_rows import Ignored
 from greeks_trio.brokers.tastytrade.frames import Frames
 from greeks_trio.brokers.tastytrade.handshake import (
+    AGGREGATION_PERIODS_S,
     GREEKS_CHANNEL,
-    PRICES_CHANNEL,
     Handshake,
     encode_setup_of,
 )
@@ -184,6 +184,10 @@ class DxlinkConnection:
                 self._health.heartbeat()
             case Ignored(what):
                 self._health.count(f"dxlink.{what}")
+            case (
+                FeedConfig(channel) | ChannelOpened(channel) | ChannelClosed(channel)
+            ) if channel not in AGGREGATION_PERIODS_S:
+                self._health.count("dxlink.other-channel")
             case FeedConfig(channel=channel, aggregation_period=period):
                 if channel == GREEKS_CHANNEL and period:
                     self._health.count("dxlink.conflated")
@@ -194,7 +198,7 @@ class DxlinkConnection:
                 self._handshake.take_auth_state(authorised=state == "AUTHORIZED")
             case ChannelOpened(channel):
                 self._handshake.take_opened(channel)
-            case ChannelClosed(channel) if channel in (GREEKS_CHANNEL, PRICES_CHANNEL):
+            case ChannelClosed(channel):
                 words = self._errors.recent_words()
                 raise FeedInterrupted(
                     f"the quote server closed channel {channel}{words}"

@@ -12,6 +12,7 @@ from greeks_trio.brokers.tastytrade.dxlink_rows import (
     QuoteEvent,
     TradeEvent,
 )
+from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
 from greeks_trio.brokers.tastytrade.subscriptions import Subscriptions
 from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
 from greeks_trio.config import Secret
@@ -31,7 +32,7 @@ class Frames:
         unreadable: UnreadableGreeks,
         token: Secret,
     ) -> None:
-        self._protocol = DxlinkProtocol()
+        self._protocol = DxlinkProtocol(AGGREGATION_PERIODS_S)
         self._book = book
         self._health = health
         self._subscriptions = subscriptions

@@ -12,7 +12,8 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.brokers.tastytrade.condition import Condition
-from greeks_trio.brokers.tastytrade.dxlink import ServerError
+from greeks_trio.brokers.tastytrade.dxlink_messages import ServerError
+from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
 from greeks_trio.brokers.tastytrade.subscriptions import Subscriptions
 from greeks_trio.config import Secret
 from greeks_trio.pipeline.health import SessionHealth
@@ -68,6 +69,7 @@ class ServerErrors:
             is_ready: Whether there may be a request for subscriptions at fault.
         """
         kind = error.error if error.error in _KINDS else "OTHER"
+        is_ours = error.channel in AGGREGATION_PERIODS_S
         self._health.count("dxlink.error")
         self._health.count(f"dxlink.error.{kind.lower()}")
         words = self._words(error)
@@ -79,9 +81,10 @@ class ServerErrors:
             )
         if not is_ready:
             return
-        if error.channel != 0 or kind in _REFUSALS:
+        if is_ours or kind in _REFUSALS:
             self._subscriptions.refused(words)
-        else:
+        elif error.error or error.message:
+            # One that says nothing leaves nothing to show.
             self._condition.lack(_ERRORS, f"the quote server says {words}")
             self._came.set()
 

@@ -11,6 +11,9 @@ from greeks_trio.brokers.tastytrade.condition import Condition
 
 # The columns are announced before the first row; a server that is late is so by moments.
 UNREADABLE_LIMIT_S: Final = 10.0
+# So long without another row that cannot be read, and it is no longer the state of the
+# feed: the market may have closed, and no good row would come for days.
+QUIET_LIMIT_S: Final = 300.0
 _ROWS: Final = "rows"
 
 
@@ -29,12 +32,14 @@ class UnreadableGreeks:
         self._condition = condition
         self._ask = ask
         self._reason = ""
+        self._odd_at = 0.0
         self._odd = trio.Event()
         self._read = trio.Event()
 
     def take_odd(self, reason: str) -> None:
         """Take that Greeks could not be read; ``reason`` as it is counted."""
         self._reason = reason
+        self._odd_at = trio.current_time()
         self._odd.set()
 
     def take_readable(self) -> None:
@@ -52,6 +57,13 @@ class UnreadableGreeks:
                 reason = f"Greeks come that cannot be read: {self._reason}"
                 self._condition.lack(_ROWS, reason)
                 await self._ask()
-                await self._read.wait()
+                await self._wait_end()
                 self._condition.mended(_ROWS)
             self._odd, self._read = trio.Event(), trio.Event()
+
+    async def _wait_end(self) -> None:
+        """Return when Greeks can be read again, or none came for a while."""
+        while (left_s := self._odd_at + QUIET_LIMIT_S - trio.current_time()) > 0:
+            with trio.move_on_after(left_s):
+                await self._read.wait()
+                return
