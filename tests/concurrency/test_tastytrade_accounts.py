@@ -73,7 +73,8 @@ async def test_an_account_that_refuses_us_does_not_hide_the_others(
     assert session.last_error == (
         f"account {OTHER} cannot be read: Tastytrade answered {status}: not yours"
     )
-    assert snapshot.account_ids == (ACCOUNT,)
+    assert snapshot.account_ids == (ACCOUNT, OTHER)
+    assert snapshot.incomplete_account_ids == (OTHER,)
     assert tasty.health.statistics().counts["positions.refused"] == 1
 
 
@@ -94,7 +95,7 @@ async def test_an_account_that_begins_to_refuse_us_stays_subscribed(
 
     assert degraded == "degraded"
     assert tick.account_id == OTHER
-    assert all(OTHER not in each.account_ids for each in taken)
+    assert {each.incomplete_account_ids for each in taken} == {(OTHER,)}
     assert tasty.health.session().status == "connected"
     assert len(tasty.dxlink.all("FEED_SUBSCRIPTION")) == 2
 
@@ -115,6 +116,22 @@ async def test_a_position_that_becomes_malformed_is_neither_closed_nor_unsubscri
     assert session.status == "degraded"
     assert "position SPY   261218P00600000 of account 5WT00002" in session.last_error
     assert len(first.positions) == 2
+
+
+async def test_a_position_that_was_never_readable_lets_the_table_close_nothing(
+    autojump_clock, nursery, tasty
+):
+    tasty.api.positions[OTHER] = [make_item(SPY_PUT, "many")]
+    await started(nursery, tasty)
+    [at_start] = await snapshots(tasty)
+    tasty.api.positions[OTHER] = [make_item(SPY_PUT, 3)]
+    await trio.sleep(70)
+    [at_last] = await snapshots(tasty)
+
+    assert at_start.incomplete_account_ids == (OTHER,)
+    assert [each.contract_key for each in at_start.positions] == [SPY_CALL]
+    assert at_last.incomplete_account_ids == ()
+    assert len(at_last.positions) == 2
 
 
 async def lose_connection(nursery, tasty, *, answers):

@@ -279,8 +279,8 @@ async def test_the_trouble_of_one_account_does_not_hide_the_others(api, status, 
     async with open_session(make_config(), api) as session:
         portfolio = await session.read_portfolio()
 
-    assert portfolio.account_ids == ("5WT00002",)
-    assert portfolio.followed == (ACCOUNT, "5WT00002")
+    assert portfolio.account_ids == (ACCOUNT, "5WT00002")
+    assert portfolio.incomplete == (ACCOUNT,)
 
 
 async def test_the_trouble_of_every_account_is_the_servers(api):

@@ -11,6 +11,7 @@ from greeks_trio.brokers.tastytrade.portfolio import (
     AccountReading,
     Portfolio,
     read_portfolio,
+    wanted_contracts,
 )
 from tests.factories import SPY_CALL, SPY_PUT
 
@@ -47,7 +48,7 @@ def test_accounts_that_are_read_whole_hold_what_they_list(before):
     after = read_portfolio([reading(item(SPY_CALL, 5)), reading(account=OTHER)], before)
 
     assert held(after) == {(ACCOUNT, SPY_CALL): 5}
-    assert after.account_ids == after.followed == (ACCOUNT, OTHER)
+    assert (after.account_ids, after.incomplete) == ((ACCOUNT, OTHER), ())
     assert after.problems == ()
 
 
@@ -57,7 +58,7 @@ def test_an_account_that_is_refused_keeps_what_it_held(before):
     after = read_portfolio([refused, reading(account=OTHER)], before)
 
     assert held(after) == held(before)
-    assert (after.account_ids, after.followed) == ((OTHER,), (ACCOUNT, OTHER))
+    assert (after.account_ids, after.incomplete) == ((ACCOUNT, OTHER), (ACCOUNT,))
     assert after.problems == (
         "account 5WT00001 cannot be read: Tastytrade answered 403: no",
     )
@@ -76,7 +77,7 @@ def test_a_position_that_makes_no_sense_stays_as_it_was(before):
     after = read_portfolio([reading(item(SPY_PUT, "many"))], before)
 
     assert held(after) == {(ACCOUNT, SPY_PUT): 2}  # the other one is closed
-    assert after.account_ids == (ACCOUNT,)
+    assert (after.account_ids, after.incomplete) == ((ACCOUNT,), ())
     assert (after.malformed, len(after.problems)) == (1, 1)
     assert SPY_PUT in after.problems[0]
 
@@ -92,15 +93,37 @@ def test_a_position_that_makes_no_sense_and_was_not_known_leaves_all_open():
     after = read_portfolio([reading(item(SPY_CALL), item(SPY_PUT, "many"))])
 
     assert held(after) == {(ACCOUNT, SPY_CALL): 2}
-    assert after.account_ids == ()  # so the table closes nothing
-    assert after.followed == (ACCOUNT,)
+    assert after.account_ids == after.incomplete == (ACCOUNT,)
+
+
+def test_what_an_incomplete_account_no_longer_has_is_said_to_be_closed(before):
+    unknown = item("SPY   261218C00700000", "many")
+
+    after = read_portfolio([reading(item(SPY_CALL), unknown)], before)
+    later = read_portfolio([reading(item(SPY_CALL), unknown)], after)
+    whole = read_portfolio([reading(item(SPY_CALL))], later)
+
+    assert after.incomplete == later.incomplete == (ACCOUNT,)
+    assert held(after) == {(ACCOUNT, SPY_CALL): 2, (ACCOUNT, SPY_PUT): 0}
+    assert held(later) == held(after)
+    assert wanted_contracts(after, [], {})[0].keys() == {SPY_CALL}
+    assert (held(whole), whole.incomplete) == ({(ACCOUNT, SPY_CALL): 2}, ())
+
+
+def test_a_position_that_comes_back_to_an_incomplete_account_is_open_again(before):
+    unknown = item("SPY   261218C00700000", "many")
+    closed = read_portfolio([reading(unknown)], before)
+
+    after = read_portfolio([reading(item(SPY_PUT, 7), unknown)], closed)
+
+    assert held(after) == {(ACCOUNT, SPY_CALL): 0, (ACCOUNT, SPY_PUT): 7}
 
 
 def test_a_position_without_a_symbol_may_be_any_that_is_not_listed(before):
     after = read_portfolio([reading(item(SPY_CALL, 9), item(None))], before)
 
     assert held(after) == {(ACCOUNT, SPY_CALL): 9, (ACCOUNT, SPY_PUT): 2}
-    assert after.account_ids == ()
+    assert after.incomplete == (ACCOUNT,)
 
 
 def test_one_lot_that_makes_no_sense_leaves_the_sum_as_it_was(before):

@@ -7,6 +7,7 @@ the last reading, and a position that cannot be understood stays as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -48,9 +49,11 @@ class Portfolio(msgspec.Struct, frozen=True):
     """What the accounts hold.
 
     Attributes:
-        account_ids: The accounts that are known whole: what is not among the holdings
-            is not held.
-        followed: All accounts that are to be streamed.
+        account_ids: The accounts that are to be streamed.
+        holdings: What they hold; with quantity 0 what an incomplete account no longer
+            has for certain.
+        incomplete: The accounts that may hold what is not among the holdings, because
+            they, or a position that was not known before, could not be read.
         problems: What could not be read, for a person; each once.
         malformed: How many positions could not be understood.
         refused: How many accounts could not be read at all.
@@ -58,7 +61,7 @@ class Portfolio(msgspec.Struct, frozen=True):
 
     account_ids: tuple[str, ...]
     holdings: tuple[Holding, ...]
-    followed: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     malformed: int = 0
     refused: int = 0
@@ -105,9 +108,9 @@ def read_portfolio(
     found = [problem for each in accounts.values() for problem in each.problems]
     refused = sum(each.refusal is not None for each in readings)
     return Portfolio(
-        account_ids=tuple(key for key, each in accounts.items() if each.is_whole),
+        account_ids=tuple(accounts),
         holdings=tuple(hold for each in accounts.values() for hold in each.holdings),
-        followed=tuple(accounts),
+        incomplete=tuple(key for key, each in accounts.items() if not each.is_whole),
         problems=tuple(dict.fromkeys([*problems, *found])),
         malformed=len(found) - refused,
         refused=refused,
@@ -198,7 +201,16 @@ def _read_account(reading: AccountReading, before: Sequence[Holding]) -> _Accoun
     is_whole = set(odd) <= {each.symbol for each in kept}
     merged = {each.symbol: each for each in merge_holdings(holdings)}
     merged.update((each.symbol, each) for each in kept)
+    if not is_whole:
+        # The list does not close what it lacks, so that has to be said.
+        gone = [each for each in before if each.symbol not in merged]
+        merged.update((each.symbol, _closed(each)) for each in gone)
     return _Account(tuple(merged.values()), is_whole, tuple(problems))
+
+
+def _closed(holding: Holding) -> Holding:
+    position = msgspec.structs.replace(holding.position, quantity=Decimal(0))
+    return Holding(position, holding.symbol)
 
 
 def _wanted_holding(

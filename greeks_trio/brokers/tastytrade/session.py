@@ -280,7 +280,7 @@ async def check_login(
         await session.quote_token()
     options = len(open_options(portfolio.positions))
     sentence = (
-        f"logged in, {_counted(len(portfolio.followed), 'account')}, "
+        f"logged in, {_counted(len(portfolio.account_ids), 'account')}, "
         f"{_counted(options, 'option position')}"
     )
     if portfolio.refused:

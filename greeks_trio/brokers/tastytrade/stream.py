@@ -159,7 +159,7 @@ class TastytradeFeed:
 
     @property
     def _followed(self) -> tuple[str, ...]:
-        return self._portfolio.followed if self._portfolio is not None else ()
+        return self._portfolio.account_ids if self._portfolio is not None else ()
 
     def _refresh_soon(self) -> None:
         self._refresh.set()
@@ -232,7 +232,11 @@ class TastytradeFeed:
             self._health.count("positions.malformed", portfolio.malformed)
         if portfolio.refused:
             self._health.count("positions.refused", portfolio.refused)
-        self._health.positions_read(portfolio.account_ids, portfolio.positions)
+        self._health.positions_read(
+            portfolio.account_ids,
+            portfolio.positions,
+            incomplete=portfolio.incomplete,
+        )
         return portfolio
 
     async def _wanted(
