@@ -4,8 +4,8 @@ import httpx2
 import pytest
 import trio
 
+from greeks_trio.brokers.tastytrade.rest import REQUEST_LIMIT_S
 from greeks_trio.brokers.tastytrade.session import (
-    REQUEST_LIMIT_S,
     check_login,
     open_session,
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from greeks_trio.brokers.tastytrade.dxlink import DxlinkProtocol
 from greeks_trio.brokers.tastytrade.dxlink_columns import MAX_OTHER_CHANNELS, Columns
-from greeks_trio.brokers.tastytrade.dxlink_rows import (
+from greeks_trio.brokers.tastytrade.dxlink_events import (
     GreeksEvent,
     Ignored,
     OddRows,

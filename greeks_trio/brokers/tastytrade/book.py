@@ -10,12 +10,12 @@ from datetime import datetime
 
 import msgspec
 
-from greeks_trio.brokers.tastytrade.dxlink_requests import Subscription
-from greeks_trio.brokers.tastytrade.dxlink_rows import (
+from greeks_trio.brokers.tastytrade.dxlink_events import (
     GreeksEvent,
     QuoteEvent,
     TradeEvent,
 )
+from greeks_trio.brokers.tastytrade.dxlink_requests import Subscription
 from greeks_trio.brokers.tastytrade.portfolio import Wanted
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol

@@ -14,6 +14,7 @@ from greeks_trio.brokers.tastytrade import dxlink_requests as requests
 from greeks_trio.brokers.tastytrade.book import Book
 from greeks_trio.brokers.tastytrade.condition import Condition
 from greeks_trio.brokers.tastytrade.dxlink import Event
+from greeks_trio.brokers.tastytrade.dxlink_events import Ignored
 from greeks_trio.brokers.tastytrade.dxlink_messages import (
     AuthState,
     ChannelClosed,
@@ -23,7 +24,6 @@ from greeks_trio.brokers.tastytrade.dxlink_messages import (
     ServerError,
     Setup,
 )
-from greeks_trio.brokers.tastytrade.dxlink_rows import Ignored
 from greeks_trio.brokers.tastytrade.frames import Frames
 from greeks_trio.brokers.tastytrade.handshake import (
     AGGREGATION_PERIODS_S,

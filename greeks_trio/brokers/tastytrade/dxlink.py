@@ -24,6 +24,14 @@ import msgspec
 from msgspec import Raw
 
 from greeks_trio.brokers.tastytrade.dxlink_columns import Columns
+from greeks_trio.brokers.tastytrade.dxlink_events import (
+    GreeksEvent,
+    Ignored,
+    OddRows,
+    QuoteEvent,
+    TradeEvent,
+    odd_rows,
+)
 from greeks_trio.brokers.tastytrade.dxlink_messages import (
     FRAME,
     KNOWN_TYPES,
@@ -39,15 +47,7 @@ from greeks_trio.brokers.tastytrade.dxlink_messages import (
     ServerError,
     Setup,
 )
-from greeks_trio.brokers.tastytrade.dxlink_rows import (
-    GreeksEvent,
-    Ignored,
-    OddRows,
-    QuoteEvent,
-    TradeEvent,
-    odd_rows,
-    parse_full,
-)
+from greeks_trio.brokers.tastytrade.dxlink_rows import parse_full
 from greeks_trio.brokers.tastytrade.dxlink_text import (
     text_of,
     without_lone_surrogates,

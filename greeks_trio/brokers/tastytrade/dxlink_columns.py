@@ -8,12 +8,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from greeks_trio.brokers.tastytrade.dxlink_rows import (
-    PARSERS,
-    Ignored,
-    RowEvent,
-    odd_rows,
-)
+from greeks_trio.brokers.tastytrade.dxlink_events import Ignored, RowEvent, odd_rows
+from greeks_trio.brokers.tastytrade.dxlink_rows import PARSERS
 
 # A server that numbers its answers in its own way is still read; one that names a new
 # channel in every frame must not cost memory each time.

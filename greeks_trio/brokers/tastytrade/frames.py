@@ -6,7 +6,7 @@ from datetime import datetime
 
 from greeks_trio.brokers.tastytrade.book import Book
 from greeks_trio.brokers.tastytrade.dxlink import DxlinkProtocol, Event
-from greeks_trio.brokers.tastytrade.dxlink_rows import (
+from greeks_trio.brokers.tastytrade.dxlink_events import (
     GreeksEvent,
     OddRows,
     QuoteEvent,

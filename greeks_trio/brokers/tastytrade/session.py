@@ -1,8 +1,4 @@
-"""Tastytrade's REST interface through its SDK: login, accounts, positions, tokens.
-
-The SDK runs on Trio through anyio.  It owns the login and keeps the access token valid
-(15 minutes); answers are read by us, because its models refuse a whole list for one bad
-item.  Nothing of the SDK leaves this module.
+"""One login at Tastytrade: its accounts, their positions, tokens for market data.
 
 Source: https://developer.tastytrade.com
 """
@@ -12,22 +8,26 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import quote
 
 import httpx2
 import msgspec
-import trio
-from msgspec import Raw
 from tastytrade.session import Session
-from tastytrade.utils import TastytradeError
 
 from greeks_trio.brokers.tastytrade.addresses import require_private
+from greeks_trio.brokers.tastytrade.answers import (
+    AccountItem,
+    Instrument,
+    Items,
+    QuoteTokenAnswer,
+)
 from greeks_trio.brokers.tastytrade.portfolio import (
     AccountReading,
     Portfolio,
     read_portfolio,
 )
+from greeks_trio.brokers.tastytrade.rest import UNAUTHORIZED, Rest
 from greeks_trio.brokers.tastytrade.transport import ApiTransport
 from greeks_trio.config import Secret, TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
@@ -37,22 +37,17 @@ from greeks_trio.model.records import Availability
 
 logger = logging.getLogger(__name__)
 
-# The API answers within a second or two; a request that takes longer is better made
-# again on a new connection.
-REQUEST_LIMIT_S: Final = 15.0
 # Its sandbox does not accept the version header that the SDK sends otherwise.
 _SANDBOX_HOST: Final = "api.cert.tastyworks.com"
-_UNAUTHORIZED: Final = 401
 # Not ours to see, or no longer there.
 _REFUSED_ACCOUNT: Final = (403, 404)
 # The server's trouble, whatever we ask for; without an answer it is the same.
-_TROUBLE: Final = (None, _UNAUTHORIZED, 429, 502, 503, 504)
+_TROUBLE: Final = (None, UNAUTHORIZED, 429, 502, 503, 504)
 _AVAILABILITY: Final[dict[str | None, Availability]] = {
     "api": "realtime",
     "demo": "delayed",
 }
 
-_T = TypeVar("_T")
 MakeTransport = Callable[[], httpx2.AsyncBaseTransport]
 
 
@@ -64,34 +59,11 @@ class QuoteToken(msgspec.Struct, frozen=True):
     availability: Availability
 
 
-class _Account(msgspec.Struct, rename="kebab"):
-    account_number: str
-    is_closed: bool = False
-
-
-class _AccountItem(msgspec.Struct):
-    account: _Account
-
-
-class _Items(msgspec.Struct):
-    items: list[Raw]
-
-
-class _QuoteToken(msgspec.Struct, rename="kebab"):
-    token: str
-    dxlink_url: str
-    level: str | None = None
-
-
-class _Instrument(msgspec.Struct, rename="kebab"):
-    streamer_symbol: str | None = None
-
-
 class TastytradeSession:
     """One login.  Made by `open_session`."""
 
-    def __init__(self, sdk: Session) -> None:
-        self._sdk = sdk
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
 
     async def access_token(self) -> str:
         """Return a token that is valid for another minute at least.
@@ -100,15 +72,7 @@ class TastytradeSession:
             CredentialsRejected: the login was refused.
             FeedInterrupted: there was no usable answer.
         """
-        try:
-            with trio.fail_after(REQUEST_LIMIT_S):
-                await self._sdk.refresh()
-        except trio.TooSlowError:
-            raise FeedInterrupted("Tastytrade does not answer the login") from None
-        except (TastytradeError, ValueError, KeyError, TypeError):
-            # Not chained: what the answer held may be a token.
-            raise FeedInterrupted("Tastytrade's answer to the login is odd") from None
-        return self._sdk.session_token
+        return await self._rest.access_token()
 
     async def read_portfolio(
         self, accounts: Iterable[str] = (), previous: Portfolio | None = None
@@ -140,7 +104,7 @@ class TastytradeSession:
         for account_id in account_ids:
             path = f"/accounts/{quote(account_id, safe='')}/positions"
             try:
-                items = (await self._get(path, _Items)).items
+                items = (await self._rest.get(path, Items)).items
             except FeedInterrupted as exc:
                 if exc.http_status in _TROUBLE:
                     raise
@@ -160,7 +124,7 @@ class TastytradeSession:
             CredentialsRejected: the login was refused.
             FeedInterrupted: there is no token, or it may not be sent there.
         """
-        found = await self._get("/api-quote-tokens", _QuoteToken)
+        found = await self._rest.get("/api-quote-tokens", QuoteTokenAnswer)
         url = require_private(found.dxlink_url, what="the quote server's address")
         availability = _AVAILABILITY.get(found.level, "unknown")
         return QuoteToken(url, Secret(found.token), availability)
@@ -185,7 +149,7 @@ class TastytradeSession:
                 else f"/instruments/futures/{quote(symbol.lstrip('/'), safe='')}"
             )
             try:
-                instrument = await self._get(path, _Instrument)
+                instrument = await self._rest.get(path, Instrument)
             except FeedInterrupted as exc:
                 # Who asked tells of what is missing; this is only why.
                 logger.debug("tastytrade.instrument_unread %s: %s", symbol, exc)
@@ -198,45 +162,18 @@ class TastytradeSession:
 
     async def _open_accounts(self) -> tuple[list[str], list[str]]:
         """Return the accounts, each once, and what could not be read of them."""
-        items = await self._get("/customers/me/accounts", _Items)
+        items = await self._rest.get("/customers/me/accounts", Items)
         accounts: dict[str, None] = {}
         problems: list[str] = []
         for item in items.items:
             try:
-                account = msgspec.json.decode(item, type=_AccountItem).account
+                account = msgspec.json.decode(item, type=AccountItem).account
             except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
                 problems.append(f"an account is not understood: {exc}")
                 continue
             if not account.is_closed:
                 accounts[account.account_number] = None
         return list(accounts), problems
-
-    async def _get(self, path: str, expected: type[_T]) -> _T:
-        """Return the ``data`` of an answer."""
-        await self.access_token()
-        try:
-            response = await self._request(path)
-        except FeedInterrupted as exc:
-            if exc.http_status != _UNAUTHORIZED:
-                raise
-            # Whatever our clock says, the token has expired.
-            self._sdk.session_expiration = 0.0
-            await self.access_token()
-            response = await self._request(path)
-        try:
-            return _decode_data(response.content, expected)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            raise FeedInterrupted(
-                f"Tastytrade's answer to {path} is odd",
-                http_status=response.status_code,
-            ) from None
-
-    async def _request(self, path: str) -> httpx2.Response:
-        try:
-            with trio.fail_after(REQUEST_LIMIT_S):
-                return await self._sdk._client.get(path)
-        except trio.TooSlowError:
-            raise FeedInterrupted(f"Tastytrade does not answer {path}") from None
 
 
 @asynccontextmanager
@@ -260,7 +197,7 @@ async def open_session(
         transport=ApiTransport(api_url, make_transport()),
     )
     async with sdk:
-        session = TastytradeSession(sdk)
+        session = TastytradeSession(Rest(sdk))
         await session.access_token()
         yield session
 
@@ -292,8 +229,3 @@ async def check_login(
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _decode_data(content: bytes, expected: type[_T]) -> _T:
-    envelope = msgspec.json.decode(content, type=dict[str, Raw])
-    return msgspec.json.decode(envelope.get("data", Raw(b"null")), type=expected)

@@ -1,0 +1,146 @@
+"""What the accounts hold and what is streamed for it, remembered across connections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from greeks_trio.brokers.tastytrade.condition import Condition
+from greeks_trio.brokers.tastytrade.portfolio import (
+    Portfolio,
+    Wanted,
+    future_symbols,
+    wanted_contracts,
+)
+from greeks_trio.brokers.tastytrade.session import TastytradeSession
+from greeks_trio.config import TastytradeConfig
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.model.contracts import ContractKey, StreamerSymbol
+from greeks_trio.pipeline.health import SessionHealth
+
+logger = logging.getLogger(__name__)
+
+_PORTFOLIO: Final = "portfolio"
+_SYMBOLS: Final = "streamer symbols"
+
+
+class Holdings:
+    """Reads the accounts; what could be read last time stands in for what cannot be.
+
+    Attributes:
+        wanted: What to stream since the last `read`; `None` where the streamer symbol
+            is not known.
+    """
+
+    def __init__(self, health: SessionHealth) -> None:
+        self._health = health
+        self.wanted: dict[ContractKey, Wanted | None] = {}
+        self._portfolio: Portfolio | None = None
+        # By which login and of which accounts that was.
+        self._asked_for: tuple[object, object] | None = None
+        # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
+        # change, so they outlive the connection.
+        self._streamer_symbols: dict[str, StreamerSymbol] = {}
+        # What was missing and has been told of.
+        self._told: frozenset[str] = frozenset()
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The accounts that are streamed."""
+        return self._portfolio.account_ids if self._portfolio is not None else ()
+
+    async def read_first(
+        self, session: TastytradeSession, config: TastytradeConfig
+    ) -> str | None:
+        """Read for a new connection; return why it is the last known, if it is.
+
+        What was held a moment ago is better streamed than nothing, but not before the
+        time that the server asked for.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: nothing can be read, and nothing is known.
+        """
+        if self._asked_for != (login_of(config), config.accounts):
+            self._portfolio = None
+        try:
+            await self.read(session, config)
+        except FeedInterrupted as exc:
+            if self._portfolio is None or exc.retry_after is not None:
+                raise
+            self._health.count("positions.failed")
+            await self._find_wanted(session, config, self._portfolio)
+            return f"positions cannot be read: {exc}"
+        return None
+
+    async def read(self, session: TastytradeSession, config: TastytradeConfig) -> None:
+        """Read what the accounts hold and journal it.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: nothing can be read at present.
+        """
+        portfolio = await session.read_portfolio(config.accounts, self._portfolio)
+        self._portfolio = portfolio
+        self._asked_for = login_of(config), config.accounts
+        if portfolio.malformed:
+            self._health.count("positions.malformed", portfolio.malformed)
+        if portfolio.refused:
+            self._health.count("positions.refused", portfolio.refused)
+        self._health.positions_read(
+            portfolio.account_ids,
+            portfolio.positions,
+            incomplete=portfolio.incomplete,
+        )
+        await self._find_wanted(session, config, portfolio)
+
+    def tell(self, condition: Condition) -> None:
+        """Show what is missing in the state; log each thing when it is first missing."""
+        unknown = [str(key) for key, each in self.wanted.items() if each is None]
+        problems = self._portfolio.problems if self._portfolio is not None else ()
+        for thing, reasons in (
+            (_PORTFOLIO, problems),
+            (_SYMBOLS, [f"no streamer symbol for {key}" for key in unknown]),
+        ):
+            if reasons:
+                condition.lack(thing, _in_short(reasons))
+            else:
+                condition.mended(thing)
+        for key in unknown:
+            if key not in self._told:
+                logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
+        for problem in problems:
+            if problem not in self._told:
+                logger.warning("tastytrade.position_unread problem=%s", problem)
+        self._told = frozenset([*unknown, *problems])
+
+    async def _find_wanted(
+        self,
+        session: TastytradeSession,
+        config: TastytradeConfig,
+        portfolio: Portfolio,
+    ) -> None:
+        symbols = future_symbols(portfolio)
+        known = {
+            symbol: streamer_symbol
+            for symbol, streamer_symbol in self._streamer_symbols.items()
+            if symbol in symbols
+        }
+        missing = sorted(symbols - known.keys())
+        self._streamer_symbols = {**known, **await session.streamer_symbols(missing)}
+        wanted, unknown = wanted_contracts(
+            portfolio, config.watchlist, self._streamer_symbols
+        )
+        self.wanted = {**wanted, **dict.fromkeys(unknown)}
+
+
+def login_of(config: TastytradeConfig) -> tuple[object, ...]:
+    """Return what a connection cannot change while it lives."""
+    return config.secret, config.refresh, config.api_url, config.streamer_url
+
+
+def _in_short(reasons: Sequence[str]) -> str:
+    """Return the first reason and how many more there are."""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}"
