@@ -35,6 +35,7 @@ PURE = (
     "brokers/ibkr/positions_rows.py",
     "brokers/ibkr/protocol.py",
     "brokers/ibkr/protocol_events.py",
+    "brokers/ibkr/protocol_frames.py",
     "brokers/tastytrade/__init__.py",
     "brokers/tastytrade/dxlink.py",
     "brokers/tastytrade/dxlink_requests.py",

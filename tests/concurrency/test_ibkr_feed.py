@@ -414,6 +414,23 @@ async def test_frames_of_a_contract_that_was_dropped_are_not_stored(
     assert scene.counts["quote.not-wanted"] == 1
 
 
+async def test_a_contract_that_nobody_asked_for_is_counted_and_nothing_else(
+    autojump_clock, scene
+):
+    await scene.start_streaming(2)
+    for conid in range(1000, 1100):
+        await scene.gateway.send_fields(conid, f7308="0.4", f31="1", f6509="DB")
+    await scene.gateway.send_fields(7, f7308="0.5")
+    await scene.gateway.send_fields(756733, f31="668")
+
+    await receive_ticks(scene)
+    await trio.sleep(1)
+
+    assert scene.counts["quote.not-wanted"] == 100
+    assert scene.status == "connected"
+    assert "availability.delayed" not in scene.counts
+
+
 async def test_positions_are_read_again_on_the_interval(autojump_clock, scene):
     await scene.start_streaming()
     scene.gateway.positions["U1"].append(make_row(8, 610))

@@ -11,7 +11,7 @@ from greeks_trio.brokers.ibkr.line_watch import LineWatch
 from greeks_trio.brokers.ibkr.plan import Wanted
 from greeks_trio.brokers.ibkr.reader import FrameReader
 from greeks_trio.brokers.ibkr.subscriptions import Lines
-from greeks_trio.model.contracts import contract_from_occ
+from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
@@ -50,6 +50,12 @@ class CancelAtStep(trio.abc.Instrument):
                 self.scope.cancel()
 
 
+def make_lines():
+    lines = Lines()
+    lines.want([Conid(7)], 0.0)
+    return lines
+
+
 async def collect(frames, into):
     """Take frames slowly, so that the reader has to wait for us."""
     async for frame in frames:
@@ -66,7 +72,7 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
     reader = FrameReader(
         SessionHealth("ibkr", Journal()),
         out,
-        Lines(),
+        make_lines(),
         LineWatch(),
         session_id="s",
     )
@@ -91,7 +97,7 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
 
 
 def make_reader(out, health):
-    reader = FrameReader(health, out, Lines(), LineWatch(), session_id="s")
+    reader = FrameReader(health, out, make_lines(), LineWatch(), session_id="s")
     reader.options = {7: Wanted(CONTRACT, HOLDERS[:2], None)}
     return reader
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -214,26 +214,44 @@ async def test_a_stop_says_goodbye_and_waits_for_nothing_more(monkeypatch, is_fu
     assert farewells == [1000]
 
 
-async def test_a_stop_during_the_upgrade_ends_at_once():
-    arrived = trio.Event()
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels a scope after the n-th step of this task from here."""
 
-    async def say_nothing(_stream):
-        arrived.set()
-        await trio.sleep_forever()
+    def __init__(self, step, scope):
+        self.task = trio.lowlevel.current_task()
+        self.step = step
+        self.scope = scope
 
-    async with serve(say_nothing) as port:
+    def after_task_step(self, task):
+        if task is self.task:
+            self.step -= 1
+            if self.step == 0:
+                self.scope.cancel()
+
+
+@pytest.mark.parametrize("step", range(1, 25))
+async def test_a_stop_at_any_moment_of_the_opening_ends_at_once(step, monkeypatch):
+    monkeypatch.setattr(websocket, "CLOSE_LIMIT_S", 3600)
+
+    async def accept(stream):
+        async with trio.open_nursery() as nursery:
+            request = await wrap_server_stream(nursery, stream)
+            await read_to_the_end(await request.accept())
+
+    async with serve(accept) as port:
         with trio.fail_after(5), trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(open_and_wait, port)
-                await arrived.wait()
+            trio.lowlevel.add_instrument(CancelAtStep(step, scope))
+            async with open_socket(make_config(port, "ws"), "ab12"):
+                await trio.lowlevel.checkpoint()
                 scope.cancel()
+                await trio.sleep_forever()
 
     assert scope.cancelled_caught
 
 
-async def open_and_wait(port):
-    async with open_socket(make_config(port, "ws"), "ab12"):
-        await trio.sleep_forever()
+async def read_to_the_end(peer):
+    with suppress(ConnectionClosed):
+        await peer.get_message()
 
 
 async def test_a_frame_that_is_no_websocket_frame_ends_the_connection():

@@ -213,6 +213,24 @@ def test_the_echo_of_a_keep_alive_is_no_json_and_a_sign_of_life():
     assert IbkrProtocol().receive_frame(b"ech+hb") == [GatewayHeartbeat()]
 
 
+def test_strangers_are_counted_and_leave_no_memory():
+    subscribed = {7}
+    protocol = IbkrProtocol(subscribed)
+
+    for conid in range(1000, 2000):
+        events = protocol.receive_frame(make_frame(conid=conid, f31="668"))
+        assert events == [Counted("quote.not-wanted")]
+    assert protocol.underlying_price(1000) is None
+    [quote] = protocol.receive_frame(make_frame(f7308="0.5"))
+    assert quote.greeks.delta == 0.5
+    assert len(protocol._memories) == 1
+
+    subscribed.remove(7)
+    protocol.forget(7)
+    [event] = protocol.receive_frame(make_frame(f7308="0.5"))
+    assert event == Counted("quote.not-wanted")
+
+
 def test_forgetting_a_conid_drops_its_memory():
     protocol = IbkrProtocol()
     receive(protocol, f7308="0.5")

@@ -11,19 +11,16 @@ Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#websockets
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Container
 from datetime import timedelta
-from math import isfinite
 from typing import Any, Final, cast
 
-import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import astuple
 
 from greeks_trio.brokers.ibkr.fields import (
     Price,
-    Scalar,
     Unreadable,
     availability_of,
     parse_letter,
@@ -43,13 +40,13 @@ from greeks_trio.brokers.ibkr.protocol_events import (
     SessionNews,
     SessionWanted,
 )
-from greeks_trio.errors import ProtocolViolation
+from greeks_trio.brokers.ibkr.protocol_frames import Frame, decode_frame
 from greeks_trio.model.contracts import Conid
 from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD
 from greeks_trio.model.records import Greeks
 
 # The only frame that is not JSON: the gateway's echo of a client's keep-alive.
-KEEPALIVE_ECHO: Final = b"ech+hb"
+KEEPALIVE_ECHO: Final = (b"ech+hb", "ech+hb")
 
 _MAX_AHEAD_MS: Final = MAX_AHEAD // timedelta(milliseconds=1)
 # "smd+265598" and "smd+265598@SMART"; a combination ("smd+28812380;;;1/-1") does not
@@ -68,34 +65,6 @@ _ROW: Final = 6
 _NEVER: Final = -1
 
 
-class _Frame(msgspec.Struct):
-    """What is read of any frame.  The order of the fields is that of the memory."""
-
-    delta: Scalar | UnsetType = msgspec.field(name="7308", default=UNSET)
-    gamma: Scalar | UnsetType = msgspec.field(name="7309", default=UNSET)
-    theta: Scalar | UnsetType = msgspec.field(name="7310", default=UNSET)
-    vega: Scalar | UnsetType = msgspec.field(name="7311", default=UNSET)
-    volatility: Scalar | UnsetType = msgspec.field(name="7633", default=UNSET)
-    availability: Scalar | UnsetType = msgspec.field(name="6509", default=UNSET)
-    last: Scalar | UnsetType = msgspec.field(name="31", default=UNSET)
-    bid: Scalar | UnsetType = msgspec.field(name="84", default=UNSET)
-    ask: Scalar | UnsetType = msgspec.field(name="86", default=UNSET)
-    topic: str | None = None
-    conid: Scalar = None
-    updated: Scalar = msgspec.field(name="_updated", default=None)
-    success: Any = UNSET
-    hb: Any = UNSET
-    message: Any = UNSET
-    error: Any = UNSET
-    args: Any = UNSET
-
-
-_DECODER: Final = msgspec.json.Decoder(_Frame)
-_ATTRIBUTE_OF_KEY: Final = dict(
-    zip(_Frame.__struct_encode_fields__, _Frame.__struct_fields__, strict=True)
-)
-
-
 class _Memory:
     """The last value of each field of one conid, and when it was true."""
 
@@ -107,9 +76,15 @@ class _Memory:
 
 
 class IbkrProtocol:
-    """One connection's worth of memory.  Make a new one per connection."""
+    """One connection's worth of memory.  Make a new one per connection.
 
-    def __init__(self) -> None:
+    Args:
+        subscribed: The conids that deserve memory, as they are when a frame comes;
+            frames about others are counted and dropped.  `None` takes them all.
+    """
+
+    def __init__(self, subscribed: Container[Conid] | None = None) -> None:
+        self._subscribed = subscribed
         self._memories: dict[int, _Memory] = {}
 
     def receive_frame(
@@ -125,18 +100,17 @@ class IbkrProtocol:
         Raises:
             ProtocolViolation: the frame is not a JSON object; count it, read on.
         """
-        payload, mended = _clean(frame)
-        try:
-            message = _DECODER.decode(payload)
-        except (msgspec.DecodeError, RecursionError):
-            if payload == KEEPALIVE_ECHO:
-                return [GatewayHeartbeat()]
-            message, payload = _decode_leniently(payload, frame)
+        if frame in KEEPALIVE_ECHO:
+            return [GatewayHeartbeat()]
+        message, payload, is_mended = decode_frame(frame)
         topic = message.topic
         if topic is None or not topic.startswith("smd+") or message.error is not UNSET:
-            return [_read_notice(message), *mended]
-        events = self._receive_quote(message, topic, payload, received_ms)
-        return events + mended if mended else events
+            events = [_read_notice(message)]
+        else:
+            events = self._receive_quote(message, topic, payload, received_ms)
+        if is_mended:
+            events.append(Counted("frame.bad-utf8"))
+        return events
 
     def underlying_price(self, conid: Conid) -> float | None:
         """Return the last trade of a conid, else the middle of bid and ask.
@@ -160,7 +134,7 @@ class IbkrProtocol:
         self._memories.pop(conid, None)
 
     def _receive_quote(
-        self, message: _Frame, topic: str, payload: bytes, received_ms: int | None
+        self, message: Frame, topic: str, payload: bytes, received_ms: int | None
     ) -> list[Event]:
         conid = message.conid
         if type(conid) is not int or ";" in topic:
@@ -170,6 +144,8 @@ class IbkrProtocol:
             conid = int(found[1])
         memory = self._memories.get(conid)
         if memory is None:
+            if self._subscribed is not None and conid not in self._subscribed:
+                return [Counted("quote.not-wanted")]
             memory = self._memories[conid] = _Memory()
         at = message.updated
         if type(at) is not int:
@@ -182,7 +158,7 @@ class IbkrProtocol:
 
 
 def _merge(
-    memory: _Memory, message: _Frame, conid: Conid, at: int, payload: bytes
+    memory: _Memory, message: Frame, conid: Conid, at: int, payload: bytes
 ) -> list[Event]:
     """Remember what the frame carries; ``message.updated`` has been read."""
     values, times = memory.values, memory.times
@@ -210,19 +186,6 @@ def _merge(
     updated = cast("int | None", message.updated)
     quote = GreeksQuote(conid, updated, greeks, availability_of(letter), payload)
     return [quote, *noticed]
-
-
-def _clean(frame: bytes | str) -> tuple[bytes, list[Event]]:
-    """Return the frame in valid UTF-8; what the gateway broke becomes U+FFFD."""
-    if isinstance(frame, bytes) and frame.isascii():
-        return frame, []
-    try:
-        text = frame if isinstance(frame, str) else frame.decode("utf-8")
-        return text.encode("utf-8"), []
-    except UnicodeError:
-        if isinstance(frame, str):
-            frame = frame.encode("utf-8", "surrogatepass")
-        return frame.decode("utf-8", "replace").encode(), [Counted("frame.bad-utf8")]
 
 
 def _parse(place: int, raw: object, noticed: list[Event]) -> object:
@@ -255,7 +218,7 @@ def _is_ahead(at: int, received_ms: int | None) -> bool:
     return received_ms is not None and at > received_ms + _MAX_AHEAD_MS
 
 
-def _read_notice(message: _Frame) -> Event:
+def _read_notice(message: Frame) -> Event:
     """Return what a frame without market data says."""
     topic = message.topic
     if topic == "system":
@@ -286,39 +249,3 @@ def _parse_claim(raw: object) -> bool | None:
     if isinstance(raw, str):
         return {"true": True, "false": False}.get(raw.lower())
     return raw if isinstance(raw, bool) else None
-
-
-def _real(text: str) -> float | str:
-    """Return the number, as the text that it was when no double is so large."""
-    number = float(text)
-    return number if isfinite(number) else text
-
-
-def _decode_leniently(payload: bytes, frame: bytes | str) -> tuple[_Frame, bytes]:
-    """Decode what msgspec refuses: NaN, lone surrogates, fields of a wrong type.
-
-    A wrong type stays where it is: the parser of its field calls it unreadable.
-    """
-    try:
-        text = payload.decode("utf-8").removeprefix("\ufeff")
-        constants: list[str] = []
-
-        def keep(constant: str) -> str:
-            constants.append(constant)
-            return constant
-
-        content = json.loads(text, parse_constant=keep, parse_float=_real)
-        # NaN and Infinity are no JSON; the database gets them as the text they were.
-        text = json.dumps(content) if constants else text
-    except (ValueError, RecursionError) as exc:
-        raise ProtocolViolation("not-json", frame=frame) from exc
-    if not isinstance(content, dict):
-        raise ProtocolViolation("not-an-object", frame=frame)
-    known = {
-        attribute: content[key]
-        for key, attribute in _ATTRIBUTE_OF_KEY.items()
-        if key in content
-    }
-    if not isinstance(known.get("topic"), str):
-        known["topic"] = None
-    return _Frame(**known), text.encode()

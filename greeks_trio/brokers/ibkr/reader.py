@@ -76,7 +76,7 @@ class FrameReader:
         self._out = out
         self._lines = lines
         self._watch = watch
-        self._protocol = IbkrProtocol()
+        self._protocol = IbkrProtocol(lines)
         self._errors = 0
         self.options: dict[Conid, Wanted] = {}
         self.session_id = session_id
@@ -140,7 +140,7 @@ class FrameReader:
         self, event: GreeksQuote, received_at: datetime
     ) -> list[UnifiedPositionRecord]:
         wanted = self.options.get(event.conid)
-        if wanted is None:  # on its way when the contract was unsubscribed
+        if wanted is None:  # an underlying has no Greeks of its own
             self._health.count("quote.not-wanted")
             return []
         underlying = wanted.underlying_conid

@@ -48,6 +48,10 @@ class Lines:
         # (due, conid); an entry whose time is not its line's own is out of date.
         self._queue: list[tuple[float, Conid]] = []
 
+    def __contains__(self, conid: object) -> bool:
+        """Return whether the conid is wanted, requested or not yet."""
+        return conid in self._lines
+
     def sent(self) -> set[Conid]:
         """Return the conids that have been requested."""
         return {conid for conid, line in self._lines.items() if line.requests}

@@ -60,7 +60,9 @@ async def open_socket(
         async with trio.open_nursery() as outer:
             reading = trio.CancelScope(shield=True)
             try:
-                nursery = await outer.start(_hold_library, reading)
+                # It takes no time.  Cancelled, it would wait for what we alone end.
+                with trio.fail_after(CONNECT_LIMIT_S, shield=True):
+                    nursery = await outer.start(_hold_library, reading)
                 with translated(), trio.fail_after(CONNECT_LIMIT_S):
                     socket = await _shake_hands(nursery, stream, config, session_id)
                 try:
