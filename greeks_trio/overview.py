@@ -154,6 +154,8 @@ def _feed_details(health: SessionHealth) -> dict[str, Any]:
         "wanted": statistics.wanted,
         "live": statistics.live,
         "without_line": statistics.without_line,
+        "warming": statistics.warming,
+        "without_greeks": statistics.without_greeks,
         "reconnects": statistics.reconnects,
         "counts": statistics.counts,
     }

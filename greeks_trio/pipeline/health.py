@@ -50,6 +50,8 @@ class SessionStatistics:
         wanted: Contracts that should be subscribed.
         live: Contracts that are subscribed on this connection.
         without_line: Contracts that the broker's limit leaves without a subscription.
+        warming: Subscribed contracts that have brought no Greeks yet, and may.
+        without_greeks: Those whose Greeks are overdue; perhaps there is no such contract.
         reconnects: Connections after the first.
     """
 
@@ -58,6 +60,8 @@ class SessionStatistics:
     wanted: int
     live: int
     without_line: int
+    warming: int
+    without_greeks: int
     reconnects: int
 
 
@@ -85,6 +89,7 @@ class SessionHealth:
         self._frames = 0
         self._counts: Counter[str] = Counter()
         self._wanted = self._live = self._without_line = 0
+        self._warming = self._without_greeks = 0
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
         # Open gaps by contract; the key `None` is the whole feed's.
@@ -128,7 +133,7 @@ class SessionHealth:
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
-        self._live = 0
+        self._live = self._warming = self._without_greeks = 0
         self._streamed = {}
         if reason is not None:
             self.gap_started(gap_reason, since=self._last_message_at)
@@ -171,6 +176,10 @@ class SessionHealth:
         """Say how many contracts are wanted, subscribed, and left without a line."""
         self._wanted, self._live = wanted, live
         self._without_line = without_line
+
+    def greeks_awaited(self, *, warming: int, overdue: int) -> None:
+        """Say how many subscribed contracts have brought no Greeks, yet or at all."""
+        self._warming, self._without_greeks = warming, overdue
 
     def positions_read(
         self,
@@ -273,6 +282,8 @@ class SessionHealth:
             wanted=self._wanted,
             live=self._live,
             without_line=self._without_line,
+            warming=self._warming,
+            without_greeks=self._without_greeks,
             reconnects=max(0, self._connections - 1),
         )
 

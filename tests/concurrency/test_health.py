@@ -157,6 +157,17 @@ async def test_a_look_that_was_incomplete_says_so(health, journal):
     assert [each.incomplete_account_ids for each in journal._waiting] == [("U1",), ()]
 
 
+async def test_contracts_without_greeks_are_told_until_the_connection_ends(health):
+    health.greeks_awaited(warming=3, overdue=2)
+    statistics = health.statistics()
+    assert (statistics.warming, statistics.without_greeks) == (3, 2)
+
+    health.disconnected("reset")
+
+    statistics = health.statistics()
+    assert (statistics.warming, statistics.without_greeks) == (0, 0)
+
+
 async def test_odd_frames_are_counted_and_the_last_are_kept(health):
     for number in range(KEPT_ODD_FRAMES + 1):
         health.odd_frame(ProtocolViolation("not-json", frame=f"x{number}"))

@@ -66,6 +66,14 @@ async def test_subscribed_contracts_without_ticks_are_stale(overview, autojump_c
     assert " stale=2 " in overview.canonical_line()
 
 
+async def test_contracts_that_warm_up_are_told_from_those_without_greeks(overview):
+    overview.sessions_by_broker["ibkr"].greeks_awaited(warming=3, overdue=2)
+
+    feed = overview.details()["feeds"]["ibkr"]
+
+    assert (feed["warming"], feed["without_greeks"]) == (3, 2)
+
+
 async def test_a_contract_that_is_not_subscribed_is_not_stale(overview, autojump_clock):
     health = overview.sessions_by_broker["ibkr"]
     health.connected()
