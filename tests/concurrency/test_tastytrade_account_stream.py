@@ -79,7 +79,7 @@ async def test_every_request_carries_a_token_that_is_valid(autojump_clock, nurse
     await trio.sleep(45)
 
     tokens = [each["auth-token"] for _, each in watcher.streamer.received]
-    assert tokens == ["Bearer access-2", "Bearer access-3", "Bearer access-4"]
+    assert tokens == ["Bearer access-1", "Bearer access-2", "Bearer access-3"]
 
 
 async def test_a_changed_position_is_told_alone_or_in_a_batch(autojump_clock, watcher):

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade.rest import REQUEST_LIMIT_S
+from greeks_trio.brokers.tastytrade.rest import LOGIN_DISTANCE_S, REQUEST_LIMIT_S
 from greeks_trio.brokers.tastytrade.session import (
     check_login,
     open_session,
@@ -128,14 +128,47 @@ async def test_requests_go_to_the_configured_address(api, api_url, expected, ver
     assert "/" in headers["user-agent"]
 
 
-async def test_the_access_token_is_renewed_before_it_expires(api):
+async def test_the_access_token_is_renewed_before_it_expires(autojump_clock, api):
     api.expires_in = 30  # less than the minute for which it has to be good
 
     async with open_session(make_config(), api) as session:
+        await trio.sleep(LOGIN_DISTANCE_S)
         await session.quote_token()
         token = await session.access_token()
 
-    assert (api.logins, token) == (3, "access-3")
+    assert (api.logins, token) == (2, "access-2")
+
+
+@pytest.mark.parametrize("expires_in", [0, 900])
+async def test_no_server_makes_us_log_in_all_the_time(autojump_clock, api, expires_in):
+    api.expires_in = expires_in
+    api.answers[QUOTE_TOKEN] = (401, {}, b"")
+
+    async with open_session(make_config(), api) as session:
+        for _ in range(60):
+            with pytest.raises(FeedInterrupted, match="401"):
+                await session.quote_token()
+            await trio.sleep(1)
+
+    assert api.logins <= 60 / LOGIN_DISTANCE_S
+    assert len(api.paths()) <= 60 + 2 * api.logins
+
+
+async def test_a_login_that_fails_is_not_tried_again_at_once(autojump_clock, api):
+    async with open_session(make_config(), api) as session:
+        await trio.sleep(LOGIN_DISTANCE_S)
+        api.answers[LOGIN] = (503, {"Retry-After": "17"}, b"")
+        api.answer_once[QUOTE_TOKEN] = (401, {}, b"")
+        for _ in range(5):
+            with pytest.raises(FeedInterrupted, match="503") as caught:
+                await session.quote_token()
+            assert (caught.value.retry_after, caught.value.http_status) == (17.0, 503)
+        tried = api.paths().count(LOGIN)
+        api.answers.clear()
+        await trio.sleep(LOGIN_DISTANCE_S)
+        await session.quote_token()
+
+    assert (tried, api.logins) == (2, 2)
 
 
 async def test_a_token_that_is_good_is_used_again(api):
@@ -169,8 +202,11 @@ async def test_a_login_refused_by_something_in_front_of_it_may_pass(api, status)
         await check_login(make_config(), api)
 
 
-async def test_a_token_that_expired_before_its_time_is_renewed_at_once(api):
+async def test_a_token_that_expired_before_its_time_is_renewed_at_once(
+    autojump_clock, api
+):
     async with open_session(make_config(), api) as session:
+        await trio.sleep(LOGIN_DISTANCE_S)
         api.answer_once[POSITIONS] = (401, {}, b"")
         portfolio = await session.read_portfolio()
 
@@ -178,8 +214,9 @@ async def test_a_token_that_expired_before_its_time_is_renewed_at_once(api):
     assert api.paths().count(POSITIONS) == api.logins == 2
 
 
-async def test_a_server_that_refuses_every_token_is_asked_twice(api):
+async def test_a_server_that_refuses_every_token_is_asked_twice(autojump_clock, api):
     async with open_session(make_config(), api) as session:
+        await trio.sleep(LOGIN_DISTANCE_S)
         api.answers[POSITIONS] = (401, {}, b"")
         with pytest.raises(FeedInterrupted, match="401"):
             await session.read_portfolio()

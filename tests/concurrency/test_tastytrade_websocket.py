@@ -62,6 +62,16 @@ async def test_what_is_sent_arrives(serve):
         assert await receive_frame(socket) == "hello"
 
 
+async def test_the_upgrade_says_which_product_asks_for_it(serve):
+    async def tell(request):
+        headers = {name.lower(): value for name, value in request.headers}
+        socket = await request.accept()
+        await socket.send_message(headers[b"user-agent"].decode())
+
+    async with open_socket(await serve(tell)) as socket:
+        assert (await receive_frame(socket)).startswith("greeks-trio/")
+
+
 async def test_an_address_where_nobody_listens_is_an_interruption():
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]

@@ -7,6 +7,8 @@ item.
 
 from __future__ import annotations
 
+from copy import copy
+from math import inf
 from typing import Final, TypeVar
 
 import httpx2
@@ -16,12 +18,15 @@ from tastytrade.session import Session
 from tastytrade.utils import TastytradeError
 
 from greeks_trio.brokers.tastytrade.answers import decode_data
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import BrokerError, FeedInterrupted
 
 # The API answers within a second or two; a request that takes longer is better made
 # again on a new connection.
 REQUEST_LIMIT_S: Final = 15.0
 UNAUTHORIZED: Final = 401
+# A token lives for 15 minutes.  One that is refused or about to expire so soon after a
+# login would not be better for another one, and logins must not become a storm.
+LOGIN_DISTANCE_S: Final = 10.0
 
 _T = TypeVar("_T")
 
@@ -31,14 +36,38 @@ class Rest:
 
     def __init__(self, sdk: Session) -> None:
         self._sdk = sdk
+        # When the last login was asked for, and why it failed if it did.
+        self._asked_at = -inf
+        self._failure: BrokerError | None = None
 
     async def access_token(self) -> str:
         """Return a token that is valid for another minute at least.
+
+        Within `LOGIN_DISTANCE_S` after a login it is the one that this gave, or this
+        raises what it raised.
 
         Raises:
             CredentialsRejected: the login was refused.
             FeedInterrupted: there was no usable answer.
         """
+        if not self._may_log_in():
+            if self._failure is not None:
+                raise copy(self._failure)
+            return self._sdk.session_token
+        before, asked_at = self._sdk.session_expiration, trio.current_time()
+        try:
+            await self._refresh()
+        except BrokerError as exc:
+            self._asked_at, self._failure = asked_at, copy(exc)
+            raise
+        if self._sdk.session_expiration != before:
+            self._asked_at, self._failure = asked_at, None
+        return self._sdk.session_token
+
+    def _may_log_in(self) -> bool:
+        return trio.current_time() >= self._asked_at + LOGIN_DISTANCE_S
+
+    async def _refresh(self) -> None:
         try:
             with trio.fail_after(REQUEST_LIMIT_S):
                 await self._sdk.refresh()
@@ -47,7 +76,6 @@ class Rest:
         except (TastytradeError, ValueError, KeyError, TypeError):
             # Not chained: what the answer held may be a token.
             raise FeedInterrupted("Tastytrade's answer to the login is odd") from None
-        return self._sdk.session_token
 
     async def get(self, path: str, expected: type[_T]) -> _T:
         """Return the ``data`` of an answer.
@@ -60,7 +88,7 @@ class Rest:
         try:
             response = await self._request(path)
         except FeedInterrupted as exc:
-            if exc.http_status != UNAUTHORIZED:
+            if exc.http_status != UNAUTHORIZED or not self._may_log_in():
                 raise
             # Whatever our clock says, the token has expired.
             self._sdk.session_expiration = 0.0

@@ -30,6 +30,8 @@ CLOSE_LIMIT_S: Final = 1.0
 # have, is about 5 MiB.
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 _RECEIVE_BYTES: Final = 64 * 1024
+# Tastytrade refuses requests that do not say which product sends them.
+USER_AGENT: Final = b"greeks-trio/0.1.0"
 
 _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 OpenSocket: TypeAlias = Callable[
@@ -110,6 +112,7 @@ async def _upgrade(
             resource,
             max_message_size=MAX_FRAME_BYTES,
             receive_buffer_size=_RECEIVE_BYTES,
+            extra_headers=[(b"User-Agent", USER_AGENT)],
         )
 
 
