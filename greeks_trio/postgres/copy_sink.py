@@ -9,7 +9,8 @@ there what is not stored yet.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
@@ -19,12 +20,17 @@ import trio
 from psycopg.rows import TupleRow
 
 from greeks_trio.config import DatabaseConfig
-from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.migrate import bring_up_to_date
-from greeks_trio.postgres.partitions import ensure_partition, ensure_partitions_ahead
+from greeks_trio.postgres.partitions import (
+    ensure_partition,
+    ensure_partitions_ahead,
+    uncovered_moments,
+)
+from greeks_trio.postgres.sqlstates import Trouble, refuses_month, trouble_of
 from greeks_trio.postgres.tick_rows import (
     COPY_STAGING,
     COPY_TICKS,
@@ -37,8 +43,10 @@ from greeks_trio.postgres.translate import plain_message, translated
 
 logger = logging.getLogger(__name__)
 
-# Three partitions, each of which may wait for a lock for a bounded time.
-_PARTITIONS_LIMIT_S: Final = 60.0
+# Partitions of an empty database are a convenience: the writer makes what it needs.
+_FIRST_PARTITIONS_LIMIT_S: Final = 2.0
+# Each deadlock takes the server a second to see, and one is rare enough.
+_COLLISION_LIMIT: Final = 3
 
 _MISSING_PARTITION: Final = "23514"  # with the name of a constraint it is a poor row
 _DUPLICATE: Final = "23505"
@@ -71,7 +79,8 @@ class TickStore:
 
     Remembers the sessions of sinks that ended in the middle of something: whether they
     committed is unknown, and an open transaction would block whoever sends the same
-    rows again, so the next `open` ends them first.
+    rows again, so the next `open` ends them first.  Those of other open sinks, and of
+    other programs, are left alone.
     """
 
     def __init__(
@@ -81,43 +90,68 @@ class TickStore:
         self._today = today
         self._unsettled: set[_Backend] = set()
 
+    def reconfigure(self, config: DatabaseConfig) -> None:
+        """Use this configuration for the sinks that are opened from now on."""
+        self._config = config
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[CopySink]:
         """Connect, bring the schema up to date and give out a sink.
 
-        The sink is closed at the end.
+        The sink is closed at the end.  Takes at most three times ``config.timeout_s``
+        unless there is something to migrate, however busy the table is.
 
         Raises:
             StoreUnavailable: there is no connection; also for a refused login.
             SchemaRejected: this program and the database do not go together.
         """
-        async with open_connection(self._config, autocommit=True) as connection:
-            backend = await self._prepare(connection)
+        config = self._config
+        async with open_connection(config, autocommit=True) as connection:
+            backend = await self._settle(connection, config)
+            if await bring_up_to_date(connection, look_limit_s=config.timeout_s):
+                await self._make_first_partitions(config)
             try:
-                yield CopySink(connection, self._config)
+                yield CopySink(connection, config)
             finally:
                 if connection.closed:
                     self._unsettled.add(backend)
 
-    async def _prepare(self, connection: TrioConnection[TupleRow]) -> _Backend:
+    async def _settle(
+        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
+    ) -> _Backend:
+        """End the sessions whose outcome is unknown, and return our own."""
         with (
             translated(connection, may_refuse=False),
-            trio.fail_after(self._config.timeout_s),
+            trio.fail_after(config.timeout_s),
         ):
+            # They get half of the time to go; one that does not may be frozen, and is
+            # ended by a later attempt.
+            give_up_at = trio.current_time() + config.timeout_s / 2
             for lost in list(self._unsettled):
-                # It gets half of the time to go, and the rest is for what follows.
-                wait_ms = min(2_000, int(self._config.timeout_s * 500))
-                await connection.execute(_END_SESSION, [wait_ms, *lost])
-                self._unsettled.discard(lost)
+                wait_ms = math.ceil(1000 * (give_up_at - trio.current_time()))
+                cursor = await connection.execute(
+                    _END_SESSION, [max(1, wait_ms), *lost]
+                )
+                if await cursor.fetchall() != [(False,)]:
+                    self._unsettled.discard(lost)
             cursor = await connection.execute(_WHO_AM_I)
             (backend,) = await cursor.fetchall()
-        await bring_up_to_date(connection)
-        with (
-            translated(connection, may_refuse=False),
-            trio.fail_after(_PARTITIONS_LIMIT_S),
-        ):
-            await ensure_partitions_ahead(connection, self._today())
         return _Backend(*backend)
+
+    async def _make_first_partitions(self, config: DatabaseConfig) -> None:
+        """Make partitions for a database that was empty, as far as that is quick.
+
+        Later it is the partition keeper's work: the table may be busy then.
+        """
+        try:
+            async with open_connection(config, autocommit=True) as connection:
+                with (
+                    translated(connection, may_refuse=False),
+                    trio.fail_after(_FIRST_PARTITIONS_LIMIT_S),
+                ):
+                    await ensure_partitions_ahead(connection, self._today())
+        except StoreError as exc:
+            logger.warning("partitions.not_made reason=%s", exc)
 
 
 class CopySink:
@@ -150,13 +184,13 @@ class CopySink:
             StoreUnavailable: the same ticks may be offered again, with
                 ``check_duplicates``, to another sink: this one is of no more use.
             StoreRejected: PostgreSQL refuses at least one of these ticks; the sink
-                remains in use.
+                remains in use.  With ``rows`` when their month is at fault, which has
+                no partition and cannot have one.
         """
         if not ticks:
             return 0
         try:
             with translated(self._connection), trio.fail_after(self._config.timeout_s):
-                await self._ensure_partitions(ticks)
                 return await self._store(ticks, check_duplicates)
         except StoreUnavailable:
             self._connection.close_nowait()
@@ -179,6 +213,24 @@ class CopySink:
             raise
 
     async def _store(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
+        """Store the ticks; again at once when another transaction was in the way."""
+        for _ in range(_COLLISION_LIMIT - 1):
+            try:
+                return await self._store_into_months(ticks, check_duplicates)
+            except psycopg.OperationalError as exc:
+                if self._connection.closed:
+                    raise
+                if trouble_of(exc.sqlstate) is not Trouble.COLLISION:
+                    raise
+                logger.info("sink.collided sqlstate=%s", exc.sqlstate)
+                # It was about the same rows, so the other one has stored them.
+                check_duplicates = True
+        return await self._store_into_months(ticks, check_duplicates)
+
+    async def _store_into_months(
+        self, ticks: Sequence[Tick], check_duplicates: bool
+    ) -> int:
+        await self._ensure_partitions(ticks)
         try:
             return await self._insert(ticks, check_duplicates)
         except psycopg.errors.CheckViolation as exc:
@@ -226,15 +278,58 @@ class CopySink:
             raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
 
     async def _ensure_partitions(self, ticks: Sequence[Tick]) -> None:
+        """Make the partitions that are missing.
+
+        Raises:
+            StoreRejected: one cannot be made, and no other takes those rows.
+        """
         months = {_month(tick) for tick in ticks} - self._months
         if not months:
             return
         # Not on our connection: what waits for a lock there holds up what it has.
         async with open_connection(self._config, autocommit=True) as connection:
             with translated(connection, may_refuse=False):
-                for year, month in sorted(months):
-                    await ensure_partition(connection, date(year, month, 1))
-        self._months |= months
+                refusals = await _make_partitions(connection, months)
+                homeless = await _find_homeless(connection, ticks, refusals)
+        self._months |= months - {_month(ticks[position]) for position in homeless}
+        if homeless:
+            exc = refusals[_month(ticks[homeless[0]])]
+            raise StoreRejected(
+                f"no partition for this month: {plain_message(exc)}",
+                sqlstate=exc.sqlstate,
+                rows=homeless,
+            )
+
+
+async def _find_homeless(
+    connection: TrioConnection[TupleRow],
+    ticks: Sequence[Tick],
+    months: Container[tuple[int, int]],
+) -> list[int]:
+    """Return the positions of those ticks of the months that no partition takes.
+
+    Somebody else's partition, of a year perhaps, is as good as ours.
+    """
+    moments = {t.record.event_time for t in ticks if _month(t) in months}
+    if not moments:
+        return []
+    uncovered = await uncovered_moments(connection, moments)
+    return [i for i, tick in enumerate(ticks) if tick.record.event_time in uncovered]
+
+
+async def _make_partitions(
+    connection: TrioConnection[TupleRow], months: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], psycopg.Error]:
+    """Make the partitions and return why for those that cannot be made."""
+    refusals = {}
+    for year, month in sorted(months):
+        try:
+            await ensure_partition(connection, date(year, month, 1))
+        except psycopg.Error as exc:
+            if connection.closed or not refuses_month(exc.sqlstate):
+                raise
+            refusals[year, month] = exc
+    return refusals
 
 
 def _month(tick: Tick) -> tuple[int, int]:

@@ -25,6 +25,16 @@ _KEEPALIVES: Final = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
+# The same at the server's end: the session of a machine that has vanished in the middle
+# of a COPY would keep its rows locked for two hours.
+_SERVER_KEEPALIVES: Final = {
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+
+# A server that waits for a lock gives up before we give it up, and says so.
+_LOCK_SHARE: Final = 0.8
 
 
 def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
@@ -38,8 +48,12 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         "TimeZone": "UTC",
         "DateStyle": "ISO",  # the only one that psycopg reads
         "synchronous_commit": "on",
-        "lock_timeout": timeout_ms,
+        "lock_timeout": math.ceil(timeout_ms * _LOCK_SHARE),
+        # Our own limits are the ones that count; a role's is made for people's queries.
+        "statement_timeout": 0,
         "idle_in_transaction_session_timeout": 2 * timeout_ms,
+        "tcp_user_timeout": timeout_ms,
+        **_SERVER_KEEPALIVES,
     }
     return {
         "host": config.host,
@@ -51,6 +65,8 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
         # For each address of the host; the second one gets its chance too.
         "connect_timeout": math.ceil(config.timeout_s / 2),
+        # Of several addresses the one that takes rows: after a failover it is another.
+        "target_session_attrs": "read-write",
         "application_name": "greeks_trio",
         "client_encoding": "utf8",
         "tcp_user_timeout": timeout_ms,

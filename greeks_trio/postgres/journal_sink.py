@@ -71,7 +71,7 @@ class JournalStore:
             SchemaRejected: this program and the database do not go together.
         """
         async with open_connection(self._config, autocommit=True) as connection:
-            await bring_up_to_date(connection)
+            await bring_up_to_date(connection, look_limit_s=self._config.timeout_s)
             yield JournalSink(connection, self._config)
 
 

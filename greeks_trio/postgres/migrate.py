@@ -81,15 +81,36 @@ def load_migrations() -> list[Migration]:
     )
 
 
-async def bring_up_to_date(connection: psycopg.AsyncConnection[Any]) -> None:
+async def bring_up_to_date(
+    connection: psycopg.AsyncConnection[Any], *, look_limit_s: float
+) -> list[str]:
     """Do as `migrate`, within the time that a large database may take.
+
+    Nearly always there is nothing to apply: finding that out takes at most
+    ``look_limit_s`` seconds.
 
     Raises:
         StoreUnavailable: it did not work this time.
         SchemaRejected: this program and the database do not go together.
     """
-    with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
-        await migrate(connection)
+    with translated(connection, may_refuse=False):
+        with trio.fail_after(look_limit_s):
+            if await is_up_to_date(connection):
+                return []
+        with trio.fail_after(_LIMIT_S):
+            return await migrate(connection)
+
+
+async def is_up_to_date(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Say whether there is nothing to apply.
+
+    Raises:
+        SchemaRejected: as for `migrate`.
+        psycopg.Error: anything else; may be tried again.
+    """
+    wanted = load_migrations()
+    applied = await _look(connection, wanted)
+    return applied.keys() >= {migration.name for migration in wanted}
 
 
 async def migrate(
@@ -110,14 +131,8 @@ async def migrate(
             one that was applied, the server is too old, or it refused the DDL.
         psycopg.Error: anything else, a lock timeout for instance; may be tried again.
     """
-    if connection.info.server_version < OLDEST_SERVER:
-        raise SchemaRejected(
-            f"PostgreSQL 15 or later is needed, this is {connection.info.server_version}"
-        )
     wanted = load_migrations() if migrations is None else migrations
-    with _refusals_of("a look at its migrations"):
-        applied = await _read_applied(connection)
-    _check_history(wanted, applied)
+    applied = await _look(connection, wanted)
     made = []
     for migration in wanted:
         with _refusals_of(migration.name):
@@ -126,6 +141,20 @@ async def migrate(
     if made:
         logger.info("schema.migrated names=%s", ",".join(made))
     return made
+
+
+async def _look(
+    connection: psycopg.AsyncConnection[Any], wanted: Sequence[Migration]
+) -> dict[str, str]:
+    """Return what was applied, after a check that it is what we know."""
+    if connection.info.server_version < OLDEST_SERVER:
+        raise SchemaRejected(
+            f"PostgreSQL 15 or later is needed, this is {connection.info.server_version}"
+        )
+    with _refusals_of("a look at its migrations"):
+        applied = await _read_applied(connection)
+    _check_history(wanted, applied)
+    return applied
 
 
 def _check_history(wanted: Sequence[Migration], applied: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ not notice.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -42,6 +43,16 @@ create table {partition}
 _ATTACH: Final = """
 alter table greek_snapshots
     attach partition {partition} for values from ({start}) to ({end})
+"""
+# Of each partition, also one that somebody else made: what its rows fulfil.  Null for a
+# default partition without others, which takes everything.
+_CONSTRAINTS: Final = """
+select coalesce(pg_get_partition_constraintdef(inhrelid), 'true')
+from pg_inherits where inhparent = 'greek_snapshots'::regclass
+"""
+_UNCOVERED: Final = """
+select distinct event_time from unnest(%s::timestamptz[]) as moments (event_time)
+where not ({covered})
 """
 
 
@@ -112,7 +123,22 @@ async def ensure_partitions_ahead(
     return made
 
 
+async def uncovered_moments(
+    connection: psycopg.AsyncConnection[Any], moments: Collection[datetime]
+) -> set[datetime]:
+    """Return those moments for which there is no partition, whoever made it."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(_CONSTRAINTS)
+        covered = [f"({constraint})" for (constraint,) in await cursor.fetchall()]
+        # In the catalog's own words, so there is nothing in it that needs quoting.
+        query = _UNCOVERED.format(covered=" or ".join(covered) or "false")
+        await cursor.execute(query.encode(), [list(moments)])
+        return {moment for (moment,) in await cursor.fetchall()}
+
+
 def _next_month(start: datetime) -> datetime:
+    if start.year == 9999 and start.month == 12:
+        return datetime.max.replace(tzinfo=UTC)  # there is no later moment
     if start.month == 12:
         return start.replace(year=start.year + 1, month=1)
     return start.replace(month=start.month + 1)

@@ -82,12 +82,12 @@ CREATE_STAGING: Final = (
 COPY_STAGING: Final = (
     f"copy pg_temp.staged_snapshots ({_NAMES}) from stdin (format binary)"
 ).encode()
-# In one order everywhere, so that two that insert the same rows never wait for each
-# other in a circle.  Which rows are new is asked by RETURNING: a distributed PostgreSQL
+# In one order of the keys everywhere, so that two that insert the same rows never wait
+# for each other in a circle; of equal keys the one received first.  Which rows are new is asked by RETURNING: a distributed PostgreSQL
 # does not say in its command tag.
 INSERT_STAGED: Final = (
     f"insert into greek_snapshots ({_NAMES}) select {_NAMES}"  # noqa: S608
     " from pg_temp.staged_snapshots"
-    " order by event_time, received_at, broker, account_id, contract_key, fingerprint"
+    " order by event_time, broker, account_id, contract_key, fingerprint, received_at"
     " on conflict do nothing returning 1"
 ).encode()

@@ -1,22 +1,19 @@
-"""psycopg's exceptions into ours: by SQLSTATE and connection, never by message."""
+"""psycopg's exceptions into ours: by SQLSTATE and connection, never by message.
+
+What a SQLSTATE means is in `greeks_trio.postgres.sqlstates`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 import trio
 
 from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
-
-# Classes of SQLSTATE that are about what was offered, and will be the same when it is
-# offered again: cardinality, data, constraint, check option, limits such as the length
-# of an index entry, raised by PL/pgSQL.  Not 42, syntax or access: our statements are
-# fixed, so a missing table, column or grant is about the database, and rows are better
-# kept until somebody has mended it than thrown out.
-_REJECTED: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
+from greeks_trio.postgres.sqlstates import Trouble, trouble_of
 
 
 @contextmanager
@@ -61,7 +58,7 @@ def is_refusal(exc: psycopg.Error) -> bool:
     if exc.sqlstate is None:
         # psycopg itself could not put a value into PostgreSQL's format.
         return isinstance(exc, psycopg.DataError)
-    return exc.sqlstate[:2] in _REJECTED
+    return trouble_of(exc.sqlstate) is Trouble.ROW
 
 
 def plain_message(exc: psycopg.Error) -> str:

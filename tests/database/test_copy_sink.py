@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,8 @@ from decimal import Decimal
 import pytest
 import trio
 
-from greeks_trio.errors import StoreUnavailable
+from greeks_trio.config import Secret
+from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from tests.factories import START, make_tick
@@ -189,9 +191,12 @@ async def test_a_partition_that_cannot_be_made_in_time_is_unavailable(store, obs
         assert await sink.write([make_tick()]) == 1
 
 
-async def test_a_partition_that_cannot_be_attached_is_not_the_ticks_fault(
-    sink, observer
-):
+# Partitions that cannot be made.
+
+MAY = {"event_time": datetime(2031, 5, 5, tzinfo=UTC)}
+
+
+def put_a_strangers_row(observer):
     """A detached table of that name holds a row of another month."""
     observer.execute(
         "create table greek_snapshots_2031_05"
@@ -199,9 +204,118 @@ async def test_a_partition_that_cannot_be_attached_is_not_the_ticks_fault(
     )
     insert_key_of(observer, make_tick(), table="greek_snapshots_2031_05")
 
-    with pytest.raises(StoreUnavailable) as caught:
-        await sink.write([make_tick(event_time=datetime(2031, 5, 5, tzinfo=UTC))])
-    assert caught.value.sqlstate == "23514"
+
+# What is in the way, and what PostgreSQL says of it.
+OBSTACLES = {
+    "a row of another month": (put_a_strangers_row, "23514"),
+    "a table with other columns": (
+        "create table greek_snapshots_2031_05 (n int)",
+        "42804",
+    ),
+    "a view": ("create view greek_snapshots_2031_05 as select 1 as n", "42809"),
+    "a sequence": ("create sequence greek_snapshots_2031_05", "42809"),
+    "somebody's partition of a part of the month": (
+        "create table theirs partition of greek_snapshots for values"
+        " from ('2031-05-10 00:00+00') to ('2031-05-20 00:00+00')",
+        "42P17",
+    ),
+}
+
+
+@pytest.mark.parametrize("check_duplicates", [False, True])
+@pytest.mark.parametrize("name", OBSTACLES)
+async def test_a_partition_that_cannot_be_made_refuses_the_rows_of_its_month(
+    sink, observer, name, check_duplicates
+):
+    obstacle, sqlstate = OBSTACLES[name]
+    if callable(obstacle):
+        obstacle(observer)
+    else:
+        observer.execute(obstacle)
+    ticks = [make_tick(1), make_tick(2, **MAY), make_tick(3), make_tick(4, **MAY)]
+
+    with pytest.raises(StoreRejected) as caught:
+        await sink.write(ticks, check_duplicates=check_duplicates)
+
+    assert caught.value.sqlstate == sqlstate
+    assert caught.value.rows == {1, 3}
+    assert count(observer) == 0
+    assert await sink.write(ticks[::2], check_duplicates=check_duplicates) == 2
+
+
+async def test_a_role_that_may_not_make_partitions_stores_the_other_months(
+    database, observer, sink
+):
+    await sink.write([make_tick(0)])
+    with a_writers_role(database, observer) as writer:
+        async with TickStore(writer, today=START.date).open() as sink:
+            with pytest.raises(StoreRejected) as caught:
+                await sink.write([make_tick(1, **MAY), make_tick(2)])
+
+            assert caught.value.sqlstate == "42501"
+            assert caught.value.rows == {0}
+            assert await sink.write([make_tick(2)]) == 1
+
+            observer.execute(
+                "create table greek_snapshots_2031_05 partition of greek_snapshots"
+                " for values from ('2031-05-01 00:00+00') to ('2031-06-01 00:00+00')"
+            )
+            assert await sink.write([make_tick(1, **MAY)]) == 1
+
+
+@contextmanager
+def a_writers_role(database, observer):
+    """Yield the database by way of a role that may insert and read, and no more."""
+    name = f"writer_of_{database.dbname}"
+    observer.execute(f"create role {name} login password 'w'")
+    observer.execute(f"grant insert, select on all tables in schema public to {name}")
+    try:
+        yield replace(database, user=name, password=Secret("w"))
+    finally:
+        observer.execute(f"drop owned by {name}")
+        observer.execute(f"drop role {name}")
+
+
+@pytest.mark.parametrize(
+    "bounds", ["default", "for values from ('2031-01-01') to ('2032-01-01')"]
+)
+async def test_somebody_elses_partition_is_as_good_as_ours(sink, observer, bounds):
+    observer.execute(f"create table theirs partition of greek_snapshots {bounds}")
+    if bounds == "default":  # or ours could be made
+        insert_key_of(observer, make_tick(7, **MAY, delta=0.7))
+
+    for _ in range(2):
+        await sink.write([make_tick(1), make_tick(2, **MAY)])
+
+    assert observer.execute("select count(*) from theirs where id > 0").fetchone() == (
+        1,
+    )
+    assert count(observer) == 2 + (bounds == "default")
+
+
+async def test_months_are_refused_row_by_row_where_they_are_partly_taken(
+    sink, observer
+):
+    observer.execute(OBSTACLES["somebody's partition of a part of the month"][0])
+    taken = make_tick(1, event_time=datetime(2031, 5, 15, tzinfo=UTC))
+
+    with pytest.raises(StoreRejected) as caught:
+        await sink.write([taken, make_tick(2, **MAY)])
+
+    assert caught.value.rows == {1}
+    assert await sink.write([taken]) == 1
+
+
+async def test_a_store_that_is_reconfigured_opens_its_next_sink_that_way(database):
+    store = TickStore(replace(database, port=1), today=START.date)
+    with pytest.raises(StoreUnavailable):
+        async with store.open():
+            pass
+
+    store.reconfigure(database)
+
+    async with store.open() as sink:
+        assert await sink.write([make_tick()]) == 1
 
 
 def test_columns_types_and_values_are_side_by_side():

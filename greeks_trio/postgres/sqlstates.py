@@ -1,0 +1,92 @@
+"""What each SQLSTATE means for the ticks: the one place that decides it.
+
+Discussion: neither the text of a message, which is translated, nor the class of the
+exception, which follows the SQL standard's grouping, says who has to act.  The five
+characters do.  A code is looked up whole first and then by its class, the first two;
+what is not in the table is the database's own trouble, because rows are better kept and
+offered again than thrown out.
+
+Source: PostgreSQL documentation, appendix A, "PostgreSQL Error Codes"; for what the
+operating system refuses the server, ``errcode_for_file_access`` in its sources.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+
+class Trouble(Enum):
+    """Who has to act."""
+
+    # The row: it is refused today and tomorrow, so it goes and the others stay.
+    ROW = "row"
+    # Time: the connection is left, and the rows are offered again after a while.
+    DATABASE = "database"
+    # A person: like `DATABASE`, and said once, plainly.
+    OPERATOR = "operator"
+    # Nobody: another transaction was in the way, so the same again at once.
+    COLLISION = "collision"
+
+
+_TROUBLE: Final = {
+    # What was offered.
+    "21": Trouble.ROW,  # cardinality
+    "22": Trouble.ROW,  # data: out of range, a NUL in a text, no JSON
+    "23": Trouble.ROW,  # constraints; 23514 without a name is a missing partition
+    "44": Trouble.ROW,  # the check option of a view
+    "54": Trouble.ROW,  # limits: too long for an index, nested too deeply
+    "P0": Trouble.ROW,  # raised by somebody's trigger
+    # Another transaction.
+    "40001": Trouble.COLLISION,  # serialization failure
+    "40P01": Trouble.COLLISION,  # deadlock; the other one went on
+    # What only a person mends.  Our statements are fixed, so what is wrong with them is
+    # wrong with the database: a missing table, column or grant.
+    "0A": Trouble.OPERATOR,  # a feature that this server does not have
+    "0P": Trouble.OPERATOR,  # no such role
+    "28": Trouble.OPERATOR,  # refused login, password or pg_hba.conf
+    "3D": Trouble.OPERATOR,  # no such database
+    "3F": Trouble.OPERATOR,  # no such schema
+    "42": Trouble.OPERATOR,  # no table, column or permission; also a read-only disk
+    "57P04": Trouble.OPERATOR,  # the database was dropped under us
+    # The database's own trouble.  Here for the reader: it is what unknown codes are.
+    "08": Trouble.DATABASE,  # the connection broke, or never was
+    "25006": Trouble.DATABASE,  # read-only: a failover; the next connect looks again
+    "40": Trouble.DATABASE,  # rolled back, or the outcome is unknown
+    "53": Trouble.DATABASE,  # 53100 disk full, 53200 memory, 53300 connections
+    "55": Trouble.DATABASE,  # 55P03: a lock that somebody holds for too long
+    "57": Trouble.DATABASE,  # 57014 cancelled, 57P01 shut down, 57P02 crash, 57P03 starts
+    "58": Trouble.DATABASE,  # input and output of the server's own files
+    "F0": Trouble.DATABASE,  # its configuration file
+    "XX": Trouble.DATABASE,  # internal; a distributed PostgreSQL's shards, see CopySink
+}
+
+# Why a month's partition cannot be made by this role however often it tries, while other
+# months may be fine.
+_MONTH_REFUSED: Final = frozenset(
+    {
+        "22007",  # a bound that is no time
+        "22008",  # a bound out of range
+        "23514",  # rows in the way: in a default partition, or in the detached table
+        "42501",  # this role may not make it
+        "42804",  # a table of that name with other columns
+        "42809",  # something of that name that is no table, or somebody's partition
+        "42P07",  # a table of that name
+        "42P16",  # a table of that name that cannot become a partition
+        "42P17",  # it overlaps another partition
+        "0A000",  # a table of that name with triggers and such
+    }
+)
+
+
+def trouble_of(sqlstate: str | None) -> Trouble:
+    """Return who has to act; without a code it is the database's own trouble."""
+    if sqlstate is None:
+        return Trouble.DATABASE
+    by_class = _TROUBLE.get(sqlstate[:2], Trouble.DATABASE)
+    return _TROUBLE.get(sqlstate, by_class)
+
+
+def refuses_month(sqlstate: str | None) -> bool:
+    """Say whether what ended the making of a partition is about that month alone."""
+    return sqlstate in _MONTH_REFUSED
