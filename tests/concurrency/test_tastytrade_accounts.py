@@ -134,6 +134,34 @@ async def test_a_position_that_was_never_readable_lets_the_table_close_nothing(
     assert len(at_last.positions) == 2
 
 
+async def test_an_account_that_becomes_malformed_is_neither_closed_nor_unsubscribed(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    await snapshots(tasty)
+    listed = b'{"data":{"items":[{"account":{"account-number":"%s"}},{"account":7}]}}'
+    tasty.api.answers["/customers/me/accounts"] = 200, {}, listed % ACCOUNT.encode()
+    await trio.sleep(70)
+    [snapshot] = await snapshots(tasty)
+    degraded = tasty.health.session()
+
+    tasty.api.closed_accounts.append(OTHER)
+    del tasty.api.positions[OTHER]
+    tasty.api.answers.clear()
+    await trio.sleep(70)
+    [closed] = await snapshots(tasty)
+
+    assert (snapshot.incomplete_account_ids, len(snapshot.positions)) == ((OTHER,), 2)
+    assert "an account is not understood" in degraded.last_error
+    assert closed.account_ids == (ACCOUNT,)
+    [removed] = filter(None, (entries(each, "remove") for each in subscribed(tasty)))
+    assert removed == [("Greeks", PUT)]
+
+
+def subscribed(tasty):
+    return tasty.dxlink.all("FEED_SUBSCRIPTION")
+
+
 async def lose_connection(nursery, tasty, *, answers):
     """Run one connection to its end, from when on the API gives these answers."""
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 
 import pytest
 import trio
+from trio_websocket import ConnectionClosed
 
 from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
 from greeks_trio.brokers.tastytrade.handshake import (
@@ -178,6 +180,81 @@ async def test_a_server_that_keeps_asking_for_the_token_is_left(
     assert len(tasty.dxlink.all("AUTH")) == 1
 
 
+async def test_a_server_that_floods_us_with_requests_for_the_token_is_left(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.accept_auth = False
+
+    async def flood():
+        while "AUTH" not in tasty.dxlink.types():
+            await trio.testing.wait_all_tasks_blocked()
+        with suppress(ConnectionClosed):
+            for _ in range(1000):
+                await tasty.dxlink.send(
+                    type="AUTH_STATE", channel=0, state="UNAUTHORIZED"
+                )
+
+    nursery.start_soon(flood)
+    with interrupted("refused the token|does not get to a login"):
+        await tasty.feed.run_connection()
+
+    assert len(tasty.dxlink.all("AUTH")) == 1
+
+
+async def test_a_server_that_repeats_that_we_are_in_and_opens_nothing_is_left(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.mute = {"CHANNEL_REQUEST"}
+
+    async def repeat():
+        while "CHANNEL_REQUEST" not in tasty.dxlink.types():
+            await trio.testing.wait_all_tasks_blocked()
+        for _ in range(20):
+            await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
+
+    nursery.start_soon(repeat)
+    with interrupted("does not get to a login"):
+        await tasty.feed.run_connection()
+
+
+async def test_a_state_of_the_login_that_nobody_knows_is_counted_only(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.silent = True
+    nursery.start_soon(tasty.feed.run_connection)
+    await trio.testing.wait_all_tasks_blocked()
+    await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="PENDING")
+    await trio.testing.wait_all_tasks_blocked()
+    before = tasty.dxlink.types()
+
+    tasty.dxlink.silent = False
+    await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="UNAUTHORIZED")
+    await tasty.dxlink.wait_subscribed()
+    await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="RENEWING")
+    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+
+    assert before == ["SETUP"]
+    assert len(await tasty.receive()) == 1
+    assert tasty.health.statistics().counts == {"dxlink.unknown-state": 2}
+
+
+async def test_a_channel_that_is_closed_instead_of_opened_ends_the_handshake(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.mute = {"CHANNEL_REQUEST"}
+
+    async def refuse():
+        while "CHANNEL_REQUEST" not in tasty.dxlink.types():
+            await trio.testing.wait_all_tasks_blocked()
+        await tasty.dxlink.send(type="CHANNEL_CLOSED", channel=GREEKS_CHANNEL)
+
+    nursery.start_soon(refuse)
+    with interrupted("closed channel 1"):
+        await tasty.feed.run_connection()
+
+    assert trio.current_time() < HANDSHAKE_LIMIT_S
+
+
 @pytest.mark.parametrize(
     ("unanswered", "step"),
     [
@@ -249,6 +326,20 @@ async def test_a_server_with_less_patience_gets_keepalives_more_often(
         time for time, each in tasty.dxlink.received if each["type"] == "KEEPALIVE"
     ]
     assert times == [10.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "expected"), [(0, 2), (-5, 2), (None, 2), ("soon", 2), (0.001, 60)]
+)
+async def test_no_patience_of_the_servers_makes_keepalives_a_flood(
+    autojump_clock, nursery, tasty, timeout_s, expected
+):
+    tasty.dxlink.server_keepalive_s = timeout_s
+    await started(nursery, tasty)
+
+    await trio.sleep(60)
+
+    assert abs(tasty.dxlink.types().count("KEEPALIVE") - expected) <= 1
 
 
 async def test_silence_of_every_kind_of_frame_ends_the_connection(

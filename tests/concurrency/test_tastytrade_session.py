@@ -230,7 +230,7 @@ async def test_missing_credentials_are_for_the_operator(api):
 
 
 @pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("status", [406, 429, 500, 502, 503])
 async def test_a_refusal_that_may_pass_says_when(api, path, status):
     api.answers[path] = (status, {"Retry-After": "17"}, b"<html>no</html>")
 

@@ -200,6 +200,32 @@ def test_odd_rows_of_another_channel_say_nothing_of_our_greeks():
     assert (stranger.reason, stranger.event_type) == ("incomplete-row", None)
 
 
+@pytest.mark.parametrize(
+    ("flags", "values", "is_marker"),
+    [
+        (0x01, "0.5,0.1,0.7", False),  # a transaction is open
+        (0x02, "0.5,0.1,0.7", True),  # the event is removed
+        (0x04, "0.5,0.1,0.7", False),  # a snapshot begins
+        (0x08, "0.5,0.1,0.7", False),  # ends
+        (0x10, "0.5,0.1,0.7", False),  # is cut off
+        (0x40, "0.5,0.1,0.7", False),  # will come
+        (0x04, '"NaN","NaN","NaN"', True),
+        (0x08, '"NaN","NaN","NaN"', True),
+        (0x10, '"NaN","NaN","NaN"', True),
+        (0x0A, '"NaN","NaN","NaN"', True),  # the end, removed
+        (0x0E, '"NaN","NaN","NaN"', True),  # an empty snapshot
+        (0x00, '"NaN","NaN","NaN"', False),  # no market
+        (0x01, '"NaN","NaN","NaN"', False),
+    ],
+)
+def test_a_row_that_is_there_for_its_flags_only_is_a_marker(flags, values, is_marker):
+    row = f'[".X261218C1",{flags},1,{values}]'
+
+    [event] = announced().receive_frame(frame_of('"Greeks"', row))
+
+    assert (event == Ignored("marker")) == is_marker
+
+
 def test_rows_without_a_symbol_column_are_odd():
     protocol = announced(["delta"])
 

@@ -194,8 +194,10 @@ class DxlinkConnection:
             case Setup(float(timeout_s)) if timeout_s > 0:
                 half = max(1.0, timeout_s / 2.0)
                 self._keepalive_interval_s = min(KEEPALIVE_INTERVAL_S, half)
-            case AuthState(state):
+            case AuthState("AUTHORIZED" | "UNAUTHORIZED" as state):
                 self._handshake.take_auth_state(authorised=state == "AUTHORIZED")
+            case AuthState():
+                self._health.count("dxlink.unknown-state")
             case ChannelOpened(channel):
                 self._handshake.take_opened(channel)
             case ChannelClosed(channel):

@@ -86,12 +86,22 @@ class TastytradeSession:
             CredentialsRejected: the login was refused.
             FeedInterrupted: nothing can be read at present.
         """
-        open_accounts, problems = await self._open_accounts()
+        listed, problems = await self._accounts()
+        known = previous.account_ids if previous is not None else ()
+        # An account that cannot be understood may be any that is not listed.
+        hidden = [each for each in known if problems and each not in listed]
         named = set(accounts)
+        open_accounts = [each for each, is_open in listed.items() if is_open]
         for account in sorted(named.difference(open_accounts)):
             problems.append(f"account {account} is not among the open accounts")
         chosen = [each for each in open_accounts if not named or each in named]
-        return read_portfolio(await self._read_accounts(chosen), previous, problems)
+        readings = await self._read_accounts(chosen)
+        readings += [
+            AccountReading(each, refusal="it is not listed")
+            for each in hidden
+            if not named or each in named
+        ]
+        return read_portfolio(readings, previous, problems)
 
     async def _read_accounts(self, account_ids: Iterable[str]) -> list[AccountReading]:
         """Return each account's positions, or why it has none to see.
@@ -160,10 +170,10 @@ class TastytradeSession:
                 found[symbol] = StreamerSymbol(instrument.streamer_symbol)
         return found
 
-    async def _open_accounts(self) -> tuple[list[str], list[str]]:
-        """Return the accounts, each once, and what could not be read of them."""
+    async def _accounts(self) -> tuple[dict[str, bool], list[str]]:
+        """Return which accounts are open, and what could not be read of them."""
         items = await self._rest.get("/customers/me/accounts", Items)
-        accounts: dict[str, None] = {}
+        accounts: dict[str, bool] = {}
         problems: list[str] = []
         for item in items.items:
             try:
@@ -171,9 +181,8 @@ class TastytradeSession:
             except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
                 problems.append(f"an account is not understood: {exc}")
                 continue
-            if not account.is_closed:
-                accounts[account.account_number] = None
-        return list(accounts), problems
+            accounts[account.account_number] = not account.is_closed
+        return accounts, problems
 
 
 @asynccontextmanager
