@@ -62,6 +62,9 @@ IBKR_SILENCE_S: Final = 11.0
 # These show only to who connects while they last, so the connection is closed too.
 NEED_RECONNECT: Final = {
     ("ibkr", "cold"),
+    ("tastytrade", "delayed"),
+    ("tastytrade", "rate-limit"),
+    ("tastytrade", "unauthorized"),
     ("tastytrade", "cold"),
     ("tastytrade", "http-429"),
     ("tastytrade", "http-503"),

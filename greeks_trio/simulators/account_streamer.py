@@ -80,6 +80,9 @@ class AccountStreamer:
 
     async def serve(self, socket: WebSocketConnection, closing: Closing) -> None:
         """Serve one client; ends with its socket, also when ``closing`` is requested."""
+        if self._conditions.holds("streamer-close"):
+            await socket.aclose(1000)
+            return
         client = _Client(socket, closing, self._conditions)
         self._clients.add(client)
         try:

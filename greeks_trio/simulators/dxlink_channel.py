@@ -20,6 +20,13 @@ from greeks_trio.simulators.dxlink_events import (
     FeedEvent,
     empty_greeks_snapshot,
 )
+from greeks_trio.simulators.dxlink_messages import (
+    FeedSetup,
+    Outgoing,
+    Subscription,
+    encode_data,
+    encode_message,
+)
 from greeks_trio.simulators.greeks_tape import GreeksTape
 
 # Events that may wait for a slow client.  Enough for the last value of every symbol of
@@ -31,36 +38,6 @@ ROWS_PER_FRAME: Final = 250
 _MARKER_ROWS: Final = 0.05
 # Columns that a server leaves out while the fault ``columns`` holds.
 _LEFT_OUT: Final = {"Greeks": frozenset({"rho", "price", "sequence"})}
-
-_encode = msgspec.json.Encoder().encode
-
-
-class Subscription(msgspec.Struct, frozen=True):
-    """One entry of FEED_SUBSCRIPTION; what else it carries does not matter here."""
-
-    type: str
-    symbol: str
-
-
-class FeedSetup(msgspec.Struct, frozen=True, rename="camel"):
-    """What a client wishes for."""
-
-    accept_aggregation_period: float | None = None
-    accept_data_format: str | None = None
-    accept_event_fields: dict[str, list[str]] | None = None
-
-
-class Outgoing(msgspec.Struct, frozen=True):
-    """A frame and the events in it, which the ledger gets first."""
-
-    text: str
-    events: list[FeedEvent] = []
-
-
-def encode_message(kind: str, channel: int, **fields: object) -> Outgoing:
-    """Return a frame without events."""
-    message = {"type": kind, "channel": channel, **fields}
-    return Outgoing(_encode(message).decode())
 
 
 class FeedChannel:
@@ -166,10 +143,11 @@ class FeedChannel:
 
     def take_waiting(self) -> Iterator[Outgoing]:
         """Yield everything that waits, as frames in the announced format."""
-        waiting = iter(self._waiting)
-        self._waiting = []
-        while events := list(islice(waiting, ROWS_PER_FRAME)):
-            yield self._render(events)
+        waiting, self._waiting = self._waiting, []
+        for events in self._grouped(waiting):
+            left = iter(events)
+            while part := list(islice(left, ROWS_PER_FRAME)):
+                yield self._render(part)
 
     def take_huge(self, size: float) -> Iterator[Outgoing]:
         """Yield what waits, then one frame of at least so many bytes.
@@ -184,14 +162,29 @@ class FeedChannel:
             copies = math.ceil(size / len(self._render(events).text))
             yield self._render(events * (copies + 1))
 
+    def send_markers(self) -> None:
+        """Let an empty snapshot wait for each option that has Greeks."""
+        if "eventFlags" in self._served_columns["Greeks"]:
+            for each in self._subscriptions:
+                if each.type == "Greeks" and self._tape.has_greeks(each.symbol):
+                    self.push(empty_greeks_snapshot(each.symbol))
+
+    def _grouped(self, events: list[FeedEvent]) -> list[list[FeedEvent]]:
+        """Return the events by type: some clients read a frame's first pair only."""
+        if self._tape.conditions.holds("packed"):
+            return [events]
+        groups: dict[str, list[FeedEvent]] = {}
+        for event in events:
+            groups.setdefault(event.kind, []).append(event)
+        return list(groups.values())
+
     def _render(self, events: list[FeedEvent]) -> Outgoing:
         is_full = self._served_format == "FULL"
         rows = self._full(events) if is_full else self._flat(events)
         if self._leaves_out_rho:
             for event in events:
                 _forget_rho(event)
-        message = {"type": "FEED_DATA", "channel": self.number, "data": rows}
-        return Outgoing(_encode(message).decode(), events)
+        return encode_data(self.number, rows, events)
 
     def _flat(self, events: list[FeedEvent]) -> list[object]:
         """Return one [type, values] pair for each type, in one list."""

@@ -17,7 +17,7 @@ from typing import Final
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from greeks_trio.simulators.dxlink_channel import Outgoing
+from greeks_trio.simulators.dxlink_messages import Outgoing
 from greeks_trio.simulators.dxlink_session import KEEPALIVE_TIMEOUT_S, DxlinkSession
 from greeks_trio.simulators.greeks_tape import GreeksTape
 from greeks_trio.simulators.http_door import Closing

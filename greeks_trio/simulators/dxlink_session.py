@@ -15,41 +15,21 @@ from typing import Final
 
 import msgspec
 
-from greeks_trio.simulators.dxlink_channel import (
-    FeedChannel,
-    FeedSetup,
+from greeks_trio.simulators.dxlink_channels import Channels
+from greeks_trio.simulators.dxlink_messages import (
+    ClientMessage,
     Outgoing,
-    Subscription,
+    decode_message,
+    encode_error,
     encode_message,
 )
 from greeks_trio.simulators.greeks_tape import GreeksTape
 
 # Advertised: a client that says nothing for so long, in seconds, is closed.
 KEEPALIVE_TIMEOUT_S: Final = 60
-MAX_SUBSCRIPTIONS: Final = 25_000
 _VERSION: Final = "1.0-greeks_trio.simulators"
 # Odd frames that may wait for a slow client, of a hundred bytes each.
 _MAX_ODD_FRAMES: Final = 1_000
-
-
-class _Message(msgspec.Struct, frozen=True, rename="camel"):
-    """Every field of every message that a client may send."""
-
-    type: str
-    channel: int = 0
-    accept_keepalive_timeout: float | None = None
-    token: str | None = None
-    service: str | None = None
-    parameters: dict[str, object] = {}
-    add: list[Subscription] = []
-    remove: list[Subscription] = []
-    reset: bool = False
-    accept_aggregation_period: float | None = None
-    accept_data_format: str | None = None
-    accept_event_fields: dict[str, list[str]] | None = None
-
-
-_decode = msgspec.json.Decoder(_Message).decode
 
 
 class DxlinkSession:
@@ -74,10 +54,9 @@ class DxlinkSession:
         self._tape = tape
         self._is_valid_token = is_valid_token
         self._on_change = on_change
-        self._seed = seed
         self._is_set_up = False
         self._is_authorized = False
-        self._channels: dict[int, FeedChannel] = {}
+        self._channels = Channels(tape, on_change, self._is_mute, seed=seed)
         self._outgoing: list[Outgoing] = []
         self._is_broken = False
         self._conditions = tape.conditions
@@ -85,12 +64,12 @@ class DxlinkSession:
     @property
     def subscription_count(self) -> int:
         """Entries (type and symbol) over all channels."""
-        return sum(channel.size for channel in self._channels.values())
+        return self._channels.size
 
     def receive_frame(self, frame: str | bytes) -> None:
         """Take one message of the client."""
         try:
-            message = _decode(frame)
+            message = decode_message(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._error(0, "INVALID_MESSAGE", "Message cannot be read.")
             return
@@ -110,8 +89,7 @@ class DxlinkSession:
         frames, self._outgoing = self._outgoing, []
         if self._is_broken:
             return frames
-        for channel in self._channels.values():
-            frames.extend(channel.take_due(now))
+        frames.extend(self._channels.take_due(now))
         return frames
 
     def next_due_at(self) -> float:
@@ -120,8 +98,7 @@ class DxlinkSession:
             return -math.inf
         if self._is_broken:
             return math.inf
-        waiting = (each.due_at for each in self._channels.values() if each.has_waiting)
-        return min(waiting, default=math.inf)
+        return self._channels.next_due_at()
 
     def keep_alive(self) -> None:
         """Send a KEEPALIVE."""
@@ -138,17 +115,13 @@ class DxlinkSession:
 
     def finish(self) -> None:
         """End all subscriptions; what waits is still sent."""
-        for channel in self._channels.values():
-            channel.reset()
-            self._outgoing.extend(channel.take_waiting())
+        self._outgoing.extend(self._channels.reset())
         self.is_finished = True
         self._on_change()
 
     def abandon(self) -> None:
         """End all subscriptions of a client that is gone; nothing is sent."""
-        for channel in self._channels.values():
-            channel.reset()
-        self._channels.clear()
+        self._channels.forget()
         self._outgoing.clear()
         self.is_finished = True
         self._on_change()
@@ -163,39 +136,39 @@ class DxlinkSession:
 
         For a frame after which the client's WebSocket has to fail the connection.
         """
-        for channel in self._channels.values():
-            self._send(*channel.take_waiting())
-            channel.reset()
+        self._send(*self._channels.take_waiting(), *self._channels.reset())
         self._send(Outgoing(text))
         self._is_broken = True
 
     def send_huge(self, size: float) -> None:
         """Send one frame of at least so many bytes on each channel with Greeks."""
-        for channel in self._channels.values():
-            self._send(*channel.take_huge(size))
+        self._send(*self._channels.take_huge(size))
+
+    def send_markers(self) -> None:
+        """Send an empty snapshot of each subscribed option."""
+        self._channels.send_markers()
+
+    def send_errors(self, errors: Iterable[tuple[str, str]]) -> None:
+        """Send ERROR frames that mean nothing for what is going on."""
+        if self._is_authorized:
+            self._send(*(encode_error(0, *each) for each in errors))
 
     def announce(self) -> None:
         """Send what waits, and the configuration that now is in force."""
-        for channel in self._channels.values():
-            self._send(*channel.announce())
+        self._send(*self._channels.announce())
 
     def close_channels(self) -> None:
         """Send what waits on every channel, and close it."""
-        for number, channel in self._channels.items():
-            self._send(*channel.take_waiting())
-            channel.reset()
-            self._send(encode_message("CHANNEL_CLOSED", number))
-        self._channels.clear()
+        self._send(*self._channels.close())
 
     def expire(self) -> None:
         """Send what waits; then nothing until the client shows another token."""
         if self._is_authorized:
-            for channel in self._channels.values():
-                self._send(*channel.take_waiting())
+            self._send(*self._channels.take_waiting())
             self._is_authorized = False
             self._send(encode_message("AUTH_STATE", 0, state="UNAUTHORIZED"))
 
-    def _set_up(self, message: _Message) -> None:
+    def _set_up(self, message: ClientMessage) -> None:
         if message.accept_keepalive_timeout:
             self.client_timeout_s = max(1.0, message.accept_keepalive_timeout)
         self._send(
@@ -212,7 +185,10 @@ class DxlinkSession:
         self._is_set_up = True
 
     def _authorize(self, token: str) -> None:
-        if self._is_valid_token(token):
+        if self._conditions.holds("unauthorized"):
+            self._is_authorized = False
+            self._send(encode_message("AUTH_STATE", 0, state="UNAUTHORIZED"))
+        elif self._is_valid_token(token):
             self._is_authorized = True
             state = encode_message("AUTH_STATE", 0, state="AUTHORIZED", userId="sim")
             self._send(state)
@@ -221,66 +197,18 @@ class DxlinkSession:
             self._send(encode_message("AUTH_STATE", 0, state="UNAUTHORIZED"))
             self.finish()
 
-    def _receive_on_channel(self, message: _Message) -> None:
-        number = message.channel
-        channel = self._channels.get(number)
-        if not self._is_authorized:
-            self._error(0, "UNAUTHORIZED", "Authorization is required.")
-        elif number % 2 == 0:
-            text = "Protocol violation with an even channel usage."
-            self._error(0, "BAD_ACTION", text)
-        elif message.type == "CHANNEL_REQUEST":
-            self._open_channel(message)
-        elif channel is None:
-            self._error(number, "BAD_ACTION", "The channel is not open.")
-        elif message.type == "CHANNEL_CANCEL":
-            channel.reset()
-            del self._channels[number]
-            self._send(encode_message("CHANNEL_CLOSED", number))
-        elif message.type == "FEED_SETUP":
-            wish = msgspec.convert(message, FeedSetup, from_attributes=True)
-            self._send(*channel.set_up(wish))
-        elif message.type == "FEED_SUBSCRIPTION":
-            self._change_subscriptions(channel, message)
+    def _receive_on_channel(self, message: ClientMessage) -> None:
+        if self._is_authorized:
+            self._send(*self._channels.receive(message))
         else:
-            self._error(number, "INVALID_MESSAGE", "Unknown message type.")
-
-    def _open_channel(self, message: _Message) -> None:
-        number = message.channel
-        if message.service != "FEED" or number in self._channels:
-            self._error(number, "BAD_ACTION", "The channel cannot be opened.")
-            return
-        if self._conditions.holds("channel-close"):
-            self._send(encode_message("CHANNEL_CLOSED", number))
-            return
-        self._channels[number] = FeedChannel(
-            number, self._tape, self._seed + number, self._on_change, self._is_mute
-        )
-        opened = encode_message(
-            "CHANNEL_OPENED",
-            number,
-            service="FEED",
-            parameters={"contract": "AUTO", **message.parameters, "subFormat": "LIST"},
-        )
-        self._send(opened)
-
-    def _change_subscriptions(self, channel: FeedChannel, message: _Message) -> None:
-        if message.reset:
-            channel.reset()
-        channel.unsubscribe(message.remove)
-        limit = self._conditions.smallest("line-limit", MAX_SUBSCRIPTIONS)
-        room = max(0, int(limit) - self.subscription_count)
-        if len(message.add) > room:
-            text = "Your subscription size is too big"
-            self._error(channel.number, "BAD_ACTION", text)
-        self._send(*channel.subscribe(message.add[:room]))
+            self._error(0, "UNAUTHORIZED", "Authorization is required.")
 
     def _is_mute(self) -> bool:
         is_away = self._conditions.holds("silent", "no-data")
         return is_away or not self._is_authorized
 
     def _error(self, channel: int, error: str, text: str) -> None:
-        self._send(encode_message("ERROR", channel, error=error, message=text))
+        self._send(encode_error(channel, error, text))
 
     def _send(self, *frames: Outgoing) -> None:
         self._extend(frames)

@@ -27,6 +27,11 @@ _HELP: Final = {
     "close-1012": "closes every WebSocket with 1012, new ones at once, for ARG seconds",
     "market-closed": "freezes all prices, heartbeats go on, for ARG seconds",
     "nan": "blanks Greeks with empty texts and N/A for ARG seconds",
+    "not-established": "is logged in without a brokerage session, all lists empty, for ARG seconds",
+    "no-bridge": "answers 400 'no bridge' to requests of the brokerage session for ARG seconds",
+    "odd-status": "sends wrong and partial status frames for ARG seconds; the session stays",
+    "not-subscribed": "marks all data as not subscribed and sends none for ARG seconds",
+    "bad-position": "lists a position of nonsense besides the others for ARG seconds",
     "delayed": "marks all data as delayed for ARG seconds",
 }
 

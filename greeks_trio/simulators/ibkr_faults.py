@@ -28,6 +28,16 @@ from greeks_trio.simulators.ibkr_topics import (
 
 # What is sent out of turn comes this often, in seconds.
 _NOISE_INTERVAL_S: Final = 0.05
+_STATUS_INTERVAL_S: Final = 0.5
+_LOST: Final = MappingProxyType({"authenticated": False})
+_ODD_STATUSES: Final[tuple[dict[str, object], ...]] = (
+    {"authenticated": False},
+    {"competing": False},
+    {"message": ""},
+    {"authenticated": "false"},
+    {"established": False},
+    {"authenticated": True},
+)
 # From the news that somebody else wants the session to its loss, in seconds.
 _LOSING_S: Final = 0.3
 
@@ -82,6 +92,8 @@ class IbkrFaults:
             "refuse-login": self.refuse_login,
             "expire-session": self.expire_session,
             "compete": self.compete,
+            "not-established": self.not_established,
+            "odd-status": self.odd_status,
             "http-503": self.http_503,
             "close-1000": partial(self.close, "close-1000"),
             "close-1012": partial(self.close, "close-1012"),
@@ -151,6 +163,20 @@ class IbkrFaults:
         self._lose("timed-out")
         await self._state.conditions.hold("expire-session", seconds)
 
+    async def not_established(self, seconds: float) -> None:
+        """Lose the brokerage session but not the login; both are back afterwards."""
+        with self._state.conditions.holding("not-established", seconds):
+            self._lose("not-established", {"established": False})
+            try:
+                await trio.sleep(seconds)
+            finally:
+                self._win_back("not-established")
+
+    async def odd_status(self, seconds: float) -> None:
+        """Send statuses that are wrong, or a part of one."""
+        frames = itertools.cycle([encode_status(each) for each in _ODD_STATUSES])
+        await self._make_noise(frames, seconds, _STATUS_INTERVAL_S)
+
     async def compete(self, seconds: float) -> None:
         """Let another program take the session, and give it back after ``seconds``.
 
@@ -206,15 +232,20 @@ class IbkrFaults:
                 self._lose("timed-out")
             since = asked_at if asked_at > since else trio.current_time()
 
-    async def _make_noise(self, frames: Iterator[bytes], seconds: float) -> None:
+    async def _make_noise(
+        self,
+        frames: Iterator[bytes],
+        seconds: float,
+        interval_s: float = _NOISE_INTERVAL_S,
+    ) -> None:
         with trio.move_on_after(seconds):
             for frame in frames:
                 self._clients.tell(frame)
-                await trio.sleep(_NOISE_INTERVAL_S)
+                await trio.sleep(interval_s)
 
-    def _lose(self, login: Login) -> None:
+    def _lose(self, login: Login, status: Mapping[str, object] = _LOST) -> None:
         self._state.login = login
-        self._clients.tell(encode_status({"authenticated": False}))
+        self._clients.tell(encode_status(dict(status)))
         self._clients.end_subscriptions()
 
     def _win_back(self, login: Login) -> None:

@@ -52,7 +52,9 @@ class IbkrFrames:
     def answer(self, line: Line) -> list[bytes]:
         """Return everything that is known, twice, as the gateway does."""
         target = self._state.find(line.conid)
-        if isinstance(target, SimulatedOption):
+        if target is not None and self._state.conditions.holds("not-subscribed"):
+            values: Values = {}
+        elif isinstance(target, SimulatedOption):
             if self._state.conditions.holds("cold"):
                 return self.first(line, dict(COLD_ROW))
             values = self._option_values(target)

@@ -65,7 +65,7 @@ class IbkrLines:
     @property
     def next_at(self) -> float:
         """When `due` has something to say, apart from ticks."""
-        if self._state.is_closed:
+        if self._state.is_still:
             return float("inf")
         is_warming = self._later and not self._state.conditions.holds("cold")
         first = self._later[0][0] if is_warming else float("inf")
@@ -142,7 +142,7 @@ class IbkrLines:
     def due(self, now: float) -> list[bytes]:
         """Return the frames, ticks apart, whose time has come."""
         frames = self._regrade()
-        if self._state.is_closed:
+        if self._state.is_still:
             return frames
         is_cold = self._state.conditions.holds("cold")
         while self._later and self._later[0][0] <= now and not is_cold:
@@ -166,7 +166,7 @@ class IbkrLines:
             return self._frames.answer(line)
         is_cold = self._state.conditions.holds("cold")
         luck = 0.0 if is_cold else self._random.random()
-        if luck >= _LATE or (self._state.is_closed and not is_cold):
+        if luck >= _LATE or (self._state.is_still and not is_cold):
             self._ticking.append((line, target))
             return self._frames.answer(line)
 
@@ -185,7 +185,7 @@ class IbkrLines:
     def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
         """Begin with the last close, as a quiet contract does, or with all there is."""
         self._quoting.append((line, lambda: underlying_quote(underlying, self._random)))
-        if self._random.random() < 0.5:
+        if self._random.random() < 0.5 or self._state.is_still:
             return self._frames.answer(line)
         close: Values = {"31": f"C{underlying.price:.2f}", "83": 0}
         return self._frames.first(line, close | self._frames.availability(line.conid))
@@ -213,9 +213,9 @@ class IbkrLines:
         self._state.ledger.write(ticks)
         return frames
 
-    def _grading(self) -> tuple[bool, bool]:
-        conditions = self._state.conditions
-        return self._state.is_closed, conditions.holds("delayed")
+    def _grading(self) -> tuple[bool, ...]:
+        names = ("market-closed", "delayed", "not-subscribed")
+        return tuple(self._state.conditions.holds(each) for each in names)
 
     def _regrade(self) -> list[bytes]:
         """Return what tells the client that data are better or worse than they were."""

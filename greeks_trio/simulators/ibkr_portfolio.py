@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import trio
 
@@ -10,6 +11,17 @@ from greeks_trio.simulators import ibkr_position_rows as rows
 from greeks_trio.simulators.ibkr_http import Request, Routes
 from greeks_trio.simulators.ibkr_rows import Row
 from greeks_trio.simulators.ibkr_state import IbkrState
+
+# What no client can make sense of.
+_BAD_ROW: Final[Row] = {
+    "acctId": None,
+    "conid": "none",
+    "contractDesc": 17,
+    "position": "several",
+    "assetClass": "OPT",
+    "strike": [],
+    "multiplier": "x",
+}
 
 
 class IbkrPortfolio:
@@ -45,6 +57,8 @@ class IbkrPortfolio:
             self._state.read_positions(account, trio.current_time())
         start = page * rows.PAGE_SIZE
         listed = self._rows(account)[start : start + rows.PAGE_SIZE]
+        if self._state.conditions.holds("bad-position"):
+            listed.insert(0, dict(_BAD_ROW))
         if (account, page) in self._warm_pages:
             return listed
         self._warm_pages.add((account, page))

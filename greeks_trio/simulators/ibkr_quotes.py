@@ -32,11 +32,12 @@ from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
 # What a contract that has not warmed up shows, and one that does not exist for ever.
 COLD_ROW: Final[Values] = {"55": "-", "31": "N/A"}
 # How good the data are; only the first letter counts for a reader.
-Grade = Literal["R", "D", "Z"]
+Grade = Literal["R", "D", "Z", "N"]
 _CODES: Final[dict[Grade, tuple[str, ...]]] = {
     "R": ("RpB", "RB", "RPB", "RpBd", "R"),
     "D": ("DPB", "DpB", "DB"),
     "Z": ("ZB", "Z", "ZBd"),
+    "N": ("NpB", "N"),
 }
 
 _SERVICES: Final = "&serviceID1=122&serviceID2=123&serviceID3=203&serviceID4=775"

@@ -19,13 +19,16 @@ from greeks_trio.simulators.ibkr_portfolio import IbkrPortfolio
 from greeks_trio.simulators.ibkr_state import IbkrState
 from greeks_trio.simulators.pacing import Allowance
 
-_PREFIX: Final = re.compile(r"/v1/(?:api|portal)(/.*)")
+# The page where a person logs in lies outside of the interface.
+_PREFIX: Final = re.compile(
+    r"(?:/v1/(?:api|portal))?(/sso/Dispatcher)|/v1/(?:api|portal)(/.*)"
+)
 
 # (requests at once, requests a second); the rates are IBKR's, what may come at once
 # is enough for a client that begins.
 _LIMIT: Final = (120.0, 10.0)
 _LIMITS: Final = {
-    "/tickle": (3.0, 1.0),
+    "/tickle": (10.0, 1.0),
     "/portfolio/accounts": (5.0, 0.2),
     "/sso/validate": (3.0, 1 / 60),
 }
@@ -37,6 +40,9 @@ _NOT_FOUND: Final = Response(
 )
 _UNAUTHORIZED: Final = Response(
     status=401, body=b"Access Denied", content_type="text/plain"
+)
+_NO_BRIDGE: Final = Response(
+    status=400, body=b"Bad Request: no bridge", content_type="text/plain"
 )
 
 
@@ -67,6 +73,7 @@ class IbkrRest:
                 "GET|POST /iserver/reauthenticate": self._reauthenticate,
                 "GET /sso/validate": self._validate,
                 "GET|POST /logout": self._logout,
+                "POST /sso/Dispatcher": self._log_in,
             }
             | self._portfolio.routes
             | self._market_data.routes
@@ -77,7 +84,7 @@ class IbkrRest:
         found = _PREFIX.fullmatch(request.path)
         if found is None:
             return _NOT_FOUND
-        path = found[1].rstrip("/")
+        path = (found[1] or found[2]).rstrip("/")
         self.last_request_at = trio.current_time()
         conditions = self._state.conditions
         if conditions.holds("http-429") or not self._allows(path):
@@ -85,9 +92,9 @@ class IbkrRest:
         for method, pattern, handler in self._routes:
             if request.method not in method or not (match := pattern.fullmatch(path)):
                 continue
-            if not self._is_allowed_in(path):
-                return _UNAUTHORIZED
-            answer = handler(request, match.groupdict())
+            answer = self._refusal(path)
+            if answer is None:
+                answer = handler(request, match.groupdict())
             if not isinstance(answer, Response):
                 answer = _json_response(answer)
             return self._with_cookie(request, answer)
@@ -103,13 +110,27 @@ class IbkrRest:
                 return False
         return True
 
+    def _refusal(self, path: str) -> object:
+        """Return what is answered instead of what was asked for, if anything is."""
+        if not self._is_allowed_in(path):
+            return _UNAUTHORIZED
+        needs_session = path.startswith(("/iserver/", "/portfolio"))
+        if needs_session and not path.startswith("/iserver/auth/"):
+            if self._state.login == "not-established":
+                return []
+            if self._state.conditions.holds("no-bridge") and "/iserver/" in path:
+                return _NO_BRIDGE
+        return None
+
     def _is_allowed_in(self, path: str) -> bool:
         if self._state.conditions.holds("refuse-login"):
             return path == "/iserver/auth/status"
+        if self._state.login == "logged-out":
+            return path in ("/iserver/auth/status", "/sso/Dispatcher", "/logout")
         open_to_all = ("/iserver/auth/", "/iserver/reauthenticate")
         if path.startswith(open_to_all) or not path.startswith("/iserver/"):
             return True
-        return self._state.is_logged_in
+        return self._state.login in ("established", "not-established")
 
     def _with_cookie(self, request: Request, response: Response) -> Response:
         if "x-sess-uuid=" in request.headers.get("cookie", ""):
@@ -143,7 +164,7 @@ class IbkrRest:
                 "MAC": None,
             }
         return {
-            "authenticated": login == "established",
+            "authenticated": login in ("established", "not-established"),
             "established": login == "established",
             "competing": login == "competing",
             "connected": True,
@@ -168,7 +189,9 @@ class IbkrRest:
         return self._auth_status()
 
     def _may_log_in(self, *, competes: bool) -> bool:
-        if self._state.is_logged_in or self._state.conditions.holds("expire-session"):
+        if self._state.conditions.holds("expire-session", "not-established"):
+            return False
+        if self._state.login in ("established", "logged-out"):
             return False
         return competes or self._state.login != "competing"
 
@@ -198,6 +221,15 @@ class IbkrRest:
             "LANDING_APP": "UNIVERSAL",
             "IS_MASTER": False,
         }
+
+    def _log_in(self, _request: Request, _found: dict[str, str]) -> object:
+        """Do what a person does at the gateway's page, whatever is sent."""
+        if self._state.conditions.holds("refuse-login"):
+            return _UNAUTHORIZED
+        if self._state.login == "logged-out":
+            self.begin_session()
+        text = b"Client login succeeds"
+        return Response(status=200, body=text, content_type="text/plain")
 
     def _logout(self, _request: Request, _found: dict[str, str]) -> object:
         self._state.login = "logged-out"

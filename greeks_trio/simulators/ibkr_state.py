@@ -28,9 +28,11 @@ _MAX_AHEAD_MS: Final = 2_000
 # One in so many options is delayed, as one is whose exchange was not paid for.
 _DELAYED_EVERY: Final = 40
 
-# The brokerage session: there; not there any more; taken by another program; or not
-# even a login that could open one.
-Login = Literal["established", "timed-out", "competing", "logged-out"]
+# The brokerage session: there; not there any more; logged in but not there yet; taken
+# by another program; or not even a login that could open one.
+Login = Literal[
+    "established", "timed-out", "not-established", "competing", "logged-out"
+]
 
 
 class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +110,15 @@ class IbkrState:
         """Whether the market is."""
         return self.conditions.holds("market-closed")
 
+    @property
+    def is_still(self) -> bool:
+        """Whether no price moves, for whatever reason."""
+        return self.conditions.holds("market-closed", "not-subscribed")
+
     def grade(self, conid: int) -> Grade:
         """Return how good the data of a contract are at present."""
+        if self.conditions.holds("not-subscribed"):
+            return "N"
         if self.is_closed:
             return "Z"
         is_unpaid = conid in self.options and conid % _DELAYED_EVERY == 39

@@ -6,13 +6,13 @@ Source: IBKR Client Portal API, "WebSockets"; RFC 6455.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, assert_never
+from typing import Final, Literal
 
 import trio
 
 from greeks_trio.simulators import ibkr_topics as topics
+from greeks_trio.simulators.ibkr_answers import IbkrAnswers, now_ms
 from greeks_trio.simulators.ibkr_http import Upgrade
 from greeks_trio.simulators.ibkr_lines import IbkrLines
 from greeks_trio.simulators.ibkr_state import IbkrState
@@ -63,6 +63,7 @@ class IbkrStream:
         on_change: Callable[[], None],
     ) -> None:
         self.lines = IbkrLines(state)
+        self._answers = IbkrAnswers(state, self.lines, on_change)
         self.is_open = False  # system was sent: requests are heard
         self._state = state
         self._socket = ServerWebSocket(stream, upgrade.received)
@@ -176,7 +177,7 @@ class IbkrStream:
             self._write(
                 topics.encode_opening(
                     self._state.book.account_ids,
-                    _now_ms(),
+                    now_ms(),
                     is_logged_in=self._state.is_logged_in,
                 )
             )
@@ -186,11 +187,11 @@ class IbkrStream:
     def _frames_due(self, now: float, pacer: Pacer) -> list[bytes]:
         frames: list[bytes] = []
         for text in self._take_deferred():
-            frames += self._answer(topics.parse_request(text))
+            frames += self._answers.answer(text)
         if now >= self._next_heartbeat_at:
             self._next_heartbeat_at = now + HEARTBEAT_INTERVAL_S
-            frames.append(topics.encode_heartbeat(_now_ms()))
-            frames += topics.encode_small_talk(_now_ms(), self._state.random)
+            frames.append(topics.encode_heartbeat(now_ms()))
+            frames += topics.encode_small_talk(now_ms(), self._state.random)
         frames += self.lines.due(now)
         if self._is_ticking:
             frames += self.lines.ticks(pacer.take_due(now), now)
@@ -200,7 +201,7 @@ class IbkrStream:
 
     @property
     def _is_ticking(self) -> bool:
-        return self.lines.has_ticking and not self._state.is_closed
+        return self.lines.has_ticking and not self._state.is_still
 
     @property
     def _at_once(self) -> tuple[int, str] | None:
@@ -238,38 +239,8 @@ class IbkrStream:
             if len(self._deferred) < _MAX_DEFERRED:
                 self._deferred.append(text)
             return
-        self._write(self._answer(topics.parse_request(text)))
+        self._write(self._answers.answer(text))
         self._wake.set()
-
-    def _answer(self, request: topics.ClientRequest) -> list[bytes]:
-        match request:
-            case topics.Subscribe(key, fields):
-                frames = self._subscribe(key, set(fields))
-            case topics.SubscribeCombination(key):
-                frames = [topics.encode_combination(key, _now_ms())]
-            case topics.Unsubscribe(key):
-                self.lines.unsubscribe(key)
-                self._on_change()
-                frames = []
-            case topics.KeepAlive():
-                answer = topics.encode_keep_alive(self._state.session_id, _now_ms())
-                frames = [answer] * 4
-            case topics.Echo(text):
-                frames = [text.encode()]
-            case topics.Quiet():
-                frames = []
-            case topics.Unknown(text):
-                frames = [topics.encode_unknown_topic(text)]
-            case _:
-                assert_never(request)
-        return frames
-
-    def _subscribe(self, key: str, fields: set[str]) -> list[bytes]:
-        if not self._state.is_logged_in:
-            return []
-        frames = self.lines.subscribe(key, fields, trio.current_time())
-        self._on_change()
-        return frames
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -278,7 +249,3 @@ class IbkrStream:
         with trio.move_on_at(when):
             await self._wake.wait()
             self._wake = trio.Event()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

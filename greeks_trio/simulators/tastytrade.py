@@ -27,7 +27,11 @@ from greeks_trio.simulators.tastytrade_book import (
     Book,
     streamer_symbol,
 )
-from greeks_trio.simulators.tastytrade_faults import DXLINK_PATH, TastytradeFaults
+from greeks_trio.simulators.tastytrade_faults import (
+    DXLINK_PATH,
+    STREAMER_PATH,
+    TastytradeFaults,
+)
 from greeks_trio.simulators.tastytrade_rest import Rest
 
 
@@ -96,7 +100,7 @@ class SimulatedTastytrade:
             clock=trio.current_time,
         )
         self._streamer = AccountStreamer(self._rest.is_bearer, self._conditions)
-        sockets = {DXLINK_PATH: self._serve_dxlink, "/streamer": self._streamer.serve}
+        sockets = {DXLINK_PATH: self._serve_dxlink, STREAMER_PATH: self._streamer.serve}
         self._door = Door(self._rest.respond, sockets, self._rest.refuse_upgrade)
         faulty = TastytradeFaults(self._door, self._rest, self._tape, self._sessions)
         self.verbs: Mapping[str, Verb] = faulty.verbs
@@ -179,7 +183,7 @@ class SimulatedTastytrade:
         return TastytradeEndpoints(
             api_url=f"http://127.0.0.1:{port}",
             dxlink_url=f"ws://127.0.0.1:{port}{DXLINK_PATH}",
-            streamer_url=f"ws://127.0.0.1:{port}/streamer",
+            streamer_url=f"ws://127.0.0.1:{port}{STREAMER_PATH}",
             secret=self._secret,
             refresh=self._refresh,
             account_id=ACCOUNT_ID,

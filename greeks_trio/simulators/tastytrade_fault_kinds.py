@@ -80,6 +80,35 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
         "upgrade-502": FaultKind(
             help="answers 502 to who wants a WebSocket for ARG seconds", default=30.0
         ),
+        "unauthorized": FaultKind(
+            help="answers every AUTH with UNAUTHORIZED, and goes on, for ARG seconds",
+            default=30.0,
+        ),
+        "errors": FaultKind(
+            help="sends each DXLink client an ERROR of every kind; nothing else changes"
+        ),
+        "markers": FaultKind(
+            help="sends the marker of an empty snapshot for each subscribed option"
+        ),
+        "packed": FaultKind(
+            help="packs events of all types into one frame for ARG seconds",
+            default=10.0,
+        ),
+        "rate-limit": FaultKind(
+            help="refuses subscriptions as too fast, with ERROR, for ARG seconds",
+            default=10.0,
+        ),
+        "delayed": FaultKind(
+            help="gives quote tokens for delayed data for ARG seconds", default=30.0
+        ),
+        "bad-position": FaultKind(
+            help="lists a position of nonsense besides the others for ARG seconds",
+            default=60.0,
+        ),
+        "streamer-close": FaultKind(
+            help="closes the account streamer, new ones at once, for ARG seconds",
+            default=0.0,
+        ),
         "close-1000": FaultKind(help="closes the DXLink WebSockets with code 1000"),
         "close-1012": FaultKind(help="closes the DXLink WebSockets with code 1012"),
         "line-limit": FaultKind(

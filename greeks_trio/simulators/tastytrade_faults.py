@@ -21,6 +21,8 @@ from greeks_trio.simulators.http_door import Door
 from greeks_trio.simulators.tastytrade_rest import Rest
 
 DXLINK_PATH: Final = "/realtime"
+STREAMER_PATH: Final = "/streamer"
+_RECONNECT: Final = "Reconnection is required"
 _MIB: Final = 2**20
 # How often an odd frame comes between the good ones.
 _GARBAGE_PERIOD_S: Final = 0.05
@@ -43,6 +45,17 @@ _GARBAGE: Final = (
     '{"type":"FEED_DATA","channel":99,"data":["Greeks",[1,2,3]]}',
     '{"type":"ERROR","channel":0}',
     '{"type":"KEEPALIVE","channel":0,"surprise":' + "[" * 500 + "]" * 500 + "}",
+)
+
+
+# Each kind of the specification, in words that real servers use.
+_ERRORS: Final = (
+    ("UNSUPPORTED_PROTOCOL", "The protocol version is not supported."),
+    ("TIMEOUT", "The timeout has been reached."),
+    ("UNAUTHORIZED", "The token is not valid any more."),
+    ("INVALID_MESSAGE", "Message cannot be read."),
+    ("BAD_ACTION", "The action is not allowed."),
+    ("UNKNOWN", "AuthException: Session not found: api"),
 )
 
 
@@ -75,7 +88,8 @@ class TastytradeFaults:
         """Return what does each fault of `TASTYTRADE_FAULTS`."""
         lasting = (
             *("silent", "no-data", "refuse-login", "duplicate", "nan", "market-closed"),
-            *("http-429", "http-503", "upgrade-502"),
+            *("http-429", "http-503", "upgrade-502", "packed", "unauthorized"),
+            *("rate-limit", "delayed", "bad-position"),
         )
         return {name: partial(self._conditions.hold, name) for name in lasting} | {
             "drop": self._door.drop,
@@ -83,6 +97,9 @@ class TastytradeFaults:
             "garbage": self.garbage,
             "bad-utf8": _without_argument(self.bad_utf8),
             "oversize": self.oversize,
+            "errors": _without_argument(self.errors),
+            "markers": _without_argument(self.markers),
+            "streamer-close": self.streamer_close,
             "expire-session": self.expire_session,
             "reorder": self.reorder,
             "cold": self.cold,
@@ -90,9 +107,7 @@ class TastytradeFaults:
             "full-format": partial(self._hold_announced, "full-format"),
             "channel-close": self.channel_close,
             "close-1000": _without_argument(partial(self._close, 1000, "Bye")),
-            "close-1012": _without_argument(
-                partial(self._close, 1012, "Reconnection is required")
-            ),
+            "close-1012": _without_argument(partial(self._close, 1012, _RECONNECT)),
             "line-limit": self.line_limit,
         }
 
@@ -118,6 +133,24 @@ class TastytradeFaults:
         for session in tuple(self._sessions):
             session.send_huge(mib * _MIB)
         await trio.lowlevel.checkpoint()
+
+    async def errors(self) -> None:
+        """Send an ERROR of each kind, though nothing is wrong."""
+        for session in tuple(self._sessions):
+            session.send_errors(_ERRORS)
+        await trio.lowlevel.checkpoint()
+
+    async def markers(self) -> None:
+        """Send the marker of an empty snapshot for each subscribed option."""
+        for session in tuple(self._sessions):
+            session.send_markers()
+        await trio.lowlevel.checkpoint()
+
+    async def streamer_close(self, seconds: float) -> None:
+        """Close the account streamer's WebSockets, and new ones at once."""
+        with self._conditions.holding("streamer-close", seconds):
+            self._door.close_sockets(STREAMER_PATH, 1000, "")
+            await trio.sleep(seconds)
 
     async def expire_session(self, seconds: float) -> None:
         """Let every token expire and tell who is connected with one."""

@@ -21,6 +21,14 @@ from greeks_trio.simulators.tastytrade_book import Book, Shape
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0
+# What no client can make sense of.
+_BAD_POSITION: Final[Shape] = {
+    "account-number": "",
+    "symbol": 17,
+    "instrument-type": "Equity Option",
+    "quantity": "several",
+    "quantity-direction": None,
+}
 # A client that asks for more before they expire loses the oldest.
 _MAX_TOKENS: Final = 1_000
 
@@ -152,7 +160,7 @@ class Rest:
                 return {
                     "token": self.quote_tokens.issue(),
                     "dxlink-url": self.dxlink_url,
-                    "level": "api",
+                    "level": "demo" if self._conditions.holds("delayed") else "api",
                 }
             case ["customers", "me", rest]:
                 return self._accounts(rest)
@@ -175,6 +183,8 @@ class Rest:
     def _positions(self, account_id: str, request: Request) -> list[Shape]:
         wants_closed = request.query.get("include-closed-positions") == ["true"]
         positions = self._book.positions(account_id, with_closed=wants_closed)
+        if self._conditions.holds("bad-position"):
+            return [dict(_BAD_POSITION), *positions]
         filters = (
             ("underlying-symbol", request.query.get("underlying-symbol[]")),
             ("symbol", request.query.get("symbol")),
