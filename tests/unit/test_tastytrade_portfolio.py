@@ -110,6 +110,15 @@ def test_what_an_incomplete_account_no_longer_has_is_said_to_be_closed(before):
     assert (held(whole), whole.incomplete) == ({(ACCOUNT, SPY_CALL): 2}, ())
 
 
+def test_a_closed_position_that_comes_back_unreadable_may_be_open(before):
+    closed = read_portfolio([reading(item(SPY_PUT), item(SPY_CALL, 0))], before)
+
+    after = read_portfolio([reading(item(SPY_PUT), item(SPY_CALL, "many"))], closed)
+
+    assert held(after) == {(ACCOUNT, SPY_PUT): 2}
+    assert after.incomplete == (ACCOUNT,)
+
+
 def test_a_position_that_comes_back_to_an_incomplete_account_is_open_again(before):
     unknown = item("SPY   261218C00700000", "many")
     closed = read_portfolio([reading(unknown)], before)

@@ -178,34 +178,44 @@ def _read_account(reading: AccountReading, before: Sequence[Holding]) -> _Accoun
     if reading.refusal is not None:
         problem = f"account {account_id} cannot be read: {reading.refusal}"
         return _Account(tuple(before), is_whole=False, problems=(problem,))
-    holdings: list[Holding] = []
-    odd: list[str | None] = []
-    problems: list[str] = []
-    for item in reading.items:
-        try:
-            holdings.append(parse_position(account_id, item))
-        except ValueError as exc:
-            symbol = symbol_of(item)
-            odd.append(symbol)
-            name = "without a symbol" if symbol is None else symbol[:_LONGEST_SYMBOL]
-            problems.append(
-                f"position {name} of account {account_id} is not understood: {exc}"
-            )
+    holdings, odd, problems = _parse_items(reading)
     read = {each.symbol for each in holdings}
     # One without a symbol may be any of those that are not listed.
     kept = [
         each
         for each in before
-        if each.symbol in odd or (None in odd and each.symbol not in read)
+        if each.position.quantity
+        and (each.symbol in odd or (None in odd and each.symbol not in read))
     ]
     is_whole = set(odd) <= {each.symbol for each in kept}
     merged = {each.symbol: each for each in merge_holdings(holdings)}
     merged.update((each.symbol, each) for each in kept)
     if not is_whole:
         # The list does not close what it lacks, so that has to be said.
-        gone = [each for each in before if each.symbol not in merged]
+        gone = [each for each in before if each.symbol not in {*merged, *odd}]
         merged.update((each.symbol, _closed(each)) for each in gone)
     return _Account(tuple(merged.values()), is_whole, tuple(problems))
+
+
+def _parse_items(
+    reading: AccountReading,
+) -> tuple[list[Holding], list[str | None], list[str]]:
+    """Return what is held, the symbols of what is not understood, and why it is not."""
+    holdings: list[Holding] = []
+    odd: list[str | None] = []
+    problems: list[str] = []
+    for item in reading.items:
+        try:
+            holdings.append(parse_position(reading.account_id, item))
+        except ValueError as exc:
+            symbol = symbol_of(item)
+            odd.append(symbol)
+            name = "without a symbol" if symbol is None else symbol[:_LONGEST_SYMBOL]
+            problems.append(
+                f"position {name} of account {reading.account_id} is not understood: "
+                f"{exc}"
+            )
+    return holdings, odd, problems
 
 
 def _closed(holding: Holding) -> Holding:
