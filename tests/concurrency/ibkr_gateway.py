@@ -203,13 +203,25 @@ class FakeGateway(httpx2.AsyncBaseTransport):
                     await socket.send_message(b'{"topic":"system","hb":1}')
 
 
+class KeptJournal(Journal):
+    """A journal that shows what was recorded, oldest first."""
+
+    def __init__(self):
+        super().__init__()
+        self.recorded = []
+
+    def record(self, note):
+        self.recorded.append(note)
+        super().record(note)
+
+
 class Scene:
     """A feed against a fake gateway."""
 
     def __init__(self, nursery, config=CONFIG, *, intake=1000, jitter=lambda: 0.5):
         self.nursery = nursery
         self.gateway = FakeGateway(nursery)
-        self.journal = Journal()
+        self.journal = KeptJournal()
         self.health = SessionHealth("ibkr", self.journal)
         self.out, self.frames = trio.open_memory_channel(intake)
         self.feed = IbkrFeed(
@@ -254,7 +266,7 @@ class Scene:
         """Return (contract, reason, whether it has ended) of each journaled gap."""
         return [
             (each.contract_key, each.reason, each.ended_at is not None)
-            for each in self.journal._waiting
+            for each in self.journal.recorded
             if isinstance(each, FeedGap)
         ]
 

@@ -36,7 +36,7 @@ async def receive_ticks(scene):
 
 def entries(scene):
     """Return what has been journaled so far, oldest first."""
-    return list(scene.journal._waiting)
+    return list(scene.journal.recorded)
 
 
 async def test_nothing_is_sent_before_the_gateway_is_ready(autojump_clock, scene):

@@ -184,6 +184,57 @@ async def test_a_session_lost_for_a_moment_has_lost_its_streams(autojump_clock, 
     assert scene.endings == []
 
 
+@pytest.mark.parametrize("number", [1, 5])
+async def test_a_session_lost_for_a_moment_is_shown_and_a_gap(
+    autojump_clock, scene, number
+):
+    """However often IBKR says it; the socket lives on."""
+    await stream_both(scene)
+    await trio.sleep(1)
+    assert scene.status == "connected"
+    for _ in range(number):
+        await scene.gateway.send({"topic": "sts", "args": {"authenticated": False}})
+    await trio.sleep(2)
+
+    assert scene.status == "degraded"
+    assert "IBKR has said that the session is lost" in scene.last_error
+    assert scene.counts["session.doubted"] == number
+    assert scene.gaps() == [
+        (None, "session lost", False),
+        (None, "session lost", True),
+    ]
+
+    for conid in (7, 756733):
+        await scene.gateway.send_fields(conid, at=T + 1, f7308="0.5")
+    await trio.sleep(10)
+    assert scene.status == "connected"
+    assert scene.endings == []
+
+
+async def test_doubts_are_shown_for_as_long_as_they_come(autojump_clock, scene):
+    await stream_both(scene)
+    await trio.sleep(1)
+    for _ in range(30):
+        await scene.gateway.send({"topic": "sts", "args": {"authenticated": False}})
+        for conid in (7, 756733):
+            await scene.gateway.send_fields(conid, f7308="0.5")
+        await trio.sleep(2)
+        assert scene.status == "degraded"
+
+    asked = len(scene.gateway.sent_at("smd+7+")) - 1
+    assert 4 <= asked <= 5
+    assert len(scene.gaps()) == 2 * asked
+
+
+async def test_another_programs_claim_is_shown_and_no_gap(autojump_clock, scene):
+    await stream_both(scene)
+    await scene.gateway.send({"topic": "sts", "args": {"competing": True}})
+    await trio.sleep(2)
+
+    assert "wanted by another program" in scene.last_error
+    assert scene.gaps() == []
+
+
 async def test_only_what_a_status_frame_says_casts_doubt(autojump_clock, scene):
     await stream_both(scene)
     before = len(scene.gateway.times_of("/tickle"))

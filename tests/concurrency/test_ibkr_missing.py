@@ -83,6 +83,36 @@ async def test_a_cold_row_is_an_answer_and_no_greeks(autojump_clock, scene):
     assert scene.gaps()[-1] == (SPY_610, "no Greeks", True)
 
 
+async def test_contracts_that_warm_up_are_told_from_those_that_do_not(
+    autojump_clock, scene
+):
+    await scene.start_streaming(3)
+    await scene.gateway.send_fields(UNDERLYING, f31="668")
+    assert awaited(scene) == (0, 0)
+    for conid in (7, 8):
+        await scene.gateway.send_fields(conid, f55="-", f31="N/A")
+    await trio.sleep(0.1)
+    assert awaited(scene) == (2, 0)
+    assert scene.status == "connected"
+
+    await scene.gateway.send_fields(7, at=T + 1, f7308="0.5")
+    await trio.sleep(0.1)
+    assert awaited(scene) == (1, 0)
+
+    await trio.sleep(GREEKS_LIMIT_S + CHECK_INTERVAL_S)
+    assert awaited(scene) == (0, 1)
+
+    await scene.gateway.send_fields(8, at=T + 1, f7308="0.4")
+    await trio.sleep(0.1)
+    assert awaited(scene) == (0, 0)
+
+
+def awaited(scene):
+    """Return how many contracts warm up, and how many have no Greeks at all."""
+    statistics = scene.health.statistics()
+    return statistics.warming, statistics.without_greeks
+
+
 async def test_volatility_alone_is_no_greek_either(autojump_clock, scene):
     await scene.start_streaming(3)
     for conid in (7, 8, UNDERLYING):
@@ -145,7 +175,7 @@ async def test_a_stream_that_ends_without_a_word_is_asked_for_again(
     await trio.sleep(4)
     assert scene.status == "connected"
     assert scene.gaps()[-1] == (SPY_610, "subscription silent", True)
-    gap = scene.journal._waiting[-1]
+    gap = scene.journal.recorded[-1]
     assert (gap.ended_at - gap.started_at).total_seconds() >= SILENT_AT_LEAST_S
     assert scene.endings == []
 

@@ -29,13 +29,13 @@ def scene(nursery):
 
 def held(scene):
     """Return the quantities of the last journaled snapshot by contract."""
-    snapshots = [e for e in scene.journal._waiting if isinstance(e, PositionsSnapshot)]
+    snapshots = [e for e in scene.journal.recorded if isinstance(e, PositionsSnapshot)]
     return {each.contract_key: each.quantity for each in snapshots[-1].positions}
 
 
 def incomplete(scene):
     """Return the accounts of which the last journaled snapshot is incomplete."""
-    snapshots = [e for e in scene.journal._waiting if isinstance(e, PositionsSnapshot)]
+    snapshots = [e for e in scene.journal.recorded if isinstance(e, PositionsSnapshot)]
     return snapshots[-1].incomplete_account_ids
 
 

@@ -17,12 +17,12 @@ from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from greeks_trio.pipeline.health import SessionHealth
-from greeks_trio.pipeline.journal import Journal
 from tests.concurrency.ibkr_gateway import (
     CONFIG,
     LOGGED_IN,
     SESSION,
     FakeGateway,
+    KeptJournal,
     make_row,
 )
 
@@ -321,7 +321,7 @@ class Desk:
     def __init__(self, gateway, **config):
         self.gateway = gateway
         self.config = replace(CONFIG, **config)
-        self.journal = Journal()
+        self.journal = KeptJournal()
         self.health = SessionHealth("ibkr", self.journal)
         self.portfolio = Portfolio(self.health)
         self.pacer = Pacer()
@@ -335,7 +335,7 @@ class Desk:
 
     @property
     def snapshots(self):
-        waiting = self.journal._waiting
+        waiting = self.journal.recorded
         return [each for each in waiting if isinstance(each, PositionsSnapshot)]
 
 

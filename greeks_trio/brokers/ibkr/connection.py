@@ -14,13 +14,14 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from greeks_trio.brokers.feed import TickSender
+from greeks_trio.brokers.ibkr.contract_gaps import ContractGaps
 from greeks_trio.brokers.ibkr.follower import Follower, WaitDue
 from greeks_trio.brokers.ibkr.keeper import SessionKeeper
 from greeks_trio.brokers.ibkr.line_watch import LineWatch
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.reader import FrameReader
 from greeks_trio.brokers.ibkr.session import GatewaySession
-from greeks_trio.brokers.ibkr.subscriber import ContractGaps, Subscriber
+from greeks_trio.brokers.ibkr.subscriber import Subscriber
 from greeks_trio.brokers.ibkr.subscriptions import Lines
 from greeks_trio.brokers.ibkr.websocket import send
 from greeks_trio.config import IbkrConfig

@@ -5,6 +5,7 @@ Frames on the socket do not keep the brokerage session; requests do.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -17,6 +18,8 @@ from greeks_trio.brokers.ibkr.subscriber import Subscriber
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.pipeline.health import SessionHealth
 
+logger = logging.getLogger(__name__)
+
 # IBKR wants each of these at least once a minute; the jitter only shortens.
 TIC_INTERVAL_S: Final = 45.0
 TICKLE_INTERVAL_S: Final = 45.0
@@ -25,7 +28,9 @@ _JITTER: Final = 0.2
 # meanwhile say that the session lives, and their silence is watched elsewhere.
 TICKLE_PATIENCE_S: Final = 90.0
 _TICKLE_RETRY_S: Final = 5.0
-# Frames that cast doubt may come in swarms; one question answers them all.
+# Frames that cast doubt come in swarms; one question answers them all.
+_SWARM_S: Final = 0.2
+# Between two questions.  So long, too, the status shows that there was a doubt.
 _DOUBT_SPACING_S: Final = 5.0
 # Most doubts are nothing; asking for everything again is cheap, but not free.
 _ASK_ALL_SPACING_S: Final = 15.0
@@ -65,6 +70,7 @@ class SessionKeeper:
         while True:
             with trio.move_on_after(self._pause_s()):
                 await self._reader.doubt.wait()
+                await trio.sleep(_SWARM_S)
             self._reader.doubt = trio.Event()
             tickle = await self._tickle()
             self._reader.session_id = tickle.session_id
@@ -74,6 +80,7 @@ class SessionKeeper:
             if self._reader.was_doubted:
                 self._ask_all_again()
             await trio.sleep(_DOUBT_SPACING_S)
+            self._clear_doubt()
 
     def _pause_s(self) -> float:
         """Return how long nothing has to be asked, unless a frame casts doubt."""
@@ -87,7 +94,22 @@ class SessionKeeper:
         if now >= self._asked_all_at + _ASK_ALL_SPACING_S:
             self._asked_all_at = now
             self._reader.was_doubted = False
+            self._record_loss()
             self._subscriber.ask_all_again()
+
+    def _record_loss(self) -> None:
+        """Journal what IBKR called a lost session, from then until all is asked again."""
+        since, self._reader.lost_since = self._reader.lost_since, None
+        if since is None or self._health.session().status == "connecting":
+            return  # the gap of the feed is still open
+        logger.warning("ibkr.session_lost_for_a_moment since=%s", since.isoformat())
+        self._health.gap_started("session lost", since=since)
+        self._health.gap_ended()
+
+    def _clear_doubt(self) -> None:
+        if self._reader.is_doubted and not self._reader.was_doubted:
+            self._reader.is_doubted = False
+            self._reader.changed.set()
 
     async def _tickle(self) -> Tickle:
         """Return the answer, however often it takes within our patience.

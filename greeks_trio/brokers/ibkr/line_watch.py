@@ -82,7 +82,7 @@ class LineWatch:
         self._watched.pop(conid, None)
 
     def frame(self, conid: Conid, now: float, *, has_greeks: bool) -> bool:
-        """Note a frame; return whether it mended something that was missing."""
+        """Note a frame; return whether it changed what is missing or warming up."""
         watched = self._watched.get(conid)
         if watched is None:
             return False
@@ -93,15 +93,16 @@ class LineWatch:
                 self._option_ticked_at = now
                 self._asked_when_all_quiet = False
         watched.last_at = now
-        mended = watched.is_silent
-        watched.is_silent = False
-        if watched.answered_at is None:
+        is_first = watched.answered_at is None
+        if is_first:
             watched.answered_at = now
-        if has_greeks and not watched.has_greeks:
+        warms_up = watched.is_option and not watched.has_greeks
+        is_news = watched.is_silent or (warms_up and is_first != has_greeks)
+        watched.is_silent = False
+        if has_greeks:
             watched.has_greeks = True
-            mended = mended or watched.is_overdue
             watched.is_overdue = False
-        return mended
+        return is_news
 
     def without_greeks(self, now: float) -> dict[Conid, float]:
         """Return the options whose Greeks are overdue, and for how long they answer.

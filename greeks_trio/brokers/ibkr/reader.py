@@ -58,7 +58,10 @@ class FrameReader:
         is_restarted: The gateway said so again: what was asked before is forgotten.
         changed: Set when a frame changes what there is to ask for or to report.
         doubt: Set when a frame says that the session may be lost, or a request failed.
-        was_doubted: Whether a frame has said so.
+        was_doubted: Whether a frame has said so and nothing was asked again since.
+        is_doubted: The same until that has been in the status for a while; whoever
+            settles the doubt clears it.
+        lost_since: When a frame first said that the session is lost, likewise.
         last_frame_at: When the last frame of any kind was read, `trio.current_time`.
         is_held_up: Whether a frame waits for the pipeline, so that none is read.
     """
@@ -85,7 +88,8 @@ class FrameReader:
         self.is_restarted = False
         self.changed = trio.Event()
         self.doubt = trio.Event()
-        self.was_doubted = False
+        self.was_doubted = self.is_doubted = False
+        self.lost_since: datetime | None = None
         self.last_frame_at = trio.current_time()
         self.is_held_up = False
 
@@ -184,8 +188,7 @@ class FrameReader:
                 self._note_ready()
             case SessionNews(authenticated=authenticated, competing=competing):
                 if authenticated is False or competing is True:
-                    self.doubt.set()
-                    self.was_doubted = True
+                    self._note_doubt(is_lost=authenticated is False)
             case GatewayError(message=message):
                 self._note_error(message)
             case Counted(name=name):
@@ -213,6 +216,14 @@ class FrameReader:
             self.is_restarted = True
             self.changed.set()
         self.ready.set()
+
+    def _note_doubt(self, *, is_lost: bool) -> None:
+        self._health.count("session.doubted")
+        self.was_doubted = self.is_doubted = True
+        if is_lost and self.lost_since is None:
+            self.lost_since = self._health.now()
+        self.doubt.set()
+        self.changed.set()
 
     def _note_error(self, message: str) -> None:
         self._health.count("gateway.error")

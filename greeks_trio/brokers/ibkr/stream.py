@@ -12,10 +12,10 @@ import trio
 
 from greeks_trio.brokers.feed import TickSender
 from greeks_trio.brokers.ibkr.connection import Connection
+from greeks_trio.brokers.ibkr.contract_gaps import ContractGaps
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.brokers.ibkr.session import OpenSession, open_session
-from greeks_trio.brokers.ibkr.subscriber import ContractGaps
 from greeks_trio.brokers.ibkr.websocket import OpenSocket, open_socket
 from greeks_trio.config import IbkrConfig
 from greeks_trio.errors import FeedInterrupted

@@ -1,16 +1,14 @@
-"""Keeps what is subscribed equal to what is wanted, and says what is missing."""
+"""Keeps what is subscribed equal to what is wanted."""
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import trio
 from msgspec.structs import replace
 
+from greeks_trio.brokers.ibkr.contract_gaps import ContractGaps
 from greeks_trio.brokers.ibkr.line_watch import LineWatch
 from greeks_trio.brokers.ibkr.plan import NOTHING, Plan
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
@@ -19,11 +17,10 @@ from greeks_trio.brokers.ibkr.protocol_events import (
     encode_unsubscribe,
 )
 from greeks_trio.brokers.ibkr.reader import FrameReader
+from greeks_trio.brokers.ibkr.report import Reporter
 from greeks_trio.brokers.ibkr.subscriptions import Lines
-from greeks_trio.model.contracts import Conid, ContractKey
+from greeks_trio.model.contracts import Conid
 from greeks_trio.pipeline.health import SessionHealth
-
-logger = logging.getLogger(__name__)
 
 # What no frame tells, such as a deadline or a silence, is looked for this often.
 CHECK_INTERVAL_S: Final = 15.0
@@ -32,40 +29,6 @@ _GATHER_S: Final = 0.05
 # A line is passed on when it was held, and the next in turn has waited, for so long.
 TURN_S: Final = 530.0
 HELD_AT_LEAST_S: Final = 300.0
-# Enough contracts in a line of the log to see what they have in common.
-_NAMED: Final = 10
-
-# Why a contract has no data, and for how many seconds.
-Missing = tuple[str, float]
-
-
-class ContractGaps:
-    """The open gaps of single contracts, across connections."""
-
-    def __init__(self, health: SessionHealth) -> None:
-        self._health = health
-        self._open: dict[ContractKey, str] = {}
-
-    def update(self, missing: Mapping[ContractKey, Missing]) -> None:
-        """Open and close gaps so that they are those of these contracts."""
-        for key, reason in list(self._open.items()):
-            if key not in missing or missing[key][0] != reason:
-                del self._open[key]
-                self._health.gap_ended(key)
-        opened: dict[str, list[ContractKey]] = {}
-        for key, (reason, age_s) in missing.items():
-            if key not in self._open:
-                self._open[key] = reason
-                since = self._health.now() - timedelta(seconds=age_s)
-                self._health.gap_started(reason, key, since=since)
-                opened.setdefault(reason, []).append(key)
-        for reason, keys in opened.items():
-            logger.warning(
-                "ibkr.contracts_missing reason=%r contracts=%d first=%s",
-                reason,
-                len(keys),
-                ",".join(keys[:_NAMED]),
-            )
 
 
 class Subscriber:
@@ -89,11 +52,9 @@ class Subscriber:
         self._reader = reader
         self._lines = lines
         self._watch = watch
-        self._gaps = gaps
+        self._reporter = Reporter(health, reader, lines, watch, gaps)
         self._to_drop: list[Conid] = []
         self._waiting_since: dict[Conid, float] = {}
-        self._troubles: dict[str, str] = {}
-        self._streamed: set[ContractKey] = set()
         self.view = PortfolioView(NOTHING, 0)
 
     def apply(self, view: PortfolioView) -> None:
@@ -104,12 +65,8 @@ class Subscriber:
 
     def trouble(self, about: str, words: str | None) -> None:
         """Show that something does not work, or with `None` that it does again."""
-        if self._troubles.get(about) == words:
-            return
-        self._troubles.pop(about, None)
-        if words is not None:
-            self._troubles[about] = words
-        self._reader.changed.set()
+        if self._reporter.trouble(about, words):
+            self._reader.changed.set()
 
     def ask_all_again(self) -> None:
         """Request every subscription again, now."""
@@ -127,7 +84,7 @@ class Subscriber:
         while True:
             changed = self._reader.changed = trio.Event()
             await self._send_due()
-            self._report(trio.current_time())
+            self._reporter.report(self.view, trio.current_time())
             check_at = trio.current_time() + CHECK_INTERVAL_S
             with trio.move_on_at(min(self._lines.next_due(), check_at)):
                 await changed.wait()
@@ -186,82 +143,3 @@ class Subscriber:
         self.view = replace(self.view, plan=changed)
         self._apply_plan(changed)
         return True
-
-    def _report(self, now: float) -> None:
-        plan, sent = self.view.plan, self._lines.sent()
-        streamed = {
-            wanted.contract.contract_key
-            for conid, wanted in plan.options.items()
-            if conid in sent
-        }
-        if streamed != self._streamed:
-            self._streamed = streamed
-            self._health.contracts_streamed(streamed)
-        self._health.subscriptions(
-            wanted=self.view.wanted, live=len(streamed), without_line=len(plan.waiting)
-        )
-        self._gaps.update(self._missing(now))
-        problems = list(self._problems(now))
-        if not problems:
-            self._health.connected()
-            return
-        if self._health.session().status == "connecting":
-            self._health.connected()
-        self._health.degraded("; ".join(problems))
-
-    def _missing(self, now: float) -> dict[ContractKey, Missing]:
-        options = self.view.plan.options
-        found: dict[ContractKey, Missing] = {}
-
-        def note(reason: str, conids: Iterable[tuple[Conid, float]]) -> None:
-            for conid, age_s in conids:
-                if conid in options:
-                    found[options[conid].contract.contract_key] = (reason, age_s)
-
-        note("no Greeks", self._watch.without_greeks(now).items())
-        note("subscription silent", self._watch.silent(now).items())
-        note(
-            "subscription unanswered",
-            ((each, self._lines.held_s(each, now)) for each in self._unanswered()),
-        )
-        note("no market-data line", ((each, 0.0) for each in self.view.plan.waiting))
-        return found
-
-    def _unanswered(self) -> set[Conid]:
-        """Return the conids that do not answer; a silent one is called silent."""
-        return self._lines.unanswered() - set(self._watch.silent(0.0))
-
-    def _problems(self, now: float) -> Iterator[str]:
-        view, plan = self.view, self.view.plan
-        unanswered = self._unanswered()
-        letters = Counter(self._reader.letters.values())
-        claims = (
-            (len(plan.waiting), "contracts beyond the market-data lines"),
-            (
-                plan.underlyings_without_line,
-                "underlyings beyond the market-data lines: their price is unknown",
-            ),
-            (len(view.unknown), "contracts that IBKR does not know"),
-            (view.unidentified, "position rows that could not be read"),
-            (
-                sum(conid in plan.options for conid in unanswered),
-                "subscriptions without an answer",
-            ),
-            (
-                sum(conid not in plan.options for conid in unanswered),
-                "underlyings without an answer: their price is unknown",
-            ),
-            (len(self._watch.silent(now)), "subscriptions that have gone silent"),
-            (len(self._watch.without_greeks(now)), "contracts without Greeks so far"),
-            (letters["D"] + letters["Y"], "subscriptions with delayed market data"),
-            (letters["N"], "subscriptions that this IBKR user has no market data for"),
-            (
-                letters["O"],
-                "subscriptions that wait for the market-data API acknowledgement at IBKR",
-            ),
-        )
-        yield from (f"{number} {words}" for number, words in claims if number)
-        if view.missing_accounts:
-            missing = " and ".join(view.missing_accounts)
-            yield f"the IBKR login has no account {missing} (IBKR_ACCOUNTS)"
-        yield from self._troubles.values()
