@@ -200,8 +200,8 @@ async def test_a_session_lost_for_a_moment_is_shown_and_a_gap(
     assert "IBKR has said that the session is lost" in scene.last_error
     assert scene.counts["session.doubted"] == number
     assert scene.gaps() == [
-        (None, "session lost", False),
-        (None, "session lost", True),
+        (None, "session in doubt", False),
+        (None, "session in doubt", True),
     ]
 
     for conid in (7, 756733):

@@ -98,12 +98,15 @@ class SessionKeeper:
             self._subscriber.ask_all_again()
 
     def _record_loss(self) -> None:
-        """Journal what IBKR called a lost session, from then until all is asked again."""
+        """Journal that data may lack since IBKR called the session lost, until here.
+
+        Nothing tells a session that was won back at once from a frame that was wrong.
+        """
         since, self._reader.lost_since = self._reader.lost_since, None
         if since is None or self._health.session().status == "connecting":
             return  # the gap of the feed is still open
-        logger.warning("ibkr.session_lost_for_a_moment since=%s", since.isoformat())
-        self._health.gap_started("session lost", since=since)
+        logger.warning("ibkr.session_in_doubt since=%s", since.isoformat())
+        self._health.gap_started("session in doubt", since=since)
         self._health.gap_ended()
 
     def _clear_doubt(self) -> None:
