@@ -58,7 +58,14 @@ IMPURE_STDLIB = {
 MAY_USE_RANDOM = {"simulators/market.py"}
 
 # Level 3: packages that never import one another.
-SEPARATE = ("brokers/ibkr", "brokers/tastytrade", "postgres", "web", "simulators")
+SEPARATE = (
+    "brokers/ibkr",
+    "brokers/tastytrade",
+    "postgres",
+    "spool",
+    "web",
+    "simulators",
+)
 # What each level-3 package stands on, besides its own modules.
 BELOW = ("errors", "config", "model", "brokers.feed", "pipeline", "signals", "logs")
 

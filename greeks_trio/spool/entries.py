@@ -1,0 +1,234 @@
+"""The tables of the spool's file, and the statements on them.
+
+Numbers lie before the blobs, so that reading them does not touch the pages of the blobs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from greeks_trio.model.records import Broker
+from greeks_trio.pipeline.spool_store import Note
+from greeks_trio.spool.database import FileDamaged, transaction
+from greeks_trio.spool.format import (
+    checksum,
+    encode_note,
+    from_microseconds,
+    to_microseconds,
+)
+from greeks_trio.spool.inventory import Facts
+
+# Counted up when a version of this program could no longer read what another wrote.
+VERSION: Final = 1
+
+# Times are microseconds since 1970.  AUTOINCREMENT: an id is never used again, also when
+# the newest entry was released.
+_SCHEMA: Final = (
+    """CREATE TABLE entries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        row_count INTEGER NOT NULL,
+        rows_by_broker TEXT NOT NULL,
+        first_at INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        blob BLOB NOT NULL
+    )""",
+    """CREATE TABLE notes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        blob BLOB NOT NULL
+    )""",
+)
+_FACTS: Final = "id, rows_by_broker, first_at, last_at"
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """An entry as it lies in the file."""
+
+    id: int
+    row_count: int
+    facts: Facts
+    checksum: int
+    blob: bytes
+
+    @property
+    def is_intact(self) -> bool:
+        """Return whether the blob is the one that was written."""
+        return checksum(self.blob) == self.checksum
+
+
+@dataclass(frozen=True, slots=True)
+class RawNote:
+    """A note as it lies in the file."""
+
+    id: int
+    kind: str
+    checksum: int
+    blob: bytes
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make an empty file a spool."""
+    with transaction(connection):
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def insert_entry(connection: sqlite3.Connection, facts: Facts, blob: bytes) -> int:
+    """Add an entry and return its id."""
+    return _insert(connection, None, facts, checksum(blob), blob)
+
+
+def copy_entry(connection: sqlite3.Connection, entry: RawEntry) -> None:
+    """Add an entry of another file with its id."""
+    _insert(connection, entry.id, entry.facts, entry.checksum, entry.blob)
+
+
+def delete_entries(
+    connection: sqlite3.Connection, ids: Iterable[int]
+) -> dict[int, Facts]:
+    """Delete entries and return the facts of those that were there."""
+    removed: dict[int, Facts] = {}
+    for entry_id in ids:
+        rows = connection.execute(
+            f"DELETE FROM entries WHERE id = ? RETURNING {_FACTS}",  # noqa: S608
+            (entry_id,),
+        ).fetchall()
+        removed.update((row[0], _facts(*row[1:])) for row in rows)
+    return removed
+
+
+def oldest_id(connection: sqlite3.Connection, *, above: int) -> int | None:
+    """Return the lowest id above the given one."""
+    [[found]] = connection.execute(
+        "SELECT min(id) FROM entries WHERE id > ?", (above,)
+    ).fetchall()
+    return None if found is None else int(found)
+
+
+def oldest_receipt(connection: sqlite3.Connection) -> datetime | None:
+    """Return when the first tick of the oldest entry was received."""
+    rows = connection.execute(
+        "SELECT first_at FROM entries ORDER BY id LIMIT 1"
+    ).fetchall()
+    return from_microseconds(rows[0][0]) if rows else None
+
+
+def all_facts(connection: sqlite3.Connection) -> Iterator[tuple[int, Facts]]:
+    """Yield the facts of every entry, oldest first."""
+    for row in connection.execute(
+        f"SELECT {_FACTS} FROM entries ORDER BY id"  # noqa: S608
+    ):
+        yield row[0], _facts(*row[1:])
+
+
+def read_entry(connection: sqlite3.Connection, entry_id: int) -> RawEntry | None:
+    """Return an entry; `None` when there is none of this id."""
+    rows = connection.execute(
+        "SELECT id, row_count, rows_by_broker, first_at, last_at, checksum, blob"
+        " FROM entries WHERE id = ?",
+        (entry_id,),
+    ).fetchall()
+    if not rows:
+        return None
+    [(id_, row_count, by_broker, first_at, last_at, check, blob)] = rows
+    if not isinstance(blob, bytes) or not isinstance(row_count, int):
+        raise FileDamaged(f"entry {entry_id} has values of wrong types")
+    return RawEntry(id_, row_count, _facts(by_broker, first_at, last_at), check, blob)
+
+
+def read_facts(connection: sqlite3.Connection, entry_id: int) -> Facts | None:
+    """Return what an entry holds without reading its ticks."""
+    rows = connection.execute(
+        f"SELECT {_FACTS} FROM entries WHERE id = ?",  # noqa: S608
+        (entry_id,),
+    ).fetchall()
+    return _facts(*rows[0][1:]) if rows else None
+
+
+def newest_id(connection: sqlite3.Connection) -> int:
+    """Return the highest id that was ever given."""
+    rows = connection.execute(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'entries'"
+    ).fetchall()
+    return int(rows[0][0]) if rows else 0
+
+
+def raise_newest_id(connection: sqlite3.Connection, at_least: int) -> None:
+    """Let the ids of new entries begin above the given one."""
+    if newest_id(connection) >= at_least:
+        return
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'entries'")
+    connection.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (at_least,))
+
+
+def insert_note(connection: sqlite3.Connection, note: Note) -> int:
+    """Add a note and return its id."""
+    kind, blob = encode_note(note)
+    return copy_note(connection, None, kind, blob)
+
+
+def copy_note(
+    connection: sqlite3.Connection, note_id: int | None, kind: str, blob: bytes
+) -> int:
+    """Add a note, with an id of another file if given; return its id."""
+    cursor = connection.execute(
+        "INSERT INTO notes (id, kind, checksum, blob) VALUES (?, ?, ?, ?)",
+        (note_id, kind, checksum(blob), blob),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def delete_notes(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Delete notes; unknown ids are fine."""
+    connection.executemany("DELETE FROM notes WHERE id = ?", [(id_,) for id_ in ids])
+
+
+def all_notes(connection: sqlite3.Connection) -> Iterator[RawNote]:
+    """Yield the notes, oldest first."""
+    rows = connection.execute("SELECT id, kind, checksum, blob FROM notes ORDER BY id")
+    for row in rows:
+        yield RawNote(*row)
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    entry_id: int | None,
+    facts: Facts,
+    check: int,
+    blob: bytes,
+) -> int:
+    cursor = connection.execute(
+        "INSERT INTO entries (id, row_count, rows_by_broker, first_at, last_at,"
+        " checksum, blob) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry_id,
+            facts.row_count,
+            msgspec.json.encode(facts.rows).decode(),
+            to_microseconds(facts.first_at),
+            to_microseconds(facts.last_at),
+            check,
+            blob,
+        ),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _facts(rows_by_broker: str, first_at: int, last_at: int) -> Facts:
+    try:
+        return Facts(
+            msgspec.json.decode(rows_by_broker, type=dict[Broker, int]),
+            from_microseconds(first_at),
+            from_microseconds(last_at),
+        )
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
+        raise FileDamaged(f"an entry's numbers are wrong: {exc}") from exc

@@ -1,0 +1,143 @@
+"""The spool's file: whatever happens to it, it is a good one again at the next use.
+
+It knows what is in it, so it can tell what is lost when it is damaged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from greeks_trio.errors import SpoolUnavailable
+from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.spool import entries
+from greeks_trio.spool.database import (
+    FileDamaged,
+    check_version,
+    connect,
+    pragma_number,
+    too_new,
+    transaction,
+    translated,
+)
+from greeks_trio.spool.inventory import Inventory
+from greeks_trio.spool.keepsakes import Keepsakes
+from greeks_trio.spool.salvage import create, salvage_waiting, set_aside
+
+logger = logging.getLogger(__name__)
+
+# A file that was found damaged is damaged no more at the second try.
+_TRIES: Final = 3
+
+_T = TypeVar("_T")
+
+
+class SpoolFile:
+    """A connection that opens by itself, and the inventory of what is in the file.
+
+    Args:
+        on_lost: Told of entries that a damage has cost.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        keepsakes: Keepsakes,
+        on_lost: Callable[[list[Dropped]], None],
+    ) -> None:
+        self.path = path
+        self._keepsakes = keepsakes
+        self._on_lost = on_lost
+        self._connection: sqlite3.Connection | None = None
+        self._damage = "the last run did not get to salvaging it"
+        self.inventory = Inventory()
+        self.inherited_id: int | None = None
+
+    def use(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Return what the work returns; on a damaged file it is done again.
+
+        Raises:
+            SpoolUnavailable: the disk does not do it.
+            ConfigError: a newer version of this program has written the file.
+        """
+        for _ in range(_TRIES):
+            try:
+                with translated(self.path):
+                    return work(self._connection or self._open())
+            except FileDamaged as exc:
+                self._give_up(str(exc))
+            except SpoolUnavailable as exc:
+                if _may_be_confused(exc):
+                    self.close()
+                raise
+        raise SpoolUnavailable(f"{self.path} is damaged again and again")
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Copies the log into the file, and leaves it beside when it cannot.
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        salvage = salvage_waiting(self.path, self._keepsakes, self._damage)
+        check_version(self.path, entries.VERSION)
+        if not self.path.exists():
+            create(self.path)
+        with ExitStack() as stack:
+            connection = connect(self.path, exclusive=True)
+            stack.callback(connection.close)
+            self._check(connection)
+            inventory = self._count(connection)
+            stack.pop_all()
+        lost = salvage.lost if salvage else []
+        if self.inherited_id is None:
+            self.inherited_id = inventory.newest_id if inventory.entries else 0
+        else:
+            lost = self.inventory.lost(inventory)
+        self.inventory = inventory
+        self._connection = connection
+        if lost:
+            self._on_lost(lost)
+        return connection
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        found = pragma_number(connection, "user_version")
+        if found > entries.VERSION:
+            raise too_new(self.path, found, entries.VERSION)
+        if found < entries.VERSION:  # there is no older one to upgrade
+            raise FileDamaged(f"it has format {found}")
+
+    def _count(self, connection: sqlite3.Connection) -> Inventory:
+        """Count the entries, which reads a page of each of them."""
+        with transaction(connection):
+            entries.raise_newest_id(connection, self.inventory.newest_id)
+        inventory = Inventory()
+        for entry_id, facts in entries.all_facts(connection):
+            inventory.add(entry_id, facts)
+        inventory.newest_id = max(inventory.newest_id, entries.newest_id(connection))
+        return inventory
+
+    def _give_up(self, reason: str) -> None:
+        self.close()
+        self._damage = reason
+        with translated(self.path), suppress(FileNotFoundError):
+            set_aside(self.path)
+
+
+def _may_be_confused(exc: SpoolUnavailable) -> bool:
+    """Return whether the connection may believe other things than the disk.
+
+    Not after a write that found no room: it is rolled back, and a log that is open may
+    have the room for deleting what a new one would not have.
+    """
+    cause = exc.__cause__
+    if not isinstance(cause, sqlite3.Error):
+        return False
+    code = cause.sqlite_errorcode
+    return code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_WRITE

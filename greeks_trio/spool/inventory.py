@@ -1,0 +1,116 @@
+"""What is known in memory of the entries on the disk.  Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from greeks_trio.model.records import Broker, Tick
+from greeks_trio.pipeline.spool_store import Dropped
+
+# The newest entries are known one by one, so that a loss can name them; about 400 bytes
+# each, 4 MB in all.
+_MAX_KNOWN: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an entry holds: ticks by broker, first and last receipt."""
+
+    rows: Mapping[Broker, int]
+    first_at: datetime
+    last_at: datetime
+
+    @property
+    def row_count(self) -> int:
+        """Return the number of ticks."""
+        return sum(self.rows.values())
+
+    def as_dropped(self, entry_id: int, reason: str) -> Dropped:
+        """Return the news of its loss."""
+        return Dropped(
+            id=entry_id,
+            rows=self.rows,
+            first_at=self.first_at,
+            last_at=self.last_at,
+            reason=reason,
+        )
+
+
+def facts_of(ticks: Iterable[Tick]) -> Facts:
+    """Return the facts of at least one tick."""
+    records = [tick.record for tick in ticks]
+    receipts = [record.received_at for record in records]
+    return Facts(
+        Counter(record.broker for record in records), min(receipts), max(receipts)
+    )
+
+
+class Inventory:
+    """The entries of one file: totals, and the newest ones by id.
+
+    Attributes:
+        entries: How many there are.
+        newest_id: Of all that were ever added.
+    """
+
+    def __init__(self) -> None:
+        self._rows: Counter[Broker] = Counter()
+        self._known: dict[int, Facts] = {}
+        self._oldest_at: datetime | None = None
+        self.entries = 0
+        self.newest_id = 0
+
+    @property
+    def rows(self) -> int:
+        """Return the number of ticks in all entries."""
+        return self._rows.total()
+
+    def add(self, entry_id: int, facts: Facts) -> None:
+        """Count an entry; ids come in rising order."""
+        if not self.entries:
+            self._oldest_at = facts.first_at
+        self.entries += 1
+        self.newest_id = max(self.newest_id, entry_id)
+        self._rows.update(facts.rows)
+        self._known[entry_id] = facts
+        if len(self._known) > _MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def remove(self, removed: Mapping[int, Facts]) -> None:
+        """Take entries out again."""
+        for entry_id, facts in removed.items():
+            self.entries -= 1
+            self._rows.subtract(facts.rows)
+            self._known.pop(entry_id, None)
+
+    def lost(self, found: Inventory) -> list[Dropped]:
+        """Return what was here and is not in the one that was found afterwards.
+
+        Entry by entry as far as they are known; what is missing besides is one more,
+        with the times between which its ticks were received.
+        """
+        missing = {
+            entry_id: facts
+            for entry_id, facts in self._known.items()
+            if entry_id not in found._known
+        }
+        lost = [facts.as_dropped(i, "spool-damaged") for i, facts in missing.items()]
+        rest = self._rows - found._rows
+        for facts in missing.values():
+            rest.subtract(facts.rows)
+        rest = +rest
+        if not rest:
+            return lost
+        return [self._rest(rest), *lost]
+
+    def _rest(self, rows: Mapping[Broker, int]) -> Dropped:
+        [(first_known, facts)] = islice(self._known.items(), 1)
+        first_at = self._oldest_at or facts.first_at
+        return Facts(rows, first_at, facts.first_at).as_dropped(
+            first_known - 1, "spool-damaged"
+        )

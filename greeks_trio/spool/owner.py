@@ -1,0 +1,98 @@
+"""One owner of the spool's directory, and whether the last one ended cleanly."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from greeks_trio.errors import ConfigError
+
+_LOCK: Final = "lock"
+_ALIVE: Final = "alive"
+
+
+class Owner:
+    """The lock on a directory, held until `release` or the end of the process.
+
+    It is on an open file that no child process inherits.
+
+    Attributes:
+        killed_at: When the owner before was last alive, `None` if it ended cleanly.
+    """
+
+    def __init__(self, directory: Path, lock_fd: int) -> None:
+        self._lock_fd = lock_fd
+        self._mark = directory / _ALIVE
+        self.killed_at = _modified_at(self._mark)
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that this process is alive, as of now.
+
+        Creates the mark if need be, which a full disk may not let it.
+        """
+        with suppress(OSError):
+            self._mark.touch(mode=0o600)
+
+    def release(self, *, is_clean: bool) -> None:
+        """Let another process have the directory."""
+        if is_clean:
+            with suppress(OSError):
+                self._mark.unlink(missing_ok=True)
+        os.close(self._lock_fd)
+
+
+def take_directory(directory: Path) -> Owner:
+    """Make the directory if need be and own it.
+
+    Raises:
+        ConfigError: it cannot be made or written, or another process owns it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise _unusable(directory, exc.strerror or str(exc)) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise _taken(directory, pid) from None
+    except OSError as exc:
+        os.close(fd)
+        raise _unusable(directory, exc.strerror or str(exc)) from exc
+    if not os.access(directory, os.W_OK | os.X_OK):
+        os.close(fd)
+        raise _unusable(directory, "no permission to write")
+    # On a full disk the lock is one without a name.
+    with suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return Owner(directory, fd)
+
+
+def _taken(directory: Path, pid: str) -> ConfigError:
+    return ConfigError(
+        [
+            f"the spool directory {directory} is in use by process {pid}: stop that "
+            "one, or give this one another GREEKS_SPOOL_DIR"
+        ]
+    )
+
+
+def _unusable(directory: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        [f"GREEKS_SPOOL_DIR: cannot use the directory {directory}: {reason}"]
+    )
+
+
+def _modified_at(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return None

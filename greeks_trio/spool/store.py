@@ -1,0 +1,244 @@
+"""The spool, one call at a time: what `greeks_trio.pipeline.spool_store.Spool` promises.
+
+Synchronous and used by one thread at a time, except `pop_dropped` and `size`, which only
+look at what the last call left.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from greeks_trio.model.records import Tick
+from greeks_trio.pipeline.spool_store import Dropped, Note, SpooledEntry, SpoolSize
+from greeks_trio.spool import entries
+from greeks_trio.spool.database import pragma_number, transaction, used_bytes
+from greeks_trio.spool.file import SpoolFile
+from greeks_trio.spool.format import (
+    decode_note,
+    decode_ticks,
+    encode_ticks,
+    verified,
+)
+from greeks_trio.spool.inventory import Facts, facts_of
+from greeks_trio.spool.keepsakes import Keepsakes
+
+logger = logging.getLogger(__name__)
+
+# A file that has grown beyond this gives its room back when it is empty.
+_SHRINK_FROM: Final = 16 * 2**20
+
+
+class SpoolStore:
+    """Ticks and notes in one file.
+
+    Every method raises `SpoolUnavailable` when the disk does not do it.
+
+    Args:
+        max_bytes: Pages in use beyond this are freed by dropping the oldest entries.
+    """
+
+    def __init__(self, path: Path, keepsakes: Keepsakes, *, max_bytes: int) -> None:
+        self._file = SpoolFile(path, keepsakes, self._lose)
+        self._keepsakes = keepsakes
+        self._max_bytes = max_bytes
+        # Filled by the worker's thread, emptied by the pipeline after its calls.
+        self._dropped: deque[Dropped] = deque()
+        self._size = SpoolSize(entries=0, rows=0, bytes=0, oldest_at=None)
+
+    @property
+    def inherited_id(self) -> int:
+        """Return the newest id that was there when the file was opened first."""
+        return self._file.inherited_id or 0
+
+    def open(self) -> list[tuple[int, Note]]:
+        """Open the file, mended if need be, and return its notes with their ids.
+
+        When the disk does not let it, the other methods open it later.
+
+        Raises:
+            ConfigError: a newer version of this program has written it.
+        """
+        return self._file.use(self._open)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def append(
+        self, ticks: Sequence[Tick], *, release: Sequence[int], protected: int
+    ) -> int:
+        """See `Spool.append`; without ticks there is no entry, and 0 is returned.
+
+        The entry itself is never dropped for want of room, so the file may be larger
+        than its bound by one entry.
+        """
+        if not ticks:
+            self.release(release)
+            return 0
+        facts, blob = facts_of(ticks), encode_ticks(ticks)
+
+        def append(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                removed = entries.delete_entries(connection, release)
+                entry_id = entries.insert_entry(connection, facts, blob)
+                dropped = self._make_room(connection, protected, entry_id)
+                size = used_bytes(connection)
+            self._file.inventory.remove(removed | dropped)
+            self._file.inventory.add(entry_id, facts)
+            self._measure(connection, size)
+            self._drop(dropped)
+            return entry_id
+
+        return self._file.use(append)
+
+    def release(self, ids: Sequence[int]) -> None:
+        """See `Spool.release`."""
+        if ids:
+            self._file.use(lambda connection: self._release(connection, ids))
+
+    def read(self, *, upto: int, max_rows: int) -> list[SpooledEntry]:
+        """See `Spool.read`."""
+        return self._file.use(lambda connection: self._read(connection, upto, max_rows))
+
+    def note(self, notes: Sequence[Note]) -> list[int]:
+        """See `Spool.note`."""
+
+        def note(connection: sqlite3.Connection) -> list[int]:
+            with transaction(connection):
+                return [entries.insert_note(connection, each) for each in notes]
+
+        return self._file.use(note) if notes else []
+
+    def forget_notes(self, ids: Sequence[int]) -> None:
+        """See `Spool.forget_notes`."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                entries.delete_notes(connection, ids)
+
+        if ids:
+            self._file.use(forget)
+
+    def pop_dropped(self) -> list[Dropped]:
+        """See `Spool.pop_dropped`."""
+        taken: list[Dropped] = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._dropped.popleft())
+        return taken
+
+    def size(self) -> SpoolSize:
+        """See `Spool.size`."""
+        return self._size
+
+    def _open(self, connection: sqlite3.Connection) -> list[tuple[int, Note]]:
+        self._measure(connection, used_bytes(connection))
+        notes: list[tuple[int, Note]] = []
+        broken: list[int] = []
+        for raw in list(entries.all_notes(connection)):
+            try:
+                blob = verified(raw.blob, raw.checksum)
+                notes.append((raw.id, decode_note(raw.kind, blob)))
+            except ValueError as exc:
+                logger.critical("spool.note_lost id=%d reason=%s", raw.id, exc)
+                self._keepsakes.keep(f"note-{raw.id}", raw.blob)
+                broken.append(raw.id)
+        if broken:
+            with transaction(connection):
+                entries.delete_notes(connection, broken)
+        return notes
+
+    def _release(self, connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+        with transaction(connection):
+            removed = entries.delete_entries(connection, ids)
+            size = used_bytes(connection)
+        self._file.inventory.remove(removed)
+        self._measure(connection, size)
+        if not self._file.inventory.entries:
+            self._shrink(connection)
+
+    def _read(
+        self, connection: sqlite3.Connection, upto: int, max_rows: int
+    ) -> list[SpooledEntry]:
+        found: list[SpooledEntry] = []
+        rows, last_id = 0, 0
+        while True:
+            next_id = entries.oldest_id(connection, above=last_id)
+            if next_id is None or next_id > upto:
+                return found
+            entry = entries.read_entry(connection, next_id)
+            last_id = next_id
+            if entry is None:
+                continue
+            if found and rows + entry.row_count > max_rows:
+                return found
+            ticks = self._decode(connection, entry)
+            if ticks is not None:
+                found.append(SpooledEntry(id=next_id, ticks=ticks))
+                rows += len(ticks)
+
+    def _decode(
+        self, connection: sqlite3.Connection, entry: entries.RawEntry
+    ) -> list[Tick] | None:
+        try:
+            return decode_ticks(verified(entry.blob, entry.checksum))
+        except ValueError as exc:
+            logger.critical(
+                "spool.entry_lost id=%d rows=%d reason=%s",
+                entry.id,
+                entry.row_count,
+                exc,
+            )
+        self._keepsakes.keep(f"entry-{entry.id}", entry.blob)
+        self._release(connection, [entry.id])
+        self._lose([entry.facts.as_dropped(entry.id, "spool-damaged")])
+        return None
+
+    def _make_room(
+        self, connection: sqlite3.Connection, protected: int, newest: int
+    ) -> dict[int, Facts]:
+        dropped: dict[int, Facts] = {}
+        while used_bytes(connection) > self._max_bytes:
+            oldest = entries.oldest_id(connection, above=protected)
+            if oldest is None or oldest >= newest:
+                break
+            dropped |= entries.delete_entries(connection, [oldest])
+        return dropped
+
+    def _drop(self, dropped: Mapping[int, Facts]) -> None:
+        if dropped:
+            logger.critical(
+                "spool.full dropped_entries=%d dropped_rows=%d max_bytes=%d",
+                len(dropped),
+                sum(facts.row_count for facts in dropped.values()),
+                self._max_bytes,
+            )
+        self._lose([each.as_dropped(i, "spool-full") for i, each in dropped.items()])
+
+    def _lose(self, dropped: Iterable[Dropped]) -> None:
+        self._dropped.extend(list(dropped))
+
+    def _measure(self, connection: sqlite3.Connection, size: int) -> None:
+        inventory = self._file.inventory
+        self._size = SpoolSize(
+            entries=inventory.entries,
+            rows=inventory.rows,
+            bytes=size,
+            oldest_at=entries.oldest_receipt(connection),
+        )
+
+    def _shrink(self, connection: sqlite3.Connection) -> None:
+        """Give the disk back what an empty spool does not need."""
+        size = pragma_number(connection, "page_count")
+        if size * pragma_number(connection, "page_size") < _SHRINK_FROM:
+            return
+        # A disk without room for it now has it the next time.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
