@@ -110,7 +110,7 @@ class CommitLog:
         self.first_commit_at: float | None = None
         self._file: BinaryIO = path.open("wb")
 
-    def record(self, ticks: Sequence[Tick], _committed_at: float) -> None:
+    def record(self, ticks: Sequence[Tick]) -> None:
         """Note the ticks of a commit that has just been acknowledged."""
         # Not Trio's clock: the simulators' process stamps with this one.
         now = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Final
 
 import trio
 
-from greeks_trio.model.records import LeftoverGaps
+from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
@@ -49,7 +50,18 @@ async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:
     )
 
 
+def note_killed_run(overview: Overview, killed_at: datetime | None) -> None:
+    """Begin a gap where an earlier run was alive for the last time, if it was killed."""
+    if killed_at is None:
+        return
+    logger.warning("service.killed_before last_alive=%s", killed_at.isoformat())
+    for broker in overview.sessions_by_broker:
+        overview.journal.record(
+            FeedGap(broker=broker, started_at=killed_at, reason="killed")
+        )
+
+
 def journal_losses(overview: Overview) -> None:
     """Write down when ticks were lost since the last call."""
-    for gap in overview.backlog.pop_losses():
+    for gap in overview.backlog.losses.pop_gaps():
         overview.journal.record(gap)

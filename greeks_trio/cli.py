@@ -32,6 +32,7 @@ import trio
 from greeks_trio.cli_options import (
     ServeByDefault,
     data_dir_option,
+    drill_options,
     market_options,
     only_option,
     port,
@@ -184,11 +185,17 @@ async def _serve_embedded(
     from greeks_trio.postgres.embedded import open_embedded_server
     from greeks_trio.service import run_service
 
+    # Its port changes with each start, so the spool is found by the directory.
+    spool = replace(
+        config.spool,
+        directory=config.spool.directory
+        or data_dir.with_name(f"{data_dir.name}-spool"),
+    )
     async with open_embedded_server(data_dir) as database:
         logger.info("embedded.started data_dir=%s", data_dir)
         return await run_service(
-            replace(config, database=database),
-            load=lambda: replace(load(), database=database),
+            replace(config, database=database, spool=spool),
+            load=lambda: replace(load(), database=database, spool=spool),
         )
 
 
@@ -286,6 +293,39 @@ async def _simulate(options: SimulateOptions) -> int:
     except* OSError as group:
         raise ConfigError([f"Cannot start: {plain_reason(group)}."]) from group
     return OK
+
+
+@commands.command()
+@drill_options
+def drill(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
+    """Break everything at random, then prove that no tick was lost or doubled.
+
+    Runs simulated brokers, a PostgreSQL of its own and the service, each as a process,
+    under a schedule of faults that the seed decides.
+
+    Exit status: 0 all is well, 1 it is not, 130 after Ctrl-C.
+    """
+
+    def plan() -> int:
+        configure_logging(level=logging.WARNING)
+        from greeks_trio.drill.command import DrillOptions, run_drill
+
+        return _run_trio(run_drill, DrillOptions(**options))
+
+    return plan
+
+
+@commands.command(hidden=True)
+@click.argument("settings", type=click.Path(path_type=Path))
+def drill_service(settings: Path) -> Plan:
+    """Run the service of a drill."""
+
+    def plan() -> int:
+        from greeks_trio.drill.subject import run_subject
+
+        return _run_trio(run_subject, settings)
+
+    return plan
 
 
 @commands.command()

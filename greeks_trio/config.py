@@ -122,19 +122,35 @@ class PipelineConfig:
     Attributes:
         intake_frames: Frames that may wait between the feeds and the processor.
         batch_rows: Most rows in one COPY.
-        backlog_rows: Most rows that wait in memory for the database; beyond it the
-            oldest are lost, counted.
+        backlog_max_bytes: Most memory for ticks that wait for the database; beyond it
+            what the disk has is left to the disk, and then the oldest are lost, counted.
         drain_timeout_s: Seconds that the writer may take to flush after a stop.
-        latency_slo_ms: The bar for the rolling p95 from frame read to commit.
+        latency_slo_ms: The bar for the rolling p95 from frame read to durable.
         stale_after_s: Seconds without a tick after which a contract is stale.
     """
 
     intake_frames: int = 1_000
     batch_rows: int = 5_000
-    backlog_rows: int = 200_000
+    backlog_max_bytes: int = 256 * 1024**2
     drain_timeout_s: float = 10.0
     latency_slo_ms: float = 500.0
     stale_after_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolConfig:
+    """What is kept on disk until the database has it.
+
+    Attributes:
+        directory: Of this service alone; `None` leaves the choice to the service.
+        max_bytes: Beyond it the oldest spooled ticks are lost, counted.
+        after_ms: Milliseconds after its frame was read at which a tick that is not
+            committed goes to disk as well.
+    """
+
+    directory: Path | None = None
+    max_bytes: int = 2 * 1024**3
+    after_ms: float = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +162,7 @@ class Config:
     tastytrade: TastytradeConfig | None = None
     http: HttpConfig | None = HttpConfig()
     pipeline: PipelineConfig = PipelineConfig()
+    spool: SpoolConfig = SpoolConfig()
     log_json: bool = False
     log_level: str = "INFO"
 
@@ -170,7 +187,10 @@ _RESTART_ONLY: Final[tuple[tuple[str, Callable[[Config], object]], ...]] = (
     ("GREEKS_DRAIN_TIMEOUT_S", lambda config: config.pipeline.drain_timeout_s),
     ("GREEKS_INTAKE_FRAMES", lambda config: config.pipeline.intake_frames),
     ("GREEKS_BATCH_ROWS", lambda config: config.pipeline.batch_rows),
-    ("GREEKS_BACKLOG_ROWS", lambda config: config.pipeline.backlog_rows),
+    ("GREEKS_BACKLOG_MAX_BYTES", lambda config: config.pipeline.backlog_max_bytes),
+    ("GREEKS_SPOOL_DIR", lambda config: config.spool.directory),
+    ("GREEKS_SPOOL_MAX_BYTES", lambda config: config.spool.max_bytes),
+    ("GREEKS_SPOOL_AFTER_MS", lambda config: config.spool.after_ms),
     ("GREEKS_LOG_JSON", lambda config: config.log_json),
     ("GREEKS_LOG_LEVEL", lambda config: config.log_level),
 )

@@ -16,6 +16,7 @@ from greeks_trio.config import (
     HttpConfig,
     IbkrConfig,
     PipelineConfig,
+    SpoolConfig,
     TastytradeConfig,
 )
 from greeks_trio.config_values import (
@@ -65,7 +66,10 @@ VARIABLES: Final = (
     "GREEKS_DRAIN_TIMEOUT_S",
     "GREEKS_INTAKE_FRAMES",
     "GREEKS_BATCH_ROWS",
-    "GREEKS_BACKLOG_ROWS",
+    "GREEKS_BACKLOG_MAX_BYTES",
+    "GREEKS_SPOOL_DIR",
+    "GREEKS_SPOOL_MAX_BYTES",
+    "GREEKS_SPOOL_AFTER_MS",
     "GREEKS_LOG_JSON",
     "GREEKS_LOG_LEVEL",
 )
@@ -125,6 +129,7 @@ def parse_config(
         tastytrade=_tastytrade(values, interval_s, watchlist),
         http=_http(values),
         pipeline=_pipeline(values),
+        spool=_spool(values),
         log_json=values.flag("GREEKS_LOG_JSON", default=False),
         log_level=values.choice("GREEKS_LOG_LEVEL", "INFO", _LOG_LEVELS),
     )
@@ -240,18 +245,24 @@ def _http(values: Values) -> HttpConfig | None:
 
 
 def _pipeline(values: Values) -> PipelineConfig:
-    batch_rows = values.integer("GREEKS_BATCH_ROWS", 5_000, 1, 1_000_000)
-    backlog_rows = values.integer("GREEKS_BACKLOG_ROWS", 200_000, 1, 100_000_000)
-    if backlog_rows < batch_rows:
-        values.problem(
-            "GREEKS_BACKLOG_ROWS",
-            f"({backlog_rows}) has to be at least GREEKS_BATCH_ROWS ({batch_rows})",
-        )
     return PipelineConfig(
         intake_frames=values.integer("GREEKS_INTAKE_FRAMES", 1_000, 1, 1_000_000),
-        batch_rows=batch_rows,
-        backlog_rows=backlog_rows,
+        batch_rows=values.integer("GREEKS_BATCH_ROWS", 5_000, 1, 100_000),
+        backlog_max_bytes=values.integer(
+            "GREEKS_BACKLOG_MAX_BYTES", 256 * 1024**2, 1024**2, 1024**4
+        ),
         drain_timeout_s=values.number("GREEKS_DRAIN_TIMEOUT_S", 10.0, 0.0, 3_600.0),
         latency_slo_ms=values.number("GREEKS_LATENCY_SLO_MS", 500.0, 1.0, 60_000.0),
         stale_after_s=values.number("GREEKS_STALE_AFTER_S", 300.0, 1.0, 86_400.0),
+    )
+
+
+def _spool(values: Values) -> SpoolConfig:
+    directory = values.text("GREEKS_SPOOL_DIR", "")
+    return SpoolConfig(
+        directory=Path(directory) if directory else None,
+        max_bytes=values.integer(
+            "GREEKS_SPOOL_MAX_BYTES", 2 * 1024**3, 1024**2, 1024**5
+        ),
+        after_ms=values.number("GREEKS_SPOOL_AFTER_MS", 50.0, 0.0, 60_000.0),
     )

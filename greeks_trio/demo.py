@@ -24,13 +24,14 @@ from greeks_trio.config import (
     DatabaseConfig,
     HttpConfig,
     IbkrConfig,
-    PipelineConfig,
     Secret,
+    SpoolConfig,
     TastytradeConfig,
 )
 from greeks_trio.demo_display import Display
 from greeks_trio.demo_simulators import Endpoints, Simulators, open_simulators
 from greeks_trio.overview import Overview
+from greeks_trio.pipeline.tally import Observers, TickObserver
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.embedded import open_embedded_server
 from greeks_trio.postgres.migrate import migrate
@@ -107,7 +108,7 @@ async def _run(
         faults=options.faults,
         ledger=ledger,
     ) as simulators:
-        config = _configure(options, database, simulators.endpoints)
+        config = _configure(options, database, simulators.endpoints, directory)
         overview = await _stream(
             config,
             simulators,
@@ -129,7 +130,7 @@ async def _stream(
     config: Config,
     simulators: Simulators,
     seconds: float | None,
-    on_commit: Callable[..., None],
+    on_commit: TickObserver,
     on_start: Callable[[Running], None],
     display: Display,
     asked_to_stop: trio.Event,
@@ -143,7 +144,7 @@ async def _stream(
                 config,
                 load=lambda: config,
                 stop=stop_service,
-                on_commit=on_commit,
+                observers=Observers(committed=on_commit),
             )
         )
         on_start(running)
@@ -161,7 +162,10 @@ async def _stream(
 
 
 def _configure(
-    options: DemoOptions, database: DatabaseConfig, endpoints: Endpoints
+    options: DemoOptions,
+    database: DatabaseConfig,
+    endpoints: Endpoints,
+    directory: Path,
 ) -> Config:
     ibkr, tastytrade = endpoints.ibkr, endpoints.tastytrade
     return Config(
@@ -180,19 +184,19 @@ def _configure(
             streamer_url=tastytrade.streamer_url,
         ),
         http=options.http or HttpConfig(port=0),
-        pipeline=PipelineConfig(),
+        spool=SpoolConfig(directory=directory / "spool"),
     )
 
 
 def _summary(
     overview: Overview, result: Audit, commits: CommitLog, seconds: float
 ) -> dict[str, Any]:
-    writer = overview.writer.statistics()
     received = overview.processor.statistics().received
+    quarantined = {str(k): n for k, n in overview.isolator.quarantined.items()}
     brokers = {
         broker: {
             "received": received.get(broker, 0),
-            "quarantined": writer.quarantined.get(broker, 0),
+            "quarantined": quarantined.get(broker, 0),
             **msgspec.to_builtins(counts),
         }
         for broker, counts in result.brokers.items()
@@ -213,7 +217,7 @@ def _summary(
         "seconds": round(seconds, 3),
         **totals,
         "first_row_s": _since_process_start(commits.first_commit_at),
-        "latency_ms": writer.since_start.milliseconds(),
+        "latency_ms": overview.tally.latency_to_commit().since_start.milliseconds(),
         "age_ms": result.age_ms,
         "brokers": brokers,
     }

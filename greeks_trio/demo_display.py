@@ -85,7 +85,7 @@ class _Rate:
         self._at = trio.current_time()
 
     def update(self, overview: Overview) -> float:
-        rows = sum(overview.writer.statistics().persisted.values())
+        rows = sum(overview.tally.persisted.values())
         now = trio.current_time()
         passed, new = now - self._at, rows - self._rows
         self._rows, self._at = rows, now
@@ -104,15 +104,15 @@ def _table(overview: Overview, rate: float) -> Group:
             Text(session.status, _STATUS_STYLES[session.status]),
             f"{session.subscription_count}",
             f"{processor.received.get(session.broker, 0):,}",
-            f"{writer.persisted.get(session.broker, 0):,}",
+            f"{overview.tally.persisted.get(session.broker, 0):,}",
             f"{processor.duplicates.get(session.broker, 0):,}",
         )
-    window = writer.window.milliseconds()
+    window = overview.tally.latency_to_durable().window.milliseconds()
     database = "connected" if writer.is_connected else "not connected"
     return Group(
         feeds,
         Text(
-            f"{rate:,.0f} rows/s   frame read to commit, last minute, ms: "
+            f"{rate:,.0f} rows/s   frame read to durable, last minute, ms: "
             f"{_percentiles(window)}"
         ),
         Text(f"database {database}   waiting {len(overview.backlog)}"),

@@ -9,15 +9,20 @@ from itertools import chain
 from typing import Any, Final
 
 import msgspec
+import psutil
 import trio
 
 from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker, StreamSession
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
+from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.spool_store import Quarantine, Spool
+from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
+from greeks_trio.pipeline.tally import LatencyStatistics, Tally
 from greeks_trio.pipeline.writer import Writer
 
 # Stale contracts in the status: the longest silent ones.
@@ -31,15 +36,23 @@ class Overview:
     Attributes:
         latency_slo_ms: What the p95 of the last minute should stay below.
         stale_after_s: The age from which a contract without a tick is stale.
+        buffers_max_bytes: What all buffers take together at the worst.
     """
 
     sessions_by_broker: Mapping[Broker, SessionHealth]
     processor: Processor
     backlog: Backlog
     writer: Writer
+    spool: Spool
+    spooler: Spooler
+    quarantine: Quarantine
+    isolator: Isolator
+    tally: Tally
     journal: Journal
     latency_slo_ms: float
     stale_after_s: float
+    spool_max_bytes: int
+    buffers_max_bytes: int
     hours: MarketHours
 
     def sessions(self) -> Sequence[StreamSession]:
@@ -89,18 +102,23 @@ class Overview:
             },
             "latency_ms": {
                 "slo_p95": self.latency_slo_ms,
-                "last_minute": writer.window.milliseconds(),
-                "since_start": writer.since_start.milliseconds(),
+                **_milliseconds(self.tally.latency_to_durable()),
+                "to_commit": _milliseconds(self.tally.latency_to_commit()),
             },
             "ticks": {
                 "received": processor.received,
                 "duplicates": processor.duplicates,
                 "late": processor.late,
-                "persisted": writer.persisted,
-                "already_stored": writer.already_stored,
-                "quarantined": writer.quarantined,
-                "lost": self.backlog.lost,
+                "persisted": self.tally.persisted,
+                "already_stored": self.tally.already_stored,
+                "quarantined": self.isolator.quarantined,
+                "spooled": self.spooler.spooled,
+                "replayed": self.tally.replayed,
+                "lost": self.backlog.losses.total,
             },
+            "spool": self._spool(),
+            "quarantine": {"waiting": self.quarantine.waiting()},
+            "memory": self._memory(),
             "writer": {
                 "flushes": writer.flushes,
                 "retries": writer.retries,
@@ -117,6 +135,26 @@ class Overview:
             },
         }
 
+    def _spool(self) -> dict[str, Any]:
+        size = self.spool.size()
+        return {
+            "entries": size.entries,
+            "rows": size.rows,
+            "bytes": size.bytes,
+            "max_bytes": self.spool_max_bytes,
+            "oldest_at": size.oldest_at,
+            "replaying": self.spooler.has_more_to_replay,
+            "last_error": self.spooler.last_error,
+        }
+
+    def _memory(self) -> dict[str, int]:
+        return {
+            "backlog_bytes": self.backlog.bytes,
+            "backlog_max_bytes": self.backlog.max_bytes,
+            "buffers_max_bytes": self.buffers_max_bytes,
+            "resident_bytes": psutil.Process().memory_info().rss,
+        }
+
     def _staleness(self) -> dict[str, Any]:
         stale = self.stale_contracts()
         return {
@@ -128,15 +166,16 @@ class Overview:
 
     def canonical_line(self) -> str:
         """Return the one line a minute that says how the service is doing."""
-        writer = self.writer.statistics()
         processor = self.processor.statistics()
-        window = writer.window.milliseconds()
+        window = self.tally.latency_to_durable().window.milliseconds()
         return (
             f"received={sum(processor.received.values())}"
-            f" persisted={sum(writer.persisted.values())}"
+            f" persisted={self.tally.persisted.total()}"
             f" duplicates={sum(processor.duplicates.values())}"
-            f" already_stored={writer.already_stored}"
-            f" quarantined={sum(writer.quarantined.values())} lost={self.backlog.lost}"
+            f" already_stored={self.tally.already_stored}"
+            f" quarantined={self.isolator.quarantined.total()}"
+            f" spooled={self.spooler.spooled} replayed={self.tally.replayed}"
+            f" spool_rows={self.spool.size().rows} lost={self.backlog.losses.total}"
             f" p50_ms={window['p50']} p95_ms={window['p95']} p99_ms={window['p99']}"
             f" max_ms={window['max']} backlog={len(self.backlog)}"
             f" backlog_peak={self.backlog.peak} contracts={processor.contracts}"
@@ -145,6 +184,13 @@ class Overview:
             f"{session.broker}={session.status}:{session.subscription_count}"
             for session in self.sessions()
         )
+
+
+def _milliseconds(latency: LatencyStatistics) -> dict[str, Any]:
+    return {
+        "last_minute": latency.window.milliseconds(),
+        "since_start": latency.since_start.milliseconds(),
+    }
 
 
 def _feed_details(health: SessionHealth) -> dict[str, Any]:

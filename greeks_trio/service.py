@@ -11,12 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 
 import trio
 
 from greeks_trio.background import (
     end_leftover_gaps,
     journal_losses,
+    note_killed_run,
     run_reporter,
     run_staleness_watch,
 )
@@ -27,15 +30,17 @@ from greeks_trio.config import Config, describe
 from greeks_trio.config_file import load_config
 from greeks_trio.model.records import Broker, FrameTicks
 from greeks_trio.overview import Overview
+from greeks_trio.pipeline.health import utc_now
 from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
-from greeks_trio.pipeline.writer import CommitObserver
+from greeks_trio.pipeline.tally import NOBODY, Observers
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.postgres.partition_keeper import run_partition_keeper
-from greeks_trio.service_parts import Service, build_service
+from greeks_trio.service_parts import Service, build_service, spool_directory
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
+from greeks_trio.spool.directory import SpoolDirectory, open_spool
 from greeks_trio.web.server import run_http
 
 logger = logging.getLogger(__name__)
@@ -58,26 +63,34 @@ async def run_service(
     *,
     load: Callable[[], Config] = load_config,
     stop: trio.Event | None = None,
-    on_commit: CommitObserver | None = None,
+    observers: Observers = NOBODY,
+    now: Callable[[], datetime] = utc_now,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Stream from the configured brokers into PostgreSQL until asked to stop.
 
     Setting ``stop`` is asking; without it SIGTERM and SIGINT are.  ``load`` is called at
-    each SIGHUP for the configuration that shall be in force, ``on_commit`` after each
-    commit with its ticks and the monotonic time.
+    each SIGHUP for the configuration that shall be in force; ``observers`` are told of
+    what is durable and what is committed; ``now`` is the wall clock.
 
     Returns the exit status: 0 when stopped, 3 when every broker refused us.
 
     Raises:
-        ConfigError: the HTTP address cannot be used.
+        ConfigError: the HTTP address or the spool's directory cannot be used.
         SchemaRejected: the schema is newer than this program, or refused.
     """
     asked_to_stop = trio.Event() if stop is None else stop
-    service = build_service(config, load, asked_to_stop, on_commit)
     settings = (f"{name}={value}" for name, value in describe(config).items())
     logger.info("service.starting %s", " ".join(settings))
-    async with trio.open_nursery() as background:
+    async with (
+        open_spool(spool_directory(config), max_bytes=config.spool.max_bytes) as disk,
+        trio.open_nursery() as background,
+    ):
+        service = build_service(
+            config, load, asked_to_stop, disk, observers=observers, now=now
+        )
+        note_killed_run(service.overview, disk.killed_at)
+        background.start_soon(disk.run_alive_mark, name="alive mark")
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
         await background.start(run_on_hangup, service.reload)
@@ -91,14 +104,14 @@ async def run_service(
         )
         task_status.started(Running(service.overview, url))
         with _telling_what_is_left(service.overview):
-            await _run_pipeline(service)
+            await _run_pipeline(service, disk)
         background.cancel_scope.cancel()
     logger.info("service.stopped %s", service.overview.canonical_line())
     return service.exit_status
 
 
-async def _run_pipeline(service: Service) -> None:
-    """Run feeds, processor and writer until ``service.stop``, then drain."""
+async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
+    """Run feeds, processor, writer and spooler until ``service.stop``, then drain."""
     config, overview = service.config, service.overview
     ticks = TickStore(config.database)
     facts = JournalStore(config.database)
@@ -106,7 +119,15 @@ async def _run_pipeline(service: Service) -> None:
         sinks.start_soon(
             overview.writer.run, ticks.open, service.retry_now, name="writer"
         )
-        sinks.start_soon(run_journal, overview.journal, facts.open, name="journal")
+        sinks.start_soon(overview.spooler.run, name="spooler")
+        sinks.start_soon(service.replayer.run, ticks.open, name="replayer")
+        sinks.start_soon(
+            partial(run_journal, after_s=config.spool.after_ms / 1e3),
+            overview.journal,
+            facts.open,
+            disk.spool,
+            name="journal",
+        )
         async with trio.open_nursery() as processing:
             # At most 1,000 frames; several MiB for a frame is the rare extreme, a few
             # kB the rule, so this is some MB.  Feeds wait when it is full.
@@ -139,10 +160,12 @@ def _telling_what_is_left(overview: Overview) -> Iterator[None]:
     try:
         yield
     finally:
-        if left := len(overview.backlog):
+        if left := overview.backlog.not_on_disk():
             logger.critical("service.ticks_lost reason=not-drained rows=%d", left)
-        if left := len(overview.journal):
+        if left := len(overview.journal.not_on_disk()):
             logger.error("service.journal_lost entries=%d", left)
+        if left := overview.spool.size().rows:
+            logger.warning("service.left_in_spool rows=%d", left)
 
 
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -18,12 +21,20 @@ from greeks_trio.model.records import Broker
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
+from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.replayer import Replayer
+from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.tally import NOBODY, Observers, Tally
 from greeks_trio.pipeline.wakeup import WakeUp
-from greeks_trio.pipeline.writer import CommitObserver, Writer
+from greeks_trio.pipeline.writer import Writer
+from greeks_trio.spool.directory import SpoolDirectory
 
 logger = logging.getLogger(__name__)
+
+# Not the current directory: who starts the service elsewhere must find the same ticks.
+_SPOOLS: Final = Path("~/.local/share/greeks_trio/spool")
 
 STOPPED: Final = 0
 ALL_REFUSED: Final = 3
@@ -42,6 +53,7 @@ class Service:
     started_with: Config
     load: Callable[[], Config]
     overview: Overview
+    replayer: Replayer
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     ibkr: IbkrFeed | None = None
@@ -83,31 +95,81 @@ def build_service(
     config: Config,
     load: Callable[[], Config],
     stop: trio.Event,
-    on_commit: CommitObserver | None,
+    disk: SpoolDirectory,
+    *,
+    observers: Observers = NOBODY,
+    now: Callable[[], datetime] = utc_now,
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
-    journal = Journal()
-    backlog = Backlog(config.pipeline.backlog_rows)
-    enabled: dict[Broker, object] = {
-        "ibkr": config.ibkr,
-        "tastytrade": config.tastytrade,
-    }
+    journal = Journal(inherited=disk.inherited_notes)
+    # Worst case of what is held in memory between a socket and the database:
+    #   intake     intake_frames frames, a few kB each
+    #   backlog    backlog_max_bytes, ticks that neither database nor disk has taken
+    #   writer     one batch of batch_rows ticks
+    #   spooler    one entry of 2,000 ticks, twice: as ticks and as the disk's bytes
+    #   replayer   one batch of 1,000 ticks, or one entry
+    #   journal    1,000 notes
+    backlog = Backlog(config.pipeline.backlog_max_bytes)
+    tally, isolator = Tally(observers), Isolator(disk.quarantine)
+    spooler = Spooler(
+        backlog,
+        disk.spool,
+        tally,
+        after_s=config.spool.after_ms / 1e3,
+        inherited_to=disk.inherited_id,
+    )
     overview = Overview(
         sessions_by_broker={
-            broker: SessionHealth(broker, journal)
-            for broker, settings in enabled.items()
-            if settings is not None
+            broker: SessionHealth(broker, journal, now=now)
+            for broker in enabled_brokers(config)
         },
         processor=Processor(),
         backlog=backlog,
-        writer=Writer(
-            backlog, batch_rows=config.pipeline.batch_rows, on_commit=on_commit
-        ),
+        writer=Writer(backlog, isolator, tally, batch_rows=config.pipeline.batch_rows),
+        spool=disk.spool,
+        spooler=spooler,
+        quarantine=disk.quarantine,
+        isolator=isolator,
+        tally=tally,
         journal=journal,
         latency_slo_ms=config.pipeline.latency_slo_ms,
         stale_after_s=config.pipeline.stale_after_s,
-        hours=MarketHours(utc_now().date()),
+        spool_max_bytes=config.spool.max_bytes,
+        buffers_max_bytes=0,
+        hours=MarketHours(now().date()),
     )
     return Service(
-        config=config, started_with=config, load=load, overview=overview, stop=stop
+        config=config,
+        started_with=config,
+        load=load,
+        overview=overview,
+        replayer=Replayer(backlog, spooler, isolator, tally),
+        stop=stop,
     )
+
+
+def enabled_brokers(config: Config) -> list[Broker]:
+    """Return the brokers that the configuration enables."""
+    settings: dict[Broker, object] = {
+        "ibkr": config.ibkr,
+        "tastytrade": config.tastytrade,
+    }
+    return [broker for broker, each in settings.items() if each is not None]
+
+
+def spool_directory(config: Config) -> Path:
+    """Return where the spool is: as configured, else one for each database.
+
+    Raises:
+        ConfigError: there is no home directory to put it in.
+    """
+    if config.spool.directory is not None:
+        return config.spool.directory
+    database = config.database
+    name = f"{database.host}-{database.port}-{database.dbname}"
+    try:
+        return _SPOOLS.expanduser() / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    except RuntimeError:
+        raise ConfigError(
+            ["GREEKS_SPOOL_DIR is needed, because this user has no home directory."]
+        ) from None

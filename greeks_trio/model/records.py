@@ -84,17 +84,20 @@ class FrameTicks(msgspec.Struct, frozen=True, gc=False):
     ticks: list[UnifiedPositionRecord]
 
 
-class Tick(msgspec.Struct, frozen=True, gc=False):
+class Tick(msgspec.Struct, gc=False):
     """A tick on its way into the database.
 
     Attributes:
         fingerprint: Part of the primary key, see `greeks_trio.model.fingerprint`.
         read_at: The monotonic clock when its frame was read, in seconds.
+        entry: The id of the spool's entry that has it too, 0 when there is none; only
+            `greeks_trio.pipeline.backlog` sets it and knows its other values.
     """
 
     record: UnifiedPositionRecord
     fingerprint: int
     read_at: float
+    entry: int = 0
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,117 +1,288 @@
 """Ticks on their way to the database, in memory, oldest first.
 
-The one buffer between the processor and the writer.  Putting never waits, because
-reading from the brokers must never stop: beyond the bound the oldest ticks are lost, and
-counted.
+The one buffer between the processor, the writer and the spooler.  Putting never waits,
+because reading from the brokers must never stop.
+
+A tick leaves when it is stored, or when the disk has it and memory is not to keep it: then
+it is *evicted*, and the replayer stores it from the disk.  The disk gets the oldest first,
+so what it has comes before what it has not.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
-from datetime import datetime
-from itertools import islice
+from collections.abc import Collection, Iterable
+from itertools import chain, islice, takewhile
+from typing import Final
 
-import trio
-
-from greeks_trio.model.records import Broker, FeedGap, Tick
+from greeks_trio.model.records import Tick
+from greeks_trio.pipeline.losses import Losses
+from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
 
+# Values of `Tick.entry` that are no id.
+_NOT_SPOOLED: Final = 0
+_BEING_SPOOLED: Final = -1
+_STORED_MEANWHILE: Final = -2  # in the database while the disk was still taking it
+_DROPPED: Final = -3  # the disk had it and had to make room
+_ONLY_HERE: Final = (_NOT_SPOOLED, _BEING_SPOOLED)
+
+# A tick without its payload: two structs, two times, seven floats, a place in a queue.
+_TICK_BYTES: Final = 640
+
 
 class Backlog:
-    """A bounded queue of ticks with one producer and one consumer.
+    """A queue of ticks with one producer, one writer and one spooler.
 
-    A tick is about 1.5 kB with its payload, so the default bound of 200,000 rows is
-    300 MB after 200 s without a database at 1,000 ticks/s; it is empty otherwise.
+    Its bound is in bytes.  Beyond it, ticks that the disk has are evicted, and then the
+    oldest are lost.  What the writer has taken, at most one batch, comes on top.
 
     Attributes:
-        lost: Ticks that fell out since the start.
-        peak: Most ticks that waited at one time.
+        replay_to: Entries up to this id have ticks that only the disk has.
+        losses: What fell out.
+        bytes: What the waiting ticks take, about.
+        peak: Most ticks that there were at one time.
     """
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self._rows: deque[Tick] = deque()
-        self._max_rows = max_rows
-        self._closed = False
-        self._arrived = trio.Event()
-        # First and last receipt of what was lost since `pop_losses`, by broker.
-        self._losses: dict[Broker, tuple[datetime, datetime]] = {}
-        self.lost = 0
+        # How many at the head of `_rows` are not `_NOT_SPOOLED`.
+        self._marked = 0
+        self._taken: list[Tick] = []
+        self._spooling: list[Tick] = []
+        # Fell out while the disk was taking them: lost unless it does take them.
+        self._limbo: list[Tick] = []
+        # Ticks of each entry that are neither stored nor evicted.
+        self._left: dict[int, int] = {}
+        self._released: list[int] = []
+        self.replay_to = 0
+        self.losses = Losses()
+        self.bytes = 0
         self.peak = 0
+        self._is_database_up = False
+        self._closed = False
+        self._ticks_are_news = False
+        self._arrived = WakeUp()
+        self._changed = WakeUp()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._taken)
 
-    def put(self, ticks: Iterable[Tick]) -> None:
-        """Append ticks, oldest first."""
-        self._rows.extend(ticks)
-        self._bound()
-        self._arrived.set()
-
-    def put_back(self, ticks: list[Tick]) -> None:
-        """Return ticks that `take` gave and nobody stored, before all others."""
-        self._rows.extendleft(reversed(ticks))
-        self._bound()
-        self._arrived.set()
-
-    def close(self) -> None:
-        """Say that no more ticks will be put."""
-        self._closed = True
-        self._arrived.set()
-
-    async def wait_rows(self) -> bool:
-        """Wait until there are ticks; `False` when it is closed and empty."""
-        while not self._rows:
-            if self._closed:
-                return False
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        return True
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more ticks will be put."""
+        return self._closed
 
     @property
     def is_finished(self) -> bool:
         """Whether it is closed and empty."""
-        return self._closed and not self._rows
+        return self._closed and not len(self)
+
+    @property
+    def is_database_up(self) -> bool:
+        """Whether the writer has a connection, or had one until it was finished."""
+        return self._is_database_up
+
+    @is_database_up.setter
+    def is_database_up(self, is_up: bool) -> None:
+        self._is_database_up = is_up
+        self._changed.wake()
+
+    async def wait_change(self, *, or_ticks: bool = False) -> None:
+        """Wait until something of this happens after this call.
+
+        The database comes or goes, an entry is released or left to the replayer, the
+        backlog is closed, or is finished; with ``or_ticks`` also that a tick comes.
+        """
+        self._ticks_are_news |= or_ticks
+        await self._changed.wait()
+
+    async def wait_rows(self) -> bool:
+        """Wait until there are ticks to take; `False` when it is closed and empty."""
+        while not self._rows:
+            if self._closed:
+                return False
+            await self._arrived.wait()
+        return True
+
+    # The producer's side.
+
+    def put(self, ticks: Iterable[Tick]) -> None:
+        """Append ticks, oldest first."""
+        for tick in ticks:
+            self._rows.append(tick)
+            self.bytes += _size(tick)
+        self.peak = max(self.peak, len(self))
+        self._bound()
+        self._arrived.wake()
+        if self._ticks_are_news:
+            self._ticks_are_news = False
+            self._changed.wake()
+
+    def close(self) -> None:
+        """Say that no more ticks will be put."""
+        self._closed = True
+        self._arrived.wake()
+        self._changed.wake()
+
+    # The writer's side.
 
     def take(self, max_rows: int) -> list[Tick]:
-        """Remove and return the oldest ticks, at most ``max_rows``."""
+        """Return the oldest ticks, at most ``max_rows``; `settle` or `give_back` them."""
         rows = self._rows
         if len(rows) <= max_rows:
-            taken = list(rows)
+            self._taken = list(rows)
             rows.clear()
-            return taken
-        taken = list(islice(rows, max_rows))
-        for _ in range(max_rows):
-            rows.popleft()
-        return taken
+        else:
+            self._taken = [rows.popleft() for _ in range(max_rows)]
+        self._marked = max(0, self._marked - len(self._taken))
+        self.bytes -= sum(map(_size, self._taken))
+        return self._taken
 
-    def pop_losses(self) -> list[FeedGap]:
-        """Return what was lost since the last call as gaps, one per broker."""
-        gaps = [
-            FeedGap(broker=broker, started_at=first, ended_at=last, reason="ticks-lost")
-            for broker, (first, last) in self._losses.items()
-        ]
-        self._losses.clear()
-        return gaps
+    def settle(self) -> list[Tick]:
+        """Forget what was taken: it is stored.  Returns what the disk had not."""
+        taken, self._taken = self._taken, []
+        fresh = [tick for tick in taken if tick.entry in _ONLY_HERE]
+        if self._left or self._spooling:
+            for tick in taken:
+                if tick.entry == _BEING_SPOOLED:
+                    tick.entry = _STORED_MEANWHILE
+                elif tick.entry in self._left:
+                    self._count_down(tick.entry)
+        if self._closed and not self._rows:
+            self._changed.wake()
+        return fresh
+
+    def give_back(self) -> None:
+        """Let wait again what was taken: as far as anyone knows, it is not stored."""
+        self._rows.extendleft(reversed(self._taken))
+        self.bytes += sum(map(_size, self._taken))
+        self._taken = []
+        self._mark()
+        self._bound()
+        self._arrived.wake()
+
+    # The spooler's side.
+
+    def oldest_unspooled_at(self) -> float | None:
+        """Return when the oldest tick that the disk has not was read, monotonic."""
+        for tick in self._taken:
+            if tick.entry == _NOT_SPOOLED:
+                return tick.read_at
+        if self._marked < len(self._rows):
+            return self._rows[self._marked].read_at
+        return None
+
+    def not_on_disk(self) -> int:
+        """Return how many ticks would be lost with this process."""
+        return sum(
+            tick.entry in (*_ONLY_HERE, _DROPPED)
+            for tick in chain(self._taken, self._rows)
+        )
+
+    def start_spooling(self, max_rows: int) -> list[Tick]:
+        """Return the oldest ticks that the disk has not, at most ``max_rows``.
+
+        `end_spooling` follows, whatever becomes of them.
+        """
+        taken = [tick for tick in self._taken if tick.entry == _NOT_SPOOLED][:max_rows]
+        end = self._marked + max_rows - len(taken)
+        waiting = list(islice(self._rows, self._marked, end))
+        self._marked += len(waiting)
+        self._spooling = taken + waiting
+        for tick in self._spooling:
+            tick.entry = _BEING_SPOOLED
+        return self._spooling
+
+    def end_spooling(self, entry: int | None) -> list[Tick]:
+        """Say which entry has them now, `None` for none.
+
+        Returns the ticks that are durable only now.
+        """
+        ticks, self._spooling = self._spooling, []
+        limbo, self._limbo = self._limbo, []
+        fresh = [tick for tick in ticks if tick.entry == _BEING_SPOOLED]
+        for tick in fresh:
+            tick.entry = entry or _NOT_SPOOLED
+        if entry is None:
+            self._mark()
+            self._lose(limbo)
+            return []
+        if limbo:
+            self._leave_to_replayer(entry)
+        elif fresh:
+            self._left[entry] = len(fresh)
+        else:
+            self._released.append(entry)
+        return fresh
+
+    def evict(self) -> None:
+        """Leave to the disk what it has, except what the writer has taken."""
+        while self._rows and self._rows[0].entry > 0:
+            self._leave_to_replayer(self._pop_oldest().entry)
+        if self._closed and not self._rows:
+            self._arrived.wake()
+            self._changed.wake()
+
+    def dropped_from_disk(self, entries: Collection[int]) -> None:
+        """Say that the disk had to drop entries; memory may still have their ticks."""
+        dropped = {entry for entry in entries if self._left.pop(entry, None)}
+        if dropped:
+            for tick in chain(self._taken, self._rows):
+                if tick.entry in dropped:
+                    tick.entry = _DROPPED
+
+    def pop_released(self) -> list[int]:
+        """Return the entries since the last call that nobody needs any more."""
+        released, self._released = self._released, []
+        return released
+
+    def _count_down(self, entry: int) -> None:
+        self._left[entry] -= 1
+        if not self._left[entry]:
+            del self._left[entry]
+            self._released.append(entry)
+            self._changed.wake()
+
+    def _leave_to_replayer(self, entry: int) -> None:
+        # And those before it: what the writer still has of them will be found there.
+        if entry > self.replay_to:
+            self.replay_to = entry
+            self._left = {id_: n for id_, n in self._left.items() if id_ > entry}
+            self._changed.wake()
+
+    def _mark(self) -> None:
+        """Find again how many at the head are with the disk or on their way to it."""
+        marked = takewhile(lambda tick: tick.entry != _NOT_SPOOLED, self._rows)
+        self._marked = sum(1 for _ in marked)
 
     def _bound(self) -> None:
-        self.peak = max(self.peak, len(self._rows))
-        excess = len(self._rows) - self._max_rows
-        if excess <= 0:
-            return
-        self.lost += excess
-        if not self._losses:
-            logger.critical(
-                "backlog.ticks_lost lost=%d max_rows=%d", self.lost, self._max_rows
-            )
-        for _ in range(excess):
-            record = self._rows.popleft().record
-            first, last = self._losses.get(
-                record.broker, (record.received_at, record.received_at)
-            )
-            self._losses[record.broker] = (
-                min(first, record.received_at),
-                max(last, record.received_at),
-            )
+        lost = []
+        while self.bytes > self.max_bytes and self._rows:
+            tick = self._pop_oldest()
+            if tick.entry > 0:
+                self._leave_to_replayer(tick.entry)
+            elif tick.entry == _BEING_SPOOLED:
+                self._limbo.append(tick)
+            else:
+                lost.append(tick)
+        self._lose(lost)
+
+    def _pop_oldest(self) -> Tick:
+        tick = self._rows.popleft()
+        self._marked = max(0, self._marked - 1)
+        self.bytes -= _size(tick)
+        return tick
+
+    def _lose(self, ticks: list[Tick]) -> None:
+        if ticks and not self.losses.is_untold:
+            logger.critical("backlog.ticks_lost max_bytes=%d", self.max_bytes)
+        for tick in ticks:
+            self.losses.add_tick(tick)
+
+
+def _size(tick: Tick) -> int:
+    return _TICK_BYTES + len(tick.record.source_payload)

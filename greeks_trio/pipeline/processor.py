@@ -9,6 +9,7 @@ its fast path.
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -121,12 +122,16 @@ async def run_processor(
 ) -> None:
     """Process frames until every sender has closed, then close the backlog.
 
-    Cancelled, it may leave frames in the channel: a stop ends the senders instead.
+    Cancelled, it still processes the frames that are there.
     """
-    with frames:
+    try:
         async for frame in frames:
             backlog.put(processor.process(frame))
-    backlog.close()
+    finally:
+        with frames, suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                backlog.put(processor.process(frames.receive_nowait()))
+        backlog.close()
 
 
 def _order(record: UnifiedPositionRecord) -> tuple[datetime, str, str]:

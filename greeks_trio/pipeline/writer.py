@@ -6,36 +6,25 @@ with the load exactly as far as they must.
 
 A flush that fails is repeated with the same rows on a new connection, after a bounded and
 jittered delay, and checked for duplicates because the lost COMMIT may have taken effect.
-Rows that PostgreSQL refuses are found by halving the batch; they are logged in full and
-counted, and the others are stored.
+Without a connection the rows do not stay here: the spooler leaves them to the disk, and the
+replayer stores them from there, while the writer goes on with what is fresh.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from itertools import chain, groupby
-from operator import attrgetter
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
-import msgspec
 import trio
 
-from greeks_trio.errors import (
-    StoreError,
-    StoreRejected,
-    StoreUnavailable,
-    leaves,
-    plain_reason,
-)
-from greeks_trio.model.records import Tick
+from greeks_trio.errors import StoreError, StoreUnavailable, leaves, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.latency import LatencySummary, RollingLatency
+from greeks_trio.pipeline.isolation import Isolator, TickSink
+from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -47,31 +36,7 @@ _OPERATOR_CLASSES: Final = ("28", "3D")
 # at night nothing else would notice that it has gone.
 _PING_AFTER_S: Final = 10.0
 
-
-class TickSink(Protocol):
-    """Where ticks go; ``greeks_trio.postgres.copy_sink`` in the product."""
-
-    async def write(
-        self, ticks: Sequence[Tick], *, check_duplicates: bool = False
-    ) -> int:
-        """Store all the ticks durably, or none; return the rows that are new.
-
-        Raises:
-            StoreUnavailable: the connection is spent; offer the same ticks to another
-                with ``check_duplicates``, because they may have been stored.
-            StoreRejected: the database refuses at least one of them.
-        """
-
-    async def ping(self) -> None:
-        """Return when the database has given a sign of life.
-
-        Raises:
-            StoreUnavailable: the connection is spent.
-        """
-
-
 OpenTickSink: TypeAlias = Callable[[], AbstractAsyncContextManager[TickSink]]
-CommitObserver: TypeAlias = Callable[[Sequence[Tick], float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +44,6 @@ class WriterStatistics:
     """What the writer has done since the start.
 
     Attributes:
-        persisted: Rows stored, by broker.
-        already_stored: Rows offered that the table had.
-        quarantined: Rows that PostgreSQL refused, by broker.
         flushes: Commits.
         retries: Flushes and connections that failed.
         largest_flush: Most rows in one commit.
@@ -89,16 +51,11 @@ class WriterStatistics:
         last_error: Why the last attempt failed, in plain words.
     """
 
-    persisted: dict[str, int]
-    already_stored: int
-    quarantined: dict[str, int]
     flushes: int
     retries: int
     largest_flush: int
     is_connected: bool
     last_error: str | None
-    window: LatencySummary
-    since_start: LatencySummary
 
 
 class Writer:
@@ -106,26 +63,20 @@ class Writer:
 
     Args:
         backlog: Where the ticks come from.
+        isolator: Stores a batch although some rows are refused.
+        tally: Is told of every commit.
         batch_rows: Most rows in one flush.
-        on_commit: Called after each commit with its ticks and the monotonic time.
     """
 
     def __init__(
-        self,
-        backlog: Backlog,
-        *,
-        batch_rows: int,
-        on_commit: CommitObserver | None = None,
+        self, backlog: Backlog, isolator: Isolator, tally: Tally, *, batch_rows: int
     ) -> None:
         self._backlog = backlog
+        self._isolator = isolator
+        self._tally = tally
         self._batch_rows = batch_rows
-        self._on_commit = on_commit
         # True from a failure until the rows it left behind are stored.
         self._outcome_unknown = False
-        self._latency = RollingLatency()
-        self._persisted: Counter[str] = Counter()
-        self._quarantined: Counter[str] = Counter()
-        self._already_stored = 0
         self._flushes = self._retries = self._largest_flush = 0
         self._is_connected = False
         self._last_error: str | None = None
@@ -137,6 +88,30 @@ class Writer:
         leaves what is not committed in the backlog.  ``retry_now`` cuts the wait
         between attempts short.
         """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_without_connection, nursery.cancel_scope)
+            await self._flush_across_connections(open_sink, retry_now)
+            nursery.cancel_scope.cancel()
+
+    def statistics(self) -> WriterStatistics:
+        """Return the counters."""
+        return WriterStatistics(
+            flushes=self._flushes,
+            retries=self._retries,
+            largest_flush=self._largest_flush,
+            is_connected=self._is_connected,
+            last_error=self._last_error,
+        )
+
+    async def _end_without_connection(self, scope: trio.CancelScope) -> None:
+        """Wait until nothing is left, and end attempts to connect for it."""
+        while not self._backlog.is_finished or self._is_connected:
+            await self._backlog.wait_change()
+        scope.cancel()
+
+    async def _flush_across_connections(
+        self, open_sink: OpenTickSink, retry_now: WakeUp
+    ) -> None:
         backoff = Backoff()
         while True:
             failure: BaseException | None = None
@@ -147,44 +122,40 @@ class Writer:
                 failure = group
             finally:
                 self._is_connected = False
-            if failure is None or self._backlog.is_finished:
+            if failure is None:
                 return
+            self._backlog.is_database_up = False
             delay_s = backoff.next_delay()
             self._report(failure, delay_s)
             with trio.move_on_after(delay_s):
                 await retry_now.wait()
 
-    def statistics(self) -> WriterStatistics:
-        """Return the counters and latencies."""
-        return WriterStatistics(
-            persisted=dict(self._persisted),
-            already_stored=self._already_stored,
-            quarantined=dict(self._quarantined),
-            flushes=self._flushes,
-            retries=self._retries,
-            largest_flush=self._largest_flush,
-            is_connected=self._is_connected,
-            last_error=self._last_error,
-            window=self._latency.window(now=trio.current_time()),
-            since_start=self._latency.since_start.summary(),
-        )
-
     async def _flush_all(self, sink: TickSink, backoff: Backoff) -> None:
         self._is_connected = True
         self._last_error = None
+        self._backlog.is_database_up = True
         logger.info("writer.connected backlog=%d", len(self._backlog))
         while await self._wait_rows(sink):
-            # What is not settled yet, the oldest rows last.
-            parts = [self._backlog.take(self._batch_rows)]
-            try:
-                while parts:
-                    await self._settle_last(sink, parts)
-            finally:
-                if parts:
-                    self._outcome_unknown = True
-                    self._backlog.put_back(list(chain(*reversed(parts))))
-            self._outcome_unknown = False
+            await self._flush(sink)
             backoff.reset()
+
+    async def _flush(self, sink: TickSink) -> None:
+        batch = self._backlog.take(self._batch_rows)
+        is_stored = False
+        try:
+            stored = await self._isolator.store(
+                sink, batch, check_duplicates=self._outcome_unknown
+            )
+            is_stored = True
+        finally:
+            self._outcome_unknown = not is_stored
+            if not is_stored:
+                self._backlog.give_back()
+        fresh = self._backlog.settle()
+        self._flushes += 1
+        self._largest_flush = max(self._largest_flush, len(batch))
+        self._tally.committed(stored)
+        self._tally.durable(fresh)
 
     async def _wait_rows(self, sink: TickSink) -> bool:
         """Do as `Backlog.wait_rows`, and see that the database stays there."""
@@ -193,70 +164,22 @@ class Writer:
                 return await self._backlog.wait_rows()
             await sink.ping()
 
-    async def _settle_last(self, sink: TickSink, parts: list[list[Tick]]) -> None:
-        """Store the last part, or halve it when PostgreSQL refuses it."""
-        part = parts[-1]
-        try:
-            new = await sink.write(part, check_duplicates=self._outcome_unknown)
-        except StoreRejected as exc:
-            parts.pop()
-            if len(part) == 1:
-                self._quarantine(part[0], exc)
-            else:
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
-        else:
-            parts.pop()
-            self._committed(part, new)
-
-    def _committed(self, batch: list[Tick], new: int) -> None:
-        now = trio.current_time()
-        # The ticks of a frame were read together, so they share one latency.
-        for read_at, frame in groupby(batch, key=attrgetter("read_at")):
-            ticks = list(frame)
-            self._latency.record(now - read_at, len(ticks), now=now)
-            self._persisted[ticks[0].record.broker] += len(ticks)
-        self._already_stored += len(batch) - new
-        self._flushes += 1
-        self._largest_flush = max(self._largest_flush, len(batch))
-        if self._on_commit is not None:
-            self._on_commit(batch, now)
-
-    def _quarantine(self, tick: Tick, exc: StoreRejected) -> None:
-        self._quarantined[tick.record.broker] += 1
-        logger.error(
-            "writer.row_refused sqlstate=%s reason=%s row=%s",
-            exc.sqlstate,
-            exc,
-            _row_text(tick),
-        )
-
     def _report(self, failure: BaseException, delay_s: float) -> None:
         self._retries += 1
         reason = plain_reason(failure)
         is_news = reason != self._last_error
         self._last_error = reason
-        level = logging.WARNING
-        if any(_waits_for_operator(leaf) for leaf in leaves(failure)):
-            # Only a person can mend this, and says so once, not every few seconds.
-            level = logging.ERROR if is_news else logging.DEBUG
+        level = logging.WARNING if is_news else logging.DEBUG
+        if is_news and any(_waits_for_operator(leaf) for leaf in leaves(failure)):
+            level = logging.ERROR
         logger.log(
             level,
             "writer.retrying delay_s=%.1f backlog=%d lost=%d reason=%s",
             delay_s,
             len(self._backlog),
-            self._backlog.lost,
+            self._backlog.losses.total,
             reason,
         )
-
-
-def _row_text(tick: Tick) -> str:
-    """Return all values of a row as JSON, whatever is wrong with them."""
-    values = msgspec.structs.asdict(tick.record)
-    payload = tick.record.source_payload.decode("utf-8", "backslashreplace")
-    values["source_payload"] = payload
-    # Not msgspec: a lone surrogate may be what was refused, and it refuses it too.
-    return json.dumps(values, separators=(",", ":"), default=str)
 
 
 def _waits_for_operator(exc: BaseException) -> bool:

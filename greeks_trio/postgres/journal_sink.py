@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow, args_row
 from greeks_trio.config import DatabaseConfig
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
-from greeks_trio.pipeline.journal import JournalEntry
+from greeks_trio.pipeline.spool_store import Note
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.migrate import bring_up_to_date
@@ -84,7 +84,7 @@ class JournalSink:
         self._connection = connection
         self._config = config
 
-    async def write(self, entry: JournalEntry) -> None:
+    async def write(self, entry: Note) -> None:
         """Store the entry; storing it twice has the effect of storing it once.
 
         Durable when it returns.  Takes at most ``config.timeout_s`` seconds and the

@@ -13,6 +13,7 @@ from greeks_trio.config import (
     HttpConfig,
     IbkrConfig,
     PipelineConfig,
+    SpoolConfig,
     Secret,
     TastytradeConfig,
     describe,
@@ -82,7 +83,10 @@ def test_every_variable_arrives_in_its_field():
             "GREEKS_DRAIN_TIMEOUT_S": "1",
             "GREEKS_INTAKE_FRAMES": "7",
             "GREEKS_BATCH_ROWS": "8",
-            "GREEKS_BACKLOG_ROWS": "9",
+            "GREEKS_BACKLOG_MAX_BYTES": "9000000",
+            "GREEKS_SPOOL_DIR": "/var/spool/greeks",
+            "GREEKS_SPOOL_MAX_BYTES": "10000000",
+            "GREEKS_SPOOL_AFTER_MS": "25",
             "GREEKS_LOG_JSON": "on",
             "GREEKS_LOG_LEVEL": "debug",
         }
@@ -117,10 +121,13 @@ def test_every_variable_arrives_in_its_field():
     assert config.pipeline == PipelineConfig(
         intake_frames=7,
         batch_rows=8,
-        backlog_rows=9,
+        backlog_max_bytes=9_000_000,
         drain_timeout_s=1.0,
         latency_slo_ms=20.0,
         stale_after_s=60.0,
+    )
+    assert config.spool == SpoolConfig(
+        directory=Path("/var/spool/greeks"), max_bytes=10_000_000, after_ms=25.0
     )
     assert config.log_json
     assert config.log_level == "DEBUG"
@@ -192,7 +199,9 @@ def test_a_broker_that_is_not_enabled_has_no_problems():
         ("GREEKS_POSITIONS_INTERVAL_S", "inf"),
         ("GREEKS_DRAIN_TIMEOUT_S", "-1"),
         ("GREEKS_BATCH_ROWS", "1e3"),
-        ("GREEKS_BACKLOG_ROWS", "10"),
+        ("GREEKS_BACKLOG_MAX_BYTES", "10"),
+        ("GREEKS_SPOOL_MAX_BYTES", "10"),
+        ("GREEKS_SPOOL_AFTER_MS", "soon"),
         ("GREEKS_HTTP_BIND", "8080"),
         ("GREEKS_HTTP_BIND", "::1:8080"),
         ("GREEKS_HTTP_BIND", "localhost:99999"),
@@ -374,7 +383,10 @@ CHANGED_VALUES = {
     "GREEKS_DRAIN_TIMEOUT_S": "7",
     "GREEKS_INTAKE_FRAMES": "7",
     "GREEKS_BATCH_ROWS": "7",
-    "GREEKS_BACKLOG_ROWS": "7000",
+    "GREEKS_BACKLOG_MAX_BYTES": "7000000",
+    "GREEKS_SPOOL_DIR": "/spool",
+    "GREEKS_SPOOL_MAX_BYTES": "7000000",
+    "GREEKS_SPOOL_AFTER_MS": "7",
     "GREEKS_LOG_JSON": "true",
     "GREEKS_LOG_LEVEL": "ERROR",
 }

@@ -1,0 +1,140 @@
+"""Storing a batch although PostgreSQL refuses some of its rows.
+
+A refusal that does not say whose fault it is halves the batch until it does.  The rows at
+fault go into quarantine, and if that cannot take them, into the log with all their values:
+they are never in the way of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from greeks_trio.errors import SpoolUnavailable, StoreRejected
+from greeks_trio.model.records import Broker, Tick
+from greeks_trio.pipeline.spool_store import Quarantine
+
+logger = logging.getLogger(__name__)
+
+
+class TickSink(Protocol):
+    """Where ticks go; ``greeks_trio.postgres.copy_sink`` in the product."""
+
+    async def write(
+        self, ticks: Sequence[Tick], *, check_duplicates: bool = False
+    ) -> int:
+        """Store all the ticks durably, or none; return the rows that are new.
+
+        Raises:
+            StoreUnavailable: the connection is spent; offer the same ticks to another
+                with ``check_duplicates``, because they may have been stored.
+            StoreRejected: the database refuses at least one of them.
+        """
+
+    async def ping(self) -> None:
+        """Return when the database has given a sign of life.
+
+        Raises:
+            StoreUnavailable: the connection is spent.
+        """
+
+
+@dataclass(slots=True)
+class Stored:
+    """What became of a batch.
+
+    Attributes:
+        ticks: Those that are in the table now.
+        new: How many of them were not there before.
+        refused: Those that are in quarantine.
+    """
+
+    ticks: list[Tick] = field(default_factory=list)
+    new: int = 0
+    refused: list[Tick] = field(default_factory=list)
+
+
+class Isolator:
+    """Stores batches, and puts aside what PostgreSQL refuses.
+
+    Attributes:
+        quarantined: Rows put aside since the start, by broker.
+    """
+
+    def __init__(self, quarantine: Quarantine) -> None:
+        self._quarantine = quarantine
+        self.quarantined: Counter[Broker] = Counter()
+
+    async def store(
+        self, sink: TickSink, batch: Sequence[Tick], *, check_duplicates: bool
+    ) -> Stored:
+        """Store the batch, whatever is wrong with some of its rows.
+
+        Raises:
+            StoreUnavailable: nobody knows what became of which row; offer all of them
+                again, with ``check_duplicates``.
+        """
+        stored = Stored()
+        # The oldest rows last.
+        parts = [list(batch)]
+        while parts:
+            part = parts.pop()
+            try:
+                stored.new += await sink.write(part, check_duplicates=check_duplicates)
+            except StoreRejected as exc:
+                refused, rest = _split(part, exc)
+                parts += rest
+                for tick in refused:
+                    await self._put_aside(tick, exc)
+                stored.refused += refused
+            else:
+                stored.ticks += part
+        return stored
+
+    async def _put_aside(self, tick: Tick, exc: StoreRejected) -> None:
+        self.quarantined[tick.record.broker] += 1
+        try:
+            await self._quarantine.add(tick, sqlstate=exc.sqlstate, reason=str(exc))
+        except SpoolUnavailable as failure:
+            logger.critical(
+                "writer.row_refused sqlstate=%s reason=%s quarantine=%s row=%s",
+                exc.sqlstate,
+                exc,
+                failure,
+                _row_text(tick),
+            )
+        else:
+            logger.error(
+                "writer.row_refused sqlstate=%s reason=%s broker=%s contract_key=%s",
+                exc.sqlstate,
+                exc,
+                tick.record.broker,
+                tick.record.contract_key,
+            )
+
+
+def _split(part: list[Tick], exc: StoreRejected) -> tuple[list[Tick], list[list[Tick]]]:
+    """Return the rows at fault, and what is to be offered again, the oldest last."""
+    if exc.rows:
+        refused = [tick for row, tick in enumerate(part) if row in exc.rows]
+        rest = [tick for row, tick in enumerate(part) if row not in exc.rows]
+        return refused, [rest] if rest else []
+    if len(part) == 1:
+        return part, []
+    middle = len(part) // 2
+    return [], [part[middle:], part[:middle]]
+
+
+def _row_text(tick: Tick) -> str:
+    """Return all values of a row as JSON, whatever is wrong with them."""
+    values = msgspec.structs.asdict(tick.record)
+    payload = tick.record.source_payload.decode("utf-8", "backslashreplace")
+    values["source_payload"] = payload
+    # Not msgspec: a lone surrogate may be what was refused, and it refuses it too.
+    return json.dumps(values, separators=(",", ":"), default=str)

@@ -1,0 +1,95 @@
+"""The replayer: stores from the disk what has left memory, the oldest first.
+
+On a connection of its own, so that fresh ticks keep their latency meanwhile, and always
+checking for duplicates: some of it may have been stored before anyone could know.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain
+from typing import Final
+
+import trio
+
+from greeks_trio.errors import SpoolUnavailable, StoreUnavailable, plain_reason
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.backoff import Backoff
+from greeks_trio.pipeline.isolation import Isolator, TickSink
+from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.tally import Tally
+from greeks_trio.pipeline.writer import OpenTickSink
+
+logger = logging.getLogger(__name__)
+
+# Rows in one transaction.  Turning a tick into a row holds up the event loop for some
+# 15 microseconds, so this many cost a fresh tick at most some ten milliseconds.
+_BATCH_ROWS: Final = 1_000
+
+
+class Replayer:
+    """Moves ticks from the spool into a sink, across connections.
+
+    Args:
+        backlog: Knows whether the database is up and whether the service is ending.
+        spooler: Gives what only the disk has.
+        isolator: Stores a batch although some rows are refused.
+        tally: Is told of every commit.
+    """
+
+    def __init__(
+        self, backlog: Backlog, spooler: Spooler, isolator: Isolator, tally: Tally
+    ) -> None:
+        self._backlog = backlog
+        self._spooler = spooler
+        self._isolator = isolator
+        self._tally = tally
+
+    async def run(self, open_sink: OpenTickSink) -> None:
+        """Replay whatever comes, until the backlog is closed and empty, then return.
+
+        Not before the spool is empty too, unless the database is away: then the next
+        run will find it.  Cancelled, it leaves in the spool what is not committed.
+        """
+        backoff = Backoff()
+        while await self._wait_for_work():
+            failure: BaseException | None = None
+            try:
+                async with open_sink() as sink:
+                    await self._replay(sink, backoff)
+            except* (StoreUnavailable, SpoolUnavailable) as group:
+                failure = group
+            if failure is None:
+                continue
+            if self._backlog.is_finished:
+                return
+            delay_s = backoff.next_delay()
+            logger.warning(
+                "replayer.retrying delay_s=%.1f reason=%s",
+                delay_s,
+                plain_reason(failure),
+            )
+            await trio.sleep(delay_s)
+
+    async def _wait_for_work(self) -> bool:
+        """Wait until there is something to replay and a database; `False` at the end."""
+        while True:
+            is_possible = self._backlog.is_database_up
+            if is_possible and self._spooler.has_more_to_replay:
+                return True
+            if self._backlog.is_finished:
+                return False
+            await self._backlog.wait_change()
+
+    async def _replay(self, sink: TickSink, backoff: Backoff) -> None:
+        started_at, rows = trio.current_time(), 0
+        while entries := await self._spooler.read(_BATCH_ROWS):
+            ticks = list(chain.from_iterable(entry.ticks for entry in entries))
+            stored = await self._isolator.store(sink, ticks, check_duplicates=True)
+            self._tally.committed_again(stored)
+            await self._spooler.replayed(entries)
+            backoff.reset()
+            rows += len(ticks)
+        if rows:
+            seconds = trio.current_time() - started_at
+            logger.info("replayer.done rows=%d seconds=%.1f", rows, seconds)

@@ -1,0 +1,201 @@
+"""The spooler: puts on disk what the database does not take in time.
+
+A tick that is not committed so many milliseconds after its frame was read goes to disk *as
+well*; the COPY under way goes on, and its commit releases the entry again.  A short stall
+of a healthy server crosses that line now and then: the spool is part of normal life.
+Without a connection everything goes to disk at once, and memory lets go of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from greeks_trio.errors import SpoolUnavailable
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.backoff import Backoff
+from greeks_trio.pipeline.spool_store import Spool, SpooledEntry
+from greeks_trio.pipeline.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+# Most ticks in one entry: about 2 MB, which a disk takes in some ten milliseconds.
+_ENTRY_ROWS: Final = 2_000
+
+# For the last words to the disk when the service ends.
+_LAST_WORDS_S: Final = 2.0
+
+
+class Spooler:
+    """Sees that what the database has not taken is on disk, and gives it back.
+
+    Args:
+        backlog: Whose ticks these are.
+        spool: The disk.
+        tally: Is told what became durable.
+        after_s: Seconds from frame read after which a tick goes to disk.
+        inherited_to: The newest entry of an earlier run, 0 when there is none.
+
+    Attributes:
+        spooled: Ticks put on disk since the start.
+        last_error: Why the disk does not take or give what it should, `None` when it
+            does.
+    """
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        spool: Spool,
+        tally: Tally,
+        *,
+        after_s: float,
+        inherited_to: int = 0,
+    ) -> None:
+        self._backlog = backlog
+        self._spool = spool
+        self._tally = tally
+        self._after_s = after_s
+        self._unneeded: list[int] = []
+        backlog.replay_to = inherited_to
+        # The replayer has had all entries up to this one.
+        self._replayed_to = 0
+        # And these are in its hands: they must not be dropped to make room.
+        self._protected = 0
+        self.spooled = 0
+        self.last_error: str | None = None
+
+    async def run(self) -> None:
+        """Spool until the backlog is closed and empty, then return.
+
+        Ended or cancelled, it still puts on disk what is in memory alone, and tells it
+        which entries nobody needs.
+        """
+        backoff = Backoff()
+        try:
+            while await self._wait_for_work():
+                try:
+                    await self._append()
+                except SpoolUnavailable as exc:
+                    self._failed(exc)
+                    await self._pause(backoff.next_delay())
+                else:
+                    self._succeeded()
+                    backoff.reset()
+        finally:
+            with trio.move_on_after(_LAST_WORDS_S, shield=True):
+                await self._say_last_words()
+
+    # The replayer's side.
+
+    @property
+    def has_more_to_replay(self) -> bool:
+        """Whether there may be ticks that only the disk has."""
+        return self._backlog.replay_to > self._replayed_to
+
+    async def read(self, max_rows: int) -> list[SpooledEntry]:
+        """Return the oldest entries that only the disk has, none when there are none.
+
+        Raises:
+            SpoolUnavailable: the disk does not give them.
+        """
+        upto = self._backlog.replay_to
+        entries = await self._spool.read(upto=upto, max_rows=max_rows)
+        self._note_dropped()
+        if entries:
+            self._protected = entries[-1].id
+        else:
+            self._replayed_to = upto
+        return entries
+
+    async def replayed(self, entries: Sequence[SpooledEntry]) -> None:
+        """Forget entries that are stored now.
+
+        Raises:
+            SpoolUnavailable: the disk does not, and will give them again.
+        """
+        await self._spool.release([entry.id for entry in entries])
+
+    async def _wait_for_work(self) -> bool:
+        """Wait until something is due; `False` when nothing can be any more."""
+        backlog = self._backlog
+        while not backlog.is_finished:
+            if not backlog.is_database_up:
+                backlog.evict()
+            self._unneeded += backlog.pop_released()
+            if self._unneeded:
+                return True
+            read_at = backlog.oldest_unspooled_at()
+            if read_at is None:
+                await backlog.wait_change(or_ticks=True)
+                continue
+            due_in_s = read_at + self._after_s - trio.current_time()
+            if due_in_s <= 0 or not backlog.is_database_up:
+                return True
+            with trio.move_on_after(due_in_s):
+                await backlog.wait_change()
+        return False
+
+    async def _append(self) -> None:
+        ticks = self._backlog.start_spooling(_ENTRY_ROWS)
+        unneeded = self._unneeded[:]
+        entry = None
+        try:
+            if ticks:
+                entry = await self._spool.append(
+                    ticks, release=unneeded, protected=self._protected
+                )
+            else:
+                await self._spool.release(unneeded)
+        finally:
+            # Cancelled in the middle, the disk may have them after all; then they are
+            # offered to the database twice, which takes them once.
+            durable = self._backlog.end_spooling(entry)
+        del self._unneeded[: len(unneeded)]
+        self.spooled += len(ticks)
+        self._tally.durable(durable)
+        self._note_dropped()
+
+    async def _say_last_words(self) -> None:
+        # Cancelled together with the processor, which puts what it has and closes.
+        while not self._backlog.is_closed:
+            await self._backlog.wait_change()
+        self._unneeded += self._backlog.pop_released()
+        try:
+            while self._unneeded or self._backlog.oldest_unspooled_at() is not None:
+                await self._append()
+        except SpoolUnavailable as exc:
+            self._failed(exc)
+
+    async def _pause(self, delay_s: float) -> None:
+        with trio.move_on_after(delay_s):
+            while not self._backlog.is_finished:
+                await self._backlog.wait_change()
+
+    def _note_dropped(self) -> None:
+        """Tell the backlog what the disk let go of, and count what nobody has now."""
+        dropped = self._spool.pop_dropped()
+        for each in dropped:
+            if each.id <= self._backlog.replay_to:
+                for broker, rows in each.rows.items():
+                    self._backlog.losses.add(broker, rows, each.first_at, each.last_at)
+                logger.critical(
+                    "spool.ticks_lost reason=%s rows=%d from=%s to=%s",
+                    each.reason,
+                    sum(each.rows.values()),
+                    each.first_at.isoformat(),
+                    each.last_at.isoformat(),
+                )
+        self._backlog.dropped_from_disk([each.id for each in dropped])
+
+    def _failed(self, exc: SpoolUnavailable) -> None:
+        if self.last_error is None:
+            logger.critical("spool.unavailable reason=%s", exc)
+        self.last_error = str(exc)
+
+    def _succeeded(self) -> None:
+        if self.last_error is not None:
+            logger.warning("spool.available_again")
+        self.last_error = None
