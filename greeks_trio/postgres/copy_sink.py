@@ -124,16 +124,13 @@ class TickStore:
             translated(connection, may_refuse=False),
             trio.fail_after(config.timeout_s),
         ):
-            # They get half of the time to go; one that does not may be frozen, and is
-            # ended by a later attempt.
+            # They get half of the time to go.  One that cannot, because it is frozen,
+            # goes when it can: it has been told.
             give_up_at = trio.current_time() + config.timeout_s / 2
             for lost in list(self._unsettled):
                 wait_ms = math.ceil(1000 * (give_up_at - trio.current_time()))
-                cursor = await connection.execute(
-                    _END_SESSION, [max(1, wait_ms), *lost]
-                )
-                if await cursor.fetchall() != [(False,)]:
-                    self._unsettled.discard(lost)
+                await connection.execute(_END_SESSION, [max(1, wait_ms), *lost])
+                self._unsettled.discard(lost)
             cursor = await connection.execute(_WHO_AM_I)
             (backend,) = await cursor.fetchall()
         return _Backend(*backend)
