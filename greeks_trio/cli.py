@@ -345,6 +345,30 @@ def check() -> Plan:
 
 
 @commands.command()
+@click.option("--retry", is_flag=True, help="Offer the rows to the database again.")
+@click.option("--json", "as_json", is_flag=True, help="All rows, a JSON object a line.")
+def quarantine(*, retry: bool, as_json: bool) -> Plan:
+    """Show the rows that PostgreSQL refused; also while the service runs.
+
+    Exit status: 0 done, 1 some are still refused or something failed, 2 configuration.
+    """
+    if retry and as_json:
+        raise click.UsageError("--json is for looking, not for --retry.")
+
+    def plan() -> int:
+        config = _configured(partial(load_config, need_broker=False))
+        from greeks_trio.quarantine import retry_quarantine, show_quarantine
+        from greeks_trio.service_parts import spool_directory
+
+        directory = spool_directory(config)
+        if retry:
+            return _run_trio(retry_quarantine, directory, config.database)
+        return show_quarantine(directory, as_json=as_json)
+
+    return plan
+
+
+@commands.command()
 def migrate() -> Plan:
     """Bring the database to the present schema and exit.
 

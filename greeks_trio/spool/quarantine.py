@@ -141,10 +141,15 @@ class QuarantineFile:
                 "quarantine.full dropped_rows=%d max_bytes=%d", dropped, self._max_bytes
             )
 
-    def list(self, limit: int) -> list[QuarantinedTick]:
-        """Return the oldest rows; those that cannot be decoded stay where they are."""
+    def list(self, limit: int, *, after: int = 0) -> list[QuarantinedTick]:
+        """Return the oldest rows with larger ids than ``after``.
+
+        Those that cannot be decoded stay where they are.
+        """
         rows = self._look(
-            "SELECT id, added_at, sqlstate, reason, blob FROM rows ORDER BY id LIMIT ?",
+            "SELECT id, added_at, sqlstate, reason, blob FROM rows WHERE id > ?"
+            " ORDER BY id LIMIT ?",
+            after,
             limit,
         )
         found: list[QuarantinedTick] = []
