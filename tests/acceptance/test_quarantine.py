@@ -1,0 +1,65 @@
+"""Rows that PostgreSQL refuses, from the service into quarantine and out again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.fix_postgres import connect
+from tests.fix_processes import fetch, run_ingest, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+# Puts of two of the simulated underlyings' contracts: a part of almost every batch.
+REFUSE_PUTS = (
+    "alter table greek_snapshots"
+    " add constraint no_puts check (option_type <> 'put') not valid"
+)
+ALLOW_PUTS = "alter table greek_snapshots drop constraint no_puts"
+
+
+async def quarantine(stage, *arguments):
+    async with run_ingest("quarantine", *arguments, cwd=stage.directory) as command:
+        return await command.wait_exit(), command.lines["stdout"]
+
+
+async def test_refused_rows_wait_in_quarantine_and_are_stored_when_offered_again(stage):
+    async with stage.simulate("--rate", 40, "--contracts", 20) as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve() as service:
+            await service.wait_line("writer.connected")
+            await stage.wait_rows("ibkr", 20)
+            with connect(stage.database) as admin:
+                admin.execute(REFUSE_PUTS)
+            await service.wait_line("writer.row_refused")
+            stored = await fetch(stage.database, "select max(id) from greek_snapshots")
+            # The calls go on.
+            await wait_until(
+                stage.database,
+                f"select count(*) > 40 from greek_snapshots where id > {stored[0][0]}",
+            )
+            await simulators.stop()
+            assert await service.stop() == 0
+
+    status, [first, *_] = await quarantine(stage, "--json")
+    assert status == 0
+    row = json.loads(first)
+    assert (row["sqlstate"], row["option_type"]) == ("23514", "put")
+    assert "no_puts" in row["reason"]
+
+    status, lines = await quarantine(stage, "--retry")
+    assert status == 1
+    assert "no_puts" in lines[0]
+    assert lines[-1].startswith("quarantine: stored 0,")
+
+    with connect(stage.database) as admin:
+        admin.execute(ALLOW_PUTS)
+    status, lines = await quarantine(stage, "--retry")
+    assert status == 0
+    assert lines[-1].endswith(" 0 remain")
+
+    rows = await stage.stored()
+    assert len(rows) == len(set(rows))
+    assert set(rows) == stage.sent()
+    assert (await quarantine(stage))[1][0].startswith("quarantine: empty")
