@@ -55,6 +55,7 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         positions: Rows by account.
         received: (time, text) of each frame from the feed, over all connections.
         says_ready: Whether a connection begins with a ``system`` frame.
+        closes_at_once: Whether it closes each connection as soon as it is open.
         heartbeat_s: Seconds between heartbeats; 0 for none.
     """
 
@@ -71,6 +72,7 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         self.connections = 0
         self.cookies = []
         self.says_ready = True
+        self.closes_at_once = False
         self.heartbeat_s = 10.0
         self.status = dict(LOGGED_IN)
 
@@ -185,6 +187,8 @@ class FakeGateway(httpx2.AsyncBaseTransport):
             beats = trio.CancelScope()
             nursery.start_soon(self._beat, socket, beats)
             try:
+                if self.closes_at_once:
+                    await socket.aclose(code=1000)
                 if self.says_ready:
                     await self.send({"topic": "system", "success": "trader01"})
                 while True:

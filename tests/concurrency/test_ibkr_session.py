@@ -74,7 +74,13 @@ async def test_accounts_are_asked_before_positions(autojump_clock, gateway):
     ("path", "answer", "words"),
     [
         ("/tickle", (401, b"<html>"), "not logged in: open https://localhost:5000/"),
-        ("/tickle", (200, {"error": "failed to process request"}), "no session"),
+        (
+            "/tickle",
+            (200, {"error": "failed to process request"}),
+            "to process request",
+        ),
+        ("/tickle", (200, {"ssoExpires": 1}), "no session; log in again"),
+        ("/tickle", (500, b"Internal Server Error"), "is ips.allow in its conf.yaml"),
         ("/tickle", (200, b"\xff{"), "is no JSON"),
         ("/tickle", (200, ...), "does not answer /tickle"),
         ("/tickle", (200, httpx2.ConnectError("refused")), "no IBKR gateway answers"),

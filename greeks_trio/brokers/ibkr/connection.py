@@ -6,6 +6,7 @@ word what is sent in between; so nothing is sent before its first ``system`` fra
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Final, NoReturn
@@ -19,6 +20,7 @@ from greeks_trio.brokers.ibkr.follower import Follower, WaitDue
 from greeks_trio.brokers.ibkr.keeper import SessionKeeper
 from greeks_trio.brokers.ibkr.line_watch import LineWatch
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
+from greeks_trio.brokers.ibkr.protocol_events import encode_unsubscribe
 from greeks_trio.brokers.ibkr.reader import FrameReader
 from greeks_trio.brokers.ibkr.session import GatewaySession
 from greeks_trio.brokers.ibkr.subscriber import Subscriber
@@ -28,10 +30,14 @@ from greeks_trio.config import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.pipeline.health import SessionHealth
 
+logger = logging.getLogger(__name__)
+
 # The first ``system`` frame comes within a second of the upgrade.
 READY_LIMIT_S: Final = 15.0
 # A send fails once the peer has closed; the reader may still have frames to hand over.
 _LAST_FRAMES_LIMIT_S: Final = 2.0
+# A hundred requests of twenty bytes; a peer that does not take them has gone.
+_FAREWELL_LIMIT_S: Final = 0.5
 # A timer that goes off so late was held up: this process did not run.
 _OVERSLEPT_S: Final = 1.0
 
@@ -54,7 +60,8 @@ class Connection:
     ) -> None:
         self._socket = socket
         self._current_config = current_config
-        lines, watch = Lines(jitter=jitter), LineWatch()
+        self._lines = lines = Lines(jitter=jitter)
+        watch = LineWatch()
         self._reader = reader = FrameReader(
             health, out, lines, watch, session_id=session_id
         )
@@ -75,6 +82,12 @@ class Connection:
         Raises:
             FeedInterrupted: always in the end, inside an `ExceptionGroup`.
         """
+        try:
+            await self._run_tasks(wait_due)
+        finally:
+            await self._give_lines_back()
+
+    async def _run_tasks(self, wait_due: WaitDue) -> NoReturn:
         async with trio.open_nursery() as nursery:
             start = nursery.start_soon
             start(self._reader.run, self._socket, name="ibkr reader")
@@ -120,6 +133,18 @@ class Connection:
             if trio.current_time() > limit + _OVERSLEPT_S:
                 # It was us who stood still; what came meanwhile waits in the socket.
                 await trio.sleep(_OVERSLEPT_S)
+
+    async def _give_lines_back(self) -> None:
+        """Unsubscribe everything, if the gateway still listens.
+
+        IBKR counts the lines of a program that has ended as taken for a long time.
+        """
+        with trio.move_on_after(_FAREWELL_LIMIT_S, shield=True):
+            try:
+                for conid in self._lines.sent():
+                    await send(self._socket, encode_unsubscribe(conid))
+            except FeedInterrupted as exc:
+                logger.debug("ibkr.lines_not_given_back reason=%s", exc)
 
     async def _send(self, message: str) -> None:
         failure: FeedInterrupted | None = None

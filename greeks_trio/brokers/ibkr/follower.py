@@ -80,6 +80,8 @@ class Follower:
             await self._portfolio.read(self._session, self._current_config())
         except FeedInterrupted as exc:
             self._health.count("positions.failed")
+            # A session that was opened anew refuses who has not asked for them.
+            self._session.accounts.forget()
             words = f"positions could not be read: {exc}"
             return self._failed("positions", words, exc, _POSITIONS_RETRY_S)
         self._subscriber.trouble("positions", None)

@@ -78,7 +78,7 @@ class SessionKeeper:
             if not tickle.status.is_established:
                 raise self._session.session_lost(tickle.status)
             if self._reader.was_doubted:
-                self._ask_all_again()
+                await self._ask_all_again()
             await trio.sleep(_DOUBT_SPACING_S)
             self._clear_doubt()
 
@@ -88,14 +88,22 @@ class SessionKeeper:
             return self._shortened(TICKLE_INTERVAL_S)
         return max(0.0, self._asked_all_at + _ASK_ALL_SPACING_S - trio.current_time())
 
-    def _ask_all_again(self) -> None:
+    async def _ask_all_again(self) -> None:
         """Do what mends a session that was lost for a moment: its streams have ended."""
         now = trio.current_time()
-        if now >= self._asked_all_at + _ASK_ALL_SPACING_S:
-            self._asked_all_at = now
-            self._reader.was_doubted = False
-            self._record_loss()
-            self._subscriber.ask_all_again()
+        if now < self._asked_all_at + _ASK_ALL_SPACING_S:
+            return
+        self._asked_all_at = now
+        try:
+            await self._session.cross_bridge()
+        except FeedInterrupted as exc:
+            # The doubt remains, so that this is tried again.
+            self._subscriber.trouble("bridge", f"the IBKR session is not back: {exc}")
+            return
+        self._subscriber.trouble("bridge", None)
+        self._reader.was_doubted = False
+        self._record_loss()
+        self._subscriber.ask_all_again()
 
     def _record_loss(self) -> None:
         """Journal that data may lack since IBKR called the session lost, until here.

@@ -140,6 +140,9 @@ class GatewayClient:
                 "the IBKR gateway refuses this machine's address: see ips.allow in its"
                 " conf.yaml"
             )
+        elif status == 500 and text == "Internal Server Error":
+            # A single "*" in that list, too, breaks every request like this.
+            words += " (is ips.allow in its conf.yaml valid?)"
         raise FeedInterrupted(words, http_status=status)
 
     def _explain_unreachable(self, exc: httpx2.ConnectError) -> str:

@@ -82,7 +82,7 @@ class GatewaySession(GatewayClient):
         if not tickle.status.is_established:
             await self._establish(tickle.status)
             tickle = await self.tickle()
-        await self._cross_bridge()
+        await self.cross_bridge()
         return tickle.session_id
 
     async def tickle(self) -> Tickle:
@@ -90,7 +90,9 @@ class GatewaySession(GatewayClient):
         answer = _mapping(await self.request("POST", "/tickle"))
         session_id = answer.get("session")
         if not isinstance(session_id, str):
-            raise FeedInterrupted("the IBKR gateway gave no session; log in again")
+            said = answer.get("error")
+            words = f": {str(said)[:120]}" if said else "; log in again"
+            raise FeedInterrupted(f"the IBKR gateway gave no session{words}")
         iserver = _mapping(answer.get("iserver"))
         return Tickle(session_id, _read_status(iserver.get("authStatus")))
 
@@ -103,6 +105,24 @@ class GatewaySession(GatewayClient):
         status = await self.auth_status()
         if not status.is_established:
             raise self.session_lost(status)
+
+    async def cross_bridge(self) -> None:
+        """Ask for the accounts until the brokerage session hears it.
+
+        Each brokerage session wants it once; without it some endpoints and streams
+        stay empty.
+        """
+        for _ in range(_BRIDGE_TRIES):
+            try:
+                await self.request("GET", "/iserver/accounts")
+            except FeedInterrupted as exc:
+                if exc.http_status != _BAD_REQUEST:
+                    raise
+                logger.info("ibkr.no_bridge reason=%s", exc)
+            else:
+                return
+            await trio.sleep(_BRIDGE_SPACING_S)
+        await self.request("GET", "/iserver/accounts")
 
     def session_lost(self, status: AuthStatus) -> FeedInterrupted:
         """Return the end of a connection whose brokerage session is no more."""
@@ -150,23 +170,6 @@ class GatewaySession(GatewayClient):
         if not answer.authenticated:
             words += ", perhaps because another program (TWS, the mobile app) has it"
         return f"{words}: {said[:120]}" if said else words
-
-    async def _cross_bridge(self) -> None:
-        """Ask for the accounts until the brokerage session hears it.
-
-        Without this request some endpoints and streams stay empty.
-        """
-        for _ in range(_BRIDGE_TRIES):
-            try:
-                await self.request("GET", "/iserver/accounts")
-            except FeedInterrupted as exc:
-                if exc.http_status != _BAD_REQUEST:
-                    raise
-                logger.info("ibkr.no_bridge reason=%s", exc)
-            else:
-                return
-            await trio.sleep(_BRIDGE_SPACING_S)
-        await self.request("GET", "/iserver/accounts")
 
 
 OpenSession = Callable[[IbkrConfig, Pacer], AbstractAsyncContextManager[GatewaySession]]
