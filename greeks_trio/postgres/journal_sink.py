@@ -60,6 +60,10 @@ class JournalStore:
     def __init__(self, config: DatabaseConfig) -> None:
         self._config = config
 
+    def reconfigure(self, config: DatabaseConfig) -> None:
+        """Use this configuration for the sinks that are opened from now on."""
+        self._config = config
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[JournalSink]:
         """Connect, bring the schema up to date and give out a sink.
@@ -70,9 +74,10 @@ class JournalStore:
             StoreUnavailable: there is no connection; also for a refused login.
             SchemaRejected: this program and the database do not go together.
         """
-        async with open_connection(self._config, autocommit=True) as connection:
-            await bring_up_to_date(connection, look_limit_s=self._config.timeout_s)
-            yield JournalSink(connection, self._config)
+        config = self._config
+        async with open_connection(config, autocommit=True) as connection:
+            await bring_up_to_date(connection, look_limit_s=config.timeout_s)
+            yield JournalSink(connection, config)
 
 
 class JournalSink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,13 +26,18 @@ _LIMIT_S: Final = 30.0
 _NO_TABLE: Final = "42P01"
 
 
-async def run_partition_keeper(config: DatabaseConfig) -> None:
+async def run_partition_keeper(
+    config: DatabaseConfig | Callable[[], DatabaseConfig],
+) -> None:
     """Make the partitions ahead, at once and every few hours, until cancelled.
 
     The writer makes what it needs at that moment by itself.
+
+    Args:
+        config: How to reach the database, or what says so each time.
     """
     while True:
-        is_done = await _keep(config)
+        is_done = await _keep(config() if callable(config) else config)
         await trio.sleep(_INTERVAL_S if is_done else _AGAIN_AFTER_S)
 
 
