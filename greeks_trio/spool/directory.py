@@ -5,6 +5,7 @@
     lock                  held by the owner, with its process id
     alive                 touched every second, gone after a clean end
     spool.sqlite3         ticks and notes
+    spool.sqlite3.contents             how much that is, as of a second ago
     quarantine.sqlite3    rows that PostgreSQL refused, once there are any
     damaged/              bytes of entries that cannot be decoded
     spool.sqlite3.damaged-<UTC time>   files from which the rest was salvaged
@@ -127,9 +128,10 @@ class SpoolDirectory:
         return self._owner.killed_at
 
     async def run_alive_mark(self) -> None:
-        """Touch the mark every second until cancelled."""
+        """Touch the mark, and write down what there is, every second until cancelled."""
         while True:
             await self._worker.run(self._owner.touch)
+            await self._worker.run(self._store.write_contents)
             await trio.sleep(_ALIVE_INTERVAL_S)
 
     async def _open(self) -> None:
@@ -138,15 +140,9 @@ class SpoolDirectory:
         except SpoolUnavailable as exc:
             logger.error("spool.unavailable reason=%s", exc)
 
-    async def _close(self, *, is_clean: bool) -> None:
-        with trio.move_on_after(_CLOSE_LIMIT_S, shield=True) as limit:
-            await self._worker.run(self._quarantine.close)
-            await self._worker.run(self._store.close)
-        if limit.cancelled_caught:
-            # A thread may still write: the lock goes with the process.
-            logger.error("spool.disk_hangs limit_s=%.0f", _CLOSE_LIMIT_S)
-            return
-        self._owner.release(is_clean=is_clean)
+    async def _close(self) -> None:
+        await self._worker.run(self._quarantine.close)
+        await self._worker.run(self._store.close)
 
 
 @asynccontextmanager
@@ -170,4 +166,10 @@ async def open_spool(
         yield opened
         is_clean = True
     finally:
-        await opened._close(is_clean=is_clean)
+        with trio.move_on_after(_CLOSE_LIMIT_S, shield=True) as limit:
+            await opened._close()
+        if limit.cancelled_caught:
+            # A thread may still write: the lock goes with the process.
+            logger.error("spool.disk_hangs limit_s=%.0f", _CLOSE_LIMIT_S)
+        else:
+            owner.release(is_clean=is_clean)

@@ -174,18 +174,12 @@ def raise_newest_id(connection: sqlite3.Connection, at_least: int) -> None:
 def insert_note(connection: sqlite3.Connection, note: Note) -> int:
     """Add a note and return its id."""
     kind, blob = encode_note(note)
-    return copy_note(connection, None, kind, blob)
+    return _insert_note(connection, (None, kind, checksum(blob), blob))
 
 
-def copy_note(
-    connection: sqlite3.Connection, note_id: int | None, kind: str, blob: bytes
-) -> int:
-    """Add a note, with an id of another file if given; return its id."""
-    cursor = connection.execute(
-        "INSERT INTO notes (id, kind, checksum, blob) VALUES (?, ?, ?, ?)",
-        (note_id, kind, checksum(blob), blob),
-    )
-    return int(cursor.lastrowid or 0)
+def copy_note(connection: sqlite3.Connection, note: RawNote) -> None:
+    """Add a note of another file with its id."""
+    _insert_note(connection, (note.id, note.kind, note.checksum, note.blob))
 
 
 def delete_notes(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
@@ -198,6 +192,13 @@ def all_notes(connection: sqlite3.Connection) -> Iterator[RawNote]:
     rows = connection.execute("SELECT id, kind, checksum, blob FROM notes ORDER BY id")
     for row in rows:
         yield RawNote(*row)
+
+
+def _insert_note(connection: sqlite3.Connection, values: tuple[object, ...]) -> int:
+    cursor = connection.execute(
+        "INSERT INTO notes (id, kind, checksum, blob) VALUES (?, ?, ?, ?)", values
+    )
+    return int(cursor.lastrowid or 0)
 
 
 def _insert(

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.pipeline.spool_store import Dropped
 from greeks_trio.spool import entries
+from greeks_trio.spool.contents import Contents, ContentsFile
 from greeks_trio.spool.database import (
     FileDamaged,
     check_version,
@@ -56,6 +57,7 @@ class SpoolFile:
         self._damage = "the last run did not get to salvaging it"
         self.inventory = Inventory()
         self.inherited_id: int | None = None
+        self._contents = ContentsFile(path.with_name(f"{path.name}.contents"))
 
     def use(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Return what the work returns; on a damaged file it is done again.
@@ -76,6 +78,11 @@ class SpoolFile:
                 raise
         raise SpoolUnavailable(f"{self.path} is damaged again and again")
 
+    def write_contents(self) -> None:
+        """Write down what is in the file, for the day when it cannot be read."""
+        if self._connection is not None:
+            self._contents.write(self.inventory.contents())
+
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         connection, self._connection = self._connection, None
@@ -93,18 +100,45 @@ class SpoolFile:
             connection = connect(self.path, exclusive=True)
             stack.callback(connection.close)
             self._check(connection)
-            inventory = self._count(connection)
+            given_id = entries.newest_id(connection)
+            inventory = _count(connection)
+            earlier = self._earlier()
+            inventory.newest_id = max(given_id, earlier.newest_id)
+            with transaction(connection):
+                entries.raise_newest_id(connection, inventory.newest_id)
             stack.pop_all()
-        lost = salvage.lost if salvage else []
-        if self.inherited_id is None:
-            self.inherited_id = inventory.newest_id if inventory.entries else 0
-        else:
-            lost = self.inventory.lost(inventory)
-        self.inventory = inventory
+        is_damaged = salvage is not None or given_id < earlier.newest_id
+        self._take_over(inventory, salvage.lost if salvage else [], earlier, is_damaged)
         self._connection = connection
-        if lost:
-            self._on_lost(lost)
         return connection
+
+    def _earlier(self) -> Contents:
+        if self.inherited_id is None:
+            return self._contents.read()
+        return self.inventory.contents()
+
+    def _take_over(
+        self,
+        found: Inventory,
+        named: list[Dropped],
+        earlier: Contents,
+        is_damaged: bool,
+    ) -> None:
+        """Believe the file, and tell what is not in it any more."""
+        if self.inherited_id is None:
+            self.inherited_id = found.newest_id if found.entries else 0
+            # Without a damage, what is missing was released in the last second.
+            lost = [*named, *found.lost_since(earlier, named)] if is_damaged else []
+        else:
+            lost = self.inventory.lost(found)
+        self.inventory = found
+        if lost:
+            logger.critical(
+                "spool.rows_lost entries_or_more=%d rows=%d",
+                len(lost),
+                sum(sum(each.rows.values()) for each in lost),
+            )
+            self._on_lost(lost)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         found = pragma_number(connection, "user_version")
@@ -113,21 +147,19 @@ class SpoolFile:
         if found < entries.VERSION:  # there is no older one to upgrade
             raise FileDamaged(f"it has format {found}")
 
-    def _count(self, connection: sqlite3.Connection) -> Inventory:
-        """Count the entries, which reads a page of each of them."""
-        with transaction(connection):
-            entries.raise_newest_id(connection, self.inventory.newest_id)
-        inventory = Inventory()
-        for entry_id, facts in entries.all_facts(connection):
-            inventory.add(entry_id, facts)
-        inventory.newest_id = max(inventory.newest_id, entries.newest_id(connection))
-        return inventory
-
     def _give_up(self, reason: str) -> None:
         self.close()
         self._damage = reason
         with translated(self.path), suppress(FileNotFoundError):
             set_aside(self.path)
+
+
+def _count(connection: sqlite3.Connection) -> Inventory:
+    """Count the entries, which reads a page of each of them."""
+    inventory = Inventory()
+    for entry_id, facts in entries.all_facts(connection):
+        inventory.add(entry_id, facts)
+    return inventory
 
 
 def _may_be_confused(exc: SpoolUnavailable) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.spool.contents import Contents
 
 # The newest entries are known one by one, so that a loss can name them; about 400 bytes
 # each, 4 MB in all.
@@ -62,6 +63,7 @@ class Inventory:
         self._rows: Counter[Broker] = Counter()
         self._known: dict[int, Facts] = {}
         self._oldest_at: datetime | None = None
+        self._newest_at: datetime | None = None
         self.entries = 0
         self.newest_id = 0
 
@@ -76,6 +78,7 @@ class Inventory:
             self._oldest_at = facts.first_at
         self.entries += 1
         self.newest_id = max(self.newest_id, entry_id)
+        self._newest_at = facts.last_at
         self._rows.update(facts.rows)
         self._known[entry_id] = facts
         if len(self._known) > _MAX_KNOWN:
@@ -87,6 +90,26 @@ class Inventory:
             self.entries -= 1
             self._rows.subtract(facts.rows)
             self._known.pop(entry_id, None)
+
+    def contents(self) -> Contents:
+        """Return it in numbers."""
+        return Contents(
+            newest_id=self.newest_id,
+            rows=dict(+self._rows),
+            first_at=self._oldest_at,
+            last_at=self._newest_at,
+        )
+
+    def lost_since(self, earlier: Contents, named: Iterable[Dropped]) -> list[Dropped]:
+        """Return what an earlier run had and is not here, nor among what is named."""
+        missing = Counter(earlier.rows) - self._rows
+        for each in named:
+            missing.subtract(each.rows)
+        missing = +missing
+        if not missing or earlier.first_at is None or earlier.last_at is None:
+            return []
+        facts = Facts(missing, earlier.first_at, earlier.last_at)
+        return [facts.as_dropped(earlier.newest_id, "spool-damaged")]
 
     def lost(self, found: Inventory) -> list[Dropped]:
         """Return what was here and is not in the one that was found afterwards.

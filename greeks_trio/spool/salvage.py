@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,9 +24,9 @@ from greeks_trio.spool.database import (
     FileDamaged,
     connect,
     transaction,
-    translated,
 )
 from greeks_trio.spool.keepsakes import Keepsakes, limit_damaged, stamp
+from greeks_trio.spool.wreck import PAGE_BYTES, open_damaged
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,12 @@ class Salvage:
     lost: list[Dropped] = field(default_factory=list)
 
 
-def create(path: Path, *, first_id: int = 0) -> None:
+def create(path: Path) -> None:
     """Make an empty spool, in one step: a file of this name is never half of one."""
     fresh = _beside(path, ".new")
     _unlink(fresh)
     with closing(connect(fresh, exclusive=True)) as connection:
         entries.create_tables(connection)
-        entries.raise_newest_id(connection, first_id)
     _rename(fresh, path)
 
 
@@ -104,15 +103,17 @@ def _salvage(damaged: Path, path: Path, keepsakes: Keepsakes) -> Salvage:
     result = Salvage()
     with closing(connect(fresh, exclusive=True)) as target:
         entries.create_tables(target)
-        with suppress(FileDamaged), ExitStack() as stack:
-            with translated(damaged):
-                source = stack.enter_context(closing(connect(damaged, exclusive=True)))
-            ids = _readable_ids(source)
-            while batch := list(islice(ids, _BATCH)):
-                with transaction(target):
-                    _copy_entries(source, target, batch, keepsakes, result)
+    template = fresh.read_bytes()[:PAGE_BYTES]
+    with (
+        closing(connect(fresh, exclusive=True)) as target,
+        open_damaged(damaged, template, keepsakes) as source,
+    ):
+        ids = _readable_ids(source)
+        while batch := list(islice(ids, _BATCH)):
             with transaction(target):
-                _copy_rest(source, target, result)
+                _copy_entries(source, target, batch, keepsakes, result)
+        with transaction(target):
+            _copy_rest(source, target, result)
     _rename(fresh, path)
     return result
 
@@ -146,7 +147,7 @@ def _copy_rest(
 ) -> None:
     with suppress(*_UNREADABLE):
         for note in entries.all_notes(source):
-            entries.copy_note(target, note.id, note.kind, note.blob)
+            entries.copy_note(target, note)
             result.notes += 1
     with suppress(*_UNREADABLE):
         entries.raise_newest_id(target, entries.newest_id(source))

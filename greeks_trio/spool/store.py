@@ -66,8 +66,13 @@ class SpoolStore:
         """
         return self._file.use(self._open)
 
+    def write_contents(self) -> None:
+        """Write down how much there is, beside the file; now and then is enough."""
+        self._file.write_contents()
+
     def close(self) -> None:
         """Close the file."""
+        self._file.write_contents()
         self._file.close()
 
     def append(
