@@ -15,6 +15,7 @@ from greeks_trio.model.records import (
     Tick,
     UnifiedPositionRecord,
 )
+from greeks_trio.pipeline.backlog import Backlog
 
 START = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 SPY_CALL = ContractKey("SPY   261218C00600000")
@@ -51,6 +52,13 @@ def make_tick(number=0, *, read_at=0.0, **changes):
     """Return a tick as the writer gets it."""
     record = make_record(number, **changes)
     return Tick(record, fingerprint(record), read_at)
+
+
+def tick_bytes(rows):
+    """Return the bound of a backlog that holds so many of `make_tick`'s ticks."""
+    backlog = Backlog(rows * 1_000_000)
+    backlog.put([make_tick()] * rows)
+    return backlog.bytes
 
 
 def make_frame(*records, read_at=0.0):

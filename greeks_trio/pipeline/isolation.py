@@ -95,10 +95,11 @@ class Isolator:
                 stored.refused += refused
             else:
                 stored.ticks += part
+        # Not before: what is offered again is refused again.
+        self.quarantined.update(tick.record.broker for tick in stored.refused)
         return stored
 
     async def _put_aside(self, tick: Tick, exc: StoreRejected) -> None:
-        self.quarantined[tick.record.broker] += 1
         try:
             await self._quarantine.add(tick, sqlstate=exc.sqlstate, reason=str(exc))
         except SpoolUnavailable as failure:

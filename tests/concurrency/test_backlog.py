@@ -8,11 +8,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
-from tests.factories import START, make_tick
+from tests.factories import START, make_tick, tick_bytes
 
 
 async def test_ticks_come_out_in_the_order_in_which_they_went_in():
-    backlog = Backlog(10)
+    backlog = Backlog(tick_bytes(10))
     backlog.put([make_tick(n) for n in range(5)])
 
     assert backlog.take(2) == [make_tick(0), make_tick(1)]
@@ -20,39 +20,42 @@ async def test_ticks_come_out_in_the_order_in_which_they_went_in():
     assert backlog.take(9) == []
 
 
-async def test_ticks_that_were_put_back_come_out_first():
-    backlog = Backlog(10)
+async def test_ticks_that_were_given_back_come_out_first():
+    backlog = Backlog(tick_bytes(10))
     backlog.put([make_tick(n) for n in range(4)])
 
-    backlog.put_back(backlog.take(2))
+    backlog.take(2)
+    backlog.give_back()
 
     assert backlog.take(9) == [make_tick(n) for n in range(4)]
 
 
-@pytest.mark.parametrize("way", ["put", "put_back"])
+@pytest.mark.parametrize("way", ["put", "give_back"])
 async def test_beyond_the_bound_the_oldest_are_lost_and_counted(way, caplog):
-    backlog = Backlog(3)
+    backlog = Backlog(tick_bytes(3))
 
     if way == "put":
         backlog.put([make_tick(n) for n in range(5)])
     else:
+        backlog.put([make_tick(n) for n in (0, 1)])
+        backlog.take(2)
         backlog.put([make_tick(n) for n in (2, 3, 4)])
-        backlog.put_back([make_tick(0), make_tick(1)])
+        backlog.give_back()
 
     assert backlog.take(9) == [make_tick(2), make_tick(3), make_tick(4)]
-    assert backlog.lost == 2
+    assert backlog.losses.rows == {"ibkr": 2}
     assert backlog.peak == 5
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("CRITICAL", "backlog.ticks_lost lost=2 max_rows=3")
+        ("CRITICAL", f"backlog.ticks_lost max_bytes={tick_bytes(3)}")
     ]
 
 
 async def test_what_was_lost_is_a_gap_from_first_to_last():
-    backlog = Backlog(1)
+    backlog = Backlog(tick_bytes(1))
     backlog.put([make_tick(n) for n in range(3)])
     backlog.put([make_tick(9, broker="tastytrade"), make_tick(10)])
 
-    gaps = backlog.pop_losses()
+    gaps = backlog.losses.pop_gaps()
 
     def received(number):
         return START + timedelta(seconds=number, milliseconds=20)
@@ -71,11 +74,11 @@ async def test_what_was_lost_is_a_gap_from_first_to_last():
             reason="ticks-lost",
         ),
     ]
-    assert backlog.pop_losses() == []
+    assert backlog.losses.pop_gaps() == []
 
 
 async def test_the_consumer_waits_until_there_are_ticks(nursery):
-    backlog = Backlog(10)
+    backlog = Backlog(tick_bytes(10))
     results = []
 
     async def consume():
@@ -91,7 +94,7 @@ async def test_the_consumer_waits_until_there_are_ticks(nursery):
 
 
 async def test_a_closed_backlog_is_emptied_first(autojump_clock):
-    backlog = Backlog(10)
+    backlog = Backlog(tick_bytes(10))
     backlog.put([make_tick()])
     backlog.close()
 
@@ -102,7 +105,7 @@ async def test_a_closed_backlog_is_emptied_first(autojump_clock):
 
 
 async def test_closing_wakes_the_consumer(nursery, autojump_clock):
-    backlog = Backlog(10)
+    backlog = Backlog(tick_bytes(10))
     nursery.start_soon(_close_later, backlog)
 
     with trio.fail_after(2):

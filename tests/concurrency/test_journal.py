@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import LAST_TRIES_S, Journal, run_journal
+from tests.concurrency.fakes import MemorySpool
 from tests.factories import START
 
 
@@ -33,6 +34,10 @@ class ListJournalSink:
         self.entries.append(entry)
 
 
+async def keep_journal(journal, sink, spool=None):
+    await run_journal(journal, sink.open, spool or MemorySpool(), after_s=0.05)
+
+
 def make_gap(reason):
     return FeedGap(broker="ibkr", started_at=START, reason=reason)
 
@@ -49,14 +54,14 @@ async def test_entries_are_stored_in_order_and_the_task_ends_when_closed(
     journal.close()
 
     with trio.fail_after(1):
-        await run_journal(journal, sink.open)
+        await keep_journal(journal, sink)
 
     assert sink.entries == [A, B]
 
 
 async def test_an_empty_journal_needs_no_connection(autojump_clock, nursery):
     journal, sink = Journal(), ListJournalSink()
-    nursery.start_soon(run_journal, journal, sink.open)
+    nursery.start_soon(keep_journal, journal, sink)
     await trio.sleep(60)
     assert sink.connections == 0
 
@@ -73,7 +78,7 @@ async def test_an_entry_that_could_not_be_stored_is_tried_again(autojump_clock):
         journal.record(gap)
     journal.close()
 
-    await run_journal(journal, sink.open)
+    await keep_journal(journal, sink)
 
     assert sink.entries == [A, B]
     assert sink.connections == 3
@@ -89,7 +94,7 @@ async def test_an_outage_is_one_warning_not_one_every_few_seconds(
     journal.record(A)
 
     with trio.move_on_after(60):
-        await run_journal(journal, sink.open)
+        await keep_journal(journal, sink)
 
     assert trio.current_time() == 60
     assert sink.connections > 10
@@ -105,7 +110,7 @@ async def test_a_refused_entry_does_not_stop_the_others(autojump_clock, caplog):
         journal.record(gap)
     journal.close()
 
-    await run_journal(journal, sink.open)
+    await keep_journal(journal, sink)
 
     assert sink.entries == [B]
     assert "journal.refused" in caplog.text
@@ -121,7 +126,7 @@ async def test_without_a_database_it_ends_soon_after_it_was_closed(
     ended = trio.Event()
 
     async def run():
-        await run_journal(journal, sink.open)
+        await keep_journal(journal, sink)
         ended.set()
 
     nursery.start_soon(run)
@@ -140,7 +145,7 @@ async def test_a_database_that_is_back_in_time_gets_the_last_entries(autojump_cl
     journal.record(A)
     journal.close()
 
-    await run_journal(journal, sink.open)
+    await keep_journal(journal, sink)
 
     assert sink.entries == [A]
 
@@ -151,7 +156,7 @@ async def test_cancelled_it_leaves_what_is_not_stored(autojump_clock):
     journal.record(A)
 
     with trio.move_on_after(5):
-        await run_journal(journal, sink.open)
+        await keep_journal(journal, sink)
 
     assert len(journal) == 1
 

@@ -9,25 +9,38 @@ from greeks_trio.market_hours import MarketHours
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.writer import Writer
-from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record
+from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
+from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record, tick_bytes
 
 
 @pytest.fixture
 def overview():
-    journal, backlog = Journal(), Backlog(10)
+    journal, backlog = Journal(), Backlog(tick_bytes(10))
+    spool, quarantine = MemorySpool(), MemoryQuarantine()
+    tally, isolator = Tally(), Isolator(quarantine)
     return Overview(
         sessions_by_broker={
             broker: SessionHealth(broker, journal) for broker in ("ibkr", "tastytrade")
         },
         processor=Processor(),
         backlog=backlog,
-        writer=Writer(backlog, batch_rows=10),
+        writer=Writer(backlog, isolator, tally, batch_rows=10),
+        spool=spool,
+        spooler=Spooler(backlog, spool, tally, after_s=0.05),
+        quarantine=quarantine,
+        isolator=isolator,
+        tally=tally,
         journal=journal,
         latency_slo_ms=500.0,
         stale_after_s=60.0,
+        spool_max_bytes=spool.max_bytes,
+        buffers_max_bytes=10**6,
         hours=MarketHours(date(2026, 11, 20)),
     )
 

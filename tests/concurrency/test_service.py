@@ -23,6 +23,7 @@ def service():
         started_with=Config(),
         load=Config,
         overview=None,
+        replayer=None,
         stop=trio.Event(),
     )
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 from itertools import pairwise
 
@@ -12,15 +11,27 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.isolation import Isolator
+from greeks_trio.pipeline.tally import Observers, Tally
 from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.pipeline.writer import Writer
-from tests.concurrency.fakes import ListSink
-from tests.factories import make_tick
+from tests.concurrency.fakes import ListSink, MemoryQuarantine, keys
+from tests.factories import make_tick, tick_bytes
 
 
 @pytest.fixture
 def backlog():
-    return Backlog(1_000)
+    return Backlog(tick_bytes(1_000))
+
+
+@pytest.fixture
+def tally():
+    return Tally()
+
+
+@pytest.fixture
+def quarantine():
+    return MemoryQuarantine()
 
 
 @pytest.fixture
@@ -28,8 +39,9 @@ def sink():
     return ListSink()
 
 
-def make_writer(backlog, **changes):
-    return Writer(backlog, **({"batch_rows": 100} | changes))
+def make_writer(backlog, *, tally=None, quarantine=None, batch_rows=100):
+    isolator = Isolator(quarantine or MemoryQuarantine())
+    return Writer(backlog, isolator, tally or Tally(), batch_rows=batch_rows)
 
 
 async def test_a_lone_tick_is_written_at_once(autojump_clock, nursery, backlog, sink):
@@ -127,12 +139,12 @@ async def test_a_cancelled_writer_leaves_what_is_not_committed(
 
 @pytest.mark.parametrize("failure", ["before", "after"])
 async def test_a_failed_flush_is_repeated_and_checked_for_duplicates(
-    autojump_clock, backlog, sink, failure
+    autojump_clock, backlog, sink, tally, failure
 ):
     sink.failures = [failure]
     backlog.put([make_tick(0), make_tick(1)])
     backlog.close()
-    writer = make_writer(backlog)
+    writer = make_writer(backlog, tally=tally)
 
     await writer.run(sink.open, WakeUp())
 
@@ -141,7 +153,8 @@ async def test_a_failed_flush_is_repeated_and_checked_for_duplicates(
     assert sink.connections == 2
     assert 0.05 <= trio.current_time() <= 0.1
     assert writer.statistics().retries == 1
-    assert writer.statistics().already_stored == (2 if failure == "after" else 0)
+    assert tally.already_stored == (2 if failure == "after" else 0)
+    assert tally.persisted == {"ibkr": 2}
 
 
 async def test_after_a_success_the_fast_path_is_back(autojump_clock, backlog, sink):
@@ -191,7 +204,7 @@ async def test_a_wake_up_cuts_the_wait_short(autojump_clock, nursery, backlog, s
 async def test_ticks_wait_in_memory_while_the_database_is_away(
     autojump_clock, nursery, sink
 ):
-    backlog = Backlog(10)
+    backlog = Backlog(tick_bytes(10))
     sink.is_down = True
     nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
     for number in range(15):
@@ -202,48 +215,43 @@ async def test_ticks_wait_in_memory_while_the_database_is_away(
     await trio.sleep(6)
 
     assert sink.ticks == [make_tick(number) for number in range(5, 15)]
-    assert backlog.lost == 5
+    assert backlog.losses.rows == {"ibkr": 5}
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7])
-async def test_a_refused_row_never_takes_its_batch_along(
-    autojump_clock, backlog, sink, rows, caplog
+async def test_what_is_stored_is_durable_unless_the_disk_had_it(
+    autojump_clock, backlog, sink
 ):
-    ticks = [make_tick(number) for number in range(rows)]
-    sink.refuse(ticks[rows // 2])
+    durable = []
+    backlog.put([make_tick(number) for number in range(4)])
+    backlog.start_spooling(2)
+    backlog.end_spooling(1)
+    backlog.close()
+    tally = Tally(Observers(durable=durable.extend))
+
+    await make_writer(backlog, tally=tally).run(sink.open, WakeUp())
+
+    assert keys(sink.ticks) == keys(make_tick(number) for number in range(4))
+    assert durable == [make_tick(2), make_tick(3)]
+
+
+async def test_a_refused_row_never_takes_its_batch_along(
+    autojump_clock, backlog, sink, tally, quarantine
+):
+    ticks = [make_tick(number) for number in range(7)]
+    sink.refuse(ticks[3])
     backlog.put(ticks)
     backlog.close()
-    writer = make_writer(backlog)
 
+    writer = make_writer(backlog, tally=tally, quarantine=quarantine)
     await writer.run(sink.open, WakeUp())
 
-    assert sink.ticks == ticks[: rows // 2] + ticks[rows // 2 + 1 :]
-    assert writer.statistics().quarantined == {"ibkr": 1}
-    [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
-    assert line.startswith("writer.row_refused sqlstate=22003")
-    assert '"contract_key":"SPY   261218C00600000"' in line
+    assert sink.ticks == ticks[:3] + ticks[4:]
+    assert quarantine.ticks == [ticks[3]]
+    assert tally.persisted == {"ibkr": 6}
 
 
-async def test_a_refused_row_is_in_the_log_whatever_is_wrong_with_it(
-    autojump_clock, backlog, sink, caplog
-):
-    tick = make_tick(account_id="a\ud800\0", source_payload=b'{"7308":"\xff"}')
-    sink.refuse(tick)
-    backlog.put([tick, make_tick(1)])
-    backlog.close()
-
-    await make_writer(backlog).run(sink.open, WakeUp())
-
-    assert sink.ticks == [make_tick(1)]
-    [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
-    row = json.loads(line.partition("row=")[2])
-    assert row["account_id"] == "a\ud800\0"
-    assert row["source_payload"] == r'{"7308":"\xff"}'
-    assert row["event_time"].startswith("2026-11-20")
-
-
-async def test_halves_that_were_settled_are_not_offered_or_counted_again(
-    autojump_clock, backlog, sink, caplog
+async def test_what_was_settled_when_the_connection_went_is_counted_once(
+    autojump_clock, backlog, sink, quarantine
 ):
     """The connection is lost after one half was stored and a row refused."""
     ticks = [make_tick(number) for number in range(8)]
@@ -252,43 +260,40 @@ async def test_halves_that_were_settled_are_not_offered_or_counted_again(
     sink.failures = [None, None, None, None, None, "before"]
     backlog.put(ticks)
     backlog.close()
-    committed = []
-    writer = make_writer(backlog, on_commit=lambda batch, _: committed.extend(batch))
+    committed, durable = [], []
+    tally = Tally(Observers(committed=committed.extend, durable=durable.extend))
+    isolator = Isolator(quarantine)
 
+    writer = Writer(backlog, isolator, tally, batch_rows=100)
     await writer.run(sink.open, WakeUp())
 
     assert committed == sink.ticks == ticks[:4] + ticks[5:]
-    assert [rows for _, rows, _ in sink.writes] == [8, 4, 4, 2, 1, 1, 3]
-    statistics = writer.statistics()
-    assert statistics.persisted == {"ibkr": 7}
-    assert statistics.quarantined == {"ibkr": 1}
-    assert statistics.already_stored == 0
-    assert statistics.since_start.count == 7
-    assert [r.levelname for r in caplog.records].count("ERROR") == 1
+    assert durable == ticks
+    assert quarantine.ticks == [ticks[4]]
+    assert isolator.quarantined == {"ibkr": 1}
+    assert tally.persisted == {"ibkr": 7}
+    assert tally.latency_to_commit().since_start.count == 7
+    assert [rows for _, rows, check in sink.writes if check] == [8, 4, 4, 2, 1, 1, 2]
 
 
 async def test_latency_counts_from_the_frames_reading_to_the_commit(
-    autojump_clock, backlog, sink
+    autojump_clock, backlog, sink, tally
 ):
     sink.delay = 0.25
     await trio.sleep(10)
     backlog.put([make_tick(0, read_at=9.75), make_tick(1, read_at=9.75)])
     backlog.put([make_tick(2, read_at=10.0)])
     backlog.close()
-    writer = make_writer(backlog)
-    seen = []
-    observed = make_writer(backlog, on_commit=lambda t, at: seen.append((len(t), at)))
 
-    await observed.run(sink.open, WakeUp())
+    await make_writer(backlog, tally=tally).run(sink.open, WakeUp())
 
-    latency = observed.statistics().since_start
-    assert latency.count == 3
-    assert latency.max == pytest.approx(0.5)
-    assert latency.p50 == pytest.approx(0.5, rel=0.02)
-    assert observed.statistics().window == latency
-    assert observed.statistics().persisted == {"ibkr": 3}
-    assert seen == [(3, 10.25)]
-    assert writer.statistics().since_start.count == 0
+    for latency in (tally.latency_to_commit(), tally.latency_to_durable()):
+        assert latency.since_start.count == 3
+        assert latency.since_start.max == pytest.approx(0.5)
+        assert latency.since_start.p50 == pytest.approx(0.5, rel=0.02)
+        assert latency.window == latency.since_start
+    assert tally.persisted == {"ibkr": 3}
+    assert trio.current_time() == 10.25
 
 
 async def test_a_refused_login_is_one_error_not_one_every_few_seconds(
@@ -320,7 +325,7 @@ async def test_a_refused_login_is_one_error_not_one_every_few_seconds(
 def test_every_tick_is_stored_once_whatever_fails(batches, failures, batch_rows):
     sink = ListSink()
     sink.failures = list(failures)
-    backlog = Backlog(1_000)
+    backlog = Backlog(tick_bytes(1_000))
     expected = []
 
     async def main():

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.pipeline.isolation import Isolator
+from tests.concurrency.fakes import ListSink, MemoryQuarantine
+from tests.factories import make_tick
+
+
+@pytest.fixture
+def sink():
+    return ListSink()
+
+
+@pytest.fixture
+def quarantine():
+    return MemoryQuarantine()
+
+
+def errors(caplog):
+    return [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("names_refused_rows", [False, True])
+@pytest.mark.parametrize("at", ["first", "middle", "last"])
+@pytest.mark.parametrize("rows", [1, 2, 7])
+async def test_a_refused_row_never_takes_its_batch_along(
+    autojump_clock, sink, quarantine, rows, at, names_refused_rows, caplog
+):
+    ticks = [make_tick(number) for number in range(rows)]
+    refused = {"first": 0, "middle": rows // 2, "last": rows - 1}[at]
+    sink.refuse(ticks[refused])
+    sink.names_refused_rows = names_refused_rows
+    isolator = Isolator(quarantine)
+
+    stored = await isolator.store(sink, ticks, check_duplicates=False)
+
+    others = ticks[:refused] + ticks[refused + 1 :]
+    assert sink.ticks == stored.ticks == others
+    assert stored.new == rows - 1
+    assert stored.refused == quarantine.ticks == [ticks[refused]]
+    assert isolator.quarantined == {"ibkr": 1}
+    [line] = errors(caplog)
+    assert line.startswith("writer.row_refused sqlstate=22003 reason=told to refuse")
+    assert line.endswith("contract_key=SPY   261218C00600000")
+
+
+async def test_a_named_row_costs_one_more_attempt_not_a_search(
+    autojump_clock, sink, quarantine
+):
+    ticks = [make_tick(number) for number in range(100)]
+    sink.refuse(ticks[10])
+    sink.refuse(ticks[90])
+    sink.names_refused_rows = True
+
+    await Isolator(quarantine).store(sink, ticks, check_duplicates=False)
+
+    assert [rows for _, rows, _ in sink.writes] == [100, 98]
+
+
+async def test_the_quarantine_is_told_why(autojump_clock, sink, quarantine):
+    tick = make_tick()
+    sink.refuse(tick)
+
+    await Isolator(quarantine).store(sink, [tick], check_duplicates=False)
+
+    [(row, sqlstate, reason)] = quarantine.rows.values()
+    assert (row, sqlstate, reason) == (tick, "22003", "told to refuse")
+
+
+async def test_without_a_quarantine_a_refused_row_is_in_the_log_whole(
+    autojump_clock, sink, quarantine, caplog
+):
+    tick = make_tick(account_id="a\ud800\0", source_payload=b'{"7308":"\xff"}')
+    sink.refuse(tick)
+    quarantine.disk.is_full = True
+
+    isolator = Isolator(quarantine)
+    await isolator.store(sink, [tick, make_tick(1)], check_duplicates=False)
+
+    assert sink.ticks == [make_tick(1)]
+    assert isolator.quarantined == {"ibkr": 1}
+    [line] = [r.getMessage() for r in caplog.records if r.levelname == "CRITICAL"]
+    assert line.startswith("writer.row_refused sqlstate=22003")
+    row = json.loads(line.partition("row=")[2])
+    assert row["account_id"] == "a\ud800\0"
+    assert row["source_payload"] == r'{"7308":"\xff"}'
+    assert row["event_time"].startswith("2026-11-20")
+    assert row["contract_key"] == "SPY   261218C00600000"
+
+
+async def test_what_is_offered_again_is_counted_and_kept_once(
+    autojump_clock, sink, quarantine
+):
+    ticks = [make_tick(number) for number in range(4)]
+    sink.refuse(ticks[0])
+    # All; the first half; 0 alone; 1 is lost.
+    sink.failures = [None, None, None, "before"]
+    isolator = Isolator(quarantine)
+    with pytest.raises(StoreUnavailable):
+        await isolator.store(sink, ticks, check_duplicates=False)
+    assert quarantine.ticks == [ticks[0]]
+
+    stored = await isolator.store(sink, ticks, check_duplicates=True)
+
+    assert quarantine.ticks == stored.refused == [ticks[0]]
+    assert stored.ticks == ticks[1:]
+    assert isolator.quarantined == {"ibkr": 1}
