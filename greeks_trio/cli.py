@@ -317,13 +317,14 @@ def drill(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
 
 @commands.command(hidden=True)
 @click.argument("settings", type=click.Path(path_type=Path))
-def drill_service(settings: Path) -> Plan:
+@click.argument("clock", type=click.Path(path_type=Path))
+def drill_service(settings: Path, clock: Path) -> Plan:
     """Run the service of a drill."""
 
     def plan() -> int:
         from greeks_trio.drill.subject import run_subject
 
-        return _run_trio(run_subject, settings)
+        return _run_trio(run_subject, settings, clock)
 
     return plan
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from greeks_trio.config_values import parse_names
 from greeks_trio.model.records import BROKERS
 
 
@@ -37,6 +38,27 @@ class FaultText(click.ParamType[str]):
         except ValueError as exc:
             self.fail(f"{exc}.", param, ctx)
         return value
+
+
+class FaultKinds(click.ParamType[tuple[str, ...]]):
+    """Names of kinds of faults of a drill, with commas."""
+
+    name = "kinds"
+
+    def convert(
+        self,
+        value: str | tuple[str, ...],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, ...]:
+        """Return the names, each once."""
+        from greeks_trio.drill.schedule import KINDS
+
+        names = parse_names(value) if isinstance(value, str) else value
+        if unknown := [name for name in names if name not in KINDS]:
+            known = ", ".join(KINDS)
+            self.fail(f"unknown: {', '.join(unknown)}; known: {known}.", param, ctx)
+        return names
 
 
 def _combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -103,6 +125,55 @@ simulator_options = _combined(
         show_default=True,
         metavar="SECONDS",
         help="When IBKR's session is lost to a client that sends no REST request.",
+    ),
+)
+drill_options = _combined(
+    click.option(
+        "--minutes",
+        type=click.FloatRange(0, 10_000, min_open=True),
+        default=5.0,
+        show_default=True,
+        help="How long there are faults.",
+    ),
+    click.option(
+        "--seed", type=int, default=1, show_default=True, help="Of faults and market."
+    ),
+    click.option(
+        "--kinds",
+        type=FaultKinds(),
+        default="",
+        metavar="A,B,...",
+        help="Only these kinds of faults; default: all.",
+    ),
+    click.option(
+        "--rate",
+        type=click.FloatRange(0.01, 1_000_000),
+        default=200.0,
+        show_default=True,
+        help="Ticks per second of both brokers together.",
+    ),
+    click.option(
+        "--contracts",
+        type=click.IntRange(1, 100_000),
+        default=200,
+        show_default=True,
+        help="Option contracts, split between the brokers.",
+    ),
+    click.option(
+        "--interval",
+        "interval_s",
+        type=click.FloatRange(0.01, 86_400),
+        default=8.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="From one fault to the next, on average.",
+    ),
+    click.option("--json", is_flag=True, help="One JSON object on stdout at the end."),
+    click.option(
+        "--keep",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Leave database, ledger and logs there.",
     ),
 )
 port = click.IntRange(0, 65_535)

@@ -8,6 +8,7 @@ leaves behind, the next start cleans up.
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -126,9 +127,9 @@ class EmbeddedServer:
             ) from exc
 
     def spawn(self) -> None:
-        """Start the server on a free port; in the main thread."""
+        """Start the server on a free port, or on its last one; in the main thread."""
         self._attempts += 1
-        self._port = _free_port()
+        self._port = self._port or _free_port()
         settings = {**_SETTINGS, **self._settings, "port": str(self._port)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         self._process = ServerProcess(
@@ -144,9 +145,11 @@ class EmbeddedServer:
             self._process.wait_ready()
         except PortTaken:
             self._process.stop()
+            self._port = 0
             if self._attempts == _PORT_ATTEMPTS:
                 raise
         else:
+            self._attempts = 0
             self.is_ready = True
 
     def make_database(self) -> DatabaseConfig:
@@ -168,11 +171,34 @@ class EmbeddedServer:
             ) from exc
         return config
 
+    def stop(self) -> None:
+        """Shut the server down, if there is one; another `spawn` starts it again."""
+        self.is_ready = False
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """Do as `stop`, with SIGKILL for every process of the server."""
+        self.is_ready = False
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stop every process of the server in its tracks, if there is one."""
+        if self._process is not None:
+            self._process.signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let every process of the server go on, if there is one."""
+        if self._process is not None:
+            self._process.signal_all(signal.SIGCONT)
+
     def close(self) -> None:
         """Stop the server, if there is one, and let go of the directory."""
         with self._held:
-            if self._process is not None:
-                self._process.stop()
+            self.stop()
 
     def _make_directory(self) -> Path:
         if self._data_dir is not None:

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.embedded_binaries import Account
 
@@ -33,6 +35,8 @@ _STOP: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5
 # All of the above; for whoever waits for the whole.
 STOP_LIMIT_S: Final = 25.0
 _TOOL_LIMIT_S: Final = 120.0
+# The kernel needs milliseconds to end processes that are killed.
+_KILL_LIMIT_S: Final = 5.0
 _READY: Final = b"database system is ready to accept connections"
 _PORT_TAKEN: Final = "could not bind"
 _TAIL_LINES: Final = 20
@@ -146,6 +150,27 @@ class ServerProcess:
                 break
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
+
+    def kill(self) -> None:
+        """End every process of the server at once, as a crash of the machine would.
+
+        Returns when they have gone, or after `_KILL_LIMIT_S`.
+        """
+        self.signal_all(signal.SIGKILL)
+        self._reader.join(_KILL_LIMIT_S)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the server."""
+        with suppress(psutil.NoSuchProcess):
+            postmaster = psutil.Process(self.pid)
+            # Then it starts no process that would be left out, and none is orphaned
+            # before it has been found.
+            postmaster.send_signal(signal.SIGSTOP)
+            for process in (*postmaster.children(recursive=True), postmaster):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
 
     def _read_log(self) -> None:
         """Copy the server's output until all of its processes have ended."""

@@ -1,0 +1,185 @@
+"""The ``drill`` command: a world, a schedule, an oracle, and what they say."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from greeks_trio.drill import report
+from greeks_trio.drill.oracle import Facts, Interruption, Verdict, judge
+from greeks_trio.drill.play import Play
+from greeks_trio.drill.processes import DrillFailed
+from greeks_trio.drill.schedule import KINDS, draw_schedule
+from greeks_trio.drill.world import World, WorldOptions, open_world
+from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.signals import run_stop_on_signal
+
+OK: Final = 0
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+
+# Imports take 120 MB; ticks of a long outage wait on disk, not in memory.
+MEMORY_LIMIT_MB: Final = 400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillOptions:
+    """What to drill.
+
+    Attributes:
+        minutes: How long faults happen; recovery and comparison come on top.
+        kinds: Names from `KINDS`; all when there is none.
+        interval_s: Seconds from one fault to the next, on average.
+        rate: Ticks a second, both brokers together.
+        contracts: Option positions, split between the brokers.
+        keep: Where everything stays for a look; `None` leaves nothing behind.
+    """
+
+    minutes: float = 5.0
+    seed: int = 1
+    kinds: tuple[str, ...] = ()
+    interval_s: float = 8.0
+    rate: float = 200.0
+    contracts: int = 200
+    keep: Path | None = None
+    json: bool = False
+
+    def again(self) -> str:
+        """Return the command that does the same again."""
+        words = [
+            "bin/run-ingest drill",
+            f"--minutes {self.minutes:g} --seed {self.seed}",
+            f"--rate {self.rate:g} --contracts {self.contracts}",
+            f"--interval {self.interval_s:g}",
+        ]
+        if self.kinds:
+            words.append(f"--kinds {','.join(self.kinds)}")
+        return " ".join(words)
+
+
+async def run_drill(options: DrillOptions) -> int:
+    """Run the drill and return its exit status: 0, 1 when it failed, 130 at Ctrl-C.
+
+    Whatever it returns, no process is left, and no directory but ``options.keep``.
+    """
+    stop = trio.Event()
+    status = INTERRUPTED
+    async with trio.open_nursery() as signals:
+        await signals.start(run_stop_on_signal, stop, name="signals")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on, stop, nursery.cancel_scope, name="stop")
+            with _directory(options) as directory:
+                status = await _run_to_end(options, directory)
+            nursery.cancel_scope.cancel()
+        signals.cancel_scope.cancel()
+    return status
+
+
+async def _cancel_on(stop: trio.Event, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
+
+
+@contextmanager
+def _directory(options: DrillOptions) -> Iterator[Path]:
+    if options.keep is None:
+        with tempfile.TemporaryDirectory(prefix="greeks-drill-") as name:
+            yield Path(name)
+    else:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        if any(options.keep.iterdir()):
+            raise ConfigError([f"--keep is {options.keep}, which is not empty."])
+        yield options.keep.resolve()
+
+
+async def _run_to_end(options: DrillOptions, directory: Path) -> int:
+    status = FAILED
+    try:
+        result = await _run(options, directory)
+        report.print_result(result, as_json=options.json)
+        status = OK if result["ok"] else FAILED
+    except* (DrillFailed, StoreUnavailable) as group:
+        _say(f"The drill failed: {_words(group)}")
+        if options.json:
+            error = {"seed": options.seed, "ok": False, "error": plain_reason(group)}
+            report.print_json(error)
+    if status == FAILED:
+        _say(f"The drill FAILED with seed {options.seed}; again: {options.again()}")
+    return status
+
+
+async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
+    schedule = draw_schedule(
+        seed=options.seed,
+        kinds=options.kinds or tuple(KINDS),
+        minutes=options.minutes,
+        interval_s=options.interval_s,
+    )
+    _say(f"seed {options.seed}, {len(schedule)} faults in {options.minutes:g} minutes")
+    wall_s = time.time() - time.monotonic()
+    streams = WorldOptions(
+        contracts=options.contracts, rate=options.rate, seed=options.seed
+    )
+    async with open_world(directory, streams) as world:
+        play = Play(world, _tell)
+        await play.run(schedule)
+        world.witness.close()
+        _say("All has stopped. Comparing what was sent with what is stored ...")
+        async with open_connection(world.postgres.config) as connection:
+            verdict = await judge(connection, _facts(world, play, wall_s))
+    return _result(options, world, play, verdict)
+
+
+def _facts(world: World, play: Play, wall_s: float) -> Facts:
+    """Return what is known; ``wall_s`` is the wall clock less the monotonic one."""
+    return Facts(
+        ledger=world.ledger,
+        durable=world.witness.path,
+        kills=world.service.kills,
+        interruptions=[
+            Interruption(fault.plan.number, broker, fault.began_at, fault.ended_at)
+            for fault in play.faults
+            for broker in fault.interrupted
+        ],
+        wall_clock=lambda at: at + wall_s + world.service.clock_error(at),
+    )
+
+
+def _result(
+    options: DrillOptions, world: World, play: Play, verdict: Verdict
+) -> dict[str, Any]:
+    peak_memory_mb = world.service.peak_rss / 1e6
+    return report.result(
+        seed=options.seed,
+        minutes=options.minutes,
+        faults=play.faults,
+        started_at=play.started_at,
+        verdict=verdict,
+        peak_memory_mb=peak_memory_mb,
+        ok=verdict.is_clean
+        and peak_memory_mb <= MEMORY_LIMIT_MB
+        and all(fault.recovery_s is not None for fault in play.faults),
+    )
+
+
+def _words(group: BaseExceptionGroup[Exception]) -> str:
+    """Return the messages as they are: they quote lines of logs."""
+    return "\n".join(map(str, leaves(group)))
+
+
+def _tell(fault: report.HappenedFault, started_at: float) -> None:
+    _say(report.line(fault, started_at))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,103 @@
+"""The oracle's questions, as PostgreSQL is asked them; see `greeks_trio.drill.oracle`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Gaps with these reasons are about ticks that had been received.
+LOSSES: Final = ["ticks-lost", "spool-full", "spool-damaged"]
+
+TABLES: Final = """
+create temp table ledger (
+    broker text, account_id text, contract_key text, event_time timestamptz,
+    delta float8, gamma float8, theta float8, vega float8, rho float8,
+    implied_volatility float8, sent float8, wall float8, mark int8);
+create temp table durable (mark int8);
+create temp table kills (before float8, after float8);
+create temp table interruptions (fault int, broker text, began float8, ended float8);
+create temp view gaps as
+select broker, account_id, contract_key, reason,
+       extract(epoch from least(started_at, ended_at))::float8 as started,
+       coalesce(extract(epoch from greatest(started_at, ended_at)),
+                'infinity')::float8 as ended
+  from feed_gaps
+"""
+# A tick that was sent over two connections is in the ledger twice, and counts once.
+MATCHES: Final = """
+create temp table ticks as select distinct mark from ledger;
+create temp table reported as select distinct mark from durable;
+create temp table matches as
+select s.id, s.source_payload, s.event_time, s.broker, l.mark
+  from greek_snapshots s
+  left join (select distinct on (mark) * from ledger order by mark) l
+    on l.broker = s.broker and l.account_id = s.account_id
+   and l.contract_key = s.contract_key and l.event_time = s.event_time
+   and l.delta is not distinct from s.delta
+   and l.gamma is not distinct from s.gamma
+   and l.theta is not distinct from s.theta
+   and l.vega is not distinct from s.vega
+   and l.rho is not distinct from s.rho
+   and l.implied_volatility is not distinct from s.implied_volatility
+ where s.account_id <> 'watchlist';
+analyze ticks; analyze reported; analyze matches;
+analyze ledger;
+create temp table missing as
+select l.*, exists (select from reported r where r.mark = l.mark) as was_durable
+  from ledger l
+ where not exists (select from matches m where m.mark = l.mark)
+"""
+COUNTS: Final = """
+select (select count(*) from ticks),
+       (select count(*) from reported),
+       (select count(*) from matches),
+       (select count(distinct mark) from missing where was_durable),
+       (select count(mark) - count(distinct mark) from matches),
+       (select count(*) from matches where mark is null)
+     + (select count(*) from matches
+         where mark is not null and not pg_temp.payload_agrees(broker, event_time, source_payload))
+     + (select count(*) from reported r
+         where not exists (select from ticks t where t.mark = r.mark))
+"""
+# The payload has to be that of the row: it names the broker's time of the event.
+PAYLOAD_AGREES: Final = """
+create function pg_temp.payload_agrees(broker text, event_time timestamptz, payload jsonb)
+returns bool language sql immutable as $$
+    select coalesce(
+        (payload ->> case broker when 'ibkr' then '_updated' else 'time' end)::numeric
+        = extract(epoch from event_time) * 1000, false)
+$$
+"""
+_UNEXPLAINED: Final = """
+  from missing l
+ where not was_durable
+   and not exists (
+       select from kills k
+        where l.sent between k.before - %(before_kill_s)s - %(sockets_s)s
+                         and k.after + %(sockets_s)s)
+   and not exists (
+       select from gaps g
+        where g.broker = l.broker and g.reason <> all (%(losses)s)
+          and coalesce(g.account_id, l.account_id) = l.account_id
+          and coalesce(g.contract_key, l.contract_key) = l.contract_key
+          and l.wall between g.started - %(gap_s)s and g.ended + %(gap_s)s)
+"""
+UNEXPLAINED: Final = f"select count(distinct mark) {_UNEXPLAINED}"
+EXAMPLES: Final = f"""
+(select format('unexplained: %%s %%s of %%s, sent at %%s', broker, contract_key,
+               event_time, sent) {_UNEXPLAINED} order by sent limit 8)
+union all
+(select format('lost: %%s %%s of %%s, sent at %%s', broker, contract_key, event_time, sent)
+   from missing where was_durable order by sent limit 8)
+union all
+(select format('unexpected: row %%s of %%s', id, broker)
+   from matches where mark is null order by id limit 4)
+"""  # noqa: S608  nothing in it comes from outside
+MISSING_GAPS: Final = """
+select fault, broker from interruptions i
+ where not exists (
+       select from gaps g
+        where g.broker = i.broker and g.contract_key is null
+          and g.reason <> all (%(losses)s)
+          and g.started <= i.ended + %(gap_s)s and g.ended >= i.began - %(gap_s)s)
+ order by fault, broker
+"""

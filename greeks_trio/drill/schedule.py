@@ -1,0 +1,138 @@
+"""Which faults happen when: drawn from a seed before the drill begins.  Pure.
+
+The kinds are data here; what each of them does is in `greeks_trio.drill.faults`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from greeks_trio.model.records import BROKERS, Broker
+
+Recovery: TypeAlias = Literal["feed", "commit"]
+
+# The service gives up a silent broker after so long in a drill: the shortest that its
+# configuration takes, or a drill would mostly wait.
+SILENCE_S: Final[Mapping[Broker, float]] = MappingProxyType(
+    {"ibkr": 11.0, "tastytrade": 31.0}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of fault.
+
+    Attributes:
+        weight: How often it is drawn, beside the others' weights.
+        seconds: Shortest and longest duration; of a fault without one 0.
+        hits_broker: Whether it happens to one broker, which is drawn too.
+        values: Bounds of a number that the fault itself understands.
+        recovery: What is waited for afterwards: a tick of each affected feed that is
+            durable, or a commit.
+        is_kill: Whether a process is killed.
+        interrupts: Whether ``feed_gaps`` has to tell of it.
+    """
+
+    weight: float
+    seconds: tuple[float, float] = (0.0, 0.0)
+    hits_broker: bool = False
+    values: tuple[float, float] = (0.0, 0.0)
+    recovery: Recovery = "feed"
+    is_kill: bool = False
+    interrupts: bool = False
+
+
+def _of_broker(
+    weight: float, shortest_s: float, longest_s: float, *, interrupts: bool = False
+) -> Kind:
+    return Kind(
+        weight=weight,
+        seconds=(shortest_s, longest_s),
+        hits_broker=True,
+        interrupts=interrupts,
+    )
+
+
+def _of_database(weight: float, shortest_s: float, longest_s: float) -> Kind:
+    return Kind(weight=weight, seconds=(shortest_s, longest_s), recovery="commit")
+
+
+# Half of the weight is that of the kills.
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "kill-service": Kind(weight=30.0, is_kill=True, interrupts=True),
+        "stop-service": Kind(weight=4.0, interrupts=True),
+        "kill-postgres": Kind(
+            weight=22.0, seconds=(0.0, 5.0), is_kill=True, recovery="commit"
+        ),
+        "restart-postgres": _of_database(3.0, 0.0, 0.0),
+        "freeze-postgres": _of_database(3.0, 1.0, 8.0),
+        "cut-database": _of_database(4.0, 0.0, 3.0),
+        "half-open-database": _of_database(3.0, 2.0, 10.0),
+        "cut-broker": _of_broker(3.0, 0.0, 3.0, interrupts=True),
+        "half-open-broker": _of_broker(2.0, 3.0, 15.0, interrupts=True),
+        "drop": _of_broker(2.0, 1.0, 5.0, interrupts=True),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedFault:
+    """One fault of a schedule.
+
+    Attributes:
+        number: From 1, in the order of time.
+        at_s: Seconds after the first ticks of both brokers are durable.
+        broker: Whom it happens to; `None` for a fault of the service or the database.
+        seconds: How long it lasts.
+        value: What `Kind.values` bounds.
+    """
+
+    number: int
+    at_s: float
+    kind: str
+    broker: Broker | None
+    seconds: float
+    value: float
+
+
+def draw_schedule(
+    *, seed: int, kinds: Sequence[str], minutes: float, interval_s: float
+) -> tuple[PlannedFault, ...]:
+    """Return the faults of a drill, in the order of time; at least one.
+
+    The same arguments give the same schedule; the order of ``kinds`` does not count.
+    Faults come ``interval_s`` apart on average and may overlap.
+    """
+    # Not a tuple as the seed: its hash would be another in every process.
+    chance = random.Random(f"drill {seed}")
+    names = sorted(set(kinds))
+    weights = [KINDS[name].weight for name in names]
+    faults: list[PlannedFault] = []
+    at_s = chance.uniform(0.2, 0.8) * interval_s
+    while not faults or at_s < minutes * 60.0:
+        [name] = chance.choices(names, weights)
+        faults.append(_draw(chance, name, len(faults) + 1, at_s))
+        at_s += chance.uniform(0.4, 1.6) * interval_s
+    return tuple(faults)
+
+
+def _draw(chance: random.Random, name: str, number: int, at_s: float) -> PlannedFault:
+    kind = KINDS[name]
+    # Drawn whether needed or not: a kind that changes leaves the others as they were.
+    broker = chance.choice(BROKERS)
+    seconds, value = chance.uniform(*kind.seconds), chance.uniform(*kind.values)
+    if name == "silent":  # too short a silence is none
+        seconds += SILENCE_S[broker]
+    return PlannedFault(
+        number=number,
+        at_s=round(at_s, 3),
+        kind=name,
+        broker=broker if kind.hits_broker else None,
+        seconds=round(seconds, 3),
+        value=round(value, 3),
+    )
