@@ -1,0 +1,253 @@
+"""Take the database away for a while, give it back, and measure what that costs.
+
+    python -m tests.benchmarks.bench_outage [--seconds 600] [--rate 1000]
+
+Needs nothing: it starts a PostgreSQL of its own, which it kills and starts again, the
+simulated brokers as a process, and the service in this one.  Prints a table and ends with
+status 1 when a tick was lost, stored twice, or stored without being sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import psutil
+import trio
+
+from greeks_trio.audit import Audit, CommitLog, audit
+from greeks_trio.config import (
+    Config,
+    HttpConfig,
+    IbkrConfig,
+    Secret,
+    SpoolConfig,
+    TastytradeConfig,
+)
+from greeks_trio.demo_simulators import Endpoints, Simulators, open_simulators
+from greeks_trio.model.records import Tick
+from greeks_trio.overview import Overview
+from greeks_trio.pipeline.latency import Histogram
+from greeks_trio.pipeline.tally import Observers
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.embedded_restarts import (
+    RestartableServer,
+    open_restartable_server,
+)
+from greeks_trio.service import Running, run_service
+
+QUIET_S = 20.0
+SAMPLE_S = 0.5
+PATIENCE_S = 900.0
+
+
+@dataclass
+class Measurements:
+    """What one run showed; seconds, bytes and rows."""
+
+    commits: CommitLog
+    live: Histogram = field(default_factory=Histogram)
+    before: dict = field(default_factory=dict)
+    during_outage: dict = field(default_factory=dict)
+    during_replay: dict = field(default_factory=dict)
+    peak_memory: int = 0
+    memory_before: int = 0
+    peak_backlog: int = 0
+    spool_bytes: int = 0
+    spool_rows: int = 0
+    replayed: int = 0
+    replay_s: float = 0.0
+    reconnect_s: float = 0.0
+
+    def committed(self, ticks: Sequence[Tick]) -> None:
+        """Note a commit; what was replayed has lost its moment of reading."""
+        self.commits.record(ticks)
+        now = trio.current_time()
+        for tick in ticks:
+            if tick.read_at:
+                self.live.record(now - tick.read_at)
+
+    def take_live(self) -> dict:
+        """Return the live latencies since the last call."""
+        taken, self.live = self.live, Histogram()
+        return taken.summary().milliseconds() | {"ticks": taken.count}
+
+    def sample(self, overview: Overview) -> None:
+        """Look at what grows."""
+        size = overview.spool.size()
+        self.peak_memory = max(self.peak_memory, psutil.Process().memory_info().rss)
+        self.peak_backlog = max(self.peak_backlog, overview.backlog.bytes)
+        self.spool_bytes = max(self.spool_bytes, size.bytes)
+        self.spool_rows = max(self.spool_rows, size.rows)
+
+
+def configure(
+    options: argparse.Namespace,
+    server: RestartableServer,
+    endpoints: Endpoints,
+    directory: Path,
+) -> Config:
+    """Return the service's configuration."""
+    ibkr, tastytrade = endpoints.ibkr, endpoints.tastytrade
+    return Config(
+        database=server.config,
+        ibkr=IbkrConfig(
+            api_url=ibkr.rest_url,
+            ws_url=ibkr.ws_url,
+            ca_file=Path(ibkr.ca_file),
+            market_data_lines=options.contracts + 100,
+        ),
+        tastytrade=TastytradeConfig(
+            secret=Secret(tastytrade.secret),
+            refresh=Secret(tastytrade.refresh),
+            api_url=tastytrade.api_url,
+            streamer_url=tastytrade.streamer_url,
+        ),
+        http=HttpConfig(port=0),
+        spool=SpoolConfig(directory=directory / "spool"),
+    )
+
+
+async def watch(measured: Measurements, overview: Overview) -> None:
+    """Sample until cancelled."""
+    while True:
+        measured.sample(overview)
+        await trio.sleep(SAMPLE_S)
+
+
+async def play(
+    options: argparse.Namespace,
+    server: RestartableServer,
+    overview: Overview,
+    measured: Measurements,
+) -> None:
+    """Quiet, outage, replay, quiet."""
+    await trio.sleep(QUIET_S)
+    measured.memory_before = psutil.Process().memory_info().rss
+    measured.before = measured.take_live()
+    replayed = overview.tally.replayed
+    await server.kill()
+    await trio.sleep(options.seconds)
+    measured.during_outage = overview.tally.latency_to_durable().window.milliseconds()
+    await server.start()
+    back_at = trio.current_time()
+    measured.take_live()
+    with trio.fail_after(PATIENCE_S):
+        while not overview.backlog.is_database_up:
+            await overview.backlog.wait_change()
+        connected_at = trio.current_time()
+        while overview.spool.size().rows:
+            await trio.sleep(0.02)
+    measured.reconnect_s = connected_at - back_at
+    measured.replay_s = trio.current_time() - connected_at
+    measured.replayed = overview.tally.replayed - replayed
+    measured.during_replay = measured.take_live()
+    await trio.sleep(QUIET_S)
+
+
+async def stream(
+    options: argparse.Namespace,
+    server: RestartableServer,
+    simulators: Simulators,
+    directory: Path,
+    measured: Measurements,
+) -> None:
+    """Run the service through the play and to the end of the streams."""
+    stop = trio.Event()
+    config = configure(options, server, simulators.endpoints, directory)
+    async with trio.open_nursery() as nursery:
+        running: Running = await nursery.start(
+            partial(
+                run_service,
+                config,
+                load=lambda: config,
+                stop=stop,
+                observers=Observers(committed=measured.committed),
+            )
+        )
+        async with trio.open_nursery() as watching:
+            watching.start_soon(watch, measured, running.overview)
+            await play(options, server, running.overview, measured)
+            watching.cancel_scope.cancel()
+        await simulators.stop()
+        with trio.move_on_after(15):
+            for health in running.overview.sessions_by_broker.values():
+                await health.wait_status("disconnected")
+        stop.set()
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Run it all, print the table and return the exit status."""
+    with tempfile.TemporaryDirectory(prefix="greeks-outage-") as name:
+        directory = Path(name)
+        measured = Measurements(CommitLog(directory / "commits"))
+        ledger = directory / "ledger.jsonl"
+        async with open_restartable_server(directory / "postgres") as server:
+            async with open_simulators(
+                contracts=options.contracts,
+                rate=options.rate,
+                seed=options.seed,
+                ledger=ledger,
+            ) as simulators:
+                await stream(options, server, simulators, directory, measured)
+            measured.commits.close()
+            async with open_connection(server.config) as connection:
+                result = await audit(connection, ledger, measured.commits, after_id=0)
+    return report(options, measured, result)
+
+
+def report(options: argparse.Namespace, measured: Measurements, result: Audit) -> int:
+    """Print the table; return 1 when the table and the ledger differ."""
+    counts = result.brokers.values()
+    sent, lost, duplicates, unexpected = (
+        sum(getattr(each, name) for each in counts)
+        for name in ("sent", "lost", "duplicates", "unexpected")
+    )
+    rate = measured.replayed / measured.replay_s if measured.replay_s else 0.0
+    mib = 1024**2
+    lines = [
+        ("database away, s / ticks a second", f"{options.seconds} / {options.rate}"),
+        (
+            "sent / lost / duplicates / unexpected",
+            f"{sent} / {lost} / {duplicates} / {unexpected}",
+        ),
+        ("to commit before, ms", measured.before),
+        ("to durable (spool), last minute of the outage, ms", measured.during_outage),
+        ("connected again after, s", f"{measured.reconnect_s:.2f}"),
+        (
+            "replayed rows / s / rows a second",
+            f"{measured.replayed} / {measured.replay_s:.1f} / {rate:.0f}",
+        ),
+        ("live to commit during the replay, ms", measured.during_replay),
+        (
+            "memory before / peak, MiB",
+            f"{measured.memory_before / mib:.0f} / {measured.peak_memory / mib:.0f}",
+        ),
+        ("backlog peak, MiB", f"{measured.peak_backlog / mib:.1f}"),
+        (
+            "spool peak, MiB / rows",
+            f"{measured.spool_bytes / mib:.0f} / {measured.spool_rows}",
+        ),
+    ]
+    for name, value in lines:
+        sys.stdout.write(f"{name:50} {value}\n")
+    return int(bool(lost or duplicates or unexpected))
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--rate", type=float, default=1000.0)
+    parser.add_argument("--contracts", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    sys.exit(trio.run(run, parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
