@@ -34,12 +34,13 @@ from greeks_trio.config import (
     Config,
     DatabaseConfig,
     IbkrConfig,
-    PipelineConfig,
     Secret,
+    SpoolConfig,
     TastytradeConfig,
 )
 from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.tally import Observers
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.embedded import embedded_server
 from greeks_trio.service import Running, run_service
@@ -143,15 +144,15 @@ class Outcome:
 
 
 class Watch:
-    """Sees every commit and every change of the feed's state."""
+    """Sees what became durable and every change of the feed's state."""
 
     def __init__(self) -> None:
         self.read_at: dict[Broker, list[float]] = {broker: [] for broker in BROKERS}
         self.last_read_at: dict[tuple[Broker, str], float] = {}
         self._changed = trio.Event()
 
-    def committed(self, ticks: Sequence[Tick], _at: float) -> None:
-        """Note the ticks of a commit."""
+    def durable(self, ticks: Sequence[Tick]) -> None:
+        """Note ticks that are durable from now on."""
         for tick in ticks:
             record = tick.record
             self.read_at[record.broker].append(tick.read_at)
@@ -216,7 +217,10 @@ class Scene:
                             config,
                             load=lambda: config,
                             stop=stop,
-                            on_commit=self._committed,
+                            observers=Observers(
+                                committed=self.commits.record,
+                                durable=self.watch.durable,
+                            ),
                         )
                     )
                     await self._play(running)
@@ -236,11 +240,8 @@ class Scene:
         )
         ibkr = await nursery.start(self.ibkr.run, 0)
         tastytrade = await nursery.start(self.tastytrade.run, 0)
-        return make_config(self.database, ibkr, tastytrade)
-
-    def _committed(self, ticks: Sequence[Tick], at: float) -> None:
-        self.commits.record(ticks, at)
-        self.watch.committed(ticks, at)
+        spool = self.ledger_file.with_name("spool")
+        return make_config(self.database, ibkr, tastytrade, spool)
 
     async def _play(self, running: Running) -> None:
         case, watch = self.case, self.watch
@@ -317,7 +318,10 @@ class Scene:
 
 
 def make_config(
-    database: DatabaseConfig, ibkr: IbkrEndpoints, tastytrade: TastytradeEndpoints
+    database: DatabaseConfig,
+    ibkr: IbkrEndpoints,
+    tastytrade: TastytradeEndpoints,
+    spool: Path,
 ) -> Config:
     """Return the service's configuration for these brokers, with short limits."""
     return Config(
@@ -336,7 +340,7 @@ def make_config(
             silence_limit_s=IBKR_SILENCE_S,
         ),
         http=None,
-        pipeline=PipelineConfig(),
+        spool=SpoolConfig(directory=spool),
     )
 
 
