@@ -145,6 +145,11 @@ def too_new(path: Path, found: int, known: int) -> ConfigError:
     )
 
 
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Copy the log into the file and cut it off."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def used_bytes(connection: sqlite3.Connection) -> int:
     """Return the size of the pages in use."""
     free = pragma_number(connection, "freelist_count")

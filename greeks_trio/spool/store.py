@@ -14,10 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.spool_store import Dropped, Note, SpooledEntry, SpoolSize
 from greeks_trio.spool import entries
-from greeks_trio.spool.database import pragma_number, transaction, used_bytes
+from greeks_trio.spool.database import (
+    empty_log,
+    pragma_number,
+    transaction,
+    used_bytes,
+)
 from greeks_trio.spool.file import SpoolFile
 from greeks_trio.spool.format import (
     decode_note,
@@ -103,8 +109,17 @@ class SpoolStore:
         return self._file.use(append)
 
     def release(self, ids: Sequence[int]) -> None:
-        """See `Spool.release`."""
-        if ids:
+        """See `Spool.release`.
+
+        When there is no room for it in the log, the log is emptied into the file first:
+        deleting is what a full disk needs.
+        """
+        if not ids:
+            return
+        try:
+            self._file.use(lambda connection: self._release(connection, ids))
+        except SpoolUnavailable:
+            self._file.use(empty_log)
             self._file.use(lambda connection: self._release(connection, ids))
 
     def read(self, *, upto: int, max_rows: int) -> list[SpooledEntry]:
@@ -246,4 +261,4 @@ class SpoolStore:
         # A disk without room for it now has it the next time.
         with suppress(sqlite3.OperationalError):
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            empty_log(connection)

@@ -1,11 +1,26 @@
-"""The spool's directory on a real disk: what is written is there after the next open."""
+"""The spool's directory on a real disk: owner, contents, bounds."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trio
+
+from greeks_trio.errors import ConfigError
+from greeks_trio.model.records import FeedGap
 from greeks_trio.spool.directory import open_spool
-from tests.factories import make_tick
+from greeks_trio.spool.worker import DiskWorker
+from tests.factories import START, make_tick
 
 ROOM = 2**30
+GAP = FeedGap(broker="ibkr", started_at=START, reason="disconnected")
+OTHER_GAP = FeedGap(broker="tastytrade", started_at=START, reason="silent")
 
 
 async def test_what_was_appended_is_there_at_the_next_open(tmp_path):
@@ -18,3 +33,234 @@ async def test_what_was_appended_is_there_at_the_next_open(tmp_path):
 
     assert opened.inherited_id == entry.id == entry_id
     assert list(entry.ticks) == ticks
+
+
+async def test_a_new_directory_is_empty_and_for_its_owner_only(tmp_path):
+    async with open_spool(tmp_path / "a" / "b", max_bytes=ROOM) as opened:
+        await opened.spool.append([make_tick()])
+        await opened.quarantine.add(make_tick(), sqlstate=None, reason="odd")
+        files = list((tmp_path / "a" / "b").iterdir())
+
+        assert opened.inherited_id == 0
+        assert opened.inherited_notes == []
+        assert opened.killed_at is None
+        assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+async def test_released_entries_are_gone_and_their_ids_are_not_used_again(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        first = await opened.spool.append([make_tick(1)])
+        second = await opened.spool.append([make_tick(2)], release=[first, 99])
+        await opened.spool.release([second])
+        assert await opened.spool.read(upto=second, max_rows=10) == []
+        assert opened.spool.size().oldest_at is None
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.inherited_id == 0
+        assert await opened.spool.append([make_tick()]) == second + 1
+
+
+async def test_reading_gives_whole_entries_oldest_first_up_to_an_id(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        ids = [
+            await opened.spool.append([make_tick(n), make_tick(n + 100)])
+            for n in range(4)
+        ]
+
+        for max_rows, expected in ((1, ids[:1]), (3, ids[:1]), (4, ids[:2]), (99, ids)):
+            found = await opened.spool.read(upto=ids[-1], max_rows=max_rows)
+            assert [entry.id for entry in found] == expected
+        found = await opened.spool.read(upto=ids[1], max_rows=99)
+        assert [entry.id for entry in found] == ids[:2]
+
+
+async def test_the_size_counts_what_is_there(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        await opened.spool.append([make_tick(5), make_tick(3)])
+        entry_id = await opened.spool.append([make_tick(9)])
+        size = opened.spool.size()
+        await opened.spool.release([1])
+        after = opened.spool.size()
+
+    assert (size.entries, size.rows) == (2, 3)
+    assert size.oldest_at == make_tick(3).record.received_at
+    assert size.bytes % 4096 == 0
+    assert (after.entries, after.rows) == (1, 1)
+    assert after.oldest_at == make_tick(9).record.received_at
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.spool.size() == after
+        assert opened.inherited_id == entry_id
+
+
+async def test_beyond_the_bound_the_oldest_unprotected_entries_go_and_are_told(
+    tmp_path, caplog
+):
+    big = b'"%s"' % os.urandom(10_000).hex().encode()
+    brokers = ["ibkr", "tastytrade"]
+    async with open_spool(tmp_path, max_bytes=150_000) as opened:
+        ids = [
+            await opened.spool.append(
+                [make_tick(n, source_payload=big, broker=brokers[n % 2])], protected=2
+            )
+            for n in range(30)
+        ]
+        dropped = opened.spool.pop_dropped()
+        left = await opened.spool.read(upto=2**62, max_rows=100)
+
+        assert opened.spool.size().bytes <= 150_000
+        assert opened.spool.size().rows == len(left)
+        assert opened.spool.pop_dropped() == []
+    assert [entry.id for entry in left[:2]] == [1, 2]
+    assert [each.id for each in dropped] + [e.id for e in left[2:]] == ids[2:]
+    assert dropped[0].rows == {"ibkr": 1}
+    assert dropped[1].rows == {"tastytrade": 1}
+    assert {each.reason for each in dropped} == {"spool-full"}
+    assert dropped[0].first_at == dropped[0].last_at == make_tick(2).record.received_at
+    assert "spool.full dropped_entries=1 dropped_rows=1" in caplog.text
+
+
+async def test_a_large_spool_that_is_empty_gives_its_room_back(tmp_path):
+    noise = os.urandom(3_000_000).hex().encode()
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        ids = [
+            await opened.spool.append([make_tick(source_payload=noise)])
+            for _ in range(8)
+        ]
+        large = on_disk(tmp_path)
+        await opened.spool.release(ids)
+
+        assert on_disk(tmp_path) < 100_000 < 16_000_000 < large
+
+
+def on_disk(directory):
+    return sum(file.stat().st_size for file in directory.iterdir())
+
+
+async def test_notes_are_kept_until_they_are_forgotten(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        ids = await opened.spool.note([GAP, OTHER_GAP, GAP])
+        await opened.spool.forget_notes([ids[0], 99])
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.inherited_notes == [(ids[1], OTHER_GAP), (ids[2], GAP)]
+        await opened.spool.forget_notes(ids)
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.inherited_notes == []
+
+
+async def test_a_second_owner_is_refused_with_the_name_of_the_first(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM):
+        with pytest.raises(ConfigError) as refusal:
+            async with open_spool(tmp_path, max_bytes=ROOM):
+                pass
+
+    [problem] = refusal.value.problems
+    assert str(tmp_path) in problem
+    assert f"process {os.getpid()}" in problem
+    assert "GREEKS_SPOOL_DIR" in problem
+
+
+async def test_a_child_that_lives_on_does_not_own_the_directory(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM):
+        child = await trio.lowlevel.open_process(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
+        )
+    async with open_spool(tmp_path, max_bytes=ROOM):
+        assert child.poll() is None
+    child.kill()
+    await child.stdin.aclose()
+    await child.wait()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/nothing"])
+async def test_a_directory_that_cannot_be_used_is_a_configuration_error(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(ConfigError, match="GREEKS_SPOOL_DIR: cannot use the directory"):
+        async with open_spool(tmp_path / name, max_bytes=ROOM):
+            pass
+
+
+async def test_an_unclean_end_is_known_at_the_next_start(tmp_path):
+    with pytest.raises(RuntimeError):
+        async with open_spool(tmp_path, max_bytes=ROOM):
+            raise RuntimeError("a bug")
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        age = datetime.now(UTC) - opened.killed_at
+    assert timedelta(0) <= age < timedelta(minutes=1)
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.killed_at is None
+
+
+async def test_the_mark_of_life_is_touched_until_cancelled(tmp_path, monkeypatch):
+    touched, send = [], trio.Event()
+
+    def note_touch(self, **_):
+        touched.append(self.name)
+        if len(touched) == 2:
+            trio.from_thread.run_sync(send.set)
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        monkeypatch.setattr("greeks_trio.spool.directory._ALIVE_INTERVAL_S", 0.01)
+        monkeypatch.setattr(Path, "touch", note_touch)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(opened.run_alive_mark)
+            await send.wait()
+            nursery.cancel_scope.cancel()
+        monkeypatch.undo()
+
+    assert touched == ["alive", "alive"]
+    assert not (tmp_path / "alive").exists()
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_who_is_cancelled():
+    worker, hangs, done = DiskWorker(), threading.Event(), []
+    with trio.fail_after(10):
+        with trio.move_on_after(0.01):
+            await worker.run(lambda: done.append(hangs.wait(20)))
+        with trio.move_on_after(0.01) as waiting:
+            await worker.run(lambda: done.append("too early"))
+        hangs.set()
+        await worker.run(lambda: done.append("next"))
+
+    assert waiting.cancelled_caught
+    assert done == [True, "next"]
+
+
+async def test_calls_that_overlap_take_their_turns(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(opened.spool.append, [make_tick(number)])
+
+        found = await opened.spool.read(upto=100, max_rows=100)
+
+    assert [entry.id for entry in found] == list(range(1, 21))
+
+
+async def test_an_append_that_is_cancelled_is_there_whole_or_not_at_all(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        for number in range(20):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(opened.spool.append, [make_tick(number)] * 3)
+                    await trio.lowlevel.checkpoint()
+                    if number % 2:
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+        found = await opened.spool.read(upto=100, max_rows=100)
+
+        assert opened.spool.size().rows == 3 * len(found)
+    assert all(len(entry.ticks) == 3 for entry in found)
+
+
+async def test_an_append_without_ticks_only_releases(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        entry_id = await opened.spool.append([make_tick()])
+
+        assert await opened.spool.append([], release=[entry_id]) == 0
+        assert opened.spool.size().entries == 0
