@@ -20,7 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.http_door import Closing
-from greeks_trio.simulators.tastytrade_book import Shape
+from greeks_trio.simulators.tastytrade_instruments import Shape
 
 SILENCE_LIMIT_S: Final = 60.0
 # Messages that may wait for a slow client; a few hundred bytes each.  Beyond it they

@@ -19,6 +19,7 @@ from greeks_trio.simulators.dxlink_events import (
     EVENT_FIELDS,
     FeedEvent,
     empty_greeks_snapshot,
+    other_columns,
 )
 from greeks_trio.simulators.dxlink_messages import (
     FeedSetup,
@@ -36,8 +37,6 @@ MAX_WAITING: Final = 30_000
 # With Greeks of 200 bytes a frame stays below the 64 KiB that some clients accept.
 ROWS_PER_FRAME: Final = 250
 _MARKER_ROWS: Final = 0.05
-# Columns that a server leaves out while the fault ``columns`` holds.
-_LEFT_OUT: Final = {"Greeks": frozenset({"rho", "price", "sequence"})}
 
 
 class FeedChannel:
@@ -224,7 +223,7 @@ class FeedChannel:
         self._served_columns = dict(self._columns)
         if conditions.holds("columns"):
             for kind, columns in self._columns.items():
-                self._served_columns[kind] = _other_columns(kind, columns)
+                self._served_columns[kind] = other_columns(kind, columns)
         self._leaves_out_rho = (
             "rho" in self._columns["Greeks"]
             and "rho" not in self._served_columns["Greeks"]
@@ -236,12 +235,6 @@ class FeedChannel:
             and self._tape.has_greeks(wanted.symbol)
             and self._random.random() < _MARKER_ROWS
         )
-
-
-def _other_columns(kind: str, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return fewer columns in another order, or the same if none would be left."""
-    left_out = _LEFT_OUT.get(kind, frozenset())
-    return tuple(each for each in columns[::-1] if each not in left_out) or columns
 
 
 def _forget_rho(event: FeedEvent) -> None:

@@ -32,6 +32,8 @@ EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
         *("dayTurnover", "tickDirection", "extendedTradingHours"),
     ),
 }
+# Columns that a server leaves out while the fault ``columns`` holds.
+_LEFT_OUT: Final = {"Greeks": frozenset({"rho", "price", "sequence"})}
 NAN: Final = "NaN"
 # SNAPSHOT_BEGIN | SNAPSHOT_END | REMOVE_EVENT: an empty snapshot, not data.
 EMPTY_SNAPSHOT: Final = 4 | 8 | 2
@@ -178,3 +180,9 @@ def ledger_ticks(
         )
         for account_id in account_ids
     ]
+
+
+def other_columns(kind: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return fewer columns in another order, or the same if none would be left."""
+    left_out = _LEFT_OUT.get(kind, frozenset())
+    return tuple(each for each in columns[::-1] if each not in left_out) or columns

@@ -17,6 +17,7 @@ import trio
 from greeks_trio.simulators.faults import Verb
 from greeks_trio.simulators.ibkr_clients import IbkrClients
 from greeks_trio.simulators.ibkr_fault_kinds import IBKR_FAULTS
+from greeks_trio.simulators.ibkr_noise import GARBAGE, ODD_STATUSES
 from greeks_trio.simulators.ibkr_rest import IbkrRest
 from greeks_trio.simulators.ibkr_state import IbkrState, Login
 from greeks_trio.simulators.ibkr_stream import FAREWELLS
@@ -30,44 +31,8 @@ from greeks_trio.simulators.ibkr_topics import (
 _NOISE_INTERVAL_S: Final = 0.05
 _STATUS_INTERVAL_S: Final = 0.5
 _LOST: Final = MappingProxyType({"authenticated": False})
-_ODD_STATUSES: Final[tuple[dict[str, object], ...]] = (
-    {"authenticated": False},
-    {"competing": False},
-    {"message": ""},
-    {"authenticated": "false"},
-    {"established": False},
-    {"authenticated": True},
-)
 # From the news that somebody else wants the session to its loss, in seconds.
 _LOSING_S: Final = 0.3
-
-# None of these is about a contract that anybody subscribed.
-GARBAGE: Final = (
-    b"",
-    b"{",
-    b"ech+xx",
-    b"\x00\xff\xfe",
-    b"null",
-    b"42",
-    b'"text"',
-    b"[]",
-    b"[" * 20_000,
-    b'{"topic":5}',
-    b'{"topic":null,"args":null}',
-    b'{"topic":"smd+1","conid":1,"7308":"0.5","_updated":1700000000000}',
-    b'{"topic":"smd+1","conid":"one","7308":{"a":[1]},"_updated":"soon"}',
-    b'{"topic":"smd+x","conid":[1],"_updated":null}',
-    b'{"topic":"smd+1;;;2/-1,3/2","_updated":1700000000000}',
-    b'{"topic":"sts","args":["authenticated"]}',
-    b'{"topic":"sts","args":{"authenticated":"perhaps","competing":0}}',
-    b'{"topic":"act","args":7}',
-    b'{"topic":"xyz+1","args":{"of":"interest"}}',
-    b'{"error":"something is wrong","code":1}',
-    b'{"error":"Topic unknown \'null\'","code":1}',
-    b'{"topic":"sor","error":"not available"}',
-    b'{"topic":"error","error":{"code":9}}',
-    b'{"31":NaN,"topic":"smd+1"}',
-)
 
 
 class IbkrFaults:
@@ -174,7 +139,7 @@ class IbkrFaults:
 
     async def odd_status(self, seconds: float) -> None:
         """Send statuses that are wrong, or a part of one."""
-        frames = itertools.cycle([encode_status(each) for each in _ODD_STATUSES])
+        frames = itertools.cycle([encode_status(each) for each in ODD_STATUSES])
         await self._make_noise(frames, seconds, _STATUS_INTERVAL_S)
 
     async def compete(self, seconds: float) -> None:

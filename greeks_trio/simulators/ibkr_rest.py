@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from greeks_trio.simulators.ibkr_http import Handler, Request, Response
+from greeks_trio.simulators.ibkr_login import auth_status, validation
 from greeks_trio.simulators.ibkr_market_data import IbkrMarketData
 from greeks_trio.simulators.ibkr_portfolio import IbkrPortfolio
 from greeks_trio.simulators.ibkr_state import IbkrState
@@ -30,6 +31,10 @@ _LIMIT: Final = (120.0, 10.0)
 _LIMITS: Final = {
     "/tickle": (10.0, 1.0),
     "/portfolio/accounts": (5.0, 0.2),
+    "/portfolio/subaccounts": (5.0, 0.2),
+    "/iserver/account/orders": (5.0, 0.2),
+    "/iserver/account/trades": (5.0, 0.2),
+    "/iserver/account/pnl/partitioned": (5.0, 0.2),
     "/sso/validate": (3.0, 1 / 60),
 }
 
@@ -74,6 +79,12 @@ class IbkrRest:
                 "GET /sso/validate": self._validate,
                 "GET|POST /logout": self._logout,
                 "POST /sso/Dispatcher": self._log_in,
+                # Nobody trades here.
+                "GET /iserver/account/orders": _always(
+                    {"orders": [], "snapshot": True}
+                ),
+                "GET /iserver/account/trades": _always([]),
+                "GET /iserver/account/pnl/partitioned": _always({"upnl": {}}),
             }
             | self._portfolio.routes
             | self._market_data.routes
@@ -147,35 +158,11 @@ class IbkrRest:
             "collission": False,  # IBKR's spelling
             "userId": 123_456_789,
             "hmds": {"error": "no bridge"},
-            "iserver": {"authStatus": self._auth_status()},
+            "iserver": {"authStatus": auth_status(self._state.login)},
         }
 
     def _status(self, _request: Request, _found: dict[str, str]) -> object:
-        return self._auth_status()
-
-    def _auth_status(self) -> dict[str, Any]:
-        login = self._state.login
-        if login == "logged-out":
-            return {
-                "authenticated": False,
-                "established": False,
-                "competing": False,
-                "connected": False,
-                "MAC": None,
-            }
-        return {
-            "authenticated": login in ("established", "not-established"),
-            "established": login == "established",
-            "competing": login == "competing",
-            "connected": True,
-            "message": "",
-            "MAC": "02:00:00:00:00:01",
-            "serverInfo": {
-                "serverName": "Simulated",
-                "serverVersion": "Build 10.45.1a",
-            },
-            "fail": "",
-        }
+        return auth_status(self._state.login)
 
     def _init(self, request: Request, _found: dict[str, str]) -> object:
         try:
@@ -186,7 +173,7 @@ class IbkrRest:
             return _json_response({"error": "missing publish", "statusCode": 500}, 500)
         if self._may_log_in(competes=arguments.get("compete") is True):
             self.begin_session()
-        return self._auth_status()
+        return auth_status(self._state.login)
 
     def _may_log_in(self, *, competes: bool) -> bool:
         if self._state.conditions.holds("expire-session", "not-established"):
@@ -208,19 +195,7 @@ class IbkrRest:
         return {"message": "triggered"}
 
     def _validate(self, _request: Request, _found: dict[str, str]) -> object:
-        return {
-            "USER_ID": 123_456_789,
-            "USER_NAME": "simulated",
-            "RESULT": self._state.login != "logged-out",
-            "AUTH_TIME": time.time_ns() // 1_000_000,
-            "SF_ENABLED": False,
-            "IS_FREE_TRIAL": False,
-            "CREDENTIAL": "simulated",
-            "IP": "127.0.0.1",
-            "EXPIRES": 460_311,
-            "LANDING_APP": "UNIVERSAL",
-            "IS_MASTER": False,
-        }
+        return validation(self._state.login, time.time_ns() // 1_000_000)
 
     def _log_in(self, _request: Request, _found: dict[str, str]) -> object:
         """Do what a person does at the gateway's page, whatever is sent."""
@@ -235,6 +210,10 @@ class IbkrRest:
         self._state.login = "logged-out"
         self._on_login(False)
         return {"status": True}
+
+
+def _always(content: object) -> Handler:
+    return lambda _request, _found: content
 
 
 def _compile(

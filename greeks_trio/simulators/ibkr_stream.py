@@ -16,7 +16,7 @@ from greeks_trio.simulators.ibkr_answers import IbkrAnswers, now_ms
 from greeks_trio.simulators.ibkr_http import Upgrade
 from greeks_trio.simulators.ibkr_lines import IbkrLines
 from greeks_trio.simulators.ibkr_state import IbkrState
-from greeks_trio.simulators.ibkr_websocket import ServerWebSocket
+from greeks_trio.simulators.ibkr_websocket import PONG, ServerWebSocket
 from greeks_trio.simulators.pacing import Pacer
 
 # As the real gateway, whether the market is open or not.
@@ -236,10 +236,13 @@ class IbkrStream:
                 self._wake.set()
             return
         if self._is_silent:
-            if len(self._deferred) < _MAX_DEFERRED:
+            if text != PONG and len(self._deferred) < _MAX_DEFERRED:
                 self._deferred.append(text)
             return
-        self._write(self._answers.answer(text))
+        if text == PONG:  # the real one trips over it
+            self._write([topics.encode_unknown_topic("null", whole=True)])
+        else:
+            self._write(self._answers.answer(text))
         self._wake.set()
 
     def _wake_up(self) -> None:

@@ -168,9 +168,10 @@ def encode_combination(key: str, now_ms: int) -> bytes:
     return _encode({"_updated": now_ms, "topic": f"smd+{key}"})
 
 
-def encode_unknown_topic(text: str) -> bytes:
+def encode_unknown_topic(text: str, *, whole: bool = False) -> bytes:
     """Return the complaint about a text; its first three characters are the topic."""
-    return _encode({"error": f"Topic unknown '{text[:3]}'", "code": 1})
+    topic = text if whole else text[:3]
+    return _encode({"error": f"Topic unknown '{topic}'", "code": 1})
 
 
 def encode_notice(text: bytes, now_ms: int) -> bytes:

@@ -15,12 +15,15 @@ from wsproto.events import (
     Event,
     Message,
     Ping,
+    Pong,
 )
 from wsproto.utilities import RemoteProtocolError
 
 _RECEIVE_BYTES: Final = 65_536
 # Longer than any request, shorter than an accident.
 _MAX_MESSAGE_CHARS: Final = 1_048_576
+# Stands for a PONG among the messages, and is none that a client can send.
+PONG: Final = "\ud800pong"
 
 
 class ServerWebSocket:
@@ -94,7 +97,7 @@ class ServerWebSocket:
     async def receive(self) -> list[str] | None:
         """Return the messages that came together, `None` after the last.
 
-        Pings are answered; text and binary messages are the same here.
+        Pings are answered; a pong is `PONG`; text and binary messages are the same here.
         """
         if self._is_over:
             return None
@@ -117,6 +120,8 @@ class ServerWebSocket:
         match event:
             case Ping() if self.is_open:
                 self._buffer += self._protocol.send(event.response())
+            case Pong():  # unsolicited: nobody is pinged here
+                messages.append(PONG)
             case Message(data=data):
                 text = data if isinstance(data, str) else bytes(data).decode("latin-1")
                 self._parts.append(text)

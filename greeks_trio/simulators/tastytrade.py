@@ -22,16 +22,13 @@ from greeks_trio.simulators.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.http_door import Closing, Door
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption
-from greeks_trio.simulators.tastytrade_book import (
-    ACCOUNT_ID,
-    Book,
-    streamer_symbol,
-)
+from greeks_trio.simulators.tastytrade_book import ACCOUNT_ID, Book
 from greeks_trio.simulators.tastytrade_faults import (
     DXLINK_PATH,
     STREAMER_PATH,
     TastytradeFaults,
 )
+from greeks_trio.simulators.tastytrade_instruments import streamer_symbol
 from greeks_trio.simulators.tastytrade_rest import Rest
 
 

@@ -1,22 +1,27 @@
-"""Accounts, positions and instruments of a simulated Tastytrade, in REST shapes.
+"""Accounts and positions of a simulated Tastytrade, in REST shapes.
 
 Pure but for the dates in the shapes.  Keys are in kebab-case; quantities are whole
 numbers or text, and optional fields are absent now and then, as in captured answers.
 
-Source: developer.tastytrade.com, accounts, positions and instruments.
+Source: developer.tastytrade.com, accounts and positions.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Final
 
-from greeks_trio.model.contracts import format_streamer_symbol, plain
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.simulators.market import SimulatedOption
+from greeks_trio.simulators.tastytrade_instruments import (
+    Shape,
+    equity_option_shape,
+    expiry_instant,
+    future_option_shape,
+    tasty_symbol,
+)
 
 ACCOUNT_ID: Final = "5SM00001"
 EMPTY_ACCOUNT_ID: Final = "5SM00002"
@@ -26,9 +31,6 @@ _SHARED_EVERY: Final = 3
 # Shares that cover calls; a client records them and subscribes to none of them.
 _SHARES: Final = {"AAPL": 300, "F": -200}
 _OPENED: Final = "2026-01-05T14:30:00.000+00:00"
-_EXPIRES: Final = time(20, 0)
-
-Shape = dict[str, object]
 
 
 class Book:
@@ -105,14 +107,14 @@ class Book:
         option = self._options.get(symbol)
         if option is None or option.contract.kind != "option":
             return None
-        return _equity_option(symbol, option)
+        return equity_option_shape(symbol, option)
 
     def future_option(self, symbol: str) -> Shape | None:
         """Return the instrument, `None` when there is no such futures option."""
         option = self._options.get(symbol)
         if option is None or option.contract.kind != "future_option":
             return None
-        return _future_option(symbol, option)
+        return future_option_shape(symbol, option)
 
     def _position(self, account_id: str, symbol: str, quantity: int) -> Shape:
         option = self._options[symbol]
@@ -122,34 +124,10 @@ class Book:
         shape["account-number"] = account_id
         shape["multiplier"] = int(option.contract.multiplier)
         if option.conid % 3:  # some answers lack it
-            shape["expires-at"] = _instant(option.terms.expiration)
+            shape["expires-at"] = expiry_instant(option.terms.expiration)
         if option.conid % 4 == 0:
             shape["quantity"] = str(abs(quantity))
         return shape
-
-
-def tasty_symbol(option: SimulatedOption) -> str:
-    """Return Tastytrade's symbol: OCC, or future and option code for futures."""
-    if option.contract.kind == "option":
-        return option.contract.contract_key
-    terms = option.terms
-    future = option.contract.underlying.removeprefix("/")
-    right = "C" if terms.option_type == "call" else "P"
-    code = terms.root + future[-2:]
-    return (
-        f"./{future:<5}{code:<6}{terms.expiration:%y%m%d}{right}{plain(terms.strike):f}"
-    )
-
-
-def streamer_symbol(option: SimulatedOption) -> str:
-    """Return dxFeed's symbol, for futures options with two-digit year and exchange."""
-    if option.contract.kind == "option":
-        return format_streamer_symbol(option.terms)
-    terms = option.terms
-    month = option.contract.underlying[-2]
-    right = "C" if terms.option_type == "call" else "P"
-    year = terms.expiration.year % 100
-    return f"./{terms.root}{month}{year:02d}{right}{plain(terms.strike):f}:XNYM"
 
 
 def _account(account_id: str) -> Shape:
@@ -200,70 +178,3 @@ def _position(symbol: str, underlying: str, kind: str, quantity: int) -> Shape:
         "created-at": _OPENED,
         "updated-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-
-
-def _equity_option(symbol: str, option: SimulatedOption) -> Shape:
-    terms = option.terms
-    return _option(symbol, option) | {
-        "instrument-type": "Equity Option",
-        "root-symbol": terms.root,
-        "shares-per-contract": int(option.contract.multiplier),
-        "option-chain-type": "Standard",
-        "expiration-type": "Weekly",
-        "settlement-type": "PM",
-        "market-time-instrument-collection": "Equity Option",
-    }
-
-
-def _future_option(symbol: str, option: SimulatedOption) -> Shape:
-    terms, future = option.terms, option.contract.underlying
-    multiplier = str(Decimal(option.contract.multiplier))
-    return _option(symbol, option) | {
-        "instrument-type": "Future Option",
-        "root-symbol": future[:-2],
-        "option-root-symbol": terms.root,
-        "product-code": future[1:-2],
-        "exchange": "CME",
-        "exchange-symbol": symbol.removeprefix("./"),
-        "security-exchange": "2",
-        "sx-id": "0",
-        "is-vanilla": True,
-        "is-primary-deliverable": True,
-        "is-confirmed": True,
-        "is-exercisable-weekly": False,
-        "future-price-ratio": "1.0",
-        "multiplier": multiplier,
-        "underlying-count": "1.0",
-        "notional-value": multiplier,
-        "display-factor": "0.01",
-        "settlement-type": "Future",
-        "strike-factor": "1.0",
-        "maturity-date": terms.expiration.isoformat(),
-        "last-trade-time": "0",
-    }
-
-
-def _option(symbol: str, option: SimulatedOption) -> Shape:
-    terms = option.terms
-    expires_at = _instant(terms.expiration)
-    return {
-        "symbol": symbol,
-        "streamer-symbol": streamer_symbol(option),
-        "underlying-symbol": option.contract.underlying,
-        "strike-price": f"{terms.strike:.1f}"
-        if terms.strike % 1 == 0
-        else str(terms.strike),
-        "option-type": "C" if terms.option_type == "call" else "P",
-        "expiration-date": terms.expiration.isoformat(),
-        "days-to-expiration": (terms.expiration - datetime.now(UTC).date()).days,
-        "expires-at": expires_at,
-        "stops-trading-at": expires_at,
-        "exercise-style": "American",
-        "active": True,
-        "is-closing-only": False,
-    }
-
-
-def _instant(day: date) -> str:
-    instant = datetime.combine(day, _EXPIRES, tzinfo=UTC)
-    return instant.isoformat(timespec="milliseconds")

@@ -17,7 +17,8 @@ import msgspec
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.http_connection import Request, Response
-from greeks_trio.simulators.tastytrade_book import Book, Shape
+from greeks_trio.simulators.tastytrade_book import Book
+from greeks_trio.simulators.tastytrade_instruments import Shape
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0

@@ -22,8 +22,8 @@ from greeks_trio.simulators.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.http_door import Closing
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market
-from greeks_trio.simulators.tastytrade_book import streamer_symbol
 from greeks_trio.simulators.tastytrade_fault_kinds import TASTYTRADE_FAULTS
+from greeks_trio.simulators.tastytrade_instruments import streamer_symbol
 from tests.acceptance.dxlink_client import (
     COLUMNS,
     DxlinkClient,

@@ -175,3 +175,33 @@ async def test_a_client_may_tickle_several_times_when_it_begins(start):
     # ibind asks five times until its stream is up.
     assert codes[:8] == [200] * 8
     assert codes[-1] == 429
+
+
+async def test_a_pong_that_nobody_asked_for_upsets_the_gateway_and_nothing_else(start):
+    gateway = await start()
+
+    async with gateway.open_ready_socket() as client:
+        await client.subscribe(*gateway.conids)
+        await client.socket.pong(b"here")
+        while "error" not in (frame := await client.receive()):
+            pass
+        await client.receive_ticks(10)
+        await finish(gateway, client)
+
+    assert frame == {"error": "Topic unknown 'null'", "code": 1}
+
+
+async def test_who_asks_for_orders_and_profits_is_told_that_there_are_none(start):
+    gateway = await start()
+    paths = ("orders", "trades", "pnl/partitioned")
+
+    async with gateway.open_rest() as rest:
+        answers = [await rest.get(f"/iserver/account/{path}") for path in paths]
+        more = [await rest.get("/iserver/account/orders") for _ in range(6)]
+
+    assert [each.json() for each in answers] == [
+        {"orders": [], "snapshot": True},
+        [],
+        {"upnl": {}},
+    ]
+    assert (more[0].status_code, more[-1].status_code) == (200, 429)

@@ -147,6 +147,7 @@ async def test_subscriptions_may_come_too_fast(simulate):
 
     async with open_feed(endpoints) as client:
         await client.subscribe(simulation.symbols[:3])
+        await client.receive_events(3)
         async with during(simulation, "rate-limit"):
             await client.subscribe(simulation.symbols[3:])
             error = await client.receive_until("ERROR")

@@ -36,7 +36,7 @@ from greeks_trio.simulators.greeks_tape import GreeksTape
 from greeks_trio.simulators.http_door import Closing
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market, Underlying
-from greeks_trio.simulators.tastytrade_book import streamer_symbol
+from greeks_trio.simulators.tastytrade_instruments import streamer_symbol
 from tests.acceptance.dxlink_client import (
     COLUMNS,
     DxlinkClient,
