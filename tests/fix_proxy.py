@@ -18,6 +18,8 @@ class _Link:
         self.client = client
         self.server = server
         self.hears = trio.Event()
+        # Whether the server's next answer ends it.
+        self.is_doomed = False
 
 
 class Proxy:
@@ -31,6 +33,7 @@ class Proxy:
         self._server = server
         self._links: set[_Link] = set()
         self._is_deaf = False
+        self._fatal_request: bytes | None = None
         self.config = server
 
     async def serve(self, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
@@ -51,6 +54,13 @@ class Proxy:
     def hear_new_connections(self) -> None:
         """Forward what comes on connections made from now on; the others stay lost."""
         self._is_deaf = False
+
+    def lose_answer_to(self, request: bytes) -> None:
+        """Cut the next link that asks this, once the server has answered.
+
+        The client never sees the answer.
+        """
+        self._fatal_request = request
 
     async def cut(self) -> None:
         """Close what is open, on both sides."""
@@ -82,11 +92,21 @@ class Proxy:
         try:
             while data := await source.receive_some():
                 await link.hears.wait()
+                if source is link.server and link.is_doomed:
+                    break
+                if source is link.client and self._is_fatal(data):
+                    link.is_doomed = True
                 await sink.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         await link.hears.wait()
         scope.cancel()
+
+    def _is_fatal(self, data: bytes) -> bool:
+        if self._fatal_request is None or self._fatal_request not in data:
+            return False
+        self._fatal_request = None
+        return True
 
 
 @pytest.fixture

@@ -30,7 +30,12 @@ from greeks_trio.postgres.partitions import (
     ensure_partitions_ahead,
     uncovered_moments,
 )
-from greeks_trio.postgres.sqlstates import Trouble, refuses_month, trouble_of
+from greeks_trio.postgres.sqlstates import (
+    Trouble,
+    is_about_files,
+    refuses_month,
+    trouble_of,
+)
 from greeks_trio.postgres.tick_rows import (
     COPY_STAGING,
     COPY_TICKS,
@@ -270,7 +275,7 @@ class CopySink:
                 return len(await cursor.fetchall())
         except psycopg.errors.InternalError_ as exc:
             # The second time, and the connection lives: it is about these rows.
-            if self._connection.closed:
+            if self._connection.closed or is_about_files(exc.diag.source_file):
                 raise
             raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
 
@@ -323,7 +328,9 @@ async def _make_partitions(
         try:
             await ensure_partition(connection, date(year, month, 1))
         except psycopg.Error as exc:
-            if connection.closed or not refuses_month(exc.sqlstate):
+            if connection.closed or is_about_files(exc.diag.source_file):
+                raise
+            if not refuses_month(exc.sqlstate):
                 raise
             refusals[year, month] = exc
     return refusals

@@ -78,6 +78,14 @@ _MONTH_REFUSED: Final = frozenset(
     }
 )
 
+# Where the server reads and writes its files.  What the operating system refuses there
+# may come with any code: a quota is XX000, as if it were a row's, and a disk that became
+# read-only is 42501, as if it were a role's.
+_FILE_SOURCES: Final = frozenset(
+    {"md.c", "smgr.c", "fd.c", "file_utils.c", "buffile.c", "bufmgr.c", "localbuf.c"}
+    | {"hio.c", "copydir.c", "storage.c", "xlog.c", "xloginsert.c", "slru.c"}
+)
+
 
 def trouble_of(sqlstate: str | None) -> Trouble:
     """Return who has to act; without a code it is the database's own trouble."""
@@ -85,6 +93,15 @@ def trouble_of(sqlstate: str | None) -> Trouble:
         return Trouble.DATABASE
     by_class = _TROUBLE.get(sqlstate[:2], Trouble.DATABASE)
     return _TROUBLE.get(sqlstate, by_class)
+
+
+def is_about_files(source_file: str | None) -> bool:
+    """Say whether the server raised an error where it reads and writes its files.
+
+    Args:
+        source_file: The name in its own sources, as it says with every error.
+    """
+    return source_file in _FILE_SOURCES
 
 
 def refuses_month(sqlstate: str | None) -> bool:

@@ -13,7 +13,7 @@ import psycopg
 import trio
 
 from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
-from greeks_trio.postgres.sqlstates import Trouble, trouble_of
+from greeks_trio.postgres.sqlstates import Trouble, is_about_files, trouble_of
 
 
 @contextmanager
@@ -58,6 +58,8 @@ def is_refusal(exc: psycopg.Error) -> bool:
     if exc.sqlstate is None:
         # psycopg itself could not put a value into PostgreSQL's format.
         return isinstance(exc, psycopg.DataError)
+    if is_about_files(exc.diag.source_file):
+        return False
     return trouble_of(exc.sqlstate) is Trouble.ROW
 
 

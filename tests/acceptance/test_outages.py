@@ -1,0 +1,132 @@
+"""PostgreSQL goes away under load, and comes back: the ledger is the table then.
+
+The service is a process with its launcher, the brokers are simulated, the server is one
+of its own that may be broken.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import asynccontextmanager
+
+import pytest
+
+from greeks_trio.postgres.embedded_restarts import open_restartable_server
+from tests.fix_postgres import QUICK, connect, connect_trio
+from tests.fix_processes import Stage, fetch, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+LOAD = ("--contracts", "40", "--rate", "300")
+
+
+@pytest.fixture
+async def server(tmp_path):
+    """A server of its own."""
+    async with open_restartable_server(tmp_path / "data", settings=QUICK) as server:
+        yield server
+
+
+@asynccontextmanager
+async def under_load(tmp_path, database, timeout_s=2):
+    """Yield (stage, service) while ticks flow; at the end all of them are stored once.
+
+    The block has to leave the database as it should be, which is given up after two
+    seconds: soon enough for a test, and a healthy server answers in milliseconds.
+    """
+    stage = Stage(tmp_path, database)
+    async with stage.simulate(*LOAD) as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints, GREEKS_DB_TIMEOUT_S=timeout_s)
+        async with stage.serve() as service:
+            await service.wait_line("writer.connected")
+            await wait_more_rows(stage, 300)
+            yield stage, service
+            await wait_more_rows(stage, 300)
+            assert await simulators.stop() == 0
+            for broker in ("ibkr", "tastytrade"):
+                await service.wait_line(f"feed.restarting broker={broker}")
+            assert await service.stop() == 0
+    stored = await stage.stored()
+    assert len(stored) == len(set(stored))
+    assert set(stored) == stage.sent()
+    assert service.count("CRITICAL") == 0
+    assert service.count("left_in_spool") == 0
+
+
+async def wait_more_rows(stage, number):
+    """Wait until fresh ticks of both brokers arrive at the table."""
+    [(now,)] = await fetch(stage.database, "select clock_timestamp()")
+    for broker in ("ibkr", "tastytrade"):
+        await wait_until(
+            stage.database,
+            f"select count(*) >= {number // 2} from greek_snapshots"
+            f" where broker = '{broker}' and received_at > '{now}'",
+        )
+
+
+async def test_a_server_that_is_killed_loses_nothing(tmp_path, server):
+    async with under_load(tmp_path, server.config) as (_stage, service):
+        await server.kill()
+        await service.wait_line("writer.retrying")
+        await server.start()
+        await service.wait_line("writer.connected", number=2)
+        await service.wait_line("replayer.done")
+
+
+async def test_a_server_that_is_shut_down_and_started_loses_nothing(tmp_path, server):
+    async with under_load(tmp_path, server.config) as (_stage, service):
+        await server.stop()
+        await service.wait_line("writer.retrying")
+        await server.start()
+        await service.wait_line("writer.connected", number=2)
+
+
+async def test_a_server_that_is_frozen_for_seconds_loses_nothing(tmp_path, server):
+    """It is frozen until it has been given up: five seconds, and two more to make sure."""
+    async with under_load(tmp_path, server.config, timeout_s=5) as (_stage, service):
+        await server.freeze()
+        said = await service.wait_line("writer.retrying")
+        server.thaw()
+        assert "does not answer in time" in said
+        await service.wait_line("writer.connected", number=2)
+        await service.wait_line("replayer.done")
+
+
+async def test_a_password_that_changes_is_said_once_and_sighup_tries_again(
+    tmp_path, server
+):
+    password = server.config.password.reveal()
+    async with under_load(tmp_path, server.config) as (_stage, service):
+        with connect(server.config) as admin:
+            admin.execute("alter role portfolio password 'another'")
+            admin.execute(
+                "select pg_terminate_backend(pid, 2000) from pg_stat_activity"
+                " where application_name = 'greeks_trio'"
+            )
+            said = await service.wait_line("password authentication failed")
+            admin.execute(f"alter role portfolio password '{password}'")
+        service.send(signal.SIGHUP)
+        await service.wait_line("writer.connected", number=2)
+
+        assert "ERROR" in said
+        said_by_writer = [
+            line
+            for line in service.lines["stderr"]
+            if "writer.retrying" in line and "password" in line
+        ]
+        assert len(said_by_writer) == 1
+        assert "another" not in service.transcript()
+        assert password not in service.transcript()
+
+
+async def test_a_lock_on_the_table_costs_nothing_but_time(tmp_path, empty_database):
+    async with under_load(tmp_path, empty_database) as (stage, service):
+        connection = await connect_trio(stage.database)
+        async with connection, connection.transaction():
+            await connection.execute("lock table greek_snapshots")
+            await connection.execute("select pg_sleep(3)")
+
+        # The server said so before we gave it up: 1.6 s, and again at the next try.
+        assert "lock timeout" in await service.wait_line("writer.retrying")
+        await service.wait_line("writer.connected", number=2)
