@@ -115,7 +115,10 @@ def _table(overview: Overview, rate: float) -> Group:
             f"{rate:,.0f} rows/s   frame read to durable, last minute, ms: "
             f"{_percentiles(window)}"
         ),
-        Text(f"database {database}   waiting {len(overview.backlog)}"),
+        Text(
+            f"database {database}   waiting {len(overview.backlog)}   on disk "
+            f"{overview.spool.size().rows:,}"
+        ),
     )
 
 
