@@ -259,6 +259,7 @@ async def test_another_programs_session_is_waited_for_and_never_taken(
     assert "IBKR_COMPETE" in scene.last_error
     assert 40 < len(asked) < 130
     assert all(each == {"publish": True, "compete": False} for each in asked)
+    assert gateway.times_of("/iserver/auth/status") == []  # it would not help
 
     answer_init(gateway, LOGGED_IN)
     gateway.status = TIMED_OUT
