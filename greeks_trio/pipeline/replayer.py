@@ -69,7 +69,13 @@ class Replayer:
                 delay_s,
                 plain_reason(failure),
             )
-            await trio.sleep(delay_s)
+            await self._pause(delay_s)
+
+    async def _pause(self, delay_s: float) -> None:
+        """Sleep so long, less when the service is ending: then there is one last try."""
+        with trio.move_on_after(delay_s):
+            while not self._backlog.is_finished:
+                await self._backlog.wait_change()
 
     async def _wait_for_work(self) -> bool:
         """Wait until there is something to replay and a database; `False` at the end."""

@@ -9,7 +9,8 @@ Without a connection everything goes to disk at once, and memory lets go of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import trio
@@ -41,8 +42,6 @@ class Spooler:
 
     Attributes:
         spooled: Ticks put on disk since the start.
-        last_error: Why the disk does not take or give what it should, `None` when it
-            does.
     """
 
     def __init__(
@@ -65,7 +64,13 @@ class Spooler:
         # And these are in its hands: they must not be dropped to make room.
         self._protected = 0
         self.spooled = 0
-        self.last_error: str | None = None
+        # What the disk does not do at present, and why: a full one can still be read.
+        self._failures: dict[str, str] = {}
+
+    @property
+    def last_error(self) -> str | None:
+        """Return why the disk does not take or give what it should, `None` if it does."""
+        return next(iter(self._failures.values()), None)
 
     async def run(self) -> None:
         """Spool until the backlog is closed and empty, then return.
@@ -78,11 +83,9 @@ class Spooler:
             while await self._wait_for_work():
                 try:
                     await self._append()
-                except SpoolUnavailable as exc:
-                    self._failed(exc)
+                except SpoolUnavailable:
                     await self._pause(backoff.next_delay())
                 else:
-                    self._succeeded()
                     backoff.reset()
         finally:
             with trio.move_on_after(_LAST_WORDS_S, shield=True):
@@ -102,7 +105,8 @@ class Spooler:
             SpoolUnavailable: the disk does not give them.
         """
         upto = self._backlog.replay_to
-        entries = await self._spool.read(upto=upto, max_rows=max_rows)
+        with self._noting_failure("read"):
+            entries = await self._spool.read(upto=upto, max_rows=max_rows)
         self._note_dropped()
         if entries:
             self._protected = entries[-1].id
@@ -116,14 +120,17 @@ class Spooler:
         Raises:
             SpoolUnavailable: the disk does not, and will give them again.
         """
-        await self._spool.release([entry.id for entry in entries])
+        with self._noting_failure("forget"):
+            await self._spool.release([entry.id for entry in entries])
 
     async def _wait_for_work(self) -> bool:
         """Wait until something is due; `False` when nothing can be any more."""
         backlog = self._backlog
-        while not backlog.is_finished:
+        while True:
             if not backlog.is_database_up:
                 backlog.evict()
+            if backlog.is_finished:
+                return False
             self._unneeded += backlog.pop_released()
             if self._unneeded:
                 return True
@@ -136,19 +143,19 @@ class Spooler:
                 return True
             with trio.move_on_after(due_in_s):
                 await backlog.wait_change()
-        return False
 
     async def _append(self) -> None:
         ticks = self._backlog.start_spooling(_ENTRY_ROWS)
         unneeded = self._unneeded[:]
         entry = None
         try:
-            if ticks:
-                entry = await self._spool.append(
-                    ticks, release=unneeded, protected=self._protected
-                )
-            else:
-                await self._spool.release(unneeded)
+            with self._noting_failure("append"):
+                if ticks:
+                    entry = await self._spool.append(
+                        ticks, release=unneeded, protected=self._protected
+                    )
+                else:
+                    await self._spool.release(unneeded)
         finally:
             # Cancelled in the middle, the disk may have them after all; then they are
             # offered to the database twice, which takes them once.
@@ -163,11 +170,9 @@ class Spooler:
         while not self._backlog.is_closed:
             await self._backlog.wait_change()
         self._unneeded += self._backlog.pop_released()
-        try:
+        with suppress(SpoolUnavailable):
             while self._unneeded or self._backlog.oldest_unspooled_at() is not None:
                 await self._append()
-        except SpoolUnavailable as exc:
-            self._failed(exc)
 
     async def _pause(self, delay_s: float) -> None:
         with trio.move_on_after(delay_s):
@@ -190,12 +195,17 @@ class Spooler:
                 )
         self._backlog.dropped_from_disk([each.id for each in dropped])
 
-    def _failed(self, exc: SpoolUnavailable) -> None:
-        if self.last_error is None:
-            logger.critical("spool.unavailable reason=%s", exc)
-        self.last_error = str(exc)
-
-    def _succeeded(self) -> None:
-        if self.last_error is not None:
+    @contextmanager
+    def _noting_failure(self, of: str) -> Iterator[None]:
+        """Keep in mind whether this is what the disk does not do."""
+        was_well = not self._failures
+        try:
+            yield
+        except SpoolUnavailable as exc:
+            self._failures[of] = str(exc)
+            if was_well:
+                logger.critical("spool.unavailable reason=%s", exc)
+            raise
+        self._failures.pop(of, None)
+        if not (was_well or self._failures):
             logger.warning("spool.available_again")
-        self.last_error = None

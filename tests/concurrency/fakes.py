@@ -105,6 +105,7 @@ class MemoryDisk:
     Attributes:
         failures: Whether the next calls fail, in order.
         is_full: Whether all calls fail.
+        refused: Kinds of calls that fail.
         delay: Seconds that a call takes, `math.inf` for a disk that hangs.
         finishes_when_cancelled: Whether a cancelled call takes effect.
         calls: When each call was begun, and of what kind.
@@ -113,6 +114,7 @@ class MemoryDisk:
     def __init__(self):
         self.failures = []
         self.is_full = False
+        self.refused = set()
         self.delay = 0.0
         self.finishes_when_cancelled = False
         self.calls = []
@@ -126,13 +128,13 @@ class MemoryDisk:
             except trio.Cancelled:
                 if self.finishes_when_cancelled:
                     with suppress(SpoolUnavailable):
-                        self._do(work)
+                        self._do(kind, work)
                 raise
-            return self._do(work)
+            return self._do(kind, work)
 
-    def _do(self, work):
+    def _do(self, kind, work):
         failed = self.failures.pop(0) if self.failures else False
-        if failed or self.is_full:
+        if failed or self.is_full or kind in self.refused:
             raise SpoolUnavailable("told to be full")
         return work()
 
@@ -146,7 +148,7 @@ class MemorySpool:
         damaged: Ids of entries that cannot be read.
     """
 
-    def __init__(self, *, max_bytes=1_000 * TICK_BYTES):
+    def __init__(self, *, max_bytes=100_000 * TICK_BYTES):
         self.disk = MemoryDisk()
         self.entries = {}
         self.notes = {}
@@ -245,7 +247,7 @@ class MemorySpool:
 
     def _make_room(self, protected):
         while self.size().bytes > self.max_bytes:
-            oldest = min((each for each in self.entries if each > protected))
+            oldest = min(each for each in self.entries if each > protected)
             if oldest == self._newest_entry:
                 return
             self._drop(oldest, "spool-full")

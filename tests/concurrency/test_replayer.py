@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.concurrency.fakes import MemorySpool, keys
+from tests.concurrency.pipeline_parts import Pipeline
+from tests.factories import make_tick
+
+
+@pytest.fixture(autouse=True)
+def rows_in_one_transaction(monkeypatch):
+    monkeypatch.setattr("greeks_trio.pipeline.replayer._BATCH_ROWS", 1_000)
+
+
+@pytest.fixture
+def pipeline():
+    return Pipeline()
+
+
+def ticks_of(*numbers):
+    return keys(make_tick(number) for number in numbers)
+
+
+async def spool_ticks(pipeline, entries, rows):
+    """Put so many ticks on disk, one second apart, with no database."""
+    pipeline.database_goes()
+    for number in range(entries):
+        pipeline.put(*range(number * rows, (number + 1) * rows))
+        await trio.sleep(1)
+    assert len(pipeline.spool.entries) == entries
+
+
+async def test_the_oldest_comes_first_and_is_forgotten_when_it_is_stored(
+    autojump_clock, nursery, pipeline, caplog
+):
+    caplog.set_level(logging.INFO)
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 5, 400)
+
+    pipeline.database_comes()
+    pipeline.replay_sink.delay = 1.0
+    await trio.sleep(1.5)
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(800))
+    assert list(pipeline.spool.entries) == [3, 4, 5]
+    await trio.sleep(10)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(2_000))
+    writes = [(rows, check) for _, rows, check in pipeline.replay_sink.writes]
+    assert writes == [(800, True), (800, True), (400, True)]
+    assert pipeline.sink.writes == []
+    assert pipeline.spool.entries == {}
+    assert not pipeline.spooler.has_more_to_replay
+    assert pipeline.tally.replayed == 2_000
+    assert "replayer.done rows=2000 seconds=3.0" in caplog.text
+
+
+async def test_fresh_ticks_do_not_wait_for_what_is_replayed(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 800)
+    pipeline.replay_sink.delay = 10.0
+    pipeline.database_comes()
+    await trio.sleep(1)
+
+    fresh = pipeline.put(*range(9_000, 9_005))
+    await wait_all_tasks_blocked()
+
+    assert keys(pipeline.sink.ticks) == keys(fresh)
+    assert pipeline.committed == [(4.0, tick) for tick in fresh]
+    assert len(pipeline.spool.entries) == 3
+
+
+async def test_replayed_ticks_were_durable_before_and_have_no_latency(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 2, 10)
+    assert len(pipeline.durable) == 20
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    assert len(pipeline.durable) == 20
+    assert len(pipeline.committed) == 20
+    assert pipeline.tally.latency_to_commit().since_start.count == 0
+    assert pipeline.tally.persisted == {"ibkr": 20}
+
+
+@pytest.mark.parametrize("failure", ["before", "after"])
+async def test_a_connection_lost_in_the_middle_costs_nothing_but_time(
+    autojump_clock, nursery, pipeline, failure
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 4, 800)
+    pipeline.replay_sink.failures = [None, failure]
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(3_200))
+    assert pipeline.replay_sink.connections == 2
+    assert len(pipeline.replay_sink.writes) == 5
+    assert pipeline.tally.already_stored == (800 if failure == "after" else 0)
+    assert pipeline.spool.entries == {}
+
+
+@pytest.mark.parametrize("at", range(6))
+async def test_a_disk_that_fails_in_the_middle_costs_nothing_but_time(
+    autojump_clock, nursery, pipeline, at
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 800)
+    pipeline.spool.disk.failures = [False] * at + [True]
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(2_400))
+    assert pipeline.spool.entries == {}
+
+
+async def test_what_the_disk_does_not_give_is_said_in_the_status(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 1, 1)
+    pipeline.spool.disk.is_full = True
+    pipeline.database_comes()
+    await trio.sleep(10)
+    assert pipeline.spooler.last_error == "told to be full"
+
+    pipeline.spool.disk.is_full = False
+    await trio.sleep(10)
+
+    assert pipeline.spooler.last_error is None
+    assert keys(pipeline.sink.ticks) == ticks_of(0)
+
+
+async def test_a_refused_row_goes_into_quarantine_and_its_entry_is_forgotten(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 2, 10)
+    pipeline.sink.refuse(make_tick(7))
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    others = [*range(7), *range(8, 20)]
+    assert sorted(keys(pipeline.sink.ticks)) == ticks_of(*others)
+    assert keys(pipeline.quarantine.ticks) == ticks_of(7)
+    assert pipeline.spool.entries == {}
+    assert pipeline.isolator.quarantined == {"ibkr": 1}
+    assert pipeline.tally.replayed == 19
+
+
+async def test_an_entry_that_cannot_be_read_is_lost_and_counted(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 10)
+    pipeline.spool.damaged.add(2)
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(10), *range(20, 30))
+    assert pipeline.backlog.losses.rows == {"ibkr": 10}
+    assert pipeline.spool.entries == {}
+
+
+async def test_what_is_being_replayed_is_not_dropped_to_make_room(
+    autojump_clock, nursery
+):
+    pipeline = Pipeline(MemorySpool(max_bytes=2_400_000))
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 800)
+    pipeline.replay_sink.delay = 10.0
+    pipeline.database_comes()
+    await trio.sleep(1)
+
+    pipeline.sink.delay = 5.0
+    pipeline.put(*range(2_400, 2_410))
+    await trio.sleep(1)
+
+    assert list(pipeline.spool.entries) == [1, 3, 4]
+    assert pipeline.backlog.losses.total == 800
+    await trio.sleep(60)
+    assert len(pipeline.sink.ticks) == 2_410 - 800
+
+
+async def test_at_the_end_it_replays_all_while_the_database_is_there(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 800)
+    pipeline.replay_sink.delay = 1.0
+    pipeline.database_comes()
+    await wait_all_tasks_blocked()
+
+    pipeline.backlog.close()
+    await trio.sleep(10)
+
+    assert not nursery.child_tasks
+    assert len(pipeline.sink.ticks) == 2_400
+    assert pipeline.spool.entries == {}
+
+
+async def test_at_the_end_it_does_not_wait_for_a_database(autojump_clock, pipeline):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await spool_ticks(pipeline, 3, 10)
+        await trio.sleep(60)
+        pipeline.backlog.close()
+
+    assert trio.current_time() == 63
+    assert len(pipeline.spool.entries) == 3
+
+
+async def test_at_the_end_it_does_not_sit_out_its_pause(autojump_clock, pipeline):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await spool_ticks(pipeline, 1, 10)
+        # The writer's connection works, the second one does not, for a minute by now.
+        pipeline.sink.is_down = False
+        pipeline.retry_now.wake()
+        await trio.sleep(60)
+        pipeline.backlog.close()
+
+    assert trio.current_time() == 61
+    assert len(pipeline.spool.entries) == 1
+
+
+@pytest.mark.parametrize("finishes", [False, True])
+@pytest.mark.parametrize("at_ms", range(0, 400, 20))
+async def test_cancelled_at_any_moment_it_leaves_to_the_disk_what_is_not_stored(
+    autojump_clock, pipeline, at_ms, finishes
+):
+    """Reading takes 20 ms, storing 50, forgetting 20."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipeline.run)
+        await spool_ticks(pipeline, 4, 600)
+        pipeline.spool.disk.delay, pipeline.replay_sink.delay = 0.02, 0.05
+        pipeline.spool.disk.finishes_when_cancelled = finishes
+        pipeline.database_comes()
+        await trio.sleep(at_ms / 1e3)
+        pipeline.backlog.close()
+        nursery.cancel_scope.cancel()
+
+    there = keys(pipeline.sink.ticks) + keys(pipeline.spool.ticks)
+    assert set(there) == set(ticks_of(*range(2_400)))
+
+
+async def test_the_next_run_stores_what_an_earlier_one_left(
+    autojump_clock, nursery, pipeline
+):
+    async with trio.open_nursery() as first:
+        first.start_soon(pipeline.run)
+        await spool_ticks(pipeline, 2, 10)
+        pipeline.backlog.close()
+    heir = Pipeline(pipeline.spool.restarted(), table=pipeline.sink)
+    assert heir.spooler.has_more_to_replay
+
+    nursery.start_soon(heir.run)
+    await trio.sleep(1)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(20))
+    assert heir.spool.entries == {}
+    assert heir.durable == []
+    assert heir.tally.replayed == 20
