@@ -166,6 +166,7 @@ async def test_a_full_disk_that_can_be_read_is_said_once_too(
         await trio.sleep(1)
     assert pipeline.spooler.last_error == "told to be full"
     pipeline.spool.disk.refused = set()
+    pipeline.sink.delay = 8.0
     pipeline.put(10)
     await trio.sleep(10)
 
