@@ -85,7 +85,8 @@ class Connection:
         try:
             await self._run_tasks(wait_due)
         finally:
-            await self._give_lines_back()
+            with trio.move_on_after(_FAREWELL_LIMIT_S, shield=True):
+                await self._give_lines_back()
 
     async def _run_tasks(self, wait_due: WaitDue) -> NoReturn:
         async with trio.open_nursery() as nursery:
@@ -139,12 +140,11 @@ class Connection:
 
         IBKR counts the lines of a program that has ended as taken for a long time.
         """
-        with trio.move_on_after(_FAREWELL_LIMIT_S, shield=True):
-            try:
-                for conid in self._lines.sent():
-                    await send(self._socket, encode_unsubscribe(conid))
-            except FeedInterrupted as exc:
-                logger.debug("ibkr.lines_not_given_back reason=%s", exc)
+        try:
+            for conid in self._lines.sent():
+                await send(self._socket, encode_unsubscribe(conid))
+        except FeedInterrupted as exc:
+            logger.debug("ibkr.lines_not_given_back reason=%s", exc)
 
     async def _send(self, message: str) -> None:
         failure: FeedInterrupted | None = None
