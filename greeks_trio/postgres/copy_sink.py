@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
@@ -25,17 +25,9 @@ from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.migrate import bring_up_to_date
-from greeks_trio.postgres.partitions import (
-    ensure_partition,
-    ensure_partitions_ahead,
-    uncovered_moments,
-)
-from greeks_trio.postgres.sqlstates import (
-    Trouble,
-    is_about_files,
-    refuses_month,
-    trouble_of,
-)
+from greeks_trio.postgres.months import Month, ensure_months, month_of
+from greeks_trio.postgres.partitions import ensure_partitions_ahead
+from greeks_trio.postgres.sqlstates import Trouble, is_about_files, trouble_of
 from greeks_trio.postgres.tick_rows import (
     COPY_STAGING,
     COPY_TICKS,
@@ -164,8 +156,8 @@ class CopySink:
     ) -> None:
         self._connection = connection
         self._config = config
-        # Months, as (year, month), whose partition is known to exist.
-        self._months: set[tuple[int, int]] = set()
+        # Those whose partition is known to exist.
+        self._months: set[Month] = set()
         self._has_staging = False
 
     async def write(
@@ -285,57 +277,11 @@ class CopySink:
         Raises:
             StoreRejected: one cannot be made, and no other takes those rows.
         """
-        months = {_month(tick) for tick in ticks} - self._months
+        months = {month_of(tick) for tick in ticks} - self._months
         if not months:
             return
         # Not on our connection: what waits for a lock there holds up what it has.
         async with open_connection(self._config, autocommit=True) as connection:
             with translated(connection, may_refuse=False):
-                refusals = await _make_partitions(connection, months)
-                homeless = await _find_homeless(connection, ticks, refusals)
-        self._months |= months - {_month(ticks[position]) for position in homeless}
-        if homeless:
-            exc = refusals[_month(ticks[homeless[0]])]
-            raise StoreRejected(
-                f"no partition for this month: {plain_message(exc)}",
-                sqlstate=exc.sqlstate,
-                rows=homeless,
-            )
-
-
-async def _find_homeless(
-    connection: TrioConnection[TupleRow],
-    ticks: Sequence[Tick],
-    months: Container[tuple[int, int]],
-) -> list[int]:
-    """Return the positions of those ticks of the months that no partition takes.
-
-    Somebody else's partition, of a year perhaps, is as good as ours.
-    """
-    moments = {t.record.event_time for t in ticks if _month(t) in months}
-    if not moments:
-        return []
-    uncovered = await uncovered_moments(connection, moments)
-    return [i for i, tick in enumerate(ticks) if tick.record.event_time in uncovered]
-
-
-async def _make_partitions(
-    connection: TrioConnection[TupleRow], months: Iterable[tuple[int, int]]
-) -> dict[tuple[int, int], psycopg.Error]:
-    """Make the partitions and return why for those that cannot be made."""
-    refusals = {}
-    for year, month in sorted(months):
-        try:
-            await ensure_partition(connection, date(year, month, 1))
-        except psycopg.Error as exc:
-            if connection.closed or is_about_files(exc.diag.source_file):
-                raise
-            if not refuses_month(exc.sqlstate):
-                raise
-            refusals[year, month] = exc
-    return refusals
-
-
-def _month(tick: Tick) -> tuple[int, int]:
-    event_time = tick.record.event_time
-    return event_time.year, event_time.month
+                await ensure_months(connection, ticks, months)
+        self._months |= months

@@ -52,7 +52,6 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         # Our own limits are the ones that count; a role's is made for people's queries.
         "statement_timeout": 0,
         "idle_in_transaction_session_timeout": 2 * timeout_ms,
-        "tcp_user_timeout": timeout_ms,
         **_SERVER_KEEPALIVES,
     }
     return {

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from greeks_trio.config import Secret
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.dsn import connection_arguments, open_connection
 from greeks_trio.postgres.login import login_error
 from tests.fix_postgres import connect
 
@@ -82,7 +82,6 @@ async def test_sessions_are_in_utc_and_commit_durably(database):
             "lock_timeout": "4s",  # it says so before we give it up at 5 s
             "statement_timeout": "0",
             "idle_in_transaction_session_timeout": "10s",
-            "tcp_user_timeout": "5000",
             "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
@@ -90,6 +89,16 @@ async def test_sessions_are_in_utc_and_commit_durably(database):
         }.items():
             cursor = await connection.execute(f"show {setting}")
             assert await cursor.fetchall() == [(value,)]
+
+
+def test_a_dead_peer_is_noticed_at_both_ends_of_the_link(database):
+    arguments = connection_arguments(replace(database, timeout_s=5))
+
+    assert arguments["tcp_user_timeout"] == 5_000
+    assert arguments["keepalives"] == 1
+    assert arguments["keepalives_idle"] == 10
+    assert arguments["connect_timeout"] == 3  # for each address, within five for all
+    assert arguments["target_session_attrs"] == "read-write"
 
 
 async def test_a_server_with_dates_of_its_own_style_is_understood(empty_database):

@@ -36,6 +36,14 @@ async def wait_partitions(config):
             await trio.lowlevel.checkpoint()
 
 
+async def wait_said(caplog):
+    """Wait until it says that it did not make them."""
+    while True:
+        if "partitions.not_made" in caplog.text:
+            return
+        await trio.lowlevel.checkpoint()
+
+
 async def test_the_partitions_ahead_are_made_at_once_until_cancelled(database, nursery):
     nursery.start_soon(run_partition_keeper, database)
 
@@ -48,8 +56,7 @@ async def test_a_busy_table_is_tried_again(database, nursery, caplog):
         observer.execute("lock table greek_snapshots in access exclusive mode")
         config = replace(database, timeout_s=0.2)
         nursery.start_soon(run_partition_keeper, config)
-        while "partitions.not_made" not in caplog.text:
-            await trio.lowlevel.checkpoint()
+        await wait_said(caplog)
 
     await wait_partitions(database)
 
@@ -60,8 +67,7 @@ async def test_a_table_that_is_not_there_yet_is_no_news(
 ):
     caplog.set_level(logging.DEBUG)
     nursery.start_soon(run_partition_keeper, lambda: empty_database)
-    while "partitions.not_made" not in caplog.text:
-        await trio.lowlevel.checkpoint()
+    await wait_said(caplog)
     apply_schema(empty_database)
 
     await wait_partitions(empty_database)
