@@ -116,7 +116,7 @@ class SpoolDirectory:
 
     @property
     def inherited_id(self) -> int:
-        """Return the newest id that was there before this run; 0 when there was none.
+        """Return the newest id of an earlier run; 0 when nothing is left of any.
 
         Also 0 as long as the disk did not let the file be opened.
         """

@@ -126,9 +126,9 @@ class SpoolFile:
     ) -> None:
         """Believe the file, and tell what is not in it any more."""
         if self.inherited_id is None:
-            self.inherited_id = found.newest_id if found.entries else 0
             # Without a damage, what is missing was released in the last second.
             lost = [*named, *found.lost_since(earlier, named)] if is_damaged else []
+            self.inherited_id = found.newest_id if found.entries or lost else 0
         else:
             lost = self.inventory.lost(found)
         self.inventory = found

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -27,13 +27,9 @@ from greeks_trio.spool.database import (
     translated,
     used_bytes,
 )
-from greeks_trio.spool.format import (
-    decode_ticks,
-    encode_ticks,
-    from_microseconds,
-    to_microseconds,
-)
+from greeks_trio.spool.format import decode_ticks, from_microseconds
 from greeks_trio.spool.keepsakes import limit_damaged, stamp
+from greeks_trio.spool.quarantine_rows import INSERT, SCHEMA, to_row
 
 logger = logging.getLogger(__name__)
 
@@ -43,25 +39,7 @@ VERSION: Final = 1
 # ones show as well as the oldest.
 MAX_BYTES: Final = 256 * 2**20
 
-# Of the text that PostgreSQL gave.
-_MAX_REASON: Final = 2_000
 _TRIES: Final = 3
-
-# Times are microseconds since 1970.  The unique columns are the primary key of the table
-# that refused the row, so a row that is refused again is not kept again.
-_SCHEMA: Final = """CREATE TABLE IF NOT EXISTS rows (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    broker TEXT NOT NULL,
-    account_id BLOB NOT NULL,
-    contract_key BLOB NOT NULL,
-    event_time INTEGER NOT NULL,
-    fingerprint INTEGER NOT NULL,
-    added_at INTEGER NOT NULL,
-    sqlstate TEXT,
-    reason TEXT NOT NULL,
-    blob BLOB NOT NULL,
-    UNIQUE (broker, account_id, contract_key, event_time, fingerprint)
-)"""
 
 _T = TypeVar("_T")
 
@@ -123,16 +101,11 @@ class QuarantineFile:
 
     def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
         """Keep a row, once however often it is added; the oldest go for want of room."""
-        row = _row(tick, sqlstate, reason)
+        row = to_row(tick, sqlstate, reason)
 
         def add(connection: sqlite3.Connection) -> int:
             with transaction(connection):
-                connection.execute(
-                    "INSERT INTO rows (broker, account_id, contract_key, event_time,"
-                    " fingerprint, added_at, sqlstate, reason, blob)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    row,
-                )
+                connection.execute(INSERT, row)
                 return self._make_room(connection)
 
         dropped = self._use(add)
@@ -230,7 +203,7 @@ class QuarantineFile:
             if found > VERSION:
                 raise too_new(self._path, found, VERSION)
             with transaction(connection):
-                connection.execute(_SCHEMA)
+                connection.execute(SCHEMA)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             stack.pop_all()
         self._connection = connection
@@ -258,19 +231,3 @@ class QuarantineFile:
             self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
         logger.critical("quarantine.damaged kept=%s reason=%s", kept, reason)
         limit_damaged(self._path)
-
-
-def _row(tick: Tick, sqlstate: str | None, reason: str) -> tuple[object, ...]:
-    record = tick.record
-    return (
-        record.broker,
-        # As bytes, because PostgreSQL may have refused the row for its text.
-        record.account_id.encode("utf-8", "surrogatepass"),
-        record.contract_key.encode("utf-8", "surrogatepass"),
-        to_microseconds(record.event_time),
-        tick.fingerprint,
-        to_microseconds(datetime.now(UTC)),
-        sqlstate,
-        reason[:_MAX_REASON].encode("utf-8", "replace").decode(),
-        encode_ticks([tick]),
-    )

@@ -207,3 +207,39 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path):
             pass
 
     assert path.read_bytes() == before
+
+
+async def test_a_spool_that_somebody_deleted_is_told_as_a_loss(tmp_path, caplog):
+    path = await fill(tmp_path, 3)
+    path.unlink()
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        [lost] = opened.spool.pop_dropped()
+        assert lost.rows == {"ibkr": 3}
+        assert lost.id <= opened.inherited_id
+        assert lost.first_at == make_tick(0).record.received_at
+        assert lost.last_at == make_tick(2).record.received_at
+        assert await opened.spool.append([make_tick()]) == 4
+
+    assert "spool.rows_lost" in critical(caplog)[0]
+
+
+async def test_a_log_that_was_torn_off_is_told_as_a_loss(tmp_path):
+    async with open_spool(tmp_path / "a", max_bytes=ROOM) as opened:
+        for number in range(5):
+            await opened.spool.append([make_tick(number)])
+        (tmp_path / "b").mkdir()
+        for name in ("spool.sqlite3", "spool.sqlite3-wal"):
+            (tmp_path / "b" / name).write_bytes((tmp_path / "a" / name).read_bytes())
+    contents = "spool.sqlite3.contents"
+    (tmp_path / "a" / contents).rename(tmp_path / "b" / contents)
+    log = tmp_path / "b" / "spool.sqlite3-wal"
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size // 2)
+
+    async with open_spool(tmp_path / "b", max_bytes=ROOM) as opened:
+        found = await read_all(opened)
+        [lost] = opened.spool.pop_dropped()
+
+    assert found == [make_tick(number) for number in range(len(found))]
+    assert 0 < len(found) == 5 - lost.rows["ibkr"] < 5

@@ -89,3 +89,20 @@ def test_a_failed_transaction_leaves_nothing_and_no_transaction(tmp_path):
     assert not connection.in_transaction
     assert connection.execute("SELECT * FROM t").fetchall() == []
     connection.close()
+
+
+def test_an_error_of_our_own_ends_the_transaction_too(tmp_path):
+    connection = sqlite3.connect(tmp_path / "file", isolation_level=None)
+    connection.execute("CREATE TABLE t (a)")
+
+    def insert():
+        with transaction(connection):
+            connection.execute("INSERT INTO t VALUES (1)")
+            raise ValueError("a surprise")
+
+    with pytest.raises(ValueError, match="a surprise"):
+        insert()
+
+    assert not connection.in_transaction
+    assert connection.execute("SELECT * FROM t").fetchall() == []
+    connection.close()
