@@ -178,7 +178,7 @@ class IbkrRest:
     def _may_log_in(self, *, competes: bool) -> bool:
         if self._state.conditions.holds("expire-session", "not-established"):
             return False
-        if self._state.login in ("established", "logged-out"):
+        if self._state.is_logged_in:
             return False
         return competes or self._state.login != "competing"
 
