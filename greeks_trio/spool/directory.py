@@ -6,6 +6,7 @@
     alive                 touched every second, gone after a clean end
     spool.sqlite3         ticks and notes
     spool.sqlite3.contents             how much that is, as of a second ago
+    reserve               room for deleting when there is none
     quarantine.sqlite3    rows that PostgreSQL refused, once there are any
     damaged/              bytes of entries that cannot be decoded
     spool.sqlite3.damaged-<UTC time>   files from which the rest was salvaged
@@ -128,10 +129,10 @@ class SpoolDirectory:
         return self._owner.killed_at
 
     async def run_alive_mark(self) -> None:
-        """Touch the mark, and write down what there is, every second until cancelled."""
+        """Touch the mark, and write down what there is, each second until cancelled."""
         while True:
             await self._worker.run(self._owner.touch)
-            await self._worker.run(self._store.write_contents)
+            await self._worker.run(self._store.take_care)
             await trio.sleep(_ALIVE_INTERVAL_S)
 
     async def _open(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,16 +26,16 @@ from greeks_trio.spool.database import (
     used_bytes,
 )
 from greeks_trio.spool.file import SpoolFile
-from greeks_trio.spool.format import (
-    decode_note,
-    decode_ticks,
-    encode_ticks,
-    verified,
-)
+from greeks_trio.spool.format import decode_ticks, encode_ticks, verified
 from greeks_trio.spool.inventory import Facts, facts_of
 from greeks_trio.spool.keepsakes import Keepsakes
+from greeks_trio.spool.notes import forget_notes, insert_notes, read_notes
+from greeks_trio.spool.reserve import Reserve
 
 logger = logging.getLogger(__name__)
+
+# While the spool is full every entry costs another one.
+_SAY_FULL_EVERY_S: Final = 60.0
 
 # A file that has grown beyond this gives its room back when it is empty.
 _SHRINK_FROM: Final = 16 * 2**20
@@ -51,10 +52,13 @@ class SpoolStore:
 
     def __init__(self, path: Path, keepsakes: Keepsakes, *, max_bytes: int) -> None:
         self._file = SpoolFile(path, keepsakes, self._lose)
+        self._reserve = Reserve(path.with_name("reserve"))
         self._keepsakes = keepsakes
         self._max_bytes = max_bytes
         # Filled by the worker's thread, emptied by the pipeline after its calls.
         self._dropped: deque[Dropped] = deque()
+        self._full_rows = 0
+        self._say_full_at = 0.0
         self._size = SpoolSize(entries=0, rows=0, bytes=0, oldest_at=None)
 
     @property
@@ -70,11 +74,13 @@ class SpoolStore:
         Raises:
             ConfigError: a newer version of this program has written it.
         """
+        self._reserve.restore()
         return self._file.use(self._open)
 
-    def write_contents(self) -> None:
-        """Write down how much there is, beside the file; now and then is enough."""
+    def take_care(self) -> None:
+        """Do what is good to do now and then, and is no harm when it is not done."""
         self._file.write_contents()
+        self._reserve.restore()
 
     def close(self) -> None:
         """Close the file."""
@@ -111,14 +117,15 @@ class SpoolStore:
     def release(self, ids: Sequence[int]) -> None:
         """See `Spool.release`.
 
-        When there is no room for it in the log, the log is emptied into the file first:
-        deleting is what a full disk needs.
+        When there is no room for it, the reserve is given up and the log emptied into
+        the file first: deleting is what a full disk needs.
         """
         if not ids:
             return
         try:
             self._file.use(lambda connection: self._release(connection, ids))
         except SpoolUnavailable:
+            self._reserve.give_up()
             self._file.use(empty_log)
             self._file.use(lambda connection: self._release(connection, ids))
 
@@ -128,22 +135,14 @@ class SpoolStore:
 
     def note(self, notes: Sequence[Note]) -> list[int]:
         """See `Spool.note`."""
-
-        def note(connection: sqlite3.Connection) -> list[int]:
-            with transaction(connection):
-                return [entries.insert_note(connection, each) for each in notes]
-
-        return self._file.use(note) if notes else []
+        if not notes:
+            return []
+        return self._file.use(lambda connection: insert_notes(connection, notes))
 
     def forget_notes(self, ids: Sequence[int]) -> None:
         """See `Spool.forget_notes`."""
-
-        def forget(connection: sqlite3.Connection) -> None:
-            with transaction(connection):
-                entries.delete_notes(connection, ids)
-
         if ids:
-            self._file.use(forget)
+            self._file.use(lambda connection: forget_notes(connection, ids))
 
     def pop_dropped(self) -> list[Dropped]:
         """See `Spool.pop_dropped`."""
@@ -159,20 +158,7 @@ class SpoolStore:
 
     def _open(self, connection: sqlite3.Connection) -> list[tuple[int, Note]]:
         self._measure(connection, used_bytes(connection))
-        notes: list[tuple[int, Note]] = []
-        broken: list[int] = []
-        for raw in list(entries.all_notes(connection)):
-            try:
-                blob = verified(raw.blob, raw.checksum)
-                notes.append((raw.id, decode_note(raw.kind, blob)))
-            except ValueError as exc:
-                logger.critical("spool.note_lost id=%d reason=%s", raw.id, exc)
-                self._keepsakes.keep(f"note-{raw.id}", raw.blob)
-                broken.append(raw.id)
-        if broken:
-            with transaction(connection):
-                entries.delete_notes(connection, broken)
-        return notes
+        return read_notes(connection, self._keepsakes)
 
     def _release(self, connection: sqlite3.Connection, ids: Iterable[int]) -> None:
         with transaction(connection):
@@ -232,14 +218,17 @@ class SpoolStore:
         return dropped
 
     def _drop(self, dropped: Mapping[int, Facts]) -> None:
-        if dropped:
+        if not dropped:
+            return
+        self._lose([each.as_dropped(i, "spool-full") for i, each in dropped.items()])
+        self._full_rows += sum(facts.row_count for facts in dropped.values())
+        if time.monotonic() >= self._say_full_at:
+            self._say_full_at = time.monotonic() + _SAY_FULL_EVERY_S
             logger.critical(
-                "spool.full dropped_entries=%d dropped_rows=%d max_bytes=%d",
-                len(dropped),
-                sum(facts.row_count for facts in dropped.values()),
+                "spool.full dropped_rows=%d max_bytes=%d",
+                self._full_rows,
                 self._max_bytes,
             )
-        self._lose([each.as_dropped(i, "spool-full") for i, each in dropped.items()])
 
     def _lose(self, dropped: Iterable[Dropped]) -> None:
         self._dropped.extend(list(dropped))

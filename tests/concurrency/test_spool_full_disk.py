@@ -33,6 +33,8 @@ def test_a_full_disk_costs_nothing_that_was_taken_and_ends_when_there_is_room(tm
     kept, appended, counted = said["kept"].split()
     assert int(kept) == int(appended) == int(counted) > 10
     assert said["released"] == "-10"
+    assert said["reserve"] == "False"
+    assert said["restored"] == "True"
     assert said["waiting"] == "1"
     assert said["again"] == "True"
 
