@@ -280,8 +280,7 @@ class Backlog:
     def _lose(self, ticks: list[Tick]) -> None:
         if ticks and not self.losses.is_untold:
             logger.critical("backlog.ticks_lost max_bytes=%d", self.max_bytes)
-        for tick in ticks:
-            self.losses.add_tick(tick)
+        self.losses.add_ticks(ticks)
 
 
 def _size(tick: Tick) -> int:

@@ -1,8 +1,8 @@
 """Storing a batch although PostgreSQL refuses some of its rows.
 
 A refusal that does not say whose fault it is halves the batch until it does.  The rows at
-fault go into quarantine, and if that cannot take them, into the log with all their values:
-they are never in the way of the others.
+fault go into quarantine, and if that cannot take them, into the log with all their values
+and count as lost: they are never in the way of the others.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ class Stored:
         ticks: Those that are in the table now.
         new: How many of them were not there before.
         refused: Those that are in quarantine.
+        unkept: Those that the quarantine did not take either: they are in the log.
     """
 
     ticks: list[Tick] = field(default_factory=list)
     new: int = 0
     refused: list[Tick] = field(default_factory=list)
+    unkept: list[Tick] = field(default_factory=list)
 
 
 class Isolator:
@@ -91,15 +93,15 @@ class Isolator:
                 refused, rest = _split(part, exc)
                 parts += rest
                 for tick in refused:
-                    await self._put_aside(tick, exc)
-                stored.refused += refused
+                    is_kept = await self._put_aside(tick, exc)
+                    (stored.refused if is_kept else stored.unkept).append(tick)
             else:
                 stored.ticks += part
         # Not before: what is offered again is refused again.
         self.quarantined.update(tick.record.broker for tick in stored.refused)
         return stored
 
-    async def _put_aside(self, tick: Tick, exc: StoreRejected) -> None:
+    async def _put_aside(self, tick: Tick, exc: StoreRejected) -> bool:
         try:
             await self._quarantine.add(tick, sqlstate=exc.sqlstate, reason=str(exc))
         except SpoolUnavailable as failure:
@@ -110,14 +112,15 @@ class Isolator:
                 failure,
                 _row_text(tick),
             )
-        else:
-            logger.error(
-                "writer.row_refused sqlstate=%s reason=%s broker=%s contract_key=%s",
-                exc.sqlstate,
-                exc,
-                tick.record.broker,
-                tick.record.contract_key,
-            )
+            return False
+        logger.error(
+            "writer.row_refused sqlstate=%s reason=%s broker=%s contract_key=%s",
+            exc.sqlstate,
+            exc,
+            tick.record.broker,
+            tick.record.contract_key,
+        )
+        return True
 
 
 def _split(part: list[Tick], exc: StoreRejected) -> tuple[list[Tick], list[list[Tick]]]:

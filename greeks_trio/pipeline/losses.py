@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
 from greeks_trio.model.records import Broker, FeedGap, Tick
@@ -38,10 +39,11 @@ class Losses:
         first, last = self._untold.get(broker, (first_at, last_at))
         self._untold[broker] = (min(first, first_at), max(last, last_at))
 
-    def add_tick(self, tick: Tick) -> None:
-        """Count one tick."""
-        received_at = tick.record.received_at
-        self.add(tick.record.broker, 1, received_at, received_at)
+    def add_ticks(self, ticks: Iterable[Tick]) -> None:
+        """Count these ticks."""
+        for tick in ticks:
+            received_at = tick.record.received_at
+            self.add(tick.record.broker, 1, received_at, received_at)
 
     def pop_gaps(self) -> list[FeedGap]:
         """Return what was lost since the last call as gaps, one per broker."""

@@ -94,6 +94,7 @@ class Replayer:
             stored = await self._isolator.store(sink, ticks, check_duplicates=True)
             self._tally.committed_again(stored)
             await self._spooler.replayed(entries)
+            self._backlog.losses.add_ticks(stored.unkept)
             backoff.reset()
             rows += len(ticks)
         if rows:

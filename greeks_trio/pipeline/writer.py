@@ -152,6 +152,9 @@ class Writer:
             if not is_stored:
                 self._backlog.give_back()
         fresh = self._backlog.settle()
+        if stored.unkept:
+            self._backlog.losses.add_ticks(stored.unkept)
+            fresh = [tick for tick in fresh if tick not in stored.unkept]
         self._flushes += 1
         self._largest_flush = max(self._largest_flush, len(batch))
         self._tally.committed(stored)

@@ -279,6 +279,12 @@ class MemoryQuarantine:
 
         await self.disk.run("add", add)
 
+    def restarted(self):
+        """Return what the next run finds after this one was killed at this moment."""
+        heir = MemoryQuarantine()
+        heir.rows = dict(self.rows)
+        return heir
+
     def waiting(self):
         return len(self.rows)
 

@@ -79,10 +79,11 @@ async def test_without_a_quarantine_a_refused_row_is_in_the_log_whole(
     quarantine.disk.is_full = True
 
     isolator = Isolator(quarantine)
-    await isolator.store(sink, [tick, make_tick(1)], check_duplicates=False)
+    stored = await isolator.store(sink, [tick, make_tick(1)], check_duplicates=False)
 
-    assert sink.ticks == [make_tick(1)]
-    assert isolator.quarantined == {"ibkr": 1}
+    assert sink.ticks == stored.ticks == [make_tick(1)]
+    assert (stored.refused, stored.unkept) == ([], [tick])
+    assert isolator.quarantined == {}
     [line] = [r.getMessage() for r in caplog.records if r.levelname == "CRITICAL"]
     assert line.startswith("writer.row_refused sqlstate=22003")
     row = json.loads(line.partition("row=")[2])

@@ -250,6 +250,23 @@ async def test_a_refused_row_never_takes_its_batch_along(
     assert tally.persisted == {"ibkr": 6}
 
 
+async def test_a_row_that_nobody_keeps_is_lost_and_not_durable(
+    autojump_clock, backlog, sink, quarantine
+):
+    sink.refuse(make_tick(0))
+    quarantine.disk.is_full = True
+    backlog.put([make_tick(0), make_tick(1)])
+    backlog.close()
+    durable = []
+    tally = Tally(Observers(durable=durable.extend))
+
+    writer = make_writer(backlog, tally=tally, quarantine=quarantine)
+    await writer.run(sink.open, WakeUp())
+
+    assert durable == [make_tick(1)]
+    assert backlog.losses.rows == {"ibkr": 1}
+
+
 async def test_what_was_settled_when_the_connection_went_is_counted_once(
     autojump_clock, backlog, sink, quarantine
 ):
