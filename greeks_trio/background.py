@@ -36,7 +36,7 @@ async def run_staleness_watch(overview: Overview) -> None:
     log = StalenessLog()
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
-        log.update(overview.stale_contracts(), is_open=overview.is_market_open())
+        log.update(overview.stale_contracts(), overview.trades_now)
 
 
 async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:

@@ -12,7 +12,8 @@ import msgspec
 import psutil
 import trio
 
-from greeks_trio.market_hours import MarketHours
+from greeks_trio.market_hours import MARKETS, MarketHours
+from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, StreamSession
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
@@ -72,9 +73,9 @@ class Overview:
         ]
         return problems
 
-    def is_market_open(self) -> bool:
-        """Return whether a contract without ticks is worth a warning."""
-        return self.hours.is_open(utc_now())
+    def trades_now(self, contract_key: ContractKey) -> bool:
+        """Return whether this contract without ticks is worth a warning."""
+        return self.hours.trades(contract_key, utc_now())
 
     def stale_contracts(self) -> list[StaleContract]:
         """Return the subscribed contracts without recent ticks, oldest of all first."""
@@ -156,10 +157,12 @@ class Overview:
         }
 
     def _staleness(self) -> dict[str, Any]:
-        stale = self.stale_contracts()
+        stale, now = self.stale_contracts(), utc_now()
         return {
             "after_s": self.stale_after_s,
-            "market_open": self.is_market_open(),
+            "markets_open": {
+                market: self.hours.is_open(now, market) for market in MARKETS
+            },
             "contracts": Counter(each.broker for each in stale),
             "oldest": [msgspec.to_builtins(each) for each in stale[:_SHOWN]],
         }

@@ -1,14 +1,14 @@
 """Which contracts have had no tick for too long.
 
 A quiet contract is not an outage: staleness is reported, never reacted to.  It is worth a
-warning only while the market is open.
+warning only while the contract's market is open.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -63,16 +63,16 @@ class StalenessLog:
     def __init__(self) -> None:
         self._known: set[tuple[Broker, ContractKey]] = set()
 
-    def update(self, stale: Sequence[StaleContract], *, is_open: bool) -> None:
-        """Log what changed since the last call; nothing while the market is closed."""
-        if not is_open:
-            self._known.clear()
-            return
-        found = {(each.broker, each.contract_key) for each in stale}
-        fresh = found - self._known
-        if fresh:
-            _warn(stale, (broker for broker, _ in fresh))
-        elif self._known and not found:
+    def update(
+        self, stale: Sequence[StaleContract], trades: Callable[[ContractKey], bool]
+    ) -> None:
+        """Log what changed since the last call, of contracts whose market is open."""
+        known = {(broker, key) for broker, key in self._known if trades(key)}
+        worth_it = [each for each in stale if trades(each.contract_key)]
+        found = {(each.broker, each.contract_key) for each in worth_it}
+        if new := found - known:
+            _warn(worth_it, (broker for broker, _ in new))
+        elif known and not found:
             logger.info("contracts.fresh")
         self._known = found
 

@@ -9,6 +9,14 @@ CALL = StaleContract("ibkr", SPY_CALL, 400.0)
 PUT = StaleContract("ibkr", SPY_PUT, 350.0)
 
 
+def always(_):
+    return True
+
+
+def never(_):
+    return False
+
+
 def events(caplog):
     said = [record.getMessage() for record in caplog.records]
     caplog.clear()
@@ -41,11 +49,11 @@ def test_each_contract_is_warned_about_once(caplog):
     log = StalenessLog()
     caplog.set_level("INFO")
 
-    log.update([CALL], is_open=True)
+    log.update([CALL], always)
     assert len(events(caplog)) == 1
-    log.update([CALL], is_open=True)
+    log.update([CALL], always)
     assert events(caplog) == []
-    log.update([CALL, PUT], is_open=True)
+    log.update([CALL, PUT], always)
     [said] = events(caplog)
     assert said == f"contracts.stale broker=ibkr new=1 oldest={SPY_CALL} age_s=400"
 
@@ -53,12 +61,12 @@ def test_each_contract_is_warned_about_once(caplog):
 def test_it_says_when_all_are_fresh_again(caplog):
     log = StalenessLog()
     caplog.set_level("INFO")
-    log.update([CALL], is_open=True)
+    log.update([CALL], always)
     events(caplog)
 
-    log.update([], is_open=True)
+    log.update([], always)
     assert events(caplog) == ["contracts.fresh"]
-    log.update([], is_open=True)
+    log.update([], always)
     assert events(caplog) == []
 
 
@@ -66,7 +74,23 @@ def test_a_closed_market_is_no_reason_to_warn(caplog):
     log = StalenessLog()
     caplog.set_level("INFO")
 
-    log.update([CALL, PUT], is_open=False)
+    log.update([CALL, PUT], never)
     assert events(caplog) == []
-    log.update([CALL], is_open=True)
+    log.update([CALL], always)
+    assert len(events(caplog)) == 1
+
+
+def test_the_end_of_a_contracts_session_says_nothing_of_the_others(caplog):
+    log = StalenessLog()
+    caplog.set_level("INFO")
+    log.update([CALL, PUT], always)
+    events(caplog)
+
+    # The call's market has closed: it is neither stale nor fresh.
+    log.update([CALL, PUT], SPY_PUT.__eq__)
+    assert events(caplog) == []
+    log.update([CALL], SPY_PUT.__eq__)
+    assert events(caplog) == ["contracts.fresh"]
+    log.update([CALL], never)
+    log.update([CALL], always)
     assert len(events(caplog)) == 1

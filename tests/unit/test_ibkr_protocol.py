@@ -200,6 +200,11 @@ def test_availability_is_noted_when_its_first_letter_changes():
             {"topic": "sts", "args": {"authenticated": "false"}},
             SessionNews(False, None),
         ),
+        ({"topic": "sts", "args": {"established": False}}, SessionNews(False, None)),
+        (
+            {"topic": "sts", "args": {"authenticated": True, "established": False}},
+            SessionNews(False, None),
+        ),
         ({"topic": "sts", "args": {"competing": True}}, SessionNews(None, True)),
         ({"topic": "sts", "args": {"message": ""}}, SessionNews(None, None)),
         ({"topic": "sts", "args": []}, Counted("frame.status")),

@@ -240,9 +240,10 @@ def _read_notice(message: Frame) -> Event:
 def _read_status(args: object) -> Event:
     if not isinstance(args, dict):
         return Counted("frame.status")
-    return SessionNews(
-        _parse_claim(args.get("authenticated")), _parse_claim(args.get("competing"))
-    )
+    claims = {_parse_claim(args.get(name)) for name in ("authenticated", "established")}
+    # Either one without the other is no session.
+    has_session = False if False in claims else (True if True in claims else None)
+    return SessionNews(has_session, _parse_claim(args.get("competing")))
 
 
 def _parse_claim(raw: object) -> bool | None:

@@ -67,9 +67,12 @@ class SessionNews(msgspec.Struct, frozen=True):
 
     Single spurious frames that say ``authenticated: false`` occur: ask over REST
     before acting.
+
+    Attributes:
+        has_session: Whether it is authenticated and established, as far as it says.
     """
 
-    authenticated: bool | None
+    has_session: bool | None
     competing: bool | None
 
 

@@ -186,9 +186,9 @@ class FrameReader:
                 self._health.heartbeat()
             case GatewayReady():
                 self._note_ready()
-            case SessionNews(authenticated=authenticated, competing=competing):
-                if authenticated is False or competing is True:
-                    self._note_doubt(is_lost=authenticated is False)
+            case SessionNews(has_session=has_session, competing=competing):
+                if has_session is False or competing is True:
+                    self._note_doubt(is_lost=has_session is False)
             case GatewayError(message=message):
                 self._note_error(message)
             case Counted(name=name):
