@@ -5,10 +5,11 @@ import pytest
 import trio
 from psycopg import errors, sql
 
-from greeks_trio.errors import SchemaRejected
+from greeks_trio.errors import SchemaRejected, StoreUnavailable
 from greeks_trio.postgres import migrate as migrate_module
 from greeks_trio.postgres.migrate import (
     Migration,
+    bring_up_to_date,
     load_migrations,
     migrate,
     schema_directory,
@@ -186,3 +187,21 @@ async def test_a_lost_connection_is_not_a_schema_problem(database, connection):
 
     with pytest.raises(psycopg.OperationalError):
         await migrate(connection)
+
+
+async def test_a_look_at_the_migrations_takes_no_longer_than_it_may(database):
+    """The limit for applying them is far longer, and ticks wait meanwhile."""
+    async with await connect_trio(database) as connection:
+        assert await bring_up_to_date(connection, look_limit_s=5) == []
+        with connect(database) as admin, admin.transaction():
+            admin.execute("lock table schema_migrations")
+            started_at = trio.current_time()
+            with pytest.raises(StoreUnavailable, match="in time"):
+                await bring_up_to_date(connection, look_limit_s=0.2)
+            assert trio.current_time() - started_at < 2
+
+
+async def test_being_brought_up_to_date_says_what_was_done(empty_database):
+    async with await connect_trio(empty_database) as connection:
+        assert await bring_up_to_date(connection, look_limit_s=5) == NAMES
+        assert await bring_up_to_date(connection, look_limit_s=5) == []

@@ -142,6 +142,32 @@ async def test_a_server_that_is_shut_down_says_so(server):
     await assert_recovered(store, server.config)
 
 
+async def test_a_server_that_lets_nobody_in_any_more_is_waited_for(server, tmp_path):
+    """A shutdown that waits for its sessions to end by themselves."""
+    store = store_of(server.config)
+    async with store.open() as sink:
+        await sink.write([ONE])
+        shut_down_smartly(server.config, tmp_path)
+
+        assert await cannot_open(store) == "57P03"
+        assert await sink.write([TWO]) == 1
+    await server.stop()
+
+    await server.start()
+    await assert_recovered(store, server.config)
+
+
+def shut_down_smartly(config, directory):
+    """Tell the server to end with its last session, and return when it has heard."""
+    pid = Path(directory, "postgres-18", "postmaster.pid").read_text().split()[0]
+    os.kill(int(pid), signal.SIGTERM)
+    while True:
+        try:
+            connect(config).close()
+        except psycopg.OperationalError:
+            return
+
+
 async def test_a_frozen_server_is_given_up_in_time_and_what_it_still_did_counts_once(
     server,
 ):
