@@ -131,7 +131,14 @@ class SpoolStore:
 
     def read(self, *, upto: int, max_rows: int) -> list[SpooledEntry]:
         """See `Spool.read`."""
-        return self._file.use(lambda connection: self._read(connection, upto, max_rows))
+
+        def read(connection: sqlite3.Connection) -> list[SpooledEntry]:
+            found = self._read(connection, upto, max_rows)
+            # The file may have been mended meanwhile.
+            self._measure(connection, used_bytes(connection))
+            return found
+
+        return self._file.use(read)
 
     def note(self, notes: Sequence[Note]) -> list[int]:
         """See `Spool.note`."""

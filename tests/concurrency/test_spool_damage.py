@@ -127,11 +127,14 @@ async def test_damage_under_a_running_service_is_mended_and_told(tmp_path, caplo
         for page in range(10, path.stat().st_size // PAGE, 7):
             overwrite(path, page * PAGE, bytes(PAGE))
 
+        await opened.spool.read(upto=2**62, max_rows=1000)
+        left = opened.spool.size()
         found = await read_all(opened)
         lost = opened.spool.pop_dropped()
         new_id = await opened.spool.append([make_tick()])
 
     assert before.rows == 600
+    assert left.rows == len(found)
     assert 0 < len(found) < 600
     assert len(found) + sum(each.rows["ibkr"] for each in lost) == 600
     assert {each.reason for each in lost} == {"spool-damaged"}

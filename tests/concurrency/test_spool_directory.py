@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import trio
 
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import FeedGap
+from greeks_trio.spool.database import connect
 from greeks_trio.spool.directory import open_spool
 from greeks_trio.spool.worker import DiskWorker
 from tests.factories import START, make_tick
@@ -46,6 +48,13 @@ async def test_a_new_directory_is_empty_and_for_its_owner_only(tmp_path):
         assert opened.killed_at is None
         assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
         assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_every_commit_is_synced(tmp_path, exclusive):
+    with closing(connect(tmp_path / "file", exclusive=exclusive)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+        assert connection.execute("PRAGMA synchronous").fetchall() == [(2,)]
 
 
 async def test_released_entries_are_gone_and_their_ids_are_not_used_again(tmp_path):
