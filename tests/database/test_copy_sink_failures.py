@@ -291,7 +291,7 @@ async def test_a_deaf_server_is_unavailable_in_time_and_its_session_is_ended(
     store = TickStore(replace(proxy.config, timeout_s=0.5), today=START.date)
     async with store.open() as sink:
         await sink.write([make_tick(1)])
-        [lost] = sessions(observer)
+        lost = sink._connection.info.backend_pid
         proxy.go_deaf()
         started_at = trio.current_time()
 
