@@ -11,13 +11,15 @@ so what it has comes before what it has not.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Collection, Iterable
+from collections import Counter, deque
+from collections.abc import Iterable
 from itertools import chain, islice, takewhile
 from typing import Final
 
-from greeks_trio.model.records import Tick
+from greeks_trio.model.records import Broker, Tick
+from greeks_trio.pipeline.entry_book import EntryBook
 from greeks_trio.pipeline.losses import Losses
+from greeks_trio.pipeline.spool_store import Dropped
 from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,7 @@ class Backlog:
         self._spooling: list[Tick] = []
         # Fell out while the disk was taking them: lost unless it does take them.
         self._limbo: list[Tick] = []
-        # Ticks of each entry that are neither stored nor evicted.
-        self._left: dict[int, int] = {}
-        self._released: list[int] = []
+        self._book = EntryBook()
         self.replay_to = 0
         self.losses = Losses()
         self.bytes = 0
@@ -146,12 +146,12 @@ class Backlog:
         """Forget what was taken: it is stored.  Returns what the disk had not."""
         taken, self._taken = self._taken, []
         fresh = [tick for tick in taken if tick.entry in _ONLY_HERE]
-        if self._left or self._spooling:
+        if self._spooling or not self._book.is_empty:
             for tick in taken:
                 if tick.entry == _BEING_SPOOLED:
                     tick.entry = _STORED_MEANWHILE
-                elif tick.entry in self._left:
-                    self._count_down(tick.entry)
+                elif self._book.stored(tick):
+                    self._changed.wake()
         if self._closed and not self._rows:
             self._changed.wake()
         return fresh
@@ -205,53 +205,54 @@ class Backlog:
         ticks, self._spooling = self._spooling, []
         limbo, self._limbo = self._limbo, []
         fresh = [tick for tick in ticks if tick.entry == _BEING_SPOOLED]
+        stored = [tick for tick in ticks if tick.entry == _STORED_MEANWHILE]
         for tick in fresh:
             tick.entry = entry or _NOT_SPOOLED
         if entry is None:
             self._mark()
             self._lose(limbo)
             return []
-        if limbo:
-            self._leave_to_replayer(entry)
-        elif fresh:
-            self._left[entry] = len(fresh)
-        else:
-            self._released.append(entry)
+        self._book.add(entry, in_memory=fresh, stored=stored)
+        for tick in limbo:
+            self._leave_to_disk(tick)
         return fresh
 
     def evict(self) -> None:
         """Leave to the disk what it has, except what the writer has taken."""
         while self._rows and self._rows[0].entry > 0:
-            self._leave_to_replayer(self._pop_oldest().entry)
+            self._leave_to_disk(self._pop_oldest())
         if self._closed and not self._rows:
             self._arrived.wake()
             self._changed.wake()
 
-    def dropped_from_disk(self, entries: Collection[int]) -> None:
-        """Say that the disk had to drop entries; memory may still have their ticks."""
-        dropped = {entry for entry in entries if self._left.pop(entry, None)}
-        if dropped:
+    def dropped_from_disk(self, dropped: Dropped) -> Counter[Broker]:
+        """Say that the disk had to drop an entry; return how many ticks that has cost.
+
+        What is stored is not lost, nor what memory still has.
+        """
+        is_in_memory = self._book.has_in_memory(dropped.id)
+        lost = self._book.lost_with(dropped)
+        if is_in_memory:
             for tick in chain(self._taken, self._rows):
-                if tick.entry in dropped:
+                if tick.entry == dropped.id:
                     tick.entry = _DROPPED
+        for broker, rows in lost.items():
+            self.losses.add(broker, rows, dropped.first_at, dropped.last_at)
+        return lost
+
+    def gone_from_disk(self, entries: Iterable[int]) -> None:
+        """Say that the disk has let go of entries that nobody needs any more."""
+        self._book.forget(entries)
 
     def pop_released(self) -> list[int]:
         """Return the entries since the last call that nobody needs any more."""
-        released, self._released = self._released, []
-        return released
+        return self._book.pop_released()
 
-    def _count_down(self, entry: int) -> None:
-        self._left[entry] -= 1
-        if not self._left[entry]:
-            del self._left[entry]
-            self._released.append(entry)
-            self._changed.wake()
-
-    def _leave_to_replayer(self, entry: int) -> None:
-        # And those before it: what the writer still has of them will be found there.
-        if entry > self.replay_to:
-            self.replay_to = entry
-            self._left = {id_: n for id_, n in self._left.items() if id_ > entry}
+    def _leave_to_disk(self, tick: Tick) -> None:
+        self._book.evicted(tick)
+        # Entries before it will be replayed too, though the writer may have their ticks.
+        if tick.entry > self.replay_to:
+            self.replay_to = tick.entry
             self._changed.wake()
 
     def _mark(self) -> None:
@@ -264,7 +265,7 @@ class Backlog:
         while self.bytes > self.max_bytes and self._rows:
             tick = self._pop_oldest()
             if tick.entry > 0:
-                self._leave_to_replayer(tick.entry)
+                self._leave_to_disk(tick)
             elif tick.entry == _BEING_SPOOLED:
                 self._limbo.append(tick)
             else:

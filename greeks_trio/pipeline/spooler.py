@@ -122,6 +122,7 @@ class Spooler:
         """
         with self._noting_failure("forget"):
             await self._spool.release([entry.id for entry in entries])
+        self._backlog.gone_from_disk(entry.id for entry in entries)
 
     async def _wait_for_work(self) -> bool:
         """Wait until something is due; `False` when nothing can be any more."""
@@ -161,6 +162,7 @@ class Spooler:
             # offered to the database twice, which takes them once.
             durable = self._backlog.end_spooling(entry)
         del self._unneeded[: len(unneeded)]
+        self._backlog.gone_from_disk(unneeded)
         self.spooled += len(ticks)
         self._tally.durable(durable)
         self._note_dropped()
@@ -181,19 +183,16 @@ class Spooler:
 
     def _note_dropped(self) -> None:
         """Tell the backlog what the disk let go of, and count what nobody has now."""
-        dropped = self._spool.pop_dropped()
-        for each in dropped:
-            if each.id <= self._backlog.replay_to:
-                for broker, rows in each.rows.items():
-                    self._backlog.losses.add(broker, rows, each.first_at, each.last_at)
+        for each in self._spool.pop_dropped():
+            lost = self._backlog.dropped_from_disk(each)
+            if lost:
                 logger.critical(
                     "spool.ticks_lost reason=%s rows=%d from=%s to=%s",
                     each.reason,
-                    sum(each.rows.values()),
+                    lost.total(),
                     each.first_at.isoformat(),
                     each.last_at.isoformat(),
                 )
-        self._backlog.dropped_from_disk([each.id for each in dropped])
 
     @contextmanager
     def _noting_failure(self, of: str) -> Iterator[None]:
