@@ -6,16 +6,22 @@ one part of the world take turns; faults of different parts overlap as they come
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
+import trio
+
+from greeks_trio.drill.faults_database import DATABASE_ACTS, Act
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.drill.world import World
+from greeks_trio.simulators.faults import FAULT_KINDS
 
-Act: TypeAlias = Callable[[World, PlannedFault], AbstractAsyncContextManager[None]]
+# From room on the disk to ticks that are durable there.
+_DISK_LIMIT_S: Final = 30.0
 
 
 @asynccontextmanager
@@ -35,33 +41,13 @@ async def _stop_service(world: World, _: PlannedFault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _kill_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        await world.postgres.kill()
-        yield
-        await world.postgres.start()
-
-
-@asynccontextmanager
-async def _restart_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        await world.postgres.stop()
-        yield
-        await world.postgres.start()
-
-
-@asynccontextmanager
-async def _freeze_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        try:
-            await world.postgres.freeze()
-            yield
-        finally:
-            world.postgres.thaw()
-
-
-@asynccontextmanager
 async def _cut(link: Proxy) -> AsyncIterator[None]:
+    with _refusing(link):
+        yield
+
+
+@contextmanager
+def _refusing(link: Proxy) -> Iterator[None]:
     link.refuse()
     try:
         yield
@@ -97,21 +83,52 @@ def _on_broker(
 @asynccontextmanager
 async def _at_broker(world: World, fault: PlannedFault) -> AsyncIterator[None]:
     """Let the simulated broker itself go wrong."""
-    await world.brokers.make_fault(f"{fault.broker}:{fault.kind}:{fault.seconds:g}")
+    assert fault.broker is not None  # noqa: S101
+    takes_seconds = FAULT_KINDS[fault.broker][fault.kind].default is not None
+    argument = f":{fault.seconds:g}" if takes_seconds else ""
+    await world.brokers.make_fault(f"{fault.broker}:{fault.kind}{argument}")
     yield
+
+
+@asynccontextmanager
+async def _step_clock(world: World, fault: PlannedFault) -> AsyncIterator[None]:
+    world.service.step_clock(fault.value)
+    yield
+
+
+@asynccontextmanager
+async def _full_disk(world: World, fault: PlannedFault) -> AsyncIterator[None]:
+    """Let no file of the service grow while it has no database either.
+
+    What comes then is in memory alone, where a SIGKILL would rightly lose it; so nobody
+    kills the service until its disk takes ticks again.
+    """
+    async with world.service.turn:
+        await world.service.wait_started()
+        with _refusing(world.database_link):
+            with world.service.file_size_limited(round(fault.value * 1_000)):
+                yield
+            with trio.move_on_after(_DISK_LIMIT_S):
+                await world.witness.wait_durable(time.monotonic())
 
 
 ACTS: Final[Mapping[str, Act]] = MappingProxyType(
     {
         "kill-service": _kill_service,
         "stop-service": _stop_service,
-        "kill-postgres": _kill_postgres,
-        "restart-postgres": _restart_postgres,
-        "freeze-postgres": _freeze_postgres,
         "cut-database": _on_database(_cut),
         "half-open-database": _on_database(_half_open),
         "cut-broker": _on_broker(_cut),
         "half-open-broker": _on_broker(_half_open),
-        "drop": _at_broker,
+        "full-disk": _full_disk,
+        "clock-step": _step_clock,
+        **DATABASE_ACTS,
+        **dict.fromkeys(
+            (
+                *("drop", "silent", "garbage", "bad-utf8", "duplicate", "reorder"),
+                *("nan", "http-503", "close-1012", "expire-session"),
+            ),
+            _at_broker,
+        ),
     }
 )

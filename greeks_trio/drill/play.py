@@ -97,9 +97,11 @@ class Play:
             flowing = self._world.witness.flowing()
             await trio.sleep(plan.seconds)
         fault = HappenedFault(plan, began_at, time.monotonic())
-        if KINDS[plan.kind].interrupts:
-            hit = set(BROKERS if plan.broker is None else (plan.broker,))
-            fault.interrupted = tuple(each for each in flowing if each in hit)
+        fault.interrupted = tuple(
+            each
+            for each in KINDS[plan.kind].interrupts
+            if each in flowing and plan.broker in (None, each)
+        )
         self.faults.append(fault)
         with trio.move_on_after(RECOVERY_LIMIT_S):
             recovered_at = await self._wait_recovery(fault)

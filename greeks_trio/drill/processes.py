@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import trio
 
@@ -26,10 +26,13 @@ class DrillFailed(GreeksError):
 class Child:
     """One run of ``python -m greeks_trio``; made in the main thread.
 
-    What it says on stderr is appended to ``log``.  The end of `stdout` is its end.
+    What it says on stderr is appended to ``log``: by itself, or with ``pipe_log`` by
+    `copy_log`, which no limit on its files touches.  The end of `stdout` is its end.
     """
 
-    def __init__(self, name: str, arguments: list[str], *, log: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], *, log: Path, pipe_log: bool = False
+    ) -> None:
         self.name = name
         self._log = log
         # Not `trio.lowlevel.open_process`: that forks in a worker thread, and a signal
@@ -39,14 +42,20 @@ class Child:
                 [sys.executable, "-m", "greeks_trio", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=subprocess.PIPE if pipe_log else errors,
                 cwd=log.parent,  # no `.env` of the user's
                 # The terminal's Ctrl-C is for the drill alone.
                 start_new_session=True,
             )
-        assert self._popen.stdout is not None  # noqa: S101  a pipe was asked for
-        with self._popen.stdout as pipe:
-            self.stdout = trio.lowlevel.FdStream(os.dup(pipe.fileno()))
+        self.stdout = _stream(self._popen.stdout)
+        self._stderr = _stream(self._popen.stderr) if pipe_log else None
+
+    async def copy_log(self) -> None:
+        """Append what it says to the log until it ends."""
+        assert self._stderr is not None  # noqa: S101  it was asked for
+        with self._log.open("ab", buffering=0) as log:
+            async for data in self._stderr:
+                log.write(data)
 
     @property
     def pid(self) -> int:
@@ -79,11 +88,18 @@ class Child:
         if not self.has_ended:
             self._popen.kill()
         self._popen.wait()
-        self.stdout.close()
+        for stream in filter(None, (self.stdout, self._stderr)):
+            stream.close()
 
     def failure(self, what: str) -> DrillFailed:
         """Return the error that says so, with the last lines of the log."""
         return DrillFailed(f"{self.name} {what}; its log ends with:\n{tail(self._log)}")
+
+
+def _stream(pipe: IO[bytes] | None) -> trio.lowlevel.FdStream:
+    assert pipe is not None  # noqa: S101  a pipe was asked for
+    with pipe:
+        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))
 
 
 def tail(path: Path) -> str:

@@ -22,8 +22,9 @@ _CHUNK_BYTES: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)
 # After one side has said that it is done, the other one takes no longer.
 _LINGER_S: Final = 10.0
-# psycopg's commit, as a simple query.
-_COMMIT: Final = b"COMMIT\0"
+# How a client ends what the server then commits: a simple query, or the end of a COPY
+# in a transaction of its own (CopyDone).
+_COMMITS: Final = (b"COMMIT\0", b"c\0\0\0\4")
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 Target: TypeAlias = Callable[[], tuple[str, int]]
@@ -91,11 +92,6 @@ class Proxy:
             [listener] = await nursery.start(serve)
             self.port = int(listener.socket.getsockname()[1])
             task_status.started(self.port)
-
-    @property
-    def live_links(self) -> int:
-        """Return how many connections carry bytes at present."""
-        return sum(not link.is_dead for link in self._links)
 
     def cut(self) -> int:
         """Reset every connection on both sides; return how many there were."""
@@ -170,7 +166,7 @@ class Proxy:
     ) -> None:
         try:
             async for data in link.client:
-                if self._wanted_acks and data.endswith(_COMMIT) and not link.is_dead:
+                if self._wanted_acks and data.endswith(_COMMITS) and not link.is_dead:
                     self._wanted_acks -= 1
                     link.swallows = True
                 if not link.is_dead:

@@ -34,7 +34,7 @@ class Kind:
         recovery: What is waited for afterwards: a tick of each affected feed that is
             durable, or a commit.
         is_kill: Whether a process is killed.
-        interrupts: Whether ``feed_gaps`` has to tell of it.
+        interrupts: Brokers whose feed it stops, which ``feed_gaps`` has to tell.
     """
 
     weight: float
@@ -43,11 +43,15 @@ class Kind:
     values: tuple[float, float] = (0.0, 0.0)
     recovery: Recovery = "feed"
     is_kill: bool = False
-    interrupts: bool = False
+    interrupts: tuple[Broker, ...] = ()
 
 
 def _of_broker(
-    weight: float, shortest_s: float, longest_s: float, *, interrupts: bool = False
+    weight: float,
+    shortest_s: float,
+    longest_s: float,
+    *,
+    interrupts: tuple[Broker, ...] = (),
 ) -> Kind:
     return Kind(
         weight=weight,
@@ -57,15 +61,26 @@ def _of_broker(
     )
 
 
-def _of_database(weight: float, shortest_s: float, longest_s: float) -> Kind:
-    return Kind(weight=weight, seconds=(shortest_s, longest_s), recovery="commit")
+def _of_database(
+    weight: float,
+    shortest_s: float,
+    longest_s: float,
+    *,
+    values: tuple[float, float] = (0.0, 0.0),
+) -> Kind:
+    return Kind(
+        weight=weight,
+        seconds=(shortest_s, longest_s),
+        values=values,
+        recovery="commit",
+    )
 
 
 # Half of the weight is that of the kills.
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
-        "kill-service": Kind(weight=30.0, is_kill=True, interrupts=True),
-        "stop-service": Kind(weight=4.0, interrupts=True),
+        "kill-service": Kind(weight=30.0, is_kill=True, interrupts=BROKERS),
+        "stop-service": Kind(weight=4.0, interrupts=BROKERS),
         "kill-postgres": Kind(
             weight=22.0, seconds=(0.0, 5.0), is_kill=True, recovery="commit"
         ),
@@ -73,9 +88,30 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "freeze-postgres": _of_database(3.0, 1.0, 8.0),
         "cut-database": _of_database(4.0, 0.0, 3.0),
         "half-open-database": _of_database(3.0, 2.0, 10.0),
-        "cut-broker": _of_broker(3.0, 0.0, 3.0, interrupts=True),
-        "half-open-broker": _of_broker(2.0, 3.0, 15.0, interrupts=True),
-        "drop": _of_broker(2.0, 1.0, 5.0, interrupts=True),
+        # How long to wait for a COMMIT whose answer can be lost.
+        "lost-ack-database": _of_database(4.0, 2.0, 2.0),
+        "terminate-backend": _of_database(3.0, 0.0, 0.0),
+        "lock-table": _of_database(3.0, 1.0, 4.0),
+        "read-only": _of_database(2.0, 1.0, 5.0),
+        # How many connections are left.
+        "full-connections": _of_database(2.0, 1.0, 5.0, values=(0.0, 2.9)),
+        # To how many kB files may grow.
+        "full-disk": _of_database(2.0, 2.0, 6.0, values=(0.0, 256.0)),
+        # By how many seconds.
+        "clock-step": Kind(weight=3.0, values=(-30.0, 30.0)),
+        "cut-broker": _of_broker(3.0, 0.0, 3.0, interrupts=BROKERS),
+        "half-open-broker": _of_broker(2.0, 3.0, 15.0, interrupts=BROKERS),
+        # These the simulated brokers know themselves.
+        "drop": _of_broker(2.0, 1.0, 5.0, interrupts=BROKERS),
+        "silent": _of_broker(1.0, 1.0, 4.0, interrupts=BROKERS),
+        "garbage": _of_broker(1.5, 2.0, 8.0),
+        "bad-utf8": _of_broker(1.0, 1.0, 3.0, interrupts=("tastytrade",)),
+        "duplicate": _of_broker(1.5, 2.0, 8.0),
+        "reorder": _of_broker(1.5, 2.0, 8.0),
+        "nan": _of_broker(1.0, 1.0, 4.0),
+        "http-503": _of_broker(1.0, 1.0, 5.0, interrupts=("ibkr",)),
+        "close-1012": _of_broker(2.0, 0.0, 2.0, interrupts=BROKERS),
+        "expire-session": _of_broker(1.0, 0.0, 3.0, interrupts=BROKERS),
     }
 )
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import resource
 import signal
+import sys
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.drill.processes import Child
+from greeks_trio.drill.processes import Child, DrillFailed
 from greeks_trio.drill.reports import CLOCK_ERROR
 from greeks_trio.drill.witness import Witness
 
@@ -76,7 +80,7 @@ class DrilledService:
         self._is_leaving = False
         self._left = trio.Event()
         arguments = ["drill-service", str(self._settings), str(self._clock)]
-        self._child = Child(name, arguments, log=log)
+        self._child = Child(name, arguments, log=log, pipe_log=True)
         self._witness.new_run()
         self._send.send_nowait(self._child)
 
@@ -89,6 +93,24 @@ class DrilledService:
         """Return by how many seconds the wall clock was ahead at a monotonic time."""
         number = bisect_right(self.clock_errors, (at, math.inf))
         return self.clock_errors[number - 1][1] if number else 0.0
+
+    @contextmanager
+    def file_size_limited(self, most: int) -> Iterator[None]:
+        """Let the present process write no file beyond so many bytes (Linux).
+
+        Raises:
+            DrillFailed: the operating system has no such limits.
+        """
+        if sys.platform != "linux":
+            raise DrillFailed("full-disk needs Linux")
+        assert self.pid is not None  # noqa: S101
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (most, hard))
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
     async def kill(self) -> None:
         """Send SIGKILL and return when the process has gone."""
@@ -107,12 +129,25 @@ class DrilledService:
         """
         child = self._child
         assert child is not None  # noqa: S101
-        await self._wait_started(child)
+        await self.wait_started()
         self._is_leaving = True
         child.send(signal.SIGTERM)
         await self._wait_left(child)
         if status := child.reap():
             raise child.failure(f"ended with status {status} after SIGTERM")
+
+    async def wait_started(self) -> None:
+        """Return when the present process has started, or gone.
+
+        Raises:
+            DrillFailed: it takes too long.
+        """
+        # Before that, a SIGTERM has the operating system's effect.
+        with trio.move_on_after(START_LIMIT_S):
+            while not self.http_port and not self._left.is_set():
+                await self._witness.wait_news()
+            return
+        raise DrillFailed("the service did not start")
 
     async def run(self) -> None:
         """Hear each process to its end, until cancelled; leaves none behind.
@@ -129,6 +164,14 @@ class DrilledService:
                     self._left.set()
 
     async def _hear(self, child: Child) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.copy_log, name="service log")
+            await self._hear_reports(child)
+        status = child.reap()
+        if not self._is_leaving:
+            raise child.failure(f"ended by itself with status {status}")
+
+    async def _hear_reports(self, child: Child) -> None:
         with trio.move_on_after(START_LIMIT_S) as start:
             while data := await child.stdout.receive_some():
                 for report in self._witness.hear(bytes(data)):
@@ -137,20 +180,9 @@ class DrilledService:
                         self.http_port = report.number
         if start.cancelled_caught:
             raise child.failure(f"did not start within {START_LIMIT_S:.0f} s")
-        status = child.reap()
-        if not self._is_leaving:
-            raise child.failure(f"ended by itself with status {status}")
 
     async def _wait_left(self, child: Child) -> None:
         with trio.move_on_after(STOP_LIMIT_S):
             await self._left.wait()
             return
         raise child.failure(f"did not end within {STOP_LIMIT_S:.0f} s")
-
-    async def _wait_started(self, child: Child) -> None:
-        # Before that, a SIGTERM has the operating system's effect.
-        with trio.move_on_after(START_LIMIT_S):
-            while not self.http_port and not self._left.is_set():
-                await self._witness.wait_news()
-            return
-        raise child.failure("did not start")

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -40,38 +40,23 @@ async def run_subject(settings: Path, clock: Path) -> int:
     dies with the drill (Linux).
     """
     _die_with_parent()
-    config = load_settings(settings)
-    statuses: list[int] = []
     with clock.open("rb") as file, _mapped(file.fileno()) as error:
-        async with trio.open_nursery() as nursery:
-            running: Running = await nursery.start(
-                partial(
-                    _run_service,
-                    statuses,
-                    config,
-                    load=partial(load_settings, settings),
-                    now=partial(_wrong_now, error),
-                )
-            )
-            port = int((running.http_url or ":0").rpartition(":")[2])
-            _write([Report("started", "ibkr", port, time.monotonic(), 0.0)])
-    return statuses[0]
-
-
-async def _run_service(
-    statuses: list[int],
-    config: Config,
-    *,
-    load: Callable[[], Config],
-    now: Callable[[], datetime],
-    task_status: trio.TaskStatus[Running],
-) -> None:
-    observers = Observers(committed=_report_commit, durable=_report_durable)
-    statuses.append(
-        await run_service(
-            config, load=load, observers=observers, now=now, task_status=task_status
+        return await run_service(
+            load_settings(settings),
+            load=partial(load_settings, settings),
+            observers=Observers(committed=_report_commit, durable=_report_durable),
+            now=partial(_wrong_now, error),
+            task_status=_StartReport(),
         )
-    )
+
+
+class _StartReport:
+    """Reports where the service answers, when it has started."""
+
+    def started(self, running: Running | None = None) -> None:
+        assert running is not None  # noqa: S101
+        port = int((running.http_url or ":0").rpartition(":")[2])
+        _write([Report("started", "ibkr", port, time.monotonic(), 0.0)])
 
 
 def _mapped(fd: int) -> mmap.mmap:

@@ -29,7 +29,7 @@ class Witness:
         self.durable = 0
         self._file: BinaryIO = path.open("wb")
         self._rest = b""
-        # When the newest durable tick of each broker was received, and it became so.
+        # When the newest durable tick of each broker was received, the last became so.
         self._received_at: dict[Broker, float] = {}
         self._durable_at: dict[Broker, float] = {}
         self._committed_at = 0.0
@@ -70,6 +70,11 @@ class Witness:
             await self._changed.wait()
         return self._durable_at[broker]
 
+    async def wait_durable(self, after: float) -> None:
+        """Wait until any tick becomes durable later."""
+        while max(self._durable_at.values(), default=0.0) <= after:
+            await self._changed.wait()
+
     async def wait_commit(self, after: float) -> float:
         """Wait for a later commit and return its time."""
         while self._committed_at <= after:
@@ -80,9 +85,10 @@ class Witness:
         self.durable += 1
         self._file.write(_MARK.pack(report.number))
         broker = report.broker
-        if report.received_at > self._received_at.get(broker, 0.0):
-            self._received_at[broker] = report.received_at
-            self._durable_at[broker] = report.at
+        self._durable_at[broker] = report.at
+        self._received_at[broker] = max(
+            report.received_at, self._received_at.get(broker, 0.0)
+        )
 
 
 def read_marks(path: Path) -> Iterator[int]:

@@ -1,0 +1,148 @@
+"""What each kind of fault does to PostgreSQL itself; see `greeks_trio.drill.faults`.
+
+They take turns: each finds a server that runs, and leaves one that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
+from typing import Final, LiteralString, TypeAlias
+
+import trio
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from greeks_trio.drill.schedule import PlannedFault
+from greeks_trio.drill.world import ROLE, World
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.translate import translated
+
+Act: TypeAlias = Callable[[World, PlannedFault], AbstractAsyncContextManager[None]]
+
+# A busy server's, and what a transaction of the service may hold up.
+_STATEMENT_LIMIT_S: Final = 40.0
+_TERMINATE: Final = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where usename = current_setting('drill.role')
+"""
+
+
+@asynccontextmanager
+async def _kill_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    async with world.database_turn:
+        await world.postgres.kill()
+        yield
+        await world.postgres.start()
+
+
+@asynccontextmanager
+async def _restart_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    async with world.database_turn:
+        await world.postgres.stop()
+        yield
+        await world.postgres.start()
+
+
+@asynccontextmanager
+async def _freeze_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    async with world.database_turn:
+        try:
+            await world.postgres.freeze()
+            yield
+        finally:
+            world.postgres.thaw()
+
+
+@asynccontextmanager
+async def _lost_ack(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    world.database_link.swallow_commit()
+    try:
+        yield
+    finally:
+        world.database_link.stop_swallowing()
+
+
+@asynccontextmanager
+async def _terminate_backend(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    async with world.database_turn:
+        async with _superuser(world) as connection:
+            await _execute(connection, _TERMINATE)
+        yield
+
+
+@asynccontextmanager
+async def _lock_table(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    async with world.database_turn, _superuser(world) as connection:
+        await _execute(connection, "set lock_timeout = '30s'")
+        await _execute(connection, "begin")
+        await _execute(
+            connection, "lock table greek_snapshots in access exclusive mode"
+        )
+        yield
+        await _execute(connection, "rollback")
+
+
+@asynccontextmanager
+async def _read_only(world: World, _: PlannedFault) -> AsyncIterator[None]:
+    name: LiteralString = "default_transaction_read_only"
+    # One connection for both: nobody who wants to write is let in meanwhile.
+    async with world.database_turn, _superuser(world) as connection:
+        await _execute(connection, f"alter system set {name} = on")
+        await _execute(connection, "select pg_reload_conf()")
+        yield
+        await _execute(connection, f"alter system reset {name}")
+        await _execute(connection, "select pg_reload_conf()")
+
+
+@asynccontextmanager
+async def _full_connections(world: World, fault: PlannedFault) -> AsyncIterator[None]:
+    async with world.database_turn:
+        async with _superuser(world) as connection:
+            await _limit_connections(connection, int(fault.value))
+            await _execute(connection, _TERMINATE)
+        yield
+        async with _superuser(world) as connection:
+            await _limit_connections(connection, -1)
+
+
+DATABASE_ACTS: Final[Mapping[str, Act]] = MappingProxyType(
+    {
+        "kill-postgres": _kill_postgres,
+        "restart-postgres": _restart_postgres,
+        "freeze-postgres": _freeze_postgres,
+        "lost-ack-database": _lost_ack,
+        "terminate-backend": _terminate_backend,
+        "lock-table": _lock_table,
+        "read-only": _read_only,
+        "full-connections": _full_connections,
+    }
+)
+
+
+@asynccontextmanager
+async def _superuser(world: World) -> AsyncIterator[TrioConnection[TupleRow]]:
+    """Connect to the server itself, past the link that fails."""
+    async with open_connection(world.postgres.config, autocommit=True) as connection:
+        await _execute(
+            connection, "select set_config('drill.role', {}, false)", sql.Literal(ROLE)
+        )
+        yield connection
+
+
+async def _limit_connections(connection: TrioConnection[TupleRow], most: int) -> None:
+    await _execute(
+        connection,
+        "alter role {} connection limit {}",
+        sql.Identifier(ROLE),
+        sql.Literal(most),
+    )
+
+
+async def _execute(
+    connection: TrioConnection[TupleRow], query: LiteralString, *parts: sql.Composable
+) -> None:
+    with translated(connection), trio.fail_after(_STATEMENT_LIMIT_S):
+        await connection.execute(sql.SQL(query).format(*parts))

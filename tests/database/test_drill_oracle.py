@@ -1,0 +1,276 @@
+"""The oracle finds each kind of violation; a check that cannot fail is a defect."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from greeks_trio.drill.oracle import Facts, Interruption, judge
+from greeks_trio.drill.service import Kill
+from greeks_trio.model.records import FeedGap, Tick
+from greeks_trio.postgres.copy_sink import TickStore
+from greeks_trio.postgres.journal_sink import JournalStore
+from tests.drill_facts import ledger_tick_of, write_durable, write_ledger
+from tests.factories import make_record
+from tests.fix_postgres import connect_trio
+
+# What the wall clock showed when the monotonic clock was at 0.
+EPOCH_S = 1_790_000_000.0
+SENT_S = 100.0
+CLEAN = {
+    "lost": 0,
+    "duplicates": 0,
+    "unexpected": 0,
+    "unexplained": 0,
+    "missing_gaps": 0,
+}
+
+
+def record_of(number, **changes):
+    """Return a record whose payload names its own event, as the broker's does."""
+    record = make_record(number, **changes)
+    time_ms = round(record.event_time.timestamp() * 1000)
+    name = "_updated" if record.broker == "ibkr" else "time"
+    payload = msgspec.json.encode({name: time_ms})
+    return msgspec.structs.replace(record, source_payload=payload)
+
+
+RECORDS = [record_of(n) for n in range(3)]
+
+
+def wall(monotonic_s):
+    return datetime.fromtimestamp(EPOCH_S + monotonic_s, UTC)
+
+
+class Case:
+    """Three ticks, sent, reported durable and stored, to be spoilt by a test."""
+
+    def __init__(self, directory, database):
+        self.database = database
+        self.ledger = directory / "ledger.jsonl"
+        self.durable = directory / "durable"
+        self.sent = [ledger_tick_of(each, SENT_S + n) for n, each in enumerate(RECORDS)]
+        self.reported = list(self.sent)
+        self.stored = list(RECORDS)
+        self.gaps = []
+        self.kills = []
+        self.interruptions = []
+
+    def forget(self, number, *, reported=False):
+        """Let a tick be nowhere but in the ledger, and among the reports if wanted."""
+        self.stored.remove(RECORDS[number])
+        if not reported:
+            self.reported.remove(self.sent[number])
+
+    def add_gap(self, start_s, end_s, reason="disconnected", **changes):
+        gap = {
+            "broker": "ibkr",
+            "started_at": wall(start_s),
+            "ended_at": None if end_s is None else wall(end_s),
+            "reason": reason,
+        }
+        self.gaps.append(FeedGap(**(gap | changes)))
+
+    async def judge(self):
+        """Return the verdict."""
+        write_ledger(self.ledger, self.sent)
+        write_durable(self.durable, self.reported)
+        await self._store()
+        facts = Facts(
+            ledger=self.ledger,
+            durable=self.durable,
+            kills=self.kills,
+            interruptions=self.interruptions,
+            wall_clock=lambda at: EPOCH_S + at,
+        )
+        async with await connect_trio(self.database) as connection:
+            return await judge(connection, facts)
+
+    async def amiss(self):
+        """Return what the verdict counts as wrong."""
+        verdict = msgspec.to_builtins(await self.judge())
+        return {name: verdict[name] for name in CLEAN if verdict[name]}
+
+    async def _store(self):
+        async with TickStore(self.database).open() as sink:
+            await sink.write([Tick(each, n, 0.0) for n, each in enumerate(self.stored)])
+        async with JournalStore(self.database).open() as journal:
+            for gap in self.gaps:
+                await journal.write(gap)
+
+
+@pytest.fixture
+def case(tmp_path, database):
+    return Case(tmp_path, database)
+
+
+async def test_a_clean_drill_is_clean(case):
+    verdict = await case.judge()
+
+    assert verdict.is_clean
+    assert (verdict.sent, verdict.durable, verdict.persisted) == (3, 3, 3)
+    assert verdict.examples == []
+
+
+async def test_a_tick_that_was_sent_over_two_connections_counts_once(case):
+    case.sent.append(case.sent[0])
+
+    verdict = await case.judge()
+
+    assert verdict.is_clean
+    assert verdict.sent == 3
+
+
+async def test_a_durable_tick_without_a_row_is_lost_whatever_may_excuse_it(case):
+    case.forget(1, reported=True)
+    case.kills = [Kill(SENT_S + 1, SENT_S + 1)]
+    case.add_gap(0.0, None)
+
+    assert await case.amiss() == {"lost": 1}
+
+
+async def test_a_row_with_another_value_is_unexpected_and_its_tick_is_lost(case):
+    case.stored[1] = msgspec.structs.replace(RECORDS[1], vega=0.601)
+
+    verdict = await case.judge()
+
+    assert (verdict.lost, verdict.unexpected) == (1, 1)
+    assert any("lost: ibkr" in text for text in verdict.examples)
+    assert any("unexpected: row" in text for text in verdict.examples)
+
+
+async def test_two_rows_of_one_tick_are_a_duplicate_even_if_their_keys_differ(case):
+    case.stored.append(RECORDS[0])  # the fingerprint is another here
+
+    assert await case.amiss() == {"duplicates": 1}
+
+
+async def test_a_row_that_nobody_sent_is_unexpected(case):
+    case.stored.append(record_of(9))
+
+    assert await case.amiss() == {"unexpected": 1}
+
+
+async def test_a_report_of_a_tick_that_nobody_sent_is_unexpected(case):
+    case.reported.append(ledger_tick_of(record_of(9)))
+
+    assert await case.amiss() == {"unexpected": 1}
+
+
+@pytest.mark.parametrize("payload", [b"{}", b'{"_updated": 1}'])
+async def test_a_row_with_the_payload_of_another_event_is_unexpected(case, payload):
+    case.stored[2] = msgspec.structs.replace(RECORDS[2], source_payload=payload)
+
+    assert await case.amiss() == {"unexpected": 1}
+
+
+async def test_a_tick_that_is_nowhere_is_unexplained_without_a_reason(case):
+    case.forget(1)
+
+    verdict = await case.judge()
+
+    assert verdict.unexplained == 1
+    assert not verdict.is_clean
+    assert verdict.examples[0].startswith("unexplained: ibkr SPY")
+
+
+@pytest.mark.parametrize(
+    ("killed_after_s", "unexplained"),
+    [(0.0, 0), (0.3, 0), (0.4, 1), (-0.2, 0), (-0.3, 1)],
+)
+async def test_only_what_was_sent_just_before_a_kill_may_be_missing(
+    case, killed_after_s, unexplained
+):
+    case.forget(1)
+    at = SENT_S + 1 + killed_after_s
+    case.kills = [Kill(at, at)]
+
+    assert (await case.judge()).unexplained == unexplained
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "unexplained"),
+    [
+        (0.5, 1.5, 0),
+        (1.9, 2.5, 0),
+        (2.1, 3.0, 1),
+        (-1.0, 0.1, 0),
+        (-1.0, -0.1, 1),
+        (0.5, None, 0),
+        (1.5, 0.5, 0),  # the clock was set back meanwhile
+    ],
+)
+async def test_what_was_sent_within_a_gap_may_be_missing(
+    case, start_s, end_s, unexplained
+):
+    case.forget(1)
+    case.add_gap(SENT_S + start_s, None if end_s is None else SENT_S + end_s)
+
+    assert (await case.judge()).unexplained == unexplained
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"broker": "tastytrade"},
+        {"contract_key": "SPY   261218P00600000"},
+        {"account_id": "U7654321"},
+        {"reason": "ticks-lost"},
+    ],
+)
+async def test_a_gap_of_something_else_explains_nothing(case, changes):
+    case.forget(1)
+    case.add_gap(SENT_S, SENT_S + 2, **changes)
+
+    assert await case.amiss() == {"unexplained": 1}
+
+
+async def test_each_copy_of_a_missing_tick_needs_its_reason(case):
+    case.forget(1)
+    case.add_gap(SENT_S, SENT_S + 2)
+    case.sent.append(msgspec.structs.replace(case.sent[1], sent_monotonic=SENT_S + 9))
+
+    assert await case.amiss() == {"unexplained": 1}
+
+
+async def test_an_interruption_has_to_be_among_the_gaps(case):
+    case.interruptions = [
+        Interruption(1, "ibkr", 50.0, 55.0),
+        Interruption(2, "tastytrade", 50.0, 55.0),
+        Interruption(3, "ibkr", 70.0, 70.0),
+    ]
+    case.add_gap(54.0, 60.0)
+    case.add_gap(69.0, 71.0, reason="spool-full")
+    case.add_gap(69.0, 71.0, contract_key="SPY   261218P00600000")
+
+    verdict = await case.judge()
+
+    assert verdict.missing_gaps == 2
+    assert verdict.examples == [
+        "no gap of tastytrade for fault 2",
+        "no gap of ibkr for fault 3",
+    ]
+
+
+async def test_a_wrong_wall_clock_is_taken_into_account(case, monkeypatch):
+    """The service's clock was 30 s ahead when it wrote the gap."""
+    case.forget(1)
+    case.add_gap(SENT_S + 30.0, SENT_S + 32.0)
+    monkeypatch.setattr(f"{__name__}.EPOCH_S", EPOCH_S + 30.0)
+
+    assert await case.amiss() == {}
+
+
+async def test_ticks_of_watched_contracts_are_nobodys_loss(case):
+    case.stored.append(record_of(5, account_id="watchlist", quantity=None))
+
+    assert await case.amiss() == {}
+
+
+async def test_the_time_of_an_event_is_compared_to_the_millisecond(case):
+    late = RECORDS[0].event_time + timedelta(milliseconds=1)
+    case.stored[0] = msgspec.structs.replace(RECORDS[0], event_time=late)
+
+    assert (await case.judge()).lost == 1

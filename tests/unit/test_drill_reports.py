@@ -1,0 +1,77 @@
+"""What the service under drill says, byte by byte."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greeks_trio.drill.report import HappenedFault, recoveries
+from greeks_trio.drill.reports import Report, decode_reports, encode_report, mark
+from greeks_trio.drill.schedule import PlannedFault
+from tests.drill_facts import ledger_tick_of
+from tests.factories import make_record
+
+REPORTS = [
+    Report("started", "ibkr", 8080, 1.5, 0.0),
+    Report("durable", "tastytrade", -(2**63), 2.5, 2.25),
+    Report("commit", "ibkr", 0, 3.5, 0.0),
+]
+
+
+@given(st.lists(st.integers(0, 200)))
+def test_reports_arrive_however_the_pipe_cuts_them(cuts):
+    data = b"".join(map(encode_report, REPORTS))
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    heard, rest = [], b""
+
+    for start, end in pairwise(bounds):
+        reports, rest = decode_reports(rest + data[start:end])
+        heard += reports
+
+    assert heard == REPORTS
+    assert rest == b""
+
+
+def test_a_record_that_a_kill_cut_short_is_no_report():
+    data = encode_report(REPORTS[1])[:-1]
+
+    assert decode_reports(data) == ([], data)
+
+
+def test_a_tick_has_the_same_mark_in_the_ledger_and_in_the_service():
+    record = make_record(delta=0.5, rho=None)
+
+    assert mark(record) == mark(ledger_tick_of(record))
+
+
+def test_ticks_that_differ_in_anything_have_other_marks():
+    tick = ledger_tick_of(make_record(delta=0.5, rho=None))
+    others = [
+        msgspec.structs.replace(tick, **change)
+        for change in (
+            {"broker": "tastytrade" if tick.broker == "ibkr" else "ibkr"},
+            {"account_id": "another"},
+            {"contract_key": "another"},
+            {"event_time_ms": tick.event_time_ms + 1},
+            {"delta": 0.501},
+            {"rho": 0.0},
+        )
+    ]
+
+    assert len({mark(each) for each in (tick, *others)}) == len(others) + 1
+
+
+def test_recovery_times_are_told_by_kind():
+    plan = PlannedFault(
+        number=1, at_s=0.0, kind="drop", broker="ibkr", seconds=0.0, value=0.0
+    )
+    faults = [HappenedFault(plan, 0.0, 0.0, recovery_s=float(n)) for n in range(1, 101)]
+
+    told = recoveries([*faults, HappenedFault(plan, 0.0, 0.0)])
+
+    assert msgspec.to_builtins(told) == {
+        "drop": {"n": 100, "p50": 50.0, "p95": 95.0, "max": 100.0}
+    }
