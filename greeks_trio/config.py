@@ -170,18 +170,10 @@ class Config:
 # What a running service does not change: connections and sockets that exist, sizes of
 # buffers that are in use.  Everything else SIGHUP applies.
 _RESTART_ONLY: Final[tuple[tuple[str, Callable[[Config], object]], ...]] = (
-    ("POSTGRES_HOST", lambda config: config.database.host),
-    ("POSTGRES_PORT", lambda config: config.database.port),
-    ("POSTGRES_USER", lambda config: config.database.user),
-    ("POSTGRES_PASSWORD", lambda config: config.database.password),
-    ("POSTGRES_DB", lambda config: config.database.dbname),
-    ("POSTGRES_SSLMODE", lambda config: config.database.sslmode),
-    ("POSTGRES_SSLROOTCERT", lambda config: config.database.sslrootcert),
     ("IBKR_ENABLED", lambda config: config.ibkr is not None),
     ("TASTYTRADE_ENABLED", lambda config: config.tastytrade is not None),
     ("GREEKS_HTTP_BIND", lambda config: _bind(config.http)),
     ("GREEKS_API_TOKEN", lambda config: config.http and config.http.token),
-    ("GREEKS_DB_TIMEOUT_S", lambda config: config.database.timeout_s),
     ("GREEKS_LATENCY_SLO_MS", lambda config: config.pipeline.latency_slo_ms),
     ("GREEKS_STALE_AFTER_S", lambda config: config.pipeline.stale_after_s),
     ("GREEKS_DRAIN_TIMEOUT_S", lambda config: config.pipeline.drain_timeout_s),

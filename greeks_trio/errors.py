@@ -115,7 +115,17 @@ class StoreError(GreeksError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached or gave up; the same rows may be offered again."""
+    """The database cannot be reached or gave up; the same rows may be offered again.
+
+    Attributes:
+        needs_person: Whether it will stay so until somebody mends it.
+    """
+
+    def __init__(
+        self, message: str, *, sqlstate: str | None = None, needs_person: bool = False
+    ) -> None:
+        super().__init__(message, sqlstate=sqlstate)
+        self.needs_person = needs_person
 
 
 class StoreRejected(StoreError):

@@ -35,8 +35,6 @@ from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.tally import NOBODY, Observers
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.postgres.partition_keeper import run_partition_keeper
 from greeks_trio.service_parts import Service, build_service, spool_directory
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
@@ -100,7 +98,9 @@ async def run_service(
         background.start_soon(run_reporter, service.overview, name="reporter")
         background.start_soon(run_staleness_watch, service.overview, name="staleness")
         background.start_soon(
-            run_partition_keeper, config.database, name="partition keeper"
+            run_partition_keeper,
+            lambda: service.config.database,
+            name="partition keeper",
         )
         task_status.started(Running(service.overview, url))
         with _telling_what_is_left(service.overview):
@@ -113,18 +113,16 @@ async def run_service(
 async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
     """Run feeds, processor, writer and spooler until ``service.stop``, then drain."""
     config, overview = service.config, service.overview
-    ticks = TickStore(config.database)
-    facts = JournalStore(config.database)
     async with trio.open_nursery() as sinks:
         sinks.start_soon(
-            overview.writer.run, ticks.open, service.retry_now, name="writer"
+            overview.writer.run, service.ticks.open, service.retry_now, name="writer"
         )
         sinks.start_soon(overview.spooler.run, name="spooler")
-        sinks.start_soon(service.replayer.run, ticks.open, name="replayer")
+        sinks.start_soon(service.replayer.run, service.ticks.open, name="replayer")
         sinks.start_soon(
             partial(run_journal, after_s=config.spool.after_ms / 1e3),
             overview.journal,
-            facts.open,
+            service.facts.open,
             disk.spool,
             name="journal",
         )

@@ -29,6 +29,8 @@ from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.tally import NOBODY, Observers, Tally
 from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.postgres.copy_sink import TickStore
+from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.spool.directory import SpoolDirectory
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class Service:
     load: Callable[[], Config]
     overview: Overview
     replayer: Replayer
+    ticks: TickStore
+    facts: JournalStore
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     ibkr: IbkrFeed | None = None
@@ -75,6 +79,8 @@ class Service:
         for name in needs_restart(self.started_with, config):
             logger.warning("config.needs_restart name=%s", name)
         self.config = config
+        self.ticks.reconfigure(config.database)
+        self.facts.reconfigure(config.database)
         if self.ibkr is not None and config.ibkr is not None:
             self.ibkr.reload(config.ibkr)
         if self.tastytrade is not None and config.tastytrade is not None:
@@ -144,6 +150,8 @@ def build_service(
         load=load,
         overview=overview,
         replayer=Replayer(backlog, spooler, isolator, tally),
+        ticks=TickStore(config.database),
+        facts=JournalStore(config.database),
         stop=stop,
     )
 

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from greeks_trio.errors import StoreError, StoreUnavailable, leaves, plain_reason
+from greeks_trio.errors import StoreUnavailable, leaves, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.isolation import Isolator, TickSink
@@ -28,9 +28,6 @@ from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
-
-# SQLSTATE classes that wait for a person: a refused login, an unknown database.
-_OPERATOR_CLASSES: Final = ("28", "3D")
 
 # Seconds without ticks after which the database is asked whether it is still there:
 # at night nothing else would notice that it has gone.
@@ -173,7 +170,7 @@ class Writer:
         is_news = reason != self._last_error
         self._last_error = reason
         level = logging.WARNING if is_news else logging.DEBUG
-        if is_news and any(_waits_for_operator(leaf) for leaf in leaves(failure)):
+        if is_news and any(_needs_person(leaf) for leaf in leaves(failure)):
             level = logging.ERROR
         logger.log(
             level,
@@ -185,5 +182,5 @@ class Writer:
         )
 
 
-def _waits_for_operator(exc: BaseException) -> bool:
-    return isinstance(exc, StoreError) and (exc.sqlstate or "")[:2] in _OPERATOR_CLASSES
+def _needs_person(exc: BaseException) -> bool:
+    return isinstance(exc, StoreUnavailable) and exc.needs_person

@@ -50,7 +50,11 @@ def store_error(exc: psycopg.Error, *, may_refuse: bool = True) -> StoreError:
     sqlstate = exc.sqlstate
     if may_refuse and is_refusal(exc):
         return StoreRejected(plain_message(exc), sqlstate=sqlstate)
-    return StoreUnavailable(plain_message(exc), sqlstate=sqlstate)
+    return StoreUnavailable(
+        plain_message(exc),
+        sqlstate=sqlstate,
+        needs_person=trouble_of(sqlstate) is Trouble.OPERATOR,
+    )
 
 
 def is_refusal(exc: psycopg.Error) -> bool:

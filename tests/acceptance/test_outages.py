@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import signal
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
+from greeks_trio.config import Secret
 from greeks_trio.postgres.embedded_restarts import open_restartable_server
 from tests.fix_postgres import QUICK, connect, connect_trio
 from tests.fix_processes import Stage, fetch, wait_until
@@ -93,11 +95,11 @@ async def test_a_server_that_is_frozen_for_seconds_loses_nothing(tmp_path, serve
         await service.wait_line("replayer.done")
 
 
-async def test_a_password_that_changes_is_said_once_and_sighup_tries_again(
+async def test_a_password_that_changes_is_said_once_and_sighup_takes_the_new_one(
     tmp_path, server
 ):
     password = server.config.password.reveal()
-    async with under_load(tmp_path, server.config) as (_stage, service):
+    async with under_load(tmp_path, server.config) as (stage, service):
         with connect(server.config) as admin:
             admin.execute("alter role portfolio password 'another'")
             admin.execute(
@@ -105,7 +107,9 @@ async def test_a_password_that_changes_is_said_once_and_sighup_tries_again(
                 " where application_name = 'greeks_trio'"
             )
             said = await wait_writer_says(service, "password authentication failed")
-            admin.execute(f"alter role portfolio password '{password}'")
+        env = stage.env_file.read_text().replace(password, "another")
+        stage.env_file.write_text(env)
+        stage.database = replace(stage.database, password=Secret("another"))
         service.send(signal.SIGHUP)
         await service.wait_line("writer.connected", number=2)
 

@@ -7,11 +7,13 @@ import pytest
 import trio
 
 from greeks_trio.background import end_leftover_gaps
-from greeks_trio.config import Config, DatabaseConfig
+from greeks_trio.config import Config
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
+from greeks_trio.postgres.copy_sink import TickStore
+from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.service_parts import Service
 from tests.factories import START
 
@@ -24,6 +26,8 @@ def service():
         load=Config,
         overview=None,
         replayer=None,
+        ticks=TickStore(Config().database),
+        facts=JournalStore(Config().database),
         stop=trio.Event(),
     )
 
@@ -34,12 +38,12 @@ def named(caplog):
 
 
 async def test_what_needs_a_restart_is_named_until_there_is_one(service, caplog):
-    service.load = lambda: Config(database=DatabaseConfig(port=6000))
+    service.load = lambda: replace(Config(), log_json=True)
 
     service.reload()
     service.reload()
 
-    assert named(caplog) == ["config.needs_restart name=POSTGRES_PORT"] * 2
+    assert named(caplog) == ["config.needs_restart name=GREEKS_LOG_JSON"] * 2
 
 
 async def test_who_takes_a_change_back_needs_no_restart(service, caplog):

@@ -318,7 +318,7 @@ async def test_a_refused_login_is_one_error_not_one_every_few_seconds(
 ):
     class Refusing:
         async def __aenter__(self):
-            raise StoreUnavailable("password refused", sqlstate="28P01")
+            raise StoreUnavailable("password refused", needs_person=True)
 
         async def __aexit__(self, *exc_info):
             raise AssertionError("never entered")
