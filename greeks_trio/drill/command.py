@@ -125,7 +125,7 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
         interval_s=options.interval_s,
     )
     _say(f"seed {options.seed}, {len(schedule)} faults in {options.minutes:g} minutes")
-    wall_s = time.time() - time.monotonic()
+    epoch_s = time.time() - time.monotonic()
     streams = WorldOptions(
         contracts=options.contracts, rate=options.rate, seed=options.seed
     )
@@ -135,12 +135,12 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
         world.witness.close()
         _say("All has stopped. Comparing what was sent with what is stored ...")
         async with open_connection(world.postgres.config) as connection:
-            verdict = await judge(connection, _facts(world, play, wall_s))
+            verdict = await judge(connection, _facts(world, play, epoch_s))
     return _result(options, world, play, verdict)
 
 
-def _facts(world: World, play: Play, wall_s: float) -> Facts:
-    """Return what is known; ``wall_s`` is the wall clock less the monotonic one."""
+def _facts(world: World, play: Play, epoch_s: float) -> Facts:
+    """Return what is known; ``epoch_s`` is the wall clock less the monotonic one."""
     return Facts(
         ledger=world.ledger,
         durable=world.witness.path,
@@ -150,7 +150,8 @@ def _facts(world: World, play: Play, wall_s: float) -> Facts:
             for fault in play.faults
             for broker in fault.interrupted
         ],
-        wall_clock=lambda at: at + wall_s + world.service.clock_error(at),
+        epoch_s=epoch_s,
+        clock_error=world.service.clock_error,
     )
 
 

@@ -2,7 +2,8 @@
 
 All three meet in PostgreSQL, so an hour of ticks needs no memory here.  Times are those
 of the ledger, monotonic seconds of this machine, and for ``feed_gaps`` the service's
-wall clock, which a drill may have set wrong: `Facts.wall_clock` translates.
+wall clock, which a drill may have set wrong by `Facts.clock_error`: a moment counts as
+within a gap by the right clock or by the wrong one.
 
 What a tick may be missing for:
 
@@ -15,7 +16,6 @@ What a tick may be missing for:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -62,17 +62,18 @@ class Facts:
     Attributes:
         ledger: What the brokers sent.
         durable: What the service reported durable, see `read_marks`.
-        wall_clock: Returns what the service's wall clock showed at a monotonic time,
-            in seconds since 1970.
+        epoch_s: What the wall clock showed when the monotonic clock was at 0, in
+            seconds since 1970.
+        clock_error: Returns by how many seconds the service's wall clock was ahead at
+            a monotonic time.
     """
 
     ledger: Path
     durable: Path
     kills: Sequence[Kill] = ()
     interruptions: Sequence[Interruption] = ()
-    wall_clock: Callable[[float], float] = lambda at: (
-        at + time.time() - time.monotonic()
-    )
+    epoch_s: float
+    clock_error: Callable[[float], float] = lambda _: 0.0
     allowance: Allowance = field(default_factory=Allowance)
 
 
@@ -157,8 +158,9 @@ async def _load(connection: psycopg.AsyncConnection[Any], facts: Facts) -> None:
             (
                 each.fault,
                 each.broker,
-                facts.wall_clock(each.began_at),
-                facts.wall_clock(each.ended_at),
+                facts.epoch_s + each.began_at,
+                facts.epoch_s + each.ended_at,
+                facts.clock_error(each.began_at),
             )
             for each in facts.interruptions
         ),
@@ -179,7 +181,8 @@ def _ledger_rows(facts: Facts) -> Iterator[tuple[object, ...]]:
             tick.rho,
             tick.implied_volatility,
             tick.sent_monotonic,
-            facts.wall_clock(tick.sent_monotonic),
+            facts.epoch_s + tick.sent_monotonic,
+            facts.clock_error(tick.sent_monotonic),
             mark(tick),
         )
 

@@ -11,16 +11,25 @@ TABLES: Final = """
 create temp table ledger (
     broker text, account_id text, contract_key text, event_time timestamptz,
     delta float8, gamma float8, theta float8, vega float8, rho float8,
-    implied_volatility float8, sent float8, wall float8, mark int8);
+    implied_volatility float8, sent float8, wall float8, error float8, mark int8);
 create temp table durable (mark int8);
 create temp table kills (before float8, after float8);
-create temp table interruptions (fault int, broker text, began float8, ended float8);
+create temp table interruptions (
+    fault int, broker text, began float8, ended float8, error float8);
+-- A gap that was never ended is over with the next row, and excuses nothing later.  One
+-- that ends before it starts saw the clock being set back.
 create temp view gaps as
 select broker, account_id, contract_key, reason,
        extract(epoch from least(started_at, ended_at))::float8 as started,
-       coalesce(extract(epoch from greatest(started_at, ended_at)),
-                'infinity')::float8 as ended
-  from feed_gaps
+       extract(epoch from greatest(started_at, ended_at))::float8 as ended
+  from (select g.broker, g.account_id, g.contract_key, g.reason, g.started_at,
+               coalesce(g.ended_at, (
+                   select min(s.received_at) from greek_snapshots s
+                    where s.broker = g.broker and s.received_at > g.started_at
+                      and coalesce(g.account_id, s.account_id) = s.account_id
+                      and coalesce(g.contract_key, s.contract_key) = s.contract_key),
+                   'infinity') as ended_at
+          from feed_gaps g) as closed
 """
 # A tick that was sent over two connections is in the ledger twice, and counts once.
 MATCHES: Final = """
@@ -79,7 +88,9 @@ _UNEXPLAINED: Final = """
         where g.broker = l.broker and g.reason <> all (%(losses)s)
           and coalesce(g.account_id, l.account_id) = l.account_id
           and coalesce(g.contract_key, l.contract_key) = l.contract_key
-          and l.wall between g.started - %(gap_s)s and g.ended + %(gap_s)s)
+          and (l.wall between g.started - %(gap_s)s and g.ended + %(gap_s)s
+               or l.wall + l.error
+                  between g.started - %(gap_s)s and g.ended + %(gap_s)s))
 """
 UNEXPLAINED: Final = f"select count(distinct mark) {_UNEXPLAINED}"
 EXAMPLES: Final = f"""
@@ -98,6 +109,8 @@ select fault, broker from interruptions i
        select from gaps g
         where g.broker = i.broker and g.contract_key is null
           and g.reason <> all (%(losses)s)
-          and g.started <= i.ended + %(gap_s)s and g.ended >= i.began - %(gap_s)s)
+          and (g.started <= i.ended + %(gap_s)s and g.ended >= i.began - %(gap_s)s
+               or g.started <= i.ended + i.error + %(gap_s)s
+                  and g.ended >= i.began + i.error - %(gap_s)s))
  order by fault, broker
 """

@@ -55,6 +55,7 @@ class Case:
         self.reported = list(self.sent)
         self.stored = list(RECORDS)
         self.gaps = []
+        self.clock_error_s = 0.0
         self.kills = []
         self.interruptions = []
 
@@ -83,7 +84,8 @@ class Case:
             durable=self.durable,
             kills=self.kills,
             interruptions=self.interruptions,
-            wall_clock=lambda at: EPOCH_S + at,
+            epoch_s=EPOCH_S,
+            clock_error=lambda _: self.clock_error_s,
         )
         async with await connect_trio(self.database) as connection:
             return await judge(connection, facts)
@@ -95,7 +97,10 @@ class Case:
 
     async def _store(self):
         async with TickStore(self.database).open() as sink:
-            await sink.write([Tick(each, n, 0.0) for n, each in enumerate(self.stored)])
+            if self.stored:
+                await sink.write(
+                    [Tick(each, n, 0.0) for n, each in enumerate(self.stored)]
+                )
         async with JournalStore(self.database).open() as journal:
             for gap in self.gaps:
                 await journal.write(gap)
@@ -254,13 +259,30 @@ async def test_an_interruption_has_to_be_among_the_gaps(case):
     ]
 
 
-async def test_a_wrong_wall_clock_is_taken_into_account(case, monkeypatch):
-    """The service's clock was 30 s ahead when it wrote the gap."""
+@pytest.mark.parametrize("error_s", [30.0, -30.0])
+@pytest.mark.parametrize("is_told_by_right_clock", [True, False])
+async def test_a_wrong_clock_of_the_service_is_taken_into_account(
+    case, error_s, is_told_by_right_clock
+):
+    case.clock_error_s = error_s
+    shift_s = 0.0 if is_told_by_right_clock else error_s
     case.forget(1)
-    case.add_gap(SENT_S + 30.0, SENT_S + 32.0)
-    monkeypatch.setattr(f"{__name__}.EPOCH_S", EPOCH_S + 30.0)
+    case.add_gap(SENT_S + shift_s, SENT_S + 2.0 + shift_s)
+    case.interruptions = [Interruption(1, "ibkr", SENT_S + 1, SENT_S + 1.5)]
 
     assert await case.amiss() == {}
+
+
+async def test_a_gap_that_was_never_ended_is_over_with_the_next_row(case):
+    case.forget(1)
+    start = (RECORDS[0].received_at - wall(0.0)).total_seconds() - 50.0
+    case.add_gap(start, None)
+    case.sent[1] = msgspec.structs.replace(case.sent[1], sent_monotonic=start + 49.0)
+    assert await case.amiss() == {}
+
+    case.sent[1] = msgspec.structs.replace(case.sent[1], sent_monotonic=start + 52.0)
+    case.stored = []  # they are there
+    assert await case.amiss() == {"unexplained": 1}
 
 
 async def test_ticks_of_watched_contracts_are_nobodys_loss(case):

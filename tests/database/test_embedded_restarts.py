@@ -67,6 +67,7 @@ async def test_a_kill_leaves_no_process_of_the_server(server, tmp_path):
     assert len(family) > 3
 
     await server.kill()
+    await server.start()
 
     assert not list(filter(lives, family))
 

@@ -1,0 +1,108 @@
+"""The drill as anybody runs it: a short one that ends well, and those that do not."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fix_processes import run_ingest
+
+pytestmark = pytest.mark.timeout(200)
+
+KINDS = (
+    "kill-service",
+    "stop-service",
+    "kill-postgres",
+    "cut-database",
+    "lost-ack-database",
+    "terminate-backend",
+    "lock-table",
+    "full-disk",
+    "clock-step",
+    "close-1012",
+)
+SMALL = ("--contracts", "30", "--rate", "60", "--interval", "3")
+CLEAN = ("lost", "duplicates", "unexpected", "unexplained", "missing_gaps")
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where the drill makes its temporary directories."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    return scratch
+
+
+def processes_in(directory: Path) -> list[psutil.Process]:
+    """Return the processes that name the directory or work in it."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
+        if any(str(directory) in word for word in words):
+            found.append(process)
+    return found
+
+
+async def test_a_short_drill_ends_well(tmp_path, scratch):
+    async with run_ingest(
+        *("drill", "--minutes", "0.45", "--seed", "3", "--kinds", ",".join(KINDS)),
+        *(*SMALL, "--json"),
+        cwd=tmp_path,
+    ) as drill:
+        # Each of these has its own patience.
+        for number in range(1, 6):
+            await drill.wait_line(" recovered after ", number=number)
+        await drill.wait_line("Comparing")
+        status = await drill.wait_exit()
+
+    result = json.loads(drill.lines["stdout"][-1])
+    assert {name: result[name] for name in CLEAN} == dict.fromkeys(CLEAN, 0)
+    assert status == 0
+    assert result["ok"]
+    assert (result["seed"], result["minutes"]) == (3, 0.45)
+    assert result["kills"] > 0
+    assert result["sent"] >= result["persisted"] >= result["durable"] > 0
+    assert all(each["recovery_s"] is not None for each in result["faults"])
+    assert set(result["recovery_s"]) == {each["kind"] for each in result["faults"]}
+    assert sum(" recovered after " in line for line in drill.lines["stderr"]) == len(
+        result["faults"]
+    )
+    assert not list(scratch.iterdir())
+
+
+async def test_ctrl_c_leaves_no_process_and_no_directory(tmp_path, scratch):
+    async with run_ingest("drill", "--minutes", "5", *SMALL, cwd=tmp_path) as drill:
+        await drill.wait_line(" recovered after ")
+        assert processes_in(scratch)
+
+        assert await drill.stop(signal.SIGINT) == 130
+
+    assert not processes_in(scratch)
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--kinds", "kill-service,earthquake"), ("--minutes", "0"), ("--rate", "no")],
+)
+async def test_wrong_arguments_are_told_before_anything_starts(
+    tmp_path, scratch, arguments
+):
+    async with run_ingest("drill", *arguments, cwd=tmp_path) as drill:
+        assert await drill.wait_exit() == 2
+
+    assert not list(scratch.iterdir())
+
+
+async def test_a_directory_with_something_in_it_is_not_used(tmp_path, scratch):
+    (tmp_path / "precious").touch()
+
+    async with run_ingest("drill", "--keep", tmp_path, cwd=tmp_path) as drill:
+        assert await drill.wait_exit() == 2
+
+    assert "is not empty" in drill.transcript()
