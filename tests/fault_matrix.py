@@ -26,7 +26,6 @@ from typing import Any, Final
 
 import pytest
 import trio
-import trio.testing
 
 from greeks_trio.audit import Audit, CommitLog, audit
 from greeks_trio.brokers.ibkr import line_watch
