@@ -146,6 +146,7 @@ class MemorySpool:
         entries: Ticks by the entry's id, oldest first.
         notes: Notes by id.
         damaged: Ids of entries that cannot be read.
+        drops: How many entries it has dropped.
     """
 
     def __init__(self, *, max_bytes=100_000 * TICK_BYTES):
@@ -153,6 +154,7 @@ class MemorySpool:
         self.entries = {}
         self.notes = {}
         self.damaged = set()
+        self.drops = 0
         self.max_bytes = max_bytes
         self.inherited_id = 0
         self._newest_entry = self._newest_note = 0
@@ -253,6 +255,7 @@ class MemorySpool:
             self._drop(oldest, "spool-full")
 
     def _drop(self, entry_id, reason):
+        self.drops += 1
         ticks = self.entries.pop(entry_id)
         received = [tick.record.received_at for tick in ticks]
         self._dropped.append(
