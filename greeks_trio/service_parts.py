@@ -14,18 +14,18 @@ import trio
 
 from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
-from greeks_trio.config import Config, needs_restart
+from greeks_trio.config import Config, PipelineConfig, needs_restart
 from greeks_trio.errors import ConfigError
 from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker
 from greeks_trio.overview import Overview
-from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.backlog import TICK_BYTES, Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.isolation import Isolator
-from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.journal import USUAL_MAX_BYTES, Journal
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.pipeline.replayer import Replayer
-from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.replayer import BATCH_ROWS, Replayer
+from greeks_trio.pipeline.spooler import ENTRY_ROWS, Spooler
 from greeks_trio.pipeline.tally import NOBODY, Observers, Tally
 from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.pipeline.writer import Writer
@@ -37,6 +37,11 @@ logger = logging.getLogger(__name__)
 
 # Not the current directory: who starts the service elsewhere must find the same ticks.
 _SPOOLS: Final = Path("~/.local/share/greeks_trio/spool")
+
+# A tick with a payload of the usual size, and a frame of DXLink's with 50 of them: fewer
+# are usual, and IBKR's frames have one.
+_ROW_BYTES: Final = TICK_BYTES + 400
+_FRAME_BYTES: Final = 50 * _ROW_BYTES
 
 STOPPED: Final = 0
 ALL_REFUSED: Final = 3
@@ -108,13 +113,6 @@ def build_service(
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
     journal = Journal(inherited=disk.inherited_notes)
-    # Worst case of what is held in memory between a socket and the database:
-    #   intake     intake_frames frames, a few kB each
-    #   backlog    backlog_max_bytes, ticks that neither database nor disk has taken
-    #   writer     one batch of batch_rows ticks
-    #   spooler    one entry of 2,000 ticks, twice: as ticks and as the disk's bytes
-    #   replayer   one batch of 1,000 ticks, or one entry
-    #   journal    1,000 notes
     backlog = Backlog(config.pipeline.backlog_max_bytes)
     tally, isolator = Tally(observers), Isolator(disk.quarantine)
     spooler = Spooler(
@@ -141,7 +139,7 @@ def build_service(
         latency_slo_ms=config.pipeline.latency_slo_ms,
         stale_after_s=config.pipeline.stale_after_s,
         spool_max_bytes=config.spool.max_bytes,
-        buffers_max_bytes=0,
+        buffers_max_bytes=buffers_max_bytes(config.pipeline),
         hours=MarketHours(now().date()),
     )
     return Service(
@@ -154,6 +152,23 @@ def build_service(
         facts=JournalStore(config.database),
         stop=stop,
     )
+
+
+def buffers_max_bytes(pipeline: PipelineConfig) -> int:
+    """Return what is held in memory between the sockets and the database at the worst.
+
+    Exact for the backlog, which is nearly all of it; for the others with frames and
+    payloads of the usual size.
+    """
+    intake = pipeline.intake_frames * _FRAME_BYTES
+    # What the writer has taken, as ticks and as the bytes of a COPY.
+    writer = 2 * pipeline.batch_rows * _ROW_BYTES
+    # What fell out of the backlog while the disk takes it, and the disk's bytes.
+    spooler = 2 * ENTRY_ROWS * _ROW_BYTES
+    # One batch, read as the disk's bytes, as ticks and as the bytes of a COPY.
+    replayer = 3 * max(BATCH_ROWS, ENTRY_ROWS) * _ROW_BYTES
+    journal = USUAL_MAX_BYTES
+    return pipeline.backlog_max_bytes + intake + writer + spooler + replayer + journal
 
 
 def enabled_brokers(config: Config) -> list[Broker]:

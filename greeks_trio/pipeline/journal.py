@@ -29,9 +29,9 @@ from greeks_trio.pipeline.wakeup import WakeUp
 logger = logging.getLogger(__name__)
 
 # A gap is about 300 bytes and a snapshot of 1,000 positions about 400 kB; snapshots come
-# only when something changed, so the worst case is some tens of MB after days without a
-# database.
+# only when something changed, so after days without a database it is some tens of MB.
 MAX_WAITING: Final = 1_000
+USUAL_MAX_BYTES: Final = 32 * 2**20
 
 # A server that answers at all does so much sooner.
 LAST_TRIES_S: Final = 1.0
@@ -60,7 +60,6 @@ class Waiting:
     """A note on its way; ``note_id`` is the disk's, 0 while the disk has it not."""
 
     note: Note
-    recorded_at: float
     note_id: int = 0
 
 
@@ -80,7 +79,7 @@ class Journal:
         *,
         inherited: Iterable[tuple[int, Note]] = (),
     ) -> None:
-        self._waiting = deque(Waiting(note, 0.0, id_) for id_, note in inherited)
+        self._waiting = deque(Waiting(note, id_) for id_, note in inherited)
         self._max_waiting = max_waiting
         self._changed = WakeUp()
         self._closed_at: float | None = None
@@ -96,7 +95,7 @@ class Journal:
             self._let_go(self._waiting.popleft())
             self.dropped += 1
             logger.critical("journal.entry_lost dropped=%d", self.dropped)
-        self._waiting.append(Waiting(note, trio.current_time()))
+        self._waiting.append(Waiting(note))
         self._changed.wake()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Rows in one transaction.  Turning a tick into a row holds up the event loop for some
 # 4 microseconds, so this many cost a fresh tick at most some ten milliseconds.
-_BATCH_ROWS: Final = 2_500
+BATCH_ROWS: Final = 2_500
 
 
 class Replayer:
@@ -89,7 +89,7 @@ class Replayer:
 
     async def _replay(self, sink: TickSink, backoff: Backoff) -> None:
         started_at, rows = trio.current_time(), 0
-        while entries := await self._spooler.read(_BATCH_ROWS):
+        while entries := await self._spooler.read(BATCH_ROWS):
             ticks = list(chain.from_iterable(entry.ticks for entry in entries))
             stored = await self._isolator.store(sink, ticks, check_duplicates=True)
             self._tally.committed_again(stored)

@@ -24,7 +24,7 @@ from greeks_trio.pipeline.tally import Tally
 logger = logging.getLogger(__name__)
 
 # Most ticks in one entry: about 2 MB, which a disk takes in some ten milliseconds.
-_ENTRY_ROWS: Final = 2_000
+ENTRY_ROWS: Final = 2_000
 
 # For the last words to the disk when the service ends.
 _LAST_WORDS_S: Final = 2.0
@@ -146,7 +146,7 @@ class Spooler:
                 await backlog.wait_change()
 
     async def _append(self) -> None:
-        ticks = self._backlog.start_spooling(_ENTRY_ROWS)
+        ticks = self._backlog.start_spooling(ENTRY_ROWS)
         unneeded = self._unneeded[:]
         entry = None
         try:

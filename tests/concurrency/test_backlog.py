@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
-from tests.factories import START, make_tick, tick_bytes
+from tests.factories import START, make_record, make_tick, tick_bytes
 
 
 async def test_ticks_come_out_in_the_order_in_which_they_went_in():
@@ -75,6 +76,36 @@ async def test_what_was_lost_is_a_gap_from_first_to_last():
         ),
     ]
     assert backlog.losses.pop_gaps() == []
+
+
+def test_a_waiting_tick_takes_no_more_than_is_counted():
+    backlog = Backlog(10**9)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        backlog.put(make_distinct_tick(number) for number in range(10_000))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 0.7 * backlog.bytes < after - before <= backlog.bytes
+
+
+def make_distinct_tick(number):
+    """Return a tick that shares with others what those of one contract share."""
+    names = ("delta", "gamma", "theta", "vega", "rho", "implied_volatility")
+    values = {name: number + n / 10 for n, name in enumerate(names)}
+    payload = f'{{"number":{number:0200}}}'.encode()
+    return make_tick(
+        number, read_at=number + 0.5, source_payload=payload, **SHARED, **values
+    )
+
+
+SHARED = {
+    "expiration": make_record().expiration,
+    "strike": make_record().strike,
+    "quantity": make_record().quantity,
+}
 
 
 async def test_the_consumer_waits_until_there_are_ticks(nursery):

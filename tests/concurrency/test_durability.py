@@ -226,8 +226,8 @@ async def play(steps, spool_rows):
 @pytest.fixture(scope="module", autouse=True)
 def small_bounds():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("greeks_trio.pipeline.spooler._ENTRY_ROWS", ENTRY_ROWS)
-        patch.setattr("greeks_trio.pipeline.replayer._BATCH_ROWS", REPLAY_ROWS)
+        patch.setattr("greeks_trio.pipeline.spooler.ENTRY_ROWS", ENTRY_ROWS)
+        patch.setattr("greeks_trio.pipeline.replayer.BATCH_ROWS", REPLAY_ROWS)
         yield
 
 

@@ -12,11 +12,20 @@ from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.tally import Tally
+from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.pipeline.writer import Writer
-from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
-from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record, tick_bytes
+from tests.concurrency.fakes import TICK_BYTES, ListSink, MemoryQuarantine, MemorySpool
+from tests.factories import (
+    SPY_CALL,
+    SPY_PUT,
+    make_frame,
+    make_record,
+    make_tick,
+    tick_bytes,
+)
 
 
 @pytest.fixture
@@ -97,3 +106,64 @@ async def test_a_contract_that_is_not_subscribed_is_not_stale(overview, autojump
     health.disconnected("reset")
 
     assert overview.stale_contracts() == []
+
+
+async def test_it_says_what_waits_on_disk_and_what_came_from_there(
+    overview, nursery, autojump_clock
+):
+    """Without a database two ticks go to disk; with it they come back."""
+    sink = ListSink()
+    sink.is_down = True
+    retry_now = WakeUp()
+    replayer = Replayer(
+        overview.backlog, overview.spooler, overview.isolator, overview.tally
+    )
+    nursery.start_soon(overview.writer.run, sink.open, retry_now)
+    nursery.start_soon(overview.spooler.run)
+    nursery.start_soon(replayer.run, sink.open)
+    overview.backlog.put([make_tick(0), make_tick(1)])
+    await trio.sleep(0.01)
+
+    details = overview.details()
+    assert details["spool"] == {
+        "entries": 1,
+        "rows": 2,
+        "bytes": 2 * TICK_BYTES,
+        "max_bytes": overview.spool_max_bytes,
+        "oldest_at": make_tick(0).record.received_at,
+        "replaying": True,
+        "last_error": None,
+    }
+    assert (details["ticks"]["spooled"], details["ticks"]["replayed"]) == (2, 0)
+
+    sink.is_down = False
+    sink.refuse(make_tick(1))
+    await trio.sleep(1)
+
+    details = overview.details()
+    assert (details["spool"]["rows"], details["spool"]["replaying"]) == (0, False)
+    assert (details["ticks"]["spooled"], details["ticks"]["replayed"]) == (2, 1)
+    assert details["ticks"]["quarantined"] == {"ibkr": 1}
+    assert details["quarantine"] == {"waiting": 1}
+
+
+async def test_it_says_why_the_disk_does_not_take_anything(
+    overview, nursery, autojump_clock
+):
+    overview.spool.disk.is_full = True
+    nursery.start_soon(overview.spooler.run)
+    overview.backlog.put([make_tick()])
+    await trio.sleep(1)
+
+    assert overview.details()["spool"]["last_error"] == "told to be full"
+
+
+async def test_it_adds_up_what_waits_in_memory(overview):
+    overview.backlog.put([make_tick(0), make_tick(1)])
+
+    memory = overview.details()["memory"]
+
+    assert memory["backlog_bytes"] == tick_bytes(2)
+    assert memory["backlog_max_bytes"] == tick_bytes(10)
+    assert memory["buffers_max_bytes"] == 10**6
+    assert memory["resident_bytes"] > 10**6

@@ -13,7 +13,7 @@ from tests.factories import make_tick
 
 @pytest.fixture(autouse=True)
 def rows_in_one_transaction(monkeypatch):
-    monkeypatch.setattr("greeks_trio.pipeline.replayer._BATCH_ROWS", 1_000)
+    monkeypatch.setattr("greeks_trio.pipeline.replayer.BATCH_ROWS", 1_000)
 
 
 @pytest.fixture

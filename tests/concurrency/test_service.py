@@ -14,7 +14,7 @@ from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
-from greeks_trio.service_parts import Service
+from greeks_trio.service_parts import Service, buffers_max_bytes
 from tests.factories import START
 
 
@@ -77,6 +77,20 @@ async def test_a_refused_configuration_wakes_nobody(service, nursery):
     assert not woken.is_set()
     assert service.config == Config()
     nursery.cancel_scope.cancel()
+
+
+def test_the_worst_case_of_memory_is_added_up_from_the_configured_bounds():
+    def worst(**changes):
+        return buffers_max_bytes(replace(Config().pipeline, **changes))
+
+    usual = worst()
+
+    assert Config().pipeline.backlog_max_bytes < usual < 450 * 2**20
+    assert (
+        worst(backlog_max_bytes=10**9) - worst(backlog_max_bytes=10**6) == 999 * 10**6
+    )
+    assert worst(batch_rows=10_000) > usual
+    assert worst(intake_frames=2_000) > usual
 
 
 async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
