@@ -17,6 +17,8 @@ from tests.factories import START
 class ListJournalSink:
     """Keeps entries; ``failures`` are raised first, in order."""
 
+    delay = 0.0
+
     def __init__(self, *failures):
         self.entries = []
         self.failures = list(failures)
@@ -28,7 +30,7 @@ class ListJournalSink:
         yield self
 
     async def write(self, entry):
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.delay)
         if self.failures:
             raise self.failures.pop(0)
         self.entries.append(entry)
@@ -180,3 +182,136 @@ async def test_only_the_entry_that_was_stored_is_removed(oldest):
     journal.remove(A)
 
     assert len(journal) == (0 if oldest is A else 1)
+
+
+async def test_a_note_that_is_stored_in_time_does_not_touch_the_disk(
+    autojump_clock, nursery
+):
+    journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
+    sink.delay = 0.04
+    nursery.start_soon(keep_journal, journal, sink, spool)
+    await trio.sleep(1)
+
+    journal.record(A)
+    await trio.sleep(1)
+
+    assert sink.entries == [A]
+    assert spool.disk.calls == []
+
+
+async def test_a_note_that_is_not_goes_to_disk_and_is_forgotten_when_it_is_stored(
+    autojump_clock, nursery
+):
+    journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
+    sink.delay = 0.2
+    nursery.start_soon(keep_journal, journal, sink, spool)
+    await wait_all_tasks_blocked()
+
+    journal.record(A)
+    await trio.sleep(0.1)
+    assert list(spool.notes.values()) == [A]
+    assert spool.disk.calls == [(0.05, "note")]
+    await trio.sleep(1)
+
+    assert sink.entries == [A]
+    assert spool.notes == {}
+
+
+async def test_a_note_that_was_stored_while_the_disk_took_it_is_forgotten(
+    autojump_clock, nursery
+):
+    journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
+    sink.delay, spool.disk.delay = 0.1, 0.2
+    nursery.start_soon(keep_journal, journal, sink, spool)
+    journal.record(A)
+    await trio.sleep(0.15)
+    assert sink.entries == [A]
+    await trio.sleep(5)
+
+    assert spool.notes == {}
+
+
+async def test_a_disk_that_was_full_gets_the_notes_later(autojump_clock, nursery):
+    journal, spool = Journal(), MemorySpool()
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
+    nursery.start_soon(keep_journal, journal, sink, spool)
+    spool.disk.is_full = True
+    journal.record(A)
+    journal.record(B)
+    await trio.sleep(60)
+    assert len(spool.disk.calls) < 30
+
+    spool.disk.is_full = False
+    await trio.sleep(6)
+
+    assert list(spool.notes.values()) == [A, B]
+    assert journal.not_on_disk() == []
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_at_the_end_the_disk_has_what_is_not_stored(autojump_clock, is_cancelled):
+    journal, spool = Journal(), MemorySpool()
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
+    with trio.move_on_after(0.01 if is_cancelled else 99):
+        journal.record(A)
+        if not is_cancelled:
+            journal.close()
+        await keep_journal(journal, sink, spool)
+
+    assert list(spool.notes.values()) == [A]
+
+
+async def test_the_next_run_stores_what_the_last_one_left_before_its_own(
+    autojump_clock,
+):
+    spool = MemorySpool()
+    await spool.note([A, B])
+    heir = spool.restarted()
+    journal, sink = Journal(inherited=heir.inherited_notes), ListJournalSink()
+    journal.record(C)
+    journal.close()
+
+    await keep_journal(journal, sink, heir)
+
+    assert sink.entries == [A, B, C]
+    assert heir.notes == {}
+    assert list(spool.notes.values()) == [A, B]
+
+
+async def test_a_note_that_a_full_journal_loses_is_forgotten_on_disk_too(
+    autojump_clock, nursery
+):
+    journal, spool = Journal(max_waiting=2), MemorySpool()
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
+    nursery.start_soon(keep_journal, journal, sink, spool)
+    journal.record(A)
+    await trio.sleep(1)
+
+    journal.record(B)
+    journal.record(C)
+    await trio.sleep(1)
+
+    assert list(spool.notes.values()) == [B, C]
+
+
+@pytest.mark.parametrize("at_ms", range(0, 400, 20))
+async def test_a_journal_killed_at_any_moment_has_told_what_is_older_than_the_limit(
+    autojump_clock, at_ms
+):
+    """Storing takes 120 ms, the disk 20: a note is somewhere 90 ms after it came."""
+    journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
+    sink.delay, spool.disk.delay = 0.12, 0.02
+    recorded = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_journal, journal, sink, spool)
+        with trio.move_on_after(at_ms / 1e3):
+            for number in range(5):
+                recorded.append((trio.current_time(), make_gap(str(number))))
+                journal.record(recorded[-1][1])
+                await trio.sleep(0.06)
+            await trio.sleep_forever()
+        there = [*sink.entries, *spool.notes.values()]
+        nursery.cancel_scope.cancel()
+
+    old = [note for at, note in recorded if at < at_ms / 1e3 - 0.12]
+    assert [note for note in old if note not in there] == []
