@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import trio
+
+from greeks_trio.pipeline.isolation import Stored
+from greeks_trio.pipeline.tally import Observers, Tally
+from tests.factories import make_tick
+
+
+def stored(*numbers, new=None, read_at=0.0):
+    ticks = [make_tick(number, read_at=read_at) for number in numbers]
+    return Stored(ticks=ticks, new=len(ticks) if new is None else new)
+
+
+async def test_commits_are_counted_by_broker(autojump_clock):
+    tally = Tally()
+
+    tally.committed(stored(0, 1))
+    tally.committed(Stored([make_tick(broker="tastytrade")], new=1))
+
+    assert tally.persisted == {"ibkr": 2, "tastytrade": 1}
+    assert tally.replayed == 0
+
+
+async def test_what_the_table_had_is_counted(autojump_clock):
+    tally = Tally()
+
+    tally.committed(stored(0, 1, 2, new=1))
+    tally.committed_again(stored(3, new=0))
+
+    assert tally.already_stored == 3
+    assert tally.replayed == 1
+
+
+async def test_the_two_latencies_count_from_the_reading_of_the_frame(autojump_clock):
+    tally = Tally()
+    await trio.sleep(10)
+    ticks = stored(0, 1, read_at=9.9)
+    tally.durable(ticks.ticks)
+    await trio.sleep(1)
+
+    tally.committed(ticks)
+
+    assert tally.latency_to_durable().since_start.max == pytest.approx(0.1)
+    assert tally.latency_to_commit().since_start.max == pytest.approx(1.1)
+    assert tally.latency_to_commit().since_start.count == 2
+
+
+async def test_what_is_replayed_has_no_latency(autojump_clock):
+    tally = Tally()
+
+    tally.committed_again(stored(0, 1))
+
+    assert tally.latency_to_commit().since_start.count == 0
+    assert tally.latency_to_durable().since_start.count == 0
+
+
+async def test_a_latency_leaves_the_window_and_stays_in_the_sum(autojump_clock):
+    tally = Tally()
+    tally.durable([make_tick()])
+
+    await trio.sleep(61)
+
+    assert tally.latency_to_durable().window.count == 0
+    assert tally.latency_to_durable().since_start.count == 1
+
+
+async def test_observers_are_told_of_ticks_and_not_of_nothing(autojump_clock):
+    durable, committed = [], []
+    tally = Tally(Observers(durable=durable.append, committed=committed.append))
+
+    tally.durable([make_tick(0)])
+    tally.durable([])
+    tally.committed(stored(1))
+    tally.committed_again(stored(2))
+    tally.committed(Stored(refused=[make_tick(3)]))
+
+    assert durable == [[make_tick(0)]]
+    assert committed == [[make_tick(1)], [make_tick(2)]]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from greeks_trio.pipeline.entry_book import EntryBook
+from greeks_trio.pipeline.spool_store import Dropped
+from tests.factories import START, make_tick
+
+
+def make_ticks(entry, rows, **changes):
+    ticks = [make_tick(number, **changes) for number in range(rows)]
+    for tick in ticks:
+        tick.entry = entry
+    return ticks
+
+
+def dropped(entry, **rows):
+    return Dropped(
+        id=entry, rows=Counter(rows), first_at=START, last_at=START, reason="spool-full"
+    )
+
+
+def test_an_entry_is_released_with_its_last_tick():
+    book, ticks = EntryBook(), make_ticks(1, 3)
+    book.add(1, in_memory=ticks, stored=[])
+
+    assert [book.stored(tick) for tick in ticks] == [False, False, True]
+    assert book.pop_released() == [1]
+    assert book.pop_released() == []
+
+
+def test_an_entry_that_came_too_late_is_released_at_once():
+    book = EntryBook()
+
+    book.add(1, in_memory=[], stored=make_ticks(1, 2))
+
+    assert book.pop_released() == [1]
+
+
+def test_an_entry_of_which_the_disk_has_more_than_memory_is_not_released():
+    book, ticks = EntryBook(), make_ticks(1, 2)
+    book.add(1, in_memory=ticks, stored=[])
+
+    book.evicted(ticks[0])
+    assert not book.stored(ticks[1])
+
+    assert book.pop_released() == []
+
+
+def test_an_entry_that_only_the_disk_has_is_forgotten():
+    book, ticks = EntryBook(), make_ticks(1, 2)
+    book.add(1, in_memory=ticks, stored=[])
+
+    for tick in ticks:
+        book.evicted(tick)
+
+    assert book.is_empty
+    assert book.lost_with(dropped(1, ibkr=2)) == {"ibkr": 2}
+
+
+def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
+    book = EntryBook()
+    ticks = make_ticks(1, 4) + make_ticks(1, 3, broker="tastytrade")
+    book.add(1, in_memory=ticks, stored=[])
+    book.stored(ticks[0])
+    for tick in ticks[4:6]:
+        book.evicted(tick)
+    assert book.has_in_memory(1)
+
+    lost = book.lost_with(dropped(1, ibkr=4, tastytrade=3))
+
+    assert lost == {"tastytrade": 2}
+    assert book.is_empty
+
+
+def test_an_entry_that_was_released_costs_nothing_until_the_disk_lets_go_of_it():
+    book, ticks = EntryBook(), make_ticks(1, 2)
+    book.add(1, in_memory=ticks, stored=[])
+    for tick in ticks:
+        book.stored(tick)
+
+    assert book.lost_with(dropped(1, ibkr=2)) == {}
+
+
+def test_what_the_disk_has_let_go_of_is_forgotten_unless_memory_has_it():
+    book, first, second = EntryBook(), make_ticks(1, 2), make_ticks(2, 1)
+    book.add(1, in_memory=first, stored=[])
+    book.add(2, in_memory=second, stored=[])
+    book.evicted(first[0])
+    book.stored(first[1])
+
+    book.forget([1, 2, 3])
+
+    assert not book.has_in_memory(1)
+    assert book.has_in_memory(2)
+
+
+def test_an_entry_of_an_earlier_run_is_lost_whole():
+    assert EntryBook().lost_with(dropped(7, ibkr=5)) == {"ibkr": 5}
