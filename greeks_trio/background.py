@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -41,23 +42,22 @@ async def run_staleness_watch(overview: Overview) -> None:
 
 async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:
     """Once connected, end the gaps that were open when an earlier run was stopped."""
-    started_at = health.now()
     await health.wait_status("connected", "degraded")
-    journal.record(
-        LeftoverGaps(
-            broker=health.broker, started_before=started_at, ended_at=health.now()
-        )
-    )
+    own = tuple((gap.contract_key, gap.started_at) for gap in health.open_gaps())
+    journal.record(LeftoverGaps(broker=health.broker, own=own, ended_at=health.now()))
 
 
-def note_killed_run(overview: Overview, killed_at: datetime | None) -> None:
-    """Begin a gap where an earlier run was alive for the last time, if it was killed."""
+def note_killed_run(
+    overview: Overview, killed_at: datetime | None, heard_at: Mapping[str, datetime]
+) -> None:
+    """Begin a gap where an earlier run heard of a broker last, if it was killed."""
     if killed_at is None:
         return
     logger.warning("service.killed_before last_alive=%s", killed_at.isoformat())
     for broker in overview.sessions_by_broker:
+        started_at = min(killed_at, heard_at.get(broker, killed_at))
         overview.journal.record(
-            FeedGap(broker=broker, started_at=killed_at, reason="killed")
+            FeedGap(broker=broker, started_at=started_at, reason="killed")
         )
 
 

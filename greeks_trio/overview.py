@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -59,6 +60,14 @@ class Overview:
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
         return [health.session() for health in self.sessions_by_broker.values()]
+
+    def heard_at(self) -> dict[str, datetime]:
+        """Return when the last frame of each broker came, of those that sent one."""
+        return {
+            session.broker: session.last_message_at
+            for session in self.sessions()
+            if session.last_message_at is not None
+        }
 
     def readiness(self) -> Sequence[str]:
         """Return what keeps the service from being ready, nothing when it is."""

@@ -87,8 +87,10 @@ async def run_service(
         service = build_service(
             config, load, asked_to_stop, disk, observers=observers, now=now
         )
-        note_killed_run(service.overview, disk.killed_at)
-        background.start_soon(disk.run_alive_mark, name="alive mark")
+        note_killed_run(service.overview, disk.killed_at, disk.heard_at)
+        background.start_soon(
+            disk.run_alive_mark, service.overview.heard_at, name="alive mark"
+        )
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
         await background.start(run_on_hangup, service.reload)
@@ -206,4 +208,4 @@ async def _run_feed(
             await supervisor.run(run_connection)
         finally:
             # The next start ends it: a stopped service is no quiet market.
-            health.gap_started("stopped")
+            health.gap_started("stopped", since=health.session().last_message_at)

@@ -158,12 +158,12 @@ class LeftoverGaps(msgspec.Struct, frozen=True, kw_only=True):
     """The end of the broker's gaps that an earlier run did not live to see end.
 
     Attributes:
-        started_before: When this run started; younger gaps are its own.
+        own: The gaps of this run that are open, by contract and start.
         ended_at: When the feed was connected again.
     """
 
     broker: Broker
-    started_before: datetime
+    own: tuple[tuple[ContractKey | None, datetime], ...]
     ended_at: datetime
 
 

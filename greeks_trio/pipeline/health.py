@@ -253,6 +253,10 @@ class SessionHealth:
                 )
             )
 
+    def open_gaps(self) -> list[FeedGap]:
+        """Return the intervals without data that have not ended."""
+        return list(self._gaps.values())
+
     # What others read.
 
     def session(self) -> StreamSession:

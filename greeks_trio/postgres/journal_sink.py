@@ -31,9 +31,15 @@ values (%s, %s, %s, %s, %s, %s)
 on conflict on constraint feed_gaps_key
     do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
 """
+# By which gaps are ours and not by their age: the clock of an earlier run may have been
+# wrong, so that its gaps begin in the future.
 _END_LEFTOVER_GAPS: Final = """
-update feed_gaps set ended_at = %s
-where broker = %s and started_at < %s and ended_at is null
+update feed_gaps set ended_at = greatest(%s, started_at)
+where broker = %s and ended_at is null
+  and not exists (
+      select from unnest(%s::text[], %s::timestamptz[]) as own (contract_key, started_at)
+      where own.contract_key is not distinct from feed_gaps.contract_key
+        and own.started_at = feed_gaps.started_at)
 """
 
 # In the order of `_position`.
@@ -107,7 +113,12 @@ class JournalSink:
                     case LeftoverGaps():
                         await self._connection.execute(
                             _END_LEFTOVER_GAPS,
-                            [entry.ended_at, entry.broker, entry.started_before],
+                            [
+                                entry.ended_at,
+                                entry.broker,
+                                [contract_key for contract_key, _ in entry.own],
+                                [started_at for _, started_at in entry.own],
+                            ],
                         )
                     case PositionsSnapshot():
                         await self._write_positions(entry)

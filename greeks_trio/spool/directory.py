@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -128,10 +128,21 @@ class SpoolDirectory:
         """Return when the earlier run was last alive, if it did not end cleanly."""
         return self._owner.killed_at
 
-    async def run_alive_mark(self) -> None:
-        """Touch the mark, and write down what there is, each second until cancelled."""
+    @property
+    def heard_at(self) -> Mapping[str, datetime]:
+        """Return when the earlier run heard of each broker, if it did not end cleanly."""
+        return self._owner.heard_at
+
+    async def run_alive_mark(
+        self, heard_at: Callable[[], Mapping[str, datetime]]
+    ) -> None:
+        """Touch the mark, and write down what there is, each second until cancelled.
+
+        Args:
+            heard_at: Says when the last frame of each broker came.
+        """
         while True:
-            await self._worker.run(self._owner.touch)
+            await self._worker.run(functools.partial(self._owner.touch, heard_at()))
             await self._worker.run(self._store.take_care)
             await trio.sleep(_ALIVE_INTERVAL_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,28 +23,43 @@ class Owner:
 
     Attributes:
         killed_at: When the owner before was last alive, `None` if it ended cleanly.
+        heard_at: When it had last heard of each broker, if it did not end cleanly.
     """
 
     def __init__(self, directory: Path, lock_fd: int) -> None:
         self._lock_fd = lock_fd
         self._mark = directory / _ALIVE
         self.killed_at = _modified_at(self._mark)
-        self.touch()
+        marks = self._marks_of_brokers()
+        self.heard_at = {
+            mark.suffix[1:]: heard_at
+            for mark in marks
+            if (heard_at := _modified_at(mark)) is not None
+        }
+        self.touch({})
 
-    def touch(self) -> None:
-        """Say that this process is alive, as of now.
+    def touch(self, heard_at: Mapping[str, datetime]) -> None:
+        """Say that this process is alive, as of now, and when it heard of each broker.
 
-        Creates the mark if need be, which a full disk may not let it.
+        Creates the marks if need be, which a full disk may not let it.
         """
         with suppress(OSError):
             self._mark.touch(mode=0o600)
+            for broker, moment in heard_at.items():
+                mark = self._mark.with_suffix(f".{broker}")
+                mark.touch(mode=0o600)
+                os.utime(mark, (moment.timestamp(), moment.timestamp()))
 
     def release(self, *, is_clean: bool) -> None:
         """Let another process have the directory."""
         if is_clean:
             with suppress(OSError):
-                self._mark.unlink(missing_ok=True)
+                for mark in (self._mark, *self._marks_of_brokers()):
+                    mark.unlink(missing_ok=True)
         os.close(self._lock_fd)
+
+    def _marks_of_brokers(self) -> list[Path]:
+        return sorted(self._mark.parent.glob(f"{_ALIVE}.*"))
 
 
 def take_directory(directory: Path) -> Owner:

@@ -34,6 +34,7 @@ from greeks_trio.model.records import Tick
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.latency import Histogram
 from greeks_trio.pipeline.tally import Observers
+from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.embedded_restarts import (
     RestartableServer,
@@ -51,6 +52,7 @@ class Measurements:
     """What one run showed; seconds, bytes and rows."""
 
     commits: CommitLog
+    commit: WakeUp = field(default_factory=WakeUp)
     live: Histogram = field(default_factory=Histogram)
     before: dict = field(default_factory=dict)
     during_outage: dict = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Measurements:
     def committed(self, ticks: Sequence[Tick]) -> None:
         """Note a commit; what was replayed has lost its moment of reading."""
         self.commits.record(ticks)
+        self.commit.wake()
         now = trio.current_time()
         for tick in ticks:
             if tick.read_at:
@@ -142,7 +145,7 @@ async def play(
             await overview.backlog.wait_change()
         connected_at = trio.current_time()
         while overview.spool.size().rows:
-            await trio.sleep(0.02)
+            await measured.commit.wait()
     measured.reconnect_s = connected_at - back_at
     measured.replay_s = trio.current_time() - connected_at
     measured.replayed = overview.tally.replayed - replayed

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.records import FeedGap, PositionsSnapshot
 from greeks_trio.pipeline.health import KEPT_ODD_FRAMES, SessionHealth
-from greeks_trio.pipeline.journal import Journal
+from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 
 
@@ -31,7 +31,7 @@ def clock():
 
 @pytest.fixture
 def journal():
-    return Journal()
+    return KeptJournal()
 
 
 @pytest.fixture
@@ -40,9 +40,8 @@ def health(journal, clock):
 
 
 def entries(journal):
-    taken = []
-    while len(journal):
-        taken.append(journal._waiting.popleft())
+    taken = journal.recorded[:]
+    journal.recorded.clear()
     return taken
 
 
@@ -154,7 +153,7 @@ async def test_a_look_that_was_incomplete_says_so(health, journal):
     health.positions_read(["U1"], [make_position(-3)], incomplete=["U1"])
     health.positions_read(["U1"], [make_position(-3)])
 
-    assert [each.incomplete_account_ids for each in journal._waiting] == [("U1",), ()]
+    assert [each.incomplete_account_ids for each in entries(journal)] == [("U1",), ()]
 
 
 async def test_contracts_without_greeks_are_told_until_the_connection_ends(health):

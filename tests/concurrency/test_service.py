@@ -15,7 +15,7 @@ from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.service_parts import Service, buffers_max_bytes
-from tests.factories import START
+from tests.factories import SPY_CALL, START
 
 
 @pytest.fixture
@@ -102,6 +102,8 @@ async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
     journal = Journal()
     health = SessionHealth("ibkr", journal, now=now)
     nursery.start_soon(end_leftover_gaps, health, journal)
+    health.gap_started("subscription silent", SPY_CALL)
+    journal.remove(await journal.wait_entry())
     await trio.sleep(5)
     health.connecting()
     await trio.sleep(5)
@@ -111,5 +113,5 @@ async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
     await trio.sleep(5)
 
     assert await journal.wait_entry() == LeftoverGaps(
-        broker="ibkr", started_before=START, ended_at=START + timedelta(seconds=10)
+        broker="ibkr", own=((SPY_CALL, START),), ended_at=START + timedelta(seconds=10)
     )

@@ -206,6 +206,25 @@ async def test_an_unclean_end_is_known_at_the_next_start(tmp_path):
         assert opened.killed_at is None
 
 
+async def test_an_unclean_end_tells_when_each_broker_was_heard_of(tmp_path):
+    moment = datetime(2026, 11, 20, 15, 30, 0, 250_000, UTC)
+
+    async def end_with_a_bug():
+        async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+            opened._owner.touch({"ibkr": moment})
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        await end_with_a_bug()
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.heard_at == {"ibkr": moment}
+        opened._owner.touch({"tastytrade": moment})
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.heard_at == {}
+
+
 async def test_the_mark_of_life_is_touched_until_cancelled(tmp_path, monkeypatch):
     touched, send = [], trio.Event()
 
@@ -218,7 +237,7 @@ async def test_the_mark_of_life_is_touched_until_cancelled(tmp_path, monkeypatch
         monkeypatch.setattr("greeks_trio.spool.directory._ALIVE_INTERVAL_S", 0.01)
         monkeypatch.setattr(Path, "touch", note_touch)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(opened.run_alive_mark)
+            nursery.start_soon(opened.run_alive_mark, dict)
             await send.wait()
             nursery.cancel_scope.cancel()
         monkeypatch.undo()

@@ -73,11 +73,17 @@ async def test_gaps_of_an_earlier_run_end_and_no_others(sink, observer):
         gap(3, contract_key=SPY_CALL),
         msgspec.structs.replace(gap(4), broker="tastytrade"),
         gap(10),
+        gap(10, contract_key=SPY_CALL),
+        gap(30, contract_key=SPY_CALL),
     ):
         await sink.write(each)
 
     await sink.write(
-        LeftoverGaps(broker="ibkr", started_before=at(10), ended_at=at(20))
+        LeftoverGaps(
+            broker="ibkr",
+            own=((None, at(10)), (SPY_CALL, at(11))),
+            ended_at=at(20),
+        )
     )
 
     ends = [(start, end) for start, end, _ in gaps(observer)]
@@ -87,6 +93,9 @@ async def test_gaps_of_an_earlier_run_end_and_no_others(sink, observer):
         (at(3), at(20)),
         (at(4), None),
         (at(10), None),
+        (at(10), at(20)),
+        # The clock of the earlier run was ahead.
+        (at(30), at(30)),
     ]
 
 

@@ -81,7 +81,7 @@ def test_many_ticks_take_a_fraction_of_their_size():
 def test_every_note_comes_back_as_it_was(reason):
     notes = [
         FeedGap(broker="ibkr", started_at=START, reason=reason, account_id="U1"),
-        LeftoverGaps(broker="tastytrade", started_before=START, ended_at=START),
+        LeftoverGaps(broker="tastytrade", own=((None, START),), ended_at=START),
         PositionsSnapshot(
             broker="ibkr",
             account_ids=("U1", reason),
