@@ -5,7 +5,9 @@ from datetime import date, timedelta
 import pytest
 import trio
 
+from greeks_trio.background import note_killed_run
 from greeks_trio.market_hours import MarketHours
+from greeks_trio.model.records import FeedGap
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth
@@ -21,6 +23,7 @@ from tests.concurrency.fakes import TICK_BYTES, ListSink, MemoryQuarantine, Memo
 from tests.factories import (
     SPY_CALL,
     SPY_PUT,
+    START,
     make_frame,
     make_record,
     make_tick,
@@ -167,3 +170,26 @@ async def test_it_adds_up_what_waits_in_memory(overview):
     assert memory["backlog_max_bytes"] == tick_bytes(10)
     assert memory["buffers_max_bytes"] == 10**6
     assert memory["resident_bytes"] > 10**6
+
+
+async def test_a_killed_run_is_a_gap_from_where_each_broker_was_heard_of_last(
+    overview,
+):
+    heard_at = {"ibkr": START - timedelta(seconds=40)}
+
+    note_killed_run(overview, START, heard_at)
+
+    notes = []
+    while len(overview.journal):
+        notes.append(await overview.journal.wait_entry())
+        overview.journal.remove(notes[-1])
+    assert notes == [
+        FeedGap(broker="ibkr", started_at=heard_at["ibkr"], reason="killed"),
+        FeedGap(broker="tastytrade", started_at=START, reason="killed"),
+    ]
+
+
+async def test_a_run_that_ended_well_leaves_no_gap(overview):
+    note_killed_run(overview, None, {})
+
+    assert len(overview.journal) == 0
