@@ -96,7 +96,9 @@ def line(fault: HappenedFault, started_at: float) -> str:
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     """Print the tables, and the JSON object if wanted."""
-    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+    out = sys.stderr if as_json else sys.stdout
+    # In a file or a pipe nothing has to be cut to the width of a terminal.
+    console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
     console.print(_recovery_table(result))
     console.print(_verdict_table(result))
     for example in result["examples"]:
