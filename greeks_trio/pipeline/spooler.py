@@ -184,14 +184,16 @@ class Spooler:
     def _note_dropped(self) -> None:
         """Tell the backlog what the disk let go of, and count what nobody has now."""
         for each in self._spool.pop_dropped():
+            # Once until it is told as a gap, at most a minute later: a full spool drops
+            # an entry for each one that it takes.
+            is_news = not self._backlog.losses.is_untold
             lost = self._backlog.dropped_from_disk(each)
-            if lost:
+            if lost and is_news:
                 logger.critical(
-                    "spool.ticks_lost reason=%s rows=%d from=%s to=%s",
+                    "spool.ticks_lost reason=%s rows=%d from=%s",
                     each.reason,
                     lost.total(),
                     each.first_at.isoformat(),
-                    each.last_at.isoformat(),
                 )
 
     @contextmanager

@@ -257,6 +257,11 @@ async def test_a_full_spool_loses_the_oldest_that_memory_has_no_more(
         make_tick(0).record.received_at,
         make_tick(1).record.received_at,
     )
+    # Not for each entry: a full spool goes on like this.
+    assert levels(caplog, "spool.ticks_lost") == ["CRITICAL"]
+
+    pipeline.put(5)
+    await trio.sleep(1)
     assert levels(caplog, "spool.ticks_lost") == ["CRITICAL"] * 2
 
 
