@@ -58,7 +58,7 @@ class World:
         self.nursery = nursery
         self.put, self.forgiven = set(), set()
         self.lost = self.slack = 0
-        self.is_countable = True
+        self.is_countable, self.is_poisoned = True, False
         spool = MemorySpool(max_bytes=spool_rows * TICK_BYTES)
         self.begin(Pipeline(spool, memory_rows=MEMORY_ROWS, batch=BATCH_ROWS))
 
@@ -81,6 +81,8 @@ class World:
     async def step(self, event, rows, seconds):
         name, *arguments = event
         await getattr(self, name)(*arguments)
+        # A refused row that the disk did not take may be refused again, from the disk.
+        self.is_countable &= self.is_disk_good or not self.is_poisoned
         numbers = range(len(self.put), len(self.put) + rows)
         now = trio.current_time()
         for key in keys(self.pipeline.put(*numbers)):
@@ -92,6 +94,7 @@ class World:
         pass
 
     async def poison_comes(self):
+        self.is_poisoned = True
         self.pipeline.sink.refuse(make_tick(len(self.put) + 1))
 
     async def commits_take(self, seconds):
