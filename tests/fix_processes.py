@@ -23,12 +23,14 @@ LAUNCHER = CHECKOUT / "bin" / "run-ingest"
 PATIENCE_S = 40.0
 
 # The loop runs in the server, where each statement sees what others committed, so no
-# test polls.
+# test polls.  Each round is a transaction of its own: a partition that is attached while
+# one holds a lock on the table stays unseen in it.
 _WAIT_UNTIL = """
 do $wait$
 begin
     for attempt in 1 .. 2000 loop
         if (select ({condition})) then return; end if;
+        commit;
         perform pg_sleep(0.02);
     end loop;
     raise exception 'it never came true';
