@@ -76,7 +76,7 @@ NEED_PERSON: Final = {("tastytrade", "refuse-login")}
 # Three minutes in life, which nobody wants to wait for here.
 SHORT_QUIET_S: Final = 5.0
 RECOVERY_LIMIT_S: Final = 75.0
-_SIDE_BY_SIDE: Final = 12
+_SIDE_BY_SIDE: Final = 8
 _END_LIMIT_S: Final = 15.0
 
 
