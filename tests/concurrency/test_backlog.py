@@ -9,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.spool_store import Dropped
 from tests.factories import START, make_record, make_tick, tick_bytes
 
 
@@ -76,6 +77,29 @@ async def test_what_was_lost_is_a_gap_from_first_to_last():
         ),
     ]
     assert backlog.losses.pop_gaps() == []
+
+
+async def test_what_the_disk_has_dropped_is_lost_when_it_falls_out_of_memory():
+    backlog = Backlog(tick_bytes(2))
+    backlog.put([make_tick(0), make_tick(1)])
+    backlog.start_spooling(9)
+    backlog.end_spooling(1)
+    tick = make_tick()
+    dropped = Dropped(
+        id=1,
+        rows={"ibkr": 2},
+        first_at=tick.record.received_at,
+        last_at=tick.record.received_at,
+        reason="spool-full",
+    )
+    assert backlog.dropped_from_disk(dropped) == {}
+
+    backlog.evict()
+    assert (len(backlog), backlog.losses.total) == (2, 0)
+    backlog.put([make_tick(2), make_tick(3)])
+
+    assert backlog.losses.rows == {"ibkr": 2}
+    assert backlog.replay_to == 0
 
 
 def test_a_waiting_tick_takes_no_more_than_is_counted():

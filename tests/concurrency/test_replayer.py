@@ -159,6 +159,22 @@ async def test_a_refused_row_goes_into_quarantine_and_its_entry_is_forgotten(
     assert pipeline.tally.replayed == 19
 
 
+async def test_a_refused_row_that_nobody_keeps_is_lost_and_counted(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 1, 10)
+    pipeline.sink.refuse(make_tick(7))
+    pipeline.quarantine.disk.is_full = True
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    assert len(pipeline.sink.ticks) == 9
+    assert pipeline.backlog.losses.rows == {"ibkr": 1}
+    assert pipeline.spool.entries == {}
+
+
 async def test_an_entry_that_cannot_be_read_is_lost_and_counted(
     autojump_clock, nursery, pipeline
 ):
