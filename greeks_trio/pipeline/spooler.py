@@ -105,12 +105,16 @@ class Spooler:
             SpoolUnavailable: the disk does not give them.
         """
         upto = self._backlog.replay_to
-        with self._noting_failure("read"):
-            entries = await self._spool.read(upto=upto, max_rows=max_rows)
+        # An append that has its turn after this read must not drop what it gives.
+        protected, self._protected = self._protected, upto
+        try:
+            with self._noting_failure("read"):
+                entries = await self._spool.read(upto=upto, max_rows=max_rows)
+            protected = entries[-1].id if entries else protected
+        finally:
+            self._protected = protected
         self._note_dropped()
-        if entries:
-            self._protected = entries[-1].id
-        else:
+        if not entries:
             self._replayed_to = upto
         return entries
 

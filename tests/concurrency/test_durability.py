@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -234,6 +234,15 @@ def small_bounds():
         yield
 
 
+# The disk is asked for an entry, and then to make room, before it has answered.
+@example(
+    [
+        (("commit_fails", "before"), 3, 0.0),
+        (("commit_fails", "before"), 0, 0.02),
+        (("database_is", True), 18, 0.02),
+    ],
+    20,
+)
 @settings(max_examples=200, deadline=None)
 @given(RUNS, st.sampled_from([20, 1_000]))
 def test_whatever_happens_every_tick_is_kept_or_counted_as_lost(steps, spool_rows):
