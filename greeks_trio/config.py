@@ -120,7 +120,8 @@ class PipelineConfig:
     """Sizes and times of the way from the feeds to the database.
 
     Attributes:
-        intake_frames: Frames that may wait between the feeds and the processor.
+        intake_frames: Frames that may wait between the feeds and the processor; the
+            feeds wait when it is full.
         batch_rows: Most rows in one COPY.
         backlog_max_bytes: Most memory for ticks that wait for the database; beyond it
             what the disk has is left to the disk, and then the oldest are lost, counted.
@@ -129,7 +130,7 @@ class PipelineConfig:
         stale_after_s: Seconds without a tick after which a contract is stale.
     """
 
-    intake_frames: int = 1_000
+    intake_frames: int = 100
     batch_rows: int = 5_000
     backlog_max_bytes: int = 256 * 1024**2
     drain_timeout_s: float = 10.0

@@ -246,7 +246,7 @@ def _http(values: Values) -> HttpConfig | None:
 
 def _pipeline(values: Values) -> PipelineConfig:
     return PipelineConfig(
-        intake_frames=values.integer("GREEKS_INTAKE_FRAMES", 1_000, 1, 1_000_000),
+        intake_frames=values.integer("GREEKS_INTAKE_FRAMES", 100, 1, 1_000_000),
         batch_rows=values.integer("GREEKS_BATCH_ROWS", 5_000, 1, 100_000),
         backlog_max_bytes=values.integer(
             "GREEKS_BACKLOG_MAX_BYTES", 256 * 1024**2, 1024**2, 1024**4

@@ -129,8 +129,8 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
             name="journal",
         )
         async with trio.open_nursery() as processing:
-            # At most 1,000 frames; several MiB for a frame is the rare extreme, a few
-            # kB the rule, so this is some MB.  Feeds wait when it is full.
+            # At most 100 frames, or pieces of large ones with 500 ticks: some 50 MB at
+            # the worst, some kB usually.  Feeds wait when it is full.
             send, receive = trio.open_memory_channel[FrameTicks](
                 config.pipeline.intake_frames
             )

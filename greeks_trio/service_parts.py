@@ -20,6 +20,7 @@ from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.backlog import TICK_BYTES, Backlog
+from greeks_trio.pipeline.hand_over import PIECE_TICKS
 from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import USUAL_MAX_BYTES, Journal
@@ -38,10 +39,9 @@ logger = logging.getLogger(__name__)
 # Not the current directory: who starts the service elsewhere must find the same ticks.
 _SPOOLS: Final = Path("~/.local/share/greeks_trio/spool")
 
-# A tick with a payload of the usual size, and a frame of DXLink's with 50 of them: fewer
-# are usual, and IBKR's frames have one.
+# A tick with a payload of the usual size, and as many as a piece of a frame may have.
 _ROW_BYTES: Final = TICK_BYTES + 400
-_FRAME_BYTES: Final = 50 * _ROW_BYTES
+_PIECE_BYTES: Final = PIECE_TICKS * _ROW_BYTES
 
 STOPPED: Final = 0
 ALL_REFUSED: Final = 3
@@ -157,10 +157,10 @@ def build_service(
 def buffers_max_bytes(pipeline: PipelineConfig) -> int:
     """Return what is held in memory between the sockets and the database at the worst.
 
-    Exact for the backlog, which is nearly all of it; for the others with frames and
-    payloads of the usual size.
+    Exact for the backlog, which is nearly all of it; for the others with payloads of
+    the usual size.
     """
-    intake = pipeline.intake_frames * _FRAME_BYTES
+    intake = pipeline.intake_frames * _PIECE_BYTES
     # What the writer has taken, as ticks and as the bytes of a COPY.
     writer = 2 * pipeline.batch_rows * _ROW_BYTES
     # What fell out of the backlog while the disk takes it, and the disk's bytes.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
 
 import trio
 
@@ -12,6 +15,10 @@ from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
 
+# Frames of several MiB, with tens of thousands of ticks, go in pieces of so many, so that
+# the bound of the channel is one of memory too.
+PIECE_TICKS: Final = 500
+
 
 async def hand_over(out: TickSender, frame: FrameTicks, health: SessionHealth) -> None:
     """Send the frame, waiting for as long as it takes.
@@ -20,24 +27,39 @@ async def hand_over(out: TickSender, frame: FrameTicks, health: SessionHealth) -
     only the read of the next frame may be cancelled.  What cannot be sent then is lost,
     counted as ``ticks.lost`` and logged.  Is no checkpoint while there is room.
     """
-    try:
-        out.send_nowait(frame)
-    except trio.WouldBlock:
-        await _wait_for_room(out, frame, health)
+    if len(frame.ticks) <= PIECE_TICKS:
+        try:
+            out.send_nowait(frame)
+        except trio.WouldBlock:
+            await _wait_for_room(out, deque([frame]), health)
+    else:
+        await _wait_for_room(out, deque(_pieces(frame)), health)
 
 
 async def _wait_for_room(
-    out: TickSender, frame: FrameTicks, health: SessionHealth
+    out: TickSender, pieces: deque[FrameTicks], health: SessionHealth
 ) -> None:
     try:
-        await out.send(frame)
+        await _send_all(out, pieces)
     except trio.Cancelled:
-        # A send that was cancelled has not happened.
-        with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True) as scope:
-            await out.send(frame)
-        if scope.cancelled_caught:
-            health.count("ticks.lost", len(frame.ticks))
+        with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True):
+            await _send_all(out, pieces)
+        for lost in pieces:
+            health.count("ticks.lost", len(lost.ticks))
             logger.critical(
-                "feed.ticks_lost broker=%s ticks=%d", frame.broker, len(frame.ticks)
+                "feed.ticks_lost broker=%s ticks=%d", lost.broker, len(lost.ticks)
             )
         raise
+
+
+async def _send_all(out: TickSender, pieces: deque[FrameTicks]) -> None:
+    """Send and remove the pieces; a send that is cancelled has not happened."""
+    while pieces:
+        await out.send(pieces[0])
+        pieces.popleft()
+
+
+def _pieces(frame: FrameTicks) -> Iterator[FrameTicks]:
+    for start in range(0, len(frame.ticks), PIECE_TICKS):
+        ticks = frame.ticks[start : start + PIECE_TICKS]
+        yield FrameTicks(frame.broker, frame.read_at, ticks)
