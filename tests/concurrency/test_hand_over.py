@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S
+from greeks_trio.model.records import FrameTicks
+from greeks_trio.pipeline.hand_over import PIECE_TICKS, hand_over
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.journal import Journal
+from tests.factories import make_record
+
+FRAME = FrameTicks(
+    "ibkr", 3.0, [make_record(number) for number in range(2 * PIECE_TICKS + 7)]
+)
+
+
+@pytest.fixture
+def health():
+    return SessionHealth("ibkr", Journal())
+
+
+async def take_all(receive):
+    return [piece async for piece in receive]
+
+
+def ticks(pieces):
+    return [tick for piece in pieces for tick in piece.ticks]
+
+
+async def test_a_frame_of_usual_size_is_one_item_and_no_checkpoint(health):
+    send, receive = trio.open_memory_channel(1)
+    small = FrameTicks("ibkr", 3.0, FRAME.ticks[:PIECE_TICKS])
+
+    with send, receive, trio.testing.assert_no_checkpoints():
+        await hand_over(send, small, health)
+
+        assert receive.receive_nowait() is small
+
+
+async def test_a_huge_frame_goes_in_pieces_in_its_order(autojump_clock, health):
+    send, receive = trio.open_memory_channel(10)
+    with send:
+        await hand_over(send, FRAME, health)
+
+    pieces = await take_all(receive)
+    assert [len(piece.ticks) for piece in pieces] == [PIECE_TICKS, PIECE_TICKS, 7]
+    assert {(piece.broker, piece.read_at) for piece in pieces} == {("ibkr", 3.0)}
+    assert ticks(pieces) == FRAME.ticks
+
+
+async def test_who_is_cancelled_between_two_pieces_still_sends_the_rest(
+    autojump_clock, health
+):
+    send, receive = trio.open_memory_channel(0)
+    taken = []
+
+    async def take_slowly():
+        async for piece in receive:
+            taken.append(piece)
+            await trio.sleep(0.4)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_slowly)
+        with send, trio.move_on_after(0.1) as scope:
+            await hand_over(send, FRAME, health)
+
+    assert scope.cancelled_caught
+    assert ticks(taken) == FRAME.ticks
+    assert health.statistics().counts == {}
+
+
+async def test_what_nobody_takes_in_time_is_counted_as_lost(autojump_clock, health):
+    send, receive = trio.open_memory_channel(1)
+
+    with send, receive, trio.move_on_after(1):
+        await hand_over(send, FRAME, health)
+
+    assert trio.current_time() == 1 + HAND_OVER_LIMIT_S
+    assert health.statistics().counts == {"ticks.lost": PIECE_TICKS + 7}
