@@ -120,7 +120,7 @@ def build_service(
         disk.spool,
         tally,
         after_s=config.spool.after_ms / 1e3,
-        inherited_to=disk.inherited_id,
+        inherited_to=lambda: disk.inherited_id,
     )
     overview = Overview(
         sessions_by_broker={

@@ -245,6 +245,12 @@ class Backlog:
         """Say that the disk has let go of entries that nobody needs any more."""
         self._book.forget(entries)
 
+    def leave_to_replayer(self, entry: int) -> None:
+        """Let the replayer have the entries up to this one."""
+        if entry > self.replay_to:
+            self.replay_to = entry
+            self._changed.wake()
+
     def pop_released(self) -> list[int]:
         """Return the entries since the last call that nobody needs any more."""
         return self._book.pop_released()
@@ -252,9 +258,7 @@ class Backlog:
     def _leave_to_disk(self, tick: Tick) -> None:
         self._book.evicted(tick)
         # Entries before it will be replayed too, though the writer may have their ticks.
-        if tick.entry > self.replay_to:
-            self.replay_to = tick.entry
-            self._changed.wake()
+        self.leave_to_replayer(tick.entry)
 
     def _mark(self) -> None:
         """Find again how many at the head are with the disk or on their way to it."""

@@ -9,7 +9,7 @@ Without a connection everything goes to disk at once, and memory lets go of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -38,7 +38,8 @@ class Spooler:
         spool: The disk.
         tally: Is told what became durable.
         after_s: Seconds from frame read after which a tick goes to disk.
-        inherited_to: The newest entry of an earlier run, 0 when there is none.
+        inherited_to: Says which is the newest entry of an earlier run, 0 when there is
+            none, or when the disk has not let anyone look.
 
     Attributes:
         spooled: Ticks put on disk since the start.
@@ -51,14 +52,15 @@ class Spooler:
         tally: Tally,
         *,
         after_s: float,
-        inherited_to: int = 0,
+        inherited_to: Callable[[], int] = lambda: 0,
     ) -> None:
         self._backlog = backlog
         self._spool = spool
         self._tally = tally
         self._after_s = after_s
         self._unneeded: list[int] = []
-        backlog.replay_to = inherited_to
+        self._inherited_to = inherited_to
+        backlog.replay_to = inherited_to()
         # The replayer has had all entries up to this one.
         self._replayed_to = 0
         # And these are in its hands: they must not be dropped to make room.
@@ -214,3 +216,4 @@ class Spooler:
         self._failures.pop(of, None)
         if not (was_well or self._failures):
             logger.warning("spool.available_again")
+            self._backlog.leave_to_replayer(self._inherited_to())

@@ -55,7 +55,7 @@ class Pipeline:
             self.spool,
             self.tally,
             after_s=AFTER_S,
-            inherited_to=self.spool.inherited_id,
+            inherited_to=lambda: self.spool.inherited_id,
         )
         self.writer = Writer(self.backlog, self.isolator, self.tally, batch_rows=batch)
         self.replayer = Replayer(self.backlog, self.spooler, self.isolator, self.tally)

@@ -289,3 +289,28 @@ async def test_the_next_run_stores_what_an_earlier_one_left(
     assert heir.spool.entries == {}
     assert heir.durable == []
     assert heir.tally.replayed == 20
+
+
+async def test_an_earlier_runs_ticks_are_replayed_when_the_disk_can_be_read_at_last(
+    autojump_clock, nursery, pipeline
+):
+    async with trio.open_nursery() as first:
+        first.start_soon(pipeline.run)
+        await spool_ticks(pipeline, 2, 10)
+        pipeline.backlog.close()
+    spool = pipeline.spool.restarted()
+    inherited, spool.inherited_id = spool.inherited_id, 0  # nobody could look
+    spool.disk.is_full = True
+    heir = Pipeline(spool, table=pipeline.sink)
+    heir.sink.delay = 0.2  # the disk is asked for help
+    nursery.start_soon(heir.run)
+
+    heir.put(30)
+    await trio.sleep(5)
+    assert not heir.spooler.has_more_to_replay
+    spool.disk.is_full, spool.inherited_id = False, inherited
+    heir.put(31)
+    await trio.sleep(5)
+
+    assert sorted(keys(pipeline.sink.ticks)) == sorted(ticks_of(*range(20), 30, 31))
+    assert spool.entries == {}
