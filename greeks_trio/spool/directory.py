@@ -103,6 +103,7 @@ class SpoolDirectory:
     """
 
     def __init__(self, directory: Path, owner: Owner, *, max_bytes: int) -> None:
+        self._directory = directory
         self._owner = owner
         self._worker = DiskWorker()
         self._store = SpoolStore(
@@ -111,8 +112,9 @@ class SpoolDirectory:
             max_bytes=max_bytes,
         )
         self._quarantine = QuarantineFile(directory / QUARANTINE_FILE, is_owner=True)
+        self._refused = QuarantineOnDisk(self._quarantine, self._worker)
         self.spool: Spool = SpoolOnDisk(self._store, self._worker)
-        self.quarantine: Quarantine = QuarantineOnDisk(self._quarantine, self._worker)
+        self.quarantine: Quarantine = self._refused
         self.inherited_notes: list[tuple[int, Note]] = []
 
     @property
@@ -144,6 +146,7 @@ class SpoolDirectory:
         while True:
             await self._worker.run(functools.partial(self._owner.touch, heard_at()))
             await self._worker.run(self._store.take_care)
+            await self._refused.take_notice()
             await trio.sleep(_ALIVE_INTERVAL_S)
 
     async def _open(self) -> None:
@@ -151,6 +154,15 @@ class SpoolDirectory:
             self.inherited_notes = await self._worker.run(self._store.open)
         except SpoolUnavailable as exc:
             logger.error("spool.unavailable reason=%s", exc)
+        await self._refused.take_notice()
+        size = self.spool.size()
+        logger.info(
+            "spool.opened directory=%s rows=%d oldest_at=%s quarantined=%d",
+            self._directory,
+            size.rows,
+            size.oldest_at.isoformat() if size.oldest_at else "",
+            self.quarantine.waiting(),
+        )
 
     async def _close(self) -> None:
         await self._worker.run(self._quarantine.close)

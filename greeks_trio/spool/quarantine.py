@@ -160,6 +160,15 @@ class QuarantineFile:
         rows = self._look("SELECT count(*) FROM rows")
         return int(rows[0][0]) if rows else 0
 
+    def version(self) -> int | None:
+        """Return a number that is another one once another process has changed the file.
+
+        `None` without a file.  Cheap, where `count` reads an index.
+        """
+        if not self._path.exists():
+            return None
+        return self._use(lambda found: pragma_number(found, "data_version"))
+
     def counts(self) -> Sequence[RefusalCount]:
         """Return the number of rows by SQLSTATE and reason, most first."""
         rows = self._look(

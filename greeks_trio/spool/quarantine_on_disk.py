@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 
+from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.spool.quarantine import QuarantineFile
 from greeks_trio.spool.worker import DiskWorker
@@ -16,6 +18,7 @@ class QuarantineOnDisk:
         self._file = file
         self._worker = worker
         self._waiting = 0
+        self._seen: int | None = None
 
     async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
         """See `Quarantine.add`."""
@@ -30,6 +33,20 @@ class QuarantineOnDisk:
     async def recount(self) -> int:
         """See `Quarantine.recount`."""
         return await self._worker.run(self._count)
+
+    async def take_notice(self) -> None:
+        """Recount if another process may have changed the file since the last call.
+
+        A disk that does not let us look leaves the number as it was.
+        """
+        with suppress(SpoolUnavailable):
+            await self._worker.run(self._take_notice)
+
+    def _take_notice(self) -> None:
+        version = self._file.version()
+        if version != self._seen:
+            self._count()
+            self._seen = version
 
     def _add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
         self._file.add(tick, sqlstate=sqlstate, reason=reason)

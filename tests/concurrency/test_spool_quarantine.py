@@ -13,6 +13,8 @@ import pytest
 from greeks_trio.errors import ConfigError, SpoolUnavailable
 from greeks_trio.spool.directory import QUARANTINE_FILE, open_spool
 from greeks_trio.spool.quarantine import QuarantineFile, RefusalCount
+from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
+from greeks_trio.spool.worker import DiskWorker
 from tests.factories import make_tick
 from tests.fix_processes import CHECKOUT
 
@@ -56,6 +58,33 @@ async def test_a_command_takes_rows_out_while_the_service_runs(tmp_path, path):
         assert await opened.quarantine.recount() == 1
         await opened.quarantine.add(make_tick(9), sqlstate=None, reason="odd")
         assert opened.quarantine.waiting() == 2
+
+
+async def test_the_service_takes_notice_of_what_a_command_does(path):
+    worker = DiskWorker()
+    with QuarantineFile(path, is_owner=True) as file, QuarantineFile(path) as command:
+        quarantine = QuarantineOnDisk(file, worker)
+        await quarantine.take_notice()
+        assert quarantine.waiting() == 0
+        for number in range(3):
+            await quarantine.add(make_tick(number), sqlstate=None, reason="odd")
+        await quarantine.take_notice()
+        command.remove([1, 2])
+        await quarantine.take_notice()
+        assert quarantine.waiting() == 1
+
+
+async def test_what_waits_is_counted_and_said_at_the_start(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        await opened.spool.append([make_tick(1), make_tick(2)])
+        await opened.quarantine.add(make_tick(3), sqlstate=None, reason="odd")
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.quarantine.waiting() == 1
+    said = caplog.messages[-1]
+    assert said.startswith(f"spool.opened directory={tmp_path} rows=2 oldest_at=20")
+    assert said.endswith(" quarantined=1")
 
 
 def test_rows_are_counted_by_sqlstate_and_reason(path):
