@@ -363,6 +363,8 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
 
         directory = spool_directory(config)
         if retry:
+            # Of the rows that are refused again it prints how many there are, and why.
+            configure_logging(json=config.log_json, level=logging.CRITICAL)
             return _run_trio(retry_quarantine, directory, config.database)
         return show_quarantine(directory, as_json=as_json)
 

@@ -5,6 +5,8 @@ Works beside a running service, whose file several processes may use at a time.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -13,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -58,8 +61,7 @@ def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
     """
     with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine:
         if as_json:
-            for row in _rows(quarantine):
-                click.echo(_json_line(row))
+            _print_json(quarantine)
             return FINE
         total = quarantine.count()
         if not total:
@@ -117,6 +119,15 @@ def _rows(quarantine: QuarantineFile) -> Iterator[QuarantinedTick]:
         yield from batch
 
 
+def _print_json(quarantine: QuarantineFile) -> None:
+    try:
+        for row in _rows(quarantine):
+            click.echo(_json_line(row))
+    except BrokenPipeError:
+        # Who reads, such as `head`, has enough; the interpreter would say so at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _json_line(row: QuarantinedTick) -> str:
     record = msgspec.structs.asdict(row.tick.record)
     record["source_payload"] = row.tick.record.source_payload.decode("utf-8", "replace")
@@ -146,18 +157,18 @@ def _reasons_table(quarantine: QuarantineFile) -> Table:
 
 def _rows_table(rows: Sequence[QuarantinedTick], total: int) -> Table:
     title = f"The oldest {len(rows)} of {total:,} rows (all of them with --json)"
-    table = Table(title=title, title_justify="left")
-    for heading in ("id", "since", "broker", "account", "contract", "event time"):
-        table.add_column(heading)
+    # Narrow enough for a contract's key to stay whole in 80 columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
+    for heading in ("id", "broker", "account", "contract", "event time (UTC)"):
+        table.add_column(heading, no_wrap=True)
     for row in rows:
         record = row.tick.record
         table.add_row(
             str(row.id),
-            f"{row.added_at:%Y-%m-%d %H:%M:%S}",
             record.broker,
             str(_clean(record.account_id)),
             str(_clean(record.contract_key)),
-            record.event_time.isoformat(),
+            f"{record.event_time:%Y-%m-%d %H:%M:%S}",
         )
     return table
 

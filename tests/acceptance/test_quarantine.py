@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
+import trio
 
+from greeks_trio.spool.directory import QUARANTINE_FILE
+from greeks_trio.spool.quarantine import QuarantineFile
+from tests.factories import make_tick
 from tests.fix_postgres import connect
-from tests.fix_processes import fetch, run_ingest, wait_until
+from tests.fix_processes import LAUNCHER, fetch, run_ingest, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -20,8 +25,11 @@ ALLOW_PUTS = "alter table greek_snapshots drop constraint no_puts"
 
 
 async def quarantine(stage, *arguments):
+    """Return exit status and output of a command that says nothing on stderr."""
     async with run_ingest("quarantine", *arguments, cwd=stage.directory) as command:
-        return await command.wait_exit(), command.lines["stdout"]
+        status = await command.wait_exit()
+        assert command.lines["stderr"] == []
+        return status, command.lines["stdout"]
 
 
 async def test_refused_rows_wait_in_quarantine_and_are_stored_when_offered_again(stage):
@@ -63,3 +71,37 @@ async def test_refused_rows_wait_in_quarantine_and_are_stored_when_offered_again
     assert len(rows) == len(set(rows))
     assert set(rows) == stage.sent()
     assert (await quarantine(stage))[1][0].startswith("quarantine: empty")
+
+
+async def test_the_table_shows_contracts_whole(stage):
+    stage.configure({}, COLUMNS="80")
+    put_aside(stage, 3)
+
+    status, lines = await quarantine(stage)
+
+    assert status == 0
+    assert sum(make_tick().record.contract_key in line for line in lines) == 3
+
+
+async def test_a_reader_that_has_enough_is_no_bug(stage):
+    stage.configure({})
+    put_aside(stage, 500)
+
+    command = await trio.lowlevel.open_process(
+        [str(LAUNCHER), "quarantine", "--json"],
+        cwd=stage.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await command.stdout.aclose()
+    said = await command.stderr.receive_some()
+
+    assert (await command.wait(), said) == (0, b"")
+
+
+def put_aside(stage, number):
+    directory = stage.directory / "spool"
+    directory.mkdir()
+    with QuarantineFile(directory / QUARANTINE_FILE) as file:
+        for each in range(number):
+            file.add(make_tick(each), sqlstate="22003", reason="out of range")
