@@ -217,7 +217,9 @@ def _flatten(prefix: str, value: object) -> Iterator[tuple[str, str]]:
     elif isinstance(value, tuple):
         yield prefix, ",".join(map(str, value))
     else:
-        yield prefix, "off" if value is None else str(value)
+        # A broker or HTTP without settings is off; a single setting has its default.
+        unset = "" if "." in prefix else "off"
+        yield prefix, unset if value is None else str(value)
 
 
 def _bind(http: HttpConfig | None) -> object:

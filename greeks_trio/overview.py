@@ -126,7 +126,7 @@ class Overview:
                 "replayed": self.tally.replayed,
                 "lost": self.backlog.losses.total,
             },
-            "spool": self._spool(),
+            "spool": self._spool(is_database_up=writer.is_connected),
             "quarantine": {"waiting": self.quarantine.waiting()},
             "memory": self._memory(),
             "writer": {
@@ -145,7 +145,7 @@ class Overview:
             },
         }
 
-    def _spool(self) -> dict[str, Any]:
+    def _spool(self, *, is_database_up: bool) -> dict[str, Any]:
         size = self.spool.size()
         return {
             "entries": size.entries,
@@ -153,7 +153,7 @@ class Overview:
             "bytes": size.bytes,
             "max_bytes": self.spool_max_bytes,
             "oldest_at": size.oldest_at,
-            "replaying": self.spooler.has_more_to_replay,
+            "replaying": is_database_up and self.spooler.has_more_to_replay,
             "last_error": self.spooler.last_error,
         }
 

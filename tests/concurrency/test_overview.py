@@ -134,7 +134,7 @@ async def test_it_says_what_waits_on_disk_and_what_came_from_there(
         "bytes": 2 * TICK_BYTES,
         "max_bytes": overview.spool_max_bytes,
         "oldest_at": make_tick(0).record.received_at,
-        "replaying": True,
+        "replaying": False,
         "last_error": None,
     }
     assert (details["ticks"]["spooled"], details["ticks"]["replayed"]) == (2, 0)

@@ -313,6 +313,14 @@ def test_secrets_never_show():
     assert describe(config)["ibkr"] == "off"
 
 
+def test_a_setting_that_is_not_there_is_not_called_off():
+    """There is a spool, at its usual place."""
+    described = describe(parse_config({**TASTYTRADE, "GREEKS_HTTP_BIND": ""}))
+
+    assert described["spool.directory"] == described["database.sslrootcert"] == ""
+    assert described["http"] == "off"
+
+
 def test_an_unknown_name_is_warned_about_with_the_one_that_was_meant():
     [warning] = unknown_variables({"GREEKS_HTTP_BLIND": "", "GREEKS_LOG_JSON": "1"})
 
