@@ -141,18 +141,31 @@ class Spooler:
             self._unneeded += backlog.pop_released()
             if self._unneeded:
                 return True
-            read_at = backlog.oldest_unspooled_at()
-            if read_at is None:
+            due_in_s = self._due_in_s()
+            if due_in_s is None:
                 await backlog.wait_change(or_ticks=True)
                 continue
-            due_in_s = read_at + self._after_s - trio.current_time()
-            if due_in_s <= 0 or not backlog.is_database_up:
+            if due_in_s <= 0:
                 return True
             with trio.move_on_after(due_in_s):
                 await backlog.wait_change()
 
-    async def _append(self) -> None:
-        ticks = self._backlog.start_spooling(ENTRY_ROWS)
+    def _due_in_s(self) -> float | None:
+        """Return the seconds until ticks have to go to disk, `None` without any."""
+        read_at = self._backlog.oldest_unspooled_at()
+        if read_at is None:
+            return None
+        if not self._backlog.is_database_up:
+            return 0.0
+        return read_at + self._after_s - trio.current_time()
+
+    async def _append(self, *, is_last: bool = False) -> None:
+        """Put on disk what has to go there, and tell it what nobody needs."""
+        due_in_s = self._due_in_s()
+        is_due = due_in_s is not None and (due_in_s <= 0 or is_last)
+        # Ticks that are not due stay: with each release on its way the disk would take
+        # some that the database is about to store, and those would have to be released.
+        ticks = self._backlog.start_spooling(ENTRY_ROWS) if is_due else []
         unneeded = self._unneeded[:]
         entry = None
         try:
@@ -180,7 +193,7 @@ class Spooler:
         self._unneeded += self._backlog.pop_released()
         with suppress(SpoolUnavailable):
             while self._unneeded or self._backlog.oldest_unspooled_at() is not None:
-                await self._append()
+                await self._append(is_last=True)
 
     async def _pause(self, delay_s: float) -> None:
         with trio.move_on_after(delay_s):

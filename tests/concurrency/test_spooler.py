@@ -80,6 +80,26 @@ async def test_an_entry_is_released_when_its_last_tick_is_stored(
     assert pipeline.spool.disk.calls[-1] == (0.2, "release")
 
 
+async def test_after_a_stall_the_disk_gets_nothing_that_is_stored_in_time(
+    autojump_clock, nursery, pipeline
+):
+    """Releasing an entry must not take young ticks along, for ever and ever."""
+    await begin(nursery, pipeline)
+    pipeline.spool.disk.delay = 0.008
+    pipeline.sink.delay = 0.1
+
+    for number in range(1_000):
+        if number == 50:
+            pipeline.sink.delay = 0.003
+        pipeline.put(number)
+        await trio.sleep(0.001)
+    await trio.sleep(1)
+
+    assert pipeline.spool.entries == {}
+    assert pipeline.spool.disk.calls[-1][0] < 0.2
+    assert len(pipeline.sink.ticks) == 1_000
+
+
 async def test_a_tick_that_was_stored_while_the_disk_took_it_is_told_once(
     autojump_clock, nursery, pipeline
 ):
