@@ -6,6 +6,7 @@ Numbers lie before the blobs, so that reading them does not touch the pages of t
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,15 +121,32 @@ def oldest_receipt(connection: sqlite3.Connection) -> datetime | None:
     rows = connection.execute(
         "SELECT first_at FROM entries ORDER BY id LIMIT 1"
     ).fetchall()
-    return from_microseconds(rows[0][0]) if rows else None
+    return _moment(rows[0][0]) if rows else None
 
 
-def all_facts(connection: sqlite3.Connection) -> Iterator[tuple[int, Facts]]:
-    """Yield the facts of every entry, oldest first."""
-    for row in connection.execute(
-        f"SELECT {_FACTS} FROM entries ORDER BY id"  # noqa: S608
-    ):
-        yield row[0], _facts(*row[1:])
+def totals(connection: sqlite3.Connection) -> tuple[int, Counter[Broker]]:
+    """Return how many entries there are, and their ticks by broker.
+
+    There may be millions of entries and the service waits, so nothing is made of each:
+    few differ in their numbers of ticks.
+    """
+    texts = Counter(
+        text for [text] in connection.execute("SELECT rows_by_broker FROM entries")
+    )
+    rows: Counter[Broker] = Counter()
+    for text, entries in texts.items():
+        for broker, number in _rows(text).items():
+            rows[broker] += entries * number
+    return texts.total(), rows
+
+
+def newest_facts(connection: sqlite3.Connection, limit: int) -> list[tuple[int, Facts]]:
+    """Return the facts of the newest entries, oldest first."""
+    rows = connection.execute(
+        f"SELECT {_FACTS} FROM entries ORDER BY id DESC LIMIT ?",  # noqa: S608
+        (limit,),
+    ).fetchall()
+    return [(row[0], _facts(*row[1:])) for row in reversed(rows)]
 
 
 def read_entry(connection: sqlite3.Connection, entry_id: int) -> RawEntry | None:
@@ -225,11 +243,18 @@ def _insert(
 
 
 def _facts(rows_by_broker: str, first_at: int, last_at: int) -> Facts:
+    return Facts(_rows(rows_by_broker), _moment(first_at), _moment(last_at))
+
+
+def _moment(microseconds: int) -> datetime:
     try:
-        return Facts(
-            msgspec.json.decode(rows_by_broker, type=dict[Broker, int]),
-            from_microseconds(first_at),
-            from_microseconds(last_at),
-        )
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
+        return from_microseconds(microseconds)
+    except (TypeError, OverflowError) as exc:
+        raise FileDamaged(f"an entry's times are wrong: {exc}") from exc
+
+
+def _rows(rows_by_broker: str) -> dict[Broker, int]:
+    try:
+        return msgspec.json.decode(rows_by_broker, type=dict[Broker, int])
+    except (msgspec.MsgspecError, TypeError, ValueError) as exc:
         raise FileDamaged(f"an entry's numbers are wrong: {exc}") from exc

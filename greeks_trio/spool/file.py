@@ -25,7 +25,7 @@ from greeks_trio.spool.database import (
     transaction,
     translated,
 )
-from greeks_trio.spool.inventory import Inventory
+from greeks_trio.spool.inventory import MAX_KNOWN, Inventory
 from greeks_trio.spool.keepsakes import Keepsakes
 from greeks_trio.spool.salvage import create, salvage_waiting, set_aside
 
@@ -156,10 +156,10 @@ class SpoolFile:
 
 def _count(connection: sqlite3.Connection) -> Inventory:
     """Count the entries, which reads a page of each of them."""
-    inventory = Inventory()
-    for entry_id, facts in entries.all_facts(connection):
-        inventory.add(entry_id, facts)
-    return inventory
+    number, rows = entries.totals(connection)
+    oldest_at = entries.oldest_receipt(connection)
+    newest = entries.newest_facts(connection, MAX_KNOWN)
+    return Inventory.found(number, rows, oldest_at, newest)
 
 
 def _may_be_confused(exc: SpoolUnavailable) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.spool_store import Dropped
@@ -15,7 +15,7 @@ from greeks_trio.spool.contents import Contents
 
 # The newest entries are known one by one, so that a loss can name them; about 400 bytes
 # each, 4 MB in all.
-_MAX_KNOWN: Final = 10_000
+MAX_KNOWN: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,29 @@ class Inventory:
 
     def __init__(self) -> None:
         self._rows: Counter[Broker] = Counter()
-        self._known: dict[int, Facts] = {}
+        # Not a dict: its first key is ever harder to find when the first ones go.
+        self._known: OrderedDict[int, Facts] = OrderedDict()
         self._oldest_at: datetime | None = None
         self._newest_at: datetime | None = None
         self.entries = 0
         self.newest_id = 0
+
+    @classmethod
+    def found(
+        cls,
+        entries: int,
+        rows: Mapping[Broker, int],
+        oldest_at: datetime | None,
+        newest: Iterable[tuple[int, Facts]],
+    ) -> Self:
+        """Return that of a file: its totals, and its newest entries, oldest first."""
+        inventory = cls()
+        for entry_id, facts in newest:
+            inventory.add(entry_id, facts)
+        inventory.entries = entries
+        inventory._rows = Counter(rows)
+        inventory._oldest_at = oldest_at
+        return inventory
 
     @property
     def rows(self) -> int:
@@ -81,8 +99,8 @@ class Inventory:
         self._newest_at = facts.last_at
         self._rows.update(facts.rows)
         self._known[entry_id] = facts
-        if len(self._known) > _MAX_KNOWN:
-            del self._known[next(iter(self._known))]
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
 
     def remove(self, removed: Mapping[int, Facts]) -> None:
         """Take entries out again."""

@@ -64,7 +64,7 @@ async def fill_disk(directory):
         await opened.quarantine.add(ticks[0], sqlstate="23514", reason="check")
         found = await spool.read(upto=2**62, max_rows=10**6)
         with trio.move_on_after(0.2):  # no condition tells that it was there
-            await opened.run_alive_mark()
+            await opened.run_alive_mark(dict)
         say("restored", (Path(directory) / "reserve").exists())
         say("waiting", opened.quarantine.waiting())
         say("again", [entry.id for entry in found] == ids[10:])

@@ -163,6 +163,26 @@ async def test_an_entry_with_a_wrong_checksum_costs_itself_only(tmp_path, caplog
     assert "spool.entry_lost" in critical(caplog)[0]
 
 
+@pytest.mark.parametrize("entry_id", [1, 2, 3])
+@pytest.mark.parametrize(
+    "numbers", ["rows_by_broker = '{'", "first_at = 'x'", f"first_at = {2**62}"]
+)
+async def test_an_entry_with_wrong_numbers_costs_itself_only(
+    tmp_path, entry_id, numbers
+):
+    path = await fill(tmp_path, 3)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE entries SET {numbers} WHERE id = {entry_id}")  # noqa: S608
+    connection.close()
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        found = await opened.spool.read(upto=3, max_rows=10)
+        size = opened.spool.size()
+
+    assert [entry.id for entry in found] == [i for i in (1, 2, 3) if i != entry_id]
+    assert size.rows == 2
+
+
 async def test_a_note_that_cannot_be_read_is_kept_aside(tmp_path, caplog):
     path = await fill(tmp_path, 1)
     with sqlite3.connect(path) as connection:

@@ -102,6 +102,26 @@ async def test_the_size_counts_what_is_there(tmp_path):
         assert opened.inherited_id == entry_id
 
 
+@pytest.mark.parametrize("known", [3, 10_000])
+async def test_the_next_run_counts_what_is_there(tmp_path, monkeypatch, known):
+    monkeypatch.setattr("greeks_trio.spool.file.MAX_KNOWN", known)
+    monkeypatch.setattr("greeks_trio.spool.inventory.MAX_KNOWN", known)
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        for number in range(10):
+            brokers = ["ibkr"] * (number % 3) + ["tastytrade"]
+            await opened.spool.append([make_tick(number, broker=b) for b in brokers])
+        before = opened.spool.size()
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert opened.spool.size() == before
+        await opened.spool.release(range(11))
+        after = opened.spool.size()
+
+    assert (before.entries, before.rows) == (10, 19)
+    assert before.oldest_at == make_tick(0).record.received_at
+    assert (after.entries, after.rows, after.oldest_at) == (0, 0, None)
+
+
 async def test_beyond_the_bound_the_oldest_unprotected_entries_go_and_are_told(
     tmp_path, caplog
 ):
