@@ -44,6 +44,8 @@ class Replayer:
         self._spooler = spooler
         self._isolator = isolator
         self._tally = tally
+        # Why the last attempt failed, if none has stored anything since.
+        self._last_reason: str | None = None
 
     async def run(self, open_sink: OpenTickSink) -> None:
         """Replay whatever comes, until the backlog is closed and empty, then return.
@@ -64,12 +66,18 @@ class Replayer:
             if self._backlog.is_finished:
                 return
             delay_s = backoff.next_delay()
-            logger.warning(
-                "replayer.retrying delay_s=%.1f reason=%s",
-                delay_s,
-                plain_reason(failure),
-            )
+            self._report(failure, delay_s)
             await self._pause(delay_s)
+
+    def _report(self, failure: BaseException, delay_s: float) -> None:
+        reason = plain_reason(failure)
+        logger.log(
+            logging.DEBUG if reason == self._last_reason else logging.WARNING,
+            "replayer.retrying delay_s=%.1f reason=%s",
+            delay_s,
+            reason,
+        )
+        self._last_reason = reason
 
     async def _pause(self, delay_s: float) -> None:
         """Sleep so long, less when the service is ending: then there is one last try."""
@@ -96,6 +104,7 @@ class Replayer:
             await self._spooler.replayed(entries)
             self._backlog.losses.add_ticks(stored.unkept)
             backoff.reset()
+            self._last_reason = None
             rows += len(ticks)
         if rows:
             seconds = trio.current_time() - started_at

@@ -39,7 +39,7 @@ class Spooler:
         tally: Is told what became durable.
         after_s: Seconds from frame read after which a tick goes to disk.
         inherited_to: Says which is the newest entry of an earlier run, 0 when there is
-            none, or when the disk has not let anyone look.
+            none, `None` as long as the disk has not let anyone look.
 
     Attributes:
         spooled: Ticks put on disk since the start.
@@ -52,7 +52,7 @@ class Spooler:
         tally: Tally,
         *,
         after_s: float,
-        inherited_to: Callable[[], int] = lambda: 0,
+        inherited_to: Callable[[], int | None] = lambda: 0,
     ) -> None:
         self._backlog = backlog
         self._spool = spool
@@ -60,7 +60,8 @@ class Spooler:
         self._after_s = after_s
         self._unneeded: list[int] = []
         self._inherited_to = inherited_to
-        backlog.replay_to = inherited_to()
+        self._knows_inherited = False
+        self._look_for_inherited()
         # The replayer has had all entries up to this one.
         self._replayed_to = 0
         # And these are in its hands: they must not be dropped to make room.
@@ -98,7 +99,10 @@ class Spooler:
     @property
     def has_more_to_replay(self) -> bool:
         """Whether there may be ticks that only the disk has."""
-        return self._backlog.replay_to > self._replayed_to
+        # A first read opens what could not be opened at the start.
+        return not self._knows_inherited or (
+            self._backlog.replay_to > self._replayed_to
+        )
 
     async def read(self, max_rows: int) -> list[SpooledEntry]:
         """Return the oldest entries that only the disk has, none when there are none.
@@ -227,6 +231,15 @@ class Spooler:
                 logger.critical("spool.unavailable reason=%s", exc)
             raise
         self._failures.pop(of, None)
+        self._look_for_inherited()
         if not (was_well or self._failures):
             logger.warning("spool.available_again")
-            self._backlog.leave_to_replayer(self._inherited_to())
+
+    def _look_for_inherited(self) -> None:
+        """Leave an earlier run's entries to the replayer, once they are known."""
+        if self._knows_inherited:
+            return
+        inherited = self._inherited_to()
+        if inherited is not None:
+            self._knows_inherited = True
+            self._backlog.leave_to_replayer(inherited)

@@ -118,10 +118,10 @@ class SpoolDirectory:
         self.inherited_notes: list[tuple[int, Note]] = []
 
     @property
-    def inherited_id(self) -> int:
+    def inherited_id(self) -> int | None:
         """Return the newest id of an earlier run; 0 when nothing is left of any.
 
-        Also 0 as long as the disk did not let the file be opened.
+        `None` as long as the disk did not let the file be opened.
         """
         return self._store.inherited_id
 

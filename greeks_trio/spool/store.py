@@ -62,9 +62,9 @@ class SpoolStore:
         self._size = SpoolSize(entries=0, rows=0, bytes=0, oldest_at=None)
 
     @property
-    def inherited_id(self) -> int:
+    def inherited_id(self) -> int | None:
         """Return the newest id that was there when the file was opened first."""
-        return self._file.inherited_id or 0
+        return self._file.inherited_id
 
     def open(self) -> list[tuple[int, Note]]:
         """Open the file, mended if need be, and return its notes with their ids.

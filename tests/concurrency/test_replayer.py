@@ -125,14 +125,16 @@ async def test_a_disk_that_fails_in_the_middle_costs_nothing_but_time(
 
 
 async def test_what_the_disk_does_not_give_is_said_in_the_status(
-    autojump_clock, nursery, pipeline
+    autojump_clock, nursery, pipeline, caplog
 ):
     nursery.start_soon(pipeline.run)
     await spool_ticks(pipeline, 1, 1)
     pipeline.spool.disk.is_full = True
     pipeline.database_comes()
-    await trio.sleep(10)
+    await trio.sleep(1_000)
     assert pipeline.spooler.last_error == "told to be full"
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len([each for each in warned if "replayer.retrying" in each]) == 1
 
     pipeline.spool.disk.is_full = False
     await trio.sleep(10)
@@ -299,7 +301,7 @@ async def test_an_earlier_runs_ticks_are_replayed_when_the_disk_can_be_read_at_l
         await spool_ticks(pipeline, 2, 10)
         pipeline.backlog.close()
     spool = pipeline.spool.restarted()
-    inherited, spool.inherited_id = spool.inherited_id, 0  # nobody could look
+    inherited, spool.inherited_id = spool.inherited_id, None  # nobody could look
     spool.disk.is_full = True
     heir = Pipeline(spool, table=pipeline.sink)
     heir.sink.delay = 0.2  # the disk is asked for help
@@ -307,10 +309,32 @@ async def test_an_earlier_runs_ticks_are_replayed_when_the_disk_can_be_read_at_l
 
     heir.put(30)
     await trio.sleep(5)
-    assert not heir.spooler.has_more_to_replay
     spool.disk.is_full, spool.inherited_id = False, inherited
     heir.put(31)
-    await trio.sleep(5)
+    await trio.sleep(10)
 
     assert sorted(keys(pipeline.sink.ticks)) == sorted(ticks_of(*range(20), 30, 31))
     assert spool.entries == {}
+
+
+async def test_they_are_replayed_too_when_nothing_goes_to_disk(
+    autojump_clock, nursery, pipeline
+):
+    """The disk could not be read at the start, and this run does not need it."""
+    async with trio.open_nursery() as first:
+        first.start_soon(pipeline.run)
+        await spool_ticks(pipeline, 2, 10)
+        pipeline.backlog.close()
+    spool = pipeline.spool.restarted()
+    inherited, spool.inherited_id = spool.inherited_id, None
+    heir = Pipeline(spool, table=pipeline.sink)
+    spool.disk.refused = {"read"}
+    nursery.start_soon(heir.run)
+    await trio.sleep(60)
+    assert heir.spooler.has_more_to_replay
+
+    spool.disk.refused, spool.inherited_id = set(), inherited
+    await trio.sleep(10)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(20))
+    assert not heir.spooler.has_more_to_replay

@@ -172,7 +172,7 @@ async def test_an_entry_with_wrong_numbers_costs_itself_only(
 ):
     path = await fill(tmp_path, 3)
     with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE entries SET {numbers} WHERE id = {entry_id}")  # noqa: S608
+        connection.execute(f"UPDATE entries SET {numbers} WHERE id = {entry_id}")
     connection.close()
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
