@@ -77,6 +77,9 @@ class Writer:
         self._flushes = self._retries = self._largest_flush = 0
         self._is_connected = False
         self._last_error: str | None = None
+        # The failure that the log has, until the database has done something again: it
+        # may let us in each time and take nothing.
+        self._said: str | None = None
 
     async def run(self, open_sink: OpenTickSink, retry_now: WakeUp) -> None:
         """Flush until the backlog is closed and empty, then return.
@@ -151,7 +154,9 @@ class Writer:
         fresh = self._backlog.settle()
         if stored.unkept:
             self._backlog.losses.add_ticks(stored.unkept)
-            fresh = [tick for tick in fresh if tick not in stored.unkept]
+            unkept = set(map(id, stored.unkept))
+            fresh = [tick for tick in fresh if id(tick) not in unkept]
+        self._said = None
         self._flushes += 1
         self._largest_flush = max(self._largest_flush, len(batch))
         self._tally.committed(stored)
@@ -163,12 +168,13 @@ class Writer:
             with trio.move_on_after(_PING_AFTER_S):
                 return await self._backlog.wait_rows()
             await sink.ping()
+            self._said = None
 
     def _report(self, failure: BaseException, delay_s: float) -> None:
         self._retries += 1
         reason = plain_reason(failure)
-        is_news = reason != self._last_error
-        self._last_error = reason
+        is_news = reason != self._said
+        self._last_error = self._said = reason
         level = logging.WARNING if is_news else logging.DEBUG
         if is_news and any(_needs_person(leaf) for leaf in leaves(failure)):
             level = logging.ERROR

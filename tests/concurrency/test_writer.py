@@ -313,6 +313,24 @@ async def test_latency_counts_from_the_frames_reading_to_the_commit(
     assert trio.current_time() == 10.25
 
 
+async def test_a_database_that_lets_us_in_and_takes_nothing_is_said_once(
+    autojump_clock, nursery, backlog, sink, caplog
+):
+    nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
+    sink.failures = ["before"] * 100
+    backlog.put([make_tick()])
+    await trio.sleep(300)
+    assert sink.connections > 50
+    assert caplog.text.count("writer.retrying") == 1
+
+    sink.failures = [None, "before"]
+    await trio.sleep(300)
+    backlog.put([make_tick(1)])
+    await trio.sleep(1)
+
+    assert caplog.text.count("writer.retrying") == 2
+
+
 async def test_a_refused_login_is_one_error_not_one_every_few_seconds(
     autojump_clock, nursery, backlog, caplog
 ):
