@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -27,35 +28,33 @@ async def hand_over(out: TickSender, frame: FrameTicks, health: SessionHealth) -
     only the read of the next frame may be cancelled.  What cannot be sent then is lost,
     counted as ``ticks.lost`` and logged.  Is no checkpoint while there is room.
     """
-    if len(frame.ticks) <= PIECE_TICKS:
-        try:
-            out.send_nowait(frame)
-        except trio.WouldBlock:
-            await _wait_for_room(out, deque([frame]), health)
-    else:
-        await _wait_for_room(out, deque(_pieces(frame)), health)
-
-
-async def _wait_for_room(
-    out: TickSender, pieces: deque[FrameTicks], health: SessionHealth
-) -> None:
+    small = len(frame.ticks) <= PIECE_TICKS
+    pieces = deque([frame] if small else _pieces(frame))
     try:
         await _send_all(out, pieces)
     except trio.Cancelled:
-        with trio.move_on_after(HAND_OVER_LIMIT_S, shield=True):
+        with (
+            trio.move_on_after(HAND_OVER_LIMIT_S, shield=True),
+            # Cancelled together with the processor, which has closed its end.
+            suppress(trio.BrokenResourceError),
+        ):
             await _send_all(out, pieces)
+        raise
+    finally:
         for lost in pieces:
             health.count("ticks.lost", len(lost.ticks))
             logger.critical(
                 "feed.ticks_lost broker=%s ticks=%d", lost.broker, len(lost.ticks)
             )
-        raise
 
 
 async def _send_all(out: TickSender, pieces: deque[FrameTicks]) -> None:
     """Send and remove the pieces; a send that is cancelled has not happened."""
     while pieces:
-        await out.send(pieces[0])
+        try:
+            out.send_nowait(pieces[0])
+        except trio.WouldBlock:
+            await out.send(pieces[0])
         pieces.popleft()
 
 

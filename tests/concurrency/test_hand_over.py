@@ -79,3 +79,35 @@ async def test_what_nobody_takes_in_time_is_counted_as_lost(autojump_clock, heal
 
     assert trio.current_time() == 1 + HAND_OVER_LIMIT_S
     assert health.statistics().counts == {"ticks.lost": PIECE_TICKS + 7}
+
+
+@pytest.mark.parametrize("room", [0, 1])
+async def test_what_a_cancelled_processor_does_not_take_any_more_is_counted_as_lost(
+    autojump_clock, health, room
+):
+    """A bug elsewhere cancels the feeds together with the processor."""
+    send, receive = trio.open_memory_channel(room)
+
+    async def process():
+        with receive:
+            await trio.sleep_forever()
+
+    with trio.move_on_after(1) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process)
+            with send:
+                await hand_over(send, FRAME, health)
+
+    assert scope.cancelled_caught
+    expected = len(FRAME.ticks) - room * PIECE_TICKS
+    assert health.statistics().counts == {"ticks.lost": expected}
+
+
+async def test_what_comes_after_the_processor_has_gone_is_counted_as_lost(health):
+    send, receive = trio.open_memory_channel(1)
+    receive.close()
+
+    with send, pytest.raises(trio.BrokenResourceError):
+        await hand_over(send, FRAME, health)
+
+    assert health.statistics().counts == {"ticks.lost": len(FRAME.ticks)}
