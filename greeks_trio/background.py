@@ -33,11 +33,12 @@ async def run_reporter(overview: Overview) -> None:
 
 
 async def run_staleness_watch(overview: Overview) -> None:
-    """Say in the log when contracts become stale, until cancelled."""
+    """Say in the log when contracts become stale or all is refused, until cancelled."""
     log = StalenessLog()
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
         log.update(overview.stale_contracts(), overview.trades_now)
+        overview.watch_refusals()
 
 
 async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:

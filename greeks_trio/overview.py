@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final
@@ -26,6 +26,7 @@ from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
 from greeks_trio.pipeline.tally import LatencyStatistics, Tally
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.refusals import RefusalWatch
 
 # Stale contracts in the status: the longest silent ones.
 _SHOWN: Final = 20
@@ -56,6 +57,7 @@ class Overview:
     spool_max_bytes: int
     buffers_max_bytes: int
     hours: MarketHours
+    refusals: RefusalWatch = field(default_factory=RefusalWatch)
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
@@ -75,12 +77,19 @@ class Overview:
         writer = self.writer.statistics()
         if not writer.is_connected:
             problems.append(f"database: {writer.last_error or 'not connected yet'}")
+        problems += self.refusals.problems()
         problems += [
             f"{session.broker}: {session.last_error or session.status}"
             for session in self.sessions()
             if session.status not in ("connected", "degraded")
         ]
         return problems
+
+    def watch_refusals(self) -> None:
+        """Look whether PostgreSQL refuses all that came since the last call."""
+        self.refusals.update(
+            persisted=self.tally.persisted, quarantined=self.isolator.quarantined
+        )
 
     def trades_now(self, contract_key: ContractKey) -> bool:
         """Return whether this contract without ticks is worth a warning."""

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 import trio
 
-from greeks_trio.background import note_killed_run
+from greeks_trio.background import note_killed_run, run_staleness_watch
 from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import FeedGap
 from greeks_trio.overview import Overview
@@ -70,6 +70,27 @@ async def test_it_names_the_feed_that_is_missing(overview, autojump_clock):
     overview.sessions_by_broker["tastytrade"].disconnected("no route to host")
 
     assert overview.readiness()[1:] == ["tastytrade: no route to host"]
+
+
+async def test_it_is_not_ready_while_all_rows_of_a_broker_are_refused(
+    overview, nursery, autojump_clock
+):
+    for health in overview.sessions_by_broker.values():
+        health.connected()
+    sink, odd = ListSink(), make_tick(1)
+    sink.refuse(odd)
+    nursery.start_soon(overview.writer.run, sink.open, WakeUp())
+    nursery.start_soon(run_staleness_watch, overview)
+    overview.backlog.put([odd])
+    await trio.sleep(20)
+
+    [problem] = overview.readiness()
+    assert problem.startswith("ibkr: PostgreSQL refuses every row, 1 so far")
+
+    overview.backlog.put([make_tick(2)])
+    await trio.sleep(20)
+
+    assert overview.readiness() == []
 
 
 async def test_subscribed_contracts_without_ticks_are_stale(overview, autojump_clock):
