@@ -18,6 +18,8 @@ from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.migrate import load_migrations, migrate
 from greeks_trio.postgres.translate import translated
+from greeks_trio.service_parts import spool_directory
+from greeks_trio.spool.owner import look_at
 
 Attempt: TypeAlias = Callable[[], Awaitable[str]]
 
@@ -64,6 +66,7 @@ async def run_migrate(config: DatabaseConfig) -> int:
 
 def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
     yield "database", partial(check_database, config.database)
+    yield "spool", partial(check_spool, config)
     if config.ibkr is not None:
         yield "ibkr", partial(ibkr.check_login, config.ibkr)
     if config.tastytrade is not None:
@@ -95,6 +98,15 @@ async def check_database(config: DatabaseConfig) -> str:
     lacking = [each.name for each in load_migrations() if each.name not in applied]
     schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
     return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
+
+
+async def check_spool(config: Config) -> str:
+    """Return where the spool is, and who uses it.
+
+    Raises:
+        ConfigError: the directory cannot be used.
+    """
+    return await trio.to_thread.run_sync(lambda: look_at(spool_directory(config)))
 
 
 async def _applied_migrations(connection: TrioConnection[TupleRow]) -> set[str]:

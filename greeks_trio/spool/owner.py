@@ -76,7 +76,7 @@ def take_directory(directory: Path) -> Owner:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        pid = _pid_in(fd)
         os.close(fd)
         raise _taken(directory, pid) from None
     except OSError as exc:
@@ -90,6 +90,40 @@ def take_directory(directory: Path) -> Owner:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return Owner(directory, fd)
+
+
+def look_at(directory: Path) -> str:
+    """Return in words whether a service could own the directory; change nothing.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    there = next(each for each in (directory, *directory.parents) if each.exists())
+    if not there.is_dir():
+        raise _unusable(directory, f"{there} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unusable(directory, f"no permission to write to {there}")
+    if there != directory:
+        return f"{directory}, which serve makes"
+    return f"{directory}{_use_of(directory / _LOCK)}"
+
+
+def _use_of(lock: Path) -> str:
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f", in use by process {_pid_in(fd)}"
+    finally:
+        os.close(fd)
+    return ""
+
+
+def _pid_in(fd: int) -> str:
+    return os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 def _taken(directory: Path, pid: str) -> ConfigError:

@@ -43,12 +43,15 @@ async def test_check_says_a_line_about_each_part_and_changes_nothing(stage):
     assert [line.split(":")[0] for line in lines] == [
         "configuration",
         "database",
+        "spool",
         "ibkr",
         "tastytrade",
     ]
     assert "it lacks 0001" in lines[1]
-    assert "logged in" in lines[2]
+    assert lines[2] == f"spool: {stage.directory / 'spool'}, which serve makes"
     assert "logged in" in lines[3]
+    assert "logged in" in lines[4]
+    assert not (stage.directory / "spool").exists()
 
 
 async def test_migrate_applies_once_and_check_sees_it(stage):
@@ -79,8 +82,8 @@ async def test_what_fails_is_said_in_words_and_is_status_1(stage):
         status, lines = await output_of(check)
 
     assert status == 1
-    assert len(lines) == 4
-    assert lines[3] == "tastytrade: not enabled"
+    assert len(lines) == 5
+    assert lines[4] == "tastytrade: not enabled"
     assert "Traceback" not in check.transcript()
     assert "wr0ng" not in check.transcript()
 
@@ -101,7 +104,7 @@ async def test_a_part_that_never_answers_is_given_up(silent_port, database, caps
     assert status == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("database: PostgreSQL ")
-    assert lines[2:] == [
+    assert lines[3:] == [
         "ibkr: no answer within 0.5 seconds",
         "tastytrade: no answer within 0.5 seconds",
     ]
