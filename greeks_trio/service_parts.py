@@ -14,7 +14,7 @@ import trio
 
 from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
-from greeks_trio.config import Config, PipelineConfig, needs_restart
+from greeks_trio.config import Config, DatabaseConfig, PipelineConfig, needs_restart
 from greeks_trio.errors import ConfigError
 from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker
@@ -83,6 +83,8 @@ class Service:
             return
         for name in needs_restart(self.started_with, config):
             logger.warning("config.needs_restart name=%s", name)
+        if not self.ticks.leads_to(config.database):
+            self._say_where_ticks_go(config.database)
         self.config = config
         self.ticks.reconfigure(config.database)
         self.facts.reconfigure(config.database)
@@ -93,6 +95,20 @@ class Service:
         self.refused.clear()
         self.retry_now.wake()
         logger.info("config.reloaded")
+
+    def _say_where_ticks_go(self, to: DatabaseConfig) -> None:
+        """Log that what waits for one database will be stored in another.
+
+        Nobody but the operator knows whether it is the same one at a new place.
+        """
+        before, disk = self.config.database, self.overview.spool.size()
+        logger.warning(
+            "config.database_changed from=%s:%d/%s to=%s:%d/%s waiting_rows=%d "
+            "what-waits=goes-to-the-new-one",
+            *(before.host, before.port, before.dbname),
+            *(to.host, to.port, to.dbname),
+            len(self.overview.backlog) + disk.rows,
+        )
 
     def credentials_refused(self, broker: Broker) -> None:
         """Stop when no broker is left that may let us in."""

@@ -23,7 +23,7 @@ from greeks_trio.config import DatabaseConfig
 from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.dsn import is_same_database, open_connection
 from greeks_trio.postgres.migrate import bring_up_to_date
 from greeks_trio.postgres.months import Month, ensure_months, month_of
 from greeks_trio.postgres.partitions import ensure_partitions_ahead
@@ -88,8 +88,16 @@ class TickStore:
         self._unsettled: set[_Backend] = set()
 
     def reconfigure(self, config: DatabaseConfig) -> None:
-        """Use this configuration for the sinks that are opened from now on."""
+        """Use this configuration for the sinks that are opened from now on.
+
+        When it names another database, open sinks are of no more use: what is written
+        shall not be spread over two of them for as long as a connection lasts.
+        """
         self._config = config
+
+    def leads_to(self, config: DatabaseConfig) -> bool:
+        """Return whether the next sink will be on the database of this configuration."""
+        return is_same_database(self._config, config)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[CopySink]:
@@ -108,7 +116,7 @@ class TickStore:
             if await bring_up_to_date(connection, look_limit_s=config.timeout_s):
                 await self._make_first_partitions(config)
             try:
-                yield CopySink(connection, config)
+                yield CopySink(connection, config, lambda: self.leads_to(config))
             finally:
                 if connection.closed:
                     self._unsettled.add(backend)
@@ -152,10 +160,14 @@ class CopySink:
     """Stores batches of ticks over one connection; made by `TickStore.open`."""
 
     def __init__(
-        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
+        self,
+        connection: TrioConnection[TupleRow],
+        config: DatabaseConfig,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connection = connection
         self._config = config
+        self._is_wanted = is_wanted
         # Those whose partition is known to exist.
         self._months: set[Month] = set()
         self._has_staging = False
@@ -183,6 +195,7 @@ class CopySink:
         """
         if not ticks:
             return 0
+        self._check_wanted()
         try:
             with translated(self._connection), trio.fail_after(self._config.timeout_s):
                 return await self._store(ticks, check_duplicates)
@@ -196,6 +209,7 @@ class CopySink:
         Raises:
             StoreUnavailable: it did not, and this sink is of no more use.
         """
+        self._check_wanted()
         try:
             with (
                 translated(self._connection, may_refuse=False),
@@ -205,6 +219,10 @@ class CopySink:
         except StoreUnavailable:
             self._connection.close_nowait()
             raise
+
+    def _check_wanted(self) -> None:
+        if not self._is_wanted():
+            raise StoreUnavailable("the configuration names another database now")
 
     async def _store(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
         """Store the ticks; again at once when another transaction was in the way."""

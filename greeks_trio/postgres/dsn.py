@@ -37,6 +37,11 @@ _SERVER_KEEPALIVES: Final = {
 _LOCK_SHARE: Final = 0.8
 
 
+def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
+    """Return whether both lead to the same place, with whatever login."""
+    return (one.host, one.port, one.dbname) == (other.host, other.port, other.dbname)
+
+
 def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
     """Return the arguments for ``connect``; they hold the password in the clear.
 

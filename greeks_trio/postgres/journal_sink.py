@@ -5,7 +5,7 @@ Whichever store connects first makes the tables.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Final
@@ -19,7 +19,7 @@ from greeks_trio.errors import StoreUnavailable
 from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
 from greeks_trio.pipeline.spool_store import Note
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.dsn import is_same_database, open_connection
 from greeks_trio.postgres.migrate import bring_up_to_date
 from greeks_trio.postgres.translate import translated
 
@@ -67,7 +67,10 @@ class JournalStore:
         self._config = config
 
     def reconfigure(self, config: DatabaseConfig) -> None:
-        """Use this configuration for the sinks that are opened from now on."""
+        """Use this configuration for the sinks that are opened from now on.
+
+        When it names another database, open sinks are of no more use.
+        """
         self._config = config
 
     @asynccontextmanager
@@ -83,17 +86,23 @@ class JournalStore:
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
             await bring_up_to_date(connection, look_limit_s=config.timeout_s)
-            yield JournalSink(connection, config)
+            yield JournalSink(
+                connection, config, lambda: is_same_database(self._config, config)
+            )
 
 
 class JournalSink:
     """Stores entries one by one over one connection; made by `JournalStore.open`."""
 
     def __init__(
-        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
+        self,
+        connection: TrioConnection[TupleRow],
+        config: DatabaseConfig,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connection = connection
         self._config = config
+        self._is_wanted = is_wanted
 
     async def write(self, entry: Note) -> None:
         """Store the entry; storing it twice has the effect of storing it once.
@@ -105,6 +114,8 @@ class JournalSink:
             StoreUnavailable: the same entry may be offered again, to another sink.
             StoreRejected: the database refuses this entry; the sink remains in use.
         """
+        if not self._is_wanted():
+            raise StoreUnavailable("the configuration names another database now")
         try:
             with translated(self._connection), trio.fail_after(self._config.timeout_s):
                 match entry:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import trio
 
 from greeks_trio.background import end_leftover_gaps
-from greeks_trio.config import Config
+from greeks_trio.config import Config, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.health import SessionHealth
@@ -15,7 +16,8 @@ from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.service_parts import Service, buffers_max_bytes
-from tests.factories import SPY_CALL, START
+from tests.concurrency.pipeline_parts import Pipeline
+from tests.factories import SPY_CALL, START, make_tick
 
 
 @pytest.fixture
@@ -55,6 +57,27 @@ async def test_who_takes_a_change_back_needs_no_restart(service, caplog):
     service.reload()
 
     assert named(caplog) == []
+
+
+def test_where_waiting_ticks_go_is_said_when_another_database_is_configured(
+    service, caplog
+):
+    pipeline = Pipeline()
+    service.overview = SimpleNamespace(spool=pipeline.spool, backlog=pipeline.backlog)
+    pipeline.backlog.put([make_tick()])
+    old = service.config.database
+    passwords = replace(Config(), database=replace(old, password=Secret("s3cret")))
+    another = replace(Config(), database=replace(old, dbname="another"))
+
+    for config in (passwords, another, another):
+        service.load = lambda config=config: config
+        service.reload()
+
+    said = [m for m in caplog.messages if m.startswith("config.database_changed")]
+    assert said == [
+        "config.database_changed from=localhost:5432/portfolio_engine "
+        "to=localhost:5432/another waiting_rows=1 what-waits=goes-to-the-new-one"
+    ]
 
 
 async def test_a_refused_configuration_wakes_nobody(service, nursery):

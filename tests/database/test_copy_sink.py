@@ -318,6 +318,19 @@ async def test_a_store_that_is_reconfigured_opens_its_next_sink_that_way(databas
         assert await sink.write([make_tick()]) == 1
 
 
+async def test_an_open_sink_is_of_no_use_when_another_database_is_configured(database):
+    store = TickStore(database, today=START.date)
+    async with store.open() as sink:
+        store.reconfigure(replace(database, password=Secret("same place")))
+        assert await sink.write([make_tick()]) == 1
+
+        store.reconfigure(replace(database, dbname="another"))
+
+        for use in (sink.ping(), sink.write([make_tick(1)])):
+            with pytest.raises(StoreUnavailable, match="another database"):
+                await use
+
+
 def test_columns_types_and_values_are_side_by_side():
     names = COPY_TICKS.decode().partition("(")[2].partition(")")[0].split(", ")
 
