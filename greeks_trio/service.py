@@ -8,11 +8,11 @@ HTTP and the minute's log line, so that the drain can be watched.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -28,6 +28,7 @@ from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.config import Config, describe
 from greeks_trio.config_file import load_config
+from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Broker, FrameTicks
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.health import utc_now
@@ -42,6 +43,9 @@ from greeks_trio.spool.directory import SpoolDirectory, open_spool
 from greeks_trio.web.server import run_http
 
 logger = logging.getLogger(__name__)
+
+# For the last note to the disk.
+_LAST_NOTES_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,11 @@ async def run_service(
             name="partition keeper",
         )
         task_status.started(Running(service.overview, url))
-        with _telling_what_is_left(service.overview):
+        try:
             await _run_pipeline(service, disk)
+        finally:
+            with trio.move_on_after(_LAST_NOTES_S, shield=True):
+                await tell_what_is_left(service.overview)
         background.cancel_scope.cancel()
     logger.info("service.stopped %s", service.overview.canonical_line())
     return service.exit_status
@@ -154,18 +161,23 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
         )
 
 
-@contextmanager
-def _telling_what_is_left(overview: Overview) -> Iterator[None]:
-    """Log what nobody will store, however the pipeline ended."""
+async def tell_what_is_left(overview: Overview) -> None:
+    """Log what nobody will store, and leave to the next run to tell of its gap."""
+    backlog = overview.backlog
+    if left := backlog.not_on_disk():
+        logger.critical("service.ticks_lost reason=not-drained rows=%d", len(left))
+        backlog.losses.add_ticks(left)
+    if notes := len(overview.journal.not_on_disk()):
+        logger.error("service.journal_lost entries=%d", notes)
+    if rows := overview.spool.size().rows:
+        logger.warning("service.left_in_spool rows=%d", rows)
+    # Also what was lost since the journal was closed: for want of room, for instance.
+    gaps = backlog.losses.pop_gaps()
     try:
-        yield
-    finally:
-        if left := overview.backlog.not_on_disk():
-            logger.critical("service.ticks_lost reason=not-drained rows=%d", left)
-        if left := len(overview.journal.not_on_disk()):
-            logger.error("service.journal_lost entries=%d", left)
-        if left := overview.spool.size().rows:
-            logger.warning("service.left_in_spool rows=%d", left)
+        if gaps:
+            await overview.spool.note(gaps)
+    except SpoolUnavailable as exc:
+        logger.error("service.journal_lost entries=%d reason=%s", len(gaps), exc)
 
 
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:

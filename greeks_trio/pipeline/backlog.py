@@ -177,12 +177,13 @@ class Backlog:
             return self._rows[self._marked].read_at
         return None
 
-    def not_on_disk(self) -> int:
-        """Return how many ticks would be lost with this process."""
-        return sum(
-            tick.entry in (*_ONLY_HERE, _DROPPED)
+    def not_on_disk(self) -> list[Tick]:
+        """Return the ticks that would be lost with this process."""
+        return [
+            tick
             for tick in chain(self._taken, self._rows)
-        )
+            if tick.entry in (*_ONLY_HERE, _DROPPED)
+        ]
 
     def start_spooling(self, max_rows: int) -> list[Tick]:
         """Return the oldest ticks that the disk has not, at most ``max_rows``.

@@ -145,7 +145,7 @@ class World:
         self.is_countable = False
         self.lost += old.backlog.losses.total
         self.slack += sum(sum(d.rows.values()) for d in old.spool.pop_dropped())
-        self.slack += old.backlog.not_on_disk()
+        self.slack += len(old.backlog.not_on_disk())
         heir = self.heir()
         old.backlog.close()
         self.scope.cancel()
@@ -163,10 +163,10 @@ class World:
         await self.ended.wait()
         has_room = not (self.disks[0].is_full or old.spool.drops)
         if has_room and not self.disks[0].failures:
-            assert old.backlog.not_on_disk() == 0
+            assert old.backlog.not_on_disk() == []
         told = self.told_durable_once()
         self.lost += old.backlog.losses.total
-        left = old.backlog.not_on_disk()
+        left = len(old.backlog.not_on_disk())
         untold = len(self.put_in_this_run.keys() - told)
         assert untold <= old.backlog.losses.total + left
         self.forgiven |= self.put_in_this_run.keys() - told if left else set()

@@ -10,11 +10,12 @@ import trio
 from greeks_trio.background import end_leftover_gaps
 from greeks_trio.config import Config, Secret
 from greeks_trio.errors import ConfigError
-from greeks_trio.model.records import LeftoverGaps
+from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
+from greeks_trio.service import tell_what_is_left
 from greeks_trio.service_parts import Service, buffers_max_bytes
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import SPY_CALL, START, make_tick
@@ -100,6 +101,33 @@ async def test_a_refused_configuration_wakes_nobody(service, nursery):
     assert not woken.is_set()
     assert service.config == Config()
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_what_is_lost_at_the_end_is_left_to_the_next_run_to_tell(
+    autojump_clock, caplog, is_full
+):
+    pipeline = Pipeline()
+    pipeline.backlog.losses.add_ticks([make_tick(1)])
+    pipeline.backlog.put([make_tick(5)])
+    pipeline.spool.disk.is_full = is_full
+
+    await tell_what_is_left(
+        SimpleNamespace(
+            backlog=pipeline.backlog, journal=Journal(), spool=pipeline.spool
+        )
+    )
+
+    gap = FeedGap(
+        broker="ibkr",
+        started_at=make_tick(1).record.received_at,
+        ended_at=make_tick(5).record.received_at,
+        reason="ticks-lost",
+    )
+    assert list(pipeline.spool.notes.values()) == ([] if is_full else [gap])
+    assert pipeline.backlog.losses.total == 2
+    assert "service.ticks_lost reason=not-drained rows=1" in caplog.messages
+    assert ("service.journal_lost" in caplog.text) == is_full
 
 
 def test_the_worst_case_of_memory_is_added_up_from_the_configured_bounds():
