@@ -23,6 +23,7 @@ import trio
 from psycopg.rows import tuple_row
 
 from greeks_trio.errors import SchemaRejected
+from greeks_trio.postgres.sqlstates import is_about_files
 from greeks_trio.postgres.translate import translated
 
 logger = logging.getLogger(__name__)
@@ -203,11 +204,14 @@ async def _apply(
 def _refusals_of(what: str) -> Iterator[None]:
     """Tell the operator what offering the same again would not change.
 
-    That is class 42: no permission, another program's table in the way, and so on.
+    That is class 42: no permission, another program's table in the way, and so on.  Not
+    what the operating system refuses the server, which may have the same code.
     """
     try:
         yield
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
+        if is_about_files(exc.diag.source_file):
+            raise
         raise SchemaRejected(
             f"the database refused {what}: {exc}", sqlstate=exc.sqlstate
         ) from exc

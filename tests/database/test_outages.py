@@ -299,6 +299,24 @@ async def test_a_file_that_may_not_grow_is_the_servers_trouble_and_not_the_rows(
         assert await sink.write(batches[8], check_duplicates=True) == 1000
 
 
+async def test_files_that_the_server_may_not_open_do_not_end_the_service(
+    server, tmp_path
+):
+    """A disk that became read-only: permission denied, yet nobody's role is at fault."""
+    store = store_of(server.config, timeout_s=5)
+    async with store.open() as sink:
+        await sink.write([ONE])
+    with connect(server.config) as admin:
+        file = data_file(admin, tmp_path, "schema_migrations")
+        admin.execute("checkpoint")
+    file.chmod(0o000)
+
+    assert await cannot_open(store, within_s=4) == "42501"
+
+    file.chmod(0o600)
+    await assert_recovered(store, server.config)
+
+
 @contextmanager
 def file_size_limit(size):
     """Let processes that are started meanwhile make no larger files, in bytes."""
