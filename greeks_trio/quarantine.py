@@ -9,6 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -59,9 +60,10 @@ def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
     Raises:
         SpoolUnavailable: the file cannot be read.
     """
-    with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine:
+    with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine, _to_who_reads():
         if as_json:
-            _print_json(quarantine)
+            for row in _rows(quarantine):
+                click.echo(_json_line(row))
             return FINE
         total = quarantine.count()
         if not total:
@@ -119,12 +121,13 @@ def _rows(quarantine: QuarantineFile) -> Iterator[QuarantinedTick]:
         yield from batch
 
 
-def _print_json(quarantine: QuarantineFile) -> None:
+@contextmanager
+def _to_who_reads() -> Iterator[None]:
+    """Print until who reads, such as `head`, has enough."""
     try:
-        for row in _rows(quarantine):
-            click.echo(_json_line(row))
+        yield
     except BrokenPipeError:
-        # Who reads, such as `head`, has enough; the interpreter would say so at the end.
+        # The interpreter would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

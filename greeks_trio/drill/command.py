@@ -81,6 +81,8 @@ async def run_drill(options: DrillOptions) -> int:
                 status = await _run_to_end(options, directory)
             nursery.cancel_scope.cancel()
         signals.cancel_scope.cancel()
+    if status == INTERRUPTED:
+        _say("Interrupted: what was sent has not been compared with what is stored.")
     return status
 
 

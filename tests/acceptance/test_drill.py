@@ -81,6 +81,7 @@ async def test_ctrl_c_leaves_no_process_and_no_directory(tmp_path, scratch):
         assert processes_in(scratch)
 
         assert await drill.stop(signal.SIGINT) == 130
+        assert "has not been compared" in drill.lines["stderr"][-1]
 
     assert not processes_in(scratch)
     assert not list(scratch.iterdir())
