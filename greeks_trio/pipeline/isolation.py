@@ -12,15 +12,19 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+import trio
 
 from greeks_trio.errors import SpoolUnavailable, StoreRejected
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.spool_store import Quarantine
 
 logger = logging.getLogger(__name__)
+
+# The disk may have to mend its files before.
+_QUARANTINE_LIMIT_S: Final = 30.0
 
 
 class TickSink(Protocol):
@@ -103,13 +107,15 @@ class Isolator:
 
     async def _put_aside(self, tick: Tick, exc: StoreRejected) -> bool:
         try:
-            await self._quarantine.add(tick, sqlstate=exc.sqlstate, reason=str(exc))
-        except SpoolUnavailable as failure:
+            # A disk that hangs must not hold up what the database would take.
+            with trio.fail_after(_QUARANTINE_LIMIT_S):
+                await self._quarantine.add(tick, sqlstate=exc.sqlstate, reason=str(exc))
+        except (SpoolUnavailable, trio.TooSlowError) as failure:
             logger.critical(
                 "writer.row_refused sqlstate=%s reason=%s quarantine=%s row=%s",
                 exc.sqlstate,
                 exc,
-                failure,
+                str(failure) or "no answer",
                 _row_text(tick),
             )
             return False

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 # Most ticks in one entry: about 2 MB, which a disk takes in some ten milliseconds.
 ENTRY_ROWS: Final = 2_000
 
+# A disk that takes longer for one call hangs, and the status says so.
+_HANGS_AFTER_S: Final = 5.0
+
 # For the last words to the disk when the service ends.
 _LAST_WORDS_S: Final = 2.0
 
@@ -69,10 +72,16 @@ class Spooler:
         self.spooled = 0
         # What the disk does not do at present, and why: a full one can still be read.
         self._failures: dict[str, str] = {}
+        # Since when the disk has been doing what.
+        self._asked_at: dict[str, float] = {}
 
     @property
     def last_error(self) -> str | None:
         """Return why the disk does not take or give what it should, `None` if it does."""
+        if self._asked_at:
+            waited_s = trio.current_time() - min(self._asked_at.values())
+            if waited_s > _HANGS_AFTER_S:
+                return f"the disk has not answered for {waited_s:.0f} s"
         return next(iter(self._failures.values()), None)
 
     async def run(self) -> None:
@@ -223,6 +232,7 @@ class Spooler:
     def _noting_failure(self, of: str) -> Iterator[None]:
         """Keep in mind whether this is what the disk does not do."""
         was_well = not self._failures
+        self._asked_at[of] = trio.current_time()
         try:
             yield
         except SpoolUnavailable as exc:
@@ -230,6 +240,8 @@ class Spooler:
             if was_well:
                 logger.critical("spool.unavailable reason=%s", exc)
             raise
+        finally:
+            del self._asked_at[of]
         self._failures.pop(of, None)
         self._look_for_inherited()
         if not (was_well or self._failures):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
+import trio
 
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.pipeline.isolation import Isolator
@@ -69,6 +71,21 @@ async def test_the_quarantine_is_told_why(autojump_clock, sink, quarantine):
 
     [(row, sqlstate, reason)] = quarantine.rows.values()
     assert (row, sqlstate, reason) == (tick, "22003", "told to refuse")
+
+
+async def test_a_quarantine_whose_disk_hangs_does_not_hold_up_the_others(
+    autojump_clock, sink, quarantine, caplog
+):
+    ticks = [make_tick(1), make_tick(2)]
+    sink.refuse(ticks[0])
+    quarantine.disk.delay = math.inf
+
+    stored = await Isolator(quarantine).store(sink, ticks, check_duplicates=False)
+
+    assert stored.unkept == ticks[:1]
+    assert sink.ticks == stored.ticks == ticks[1:]
+    assert "quarantine=no answer row={" in caplog.text
+    assert trio.current_time() == 30.0
 
 
 async def test_without_a_quarantine_a_refused_row_is_in_the_log_whole(

@@ -414,6 +414,23 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_end(autojump_clock, pipeli
     assert len(pipeline.backlog.not_on_disk()) == 1
 
 
+async def test_a_disk_that_hangs_is_said_in_the_status(
+    autojump_clock, nursery, pipeline
+):
+    pipeline.database_goes()
+    pipeline.spool.disk.delay = 600.0
+    await begin(nursery, pipeline)
+    pipeline.put(0)
+    await trio.sleep(4)
+    assert pipeline.spooler.last_error is None
+
+    await trio.sleep(56)
+    assert pipeline.spooler.last_error == "the disk has not answered for 60 s"
+    await trio.sleep(600)
+
+    assert pipeline.spooler.last_error is None
+
+
 async def test_the_rule_counts_from_the_reading_of_the_frame(
     autojump_clock, nursery, pipeline
 ):
