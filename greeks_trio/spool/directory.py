@@ -143,7 +143,12 @@ class SpoolDirectory:
         Args:
             heard_at: Says when the last frame of each broker came.
         """
+        was_in_place = True
         while True:
+            is_in_place = await self._worker.run(self._owner.is_in_place)
+            if was_in_place and not is_in_place:
+                logger.critical("spool.directory_deleted directory=%s", self._directory)
+            was_in_place = is_in_place
             await self._worker.run(functools.partial(self._owner.touch, heard_at()))
             await self._worker.run(self._store.take_care)
             await self._refused.take_notice()

@@ -28,6 +28,7 @@ class Owner:
 
     def __init__(self, directory: Path, lock_fd: int) -> None:
         self._lock_fd = lock_fd
+        self._lock = directory / _LOCK
         self._mark = directory / _ALIVE
         self.killed_at = _modified_at(self._mark)
         marks = self._marks_of_brokers()
@@ -49,6 +50,19 @@ class Owner:
                 mark = self._mark.with_suffix(f".{broker}")
                 mark.touch(mode=0o600)
                 os.utime(mark, (moment.timestamp(), moment.timestamp()))
+
+    def is_in_place(self) -> bool:
+        """Return whether the directory still has the file that is locked.
+
+        Files that somebody deletes can be written on, and end with this process.
+        """
+        try:
+            there = self._lock.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # nobody knows
+        return os.path.samestat(there, os.fstat(self._lock_fd))
 
     def release(self, *, is_clean: bool) -> None:
         """Let another process have the directory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -32,3 +33,14 @@ def test_a_file_in_the_way_is_a_problem(tmp_path):
     for directory in (tmp_path / "file", tmp_path / "file" / "spool"):
         with pytest.raises(ConfigError, match="file is not a directory"):
             look_at(directory)
+
+
+def test_an_owner_knows_that_its_directory_has_been_deleted(tmp_path):
+    owner = take_directory(tmp_path / "spool")
+    assert owner.is_in_place()
+
+    shutil.rmtree(tmp_path / "spool")
+    assert not owner.is_in_place()
+
+    take_directory(tmp_path / "spool").release(is_clean=True)
+    assert not owner.is_in_place()
