@@ -78,6 +78,9 @@ class QuarantineFile:
 
     Args:
         is_owner: Whether a damaged file is moved aside and begun anew.
+
+    Attributes:
+        openings: How often it was opened: what was counted before may not be there.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class QuarantineFile:
         self._max_bytes = max_bytes
         self._is_owner = is_owner
         self._connection: sqlite3.Connection | None = None
+        self.openings = 0
 
     def __enter__(self) -> Self:
         return self
@@ -99,20 +103,24 @@ class QuarantineFile:
     ) -> None:
         self.close()
 
-    def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
-        """Keep a row, once however often it is added; the oldest go for want of room."""
+    def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> int:
+        """Keep a row, once however often it is added; the oldest go for want of room.
+
+        Returns how many rows more there are now.
+        """
         row = to_row(tick, sqlstate, reason)
 
-        def add(connection: sqlite3.Connection) -> int:
+        def add(connection: sqlite3.Connection) -> tuple[int, int]:
             with transaction(connection):
-                connection.execute(INSERT, row)
-                return self._make_room(connection)
+                added = connection.execute(INSERT, row).rowcount
+                return added, self._make_room(connection)
 
-        dropped = self._use(add)
+        added, dropped = self._use(add)
         if dropped:
             logger.critical(
                 "quarantine.full dropped_rows=%d max_bytes=%d", dropped, self._max_bytes
             )
+        return added - dropped
 
     def list(self, limit: int, *, after: int = 0) -> list[QuarantinedTick]:
         """Return the oldest rows with larger ids than ``after``.
@@ -216,6 +224,7 @@ class QuarantineFile:
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             stack.pop_all()
         self._connection = connection
+        self.openings += 1
         return connection
 
     def _make_room(self, connection: sqlite3.Connection) -> int:

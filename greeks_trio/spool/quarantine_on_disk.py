@@ -18,6 +18,8 @@ class QuarantineOnDisk:
         self._file = file
         self._worker = worker
         self._waiting = 0
+        # How often the file had been opened when its rows were counted.
+        self._counted_in = -1
         self._seen: int | None = None
 
     async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
@@ -49,9 +51,14 @@ class QuarantineOnDisk:
             self._seen = version
 
     def _add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
-        self._file.add(tick, sqlstate=sqlstate, reason=reason)
-        self._count()
+        more = self._file.add(tick, sqlstate=sqlstate, reason=reason)
+        if self._counted_in == self._file.openings:
+            # Counting them for each row would take longer than keeping it.
+            self._waiting += more
+        else:
+            self._count()
 
     def _count(self) -> int:
         self._waiting = self._file.count()
+        self._counted_in = self._file.openings
         return self._waiting

@@ -42,6 +42,24 @@ async def test_a_row_is_kept_once_however_often_it_is_refused(tmp_path, path):
         assert file.list(1) == rows[:1]
 
 
+async def test_rows_are_not_counted_again_for_each_that_is_added(tmp_path, path):
+    """That would take longer and longer when PostgreSQL refuses everything."""
+    counts = []
+
+    class CountingFile(QuarantineFile):
+        def count(self):
+            counts.append(super().count())
+            return counts[-1]
+
+    with CountingFile(path, is_owner=True) as file:
+        quarantine = QuarantineOnDisk(file, DiskWorker())
+        for number in (1, 2, 2, 3):
+            await quarantine.add(make_tick(number), sqlstate=None, reason="odd")
+
+        assert quarantine.waiting() == 3
+        assert counts == [1]
+
+
 async def test_a_command_takes_rows_out_while_the_service_runs(tmp_path, path):
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         for number in range(3):
