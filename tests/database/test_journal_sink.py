@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -287,3 +288,12 @@ async def test_a_deaf_server_is_unavailable_in_time(proxy):
             await sink.write(make_snapshot(make_position()))
 
         assert trio.current_time() - started_at < proxy.config.timeout_s + 1
+
+
+async def test_an_open_sink_is_of_no_use_when_another_database_is_configured(database):
+    store = JournalStore(database)
+    async with store.open() as sink:
+        store.reconfigure(replace(database, dbname="another"))
+
+        with pytest.raises(StoreUnavailable, match="another database"):
+            await sink.write(make_snapshot(make_position()))
