@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -48,6 +49,7 @@ _SCHEMA: Final = (
     )""",
 )
 _FACTS: Final = "id, rows_by_broker, first_at, last_at"
+_ENTRY: Final = f"{_FACTS}, row_count, checksum, blob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +154,33 @@ def newest_facts(connection: sqlite3.Connection, limit: int) -> list[tuple[int, 
 def read_entry(connection: sqlite3.Connection, entry_id: int) -> RawEntry | None:
     """Return an entry; `None` when there is none of this id."""
     rows = connection.execute(
-        "SELECT id, row_count, rows_by_broker, first_at, last_at, checksum, blob"
-        " FROM entries WHERE id = ?",
+        f"SELECT {_ENTRY} FROM entries WHERE id = ?",  # noqa: S608
         (entry_id,),
     ).fetchall()
-    if not rows:
-        return None
-    [(id_, row_count, by_broker, first_at, last_at, check, blob)] = rows
-    if not isinstance(blob, bytes) or not isinstance(row_count, int):
-        raise FileDamaged(f"entry {entry_id} has values of wrong types")
-    return RawEntry(id_, row_count, _facts(by_broker, first_at, last_at), check, blob)
+    return _raw_entry(*rows[0]) if rows else None
+
+
+def read_entries(
+    connection: sqlite3.Connection, *, above: int, upto: int, max_rows: int
+) -> list[RawEntry]:
+    """Return the oldest entries with ids in these bounds.
+
+    As many as fit into ``max_rows`` ticks, at least one; none when there is none.
+    """
+    found: list[RawEntry] = []
+    rows = 0
+    cursor = connection.execute(
+        f"SELECT {_ENTRY} FROM entries WHERE id > ? AND id <= ? ORDER BY id",  # noqa: S608
+        (above, upto),
+    )
+    with closing(cursor):
+        for row in cursor:
+            entry = _raw_entry(*row)
+            rows += entry.row_count
+            if found and rows > max_rows:
+                break
+            found.append(entry)
+    return found
 
 
 def read_facts(connection: sqlite3.Connection, entry_id: int) -> Facts | None:
@@ -240,6 +259,21 @@ def _insert(
         ),
     )
     return int(cursor.lastrowid or 0)
+
+
+def _raw_entry(
+    entry_id: int,
+    rows_by_broker: str,
+    first_at: int,
+    last_at: int,
+    row_count: object,
+    check: int,
+    blob: object,
+) -> RawEntry:
+    if not isinstance(blob, bytes) or not isinstance(row_count, int):
+        raise FileDamaged(f"entry {entry_id} has values of wrong types")
+    facts = _facts(rows_by_broker, first_at, last_at)
+    return RawEntry(entry_id, row_count, facts, check, blob)
 
 
 def _facts(rows_by_broker: str, first_at: int, last_at: int) -> Facts:

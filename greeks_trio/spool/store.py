@@ -180,21 +180,20 @@ class SpoolStore:
         self, connection: sqlite3.Connection, upto: int, max_rows: int
     ) -> list[SpooledEntry]:
         found: list[SpooledEntry] = []
-        rows, last_id = 0, 0
-        while True:
-            next_id = entries.oldest_id(connection, above=last_id)
-            if next_id is None or next_id > upto:
-                return found
-            entry = entries.read_entry(connection, next_id)
-            last_id = next_id
-            if entry is None:
-                continue
-            if found and rows + entry.row_count > max_rows:
-                return found
-            ticks = self._decode(connection, entry)
-            if ticks is not None:
-                found.append(SpooledEntry(id=next_id, ticks=ticks))
-                rows += len(ticks)
+        last_id = 0
+        # Once, unless all that was read is damaged.
+        while not found:
+            raw = entries.read_entries(
+                connection, above=last_id, upto=upto, max_rows=max_rows
+            )
+            if not raw:
+                break
+            last_id = raw[-1].id
+            for entry in raw:
+                ticks = self._decode(connection, entry)
+                if ticks is not None:
+                    found.append(SpooledEntry(id=entry.id, ticks=ticks))
+        return found
 
     def _decode(
         self, connection: sqlite3.Connection, entry: entries.RawEntry

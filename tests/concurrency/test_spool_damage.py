@@ -163,6 +163,20 @@ async def test_an_entry_with_a_wrong_checksum_costs_itself_only(tmp_path, caplog
     assert "spool.entry_lost" in critical(caplog)[0]
 
 
+async def test_entries_that_cannot_be_read_do_not_hide_those_behind_them(tmp_path):
+    path = await fill(tmp_path, 5)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entries SET blob = x'6d00' WHERE id < 5")
+    connection.close()
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        found = await opened.spool.read(upto=5, max_rows=2)
+
+        assert [entry.id for entry in found] == [5]
+        assert len(opened.spool.pop_dropped()) == 4
+        assert opened.spool.size().entries == 1
+
+
 @pytest.mark.parametrize("entry_id", [1, 2, 3])
 @pytest.mark.parametrize(
     "numbers", ["rows_by_broker = '{'", "first_at = 'x'", f"first_at = {2**62}"]
