@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 # The disk may have to mend its files before.
 _QUARANTINE_LIMIT_S: Final = 30.0
+
+
+# A constraint that many rows violate is one piece of news.
+_SAY_AGAIN_S: Final = 60.0
+_MAX_SAID: Final = 100
 
 
 class TickSink(Protocol):
@@ -75,6 +81,8 @@ class Isolator:
 
     def __init__(self, quarantine: Quarantine) -> None:
         self._quarantine = quarantine
+        # By SQLSTATE and reason: when it was said, and how often since.
+        self._said: dict[tuple[str | None, str], tuple[float, int]] = {}
         self.quarantined: Counter[Broker] = Counter()
 
     async def store(
@@ -119,14 +127,28 @@ class Isolator:
                 _row_text(tick),
             )
             return False
+        self._say(tick, exc)
+        return True
+
+    def _say(self, tick: Tick, exc: StoreRejected) -> None:
+        """Log the refusal, the same one only once a minute with how many there were."""
+        key, now = (exc.sqlstate, str(exc)), trio.current_time()
+        said_at, rows = self._said.get(key, (-math.inf, 0))
+        if now < said_at + _SAY_AGAIN_S:
+            self._said[key] = said_at, rows + 1
+            return
+        if len(self._said) >= _MAX_SAID:
+            self._said.clear()
+        self._said[key] = now, 0
         logger.error(
-            "writer.row_refused sqlstate=%s reason=%s broker=%s contract_key=%s",
+            "writer.row_refused sqlstate=%s reason=%s broker=%s contract_key=%s"
+            " others=%d",
             exc.sqlstate,
             exc,
             tick.record.broker,
             tick.record.contract_key,
+            rows,
         )
-        return True
 
 
 def _split(part: list[Tick], exc: StoreRejected) -> tuple[list[Tick], list[list[Tick]]]:

@@ -215,18 +215,18 @@ class Spooler:
 
     def _note_dropped(self) -> None:
         """Tell the backlog what the disk let go of, and count what nobody has now."""
-        for each in self._spool.pop_dropped():
-            # Once until it is told as a gap, at most a minute later: a full spool drops
-            # an entry for each one that it takes.
-            is_news = not self._backlog.losses.is_untold
-            lost = self._backlog.dropped_from_disk(each)
-            if lost and is_news:
-                logger.critical(
-                    "spool.ticks_lost reason=%s rows=%d from=%s",
-                    each.reason,
-                    lost.total(),
-                    each.first_at.isoformat(),
-                )
+        # Once until it is told as a gap, at most a minute later: a full spool drops an
+        # entry for each one that it takes.
+        is_news = not self._backlog.losses.is_untold
+        dropped = self._spool.pop_dropped()
+        rows = sum(self._backlog.dropped_from_disk(each).total() for each in dropped)
+        if rows and is_news:
+            logger.critical(
+                "spool.ticks_lost reason=%s rows=%d from=%s",
+                dropped[0].reason,
+                rows,
+                min(each.first_at for each in dropped).isoformat(),
+            )
 
     @contextmanager
     def _noting_failure(self, of: str) -> Iterator[None]:

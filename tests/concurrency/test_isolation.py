@@ -47,7 +47,24 @@ async def test_a_refused_row_never_takes_its_batch_along(
     assert isolator.quarantined == {"ibkr": 1}
     [line] = errors(caplog)
     assert line.startswith("writer.row_refused sqlstate=22003 reason=told to refuse")
-    assert line.endswith("contract_key=SPY   261218C00600000")
+    assert line.endswith("contract_key=SPY   261218C00600000 others=0")
+
+
+async def test_what_many_rows_are_refused_for_is_said_once_a_minute(
+    autojump_clock, sink, quarantine, caplog
+):
+    ticks = [make_tick(number) for number in range(10)]
+    for tick in ticks:
+        sink.refuse(tick)
+    isolator = Isolator(quarantine)
+
+    await isolator.store(sink, ticks[:5], check_duplicates=False)
+    assert [line[-8:] for line in errors(caplog)] == ["others=0"]
+
+    await trio.sleep(61)
+    await isolator.store(sink, ticks[5:], check_duplicates=False)
+    assert [line[-8:] for line in errors(caplog)] == ["others=0", "others=4"]
+    assert len(quarantine.ticks) == 10
 
 
 async def test_a_named_row_costs_one_more_attempt_not_a_search(
