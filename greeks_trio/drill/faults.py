@@ -33,10 +33,11 @@ async def _kill_service(world: World, _: PlannedFault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _stop_service(world: World, _: PlannedFault) -> AsyncIterator[None]:
+async def _stop_service(world: World, _: PlannedFault) -> AsyncIterator[float]:
     async with world.service.turn:
+        asked_at = time.monotonic()
         await world.service.stop()
-        yield
+        yield asked_at
         world.service.start()
 
 

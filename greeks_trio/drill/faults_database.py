@@ -20,7 +20,10 @@ from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import open_connection
 from greeks_trio.postgres.translate import translated
 
-Act: TypeAlias = Callable[[World, PlannedFault], AbstractAsyncContextManager[None]]
+# Gives out when it began, if that was before it was in force.
+Act: TypeAlias = Callable[
+    [World, PlannedFault], AbstractAsyncContextManager[float | None]
+]
 
 # A busy server's, and what a transaction of the service may hold up.
 _STATEMENT_LIMIT_S: Final = 40.0

@@ -16,9 +16,21 @@ create temp table durable (mark int8);
 create temp table kills (before float8, after float8);
 create temp table interruptions (
     fault int, broker text, began float8, ended float8, error float8);
+"""
+# A tick that was sent over two connections is in the ledger twice, and counts once.
+MATCHES: Final = """
+create temp table ticks as
+select distinct on (mark) *,
+       hash_record_extended(row(broker, account_id, contract_key, event_time, delta,
+           gamma, theta, vega, rho, implied_volatility), 0) as hash
+  from ledger order by mark;
+create temp table reported as select distinct mark from durable;
+-- The planner knows nothing of temporary tables, nor of a table whose server was killed
+-- again and again, and would compare each tick with each row.
+analyze ledger; analyze ticks; analyze reported; analyze greek_snapshots;
 -- A gap that was never ended is over with the next row, and excuses nothing later.  One
 -- that ends before it starts saw the clock being set back.
-create temp view gaps as
+create temp table gaps as
 select broker, account_id, contract_key, reason,
        extract(epoch from least(started_at, ended_at))::float8 as started,
        extract(epoch from greatest(started_at, ended_at))::float8 as ended
@@ -29,18 +41,17 @@ select broker, account_id, contract_key, reason,
                       and coalesce(g.account_id, s.account_id) = s.account_id
                       and coalesce(g.contract_key, s.contract_key) = s.contract_key),
                    'infinity') as ended_at
-          from feed_gaps g) as closed
-"""
-# A tick that was sent over two connections is in the ledger twice, and counts once.
-MATCHES: Final = """
-create temp table ticks as select distinct mark from ledger;
-create temp table reported as select distinct mark from durable;
+          from feed_gaps g) as closed;
 create temp table matches as
 select s.id, s.source_payload, s.event_time, s.broker, l.mark
   from greek_snapshots s
-  left join (select distinct on (mark) * from ledger order by mark) l
-    on l.broker = s.broker and l.account_id = s.account_id
-   and l.contract_key = s.contract_key and l.event_time = s.event_time
+  left join ticks l
+    -- One column to find it by. Missing Greeks are equal too.
+    on l.hash = hash_record_extended(row(s.broker, s.account_id, s.contract_key,
+           s.event_time, s.delta, s.gamma, s.theta, s.vega, s.rho,
+           s.implied_volatility), 0)
+   and (l.broker, l.account_id, l.contract_key, l.event_time)
+     = (s.broker, s.account_id, s.contract_key, s.event_time)
    and l.delta is not distinct from s.delta
    and l.gamma is not distinct from s.gamma
    and l.theta is not distinct from s.theta
@@ -48,11 +59,11 @@ select s.id, s.source_payload, s.event_time, s.broker, l.mark
    and l.rho is not distinct from s.rho
    and l.implied_volatility is not distinct from s.implied_volatility
  where s.account_id <> 'watchlist';
-analyze ticks; analyze reported; analyze matches;
-analyze ledger;
+analyze matches; analyze gaps;
 create temp table missing as
-select l.*, exists (select from reported r where r.mark = l.mark) as was_durable
+select l.*, r.mark is not null as was_durable
   from ledger l
+  left join reported r on r.mark = l.mark
  where not exists (select from matches m where m.mark = l.mark)
 """
 COUNTS: Final = """

@@ -92,8 +92,8 @@ class Play:
                 nursery.start_soon(self._make_fault, plan, name=plan.kind)
 
     async def _make_fault(self, plan: PlannedFault) -> None:
-        async with ACTS[plan.kind](self._world, plan):
-            began_at = time.monotonic()
+        async with ACTS[plan.kind](self._world, plan) as since:
+            began_at = since or time.monotonic()
             flowing = self._world.witness.flowing()
             await trio.sleep(plan.seconds)
         fault = HappenedFault(plan, began_at, time.monotonic())

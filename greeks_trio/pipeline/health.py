@@ -10,7 +10,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import trio
@@ -94,6 +94,8 @@ class SessionHealth:
         self._streamed: dict[ContractKey, float] = {}
         # Open gaps by contract; the key `None` is the whole feed's.
         self._gaps: dict[ContractKey | None, FeedGap] = {}
+        # And when they began by the monotonic clock: the other one may be set back.
+        self._gaps_began: dict[ContractKey | None, float] = {}
         # By accounts: what they held at the last look, and which were incomplete.
         self._positions: dict[
             tuple[str, ...], tuple[tuple[Position, ...], tuple[str, ...]]
@@ -230,26 +232,32 @@ class SessionHealth:
         """
         if contract_key in self._gaps:
             return
+        now = self.now()
         gap = FeedGap(
             broker=self.broker,
             contract_key=contract_key,
-            started_at=since or self.now(),
+            started_at=since or now,
             reason=reason,
         )
         self._gaps[contract_key] = gap
+        passed_s = max(0.0, (now - gap.started_at).total_seconds())
+        self._gaps_began[contract_key] = trio.current_time() - passed_s
         self._journal.record(gap)
 
     def gap_ended(self, contract_key: ContractKey | None = None) -> None:
         """Journal the end of the interval, if one had started."""
         gap = self._gaps.pop(contract_key, None)
         if gap is not None:
+            lasted_s = trio.current_time() - self._gaps_began.pop(contract_key)
+            ended_at = gap.started_at + timedelta(seconds=lasted_s)
             self._journal.record(
                 FeedGap(
                     broker=gap.broker,
                     contract_key=gap.contract_key,
                     started_at=gap.started_at,
                     reason=gap.reason,
-                    ended_at=self.now(),
+                    # Never shorter than it was, when the clock has been set back.
+                    ended_at=max(self.now(), ended_at),
                 )
             )
 

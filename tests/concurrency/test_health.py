@@ -215,3 +215,19 @@ async def test_one_can_wait_for_a_state(health, nursery, autojump_clock):
     with trio.fail_after(1):
         await wait_all_tasks_blocked()
     assert seen == ["connected"]
+
+
+async def test_a_gap_lasts_as_long_as_it_did_though_the_clock_is_set_back(
+    autojump_clock, health, journal, clock
+):
+    health.connecting()
+    health.connected()
+    health.frame_read(clock())
+    clock.pass_(10)
+    await trio.sleep(10)
+    health.disconnected("reset")
+    await trio.sleep(20)
+    clock.pass_(20 - 60)
+    health.connected()
+
+    assert entries(journal)[-1].ended_at == START + timedelta(seconds=30)
