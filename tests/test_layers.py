@@ -171,9 +171,17 @@ def test_packages_side_by_side_do_not_import_one_another(module):
 
 
 def test_the_connection_can_be_used_without_the_rest():
-    packages = top_level(imports_of("postgres/connection.py"))
+    taken = {"postgres/connection.py", "postgres/trio_waiting.py"}
+    for module in taken:
+        packages = top_level(imports_of(module))
 
-    assert packages - set(sys.stdlib_module_names) == {"trio", "psycopg"}
+        assert packages - set(sys.stdlib_module_names) <= {
+            "trio",
+            "psycopg",
+            "greeks_trio",
+        }
+        for name in ours(module):
+            assert f"{name.rpartition('.')[0].replace('.', '/')}.py" in taken
 
 
 def handlers_of(module: str) -> Iterator[str]:

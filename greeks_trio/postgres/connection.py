@@ -25,8 +25,7 @@ Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 from __future__ import annotations
 
 import logging
-import select
-import time
+import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -35,22 +34,19 @@ from typing import Any, Final, Self, TypeVar
 import psycopg
 import trio
 from psycopg import capabilities, generators
-from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
+from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_attempts, make_conninfo, timeout_from_conninfo
 from psycopg.errors import CancellationTimeout, ConnectionTimeout, _WaitTimeout
-from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.pq import Conninfo, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
-from psycopg.waiting import Ready, Wait
+
+from greeks_trio.postgres.trio_waiting import TurnLock, Turns, drive, drive_connecting
 
 logger = logging.getLogger(__name__)
 
 RV = TypeVar("RV")
-
-# How long an operation may run without giving other tasks a turn, when its socket is
-# always ready.  Seconds; psycopg does the same on asyncio.
-_MAX_BUSY_S: Final = 0.005
 
 # A server that is just compiling a query (PostgreSQL 15 with JIT was seen to do so) may
 # lose the request to cancel it.  Seconds after which to ask again.
@@ -71,8 +67,9 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         self, pgconn: PGconn, row_factory: AsyncRowFactory[Any] = tuple_row
     ) -> None:
         super().__init__(pgconn, row_factory)
-        self.lock = _Lock()  # type: ignore[assignment]  # psycopg says asyncio.Lock
-        self._yielded_at = time.perf_counter()
+        self._turns = Turns()
+        # psycopg says asyncio.Lock
+        self.lock = TurnLock(self._turns)  # type: ignore[assignment]
 
     @classmethod
     async def connect(
@@ -95,7 +92,6 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """
         params = await cls._get_connection_params(conninfo, **kwargs)
         connection = await cls._connect_any(params)
-        connection._autocommit = bool(autocommit)
         if row_factory:
             connection.row_factory = row_factory
         if cursor_factory:
@@ -103,6 +99,9 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         if context:
             connection._adapters = AdaptersMap(context.adapters)
         connection.prepare_threshold = prepare_threshold
+        if autocommit:
+            with trio.CancelScope(shield=True):  # nothing is sent, so it is quick
+                await connection.set_autocommit(True)
         return connection
 
     @classmethod
@@ -114,18 +113,20 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             conninfo_attempts, params, abandon_on_cancel=True
         )
         for attempt in attempts:
-            steps = cls._connect_gen(make_conninfo("", **attempt))
             try:
                 with trio.fail_after(timeout_s):
-                    return await _drive_connecting(steps)
+                    steps = cls._connect_gen(make_conninfo("", **attempt))
+                    connection = await drive_connecting(steps)
             except trio.TooSlowError:
                 error: psycopg.Error = ConnectionTimeout("connection timeout expired")
             except psycopg.Error as exc:
                 error = exc
-            finally:
-                steps.close()  # and with it the socket of an attempt that was cut off
-            where = {key: attempt.get(key) for key in ("host", "port", "hostaddr")}
-            failures.append((str(where), error.with_traceback(None)))
+            else:
+                _warn_of_gssapi(connection.pgconn, params)
+                return connection
+            keys = ("host", "port", "hostaddr")
+            where = ", ".join(f"{key}: {attempt.get(key)!r}" for key in keys)
+            failures.append((where, error.with_traceback(None)))
         raise _summary(failures) from None
 
     async def _leave(
@@ -138,17 +139,20 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         try:
             await super().__aexit__(exc_type, exc_val, exc_tb)
         finally:
-            if not getattr(self, "_pool", None):
-                self.close_nowait()
+            self.close_nowait()
 
     # Not named so: linters want clean-up shielded, but a commit may be cancelled.
     __aexit__ = _leave
 
     async def close(self) -> None:
-        """Close the connection; who waits on it gets an `OperationalError`."""
+        """Close the connection; who waits on it gets an `OperationalError`.
+
+        It is closed also when this is cancelled.
+        """
         if not self.closed:
             trio.lowlevel.notify_closing(self.pgconn.socket)
         await super().close()
+        await trio.lowlevel.checkpoint()
 
     def close_nowait(self) -> None:
         """Close at once, whatever the connection is in the middle of."""
@@ -164,11 +168,12 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 within ``timeout`` seconds; 0 means no limit.
         """
         if not self._should_cancel():
+            await trio.lowlevel.checkpoint()
             return
         try:
             with trio.fail_after(timeout or float("inf")):
                 if capabilities.has_cancel_safe():
-                    await _drive_connecting(self._cancel_gen())
+                    await drive_connecting(self._cancel_gen())
                 else:
                     await trio.to_thread.run_sync(self.cancel, abandon_on_cancel=True)
         except trio.TooSlowError:
@@ -188,7 +193,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """Run the block in a transaction, or a savepoint inside of one."""
         transaction = psycopg.AsyncTransaction(self, savepoint_name, force_rollback)
         entered = self._undone_if_cancelled(transaction)
-        if self._pipeline:
+        if self._is_in_pipeline():
             async with self.pipeline(), entered, self.pipeline():
                 yield transaction
         else:
@@ -222,33 +227,38 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         Raises:
             psycopg.errors._WaitTimeout: it takes longer than ``timeout`` seconds.
         """
+        has_begun = False
         try:
-            await self._take_turns()
+            await self._turns.make_way()
+            has_begun = True
             if timeout is None:
-                return await _drive(gen, self.pgconn.socket)
+                return await drive(gen, self.pgconn.socket, self._turns)
             with trio.move_on_after(timeout):
-                return await _drive(gen, self.pgconn.socket, look_first=True)
+                return await self._drive_late(gen)
         except (trio.Cancelled, KeyboardInterrupt, SystemExit):
-            is_pipeline = self.pgconn.pipeline_status != PipelineStatus.OFF
-            if is_pipeline or self._has_unread_results():
+            if not has_begun and not _leaves_a_pipeline(gen):
+                gen.close()
+            if self._has_to_end(gen, has_begun):
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
                     await self._end_operation(gen)
             raise
         raise _WaitTimeout("wait timeout expired")
 
-    async def _take_turns(self) -> None:
-        """Let a pending cancellation through before anything is sent."""
-        if time.perf_counter() - self._yielded_at > _MAX_BUSY_S:
-            await trio.lowlevel.checkpoint()
-            self._yielded_at = time.perf_counter()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+    async def _drive_late(self, gen: PQGen[RV]) -> RV:
+        return await drive(gen, self.pgconn.socket, self._turns, look_first=True)
+
+    def _has_to_end(self, gen: PQGen[Any], has_begun: bool) -> bool:
+        """Return whether something is under way: the generator's steps, or a COPY.
+
+        What had not begun is not made up for, except for leaving a pipeline.
+        """
+        is_step = has_begun or _leaves_a_pipeline(gen)
+        return (is_step and self._is_in_pipeline()) or self._has_unread_results()
 
     async def _end_operation(self, gen: PQGen[Any]) -> None:
         """Cancel on the server, and read to the end of what it answers.
 
-        Also for an operation that was not begun: in the middle of a COPY or a pipeline
-        it is the step that ends it.  Closes the connection if that fails.
+        Closes the connection if that fails.
         """
         is_ended = False
         try:
@@ -264,48 +274,52 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
 
     async def _read_to_end(self, gen: PQGen[Any]) -> None:
         with suppress(psycopg.Error):  # mostly QueryCanceled, as asked
-            await _drive(gen, self.pgconn.socket)
+            await drive(gen, self.pgconn.socket, self._turns)
         with suppress(psycopg.Error):
             while self._has_unread_results():
-                await self._take_turns()
+                await self._turns.make_way()
                 await self._skip_result()
+
+    def _is_in_pipeline(self) -> bool:
+        return self.pgconn.pipeline_status != PipelineStatus.OFF
 
     def _has_unread_results(self) -> bool:
         is_active = self.pgconn.transaction_status == TransactionStatus.ACTIVE
-        return is_active and self.pgconn.pipeline_status == PipelineStatus.OFF
+        return is_active and not self._is_in_pipeline()
 
     async def _skip_result(self) -> None:
         fileno = self.pgconn.socket
-        result = await _drive(generators.fetch(self.pgconn), fileno)
+        result = await drive(generators.fetch(self.pgconn), fileno, self._turns)
         match result and result.status:
             case ExecStatus.COPY_IN:
-                await _drive(generators.copy_end(self.pgconn, b"cancelled"), fileno)
+                ending = generators.copy_end(self.pgconn, b"cancelled")
+                await drive(ending, fileno, self._turns)
             case ExecStatus.COPY_OUT:
                 copying: object = b""
                 while isinstance(copying, (bytes, memoryview)):
-                    copying = await _drive(generators.copy_from(self.pgconn), fileno)
+                    step = generators.copy_from(self.pgconn)
+                    copying = await drive(step, fileno, self._turns)
 
 
-class _Lock:
-    """A `trio.Lock` that does not checkpoint when it is free.
-
-    What begins after a cancellation decides for itself what it still has to do.
-    """
-
-    def __init__(self) -> None:
-        self._lock = trio.Lock()
-
-    async def __aenter__(self) -> None:
-        try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self._lock.acquire()
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._lock.release()
+def _leaves_a_pipeline(gen: PQGen[Any]) -> bool:
+    """Return whether the generator is the one that has to run to get out of a pipeline."""
+    code = getattr(gen, "gi_code", None)
+    return code is psycopg.AsyncPipeline._exit_gen.__code__
 
 
-# Connecting.
+def _warn_of_gssapi(pgconn: PGconn, params: ConnDict) -> None:
+    """Warn, as psycopg does, of an encryption that was chosen only by libpq's default."""
+    if not (capabilities.has_used_gssapi() and pgconn.used_gssapi):
+        return
+    defaults = {each.keyword: each for each in Conninfo.get_defaults()}
+    default = defaults[b"gssencmode"]
+    if "gssencmode" not in params and default.val == default.compiled:
+        warnings.warn(
+            "the connection is encrypted by GSSAPI, because libpq prefers that by"
+            " default; set 'gssencmode' or PGGSSENCMODE to say what is wanted",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
@@ -318,83 +332,3 @@ def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
     summary = type(last)("\n".join(lines), pgconn=last.pgconn)
     summary.sqlstate = last.sqlstate
     return summary
-
-
-async def _drive_connecting(gen: PQGenConn[RV]) -> RV:
-    """Run a generator that names its socket at each step, because libpq may change it."""
-    try:
-        fileno, wanted = next(gen)
-        while True:
-            ready = await _wait_ready(fileno, wanted)
-            fileno, wanted = gen.send(ready)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    except (OSError, trio.ClosedResourceError) as exc:
-        raise psycopg.OperationalError("connection socket closed") from exc
-
-
-# Waiting.
-
-
-async def _drive(gen: PQGen[RV], fileno: int, *, look_first: bool = False) -> RV:
-    """Run a generator from where it is to its end; ``look_first`` even when late."""
-    turn_at = time.perf_counter()
-    try:
-        wanted = next(gen)
-        while True:
-            # Nearly always writable, and asking is cheaper than a turn of the loop.
-            ready = 0
-            if look_first or wanted != Wait.R:
-                ready = _ready_nowait(fileno, wanted)
-            if not ready:
-                ready = await _wait_ready(fileno, wanted)
-                turn_at = time.perf_counter()
-            elif time.perf_counter() - turn_at > _MAX_BUSY_S:
-                await trio.lowlevel.checkpoint()
-                turn_at = time.perf_counter()
-            wanted = gen.send(ready)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    except (OSError, trio.ClosedResourceError) as exc:
-        raise psycopg.OperationalError("connection socket closed") from exc
-
-
-async def _wait_ready(fileno: int, wanted: Wait) -> int:
-    if wanted == Wait.R:
-        await trio.lowlevel.wait_readable(fileno)
-        return Ready.R
-    if wanted == Wait.W:
-        await trio.lowlevel.wait_writable(fileno)
-        return Ready.W
-    return await _wait_either(fileno)
-
-
-async def _wait_either(fileno: int) -> int:
-    ready = 0
-
-    async def wait_readable() -> None:
-        nonlocal ready
-        await trio.lowlevel.wait_readable(fileno)
-        ready |= Ready.R
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_readable)
-        await trio.lowlevel.wait_writable(fileno)
-        ready |= Ready.W
-        nursery.cancel_scope.cancel()
-    return ready
-
-
-def _ready_nowait(fileno: int, wanted: Wait) -> int:
-    reading, writing = bool(wanted & Wait.R), bool(wanted & Wait.W)
-    poller = select.poll()
-    poller.register(fileno, select.POLLIN * reading | select.POLLOUT * writing)
-    for _, found in poller.poll(0):
-        if found & select.POLLNVAL:
-            raise OSError("the socket is closed")
-        readable = Ready.R if found & select.POLLIN else Ready.NONE
-        writable = Ready.W if found & select.POLLOUT else Ready.NONE
-        # An error or a hang-up counts as ready: libpq finds out what it is.
-        return readable | writable or int(wanted)
-    return 0
