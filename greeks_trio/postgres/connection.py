@@ -52,6 +52,15 @@ RV = TypeVar("RV")
 # lose the request to cancel it.  Seconds after which to ask again.
 _CANCEL_AGAIN_S: Final = 0.25
 
+# Once begun these are carried to their end, and that end is told: psycopg counts by it
+# how deep it is in pipelines, and whether a server's cursor is closed.  The cancellation
+# shows at the next checkpoint.  Those at the exit of a block are also begun after it.
+_AT_ENTRY: Final = {psycopg.AsyncPipeline._enter_gen.__code__}
+_AT_EXIT: Final = {
+    psycopg.AsyncPipeline._exit_gen.__code__,
+    psycopg.AsyncServerCursor._close_gen.__code__,
+}
+
 
 class TrioConnection(psycopg.AsyncConnection[Row]):
     """A `psycopg.AsyncConnection` under Trio; tasks that share it take turns.
@@ -180,9 +189,10 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             raise CancellationTimeout("cancellation timeout expired") from None
 
     async def _try_cancel(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
-        with trio.move_on_after(timeout, shield=True):
+        limit_s = min(timeout, self.cancel_limit_s)
+        with trio.move_on_after(limit_s, shield=True):
             try:
-                await self.cancel_safe(timeout=timeout)
+                await self.cancel_safe(timeout=limit_s)
             except psycopg.Error as exc:
                 logger.warning("connection.cancel_failed reason=%s", exc)
 
@@ -235,12 +245,14 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 return await drive(gen, self.pgconn.socket, self._turns)
             with trio.move_on_after(timeout):
                 return await self._drive_late(gen)
-        except (trio.Cancelled, KeyboardInterrupt, SystemExit):
-            if not has_begun and not _leaves_a_pipeline(gen):
-                gen.close()
+        except (trio.Cancelled, KeyboardInterrupt, SystemExit) as exc:
+            is_done = False
             if self._has_to_end(gen, has_begun):
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
-                    await self._end_operation(gen)
+                    is_done = await self._end_operation(gen)
+            if is_done and _is_at_a_border(gen) and isinstance(exc, trio.Cancelled):
+                # As that generator does.
+                return None  # type: ignore[return-value]
             raise
         raise _WaitTimeout("wait timeout expired")
 
@@ -250,35 +262,47 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     def _has_to_end(self, gen: PQGen[Any], has_begun: bool) -> bool:
         """Return whether something is under way: the generator's steps, or a COPY.
 
-        What had not begun is not made up for, except for leaving a pipeline.
+        What had not begun is not made up for, except at the end of a block.
         """
-        is_step = has_begun or _leaves_a_pipeline(gen)
-        return (is_step and self._is_in_pipeline()) or self._has_unread_results()
+        if not has_begun and _code(gen) not in _AT_EXIT:
+            gen.close()
+            return self._has_unread_results()
+        return (
+            self._is_in_pipeline() or _is_at_a_border(gen) or self._has_unread_results()
+        )
 
-    async def _end_operation(self, gen: PQGen[Any]) -> None:
+    async def _end_operation(self, gen: PQGen[Any]) -> bool:
         """Cancel on the server, and read to the end of what it answers.
 
-        Closes the connection if that fails.
+        Closes the connection if that fails.  Returns whether the generator came to its
+        end without an error.
         """
-        is_ended = False
+        is_done = is_ended = False
         try:
             while not is_ended:
-                await self._try_cancel(timeout=self.cancel_limit_s)
+                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    await self._try_cancel(timeout=self.cancel_limit_s)
                 with trio.move_on_after(_CANCEL_AGAIN_S):
-                    await self._read_to_end(gen)
+                    is_done = await self._read_to_end(gen)
                     is_ended = True
         finally:
             if not is_ended or self._has_unread_results():
                 logger.warning("connection.closed reason=cancel-not-answered")
                 self.close_nowait()
+                with suppress(psycopg.Error):
+                    gen.close()  # or it complains when it is collected
+        return is_done
 
-    async def _read_to_end(self, gen: PQGen[Any]) -> None:
+    async def _read_to_end(self, gen: PQGen[Any]) -> bool:
+        is_done = False
         with suppress(psycopg.Error):  # mostly QueryCanceled, as asked
             await drive(gen, self.pgconn.socket, self._turns)
+            is_done = True
         with suppress(psycopg.Error):
             while self._has_unread_results():
                 await self._turns.make_way()
                 await self._skip_result()
+        return is_done
 
     def _is_in_pipeline(self) -> bool:
         return self.pgconn.pipeline_status != PipelineStatus.OFF
@@ -301,10 +325,13 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                     copying = await drive(step, fileno, self._turns)
 
 
-def _leaves_a_pipeline(gen: PQGen[Any]) -> bool:
-    """Return whether the generator is the one that has to run to get out of a pipeline."""
-    code = getattr(gen, "gi_code", None)
-    return code is psycopg.AsyncPipeline._exit_gen.__code__
+def _code(gen: PQGen[Any]) -> object:
+    """Return what tells the generators of one function from all others."""
+    return getattr(gen, "gi_code", None)
+
+
+def _is_at_a_border(gen: PQGen[Any]) -> bool:
+    return _code(gen) in _AT_ENTRY | _AT_EXIT
 
 
 def _warn_of_gssapi(pgconn: PGconn, params: ConnDict) -> None:
