@@ -29,7 +29,7 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
 import trio
@@ -47,6 +47,8 @@ from greeks_trio.postgres.trio_waiting import TurnLock, Turns, drive, drive_conn
 logger = logging.getLogger(__name__)
 
 RV = TypeVar("RV")
+
+_INTERRUPTIONS: Final = (trio.Cancelled, KeyboardInterrupt, SystemExit)
 
 # A server that is just compiling a query (PostgreSQL 15 with JIT was seen to do so) may
 # lose the request to cancel it.  Seconds after which to ask again.
@@ -245,14 +247,13 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 return await drive(gen, self.pgconn.socket, self._turns)
             with trio.move_on_after(timeout):
                 return await self._drive_late(gen)
-        except (trio.Cancelled, KeyboardInterrupt, SystemExit) as exc:
+        except _INTERRUPTIONS as exc:
             is_done = False
             if self._has_to_end(gen, has_begun):
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
                     is_done = await self._end_operation(gen)
             if is_done and _is_at_a_border(gen) and isinstance(exc, trio.Cancelled):
-                # As that generator does.
-                return None  # type: ignore[return-value]
+                return cast(RV, None)  # as that generator does
             raise
         raise _WaitTimeout("wait timeout expired")
 
