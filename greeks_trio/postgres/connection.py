@@ -1,23 +1,47 @@
 """psycopg's asynchronous connection, waiting on Trio instead of asyncio.
 
-psycopg writes each step of the protocol as a generator that yields what it waits for
-("this socket, readable"), and leaves the waiting to a small driver.  The drivers here
-wait with Trio; everything else, cursors, COPY, transactions, pipelines, is psycopg's.
+How it works: psycopg writes each step of the protocol as a generator that yields what
+it waits for ("this socket, readable"), and leaves the waiting to a small driver.
+`trio_waiting` has drivers that wait with Trio.  `TrioConnection` overrides what of
+`psycopg.AsyncConnection` touches the event loop: `connect`, `wait`, `cancel_safe`,
+`close` and the lock.  All the rest, cursors of every kind, COPY, pipelines, prepared
+statements, two-phase commit and notifications, is psycopg's own.
 
 Cancellation is honoured: a cancelled operation is cancelled on the server too.  If the
 server answers within `TrioConnection.cancel_limit_s` the connection is in order
-afterwards, else it is closed; it is never left in the middle of an exchange.
+afterwards, else it is closed; it is never left in the middle of an exchange.  What had
+not begun when it was cancelled is not sent.  Whether a COMMIT under way was in time only
+the database knows, as ever.
 
 Discussion: asyncio cancels once, so psycopg's clean-up code can simply await; in a
 cancelled Trio scope every wait is cancelled again.  Hence what is shielded and bounded
-here: leaving a transaction, and in `wait` the end of an exchange that is under way.
+here: leaving a transaction or a pipeline, closing a server's cursor, and in `wait` the
+end of an exchange that is under way.
 
-Not supported: `psycopg.copy.AsyncQueuedLibpqWriter`, which is built on asyncio's queue.
+Different from asyncio:
 
-Imports only the standard library, trio and psycopg.  Private names of psycopg, because
-of which its minor version is pinned: ``psycopg.errors._WaitTimeout``, and of the class
-``_adapters``, ``_autocommit``, ``_cancel_gen``, ``_connect_gen``, ``_pipeline``,
-``_get_connection_params``, ``_should_cancel``, ``_try_cancel``.
+- `psycopg.copy.AsyncQueuedLibpqWriter` does not work: it starts an asyncio task.
+- Fetching from a result that is in memory, and writing the rows of a COPY, are no
+  checkpoints: those are psycopg's own coroutines.  COPY makes way every 5 ms.
+- A task that uses the connection in the middle of using it, such as in a loop over
+  `notifies`, gets a `RuntimeError` instead of waiting for itself for ever.
+- Leaving the connection's block closes it even if the COMMIT fails or is cancelled.
+- An `aclosing` is due around `notifies` and `stream`, as for Trio's generators at large.
+
+There is no pool: one connection carries the writer, and reads, in threads anyway, use
+`psycopg_pool`.
+
+To take it elsewhere copy this module and `trio_waiting`, and mend the import between the
+two; they import only the standard library, trio and psycopg.  Keep psycopg's minor
+version pinned, because of these private names, and take the test of them along:
+
+- ``errors._WaitTimeout``: what `wait` raises and psycopg's `notifies` expects.
+- ``_adapters``: where `connect` puts those of its ``context``.
+- ``_connect_gen``, ``_get_connection_params``: what subclasses of psycopg's override.
+- ``_cancel_gen``, ``_should_cancel``: the request to cancel, and whether it makes sense.
+- ``_try_cancel``: overridden, because psycopg's cursors and COPY call it.
+- ``AsyncPipeline._enter_gen``, ``_exit_gen``, ``AsyncServerCursor._close_gen``: to know
+  them in `wait`; see `_AT_ENTRY`.
 
 Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 """
