@@ -337,6 +337,33 @@ async def test_a_statement_of_a_pipeline_that_is_cancelled_before_is_not_sent(
     assert table.execute("select count(*) from t").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize("how", ["copy", "stream"])
+async def test_a_server_that_goes_deaf_between_two_rows_costs_no_more_than_the_limit(
+    proxy, how
+):
+    """What psycopg allows for a request to cancel is more than our limit."""
+    query = "select generate_series(1, 1000000)"
+    async with connected(proxy.config, limit_s=0.05) as connection:
+        started_at = trio.current_time()
+        with trio.CancelScope() as scope:
+            if how == "copy":
+                cursor = connection.cursor()
+                async with cursor.copy(f"copy ({query}) to stdout") as copy:
+                    await copy.read()
+                    proxy.go_deaf()
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+            else:
+                async with aclosing(connection.cursor().stream(query)) as rows:
+                    await anext(rows)
+                    proxy.go_deaf()
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+
+        assert connection.closed
+        assert trio.current_time() - started_at < 2
+
+
 async def test_cancelling_connect_wherever_it_waits_leaves_nothing_open(database):
     arguments = connection_arguments(database)
     arguments |= {"host": f"{database.host},{database.host}"}
@@ -379,7 +406,6 @@ async def test_a_server_that_stops_answering_costs_the_connection_and_no_more_ti
     proxy, table, operation
 ):
     """It goes deaf at the moment of the cancellation, wherever that is."""
-    before = None
     for step in range(1, 8):
         proxy.hear_new_connections()
         async with connected(proxy.config, limit_s=0.05) as connection:
@@ -390,7 +416,7 @@ async def test_a_server_that_stops_answering_costs_the_connection_and_no_more_ti
                 on_fire=proxy.go_deaf,
             )
 
-            assert trio.current_time() - started_at < LIMIT_S
+            assert trio.current_time() - started_at < 2
             if not connection.closed:
                 # It had nothing under way, or the answer was there already.
                 assert connection.info.transaction_status != TransactionStatus.ACTIVE
@@ -398,5 +424,4 @@ async def test_a_server_that_stops_answering_costs_the_connection_and_no_more_ti
         if not fired:
             break
         await proxy.cut()
-        before = before or open_files()
-    assert before is not None
+    assert step > 1

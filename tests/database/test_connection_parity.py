@@ -429,7 +429,7 @@ async def test_using_it_in_the_middle_of_using_it_is_an_error(database):
 async def test_closing_wakes_a_task_that_waits_to_write(proxy):
     """It waits for either direction, so for two things at once."""
     options = connect_options(proxy.config)
-    async with await TrioConnection.connect(**options) as connection:
+    async with await TrioConnection.connect(**options, autocommit=True) as connection:
         proxy.go_deaf()
 
         async def send():
