@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import socket
 import sys
+import threading
 from pathlib import Path
 
 import psycopg
@@ -211,6 +213,45 @@ async def test_the_next_host_is_tried_when_one_refuses(database):
 
     async with await TrioConnection.connect(**arguments) as connection:
         assert await one(connection, "select 1") == 1
+
+
+async def test_a_name_is_resolved_without_holding_up_others(monkeypatch):
+    release = threading.Event()
+
+    def resolve(*_args, **_kwargs):
+        release.wait(10)
+        raise OSError("nobody knows")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with trio.move_on_after(0.05) as scope:
+        await TrioConnection.connect(host="name.invalid")
+    release.set()
+
+    assert scope.cancelled_caught
+
+
+async def test_another_task_may_close_a_generator(connection):
+    rows = connection.cursor().stream("values (1), (2)")
+
+    async def begin():
+        assert await anext(rows) == (1,)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(begin)
+    await rows.aclose()
+
+    await connection.rollback()
+    assert await one(connection, "select 1") == 1
+
+
+async def test_the_lock_is_psycopgs_in_public(connection):
+    lock = connection.lock
+    assert not lock.locked()
+    assert await lock.acquire()
+    assert lock.locked()
+    lock.release()
+    async with lock:
+        assert lock.locked()
 
 
 # Cancellation.
