@@ -233,12 +233,16 @@ async def test_a_name_is_resolved_without_holding_up_others(monkeypatch):
 async def test_another_task_may_close_a_generator(connection):
     rows = connection.cursor().stream("values (1), (2)")
 
+    begun = trio.Event()
+
     async def begin():
         assert await anext(rows) == (1,)
+        begun.set()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(begin)
-    await rows.aclose()
+        await begun.wait()
+        await rows.aclose()
 
     await connection.rollback()
     assert await one(connection, "select 1") == 1

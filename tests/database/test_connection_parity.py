@@ -337,7 +337,7 @@ def test_a_connection_fails_as_it_does_under_asyncio(database, closed_port, wron
         {"target_session_attrs": "prefer-standby", "load_balance_hosts": "random"},
         {"hostaddr": "127.0.0.1", "connect_timeout": "3"},
     ],
-    ids=str,
+    ids=" and ".join,
 )
 def test_arguments_of_connect_have_the_same_effect(database, given):
     options = {**connect_options(database), **given}
