@@ -222,7 +222,10 @@ async def play(steps, spool_rows):
         assert there <= world.put
         assert world.pipeline.spool.entries == {}
         if world.is_countable:
-            assert len(missing) == world.lost
+            # A row that was refused, and offered again because its batch failed, may
+            # fall out of a full spool then: counted as lost although it is kept.
+            refused = len(world.pipeline.quarantine.rows)
+            assert len(missing) <= world.lost <= len(missing) + refused
         assert len(missing - world.forgiven) <= world.lost + world.slack
 
 
