@@ -19,17 +19,13 @@ import psutil
 import trio
 
 from greeks_trio.audit import Audit, CommitLog, audit, last_row_id
-from greeks_trio.config import (
-    Config,
-    DatabaseConfig,
-    HttpConfig,
-    IbkrConfig,
-    Secret,
-    SpoolConfig,
-    TastytradeConfig,
-)
+from greeks_trio.config import Config, DatabaseConfig, HttpConfig
 from greeks_trio.demo_display import Display
-from greeks_trio.demo_simulators import Endpoints, Simulators, open_simulators
+from greeks_trio.demo_simulators import (
+    Simulators,
+    open_simulators,
+    simulated_config,
+)
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.tally import Observers, TickObserver
 from greeks_trio.postgres.dsn import open_connection
@@ -108,7 +104,13 @@ async def _run(
         faults=options.faults,
         ledger=ledger,
     ) as simulators:
-        config = _configure(options, database, simulators.endpoints, directory)
+        config = simulated_config(
+            database,
+            simulators.endpoints,
+            directory,
+            contracts=options.contracts,
+            http=options.http,
+        )
         overview = await _stream(
             config,
             simulators,
@@ -159,33 +161,6 @@ async def _stream(
             showing.cancel_scope.cancel()
         stop_service.set()
     return running.overview
-
-
-def _configure(
-    options: DemoOptions,
-    database: DatabaseConfig,
-    endpoints: Endpoints,
-    directory: Path,
-) -> Config:
-    ibkr, tastytrade = endpoints.ibkr, endpoints.tastytrade
-    return Config(
-        database=database,
-        ibkr=IbkrConfig(
-            api_url=ibkr.rest_url,
-            ws_url=ibkr.ws_url,
-            ca_file=Path(ibkr.ca_file),
-            # As many as there are contracts, and a line for each underlying.
-            market_data_lines=options.contracts + 100,
-        ),
-        tastytrade=TastytradeConfig(
-            secret=Secret(tastytrade.secret),
-            refresh=Secret(tastytrade.refresh),
-            api_url=tastytrade.api_url,
-            streamer_url=tastytrade.streamer_url,
-        ),
-        http=options.http or HttpConfig(port=0),
-        spool=SpoolConfig(directory=directory / "spool"),
-    )
 
 
 def _summary(

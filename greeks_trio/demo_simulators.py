@@ -14,6 +14,15 @@ from typing import Final
 import msgspec
 import trio
 
+from greeks_trio.config import (
+    Config,
+    DatabaseConfig,
+    HttpConfig,
+    IbkrConfig,
+    Secret,
+    SpoolConfig,
+    TastytradeConfig,
+)
 from greeks_trio.errors import GreeksError
 
 _START_LIMIT_S: Final = 30.0
@@ -123,14 +132,50 @@ def _start(*arguments: str) -> _Process:
         return _Process(popen, trio.lowlevel.FdStream(os.dup(popen.stdout.fileno())))
 
 
-async def _read_endpoints(process: _Process) -> Endpoints:
+async def read_first_line(stdout: trio.abc.ReceiveStream) -> bytes:
+    """Return what ``simulate`` says of itself, what there is of it if it does not."""
     line = b""
     with trio.move_on_after(_START_LIMIT_S):
         while not line.endswith(b"\n"):
-            chunk = await process.stdout.receive_some()
+            chunk = await stdout.receive_some()
             if not chunk:
                 break
             line += chunk
+    return line
+
+
+def simulated_config(
+    database: DatabaseConfig,
+    endpoints: Endpoints,
+    directory: Path,
+    *,
+    contracts: int,
+    http: HttpConfig | None = None,
+) -> Config:
+    """Return the service's configuration for these brokers, spooling in a directory."""
+    ibkr, tastytrade = endpoints.ibkr, endpoints.tastytrade
+    return Config(
+        database=database,
+        ibkr=IbkrConfig(
+            api_url=ibkr.rest_url,
+            ws_url=ibkr.ws_url,
+            ca_file=Path(ibkr.ca_file),
+            # As many as there are contracts, and a line for each underlying.
+            market_data_lines=contracts + 100,
+        ),
+        tastytrade=TastytradeConfig(
+            secret=Secret(tastytrade.secret),
+            refresh=Secret(tastytrade.refresh),
+            api_url=tastytrade.api_url,
+            streamer_url=tastytrade.streamer_url,
+        ),
+        http=http or HttpConfig(port=0),
+        spool=SpoolConfig(directory=directory / "spool"),
+    )
+
+
+async def _read_endpoints(process: _Process) -> Endpoints:
+    line = await read_first_line(process.stdout)
     try:
         return msgspec.json.decode(line, type=Endpoints)
     except msgspec.DecodeError as exc:

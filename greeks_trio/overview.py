@@ -113,7 +113,6 @@ class Overview:
     def details(self) -> dict[str, Any]:
         """Return the counters and latencies as the status page shows them."""
         writer = self.writer.statistics()
-        processor = self.processor.statistics()
         return {
             "database": {
                 "connected": writer.is_connected,
@@ -124,17 +123,7 @@ class Overview:
                 **_milliseconds(self.tally.latency_to_durable()),
                 "to_commit": _milliseconds(self.tally.latency_to_commit()),
             },
-            "ticks": {
-                "received": processor.received,
-                "duplicates": processor.duplicates,
-                "late": processor.late,
-                "persisted": self.tally.persisted,
-                "already_stored": self.tally.already_stored,
-                "quarantined": self.isolator.quarantined,
-                "spooled": self.spooler.spooled,
-                "replayed": self.tally.replayed,
-                "lost": self.backlog.losses.total,
-            },
+            "ticks": self._ticks(),
             "spool": self._spool(is_database_up=writer.is_connected),
             "quarantine": {"waiting": self.quarantine.waiting()},
             "memory": self._memory(),
@@ -146,12 +135,26 @@ class Overview:
                 "backlog_peak": self.backlog.peak,
                 "journal_waiting": len(self.journal),
             },
-            "contracts": processor.contracts,
+            "contracts": self.processor.statistics().contracts,
             "staleness": self._staleness(),
             "feeds": {
                 broker: _feed_details(health)
                 for broker, health in self.sessions_by_broker.items()
             },
+        }
+
+    def _ticks(self) -> dict[str, Any]:
+        processor = self.processor.statistics()
+        return {
+            "received": processor.received,
+            "duplicates": processor.duplicates,
+            "late": processor.late,
+            "persisted": self.tally.persisted,
+            "already_stored": self.tally.already_stored,
+            "quarantined": self.isolator.quarantined,
+            "spooled": self.spooler.spooled,
+            "replayed": self.tally.replayed,
+            "lost": self.backlog.losses.total,
         }
 
     def _spool(self, *, is_database_up: bool) -> dict[str, Any]:

@@ -92,22 +92,9 @@ async def run_service(
             config, load, asked_to_stop, disk, observers=observers, now=now
         )
         note_killed_run(service.overview, disk.killed_at, disk.heard_at)
-        background.start_soon(
-            disk.run_alive_mark, service.overview.heard_at, name="alive mark"
-        )
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
-        await background.start(run_on_hangup, service.reload)
-        url = None
-        if config.http is not None:
-            url = await background.start(run_http, config.http, service.overview)
-        background.start_soon(run_reporter, service.overview, name="reporter")
-        background.start_soon(run_staleness_watch, service.overview, name="staleness")
-        background.start_soon(
-            run_partition_keeper,
-            lambda: service.config.database,
-            name="partition keeper",
-        )
+        url = await _start_background(service, disk, background)
         task_status.started(Running(service.overview, url))
         try:
             await _run_pipeline(service, disk)
@@ -117,6 +104,24 @@ async def run_service(
         background.cancel_scope.cancel()
     logger.info("service.stopped %s", service.overview.canonical_line())
     return service.exit_status
+
+
+async def _start_background(
+    service: Service, disk: SpoolDirectory, nursery: trio.Nursery
+) -> str | None:
+    """Start what runs beside the stream in ``nursery``; return where HTTP answers."""
+    overview = service.overview
+    nursery.start_soon(disk.run_alive_mark, overview.heard_at, name="alive mark")
+    await nursery.start(run_on_hangup, service.reload)
+    url: str | None = None
+    if service.config.http is not None:
+        url = await nursery.start(run_http, service.config.http, overview)
+    nursery.start_soon(run_reporter, overview, name="reporter")
+    nursery.start_soon(run_staleness_watch, overview, name="staleness")
+    nursery.start_soon(
+        run_partition_keeper, lambda: service.config.database, name="partition keeper"
+    )
+    return url
 
 
 async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:

@@ -128,6 +128,28 @@ def build_service(
     now: Callable[[], datetime] = utc_now,
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
+    overview = _build_overview(config, disk, observers, now)
+    return Service(
+        config=config,
+        started_with=config,
+        load=load,
+        overview=overview,
+        replayer=Replayer(
+            overview.backlog, overview.spooler, overview.isolator, overview.tally
+        ),
+        ticks=TickStore(config.database),
+        facts=JournalStore(config.database),
+        stop=stop,
+    )
+
+
+def _build_overview(
+    config: Config,
+    disk: SpoolDirectory,
+    observers: Observers,
+    now: Callable[[], datetime],
+) -> Overview:
+    """Return the parts that say how they are doing."""
     journal = Journal(inherited=disk.inherited_notes)
     backlog = Backlog(config.pipeline.backlog_max_bytes)
     tally, isolator = Tally(observers), Isolator(disk.quarantine)
@@ -138,7 +160,7 @@ def build_service(
         after_s=config.spool.after_ms / 1e3,
         inherited_to=lambda: disk.inherited_id,
     )
-    overview = Overview(
+    return Overview(
         sessions_by_broker={
             broker: SessionHealth(broker, journal, now=now)
             for broker in enabled_brokers(config)
@@ -157,16 +179,6 @@ def build_service(
         spool_max_bytes=config.spool.max_bytes,
         buffers_max_bytes=buffers_max_bytes(config.pipeline),
         hours=MarketHours(now().date()),
-    )
-    return Service(
-        config=config,
-        started_with=config,
-        load=load,
-        overview=overview,
-        replayer=Replayer(backlog, spooler, isolator, tally),
-        ticks=TickStore(config.database),
-        facts=JournalStore(config.database),
-        stop=stop,
     )
 
 

@@ -12,10 +12,10 @@ import httpx2
 import msgspec
 import trio
 
+from greeks_trio.demo_simulators import read_first_line
 from greeks_trio.drill.processes import Child, DrillFailed
 from greeks_trio.simulators.run import Endpoints
 
-_START_LIMIT_S: Final = 30.0
 _STOP_LIMIT_S: Final = 20.0
 _ANSWER_LIMIT_S: Final = 10.0
 
@@ -79,13 +79,7 @@ async def open_brokers(
 
 
 async def _read_endpoints(child: Child) -> Endpoints:
-    line = b""
-    with trio.move_on_after(_START_LIMIT_S):
-        while not line.endswith(b"\n"):
-            chunk = await child.stdout.receive_some()
-            if not chunk:
-                break
-            line += chunk
+    line = await read_first_line(child.stdout)
     try:
         return msgspec.json.decode(line, type=Endpoints)
     except msgspec.DecodeError as exc:

@@ -69,6 +69,8 @@ def is_refusal(exc: psycopg.Error) -> bool:
 
 def plain_message(exc: psycopg.Error) -> str:
     """Return what happened in one line, without the row that it happened to."""
-    text = exc.diag.message_primary or " ".join(str(exc).split()) or type(exc).__name__
+    # libpq explains itself over several lines.
+    lines = "; ".join(line.strip() for line in str(exc).splitlines() if line.strip())
+    text = exc.diag.message_primary or lines or type(exc).__name__
     constraint = exc.diag.constraint_name
     return f"{text} [{constraint}]" if constraint and constraint not in text else text

@@ -80,15 +80,7 @@ class SimulatedTastytrade:
         self._book = Book(options, market.options, seed=seed, accounts=accounts)
         self._conditions = Conditions()
         self._sessions: set[DxlinkSession] = set()
-        self._tape = GreeksTape(
-            market,
-            options,
-            ledger,
-            accounts_of=self._book.accounts_of,
-            symbol_of=streamer_symbol,
-            seed=seed,
-            conditions=self._conditions,
-        )
+        self._tape = self._make_tape(market, options, ledger, seed)
         self._rest = Rest(
             self._book,
             self._conditions,
@@ -102,6 +94,23 @@ class SimulatedTastytrade:
         faulty = TastytradeFaults(self._door, self._rest, self._tape, self._sessions)
         self.verbs: Mapping[str, Verb] = faulty.verbs
         self._stopped = trio.Event()
+
+    def _make_tape(
+        self,
+        market: Market,
+        options: Sequence[SimulatedOption],
+        ledger: Ledger,
+        seed: int,
+    ) -> GreeksTape:
+        return GreeksTape(
+            market,
+            options,
+            ledger,
+            accounts_of=self._book.accounts_of,
+            symbol_of=streamer_symbol,
+            seed=seed,
+            conditions=self._conditions,
+        )
 
     @property
     def illiquid_symbols(self) -> frozenset[str]:

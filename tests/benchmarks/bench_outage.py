@@ -21,15 +21,11 @@ import psutil
 import trio
 
 from greeks_trio.audit import Audit, CommitLog, audit
-from greeks_trio.config import (
-    Config,
-    HttpConfig,
-    IbkrConfig,
-    Secret,
-    SpoolConfig,
-    TastytradeConfig,
+from greeks_trio.demo_simulators import (
+    Simulators,
+    open_simulators,
+    simulated_config,
 )
-from greeks_trio.demo_simulators import Endpoints, Simulators, open_simulators
 from greeks_trio.model.records import Tick
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.latency import Histogram
@@ -89,33 +85,6 @@ class Measurements:
         self.spool_rows = max(self.spool_rows, size.rows)
 
 
-def configure(
-    options: argparse.Namespace,
-    server: RestartableServer,
-    endpoints: Endpoints,
-    directory: Path,
-) -> Config:
-    """Return the service's configuration."""
-    ibkr, tastytrade = endpoints.ibkr, endpoints.tastytrade
-    return Config(
-        database=server.config,
-        ibkr=IbkrConfig(
-            api_url=ibkr.rest_url,
-            ws_url=ibkr.ws_url,
-            ca_file=Path(ibkr.ca_file),
-            market_data_lines=options.contracts + 100,
-        ),
-        tastytrade=TastytradeConfig(
-            secret=Secret(tastytrade.secret),
-            refresh=Secret(tastytrade.refresh),
-            api_url=tastytrade.api_url,
-            streamer_url=tastytrade.streamer_url,
-        ),
-        http=HttpConfig(port=0),
-        spool=SpoolConfig(directory=directory / "spool"),
-    )
-
-
 async def watch(measured: Measurements, overview: Overview) -> None:
     """Sample until cancelled."""
     while True:
@@ -162,7 +131,12 @@ async def stream(
 ) -> None:
     """Run the service through the play and to the end of the streams."""
     stop = trio.Event()
-    config = configure(options, server, simulators.endpoints, directory)
+    config = simulated_config(
+        server.config,
+        simulators.endpoints,
+        directory,
+        contracts=options.contracts,
+    )
     async with trio.open_nursery() as nursery:
         running: Running = await nursery.start(
             partial(

@@ -13,6 +13,7 @@ import greeks_trio.postgres.partition_keeper as keeper_module
 from greeks_trio.postgres.partition_keeper import run_partition_keeper
 from greeks_trio.postgres.partitions import partition_name
 from tests.fix_postgres import apply_schema, connect
+from tests.fix_processes import fetch, wait_until
 
 
 @pytest.fixture
@@ -21,56 +22,62 @@ def hurried(monkeypatch):
     monkeypatch.setattr(keeper_module, "_AGAIN_AFTER_S", 0.01)
 
 
-async def wait_partitions(config):
+async def assert_partitions_come(config):
     """Wait until this month's partition and two more are attached."""
-    this_month = partition_name(datetime.now(UTC).date())
-    with connect(config) as observer:
-        while True:
-            found = observer.execute(
-                "select inhrelid::regclass::text from pg_inherits"
-                " where inhparent = 'greek_snapshots'::regclass order by 1"
-            ).fetchall()
-            if len(found) == 3:
-                assert found[0] == (this_month,)
-                return
-            await trio.lowlevel.checkpoint()
+    attached = "pg_inherits where inhparent = 'greek_snapshots'::regclass"
+    await wait_until(config, f"select count(*) = 3 from {attached}")
+    found = await fetch(
+        config, f"select inhrelid::regclass::text from {attached} order by 1"
+    )
+    assert found[0] == (partition_name(datetime.now(UTC).date()),)
 
 
-async def wait_said(caplog):
-    """Wait until it says that it did not make them."""
-    while True:
-        if "partitions.not_made" in caplog.text:
-            return
-        await trio.lowlevel.checkpoint()
+@pytest.fixture
+def said():
+    """Set when it has said that it did not make them."""
+    event = trio.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            if "partitions.not_made" in record.getMessage():
+                event.set()
+
+    listener = Listener()
+    keeper_module.logger.addHandler(listener)
+    yield event
+    keeper_module.logger.removeHandler(listener)
 
 
-async def test_the_partitions_ahead_are_made_at_once_until_cancelled(database, nursery):
-    nursery.start_soon(run_partition_keeper, database)
+async def test_the_partitions_ahead_are_made_at_once_until_cancelled(database):
+    async with trio.open_nursery() as keeping:
+        keeping.start_soon(run_partition_keeper, database)
+        await assert_partitions_come(database)
+        keeping.cancel_scope.cancel()
 
-    await wait_partitions(database)
+    assert not keeping.child_tasks
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_busy_table_is_tried_again(database, nursery, caplog):
+async def test_a_busy_table_is_tried_again(database, nursery, said):
     with connect(database) as observer, observer.transaction():
         observer.execute("lock table greek_snapshots in access exclusive mode")
         config = replace(database, timeout_s=0.2)
         nursery.start_soon(run_partition_keeper, config)
-        await wait_said(caplog)
+        await said.wait()
 
-    await wait_partitions(database)
+    await assert_partitions_come(database)
 
 
 @pytest.mark.usefixtures("hurried")
 async def test_a_table_that_is_not_there_yet_is_no_news(
-    empty_database, nursery, caplog
+    empty_database, nursery, caplog, said
 ):
     caplog.set_level(logging.DEBUG)
     nursery.start_soon(run_partition_keeper, lambda: empty_database)
-    await wait_said(caplog)
+    await said.wait()
     apply_schema(empty_database)
 
-    await wait_partitions(empty_database)
+    await assert_partitions_come(empty_database)
     levels = {
         record.levelno for record in caplog.records if "not_made" in record.message
     }
