@@ -193,8 +193,9 @@ def buffers_max_bytes(pipeline: PipelineConfig) -> int:
     writer = 2 * pipeline.batch_rows * _ROW_BYTES
     # What fell out of the backlog while the disk takes it, and the disk's bytes.
     spooler = 2 * ENTRY_ROWS * _ROW_BYTES
-    # One batch, read as the disk's bytes, as ticks and as the bytes of a COPY.
-    replayer = 3 * max(BATCH_ROWS, ENTRY_ROWS) * _ROW_BYTES
+    # One batch as ticks and as the bytes of a COPY, the next one as ticks and as the
+    # disk's bytes.
+    replayer = 4 * max(BATCH_ROWS, ENTRY_ROWS) * _ROW_BYTES
     journal = USUAL_MAX_BYTES
     return pipeline.backlog_max_bytes + intake + writer + spooler + replayer + journal
 

@@ -7,6 +7,8 @@ checking for duplicates: some of it may have been stored before anyone could kno
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Final
 
@@ -16,6 +18,7 @@ from greeks_trio.errors import SpoolUnavailable, StoreUnavailable, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.isolation import Isolator, TickSink
+from greeks_trio.pipeline.spool_store import SpooledEntry
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.writer import OpenTickSink
@@ -97,15 +100,30 @@ class Replayer:
 
     async def _replay(self, sink: TickSink, backoff: Backoff) -> None:
         started_at, rows = trio.current_time(), 0
-        while entries := await self._spooler.read(BATCH_ROWS):
-            ticks = list(chain.from_iterable(entry.ticks for entry in entries))
-            stored = await self._isolator.store(sink, ticks, check_duplicates=True)
-            self._tally.committed_again(stored)
-            await self._spooler.replayed(entries)
-            self._backlog.losses.add_ticks(stored.unkept)
+        entries: Sequence[SpooledEntry] = []
+        while entries := entries or await self._spooler.read(BATCH_ROWS):
+            async with trio.open_nursery() as nursery:
+                ahead: list[SpooledEntry] = []
+                nursery.start_soon(self._read_ahead, entries[-1].id, ahead)
+                rows += await self._store(sink, entries)
+            entries = ahead
             backoff.reset()
             self._last_reason = None
-            rows += len(ticks)
         if rows:
             seconds = trio.current_time() - started_at
             logger.info("replayer.done rows=%d seconds=%.1f", rows, seconds)
+
+    async def _read_ahead(self, after: int, into: list[SpooledEntry]) -> None:
+        """Read the batch after this entry, if the disk gives it, then return."""
+        # If not, the database has what it was sent all the same, and the next read fails.
+        with suppress(SpoolUnavailable):
+            into += await self._spooler.read(BATCH_ROWS, after=after)
+
+    async def _store(self, sink: TickSink, entries: Sequence[SpooledEntry]) -> int:
+        """Store the entries' ticks, forget the entries, and return how many ticks."""
+        ticks = list(chain.from_iterable(entry.ticks for entry in entries))
+        stored = await self._isolator.store(sink, ticks, check_duplicates=True)
+        self._tally.committed_again(stored)
+        await self._spooler.replayed(entries)
+        self._backlog.losses.add_ticks(stored.unkept)
+        return len(ticks)

@@ -91,8 +91,10 @@ class Spool(Protocol):
     async def release(self, ids: Sequence[int]) -> None:
         """Drop entries whose ticks are elsewhere by now; unknown ids are fine."""
 
-    async def read(self, *, upto: int, max_rows: int) -> list[SpooledEntry]:
-        """Return the oldest entries with ids up to ``upto``, whole.
+    async def read(
+        self, *, after: int = 0, upto: int, max_rows: int
+    ) -> list[SpooledEntry]:
+        """Return the oldest entries with ids above ``after`` up to ``upto``, whole.
 
         As many as fit into ``max_rows`` ticks, at least one; none when there is none.
         An entry that cannot be read is dropped, see `pop_dropped`, and its bytes are

@@ -113,8 +113,12 @@ class Spooler:
             self._backlog.replay_to > self._replayed_to
         )
 
-    async def read(self, max_rows: int) -> list[SpooledEntry]:
+    async def read(self, max_rows: int, *, after: int = 0) -> list[SpooledEntry]:
         """Return the oldest entries that only the disk has, none when there are none.
+
+        Args:
+            max_rows: As many entries as have so many ticks, at least one.
+            after: Only those above this id, to read ahead.
 
         Raises:
             SpoolUnavailable: the disk does not give them.
@@ -124,12 +128,15 @@ class Spooler:
         protected, self._protected = self._protected, upto
         try:
             with self._noting_failure("read"):
-                entries = await self._spool.read(upto=upto, max_rows=max_rows)
+                entries = await self._spool.read(
+                    after=after, upto=upto, max_rows=max_rows
+                )
             protected = entries[-1].id if entries else protected
         finally:
             self._protected = protected
         self._note_dropped()
-        if not entries:
+        # What comes before may still be given back.
+        if not entries and not after:
             self._replayed_to = upto
         return entries
 

@@ -72,10 +72,14 @@ class SpoolOnDisk:
         """See `Spool.release`."""
         await self._worker.run(functools.partial(self._store.release, ids))
 
-    async def read(self, *, upto: int, max_rows: int) -> list[SpooledEntry]:
+    async def read(
+        self, *, after: int = 0, upto: int, max_rows: int
+    ) -> list[SpooledEntry]:
         """See `Spool.read`."""
         return await self._worker.run(
-            functools.partial(self._store.read, upto=upto, max_rows=max_rows)
+            functools.partial(
+                self._store.read, after=after, upto=upto, max_rows=max_rows
+            )
         )
 
     async def note(self, notes: Sequence[Note]) -> list[int]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -48,8 +50,12 @@ _SCHEMA: Final = (
         blob BLOB NOT NULL
     )""",
 )
+# SQLite takes 999 parameters at least.
+_DELETED_AT_ONCE: Final = 500
 _FACTS: Final = "id, rows_by_broker, first_at, last_at"
 _ENTRY: Final = f"{_FACTS}, row_count, checksum, blob"
+
+_ROWS: Final = msgspec.json.Decoder(dict[Broker, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +107,12 @@ def delete_entries(
 ) -> dict[int, Facts]:
     """Delete entries and return the facts of those that were there."""
     removed: dict[int, Facts] = {}
-    for entry_id in ids:
+    remaining = iter(ids)
+    while some := list(islice(remaining, _DELETED_AT_ONCE)):
+        places = ", ".join("?" * len(some))
         rows = connection.execute(
-            f"DELETE FROM entries WHERE id = ? RETURNING {_FACTS}",  # noqa: S608
-            (entry_id,),
+            f"DELETE FROM entries WHERE id IN ({places}) RETURNING {_FACTS}",  # noqa: S608
+            some,
         ).fetchall()
         removed.update((row[0], _facts(*row[1:])) for row in rows)
     return removed
@@ -287,8 +295,10 @@ def _moment(microseconds: int) -> datetime:
         raise FileDamaged(f"an entry's times are wrong: {exc}") from exc
 
 
-def _rows(rows_by_broker: str) -> dict[Broker, int]:
+@lru_cache(maxsize=1_000)
+def _rows(rows_by_broker: str) -> Mapping[Broker, int]:
+    """Return the numbers; the same object for the same text, which most entries have."""
     try:
-        return msgspec.json.decode(rows_by_broker, type=dict[Broker, int])
+        return _ROWS.decode(rows_by_broker)
     except (msgspec.MsgspecError, TypeError, ValueError) as exc:
         raise FileDamaged(f"an entry's numbers are wrong: {exc}") from exc

@@ -129,11 +129,11 @@ class SpoolStore:
             self._file.use(empty_log)
             self._file.use(lambda connection: self._release(connection, ids))
 
-    def read(self, *, upto: int, max_rows: int) -> list[SpooledEntry]:
+    def read(self, *, after: int = 0, upto: int, max_rows: int) -> list[SpooledEntry]:
         """See `Spool.read`."""
 
         def read(connection: sqlite3.Connection) -> list[SpooledEntry]:
-            found = self._read(connection, upto, max_rows)
+            found = self._read(connection, after, upto, max_rows)
             # The file may have been mended meanwhile.
             self._measure(connection, used_bytes(connection))
             return found
@@ -177,10 +177,10 @@ class SpoolStore:
             self._shrink(connection)
 
     def _read(
-        self, connection: sqlite3.Connection, upto: int, max_rows: int
+        self, connection: sqlite3.Connection, after: int, upto: int, max_rows: int
     ) -> list[SpooledEntry]:
         found: list[SpooledEntry] = []
-        last_id = 0
+        last_id = after
         # Once, unless all that was read is damaged.
         while not found:
             raw = entries.read_entries(

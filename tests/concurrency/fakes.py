@@ -196,8 +196,8 @@ class MemorySpool:
     async def release(self, ids):
         await self.disk.run("release", lambda: self._release(ids))
 
-    async def read(self, *, upto, max_rows):
-        return await self.disk.run("read", lambda: self._read(upto, max_rows))
+    async def read(self, *, after=0, upto, max_rows):
+        return await self.disk.run("read", lambda: self._read(after, upto, max_rows))
 
     async def note(self, notes):
         def note():
@@ -234,9 +234,9 @@ class MemorySpool:
         for each in ids:
             self.entries.pop(each, None)
 
-    def _read(self, upto, max_rows):
+    def _read(self, after, upto, max_rows):
         found, rows = [], 0
-        for entry_id in [each for each in self.entries if each <= upto]:
+        for entry_id in [each for each in self.entries if after < each <= upto]:
             if entry_id in self.damaged:
                 self._drop(entry_id, "spool-damaged")
                 continue

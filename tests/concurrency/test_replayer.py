@@ -197,7 +197,7 @@ async def test_what_is_being_replayed_is_not_dropped_to_make_room(
 ):
     pipeline = Pipeline(MemorySpool(max_bytes=2_400_000))
     nursery.start_soon(pipeline.run)
-    await spool_ticks(pipeline, 3, 800)
+    await spool_ticks(pipeline, 4, 600)
     pipeline.replay_sink.delay = 10.0
     pipeline.database_comes()
     await trio.sleep(1)
@@ -206,10 +206,64 @@ async def test_what_is_being_replayed_is_not_dropped_to_make_room(
     pipeline.put(*range(2_400, 2_410))
     await trio.sleep(1)
 
-    assert list(pipeline.spool.entries) == [1, 3, 4]
-    assert pipeline.backlog.losses.total == 800
+    # The first is being stored, and the second has been read already.
+    assert list(pipeline.spool.entries) == [1, 2, 4, 5]
+    assert pipeline.backlog.losses.total == 600
     await trio.sleep(60)
-    assert len(pipeline.sink.ticks) == 2_410 - 800
+    assert len(pipeline.sink.ticks) == 2_410 - 600
+
+
+async def test_the_next_batch_is_read_while_one_is_stored(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 800)
+    pipeline.spool.disk.calls.clear()
+    pipeline.spool.disk.delay, pipeline.replay_sink.delay = 0.2, 1.0
+
+    pipeline.database_comes()
+    began_at = trio.current_time()
+    await trio.sleep(10)
+
+    reads = [at - began_at for at, kind in pipeline.spool.disk.calls if kind == "read"]
+    writes = [at - began_at for at, _, _ in pipeline.replay_sink.writes]
+    # Only the first read is waited for; each batch is stored, then forgotten.
+    assert writes == pytest.approx([0.2, 1.4, 2.6])
+    assert reads == pytest.approx([0.0, 0.2, 1.4, 2.6, 3.8])
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(2_400))
+    assert not pipeline.spooler.has_more_to_replay
+
+
+async def test_a_disk_that_cannot_be_read_ahead_costs_the_batch_under_way_nothing(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 2, 800)
+    pipeline.spool.disk.failures = [False, True]
+    pipeline.replay_sink.delay = 1.0
+
+    pipeline.database_comes()
+    await trio.sleep(1.5)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(800))
+    assert pipeline.replay_sink.connections == 1
+    await trio.sleep(10)
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(1_600))
+    assert [rows for _, rows, _ in pipeline.replay_sink.writes] == [800, 800]
+
+
+async def test_a_batch_that_is_not_stored_is_read_again_although_the_disk_had_no_other(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 1, 800)
+    pipeline.replay_sink.delay, pipeline.replay_sink.failures = 1.0, ["before"]
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    assert keys(pipeline.sink.ticks) == ticks_of(*range(800))
+    assert pipeline.spool.entries == {}
 
 
 async def test_at_the_end_it_replays_all_while_the_database_is_there(

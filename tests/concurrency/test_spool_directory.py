@@ -82,6 +82,18 @@ async def test_reading_gives_whole_entries_oldest_first_up_to_an_id(tmp_path):
             assert [entry.id for entry in found] == expected
         found = await opened.spool.read(upto=ids[1], max_rows=99)
         assert [entry.id for entry in found] == ids[:2]
+        found = await opened.spool.read(after=ids[0], upto=ids[2], max_rows=99)
+        assert [entry.id for entry in found] == ids[1:3]
+
+
+async def test_any_number_of_entries_is_released_at_once(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        ids = [await opened.spool.append([make_tick(n)]) for n in range(1_203)]
+        await opened.spool.release(ids[:-1])
+
+        [left] = await opened.spool.read(upto=ids[-1], max_rows=9_999)
+        assert left.id == ids[-1]
+        assert opened.spool.size().rows == 1
 
 
 async def test_the_size_counts_what_is_there(tmp_path):
