@@ -1,47 +1,39 @@
 """psycopg's asynchronous connection, waiting on Trio instead of asyncio.
 
 How it works: psycopg writes each step of the protocol as a generator that yields what
-it waits for ("this socket, readable"), and leaves the waiting to a small driver.
-`trio_waiting` has drivers that wait with Trio.  `TrioConnection` overrides what of
-`psycopg.AsyncConnection` touches the event loop: `connect`, `wait`, `cancel_safe`,
-`close` and the lock.  All the rest, cursors of every kind, COPY, pipelines, prepared
-statements, two-phase commit and notifications, is psycopg's own.
+it waits for ("this socket, readable") and leaves the waiting to a small driver, here
+`_drive`.  `TrioConnection` overrides what touches the event loop: `connect`, `wait`,
+`cancel_safe`, `close` and the lock.  Cursors of every kind, COPY, pipelines, two-phase
+commit and notifications are psycopg's own.
 
-Cancellation is honoured: a cancelled operation is cancelled on the server too.  If the
-server answers within `TrioConnection.cancel_limit_s` the connection is in order
-afterwards, else it is closed; it is never left in the middle of an exchange.  What had
-not begun when it was cancelled is not sent.  Whether a COMMIT under way was in time only
-the database knows, as ever.
+A cancelled operation is cancelled on the server too.  If that answers within
+`TrioConnection.cancel_limit_s` the connection is in order afterwards, else closed, never
+half-used.  What had not begun is not sent; whether a COMMIT under way was in time only
+the database knows.  asyncio cancels once, so psycopg's clean-up can simply await; Trio
+cancels every wait, hence what is shielded and bounded here: leaving a transaction or a
+pipeline, closing a server's cursor, and in `wait` the end of an exchange.
 
-Discussion: asyncio cancels once, so psycopg's clean-up code can simply await; in a
-cancelled Trio scope every wait is cancelled again.  Hence what is shielded and bounded
-here: leaving a transaction or a pipeline, closing a server's cursor, and in `wait` the
-end of an exchange that is under way.
+Different from asyncio, and why:
 
-Different from asyncio:
-
-- `psycopg.copy.AsyncQueuedLibpqWriter` does not work: it starts an asyncio task.
-- Fetching from a result that is in memory, and writing the rows of a COPY, are no
-  checkpoints: those are psycopg's own coroutines.  COPY makes way every 5 ms.
-- A task that uses the connection in the middle of using it, such as in a loop over
-  `notifies`, gets a `RuntimeError` instead of waiting for itself for ever.
+- `psycopg.copy.AsyncQueuedLibpqWriter` does not work: it is an asyncio task and queue.
+- Fetching from a result in memory is no checkpoint, and writing the rows of a COPY gives
+  others a turn every 5 ms only: psycopg's own coroutines, and more would cost rows/s.
+- Using the connection in the middle of using it, as in a loop over `notifies`, is a
+  `RuntimeError`: the task would wait for itself for ever.
 - Leaving the connection's block closes it even if the COMMIT fails or is cancelled.
-- An `aclosing` is due around `notifies` and `stream`, as for Trio's generators at large.
+- `notifies` and `stream` want an `aclosing`, as Trio's generators do at large.
 
 There is no pool: one connection carries the writer, and reads, in threads anyway, use
-`psycopg_pool`.
-
-To take it elsewhere copy this module and `trio_waiting`, and mend the import between the
-two; they import only the standard library, trio and psycopg.  Keep psycopg's minor
-version pinned, because of these private names, and take the test of them along:
+`psycopg_pool`.  To take this elsewhere copy the module, pin psycopg's minor version, and
+take along the test that watches these private names:
 
 - ``errors._WaitTimeout``: what `wait` raises and psycopg's `notifies` expects.
 - ``_adapters``: where `connect` puts those of its ``context``.
 - ``_connect_gen``, ``_get_connection_params``: what subclasses of psycopg's override.
 - ``_cancel_gen``, ``_should_cancel``: the request to cancel, and whether it makes sense.
 - ``_try_cancel``: overridden, because psycopg's cursors and COPY call it.
-- ``AsyncPipeline._enter_gen``, ``_exit_gen``, ``AsyncServerCursor._close_gen``: to know
-  them in `wait`; see `_AT_ENTRY`.
+- ``AsyncPipeline._enter_gen``, ``_exit_gen``, ``AsyncServerCursor._close_gen``: see
+  `_AT_ENTRY`.
 
 Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 """
@@ -49,33 +41,38 @@ Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 from __future__ import annotations
 
 import logging
+import select
+import time
 import warnings
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
 import trio
 from psycopg import capabilities, generators
-from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen
+from psycopg.abc import AdaptContext, ConnDict, ConnParam, PQGen, PQGenConn
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_attempts, make_conninfo, timeout_from_conninfo
 from psycopg.errors import CancellationTimeout, ConnectionTimeout, _WaitTimeout
 from psycopg.pq import Conninfo, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
-
-from greeks_trio.postgres.trio_waiting import TurnLock, Turns, drive, drive_connecting
+from psycopg.waiting import Ready, Wait
 
 logger = logging.getLogger(__name__)
 
 RV = TypeVar("RV")
+Wanted = TypeVar("Wanted")
 
 _INTERRUPTIONS: Final = (trio.Cancelled, KeyboardInterrupt, SystemExit)
 
-# A server that is just compiling a query (PostgreSQL 15 with JIT was seen to do so) may
-# lose the request to cancel it.  Seconds after which to ask again.
+# Seconds without a turn for other tasks while the socket is always ready, as in psycopg.
+_MAX_BUSY_S: Final = 0.005
+
+# Seconds after which to ask again: a server that is just compiling a query (PostgreSQL
+# 15 with JIT was seen to do so) may lose the request to cancel it.
 _CANCEL_AGAIN_S: Final = 0.25
 
 # Once begun these are carried to their end, and that end is told: psycopg counts by it
@@ -86,6 +83,64 @@ _AT_EXIT: Final = {
     psycopg.AsyncPipeline._exit_gen.__code__,
     psycopg.AsyncServerCursor._close_gen.__code__,
 }
+
+
+class _TurnLock:
+    """A fair lock with the interface of `asyncio.Lock`, which psycopg expects.
+
+    Taking it is no checkpoint when it is free: what begins after a cancellation decides
+    for itself what it still has to do.  Whoever leaves a block without having waited for
+    anything gives other tasks a turn; together with `make_way` that makes checkpoints of
+    the connection's operations.  Another task may release it, as the event loop does
+    when it closes a generator that nobody else closed.
+    """
+
+    def __init__(self) -> None:
+        self._semaphore = trio.Semaphore(1, max_value=1)
+        self._holder: trio.lowlevel.Task | None = None
+        self._taken_at = self._turn_at = time.perf_counter()
+
+    def locked(self) -> bool:
+        return self._semaphore.value == 0
+
+    @trio.lowlevel.enable_ki_protection
+    async def acquire(self) -> bool:
+        task = trio.lowlevel.current_task()
+        if self._holder is task:
+            raise RuntimeError("this task is in the middle of using the connection")
+        if self.locked():
+            await self._semaphore.acquire()
+            self.note_turn()
+        else:
+            self._semaphore.acquire_nowait()
+        self._holder = task
+        self._taken_at = time.perf_counter()
+        return True
+
+    @trio.lowlevel.enable_ki_protection
+    def release(self) -> None:
+        self._holder = None
+        self._semaphore.release()
+
+    __aenter__ = acquire
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.release()
+        if self._turn_at < self._taken_at:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self.note_turn()
+
+    def note_turn(self) -> None:
+        self._turn_at = time.perf_counter()
+
+    async def make_way(self) -> None:
+        """Let a pending cancellation through, and other tasks if it is their turn."""
+        if time.perf_counter() - self._turn_at > _MAX_BUSY_S:
+            await trio.lowlevel.checkpoint()
+            self.note_turn()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
 
 class TrioConnection(psycopg.AsyncConnection[Row]):
@@ -102,9 +157,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         self, pgconn: PGconn, row_factory: AsyncRowFactory[Any] = tuple_row
     ) -> None:
         super().__init__(pgconn, row_factory)
-        self._turns = Turns()
-        # psycopg says asyncio.Lock
-        self.lock = TurnLock(self._turns)  # type: ignore[assignment]
+        self.lock: _TurnLock = _TurnLock()  # type: ignore[assignment]
 
     @classmethod
     async def connect(
@@ -151,7 +204,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             try:
                 with trio.fail_after(timeout_s):
                     steps = cls._connect_gen(make_conninfo("", **attempt))
-                    connection = await drive_connecting(steps)
+                    connection = await _drive_connecting(steps)
             except trio.TooSlowError:
                 error: psycopg.Error = ConnectionTimeout("connection timeout expired")
             except psycopg.Error as exc:
@@ -208,7 +261,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         try:
             with trio.fail_after(timeout or float("inf")):
                 if capabilities.has_cancel_safe():
-                    await drive_connecting(self._cancel_gen())
+                    await _drive_connecting(self._cancel_gen())
                 else:
                     await trio.to_thread.run_sync(self.cancel, abandon_on_cancel=True)
         except trio.TooSlowError:
@@ -228,21 +281,10 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     ) -> AsyncIterator[psycopg.AsyncTransaction]:
         """Run the block in a transaction, or a savepoint inside of one."""
         transaction = psycopg.AsyncTransaction(self, savepoint_name, force_rollback)
-        entered = self._undone_if_cancelled(transaction)
-        if self._is_in_pipeline():
-            async with self.pipeline(), entered, self.pipeline():
-                yield transaction
-        else:
-            async with entered:
-                yield transaction
-
-    @asynccontextmanager
-    async def _undone_if_cancelled(
-        self, transaction: psycopg.AsyncTransaction
-    ) -> AsyncIterator[None]:
+        block = self.pipeline if self._is_in_pipeline() else nullcontext
         try:
-            async with transaction:
-                yield
+            async with block(), transaction, block():
+                yield transaction
         finally:
             # Still active: it could not even begin to commit or to roll back.
             if transaction.status is transaction.Status.ACTIVE:
@@ -265,36 +307,46 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """
         has_begun = False
         try:
-            await self._turns.make_way()
+            await self.lock.make_way()
             has_begun = True
             if timeout is None:
-                return await drive(gen, self.pgconn.socket, self._turns)
+                return await self._run(gen)
             with trio.move_on_after(timeout):
-                return await self._drive_late(gen)
+                return await self._run(gen, look_first=True)
         except _INTERRUPTIONS as exc:
+            code = getattr(gen, "gi_code", None)
+            has_begun = has_begun or code in _AT_EXIT
+            is_at_border = has_begun and code in _AT_ENTRY | _AT_EXIT
             is_done = False
-            if self._has_to_end(gen, has_begun):
+            if not has_begun:
+                gen.close()
+            if is_at_border or self._is_under_way(has_begun=has_begun):
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
                     is_done = await self._end_operation(gen)
-            if is_done and _is_at_a_border(gen) and isinstance(exc, trio.Cancelled):
+            if is_done and is_at_border and isinstance(exc, trio.Cancelled):
                 return cast(RV, None)  # as that generator does
             raise
         raise _WaitTimeout("wait timeout expired")
 
-    async def _drive_late(self, gen: PQGen[RV]) -> RV:
-        return await drive(gen, self.pgconn.socket, self._turns, look_first=True)
+    async def _run(self, gen: PQGen[RV], *, look_first: bool = False) -> RV:
+        """Run a generator from where it is to its end; ``look_first`` even when late."""
+        fileno = self.pgconn.socket
 
-    def _has_to_end(self, gen: PQGen[Any], has_begun: bool) -> bool:
-        """Return whether something is under way: the generator's steps, or a COPY.
+        async def wait_for(wanted: Wait) -> int:
+            # Nearly always writable, and asking is cheaper than a turn of the loop.
+            if look_first or wanted != Wait.R:
+                await self.lock.make_way()
+                if ready := _ready_nowait(fileno, wanted):
+                    return ready
+            ready = await _wait_ready(fileno, wanted)
+            self.lock.note_turn()
+            return ready
 
-        What had not begun is not made up for, except at the end of a block.
-        """
-        if not has_begun and _code(gen) not in _AT_EXIT:
-            gen.close()
-            return self._has_unread_results()
-        return (
-            self._is_in_pipeline() or _is_at_a_border(gen) or self._has_unread_results()
-        )
+        return await _drive(gen, wait_for)
+
+    def _is_under_way(self, *, has_begun: bool) -> bool:
+        """Return whether the server is at something: the operation's step, or a COPY."""
+        return self._has_unread_results() or (has_begun and self._is_in_pipeline())
 
     async def _end_operation(self, gen: PQGen[Any]) -> bool:
         """Cancel on the server, and read to the end of what it answers.
@@ -321,11 +373,11 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     async def _read_to_end(self, gen: PQGen[Any]) -> bool:
         is_done = False
         with suppress(psycopg.Error):  # mostly QueryCanceled, as asked
-            await drive(gen, self.pgconn.socket, self._turns)
+            await self._run(gen)
             is_done = True
         with suppress(psycopg.Error):
             while self._has_unread_results():
-                await self._turns.make_way()
+                await self.lock.make_way()
                 await self._skip_result()
         return is_done
 
@@ -337,35 +389,23 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         return is_active and not self._is_in_pipeline()
 
     async def _skip_result(self) -> None:
-        fileno = self.pgconn.socket
-        result = await drive(generators.fetch(self.pgconn), fileno, self._turns)
+        result = await self._run(generators.fetch(self.pgconn))
         match result and result.status:
             case ExecStatus.COPY_IN:
-                ending = generators.copy_end(self.pgconn, b"cancelled")
-                await drive(ending, fileno, self._turns)
+                await self._run(generators.copy_end(self.pgconn, b"cancelled"))
             case ExecStatus.COPY_OUT:
                 copying: object = b""
                 while isinstance(copying, (bytes, memoryview)):
-                    step = generators.copy_from(self.pgconn)
-                    copying = await drive(step, fileno, self._turns)
-
-
-def _code(gen: PQGen[Any]) -> object:
-    """Return what tells the generators of one function from all others."""
-    return getattr(gen, "gi_code", None)
-
-
-def _is_at_a_border(gen: PQGen[Any]) -> bool:
-    return _code(gen) in _AT_ENTRY | _AT_EXIT
+                    copying = await self._run(generators.copy_from(self.pgconn))
 
 
 def _warn_of_gssapi(pgconn: PGconn, params: ConnDict) -> None:
     """Warn, as psycopg does, of an encryption that was chosen only by libpq's default."""
     if not (capabilities.has_used_gssapi() and pgconn.used_gssapi):
         return
-    defaults = {each.keyword: each for each in Conninfo.get_defaults()}
-    default = defaults[b"gssencmode"]
-    if "gssencmode" not in params and default.val == default.compiled:
+    # With what the environment says.
+    [mode] = [each for each in Conninfo.get_defaults() if each.keyword == b"gssencmode"]
+    if "gssencmode" not in params and mode.val == mode.compiled:
         warnings.warn(
             "the connection is encrypted by GSSAPI, because libpq prefers that by"
             " default; set 'gssencmode' or PGGSSENCMODE to say what is wanted",
@@ -384,3 +424,80 @@ def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
     summary = type(last)("\n".join(lines), pgconn=last.pgconn)
     summary.sqlstate = last.sqlstate
     return summary
+
+
+# Waiting.
+
+
+async def _drive(
+    gen: Generator[Wanted, int, RV], wait_for: Callable[[Wanted], Awaitable[int]]
+) -> RV:
+    """Run a generator from where it is to its end.
+
+    Raises:
+        psycopg.OperationalError: the socket was closed meanwhile.
+    """
+    try:
+        wanted = next(gen)
+        while True:
+            wanted = gen.send(await wait_for(wanted))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    except (OSError, trio.ClosedResourceError) as exc:
+        raise psycopg.OperationalError("connection socket closed") from exc
+
+
+async def _drive_connecting(gen: PQGenConn[RV]) -> RV:
+    """Run a generator that names its socket at each step, because libpq may change it.
+
+    Whatever happens it is closed, and with it the socket of an attempt cut off.
+    """
+    try:
+        return await _drive(gen, lambda wanted: _wait_ready(*wanted))
+    finally:
+        gen.close()
+
+
+async def _wait_ready(fileno: int, wanted: Wait) -> int:
+    if wanted == Wait.R:
+        await trio.lowlevel.wait_readable(fileno)
+        return Ready.R
+    if wanted == Wait.W:
+        await trio.lowlevel.wait_writable(fileno)
+        return Ready.W
+    try:
+        return await _wait_either(fileno)
+    except BaseExceptionGroup as group:
+        # Both halves of one wait; who waits knows nothing of a nursery.
+        interruptions = group.split(Exception)[1]
+        raise (interruptions or group).exceptions[0] from None
+
+
+async def _wait_either(fileno: int) -> int:
+    ready = 0
+
+    async def wait_readable() -> None:
+        nonlocal ready
+        await trio.lowlevel.wait_readable(fileno)
+        ready |= Ready.R
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_readable)
+        await trio.lowlevel.wait_writable(fileno)
+        ready |= Ready.W
+        nursery.cancel_scope.cancel()
+    return ready
+
+
+def _ready_nowait(fileno: int, wanted: Wait) -> int:
+    reading, writing = bool(wanted & Wait.R), bool(wanted & Wait.W)
+    poller = select.poll()
+    poller.register(fileno, select.POLLIN * reading | select.POLLOUT * writing)
+    found = dict(poller.poll(0)).get(fileno, 0)
+    if found & select.POLLNVAL:
+        raise OSError("the socket is closed")
+    readable = Ready.R if found & select.POLLIN else Ready.NONE
+    writable = Ready.W if found & select.POLLOUT else Ready.NONE
+    # An error or a hang-up counts as ready: libpq finds out what it is.
+    return readable | writable or (int(wanted) if found else 0)
