@@ -40,6 +40,7 @@ from greeks_trio.postgres.partition_keeper import run_partition_keeper
 from greeks_trio.service_parts import Service, build_service, spool_directory
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
 from greeks_trio.spool.directory import SpoolDirectory, open_spool
+from greeks_trio.surface import make_routers
 from greeks_trio.web.server import run_http
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ async def _start_background(
     await nursery.start(run_on_hangup, service.reload)
     url: str | None = None
     if service.config.http is not None:
-        url = await nursery.start(run_http, service.config.http, overview)
+        url = await nursery.start(run_http, service.config.http, make_routers(service))
     nursery.start_soon(run_reporter, overview, name="reporter")
     nursery.start_soon(run_staleness_watch, overview, name="staleness")
     nursery.start_soon(

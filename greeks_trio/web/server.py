@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final, cast
 
 import trio
+from fastapi import APIRouter
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio import serve
 
@@ -16,7 +18,6 @@ from greeks_trio.config import HttpConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.web.api import make_api
 from greeks_trio.web.guard import Guard
-from greeks_trio.web.view import StatusView
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,11 @@ _READ_TIMEOUT_S: Final = 30
 
 async def run_http(
     config: HttpConfig,
-    view: StatusView,
+    routers: Iterable[APIRouter],
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer HTTP requests from ``view`` until cancelled.
+    """Answer HTTP requests from these routers until cancelled.
 
     Reports its base URL, such as ``http://127.0.0.1:8080``, when the port accepts.  A
     request that is under way at the cancellation has no answer.
@@ -44,7 +45,7 @@ async def run_http(
         url = _base_url(listening)
         # Hypercorn closes what it is given, also when it is cancelled.
         settings = _settings(os.dup(listening.fileno()))
-        app = Guard(cast("Any", make_api(view)), config)
+        app = Guard(cast("Any", make_api(routers)), config)
         async with trio.open_nursery() as nursery:
             await nursery.start(
                 partial(serve, cast("Any", app), settings, mode="asgi"),

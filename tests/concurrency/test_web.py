@@ -14,6 +14,7 @@ import trio
 from greeks_trio.config import HttpConfig, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
+from greeks_trio.web import health
 from greeks_trio.web.guard import brings_token
 from greeks_trio.web.server import run_http
 
@@ -45,7 +46,9 @@ async def serving(view=None, **config):
     """Yield a client whose base URL is the server."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
-            run_http, HttpConfig(port=0, **config), view or FakeView()
+            run_http,
+            HttpConfig(port=0, **config),
+            [health.make_router(view or FakeView())],
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             yield client
@@ -173,19 +176,19 @@ async def test_a_port_that_is_taken_is_a_problem_of_the_configuration():
         config = HttpConfig(port=taken.getsockname()[1])
 
         with pytest.raises(ConfigError, match="GREEKS_HTTP_BIND"):
-            await run_http(config, FakeView())
+            await run_http(config, [])
 
 
 async def test_an_address_that_is_not_ours_is_one_too():
     with pytest.raises(ConfigError, match="GREEKS_HTTP_BIND"):
-        await run_http(HttpConfig(host="192.0.2.1", token=Secret("t")), FakeView())
+        await run_http(HttpConfig(host="192.0.2.1", token=Secret("t")), [])
 
 
 async def test_a_cancellation_stops_it_at_once_and_frees_the_port():
     """Also while clients keep their connections open, one in the middle of a request."""
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            url = await nursery.start(run_http, HttpConfig(port=0), FakeView())
+            url = await nursery.start(run_http, HttpConfig(port=0), [])
             port = int(url.rpartition(":")[2])
             idle = await trio.open_tcp_stream("127.0.0.1", port)
             halfway = await trio.open_tcp_stream("127.0.0.1", port)
@@ -200,7 +203,7 @@ async def test_a_cancellation_stops_it_at_once_and_frees_the_port():
 
 async def test_ipv6_has_brackets_in_its_url():
     async with trio.open_nursery() as nursery:
-        url = await nursery.start(run_http, HttpConfig(host="::1", port=0), FakeView())
+        url = await nursery.start(run_http, HttpConfig(host="::1", port=0), [])
         nursery.cancel_scope.cancel()
 
     assert url.startswith("http://[::1]:")

@@ -1,0 +1,15 @@
+"""What the service shows over HTTP: one router for each subject."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from greeks_trio.service_parts import Service
+from greeks_trio.web import health
+
+
+def make_routers(service: Service) -> list[APIRouter]:
+    """Return the routers, each with the part of the service that it asks."""
+    return [
+        health.make_router(service.overview),
+    ]

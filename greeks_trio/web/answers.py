@@ -1,0 +1,156 @@
+"""Answers: JSON of our records, and problems as RFC 9457 has them.
+
+A problem is ``application/problem+json`` with ``type``, ``title``, ``status`` and
+``detail``; where the request is at fault, ``errors`` says where and why, one each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+JSON: Final = "application/json"
+PROBLEM_JSON: Final = "application/problem+json"
+
+
+class Problem(Exception):
+    """A request that gets no answer but this one.
+
+    Args:
+        status: Of HTTP; its phrase is the title.
+        detail: What the one who asked can do about it, in plain words, without secrets.
+        headers: Such as ``Retry-After``.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def json_answer(body: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """Return an answer of builtins, records, dates, decimals; NaN becomes null."""
+    # Not FastAPI's encoder: msgspec knows our records, and is ten times as fast.
+    return Response(msgspec.json.encode(body), status, media_type=JSON)
+
+
+def problem_answer(
+    status: HTTPStatus,
+    detail: str = "",
+    *,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a problem."""
+    body = problem_body(status, detail)
+    if errors:
+        body["errors"] = list(errors)
+    content = msgspec.json.encode(body)
+    return Response(content, status, dict(headers or {}), media_type=PROBLEM_JSON)
+
+
+def problem_body(status: HTTPStatus, detail: str = "") -> dict[str, Any]:
+    """Return the members that every problem has."""
+    return {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail or status.description or status.phrase,
+    }
+
+
+def answer_problems(api: FastAPI) -> None:
+    """Let every refusal of the application be a problem, also FastAPI's own."""
+    api.add_exception_handler(Problem, _answer_problem)
+    api.add_exception_handler(HTTPException, _answer_http_exception)
+    api.add_exception_handler(RequestValidationError, _answer_invalid)
+
+
+async def _answer_problem(_: Request, exc: Exception) -> Response:  # noqa: ASYNC124
+    assert isinstance(exc, Problem)  # noqa: S101  # registered for these
+    return problem_answer(exc.status, exc.detail, headers=exc.headers)
+
+
+async def _answer_http_exception(  # noqa: ASYNC124
+    _: Request, exc: Exception
+) -> Response:
+    assert isinstance(exc, HTTPException)  # noqa: S101  # registered for these
+    status = HTTPStatus(exc.status_code)
+    detail = "" if exc.detail == status.phrase else str(exc.detail)
+    return problem_answer(status, detail, headers=exc.headers)
+
+
+async def _answer_invalid(_: Request, exc: Exception) -> Response:  # noqa: ASYNC124
+    assert isinstance(exc, RequestValidationError)  # noqa: S101  # registered for these
+    # Without the values: a token in the wrong place would come back.
+    errors = [
+        {"where": ".".join(map(str, each["loc"])), "reason": str(each["msg"])}
+        for each in exc.errors()
+    ]
+    return problem_answer(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=errors
+    )
+
+
+_PROPERTIES: Final = {
+    "type": {"type": "string", "examples": ["about:blank"]},
+    "title": {"type": "string", "examples": ["Not Found"]},
+    "status": {"type": "integer", "examples": [404]},
+    "detail": {"type": "string"},
+    "errors": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"where": {"type": "string"}, "reason": {"type": "string"}},
+            "required": ["where", "reason"],
+        },
+    },
+}
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "Why there is no answer (RFC 9457).",
+    "properties": _PROPERTIES,
+    "required": ["type", "title", "status", "detail"],
+}
+
+
+def described(
+    schema: Mapping[str, Any], *problems: HTTPStatus
+) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says of an answer, and of the problems that come instead.
+
+    Args:
+        schema: JSON schema of the answer, with ``examples``.
+        problems: The statuses with which it may be refused.
+    """
+    return {
+        int(HTTPStatus.OK): {
+            "description": HTTPStatus.OK.phrase,
+            "content": {JSON: {"schema": schema}},
+        }
+    } | described_problems(*problems)
+
+
+def described_problems(*problems: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says of refusals."""
+    return {
+        int(status): {
+            "description": status.phrase,
+            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}},
+        }
+        for status in problems
+    }
