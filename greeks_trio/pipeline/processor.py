@@ -1,9 +1,8 @@
 """Between the feeds and the writer: order, de-duplicate, stamp.
 
-Keeps, per account and contract, the newest event time and the keys of the last few
-events.  The table's primary key is what really keeps an event single; dropping the usual
-re-deliveries here (doubled first frames, the last value after a reconnect) keeps COPY on
-its fast path.
+Keeps, per account and contract, the newest tick and the keys of the last few events.  The
+table's primary key is what really keeps an event single; dropping the usual re-deliveries
+here (doubled first frames, the last value after a reconnect) keeps COPY on its fast path.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 
@@ -25,8 +24,7 @@ from greeks_trio.model.records import (
     UnifiedPositionRecord,
 )
 from greeks_trio.pipeline.backlog import Backlog
-
-SeriesKey: TypeAlias = tuple[Broker, str, ContractKey]
+from greeks_trio.pipeline.latest import Latest, SeriesKey
 
 # A re-delivery repeats the last event or a frame just sent; brokers do not go back
 # further.
@@ -51,11 +49,11 @@ class ProcessorStatistics:
 
 
 class _Series:
-    """One contract in one account: its newest event time and the last keys."""
+    """One contract in one account: its newest tick and the last keys."""
 
     __slots__ = ("keys", "newest")
 
-    def __init__(self, first: datetime) -> None:
+    def __init__(self, first: UnifiedPositionRecord) -> None:
         self.newest = first
         self.keys: deque[tuple[datetime, int]] = deque(maxlen=_REMEMBERED)
 
@@ -64,11 +62,13 @@ class Processor:
     """Turns the ticks of frames into rows for the writer.
 
     Attributes:
+        latest: The newest tick of each series.
         last_read_at: When the last tick of each contract was read, in seconds of the
             monotonic clock; for the staleness report.
     """
 
     def __init__(self) -> None:
+        self.latest = Latest()
         self._series: dict[SeriesKey, _Series] = {}
         self.last_read_at: dict[tuple[Broker, ContractKey], float] = {}
         self._received: Counter[str] = Counter()
@@ -102,16 +102,21 @@ class Processor:
         series_key = (record.broker, record.account_id, record.contract_key)
         series = self._series.get(series_key)
         if series is None:
-            series = self._series[series_key] = _Series(record.event_time)
+            series = self._series[series_key] = _Series(record)
         key = (record.event_time, mark)
         if key in series.keys:
             self._duplicates[record.broker] += 1
             return False
         series.keys.append(key)
-        if record.event_time < series.newest:
+        newest = series.newest
+        if record.event_time < newest.event_time:
             self._late[record.broker] += 1
-        else:
-            series.newest = record.event_time
+        elif (
+            record.event_time > newest.event_time
+            or record.received_at >= newest.received_at
+        ):
+            series.newest = record
+            self.latest.put(series_key, record)
         return True
 
 

@@ -110,3 +110,14 @@ async def test_a_cancelled_processor_closes_its_end(autojump_clock):
         except trio.BrokenResourceError:
             closed = True
     assert closed
+
+
+def test_the_latest_ticks_are_kept_without_repeats():
+    processor = Processor()
+    call, put = make_record(1), make_record(2, contract_key=SPY_PUT)
+    for record in (call, put, call, make_record(0)):
+        processor.process(make_frame(record))
+
+    _, latest = processor.latest.changes()
+
+    assert set(map(id, latest)) == {id(call), id(put)}

@@ -1,0 +1,123 @@
+"""The latest tick of each series, and what has changed since somebody looked.
+
+A series is one contract in one account at one broker.  `Latest.put` is on every tick's way
+and costs one dict store; all else is done when somebody asks, once for each series that
+changed meanwhile, however many ticks it had.  That is what coalesces: who asks rarely gets
+the newest tick of each series, and nothing waits for them anywhere.
+
+Bounded by the number of series: beyond it those that have not changed for the longest go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.records import Broker, UnifiedPositionRecord
+from greeks_trio.pipeline.wakeup import WakeUp
+
+SeriesKey: TypeAlias = tuple[Broker, str, ContractKey]
+
+# Ten times what the load tests have; with the usual payloads some 100 MB.
+MAX_SERIES: Final = 100_000
+
+# The version of who has seen nothing.
+NOTHING_SEEN: Final = 0
+
+
+class Latest:
+    """The newest tick of each series by ``(event_time, received_at)``.
+
+    Args:
+        max_series: How many are kept.
+    """
+
+    def __init__(self, max_series: int = MAX_SERIES) -> None:
+        self._max_series = max_series
+        # What came since the last look.
+        self._fresh: dict[SeriesKey, UnifiedPositionRecord] = {}
+        # Each series with the version at which it changed last, oldest change first.
+        self._kept: dict[SeriesKey, tuple[int, UnifiedPositionRecord]] = {}
+        self._version = NOTHING_SEEN
+        self._newer = WakeUp()
+
+    def put(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
+        """Take a tick that is at least as new as those of its series before it."""
+        number = len(self._fresh)
+        self._fresh[key] = record
+        if not number:
+            self._newer.wake()
+        elif number >= self._max_series:
+            self._look()
+
+    def seed(self, records: Iterable[UnifiedPositionRecord]) -> int:
+        """Take ticks of earlier runs where nothing as new has come; return how many.
+
+        They take no other series' place.
+        """
+        self._look()
+        self._version += 1
+        taken = 0
+        for record in records:
+            key = (record.broker, record.account_id, record.contract_key)
+            kept = self._kept.get(key)
+            if kept is None:
+                is_wanted = len(self._kept) < self._max_series
+            else:
+                is_wanted = _age_order(kept[1]) < _age_order(record)
+            if is_wanted:
+                self._keep(key, record)
+                taken += 1
+        if taken:
+            self._newer.wake()
+        return taken
+
+    def changes(
+        self, since: int = NOTHING_SEEN
+    ) -> tuple[int, Sequence[UnifiedPositionRecord]]:
+        """Return the present version and the ticks of what changed after ``since``.
+
+        One tick for each series, the latest; the series that changed last comes first.
+        """
+        self._look()
+        changed = []
+        for version, record in reversed(self._kept.values()):
+            if version <= since:
+                break
+            changed.append(record)
+        return self._version, changed
+
+    async def wait_newer(self, version: int) -> None:
+        """Wait until `changes` has a newer version than this one."""
+        while self._version <= version and not self._fresh:
+            await self._newer.wait()
+
+    def __len__(self) -> int:
+        """Return the number of series."""
+        self._look()
+        return len(self._kept)
+
+    def _look(self) -> None:
+        """Move what came to what is kept, under a version of its own."""
+        if not self._fresh:
+            return
+        fresh, self._fresh = self._fresh, {}
+        self._version += 1
+        for key, record in fresh.items():
+            kept = self._kept.get(key)
+            # What was filled in from the table may be newer than what came.
+            if kept is None or _age_order(kept[1]) <= _age_order(record):
+                self._keep(key, record)
+        for _ in range(len(self._kept) - self._max_series):
+            del self._kept[next(iter(self._kept))]
+
+    def _keep(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
+        # Taken out first, because a key that is there keeps its place.
+        self._kept.pop(key, None)
+        self._kept[key] = (self._version, record)
+
+
+def _age_order(record: UnifiedPositionRecord) -> tuple[datetime, datetime]:
+    return record.event_time, record.received_at
