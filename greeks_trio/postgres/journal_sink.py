@@ -5,23 +5,29 @@ Whichever store connects first makes the tables.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
 from psycopg.rows import TupleRow, args_row
 
 from greeks_trio.config import DatabaseConfig
-from greeks_trio.errors import StoreUnavailable
+from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
 from greeks_trio.pipeline.spool_store import Note
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.dsn import is_same_database, open_connection
 from greeks_trio.postgres.migrate import bring_up_to_date
 from greeks_trio.postgres.translate import translated
+
+logger = logging.getLogger(__name__)
+
+# The values of `_INSERT_POSITION`.
+PositionRow: TypeAlias = tuple[object, ...]
 
 # The start of a gap may be written again after its end.
 _UPSERT_GAP: Final = """
@@ -107,12 +113,13 @@ class JournalSink:
     async def write(self, entry: Note) -> None:
         """Store the entry; storing it twice has the effect of storing it once.
 
+        A position that the database refuses is logged, and the others are stored.
         Durable when it returns.  Takes at most ``config.timeout_s`` seconds and the
         moment that it takes to give up.
 
         Raises:
             StoreUnavailable: the same entry may be offered again, to another sink.
-            StoreRejected: the database refuses this entry; the sink remains in use.
+            StoreRejected: the database refuses this gap; the sink remains in use.
         """
         if not self._is_wanted():
             raise StoreUnavailable("the configuration names another database now")
@@ -158,7 +165,28 @@ class JournalSink:
                     snapshot, await self._latest_positions(snapshot)
                 )
             ]
-            if rows:
+            try:
+                await self._insert_positions(rows)
+            except StoreRejected:
+                for row in rows:
+                    await self._insert_if_accepted(row)
+
+    async def _insert_if_accepted(self, row: PositionRow) -> None:
+        """Store one position, or log why PostgreSQL refuses it."""
+        try:
+            await self._insert_positions([row])
+        except StoreRejected as exc:
+            logger.error(
+                "journal.position_refused row=%r sqlstate=%s reason=%s",
+                row,
+                exc.sqlstate,
+                exc,
+            )
+
+    async def _insert_positions(self, rows: Sequence[PositionRow]) -> None:
+        """Store all or none; what was refused does not spoil the transaction."""
+        with translated(self._connection):
+            async with self._connection.transaction():
                 cursor = self._connection.cursor()
                 await cursor.executemany(_INSERT_POSITION, rows)
 

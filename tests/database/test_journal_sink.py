@@ -260,14 +260,31 @@ async def test_gaps_of_different_things_are_different(sink, observer):
     assert len(gaps(observer)) == 3
 
 
-async def test_a_refused_entry_leaves_the_sink_in_use(sink, observer):
+async def test_a_refused_gap_leaves_the_sink_in_use(sink, observer):
     with pytest.raises(StoreRejected) as caught:
-        await sink.write(make_snapshot(make_position(), make_position(contract_key="")))
+        await sink.write(FeedGap(broker="nobody", started_at=START, reason="x"))
     assert caught.value.sqlstate == "23514"
-    assert history(observer) == []
 
-    await sink.write(make_snapshot(make_position()))
-    assert len(history(observer)) == 1
+    await sink.write(FeedGap(broker="ibkr", started_at=START, reason="x"))
+    assert len(gaps(observer)) == 1
+
+
+@pytest.mark.parametrize("odd", ["", "\x00", "\ud800"])
+async def test_a_refused_position_does_not_cost_the_others(sink, observer, caplog, odd):
+    positions = [
+        make_position(),
+        make_position(contract_key=odd),
+        make_position(contract_key=SPY_PUT),
+    ]
+
+    await sink.write(make_snapshot(*positions))
+
+    assert history(observer) == [
+        ("U1234567", SPY_CALL, 0, -3),
+        ("U1234567", SPY_PUT, 0, -3),
+    ]
+    [refused] = [r for r in caplog.messages if "journal.position_refused" in r]
+    assert repr(odd) in refused
 
 
 async def test_whichever_store_comes_first_makes_the_tables(empty_database):
