@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_S: Final = 60.0
 _STALENESS_INTERVAL_S: Final = 15.0
+_SLO_INTERVAL_S: Final = 1.0
 
 
 async def run_reporter(overview: Overview) -> None:
@@ -39,6 +40,13 @@ async def run_staleness_watch(overview: Overview) -> None:
         await trio.sleep(_STALENESS_INTERVAL_S)
         log.update(overview.stale_contracts(), overview.trades_now)
         overview.watch_refusals()
+
+
+async def run_slo_watch(overview: Overview) -> None:
+    """Say in the log when ticks are late, and when no longer, until cancelled."""
+    while True:
+        await trio.sleep(_SLO_INTERVAL_S)
+        overview.watch_slo()
 
 
 async def end_leftover_gaps(health: SessionHealth, journal: Journal) -> None:

@@ -13,14 +13,16 @@ import msgspec
 import psutil
 import trio
 
+from greeks_trio.loop_lag import LoopLag
 from greeks_trio.market_hours import MARKETS, MarketHours
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import Broker, StreamSession
+from greeks_trio.model.records import Broker, FrameTicks, StreamSession
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.slo import SloStatistics, SloWatch
 from greeks_trio.pipeline.spool_store import Quarantine, Spool
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
@@ -32,12 +34,24 @@ from greeks_trio.refusals import RefusalWatch
 _SHOWN: Final = 20
 
 
+@dataclass(slots=True)
+class Intake:
+    """Where frames wait for the processor; there is no channel before it runs."""
+
+    channel: trio.MemoryReceiveChannel[FrameTicks] | None = None
+
+    def __len__(self) -> int:
+        if self.channel is None:
+            return 0
+        return self.channel.statistics().current_buffer_used
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """The parts of a running service, for reading.
 
     Attributes:
-        latency_slo_ms: What the p95 of the last minute should stay below.
+        slo: Whether ticks are durable in time.
         stale_after_s: The age from which a contract without a tick is stale.
         buffers_max_bytes: What all buffers take together at the worst.
     """
@@ -52,12 +66,14 @@ class Overview:
     isolator: Isolator
     tally: Tally
     journal: Journal
-    latency_slo_ms: float
+    slo: SloWatch
     stale_after_s: float
     spool_max_bytes: int
     buffers_max_bytes: int
     hours: MarketHours
     refusals: RefusalWatch = field(default_factory=RefusalWatch)
+    loop_lag: LoopLag = field(default_factory=LoopLag)
+    intake: Intake = field(default_factory=Intake)
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
@@ -85,6 +101,35 @@ class Overview:
         ]
         return problems
 
+    def warnings(self) -> Sequence[str]:
+        """Return what is wrong although the service is ready.
+
+        A latency above the bar is no reason to take the service out of use: nothing is
+        lost, there is no other one that would be faster, and starting it anew would add
+        a gap to it.
+        """
+        words = self.slo.statistics().in_words()
+        return [] if words is None else [words]
+
+    def watch_slo(self) -> None:
+        """Look whether ticks have been durable in time for the last minute."""
+        now = trio.current_time()
+        window = self.tally.to_durable.rolling.window_histogram(now=now)
+        self.slo.update(window, self._ages_of_undurable(now), now)
+
+    def _ages_of_undurable(self, now: float) -> Sequence[float]:
+        """Return in seconds how old the ticks are that are not durable.
+
+        Only the oldest one's while none waits for longer than the bar, because there
+        may be a hundred thousand, and this is asked each second.
+        """
+        oldest_at = self.backlog.oldest_unspooled_at()
+        age = 0.0 if oldest_at is None else now - oldest_at
+        # What a disk that hangs is taking is not durable, and no longer unspooled.
+        if age <= self.slo.statistics().slo_s and self.spooler.last_error is None:
+            return [age]
+        return [now - tick.read_at for tick in self.backlog.not_on_disk()]
+
     def watch_refusals(self) -> None:
         """Look whether PostgreSQL refuses all that came since the last call."""
         self.refusals.update(
@@ -110,6 +155,18 @@ class Overview:
         )
         return sorted(stale, key=lambda each: each.age_s, reverse=True)
 
+    def stale_counts(self) -> dict[Broker, int]:
+        """Return how many contracts `stale_contracts` has of each broker."""
+        stale = Counter(each.broker for each in self.stale_contracts())
+        return {broker: stale[broker] for broker in self.sessions_by_broker}
+
+    def lost(self) -> Counter[Broker]:
+        """Return the ticks that were read and that nobody will store."""
+        lost = self.backlog.losses.rows.copy()
+        for broker, health in self.sessions_by_broker.items():
+            lost[broker] += health.statistics().counts.get("ticks.lost", 0)
+        return lost
+
     def details(self) -> dict[str, Any]:
         """Return the counters and latencies as the status page shows them."""
         writer = self.writer.statistics()
@@ -119,9 +176,14 @@ class Overview:
                 "last_error": writer.last_error,
             },
             "latency_ms": {
-                "slo_p95": self.latency_slo_ms,
+                "slo_p95": self.slo.statistics().slo_s * 1e3,
                 **_milliseconds(self.tally.latency_to_durable()),
                 "to_commit": _milliseconds(self.tally.latency_to_commit()),
+            },
+            "slo": _slo_details(self.slo.statistics()),
+            "loop_lag_ms": {
+                "last_minute": self.loop_lag.window().milliseconds(),
+                "since_start": self.loop_lag.since_start().milliseconds(),
             },
             "ticks": self._ticks(),
             "spool": self._spool(is_database_up=writer.is_connected),
@@ -154,7 +216,7 @@ class Overview:
             "quarantined": self.isolator.quarantined,
             "spooled": self.spooler.spooled,
             "replayed": self.tally.replayed,
-            "lost": self.backlog.losses.total,
+            "lost": self.lost().total(),
         }
 
     def _spool(self, *, is_database_up: bool) -> dict[str, Any]:
@@ -192,6 +254,7 @@ class Overview:
         """Return the one line a minute that says how the service is doing."""
         processor = self.processor.statistics()
         window = self.tally.latency_to_durable().window.milliseconds()
+        loop = self.loop_lag.window().milliseconds()
         return (
             f"received={sum(processor.received.values())}"
             f" persisted={self.tally.persisted.total()}"
@@ -199,11 +262,12 @@ class Overview:
             f" already_stored={self.tally.already_stored}"
             f" quarantined={self.isolator.quarantined.total()}"
             f" spooled={self.spooler.spooled} replayed={self.tally.replayed}"
-            f" spool_rows={self.spool.size().rows} lost={self.backlog.losses.total}"
+            f" spool_rows={self.spool.size().rows} lost={self.lost().total()}"
             f" p50_ms={window['p50']} p95_ms={window['p95']} p99_ms={window['p99']}"
             f" max_ms={window['max']} backlog={len(self.backlog)}"
             f" backlog_peak={self.backlog.peak} contracts={processor.contracts}"
-            f" stale={len(self.stale_contracts())} "
+            f" stale={len(self.stale_contracts())}"
+            f" loop_p99_ms={loop['p99']} loop_max_ms={loop['max']} "
         ) + " ".join(
             f"{session.broker}={session.status}:{session.subscription_count}"
             for session in self.sessions()
@@ -214,6 +278,19 @@ def _milliseconds(latency: LatencyStatistics) -> dict[str, Any]:
     return {
         "last_minute": latency.window.milliseconds(),
         "since_start": latency.since_start.milliseconds(),
+    }
+
+
+def _slo_details(slo: SloStatistics) -> dict[str, Any]:
+    return {
+        "p95_ms": None if slo.p95_s is None else round(slo.p95_s * 1e3, 3),
+        "target_ms": slo.slo_s * 1e3,
+        "ticks": slo.ticks,
+        "overdue": slo.waiting,
+        "oldest_waiting_ms": round(slo.oldest_waiting_s * 1e3, 3),
+        "is_breached": slo.breached_s is not None,
+        "breached_s": slo.breached_s,
+        "breaches": slo.breaches,
     }
 
 

@@ -21,6 +21,7 @@ from greeks_trio.background import (
     journal_losses,
     note_killed_run,
     run_reporter,
+    run_slo_watch,
     run_staleness_watch,
 )
 from greeks_trio.brokers.feed import TickSender
@@ -29,6 +30,7 @@ from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.config import Config, describe
 from greeks_trio.config_file import load_config
 from greeks_trio.errors import SpoolUnavailable
+from greeks_trio.loop_lag import run_loop_lag
 from greeks_trio.model.records import Broker, FrameTicks
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.health import utc_now
@@ -119,6 +121,8 @@ async def _start_background(
         url = await nursery.start(run_http, service.config.http, make_routers(service))
     nursery.start_soon(run_reporter, overview, name="reporter")
     nursery.start_soon(run_staleness_watch, overview, name="staleness")
+    nursery.start_soon(run_slo_watch, overview, name="slo")
+    nursery.start_soon(run_loop_lag, overview.loop_lag, name="loop lag")
     nursery.start_soon(
         run_partition_keeper, lambda: service.config.database, name="partition keeper"
     )
@@ -147,6 +151,7 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
             send, receive = trio.open_memory_channel[FrameTicks](
                 config.pipeline.intake_frames
             )
+            overview.intake.channel = receive
             processing.start_soon(
                 run_processor,
                 receive,

@@ -26,6 +26,7 @@ from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import USUAL_MAX_BYTES, Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.replayer import BATCH_ROWS, Replayer
+from greeks_trio.pipeline.slo import SloWatch
 from greeks_trio.pipeline.spooler import ENTRY_ROWS, Spooler
 from greeks_trio.pipeline.tally import NOBODY, Observers, Tally
 from greeks_trio.pipeline.wakeup import WakeUp
@@ -152,7 +153,8 @@ def _build_overview(
     """Return the parts that say how they are doing."""
     journal = Journal(inherited=disk.inherited_notes)
     backlog = Backlog(config.pipeline.backlog_max_bytes)
-    tally, isolator = Tally(observers), Isolator(disk.quarantine)
+    slo_s = config.pipeline.latency_slo_ms / 1e3
+    tally, isolator = Tally(observers, slo_s=slo_s), Isolator(disk.quarantine)
     spooler = Spooler(
         backlog,
         disk.spool,
@@ -174,7 +176,7 @@ def _build_overview(
         isolator=isolator,
         tally=tally,
         journal=journal,
-        latency_slo_ms=config.pipeline.latency_slo_ms,
+        slo=SloWatch(slo_s),
         stale_after_s=config.pipeline.stale_after_s,
         spool_max_bytes=config.spool.max_bytes,
         buffers_max_bytes=buffers_max_bytes(config.pipeline),

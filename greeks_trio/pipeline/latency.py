@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,15 +55,25 @@ class Histogram:
 
     def record(self, seconds: float, number: int = 1) -> None:
         """Count ``number`` ticks of one latency."""
-        self.counts[_bucket(seconds)] += number
-        self.count += number
-        self.max = max(self.max, seconds)
+        self.record_in(_bucket(seconds), seconds, number)
 
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram."""
-        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        self.count += other.count
-        self.max = max(self.max, other.max)
+    def record_in(self, bucket: int, seconds: float, number: int) -> None:
+        """Do as `record`, where the latency's bucket is known."""
+        self.counts[bucket] += number
+        self.count += number
+        if seconds > self.max:
+            self.max = seconds
+
+    @classmethod
+    def sum_of(cls, histograms: Sequence[Histogram]) -> Histogram:
+        """Return one with the counts of all."""
+        total = cls()
+        if histograms:
+            columns = zip(*(each.counts for each in histograms), strict=True)
+            total.counts = list(map(sum, columns))
+            total.count = sum(each.count for each in histograms)
+            total.max = max(each.max for each in histograms)
+        return total
 
     def percentile(self, fraction: float) -> float | None:
         """Return the upper bound in seconds of the bucket that holds the fraction."""
@@ -97,16 +108,18 @@ class RollingLatency:
 
     def record(self, seconds: float, number: int = 1, *, now: float) -> None:
         """Count ``number`` ticks of one latency at a moment of the monotonic clock."""
-        self.since_start.record(seconds, number)
-        self._slice_at(now).record(seconds, number)
+        bucket = _bucket(seconds)
+        self.since_start.record_in(bucket, seconds, number)
+        self._slice_at(now).record_in(bucket, seconds, number)
 
     def window(self, *, now: float) -> LatencySummary:
         """Return the percentiles of the last `WINDOW_S` seconds."""
+        return self.window_histogram(now=now).summary()
+
+    def window_histogram(self, *, now: float) -> Histogram:
+        """Return the latencies of the last `WINDOW_S` seconds, the caller's to change."""
         self._forget_before(now - WINDOW_S + _SLICE_S)
-        merged = Histogram()
-        for _, each in self._slices:
-            merged.merge(each)
-        return merged.summary()
+        return Histogram.sum_of([each for _, each in self._slices])
 
     def _slice_at(self, now: float) -> Histogram:
         if self._slices and now < self._slices[-1][0]:

@@ -23,6 +23,7 @@ import trio
 from greeks_trio.errors import StoreUnavailable, leaves, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.backoff import Backoff
+from greeks_trio.pipeline.buckets import BucketCounts
 from greeks_trio.pipeline.isolation import Isolator, TickSink
 from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.wakeup import WakeUp
@@ -32,6 +33,14 @@ logger = logging.getLogger(__name__)
 # Seconds without ticks after which the database is asked whether it is still there:
 # at night nothing else would notice that it has gone.
 _PING_AFTER_S: Final = 10.0
+
+# For Prometheus: from a lone tick to the most that one flush may have, and from a commit
+# on a fast disk to the time after which a connection is given up.
+FLUSH_ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+FLUSH_BOUNDS_S: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0),
+)
 
 OpenTickSink: TypeAlias = Callable[[], AbstractAsyncContextManager[TickSink]]
 
@@ -63,6 +72,10 @@ class Writer:
         isolator: Stores a batch although some rows are refused.
         tally: Is told of every commit.
         batch_rows: Most rows in one flush.
+
+    Attributes:
+        flush_rows: How many ticks the flushes had.
+        flush_s: How long they took, in seconds, commit included.
     """
 
     def __init__(
@@ -72,6 +85,8 @@ class Writer:
         self._isolator = isolator
         self._tally = tally
         self._batch_rows = batch_rows
+        self.flush_rows = BucketCounts(FLUSH_ROWS)
+        self.flush_s = BucketCounts(FLUSH_BOUNDS_S)
         # True from a failure until the rows it left behind are stored.
         self._outcome_unknown = False
         self._flushes = self._retries = self._largest_flush = 0
@@ -141,6 +156,7 @@ class Writer:
 
     async def _flush(self, sink: TickSink) -> None:
         batch = self._backlog.take(self._batch_rows)
+        began_at = trio.current_time()
         is_stored = False
         try:
             stored = await self._isolator.store(
@@ -159,6 +175,8 @@ class Writer:
         self._said = None
         self._flushes += 1
         self._largest_flush = max(self._largest_flush, len(batch))
+        self.flush_rows.record(len(batch))
+        self.flush_s.record(trio.current_time() - began_at)
         self._tally.committed(stored)
         self._tally.durable(fresh)
 

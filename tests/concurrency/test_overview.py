@@ -15,6 +15,7 @@ from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.replayer import Replayer
+from greeks_trio.pipeline.slo import SloWatch
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.wakeup import WakeUp
@@ -49,7 +50,7 @@ def overview():
         isolator=isolator,
         tally=tally,
         journal=journal,
-        latency_slo_ms=500.0,
+        slo=SloWatch(0.5),
         stale_after_s=60.0,
         spool_max_bytes=spool.max_bytes,
         buffers_max_bytes=10**6,
