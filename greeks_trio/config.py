@@ -108,11 +108,21 @@ class TastytradeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
-    """Where the HTTP interface listens; ``port`` 0 means any free one."""
+    """Where the HTTP interface listens, and what it may ask of PostgreSQL.
+
+    Attributes:
+        port: 0 means any free one.
+        max_reads: Questions that PostgreSQL answers at a time.
+        max_exports: Exports under way at a time, beside these.
+        read_timeout_s: Seconds after which PostgreSQL is told to stop looking.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     token: Secret = Secret("")
+    max_reads: int = 4
+    max_exports: int = 2
+    read_timeout_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +185,12 @@ _RESTART_ONLY: Final[tuple[tuple[str, Callable[[Config], object]], ...]] = (
     ("TASTYTRADE_ENABLED", lambda config: config.tastytrade is not None),
     ("GREEKS_HTTP_BIND", lambda config: _bind(config.http)),
     ("GREEKS_API_TOKEN", lambda config: config.http and config.http.token),
+    ("GREEKS_HTTP_MAX_READS", lambda config: config.http and config.http.max_reads),
+    ("GREEKS_HTTP_MAX_EXPORTS", lambda config: config.http and config.http.max_exports),
+    (
+        "GREEKS_HTTP_READ_TIMEOUT_S",
+        lambda config: config.http and config.http.read_timeout_s,
+    ),
     ("GREEKS_LATENCY_SLO_MS", lambda config: config.pipeline.latency_slo_ms),
     ("GREEKS_STALE_AFTER_S", lambda config: config.pipeline.stale_after_s),
     ("GREEKS_DRAIN_TIMEOUT_S", lambda config: config.pipeline.drain_timeout_s),

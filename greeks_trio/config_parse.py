@@ -60,6 +60,9 @@ VARIABLES: Final = (
     "GREEKS_TASTYTRADE_SILENCE_S",
     "GREEKS_HTTP_BIND",
     "GREEKS_API_TOKEN",
+    "GREEKS_HTTP_MAX_READS",
+    "GREEKS_HTTP_MAX_EXPORTS",
+    "GREEKS_HTTP_READ_TIMEOUT_S",
     "GREEKS_DB_TIMEOUT_S",
     "GREEKS_LATENCY_SLO_MS",
     "GREEKS_STALE_AFTER_S",
@@ -232,6 +235,9 @@ def _tastytrade(
 
 def _http(values: Values) -> HttpConfig | None:
     token = values.secret("GREEKS_API_TOKEN")
+    max_reads = values.integer("GREEKS_HTTP_MAX_READS", 4, 1, 100)
+    max_exports = values.integer("GREEKS_HTTP_MAX_EXPORTS", 2, 1, 100)
+    read_timeout_s = values.number("GREEKS_HTTP_READ_TIMEOUT_S", 5.0, 0.1, 600.0)
     if values.is_switched_off("GREEKS_HTTP_BIND"):
         return None
     host, port = values.parsed("GREEKS_HTTP_BIND", parse_bind, ("127.0.0.1", 8080))
@@ -241,7 +247,14 @@ def _http(values: Values) -> HttpConfig | None:
             f"is needed because GREEKS_HTTP_BIND is {host}, which others can reach; "
             "set a long random text, or bind 127.0.0.1",
         )
-    return HttpConfig(host=host, port=port, token=token)
+    return HttpConfig(
+        host=host,
+        port=port,
+        token=token,
+        max_reads=max_reads,
+        max_exports=max_exports,
+        read_timeout_s=read_timeout_s,
+    )
 
 
 def _pipeline(values: Values) -> PipelineConfig:

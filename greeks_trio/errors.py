@@ -13,7 +13,9 @@
     └── StoreError
         ├── StoreUnavailable     the writer acts: the same rows are offered again
         ├── StoreRejected        the writer acts: isolates the rows and counts them
-        └── SchemaRejected       the operator acts; exit status 4
+        ├── SchemaRejected       the operator acts; exit status 4
+        ├── ReadsBusy            the one who asked acts: asks again a little later
+        └── ReadTooLong          the one who asked acts: asks for less
 """
 
 from __future__ import annotations
@@ -149,6 +151,14 @@ class StoreRejected(StoreError):
 
 class SchemaRejected(StoreError):
     """The schema is newer than this program, or the database refused a migration."""
+
+
+class ReadsBusy(StoreError):
+    """As many reads are under way as may be."""
+
+
+class ReadTooLong(StoreError):
+    """PostgreSQL was stopped because it took too long to answer."""
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:
