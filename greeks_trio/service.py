@@ -36,7 +36,6 @@ from greeks_trio.overview import Overview
 from greeks_trio.pipeline.health import utc_now
 from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.processor import run_processor
-from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.tally import NOBODY, Observers
 from greeks_trio.postgres.partition_keeper import run_partition_keeper
 from greeks_trio.service_parts import Service, build_service, spool_directory
@@ -192,7 +191,10 @@ async def tell_what_is_left(overview: Overview) -> None:
 
 
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:
-    """Start one supervised feed for each enabled broker in ``nursery``."""
+    """Start one supervised feed for each enabled broker in ``nursery``.
+
+    Every run of the service starts all of them, whatever was stopped by hand before.
+    """
     config, healths = service.config, service.overview.sessions_by_broker
     for health in healths.values():
         nursery.start_soon(end_leftover_gaps, health, service.overview.journal)
@@ -218,17 +220,15 @@ async def _run_feed(
     run_connection: Callable[[], Awaitable[object]],
     out: TickSender,
 ) -> None:
-    """Keep one broker's feed running until cancelled, then close its channel end."""
+    """Keep one broker's feed as it is wanted until cancelled, then close its channel end.
+
+    The end stays open while the feed is stopped by hand: only the service's end is the
+    end of input.
+    """
     health = service.overview.sessions_by_broker[broker]
-    supervisor = Supervisor(
-        health,
-        RestartPolicy(),
-        service.retry_now,
-        on_refused=lambda: service.credentials_refused(broker),
-    )
     with out:
         try:
-            await supervisor.run(run_connection)
+            await service.streaming.run(broker, run_connection)
         finally:
             # The next start ends it: a stopped service is no quiet market.
             health.gap_started("stopped", since=health.session().last_message_at)

@@ -34,6 +34,7 @@ from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.spool.directory import SpoolDirectory
+from greeks_trio.streaming import Streaming
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Service:
     started_with: Config
     load: Callable[[], Config]
     overview: Overview
+    streaming: Streaming
     replayer: Replayer
     ticks: TickStore
     facts: JournalStore
@@ -68,13 +70,13 @@ class Service:
     retry_now: WakeUp = field(default_factory=WakeUp)
     ibkr: IbkrFeed | None = None
     tastytrade: TastytradeFeed | None = None
-    refused: set[Broker] = field(default_factory=set)
     exit_status: int = STOPPED
 
     def reload(self) -> None:
         """Read the configuration again and apply what differs.
 
-        A configuration with problems is refused and the old one stays in force.
+        A configuration with problems is refused and the old one stays in force.  A feed
+        that was stopped by hand has the new one when it is started.
         """
         try:
             config = self.load()
@@ -93,9 +95,14 @@ class Service:
             self.ibkr.reload(config.ibkr)
         if self.tastytrade is not None and config.tastytrade is not None:
             self.tastytrade.reload(config.tastytrade)
-        self.refused.clear()
+        self.streaming.retry()
         self.retry_now.wake()
         logger.info("config.reloaded")
+
+    def all_refused(self) -> None:
+        """Stop because no broker is left that may let us in."""
+        self.exit_status = ALL_REFUSED
+        self.stop.set()
 
     def _say_where_ticks_go(self, to: DatabaseConfig) -> None:
         """Log that what waits for one database will be stored in another.
@@ -111,13 +118,6 @@ class Service:
             len(self.overview.backlog) + disk.rows,
         )
 
-    def credentials_refused(self, broker: Broker) -> None:
-        """Stop when no broker is left that may let us in."""
-        self.refused.add(broker)
-        if self.refused == set(self.overview.sessions_by_broker):
-            self.exit_status = ALL_REFUSED
-            self.stop.set()
-
 
 def build_service(
     config: Config,
@@ -130,11 +130,14 @@ def build_service(
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
     overview = _build_overview(config, disk, observers, now)
-    return Service(
+    service = Service(
         config=config,
         started_with=config,
         load=load,
         overview=overview,
+        streaming=Streaming(
+            overview.sessions_by_broker, on_all_refused=lambda: service.all_refused()
+        ),
         replayer=Replayer(
             overview.backlog, overview.spooler, overview.isolator, overview.tally
         ),
@@ -142,6 +145,7 @@ def build_service(
         facts=JournalStore(config.database),
         stop=stop,
     )
+    return service
 
 
 def _build_overview(

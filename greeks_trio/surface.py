@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from greeks_trio.metrics import make_registry
 from greeks_trio.service_parts import Service
-from greeks_trio.web import health, metrics
+from greeks_trio.web import health, metrics, streaming
 
 
 def make_routers(service: Service) -> list[APIRouter]:
@@ -14,4 +14,5 @@ def make_routers(service: Service) -> list[APIRouter]:
     return [
         health.make_router(service.overview),
         metrics.make_router(make_registry(service.overview)),
+        streaming.make_router(service.streaming),
     ]

@@ -30,6 +30,10 @@ from greeks_trio.pipeline.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
 
+# What a person did is told from what went wrong, in the session and in the gap.
+STOPPED_BY_REQUEST: Final = "stopped by request"
+STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
+
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame by; a frame may have several MiB.
 _KEPT_CHARACTERS: Final = 4_000
@@ -66,7 +70,11 @@ class SessionStatistics:
 
 
 class SessionHealth:
-    """One broker's feed, across its connections."""
+    """One broker's feed, across its connections.
+
+    Attributes:
+        is_stopped: Whether a person has stopped the feed, so that there is none.
+    """
 
     def __init__(
         self,
@@ -81,6 +89,9 @@ class SessionHealth:
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._journal = journal
         self._status: SessionStatus = "disconnected"
+        self.is_stopped = False
+        # When a person asked for the end of a connection that has not ended yet.
+        self._stop_asked_at: datetime | None = None
         self._last_heartbeat_at: datetime | None = None
         self._last_message_at: datetime | None = None
         self._reconnect_attempt = 0
@@ -138,12 +149,36 @@ class SessionHealth:
         self._live = self._warming = self._without_greeks = 0
         self._streamed = {}
         if reason is not None:
-            self.gap_started(gap_reason, since=self._last_message_at)
+            self.gap_started(gap_reason, since=self._gap_since())
 
     async def wait_status(self, *statuses: SessionStatus) -> None:
         """Wait until the feed is in one of these states."""
         while self._status not in statuses:
             await self._status_changed.wait()
+
+    # What a person asked for.
+
+    def stop_requested(self) -> None:
+        """A person wants no connection; the present one is on its way to its end."""
+        self._stop_asked_at = self.now()
+
+    def stopped_by_request(self) -> None:
+        """There is no connection because a person wants none.
+
+        That is a gap of its own, which starts with the request and not with the last
+        frame.  An outage that was under way ends there: its end is unknown now.
+        """
+        asked_at, self._stop_asked_at = self._stop_asked_at, None
+        self.is_stopped = True
+        self.gap_ended()
+        self.gap_started(STOPPED_BY_REQUEST, since=asked_at)
+        self.disconnected(STOPPED_BY_REQUEST)
+
+    def start_requested(self) -> None:
+        """A person wants the feed that was stopped; it is about to connect."""
+        self.is_stopped = False
+        self._last_error = None
+        self._enter("connecting")
 
     # Signs of life.
 
@@ -276,7 +311,9 @@ class SessionHealth:
             last_message_at=self._last_message_at,
             reconnect_attempt=self._reconnect_attempt,
             subscription_count=self._live,
-            last_error=self._last_error,
+            last_error=(
+                STOPPING_BY_REQUEST if self._stop_asked_at else self._last_error
+            ),
         )
 
     def streamed(self) -> Mapping[ContractKey, float]:
@@ -298,6 +335,18 @@ class SessionHealth:
             without_greeks=self._without_greeks,
             reconnects=max(0, self._connections - 1),
         )
+
+    def _gap_since(self) -> datetime | None:
+        """Return when a gap that is noticed now began, `None` for now.
+
+        It began with the last frame.  But when a connection fails that was to end a
+        stop by request, the request has ended, and it is the failure from now on.
+        """
+        gap = self._gaps.get(None)
+        if gap is None or gap.reason != STOPPED_BY_REQUEST or self.is_stopped:
+            return self._last_message_at
+        self.gap_ended()
+        return None
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:
         if self._status not in ("connected", "degraded"):

@@ -99,9 +99,19 @@ class Supervisor:
         )
         self._bugs: deque[float] = deque()
         self._logins: deque[float] = deque(maxlen=policy.max_logins_a_minute)
+        # What a broker asked for, which holds across runs too.
+        self._may_return_at = 0.0
+
+    def forgive(self) -> None:
+        """Begin with the shortest delay again: somebody has asked for the feed."""
+        self._backoff.reset()
 
     async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
-        """Run connections until cancelled."""
+        """Run connections until cancelled; it may be run again after that.
+
+        What limits the logins holds across its runs: nobody comes around it by stopping
+        the feed and starting it.
+        """
         while True:
             await self._wait_turn()
             started_at, calls = trio.current_time(), self._retry_now.calls
@@ -163,15 +173,16 @@ class Supervisor:
             delay_s,
             end.reason,
         )
-        may_return_at = trio.current_time() + end.stay_away_s
+        self._may_return_at = trio.current_time() + end.stay_away_s
         with trio.move_on_after(delay_s):
             await self._retry_now.wait()
-        await trio.sleep_until(may_return_at)
 
     async def _wait_turn(self) -> None:
-        """Count a login, and wait while there have been too many within a minute."""
+        """Count a login, having waited as long as the broker or our own limit wants."""
+        may_log_in_at = self._may_return_at
         if len(self._logins) == self._logins.maxlen:
-            await trio.sleep_until(self._logins[0] + _MINUTE_S)
+            may_log_in_at = max(may_log_in_at, self._logins[0] + _MINUTE_S)
+        await trio.sleep_until(may_log_in_at)
         self._logins.append(trio.current_time())
 
 

@@ -17,8 +17,13 @@ from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
 from greeks_trio.service import tell_what_is_left
 from greeks_trio.service_parts import Service, buffers_max_bytes
+from greeks_trio.streaming import Streaming
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import SPY_CALL, START, make_tick
+
+
+def refused_by_nobody():
+    raise AssertionError("nobody was asked")
 
 
 @pytest.fixture
@@ -28,6 +33,7 @@ def service():
         started_with=Config(),
         load=Config,
         overview=None,
+        streaming=Streaming({}, on_all_refused=refused_by_nobody),
         replayer=None,
         ticks=TickStore(Config().database),
         facts=JournalStore(Config().database),

@@ -102,6 +102,40 @@ async def test_there_is_no_storm_of_logins_whoever_asks(autojump_clock, nursery)
         assert seventh - first >= 60
 
 
+async def run_again_and_again(scene, *, times, every_s):
+    """Run the supervisor so many times, each cancelled after so many seconds."""
+    for _ in range(times):
+        with trio.move_on_after(every_s):
+            await scene.run()
+
+
+async def test_what_the_broker_asked_for_holds_when_it_is_run_again(autojump_clock):
+    scene = Scene(FeedInterrupted("too many requests", retry_after=600))
+
+    await run_again_and_again(scene, times=70, every_s=10)
+
+    assert scene.attempts == [0, 600]
+
+
+async def test_running_it_again_makes_no_storm_of_logins_either(autojump_clock):
+    scene = Scene(trio.sleep_forever)
+
+    await run_again_and_again(scene, times=90, every_s=1)
+
+    assert scene.attempts == [0, 1, 2, 3, 4, 5, 60, 61, 62, 63, 64, 65]
+
+
+async def test_who_is_asked_for_begins_with_the_shortest_delay_again(autojump_clock):
+    scene = Scene(FeedInterrupted("connection reset"))
+    await run_again_and_again(scene, times=1, every_s=8)
+    assert scene.attempts == [0, 1, 3, 7]
+
+    scene.supervisor.forgive()
+    await run_again_and_again(scene, times=1, every_s=1.5)
+
+    assert scene.attempts[4:] == [8, 9]
+
+
 async def test_why_there_are_no_data_reaches_the_gap(autojump_clock):
     async def go_silent():
         scene.health.connected()
