@@ -1,26 +1,23 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+import logging
+import math
+from datetime import timedelta
 
 import pytest
 import trio
 
-from greeks_trio.background import note_killed_run, run_staleness_watch
-from greeks_trio.market_hours import MarketHours
+from greeks_trio.background import (
+    note_killed_run,
+    run_reporter,
+    run_slo_watch,
+    run_staleness_watch,
+)
 from greeks_trio.model.records import FeedGap
-from greeks_trio.overview import Overview
-from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.health import SessionHealth
-from greeks_trio.pipeline.isolation import Isolator
-from greeks_trio.pipeline.journal import Journal
-from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.replayer import Replayer
-from greeks_trio.pipeline.slo import SloWatch
-from greeks_trio.pipeline.spooler import Spooler
-from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.wakeup import WakeUp
-from greeks_trio.pipeline.writer import Writer
-from tests.concurrency.fakes import TICK_BYTES, ListSink, MemoryQuarantine, MemorySpool
+from tests.concurrency.fakes import TICK_BYTES, ListSink
+from tests.concurrency.overview_parts import make_overview
 from tests.factories import (
     SPY_CALL,
     SPY_PUT,
@@ -34,28 +31,7 @@ from tests.factories import (
 
 @pytest.fixture
 def overview():
-    journal, backlog = Journal(), Backlog(tick_bytes(10))
-    spool, quarantine = MemorySpool(), MemoryQuarantine()
-    tally, isolator = Tally(), Isolator(quarantine)
-    return Overview(
-        sessions_by_broker={
-            broker: SessionHealth(broker, journal) for broker in ("ibkr", "tastytrade")
-        },
-        processor=Processor(),
-        backlog=backlog,
-        writer=Writer(backlog, isolator, tally, batch_rows=10),
-        spool=spool,
-        spooler=Spooler(backlog, spool, tally, after_s=0.05),
-        quarantine=quarantine,
-        isolator=isolator,
-        tally=tally,
-        journal=journal,
-        slo=SloWatch(0.5),
-        stale_after_s=60.0,
-        spool_max_bytes=spool.max_bytes,
-        buffers_max_bytes=10**6,
-        hours=MarketHours(date(2026, 11, 20)),
-    )
+    return make_overview()
 
 
 async def test_it_is_ready_when_nothing_is_missing(overview, autojump_clock):
@@ -215,3 +191,92 @@ async def test_a_run_that_ended_well_leaves_no_gap(overview):
     note_killed_run(overview, None, {})
 
     assert len(overview.journal) == 0
+
+
+def put_now(overview, *numbers):
+    """Put ticks whose frame is read at this moment."""
+    read_at = trio.current_time()
+    overview.backlog.put([make_tick(number, read_at=read_at) for number in numbers])
+
+
+async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
+    overview, nursery, autojump_clock, caplog
+):
+    """Database and disk take a second, so that each tick is durable too late."""
+    caplog.set_level(logging.INFO)
+    sink = ListSink()
+    sink.delay, overview.spool.disk.delay = 1.0, 1.0
+    for health in overview.sessions_by_broker.values():
+        health.connected()
+    nursery.start_soon(overview.writer.run, sink.open, WakeUp())
+    nursery.start_soon(overview.spooler.run)
+    nursery.start_soon(run_slo_watch, overview)
+    for number in range(30):
+        put_now(overview, number)
+        await trio.sleep(1)
+
+    assert overview.readiness() == []
+    [warning] = overview.warnings()
+    assert warning.startswith("latency: above the bar of 500 ms since ")
+    slo = overview.details()["slo"]
+    assert (slo["is_breached"], slo["breaches"], slo["target_ms"]) == (True, 1, 500.0)
+    assert slo["p95_ms"] >= 1000.0
+
+    sink.delay = overview.spool.disk.delay = 0.0
+    for number in range(30, 120):
+        put_now(overview, number)
+        await trio.sleep(1)
+
+    assert overview.warnings() == []
+    assert overview.details()["slo"]["is_breached"] is False
+    news = [text for text in caplog.messages if text.startswith("slo.")]
+    assert [text.split()[0] for text in news] == ["slo.breached", "slo.recovered"]
+
+
+async def test_when_all_hangs_the_oldest_tick_tells(overview, nursery, autojump_clock):
+    """Neither the database nor the disk answers, and no tick follows."""
+    sink = ListSink()
+    sink.delay = overview.spool.disk.delay = math.inf
+    nursery.start_soon(overview.writer.run, sink.open, WakeUp())
+    nursery.start_soon(overview.spooler.run)
+    nursery.start_soon(run_slo_watch, overview)
+    put_now(overview, 0, 1)
+    await trio.sleep(5)
+    assert overview.details()["slo"]["is_breached"] is False
+
+    await trio.sleep(3)
+
+    slo = overview.details()["slo"]
+    assert (slo["is_breached"], slo["overdue"]) == (True, 2)
+    assert slo["oldest_waiting_ms"] == pytest.approx(8_000, abs=1_001)
+
+
+async def test_the_watch_of_the_bar_ends_when_it_is_cancelled(overview, autojump_clock):
+    with trio.move_on_after(2.5) as scope:
+        await run_slo_watch(overview)
+
+    assert scope.cancelled_caught
+    assert trio.current_time() == 2.5
+
+
+async def test_what_could_not_be_handed_over_is_lost(overview):
+    overview.sessions_by_broker["ibkr"].count("ticks.lost", 3)
+    overview.backlog.losses.add_ticks([make_tick()])
+
+    assert overview.lost() == {"ibkr": 4, "tastytrade": 0}
+    assert overview.details()["ticks"]["lost"] == 4
+
+
+async def test_the_minute_says_how_late_the_loop_was(
+    overview, nursery, autojump_clock, caplog
+):
+    caplog.set_level(logging.INFO)
+    nursery.start_soon(run_reporter, overview)
+    await trio.sleep(50)
+    overview.loop_lag.record(0.0123, now=trio.current_time())
+
+    await trio.sleep(11)
+
+    [line] = [text for text in caplog.messages if text.startswith("service.minute")]
+    assert " loop_p99_ms=12.3 loop_max_ms=12.3 " in line
+    assert overview.details()["loop_lag_ms"]["last_minute"]["max"] == 12.3

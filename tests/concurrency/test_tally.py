@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import trio
 
+from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.isolation import Stored
 from greeks_trio.pipeline.tally import Observers, Tally
-from tests.factories import make_tick
+from tests.factories import START, make_record, make_tick
 
 
 def stored(*numbers, new=None, read_at=0.0):
@@ -78,3 +81,39 @@ async def test_observers_are_told_of_ticks_and_not_of_nothing(autojump_clock):
 
     assert durable == [[make_tick(0)]]
     assert committed == [[make_tick(1)], [make_tick(2)]]
+
+
+async def test_latencies_are_counted_by_broker_against_the_bar(autojump_clock):
+    tally = Tally(slo_s=0.3)
+    await trio.sleep(1)
+
+    tally.durable(
+        [
+            make_tick(0, read_at=0.9),
+            make_tick(1, read_at=0.5),
+            make_tick(2, read_at=0.5, broker="tastytrade"),
+        ]
+    )
+
+    ibkr, tastytrade = (
+        tally.to_durable.by_broker[each] for each in ("ibkr", "tastytrade")
+    )
+    assert (ibkr.count, ibkr.above(0.3)) == (2, 1)
+    assert (tastytrade.count, tastytrade.above(0.3)) == (1, 1)
+    assert ibkr.sum == pytest.approx(0.6)
+    assert (0.3, 1) in ibkr.cumulative()
+
+
+async def test_the_way_here_is_counted_once_for_each_durable_tick(autojump_clock):
+    tally = Tally()
+    early = make_record(0, received_at=START - timedelta(seconds=1))
+    ticks = [make_tick(0), make_tick(1), Tick(early, 0, 0.0)]
+
+    tally.durable(ticks)
+    tally.committed(Stored(ticks=ticks, new=3))
+
+    lag = tally.lag["ibkr"]
+    assert lag.count == 3
+    # A clock that is behind the broker's gives 0.
+    assert lag.sum == pytest.approx(0.04)
+    assert lag.above(0.01) == 2

@@ -60,3 +60,16 @@ def test_milliseconds_are_rounded_to_microseconds():
     histogram.record(0.0012345678)
 
     assert histogram.summary().milliseconds()["max"] == 1.235
+
+
+def test_the_window_may_be_changed_by_whoever_has_asked():
+    latency = RollingLatency()
+    latency.record(0.001, now=0.0)
+    latency.record(0.003, now=6.0)
+
+    window = latency.window_histogram(now=6.0)
+    window.record(9.0)
+
+    assert (window.count, window.max) == (3, 9.0)
+    assert latency.window(now=6.0).count == latency.since_start.count == 2
+    assert latency.window(now=6.0).max == 0.003

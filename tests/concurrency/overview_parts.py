@@ -1,0 +1,45 @@
+"""The parts of a service that say how they are doing, of which none runs."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from greeks_trio.market_hours import MarketHours
+from greeks_trio.overview import Overview
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.pipeline.isolation import Isolator
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.processor import Processor
+from greeks_trio.pipeline.slo import SloWatch
+from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.tally import Tally
+from greeks_trio.pipeline.writer import Writer
+from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
+from tests.factories import tick_bytes
+
+
+def make_overview(slo_s=0.5):
+    """Return an overview of both brokers, on a disk in memory."""
+    journal, backlog = Journal(), Backlog(tick_bytes(10))
+    spool, quarantine = MemorySpool(), MemoryQuarantine()
+    tally, isolator = Tally(slo_s=slo_s), Isolator(quarantine)
+    return Overview(
+        sessions_by_broker={
+            broker: SessionHealth(broker, journal) for broker in ("ibkr", "tastytrade")
+        },
+        processor=Processor(),
+        backlog=backlog,
+        writer=Writer(backlog, isolator, tally, batch_rows=10),
+        spool=spool,
+        spooler=Spooler(backlog, spool, tally, after_s=0.05),
+        quarantine=quarantine,
+        isolator=isolator,
+        tally=tally,
+        journal=journal,
+        slo=SloWatch(slo_s),
+        stale_after_s=60.0,
+        spool_max_bytes=spool.max_bytes,
+        buffers_max_bytes=10**6,
+        hours=MarketHours(date(2026, 11, 20)),
+    )
