@@ -6,7 +6,7 @@ A problem is ``application/problem+json`` with ``type``, ``title``, ``status`` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +17,18 @@ from starlette.exceptions import HTTPException
 
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
+
+# Answers are for programs: no browser shall guess their type, frame them, run anything
+# in them, or keep them.  An answer that has one of these of its own keeps its own.
+SAFE_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
 
 
 class Problem(Exception):
@@ -72,25 +84,38 @@ def problem_body(status: HTTPStatus, detail: str = "") -> dict[str, Any]:
     }
 
 
-def answer_problems(api: FastAPI) -> None:
-    """Let every refusal of the application be a problem, also FastAPI's own."""
+def answer_problems(
+    api: FastAPI, methods_of: Callable[[FastAPI, str], Sequence[str]]
+) -> None:
+    """Let every refusal of the application be a problem, also FastAPI's own.
+
+    Args:
+        api: The application.
+        methods_of: The methods that one of its paths takes.
+    """
+
+    async def answer_http_exception(  # noqa: ASYNC124
+        request: Request, exc: Exception
+    ) -> Response:
+        assert isinstance(exc, HTTPException)  # noqa: S101  # registered for these
+        status = HTTPStatus(exc.status_code)
+        headers = dict(exc.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            # Starlette's would be those of the first router that has the path.
+            headers["Allow"] = ", ".join(methods_of(api, request.url.path))
+        detail = "" if exc.detail == status.phrase else str(exc.detail)
+        return problem_answer(status, detail, headers=headers)
+
     api.add_exception_handler(Problem, _answer_problem)
-    api.add_exception_handler(HTTPException, _answer_http_exception)
+    api.add_exception_handler(HTTPException, answer_http_exception)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
+    # Starlette raises it again afterwards, and the server logs it.
+    api.add_exception_handler(Exception, _answer_bug)
 
 
 async def _answer_problem(_: Request, exc: Exception) -> Response:  # noqa: ASYNC124
     assert isinstance(exc, Problem)  # noqa: S101  # registered for these
     return problem_answer(exc.status, exc.detail, headers=exc.headers)
-
-
-async def _answer_http_exception(  # noqa: ASYNC124
-    _: Request, exc: Exception
-) -> Response:
-    assert isinstance(exc, HTTPException)  # noqa: S101  # registered for these
-    status = HTTPStatus(exc.status_code)
-    detail = "" if exc.detail == status.phrase else str(exc.detail)
-    return problem_answer(status, detail, headers=exc.headers)
 
 
 async def _answer_invalid(_: Request, exc: Exception) -> Response:  # noqa: ASYNC124
@@ -103,6 +128,10 @@ async def _answer_invalid(_: Request, exc: Exception) -> Response:  # noqa: ASYN
     return problem_answer(
         HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid.", errors=errors
     )
+
+
+async def _answer_bug(_: Request, __: Exception) -> Response:  # noqa: ASYNC124
+    return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 _PROPERTIES: Final = {
@@ -125,7 +154,10 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "description": "Why there is no answer (RFC 9457).",
     "properties": _PROPERTIES,
     "required": ["type", "title", "status", "detail"],
+    "examples": [problem_body(HTTPStatus.NOT_FOUND)],
 }
+# `make_api` puts the schema where this points.
+PROBLEM_REFERENCE: Final = {"$ref": "#/components/schemas/Problem"}
 
 
 def described(
@@ -150,7 +182,7 @@ def described_problems(*problems: HTTPStatus) -> dict[int | str, dict[str, Any]]
     return {
         int(status): {
             "description": status.phrase,
-            "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}},
+            "content": {PROBLEM_JSON: {"schema": PROBLEM_REFERENCE}},
         }
         for status in problems
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Iterable
 from functools import partial
@@ -11,26 +10,26 @@ from typing import Any, Final, cast
 
 import trio
 from fastapi import APIRouter
-from hypercorn.config import Config as HypercornConfig
-from hypercorn.trio import serve
 
 from greeks_trio.config import HttpConfig
 from greeks_trio.errors import ConfigError
-from greeks_trio.web.api import make_api
+from greeks_trio.web import session
+from greeks_trio.web.api import make_api, methods_of
+from greeks_trio.web.connection import Connection, make_settings, turn_away
 from greeks_trio.web.guard import Guard
+from greeks_trio.web.limits import LIMITS, App, Limits
 
 logger = logging.getLogger(__name__)
 
 # Connections that may wait to be accepted; a few dashboards ask once a second.
 _BACKLOG: Final = 128
-# A request is a line and some headers; whoever needs longer holds a connection only.
-_READ_TIMEOUT_S: Final = 30
 
 
 async def run_http(
     config: HttpConfig,
     routers: Iterable[APIRouter],
     *,
+    limits: Limits = LIMITS,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer HTTP requests from these routers until cancelled.
@@ -43,16 +42,46 @@ async def run_http(
     """
     with await _bind(config) as listening:
         url = _base_url(listening)
-        # Hypercorn closes what it is given, also when it is cancelled.
-        settings = _settings(os.dup(listening.fileno()))
-        app = Guard(cast("Any", make_api(routers)), config)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(
-                partial(serve, cast("Any", app), settings, mode="asgi"),
-                name="hypercorn",
-            )
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+        door = _Door(_make_app(config, routers, limits), limits)
+        async with listener:
             logger.info("http.listening url=%s", url)
             task_status.started(url)
+            await trio.serve_listeners(door.admit, [listener])
+
+
+def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) -> App:
+    sessions = session.Sessions(config.token)
+    login = session.make_router(sessions, wrong_token_s=limits.wrong_token_s)
+    api = make_api([*routers, login], needs_token=bool(config.token))
+    return Guard(
+        cast("Any", api),
+        config,
+        sessions,
+        methods_of=partial(methods_of, api),
+        limits=limits,
+    )
+
+
+class _Door:
+    """Lets in as many clients at a time as there is room for."""
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._settings = make_settings(limits)
+        self._inside = 0
+
+    async def admit(self, stream: trio.SocketStream) -> None:
+        """Serve a client until it leaves, or send it away."""
+        if self._inside >= self._limits.connections:
+            await turn_away(stream)
+            return
+        self._inside += 1
+        try:
+            await Connection(stream, self._app, self._settings, self._limits).run()
+        finally:
+            self._inside -= 1
 
 
 async def _bind(config: HttpConfig) -> socket.socket:
@@ -88,16 +117,3 @@ def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.so
 def _base_url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _settings(fileno: int) -> HypercornConfig:
-    settings = HypercornConfig()
-    settings.bind = [f"fd://{fileno}"]
-    settings.backlog = _BACKLOG
-    settings.accesslog = None
-    # A logger of its own would write to stderr in its own format.
-    settings.errorlog = logging.getLogger("hypercorn.error")
-    settings.include_server_header = False
-    settings.read_timeout = _READ_TIMEOUT_S
-    settings.graceful_timeout = 0.5
-    return settings

@@ -15,7 +15,7 @@ from greeks_trio.config import HttpConfig, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
 from greeks_trio.web import health
-from greeks_trio.web.guard import brings_token
+from greeks_trio.web.session import brings_token
 from greeks_trio.web.server import run_http
 
 # Generous: the point is that it is far from a keep-alive or a grace period.
@@ -97,7 +97,12 @@ async def test_the_description_names_every_path():
     async with serving() as client:
         description = (await client.get("/openapi.json")).json()
 
-    assert set(description["paths"]) == {"/livez", "/readyz", "/v1/streaming/status"}
+    assert set(description["paths"]) == {
+        "/livez",
+        "/readyz",
+        "/v1/session",
+        "/v1/streaming/status",
+    }
     assert "last_heartbeat_at" in json.dumps(description)
 
 
