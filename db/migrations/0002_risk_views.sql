@@ -195,6 +195,9 @@ begin atomic
         where s.broker = wanted.broker
           and s.account_id = wanted.account_id
           and s.contract_key = wanted.contract_key
+          -- Says nothing new, but keeps the planner from the index of event_time alone,
+          -- which for a contract without a tick it would read from end to end.
+          and s.contract_key between wanted.contract_key and wanted.contract_key
           and s.event_time <= moment
           and s.received_at <= moment
         order by s.event_time desc, s.received_at desc, s.id desc
@@ -394,48 +397,55 @@ select
 from portfolio_asof('infinity');
 
 
+-- Grouped and not joined: the planner, who cannot know how many contracts there are,
+-- would compare each with each.
 create view broker_divergence as
-with newest as (
-    select distinct on (broker, contract_key) *
-    from latest_greeks
-    order by broker, contract_key, event_time desc nulls last, received_at desc
-)
 select
-    i.contract_key,
-    coalesce(i.underlying, t.underlying) as underlying,
-    coalesce(i.expiration, t.expiration) as expiration,
-    coalesce(i.strike, t.strike) as strike,
-    coalesce(i.option_type, t.option_type) as option_type,
-    i.event_time as ibkr_event_time,
-    t.event_time as tastytrade_event_time,
-    i.delta as ibkr_delta,
-    t.delta as tastytrade_delta,
-    i.delta - t.delta as delta_difference,
-    i.gamma as ibkr_gamma,
-    t.gamma as tastytrade_gamma,
-    i.gamma - t.gamma as gamma_difference,
-    i.theta as ibkr_theta,
-    t.theta as tastytrade_theta,
-    i.theta - t.theta as theta_difference,
-    i.vega as ibkr_vega,
-    t.vega as tastytrade_vega,
-    i.vega - t.vega as vega_difference,
-    i.rho as ibkr_rho,
-    t.rho as tastytrade_rho,
-    i.rho - t.rho as rho_difference,
-    i.implied_volatility as ibkr_implied_volatility,
-    t.implied_volatility as tastytrade_implied_volatility,
-    i.implied_volatility - t.implied_volatility as implied_volatility_difference,
-    i.underlying_price as ibkr_underlying_price,
-    t.underlying_price as tastytrade_underlying_price,
-    i.underlying_price - t.underlying_price as underlying_price_difference,
-    i.age_s as ibkr_age_s,
-    t.age_s as tastytrade_age_s,
-    i.is_stale as ibkr_is_stale,
-    t.is_stale as tastytrade_is_stale
-from newest i
-join newest t on t.contract_key = i.contract_key
-where i.broker = 'ibkr' and t.broker = 'tastytrade';
+    contract_key,
+    coalesce((ibkr).underlying, (tastytrade).underlying) as underlying,
+    coalesce((ibkr).expiration, (tastytrade).expiration) as expiration,
+    coalesce((ibkr).strike, (tastytrade).strike) as strike,
+    coalesce((ibkr).option_type, (tastytrade).option_type) as option_type,
+    (ibkr).event_time as ibkr_event_time,
+    (tastytrade).event_time as tastytrade_event_time,
+    (ibkr).delta as ibkr_delta,
+    (tastytrade).delta as tastytrade_delta,
+    (ibkr).delta - (tastytrade).delta as delta_difference,
+    (ibkr).gamma as ibkr_gamma,
+    (tastytrade).gamma as tastytrade_gamma,
+    (ibkr).gamma - (tastytrade).gamma as gamma_difference,
+    (ibkr).theta as ibkr_theta,
+    (tastytrade).theta as tastytrade_theta,
+    (ibkr).theta - (tastytrade).theta as theta_difference,
+    (ibkr).vega as ibkr_vega,
+    (tastytrade).vega as tastytrade_vega,
+    (ibkr).vega - (tastytrade).vega as vega_difference,
+    (ibkr).rho as ibkr_rho,
+    (tastytrade).rho as tastytrade_rho,
+    (ibkr).rho - (tastytrade).rho as rho_difference,
+    (ibkr).implied_volatility as ibkr_implied_volatility,
+    (tastytrade).implied_volatility as tastytrade_implied_volatility,
+    (ibkr).implied_volatility - (tastytrade).implied_volatility
+        as implied_volatility_difference,
+    (ibkr).underlying_price as ibkr_underlying_price,
+    (tastytrade).underlying_price as tastytrade_underlying_price,
+    (ibkr).underlying_price - (tastytrade).underlying_price
+        as underlying_price_difference,
+    (ibkr).age_s as ibkr_age_s,
+    (tastytrade).age_s as tastytrade_age_s,
+    (ibkr).is_stale as ibkr_is_stale,
+    (tastytrade).is_stale as tastytrade_is_stale
+from (
+    select
+        contract_key,
+        (array_agg(l order by event_time desc nulls last, received_at desc)
+            filter (where broker = 'ibkr'))[1] as ibkr,
+        (array_agg(l order by event_time desc nulls last, received_at desc)
+            filter (where broker = 'tastytrade'))[1] as tastytrade
+    from latest_greeks l
+    group by contract_key
+    having count(distinct broker) = 2
+) newest;
 
 
 comment on function positions_asof(timestamptz) is

@@ -1,0 +1,237 @@
+"""The risk views in the catalog: comments, definitions, and the plans they lead to."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from greeks_trio.postgres.migrate import load_migrations, migrate
+from tests.database.risk_rows import MOMENT, hold, risk_database, tick
+from tests.fix_postgres import (
+    apply_schema,
+    connect,
+    connect_trio,
+    fresh_database,
+)
+
+LATEST = """
+    broker account_id contract_key underlying expiration strike option_type quantity
+    multiplier currency event_time received_at delta gamma theta vega rho
+    implied_volatility underlying_price availability age_s is_stale
+"""
+PORTFOLIO = """
+    broker account_id currency underlying expiration contracts shares_futures
+    other_positions option_delta share_future_delta gamma theta vega rho dollar_delta
+    dollar_gamma missing_tick missing_multiplier missing_price missing_delta
+    missing_share_future_delta missing_gamma missing_theta missing_vega missing_rho
+    missing_dollar_delta missing_dollar_gamma stale not_realtime oldest_age_s
+"""
+POSITIONS = """
+    broker account_id contract_key observed_at kind quantity multiplier currency
+    underlying expiration strike option_type
+"""
+# A word of the unit of each value.
+UNITS = {
+    "latest_greeks": {
+        "quantity": "Contracts",
+        "multiplier": "Units of the underlying",
+        "strike": "currency",
+        "delta": "per 1.00",
+        "gamma": "per 1.00",
+        "theta": "per calendar day",
+        "vega": "volatility point",
+        "rho": "rate point",
+        "implied_volatility": "fraction per year",
+        "underlying_price": "currency",
+        "age_s": "Seconds",
+        "is_stale": "300 seconds",
+    },
+    "portfolio_greeks": {
+        "option_delta": "units of the underlying",
+        "share_future_delta": "units of the underlying",
+        "gamma": "per 1.00",
+        "theta": "currency per calendar day",
+        "vega": "currency per volatility point",
+        "rho": "currency per rate point",
+        "dollar_delta": "currency",
+        "dollar_gamma": "per 1 % move",
+        "oldest_age_s": "Seconds",
+    },
+    "broker_divergence": {
+        "delta_difference": "per 1.00",
+        "gamma_difference": "per 1.00",
+        "theta_difference": "per calendar day",
+        "vega_difference": "volatility point",
+        "rho_difference": "rate point",
+        "implied_volatility_difference": "fraction",
+        "ibkr_age_s": "Seconds",
+    },
+}
+_DEFINITIONS = """
+select relname || ': ' || pg_get_viewdef(oid) from pg_class
+where relnamespace = 'public'::regnamespace and relkind = 'v'
+union all
+select pg_get_functiondef(oid) || obj_description(oid, 'pg_proc') from pg_proc
+where pronamespace = 'public'::regnamespace
+"""
+
+
+@pytest.fixture
+def db(database):
+    with risk_database(database) as connection:
+        yield connection
+
+
+def column_comments(connection: psycopg.Connection) -> dict[tuple[str, str], str]:
+    """Return the comment of each column of each view, ``None`` where there is none."""
+    found = connection.execute(
+        "select relname, attname, col_description(pg_class.oid, attnum)"
+        " from pg_class join pg_attribute on attrelid = pg_class.oid"
+        " where relnamespace = 'public'::regnamespace and relkind = 'v'"
+        " and attnum > 0 order by relname, attnum"
+    )
+    return {(view, column): comment for view, column, comment in found}
+
+
+def plan_of(connection: psycopg.Connection, query: str) -> str:
+    lines = connection.execute(f"explain {query}").fetchall()
+    return "\n".join(line for (line,) in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("latest_greeks", LATEST),
+        ("portfolio_greeks", PORTFOLIO),
+        ("greeks_asof(now())", LATEST),
+        ("greeks_asof(now(), 60)", LATEST),
+        ("portfolio_asof(now())", PORTFOLIO),
+        ("portfolio_asof(now(), 60)", PORTFOLIO),
+        ("positions_asof(now())", POSITIONS),
+    ],
+)
+def test_a_view_has_exactly_these_columns_in_this_order(db, name, columns):
+    described = db.execute(f"select * from {name}").description
+
+    assert [column.name for column in described] == columns.split()
+
+
+def test_every_view_column_and_function_has_a_comment(db):
+    comments = column_comments(db)
+    silent = db.execute(
+        "select oid::regprocedure::text from pg_proc"
+        " where pronamespace = 'public'::regnamespace"
+        " and obj_description(oid, 'pg_proc') is null"
+        " union all select relname from pg_class"
+        " where relnamespace = 'public'::regnamespace and relkind = 'v'"
+        " and obj_description(oid, 'pg_class') is null"
+    ).fetchall()
+
+    assert {view for view, _ in comments} == set(UNITS)
+    assert [key for key, comment in comments.items() if not comment] == []
+    assert silent == []
+
+
+@pytest.mark.parametrize("view", UNITS)
+def test_every_value_has_its_unit_in_its_comment(db, view):
+    comments = column_comments(db)
+
+    assert {
+        column: word
+        for column, word in UNITS[view].items()
+        if word not in comments[view, column]
+    } == {}
+
+
+async def test_migrations_and_schema_define_and_describe_the_same_views(any_server):
+    with (
+        fresh_database(any_server) as migrated,
+        fresh_database(any_server) as created,
+    ):
+        async with await connect_trio(migrated) as connection:
+            await migrate(connection)
+        apply_schema(created)
+
+        with connect(migrated) as one, connect(created) as other:
+            found = set(one.execute(_DEFINITIONS).fetchall())
+            assert found == set(other.execute(_DEFINITIONS).fetchall())
+            assert len(found) == 7
+            assert one.execute("select * from broker_divergence").fetchall() == []
+            assert one.execute("select * from portfolio_greeks").fetchall() == []
+
+
+async def test_the_views_come_beside_a_service_that_is_writing_ticks(empty_database):
+    first, *others = load_migrations()
+    async with await connect_trio(empty_database) as connection:
+        await migrate(connection, [first])
+        with risk_database(empty_database) as writer, writer.transaction():
+            tick(writer)
+            writer.execute("lock table greek_snapshots in row exclusive mode")
+
+            await connection.execute("set lock_timeout = '1s'")
+            assert await migrate(connection) == [each.name for each in others]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from latest_greeks",
+        "select * from portfolio_greeks",
+        "select * from greeks_asof(now() - interval '1 day')",
+        "select * from portfolio_asof(now() - interval '1 day', 60)",
+    ],
+)
+def test_the_planner_puts_the_functions_text_in_place_of_the_call(db, query):
+    plan = plan_of(db, query)
+
+    assert "Function Scan on positions_asof" in plan
+    assert "Function Scan on greeks_asof" not in plan
+    assert "Function Scan on portfolio_asof" not in plan
+
+
+def test_a_condition_of_the_caller_reaches_the_ticks(db):
+    """Only what is asked for is looked up in the ticks."""
+    hold(db)
+    hold(db, account_id="U2")
+    tick(db)
+
+    plan = plan_of(
+        db,
+        "(analyze, costs off, timing off, summary off)"
+        f" select * from greeks_asof('{MOMENT}') where account_id = 'U1'",
+    )
+
+    [ticks] = [line for line in plan.splitlines() if "ticks_pkey" in line]
+    assert "loops=1)" in ticks
+
+
+@pytest.mark.parametrize("contracts", [1, 3])
+def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(db, contracts):
+    """With few contracts the index of event_time looks good to the planner."""
+    tick(db)
+    db.execute(
+        "insert into greek_snapshots (event_time, received_at, broker, account_id,"
+        "  underlying, contract_key, delta, availability, source_payload, fingerprint)"
+        " select event_time - n * interval '1 second', received_at, broker, account_id,"
+        "  underlying, 'C' || n %% %s, delta, availability, source_payload, n"
+        " from greek_snapshots, generate_series(1, 3000) as n",
+        [contracts],
+    )
+    db.execute("analyze greek_snapshots")
+
+    plan = plan_of(db, "select * from latest_greeks")
+
+    assert "ticks_pkey" in plan
+    assert "event_time_idx" not in plan
+
+
+def test_the_estimates_stay_below_what_is_worth_compiling(db):
+    """Compiling (jit) would take ten times as long as the query."""
+    for number in range(200):
+        hold(db, contract_key=f"SPY   251219C{number:08d}")
+    db.execute("analyze")
+
+    found = db.execute("explain (format json) select * from portfolio_greeks")
+
+    [(plan,)] = found.fetchall()
+    assert plan[0]["Plan"]["Total Cost"] < 10_000
