@@ -177,13 +177,14 @@ class _Http1(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         body = encode_problem(HTTPStatus(status_code))
-        response = h11.Response(
+        head = h11.Response(
             status_code=status_code,
             headers=[*refusal_headers(body), *self.config.response_headers("h11")],
         )
-        await self._send_h11_event(response)
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        # In one piece: the application may be about to answer as well.
+        events = (head, h11.Data(data=body), h11.EndOfMessage())
+        pieces = [self.connection.send(event) or b"" for event in events]
+        await self.send(RawData(b"".join(pieces)))
 
 
 async def turn_away(stream: trio.SocketStream) -> None:

@@ -175,9 +175,13 @@ class _Answer:
         self.is_head = is_head
         self.patience = trio.CancelScope()
         self._send = send
+        self._is_over = False
 
     async def send(self, message: Message) -> None:
         """Send a message of the application."""
+        if self._is_over:
+            await trio.lowlevel.checkpoint()
+            return
         if message["type"] == "http.response.start":
             # Whoever comes too late is cancelled here, before anything is sent.
             await trio.lowlevel.checkpoint()
@@ -187,8 +191,8 @@ class _Answer:
             headers += [each for each in SAFE_HEADERS if each[0] not in own]
             message["headers"] = headers
         elif self.is_head:
-            # That ends it: the application is told that the client has left.
-            message = {"type": "http.response.body", "body": b""}
+            # Ends it, so that the application is told that the client has left.
+            message, self._is_over = {"type": "http.response.body"}, True
         await self._send(message)
 
 
