@@ -42,6 +42,12 @@ def sessions(healths: Mapping[Broker, SessionHealth]) -> Iterator[Metric]:
             heard.add_metric([broker], session.last_message_at.timestamp())
     yield state
     yield heard
+    yield by_broker(
+        GaugeMetricFamily,
+        "greeks_session_stopped_by_hand",
+        "Whether a person has stopped the feed.",
+        ((broker, health.is_stopped) for broker, health in healths.items()),
+    )
     yield from _feeds({broker: each.statistics() for broker, each in healths.items()})
 
 

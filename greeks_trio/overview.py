@@ -29,6 +29,7 @@ from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
 from greeks_trio.pipeline.tally import LatencyStatistics, Tally
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.refusals import RefusalWatch
+from greeks_trio.streaming import missing_feeds
 
 # Stale contracts in the status: the longest silent ones.
 _SHOWN: Final = 20
@@ -94,12 +95,7 @@ class Overview:
         if not writer.is_connected:
             problems.append(f"database: {writer.last_error or 'not connected yet'}")
         problems += self.refusals.problems()
-        problems += [
-            f"{session.broker}: {session.last_error or session.status}"
-            for session in self.sessions()
-            if session.status not in ("connected", "degraded")
-        ]
-        return problems
+        return problems + missing_feeds(self.sessions_by_broker.values())
 
     def warnings(self) -> Sequence[str]:
         """Return what is wrong although the service is ready.

@@ -1,0 +1,55 @@
+"""What the dashboard and the alert rules consist of, as tests look at it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+DIRECTORY = Path(__file__).parents[1] / "greeks_trio" / "monitoring"
+ALERTS = DIRECTORY / "alerts.yml"
+DASHBOARD = DIRECTORY / "dashboard.json"
+
+_METRIC = re.compile(r"\b(?:greeks|process)_[a-z0-9_]+\b")
+_MATCHER = re.compile(r"""(\w+)\s*(?:=~|!~|!=|=)\s*(?:"[^"]*"|'[^']*')""")
+_LABEL_LISTS = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
+
+
+def alert_rules():
+    """Return every rule of every group."""
+    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def dashboard():
+    """Return the dashboard."""
+    return json.loads(DASHBOARD.read_text(encoding="utf-8"))
+
+
+def panels():
+    """Return the dashboard's panels that show something."""
+    return [each for each in dashboard()["panels"] if each["type"] != "row"]
+
+
+def dashboard_queries():
+    """Return each expression of the dashboard."""
+    return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def expressions():
+    """Return each expression that somebody's Prometheus would be asked."""
+    return dashboard_queries() + [rule["expr"] for rule in alert_rules()]
+
+
+def metric_names(expression):
+    """Return the names of the metrics in an expression."""
+    return set(_METRIC.findall(re.sub(r'"[^"]*"', '""', expression)))
+
+
+def label_names(expression):
+    """Return the labels that an expression selects or groups by."""
+    lists = ",".join(_LABEL_LISTS.findall(expression))
+    listed = {each.strip() for each in lists.split(",") if each.strip()}
+    return listed | set(_MATCHER.findall(expression))
