@@ -147,6 +147,30 @@ async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
     )
 
 
+async def test_what_is_configured_while_a_feed_is_stopped_counts_when_it_starts(stage):
+    async with controlled(stage) as control:
+        [(watched,)] = await fetch(
+            stage.database,
+            "select contract_key from greek_snapshots group by contract_key"
+            " having min(broker) = 'tastytrade' limit 1",
+        )
+        await control.turn("stop", "ibkr")
+        with stage.env_file.open("a") as env_file:
+            env_file.write(f"GREEKS_WATCHLIST=ibkr:{watched}\n")
+        control.service.send(signal.SIGHUP)
+        await control.service.wait_line("config.reloaded")
+        assert control.ibkr_connections() == 0
+
+        await control.turn("start", "ibkr")
+
+        await wait_until(
+            stage.database,
+            "select count(*) > 2 from greek_snapshots where broker = 'ibkr'"
+            f" and account_id = 'watchlist' and contract_key = '{watched}'",
+        )
+        assert await control.service.stop() == 0
+
+
 async def test_all_feeds_stopped_leave_a_service_that_stops_as_usual(stage):
     async with controlled(stage) as control:
         await control.turn("stop", "ibkr", "tastytrade")

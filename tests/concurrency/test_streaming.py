@@ -269,6 +269,9 @@ async def test_a_start_while_the_old_connection_ends_waits_for_its_end(
     assert scene.ibkr.attempts == [0, 60]
     assert scene.ibkr.open == 1
     assert scene.gaps() == [(STOPPED_BY_REQUEST, 0, 60)]
+    scene.ibkr.health.disconnected("reset")
+    healths = [feed.health for feed in scene.feeds.values()]
+    assert missing_feeds(healths) == ["ibkr: reset"]
 
 
 async def test_a_stop_that_nobody_waits_for_any_more_happens_all_the_same(
@@ -371,6 +374,23 @@ async def test_a_start_cuts_a_backoff_short(autojump_clock, scene, nursery):
 
     assert len(scene.ibkr.attempts) == before + 1
     assert scene.ibkr.attempts[-1] == 3
+
+
+async def test_a_feed_that_was_stopped_begins_with_the_shortest_delay(
+    autojump_clock, scene
+):
+    scene.ibkr.fails = FeedInterrupted("no route to host")
+    await scene.stop("ibkr")
+    await scene.start("ibkr")
+    await trio.sleep(300)
+    await scene.stop("ibkr")
+    await trio.sleep(60)
+    before = len(scene.ibkr.attempts)
+
+    await scene.start("ibkr")
+    await trio.sleep(1)
+
+    assert len(scene.ibkr.attempts) == before + 2
 
 
 @pytest.mark.parametrize("reason", [CredentialsRejected("invalid_grant"), KeyError()])
