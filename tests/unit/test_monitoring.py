@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from tests.monitoring_parts import (
     ALERTS,
+    DIRECTORY,
     alert_rules,
     dashboard,
     dashboard_queries,
@@ -70,6 +72,16 @@ def is_balanced(expression):
         ):
             return False
     return not open_ones and expression.count('"') % 2 == 0
+
+
+def test_the_wheel_has_the_files():
+    pyproject = DIRECTORY.parents[1] / "pyproject.toml"
+    tools = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]
+
+    listed = tools["setuptools"]["package-data"]["greeks_trio"]
+    assert sorted(listed) == [
+        f"monitoring/{file.name}" for file in sorted(DIRECTORY.iterdir())
+    ]
 
 
 @pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])
