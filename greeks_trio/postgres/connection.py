@@ -134,9 +134,12 @@ class _TurnLock:
     def note_turn(self) -> None:
         self._turn_at = time.perf_counter()
 
+    def is_turn_due(self) -> bool:
+        return time.perf_counter() - self._turn_at > _MAX_BUSY_S
+
     async def make_way(self) -> None:
         """Let a pending cancellation through, and other tasks if it is their turn."""
-        if time.perf_counter() - self._turn_at > _MAX_BUSY_S:
+        if self.is_turn_due():
             await trio.lowlevel.checkpoint()
             self.note_turn()
         else:
@@ -335,8 +338,8 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         async def wait_for(wanted: Wait) -> int:
             # Nearly always writable, and asking is cheaper than a turn of the loop.
             if look_first or wanted != Wait.R:
-                await self.lock.make_way()
-                if ready := _ready_nowait(fileno, wanted):
+                ready = _ready_nowait(fileno, wanted)
+                if ready and not self.lock.is_turn_due():
                     return ready
             ready = await _wait_ready(fileno, wanted)
             self.lock.note_turn()
