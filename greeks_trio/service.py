@@ -117,6 +117,7 @@ async def _start_background(
     await nursery.start(run_on_hangup, service.reload)
     url: str | None = None
     if service.config.http is not None:
+        nursery.start_soon(service.reader.run, name="reader")
         url = await nursery.start(run_http, service.config.http, make_routers(service))
     nursery.start_soon(run_reporter, overview, name="reporter")
     nursery.start_soon(run_staleness_watch, overview, name="staleness")

@@ -14,7 +14,13 @@ import trio
 
 from greeks_trio.brokers.ibkr.stream import IbkrFeed
 from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
-from greeks_trio.config import Config, DatabaseConfig, PipelineConfig, needs_restart
+from greeks_trio.config import (
+    Config,
+    DatabaseConfig,
+    HttpConfig,
+    PipelineConfig,
+    needs_restart,
+)
 from greeks_trio.errors import ConfigError
 from greeks_trio.market_hours import MarketHours
 from greeks_trio.model.records import Broker
@@ -33,6 +39,7 @@ from greeks_trio.pipeline.wakeup import WakeUp
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.journal_sink import JournalStore
+from greeks_trio.postgres.reads import Reader
 from greeks_trio.spool.directory import SpoolDirectory
 from greeks_trio.streaming import Streaming
 
@@ -66,6 +73,7 @@ class Service:
     replayer: Replayer
     ticks: TickStore
     facts: JournalStore
+    reader: Reader
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     ibkr: IbkrFeed | None = None
@@ -143,6 +151,7 @@ def build_service(
         ),
         ticks=TickStore(config.database),
         facts=JournalStore(config.database),
+        reader=Reader(lambda: service.config.database, config.http or HttpConfig()),
         stop=stop,
     )
     return service

@@ -5,14 +5,29 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from greeks_trio.metrics import make_registry
+from greeks_trio.postgres.read_queries import Timeline
 from greeks_trio.service_parts import Service
-from greeks_trio.web import health, metrics, streaming
+from greeks_trio.web import (
+    health,
+    latest,
+    metrics,
+    portfolio,
+    snapshots,
+    streaming,
+    trades,
+)
 
 
 def make_routers(service: Service) -> list[APIRouter]:
     """Return the routers, each with the part of the service that it asks."""
+    stale_after_s = service.overview.stale_after_s
+    timeline = Timeline(service.reader, stale_after_s)
     return [
         health.make_router(service.overview),
         metrics.make_router(make_registry(service.overview)),
         streaming.make_router(service.streaming),
+        snapshots.make_router(timeline),
+        latest.make_router(timeline),
+        portfolio.make_router(timeline),
+        trades.make_router(timeline),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -49,10 +49,10 @@ class Timeline:
     `StoreRejected`, see `Reader.read`.
 
     Args:
-        stale_after_s: The age from which a contract is stale, asked at each question.
+        stale_after_s: The age from which a contract is stale.
     """
 
-    def __init__(self, reader: Reader, stale_after_s: Callable[[], float]) -> None:
+    def __init__(self, reader: Reader, stale_after_s: float) -> None:
         self._reader = reader
         self._stale_after_s = stale_after_s
 
@@ -97,11 +97,11 @@ class Timeline:
             case SnapshotsQuestion():
                 return snapshot_listing(question, has_payload=has_payload)
             case LatestQuestion():
-                return latest_listing(question, self._stale_after_s())
+                return latest_listing(question, self._stale_after_s)
             case PositionsQuestion():
                 return positions_listing(question)
             case PortfolioQuestion():
-                return portfolio_listing(question, self._stale_after_s())
+                return portfolio_listing(question, self._stale_after_s)
             case DivergenceQuestion():
                 return divergence_listing(question)
             case GapsQuestion():

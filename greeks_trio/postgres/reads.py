@@ -35,8 +35,9 @@ STEP_ROWS: Final = 500
 _WAITING_FOR_EACH: Final = 4
 # Somebody who does not take 500 rows in that time is gone, or may come again.
 _STALL_LIMIT_S: Final = 60.0
-# The first step of an export may have to sort millions of rows.
-_EXPORT_STEP_LIMIT_S: Final = 60
+# The first step of an export may have to sort millions of rows.  Shorter than the HTTP
+# interface waits for an answer to begin, because PostgreSQL's trouble is the better news.
+_EXPORT_STEP_LIMIT_S: Final = 25
 _CANCEL_LIMIT_S: Final = 1.5
 _CLOSE_LIMIT_S: Final = 3.0
 # For each of the pool's two threads.

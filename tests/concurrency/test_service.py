@@ -37,6 +37,7 @@ def service():
         replayer=None,
         ticks=TickStore(Config().database),
         facts=JournalStore(Config().database),
+        reader=None,
         stop=trio.Event(),
     )
 
