@@ -10,11 +10,11 @@ create index positions_expiration_idx
 -- Functions of a moment.  One after the present means "everything that is known", with
 -- ages as of the present; the views below are the same functions at 'infinity'.
 --
--- greeks_asof and portfolio_asof are written so that the planner puts their text in place
--- of the call, with the caller's conditions (language sql, stable, no set, one select).
--- What they start from is the opposite: two functions with a plan of their own, whose
--- declared number of rows keeps the estimates of the whole so low that nothing is
--- compiled (jit) for what takes milliseconds.
+-- holdings_asof, greeks_asof and portfolio_asof are written so that the planner puts their
+-- text in place of the call, and the caller's conditions in it (language sql, stable, no
+-- set, one select).  What they start from is the opposite: two functions with a plan of
+-- their own, whose declared number of rows keeps the estimates of the whole so low that
+-- nothing is compiled (jit) for what takes milliseconds.
 
 -- What was held at the moment.  A contract has expired when its day is over everywhere
 -- on Earth, hence the 36 hours from its beginning in UTC.  First which contracts have
@@ -113,15 +113,16 @@ end
 $$;
 
 
--- The newest tick, as known at the moment, of each option that was held, and of each
--- that was watched in the seven days before.
-create function greeks_asof(
+-- What was held at the moment, the newest tick of each option among it, as known then, and
+-- the same of each option that was watched in the seven days before.
+create function holdings_asof(
     moment timestamptz, stale_after_s double precision default 300
 )
 returns table (
     broker text,
     account_id text,
     contract_key text,
+    kind text,
     underlying text,
     expiration date,
     strike numeric,
@@ -148,6 +149,7 @@ begin atomic
         wanted.broker,
         wanted.account_id,
         wanted.contract_key,
+        wanted.kind,
         coalesce(wanted.underlying, tick.underlying),
         coalesce(wanted.expiration, tick.expiration),
         coalesce(wanted.strike, tick.strike),
@@ -179,20 +181,20 @@ begin atomic
         )
     from (
         select
-            p.broker, p.account_id, p.contract_key, p.underlying, p.expiration,
-            p.strike, p.option_type, p.quantity, p.multiplier, p.currency
+            p.broker, p.account_id, p.contract_key, p.kind, p.underlying,
+            p.expiration, p.strike, p.option_type, p.quantity, p.multiplier, p.currency
         from positions_asof(moment) p
-        where p.kind in ('option', 'future_option')
         union all
         select
-            w.broker, 'watchlist', w.contract_key, null, null,
-            null, null, null, null, null
+            w.broker, 'watchlist', w.contract_key, 'option', null,
+            null, null, null, null, null, null
         from watched_asof(moment) w
     ) wanted
     left join lateral (
         select s.*
         from greek_snapshots s
-        where s.broker = wanted.broker
+        where wanted.kind in ('option', 'future_option')
+          and s.broker = wanted.broker
           and s.account_id = wanted.account_id
           and s.contract_key = wanted.contract_key
           -- Says nothing new, but keeps the planner from the index of event_time alone,
@@ -212,6 +214,46 @@ begin atomic
                   at time zone 'UTC' - interval '36 hours'
           )
        );
+end;
+
+
+create function greeks_asof(
+    moment timestamptz, stale_after_s double precision default 300
+)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    availability text,
+    age_s double precision,
+    is_stale boolean
+)
+language sql stable parallel safe
+begin atomic
+    select
+        h.broker, h.account_id, h.contract_key, h.underlying, h.expiration,
+        h.strike, h.option_type, h.quantity, h.multiplier, h.currency,
+        h.event_time, h.received_at, h.delta, h.gamma, h.theta, h.vega, h.rho,
+        h.implied_volatility, h.underlying_price, h.availability, h.age_s,
+        h.is_stale
+    from holdings_asof(moment, stale_after_s) h
+    where h.kind in ('option', 'future_option');
 end;
 
 
@@ -253,55 +295,55 @@ returns table (
 )
 language sql stable parallel safe
 begin atomic
-    with greeks as materialized (
-        select * from greeks_asof(moment, stale_after_s)
+    with held as materialized (
+        select * from holdings_asof(moment, stale_after_s)
     ),
     own_prices as (
-        select distinct on (g.broker, g.underlying) g.*
-        from greeks g
-        where g.underlying_price is not null
-        order by g.broker, g.underlying, g.event_time desc, g.received_at desc
+        select distinct on (h.broker, h.underlying) h.*
+        from held h
+        where h.underlying_price is not null
+        order by h.broker, h.underlying, h.event_time desc, h.received_at desc
     ),
     any_prices as (
         select distinct on (p.underlying) p.*
         from own_prices p
         order by p.underlying, p.event_time desc, p.received_at desc
     ),
-    holdings as (
+    valued as (
         select
-            g.broker, g.account_id, g.currency, g.underlying, g.expiration,
+            h.broker, h.account_id, h.currency, h.underlying, h.expiration,
             true as is_option,
             false as is_share_future,
-            (g.quantity * g.multiplier)::double precision as units,
-            g.delta, g.gamma, g.theta, g.vega, g.rho, g.underlying_price,
-            g.availability, g.age_s, g.is_stale
-        from greeks g
-        where g.account_id <> 'watchlist'
+            (h.quantity * h.multiplier)::double precision as units,
+            h.delta, h.gamma, h.theta, h.vega, h.rho, h.underlying_price,
+            h.availability, h.age_s, h.is_stale
+        from held h
+        where h.kind in ('option', 'future_option') and h.account_id <> 'watchlist'
         union all
         select
-            p.broker, p.account_id, p.currency,
-            coalesce(p.underlying, p.contract_key), p.expiration,
+            h.broker, h.account_id, h.currency,
+            coalesce(h.underlying, h.contract_key), h.expiration,
             false,
-            p.kind in ('equity', 'future'),
-            case p.kind
-                when 'equity' then p.quantity * coalesce(p.multiplier, 1)
-                when 'future' then p.quantity * p.multiplier
+            h.kind in ('equity', 'future'),
+            case h.kind
+                when 'equity' then h.quantity * coalesce(h.multiplier, 1)
+                when 'future' then h.quantity * h.multiplier
             end::double precision,
             1, 0, 0, 0, 0,
             coalesce(own.underlying_price, other.underlying_price),
             coalesce(own.availability, other.availability),
             coalesce(own.age_s, other.age_s),
             coalesce(own.is_stale, other.is_stale, true)
-        from positions_asof(moment) p
+        from held h
         left join own_prices own
-            on p.kind in ('equity', 'future')
-            and own.broker = p.broker
-            and own.underlying = coalesce(p.underlying, p.contract_key)
+            on h.kind in ('equity', 'future')
+            and own.broker = h.broker
+            and own.underlying = coalesce(h.underlying, h.contract_key)
         left join any_prices other
-            on p.kind in ('equity', 'future')
+            on h.kind in ('equity', 'future')
             and own.broker is null
-            and other.underlying = coalesce(p.underlying, p.contract_key)
-        where p.kind not in ('option', 'future_option')
+            and other.underlying = coalesce(h.underlying, h.contract_key)
+        where h.kind not in ('option', 'future_option')
     ),
     summed as (
         select
@@ -340,7 +382,7 @@ begin atomic
             ) as stale,
             count(*) filter (where h.availability <> 'realtime') as not_realtime,
             max(h.age_s) as oldest_age_s
-        from holdings h
+        from valued h
         group by h.broker, h.account_id, h.currency, h.underlying, h.expiration
     )
     select
@@ -454,15 +496,18 @@ comment on function positions_asof(timestamptz) is
     'had expired (its day was over everywhere). ''infinity'' is the present';
 comment on function watched_asof(timestamptz) is
     'Contracts that may have been on the watch-list: those with a tick in the month of '
-    'the moment or, in its first week, the month before; for greeks_asof';
+    'the moment or, in its first week, the month before; for holdings_asof';
+comment on function holdings_asof(timestamptz, double precision) is
+    'What greeks_asof and portfolio_asof have in common: positions_asof with the newest '
+    'tick of each option, and watched contracts; the arguments are those of greeks_asof';
 comment on function greeks_asof(timestamptz, double precision) is
     'The columns of latest_greeks as of any moment: the positions that were in force, and '
     'of each contract the newest tick among those that had happened (event_time) and were '
     'known (received_at) at the moment; ages are relative to it. A moment in the future '
     'is the present. stale_after_s: age in seconds from which a tick is stale';
 comment on function portfolio_asof(timestamptz, double precision) is
-    'The columns of portfolio_greeks as of any moment, from greeks_asof and '
-    'positions_asof; the arguments are those of greeks_asof';
+    'The columns of portfolio_greeks as of any moment; the arguments are those of '
+    'greeks_asof';
 
 comment on view latest_greeks is
     'Newest tick of each option contract in each account that holds it, by event_time, '

@@ -66,38 +66,26 @@ def test_a_held_contract_has_the_position_and_the_newest_tick(db):
 
 
 @pytest.mark.parametrize(
-    ("older", "newer"),
+    "ticks",
     [
-        pytest.param({"event_time": -20}, {"event_time": -10}, id="event_time"),
-        pytest.param(
-            {"event_time": -10, "received_at": -9},
-            {"event_time": -10, "received_at": -8},
-            id="received_at",
-        ),
-        pytest.param(
-            {"event_time": -10, "received_at": -8},
-            {"event_time": -10, "received_at": -8},
-            id="id",
-        ),
-        pytest.param(
-            {"event_time": -20, "received_at": -1},
-            {"event_time": -10, "received_at": -9},
-            id="a late event",
-        ),
+        pytest.param([(-20, -20, 0.1), (-10, -10, 0.9)], id="event_time"),
+        pytest.param([(-10, -10, 0.9), (-20, -20, 0.1)], id="out-of-order"),
+        pytest.param([(-10, -9, 0.9), (-20, -1, 0.1)], id="late-event"),
+        pytest.param([(-10, -8, 0.9), (-10, -9, 0.1)], id="received_at"),
+        pytest.param([(-10, -8, 0.1), (-10, -8, 0.9)], id="id"),
     ],
 )
-def test_the_newest_is_by_event_time_then_received_at_then_id(db, older, newer):
+def test_the_newest_is_by_event_time_then_received_at_then_id(db, ticks):
+    """However they came, and whatever the order of the primary key."""
     hold(db)
-    for delta, times in ((0.1, older), (0.9, newer)):
-        tick(db, delta=delta, **{k: MOMENT + seconds(v) for k, v in times.items()})
-
-    assert [row["delta"] for row in greeks_asof(db)] == [0.9]
-
-
-def test_the_newest_does_not_depend_on_the_order_of_arrival(db):
-    hold(db)
-    tick(db, event_time=MOMENT - seconds(10), delta=0.9)
-    tick(db, event_time=MOMENT - seconds(20), delta=0.1)
+    for number, (event_time, received_at, delta) in enumerate(ticks):
+        tick(
+            db,
+            event_time=MOMENT + seconds(event_time),
+            received_at=MOMENT + seconds(received_at),
+            delta=delta,
+            fingerprint=-number,
+        )
 
     assert [row["delta"] for row in greeks_asof(db)] == [0.9]
 

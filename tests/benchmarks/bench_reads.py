@@ -1,0 +1,355 @@
+"""Measure the risk views and pages of ticks over many rows, beside live ingest.
+
+    python -m tests.benchmarks.bench_reads [--rows 50000000] [--contracts 200]
+
+Needs nothing: it starts the embedded server, durable as in production, and fills the
+partitions of five months, which takes some 500 bytes of disk and 15 microseconds a row.
+With ``--data-dir`` the data stay there and the next run uses them again.
+
+One contract in twenty has not ticked since the first month, another never did, a few are
+watched only; ten thousand closed positions and long histories lie around.  Each query is
+planned anew each time, as for somebody at a terminal, over one connection and one after
+the other, in a thread, while the loop writes ticks through the product's sink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import trio
+
+from greeks_trio.config import DatabaseConfig
+from greeks_trio.model.records import Tick
+from greeks_trio.postgres.copy_sink import CopySink, TickStore
+from greeks_trio.postgres.embedded import open_embedded_server
+from greeks_trio.postgres.partitions import month_bounds, partition_name
+from tests.benchmarks.bench_copy import PAYLOAD
+from tests.factories import make_tick
+from tests.fix_postgres import connect
+
+MONTHS = 5
+WATCHED = 10  # of the contracts, at most one in ten
+PAGE = 500
+# Filling and its indexes are not what is measured.
+SETTINGS = {"max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
+
+_CONTRACTS = """
+create table bench_contracts as
+select
+    n,
+    case n %% 2 when 0 then 'ibkr' else 'tastytrade' end as broker,
+    case when n < %(watched)s then 'watchlist' when n %% 2 = 0 then 'U1' else 'T1' end
+        as account_id,
+    'S' || n / 40 as underlying,
+    format('%%s%%sC%%s', rpad('S' || n / 40, 6), to_char(%(expiration)s::date, 'YYMMDD'),
+        lpad((n * 1000)::text, 8, '0')) as contract_key,
+    %(expiration)s::date as expiration,
+    n as strike,
+    n %% 20 = 19 as is_cold,
+    n %% 20 = 18 as is_silent
+from generate_series(0, %(contracts)s - 1) as n;
+
+insert into positions
+select broker, account_id, contract_key, %(start)s::timestamptz + change * interval '1 day',
+    'option', 1 + (n + change) %% 5, 100, 'USD', underlying, expiration, strike, 'call'
+from bench_contracts, generate_series(0, 9) as change
+where account_id <> 'watchlist';
+
+insert into positions
+select 'ibkr', 'U1', format('OLD   %%sC%%s', to_char(%(start)s::timestamptz, 'YYMMDD'),
+        lpad(n::text, 8, '0')),
+    %(start)s::timestamptz + change * interval '1 hour', 'option', 1 - change, 100, 'USD',
+    'OLD', %(start)s::date + 1, n, 'call'
+from generate_series(1, 10000) as n, generate_series(0, 1) as change;
+
+insert into positions
+select 'ibkr', 'U1', underlying, %(start)s::timestamptz + change * interval '1 hour',
+    'equity', 100 + change, null, 'USD', underlying, null, null, null
+from (select distinct underlying from bench_contracts) as shares,
+    generate_series(0, 999) as change;
+
+analyze positions
+"""
+_FILL = """
+insert into {table}
+    (id, event_time, received_at, broker, account_id, underlying, contract_key,
+     expiration, strike, option_type, quantity, delta, gamma, theta, vega, rho,
+     implied_volatility, underlying_price, availability, source_payload, fingerprint)
+select i, at, at + interval '20 ms', broker, account_id, underlying, contract_key,
+    expiration, strike, 'call', 1, random(), random(), -random(), random(), null, 0.2,
+    100 + strike / 40, 'realtime', %(payload)s::jsonb, i
+from (
+    select i, %(start)s::timestamptz + (i - %(first)s) * %(step)s::interval as at,
+        (i * 7919) %% %(contracts)s as n
+    from generate_series(%(first)s::bigint, %(last)s::bigint) as i
+) as ticks
+join bench_contracts using (n)
+where not is_silent and (%(with_cold)s or not is_cold)
+"""
+_INDEX = """
+alter table {table} add primary key
+    (broker, account_id, contract_key, event_time, fingerprint);
+create index on {table} (event_time desc);
+vacuum (analyze) {table}
+"""
+_ATTACH = """
+alter table greek_snapshots attach partition {table} for values from ('{start}') to ('{end}')
+"""
+
+QUERIES: dict[str, str] = {
+    "latest_greeks": "select * from latest_greeks",
+    "latest_greeks, one account": "select * from latest_greeks where account_id = 'T1'",
+    "portfolio_greeks": "select * from portfolio_greeks",
+    "broker_divergence": "select * from broker_divergence",
+    "greeks_asof": "select * from greeks_asof(%(moment)s)",
+    "portfolio_asof": "select * from portfolio_asof(%(moment)s)",
+    f"{PAGE} ticks of a contract": f"""
+        select * from greek_snapshots
+        where broker = %(broker)s and account_id = %(account_id)s
+          and contract_key = %(contract_key)s and event_time <= %(moment)s
+        order by event_time desc, received_at desc, id desc limit {PAGE}""",
+    f"{PAGE} ticks of a time range": f"""
+        select * from greek_snapshots
+        where event_time >= %(moment)s and event_time < %(moment)s + interval '1 hour'
+        order by event_time, received_at, id limit {PAGE}""",
+}
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _month_starts(now: datetime) -> list[datetime]:
+    """Return the first moments of the present month and those before, oldest first."""
+    starts = [month_bounds(now)[0]]
+    while len(starts) < MONTHS:
+        starts.append(month_bounds(starts[-1] - timedelta(days=1))[0])
+    return starts[::-1]
+
+
+def fill(config: DatabaseConfig, options: argparse.Namespace) -> None:
+    """Make contracts, positions and ticks, unless an earlier run did."""
+    with connect(config) as connection:
+        connection.execute("set synchronous_commit = off")
+        if connection.execute("select to_regclass('bench_contracts')").fetchone() != (
+            None,
+        ):
+            return
+        now = datetime.now(UTC)
+        starts = _month_starts(now)
+        values = {
+            "start": starts[0],
+            "expiration": now.date() + timedelta(days=60),
+            "contracts": options.contracts,
+            "watched": min(WATCHED, options.contracts // 10),
+        }
+        for statement in _CONTRACTS.split(";\n"):
+            connection.execute(statement, values)
+        # The same rate throughout, so that the present month has its share.
+        step = (now - starts[0]) / options.rows
+        for number, start in enumerate(starts):
+            end = min(month_bounds(start)[1], now)
+            fill_month(connection, options, start, end, step, is_first=number == 0)
+
+
+def fill_month(
+    connection: psycopg.Connection,
+    options: argparse.Namespace,
+    start: datetime,
+    end: datetime,
+    step: timedelta,
+    *,
+    is_first: bool,
+) -> None:
+    """Fill one partition as a table of its own, index it, and attach it."""
+    table = partition_name(start)
+    connection.execute(
+        f"drop table if exists {table};"
+        f"create table {table} (like greek_snapshots including all"
+        " excluding identity excluding indexes)"
+    )
+    (first,) = connection.execute(
+        "select coalesce(max(id), 0) + 1 from greek_snapshots"
+    ).fetchone() or (1,)
+    rows = int((end - start) / step)
+    values = {
+        "start": start,
+        "step": step,
+        "first": first,
+        "last": first + rows - 1,
+        "contracts": options.contracts,
+        "with_cold": is_first,
+        "payload": PAYLOAD.decode(),
+    }
+    connection.execute(_FILL.format(table=table), values)
+    for statement in _INDEX.format(table=table).split(";\n"):
+        connection.execute(statement)
+    bounds = month_bounds(start)
+    connection.execute(_ATTACH.format(table=table, start=bounds[0], end=bounds[1]))
+    connection.execute(
+        f"alter table greek_snapshots alter id restart with {first + rows}"
+    )
+    _say(f"filled {table}: {rows:,} rows")
+
+
+class Ingest:
+    """Writes ticks of the live contracts at a steady rate, and keeps the times."""
+
+    def __init__(self, config: DatabaseConfig, rate: float) -> None:
+        with connect(config) as connection:
+            self._contracts = connection.execute(
+                "select broker, account_id, underlying, contract_key, expiration"
+                " from bench_contracts where not is_cold and not is_silent"
+            ).fetchall()
+        self._config = config
+        self._rate = rate
+        self.rows = 0
+        self.write_s: list[float] = []
+
+    async def run(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Write until cancelled; started with the first batch."""
+        async with TickStore(self._config).open() as sink:
+            await self._write(sink, 1)
+            task_status.started()
+            started_at = trio.current_time()
+            due = 0
+            while self._rate:
+                await trio.sleep(0.02)
+                done = due
+                due = int(self._rate * (trio.current_time() - started_at))
+                await self._write(sink, due - done)
+            await trio.sleep_forever()
+
+    async def _write(self, sink: CopySink, number: int) -> None:
+        ticks = [self._make_tick() for _ in range(number)]
+        started_at = time.perf_counter()
+        self.rows += await sink.write(ticks)
+        self.write_s.append(time.perf_counter() - started_at)
+
+    def _make_tick(self) -> Tick:
+        broker, account_id, underlying, key, expiration = random.choice(self._contracts)
+        now = datetime.now(UTC)
+        return make_tick(
+            broker=broker,
+            account_id=account_id,
+            underlying=underlying,
+            contract_key=key,
+            expiration=expiration,
+            event_time=now,
+            received_at=now,
+            delta=random.random(),
+            source_payload=PAYLOAD,
+        )
+
+
+def read(
+    config: DatabaseConfig, query: str, repeats: int, arguments: Callable[[], dict]
+) -> tuple[list[float], int]:
+    """Return the seconds of each run of the query, and the rows of the last."""
+    times, rows = [], 0
+    with connect(config) as connection:
+        connection.prepare_threshold = None
+        for _ in range(repeats + 1):
+            values = arguments()
+            started_at = time.perf_counter()
+            rows = len(connection.execute(query, values).fetchall())
+            times.append(time.perf_counter() - started_at)
+    # The first one filled the connection's caches, as a pool's connections have them.
+    return times[1:], rows
+
+
+def make_arguments(config: DatabaseConfig, seed: int) -> Callable[[], dict]:
+    """Return a function that gives a contract and a past moment, another each time."""
+    chance = random.Random(seed)
+    with connect(config) as connection:
+        contracts = connection.execute(
+            "select broker, account_id, contract_key from bench_contracts"
+            " where not is_cold and not is_silent"
+        ).fetchall()
+    now = datetime.now(UTC)
+    span_s = (now - _month_starts(now)[0]).total_seconds()
+
+    def arguments() -> dict:
+        names = ("broker", "account_id", "contract_key")
+        moment = now - timedelta(seconds=chance.random() * span_s)
+        chosen = chance.choice(contracts)
+        return {**dict(zip(names, chosen, strict=True)), "moment": moment}
+
+    return arguments
+
+
+def percentiles_ms(times: Sequence[float]) -> str:
+    """Return p50, p95, p99 and the greatest, in milliseconds."""
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    values = [*(cuts[point - 1] for point in (50, 95, 99)), max(times)]
+    return " ".join(f"{value * 1000:8.1f}" for value in values)
+
+
+def print_sizes(config: DatabaseConfig) -> None:
+    """Print how much there is to read."""
+    with connect(config) as connection:
+        found = connection.execute(
+            "select (select sum(reltuples) from pg_partition_tree('greek_snapshots')"
+            "    join pg_class on oid = relid where isleaf),"
+            "  (select sum(pg_total_relation_size(relid))"
+            "    from pg_partition_tree('greek_snapshots')) / 1e9,"
+            "  (select count(*) from bench_contracts), (select count(*) from positions),"
+            "  current_setting('server_version')"
+        ).fetchone()
+    assert found is not None
+    _say(
+        "PostgreSQL {4}: {0:,.0f} ticks in {1:.1f} GB, {2:,} contracts, {3:,} rows of"
+        " positions".format(*found)
+    )
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Fill, measure, and print a line for each query."""
+    async with open_embedded_server(options.data_dir, settings=SETTINGS) as config:
+        async with TickStore(config).open():
+            pass  # makes the schema
+        await trio.to_thread.run_sync(fill, config, options)
+        print_sizes(config)
+        arguments = make_arguments(config, options.seed)
+        ingest = Ingest(config, options.rate)
+        _say(f"{'':32} {'rows':>6} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}  ms")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(ingest.run)
+            for name, query in QUERIES.items():
+                times, rows = await trio.to_thread.run_sync(
+                    partial(read, config, query, options.repeats, arguments)
+                )
+                _say(f"{name:32} {rows:6} {percentiles_ms(times)}")
+            nursery.cancel_scope.cancel()
+        _say(
+            f"{'meanwhile written, a batch':32} {ingest.rows:6}"
+            f" {percentiles_ms(ingest.write_s)}"
+        )
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=50_000_000)
+    parser.add_argument("--contracts", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=1000.0, help="ticks a second")
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    trio.run(run, parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
