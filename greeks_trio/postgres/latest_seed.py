@@ -1,0 +1,96 @@
+"""Filling the latest ticks in memory from the table, once after the start.
+
+What is held and was quiet since the start would be missing until its next tick, which at a
+weekend takes days.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from psycopg.rows import args_row
+
+from greeks_trio.config import DatabaseConfig
+from greeks_trio.errors import StoreError, plain_reason
+from greeks_trio.model.records import UnifiedPositionRecord
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.backoff import Backoff
+from greeks_trio.pipeline.latest import Latest
+from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.translate import translated
+
+logger = logging.getLogger(__name__)
+
+# Positions with millions of ticks each take some ten milliseconds; a server that is
+# busy with other things some seconds.
+_LIMIT_S: Final = 30.0
+# Live ticks fill the same place, so it is not worth more.
+_ATTEMPTS: Final = 5
+# Two milliseconds of work between two checkpoints.
+_STEP_ROWS: Final = 200
+
+# In the order of the record, which ends with the payload: nobody asks for that here.
+_COLUMNS: Final = UnifiedPositionRecord.__struct_fields__[:-1]
+_NO_PAYLOAD: Final = b"null"
+
+_LATEST: Final = """
+select broker, account_id, underlying, contract_key, event_time, received_at, expiration,
+    strike, option_type, quantity, delta, gamma, theta, vega, rho, implied_volatility,
+    underlying_price, availability
+from latest_greeks
+where event_time is not null
+"""
+
+
+async def run_latest_seed(
+    config: Callable[[], DatabaseConfig],
+    backlog: Backlog,
+    latest: Latest,
+    *,
+    backoff: Backoff | None = None,
+) -> None:
+    """Fill in the newest stored tick of each contract that is held or watched.
+
+    Waits for the writer's first connection, because before it the schema may be an
+    older one; holds up nobody, and returns when it is done or has failed a few times.
+    A tick that came meanwhile stays where it is as new.
+
+    Args:
+        config: Says how to reach the database, each time.
+        backlog: Knows whether the writer has a connection.
+        latest: What is filled in.
+        backoff: The waits between attempts.
+    """
+    backoff = Backoff(min_delay_s=1.0, max_delay_s=30.0) if backoff is None else backoff
+    while backoff.attempts < _ATTEMPTS:
+        while not backlog.is_database_up:
+            await backlog.wait_change()
+        try:
+            rows = await _seed(config(), latest)
+        except* StoreError as group:
+            logger.warning("latest.not_filled reason=%s", plain_reason(group))
+        else:
+            logger.info("latest.filled contracts=%d", rows)
+            return
+        await backoff.wait()
+
+
+async def _seed(config: DatabaseConfig, latest: Latest) -> int:
+    """Return how many series had nothing as new."""
+    taken = 0
+    async with open_connection(config) as connection:
+        with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
+            cursor = connection.cursor("latest", row_factory=args_row(_record))
+            async with cursor:
+                await cursor.execute(_LATEST)
+                while records := await cursor.fetchmany(_STEP_ROWS):
+                    taken += latest.seed(records)
+    return taken
+
+
+def _record(*values: object) -> UnifiedPositionRecord:
+    fields = dict(zip(_COLUMNS, values, strict=True))
+    return UnifiedPositionRecord(**fields, source_payload=_NO_PAYLOAD)  # type: ignore[arg-type]
