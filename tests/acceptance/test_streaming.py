@@ -47,6 +47,11 @@ class Control:
         ]
         return found
 
+    async def readiness(self):
+        """Return the status of ``/readyz``, and the problems that it names."""
+        answer = await self._http.get("/readyz")
+        return answer.status_code, answer.json()["problems"]
+
     def ibkr_connections(self):
         """Return how many connections the simulated gateway has."""
         process = psutil.Process(self.simulators.process.pid)
@@ -111,6 +116,7 @@ async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
         await service.wait_line("config.reloaded")
         await control.wait_more_rows("tastytrade")
         still_stopped = await control.session("ibkr")
+        readiness = await control.readiness()
         after_reload = control.ibkr_connections()
 
         started = await control.turn("start", "ibkr")
@@ -129,6 +135,7 @@ async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
     assert stopped["ibkr"] == still_stopped
     assert still_stopped["status"] == "disconnected"
     assert still_stopped["last_error"] == "stopped by request"
+    assert readiness == (200, [])
     assert started["ibkr"]["status"] in ("connecting", "connected")
     # The other one has noticed nothing before the simulators ended.
     assert service.count("feed.connected broker=tastytrade") == 1
@@ -179,8 +186,13 @@ async def test_all_feeds_stopped_leave_a_service_that_stops_as_usual(stage):
             stage.database,
             "select count(*) = 2 from feed_gaps where reason = 'stopped by request'",
         )
+        readiness = await control.readiness()
         assert await control.service.stop() == 0
 
+    assert readiness == (
+        503,
+        ["ibkr: stopped by request", "tastytrade: stopped by request"],
+    )
     assert {each["last_error"] for each in repeated.values()} == {"stopped by request"}
     assert control.service.count("streaming.stopped") == 2
     assert set(await stage.stored()) <= stage.sent()
