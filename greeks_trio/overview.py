@@ -171,12 +171,7 @@ class Overview:
                 "connected": writer.is_connected,
                 "last_error": writer.last_error,
             },
-            "latency_ms": {
-                "slo_p95": self.slo.statistics().slo_s * 1e3,
-                **_milliseconds(self.tally.latency_to_durable()),
-                "to_commit": _milliseconds(self.tally.latency_to_commit()),
-            },
-            "slo": _slo_details(self.slo.statistics()),
+            **self.latency_details(),
             "loop_lag_ms": {
                 "last_minute": self.loop_lag.window().milliseconds(),
                 "since_start": self.loop_lag.since_start().milliseconds(),
@@ -199,6 +194,18 @@ class Overview:
                 broker: _feed_details(health)
                 for broker, health in self.sessions_by_broker.items()
             },
+        }
+
+    def latency_details(self) -> dict[str, Any]:
+        """Return what `details` has of the latencies and the SLO."""
+        slo = self.slo.statistics()
+        return {
+            "latency_ms": {
+                "slo_p95": slo.slo_s * 1e3,
+                **_milliseconds(self.tally.latency_to_durable()),
+                "to_commit": _milliseconds(self.tally.latency_to_commit()),
+            },
+            "slo": _slo_details(slo),
         }
 
     def _ticks(self) -> dict[str, Any]:

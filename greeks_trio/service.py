@@ -37,6 +37,7 @@ from greeks_trio.pipeline.health import utc_now
 from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.tally import NOBODY, Observers
+from greeks_trio.postgres.latest_seed import run_latest_seed
 from greeks_trio.postgres.partition_keeper import run_partition_keeper
 from greeks_trio.service_parts import Service, build_service, spool_directory
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
@@ -125,6 +126,13 @@ async def _start_background(
     nursery.start_soon(run_loop_lag, overview.loop_lag, name="loop lag")
     nursery.start_soon(
         run_partition_keeper, lambda: service.config.database, name="partition keeper"
+    )
+    nursery.start_soon(
+        run_latest_seed,
+        lambda: service.config.database,
+        overview.backlog,
+        overview.processor.latest,
+        name="latest seed",
     )
     return url
 

@@ -8,6 +8,7 @@ from greeks_trio.metrics import make_registry
 from greeks_trio.postgres.read_queries import Timeline
 from greeks_trio.service_parts import Service
 from greeks_trio.web import (
+    events,
     health,
     latest,
     metrics,
@@ -22,6 +23,10 @@ def make_routers(service: Service) -> list[APIRouter]:
     """Return the routers, each with the part of the service that it asks."""
     stale_after_s = service.overview.stale_after_s
     timeline = Timeline(service.reader, stale_after_s)
+    overview = service.overview
+    event_source = events.EventSource(
+        overview.processor.latest, overview.sessions, overview.latency_details
+    )
     return [
         health.make_router(service.overview),
         metrics.make_router(make_registry(service.overview)),
@@ -30,4 +35,5 @@ def make_routers(service: Service) -> list[APIRouter]:
         latest.make_router(timeline),
         portfolio.make_router(timeline),
         trades.make_router(timeline),
+        events.make_router(event_source),
     ]
