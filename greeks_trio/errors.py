@@ -6,7 +6,7 @@
     ├── ConfigError              the operator acts; exit status 2
     ├── BrokerError
     │   ├── FeedInterrupted      the supervisor acts: reconnects with backoff
-    │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP
+    │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP or a start request
     │   └── ProtocolViolation    the feed acts: counts it, keeps the frame, reads on
     ├── BadQuote                 nobody acts: the quote is counted and dropped
     ├── SpoolUnavailable         the spooler acts: keeps the ticks in memory, tries again
