@@ -17,16 +17,17 @@ from greeks_trio.loop_lag import LoopLag
 from greeks_trio.market_hours import MARKETS, MarketHours
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, FrameTicks, StreamSession
+from greeks_trio.overview_details import feed_details, milliseconds, slo_details
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.pipeline.slo import SloStatistics, SloWatch
+from greeks_trio.pipeline.slo import SloWatch
 from greeks_trio.pipeline.spool_store import Quarantine, Spool
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
-from greeks_trio.pipeline.tally import LatencyStatistics, Tally
+from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.refusals import RefusalWatch
 from greeks_trio.streaming import missing_feeds
@@ -191,7 +192,7 @@ class Overview:
             "contracts": self.processor.statistics().contracts,
             "staleness": self._staleness(),
             "feeds": {
-                broker: _feed_details(health)
+                broker: feed_details(health)
                 for broker, health in self.sessions_by_broker.items()
             },
         }
@@ -202,10 +203,10 @@ class Overview:
         return {
             "latency_ms": {
                 "slo_p95": slo.slo_s * 1e3,
-                **_milliseconds(self.tally.latency_to_durable()),
-                "to_commit": _milliseconds(self.tally.latency_to_commit()),
+                **milliseconds(self.tally.latency_to_durable()),
+                "to_commit": milliseconds(self.tally.latency_to_commit()),
             },
-            "slo": _slo_details(slo),
+            "slo": slo_details(slo),
         }
 
     def _ticks(self) -> dict[str, Any]:
@@ -275,37 +276,3 @@ class Overview:
             f"{session.broker}={session.status}:{session.subscription_count}"
             for session in self.sessions()
         )
-
-
-def _milliseconds(latency: LatencyStatistics) -> dict[str, Any]:
-    return {
-        "last_minute": latency.window.milliseconds(),
-        "since_start": latency.since_start.milliseconds(),
-    }
-
-
-def _slo_details(slo: SloStatistics) -> dict[str, Any]:
-    return {
-        "p95_ms": None if slo.p95_s is None else round(slo.p95_s * 1e3, 3),
-        "target_ms": slo.slo_s * 1e3,
-        "ticks": slo.ticks,
-        "overdue": slo.waiting,
-        "oldest_waiting_ms": round(slo.oldest_waiting_s * 1e3, 3),
-        "is_breached": slo.breached_s is not None,
-        "breached_s": slo.breached_s,
-        "breaches": slo.breaches,
-    }
-
-
-def _feed_details(health: SessionHealth) -> dict[str, Any]:
-    statistics = health.statistics()
-    return {
-        "frames": statistics.frames,
-        "wanted": statistics.wanted,
-        "live": statistics.live,
-        "without_line": statistics.without_line,
-        "warming": statistics.warming,
-        "without_greeks": statistics.without_greeks,
-        "reconnects": statistics.reconnects,
-        "counts": statistics.counts,
-    }
