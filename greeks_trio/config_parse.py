@@ -237,7 +237,7 @@ def _http(values: Values) -> HttpConfig | None:
     token = values.secret("GREEKS_API_TOKEN")
     max_reads = values.integer("GREEKS_HTTP_MAX_READS", 4, 1, 100)
     max_exports = values.integer("GREEKS_HTTP_MAX_EXPORTS", 2, 1, 100)
-    read_timeout_s = values.number("GREEKS_HTTP_READ_TIMEOUT_S", 5.0, 0.1, 600.0)
+    read_timeout_s = values.number("GREEKS_HTTP_READ_TIMEOUT_S", 5.0, 0.1, 15.0)
     if values.is_switched_off("GREEKS_HTTP_BIND"):
         return None
     host, port = values.parsed("GREEKS_HTTP_BIND", parse_bind, ("127.0.0.1", 8080))

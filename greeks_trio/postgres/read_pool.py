@@ -39,18 +39,24 @@ _QUERY_CANCELLED: Final = "57014"
 
 
 class Lease:
-    """The connection that one read has at the moment, so that another can end it."""
+    """The connection that one read has at the moment, so that another can end it.
+
+    Attributes:
+        has_turn: Whether a thread has begun with it.
+        is_connected: Whether there was a connection for it.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._connection: ReadConnection | None = None
         self._is_cancelled = False
-        self.has_begun = False
+        self.has_turn = False
+        self.is_connected = False
 
     @contextmanager
     def on(self, connection: ReadConnection) -> Iterator[None]:
         """Let `cancel` end what the block does on the connection."""
-        self.has_begun = True
+        self.is_connected = True
         with self._lock:
             if self._is_cancelled:
                 raise ReadTooLong("given up")
@@ -106,6 +112,7 @@ class ReadPool:
             StoreRejected: PostgreSQL refuses a value.
             ReadTooLong: the time was up, or the lease was cancelled.
         """
+        lease.has_turn = True
         try:
             return self._attempt(work, lease)
         except _ConnectionLost:

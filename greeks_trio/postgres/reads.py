@@ -18,11 +18,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
+import psycopg
 import trio
 from psycopg.abc import Params, Query
 
 from greeks_trio.config import DatabaseConfig, HttpConfig
-from greeks_trio.errors import ReadsBusy, ReadTooLong, StoreError
+from greeks_trio.errors import ReadsBusy, ReadTooLong, StoreError, StoreUnavailable
 from greeks_trio.postgres.read_pool import Lease, ReadConnection, ReadPool
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _WAITING_FOR_EACH: Final = 4
 _STALL_LIMIT_S: Final = 60.0
 # The first step of an export may have to sort millions of rows.  Shorter than the HTTP
 # interface waits for an answer to begin, because PostgreSQL's trouble is the better news.
-_EXPORT_STEP_LIMIT_S: Final = 25
+_EXPORT_TIMEOUT: Final = "set local statement_timeout = '25s'"
 _CANCEL_LIMIT_S: Final = 1.5
 _CLOSE_LIMIT_S: Final = 3.0
 # For each of the pool's two threads.
@@ -88,8 +89,10 @@ class Reader:
         # Half of it is for waiting; and PostgreSQL may be there and not answer.
         with trio.move_on_after(2 * self._limits.read_timeout_s):
             return await self._in_thread(lease, slots, await self._current(), work)
-        if lease.has_begun:
+        if lease.is_connected:
             raise ReadTooLong("PostgreSQL has not answered")
+        if lease.has_turn:
+            raise StoreUnavailable("the database cannot be reached")
         raise ReadsBusy("the reads under way take long")
 
     @asynccontextmanager
@@ -200,13 +203,25 @@ def _export_lines(
     give: Callable[[bytes], None],
     connection: ReadConnection,
 ) -> None:
-    """Give the rows of a query step by step, in the thread."""
-    with connection.transaction():
-        connection.execute(f"set local statement_timeout = '{_EXPORT_STEP_LIMIT_S}s'")
-        with connection.cursor("export") as cursor:
-            cursor.execute(query, params)
-            while rows := cursor.fetchmany(STEP_ROWS):
-                give("".join(f"{line}\n" for (line,) in rows).encode())
+    """Give the rows of a query step by step, in the thread.
+
+    Raises:
+        StoreUnavailable: the connection broke when some were given already.  Before, it
+            is psycopg's own error, and the whole may be done again.
+    """
+    has_given = False
+    try:
+        with connection.transaction():
+            connection.execute(_EXPORT_TIMEOUT)
+            with connection.cursor("export") as cursor:
+                cursor.execute(query, params)
+                while rows := cursor.fetchmany(STEP_ROWS):
+                    has_given = True
+                    give("".join(f"{line}\n" for (line,) in rows).encode())
+    except psycopg.OperationalError as exc:
+        if has_given and connection.closed:
+            raise StoreUnavailable("the connection broke in the middle") from exc
+        raise
 
 
 def _give(send: trio.MemorySendChannel[bytes], chunk: bytes) -> None:

@@ -1,0 +1,200 @@
+"""Python's way to the timeline: rows over HTTP, ready for pandas or polars.
+
+::
+
+    from greeks_trio.client import read_table
+
+    ticks = pandas.DataFrame(read_table("snapshots", underlying="SPY", start=monday))
+    sums = polars.DataFrame(read_table("portfolio"), infer_schema_length=None)
+
+Each row is a dictionary of the columns that ``/openapi.json`` describes: times are aware
+`datetime`, days are `date`, numbers are `int` or `float`, what is missing is `None`.
+Everything here blocks; it is for scripts and notebooks, not for the service itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, Final, Literal, Self, TypeAlias
+from uuid import uuid4
+
+import httpx2
+import msgspec
+
+Row: TypeAlias = dict[str, Any]
+Table = Literal[
+    "snapshots",
+    "latest",
+    "asof",
+    "positions",
+    "portfolio",
+    "divergence",
+    "gaps",
+    "trades",
+]
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+_PATHS: Final[Mapping[str, str]] = {
+    "snapshots": "/v1/greeks/snapshots",
+    "latest": "/v1/greeks/latest",
+    "asof": "/v1/greeks/asof",
+    "positions": "/v1/positions",
+    "portfolio": "/v1/portfolio",
+    "divergence": "/v1/divergence",
+    "gaps": "/v1/gaps",
+    "trades": "/v1/trades",
+}
+
+
+class _Problem(msgspec.Struct):
+    detail: str
+    errors: list[dict[str, str]] = []
+
+
+class Refused(Exception):
+    """The service does not answer the question.
+
+    Attributes:
+        status: Of HTTP.  503 and 504 may be different in a moment.
+        detail: Why, in words.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+class GreeksClient:
+    """Asks one running service; a context manager that closes its connections.
+
+    Args:
+        token: What ``GREEKS_API_TOKEN`` is there, if it is set.
+        timeout_s: Seconds that the service may be silent.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        # Without the environment's proxies: they do not lead to this machine.
+        self._http = httpx2.Client(
+            base_url=url, headers=headers, timeout=timeout_s, trust_env=False
+        )
+
+    def rows(self, table: Table, **filters: object) -> Iterator[Row]:
+        """Yield the rows of a table as they come, in its order.
+
+        Filters are the parameters of the interface, such as ``underlying="SPY"``,
+        ``start=datetime(..., tzinfo=UTC)`` or ``limit=100``; `None` means any.
+
+        Raises:
+            Refused: the service does not answer.
+            ValueError: a time without its zone.
+            httpx2.HTTPError: there is no service, or it broke off in the middle: the
+                rows that came are not all.
+        """
+        params = _parameters({"format": "ndjson", **filters})
+        with self._http.stream("GET", _PATHS[table], params=params) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _refusal(answer)
+            for line in answer.iter_lines():
+                yield _typed(msgspec.json.decode(line))
+
+    def snapshots(self, **filters: object) -> Iterator[Row]:
+        """Yield ticks by time, see `rows`."""
+        return self.rows("snapshots", **filters)
+
+    def latest(self, **filters: object) -> list[Row]:
+        """Return the newest Greeks of each contract, see `rows`."""
+        return list(self.rows("latest", **filters))
+
+    def portfolio(self, **filters: object) -> list[Row]:
+        """Return the sums, now or with ``at`` at some moment, see `rows`."""
+        return list(self.rows("portfolio", **filters))
+
+    def record_trade(self, **trade: object) -> Row:
+        """Record a trade and return its row.
+
+        Decimals are kept exactly.  When the answer is lost, send the same ``id`` again:
+        it is recorded once.
+
+        Raises:
+            Refused: also when another trade has its id, with status 409.
+            httpx2.HTTPError: nobody knows whether it is recorded.
+        """
+        body = msgspec.json.encode({"id": str(uuid4()), **trade})
+        headers = {"Content-Type": "application/json"}
+        answer = self._http.post("/v1/trades", content=body, headers=headers)
+        if not answer.is_success:
+            raise _refusal(answer)
+        return _typed(msgspec.json.decode(answer.content))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_table(
+    table: Table,
+    *,
+    url: str = DEFAULT_URL,
+    token: str | None = None,
+    **filters: object,
+) -> list[Row]:
+    """Return all rows of a table, see `GreeksClient.rows`."""
+    with GreeksClient(url, token=token) as client:
+        return list(client.rows(table, **filters))
+
+
+def _parameters(filters: Mapping[str, object]) -> dict[str, str]:
+    return {
+        name: _parameter(name, value)
+        for name, value in filters.items()
+        if value is not None
+    }
+
+
+def _parameter(name: str, value: object) -> str:
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(f"{name} is a time without its zone")
+    if isinstance(value, bool):
+        return str(value).lower()
+    # pandas' timestamps are datetimes too.
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _typed(row: Row) -> Row:
+    """Turn the texts that are times and days into what they are, in place."""
+    for name, value in row.items():
+        if isinstance(value, str) and (parse := _parser_of(name)) is not None:
+            row[name] = parse(value)
+    return row
+
+
+def _parser_of(name: str) -> Callable[[str], object] | None:
+    if name.endswith(("_time", "_at")):
+        return datetime.fromisoformat
+    return date.fromisoformat if name == "expiration" else None
+
+
+def _refusal(answer: httpx2.Response) -> Refused:
+    try:
+        problem = msgspec.json.decode(answer.content, type=_Problem)
+    except msgspec.MsgspecError:  # it is not our service that answers
+        return Refused(answer.status_code, answer.reason_phrase)
+    reasons = [f"{each['where']}: {each['reason']}" for each in problem.errors]
+    return Refused(answer.status_code, "; ".join([problem.detail, *reasons]))
