@@ -21,6 +21,11 @@ answer has CORS headers: pages of other sites cannot read any.
 """
 _TAGS: Final = {
     "status": "Is it alive, is it ready, how is it doing",
+    "streaming": "Starting and stopping the brokers' feeds by hand",
+    "stream": "What changes, as it changes",
+    "greeks": "Ticks: all, the latest, those of a moment",
+    "portfolio": "Positions and their sums",
+    "trades": "Noting trades, and reading them",
     "session": "A cookie instead of the token, for pages",
 }
 _SCHEMES: Final = {

@@ -82,10 +82,11 @@ class Guard:
             return
         answer = _Answer(send, is_head=scope["method"] == "HEAD")
         try:
+            # First, because the rest of a body that is left would end the connection.
+            body = await read_body(receive, self._limits)
             headers = self._check_head(scope)
             if scope["path"] not in _OPEN_PATHS:
                 await self._check_credentials(scope, headers)
-            body = await read_body(receive, self._limits)
             await self._pass_on(scope, body, receive, answer)
         except Problem as problem:
             await _refuse(problem, scope, receive, answer)

@@ -43,19 +43,68 @@ def make_router(view: StatusView) -> APIRouter:
     return router
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _object(example: dict[str, Any], **properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "examples": [example],
+    }
 
 
-_TEXT: Final = {"type": "string"}
-_ALIVE: Final = _object(status={"const": "alive"})
-_READINESS: Final = _object(status=_TEXT, problems={"type": "array", "items": _TEXT})
+def _part(description: str) -> dict[str, Any]:
+    return {"type": "object", "description": description}
+
+
+_READINESS: Final = _object(
+    {"status": "ready", "problems": []},
+    status={"enum": ["ready", "not ready"]},
+    problems={
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "What is missing, in words",
+    },
+)
+_ALIVE: Final = _object({"status": "alive"}, status={"const": "alive"})
 # Not a problem as in RFC 9457: the same question has the same shape of answer.
 _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     int(HTTPStatus.SERVICE_UNAVAILABLE): {
         "description": "Not ready",
-        "content": {JSON: {"schema": _READINESS}},
+        "content": {
+            JSON: {
+                "schema": _READINESS,
+                "example": {
+                    "status": "not ready",
+                    "problems": ["ibkr: the IBKR gateway is not logged in"],
+                },
+            }
+        },
     }
 }
 _SESSION: Final = msgspec.json.schema_components((StreamSession,))[1]["StreamSession"]
-_STATUS: Final = _object(sessions={"type": "array", "items": _SESSION})
+_EXAMPLE: Final = {
+    "sessions": [
+        {
+            "broker": "ibkr",
+            "status": "connected",
+            "last_heartbeat_at": "2026-11-20T15:30:01Z",
+            "last_message_at": "2026-11-20T15:30:04.512Z",
+            "reconnect_attempt": 0,
+            "subscription_count": 7,
+            "last_error": None,
+        }
+    ],
+    "database": {"connected": True, "last_error": None},
+    "latency_ms": {"slo_p95": 500.0, "last_minute": {"p50": 1.9, "p95": 2.6}},
+    "ticks": {"received": {"ibkr": 3000}, "persisted": {"ibkr": 3000}, "lost": 0},
+}
+# Not all that it says: each version of the service has a little more to say.
+_STATUS: Final = _object(
+    _EXAMPLE,
+    sessions={"type": "array", "items": _SESSION},
+    database=_part("Whether the writer is connected, and what the server said last"),
+    latency_ms=_part(
+        "From frame read to durable, on disk or in the table; `to_commit`: to the table"
+    ),
+    ticks=_part("Counters since the start"),
+)

@@ -56,6 +56,7 @@ class Limits:
 
 
 LIMITS: Final = Limits()
+_CLOSE: Final = {"Connection": "close"}
 
 
 class Disconnected(Exception):
@@ -66,7 +67,8 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
     """Return the request's whole body.
 
     Raises:
-        Problem: it is too large or comes too slowly; part of it may still be to come.
+        Problem: it is too large or comes too slowly.  What is still to come would be
+            taken for the next request, so the connection has to end.
         Disconnected: nobody waits for an answer.
     """
     body = bytearray()
@@ -82,11 +84,13 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
             raise Problem(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The body has more than {limits.body_bytes} bytes.",
+                headers=_CLOSE,
             )
         return bytes(body)
     raise Problem(
         HTTPStatus.REQUEST_TIMEOUT,
         f"The body was not there after {limits.body_s:g} seconds.",
+        headers=_CLOSE,
     )
 
 

@@ -111,9 +111,10 @@ def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
         The token comes in the body or as ``Authorization: Bearer``.  Without a token in
         the configuration nobody needs a session, and there is no cookie.
         """
+        is_right = await _brings_token(request, sessions.token)
         answer = Response(status_code=HTTPStatus.NO_CONTENT)
         if sessions.token:
-            if not await _brings_token(request, sessions.token):
+            if not is_right:
                 await trio.sleep(wrong_token_s)
                 raise wrong_token()
             _set_cookie(answer, sessions.open(), _LIFETIME_S, request)
@@ -151,8 +152,11 @@ async def _brings_token(request: Request, token: Secret) -> bool:
     authorization = request.headers.get("authorization")
     if authorization is not None:
         return brings_token(authorization.encode("latin-1"), token)
+    body = await request.body()
+    if not body and not token:
+        return True
     try:
-        login = msgspec.json.decode(await request.body(), type=_Login)
+        login = msgspec.json.decode(body, type=_Login)
     except msgspec.ValidationError as exc:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{exc}.") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:

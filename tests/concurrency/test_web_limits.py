@@ -210,6 +210,47 @@ async def test_more_clients_than_there_is_room_for_are_sent_away():
     assert again[0] == 200
 
 
+async def test_a_refused_write_leaves_its_connection_to_the_next_request():
+    """Also when the body comes after the head that is refused."""
+    async with serving() as server:
+        async with await server.connect() as stream:
+            await stream.send_all(
+                b"POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+            )
+            await wait_all_tasks_blocked(SOON_S)
+            await stream.send_all(
+                b"{}GET /read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
+            answers = await read_all(stream)
+
+    assert answers.startswith(b"HTTP/1.1 415")
+    assert b"HTTP/1.1 200" in answers
+
+
+async def test_a_body_that_is_refused_ends_its_connection_and_says_so():
+    async with serving(Limits(body_bytes=10, linger_s=SOON_S)) as server:
+        status, headers, _ = await server.ask(
+            POST + b"Content-Length: 11\r\n\r\n12345678901"
+        )
+
+    assert status == 413
+    assert headers[b"connection"] == b"close"
+
+
+async def test_a_client_that_does_not_close_after_its_last_answer_loses_its_place():
+    limits = Limits(connections=1, linger_s=SOON_S)
+    request = b"GET /read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    async with serving(limits) as server:
+        async with await server.connect() as stream:
+            await stream.send_all(request)
+            await read_all(stream)
+            await wait_all_tasks_blocked(2 * SOON_S)
+
+            status, *_ = await server.ask(request)
+
+    assert status == 200
+
+
 async def test_requests_that_are_sent_ahead_are_answered_in_their_order():
     async with serving() as server:
         answers = await server.exchange(

@@ -199,8 +199,10 @@ async def test_without_a_token_in_the_configuration_nobody_needs_a_session():
     async with serving() as server:
         begun = await login(server, token="whatever")
         empty = await server.client.post(PATH, headers=JSON)
+        odd = await server.client.post(PATH, json={})
         ended = await server.client.delete(PATH)
 
+    assert odd.status_code == 422
     assert [each.status_code for each in (begun, empty, ended)] == [204] * 3
     assert "set-cookie" not in begun.headers
     assert "set-cookie" not in ended.headers
