@@ -30,14 +30,6 @@ def ticks(overview: Overview) -> Iterator[Metric]:
         "Ticks offered to the table that it had.",
         overview.tally.already_stored,
     )
-    yield counter(
-        "greeks_ticks_spooled", "Ticks put on disk.", overview.spooler.spooled
-    )
-    yield counter(
-        "greeks_ticks_replayed",
-        "Ticks that came into the table by way of the disk, earlier runs' too.",
-        overview.tally.replayed,
-    )
 
 
 def _counts(overview: Overview) -> Sequence[_Row]:
@@ -63,6 +55,12 @@ def _counts(overview: Overview) -> Sequence[_Row]:
             "quarantined",
             "Ticks that PostgreSQL refused, put aside for a person.",
             overview.isolator.quarantined.get,
+        ),
+        ("spooled", "Ticks put on disk.", overview.spooler.spooled.get),
+        (
+            "replayed",
+            "Ticks that came into the table by way of the disk, earlier runs' too.",
+            overview.tally.replayed.get,
         ),
         (
             "lost",

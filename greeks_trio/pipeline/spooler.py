@@ -9,6 +9,7 @@ Without a connection everything goes to disk at once, and memory lets go of it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 import trio
 
 from greeks_trio.errors import SpoolUnavailable
+from greeks_trio.model.records import Broker
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.spool_store import Spool, SpooledEntry
@@ -45,7 +47,7 @@ class Spooler:
             none, `None` as long as the disk has not let anyone look.
 
     Attributes:
-        spooled: Ticks put on disk since the start.
+        spooled: Ticks put on disk since the start, by broker.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Spooler:
         self._replayed_to = 0
         # And these are in its hands: they must not be dropped to make room.
         self._protected = 0
-        self.spooled = 0
+        self.spooled: Counter[Broker] = Counter()
         # What the disk does not do at present, and why: a full one can still be read.
         self._failures: dict[str, str] = {}
         # Since when the disk has been doing what.
@@ -202,7 +204,7 @@ class Spooler:
             durable = self._backlog.end_spooling(entry)
         del self._unneeded[: len(unneeded)]
         self._backlog.gone_from_disk(unneeded)
-        self.spooled += len(ticks)
+        self.spooled.update(tick.record.broker for tick in ticks)
         self._tally.durable(durable)
         self._note_dropped()
 

@@ -102,7 +102,8 @@ class Tally:
             gives 0.
         persisted: Ticks known to be in the table, by broker.
         already_stored: Ticks offered that the table had.
-        replayed: Ticks that came by way of the disk, those of earlier runs too.
+        replayed: Ticks that came by way of the disk, those of earlier runs too, by
+            broker.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Tally:
         }
         self.persisted: Counter[Broker] = Counter()
         self.already_stored = 0
-        self.replayed = 0
+        self.replayed: Counter[Broker] = Counter()
 
     def durable(self, ticks: Sequence[Tick]) -> None:
         """Note that ticks are durable that were not before."""
@@ -135,7 +136,7 @@ class Tally:
 
     def committed_again(self, stored: Stored) -> None:
         """Note what the replayer has stored; when it was read is not known any more."""
-        self.replayed += len(stored.ticks)
+        self.replayed.update(tick.record.broker for tick in stored.ticks)
         self._note(stored)
 
     def latency_to_durable(self) -> LatencyStatistics:

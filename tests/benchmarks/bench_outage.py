@@ -102,7 +102,7 @@ async def play(
     await trio.sleep(QUIET_S)
     measured.memory_before = psutil.Process().memory_info().rss
     measured.before = measured.take_live()
-    replayed = overview.tally.replayed
+    replayed = overview.tally.replayed.total()
     await server.kill()
     await trio.sleep(options.seconds)
     measured.during_outage = overview.tally.latency_to_durable().window.milliseconds()
@@ -117,7 +117,7 @@ async def play(
             await measured.commit.wait()
     measured.reconnect_s = connected_at - back_at
     measured.replay_s = trio.current_time() - connected_at
-    measured.replayed = overview.tally.replayed - replayed
+    measured.replayed = overview.tally.replayed.total() - replayed
     measured.during_replay = measured.take_live()
     await trio.sleep(QUIET_S)
 

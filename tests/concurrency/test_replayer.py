@@ -54,7 +54,7 @@ async def test_the_oldest_comes_first_and_is_forgotten_when_it_is_stored(
     assert pipeline.sink.writes == []
     assert pipeline.spool.entries == {}
     assert not pipeline.spooler.has_more_to_replay
-    assert pipeline.tally.replayed == 2_000
+    assert pipeline.tally.replayed == {"ibkr": 2_000}
     assert "replayer.done rows=2000 seconds=3.0" in caplog.text
 
 
@@ -158,7 +158,7 @@ async def test_a_refused_row_goes_into_quarantine_and_its_entry_is_forgotten(
     assert keys(pipeline.quarantine.ticks) == ticks_of(7)
     assert pipeline.spool.entries == {}
     assert pipeline.isolator.quarantined == {"ibkr": 1}
-    assert pipeline.tally.replayed == 19
+    assert pipeline.tally.replayed == {"ibkr": 19}
 
 
 async def test_a_refused_row_that_nobody_keeps_is_lost_and_counted(
@@ -344,7 +344,7 @@ async def test_the_next_run_stores_what_an_earlier_one_left(
     assert keys(pipeline.sink.ticks) == ticks_of(*range(20))
     assert heir.spool.entries == {}
     assert heir.durable == []
-    assert heir.tally.replayed == 20
+    assert heir.tally.replayed == {"ibkr": 20}
 
 
 async def test_an_earlier_runs_ticks_are_replayed_when_the_disk_can_be_read_at_last(

@@ -23,7 +23,7 @@ async def test_commits_are_counted_by_broker(autojump_clock):
     tally.committed(Stored([make_tick(broker="tastytrade")], new=1))
 
     assert tally.persisted == {"ibkr": 2, "tastytrade": 1}
-    assert tally.replayed == 0
+    assert not tally.replayed
 
 
 async def test_what_the_table_had_is_counted(autojump_clock):
@@ -33,7 +33,7 @@ async def test_what_the_table_had_is_counted(autojump_clock):
     tally.committed_again(stored(3, new=0))
 
     assert tally.already_stored == 3
-    assert tally.replayed == 1
+    assert tally.replayed == {"ibkr": 1}
 
 
 async def test_the_two_latencies_count_from_the_reading_of_the_frame(autojump_clock):
