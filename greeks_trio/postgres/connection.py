@@ -6,21 +6,23 @@ it waits for ("this socket, readable") and leaves the waiting to a small driver,
 `cancel_safe`, `close` and the lock.  Cursors of every kind, COPY, pipelines, two-phase
 commit and notifications are psycopg's own.
 
-A cancelled operation is cancelled on the server too.  If that answers within
-`TrioConnection.cancel_limit_s` the connection is in order afterwards, else closed, never
-half-used.  What had not begun is not sent; whether a COMMIT under way was in time only
-the database knows.  asyncio cancels once, so psycopg's clean-up can simply await; Trio
-cancels every wait, hence what is shielded and bounded here: leaving a transaction or a
-pipeline, closing a server's cursor, and in `wait` the end of an exchange.
+A cancelled operation, or one that Ctrl-C interrupts, is cancelled on the server too.  If
+that answers within `TrioConnection.cancel_limit_s` the connection is in order afterwards,
+else closed, never half-used.  What had not begun is not sent; whether a COMMIT under way
+was in time only the database knows.  asyncio cancels once, so psycopg's clean-up can
+simply await; Trio cancels every wait, hence what is shielded and bounded here: leaving a
+transaction or a pipeline, closing a server's cursor, and the end of an exchange.
 
 Different from asyncio, and why:
 
-- `psycopg.copy.AsyncQueuedLibpqWriter` does not work: it is an asyncio task and queue.
+- A COPY with `psycopg.copy.AsyncQueuedLibpqWriter` fails with asyncio's "no running
+  event loop": it is a task and a queue of asyncio's.  The others do the same work.
 - Fetching from a result in memory is no checkpoint, and writing the rows of a COPY gives
   others a turn every 5 ms only: psycopg's own coroutines, and more would cost rows/s.
 - Using the connection in the middle of using it, as in a loop over `notifies`, is a
   `RuntimeError`: the task would wait for itself for ever.
-- Leaving the connection's block closes it even if the COMMIT fails or is cancelled.
+- Leaving the connection's block closes it even if the COMMIT fails or is cancelled, and
+  a COPY whose writer fails at the end is ended: nothing is left half-used.
 - `notifies` and `stream` want an `aclosing`, as Trio's generators do at large.
 
 There is no pool: one connection carries the writer, and reads, in threads anyway, use
@@ -32,8 +34,8 @@ take along the test that watches these private names:
 - ``_connect_gen``, ``_get_connection_params``: what subclasses of psycopg's override.
 - ``_cancel_gen``, ``_should_cancel``: the request to cancel, and whether it makes sense.
 - ``_try_cancel``: overridden, because psycopg's cursors and COPY call it.
-- ``AsyncPipeline._enter_gen``, ``_exit_gen``, ``AsyncServerCursor._close_gen``: see
-  `_AT_ENTRY`.
+- ``AsyncPipeline._enter_gen``, ``_exit_gen``, ``AsyncServerCursor._close_gen``,
+  ``AsyncTransaction._enter_gen``: see `_AT_ENTRY` and `_BEGINS_AT_ONCE`.
 
 Source: psycopg's ``connection_async.py``, ``waiting.py`` and ``generators.py``.
 """
@@ -48,6 +50,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Seque
 from contextlib import asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
+from weakref import WeakMethod
 
 import psycopg
 import trio
@@ -83,6 +86,8 @@ _AT_EXIT: Final = {
     psycopg.AsyncPipeline._exit_gen.__code__,
     psycopg.AsyncServerCursor._close_gen.__code__,
 }
+# If this fails psycopg undoes it, as if it had begun; `transaction` looks before it.
+_BEGINS_AT_ONCE: Final = psycopg.AsyncTransaction._enter_gen.__code__
 
 
 class _TurnLock:
@@ -91,11 +96,13 @@ class _TurnLock:
     Taking it is no checkpoint when it is free: what begins after a cancellation decides
     for itself what it still has to do.  Whoever leaves a block without having waited for
     anything gives other tasks a turn; together with `make_way` that makes checkpoints of
-    the connection's operations.  Another task may release it, as the event loop does
-    when it closes a generator that nobody else closed.
+    the connection's operations.  Whoever leaves it with an error leaves nothing under
+    way, see `end_exchange`.  Another task may release it, as the event loop does when it
+    closes a generator that nobody else closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, end_exchange: WeakMethod[Callable[[], Awaitable[None]]]) -> None:
+        self._end_exchange = end_exchange
         self._semaphore = trio.Semaphore(1, max_value=1)
         self._holder: trio.lowlevel.Task | None = None
         self._taken_at = self._turn_at = time.perf_counter()
@@ -125,11 +132,18 @@ class _TurnLock:
     __aenter__ = acquire
 
     @trio.lowlevel.enable_ki_protection
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.release()
+    async def _leave(self, *exc_info: object) -> None:
+        end_exchange = self._end_exchange()
+        try:
+            if exc_info[0] and end_exchange:
+                await end_exchange()  # shielded, and bounded
+        finally:
+            self.release()
         if self._turn_at < self._taken_at:
             await trio.lowlevel.cancel_shielded_checkpoint()
             self.note_turn()
+
+    __aexit__ = _leave
 
     def note_turn(self) -> None:
         self._turn_at = time.perf_counter()
@@ -160,7 +174,8 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         self, pgconn: PGconn, row_factory: AsyncRowFactory[Any] = tuple_row
     ) -> None:
         super().__init__(pgconn, row_factory)
-        self.lock: _TurnLock = _TurnLock()  # type: ignore[assignment]
+        lock = _TurnLock(WeakMethod(self._end_exchange))
+        self.lock: _TurnLock = lock  # type: ignore[assignment]
 
     @classmethod
     async def connect(
@@ -285,6 +300,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """Run the block in a transaction, or a savepoint inside of one."""
         transaction = psycopg.AsyncTransaction(self, savepoint_name, force_rollback)
         block = self.pipeline if self._is_in_pipeline() else nullcontext
+        await self.lock.make_way()
         try:
             async with block(), transaction, block():
                 yield transaction
@@ -310,7 +326,8 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """
         has_begun = False
         try:
-            await self.lock.make_way()
+            if getattr(gen, "gi_code", None) is not _BEGINS_AT_ONCE:
+                await self.lock.make_way()
             has_begun = True
             if timeout is None:
                 return await self._run(gen)
@@ -326,8 +343,11 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             if is_at_border or self._is_under_way(has_begun=has_begun):
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
                     is_done = await self._end_operation(gen)
-            if is_done and is_at_border and isinstance(exc, trio.Cancelled):
-                return cast(RV, None)  # as that generator does
+            if is_done and is_at_border:
+                if isinstance(exc, trio.Cancelled):
+                    return cast(RV, None)  # as that generator does
+                if code in _AT_ENTRY:
+                    self.close_nowait()  # entered, and nobody is going to leave
             raise
         raise _WaitTimeout("wait timeout expired")
 
@@ -350,6 +370,12 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     def _is_under_way(self, *, has_begun: bool) -> bool:
         """Return whether the server is at something: the operation's step, or a COPY."""
         return self._has_unread_results() or (has_begun and self._is_in_pipeline())
+
+    async def _end_exchange(self) -> None:
+        """End what an error has left under way, such as a COPY whose writer failed."""
+        if self._has_unread_results():
+            with trio.move_on_after(self.cancel_limit_s, shield=True):
+                await self._end_operation(_nothing())
 
     async def _end_operation(self, gen: PQGen[Any]) -> bool:
         """Cancel on the server, and read to the end of what it answers.
@@ -400,6 +426,10 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 copying: object = b""
                 while isinstance(copying, (bytes, memoryview)):
                     copying = await self._run(generators.copy_from(self.pgconn))
+
+
+def _nothing() -> PQGen[None]:
+    yield from ()
 
 
 def _warn_of_gssapi(pgconn: PGconn, params: ConnDict) -> None:

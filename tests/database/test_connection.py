@@ -161,6 +161,17 @@ async def test_waiting_for_notifications_ends_in_time(connection):
     assert [item async for item in connection.notifies(timeout=0.01)] == []
 
 
+async def test_a_look_for_notifications_without_waiting_finds_what_is_there(
+    connection, observer
+):
+    await connection.set_autocommit(True)
+    await connection.execute("listen word")
+    observer.execute("notify word")
+    await trio.lowlevel.wait_readable(connection.fileno())
+
+    assert len([item async for item in connection.notifies(timeout=0)]) == 1
+
+
 async def test_a_two_phase_transaction_begins_and_rolls_back(connection):
     # The server's default allows none to be prepared.
     await connection.tpc_begin(connection.xid(1, "gtrid", "bqual"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import inspect
 import re
 import signal
@@ -20,7 +21,8 @@ import psycopg
 import pytest
 import trio
 import trio.testing
-from psycopg import errors, rows
+from psycopg import capabilities, errors, rows
+from psycopg.copy import AsyncQueuedLibpqWriter
 from psycopg.pq import TransactionStatus
 
 from greeks_trio.postgres import connection as connection_module
@@ -407,6 +409,39 @@ async def test_an_operation_is_a_checkpoint_even_if_there_is_nothing_to_do(
         await connection.cancel_safe()
 
 
+@pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
+async def test_the_writer_that_is_an_asyncio_task_fails_and_costs_only_its_copy(
+    database,
+):
+    async with await TrioConnection.connect(**connect_options(database)) as connection:
+        await connection.execute("create temp table t (n int)")
+        await connection.commit()
+        cursor = connection.cursor()
+        writer = AsyncQueuedLibpqWriter(cursor)
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            async with cursor.copy("copy t from stdin", writer=writer) as copy:
+                await copy.write_row((1,))
+        gc.collect()
+
+        await connection.rollback()
+        cursor = await connection.execute("select count(*) from t")
+        assert await cursor.fetchone() == (0,)
+
+
+def test_an_encryption_that_nobody_asked_for_is_told(monkeypatch):
+    class Encrypted:
+        used_gssapi = True
+
+    monkeypatch.setattr(capabilities, "has_used_gssapi", lambda: True)
+    warn = connection_module._warn_of_gssapi
+
+    with pytest.warns(RuntimeWarning, match="gssencmode"):
+        warn(Encrypted(), {"host": "localhost"})
+    warn(Encrypted(), {"gssencmode": "prefer"})
+    monkeypatch.setenv("PGGSSENCMODE", "require")
+    warn(Encrypted(), {})
+
+
 async def test_closing_in_a_cancelled_scope_closes(database):
     connection = await TrioConnection.connect(**connect_options(database))
     with trio.CancelScope() as scope:
@@ -463,28 +498,27 @@ def test_ctrl_c_ends_the_query_and_leaves_the_connection_in_order(database):
 
 # Private names.
 
-SIGNATURES = {
-    "_connect_gen": (psycopg.AsyncConnection, "(conninfo: 'str' = '')"),
-    "_get_connection_params": (
+SIGNATURES = [
+    (psycopg.AsyncConnection, "_connect_gen", "(conninfo: 'str' = '')"),
+    (
         psycopg.AsyncConnection,
+        "_get_connection_params",
         "(conninfo: 'str', **kwargs: 'Any')",
     ),
-    "_cancel_gen": (psycopg.AsyncConnection, "(self)"),
-    "_should_cancel": (psycopg.AsyncConnection, "(self)"),
-    "_try_cancel": (psycopg.AsyncConnection, "(self, *, timeout: 'float' = 5.0)"),
-    "_enter_gen": (psycopg.AsyncPipeline, "(self)"),
-    "_exit_gen": (psycopg.AsyncPipeline, "(self)"),
-    "_close_gen": (psycopg.AsyncServerCursor, "(self)"),
-}
-WITHOUT_SIGNATURE = {"_WaitTimeout", "_adapters"}
-PRIVATE = {*SIGNATURES, *WITHOUT_SIGNATURE}
+    (psycopg.AsyncConnection, "_cancel_gen", "(self)"),
+    (psycopg.AsyncConnection, "_should_cancel", "(self)"),
+    (psycopg.AsyncConnection, "_try_cancel", "(self, *, timeout: 'float' = 5.0)"),
+    (psycopg.AsyncPipeline, "_enter_gen", "(self)"),
+    (psycopg.AsyncPipeline, "_exit_gen", "(self)"),
+    (psycopg.AsyncServerCursor, "_close_gen", "(self)"),
+    (psycopg.AsyncTransaction, "_enter_gen", "(self)"),
+]
+PRIVATE = {name for _, name, _ in SIGNATURES} | {"_WaitTimeout", "_adapters"}
 ADVICE = "psycopg has changed what TrioConnection builds on; read its sources again"
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_a_private_method_of_psycopg_is_as_it_was(name):
-    owner, expected = SIGNATURES[name]
-
+@pytest.mark.parametrize(("owner", "name", "expected"), SIGNATURES)
+def test_a_private_method_of_psycopg_is_as_it_was(owner, name, expected):
     assert hasattr(owner, name), f"{owner.__name__}.{name} is gone: {ADVICE}"
     found = str(inspect.signature(getattr(owner, name))).partition(" -> ")[0]
     assert found == expected, f"{owner.__name__}.{name}: {ADVICE}"
