@@ -261,12 +261,19 @@ data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
 "availability":"realtime"}]
 
 """
+# Of one event, as OpenAPI has it for this type of content.
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["greeks", "sessions", "slo"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     int(HTTPStatus.OK): {
         "description": "Server-sent events, without end",
-        "content": {
-            EVENT_STREAM: {"schema": {"type": "string", "examples": [_EXAMPLE]}}
-        },
+        "content": {EVENT_STREAM: {"schema": _EVENT, "example": _EXAMPLE}},
     }
 }
 _ANSWERS: Final = _STREAM | described_problems(

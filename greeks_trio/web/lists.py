@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from http import HTTPStatus
@@ -18,7 +19,7 @@ from greeks_trio.web.params import DEFAULT_LIMIT, ListParams
 from greeks_trio.web.schemas import Schema, list_schema
 from greeks_trio.web.store_problems import STORE_PROBLEMS, store_problems
 
-_EXAMPLES: Final[dict[ExportFormat, str]] = {
+_ABOUT: Final[dict[ExportFormat, str]] = {
     "csv": "A line with the names of the columns, then one line for each row.",
     "ndjson": "One JSON object on each line, as in `items`.",
 }
@@ -109,7 +110,18 @@ def described_list(row: Schema) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says of a list's answers."""
     answers = described(list_schema(row), *STORE_PROBLEMS)
     answers[int(HTTPStatus.OK)]["content"] |= {
-        MEDIA_TYPES[form]: {"schema": {"type": "string", "description": description}}
-        for form, description in _EXAMPLES.items()
+        MEDIA_TYPES[form]: {
+            "schema": {"type": "string", "description": description},
+            "example": _example(form, row["examples"][0]),
+        }
+        for form, description in _ABOUT.items()
     }
     return answers
+
+
+def _example(form: ExportFormat, row: Mapping[str, Any]) -> str:
+    if form == "ndjson":
+        return f"{msgspec.json.encode(row).decode()}\n"
+    # The first columns will do.
+    some = {name: str(value) for name, value in row.items() if value is not None}
+    return f"{','.join(list(some)[:5])}\n{','.join(list(some.values())[:5])}\n"

@@ -22,7 +22,6 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 from greeks_trio.config_values import is_loopback
 from greeks_trio.web.answers import Problem
@@ -84,8 +83,7 @@ def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
 
 def is_encrypted(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether a browser says that its page, which is ours, came by TLS."""
-    origin = headers.get(b"origin", b"")
-    return urlsplit(origin.decode("latin-1")).scheme == "https"
+    return headers.get(b"origin", b"").startswith(b"https://")
 
 
 def _split_authority(text: str) -> tuple[str, str]:

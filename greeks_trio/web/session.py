@@ -149,18 +149,16 @@ def wrong_token() -> Problem:
 
 
 async def _brings_token(request: Request, token: Secret) -> bool:
-    authorization = request.headers.get("authorization")
-    if authorization is not None:
-        return brings_token(authorization.encode("latin-1"), token)
     body = await request.body()
-    if not body and not token:
-        return True
     try:
-        login = msgspec.json.decode(body, type=_Login)
+        login = msgspec.json.decode(body, type=_Login) if body else _Login("")
     except msgspec.ValidationError as exc:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{exc}.") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.") from exc
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        return brings_token(authorization.encode("latin-1"), token)
     return is_token(login.token.encode("utf-8", "surrogatepass"), token)
 
 

@@ -181,6 +181,9 @@ def _decimal(description: str, *others: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_ZERO: Final = {
+    "anyOf": [{"const": 0}, {"type": "string", "pattern": r"^-?0+(\.0+)?$"}]
+}
 _ROW: Final = row_schema(TRADE, examples.TRADE)
 _RECORDED: Final = {
     **described(_ROW, HTTPStatus.CONFLICT, *STORE_PROBLEMS),
@@ -205,7 +208,7 @@ _BODY_SCHEMA: Final[dict[str, Any]] = {
         "symbol": _text("As the broker spells it."),
         "contract_key": _text("Of an option.") | {"type": ["string", "null"]},
         "action": _text("Such as buy_to_open."),
-        "quantity": _decimal("Not 0."),
+        "quantity": _decimal("Not 0.") | {"not": _ZERO},
         "price": _decimal("Per unit of the underlying.", {"type": "null"}),
         "strategy_tag": _text() | {"type": ["string", "null"]},
         "metadata": {

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from greeks_trio.web.limits import Limits
+from greeks_trio.web.origins import is_own
 from tests.concurrency.web_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
 
 SAFE = {
@@ -382,3 +383,9 @@ async def test_beyond_loopback_a_write_from_another_site_is_refused_all_the_same
 
     assert fine.status_code == 200
     assert_problem(refused, 403)
+
+
+@pytest.mark.parametrize("origin", [b"http://", b"https://[", b"", b"http", b"\xff"])
+def test_an_origin_that_is_nobodys_is_not_ours(origin):
+    assert not is_own(origin, {})
+    assert not is_own(origin, {b"host": b""})

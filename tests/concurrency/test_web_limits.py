@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.config import HttpConfig
+from greeks_trio.config import HttpConfig, Secret
 from greeks_trio.web.answers import Problem
 from greeks_trio.web.guard import Guard
 from greeks_trio.web.limits import Disconnected, Limits, read_body
@@ -24,6 +24,15 @@ from tests.concurrency.web_server import (
 
 # So small that waiting for it costs nothing, where the test waits for its effect.
 SOON_S = 0.05
+SCOPE = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "GET",
+    "path": "/read",
+    "raw_path": b"/read",
+    "query_string": b"",
+    "headers": [(b"host", b"localhost")],
+}
 POST = b"POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -318,6 +327,34 @@ async def test_the_bound_of_the_body_is_one_for_the_whole(autojump_clock):
     assert trio.current_time() == 10
 
 
+async def test_what_still_comes_is_taken_while_the_refusal_is_on_its_way(
+    autojump_clock,
+):
+    """The server's queue of pieces is short, and it ends an answer by way of it."""
+    taken = 0
+    is_enough = trio.Event()
+
+    async def receive():
+        nonlocal taken
+        await trio.lowlevel.checkpoint()
+        taken += 1
+        if taken == 50:
+            is_enough.set()
+            await trio.sleep_forever()
+        return {"type": "http.request", "body": b"xx", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+        await is_enough.wait()
+
+    sent = []
+    guard = Guard(None, HttpConfig(), Sessions(Secret("")), limits=Limits(body_bytes=1))
+    with trio.fail_after(1):
+        await guard(SCOPE, receive, send)
+
+    assert sent[0]["status"] == 413
+
+
 async def test_a_body_without_an_end_is_not_a_body():
     async def receive():
         await trio.lowlevel.checkpoint()
@@ -339,16 +376,7 @@ async def ask(guard, headers):
         await trio.lowlevel.checkpoint()
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "path": "/read",
-        "raw_path": b"/read",
-        "query_string": b"",
-        "headers": headers,
-    }
-    await guard(scope, receive, send)
+    await guard(SCOPE | {"headers": headers}, receive, send)
     return sent
 
 
