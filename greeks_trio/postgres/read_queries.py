@@ -54,7 +54,7 @@ class Timeline:
 
     def __init__(self, reader: Reader, stale_after_s: float) -> None:
         self._reader = reader
-        self._stale_after_s = stale_after_s
+        self.stale_after_s = stale_after_s
 
     async def page(
         self,
@@ -97,11 +97,11 @@ class Timeline:
             case SnapshotsQuestion():
                 return snapshot_listing(question, has_payload=has_payload)
             case LatestQuestion():
-                return latest_listing(question, self._stale_after_s)
+                return latest_listing(question, self.stale_after_s)
             case PositionsQuestion():
                 return positions_listing(question)
             case PortfolioQuestion():
-                return portfolio_listing(question, self._stale_after_s)
+                return portfolio_listing(question, self.stale_after_s)
             case DivergenceQuestion():
                 return divergence_listing(question)
             case GapsQuestion():

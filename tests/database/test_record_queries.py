@@ -1,0 +1,207 @@
+"""Intervals without data, and trades."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import msgspec
+import pytest
+import trio
+
+from greeks_trio.errors import StoreRejected
+from greeks_trio.model.questions import GapsQuestion, NewTrade, TradesQuestion
+from tests.database.risk_rows import CALL, MOMENT, seconds
+from tests.fix_postgres import connect
+from tests.timeline import all_of, asking
+
+
+@pytest.fixture
+def db(database):
+    with connect(database) as connection:
+        yield connection
+
+
+def gap(db, reason, start, end, *, broker="ibkr", account_id=None, contract_key=None):
+    db.execute(
+        "insert into feed_gaps values (%s, %s, %s, %s, %s, %s)",
+        [
+            broker,
+            account_id,
+            contract_key,
+            MOMENT + seconds(start),
+            None if end is None else MOMENT + seconds(end),
+            reason,
+        ],
+    )
+
+
+@pytest.fixture
+def gaps(db):
+    gap(db, "a", 0, 10)
+    gap(db, "b", 5, None, broker="tastytrade")
+    gap(db, "c", 20, 30, account_id="U1", contract_key=CALL)
+    gap(db, "d", 20, 30, account_id="U1")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "abdc"),
+        ({"broker": "tastytrade"}, "b"),
+        ({"account_id": "U1"}, "dc"),
+        ({"contract_key": CALL}, "c"),
+        ({"reason": "a"}, "a"),
+        ({"is_open": True}, "b"),
+        ({"is_open": False}, "adc"),
+        ({"start": MOMENT + seconds(10)}, "bdc"),
+        ({"start": MOMENT + seconds(9)}, "abdc"),
+        ({"end": MOMENT + seconds(5)}, "a"),
+        ({"start": MOMENT + seconds(11), "end": MOMENT + seconds(20)}, "b"),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 500])
+async def test_gaps_that_touch_the_time(database, gaps, filters, expected, limit):
+    async with asking(database) as timeline:
+        rows = await all_of(timeline, GapsQuestion(**filters), limit)
+
+    assert "".join(row["reason"] for row in rows) == expected
+
+
+def make_trade(**changes):
+    values = {
+        "id": uuid4(),
+        "broker": "ibkr",
+        "account_id": "U1",
+        "symbol": "SPY",
+        "action": "buy",
+        "quantity": Decimal("1.5"),
+    }
+    return NewTrade(**(values | changes))
+
+
+async def test_a_trade_is_kept_with_all_of_its_digits(database):
+    trade = make_trade(
+        price=Decimal("0.1000000000000001"),
+        metadata='{"fee": 0.10000000000000000001}',
+    )
+    async with asking(database) as timeline:
+        recorded = await timeline.record(trade)
+
+    assert recorded.is_new
+    assert b'"price":0.1000000000000001,' in recorded.item
+    assert b"0.10000000000000000001" in recorded.item
+
+
+async def test_the_same_trade_is_recorded_once(database, db):
+    trade = make_trade(metadata='{"a": 1, "b": 2}')
+    in_other_words = msgspec.structs.replace(
+        trade, quantity=Decimal("1.50"), metadata='{"b":2,"a":1}'
+    )
+    async with asking(database) as timeline:
+        first = await timeline.record(trade)
+        second = await timeline.record(in_other_words)
+
+    assert (first.is_new, second.is_new, second.is_same) == (True, False, True)
+    assert second.item == first.item
+    assert db.execute("select count(*) from trades").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"broker": "tastytrade"},
+        {"account_id": "U2"},
+        {"symbol": "QQQ"},
+        {"contract_key": CALL},
+        {"action": "sell"},
+        {"quantity": Decimal("1.6")},
+        {"price": Decimal(1)},
+        {"strategy_tag": "x"},
+        {"metadata": "{}"},
+        {"created_at": MOMENT},
+    ],
+)
+async def test_another_trade_of_the_same_id_is_not(database, db, change):
+    trade = make_trade()
+    async with asking(database) as timeline:
+        await timeline.record(trade)
+        other = await timeline.record(msgspec.structs.replace(trade, **change))
+
+    assert (other.is_new, other.is_same) == (False, False)
+    assert db.execute("select count(*) from trades").fetchone() == (1,)
+
+
+async def test_two_at_once_of_one_id_are_one(database, db):
+    trade = make_trade()
+    recorded = []
+
+    async def record(timeline):
+        recorded.append(await timeline.record(trade))
+
+    async with asking(database) as timeline:
+        # Both wait for this one, which then is not there.
+        db.execute("begin")
+        db.execute(
+            "insert into trades (id, broker, account_id, symbol, action, quantity)"
+            " values (%s, 'x', 'x', 'x', 'x', 1)",
+            [trade.id],
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(record, timeline)
+            nursery.start_soon(record, timeline)
+            await _wait_for_locks(database, 2)
+            db.execute("rollback")
+
+    assert sorted(each.is_new for each in recorded) == [False, True]
+    assert all(each.is_same for each in recorded)
+
+
+async def _wait_for_locks(database, waiting):
+    with connect(database) as observer:
+        while True:
+            [found] = observer.execute(
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+                " and datname = current_database()"
+            ).fetchone()
+            if found == waiting:
+                return
+            await trio.lowlevel.checkpoint()
+
+
+async def test_what_jsonb_does_not_take_is_refused(database):
+    async with asking(database) as timeline:
+        with pytest.raises(StoreRejected):
+            await timeline.record(make_trade(metadata='{"a": "\\u0000"}'))
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, [0, 1, 2]),
+        ({"broker": "tastytrade"}, [1]),
+        ({"account_id": "U2"}, [2]),
+        ({"symbol": "QQQ"}, [1]),
+        ({"contract_key": CALL}, [0]),
+        ({"strategy_tag": "wheel"}, [2]),
+        ({"start": MOMENT + seconds(1)}, [1, 2]),
+        ({"end": MOMENT + seconds(1)}, [0]),
+        ({"id": uuid4()}, []),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 500])
+async def test_each_filter_of_the_trades(database, filters, expected, limit):
+    trades = [
+        make_trade(contract_key=CALL),
+        make_trade(broker="tastytrade", symbol="QQQ"),
+        make_trade(account_id="U2", strategy_tag="wheel"),
+    ]
+    async with asking(database) as timeline:
+        for number, trade in enumerate(trades):
+            at = MOMENT + timedelta(seconds=number)
+            await timeline.record(msgspec.structs.replace(trade, created_at=at))
+        rows = await all_of(timeline, TradesQuestion(**filters), limit)
+
+    ids = [str(trade.id) for trade in trades]
+    assert [ids.index(row["id"]) for row in rows] == expected

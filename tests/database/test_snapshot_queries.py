@@ -1,0 +1,266 @@
+"""The timeline: which ticks, in which order, along which index."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import date, datetime, timedelta, timezone
+from itertools import count
+
+import msgspec
+import pytest
+from psycopg import sql
+
+from greeks_trio.model.questions import SnapshotsQuestion
+from greeks_trio.postgres.list_queries import export_statement, json_statement
+from greeks_trio.postgres.snapshot_queries import snapshot_listing
+from tests.database.risk_rows import CALL, MOMENT, PUT, risk_database, seconds, tick
+from tests.timeline import all_of, asking
+
+SPX = "SPXW  251219P06000000"
+
+
+@pytest.fixture
+def db(database):
+    with risk_database(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+def four_ticks(db):
+    """Ticks 0 to 3, a second apart, each different from the others; see ``id``."""
+    tick(db, CALL, event_time=MOMENT)
+    tick(db, PUT, event_time=MOMENT + seconds(1), option_type="put", account_id="U2")
+    tick(db, CALL, event_time=MOMENT + seconds(2), broker="tastytrade")
+    tick(
+        db,
+        SPX,
+        event_time=MOMENT + seconds(3),
+        underlying="SPX",
+        expiration="2026-01-16",
+        option_type="put",
+    )
+
+
+def numbers(rows):
+    return [row["id"] - 1 for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"broker": "tastytrade"}, [2]),
+        ({"account_id": "U2"}, [1]),
+        ({"contract_key": CALL}, [0, 2]),
+        ({"contract_key": CALL, "broker": "ibkr"}, [0]),
+        ({"contract_key": CALL, "account_id": "U1"}, [0, 2]),
+        ({"contract_key": CALL, "broker": "ibkr", "account_id": "U1"}, [0]),
+        ({"underlying": "SPX"}, [3]),
+        ({"option_type": "put"}, [1, 3]),
+        ({"expiration_from": date(2025, 12, 20)}, [3]),
+        ({"expiration_to": date(2025, 12, 19)}, [0, 1, 2]),
+        ({"start": MOMENT + seconds(1)}, [1, 2, 3]),
+        ({"end": MOMENT + seconds(1)}, [0]),
+        ({"start": MOMENT + seconds(1), "end": MOMENT + seconds(2)}, [1]),
+        ({"start": MOMENT + seconds(9)}, []),
+        ({"contract_key": CALL, "start": MOMENT + seconds(1)}, [2]),
+        ({"contract_key": CALL, "underlying": "SPX"}, []),
+    ],
+)
+async def test_each_filter_leaves_what_it_means(
+    database, four_ticks, filters, expected
+):
+    async with asking(database) as timeline:
+        rows = await all_of(timeline, SnapshotsQuestion(**filters))
+
+    assert numbers(rows) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["' or ''='", "U1'; drop table trades; --", "%s", "%", "\\", '"', "$1", "{0}"],
+)
+async def test_a_filter_is_a_value_whatever_it_says(database, four_ticks, text):
+    async with asking(database) as timeline:
+        for name in ("account_id", "contract_key", "underlying"):
+            rows = await all_of(timeline, SnapshotsQuestion(**{name: text}))
+
+            assert rows == []
+
+
+async def test_a_moment_is_the_same_in_every_zone(database, four_ticks):
+    new_york = timezone(timedelta(hours=-5))
+    start = (MOMENT + seconds(1)).astimezone(new_york)
+    async with asking(database) as timeline:
+        rows = await all_of(timeline, SnapshotsQuestion(start=start))
+
+    assert numbers(rows) == [1, 2, 3]
+    assert rows[0]["event_time"] == "2025-11-14T15:30:01.000000Z"
+
+
+async def test_rows_are_what_the_table_has(database, db):
+    tick(
+        db,
+        strike="600.125",
+        delta=0.1 + 0.2,
+        gamma=None,
+        event_time=MOMENT + timedelta(microseconds=1),
+        source_payload='{"text": "a, \\"b\\"\\nc", "number": 1.10}',
+    )
+    async with asking(database) as timeline:
+        page = await timeline.page(SnapshotsQuestion(), None, 1, has_payload=True)
+
+    assert b'"strike":600.125,' in page.items
+    [row] = msgspec.json.decode(page.items)
+    assert row["event_time"] == "2025-11-14T15:30:00.000001Z"
+    assert row["delta"] == 0.1 + 0.2
+    assert row["gamma"] is None
+    assert row["expiration"] == "2025-12-19"
+    assert row["source_payload"] == {"text": 'a, "b"\nc', "number": 1.1}
+
+
+async def test_csv_and_json_say_the_same(database, four_ticks, db):
+    tick(db, gamma=None, source_payload='{"text": "a, \\"b\\"\\nc"}')
+    async with asking(database) as timeline:
+        expected = await all_of(timeline, SnapshotsQuestion(), has_payload=True)
+        exporting = timeline.export(SnapshotsQuestion(), "csv", has_payload=True)
+        async with exporting as (head, export):
+            text = head
+            while chunk := await export.next_lines():
+                text += chunk
+
+    rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+    assert [list(row) for row in rows] == [list(row) for row in expected]
+    assert [row["gamma"] for row in rows] == ["", "0.01", "0.01", "0.01", "0.01"]
+    for row, same in zip(rows, expected, strict=True):
+        assert row["event_time"] == same["event_time"]
+        assert float(row["strike"]) == same["strike"]
+        assert row["contract_key"] == same["contract_key"]
+        assert json.loads(row["source_payload"]) == same["source_payload"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 500])
+@pytest.mark.parametrize(
+    "question",
+    [
+        SnapshotsQuestion(),
+        SnapshotsQuestion(contract_key=CALL),
+        SnapshotsQuestion(contract_key=CALL, broker="ibkr", account_id="U1"),
+        SnapshotsQuestion(start=MOMENT, underlying="SPY"),
+    ],
+)
+async def test_a_walk_has_each_earlier_row_once_whatever_is_inserted_meanwhile(
+    database, db, question, limit
+):
+    """Before, beside and behind the place where the walk is."""
+    for number in range(7):
+        # Some at one moment, so that the order within it counts.
+        moment = MOMENT + seconds(number // 3)
+        tick(db, event_time=moment, received_at=moment + seconds(number % 2))
+        tick(db, event_time=moment, account_id="U2", broker="tastytrade")
+    async with asking(database) as timeline:
+        earlier = await all_of(timeline, question)
+        found, place = [], None
+        for step in count():
+            page = await timeline.page(question, place, limit)
+            found += msgspec.json.decode(page.items)
+            place = page.next_place
+            if place is None:
+                break
+            at = datetime.fromisoformat(str(place[0]))
+            tick(db, event_time=MOMENT - seconds(step))
+            if step < 5:  # or a walk of single rows would never end
+                tick(db, event_time=at)
+                tick(db, event_time=at + seconds(1))
+
+    ids = [row["id"] for row in found]
+    assert len(ids) == len(set(ids))
+    assert [row for row in found if row in earlier] == earlier
+    order = [(row["event_time"], row["received_at"], row["id"]) for row in found]
+    assert order == sorted(order)
+
+
+async def test_the_last_page_says_that_it_is_the_last(database, four_ticks):
+    async with asking(database) as timeline:
+        first = await timeline.page(SnapshotsQuestion(), None, 3)
+        exact = await timeline.page(SnapshotsQuestion(), None, 4)
+        last = await timeline.page(SnapshotsQuestion(), first.next_place, 3)
+
+    assert first.next_place is not None
+    assert exact.next_place is None
+    assert last.next_place is None
+    assert len(msgspec.json.decode(last.items)) == 1
+
+
+async def test_a_place_in_another_list_is_none_in_this(database):
+    async with asking(database) as timeline:
+        with pytest.raises(ValueError, match="place"):
+            await timeline.page(SnapshotsQuestion(), ["a"], 1)
+
+
+@pytest.fixture
+def many_ticks(database, db):
+    """Sixty thousand ticks of a hundred contracts in two accounts, and statistics."""
+    db.execute(
+        "insert into greek_snapshots (event_time, received_at, broker, account_id,"
+        " underlying, contract_key, expiration, option_type, delta, availability,"
+        " source_payload, fingerprint)"
+        " select %s + i * interval '1 s', now(), 'ibkr', 'U' || i %% 2, 'SPY',"
+        " 'C' || i %% 100, '2025-12-19', 'call', 0.5, 'realtime', '{}', i"
+        " from generate_series(1, 60000) i",
+        [MOMENT],
+    )
+    db.execute("analyze greek_snapshots")
+    return db
+
+
+def plan_of(db, query, params):
+    explain = sql.SQL("explain (format text) {}").format(query)
+    return "\n".join(line for (line,) in db.execute(explain, params))
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"contract_key": "C7"},
+        {"contract_key": "C7", "start": MOMENT + seconds(30_000)},
+        {"contract_key": "C7", "broker": "ibkr", "account_id": "U1"},
+        {"start": MOMENT + seconds(30_000), "end": MOMENT + seconds(31_000)},
+        {"underlying": "SPY", "start": MOMENT + seconds(30_000)},
+        {"account_id": "U1", "option_type": "call"},
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_page_never_reads_the_whole_table(many_ticks, filters, is_first):
+    listing = snapshot_listing(SnapshotsQuestion(**filters))
+    place = ["2025-11-14T20:00:00.000000Z", "2025-11-14T20:00:00.000000Z", 17_000]
+    query, params = json_statement(listing.after(None if is_first else place), 501)
+
+    plan = plan_of(many_ticks, query, params)
+
+    assert "Seq Scan" not in plan
+    assert "Index" in plan
+
+
+def test_a_contract_of_all_accounts_is_found_by_the_primary_key(many_ticks):
+    listing = snapshot_listing(SnapshotsQuestion(contract_key="C7"))
+    query, params = json_statement(listing, 501)
+
+    plan = plan_of(many_ticks, query, params)
+
+    assert "(contract_key = 'C7'::text)" in plan
+    assert "event_time_idx" not in plan
+
+
+def test_an_export_along_time_is_not_sorted_first(many_ticks):
+    start = MOMENT + seconds(30_000)
+    listing = snapshot_listing(SnapshotsQuestion(start=start))
+    query, params = export_statement(listing, "csv", None)
+
+    plan = plan_of(many_ticks, query, params)
+
+    assert "Incremental Sort" in plan
+    assert "Seq Scan" not in plan
