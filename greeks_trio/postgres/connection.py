@@ -6,12 +6,13 @@ it waits for ("this socket, readable") and leaves the waiting to a small driver,
 `cancel_safe`, `close` and the lock.  Cursors of every kind, COPY, pipelines, two-phase
 commit and notifications are psycopg's own.
 
-A cancelled operation, or one that Ctrl-C interrupts, is cancelled on the server too.  If
-that answers within `TrioConnection.cancel_limit_s` the connection is in order afterwards,
-else closed, never half-used.  What had not begun is not sent; whether a COMMIT under way
-was in time only the database knows.  asyncio cancels once, so psycopg's clean-up can
-simply await; Trio cancels every wait, hence what is shielded and bounded here: leaving a
-transaction or a pipeline, closing a server's cursor, and the end of an exchange.
+A cancelled operation, or one that Ctrl-C interrupts where it waits, is cancelled on the
+server too.  If that answers within `TrioConnection.cancel_limit_s` the connection is in
+order afterwards, else closed, never half-used.  What had not begun is not sent; whether
+a COMMIT under way was in time only the database knows.  asyncio cancels once, so
+psycopg's clean-up can simply await; Trio cancels every wait, hence what is shielded and
+bounded here: leaving a transaction or a pipeline, closing a server's cursor, and the end
+of an exchange.
 
 Different from asyncio, and why:
 
