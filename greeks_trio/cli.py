@@ -37,6 +37,7 @@ from greeks_trio.cli_options import (
     only_option,
     port,
     simulator_options,
+    status_options,
 )
 from greeks_trio.config import Config
 from greeks_trio.config_file import load_config
@@ -156,11 +157,7 @@ def serve(
     return partial(_serve, overrides, embedded, data_dir)
 
 
-def _serve(
-    overrides: dict[str, str],
-    embedded: bool,
-    data_dir: Path | None,
-) -> int:
+def _serve(overrides: dict[str, str], embedded: bool, data_dir: Path | None) -> int:
     load = partial(load_config, overrides)
     config = _configured(load)
     if embedded:
@@ -367,6 +364,22 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
             configure_logging(json=config.log_json, level=logging.CRITICAL)
             return _run_trio(retry_quarantine, directory, config.database)
         return show_quarantine(directory, as_json=as_json)
+
+    return plan
+
+
+@commands.command()
+@status_options
+def status(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
+    """Ask a running service how it does.
+
+    Exit status: 0 healthy, 1 degraded, 2 down or wrong configuration.
+    """
+
+    def plan() -> int:
+        from greeks_trio.status import run_status
+
+        return _run_trio(partial(run_status, **options))
 
     return plan
 

@@ -176,6 +176,14 @@ drill_options = _combined(
         help="Leave database, ledger and logs there.",
     ),
 )
+status_options = _combined(
+    click.option(
+        "--url",
+        metavar="URL",
+        help="Where it is; default: GREEKS_HTTP_BIND.  The token is GREEKS_API_TOKEN.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+)
 port = click.IntRange(0, 65_535)
 only_option = click.option(
     "--only", type=click.Choice(BROKERS), help="Only this broker."

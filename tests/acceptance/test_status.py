@@ -1,0 +1,142 @@
+"""``status`` against a running service, and against what is none."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from tests.fix_processes import PATIENCE_S, run_ingest
+
+pytestmark = pytest.mark.timeout(120)
+
+SMALL = ("--contracts", "20", "--rate", "60")
+TOKEN = "t0ken-of-the-status-test"
+
+
+async def ask(stage, *arguments, **environment):
+    """Return exit status and output of ``status``."""
+    process = run_ingest(
+        "status", *arguments, cwd=stage.directory, environment=environment
+    )
+    async with process as command:
+        status = await command.wait_exit()
+        return status, command.transcript()
+
+
+async def wait_for(stage, expected, *arguments):
+    """Ask until the exit status is the expected one, and return the output."""
+    with trio.fail_after(2 * PATIENCE_S):
+        while True:
+            status, said = await ask(stage, *arguments)
+            if status == expected:
+                return said
+
+
+@asynccontextmanager
+async def serving(stage, **changes):
+    """Yield the service's URL when both brokers are connected."""
+    async with stage.simulate(*SMALL) as simulators:
+        stage.configure(await simulators.read_json(), **changes)
+        async with stage.serve() as service:
+            line = await service.wait_line("http.listening")
+            for broker in ("ibkr", "tastytrade"):
+                await service.wait_line(f"feed.connected broker={broker}")
+            await service.wait_line("writer.connected")
+            yield line.rpartition("url=")[2]
+            await service.stop()
+
+
+async def test_a_healthy_service_gives_0_a_table_and_json(stage):
+    async with serving(stage) as url:
+        table = await wait_for(stage, 0, "--url", url)
+        said = await wait_for(stage, 0, "--url", url, "--json")
+
+    answer = json.loads(said.splitlines()[0])
+    assert f"greeks_trio at {url} is healthy" in table
+    assert "of 10" in table
+    assert "\x1b" not in table
+    assert answer["verdict"] == "healthy"
+    assert answer["problems"] == []
+    assert answer["url"] == url
+    assert {each["status"] for each in answer["service"]["sessions"]} == {"connected"}
+    assert answer["service"]["ticks"]["lost"] == 0
+
+
+async def test_one_broker_away_gives_1_and_says_so(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        endpoints = await simulators.read_json()
+        # Nobody listens there.
+        endpoints["tastytrade"]["api_url"] = "http://127.0.0.1:9"
+        stage.configure(endpoints)
+        async with stage.serve() as service:
+            url = (await service.wait_line("http.listening")).rpartition("url=")[2]
+            await service.wait_line("feed.connected broker=ibkr")
+            said = await wait_for(stage, 1, "--url", url)
+            await service.stop()
+
+    assert "is degraded" in said
+    assert "- tastytrade:" in said
+
+
+async def test_nothing_that_streams_gives_2(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        stage.configure(await simulators.read_json())
+    async with stage.serve() as service:
+        url = (await service.wait_line("http.listening")).rpartition("url=")[2]
+        said = await wait_for(stage, 2, "--url", url)
+        await service.stop()
+
+    assert "is down" in said
+    assert "no broker is connected" in said
+
+
+async def test_the_token_comes_from_the_environment(stage):
+    async with serving(stage, GREEKS_API_TOKEN=TOKEN) as url:
+        said = await wait_for(stage, 0, "--url", url)
+        wrong, refused = await ask(stage, "--url", url, GREEKS_API_TOKEN="wr0ng")
+        none, wanted = await ask(stage, "--url", url, GREEKS_API_TOKEN="")
+
+    assert (wrong, none) == (2, 2)
+    assert "the service refuses our GREEKS_API_TOKEN" in refused
+    assert "GREEKS_API_TOKEN is not set here" in wanted
+    assert TOKEN not in said + refused + wanted
+
+
+async def test_nobody_there_gives_2(stage):
+    status, said = await ask(stage, "--url", "http://127.0.0.1:9")
+    as_json, line = await ask(stage, "--url", "http://127.0.0.1:9", "--json")
+
+    assert status == as_json == 2
+    assert "is down" in said
+    assert "nobody answers" in said
+    assert json.loads(line.splitlines()[0])["service"] is None
+
+
+async def test_another_program_gives_2(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        endpoints = await simulators.read_json()
+        url = endpoints["tastytrade"]["api_url"]
+        status, said = await ask(stage, "--url", url)
+
+    assert status == 2
+    assert "not greeks_trio" in said
+
+
+async def test_who_accepts_and_does_not_answer_gives_2(stage):
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        status, said = await ask(stage, "--url", f"http://127.0.0.1:{port}")
+
+    assert status == 2
+    assert "no answer within 10 s" in said
+
+
+async def test_a_wrong_address_is_a_problem_of_the_configuration(stage):
+    status, said = await ask(stage, GREEKS_HTTP_BIND="127.0.0.1:0")
+
+    assert status == 2
+    assert "configuration: GREEKS_HTTP_BIND has port 0" in said
