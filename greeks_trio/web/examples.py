@@ -1,4 +1,7 @@
-"""One row of each list, for OpenAPI."""
+"""One row of each list, for OpenAPI.
+
+Without any null: FastAPI leaves out what is null in an example.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ _MEASURES: Final[dict[str, Any]] = {
     "gamma": 0.0149,
     "theta": -0.3019,
     "vega": 0.965,
-    "rho": None,
+    "rho": 0.188,
     "implied_volatility": 0.183,
     "underlying_price": 601.25,
 }
 _HELD: Final[dict[str, Any]] = {
-    "broker": "ibkr",
-    "account_id": "U1234567",
+    "broker": "tastytrade",
+    "account_id": "5WX01234",
     **_CONTRACT,
     "quantity": -3,
     "multiplier": 100,
@@ -38,8 +41,8 @@ SNAPSHOT: Final[dict[str, Any]] = {
     "event_time": _EVENT_TIME,
     "received_at": _RECEIVED_AT,
     "persisted_at": "2026-11-20T15:30:00.014321Z",
-    "broker": "ibkr",
-    "account_id": "U1234567",
+    "broker": "tastytrade",
+    "account_id": "5WX01234",
     **_CONTRACT,
     "quantity": -3,
     **_MEASURES,
@@ -61,8 +64,8 @@ POSITION: Final[dict[str, Any]] = {
 }
 PORTFOLIO_ROW: Final[dict[str, Any]] = {
     **dict.fromkeys(PORTFOLIO, 0),
-    "broker": "ibkr",
-    "account_id": "U1234567",
+    "broker": "tastytrade",
+    "account_id": "5WX01234",
     "currency": "USD",
     "underlying": "SPY",
     "expiration": "2026-12-18",
@@ -71,10 +74,9 @@ PORTFOLIO_ROW: Final[dict[str, Any]] = {
     "gamma": -4.47,
     "theta": 90.57,
     "vega": -289.5,
-    "rho": None,
+    "rho": -56.4,
     "dollar_delta": -92352,
     "dollar_gamma": -16159.3,
-    "missing_rho": 1,
     "oldest_age_s": 1.25,
 }
 DIVERGENCE: Final[dict[str, Any]] = {
@@ -90,20 +92,19 @@ DIVERGENCE: Final[dict[str, Any]] = {
         )
     },
     **{f"{name}_difference": 0.0 for name in _MEASURES},
-    "rho_difference": None,
 }
 GAP: Final[dict[str, Any]] = {
-    "broker": "ibkr",
-    "account_id": None,
-    "contract_key": None,
+    "broker": "tastytrade",
+    "account_id": "5WX01234",
+    "contract_key": "SPY   261218C00600000",
     "started_at": _EVENT_TIME,
     "ended_at": "2026-11-20T15:30:04.000000Z",
-    "reason": "disconnected",
+    "reason": "subscription silent",
 }
 NEW_TRADE: Final[dict[str, Any]] = {
     "id": "0b8d1f0e-7c1f-4f0e-9d55-3f5a5d3a7a11",
-    "broker": "ibkr",
-    "account_id": "U1234567",
+    "broker": "tastytrade",
+    "account_id": "5WX01234",
     "symbol": "SPY",
     "contract_key": "SPY   261218C00600000",
     "action": "sell_to_open",

@@ -189,5 +189,5 @@ def list_schema(row: Schema) -> Schema:
             },
         },
         "required": ["items", "next_cursor"],
-        "examples": [{"items": row["examples"], "next_cursor": None}],
+        "examples": [{"items": row["examples"], "next_cursor": "WzEsIjVmMWMiLFtdXQ"}],
     }
