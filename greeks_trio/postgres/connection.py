@@ -207,8 +207,12 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             connection._adapters = AdaptersMap(context.adapters)
         connection.prepare_threshold = prepare_threshold
         if autocommit:
-            with trio.CancelScope(shield=True):  # nothing is sent, so it is quick
-                await connection.set_autocommit(True)
+            try:
+                with trio.CancelScope(shield=True):  # nothing is sent, so it is quick
+                    await connection.set_autocommit(True)
+            except _INTERRUPTIONS:
+                connection.close_nowait()
+                raise
         return connection
 
     @classmethod

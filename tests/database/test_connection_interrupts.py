@@ -85,14 +85,14 @@ def test_ctrl_c_wherever_it_waits_leaves_the_connection_in_order(
     assert open_files() == before
 
 
-async def interrupt_connecting(config):
+async def interrupt_connecting(config, autocommit):
     """Return how often connecting was interrupted."""
     arguments = connection_arguments(config)
     await trio.to_thread.run_sync(lambda: None)  # has files of its own that it keeps
     before = open_files()
 
     async def operation():
-        connection = await TrioConnection.connect(**arguments)
+        connection = await TrioConnection.connect(**arguments, autocommit=autocommit)
         connection.close_nowait()
 
     step, fired = 0, True
@@ -103,5 +103,22 @@ async def interrupt_connecting(config):
     return step - 1
 
 
-def test_ctrl_c_while_it_connects_leaves_nothing_open(database):
-    assert trio.run(interrupt_connecting, database) > 2
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_ctrl_c_while_it_connects_leaves_nothing_open(database, autocommit):
+    assert trio.run(interrupt_connecting, database, autocommit) > 2
+
+
+class InterruptedAtTheEnd(TrioConnection):
+    """Ctrl-C comes when it is connected already, and not yet handed over."""
+
+    async def set_autocommit(self, value):
+        type(self).made = self
+        raise KeyboardInterrupt
+
+
+async def test_ctrl_c_before_a_connection_is_handed_over_closes_it(database):
+    arguments = connection_arguments(database)
+    with pytest.raises(KeyboardInterrupt):
+        await InterruptedAtTheEnd.connect(**arguments, autocommit=True)
+
+    assert InterruptedAtTheEnd.made.closed
