@@ -106,7 +106,7 @@ class _TurnLock:
         self._end_exchange = end_exchange
         self._semaphore = trio.Semaphore(1, max_value=1)
         self._holder: trio.lowlevel.Task | None = None
-        self._taken_at = self._turn_at = time.perf_counter()
+        self._taken_at = self.turn_at = time.perf_counter()
 
     def locked(self) -> bool:
         return self._semaphore.value == 0
@@ -140,21 +140,18 @@ class _TurnLock:
                 await end_exchange()  # shielded, and bounded
         finally:
             self.release()
-        if self._turn_at < self._taken_at:
+        if self.turn_at < self._taken_at:
             await trio.lowlevel.cancel_shielded_checkpoint()
             self.note_turn()
 
     __aexit__ = _leave
 
     def note_turn(self) -> None:
-        self._turn_at = time.perf_counter()
-
-    def is_turn_due(self) -> bool:
-        return time.perf_counter() - self._turn_at > _MAX_BUSY_S
+        self.turn_at = time.perf_counter()
 
     async def make_way(self) -> None:
         """Let a pending cancellation through, and other tasks if it is their turn."""
-        if self.is_turn_due():
+        if time.perf_counter() - self.turn_at > _MAX_BUSY_S:
             await trio.lowlevel.checkpoint()
             self.note_turn()
         else:
@@ -356,7 +353,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             raise
         raise _WaitTimeout("wait timeout expired")
 
-    async def _run(self, gen: PQGen[RV], *, look_first: bool = False) -> RV:
+    def _run(self, gen: PQGen[RV], *, look_first: bool = False) -> Awaitable[RV]:
         """Run a generator from where it is to its end; ``look_first`` even when late."""
         fileno = self.pgconn.socket
 
@@ -364,13 +361,13 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             # Nearly always writable, and asking is cheaper than a turn of the loop.
             if look_first or wanted != Wait.R:
                 ready = _ready_nowait(fileno, wanted)
-                if ready and not self.lock.is_turn_due():
+                if ready and time.perf_counter() - self.lock.turn_at <= _MAX_BUSY_S:
                     return ready
             ready = await _wait_ready(fileno, wanted)
             self.lock.note_turn()
             return ready
 
-        return await _drive(gen, wait_for)
+        return _drive(gen, wait_for)
 
     def _is_under_way(self, *, has_begun: bool) -> bool:
         """Return whether the server is at something: the operation's step, or a COPY."""
