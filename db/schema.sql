@@ -537,7 +537,6 @@ begin atomic
             and own.underlying = coalesce(h.underlying, h.contract_key)
         left join any_prices other
             on h.kind in ('equity', 'future')
-            and own.broker is null
             and other.underlying = coalesce(h.underlying, h.contract_key)
         where h.kind not in ('option', 'future_option')
     ),
@@ -907,4 +906,4 @@ comment on column broker_divergence.tastytrade_is_stale is
 -- A database made from this file has seen every migration.
 insert into schema_migrations (name, sha256) values
     ('0001_initial', 'a4c8075d13798d2c80731b18759e31abe069dbd2f210211bcbcfaaa1af71c2a1'),
-    ('0002_risk_views', '0d5a7df33dedec1e2cc7a2abf0e919ac1dc7f1721b6e817fd4b8c08e1d748be9');
+    ('0002_risk_views', '191e549fc691743a2e8128ad18dff560bda8acb5bd59767bd9515ebb50505ddf');

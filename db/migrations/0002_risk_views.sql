@@ -341,7 +341,6 @@ begin atomic
             and own.underlying = coalesce(h.underlying, h.contract_key)
         left join any_prices other
             on h.kind in ('equity', 'future')
-            and own.broker is null
             and other.underlying = coalesce(h.underlying, h.contract_key)
         where h.kind not in ('option', 'future_option')
     ),

@@ -163,6 +163,7 @@ def test_shares_are_no_contract(db):
         ({"event_time": 300}, False),
         ({"event_time": 300.001}, True),
         ({"event_time": 300.001, "received_at": 1}, True),
+        ({"event_time": 1, "received_at": 300.001}, True),
     ],
 )
 def test_a_tick_is_stale_when_it_came_or_happened_too_long_ago(db, times, stale):
@@ -235,6 +236,16 @@ def test_the_past_knows_only_what_had_been_received(db):
         9: [0.2],
         10: [0.3],
     }
+
+
+def test_the_past_has_no_tick_of_a_later_time_by_the_brokers_clock(db):
+    hold(db)
+    tick(db, delta=0.1)
+    ahead = MOMENT + seconds(2)
+    tick(db, event_time=ahead, received_at=MOMENT - seconds(1), delta=0.2)
+
+    assert [row["delta"] for row in greeks_asof(db)] == [0.1]
+    assert [row["delta"] for row in greeks_asof(db, ahead)] == [0.2]
 
 
 def test_the_past_has_the_positions_that_were_held_then(db):
