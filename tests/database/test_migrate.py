@@ -80,7 +80,9 @@ async def test_services_may_start_at_once_on_an_empty_database(
         for _ in range(4):
             nursery.start_soon(start)
 
-    assert sorted(results) == [[], [], [], NAMES]
+    # Each migration by one of them, whichever was first.
+    assert len(results) == 4
+    assert sorted(name for made in results for name in made) == NAMES
 
 
 async def test_a_database_that_is_up_to_date_is_only_looked_at(database, connection):
