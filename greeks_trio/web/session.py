@@ -86,7 +86,7 @@ def session_ids(cookies: Iterable[bytes]) -> Iterator[str]:
 
 
 class _Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    token: str
+    token: str = ""
 
 
 def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
@@ -108,8 +108,9 @@ def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
     async def open_session(request: Request) -> Response:
         """Turn the token into a cookie, for a page and its stream of events.
 
-        The token comes in the body or as ``Authorization: Bearer``.  Without a token in
-        the configuration nobody needs a session, and there is no cookie.
+        The token comes in the body, or as `Authorization: Bearer` beside an empty
+        object.  Without a token in the configuration nobody needs a session, and there
+        is no cookie.
         """
         is_right = await _brings_token(request, sessions.token)
         answer = Response(status_code=HTTPStatus.NO_CONTENT)
@@ -149,9 +150,8 @@ def wrong_token() -> Problem:
 
 
 async def _brings_token(request: Request, token: Secret) -> bool:
-    body = await request.body()
     try:
-        login = msgspec.json.decode(body, type=_Login) if body else _Login("")
+        login = msgspec.json.decode(await request.body(), type=_Login)
     except msgspec.ValidationError as exc:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{exc}.") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -184,7 +184,7 @@ def _digest(session_id: str) -> bytes:
 
 
 _BODY: Final[dict[str, Any]] = {
-    "required": False,
+    "required": True,
     "content": {
         JSON: {
             "schema": {
@@ -193,7 +193,6 @@ _BODY: Final[dict[str, Any]] = {
                 "properties": {
                     "token": {"type": "string", "description": "GREEKS_API_TOKEN"}
                 },
-                "required": ["token"],
                 "additionalProperties": False,
                 "examples": [{"token": "a long random text"}],
             }
