@@ -12,6 +12,7 @@ import trio
 from fastapi import APIRouter
 
 from greeks_trio.config import HttpConfig
+from greeks_trio.config_values import is_loopback
 from greeks_trio.errors import ConfigError
 from greeks_trio.web import session
 from greeks_trio.web.api import make_api, methods_of
@@ -46,6 +47,8 @@ async def run_http(
         door = _Door(_make_app(config, routers, limits), limits)
         async with listener:
             logger.info("http.listening url=%s", url)
+            if not is_loopback(config.host):
+                logger.warning("http.unencrypted url=%s token=readable-on-the-way", url)
             task_status.started(url)
             await trio.serve_listeners(door.admit, [listener])
 

@@ -97,7 +97,12 @@ def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
         wrong_token_s: Seconds by which the answer to a wrong token comes later.
     """
     router = APIRouter(tags=["session"])
+    _add_opening(router, sessions, wrong_token_s)
+    _add_closing(router, sessions)
+    return router
 
+
+def _add_opening(router: APIRouter, sessions: Sessions, wrong_token_s: float) -> None:
     @router.post(
         PATH,
         status_code=HTTPStatus.NO_CONTENT,
@@ -121,6 +126,8 @@ def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
             _set_cookie(answer, sessions.open(), _LIFETIME_S, request)
         return answer
 
+
+def _add_closing(router: APIRouter, sessions: Sessions) -> None:
     @router.delete(
         PATH,
         status_code=HTTPStatus.NO_CONTENT,
@@ -135,8 +142,6 @@ def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
         if sessions.token:
             _set_cookie(answer, "", 0, request)
         return answer
-
-    return router
 
 
 def wrong_token() -> Problem:

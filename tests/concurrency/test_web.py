@@ -206,6 +206,20 @@ async def test_a_cancellation_stops_it_at_once_and_frees_the_port():
     socket.create_server(("127.0.0.1", port)).close()
 
 
+@pytest.mark.parametrize(
+    ("host", "warnings"),
+    [("127.0.0.1", 0), ("localhost", 0), ("0.0.0.0", 1)],  # noqa: S104
+)
+async def test_beyond_loopback_the_log_says_that_the_token_can_be_read(
+    caplog, host, warnings
+):
+    async with serving(host=host, token=Secret("t0ken")):
+        pass
+
+    assert caplog.text.count("http.unencrypted") == warnings
+    assert "t0ken" not in caplog.text
+
+
 async def test_ipv6_has_brackets_in_its_url():
     async with trio.open_nursery() as nursery:
         url = await nursery.start(run_http, HttpConfig(host="::1", port=0), [])
