@@ -27,8 +27,9 @@ Different from asyncio, and why:
 - `notifies` and `stream` want an `aclosing`, as Trio's generators do at large.
 
 There is no pool: one connection carries the writer, and reads, in threads anyway, use
-`psycopg_pool`.  To take this elsewhere copy the module, pin psycopg's minor version, and
-take along the test that watches these private names:
+`psycopg_pool`.  To take this elsewhere copy the module, which is one for that reason
+although it is long, pin psycopg's minor version, and take along the test that watches
+these private names:
 
 - ``errors._WaitTimeout``: what `wait` raises and psycopg's `notifies` expects.
 - ``_adapters``: where `connect` puts those of its ``context``.
