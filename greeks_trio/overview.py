@@ -99,14 +99,19 @@ class Overview:
         return problems + missing_feeds(self.sessions_by_broker.values())
 
     def warnings(self) -> Sequence[str]:
-        """Return what is wrong although the service is ready.
+        """Return what is wrong or unusual although the service is ready.
 
         A latency above the bar is no reason to take the service out of use: nothing is
         lost, there is no other one that would be faster, and starting it anew would add
         a gap to it.
         """
         words = self.slo.statistics().in_words()
-        return [] if words is None else [words]
+        stopped = [
+            f"{health.broker}: stopped by request"
+            for health in self.sessions_by_broker.values()
+            if health.is_stopped
+        ]
+        return stopped if words is None else [words, *stopped]
 
     def watch_slo(self) -> None:
         """Look whether ticks have been durable in time for the last minute."""

@@ -29,11 +29,12 @@ def make_router(view: StatusView) -> APIRouter:
     @router.get("/readyz", responses=described(_READINESS) | _NOT_READY)
     async def readyz() -> Response:  # noqa: ASYNC124
         """Say whether database and feeds are up, and if not, what is missing."""
-        problems = list(view.readiness())
+        problems, warnings = list(view.readiness()), list(view.warnings())
+        body = {"status": "ready", "problems": problems, "warnings": warnings}
         if problems:
-            body = {"status": "not ready", "problems": problems}
+            body["status"] = "not ready"
             return json_answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
-        return json_answer({"status": "ready", "problems": []})
+        return json_answer(body)
 
     @router.get("/v1/streaming/status", responses=described(_STATUS))
     async def status() -> Response:  # noqa: ASYNC124
@@ -57,12 +58,17 @@ def _part(description: str) -> dict[str, Any]:
 
 
 _READINESS: Final = _object(
-    {"status": "ready", "problems": []},
+    {"status": "ready", "problems": [], "warnings": ["ibkr: stopped by request"]},
     status={"enum": ["ready", "not ready"]},
     problems={
         "type": "array",
         "items": {"type": "string"},
         "description": "What is missing, in words",
+    },
+    warnings={
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "What is wrong or unusual although it is ready, in words",
     },
 )
 _ALIVE: Final = _object({"status": "alive"}, status={"const": "alive"})
@@ -76,6 +82,7 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
                 "example": {
                     "status": "not ready",
                     "problems": ["ibkr: the IBKR gateway is not logged in"],
+                    "warnings": [],
                 },
             }
         },
@@ -95,6 +102,8 @@ _EXAMPLE: Final = {
         }
     ],
     "database": {"connected": True, "last_error": None},
+    "slo": {"is_breached": False, "breaches": 0},
+    "loop_lag_ms": {"p50": 0.4, "p99": 1.2, "max": 3.0},
     "latency_ms": {"slo_p95": 500.0, "last_minute": {"p50": 1.9, "p95": 2.6}},
     "ticks": {"received": {"ibkr": 3000}, "persisted": {"ibkr": 3000}, "lost": 0},
 }
@@ -107,4 +116,6 @@ _STATUS: Final = _object(
         "From frame read to durable, on disk or in the table; `to_commit`: to the table"
     ),
     ticks=_part("Counters since the start"),
+    slo=_part("The p95 of the last minute against its bar"),
+    loop_lag_ms=_part("How late the event loop wakes a task"),
 )

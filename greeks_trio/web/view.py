@@ -17,5 +17,8 @@ class StatusView(Protocol):
     def readiness(self) -> Sequence[str]:
         """Return what keeps the service from being ready, nothing when it is."""
 
+    def warnings(self) -> Sequence[str]:
+        """Return what is wrong or unusual although the service is ready."""
+
     def details(self) -> Mapping[str, Any]:
         """Return latencies and counters, in types that JSON has."""

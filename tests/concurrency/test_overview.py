@@ -282,3 +282,15 @@ async def test_the_minute_says_how_late_the_loop_was(
     [line] = [text for text in caplog.messages if text.startswith("service.minute")]
     assert " loop_p99_ms=12.3 loop_max_ms=12.3 " in line
     assert overview.details()["loop_lag_ms"]["last_minute"]["max"] == 12.3
+
+
+async def test_a_feed_that_somebody_stopped_is_a_warning(overview):
+    ibkr, tastytrade = overview.sessions_by_broker.values()
+    ibkr.connected()
+    tastytrade.connected()
+    assert overview.warnings() == []
+
+    ibkr.stopped_by_request()
+
+    assert overview.warnings() == ["ibkr: stopped by request"]
+    assert not [each for each in overview.readiness() if each.startswith("ibkr")]

@@ -37,6 +37,9 @@ class FakeView:
     def readiness(self):
         return self.problems
 
+    def warnings(self):
+        return ["ibkr: stopped by request"]
+
     def details(self):
         return {"latency_ms": {"p50": 1.5, "p99": float("nan")}}
 
@@ -71,7 +74,16 @@ async def test_readyz_gives_the_reasons_why_not():
 
     assert ready.status_code == 200
     assert not_ready.status_code == 503
-    assert not_ready.json()["problems"] == ["database: not connected yet"]
+    assert ready.json() == {
+        "status": "ready",
+        "problems": [],
+        "warnings": ["ibkr: stopped by request"],
+    }
+    assert not_ready.json() == {
+        "status": "not ready",
+        "problems": ["database: not connected yet"],
+        "warnings": ["ibkr: stopped by request"],
+    }
 
 
 async def test_the_status_has_the_sessions_and_the_numbers():
