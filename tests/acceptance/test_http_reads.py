@@ -25,6 +25,7 @@ from tests.database.risk_rows import (
     seconds,
     tick,
 )
+from tests.fix_postgres import connect
 from tests.timeline import asking, serving, sessions, wait_sessions
 
 # Generous: the point is that it is far from any deadline of a client.
@@ -42,6 +43,15 @@ LISTS = [
     "/v1/gaps",
     "/v1/trades",
 ]
+
+
+# Many megabytes, so that an export cannot end in anybody's buffers.
+MANY_PAYLOADS = (
+    "insert into greek_snapshots (event_time, received_at, broker, account_id,"
+    " underlying, contract_key, delta, availability, source_payload, fingerprint)"
+    " select now() + i * interval '1 us', now(), 'ibkr', 'U1', repeat('x', 2000), 'C',"
+    " 0.5, 'realtime', '{}', i from generate_series(1, 20000) i"
+)
 
 
 @pytest.fixture
@@ -346,3 +356,31 @@ async def test_the_end_of_the_service_ends_exports(database, db, many_ticks):
     assert trio.current_time() - ended_at < END_LIMIT_S
     await wait_sessions(db, 0)
     await stream.aclose()
+
+
+@pytest.mark.timeout(120)
+async def test_a_running_service_answers_and_stops_although_nobody_reads(stage):
+    """Every list while ticks come in; then SIGTERM in the middle of an export."""
+    async with stage.simulate("--contracts", "20", "--rate", "60") as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve() as service:
+            listening = await service.wait_line("http.listening")
+            await service.wait_line("writer.connected")
+            for broker in ("ibkr", "tastytrade"):
+                await stage.wait_rows(broker, 20)
+            async with httpx2.AsyncClient(
+                base_url=listening.partition("url=")[2], timeout=30, trust_env=False
+            ) as client:
+                answers = [await client.get(path) for path in LISTS]
+                with connect(stage.database) as db:
+                    db.execute(MANY_PAYLOADS)
+                stream = await _begin_export(client)
+                async with stream:
+                    assert await stream.receive_some()
+                    status = await service.stop()
+
+    counts = [len(answer.json()["items"]) for answer in answers]
+    assert [answer.status_code for answer in answers] == [200] * len(LISTS)
+    assert counts[0] >= 40  # ticks
+    assert counts[1] >= 20  # contracts
+    assert status == 0, service.transcript()
