@@ -228,7 +228,7 @@ def _give(send: trio.MemorySendChannel[bytes], chunk: bytes) -> None:
     """Wait in the thread until the receiver takes the chunk."""
     try:
         trio.from_thread.run(_send_in_time, send, chunk)
-    except (trio.BrokenResourceError, trio.RunFinishedError, trio.Cancelled) as exc:
+    except (trio.BrokenResourceError, trio.RunFinishedError) as exc:
         raise ReadTooLong("nobody takes the rows any more") from exc
     except trio.TooSlowError as exc:
         raise ReadTooLong("the rows were taken too slowly") from exc
