@@ -160,6 +160,9 @@ class _Http1(H11Protocol):
     The methods are Hypercorn's own, which its minor version fixes; a test asks for each.
     """
 
+    # Of the last request.
+    _method = b""
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay: Hypercorn would turn to HTTP/2 here."""
 
@@ -173,6 +176,7 @@ class _Http1(H11Protocol):
                 headers=kept,
                 http_version=request.http_version,
             )
+        self._method = request.method
         await super()._create_stream(request)
 
     async def _send_error_response(self, status_code: int) -> None:
@@ -181,10 +185,15 @@ class _Http1(H11Protocol):
             status_code=status_code,
             headers=[*refusal_headers(body), *self.config.response_headers("h11")],
         )
+        data = [] if self._is_answering_head() else [h11.Data(data=body)]
         # In one piece: the application may be about to answer as well.
-        events = (head, h11.Data(data=body), h11.EndOfMessage())
+        events = (head, *data, h11.EndOfMessage())
         pieces = [self.connection.send(event) or b"" for event in events]
         await self.send(RawData(b"".join(pieces)))
+
+    def _is_answering_head(self) -> bool:
+        is_asked = self.connection.our_state is h11.SEND_RESPONSE
+        return is_asked and self._method == b"HEAD"
 
 
 async def turn_away(stream: trio.SocketStream) -> None:

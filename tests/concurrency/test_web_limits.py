@@ -273,6 +273,31 @@ async def test_requests_that_are_sent_ahead_are_answered_in_their_order():
     assert answers.index(b"HTTP/1.1 404") > answers.index(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_bytes_after_the_last_request_are_refused_without_an_error(
+    method, caplog
+):
+    last = b" /never HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nmore"
+    async with serving() as server:
+        answer = await server.exchange(method + last)
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert (b'"status":400' in body) is (method == b"GET")
+    assert not caplog.records
+
+
+async def test_garbage_after_an_answer_to_head_gets_a_whole_problem():
+    async with serving() as server, await server.connect() as stream:
+        await stream.send_all(b"HEAD /read HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await stream.receive_some()).endswith(b"\r\n\r\n")
+        await stream.send_all(b"\x00\r\n\r\n")
+        status, _, body = parse(await read_all(stream))
+
+    assert status == 400
+    assert b'"status":400' in body
+
+
 async def test_whoever_waits_for_leave_to_send_a_body_gets_it():
     async with serving() as server:
         async with await server.connect() as stream:
