@@ -160,8 +160,8 @@ class _Http1(H11Protocol):
     The methods are Hypercorn's own, which its minor version fixes; a test asks for each.
     """
 
-    # Of the last request.
-    _method = b""
+    # Whether the last request was a HEAD.
+    _is_head = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay: Hypercorn would turn to HTTP/2 here."""
@@ -176,7 +176,7 @@ class _Http1(H11Protocol):
                 headers=kept,
                 http_version=request.http_version,
             )
-        self._method = request.method
+        self._is_head = request.method == b"HEAD"
         await super()._create_stream(request)
 
     async def _send_error_response(self, status_code: int) -> None:
@@ -185,15 +185,15 @@ class _Http1(H11Protocol):
             status_code=status_code,
             headers=[*refusal_headers(body), *self.config.response_headers("h11")],
         )
-        data = [] if self._is_answering_head() else [h11.Data(data=body)]
+        is_answer_to_head = (
+            self._is_head and self.connection.our_state is h11.SEND_RESPONSE
+        )
         # In one piece: the application may be about to answer as well.
-        events = (head, *data, h11.EndOfMessage())
-        pieces = [self.connection.send(event) or b"" for event in events]
-        await self.send(RawData(b"".join(pieces)))
-
-    def _is_answering_head(self) -> bool:
-        is_asked = self.connection.our_state is h11.SEND_RESPONSE
-        return is_asked and self._method == b"HEAD"
+        answer = self.connection.send(head) or b""
+        if not is_answer_to_head:
+            answer += self.connection.send(h11.Data(data=body)) or b""
+        answer += self.connection.send(h11.EndOfMessage()) or b""
+        await self.send(RawData(answer))
 
 
 async def turn_away(stream: trio.SocketStream) -> None:
