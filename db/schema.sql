@@ -193,6 +193,9 @@ create table trades (
     constraint trades_quantity_check check (quantity <> 0)
 );
 
+-- Lists go by time, a page at a time.
+create index trades_created_at_idx on trades (created_at, id);
+
 comment on table trades is
     'Trades as they were recorded through the HTTP interface or by SQL';
 comment on column trades.symbol is
@@ -906,4 +909,5 @@ comment on column broker_divergence.tastytrade_is_stale is
 -- A database made from this file has seen every migration.
 insert into schema_migrations (name, sha256) values
     ('0001_initial', 'a4c8075d13798d2c80731b18759e31abe069dbd2f210211bcbcfaaa1af71c2a1'),
-    ('0002_risk_views', '191e549fc691743a2e8128ad18dff560bda8acb5bd59767bd9515ebb50505ddf');
+    ('0002_risk_views', '191e549fc691743a2e8128ad18dff560bda8acb5bd59767bd9515ebb50505ddf'),
+    ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660');
