@@ -29,6 +29,7 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 import trio
 from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.model.records import (
@@ -47,6 +48,7 @@ from greeks_trio.web.event_stream import (
     Streams,
     encode_event,
 )
+from greeks_trio.web.params import Text
 
 # Dashboards and people; each costs about as much as what it is sent.
 MAX_STREAMS: Final = 32
@@ -128,7 +130,20 @@ class EventSource:
         return self._slo
 
 
-_Text = Query(min_length=1, max_length=64)
+class StreamParams(BaseModel):
+    """Which ticks are wanted, and how often; what is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    broker: Broker | None = None
+    account_id: Text | None = None
+    underlying: Annotated[Text | None, Field(examples=["SPY"])] = None
+    contract_key: Text | None = None
+    interval_ms: Annotated[int, Field(ge=100, le=10_000)] = 250
+
+    def filters(self) -> dict[str, str]:
+        """Return the fields that a tick must have, with their values."""
+        return self.model_dump(exclude={"interval_ms"}, exclude_none=True)
 
 
 def make_router(source: EventSource) -> APIRouter:
@@ -137,11 +152,7 @@ def make_router(source: EventSource) -> APIRouter:
 
     @router.get("/v1/stream", responses=_ANSWERS, response_class=Response)
     async def stream(  # noqa: ASYNC124
-        broker: Broker | None = None,
-        account_id: Annotated[str | None, _Text] = None,
-        underlying: Annotated[str | None, _Text] = None,
-        contract_key: Annotated[str | None, _Text] = None,
-        interval_ms: Annotated[int, Query(ge=100, le=10_000)] = 250,
+        params: Annotated[StreamParams, Query()],
     ) -> Response:
         """Send events until the client goes: `greeks`, `sessions`, `slo`.
 
@@ -150,14 +161,7 @@ def make_router(source: EventSource) -> APIRouter:
         The filters are for `greeks`.  Connect again after an interruption: that begins
         with everything as it is then, whatever `Last-Event-ID` says.
         """
-        wanted = {
-            "broker": broker,
-            "account_id": account_id,
-            "underlying": underlying,
-            "contract_key": contract_key,
-        }
-        given = {name: value for name, value in wanted.items() if value is not None}
-        client = _Client(source, given, interval_ms / 1e3)
+        client = _Client(source, params.filters(), params.interval_ms / 1e3)
         return EventStream(source.streams, client.run, write_limit_s=WRITE_LIMIT_S)
 
     return router

@@ -207,6 +207,8 @@ async def test_a_filter_leaves_only_what_is_asked_for(
         {"interval_ms": 99},
         {"interval_ms": 10_001},
         {"interval_ms": "often"},
+        {"underlying": "SPY\0"},
+        {"underlyings": "SPY"},
     ],
 )
 async def test_what_cannot_be_asked_for_is_refused(url, parameters):
