@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qsl
 
 import trio
 
@@ -113,6 +114,7 @@ class Guard:
             raise Problem(
                 HTTPStatus.BAD_REQUEST, "A header that may come once comes twice."
             )
+        _check_query(scope["query_string"])
         if self._checks_host:
             check_host(headers)
         check_sender(scope["method"], headers)
@@ -195,6 +197,17 @@ class _Answer:
             # Ends it, so that the application is told that the client has left.
             message, self._is_over = {"type": "http.response.body"}, True
         await self._send(message)
+
+
+def _check_query(query: bytes) -> None:
+    """Refuse a parameter that comes twice: the application would take the last one."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    counts = Counter(name for name, _ in pairs)
+    if any(count > 1 for count in counts.values()):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "A parameter comes twice in the query; each may come once.",
+        )
 
 
 async def _refuse(

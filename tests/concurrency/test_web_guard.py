@@ -276,6 +276,16 @@ async def test_a_method_that_a_path_has_not_is_refused_with_those_it_has(path, a
             assert response.headers["allow"].startswith(allowed)
 
 
+@pytest.mark.parametrize("query", ["a=1&a=2", "a=1&b=&%61=1", "a=&a="])
+async def test_a_parameter_that_comes_twice_is_refused_rather_than_half_ignored(query):
+    async with serving() as server:
+        refused = await server.client.get(f"/read?{query}")
+        fine = await server.client.get("/read?a=1&b=1&c=a%26a")
+
+    assert_problem(refused, 400)
+    assert fine.status_code == 200
+
+
 async def test_an_unknown_path_is_a_problem_and_a_slash_makes_it_another():
     async with serving() as server:
         assert_problem(await server.client.get("/nothing"), 404)
