@@ -122,7 +122,11 @@ async def _answer_invalid(_: Request, exc: Exception) -> Response:  # noqa: ASYN
     assert isinstance(exc, RequestValidationError)  # noqa: S101  # registered for these
     # Without the values: a token in the wrong place would come back.
     errors = [
-        {"where": ".".join(map(str, each["loc"])), "reason": str(each["msg"])}
+        {
+            "where": ".".join(map(str, each["loc"])),
+            # What our own checks say has pydantic's word for it in front.
+            "reason": str(each["msg"]).removeprefix("Value error, "),
+        }
         for each in exc.errors()
     ]
     return problem_answer(

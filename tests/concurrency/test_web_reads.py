@@ -191,6 +191,18 @@ async def test_what_is_not_understood_is_refused(timeline, query):
     assert timeline.asked == []
 
 
+async def test_the_reason_of_a_refusal_is_in_our_own_words(timeline):
+    async with serving(timeline) as client:
+        answer = await client.get(f"{TICKS}?start=2026-11-20")
+
+    assert answer.json()["errors"] == [
+        {
+            "where": "query.start",
+            "reason": "has to be a time with its zone, such as 2026-11-20T15:30:00Z",
+        }
+    ]
+
+
 async def test_the_payload_comes_only_when_wanted(timeline):
     async with serving(timeline) as client:
         await client.get(f"{TICKS}?include=payload&limit=7")
