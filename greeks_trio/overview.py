@@ -30,7 +30,7 @@ from greeks_trio.pipeline.staleness import StaleContract, stale_contracts
 from greeks_trio.pipeline.tally import Tally
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.refusals import RefusalWatch
-from greeks_trio.streaming import missing_feeds
+from greeks_trio.streaming import missing_feeds, unusual_feeds
 
 # Stale contracts in the status: the longest silent ones.
 _SHOWN: Final = 20
@@ -106,12 +106,8 @@ class Overview:
         a gap to it.
         """
         words = self.slo.statistics().in_words()
-        stopped = [
-            f"{health.broker}: stopped by request"
-            for health in self.sessions_by_broker.values()
-            if health.is_stopped
-        ]
-        return stopped if words is None else [words, *stopped]
+        feeds = unusual_feeds(self.sessions_by_broker.values())
+        return feeds if words is None else [words, *feeds]
 
     def watch_slo(self) -> None:
         """Look whether ticks have been durable in time for the last minute."""

@@ -130,3 +130,16 @@ def missing_feeds(healths: Iterable[SessionHealth]) -> list[str]:
         if are_all_stopped or not health.is_stopped
         if (session := health.session()).status not in ("connected", "degraded")
     ]
+
+
+def unusual_feeds(healths: Iterable[SessionHealth]) -> list[str]:
+    """Return a sentence for each feed that lacks something, or that a person stopped."""
+    sentences = []
+    for health in healths:
+        session = health.session()
+        if health.is_stopped:
+            sentences.append(f"{health.broker}: stopped by request")
+        elif session.status == "degraded":
+            reason = session.last_error or "something is missing"
+            sentences.append(f"{health.broker}: {reason}")
+    return sentences

@@ -294,3 +294,13 @@ async def test_a_feed_that_somebody_stopped_is_a_warning(overview):
 
     assert overview.warnings() == ["ibkr: stopped by request"]
     assert not [each for each in overview.readiness() if each.startswith("ibkr")]
+
+
+async def test_a_feed_that_lacks_something_is_a_warning(overview):
+    ibkr, tastytrade = overview.sessions_by_broker.values()
+    tastytrade.connected()
+
+    ibkr.degraded("28 subscriptions with delayed market data")
+
+    assert overview.warnings() == ["ibkr: 28 subscriptions with delayed market data"]
+    assert not [each for each in overview.readiness() if each.startswith("ibkr")]
