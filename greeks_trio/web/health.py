@@ -102,12 +102,22 @@ _EXAMPLE: Final = {
         }
     ],
     "database": {"connected": True, "last_error": None},
-    "slo": {"is_breached": False, "breaches": 0},
-    "loop_lag_ms": {"p50": 0.4, "p99": 1.2, "max": 3.0},
-    "latency_ms": {"slo_p95": 500.0, "last_minute": {"p50": 1.9, "p95": 2.6}},
+    "slo": {"p95_ms": 2.6, "target_ms": 500.0, "is_breached": False, "breaches": 0},
+    "loop_lag_ms": {"last_minute": {"p50": 0.4, "p95": 1.0, "p99": 1.2, "max": 3.0}},
+    "latency_ms": {
+        "slo_p95": 500.0,
+        "last_minute": {"p50": 1.9, "p95": 2.6, "p99": 4.1, "max": 9.8},
+    },
     "ticks": {"received": {"ibkr": 3000}, "persisted": {"ibkr": 3000}, "lost": 0},
+    "spool": {"rows": 0, "bytes": 16384, "oldest_at": None, "last_error": None},
+    "quarantine": {"waiting": 0},
+    "memory": {"resident_bytes": 150_000_000, "backlog_bytes": 0},
+    "writer": {"flushes": 2810, "retries": 0, "backlog": 0, "journal_waiting": 0},
+    "contracts": 7,
+    "staleness": {"after_s": 300.0, "contracts": {"ibkr": 0}, "oldest": []},
+    "feeds": {"ibkr": {"wanted": 7, "live": 7, "reconnects": 0}},
 }
-# Not all that it says: each version of the service has a little more to say.
+# Not all that each part says: every version of the service has a little more to say.
 _STATUS: Final = _object(
     _EXAMPLE,
     sessions={"type": "array", "items": _SESSION},
@@ -118,4 +128,11 @@ _STATUS: Final = _object(
     ticks=_part("Counters since the start"),
     slo=_part("The p95 of the last minute against its bar"),
     loop_lag_ms=_part("How late the event loop wakes a task"),
+    spool=_part("What waits on disk for the database"),
+    quarantine=_part("Rows that PostgreSQL refused, and that wait for a person"),
+    memory=_part("In bytes: the process, and ticks that wait in memory"),
+    writer=_part("Flushes, and what is not in its table yet"),
+    contracts={"type": "integer", "description": "Contracts with a tick so far"},
+    staleness=_part("Subscribed contracts without a tick for `after_s` seconds"),
+    feeds=_part("By broker: contracts wanted and live, reconnects, what was odd"),
 )
