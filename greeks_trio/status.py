@@ -112,7 +112,8 @@ def checked_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises where it is no number
-    except ValueError:
+        httpx2.URL(text)
+    except (ValueError, httpx2.InvalidURL):
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(["--url is not like http://127.0.0.1:8080."])
@@ -139,7 +140,9 @@ async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
                 readiness = await client.get(_READINESS_PATH)
     except trio.TooSlowError:
         raise _NoAnswer(f"no answer within {limit_s:g} s") from None
-    except httpx2.TransportError as exc:
+    except httpx2.DecodingError:
+        raise _NoAnswer(_ANOTHER_PROGRAM) from None
+    except (httpx2.TransportError, UnicodeError) as exc:  # a name that cannot be one
         raise _NoAnswer(f"nobody answers: {str(exc) or type(exc).__name__}") from exc
     _check_status(status, has_token=bool(token))
     try:

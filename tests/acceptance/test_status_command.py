@@ -125,6 +125,31 @@ async def test_another_program_gives_2(stage):
     assert "not greeks_trio" in said
 
 
+async def test_an_answer_that_cannot_be_unpacked_gives_2(stage, nursery):
+    async def answer(stream):
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+                b"Content-Length: 4\r\n\r\nnone"
+            )
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    status, said = await ask(stage, "--url", f"http://127.0.0.1:{port}")
+
+    assert status == 2
+    assert "not greeks_trio" in said
+
+
+async def test_a_name_that_cannot_be_one_gives_2(stage):
+    status, said = await ask(stage, "--url", f"http://{'a' * 64}.example")
+
+    assert status == 2
+    assert "nobody answers" in said
+
+
 async def test_who_accepts_and_does_not_answer_gives_2(stage):
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:

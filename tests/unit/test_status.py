@@ -253,7 +253,11 @@ def test_of_an_url_only_the_address_counts(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "127.0.0.1:8080", "ftp://x", "http://", "http://x:y", "http://[::1"]
+    "text",
+    [
+        *("", "127.0.0.1:8080", "ftp://x", "http://", "http://x:y", "http://[::1"),
+        *("http://a\0b", "http://[v1.a]", "http://\u2028x"),
+    ],
 )
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ConfigError, match="--url is not like"):
