@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 from prometheus_client import CollectorRegistry
@@ -32,6 +31,8 @@ from greeks_trio.metrics_feeds import contracts, sessions
 from greeks_trio.metrics_ticks import latencies, ticks
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.health import utc_now
+from greeks_trio.pipeline.slo import SloStatistics
+from greeks_trio.version import program_version
 
 
 def make_registry(overview: Overview) -> CollectorRegistry:
@@ -47,7 +48,10 @@ class ServiceCollector(Collector):
     def __init__(self, overview: Overview) -> None:
         self._overview = overview
         self._process = psutil.Process()
-        self._build = {"version": _version(), "python": platform.python_version()}
+        self._build = {
+            "version": program_version(),
+            "python": platform.python_version(),
+        }
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, as it is at this moment."""
@@ -56,7 +60,8 @@ class ServiceCollector(Collector):
         yield build
         yield from ticks(self._overview)
         yield from latencies(self._overview)
-        yield from _slo(self._overview)
+        yield from _slo(self._overview.slo.statistics())
+        yield from _slo_ticks(self._overview)
         yield from _buffers(self._overview)
         yield from _spool(self._overview)
         yield from sessions(self._overview.sessions_by_broker)
@@ -65,10 +70,7 @@ class ServiceCollector(Collector):
         yield from _process(self._process)
 
 
-def _slo(overview: Overview) -> Iterator[Metric]:
-    slo = overview.slo.statistics()
-    durable = overview.tally.to_durable.by_broker
-    brokers = list(overview.sessions_by_broker)
+def _slo(slo: SloStatistics) -> Iterator[Metric]:
     yield gauge(
         "greeks_slo_target_seconds", "The bar for receipt to durable.", slo.slo_s
     )
@@ -85,6 +87,22 @@ def _slo(overview: Overview) -> Iterator[Metric]:
     yield counter(
         "greeks_slo_breaches", "How often the bar has been breached.", slo.breaches
     )
+    yield gauge(
+        "greeks_slo_overdue_ticks",
+        "Ticks that are not durable and older than the bar.",
+        slo.waiting,
+    )
+    yield gauge(
+        "greeks_oldest_undurable_age_seconds",
+        "Age of the oldest tick that is not durable, 0 without one.",
+        slo.oldest_waiting_s,
+    )
+
+
+def _slo_ticks(overview: Overview) -> Iterator[Metric]:
+    slo_s = overview.slo.statistics().slo_s
+    durable = overview.tally.to_durable.by_broker
+    brokers = list(overview.sessions_by_broker)
     yield by_broker(
         CounterMetricFamily,
         "greeks_slo_ticks",
@@ -95,17 +113,7 @@ def _slo(overview: Overview) -> Iterator[Metric]:
         CounterMetricFamily,
         "greeks_slo_slow_ticks",
         "Ticks that became durable later than the bar.",
-        ((broker, durable[broker].above(slo.slo_s)) for broker in brokers),
-    )
-    yield gauge(
-        "greeks_slo_overdue_ticks",
-        "Ticks that are not durable and older than the bar.",
-        slo.waiting,
-    )
-    yield gauge(
-        "greeks_oldest_undurable_age_seconds",
-        "Age of the oldest tick that is not durable, 0 without one.",
-        slo.oldest_waiting_s,
+        ((broker, durable[broker].above(slo_s)) for broker in brokers),
     )
 
 
@@ -204,10 +212,3 @@ def _process(process: psutil.Process) -> Iterator[Metric]:
             "Start of the process, Unix time.",
             process.create_time(),
         )
-
-
-def _version() -> str:
-    try:
-        return version("greeks-trio")
-    except PackageNotFoundError:  # started from a checkout
-        return "0"

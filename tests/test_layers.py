@@ -25,6 +25,7 @@ PURE = (
     "config.py",
     "config_parse.py",
     "config_values.py",
+    "version.py",
     "model/",
     "brokers/__init__.py",
     "brokers/ibkr/__init__.py",
@@ -72,7 +73,10 @@ SEPARATE = (
     "simulators",
 )
 # What each level-3 package stands on, besides its own modules.
-BELOW = ("errors", "config", "model", "brokers.feed", "pipeline", "signals", "logs")
+BELOW = (
+    *("errors", "config", "version", "model", "brokers.feed", "pipeline"),
+    *("signals", "logs"),
+)
 
 BROAD = {"Exception", "BaseException"}
 # One bug of one broker ends there; every other bug ends at the command line.

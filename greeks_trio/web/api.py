@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
+from greeks_trio.version import program_version
 from greeks_trio.web.answers import answer_problems
 from greeks_trio.web.description import describe
 
@@ -20,7 +20,7 @@ def make_api(routers: Iterable[APIRouter], *, needs_token: bool = False) -> Fast
     """Return the application, its description at ``/openapi.json``."""
     api = FastAPI(
         title="greeks_trio",
-        version=_version(),
+        version=program_version(),
         # FastAPI's pages about the interface load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -55,10 +55,3 @@ def methods_of(api: FastAPI, path: str) -> list[str]:
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _version() -> str:
-    try:
-        return version("greeks-trio")
-    except PackageNotFoundError:  # started from a checkout
-        return "0"
