@@ -11,21 +11,19 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 from fastapi import Response
 
 from greeks_trio.web.answers import problem_answer
+from greeks_trio.web.limits import Message, Receive, Send, cancel_when_gone
 
 logger = logging.getLogger(__name__)
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 SendChunk: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -127,7 +125,7 @@ class EventStream(Response):
             return
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+                nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 await self._answer(send)
                 nursery.cancel_scope.cancel()
         finally:
@@ -154,10 +152,3 @@ class EventStream(Response):
         with trio.CancelScope() as running:
             await send_chunk(_RETRY)
             await self._run(send_chunk)
-
-
-async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
-    """Wait until the client has closed its connection, and cancel the answer."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

@@ -115,3 +115,10 @@ async def discard(receive: Receive) -> None:
     """
     while True:
         await receive()
+
+
+async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    """Cancel an answer when its client has closed the connection; ends with either."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
