@@ -11,19 +11,21 @@ from typing import Final
 from decouple import Config as Decouple
 from decouple import RepositoryEmpty, RepositoryEnv
 
-from greeks_trio.config import Config
+from greeks_trio.config import Config, DatabaseConfig
 from greeks_trio.config_parse import (
     ENV_FILE_VARIABLE,
     VARIABLES,
     parse_config,
     unknown_variables,
 )
+from greeks_trio.config_values import is_this_machine
 from greeks_trio.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 _DEFAULT_FILE: Final = Path(".env")
 _NOTHING: Final[Mapping[str, str]] = {}
+_VERIFYING: Final = ("verify-ca", "verify-full")
 
 
 def load_config(
@@ -33,7 +35,8 @@ def load_config(
 
     The file is the one that ``GREEKS_ENV_FILE`` names, else ``.env`` in the current
     directory if there is one; it is read on each call.  Logs a warning for each
-    ``GREEKS_*`` name that nothing reads.
+    ``GREEKS_*`` name that nothing reads, and for a database whose identity is not
+    verified.
 
     Args:
         overrides: Variables that win over the environment and the file.
@@ -46,7 +49,17 @@ def load_config(
     for warning in unknown_variables(variables):
         logger.warning("config.unknown_variable %s", warning)
     # Not `Path.is_file`, which raises where a directory may not be entered.
-    return parse_config(variables, is_file=os.path.isfile, need_broker=need_broker)
+    config = parse_config(variables, is_file=os.path.isfile, need_broker=need_broker)
+    _warn_of_unverified(config.database)
+    return config
+
+
+def _warn_of_unverified(database: DatabaseConfig) -> None:
+    """Say that somebody on the way could read everything, the password too."""
+    if not is_this_machine(database.host) and database.sslmode not in _VERIFYING:
+        logger.warning(
+            "database.unverified host=%s sslmode=%s", database.host, database.sslmode
+        )
 
 
 def _read_variables() -> dict[str, str]:

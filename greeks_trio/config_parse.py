@@ -22,6 +22,7 @@ from greeks_trio.config import (
 from greeks_trio.config_values import (
     Values,
     is_loopback,
+    is_this_machine,
     parse_bind,
     parse_names,
     parse_watchlist,
@@ -160,7 +161,7 @@ def _suggestion(name: str) -> str:
 
 def _database(values: Values) -> DatabaseConfig:
     host = values.host("POSTGRES_HOST", "localhost")
-    is_near = host.startswith(("/", "@")) or is_loopback(host)
+    is_near = is_this_machine(host)
     return DatabaseConfig(
         host=host,
         port=values.integer("POSTGRES_PORT", 5432, 1, 65_535),

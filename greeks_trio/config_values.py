@@ -145,6 +145,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_this_machine(host: str) -> bool:
+    """Return whether PostgreSQL's host is a Unix socket or loopback."""
+    return host.startswith(("/", "@")) or is_loopback(host)
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Return the comma-separated names in their order, each once."""
     names = (part.strip() for part in text.split(","))

@@ -104,3 +104,25 @@ def test_unknown_names_of_file_and_environment_are_logged(
 
     assert "GREEKS_FORK" in caplog.text
     assert "GREEKS_SPOON" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("host", "sslmode", "warnings"),
+    [
+        ("db.example.com", "disable", 1),
+        ("db.example.com", "require", 1),
+        ("db.example.com", "verify-ca", 0),
+        ("db.example.com", "", 0),
+        ("127.0.0.1", "disable", 0),
+        ("/run/postgresql", "disable", 0),
+    ],
+)
+def test_a_database_elsewhere_that_is_not_verified_is_warned_about(
+    caplog, host, sslmode, warnings
+):
+    overrides = {"POSTGRES_HOST": host, "POSTGRES_SSLMODE": sslmode}
+
+    load_config({"IBKR_ENABLED": "true", **overrides})
+
+    said = f"database.unverified host={host} sslmode={sslmode}"
+    assert caplog.messages.count(said) == warnings == len(caplog.messages)
