@@ -61,6 +61,10 @@ _LOOK_S: Final = 1.0
 _EVENT_TICKS: Final = 100
 
 
+# Strikes and quantities are numbers here as in every other answer.
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
 class LatestView(Protocol):
     """The latest tick of each series."""
 
@@ -248,7 +252,7 @@ def _states(sessions: Sequence[StreamSession]) -> list[StreamSession]:
 def _encode(ticks: Sequence[UnifiedPositionRecord]) -> bytes:
     # The payload is the last field.
     shown = [LatestTick(*msgspec.structs.astuple(tick)[:-1]) for tick in ticks]
-    return msgspec.json.encode(shown)
+    return _ENCODER.encode(shown)
 
 
 _EXAMPLE: Final = """event: sessions
@@ -259,8 +263,8 @@ data: [{"broker":"ibkr","status":"connected","last_heartbeat_at":"2026-11-20T15:
 event: greeks
 data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
 "contract_key":"SPY   261218C00600000","event_time":"2026-11-20T15:30:04.5Z",\
-"received_at":"2026-11-20T15:30:04.512Z","expiration":"2026-12-18","strike":"600",\
-"option_type":"call","quantity":"-3","delta":0.51,"gamma":0.012,"theta":-0.21,\
+"received_at":"2026-11-20T15:30:04.512Z","expiration":"2026-12-18","strike":600,\
+"option_type":"call","quantity":-3,"delta":0.51,"gamma":0.012,"theta":-0.21,\
 "vega":0.6,"rho":null,"implied_volatility":0.183,"underlying_price":668.25,\
 "availability":"realtime"}]
 

@@ -107,7 +107,8 @@ async def test_first_comes_everything_as_it_is(service, url):
     by_contract = {tick["contract_key"]: tick for tick in values[2]}
     assert set(by_contract) == {SPY_CALL, SPY_PUT}
     assert by_contract[SPY_CALL]["event_time"] == "2026-11-20T15:30:02Z"
-    assert by_contract[SPY_CALL]["quantity"] == "-3"
+    assert by_contract[SPY_CALL]["quantity"] == -3
+    assert by_contract[SPY_CALL]["strike"] == 600
     assert "source_payload" not in by_contract[SPY_CALL]
 
 
