@@ -264,6 +264,10 @@ async def test_a_start_while_the_old_connection_ends_waits_for_its_end(
 
     await scene.start("ibkr")
     assert scene.ibkr.attempts == [0]
+    assert (scene.ibkr.status, scene.ibkr.last_error) == (
+        "connected",
+        STOPPING_BY_REQUEST,
+    )
     await trio.sleep(60)
 
     assert scene.ibkr.attempts == [0, 60]
@@ -483,10 +487,16 @@ async def test_a_refusal_while_it_is_asked_to_stop_ends_nothing(autojump_clock, 
     assert not scene.all_refused.is_set()
 
 
-async def test_what_was_refused_counts_no_more_after_a_reload(autojump_clock, scene):
+@pytest.mark.parametrize("is_reload", [True, False])
+async def test_what_was_refused_counts_no_more_after_a_reload_or_a_start(
+    autojump_clock, scene, is_reload
+):
     await refuse(scene, "ibkr")
     scene.ibkr.fails = None
-    scene.streaming.retry()
+    if is_reload:
+        scene.streaming.retry()
+    else:
+        await scene.start("ibkr")
     await wait_all_tasks_blocked()
 
     await refuse(scene, "tastytrade")
@@ -539,6 +549,8 @@ async def test_the_end_of_the_service_ends_the_switches(
     assert scene.ibkr.attempts == [0]
     assert scene.ibkr.status != "connecting"
     assert list(late) == []
+    # Too late to be a wish that anybody has followed.
+    assert (scene.tastytrade.last_error == STOPPED_BY_REQUEST) is are_stopped
 
 
 async def test_the_end_of_the_service_ends_a_stop_that_is_under_way(

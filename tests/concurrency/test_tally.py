@@ -90,18 +90,19 @@ async def test_latencies_are_counted_by_broker_against_the_bar(autojump_clock):
     tally.durable(
         [
             make_tick(0, read_at=0.9),
-            make_tick(1, read_at=0.5),
-            make_tick(2, read_at=0.5, broker="tastytrade"),
+            make_tick(1, read_at=0.9),
+            make_tick(2, read_at=0.5),
+            make_tick(3, read_at=0.5, broker="tastytrade"),
         ]
     )
 
     ibkr, tastytrade = (
         tally.to_durable.by_broker[each] for each in ("ibkr", "tastytrade")
     )
-    assert (ibkr.count, ibkr.above(0.3)) == (2, 1)
+    assert (ibkr.count, ibkr.above(0.3)) == (3, 1)
     assert (tastytrade.count, tastytrade.above(0.3)) == (1, 1)
-    assert ibkr.sum == pytest.approx(0.6)
-    assert (0.3, 1) in ibkr.cumulative()
+    assert ibkr.sum == pytest.approx(0.7)
+    assert (0.3, 2) in ibkr.cumulative()
 
 
 async def test_the_way_here_is_counted_once_for_each_durable_tick(autojump_clock):

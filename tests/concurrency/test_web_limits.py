@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import suppress
 
 import pytest
 import trio
+from fastapi import APIRouter
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.config import HttpConfig, Secret
-from greeks_trio.web.answers import Problem
+from greeks_trio.web.answers import Problem, json_answer
 from greeks_trio.web.guard import Guard
 from greeks_trio.web.limits import Disconnected, Limits, read_body
 from greeks_trio.web.session import Sessions
@@ -155,6 +157,23 @@ async def test_an_answer_that_does_not_begin_in_time_is_given_up(caplog):
     assert alive.status_code == 200
     assert server.routes.cancelled.is_set()
     assert "http.too_slow path='/never'" in caplog.text
+
+
+async def test_an_answer_that_begins_too_late_is_not_begun():
+    router = APIRouter()
+
+    @router.get("/late")
+    async def late():
+        # As what cannot be cancelled: it answers when its time is up.
+        with suppress(trio.Cancelled):
+            await trio.sleep_forever()
+        return json_answer({})
+
+    async with serving(Limits(answer_s=SOON_S), [router]) as server:
+        response = await server.client.get("/late")
+
+    assert response.status_code == 503
+    assert "no answer after" in response.json()["detail"]
 
 
 async def test_an_answer_that_has_begun_may_last():
