@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import trio
+
 from greeks_trio.model.contracts import ContractKey, contract_from_occ
 from greeks_trio.model.fingerprint import fingerprint
 from greeks_trio.model.normalise import Quote
@@ -20,6 +22,18 @@ from greeks_trio.pipeline.backlog import Backlog
 START = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 SPY_CALL = ContractKey("SPY   261218C00600000")
 SPY_PUT = ContractKey("SPY   261218P00600000")
+
+
+def clock_of_trio(start=None):
+    """Return a wall clock that goes as Trio's does, also when that jumps."""
+    began = []
+
+    def now():
+        began or began.append((start or datetime.now(UTC), trio.current_time()))
+        [(start_at, start_s)] = began
+        return start_at + timedelta(seconds=trio.current_time() - start_s)
+
+    return now
 
 
 def make_record(number=0, **changes):

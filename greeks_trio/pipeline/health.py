@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
 import trio
 
 from greeks_trio.errors import ProtocolViolation
@@ -37,6 +38,10 @@ STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not end
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame by; a frame may have several MiB.
 _KEPT_CHARACTERS: Final = 4_000
+
+_SECOND: Final = timedelta(seconds=1)
+# Clocks that differ by less are the same: they are slewed all the time.
+_SET_BACK: Final = timedelta(seconds=1)
 
 
 def utc_now() -> datetime:
@@ -94,6 +99,8 @@ class SessionHealth:
         self._stop_asked_at: datetime | None = None
         self._last_heartbeat_at: datetime | None = None
         self._last_message_at: datetime | None = None
+        # The same by the monotonic clock: the other one may be set meanwhile.
+        self._last_message_s = 0.0
         self._reconnect_attempt = 0
         self._connections = 0
         self._last_error: str | None = None
@@ -105,7 +112,7 @@ class SessionHealth:
         self._streamed: dict[ContractKey, float] = {}
         # Open gaps by contract; the key `None` is the whole feed's.
         self._gaps: dict[ContractKey | None, FeedGap] = {}
-        # And when they began by the monotonic clock: the other one may be set back.
+        # And when they began by the monotonic clock.
         self._gaps_began: dict[ContractKey | None, float] = {}
         # By accounts: what they held at the last look, and which were incomplete.
         self._positions: dict[
@@ -186,6 +193,7 @@ class SessionHealth:
         """A frame of any kind was read."""
         self._frames += 1
         self._last_message_at = received_at
+        self._last_message_s = trio.current_time()
 
     def heartbeat(self) -> None:
         """The broker said that it is alive."""
@@ -275,25 +283,29 @@ class SessionHealth:
             reason=reason,
         )
         self._gaps[contract_key] = gap
-        passed_s = max(0.0, (now - gap.started_at).total_seconds())
-        self._gaps_began[contract_key] = trio.current_time() - passed_s
+        began_s = trio.current_time() - max(0.0, (now - gap.started_at) / _SECOND)
+        if since is not None and since == self._last_message_at:
+            began_s = self._last_message_s
+        self._gaps_began[contract_key] = began_s
         self._journal.record(gap)
 
     def gap_ended(self, contract_key: ContractKey | None = None) -> None:
-        """Journal the end of the interval, if one had started."""
+        """Journal the end of the interval, if one had started.
+
+        When the clock was set back meanwhile, the interval is told by both clocks: the
+        ticks around it have the times of either.
+        """
         gap = self._gaps.pop(contract_key, None)
-        if gap is not None:
-            lasted_s = trio.current_time() - self._gaps_began.pop(contract_key)
-            ended_at = gap.started_at + timedelta(seconds=lasted_s)
+        if gap is None:
+            return
+        lasted = (trio.current_time() - self._gaps_began.pop(contract_key)) * _SECOND
+        now = self.now()
+        self._journal.record(
+            msgspec.structs.replace(gap, ended_at=max(now, gap.started_at + lasted))
+        )
+        if now - lasted < gap.started_at - _SET_BACK:
             self._journal.record(
-                FeedGap(
-                    broker=gap.broker,
-                    contract_key=gap.contract_key,
-                    started_at=gap.started_at,
-                    reason=gap.reason,
-                    # Never shorter than it was, when the clock has been set back.
-                    ended_at=max(self.now(), ended_at),
-                )
+                msgspec.structs.replace(gap, started_at=now - lasted, ended_at=now)
             )
 
     def open_gaps(self) -> list[FeedGap]:

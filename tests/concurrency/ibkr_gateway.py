@@ -21,6 +21,7 @@ from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.wakeup import WakeUp
+from tests.factories import clock_of_trio
 
 SESSION = "00112233445566778899aabbccddeeff"
 CONFIG = IbkrConfig(api_url="https://localhost:5000/v1/api", accounts=("U1", "U2"))
@@ -226,7 +227,7 @@ class Scene:
         self.nursery = nursery
         self.gateway = FakeGateway(nursery)
         self.journal = KeptJournal()
-        self.health = SessionHealth("ibkr", self.journal)
+        self.health = SessionHealth("ibkr", self.journal, now=clock_of_trio())
         self.out, self.frames = trio.open_memory_channel(intake)
         self.feed = IbkrFeed(
             config,

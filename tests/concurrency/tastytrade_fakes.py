@@ -23,7 +23,7 @@ from greeks_trio.config import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
-from tests.factories import START
+from tests.factories import START, clock_of_trio
 
 ACCOUNT = "5WT00001"
 DXLINK_URL = "ws://127.0.0.1:1/realtime"
@@ -88,7 +88,7 @@ def make_config(**changes):
 
 def make_health(journal=None):
     journal = Journal() if journal is None else journal  # an empty one is false
-    return SessionHealth("tastytrade", journal, now=lambda: START)
+    return SessionHealth("tastytrade", journal, now=clock_of_trio(START))
 
 
 async def journalled(journal):

@@ -217,17 +217,43 @@ async def test_one_can_wait_for_a_state(health, nursery, autojump_clock):
     assert seen == ["connected"]
 
 
-async def test_a_gap_lasts_as_long_as_it_did_though_the_clock_is_set_back(
-    autojump_clock, health, journal, clock
+@pytest.mark.parametrize("set_at", ["before it is noticed", "before it ends"])
+@pytest.mark.parametrize(
+    ("set_by_s", "told"),
+    [
+        (-60, [(0, 30), (-60, -30)]),
+        (-1, [(0, 30)]),
+        (0, [(0, 30)]),
+        (60, [(0, 90)]),
+    ],
+)
+async def test_a_gap_is_told_by_both_clocks_when_one_was_set_meanwhile(
+    autojump_clock, health, journal, clock, set_at, set_by_s, told
 ):
     health.connecting()
     health.connected()
     health.frame_read(clock())
-    clock.pass_(10)
-    await trio.sleep(10)
+    await pass_(clock, 10)
+    if set_at == "before it is noticed":
+        clock.pass_(set_by_s)
     health.disconnected("reset")
-    await trio.sleep(20)
-    clock.pass_(20 - 60)
+    await pass_(clock, 20)
+    if set_at == "before it ends":
+        clock.pass_(set_by_s)
     health.connected()
 
-    assert entries(journal)[-1].ended_at == START + timedelta(seconds=30)
+    ended = [each for each in entries(journal) if each.ended_at is not None]
+    assert [
+        (
+            (each.started_at - START).total_seconds(),
+            (each.ended_at - START).total_seconds(),
+        )
+        for each in ended[-len(told) :]
+    ] == told
+    assert {each.reason for each in ended[-len(told) :]} == {"disconnected"}
+
+
+async def pass_(clock, seconds):
+    """Let time pass by both clocks."""
+    clock.pass_(seconds)
+    await trio.sleep(seconds)
