@@ -200,14 +200,12 @@ class Overview:
 
     def latency_details(self) -> dict[str, Any]:
         """Return what `details` has of the latencies and the SLO."""
-        slo = self.slo.statistics()
         return {
             "latency_ms": {
-                "slo_p95": slo.slo_s * 1e3,
                 **milliseconds(self.tally.latency_to_durable()),
                 "to_commit": milliseconds(self.tally.latency_to_commit()),
             },
-            "slo": slo_details(slo),
+            "slo": slo_details(self.slo.statistics()),
         }
 
     def _ticks(self) -> dict[str, Any]:

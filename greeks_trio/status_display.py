@@ -138,7 +138,7 @@ def _latency(status: Status) -> str:
     shown = "  ".join(
         f"{name} {value:,.1f}" for name, value in values if value is not None
     )
-    bar = status.latency_ms.slo_p95
+    bar = status.slo.target_ms
     kept = "breached" if status.slo.is_breached else "kept"
     slo = "" if bar is None else f"; p95 below {bar:g}: {kept}"
     return f"{shown} ms, last minute{slo}"

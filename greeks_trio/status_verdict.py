@@ -52,9 +52,8 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """From frame read to durable, and the bar for the p95, in milliseconds."""
+    """From frame read to durable, in milliseconds."""
 
-    slo_p95: float | None = None
     last_minute: Percentiles = Percentiles()
 
 

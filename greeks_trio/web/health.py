@@ -105,7 +105,6 @@ _EXAMPLE: Final = {
     "slo": {"p95_ms": 2.6, "target_ms": 500.0, "is_breached": False, "breaches": 0},
     "loop_lag_ms": {"last_minute": {"p50": 0.4, "p95": 1.0, "p99": 1.2, "max": 3.0}},
     "latency_ms": {
-        "slo_p95": 500.0,
         "last_minute": {"p50": 1.9, "p95": 2.6, "p99": 4.1, "max": 9.8},
     },
     "ticks": {"received": {"ibkr": 3000}, "persisted": {"ibkr": 3000}, "lost": 0},

@@ -43,7 +43,8 @@ def make_status(*sessions, **changes):
     values = {
         "sessions": list(sessions) or [session(), session("tastytrade")],
         "database": Database(connected=True),
-        "latency_ms": Latency(500.0, Percentiles(1.2, 2.0, 2.8)),
+        "latency_ms": Latency(Percentiles(1.2, 2.0, 2.8)),
+        "slo": Slo(p95_ms=2.0, target_ms=500.0),
         "feeds": {"ibkr": Feed(100, 100, 0), "tastytrade": Feed(100, 98, 3)},
         "memory": Memory(130 * 1024**2, 0, 256 * 1024**2),
     }
