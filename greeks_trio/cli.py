@@ -107,7 +107,7 @@ def _home_data_dir() -> Path:
 async def _serve_embedded(
     config: Config, load: Callable[[], Config], data_dir: Path
 ) -> int:
-    from greeks_trio.postgres.embedded import open_embedded_server
+    from greeks_trio.postgres.embedded_guard import open_guarded_server
     from greeks_trio.service import run_service
 
     # Its port changes with each start, so the spool is found by the directory.
@@ -116,7 +116,7 @@ async def _serve_embedded(
         directory=config.spool.directory
         or data_dir.with_name(f"{data_dir.name}-spool"),
     )
-    async with open_embedded_server(data_dir) as database:
+    async with open_guarded_server(data_dir) as database:
         logger.info("embedded.started data_dir=%s", data_dir)
         return await run_service(
             replace(config, database=database, spool=spool),

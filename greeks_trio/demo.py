@@ -29,7 +29,7 @@ from greeks_trio.demo_simulators import (
 from greeks_trio.overview import Overview
 from greeks_trio.pipeline.tally import Observers, TickObserver
 from greeks_trio.postgres.dsn import open_connection
-from greeks_trio.postgres.embedded import open_embedded_server
+from greeks_trio.postgres.embedded_guard import open_guarded_server
 from greeks_trio.postgres.migrate import migrate
 from greeks_trio.postgres.passfile import write_passfile
 from greeks_trio.service import Running, run_service
@@ -73,7 +73,7 @@ async def run_demo(options: DemoOptions) -> int:
     async with trio.open_nursery() as nursery:
         await nursery.start(run_stop_on_signal, asked_to_stop)
         with tempfile.TemporaryDirectory(prefix="greeks-demo-") as directory:
-            async with open_embedded_server(options.data_dir) as database:
+            async with open_guarded_server(options.data_dir) as database:
                 result = await _run(
                     options, database, Path(directory), display, asked_to_stop
                 )

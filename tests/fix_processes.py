@@ -10,6 +10,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -126,6 +127,17 @@ async def run_ingest(*arguments, cwd, environment=None):
             nursery.cancel_scope.cancel()
             # pytest shows it when the test fails.
             sys.stdout.write(f"--- {ours.name}\n{ours.transcript()}\n")
+
+
+def kill_server(data_dir):
+    """Kill every process of an embedded server; return them, the postmaster first."""
+    pid_file = data_dir / "postgres-18" / "postmaster.pid"
+    postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
+    postmaster.suspend()  # else it would see its children die
+    family = [postmaster, *postmaster.children(recursive=True)]
+    for process in reversed(family):
+        process.kill()
+    return family
 
 
 async def wait_until(database, condition):

@@ -23,8 +23,14 @@ from psycopg import sql
 from greeks_trio.config import DatabaseConfig
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.embedded_binaries import ServerVersion
-from greeks_trio.postgres.embedded_cluster import USER, Cluster, open_cluster
+from greeks_trio.postgres.embedded_cluster import (
+    USER,
+    Cluster,
+    end_orphan,
+    open_cluster,
+)
 from greeks_trio.postgres.embedded_process import (
+    READY_LIMIT_S,
     STOP_LIMIT_S,
     PortTaken,
     ServerProcess,
@@ -64,14 +70,31 @@ async def open_embedded_server(
     server = EmbeddedServer(data_dir, version, settings or {})
     try:
         await trio.to_thread.run_sync(server.prepare)
-        while not server.is_ready:
-            server.spawn()
-            # The thread ends with the server, which is stopped below.
-            await trio.to_thread.run_sync(server.wait_ready, abandon_on_cancel=True)
+        await start_server(server)
         yield await trio.to_thread.run_sync(server.make_database)
     finally:
         with trio.move_on_after(STOP_LIMIT_S + 5, shield=True):
             await trio.to_thread.run_sync(server.close)
+
+
+async def start_server(
+    server: EmbeddedServer, *, limit_s: float | None = READY_LIMIT_S
+) -> None:
+    """Start the server and return when it accepts connections; in the main thread.
+
+    It waits at most ``limit_s``; `None` is for ever.  Whoever calls this stops the
+    server in the end, whatever happens here.
+
+    Raises:
+        StoreUnavailable: it did not start; with its last words.
+        OSError: there is no room for another process.
+    """
+    while not server.is_ready:
+        server.spawn()
+        # The thread ends with the server.
+        await trio.to_thread.run_sync(
+            server.wait_ready, limit_s, abandon_on_cancel=True
+        )
 
 
 @contextmanager
@@ -94,7 +117,13 @@ def embedded_server(
 
 
 class EmbeddedServer:
-    """One cluster and its server; the steps in their order, all but `spawn` block."""
+    """One cluster and its server; the steps in their order, all but `spawn` block.
+
+    Attributes:
+        is_ready: Whether it was started and has not been stopped.
+        keeps_port: Whether a port that somebody else has taken is waited for, because
+            clients have been told of it; otherwise another one is chosen.
+    """
 
     def __init__(
         self,
@@ -103,6 +132,7 @@ class EmbeddedServer:
         settings: Mapping[str, str],
     ) -> None:
         self.is_ready = False
+        self.keeps_port = False
         self._data_dir = data_dir
         self._version: ServerVersion = version
         self._settings = settings
@@ -138,13 +168,15 @@ class EmbeddedServer:
             self._directory / "postgres.log",
         )
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, limit_s: float | None = READY_LIMIT_S) -> None:
         """Wait for the server; afterwards `is_ready`, or another `spawn` is due."""
         assert self._process is not None  # noqa: S101
         try:
-            self._process.wait_ready()
+            self._process.wait_ready(limit_s)
         except PortTaken:
             self._process.stop()
+            if self.keeps_port:
+                raise
             self._port = 0
             if self._attempts == _PORT_ATTEMPTS:
                 raise
@@ -177,6 +209,21 @@ class EmbeddedServer:
         if self._process is not None:
             self._process.stop()
             self._process = None
+
+    def wait_ended(self) -> int:
+        """Wait, however long, until the server has ended; return its exit status."""
+        assert self._process is not None  # noqa: S101
+        return self._process.wait_ended()
+
+    def bury(self) -> None:
+        """Make room for a new server after one that has ended without `stop`.
+
+        Waits for its processes as long as `stop` does.
+        """
+        process = self._process
+        self.stop()
+        if process is not None and not process.has_left_some:
+            end_orphan(self._cluster)
 
     def kill(self) -> None:
         """Do as `stop`, with SIGKILL for every process of the server."""

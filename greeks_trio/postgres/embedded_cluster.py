@@ -81,7 +81,7 @@ def open_cluster(
         elif account is None and directory.stat().st_uid != os.geteuid():
             raise StoreUnavailable(f"{directory} belongs to another user")
         with _handed_over(directory, programs, account) as cluster:
-            _end_orphan(cluster)
+            end_orphan(cluster)
             yield cluster
 
 
@@ -162,7 +162,7 @@ def _readable_file(text: str, account: Account | None) -> Iterator[int]:
         yield file.fileno()
 
 
-def _end_orphan(cluster: Cluster) -> None:
+def end_orphan(cluster: Cluster) -> None:
     """Stop the server that a killed process left, or forget one that has gone."""
     pid_file = cluster.directory / "postmaster.pid"
     if not pid_file.exists():

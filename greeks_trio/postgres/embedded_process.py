@@ -125,20 +125,29 @@ class ServerProcess:
         """The postmaster."""
         return self._process.pid
 
-    def wait_ready(self) -> None:
-        """Wait until the server accepts connections.
+    @property
+    def has_left_some(self) -> bool:
+        """Whether some process of the server has not ended yet."""
+        return self._reader.is_alive()
+
+    def wait_ended(self) -> int:
+        """Wait for the postmaster's end; its exit status, or minus the signal."""
+        return self._process.wait()
+
+    def wait_ready(self, limit_s: float | None = READY_LIMIT_S) -> None:
+        """Wait until the server accepts connections, `None` for however long.
 
         Raises:
             PortTaken: start another one on another port.
             StoreUnavailable: it gave up, or is still not ready; with its last words.
         """
-        settled = self._settled.wait(READY_LIMIT_S)
+        settled = self._settled.wait(limit_s)
         if self._is_ready:
             return
         said = "\n".join(self._tail)
         if _PORT_TAKEN in said:
             raise PortTaken(said)
-        what = "ended" if settled else f"is not ready after {READY_LIMIT_S:.0f} s"
+        what = "ended" if settled else f"is not ready after {limit_s:.0f} s"
         raise StoreUnavailable(f"the embedded PostgreSQL {what}; it said:\n{said}")
 
     def stop(self) -> None:
@@ -187,7 +196,12 @@ class ServerProcess:
 
 def _open_log(path: Path) -> IO[bytes]:
     # Errors quote rows, so it is as private as the data.
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        # Without its directory the server ends too, and somebody waits for its end.
+        fd = os.open(os.devnull, os.O_WRONLY)
+    return open(fd, "ab", 0)
 
 
 def _append(log: IO[bytes], line: bytes) -> None:

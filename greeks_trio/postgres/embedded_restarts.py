@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from greeks_trio.config import DatabaseConfig
-from greeks_trio.postgres.embedded import EmbeddedServer
+from greeks_trio.postgres.embedded import EmbeddedServer, start_server
 from greeks_trio.postgres.embedded_binaries import ServerVersion
 from greeks_trio.postgres.embedded_process import STOP_LIMIT_S
 
@@ -34,12 +34,8 @@ class RestartableServer:
         Raises:
             StoreUnavailable: it did not start; with its last words.
         """
-        server = self._server
-        while not server.is_ready:
-            server.spawn()
-            # The thread ends with the server, which `open_restartable_server` stops.
-            await trio.to_thread.run_sync(server.wait_ready, abandon_on_cancel=True)
-        self.config = await trio.to_thread.run_sync(server.make_database)
+        await start_server(self._server)
+        self.config = await trio.to_thread.run_sync(self._server.make_database)
 
     async def stop(self) -> None:
         """Shut it down cleanly."""

@@ -15,7 +15,7 @@ import trio
 
 from greeks_trio.model.records import BROKERS
 from greeks_trio.postgres.connection import TrioConnection
-from tests.fix_processes import LAUNCHER, PATIENCE_S, run_ingest
+from tests.fix_processes import LAUNCHER, PATIENCE_S, kill_server, run_ingest
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -130,6 +130,20 @@ async def test_a_broker_that_goes_and_comes_back_loses_nothing(tmp_path):
     assert demo.count("feed.connected broker=tastytrade") == 1
     assert result["brokers"]["ibkr"]["largest_gap_s"] > 2
     assert result["brokers"]["tastytrade"]["largest_gap_s"] < 2
+
+
+async def test_a_postgresql_that_is_killed_comes_back_and_nothing_is_lost(tmp_path):
+    arguments = ("demo", *SMALL, "--json", "--data-dir", tmp_path / "data")
+    async with run_ingest(*arguments, cwd=tmp_path) as demo:
+        await demo.wait_line("writer.connected")
+        kill_server(tmp_path / "data")
+        await demo.wait_line("embedded.ended status=-9")
+        await demo.wait_line("embedded.started_again")
+        await demo.wait_line("writer.connected", number=2)
+        assert await demo.stop() == 0
+
+    assert_clean(json.loads(demo.lines["stdout"][-1]))
+    assert demo.count("CRITICAL") == demo.count("embedded.ended") == 1
 
 
 def test_in_a_terminal_it_shows_a_table(tmp_path):

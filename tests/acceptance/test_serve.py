@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from greeks_trio.postgres.embedded import open_embedded_server
 from tests.fix_postgres import connect_trio
-from tests.fix_processes import fetch, wait_until
+from tests.fix_processes import Stage, fetch, kill_server, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -214,3 +215,23 @@ async def fetch_nothing(database, statement):
     connection = await connect_trio(database)
     async with connection:
         await connection.execute(statement)
+
+
+async def test_an_embedded_postgresql_that_is_killed_comes_back(tmp_path, stage):
+    data = tmp_path / "data"
+    async with stage.simulate(*SMALL) as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve("--embedded", "--data-dir", data) as service:
+            for broker in ("ibkr", "tastytrade"):
+                await service.wait_line(f"feed.connected broker={broker}")
+            await service.wait_line("writer.connected")
+            kill_server(data)
+            await service.wait_line("embedded.started_again")
+            await service.wait_line("writer.connected", number=2)
+            assert await stop_at_the_end_of_the_streams(simulators, service) == 0
+
+    async with open_embedded_server(data) as database:
+        stored = await Stage(tmp_path, database).stored()
+    assert service.count("CRITICAL") == service.count("embedded.ended") == 1
+    assert len(stored) == len(set(stored))
+    assert set(stored) == stage.sent()

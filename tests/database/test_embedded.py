@@ -391,6 +391,14 @@ def test_the_log_does_not_grow_without_end(tmp_path, monkeypatch):
     assert log.splitlines()[-1].endswith("database system is shut down")
 
 
+def test_a_log_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "postgres.log").mkdir()
+
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        with connect(config) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
 
