@@ -211,7 +211,10 @@ class EmbeddedServer:
             self._process = None
 
     def wait_ended(self) -> int:
-        """Wait, however long, until the server has ended; return its exit status."""
+        """Wait, however long, until the server has ended.
+
+        Returns its exit status, or minus the number of the signal that killed it.
+        """
         assert self._process is not None  # noqa: S101
         return self._process.wait_ended()
 

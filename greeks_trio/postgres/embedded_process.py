@@ -35,7 +35,8 @@ _STOP: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5
 # All of the above; for whoever waits for the whole.
 STOP_LIMIT_S: Final = 25.0
 _TOOL_LIMIT_S: Final = 120.0
-# The kernel needs milliseconds to end processes that are killed.
+# The kernel needs milliseconds to end processes that are killed, and so do processes
+# of PostgreSQL to notice that their postmaster has gone.
 _KILL_LIMIT_S: Final = 5.0
 _READY: Final = b"database system is ready to accept connections"
 _PORT_TAKEN: Final = "could not bind"
@@ -131,8 +132,13 @@ class ServerProcess:
         return self._reader.is_alive()
 
     def wait_ended(self) -> int:
-        """Wait for the postmaster's end; its exit status, or minus the signal."""
-        return self._process.wait()
+        """Wait, however long, for the end; the exit status, or minus the signal.
+
+        The postmaster's end: what it leaves behind gets `_KILL_LIMIT_S` to notice.
+        """
+        status = self._process.wait()
+        self._reader.join(_KILL_LIMIT_S)
+        return status
 
     def wait_ready(self, limit_s: float | None = READY_LIMIT_S) -> None:
         """Wait until the server accepts connections, `None` for however long.
