@@ -85,10 +85,11 @@ def make_router(reads: TradeReads) -> APIRouter:
         """Record a trade.
 
         With an `id` it may be sent again: the same trade is answered with 200 and what
-        is recorded, another one of that id with 409.
+        is recorded, another one of that id with 409.  After 503 or 504 it has to be sent
+        again; without an `id` of its own, with the one that the answer names.
         """
         trade = parse_trade(await request.body())
-        with store_problems():
+        with store_problems(unrecorded=_send_again(trade.id)):
             recorded = await reads.record(trade)
         if not recorded.is_same:
             raise Problem(
@@ -153,6 +154,14 @@ def _check_number(name: str, value: Decimal) -> None:
         raise _invalid(
             f"The {name} has more than {_MAX_DIGITS} digits before or after the point."
         )
+
+
+def _send_again(trade_id: UUID) -> str:
+    # A connection may break between the commit and its confirmation.
+    return (
+        "The trade is not recorded, as far as is known. Send it again with the id "
+        f"{trade_id}: then it is recorded once, whatever has become of the first."
+    )
 
 
 def _invalid(detail: str) -> Problem:

@@ -259,6 +259,16 @@ async def test_troubles_of_the_database_are_told_in_plain_words(
     assert "s3cret" not in answer.text
 
 
+@pytest.mark.parametrize("query", ["", "?format=csv"])
+async def test_a_read_that_took_too_long_is_told_how_to_ask_for_less(timeline, query):
+    timeline.error = ReadTooLong("x")
+    async with serving(timeline) as client:
+        answer = await client.get(f"{TICKS}{query}")
+
+    detail = answer.json()["detail"]
+    assert all(f"`{name}`" in detail for name in ("start", "end", "contract_key"))
+
+
 @pytest.mark.parametrize(
     ("query", "accept", "content_type", "text"),
     [
@@ -488,9 +498,23 @@ async def test_a_body_has_to_be_called_json(timeline):
     assert answer.status_code == 415
 
 
-async def test_trades_are_refused_without_a_database(timeline):
-    timeline.error = StoreUnavailable("x")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StoreUnavailable("x"), 503), (ReadsBusy("x"), 503), (ReadTooLong("x"), 504)],
+)
+@pytest.mark.parametrize("sent", [{}, {"id": "0b8d1f0e-7c1f-4f0e-9d55-3f5a5d3a7a11"}])
+async def test_a_trade_that_is_not_recorded_is_to_be_sent_again(
+    timeline, error, status, sent
+):
+    """Under the same id, also when it was the service that chose one."""
+    timeline.error = error
     async with serving(timeline) as client:
-        answer = await client.post("/v1/trades", json=TRADE)
+        answer = await client.post("/v1/trades", json=TRADE | sent)
 
-    assert answer.status_code == 503
+    [trade] = timeline.asked
+    detail = answer.json()["detail"]
+    assert answer.status_code == status
+    assert "not recorded" in detail
+    assert f"again with the id {trade.id}" in detail
+    assert "Nothing is lost" not in detail
+    assert "Ask" not in detail
