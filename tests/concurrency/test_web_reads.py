@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from uuid import UUID
@@ -236,6 +237,18 @@ async def test_a_cursor_of_other_filters_is_refused(timeline, path):
     assert "other filters" in answer.json()["detail"]
 
 
+async def test_a_cursor_of_another_version_is_refused(timeline):
+    timeline.page_answer = Page(items=b"[]", next_place=["a", "b", 9])
+    async with serving(timeline) as client:
+        cursor = (await client.get(TICKS)).json()["next_cursor"]
+        version, *rest = msgspec.json.decode(urlsafe_b64decode(cursor + "=="))
+        other = urlsafe_b64encode(msgspec.json.encode([version + 1, *rest]))
+        answer = await client.get(TICKS, params={"cursor": other.decode().rstrip("=")})
+
+    assert answer.status_code == 422
+    assert len(timeline.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "status", "has_retry_after"),
     [
@@ -427,6 +440,25 @@ async def test_numbers_arrive_with_all_of_their_digits(timeline, text):
 
 
 @pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("SPY   261218C00600000", "SPY   261218C00600000"),
+        ("SPY261218C00600000", "SPY   261218C00600000"),
+        (" spy 261218c00600000 ", "SPY   261218C00600000"),
+        ("./LO  260317P56", "./LO  260317P56"),
+        ("./LO260317P56.50", "./LO  260317P56.5"),
+        (None, None),
+    ],
+)
+async def test_a_contract_key_is_kept_as_the_ticks_have_it(timeline, sent, kept):
+    async with serving(timeline) as client:
+        answer = await client.post("/v1/trades", json=TRADE | {"contract_key": sent})
+
+    assert answer.status_code == 201
+    assert [trade.contract_key for trade in timeline.asked] == [kept]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"quantity": 0},
@@ -446,6 +478,14 @@ async def test_numbers_arrive_with_all_of_their_digits(timeline, text):
         {"action": "a\x00b"},
         {"strategy_tag": ""},
         {"contract_key": 7},
+        {"contract_key": "garbage"},
+        {"contract_key": " "},
+        {"contract_key": "SPY"},
+        {"contract_key": "SPY261218C600"},
+        {"contract_key": "SPY261318C00600000"},
+        {"contract_key": "SPY261218C0060000٠"},
+        {"contract_key": "./LO261317P56"},
+        {"contract_key": "./LO260317P" + "9" * 40},
         {"created_at": "2026-11-20T15:30:00"},
         {"created_at": "yesterday"},
         {"metadata": []},
