@@ -7,7 +7,7 @@ with a point for a binary one: 0.1 would not be 0.1 any more.
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Protocol, TypeAlias
 from uuid import UUID, uuid4
@@ -15,6 +15,12 @@ from uuid import UUID, uuid4
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
+from greeks_trio.model.contracts import (
+    ContractKey,
+    contract_from_occ,
+    format_future_option_key,
+    parse_future_option_key,
+)
 from greeks_trio.model.questions import NewTrade, RecordedTrade, TradesQuestion
 from greeks_trio.model.records import Broker
 from greeks_trio.web import examples
@@ -32,6 +38,11 @@ from greeks_trio.web.store_problems import STORE_PROBLEMS, store_problems
 # Far beyond any market, and far below where PostgreSQL stops.
 _MAX_DIGITS: Final = 15
 _MAX_METADATA_BYTES: Final = 16 * 1024
+
+_NO_CONTRACT_KEY: Final = (
+    "The contract_key is no option's: use an OCC symbol such as SPY261218C00600000 or, "
+    "for a futures option, ./LO260317P56; leave it out when it is not of an option."
+)
 
 _Text: TypeAlias = Annotated[
     str,
@@ -126,7 +137,7 @@ def parse_trade(body: bytes) -> NewTrade:
         symbol=sent.symbol,
         action=sent.action,
         quantity=sent.quantity,
-        contract_key=sent.contract_key,
+        contract_key=_parse_contract_key(sent.contract_key),
         price=sent.price,
         strategy_tag=sent.strategy_tag,
         metadata=metadata,
@@ -142,6 +153,24 @@ def _parse_metadata(raw: msgspec.Raw) -> str | None:
         raise _invalid(f"The metadata has more than {_MAX_METADATA_BYTES} bytes.")
     msgspec.json.decode(raw, type=dict[str, Any])
     return bytes(raw).decode()
+
+
+def _parse_contract_key(text: str | None) -> ContractKey | None:
+    """Return the key as the ticks of that option have it, however it is padded."""
+    if text is None:
+        return None
+    symbol = text.strip().upper()
+    try:
+        if symbol.startswith("./"):
+            key = format_future_option_key(parse_future_option_key(symbol))
+        else:
+            key = contract_from_occ(symbol).contract_key
+    except (ValueError, InvalidOperation):
+        raise _invalid(_NO_CONTRACT_KEY) from None
+    # Every alphabet has digits, and only some read as they look.
+    if not symbol.isascii():
+        raise _invalid(_NO_CONTRACT_KEY)
+    return key
 
 
 def _check_number(name: str, value: Decimal) -> None:
@@ -190,6 +219,11 @@ def _decimal(description: str, *others: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# At least what is accepted: not every six digits are a day.
+_CONTRACT_KEY_PATTERN: Final = (
+    r"^ *(\./[A-Za-z0-9]{1,6} *[0-9]{6}[CPcp][0-9]+(\.[0-9]+)?"
+    r"|[A-Za-z0-9./]{1,6} *[0-9]{6}[CPcp][0-9]{8}) *$"
+)
 _ZERO: Final = {
     "anyOf": [{"const": 0}, {"type": "string", "pattern": r"^-?0+(\.0+)?$"}]
 }
@@ -215,7 +249,11 @@ _BODY_SCHEMA: Final[dict[str, Any]] = {
         "broker": {"enum": ["ibkr", "tastytrade"]},
         "account_id": _text(),
         "symbol": _text("As the broker spells it."),
-        "contract_key": _text("Of an option.") | {"type": ["string", "null"]},
+        "contract_key": _text(
+            "Of an option: the OCC symbol, or ./ROOT with expiration, right and strike "
+            "of a futures option.  Spaces are optional; it is kept as the ticks have it."
+        )
+        | {"type": ["string", "null"], "pattern": _CONTRACT_KEY_PATTERN},
         "action": _text("Such as buy_to_open."),
         "quantity": _decimal("Not 0.") | {"not": _ZERO},
         "price": _decimal("Per unit of the underlying.", {"type": "null"}),

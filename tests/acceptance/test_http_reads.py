@@ -346,6 +346,30 @@ async def test_a_trade_that_is_recorded_can_be_read(database, db):
     assert '"quantity":0.10,' in created.text
 
 
+async def test_a_trade_joins_the_ticks_of_its_contract_however_it_was_spelt(
+    database, db
+):
+    tick(db)
+    trade = {
+        "id": "0b8d1f0e-7c1f-4f0e-9d55-3f5a5d3a7a11",
+        "broker": "ibkr",
+        "account_id": "U1",
+        "symbol": "SPY",
+        "action": "buy",
+        "quantity": 1,
+    }
+    async with answering(database) as client:
+        answers = [
+            (await client.post("/v1/trades", json=trade | {"contract_key": spelt}))
+            for spelt in (CALL.replace(" ", ""), CALL)
+        ]
+
+    # The same trade twice, whatever stands between root and date.
+    assert [answer.status_code for answer in answers] == [201, 200]
+    joined = "select count(*) from trades join greek_snapshots using (contract_key)"
+    assert db.execute(joined).fetchone() == (1,)
+
+
 async def test_the_end_of_the_service_ends_exports(database, db, many_ticks):
     """At once, although its client does not read."""
     async with answering(database) as client:

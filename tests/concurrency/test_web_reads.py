@@ -483,7 +483,7 @@ async def test_a_contract_key_is_kept_as_the_ticks_have_it(timeline, sent, kept)
         {"contract_key": "SPY"},
         {"contract_key": "SPY261218C600"},
         {"contract_key": "SPY261318C00600000"},
-        {"contract_key": "SPY261218C0060000٠"},
+        {"contract_key": "SPY261218C0060000\u0660"},
         {"contract_key": "./LO261317P56"},
         {"contract_key": "./LO260317P" + "9" * 40},
         {"created_at": "2026-11-20T15:30:00"},
