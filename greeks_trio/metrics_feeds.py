@@ -83,12 +83,19 @@ def _feeds(feeds: Mapping[Broker, SessionStatistics]) -> Iterator[Metric]:
 
 
 def contracts(overview: Overview) -> Iterator[Metric]:
-    """Yield how many contracts are silent, and whether their markets are open."""
+    """Yield how many contracts are stale and why, and whether their markets are open."""
     yield by_broker(
         GaugeMetricFamily,
         "greeks_contracts_stale",
         "Subscribed contracts without a tick for longer than the limit.",
         overview.stale_counts().items(),
+    )
+    yield by_broker(
+        GaugeMetricFamily,
+        "greeks_contracts_not_realtime",
+        "Subscribed contracts whose newest tick the broker calls delayed, frozen or"
+        " nothing; stale in the views, however recent.",
+        overview.not_realtime_counts().items(),
     )
     yield gauge(
         "greeks_contracts_stale_after_seconds",

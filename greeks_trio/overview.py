@@ -17,7 +17,12 @@ from greeks_trio.loop_lag import LoopLag
 from greeks_trio.market_hours import MARKETS, MarketHours
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, FrameTicks, StreamSession
-from greeks_trio.overview_details import feed_details, milliseconds, slo_details
+from greeks_trio.overview_details import (
+    feed_details,
+    milliseconds,
+    not_realtime_counts,
+    slo_details,
+)
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.health import SessionHealth, utc_now
 from greeks_trio.pipeline.isolation import Isolator
@@ -158,6 +163,19 @@ class Overview:
         stale = Counter(each.broker for each in self.stale_contracts())
         return {broker: stale[broker] for broker in self.sessions_by_broker}
 
+    def not_realtime_counts(self) -> dict[Broker, int]:
+        """Return how many subscribed contracts of each broker have Greeks not in real time.
+
+        The views call these stale too, however recent they are.  Reads the newest tick
+        of every contract: for whoever asks, not for each tick.
+        """
+        _, newest = self.processor.latest.changes()
+        streamed = {
+            broker: health.streamed()
+            for broker, health in self.sessions_by_broker.items()
+        }
+        return not_realtime_counts(newest, streamed)
+
     def lost(self) -> Counter[Broker]:
         """Return the ticks that were read and that nobody will store."""
         lost = self.backlog.losses.rows.copy()
@@ -250,6 +268,7 @@ class Overview:
                 market: self.hours.is_open(now, market) for market in MARKETS
             },
             "contracts": Counter(each.broker for each in stale),
+            "not_realtime": self.not_realtime_counts(),
             "oldest": [msgspec.to_builtins(each) for each in stale[:_SHOWN]],
         }
 

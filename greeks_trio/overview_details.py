@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.records import Broker, UnifiedPositionRecord
 from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.slo import SloStatistics
 from greeks_trio.pipeline.tally import LatencyStatistics
@@ -44,3 +48,31 @@ def feed_details(health: SessionHealth) -> dict[str, Any]:
         "reconnects": statistics.reconnects,
         "counts": statistics.counts,
     }
+
+
+def not_realtime_counts(
+    newest: Iterable[UnifiedPositionRecord],
+    streamed: Mapping[Broker, Collection[ContractKey]],
+) -> dict[Broker, int]:
+    """Return how many of each broker's contracts have newest Greeks that are not realtime.
+
+    Args:
+        newest: The newest tick of each contract in each account.
+        streamed: The contracts that are subscribed; no other one counts.
+    """
+    by_contract: dict[tuple[Broker, ContractKey], UnifiedPositionRecord] = {}
+    for record in newest:
+        key = (record.broker, record.contract_key)
+        kept = by_contract.setdefault(key, record)
+        if (kept.event_time, kept.received_at) < (
+            record.event_time,
+            record.received_at,
+        ):
+            by_contract[key] = record
+    numbers = Counter(
+        broker
+        for (broker, contract_key), record in by_contract.items()
+        if record.availability != "realtime"
+        and contract_key in streamed.get(broker, ())
+    )
+    return {broker: numbers[broker] for broker in streamed}

@@ -69,7 +69,7 @@ def _sessions(status: Status, now: datetime) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for heading in ("broker", "session"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("last message", "contracts", "stale", "reconnects"):
+    for heading in ("last message", "contracts", "no ticks", "reconnects"):
         table.add_column(heading, justify="right", no_wrap=True)
     for session in status.sessions:
         table.add_row(*_row(session, status, now))
@@ -108,8 +108,8 @@ def _facts(
         f"{memory.resident_bytes / _MIB:,.0f} MiB; waiting ticks"
         f" {memory.backlog_bytes / _MIB:,.1f} of {memory.backlog_max_bytes / _MIB:,.0f}",
     )
-    if any(status.staleness.contracts.values()):
-        yield "stale", _stale(status.staleness)
+    for text in _stale(status.staleness):
+        yield "stale", text
 
 
 def _spool(spool: Spool, now: datetime) -> str:
@@ -122,12 +122,20 @@ def _spool(spool: Spool, now: datetime) -> str:
     )
 
 
-def _stale(staleness: Staleness) -> str:
-    markets = [name for name, is_open in staleness.markets_open.items() if is_open]
-    return (
-        f"no tick for {staleness.after_s:,.0f} s;"
-        f" markets open: {', '.join(markets) or 'none'}"
-    )
+def _stale(staleness: Staleness) -> Iterator[str]:
+    """Yield what is stale of each broker that has any, and which markets are open."""
+    silent, delayed = staleness.contracts, staleness.not_realtime
+    for broker in sorted({*silent, *delayed}):
+        parts = []
+        if silent.get(broker):
+            parts.append(f"{silent[broker]:,} no ticks for {staleness.after_s:,.0f} s")
+        if delayed.get(broker):
+            parts.append(f"{delayed[broker]:,} not realtime")
+        if parts:
+            yield f"{broker}: {', '.join(parts)}"
+    if any(silent.values()) or any(delayed.values()):
+        markets = [name for name, is_open in staleness.markets_open.items() if is_open]
+        yield f"markets open: {', '.join(markets) or 'none'}"
 
 
 def _latency(status: Status) -> str:

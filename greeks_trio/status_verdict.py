@@ -97,10 +97,16 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Staleness(msgspec.Struct, frozen=True):
-    """How many contracts of each broker have had no tick for ``after_s`` seconds."""
+    """How many contracts of each broker are stale, and whether their markets are open.
+
+    Attributes:
+        contracts: Of these no tick has come for ``after_s`` seconds.
+        not_realtime: Of these the newest tick is not real-time.
+    """
 
     after_s: float = 0.0
     contracts: dict[str, int] = {}
+    not_realtime: dict[str, int] = {}
     markets_open: dict[str, bool] = {}
 
 

@@ -113,7 +113,12 @@ _EXAMPLE: Final = {
     "memory": {"resident_bytes": 150_000_000, "backlog_bytes": 0},
     "writer": {"flushes": 2810, "retries": 0, "backlog": 0, "journal_waiting": 0},
     "contracts": 7,
-    "staleness": {"after_s": 300.0, "contracts": {"ibkr": 0}, "oldest": []},
+    "staleness": {
+        "after_s": 300.0,
+        "contracts": {"ibkr": 0},
+        "not_realtime": {"ibkr": 0},
+        "oldest": [],
+    },
     "feeds": {"ibkr": {"wanted": 7, "live": 7, "reconnects": 0}},
 }
 # Not all that each part says: every version of the service has a little more to say.
@@ -132,6 +137,9 @@ _STATUS: Final = _object(
     memory=_part("In bytes: the process, and ticks that wait in memory"),
     writer=_part("Flushes, and what is not in its table yet"),
     contracts={"type": "integer", "description": "Contracts with a tick so far"},
-    staleness=_part("Subscribed contracts without a tick for `after_s` seconds"),
+    staleness=_part(
+        "By broker, of the subscribed contracts: without a tick for `after_s` seconds "
+        "(`contracts`, the longest silent in `oldest`); newest tick not real-time"
+    ),
     feeds=_part("By broker: contracts wanted and live, reconnects, what was odd"),
 )

@@ -154,6 +154,7 @@ async def test_subscriptions_and_stale_contracts_are_counted(overview, autojump_
     health.subscriptions(wanted=5, live=2, without_line=3)
     health.greeks_awaited(warming=1, overdue=1)
     health.contracts_streamed([SPY_CALL, SPY_PUT])
+    overview.processor.process(make_frame(make_record(availability="delayed")))
     await trio.sleep(100)
 
     found = {
@@ -163,6 +164,8 @@ async def test_subscriptions_and_stale_contracts_are_counted(overview, autojump_
     assert list(found.values()) == [5, 2, 3, 1, 1]
     assert value_of(overview, "greeks_contracts_stale", broker="ibkr") == 2
     assert value_of(overview, "greeks_contracts_stale", broker="tastytrade") == 0
+    assert value_of(overview, "greeks_contracts_not_realtime", broker="ibkr") == 1
+    assert value_of(overview, "greeks_contracts_not_realtime", broker="tastytrade") == 0
 
 
 async def test_what_waits_is_told_from_the_channel_to_the_disk(overview):

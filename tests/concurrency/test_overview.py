@@ -89,6 +89,32 @@ async def test_subscribed_contracts_without_ticks_are_stale(overview, autojump_c
     assert " stale=2 " in overview.canonical_line()
 
 
+async def test_subscribed_contracts_with_delayed_greeks_are_counted(
+    overview, autojump_clock
+):
+    """Each once, by its newest tick, and whether or not it is silent."""
+    ibkr, tastytrade = overview.sessions_by_broker.values()
+    ibkr.contracts_streamed([SPY_CALL, SPY_PUT])
+    tastytrade.contracts_streamed([SPY_CALL])
+    put = {"contract_key": SPY_PUT}
+    for record in (
+        make_record(1, availability="frozen"),
+        make_record(2, availability="realtime", account_id="U7654321"),
+        make_record(3, availability="delayed", **put),
+        make_record(3, availability="delayed", account_id="U7654321", **put),
+        make_record(4, availability="unknown", broker="tastytrade", **put),
+        make_record(5, availability="realtime", broker="tastytrade"),
+    ):
+        overview.processor.process(make_frame(record))
+
+    counts = overview.details()["staleness"]["not_realtime"]
+    assert counts == {"ibkr": 1, "tastytrade": 0}
+
+    overview.processor.process(make_frame(make_record(9, **put)))
+
+    assert overview.not_realtime_counts() == {"ibkr": 0, "tastytrade": 0}
+
+
 async def test_contracts_that_warm_up_are_told_from_those_without_greeks(overview):
     overview.sessions_by_broker["ibkr"].greeks_awaited(warming=3, overdue=2)
 

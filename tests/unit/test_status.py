@@ -116,7 +116,7 @@ def test_no_broker_connected_is_down(status):
     [
         {"spool": Spool(rows=9, oldest_at=NOW - timedelta(seconds=59))},
         {"spool": Spool(rows=9)},
-        {"staleness": Staleness(300.0, {"ibkr": 7})},
+        {"staleness": Staleness(300.0, {"ibkr": 7}, {"ibkr": 3})},
         {"slo": Slo(False, None, 400.0, 500.0)},
         {
             "sessions": [
@@ -153,7 +153,12 @@ def test_the_table_fits_a_small_terminal():
         session(last_message_at=NOW - timedelta(seconds=4)),
         session("tastytrade", "disconnected", last_error=error),
         spool=Spool(rows=12_000, bytes=9 * 1024**2, oldest_at=NOW, replaying=True),
-        staleness=Staleness(300.0, {"ibkr": 12}, {"options": True, "futures": False}),
+        staleness=Staleness(
+            after_s=300.0,
+            contracts={"ibkr": 12},
+            not_realtime={"ibkr": 3, "tastytrade": 1_998},
+            markets_open={"options": True, "futures": False},
+        ),
     )
 
     text = shown(Verdict("degraded", [f"tastytrade: {error}"]), status)
@@ -169,7 +174,9 @@ def test_the_table_fits_a_small_terminal():
         "12,000 ticks, 9.0 MiB, the oldest 0 s old, being stored",
         "0 ticks since the start",
         "130 MiB; waiting ticks 0.0 of 256",
-        "no tick for 300 s; markets open: options",
+        "ibkr: 12 no ticks for 300 s, 3 not realtime",
+        "tastytrade: 1,998 not realtime",
+        "markets open: options",
     ):
         assert words in text
 
