@@ -58,14 +58,20 @@ async def run_status(
 
     Args:
         url: Where it is, when not where the configuration says.
-        as_json: Print one JSON object instead of the table.
+        as_json: Print one JSON object instead of the table, whatever happens.
         limit_s: Seconds after which nobody has answered.
 
     Raises:
         ConfigError: it cannot be known where to ask.
     """
-    http = load_config(need_broker=False).http
-    base = service_url(http) if url is None else checked_url(url)
+    try:
+        http = load_config(need_broker=False).http
+        base = service_url(http) if url is None else checked_url(url)
+    except ConfigError as exc:
+        # stderr has the words for people, as for every command.
+        if as_json:
+            _print_json(None, Verdict("down", exc.problems), None)
+        raise
     answers: _Answers | None = None
     try:
         answers = await _ask(base, http, limit_s)
@@ -186,7 +192,7 @@ def _clock_of(answer: httpx2.Response) -> datetime:
         return datetime.now(UTC)
 
 
-def _print_json(base: str, verdict: Verdict, answers: _Answers | None) -> None:
+def _print_json(base: str | None, verdict: Verdict, answers: _Answers | None) -> None:
     body = {
         "verdict": verdict.health,
         "problems": verdict.problems,

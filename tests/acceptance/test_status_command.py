@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -63,6 +65,34 @@ async def test_a_healthy_service_gives_0_a_table_and_json(stage):
     assert answer["url"] == url
     assert {each["status"] for each in answer["service"]["sessions"]} == {"connected"}
     assert answer["service"]["ticks"]["lost"] == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "problem"),
+    [
+        ({"GREEKS_HTTP_BIND": "nowhere"}, (), "GREEKS_HTTP_BIND"),
+        ({"GREEKS_HTTP_BIND": ""}, (), "use --url"),
+        ({}, ("--url", "ftp://x"), "--url is not like"),
+    ],
+)
+async def test_a_wrong_configuration_gives_2_and_json_all_the_same(
+    tmp_path, environment, arguments, problem
+):
+    process = await trio.run_process(
+        [sys.executable, "-m", "greeks_trio", "status", "--json", *arguments],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+
+    answer = json.loads(process.stdout)
+    assert process.returncode == 2
+    assert answer.keys() == {"verdict", "problems", "url", "service"}
+    assert answer["verdict"] == "down"
+    assert problem in answer["problems"][0]
+    assert answer["problems"][0] in process.stderr.decode()
 
 
 async def test_one_broker_away_gives_1_and_says_so(stage):
