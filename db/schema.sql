@@ -217,7 +217,10 @@ comment on column trades.price is
 
 -- What was held at the moment.  A contract has expired when its day is over everywhere
 -- on Earth, hence the 36 hours from its beginning in UTC.  First which contracts have
--- not expired, from the index alone, then the newest row of each.
+-- not expired, from the index alone; those that never do are few but may have changed a
+-- hundred thousand times, so the recursive part goes from one to the next (its order
+-- begins with the expiration because only this index has that).  Then the newest row of
+-- each.
 create function positions_asof(moment timestamptz)
 returns table (
     broker text,
@@ -236,6 +239,27 @@ returns table (
 language sql stable parallel safe rows 200
 set jit = off
 begin atomic
+    with recursive undated (broker, account_id, contract_key, first_at) as (
+        (
+            select p.broker, p.account_id, p.contract_key, p.observed_at
+            from positions p
+            where p.expiration is null
+            order by p.expiration, 1, 2, 3, 4
+            limit 1
+        )
+        union all
+        select next.*
+        from undated
+        cross join lateral (
+            select p.broker, p.account_id, p.contract_key, p.observed_at
+            from positions p
+            where p.expiration is null
+              and (p.broker, p.account_id, p.contract_key)
+                > (undated.broker, undated.account_id, undated.contract_key)
+            order by p.expiration, 1, 2, 3, 4
+            limit 1
+        ) next
+    )
     select
         newest.broker,
         newest.account_id,
@@ -256,9 +280,9 @@ begin atomic
           and p.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
               - interval '36 hours'
         union
-        select p.broker, p.account_id, p.contract_key
-        from positions p
-        where p.observed_at <= moment and p.expiration is null
+        select u.broker, u.account_id, u.contract_key
+        from undated u
+        where u.first_at <= moment
     ) held
     cross join lateral (
         select p.*
@@ -909,5 +933,5 @@ comment on column broker_divergence.tastytrade_is_stale is
 -- A database made from this file has seen every migration.
 insert into schema_migrations (name, sha256) values
     ('0001_initial', 'a4c8075d13798d2c80731b18759e31abe069dbd2f210211bcbcfaaa1af71c2a1'),
-    ('0002_risk_views', '191e549fc691743a2e8128ad18dff560bda8acb5bd59767bd9515ebb50505ddf'),
+    ('0002_risk_views', '10bf9acad408776965b6c55063e4ae93b7bcab78013d18e87eaf8b02e4d9a8c5'),
     ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660');

@@ -18,7 +18,10 @@ create index positions_expiration_idx
 
 -- What was held at the moment.  A contract has expired when its day is over everywhere
 -- on Earth, hence the 36 hours from its beginning in UTC.  First which contracts have
--- not expired, from the index alone, then the newest row of each.
+-- not expired, from the index alone; those that never do are few but may have changed a
+-- hundred thousand times, so the recursive part goes from one to the next (its order
+-- begins with the expiration because only this index has that).  Then the newest row of
+-- each.
 create function positions_asof(moment timestamptz)
 returns table (
     broker text,
@@ -37,6 +40,27 @@ returns table (
 language sql stable parallel safe rows 200
 set jit = off
 begin atomic
+    with recursive undated (broker, account_id, contract_key, first_at) as (
+        (
+            select p.broker, p.account_id, p.contract_key, p.observed_at
+            from positions p
+            where p.expiration is null
+            order by p.expiration, 1, 2, 3, 4
+            limit 1
+        )
+        union all
+        select next.*
+        from undated
+        cross join lateral (
+            select p.broker, p.account_id, p.contract_key, p.observed_at
+            from positions p
+            where p.expiration is null
+              and (p.broker, p.account_id, p.contract_key)
+                > (undated.broker, undated.account_id, undated.contract_key)
+            order by p.expiration, 1, 2, 3, 4
+            limit 1
+        ) next
+    )
     select
         newest.broker,
         newest.account_id,
@@ -57,9 +81,9 @@ begin atomic
           and p.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
               - interval '36 hours'
         union
-        select p.broker, p.account_id, p.contract_key
-        from positions p
-        where p.observed_at <= moment and p.expiration is null
+        select u.broker, u.account_id, u.contract_key
+        from undated u
+        where u.first_at <= moment
     ) held
     cross join lateral (
         select p.*

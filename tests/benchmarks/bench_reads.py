@@ -85,6 +85,11 @@ from (select distinct underlying from bench_contracts) as shares,
 analyze positions
 """
 _FILL = """
+with ticking as materialized (
+    select *, row_number() over (order by n) - 1 as place
+    from bench_contracts
+    where not is_silent and (%(with_cold)s or not is_cold)
+)
 insert into {table}
     (id, event_time, received_at, broker, account_id, underlying, contract_key,
      expiration, strike, option_type, quantity, delta, gamma, theta, vega, rho,
@@ -94,11 +99,10 @@ select i, at, at + interval '20 ms', broker, account_id, underlying, contract_ke
     100 + strike / 40, 'realtime', %(payload)s::jsonb, i
 from (
     select i, %(start)s::timestamptz + (i - %(first)s) * %(step)s::interval as at,
-        (i * 7919) %% %(contracts)s as n
+        (i * 7919) %% (select count(*) from ticking) as place
     from generate_series(%(first)s::bigint, %(last)s::bigint) as i
 ) as ticks
-join bench_contracts using (n)
-where not is_silent and (%(with_cold)s or not is_cold)
+join ticking using (place)
 """
 _INDEX = """
 alter table {table} add primary key
@@ -164,12 +168,11 @@ def fill(config: DatabaseConfig, options: argparse.Namespace) -> None:
         step = (now - starts[0]) / options.rows
         for number, start in enumerate(starts):
             end = min(month_bounds(start)[1], now)
-            fill_month(connection, options, start, end, step, is_first=number == 0)
+            fill_month(connection, start, end, step, is_first=number == 0)
 
 
 def fill_month(
     connection: psycopg.Connection,
-    options: argparse.Namespace,
     start: datetime,
     end: datetime,
     step: timedelta,
@@ -192,7 +195,6 @@ def fill_month(
         "step": step,
         "first": first,
         "last": first + rows - 1,
-        "contracts": options.contracts,
         "with_cold": is_first,
         "payload": PAYLOAD.decode(),
     }

@@ -225,6 +225,26 @@ def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(db, contra
     assert "event_time_idx" not in plan
 
 
+def test_a_position_that_changed_often_costs_no_more_than_another(db):
+    """Some thousand pages hold the history, and a handful say what is held."""
+    db.execute(
+        "insert into positions (broker, account_id, contract_key, observed_at, kind,"
+        "  quantity) select 'ibkr', 'U1', 'S' || n % 3, '2025-01-01 00:00+00'::timestamptz"
+        "  + n * interval '1 second', 'equity', n from generate_series(1, 150000) as n"
+    )
+    db.execute("vacuum analyze positions")
+    query = (
+        "explain (analyze, buffers, format json) select * from positions_asof(now())"
+    )
+    db.execute(query)  # reads the catalog
+
+    [(explained,)] = db.execute(query).fetchall()
+
+    plan = explained[0]["Plan"]
+    assert plan["Actual Rows"] == 3
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 300
+
+
 def test_the_estimates_stay_below_what_is_worth_compiling(db):
     """Compiling (jit) would take ten times as long as the query."""
     for number in range(200):
