@@ -106,13 +106,17 @@ class Overview:
     def warnings(self) -> Sequence[str]:
         """Return what is wrong or unusual although the service is ready.
 
+        Nothing that is a problem already, as a stopped feed is when all of them are.
+
         A latency above the bar is no reason to take the service out of use: nothing is
         lost, there is no other one that would be faster, and starting it anew would add
         a gap to it.
         """
         words = self.slo.statistics().in_words()
         feeds = unusual_feeds(self.sessions_by_broker.values())
-        return feeds if words is None else [words, *feeds]
+        problems = self.readiness()
+        warnings = [feed for feed in feeds if feed not in problems]
+        return warnings if words is None else [words, *warnings]
 
     def watch_slo(self) -> None:
         """Look whether ticks have been durable in time for the last minute."""

@@ -322,6 +322,17 @@ async def test_a_feed_that_somebody_stopped_is_a_warning(overview):
     assert not [each for each in overview.readiness() if each.startswith("ibkr")]
 
 
+async def test_feeds_that_are_all_stopped_are_problems_and_said_once(overview):
+    for health in overview.sessions_by_broker.values():
+        health.stopped_by_request()
+
+    assert overview.readiness()[1:] == [
+        "ibkr: stopped by request",
+        "tastytrade: stopped by request",
+    ]
+    assert overview.warnings() == []
+
+
 async def test_a_feed_that_lacks_something_is_a_warning(overview):
     ibkr, tastytrade = overview.sessions_by_broker.values()
     tastytrade.connected()
