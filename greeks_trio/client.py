@@ -14,7 +14,7 @@ Everything here blocks; it is for scripts and notebooks, not for the service its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, Final, Literal, Self, TypeAlias
 from uuid import uuid4
@@ -105,7 +105,7 @@ class GreeksClient:
             if not answer.is_success:
                 answer.read()
                 raise _refusal(answer)
-            for line in answer.iter_lines():
+            for line in _lines(answer.iter_bytes()):
                 yield _typed(msgspec.json.decode(line))
 
     def snapshots(self, **filters: object) -> Iterator[Row]:
@@ -158,6 +158,14 @@ def read_table(
     """Return all rows of a table, see `GreeksClient.rows`."""
     with GreeksClient(url, token=token) as client:
         return list(client.rows(table, **filters))
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines; only a newline ends one, unlike what ends a line of text."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
 
 
 def _parameters(filters: Mapping[str, object]) -> dict[str, str]:

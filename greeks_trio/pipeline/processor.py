@@ -1,8 +1,9 @@
 """Between the feeds and the writer: order, de-duplicate, stamp.
 
-Keeps, per account and contract, the newest tick and the keys of the last few events.  The
-table's primary key is what really keeps an event single; dropping the usual re-deliveries
-here (doubled first frames, the last value after a reconnect) keeps COPY on its fast path.
+Keeps, per account and contract, the times of the newest tick and the keys of the last few
+events.  The table's primary key is what really keeps an event single; dropping the usual
+re-deliveries here (doubled first frames, the last value after a reconnect) keeps COPY on
+its fast path.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ class ProcessorStatistics:
 
 
 class _Series:
-    """One contract in one account: its newest tick and the last keys."""
+    """One contract in one account: the times of its newest tick, and the last keys."""
 
-    __slots__ = ("keys", "newest")
+    __slots__ = ("event_time", "keys", "received_at")
 
     def __init__(self, first: UnifiedPositionRecord) -> None:
-        self.newest = first
+        self.event_time = first.event_time
+        self.received_at = first.received_at
         self.keys: deque[tuple[datetime, int]] = deque(maxlen=_REMEMBERED)
 
 
@@ -108,14 +110,11 @@ class Processor:
             self._duplicates[record.broker] += 1
             return False
         series.keys.append(key)
-        newest = series.newest
-        if record.event_time < newest.event_time:
+        event_time, received_at = record.event_time, record.received_at
+        if event_time < series.event_time:
             self._late[record.broker] += 1
-        elif (
-            record.event_time > newest.event_time
-            or record.received_at >= newest.received_at
-        ):
-            series.newest = record
+        elif event_time > series.event_time or received_at >= series.received_at:
+            series.event_time, series.received_at = event_time, received_at
             self.latest.put(series_key, record)
         return True
 

@@ -20,6 +20,7 @@ that is still true is missed.  Every tick is in the table.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -57,6 +58,9 @@ HEARTBEAT_S: Final = 15.0
 # How often there is a look at sessions and SLO, and how often numbers that have merely
 # moved on are worth an event.
 _LOOK_S: Final = 1.0
+# All streams together take at most this part of the event loop's time: where there is much
+# to send to many, each gets it less often.
+_SHARE: Final = 0.1
 # Some 40 kB and a quarter of a millisecond.
 _EVENT_TICKS: Final = 100
 
@@ -161,7 +165,8 @@ def make_router(source: EventSource) -> APIRouter:
         """Send events until the client goes: `greeks`, `sessions`, `slo`.
 
         First everything as it is, then what changes, at most once in `interval_ms`
-        milliseconds: of a contract that changes more often the latest tick is sent.
+        milliseconds (less often where there is much to send to many): of a contract that
+        changes more often the latest tick is sent.
         The filters are for `greeks`.  Connect again after an interruption: that begins
         with everything as it is then, whatever `Last-Event-ID` says.
         """
@@ -206,6 +211,7 @@ class _Client:
         self._wanted = list(wanted.items())
         self._interval_s = interval_s
         self._version: int | None = None
+        self._spent_s = 0.0
         self._sessions, self._slo = _Repeated("sessions"), _Repeated("slo")
 
     async def run(self, send: SendChunk) -> None:
@@ -213,15 +219,27 @@ class _Client:
         sent_at = trio.current_time()
         while True:
             looked_at = trio.current_time()
-            for chunk in self._news(looked_at):
+            self._spent_s = 0.0
+            for chunk in self._timed(self._news(looked_at)):
                 await send(chunk)
                 sent_at = trio.current_time()
             if trio.current_time() - sent_at >= HEARTBEAT_S:
                 await send(HEARTBEAT)
                 sent_at = trio.current_time()
-            await trio.sleep_until(looked_at + self._interval_s)
-            with trio.move_on_at(looked_at + max(self._interval_s, _LOOK_S)):
+            is_open = self._source.streams.statistics().open
+            interval_s = max(self._interval_s, self._spent_s * is_open / _SHARE)
+            await trio.sleep_until(looked_at + interval_s)
+            with trio.move_on_at(looked_at + max(interval_s, _LOOK_S)):
                 await self._source.latest.wait_newer(self._version or 0)
+
+    def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the chunks, and note how long the event loop waited for them."""
+        began_at = time.perf_counter()
+        for chunk in chunks:
+            self._spent_s += time.perf_counter() - began_at
+            yield chunk
+            began_at = time.perf_counter()
+        self._spent_s += time.perf_counter() - began_at
 
     def _news(self, now: float) -> Iterator[bytes]:
         sessions = self._source.sessions()

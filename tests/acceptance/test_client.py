@@ -135,6 +135,21 @@ async def test_a_trade_without_an_id_may_be_one_of_many(database, db):
     assert len({trade["id"] for trade in trades}) == 2
 
 
+async def test_only_a_newline_ends_a_row(database, db):
+    odd = "a\u2028b\u2029c\u00a0d"
+
+    def record(url):
+        with GreeksClient(url) as client:
+            trade = {"broker": "ibkr", "account_id": "U1", "symbol": "SPY"}
+            client.record_trade(**trade, action="buy", quantity=1, strategy_tag=odd)
+
+    async with answering(database) as url:
+        await call(record, url)
+        [trade] = await call(read_table, "trades", url=url)
+
+    assert trade["strategy_tag"] == odd
+
+
 async def test_a_refusal_says_why(database, db):
     async with answering(database) as url:
         with pytest.raises(Refused, match=r"query.brokr") as refused:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from itertools import count, pairwise
+from types import SimpleNamespace
 
 import msgspec
 import psutil
@@ -18,7 +21,7 @@ from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import StreamSession, UnifiedPositionRecord
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.web.event_stream import EventStream, Streams
-from greeks_trio.web.events import EventSource, LatestTick, make_router
+from greeks_trio.web.events import EventSource, LatestTick, _Client, make_router
 from greeks_trio.web.server import run_http
 from tests.event_client import open_events
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record
@@ -161,6 +164,30 @@ async def test_the_interval_lies_between_two_events(service, url):
 
     # A timer may ring late, not early.
     assert came_at[2] - came_at[0] >= 0.6 - 0.05
+
+
+@pytest.mark.parametrize(("streams", "at_least_s"), [(0, 0.25), (4, 1.6), (8, 3.2)])
+async def test_much_to_send_to_many_is_sent_less_often(
+    autojump_clock, nursery, monkeypatch, streams, at_least_s
+):
+    """Each event costs the event loop 20 ms; all streams may have a tenth of its time."""
+    ticking = SimpleNamespace(perf_counter=partial(next, count(0.0, 0.02)))
+    monkeypatch.setattr(events_module, "time", ticking)
+    service, sent_at = Service(max_streams=8), []
+    for _ in range(streams):
+        service.source.streams.enter()
+
+    async def send(chunk):
+        if b"event: greeks" in chunk:
+            sent_at.append(trio.current_time())
+
+    nursery.start_soon(_Client(service.source, {}, 0.25).run, send)
+    for number in range(300):
+        service.put(make_record(number))
+        await trio.sleep(0.05)
+
+    gaps = [later - sooner for sooner, later in pairwise(sent_at)]
+    assert at_least_s - 1e-6 <= min(gaps) <= max(gaps) < 2 * at_least_s
 
 
 async def test_many_contracts_come_as_several_events(service, url):
