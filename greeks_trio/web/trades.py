@@ -123,8 +123,10 @@ def parse_trade(body: bytes) -> NewTrade:
         metadata = _parse_metadata(sent.metadata)
     except RecursionError:
         raise _invalid("The body is nested too deeply.") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except msgspec.ValidationError as exc:
         raise _invalid(f"The body is not valid: {exc}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.") from None
     _check_number("quantity", sent.quantity)
     if sent.price is not None:
         _check_number("price", sent.price)

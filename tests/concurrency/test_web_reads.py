@@ -51,6 +51,8 @@ TRADE = {
     "quantity": 1,
 }
 
+WITH_METADATA = msgspec.json.encode(TRADE)[:-1] + b',"metadata":'
+
 
 class FakeTimeline:
     """Remembers what it was asked; answers as it was told.
@@ -504,30 +506,28 @@ async def test_a_trade_that_makes_no_sense_is_refused(timeline, change):
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "status"),
     [
-        b"",
-        b"x",
-        b"[]",
-        b"\xff",
-        b"null",
-        b'{"metadata": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}",
-        msgspec.json.encode(TRADE)[:-1]
-        + b',"metadata":'
-        + b'{"a":' * 2_700
-        + b"1"
-        + b"}" * 2_700
-        + b"}",
-        msgspec.json.encode(TRADE)[:-1] + b',"metadata":{"a":1e999}}',
-        msgspec.json.encode(TRADE)[:-1] + b',"metadata":{"a":"\\ud800"}}',
+        (b"", 400),
+        (b"x", 400),
+        (b"\xff", 400),
+        (WITH_METADATA + b'{"a":"\\ud800"}}', 400),
+        (WITH_METADATA + b'{"a":"\xff"}}', 400),
+        (b"[]", 422),
+        (b"null", 422),
+        (b'{"metadata": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}", 422),
+        (WITH_METADATA + b'{"a":' * 2_700 + b"1" + b"}" * 2_700 + b"}", 422),
+        (WITH_METADATA + b'{"a":1e999}}', 422),
     ],
 )
-async def test_a_body_that_is_no_trade_is_refused(timeline, body):
+async def test_a_body_that_is_no_trade_is_refused(timeline, body, status):
+    """Differently when it is no JSON at all."""
     headers = {"Content-Type": "application/json"}
     async with serving(timeline) as client:
         answer = await client.post("/v1/trades", content=body, headers=headers)
 
-    assert answer.status_code == 422
+    assert answer.status_code == status
+    assert (answer.json()["detail"] == "The body is not JSON.") is (status == 400)
     assert timeline.asked == []
 
 
