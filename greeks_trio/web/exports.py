@@ -1,7 +1,8 @@
 """Whole lists as a stream, at the pace of whoever reads them.
 
-A stream that cannot be finished is broken off: the last chunk of HTTP's chunked encoding
-does not come, so that every client sees that something is missing.
+A stream that cannot be finished is broken off, also because its client does not read: the
+last chunk of HTTP's chunked encoding does not come, so that every client sees that
+something is missing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MEDIA_TYPES: Final[dict[ExportFormat, str]] = {
     "csv": "text/csv",
     "ndjson": "application/x-ndjson",
 }
+
+# Before the server gives up the connection, because here it is known what is broken off.
+WRITE_LIMIT_S: Final = 20.0
 
 
 class Lines(Protocol):
@@ -90,20 +94,31 @@ class ExportAnswer(Response):
                 "headers": self.raw_headers,
             }
         )
-        await _send_body(send, head + chunk)
         try:
+            await _send_body(send, head + chunk)
             while chunk:
                 chunk = await lines.next_lines()
                 await _send_body(send, chunk)
         except StoreError as exc:
             logger.warning("export.broken_off list=%s reason=%s", self._name, exc)
             return None
+        except trio.TooSlowError:
+            logger.warning(
+                "export.broken_off list=%s reason=client-does-not-read", self._name
+            )
+            return None
         await send({"type": "http.response.body", "body": b""})
         return None
 
 
 async def _send_body(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    """Send a piece.
+
+    Raises:
+        trio.TooSlowError: the client leaves it unread.
+    """
+    with trio.fail_after(WRITE_LIMIT_S):
+        await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:

@@ -29,6 +29,8 @@ from greeks_trio.model.questions import (
     SnapshotsQuestion,
     TradesQuestion,
 )
+from greeks_trio.web import exports as exports_module
+from tests.concurrency.web_server import read_all
 from tests.timeline import serving
 
 AT = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
@@ -396,6 +398,36 @@ async def test_an_export_ends_when_its_client_leaves(timeline, lines):
         await timeline.has_closed.wait()
 
     assert timeline.open_exports == 0
+
+
+async def test_an_export_that_nobody_reads_is_broken_off_and_said_so(
+    timeline, monkeypatch, caplog
+):
+    @asynccontextmanager
+    async def export(*_, **__):
+        try:
+            yield b"head\n", EndlessLines()
+        finally:
+            timeline.has_closed.set()
+
+    timeline.export = export
+    monkeypatch.setattr(exports_module, "WRITE_LIMIT_S", 0.3)
+    async with serving(timeline) as client:
+        stream = await trio.open_tcp_stream("127.0.0.1", client.base_url.port)
+        async with stream:
+            await stream.send_all(
+                f"GET {TICKS}?format=csv HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            await timeline.has_closed.wait()
+            received = await read_all(stream)
+
+    said = [text for text in caplog.messages if text.startswith("export.")]
+    assert said == [
+        "export.broken_off list=greek_snapshots reason=client-does-not-read"
+    ]
+    # The last chunk, which says that this is all, is not there.
+    assert received.startswith(b"HTTP/1.1 200")
+    assert not received.endswith(b"0\r\n\r\n")
 
 
 async def test_a_new_trade_is_created(timeline):
