@@ -199,7 +199,7 @@ def _invalid(detail: str) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
-def _text(description: str = "") -> dict[str, Any]:
+def _text(description: str) -> dict[str, Any]:
     return {
         "type": "string",
         "minLength": 1,
@@ -249,7 +249,7 @@ _BODY_SCHEMA: Final[dict[str, Any]] = {
             "description": "Makes it safe to send the trade again.",
         },
         "broker": {"enum": ["ibkr", "tastytrade"]},
-        "account_id": _text(),
+        "account_id": _text("As the broker spells it."),
         "symbol": _text("As the broker spells it."),
         "contract_key": _text(
             "Of an option: the OCC symbol, or ./ROOT with expiration, right and strike "
@@ -259,7 +259,8 @@ _BODY_SCHEMA: Final[dict[str, Any]] = {
         "action": _text("Such as buy_to_open."),
         "quantity": _decimal("Not 0.") | {"not": _ZERO},
         "price": _decimal("Per unit of the underlying.", {"type": "null"}),
-        "strategy_tag": _text() | {"type": ["string", "null"]},
+        "strategy_tag": _text("By which the trade can be found.")
+        | {"type": ["string", "null"]},
         "metadata": {
             "type": ["object", "null"],
             "description": f"At most {_MAX_METADATA_BYTES} bytes.",

@@ -440,6 +440,16 @@ async def test_a_new_trade_is_created(timeline):
     assert timeline.asked[0].id == UUID(body["id"])
 
 
+async def test_the_body_of_a_trade_is_described_or_says_nothing(timeline):
+    async with serving(timeline) as client:
+        description = (await client.get("/openapi.json")).json()
+
+    body = description["paths"]["/v1/trades"]["post"]["requestBody"]
+    columns = body["content"]["application/json"]["schema"]["properties"]
+    assert all(column.get("description") != "" for column in columns.values())
+    assert columns["contract_key"]["pattern"]
+
+
 async def test_a_trade_without_an_id_gets_one(timeline):
     async with serving(timeline) as client:
         await client.post("/v1/trades", json=TRADE)
