@@ -12,15 +12,20 @@ of the list are called ``src``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
-from psycopg import sql
+from psycopg import capabilities, sql
 
 from greeks_trio.model.questions import ExportFormat, Place
 from greeks_trio.postgres.read_pool import ReadConnection
+
+# A page is held in memory several times: as rows, as text, as an answer.
+_PAGE_BYTES: Final = 4 * 2**20
+_STEP_ROWS: Final = 100
 
 Kind = Literal["text", "time", "plain", "json"]
 Statement: TypeAlias = tuple[sql.Composed, list[Any]]
@@ -187,14 +192,24 @@ def fetch_page(
 ) -> tuple[bytes, Place | None]:
     """Return a JSON array of at most so many rows, and the place of the last one.
 
-    `None` for the place when there are no more rows after it.
+    It has fewer rows when they are large.  `None` for the place when there are no more
+    rows after it.
     """
     query, params = json_statement(listing, limit + 1)
-    lines = [line for (line,) in connection.execute(query, params)]
-    has_more = len(lines) > limit
-    del lines[limit:]
-    items = f"[{','.join(lines)}]".encode()
-    return items, _place_of(lines[-1], listing.keys) if has_more else None
+    lines: list[str] = []
+    size, place = 0, None
+    step = _STEP_ROWS if capabilities.has_stream_chunked() else 1
+    with connection.cursor() as cursor:
+        # Closing it ends the query.
+        rows = cast("Generator[tuple[str]]", cursor.stream(query, params, size=step))
+        with closing(rows):
+            for (line,) in rows:
+                if len(lines) == limit or size > _PAGE_BYTES:
+                    place = _place_of(lines[-1], listing.keys)
+                    break
+                lines.append(line)
+                size += len(line)
+    return f"[{','.join(lines)}]".encode(), place
 
 
 def _place_of(line: str, keys: Sequence[Key]) -> Place:

@@ -88,6 +88,13 @@ class Reader:
         lease = Lease()
         # Half of it is for waiting; and PostgreSQL may be there and not answer.
         with trio.move_on_after(2 * self._limits.read_timeout_s):
+            pool = await self._current()
+            try:
+                return await self._in_thread(lease, slots, pool, work)
+            except StoreUnavailable:
+                if pool is self._pool:
+                    raise
+            # Another database was configured while it waited for its turn.
             return await self._in_thread(lease, slots, await self._current(), work)
         if lease.is_connected:
             raise ReadTooLong("PostgreSQL has not answered")

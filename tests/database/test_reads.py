@@ -201,6 +201,34 @@ async def test_another_database_is_read_once_it_is_configured(
     assert (before, after) == (database.dbname, other.dbname)
 
 
+async def test_reads_that_wait_while_another_database_is_configured_go_there(
+    database, postgres_server, observer
+):
+    with fresh_database(postgres_server) as other:
+        configured, read_from = [database], []
+        reader = Reader(lambda: configured[0], HttpConfig(max_reads=1))
+
+        async def read():
+            read_from.append(await reader.read(run("select current_database()")))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.run)
+            async with trio.open_nursery() as reads:
+                async with trio.open_nursery() as holding:
+                    holding.start_soon(reader.read, run(LONG))
+                    await wait_sessions(observer, 1, ACTIVE)
+                    for _ in range(3):
+                        reads.start_soon(read)
+                    await wait_all_tasks_blocked()
+                    configured[0] = other
+                    reads.start_soon(read)
+                    await wait_all_tasks_blocked()
+                    holding.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+
+    assert read_from == [other.dbname] * 4
+
+
 async def test_its_end_leaves_no_thread_and_no_connection(database, observer):
     async with reading(database) as reader:
         assert await reader.read(run("select 1")) == 1

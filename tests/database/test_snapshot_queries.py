@@ -264,3 +264,17 @@ def test_an_export_along_time_is_not_sorted_first(many_ticks):
 
     assert "Incremental Sort" in plan
     assert "Seq Scan" not in plan
+
+
+async def test_a_page_of_large_rows_ends_early_and_the_walk_is_whole(database, db):
+    large = json.dumps({"text": "x" * 1_500_000})
+    for number in range(8):
+        tick(db, event_time=MOMENT + seconds(number), source_payload=large)
+
+    async with asking(database) as timeline:
+        question = SnapshotsQuestion()
+        first = await timeline.page(question, None, 500, has_payload=True)
+        rows = await all_of(timeline, question, has_payload=True)
+
+    assert len(msgspec.json.decode(first.items)) == 3
+    assert numbers(rows) == list(range(8))
