@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from psycopg import sql
@@ -24,6 +25,23 @@ from greeks_trio.postgres.list_queries import (
 )
 from greeks_trio.postgres.read_pool import ReadConnection
 
+# What begins with one of these is a formula to a spreadsheet.
+_DEFUSED: Final = sql.SQL(r"regexp_replace({}, '^[-=+@[:cntrl:]]', '''\&')")
+
+
+@dataclass(frozen=True, slots=True)
+class _Written(Column):
+    """A column of text that anybody who may record a trade has written.
+
+    A table of trades is opened in spreadsheets, by others than those.  Source:
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+
+    def in_csv(self) -> sql.Composable:
+        """Return the value as text, with an apostrophe before what would be a formula."""
+        return Column(self.name, self.kind, _DEFUSED.format(self.value)).in_csv()
+
+
 _GAPS: Final = (
     Column("broker", "text"),
     Column("account_id", "text"),
@@ -43,13 +61,13 @@ _TRADES: Final = (
     Column("id", "text"),
     Column("created_at", "time"),
     Column("broker", "text"),
-    Column("account_id", "text"),
-    Column("symbol", "text"),
-    Column("contract_key", "text"),
-    Column("action", "text"),
+    _Written("account_id", "text"),
+    _Written("symbol", "text"),
+    _Written("contract_key", "text"),
+    _Written("action", "text"),
     Column("quantity"),
     Column("price"),
-    Column("strategy_tag", "text"),
+    _Written("strategy_tag", "text"),
     Column("metadata", "json"),
 )
 _TRADE_KEYS: Final = (

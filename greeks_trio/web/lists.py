@@ -20,7 +20,10 @@ from greeks_trio.web.schemas import Schema, list_schema
 from greeks_trio.web.store_problems import STORE_PROBLEMS, store_problems
 
 _ABOUT: Final[dict[ExportFormat, str]] = {
-    "csv": "A line with the names of the columns, then one line for each row.",
+    "csv": "A line with the names of the columns, then one line for each row.  What "
+    "people have written of a trade (account, symbol, contract, action, tag) has an "
+    "apostrophe in front where a spreadsheet would take it for a formula: where it begins "
+    "with =, +, -, @ or a control character.  JSON and NDJSON have it as it was written.",
     "ndjson": "One JSON object on each line, as in `items`.",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
@@ -92,6 +94,46 @@ async def test_a_trade_is_kept_with_all_of_its_digits(database):
     assert recorded.is_new
     assert b'"price":0.1000000000000001,' in recorded.item
     assert b"0.10000000000000000001" in recorded.item
+
+
+@pytest.mark.parametrize(
+    ("written", "in_csv"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@sum(a1)", "'@sum(a1)"),
+        ("\t=1", "'\t=1"),
+        ("\n=1", "'\n=1"),
+        ('="a"', '\'="a"'),
+        ("/ESZ6", "/ESZ6"),
+        ("BRK/B", "BRK/B"),
+        ("covered call, a=b\n=c", "covered call, a=b\n=c"),
+        ("'=1", "'=1"),
+    ],
+)
+async def test_no_text_of_a_trade_is_a_formula_to_a_spreadsheet(
+    database, written, in_csv
+):
+    names = ("account_id", "symbol", "contract_key", "action", "strategy_tag")
+    trade = make_trade(price=Decimal(-1), **dict.fromkeys(names, written))
+    async with asking(database) as timeline:
+        await timeline.record(trade)
+        [item] = await all_of(timeline, TradesQuestion())
+        table = await exported(timeline, "csv")
+        lines = await exported(timeline, "ndjson")
+
+    [row] = csv.DictReader(io.StringIO(table.decode(), newline=""))
+    assert [row[name] for name in names] == [in_csv] * 5
+    assert (row["quantity"], row["price"]) == ("1.5", "-1")
+    assert [item[name] for name in names] == [written] * 5
+    assert msgspec.json.decode(lines) == item
+
+
+async def exported(timeline, form):
+    """Return all trades as text."""
+    async with timeline.export(TradesQuestion(), form) as (head, export):
+        return head + await export.next_lines()
 
 
 async def test_the_same_trade_is_recorded_once(database, db):
