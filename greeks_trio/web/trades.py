@@ -6,7 +6,7 @@ with a point for a binary one: 0.1 would not be 0.1 any more.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Protocol, TypeAlias
@@ -143,8 +143,15 @@ def parse_trade(body: bytes) -> NewTrade:
         price=sent.price,
         strategy_tag=sent.strategy_tag,
         metadata=metadata,
-        created_at=sent.created_at,
+        created_at=None if sent.created_at is None else _in_utc(sent.created_at),
     )
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise _invalid("The created_at is in no year from 1 to 9999 in UTC.") from None
 
 
 def _parse_metadata(raw: msgspec.Raw) -> str | None:

@@ -532,6 +532,8 @@ async def test_a_contract_key_is_kept_as_the_ticks_have_it(timeline, sent, kept)
         {"contract_key": "./LO260317P" + "9" * 40},
         {"created_at": "2026-11-20T15:30:00"},
         {"created_at": "yesterday"},
+        {"created_at": "0001-01-01T00:00:00+14:00"},
+        {"created_at": "9999-12-31T23:59:59-12:00"},
         {"metadata": []},
         {"metadata": "text"},
         {"metadata": {"text": "x" * 16_384}},
