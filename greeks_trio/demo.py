@@ -40,6 +40,8 @@ DIFFERENCES: Final = 1
 # The streams end within milliseconds of the simulators; a feed that takes this long is
 # stuck, and the comparison will say so.
 _END_OF_STREAM_LIMIT_S: Final = 15.0
+# PostgreSQL is back within seconds when it was killed.
+_DATABASE_LIMIT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,10 @@ async def _stream(
             with trio.move_on_after(_END_OF_STREAM_LIMIT_S):
                 for health in running.overview.sessions_by_broker.values():
                     await health.wait_status("disconnected")
+            # What the service leaves in the spool nobody would store later.
+            with trio.move_on_after(_DATABASE_LIMIT_S):
+                while not running.overview.backlog.is_database_up:
+                    await running.overview.backlog.wait_change()
             showing.cancel_scope.cancel()
         stop_service.set()
     return running.overview

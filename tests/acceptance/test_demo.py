@@ -146,6 +146,18 @@ async def test_a_postgresql_that_is_killed_comes_back_and_nothing_is_lost(tmp_pa
     assert demo.count("CRITICAL") == demo.count("embedded.ended") == 1
 
 
+async def test_it_waits_at_its_end_for_a_postgresql_that_was_killed(tmp_path):
+    arguments = ("demo", *SMALL, "--json", "--data-dir", tmp_path / "data")
+    async with run_ingest(*arguments, cwd=tmp_path) as demo:
+        await demo.wait_line("writer.connected")
+        kill_server(tmp_path / "data")
+        await demo.wait_line("writer.retrying")
+        assert await demo.stop() == 0
+
+    assert_clean(json.loads(demo.lines["stdout"][-1]))
+    assert demo.count("service.left_in_spool") == 0
+
+
 def test_in_a_terminal_it_shows_a_table(tmp_path):
     """A pseudo-terminal, read to its end, as a person would see it."""
     ours, theirs = pty.openpty()
