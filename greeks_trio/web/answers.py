@@ -18,6 +18,9 @@ from starlette.exceptions import HTTPException
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
 
+# With 400: the syntax is wrong.  What is JSON and no request of ours is 422 (RFC 9110).
+NOT_JSON: Final = "The body is not JSON."
+
 # Answers are for programs: no browser shall guess their type, frame them, run anything
 # in them, or keep them.  An answer that has one of these of its own keeps its own.
 SAFE_HEADERS: Final = (
@@ -104,6 +107,9 @@ def answer_problems(
             # Starlette's would be those of the first router that has the path.
             headers["Allow"] = ", ".join(methods_of(api, request.url.path))
         detail = "" if exc.detail == status.phrase else str(exc.detail)
+        if status is HTTPStatus.BAD_REQUEST:
+            # FastAPI's, of a body that is not even text.
+            detail = NOT_JSON
         return problem_answer(status, detail, headers=headers)
 
     api.add_exception_handler(Problem, _answer_problem)
@@ -120,6 +126,8 @@ async def _answer_problem(_: Request, exc: Exception) -> Response:  # noqa: ASYN
 
 async def _answer_invalid(_: Request, exc: Exception) -> Response:  # noqa: ASYNC124
     assert isinstance(exc, RequestValidationError)  # noqa: S101  # registered for these
+    if any(each["type"] == "json_invalid" for each in exc.errors()):
+        return problem_answer(HTTPStatus.BAD_REQUEST, NOT_JSON)
     # Without the values: a token in the wrong place would come back.
     errors = [
         {

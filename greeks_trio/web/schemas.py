@@ -17,11 +17,11 @@ from greeks_trio.web.params import MAX_LIMIT
 Schema: TypeAlias = dict[str, Any]
 
 
-def _text(description: str = "") -> Schema:
+def _text(description: str) -> Schema:
     return {"type": ["string", "null"], "description": description}
 
 
-def _number(description: str = "") -> Schema:
+def _number(description: str) -> Schema:
     return {"type": ["number", "null"], "description": description}
 
 
@@ -64,7 +64,7 @@ _HELD: Final[dict[str, Schema]] = {
     "account_id": {"type": "string"},
     **_CONTRACT,
     "multiplier": _number("Units of the underlying per contract."),
-    "currency": _text(),
+    "currency": _text("ISO 4217, such as USD."),
 }
 
 SNAPSHOT: Final[dict[str, Schema]] = {
@@ -103,8 +103,8 @@ _MISSING: Final = "Contracts that the sums lack because this is missing."
 PORTFOLIO: Final[dict[str, Schema]] = {
     "broker": _BROKER,
     "account_id": {"type": "string"},
-    "currency": _text(),
-    "underlying": _text(),
+    "currency": _text("ISO 4217, such as USD."),
+    "underlying": _CONTRACT["underlying"],
     "expiration": {"type": ["string", "null"], "format": "date"},
     "contracts": _count("Options that are held."),
     "shares_futures": _count("Positions in shares and futures."),
@@ -143,13 +143,17 @@ GAP: Final[dict[str, Schema]] = {
     "broker": _BROKER,
     "account_id": _text("Null: every account of the broker."),
     "contract_key": _text("Null: every contract of the account."),
-    "started_at": _time(""),
+    "started_at": _time("The first moment without data."),
     "ended_at": _time("Null while it lasts."),
     "reason": {"type": "string"},
 }
 TRADE: Final[dict[str, Schema]] = {
     "id": {"type": "string", "format": "uuid"},
-    "created_at": _time(""),
+    "created_at": {
+        "type": "string",
+        "format": "date-time",
+        "description": "When it was traded, as it was sent or else recorded.",
+    },
     "broker": {"type": "string"},
     "account_id": {"type": "string"},
     "symbol": {"type": "string"},
@@ -157,7 +161,7 @@ TRADE: Final[dict[str, Schema]] = {
     "action": {"type": "string"},
     "quantity": _number("Never 0."),
     "price": _number("Per unit of the underlying, in the contract's currency."),
-    "strategy_tag": _text(),
+    "strategy_tag": _text("By which the trade can be found."),
     "metadata": {"type": ["object", "null"]},
 }
 

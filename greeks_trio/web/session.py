@@ -20,7 +20,7 @@ import trio
 from fastapi import APIRouter, Request, Response
 
 from greeks_trio.config import Secret
-from greeks_trio.web.answers import JSON, Problem, described_problems
+from greeks_trio.web.answers import JSON, NOT_JSON, Problem, described_problems
 from greeks_trio.web.origins import is_encrypted
 
 PATH: Final = "/v1/session"
@@ -160,7 +160,7 @@ async def _brings_token(request: Request, token: Secret) -> bool:
     except msgspec.ValidationError as exc:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{exc}.") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.") from exc
+        raise Problem(HTTPStatus.BAD_REQUEST, NOT_JSON) from exc
     authorization = request.headers.get("authorization")
     if authorization is not None:
         return brings_token(authorization.encode("latin-1"), token)

@@ -26,6 +26,7 @@ from greeks_trio.model.records import Broker
 from greeks_trio.web import examples
 from greeks_trio.web.answers import (
     JSON,
+    NOT_JSON,
     Problem,
     described,
     described_problems,
@@ -126,7 +127,7 @@ def parse_trade(body: bytes) -> NewTrade:
     except msgspec.ValidationError as exc:
         raise _invalid(f"The body is not valid: {exc}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.") from None
+        raise Problem(HTTPStatus.BAD_REQUEST, NOT_JSON) from None
     _check_number("quantity", sent.quantity)
     if sent.price is not None:
         _check_number("price", sent.price)

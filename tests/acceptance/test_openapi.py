@@ -77,6 +77,17 @@ def references(node):
             yield from references(value)
 
 
+def empty_descriptions(node, path=""):
+    if isinstance(node, dict):
+        if node.get("description") == "":
+            yield path
+        for name, value in node.items():
+            yield from empty_descriptions(value, f"{path}/{name}")
+    elif isinstance(node, list):
+        for value in node:
+            yield from empty_descriptions(value, f"{path}/*")
+
+
 def has_example(node):
     if isinstance(node, dict):
         return bool(node.keys() & {"example", "examples"}) or any(
@@ -91,6 +102,7 @@ async def test_the_description_is_complete(stage):
 
     for reference in references(description):
         assert resolve(description, reference)
+    assert list(empty_descriptions(description)) == []
     names = [each["operationId"] for *_, each in operations(description)]
     assert sorted(names) == sorted(set(names))
     tags = {each["name"]: each["description"] for each in description["tags"]}

@@ -448,6 +448,9 @@ async def test_the_body_of_a_trade_is_described_or_says_nothing(timeline):
     columns = body["content"]["application/json"]["schema"]["properties"]
     assert all(column.get("description") != "" for column in columns.values())
     assert columns["contract_key"]["pattern"]
+    created = description["paths"]["/v1/trades"]["post"]["responses"]["201"]
+    row = created["content"]["application/json"]["schema"]["properties"]
+    assert row["created_at"]["type"] == "string"
 
 
 async def test_a_trade_without_an_id_gets_one(timeline):

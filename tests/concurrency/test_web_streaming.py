@@ -144,6 +144,22 @@ async def test_a_body_that_says_something_else_changes_nothing(verb, body):
     assert control.asked == []
 
 
+@pytest.mark.parametrize("verb", ["start", "stop"])
+@pytest.mark.parametrize("content", [b"{", b"x", b"\xff", b'{"brokers": ["\xff"]}'])
+async def test_a_body_that_is_not_json_changes_nothing(verb, content):
+    control = FakeControl()
+    async with serving(control) as client:
+        response = await client.post(
+            f"/v1/streaming/{verb}",
+            content=content,
+            headers={"Content-Type": "application/json"},
+        )
+
+    assert response.status_code == 400
+    assert response.json()["detail"] == "The body is not JSON."
+    assert control.asked == []
+
+
 async def test_the_description_has_examples_and_every_answer():
     async with serving(FakeControl()) as client:
         description = (await client.get("/openapi.json")).json()
