@@ -164,23 +164,24 @@ async def test_it_is_tried_until_the_start_succeeds(tmp_path, heard):
 
 
 async def test_a_port_that_was_taken_meanwhile_is_waited_for(tmp_path, heard):
-    taken = socket.socket()
-
     def before_wait(number):
         if number == 1:
+            # As PostgreSQL does, whose old connections have not gone for good yet.
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(("127.0.0.1", config.port))
             taken.listen()
         elif number == 3:
             taken.close()
 
-    async with open_guarded_server(
-        tmp_path, settings=QUICK, backoff=quick(before_wait)
-    ) as config:
-        write_row(config)
-        kill_server(tmp_path)
-        await heard.wait("embedded.started_again")
+    with socket.socket() as taken:
+        async with open_guarded_server(
+            tmp_path, settings=QUICK, backoff=quick(before_wait)
+        ) as config:
+            write_row(config)
+            kill_server(tmp_path)
+            await heard.wait("embedded.started_again")
 
-        assert count_rows(config) == 1
+            assert count_rows(config) == 1
 
     assert heard.count("start_failed") == 2
 
