@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,6 +14,7 @@ from tests.fix_processes import PATIENCE_S, run_ingest
 
 pytestmark = pytest.mark.timeout(120)
 
+ROOT = Path(__file__).parents[2]
 SMALL = ("--contracts", "20", "--rate", "60")
 TOKEN = "t0ken-of-the-status-test"
 
@@ -81,7 +82,7 @@ async def test_a_wrong_configuration_gives_2_and_json_all_the_same(
     process = await trio.run_process(
         [sys.executable, "-m", "greeks_trio", "status", "--json", *arguments],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), **environment},
         capture_stdout=True,
         capture_stderr=True,
         check=False,
