@@ -92,10 +92,7 @@ async def _run(
     display: Display,
     asked_to_stop: trio.Event,
 ) -> dict[str, Any]:
-    async with open_connection(database) as connection:
-        await migrate(connection)
-        before = await last_row_id(connection)
-        await connection.commit()
+    before = await _prepare(database)
     commits = CommitLog(directory / "commits")
     ledger = directory / "ledger.jsonl"
     started_at = time.monotonic()
@@ -128,6 +125,15 @@ async def _run(
     async with open_connection(database) as connection:
         result = await audit(connection, ledger, commits, after_id=before)
     return _summary(overview, result, commits, seconds)
+
+
+async def _prepare(database: DatabaseConfig) -> int:
+    """Make the tables, and return the id of the last row of an earlier demo."""
+    async with open_connection(database) as connection:
+        await migrate(connection)
+        before = await last_row_id(connection)
+        await connection.commit()
+    return before
 
 
 async def _stream(
