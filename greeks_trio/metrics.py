@@ -90,7 +90,7 @@ def _slo(slo: SloStatistics) -> Iterator[Metric]:
     yield gauge(
         "greeks_slo_overdue_ticks",
         "Ticks that are not durable and older than the bar.",
-        slo.waiting,
+        slo.overdue,
     )
     yield gauge(
         "greeks_oldest_undurable_age_seconds",

@@ -27,7 +27,7 @@ def slo_details(slo: SloStatistics) -> dict[str, Any]:
         "p95_ms": None if slo.p95_s is None else round(slo.p95_s * 1e3, 3),
         "target_ms": slo.slo_s * 1e3,
         "ticks": slo.ticks,
-        "overdue": slo.waiting,
+        "overdue": slo.overdue,
         "oldest_waiting_ms": round(slo.oldest_waiting_s * 1e3, 3),
         "is_breached": slo.breached_s is not None,
         "breached_s": slo.breached_s,

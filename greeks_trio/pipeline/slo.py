@@ -44,7 +44,7 @@ class SloStatistics:
         p95_s: Seconds, of the last minute and of what waits for too long; `None`
             without a tick.
         ticks: How many that is the p95 of.
-        waiting: Ticks that are not durable and older than the bar.
+        overdue: Ticks that are not durable and older than the bar.
         oldest_waiting_s: Age of the oldest tick that is not durable, 0 without one.
         breached_s: For how long the bar has been breached, `None` when it is not.
         breaches: How often it has been since the start.
@@ -53,7 +53,7 @@ class SloStatistics:
     slo_s: float
     p95_s: float | None
     ticks: int
-    waiting: int
+    overdue: int
     oldest_waiting_s: float
     breached_s: float | None
     breaches: int
@@ -67,9 +67,9 @@ class SloStatistics:
             f"latency: above the bar of {self.slo_s * 1e3:.0f} ms since"
             f" {self.breached_s:.0f} s, p95 of the last minute {p95}"
         )
-        if self.waiting:
+        if self.overdue:
             words += (
-                f"; {self.waiting} ticks are not durable and older than that,"
+                f"; {self.overdue} ticks are not durable and older than that,"
                 f" the oldest {self.oldest_waiting_s:.1f} s"
             )
         return words
@@ -81,7 +81,7 @@ class SloWatch:
     def __init__(self, slo_s: float) -> None:
         self._slo_s = slo_s
         self._p95_s: float | None = None
-        self._ticks = self._waiting = 0
+        self._ticks = self._overdue = 0
         self._oldest_s = 0.0
         self._looked_at = 0.0
         self._breached_at: float | None = None
@@ -102,7 +102,7 @@ class SloWatch:
             some = overdue[start : start + step]
             window.record(some[-1], len(some))
         self._p95_s = window.percentile(_FRACTION)
-        self._ticks, self._waiting = window.count, len(overdue)
+        self._ticks, self._overdue = window.count, len(overdue)
         self._oldest_s = max(waiting_s, default=0.0)
         self._looked_at = now
         if self._breached_at is None and self._is_breached():
@@ -117,7 +117,7 @@ class SloWatch:
             slo_s=self._slo_s,
             p95_s=self._p95_s,
             ticks=self._ticks,
-            waiting=self._waiting,
+            overdue=self._overdue,
             oldest_waiting_s=self._oldest_s,
             breached_s=None if since is None else self._looked_at - since,
             breaches=self._breaches,
@@ -128,18 +128,18 @@ class SloWatch:
         return is_slow or self._oldest_s > self._slo_s + MAX_OVERDUE_S
 
     def _is_kept_again(self) -> bool:
-        return not self._waiting and (self._p95_s or 0.0) <= RECOVERED * self._slo_s
+        return not self._overdue and (self._p95_s or 0.0) <= RECOVERED * self._slo_s
 
     def _begin(self) -> None:
         self._breached_at = self._looked_at
         self._breaches += 1
         logger.warning(
-            "slo.breached p95_ms=%.1f slo_ms=%.1f ticks=%d waiting=%d"
+            "slo.breached p95_ms=%.1f slo_ms=%.1f ticks=%d overdue=%d"
             " oldest_waiting_ms=%.0f",
             (self._p95_s or 0.0) * 1e3,
             self._slo_s * 1e3,
             self._ticks,
-            self._waiting,
+            self._overdue,
             self._oldest_s * 1e3,
         )
 

@@ -1,4 +1,4 @@
-"""What is held, and its newest Greeks, now and then."""
+"""The newest Greeks of what is held, now and then, and of both brokers beside."""
 
 from __future__ import annotations
 
@@ -6,28 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from greeks_trio.model.questions import (
-    DivergenceQuestion,
-    LatestQuestion,
-    PositionsQuestion,
-)
+from greeks_trio.model.questions import DivergenceQuestion, LatestQuestion
 from greeks_trio.web import examples
 from greeks_trio.web.lists import ListReads, answer_list, described_list
-from greeks_trio.web.params import (
-    AsOfParams,
-    DivergenceParams,
-    LatestParams,
-    PositionParams,
-)
-from greeks_trio.web.schemas import DIVERGENCE, LATEST, POSITION, row_schema
+from greeks_trio.web.params import AsOfParams, DivergenceParams, LatestParams
+from greeks_trio.web.schemas import DIVERGENCE, LATEST, row_schema
 
 _LATEST = row_schema(LATEST, examples.LATEST)
-_POSITION = row_schema(POSITION, examples.POSITION)
 _DIVERGENCE = row_schema(DIVERGENCE, examples.DIVERGENCE)
 
 
 def make_router(reads: ListReads) -> APIRouter:
-    """Return ``/v1/greeks/latest``, ``/asof``, ``/v1/positions``, ``/v1/divergence``."""
+    """Return ``/v1/greeks/latest``, ``/v1/greeks/asof`` and ``/v1/divergence``."""
     router = APIRouter(prefix="/v1", tags=["greeks"])
 
     @router.get("/greeks/latest", responses=described_list(_LATEST))
@@ -48,14 +38,6 @@ def make_router(reads: ListReads) -> APIRouter:
         """Return what `latest` would have said at some moment."""
         asked = params.question(LatestQuestion)
         return await answer_list(reads, request, params, asked, name="greeks_asof")
-
-    @router.get("/positions", responses=described_list(_POSITION))
-    async def positions(
-        request: Request, params: Annotated[PositionParams, Query()]
-    ) -> Response:
-        """Return what is held, or was held at some moment."""
-        asked = params.question(PositionsQuestion)
-        return await answer_list(reads, request, params, asked, name="positions")
 
     @router.get("/divergence", responses=described_list(_DIVERGENCE))
     async def divergence(

@@ -114,7 +114,7 @@ def test_what_still_waits_counts_once_it_has_waited_too_long(watch, said):
 
     assert said() == ["slo.breached"]
     slo = watch.statistics()
-    assert (slo.ticks, slo.waiting) == (106, 6)
+    assert (slo.ticks, slo.overdue) == (106, 6)
     assert slo.p95_s == pytest.approx(SLO_S * 1.1, rel=0.02)
 
 
