@@ -9,7 +9,7 @@ INTERRUPTED = 130
 if __name__ == "__main__":
     try:
         # Here, so that Ctrl-C during the imports is quiet too.
-        from greeks_trio.cli import main
+        from greeks_trio.commands.cli import main
 
         main(prog_name="run-ingest")
     except KeyboardInterrupt:

@@ -16,7 +16,19 @@ from typing import Final
 
 import trio
 
-from greeks_trio.background import (
+from greeks_trio.api.server import run_http
+from greeks_trio.assembly import Service, build_service, spool_directory
+from greeks_trio.brokers.ibkr.feed import IbkrFeed
+from greeks_trio.brokers.tastytrade.feed import TastytradeFeed
+from greeks_trio.config.load import load_config
+from greeks_trio.config.settings import Config, describe
+from greeks_trio.errors import SpoolUnavailable
+from greeks_trio.feeds.feed import TickSender
+from greeks_trio.feeds.health import utc_now
+from greeks_trio.model.records import Broker, FrameTicks
+from greeks_trio.monitoring.loop_lag import run_loop_lag
+from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.watches import (
     end_leftover_gaps,
     journal_losses,
     note_killed_run,
@@ -24,26 +36,14 @@ from greeks_trio.background import (
     run_slo_watch,
     run_staleness_watch,
 )
-from greeks_trio.brokers.feed import TickSender
-from greeks_trio.brokers.ibkr.stream import IbkrFeed
-from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
-from greeks_trio.config import Config, describe
-from greeks_trio.config_file import load_config
-from greeks_trio.errors import SpoolUnavailable
-from greeks_trio.loop_lag import run_loop_lag
-from greeks_trio.model.records import Broker, FrameTicks
-from greeks_trio.overview import Overview
-from greeks_trio.pipeline.health import utc_now
 from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.processor import run_processor
-from greeks_trio.pipeline.tally import NOBODY, Observers
+from greeks_trio.pipeline.tick_counts import NOBODY, Observers
 from greeks_trio.postgres.latest_seed import run_latest_seed
-from greeks_trio.postgres.partition_keeper import run_partition_keeper
-from greeks_trio.service_parts import Service, build_service, spool_directory
+from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
+from greeks_trio.routers import make_routers
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
 from greeks_trio.spool.directory import SpoolDirectory, open_spool
-from greeks_trio.surface import make_routers
-from greeks_trio.web.server import run_http
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import struct
 
 import msgspec
 
-from greeks_trio.drill.reports import mark
+from greeks_trio.drill.report_stream import mark
 from greeks_trio.simulators.ledger import LedgerTick
 
 

@@ -27,9 +27,8 @@ from typing import Any, Final
 import pytest
 import trio
 
-from greeks_trio.audit import Audit, CommitLog, audit
-from greeks_trio.brokers.ibkr import line_watch
-from greeks_trio.config import (
+from greeks_trio.brokers.ibkr.lines import quiet as line_watch
+from greeks_trio.config.settings import (
     Config,
     DatabaseConfig,
     IbkrConfig,
@@ -37,17 +36,21 @@ from greeks_trio.config import (
     SpoolConfig,
     TastytradeConfig,
 )
+from greeks_trio.drill.comparison import Audit, CommitLog, audit
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.records import Broker, StreamSession, Tick
-from greeks_trio.pipeline.health import SessionHealth
-from greeks_trio.pipeline.tally import Observers
-from greeks_trio.postgres.dsn import open_connection
-from greeks_trio.postgres.embedded import embedded_server
+from greeks_trio.pipeline.tick_counts import Observers
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.service import Running, run_service
 from greeks_trio.simulators.faults import FAULT_KINDS
-from greeks_trio.simulators.ibkr import IbkrEndpoints, SimulatedIbkr
+from greeks_trio.simulators.ibkr.gateway import IbkrEndpoints, SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
-from greeks_trio.simulators.tastytrade import SimulatedTastytrade, TastytradeEndpoints
+from greeks_trio.simulators.tastytrade.broker import (
+    SimulatedTastytrade,
+    TastytradeEndpoints,
+)
 from tests.fix_postgres import QUICK, apply_schema, fresh_database
 
 BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")

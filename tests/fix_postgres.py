@@ -19,10 +19,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from greeks_trio.config import DatabaseConfig, Secret
+from greeks_trio.config.settings import DatabaseConfig, Secret
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.embedded import embedded_server
-from greeks_trio.postgres.migrate import schema_directory
+from greeks_trio.postgres.embedded.server import embedded_server
+from greeks_trio.postgres.schema.migrate import schema_directory
 
 # Nobody misses a test's data after a power failure.
 QUICK = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import trio
 
-from greeks_trio.config import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig
 
 
 class _Link:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from greeks_trio.cli import commands
-from greeks_trio.config import RESTART_VARIABLES
-from greeks_trio.config_parse import VARIABLES, parse_config
+from greeks_trio.commands.cli import commands
+from greeks_trio.config.parse import VARIABLES, parse_config
+from greeks_trio.config.settings import RESTART_VARIABLES
 from greeks_trio.simulators.faults import FAULT_KINDS
 
 ROOT = Path(__file__).parents[1]

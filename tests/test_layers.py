@@ -18,69 +18,47 @@ MODULES = sorted(
     if "__pycache__" not in path.parts
 )
 
-# Level 0: importable and testable with no event loop, no socket and no database.
-PURE = (
-    "__init__.py",
-    "errors.py",
-    "config.py",
-    "config_parse.py",
-    "config_values.py",
-    "version.py",
-    "model/",
-    "brokers/__init__.py",
-    "brokers/ibkr/__init__.py",
-    "brokers/ibkr/fields.py",
-    "brokers/ibkr/line_watch.py",
-    "brokers/ibkr/plan.py",
-    "brokers/ibkr/positions.py",
-    "brokers/ibkr/positions_rows.py",
-    "brokers/ibkr/protocol.py",
-    "brokers/ibkr/protocol_events.py",
-    "brokers/ibkr/protocol_frames.py",
-    "brokers/tastytrade/__init__.py",
-    "brokers/tastytrade/answers.py",
-    "brokers/tastytrade/dxlink.py",
-    "brokers/tastytrade/dxlink_columns.py",
-    "brokers/tastytrade/dxlink_events.py",
-    "brokers/tastytrade/dxlink_messages.py",
-    "brokers/tastytrade/dxlink_requests.py",
-    "brokers/tastytrade/dxlink_rows.py",
-    "brokers/tastytrade/dxlink_text.py",
-    "brokers/tastytrade/portfolio.py",
-    "brokers/tastytrade/positions.py",
-    "simulators/market.py",
-)
-# A clock, chance and the world outside.
+# Pure by its path: importable and testable with no event loop, no clock, no chance, no
+# socket and no database.
+PURE_FOLDERS = {"model", "wire", "positions", "lines"}
 IMPURE_STDLIB = {
     "asyncio",
     "os",
+    "random",
     "socket",
     "ssl",
     "subprocess",
     "threading",
     "time",
 }
-# Chance is the market's trade, from a seed.
-MAY_USE_RANDOM = {"simulators/market.py"}
 
-# Level 3: packages that never import one another.
-SEPARATE = (
-    "brokers/ibkr",
-    "brokers/tastytrade",
-    "postgres",
-    "spool",
-    "web",
-    "simulators",
+# A module may import from its own package and from those on later lines.
+ORDER = (
+    ("__main__",),
+    ("commands",),
+    ("drill",),
+    ("service",),
+    ("routers",),
+    ("assembly",),
+    ("api", "monitoring", "brokers"),
+    ("feeds", "postgres", "spool"),
+    ("pipeline",),
+    ("config",),
+    ("model",),
+    ("logs",),
+    ("errors", "waiting", "signals", "version"),
 )
-# What each level-3 package stands on, besides its own modules.
-BELOW = (
-    *("errors", "config", "version", "model", "brokers.feed", "pipeline"),
-    *("signals", "logs"),
-)
+LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
+BROKERS = {path.parent.name for path in (PACKAGE / "brokers").glob("*/__init__.py")}
+# The brokers' doubles know the contracts and nothing of the product that they test.
+SIMULATORS_SEE = {"model", "config", "signals"}
+RUN_SIMULATORS = {"commands", "drill"}
+# Stands alone: users take it into their own programs.
+ALONE = {"__init__", "client"}
 
 BROAD = {"Exception", "BaseException"}
 # One bug of one broker ends there; every other bug ends at the command line.
-MAY_CATCH_ALL = {"cli_run.py": 1, "pipeline/supervisor.py": 1}
+MAY_CATCH_ALL = {"commands/outcome.py": 1, "feeds/supervisor.py": 1}
 
 
 @cache
@@ -112,21 +90,16 @@ def ours(module: str) -> list[str]:
 
 
 def is_pure(module: str) -> bool:
-    return module.startswith(PURE)
-
-
-def is_inside(name: str, package: str) -> bool:
-    return f"{name}.".startswith(f"{package}.")
+    return not PURE_FOLDERS.isdisjoint(Path(module).parts[:-1])
 
 
 @pytest.mark.parametrize("module", list(filter(is_pure, MODULES)))
 def test_pure_modules_need_no_event_loop_and_do_no_io(module):
     packages = top_level(imports_of(module))
     third_party = packages - set(sys.stdlib_module_names) - {"greeks_trio"}
-    forbidden = IMPURE_STDLIB | (set() if module in MAY_USE_RANDOM else {"random"})
 
     assert third_party <= {"msgspec"}
-    assert not packages & forbidden
+    assert not packages & IMPURE_STDLIB
 
 
 @pytest.mark.parametrize("module", list(filter(is_pure, MODULES)))
@@ -134,44 +107,65 @@ def test_pure_modules_stand_on_pure_modules(module):
     for name in ours(module):
         path = name.replace(".", "/")
 
-        assert any(
-            f"{path}.py".startswith(pure) or path.startswith(pure.removesuffix(".py"))
-            for pure in PURE
-        ), f"{module} imports {name}"
+        assert path.startswith(("errors/", "config/settings/")) or is_pure(path), (
+            f"{module} imports {name}"
+        )
 
 
-def test_every_pure_module_exists():
-    for pure in PURE:
-        assert any(module.startswith(pure) for module in MODULES), pure
+def test_every_pure_folder_exists():
+    for folder in PURE_FOLDERS:
+        assert any(folder in Path(module).parts[:-1] for module in MODULES), folder
+
+
+def room_of(path: str) -> str:
+    """Return the package or module directly below `greeks_trio` that the path names."""
+    return Path(path.replace(".", "/")).parts[0]
+
+
+def may_import(room: str, other: str) -> bool:
+    if room == other:
+        return True
+    if room in ALONE:
+        return False
+    if room == "simulators":
+        return other in SIMULATORS_SEE
+    if other == "simulators":
+        return room in RUN_SIMULATORS
+    return LEVELS[other] > LEVELS[room]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_only(module):
+    room = room_of(module.removesuffix(".py"))
+    for name in ours(module):
+        assert may_import(room, room_of(name)), f"{module} imports {name}"
+
+
+def test_every_room_has_a_level():
+    rooms = {room_of(module.removesuffix(".py")) for module in MODULES}
+
+    assert rooms == LEVELS.keys() | ALONE | {"simulators"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_brokers_never_see_each_other(module):
+    parts = Path(module).parts
+    if parts[0] not in {"brokers", "simulators"} or len(parts) < 3:
+        return
+    for name in ours(module):
+        other = name.split(".")
+        if other[0] == parts[0] and other[1] in BROKERS:
+            assert other[1] == parts[1], f"{module} imports {name}"
 
 
 @pytest.mark.parametrize(
-    "module",
-    [each for each in MODULES if each.startswith(("pipeline/", "brokers/feed"))],
+    "module", [each for each in MODULES if each.startswith("pipeline/")]
 )
 def test_the_pipeline_knows_trio_and_neither_brokers_nor_postgresql(module):
     packages = top_level(imports_of(module))
     third_party = packages - set(sys.stdlib_module_names) - {"greeks_trio"}
 
     assert third_party <= {"trio", "msgspec"}
-    for name in ours(module):
-        assert any(
-            is_inside(name, below)
-            for below in ("errors", "config", "model", "brokers.feed", "pipeline")
-        ), f"{module} imports {name}"
-
-
-@pytest.mark.parametrize(
-    "module", [each for each in MODULES if each.startswith(SEPARATE)]
-)
-def test_packages_side_by_side_do_not_import_one_another(module):
-    own = next(each for each in SEPARATE if module.startswith(each)).replace("/", ".")
-    for name in ours(module):
-        allowed = (own, *BELOW, "config_values")
-
-        assert any(is_inside(name, each) for each in allowed), (
-            f"{module} imports {name}"
-        )
 
 
 def test_the_connection_can_be_used_without_the_rest():
@@ -202,7 +196,7 @@ def test_only_two_handlers_catch_everything(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_environment_is_read_in_one_place(module):
-    if module == "config_file.py":
+    if module == "config/load.py":
         return
     attributes = {
         f"{node.value.id}.{node.attr}"
@@ -221,7 +215,7 @@ def test_there_is_one_trio_run():
         if "trio.run(" in (PACKAGE / module).read_text(encoding="utf-8")
     ]
 
-    assert running == ["cli_run.py"]
+    assert running == ["commands/outcome.py"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -8,11 +8,11 @@ import httpx2
 import msgspec
 import trio
 
-from greeks_trio.config import HttpConfig
-from greeks_trio.postgres.read_queries import Timeline
-from greeks_trio.postgres.reads import Reader
-from greeks_trio.web import latest, portfolio, snapshots, trades
-from greeks_trio.web.server import run_http
+from greeks_trio.api.routes import greeks, trades
+from greeks_trio.api.server import run_http
+from greeks_trio.config.settings import HttpConfig
+from greeks_trio.postgres.reads.reader import Reader
+from greeks_trio.postgres.reads.timeline import Timeline
 
 APPLICATION = "greeks_trio reads"
 
@@ -36,10 +36,7 @@ async def asking(database, **limits):
 
 def routers_of(timeline):
     """Return all that a timeline answers."""
-    return [
-        module.make_router(timeline)
-        for module in (snapshots, latest, portfolio, trades)
-    ]
+    return [module.make_router(timeline) for module in (greeks, trades)]
 
 
 @asynccontextmanager

@@ -1,1 +1,1 @@
-"""One package per broker; they never import each other."""
+"""One package for each broker.  The packages never import each other."""

@@ -1,1 +1,1 @@
-"""The drill: the whole service under a seeded schedule of faults, and an oracle."""
+"""The drill: the whole service under a seeded schedule of faults."""

@@ -12,8 +12,8 @@ import httpx2
 import msgspec
 import trio
 
-from greeks_trio.demo_simulators import read_first_line
 from greeks_trio.drill.processes import Child, DrillFailed
+from greeks_trio.drill.simulated_brokers import read_first_line
 from greeks_trio.simulators.run import Endpoints
 
 _STOP_LIMIT_S: Final = 20.0

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import trio
 
-from greeks_trio.drill import report
-from greeks_trio.drill.oracle import Facts, Interruption, Verdict, judge
-from greeks_trio.drill.play import Play
+from greeks_trio.drill import summary as report
+from greeks_trio.drill.comparison import Facts, Interruption, Verdict, judge
+from greeks_trio.drill.environment import World, WorldOptions, open_world
 from greeks_trio.drill.processes import DrillFailed
+from greeks_trio.drill.runner import Play
 from greeks_trio.drill.schedule import KINDS, draw_schedule
-from greeks_trio.drill.world import World, WorldOptions, open_world
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
-from greeks_trio.postgres.dsn import open_connection
+from greeks_trio.postgres.connect import open_connection
 from greeks_trio.signals import run_stop_on_signal
 
 OK: Final = 0

@@ -14,10 +14,10 @@ from typing import Final
 
 import trio
 
+from greeks_trio.drill.environment import World
 from greeks_trio.drill.faults_database import DATABASE_ACTS, Act
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import PlannedFault
-from greeks_trio.drill.world import World
 from greeks_trio.simulators.faults import FAULT_KINDS
 
 # From room on the disk to ticks that are durable there.

@@ -14,11 +14,11 @@ import trio
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from greeks_trio.drill.environment import ROLE, World
 from greeks_trio.drill.schedule import PlannedFault
-from greeks_trio.drill.world import ROLE, World
+from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.dsn import open_connection
-from greeks_trio.postgres.translate import translated
+from greeks_trio.postgres.failures import translated
 
 # Gives out when it began, if that was before it was in force.
 Act: TypeAlias = Callable[

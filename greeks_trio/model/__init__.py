@@ -1,1 +1,1 @@
-"""What the business talks about: contracts, positions, ticks.  Pure."""
+"""Contracts, positions and ticks.  Pure."""

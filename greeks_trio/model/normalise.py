@@ -1,7 +1,7 @@
 """One broker's Greeks -> ticks, one for each account that holds the contract.  Pure.
 
-Values come in canonical units: `greeks_trio.brokers.ibkr.fields` and
-`greeks_trio.brokers.tastytrade.dxlink` parse their broker's text into them.
+Values come in canonical units: `greeks_trio.brokers.ibkr.wire.fields` and
+`greeks_trio.brokers.tastytrade.wire.protocol` parse their broker's text into them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Concurrency that knows neither brokers nor PostgreSQL."""
+"""From the feeds to the stores: order, backlog, writing and spooling."""

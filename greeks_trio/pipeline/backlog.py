@@ -17,10 +17,10 @@ from itertools import chain, islice, takewhile
 from typing import Final
 
 from greeks_trio.model.records import Broker, Tick
-from greeks_trio.pipeline.entry_book import EntryBook
 from greeks_trio.pipeline.losses import Losses
-from greeks_trio.pipeline.spool_store import Dropped
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.spooled_ticks import EntryBook
+from greeks_trio.pipeline.stores import Dropped
+from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,8 @@ from greeks_trio.errors import (
     StoreUnavailable,
     plain_reason,
 )
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.spool_store import Note, Spool
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.stores import Note, Spool
+from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ _LAST_NOTES_S: Final = 2.0
 
 
 class JournalSink(Protocol):
-    """Where notes go; ``greeks_trio.postgres.journal_sink`` in the product."""
+    """Where notes go; ``greeks_trio.postgres.journal_store`` in the product."""
 
     async def write(self, entry: Note) -> None:
         """Store the note; storing it twice has the effect of storing it once.

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, UnifiedPositionRecord
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.waiting import WakeUp
 
 SeriesKey: TypeAlias = tuple[Broker, str, ContractKey]
 

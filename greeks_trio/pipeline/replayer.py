@@ -16,12 +16,12 @@ import trio
 
 from greeks_trio.errors import SpoolUnavailable, StoreUnavailable, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.isolation import Isolator, TickSink
-from greeks_trio.pipeline.spool_store import SpooledEntry
+from greeks_trio.pipeline.refused_rows import Isolator, TickSink
 from greeks_trio.pipeline.spooler import Spooler
-from greeks_trio.pipeline.tally import Tally
+from greeks_trio.pipeline.stores import SpooledEntry
+from greeks_trio.pipeline.tick_counts import Tally
 from greeks_trio.pipeline.writer import OpenTickSink
+from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ import trio
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Broker
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.spool_store import Spool, SpooledEntry
-from greeks_trio.pipeline.tally import Tally
+from greeks_trio.pipeline.stores import Spool, SpooledEntry
+from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
 

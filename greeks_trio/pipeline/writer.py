@@ -22,11 +22,10 @@ import trio
 
 from greeks_trio.errors import StoreUnavailable, leaves, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.buckets import BucketCounts
-from greeks_trio.pipeline.isolation import Isolator, TickSink
-from greeks_trio.pipeline.tally import Tally
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.histograms import BucketCounts
+from greeks_trio.pipeline.refused_rows import Isolator, TickSink
+from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
 

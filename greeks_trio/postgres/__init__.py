@@ -1,1 +1,1 @@
-"""Everything that speaks to PostgreSQL."""
+"""The stores and queries on PostgreSQL."""

@@ -13,14 +13,14 @@ from typing import Final
 import trio
 from psycopg.rows import args_row
 
-from greeks_trio.config import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreError, plain_reason
 from greeks_trio.model.records import UnifiedPositionRecord
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.latest import Latest
-from greeks_trio.postgres.dsn import open_connection
-from greeks_trio.postgres.translate import translated
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.failures import translated
+from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
 

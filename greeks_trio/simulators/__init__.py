@@ -1,1 +1,1 @@
-"""Simulated brokers on the real wire: for the demo, the tests and drills."""
+"""Simulated brokers on real sockets and the real wire, for demo, tests and drill."""

@@ -26,8 +26,8 @@ from greeks_trio.simulators.faults import (
     parse_present_fault,
     run_fault,
 )
-from greeks_trio.simulators.http_connection import Request, Response
-from greeks_trio.simulators.http_door import Door
+from greeks_trio.simulators.server.door import Door
+from greeks_trio.simulators.server.http import Request, Response
 
 # Faults under way that were triggered here; a few hundred bytes each.
 MAX_FAULTS: Final = 100

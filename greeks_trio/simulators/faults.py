@@ -22,8 +22,8 @@ import trio
 
 from greeks_trio.model.records import BROKERS, Broker
 from greeks_trio.simulators.fault_kinds import FaultKind
-from greeks_trio.simulators.ibkr_fault_kinds import IBKR_FAULTS
-from greeks_trio.simulators.tastytrade_fault_kinds import TASTYTRADE_FAULTS
+from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
+from greeks_trio.simulators.tastytrade.fault_kinds import TASTYTRADE_FAULTS
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,13 @@ from greeks_trio.model.records import Broker
 from greeks_trio.signals import run_stop_on_signal
 from greeks_trio.simulators.control import Control
 from greeks_trio.simulators.faults import Verb, parse_fault
-from greeks_trio.simulators.ibkr import IbkrEndpoints, SimulatedIbkr
+from greeks_trio.simulators.ibkr.gateway import IbkrEndpoints, SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
-from greeks_trio.simulators.tastytrade import SimulatedTastytrade, TastytradeEndpoints
+from greeks_trio.simulators.tastytrade.broker import (
+    SimulatedTastytrade,
+    TastytradeEndpoints,
+)
 
 logger = logging.getLogger(__name__)
 

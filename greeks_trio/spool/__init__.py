@@ -1,1 +1,1 @@
-"""The disk behind the pipeline: ticks and notes that no database has taken yet."""
+"""The spool on disk: ticks and journal entries that PostgreSQL has not committed yet."""

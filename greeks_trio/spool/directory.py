@@ -26,7 +26,7 @@ import trio
 
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.spool_store import (
+from greeks_trio.pipeline.stores import (
     Dropped,
     Note,
     Quarantine,
@@ -35,7 +35,7 @@ from greeks_trio.pipeline.spool_store import (
     SpoolSize,
 )
 from greeks_trio.spool.keepsakes import Keepsakes
-from greeks_trio.spool.owner import Owner, take_directory
+from greeks_trio.spool.lock import Owner, take_directory
 from greeks_trio.spool.quarantine import QuarantineFile
 from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
 from greeks_trio.spool.store import SpoolStore

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from greeks_trio.model.records import Broker
-from greeks_trio.pipeline.spool_store import Note
+from greeks_trio.pipeline.stores import Note
 from greeks_trio.spool.database import FileDamaged, transaction
 from greeks_trio.spool.format import (
     checksum,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from greeks_trio.errors import SpoolUnavailable
-from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.pipeline.stores import Dropped
 from greeks_trio.spool import entries
 from greeks_trio.spool.contents import Contents, ContentsFile
 from greeks_trio.spool.database import (

@@ -23,7 +23,7 @@ from greeks_trio.model.records import (
     Tick,
     UnifiedPositionRecord,
 )
-from greeks_trio.pipeline.spool_store import Note
+from greeks_trio.pipeline.stores import Note
 
 _MSGPACK: Final = b"m"
 _COMPRESSED: Final = b"z"

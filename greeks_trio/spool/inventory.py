@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final, Self
 
 from greeks_trio.model.records import Broker, Tick
-from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.pipeline.stores import Dropped
 from greeks_trio.spool.contents import Contents
 
 # The newest entries are known one by one, so that a loss can name them; about 400 bytes

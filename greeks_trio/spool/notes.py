@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 
-from greeks_trio.pipeline.spool_store import Note
+from greeks_trio.pipeline.stores import Note
 from greeks_trio.spool import entries
 from greeks_trio.spool.database import transaction
 from greeks_trio.spool.format import decode_note, verified

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.pipeline.stores import Dropped
 from greeks_trio.spool import entries
 from greeks_trio.spool.database import (
     FileDamaged,

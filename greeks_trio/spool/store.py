@@ -1,4 +1,4 @@
-"""The spool, one call at a time: what `greeks_trio.pipeline.spool_store.Spool` promises.
+"""The spool, one call at a time: what `greeks_trio.pipeline.stores.Spool` promises.
 
 Synchronous and used by one thread at a time, except `pop_dropped` and `size`, which only
 look at what the last call left.
@@ -17,7 +17,7 @@ from typing import Final
 
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.spool_store import Dropped, Note, SpooledEntry, SpoolSize
+from greeks_trio.pipeline.stores import Dropped, Note, SpooledEntry, SpoolSize
 from greeks_trio.spool import entries
 from greeks_trio.spool.database import (
     empty_log,

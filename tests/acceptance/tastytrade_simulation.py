@@ -7,8 +7,8 @@ from datetime import date
 
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market
-from greeks_trio.simulators.tastytrade import SimulatedTastytrade
-from greeks_trio.simulators.tastytrade_instruments import streamer_symbol
+from greeks_trio.simulators.tastytrade.broker import SimulatedTastytrade
+from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
 from tests.acceptance.dxlink_client import greeks_by_tick, ledger_by_tick
 
 TODAY = date(2026, 11, 20)

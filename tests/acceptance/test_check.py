@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import trio
 
-from greeks_trio.check import run_check
-from greeks_trio.config import Config, IbkrConfig, Secret, TastytradeConfig
+from greeks_trio.commands.check import run_check
+from greeks_trio.config.settings import Config, IbkrConfig, Secret, TastytradeConfig
 from tests.fix_processes import run_ingest
 
 pytestmark = pytest.mark.timeout(120)

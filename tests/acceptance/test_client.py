@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from greeks_trio.client import GreeksClient, Refused, read_table
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from tests.database.risk_rows import CALL, MOMENT, hold, risk_database, seconds, tick
 from tests.timeline import asking, serving, sessions, wait_sessions
 

@@ -8,7 +8,7 @@ import trio
 
 from greeks_trio.simulators.control import MAX_FAULTS, Control
 from greeks_trio.simulators.faults import FAULT_KINDS
-from greeks_trio.simulators.tastytrade import TastytradeEndpoints
+from greeks_trio.simulators.tastytrade.broker import TastytradeEndpoints
 from tests.acceptance.dxlink_client import open_client
 from tests.acceptance.test_simulate import open_simulators
 

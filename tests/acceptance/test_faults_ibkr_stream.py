@@ -11,8 +11,8 @@ import itertools
 import pytest
 import trio
 
-from greeks_trio.simulators.ibkr_fault_kinds import IBKR_FAULTS
-from greeks_trio.simulators.ibkr_stream import HEARTBEAT_INTERVAL_S
+from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
+from greeks_trio.simulators.ibkr.stream import HEARTBEAT_INTERVAL_S
 from tests.acceptance.ibkr_client import GREEKS, PATIENCE_S, merge, start_gateway
 
 # Long enough for every contract to have its Greeks.
@@ -90,7 +90,7 @@ async def test_a_silent_gateway_lets_nobody_begin(start):
 async def test_without_data_heartbeats_go_on_until_somebody_asks_again(
     start, nursery, monkeypatch
 ):
-    monkeypatch.setattr("greeks_trio.simulators.ibkr_stream.HEARTBEAT_INTERVAL_S", 0.2)
+    monkeypatch.setattr("greeks_trio.simulators.ibkr.stream.HEARTBEAT_INTERVAL_S", 0.2)
     gateway = await start()
 
     async with gateway.open_ready_socket() as client:
@@ -317,7 +317,7 @@ async def test_a_line_limit_silences_what_is_beyond_it(start, nursery):
 
 
 async def test_a_closed_market_is_frozen_and_says_so(start, monkeypatch):
-    monkeypatch.setattr("greeks_trio.simulators.ibkr_stream.HEARTBEAT_INTERVAL_S", 0.2)
+    monkeypatch.setattr("greeks_trio.simulators.ibkr.stream.HEARTBEAT_INTERVAL_S", 0.2)
     gateway = await start()
     conids = gateway.conids
 

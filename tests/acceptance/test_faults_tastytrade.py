@@ -15,15 +15,15 @@ from trio_websocket import (
 )
 
 from greeks_trio.simulators.conditions import Conditions
-from greeks_trio.simulators.dxlink_server import serve_dxlink
-from greeks_trio.simulators.dxlink_session import DxlinkSession
 from greeks_trio.simulators.faults import Fault
-from greeks_trio.simulators.greeks_tape import GreeksTape, run_tape
-from greeks_trio.simulators.http_door import Closing
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market
-from greeks_trio.simulators.tastytrade_fault_kinds import TASTYTRADE_FAULTS
-from greeks_trio.simulators.tastytrade_instruments import streamer_symbol
+from greeks_trio.simulators.server.door import Closing
+from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
+from greeks_trio.simulators.tastytrade.dxlink_session import DxlinkSession
+from greeks_trio.simulators.tastytrade.fault_kinds import TASTYTRADE_FAULTS
+from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape, run_tape
+from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
 from tests.acceptance.dxlink_client import (
     COLUMNS,
     DxlinkClient,

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from tests.database.risk_rows import (
     CALL,
     MOMENT,

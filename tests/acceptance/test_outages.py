@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from greeks_trio.config import Secret
-from greeks_trio.postgres.embedded_restarts import open_restartable_server
+from greeks_trio.config.settings import Secret
+from greeks_trio.postgres.embedded.restarts import open_restartable_server
 from tests.fix_postgres import QUICK, connect, connect_trio
 from tests.fix_processes import Stage, fetch, wait_until
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from greeks_trio.postgres.embedded import open_embedded_server
+from greeks_trio.postgres.embedded.server import open_embedded_server
 from tests.fix_postgres import connect_trio
 from tests.fix_processes import Stage, fetch, kill_server, wait_until
 

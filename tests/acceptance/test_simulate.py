@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from greeks_trio.simulators.ibkr import IbkrEndpoints
+from greeks_trio.simulators.ibkr.gateway import IbkrEndpoints
 from greeks_trio.simulators.ledger import read_ledger
 from greeks_trio.simulators.run import split_contracts
-from greeks_trio.simulators.tastytrade import TastytradeEndpoints
+from greeks_trio.simulators.tastytrade.broker import TastytradeEndpoints
 from tests.acceptance.dxlink_client import get, open_feed
 from tests.acceptance.ibkr_client import Gateway
 

@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 import psycopg
 import trio
 
-from greeks_trio.config import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.embedded import embedded_server
+from greeks_trio.postgres.embedded.server import embedded_server
 from tests.fix_postgres import _server, connect, connect_options, fresh_database
 
 ROUNDS = 5

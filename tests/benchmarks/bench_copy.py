@@ -23,12 +23,12 @@ from datetime import timedelta
 import psycopg
 import trio
 
-from greeks_trio.config import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.dsn import connection_arguments
-from greeks_trio.postgres.embedded import embedded_server
+from greeks_trio.postgres.connect import connection_arguments
+from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
+from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
 from tests.fix_postgres import _server, connect, fresh_database
 

@@ -20,23 +20,23 @@ from pathlib import Path
 import psutil
 import trio
 
-from greeks_trio.audit import Audit, CommitLog, audit
-from greeks_trio.demo_simulators import (
+from greeks_trio.drill.comparison import Audit, CommitLog, audit
+from greeks_trio.drill.simulated_brokers import (
     Simulators,
     open_simulators,
     simulated_config,
 )
 from greeks_trio.model.records import Tick
-from greeks_trio.overview import Overview
-from greeks_trio.pipeline.latency import Histogram
-from greeks_trio.pipeline.tally import Observers
-from greeks_trio.pipeline.wakeup import WakeUp
-from greeks_trio.postgres.dsn import open_connection
-from greeks_trio.postgres.embedded_restarts import (
+from greeks_trio.monitoring.status import Overview
+from greeks_trio.pipeline.histograms import Histogram
+from greeks_trio.pipeline.tick_counts import Observers
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.embedded.restarts import (
     RestartableServer,
     open_restartable_server,
 )
 from greeks_trio.service import Running, run_service
+from greeks_trio.waiting import WakeUp
 
 QUIET_S = 20.0
 SAMPLE_S = 0.5

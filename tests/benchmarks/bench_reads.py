@@ -32,11 +32,11 @@ import psutil
 import psycopg
 import trio
 
-from greeks_trio.config import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
-from greeks_trio.postgres.copy_sink import CopySink, TickStore
-from greeks_trio.postgres.embedded import open_embedded_server
-from greeks_trio.postgres.partitions import month_bounds, partition_name
+from greeks_trio.postgres.embedded.server import open_embedded_server
+from greeks_trio.postgres.schema.partitions import month_bounds, partition_name
+from greeks_trio.postgres.tick_store import CopySink, TickStore
 from tests.benchmarks.bench_copy import PAYLOAD
 from tests.factories import make_tick
 from tests.fix_postgres import connect

@@ -9,7 +9,7 @@ import trio
 
 from greeks_trio.errors import SpoolUnavailable, StoreRejected, StoreUnavailable
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.spool_store import Dropped, SpooledEntry, SpoolSize
+from greeks_trio.pipeline.stores import Dropped, SpooledEntry, SpoolSize
 
 # What a tick takes on the fake disk.
 TICK_BYTES = 1_000

@@ -13,14 +13,14 @@ import trio
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
 
+from greeks_trio.brokers.ibkr.feed import IbkrFeed
 from greeks_trio.brokers.ibkr.session import open_session
-from greeks_trio.brokers.ibkr.stream import IbkrFeed
-from greeks_trio.config import IbkrConfig
+from greeks_trio.config.settings import IbkrConfig
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.model.records import FeedGap
-from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.waiting import WakeUp
 from tests.factories import clock_of_trio
 
 SESSION = "00112233445566778899aabbccddeeff"

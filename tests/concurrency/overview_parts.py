@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import date
 
-from greeks_trio.market_hours import MarketHours
-from greeks_trio.overview import Overview
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.monitoring.market_hours import MarketHours
+from greeks_trio.monitoring.slo import SloWatch
+from greeks_trio.monitoring.status import Overview
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.health import SessionHealth
-from greeks_trio.pipeline.isolation import Isolator
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.pipeline.slo import SloWatch
+from greeks_trio.pipeline.refused_rows import Isolator
 from greeks_trio.pipeline.spooler import Spooler
-from greeks_trio.pipeline.tally import Tally
+from greeks_trio.pipeline.tick_counts import Tally
 from greeks_trio.pipeline.writer import Writer
 from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import tick_bytes

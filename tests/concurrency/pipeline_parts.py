@@ -7,12 +7,12 @@ from functools import partial
 import trio
 
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.isolation import Isolator
+from greeks_trio.pipeline.refused_rows import Isolator
 from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.spooler import Spooler
-from greeks_trio.pipeline.tally import Observers, Tally
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.tick_counts import Observers, Tally
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import ListSink, MemoryQuarantine, MemorySpool
 from tests.factories import make_tick, tick_bytes
 

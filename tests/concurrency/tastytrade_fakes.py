@@ -16,12 +16,12 @@ import trio
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
 
+from greeks_trio.brokers.tastytrade.feed import TastytradeFeed
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
-from greeks_trio.brokers.tastytrade.stream import TastytradeFeed
 from greeks_trio.brokers.tastytrade.websocket import MAX_FRAME_BYTES
-from greeks_trio.config import Secret, TastytradeConfig
+from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START, clock_of_trio
 

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.pipeline.stores import Dropped
 from tests.factories import START, make_record, make_tick, tick_bytes
 
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.waiting import Backoff, WakeUp
 
 
 def test_the_delay_doubles_up_to_its_ceiling():

@@ -4,10 +4,10 @@ import pytest
 import trio
 import trio.testing
 
-from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S
+from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S
+from greeks_trio.feeds.hand_over import PIECE_TICKS, hand_over
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.records import FrameTicks
-from greeks_trio.pipeline.hand_over import PIECE_TICKS, hand_over
-from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import make_record
 

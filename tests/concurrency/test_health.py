@@ -7,8 +7,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import ProtocolViolation
+from greeks_trio.feeds.health import KEPT_ODD_FRAMES, SessionHealth
 from greeks_trio.model.records import FeedGap, PositionsSnapshot
-from greeks_trio.pipeline.health import KEPT_ODD_FRAMES, SessionHealth
 from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 

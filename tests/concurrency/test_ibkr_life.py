@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.keeper import TICKLE_PATIENCE_S
+from greeks_trio.brokers.ibkr.keep_alive import TICKLE_PATIENCE_S
 from greeks_trio.errors import FeedInterrupted
 from tests.concurrency.ibkr_gateway import (
     CONFIG,

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.line_watch import (
+from greeks_trio.brokers.ibkr.lines.quiet import (
     ASK_AGAIN_S,
     GREEKS_LIMIT_S,
     SILENT_AT_LEAST_S,

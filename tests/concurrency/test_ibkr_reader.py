@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 import json
+import random
 from decimal import Decimal
 
 import pytest
 import trio
 
-from greeks_trio.brokers.feed import HAND_OVER_LIMIT_S
-from greeks_trio.brokers.ibkr.line_watch import LineWatch
-from greeks_trio.brokers.ibkr.plan import Wanted
-from greeks_trio.brokers.ibkr.reader import FrameReader
-from greeks_trio.brokers.ibkr.subscriptions import Lines
+from greeks_trio.brokers.ibkr.lines.plan import Wanted
+from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
+from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
-from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 
 HOLDERS = tuple(Holder(f"U{number:03d}", Decimal(number)) for number in range(1, 301))
@@ -51,7 +52,7 @@ class CancelAtStep(trio.abc.Instrument):
 
 
 def make_lines():
-    lines = Lines()
+    lines = Lines(jitter=random.random)
     lines.want([Conid(7)], 0.0)
     return lines
 

@@ -8,15 +8,15 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.contracts import resolve_watchlist
-from greeks_trio.brokers.ibkr.plan import NOTHING
+from greeks_trio.brokers.ibkr.lines.plan import NOTHING
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
+from greeks_trio.brokers.ibkr.search import resolve_watchlist
 from greeks_trio.brokers.ibkr.session import check_login
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
-from greeks_trio.pipeline.health import SessionHealth
 from tests.concurrency.ibkr_gateway import (
     CONFIG,
     LOGGED_IN,

@@ -10,12 +10,13 @@ import trio
 import trustme
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from greeks_trio.brokers.ibkr import session, websocket
+from greeks_trio.brokers.ibkr import session
 from greeks_trio.brokers.ibkr.rest import Pacer
-from greeks_trio.brokers.ibkr.tls import is_loopback, make_ssl_context
-from greeks_trio.brokers.ibkr.websocket import open_socket, send
-from greeks_trio.config import IbkrConfig
+from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds import websocket
+from greeks_trio.feeds.tls import is_loopback, make_ssl_context
+from greeks_trio.feeds.websocket import open_socket, send
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.pipeline.isolation import Isolator
+from greeks_trio.pipeline.refused_rows import Isolator
 from tests.concurrency.fakes import ListSink, MemoryQuarantine
 from tests.factories import make_tick
 

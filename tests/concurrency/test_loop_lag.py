@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from greeks_trio.loop_lag import INTERVAL_S, LoopLag, run_loop_lag
+from greeks_trio.monitoring.loop_lag import INTERVAL_S, LoopLag, run_loop_lag
 
 
 async def test_a_free_loop_is_in_time(nursery, autojump_clock):

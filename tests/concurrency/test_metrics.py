@@ -12,12 +12,12 @@ import trio
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from greeks_trio.config import HttpConfig, Secret
-from greeks_trio.metrics import make_registry
-from greeks_trio.pipeline.health import utc_now
-from greeks_trio.pipeline.isolation import Stored
-from greeks_trio.web import metrics
-from greeks_trio.web.server import run_http
+from greeks_trio.api.routes import metrics
+from greeks_trio.api.server import run_http
+from greeks_trio.config.settings import HttpConfig, Secret
+from greeks_trio.feeds.health import utc_now
+from greeks_trio.monitoring.metrics import make_registry
+from greeks_trio.pipeline.refused_rows import Stored
 from tests.concurrency.overview_parts import make_overview
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record, make_tick
 

@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 import trio
 
-from greeks_trio.background import (
+from greeks_trio.model.records import FeedGap
+from greeks_trio.monitoring.watches import (
     note_killed_run,
     run_reporter,
     run_slo_watch,
     run_staleness_watch,
 )
-from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.replayer import Replayer
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import TICK_BYTES, ListSink
 from tests.concurrency.overview_parts import make_overview
 from tests.factories import (

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from greeks_trio.background import end_leftover_gaps
-from greeks_trio.config import Config, Secret
+from greeks_trio.assembly import Service, buffers_max_bytes
+from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.switches import Streaming
 from greeks_trio.model.records import FeedGap, LeftoverGaps
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.monitoring.watches import end_leftover_gaps
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.journal_sink import JournalStore
+from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.service import tell_what_is_left
-from greeks_trio.service_parts import Service, buffers_max_bytes
-from greeks_trio.streaming import Streaming
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import SPY_CALL, START, make_tick
 

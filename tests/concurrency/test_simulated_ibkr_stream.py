@@ -11,9 +11,9 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from greeks_trio.simulators.ibkr_http import serve_http
-from greeks_trio.simulators.ibkr_state import IbkrSettings, IbkrState
-from greeks_trio.simulators.ibkr_stream import HEARTBEAT_INTERVAL_S, IbkrStream
+from greeks_trio.simulators.ibkr.http import serve_http
+from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
+from greeks_trio.simulators.ibkr.stream import HEARTBEAT_INTERVAL_S, IbkrStream
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
 

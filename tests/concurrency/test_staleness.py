@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greeks_trio.pipeline.staleness import StaleContract, StalenessLog, stale_contracts
+from greeks_trio.feeds.staleness import StaleContract, StalenessLog, stale_contracts
 from tests.factories import SPY_CALL, SPY_PUT
 
 CALL = StaleContract("ibkr", SPY_CALL, 400.0)

@@ -9,15 +9,15 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
-from greeks_trio.model.records import FeedGap
-from greeks_trio.pipeline.feed_switch import STOP_LIMIT_S
-from greeks_trio.pipeline.hand_over import hand_over
-from greeks_trio.pipeline.health import (
+from greeks_trio.feeds.hand_over import hand_over
+from greeks_trio.feeds.health import (
     STOPPED_BY_REQUEST,
     STOPPING_BY_REQUEST,
     SessionHealth,
 )
-from greeks_trio.streaming import Streaming, missing_feeds
+from greeks_trio.feeds.switch import STOP_LIMIT_S
+from greeks_trio.feeds.switches import Streaming, missing_feeds
+from greeks_trio.model.records import FeedGap
 from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import START, make_frame, make_record
 

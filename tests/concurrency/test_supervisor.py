@@ -5,11 +5,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted, ProtocolViolation
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.pipeline.supervisor import RestartPolicy, Supervisor
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.waiting import Backoff, WakeUp
 
 POLICY = RestartPolicy(min_delay_s=1, max_delay_s=4, healthy_after_s=100)
 

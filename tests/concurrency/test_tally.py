@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.isolation import Stored
-from greeks_trio.pipeline.tally import Observers, Tally
+from greeks_trio.pipeline.refused_rows import Stored
+from greeks_trio.pipeline.tick_counts import Observers, Tally
 from tests.factories import START, make_record, make_tick
 
 

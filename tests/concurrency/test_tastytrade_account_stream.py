@@ -10,7 +10,7 @@ from greeks_trio.brokers.tastytrade.account_stream import (
     AccountWatch,
 )
 from greeks_trio.brokers.tastytrade.session import open_session
-from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
+from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
 from tests.concurrency.tastytrade_fakes import (
     ACCOUNT,
     STREAMER_URL,

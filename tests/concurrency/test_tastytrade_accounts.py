@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import trio
 
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import CredentialsRejected
 from greeks_trio.model.records import PositionsSnapshot
 from tests.concurrency.tastytrade_fakes import (

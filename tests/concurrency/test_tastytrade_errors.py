@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade import server_errors, subscriptions, unreadable
-from greeks_trio.brokers.tastytrade.condition import MAX_REASONS
+from greeks_trio.brokers.tastytrade import server_errors
+from greeks_trio.brokers.tastytrade import subscriber as subscriptions
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
-from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
-from greeks_trio.brokers.tastytrade.unreadable import UNREADABLE_LIMIT_S
+from greeks_trio.brokers.tastytrade.server_errors import UNREADABLE_LIMIT_S
+from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
+from greeks_trio.feeds.shortfalls import MAX_REASONS
 from greeks_trio.model.records import FeedGap
 from tests.concurrency.tastytrade_fakes import (
     ACCOUNT,
@@ -414,7 +415,7 @@ async def test_a_few_rows_that_cannot_be_read_are_forgotten_when_no_others_come(
     await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
     await trio.sleep(UNREADABLE_LIMIT_S + 1)
     await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
-    await trio.sleep(unreadable.QUIET_LIMIT_S - 1)
+    await trio.sleep(server_errors.READABLE_AGAIN_S - 1)
     degraded = tasty.health.session()
     await trio.sleep(2)
     forgotten = tasty.health.session()

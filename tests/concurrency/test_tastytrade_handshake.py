@@ -10,14 +10,14 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
+from greeks_trio.brokers.tastytrade.feed import MIN_REQUEST_BYTES
 from greeks_trio.brokers.tastytrade.handshake import (
     GREEKS_CHANNEL,
     HANDSHAKE_LIMIT_S,
     PRICES_CHANNEL,
     REFUSAL_LIMIT_S,
 )
-from greeks_trio.brokers.tastytrade.stream import MIN_REQUEST_BYTES
-from greeks_trio.brokers.tastytrade.subscriptions import SUBSCRIBE_PAUSE_S
+from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from tests.concurrency import tastytrade_fakes
 from tests.concurrency.tastytrade_fakes import (

@@ -9,7 +9,7 @@ from greeks_trio.brokers.tastytrade.session import (
     check_login,
     open_session,
 )
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from tests.concurrency.tastytrade_fakes import (
     ACCOUNT,

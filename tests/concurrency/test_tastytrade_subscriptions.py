@@ -6,11 +6,11 @@ import json
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade.dxlink_requests import MAX_REQUEST_BYTES
-from greeks_trio.brokers.tastytrade.subscriptions import (
+from greeks_trio.brokers.tastytrade.subscriber import (
     SUBSCRIBE_PAUSE_S,
 )
-from greeks_trio.config import Secret
+from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
+from greeks_trio.config.settings import Secret
 from tests.concurrency.tastytrade_fakes import (
     ACCOUNT,
     CALL,

@@ -11,12 +11,12 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.config import HttpConfig, Secret
+from greeks_trio.api.access.browser_sessions import brings_token
+from greeks_trio.api.routes import status as health
+from greeks_trio.api.server import run_http
+from greeks_trio.config.settings import HttpConfig, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
-from greeks_trio.web import health
-from greeks_trio.web.server import run_http
-from greeks_trio.web.session import brings_token
 
 # Generous: the point is that it is far from a keep-alive or a grace period.
 STOP_LIMIT_S = 1.0

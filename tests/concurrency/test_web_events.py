@@ -15,14 +15,14 @@ import pytest
 import trio
 import trio.testing
 
-import greeks_trio.web.events as events_module
-from greeks_trio.config import HttpConfig
+import greeks_trio.api.routes.live as events_module
+from greeks_trio.api.event_stream import EventStream, Streams
+from greeks_trio.api.routes.live import EventSource, LatestTick, _Client, make_router
+from greeks_trio.api.server import run_http
+from greeks_trio.config.settings import HttpConfig
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import StreamSession, UnifiedPositionRecord
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.web.event_stream import EventStream, Streams
-from greeks_trio.web.events import EventSource, LatestTick, _Client, make_router
-from greeks_trio.web.server import run_http
 from tests.event_client import open_events
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from greeks_trio.web.limits import Limits
-from greeks_trio.web.origins import is_own
+from greeks_trio.api.access.limits import Limits
+from greeks_trio.api.access.origins import is_own
 from tests.concurrency.web_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
 
 SAFE = {

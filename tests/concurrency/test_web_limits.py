@@ -11,11 +11,11 @@ import trio
 from fastapi import APIRouter
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.config import HttpConfig, Secret
-from greeks_trio.web.answers import Problem, json_answer
-from greeks_trio.web.guard import Guard
-from greeks_trio.web.limits import Disconnected, Limits, read_body
-from greeks_trio.web.session import Sessions
+from greeks_trio.api.access.browser_sessions import Sessions
+from greeks_trio.api.access.guard import Guard
+from greeks_trio.api.access.limits import Disconnected, Limits, read_body
+from greeks_trio.api.answers import Problem, json_answer
+from greeks_trio.config.settings import HttpConfig, Secret
 from tests.concurrency.web_server import (
     JSON,
     WITH_TOKEN,

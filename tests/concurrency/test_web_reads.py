@@ -12,13 +12,14 @@ import msgspec
 import pytest
 import trio
 
+from greeks_trio.api.lists import exports as exports_module
 from greeks_trio.errors import (
     ReadsBusy,
     ReadTooLong,
     StoreRejected,
     StoreUnavailable,
 )
-from greeks_trio.model.questions import (
+from greeks_trio.postgres.reads.questions import (
     DivergenceQuestion,
     GapsQuestion,
     LatestQuestion,
@@ -29,7 +30,6 @@ from greeks_trio.model.questions import (
     SnapshotsQuestion,
     TradesQuestion,
 )
-from greeks_trio.web import exports as exports_module
 from tests.concurrency.web_server import read_all
 from tests.timeline import serving
 

@@ -7,9 +7,9 @@ from http.cookies import SimpleCookie
 import pytest
 import trio
 
-from greeks_trio.config import Secret
-from greeks_trio.web.limits import Limits
-from greeks_trio.web.session import COOKIE, PATH, Sessions
+from greeks_trio.api.access.browser_sessions import COOKIE, PATH, Sessions
+from greeks_trio.api.access.limits import Limits
+from greeks_trio.config.settings import Secret
 from tests.concurrency.web_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
 
 AT_ONCE = Limits(wrong_token_s=0)

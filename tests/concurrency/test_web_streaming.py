@@ -9,10 +9,10 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.config import HttpConfig
+from greeks_trio.api.routes import feeds as streaming
+from greeks_trio.api.server import run_http
+from greeks_trio.config.settings import HttpConfig
 from greeks_trio.model.records import StreamSession
-from greeks_trio.web import streaming
-from greeks_trio.web.server import run_http
 
 
 class FakeControl:

@@ -11,10 +11,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.isolation import Isolator
-from greeks_trio.pipeline.tally import Observers, Tally
-from greeks_trio.pipeline.wakeup import WakeUp
+from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.tick_counts import Observers, Tally
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import ListSink, MemoryQuarantine, keys
 from tests.factories import make_tick, tick_bytes
 

@@ -10,10 +10,10 @@ import httpx2
 import trio
 from fastapi import APIRouter, Request, Response
 
-from greeks_trio.config import HttpConfig, Secret
-from greeks_trio.web.answers import json_answer
-from greeks_trio.web.limits import LIMITS
-from greeks_trio.web.server import run_http
+from greeks_trio.api.access.limits import LIMITS
+from greeks_trio.api.answers import json_answer
+from greeks_trio.api.server import run_http
+from greeks_trio.config.settings import HttpConfig, Secret
 
 TOKEN = "a-long-random-token"
 WITH_TOKEN = {"token": Secret(TOKEN)}

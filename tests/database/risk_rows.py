@@ -10,7 +10,7 @@ from itertools import count
 import psycopg
 from psycopg.rows import dict_row
 
-from greeks_trio.config import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig
 from tests.fix_postgres import connect
 
 # Any moment that is past on every machine: ages as of it are exact.

@@ -14,8 +14,8 @@ import trio
 from psycopg.pq import TransactionStatus
 
 import greeks_trio.postgres.connection
+from greeks_trio.postgres.connect import connection_arguments, open_connection
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.dsn import connection_arguments, open_connection
 from tests.fix_postgres import connect
 
 MANY_ROWS = "select repeat('x', 100) from generate_series(1, 100000000)"

@@ -17,8 +17,8 @@ import pytest
 import trio
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from greeks_trio.postgres.connect import connection_arguments
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.dsn import connection_arguments
 from tests.fix_postgres import connect
 
 # More places to wait than any of the operations has.

@@ -14,8 +14,8 @@ import signal
 import pytest
 import trio
 
+from greeks_trio.postgres.connect import connection_arguments
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.dsn import connection_arguments
 from tests.database.test_connection_cancellation import (
     MOST,
     OPERATIONS,

@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 from psycopg import sql
 
-from greeks_trio.postgres.embedded import embedded_server
+from greeks_trio.postgres.embedded.server import embedded_server
 from tests.database.test_connection_cancellation import (
     MOST,
     assert_in_order,

@@ -11,10 +11,10 @@ from decimal import Decimal
 import pytest
 import trio
 
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import StoreRejected, StoreUnavailable
-from greeks_trio.postgres.copy_sink import TickStore
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
+from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
 from tests.fix_postgres import connect
 from tests.snapshots import count, insert_key_of, rows

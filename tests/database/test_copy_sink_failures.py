@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.translate import store_error
+from greeks_trio.postgres.failures import store_error
+from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
 from tests.fix_postgres import connect
 from tests.snapshots import count, insert_key_of, rows, sessions, wait_blocked

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from greeks_trio.drill.oracle import Facts, Interruption, judge
-from greeks_trio.drill.service import Kill
+from greeks_trio.drill.comparison import Facts, Interruption, judge
+from greeks_trio.drill.service_process import Kill
 from greeks_trio.model.records import FeedGap, Tick
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.journal_sink import JournalStore
+from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.tick_store import TickStore
 from tests.drill_facts import ledger_tick_of, write_durable, write_ledger
 from tests.factories import make_record
 from tests.fix_postgres import connect_trio

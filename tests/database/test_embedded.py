@@ -16,11 +16,13 @@ import psycopg
 import pytest
 import trio
 
-from greeks_trio.config import DatabaseConfig, Secret
+from greeks_trio.config.settings import DatabaseConfig, Secret
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres import embedded, embedded_binaries, embedded_process
-from greeks_trio.postgres.embedded import embedded_server, open_embedded_server
-from greeks_trio.postgres.embedded_cluster import Cluster, open_cluster
+from greeks_trio.postgres.embedded import binaries as embedded_binaries
+from greeks_trio.postgres.embedded import process as embedded_process
+from greeks_trio.postgres.embedded import server as embedded
+from greeks_trio.postgres.embedded.cluster import Cluster, open_cluster
+from greeks_trio.postgres.embedded.server import embedded_server, open_embedded_server
 from tests.fix_postgres import QUICK, connect
 
 IS_ROOT = os.geteuid() == 0
@@ -33,7 +35,7 @@ SERVICE = """
 import sys
 from pathlib import Path
 import psycopg, trio
-from greeks_trio.postgres.embedded import open_embedded_server
+from greeks_trio.postgres.embedded.server import open_embedded_server
 
 async def main():
     async with open_embedded_server(

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.postgres.embedded import EmbeddedServer, embedded_server
-from greeks_trio.postgres.embedded_guard import open_guarded_server, run_guard
+from greeks_trio.postgres.embedded.guard import open_guarded_server, run_guard
+from greeks_trio.postgres.embedded.server import EmbeddedServer, embedded_server
+from greeks_trio.waiting import Backoff
 from tests.database.test_embedded_restarts import (
     count_rows,
     lives,
@@ -54,7 +54,7 @@ class Heard(logging.Handler):
 @pytest.fixture
 def heard():
     handler = Heard()
-    logger = logging.getLogger("greeks_trio.postgres.embedded_guard")
+    logger = logging.getLogger("greeks_trio.postgres.embedded.guard")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres.embedded_restarts import open_restartable_server
+from greeks_trio.postgres.embedded.restarts import open_restartable_server
 from tests.fix_postgres import QUICK, connect
 
 pytestmark = pytest.mark.timeout(90)

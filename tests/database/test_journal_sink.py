@@ -12,7 +12,7 @@ import trio
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
-from greeks_trio.postgres.journal_sink import JournalStore, changed_positions
+from greeks_trio.postgres.journal_store import JournalStore, changed_positions
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 from tests.fix_postgres import connect
 

@@ -12,11 +12,11 @@ import trio
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.backoff import Backoff
 from greeks_trio.pipeline.latest import Latest
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.journal_sink import JournalStore
+from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.latest_seed import run_latest_seed
+from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.waiting import Backoff
 from tests.factories import SPY_CALL, SPY_PUT, make_position, make_tick, tick_bytes
 from tests.fix_postgres import connect
 

@@ -9,10 +9,13 @@ import pytest
 import trio
 from psycopg import sql
 
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres.dsn import connection_arguments, open_connection
-from greeks_trio.postgres.login import login_error
+from greeks_trio.postgres.connect import (
+    connection_arguments,
+    login_error,
+    open_connection,
+)
 from tests.fix_postgres import connect
 
 

@@ -6,8 +6,8 @@ import trio
 from psycopg import errors, sql
 
 from greeks_trio.errors import SchemaRejected, StoreUnavailable
-from greeks_trio.postgres import migrate as migrate_module
-from greeks_trio.postgres.migrate import (
+from greeks_trio.postgres.schema import migrate as migrate_module
+from greeks_trio.postgres.schema.migrate import (
     Migration,
     bring_up_to_date,
     load_migrations,

@@ -19,11 +19,11 @@ import pytest
 import trio
 from psycopg import sql
 
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres.copy_sink import TickStore
-from greeks_trio.postgres.embedded_restarts import open_restartable_server
-from greeks_trio.postgres.sqlstates import Trouble, trouble_of
+from greeks_trio.postgres.embedded.restarts import open_restartable_server
+from greeks_trio.postgres.failures import Trouble, trouble_of
+from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
 from tests.fix_postgres import QUICK, apply_schema, connect
 from tests.snapshots import count, insert_key_of, rows, sessions, wait_blocked

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 import trio
 
-import greeks_trio.postgres.partition_keeper as keeper_module
-from greeks_trio.postgres.partition_keeper import run_partition_keeper
-from greeks_trio.postgres.partitions import partition_name
+import greeks_trio.postgres.schema.partition_keeper as keeper_module
+from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
+from greeks_trio.postgres.schema.partitions import partition_name
 from tests.fix_postgres import apply_schema, connect
 from tests.fix_processes import fetch, wait_until
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import errors
 
-from greeks_trio.config import DatabaseConfig
-from greeks_trio.postgres import partitions as partitions_module
-from greeks_trio.postgres.partitions import (
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.postgres.schema import partitions as partitions_module
+from greeks_trio.postgres.schema.partitions import (
     ensure_partition,
     ensure_partitions_ahead,
     existing_partitions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greeks_trio.errors import ReadTooLong
-from greeks_trio.postgres.read_pool import Lease, ReadPool
+from greeks_trio.postgres.reads.pool import Lease, ReadPool
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.config import HttpConfig, Secret
+from greeks_trio.config.settings import HttpConfig, Secret
 from greeks_trio.errors import (
     ReadsBusy,
     ReadTooLong,
     StoreRejected,
     StoreUnavailable,
 )
-from greeks_trio.postgres.reads import STEP_ROWS, Reader
+from greeks_trio.postgres.reads.reader import STEP_ROWS, Reader
 from tests.fix_postgres import connect, fresh_database
 from tests.timeline import APPLICATION, reading, sessions, wait_sessions
 

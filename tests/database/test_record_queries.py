@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreRejected
-from greeks_trio.model.questions import GapsQuestion, NewTrade, TradesQuestion
+from greeks_trio.postgres.reads.questions import GapsQuestion, NewTrade, TradesQuestion
 from tests.database.risk_rows import CALL, MOMENT, seconds
 from tests.fix_postgres import connect
 from tests.timeline import all_of, asking

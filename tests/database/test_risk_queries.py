@@ -6,14 +6,14 @@ from datetime import date
 
 import pytest
 
-from greeks_trio.model.questions import (
+from greeks_trio.postgres.reads.lists import csv_header
+from greeks_trio.postgres.reads.questions import (
     DivergenceQuestion,
     LatestQuestion,
     PortfolioQuestion,
     PositionsQuestion,
 )
-from greeks_trio.postgres.list_queries import csv_header
-from greeks_trio.postgres.risk_queries import (
+from greeks_trio.postgres.reads.risk import (
     divergence_listing,
     latest_listing,
     portfolio_listing,

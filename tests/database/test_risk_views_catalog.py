@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from greeks_trio.postgres.migrate import load_migrations, migrate
+from greeks_trio.postgres.schema.migrate import load_migrations, migrate
 from tests.database.risk_rows import MOMENT, hold, risk_database, tick
 from tests.fix_postgres import (
     apply_schema,

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from psycopg import sql
 
-from greeks_trio.model.questions import SnapshotsQuestion
-from greeks_trio.postgres.list_queries import export_statement, json_statement
-from greeks_trio.postgres.snapshot_queries import snapshot_listing
+from greeks_trio.postgres.reads.lists import export_statement, json_statement
+from greeks_trio.postgres.reads.questions import SnapshotsQuestion
+from greeks_trio.postgres.reads.snapshots import snapshot_listing
 from tests.database.risk_rows import CALL, MOMENT, PUT, risk_database, seconds, tick
 from tests.timeline import all_of, asking
 

@@ -6,8 +6,12 @@ import psycopg
 import pytest
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
-from greeks_trio.postgres.sqlstates import Trouble, refuses_month, trouble_of
-from greeks_trio.postgres.translate import store_error
+from greeks_trio.postgres.failures import (
+    Trouble,
+    refuses_month,
+    store_error,
+    trouble_of,
+)
 
 CODES = {
     Trouble.ROW: "21000 22001 22003 22008 22021 22P02 22P05 23502 23505 23514 44000"

@@ -7,7 +7,7 @@ import pytest
 from greeks_trio.model.fingerprint import fingerprint
 from greeks_trio.model.payload import jsonb_safe
 from greeks_trio.model.records import Tick
-from greeks_trio.postgres.copy_sink import TickStore
+from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import make_tick
 from tests.fix_postgres import connect
 from tests.fuzz.campaign import PROTOCOLS, run_campaign

@@ -13,9 +13,9 @@ from typing import Any, Final
 import trio
 
 from greeks_trio.brokers.tastytrade.connection import DxlinkConnection
-from greeks_trio.brokers.tastytrade.portfolio import Wanted
+from greeks_trio.brokers.tastytrade.positions.positions import Wanted
 from greeks_trio.brokers.tastytrade.session import QuoteToken
-from greeks_trio.config import Secret
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import (
     ContractKey,

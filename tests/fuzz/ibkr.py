@@ -10,10 +10,10 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from greeks_trio.brokers.ibkr.line_watch import LineWatch
-from greeks_trio.brokers.ibkr.plan import Wanted
-from greeks_trio.brokers.ibkr.reader import FrameReader
-from greeks_trio.brokers.ibkr.subscriptions import Lines
+from greeks_trio.brokers.ibkr.lines.plan import Wanted
+from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
+from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import UnifiedPositionRecord

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import trio
 
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.records import Broker, FrameTicks, UnifiedPositionRecord
-from greeks_trio.pipeline.health import SessionHealth
 from greeks_trio.pipeline.journal import Journal
 from tests.fuzz import material
 from tests.fuzz.oracle import WrongTick, check_tick

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.pipeline.buckets import BucketCounts
+from greeks_trio.pipeline.histograms import BucketCounts
 
 values = st.lists(st.tuples(st.floats(0.0, 20.0), st.integers(1, 5)), max_size=50)
 

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from greeks_trio.simulators.certificates import open_certificate
+from greeks_trio.simulators.server.certificates import open_certificate
 
 
 def shake_hands(certificate):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from greeks_trio.cli import commands, main
-from greeks_trio.cli_run import run
+from greeks_trio.commands.cli import commands, main
+from greeks_trio.commands.outcome import run
 from greeks_trio.errors import (
     ConfigError,
     FeedInterrupted,

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from greeks_trio.config_file import load_config
+from greeks_trio.config.load import load_config
 from greeks_trio.errors import ConfigError
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.config import (
+from greeks_trio.config.parse import VARIABLES, parse_config, unknown_variables
+from greeks_trio.config.settings import (
     RESTART_VARIABLES,
     Config,
     HttpConfig,
@@ -19,7 +20,6 @@ from greeks_trio.config import (
     describe,
     needs_restart,
 )
-from greeks_trio.config_parse import VARIABLES, parse_config, unknown_variables
 from greeks_trio.errors import ConfigError
 
 IBKR = {"IBKR_ENABLED": "true"}

@@ -8,9 +8,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.drill.report import HappenedFault, recoveries
-from greeks_trio.drill.reports import Report, decode_reports, encode_report, mark
+from greeks_trio.drill.report_stream import Report, decode_reports, encode_report, mark
 from greeks_trio.drill.schedule import PlannedFault
+from greeks_trio.drill.summary import HappenedFault, recoveries
 from tests.drill_facts import ledger_tick_of
 from tests.factories import make_record
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.tastytrade.dxlink import DxlinkProtocol
-from greeks_trio.brokers.tastytrade.dxlink_columns import MAX_OTHER_CHANNELS, Columns
-from greeks_trio.brokers.tastytrade.dxlink_events import (
+from greeks_trio.brokers.tastytrade.wire.columns import MAX_OTHER_CHANNELS, Columns
+from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     Ignored,
     OddRows,
     QuoteEvent,
     TradeEvent,
 )
+from greeks_trio.brokers.tastytrade.wire.protocol import DxlinkProtocol
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.records import Greeks
 

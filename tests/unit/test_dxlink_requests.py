@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.tastytrade.dxlink_requests import (
+from greeks_trio.brokers.tastytrade.wire.requests import (
     MAX_REQUEST_BYTES,
     MAX_REQUEST_ENTRIES,
     Subscription,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from greeks_trio.pipeline.entry_book import EntryBook
-from greeks_trio.pipeline.spool_store import Dropped
+from greeks_trio.pipeline.spooled_ticks import EntryBook
+from greeks_trio.pipeline.stores import Dropped
 from tests.factories import START, make_tick
 
 

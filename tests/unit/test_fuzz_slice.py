@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from greeks_trio.brokers.ibkr.protocol import IbkrProtocol
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
+from greeks_trio.feeds.health import SessionHealth
 from tests.factories import START, make_record
 from tests.fuzz.campaign import PROTOCOLS, run_campaign
 from tests.fuzz.oracle import WrongTick, check_tick

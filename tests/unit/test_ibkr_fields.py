@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.ibkr.fields import (
+from greeks_trio.brokers.ibkr.wire.fields import (
     FIELDS,
     Price,
     Unreadable,

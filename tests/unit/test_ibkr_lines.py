@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.simulators.ibkr_lines import QUOTE_INTERVAL_S, IbkrLines
-from greeks_trio.simulators.ibkr_state import IbkrSettings, IbkrState
-from greeks_trio.simulators.ibkr_topics import (
+from greeks_trio.simulators.ibkr.lines import QUOTE_INTERVAL_S, IbkrLines
+from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
+from greeks_trio.simulators.ibkr.topics import (
     Echo,
     KeepAlive,
     Quiet,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.simulators.ibkr_memory import GREEK_FIELDS, ReaderMemory
+from greeks_trio.simulators.ibkr.client_memory import GREEK_FIELDS, ReaderMemory
 
 BLANK_ROW = dict.fromkeys(GREEK_FIELDS)
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from greeks_trio.brokers.ibkr.positions import read_holdings
+from greeks_trio.brokers.ibkr.positions.positions import read_holdings
 
 
 def make_row(**changes):

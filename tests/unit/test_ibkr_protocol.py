@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.ibkr import protocol_events as ibkr
-from greeks_trio.brokers.ibkr.protocol import IbkrProtocol
-from greeks_trio.brokers.ibkr.protocol_events import (
+from greeks_trio.brokers.ibkr.wire import events as ibkr
+from greeks_trio.brokers.ibkr.wire.events import (
     AvailabilityNoted,
     Counted,
     FieldsSeen,
@@ -23,6 +22,7 @@ from greeks_trio.brokers.ibkr.protocol_events import (
     encode_subscribe,
     encode_unsubscribe,
 )
+from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.model.payload import jsonb_safe
 

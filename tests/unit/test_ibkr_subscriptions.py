@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import itertools
+import random
 from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.ibkr.plan import NOTHING, make_plan
-from greeks_trio.brokers.ibkr.positions_rows import Listing
-from greeks_trio.brokers.ibkr.subscriptions import ANSWER_LIMIT_S, Lines
+from greeks_trio.brokers.ibkr.lines.plan import NOTHING, make_plan
+from greeks_trio.brokers.ibkr.lines.renewals import ANSWER_LIMIT_S, Lines
+from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.model.contracts import contract_from_occ
 from greeks_trio.model.positions import Holder
 
@@ -118,7 +119,7 @@ def take_all(lines, now):
 
 
 def test_what_is_wanted_is_due_at_once_and_only_once():
-    lines = Lines()
+    lines = Lines(jitter=random.random)
 
     assert lines.want([1, 2], 10.0) == []
     assert take_all(lines, 10.0) == [1, 2]
@@ -127,7 +128,7 @@ def test_what_is_wanted_is_due_at_once_and_only_once():
 
 
 def test_what_is_no_longer_wanted_is_dropped_and_the_rest_untouched():
-    lines = Lines()
+    lines = Lines(jitter=random.random)
     lines.want([1, 2], 0.0)
     take_all(lines, 0.0)
 
@@ -156,7 +157,7 @@ def test_a_request_without_an_answer_is_repeated_three_times():
 
 
 def test_only_the_first_frame_is_an_answer():
-    lines = Lines()
+    lines = Lines(jitter=random.random)
     lines.want([1], 0.0)
 
     assert not lines.answer(1)  # nothing was requested
@@ -188,7 +189,7 @@ def test_every_subscription_is_renewed_within_nine_minutes(jitters):
 
 
 def test_renewals_of_one_burst_are_spread():
-    lines = Lines()
+    lines = Lines(jitter=random.random)
     lines.want(range(100), 0.0)
     for conid in take_all(lines, 0.0):
         lines.answer(conid)
@@ -202,7 +203,7 @@ def test_renewals_of_one_burst_are_spread():
 
 
 def test_nothing_is_due_when_nothing_is_wanted():
-    lines = Lines()
+    lines = Lines(jitter=random.random)
     lines.want([1], 0.0)
     lines.take_due(0.0)
     lines.want([], 1.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.pipeline.latency import WINDOW_S, Histogram, RollingLatency
+from greeks_trio.pipeline.histograms import WINDOW_S, Histogram, RollingLatency
 
 
 @given(st.lists(st.floats(1e-5, 1000.0), min_size=1, max_size=200))

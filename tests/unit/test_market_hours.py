@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from greeks_trio.market_hours import MarketHours, market_of
+from greeks_trio.monitoring.market_hours import MarketHours, market_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 

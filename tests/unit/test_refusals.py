@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from greeks_trio.refusals import RefusalWatch
+from greeks_trio.monitoring.refusal_watch import RefusalWatch
 
 
 def test_a_broker_all_of_whose_rows_are_refused_is_told_until_one_is_stored(caplog):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.pipeline.latency import Histogram
-from greeks_trio.pipeline.slo import MAX_OVERDUE_S, MIN_TICKS, RECOVERED, SloWatch
+from greeks_trio.monitoring.slo import MAX_OVERDUE_S, MIN_TICKS, RECOVERED, SloWatch
+from greeks_trio.pipeline.histograms import Histogram
 
 SLO_S = 0.5
 
@@ -15,7 +15,7 @@ SLO_S = 0.5
 @pytest.fixture
 def said(caplog):
     """Return what the log has been told since the last call, by its first words."""
-    caplog.set_level(logging.INFO, "greeks_trio.pipeline.slo")
+    caplog.set_level(logging.INFO, "greeks_trio.monitoring.slo")
 
     def names():
         found = [record.getMessage().split()[0] for record in caplog.records]

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from greeks_trio.errors import ConfigError
-from greeks_trio.spool.owner import look_at, take_directory
+from greeks_trio.spool.lock import look_at, take_directory
 
 
 def test_a_directory_that_is_not_there_yet_is_not_made(tmp_path):

@@ -9,12 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from greeks_trio.config import HttpConfig
-from greeks_trio.errors import ConfigError
-from greeks_trio.model.records import StreamSession
-from greeks_trio.status import checked_url, service_url
-from greeks_trio.status_display import show
-from greeks_trio.status_verdict import (
+from greeks_trio.commands.status import checked_url, service_url
+from greeks_trio.commands.status_health import (
     Database,
     Feed,
     Latency,
@@ -30,6 +26,10 @@ from greeks_trio.status_verdict import (
     Verdict,
     judge,
 )
+from greeks_trio.commands.status_table import show
+from greeks_trio.config.settings import HttpConfig
+from greeks_trio.errors import ConfigError
+from greeks_trio.model.records import StreamSession
 
 NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 READY = Readiness("ready", [])

@@ -11,7 +11,7 @@ from greeks_trio.brokers.tastytrade.account_stream import (
     encode_action,
     parse_account_message,
 )
-from greeks_trio.brokers.tastytrade.addresses import require_private
+from greeks_trio.config.addresses import require_private
 from greeks_trio.errors import FeedInterrupted
 
 POSITION = {"type": "CurrentPosition", "data": {"symbol": "AAPL", "quantity": "1"}}

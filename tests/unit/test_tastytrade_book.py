@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from greeks_trio.brokers.tastytrade.book import Book
-from greeks_trio.brokers.tastytrade.dxlink_events import (
+from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.wanted import Book
+from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     QuoteEvent,
     TradeEvent,
 )
-from greeks_trio.brokers.tastytrade.dxlink_requests import Subscription
-from greeks_trio.brokers.tastytrade.portfolio import Wanted
+from greeks_trio.brokers.tastytrade.wire.requests import Subscription
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import (
     contract_from_occ,

@@ -7,7 +7,7 @@ import json
 import pytest
 from msgspec import Raw
 
-from greeks_trio.brokers.tastytrade.portfolio import (
+from greeks_trio.brokers.tastytrade.positions.positions import (
     AccountReading,
     Portfolio,
     read_portfolio,

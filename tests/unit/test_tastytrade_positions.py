@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.tastytrade.portfolio import (
+from greeks_trio.brokers.tastytrade.positions.items import parse_position
+from greeks_trio.brokers.tastytrade.positions.positions import (
     Portfolio,
     future_symbols,
     merge_holdings,
     wanted_contracts,
 )
-from greeks_trio.brokers.tastytrade.positions import parse_position
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import Position
 from tests.factories import SPY_CALL, SPY_PUT

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import trio
 
-from greeks_trio.brokers.ibkr.positions import Holdings, read_holdings
-from greeks_trio.brokers.ibkr.positions_rows import Listing
+from greeks_trio.brokers.ibkr.positions.positions import Holdings, read_holdings
+from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.brokers.ibkr.rest import GatewayClient
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import Conid

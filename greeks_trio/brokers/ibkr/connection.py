@@ -14,21 +14,21 @@ from typing import Final, NoReturn
 import trio
 from trio_websocket import WebSocketConnection
 
-from greeks_trio.brokers.feed import TickSender
-from greeks_trio.brokers.ibkr.contract_gaps import ContractGaps
-from greeks_trio.brokers.ibkr.follower import Follower, WaitDue
-from greeks_trio.brokers.ibkr.keeper import SessionKeeper
-from greeks_trio.brokers.ibkr.line_watch import LineWatch
+from greeks_trio.brokers.ibkr.keep_alive import SessionKeeper
+from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
+from greeks_trio.brokers.ibkr.lines.renewals import Lines
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
-from greeks_trio.brokers.ibkr.protocol_events import encode_unsubscribe
-from greeks_trio.brokers.ibkr.reader import FrameReader
+from greeks_trio.brokers.ibkr.position_watch import Follower, WaitDue
 from greeks_trio.brokers.ibkr.session import GatewaySession
 from greeks_trio.brokers.ibkr.subscriber import Subscriber
-from greeks_trio.brokers.ibkr.subscriptions import Lines
-from greeks_trio.brokers.ibkr.websocket import send
-from greeks_trio.config import IbkrConfig
+from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.brokers.ibkr.wire.events import encode_unsubscribe
+from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.feeds.contract_gaps import ContractGaps
+from greeks_trio.feeds.feed import TickSender
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.websocket import send
 
 logger = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from decimal import Decimal
 
 import msgspec
 
-from greeks_trio.brokers.ibkr.contracts import resolve_watchlist, search_symbol
-from greeks_trio.brokers.ibkr.plan import NOTHING, Plan, make_plan
-from greeks_trio.brokers.ibkr.positions import Holdings
-from greeks_trio.brokers.ibkr.positions_rows import Listing
+from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan, make_plan
+from greeks_trio.brokers.ibkr.positions.positions import Holdings
+from greeks_trio.brokers.ibkr.positions.rows import Listing
+from greeks_trio.brokers.ibkr.search import resolve_watchlist, search_symbol
 from greeks_trio.brokers.ibkr.session import GatewaySession
-from greeks_trio.config import IbkrConfig
+from greeks_trio.config.settings import IbkrConfig
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.positions import holders_by_contract
 from greeks_trio.model.records import Position
-from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
 

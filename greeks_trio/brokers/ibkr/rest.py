@@ -18,7 +18,7 @@ import httpx2
 import msgspec
 import trio
 
-from greeks_trio.config import IbkrConfig
+from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 
 # The gateway relays to IBKR's servers; beyond this it hangs.

@@ -22,9 +22,9 @@ import trio
 
 from greeks_trio.brokers.ibkr.accounts import Accounts
 from greeks_trio.brokers.ibkr.rest import GatewayClient, Pacer
-from greeks_trio.brokers.ibkr.tls import is_loopback, make_ssl_context
-from greeks_trio.config import IbkrConfig
+from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.tls import is_loopback, make_ssl_context
 from greeks_trio.model.positions import open_options
 
 logger = logging.getLogger(__name__)

@@ -8,19 +8,19 @@ from typing import Final, NoReturn
 import trio
 from msgspec.structs import replace
 
-from greeks_trio.brokers.ibkr.contract_gaps import ContractGaps
-from greeks_trio.brokers.ibkr.line_watch import LineWatch
-from greeks_trio.brokers.ibkr.plan import NOTHING, Plan
+from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan
+from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
+from greeks_trio.brokers.ibkr.lines.renewals import Lines
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
-from greeks_trio.brokers.ibkr.protocol_events import (
+from greeks_trio.brokers.ibkr.shortfalls import Reporter
+from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.brokers.ibkr.wire.events import (
     encode_subscribe,
     encode_unsubscribe,
 )
-from greeks_trio.brokers.ibkr.reader import FrameReader
-from greeks_trio.brokers.ibkr.report import Reporter
-from greeks_trio.brokers.ibkr.subscriptions import Lines
+from greeks_trio.feeds.contract_gaps import ContractGaps
+from greeks_trio.feeds.health import SessionHealth
 from greeks_trio.model.contracts import Conid
-from greeks_trio.pipeline.health import SessionHealth
 
 # What no frame tells, such as a deadline or a silence, is looked for this often.
 CHECK_INTERVAL_S: Final = 15.0

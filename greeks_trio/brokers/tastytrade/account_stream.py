@@ -26,8 +26,8 @@ from greeks_trio.brokers.tastytrade.websocket import (
     send_frame,
 )
 from greeks_trio.errors import BrokerError, FeedInterrupted, plain_reason
-from greeks_trio.pipeline.backoff import Backoff
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
 

@@ -9,39 +9,38 @@ from typing import Final, NoReturn
 import trio
 from trio_websocket import WebSocketConnection
 
-from greeks_trio.brokers.feed import TickSender
-from greeks_trio.brokers.tastytrade import dxlink_requests as requests
-from greeks_trio.brokers.tastytrade.book import Book
-from greeks_trio.brokers.tastytrade.condition import Condition
-from greeks_trio.brokers.tastytrade.dxlink import Event
-from greeks_trio.brokers.tastytrade.dxlink_events import Ignored
-from greeks_trio.brokers.tastytrade.dxlink_messages import (
-    AuthState,
-    ChannelClosed,
-    ChannelOpened,
-    FeedConfig,
-    KeepAlive,
-    ServerError,
-    Setup,
-)
-from greeks_trio.brokers.tastytrade.frames import Frames
 from greeks_trio.brokers.tastytrade.handshake import (
     AGGREGATION_PERIODS_S,
     GREEKS_CHANNEL,
     Handshake,
     encode_setup_of,
 )
-from greeks_trio.brokers.tastytrade.portfolio import Wanted
-from greeks_trio.brokers.tastytrade.server_errors import ServerErrors
+from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.server_errors import ServerErrors, UnreadableGreeks
 from greeks_trio.brokers.tastytrade.session import QuoteToken
-from greeks_trio.brokers.tastytrade.subscriptions import Subscriptions
-from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
+from greeks_trio.brokers.tastytrade.subscriber import Subscriptions
+from greeks_trio.brokers.tastytrade.ticks import Frames
+from greeks_trio.brokers.tastytrade.wanted import Book
 from greeks_trio.brokers.tastytrade.websocket import receive_frame, send_frame
+from greeks_trio.brokers.tastytrade.wire import requests
+from greeks_trio.brokers.tastytrade.wire.messages import (
+    AuthState,
+    ChannelClosed,
+    ChannelOpened,
+    FeedConfig,
+    Ignored,
+    KeepAlive,
+    ServerError,
+    Setup,
+)
+from greeks_trio.brokers.tastytrade.wire.protocol import Event
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.feed import TickSender
+from greeks_trio.feeds.hand_over import hand_over
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import FrameTicks
-from greeks_trio.pipeline.hand_over import hand_over
-from greeks_trio.pipeline.health import SessionHealth
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import trio
 
-from greeks_trio.brokers.tastytrade import dxlink_requests as requests
-from greeks_trio.config import Secret
+from greeks_trio.brokers.tastytrade.wire import requests
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import FeedInterrupted
 
 # Clients use odd numbers; 0 is the connection itself.

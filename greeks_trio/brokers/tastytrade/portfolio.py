@@ -1,250 +1,146 @@
-"""What the accounts hold, as far as it can be read, and what to stream for it.  Pure.
-
-What cannot be read is not closed: an account that is refused keeps all that it held at
-the last reading, and a position that cannot be understood stays as it was.
-"""
+"""What the accounts hold and what is streamed for it, remembered across connections."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+import logging
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-from msgspec import Raw
-
-from greeks_trio.brokers.tastytrade.positions import (
-    Holding,
-    future_contract,
-    parse_position,
-    symbol_of,
+from greeks_trio.brokers.tastytrade.positions.positions import (
+    Portfolio,
+    Wanted,
+    future_symbols,
+    wanted_contracts,
 )
-from greeks_trio.model.contracts import (
-    ContractKey,
-    OptionContract,
-    StreamerSymbol,
-    contract_from_occ,
-    format_streamer_symbol,
-    parse_occ,
-)
-from greeks_trio.model.positions import Holder, holders_by_contract, open_options
-from greeks_trio.model.records import Position
+from greeks_trio.brokers.tastytrade.session import TastytradeSession
+from greeks_trio.config.settings import TastytradeConfig
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.shortfalls import Condition
+from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 
-# More than any symbol has.
-_LONGEST_SYMBOL: Final = 40
+logger = logging.getLogger(__name__)
+
+_PORTFOLIO: Final = "portfolio"
+_SYMBOLS: Final = "streamer symbols"
 
 
-class AccountReading(msgspec.Struct, frozen=True):
-    """What Tastytrade answered to the question for one account's positions.
-
-    ``refusal`` says why there are none to see, `None` when there was an answer.
-    """
-
-    account_id: str
-    items: tuple[Raw, ...] = ()
-    refusal: str | None = None
-
-
-class Portfolio(msgspec.Struct, frozen=True):
-    """What the accounts hold.
+class Holdings:
+    """Reads the accounts; what could be read last time stands in for what cannot be.
 
     Attributes:
-        account_ids: The accounts that are to be streamed.
-        holdings: What they hold; with quantity 0 what an incomplete account no longer
-            has for certain.
-        incomplete: The accounts that may hold what is not among the holdings, because
-            they, or a position that was not known before, could not be read.
-        problems: What could not be read, for a person; each once.
-        malformed: How many positions could not be understood.
-        refused: How many accounts could not be read at all.
+        wanted: What to stream since the last `read`; `None` where the streamer symbol
+            is not known.
     """
 
-    account_ids: tuple[str, ...]
-    holdings: tuple[Holding, ...]
-    incomplete: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    malformed: int = 0
-    refused: int = 0
+    def __init__(self, health: SessionHealth) -> None:
+        self._health = health
+        self.wanted: dict[ContractKey, Wanted | None] = {}
+        self._portfolio: Portfolio | None = None
+        # By which login and of which accounts that was.
+        self._asked_for: tuple[object, object] | None = None
+        # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
+        # change, so they outlive the connection.
+        self._streamer_symbols: dict[str, StreamerSymbol] = {}
+        # What was missing and has been told of.
+        self._told: frozenset[str] = frozenset()
 
     @property
-    def positions(self) -> tuple[Position, ...]:
-        """The positions alone."""
-        return tuple(holding.position for holding in self.holdings)
+    def account_ids(self) -> tuple[str, ...]:
+        """The accounts that are streamed."""
+        return self._portfolio.account_ids if self._portfolio is not None else ()
 
+    async def read_first(
+        self, session: TastytradeSession, config: TastytradeConfig
+    ) -> str | None:
+        """Read for a new connection; return why it is the last known, if it is.
 
-class Wanted(msgspec.Struct, frozen=True):
-    """A contract to stream, who holds it, and the symbols to subscribe.
+        What was held a moment ago is better streamed than nothing, but not before the
+        time that the server asked for.
 
-    ``underlying_symbol`` is `None` when Tastytrade does not tell it.
-    """
-
-    contract: OptionContract
-    holders: tuple[Holder, ...]
-    symbol: StreamerSymbol
-    underlying_symbol: StreamerSymbol | None
-
-
-class _Account(msgspec.Struct, frozen=True):
-    """One account as far as it could be read."""
-
-    holdings: tuple[Holding, ...]
-    is_whole: bool = True
-    problems: tuple[str, ...] = ()
-
-
-def read_portfolio(
-    readings: Sequence[AccountReading],
-    previous: Portfolio | None = None,
-    problems: Iterable[str] = (),
-) -> Portfolio:
-    """Return what the readings say, and what they leave open as ``previous`` has it."""
-    before: dict[str, list[Holding]] = {}
-    for holding in previous.holdings if previous is not None else ():
-        before.setdefault(holding.position.account_id, []).append(holding)
-    accounts = {
-        each.account_id: _read_account(each, before.get(each.account_id, []))
-        for each in readings
-    }
-    found = [problem for each in accounts.values() for problem in each.problems]
-    refused = sum(each.refusal is not None for each in readings)
-    return Portfolio(
-        account_ids=tuple(accounts),
-        holdings=tuple(hold for each in accounts.values() for hold in each.holdings),
-        incomplete=tuple(key for key, each in accounts.items() if not each.is_whole),
-        problems=tuple(dict.fromkeys([*problems, *found])),
-        malformed=len(found) - refused,
-        refused=refused,
-    )
-
-
-def merge_holdings(holdings: Iterable[Holding]) -> tuple[Holding, ...]:
-    """Return one holding per account and contract, in their order, quantities added."""
-    merged: dict[tuple[str, ContractKey], Holding] = {}
-    for holding in holdings:
-        position = holding.position
-        place = (position.account_id, position.contract_key)
-        if place in merged:
-            quantity = merged[place].position.quantity + position.quantity
-            position = msgspec.structs.replace(position, quantity=quantity)
-        merged[place] = Holding(position, holding.symbol)
-    return tuple(merged.values())
-
-
-def future_symbols(portfolio: Portfolio) -> set[str]:
-    """Return the symbols whose streamer symbol only Tastytrade knows.
-
-    Those of the open futures options (``./CLJ6 LOJ6  260317P56``) and of their futures
-    (``/CLJ6``).
-    """
-    symbols: set[str] = set()
-    for holding in portfolio.holdings:
-        position = holding.position
-        if position.kind == "future_option" and position.quantity != 0:
-            symbols |= {holding.symbol, position.underlying or ""}
-    return symbols - {""}
-
-
-def wanted_contracts(
-    portfolio: Portfolio,
-    watchlist: Sequence[ContractKey],
-    streamer_symbols: Mapping[str, StreamerSymbol],
-) -> tuple[dict[ContractKey, Wanted], list[ContractKey]]:
-    """Return what to stream, and the contracts whose streamer symbol is unknown.
-
-    ``streamer_symbols``: those of `future_symbols`, by Tastytrade's symbol.
-    """
-    held = {
-        holding.position.contract_key: holding
-        for holding in portfolio.holdings
-        if open_options([holding.position])
-    }
-    wanted: dict[ContractKey, Wanted] = {}
-    unknown: list[ContractKey] = []
-    for key, holders in holders_by_contract(portfolio.positions, watchlist).items():
-        found = (
-            _wanted_holding(held[key], holders, streamer_symbols)
-            if key in held
-            else _wanted_occ(key, holders)
-        )
-        if found is None:
-            unknown.append(key)
-        else:
-            wanted[key] = found
-    return wanted, unknown
-
-
-def _read_account(reading: AccountReading, before: Sequence[Holding]) -> _Account:
-    account_id = reading.account_id
-    if reading.refusal is not None:
-        problem = f"account {account_id} cannot be read: {reading.refusal}"
-        return _Account(tuple(before), is_whole=False, problems=(problem,))
-    holdings, odd, problems = _parse_items(reading)
-    read = {each.symbol for each in holdings}
-    # One without a symbol may be any of those that are not listed.
-    kept = [
-        each
-        for each in before
-        if each.position.quantity
-        and (each.symbol in odd or (None in odd and each.symbol not in read))
-    ]
-    is_whole = set(odd) <= {each.symbol for each in kept}
-    merged = {each.symbol: each for each in merge_holdings(holdings)}
-    merged.update((each.symbol, each) for each in kept)
-    if not is_whole:
-        # The list does not close what it lacks, so that has to be said.
-        gone = [each for each in before if each.symbol not in {*merged, *odd}]
-        merged.update((each.symbol, _closed(each)) for each in gone)
-    return _Account(tuple(merged.values()), is_whole, tuple(problems))
-
-
-def _parse_items(
-    reading: AccountReading,
-) -> tuple[list[Holding], list[str | None], list[str]]:
-    """Return what is held, the symbols of what is not understood, and why it is not."""
-    holdings: list[Holding] = []
-    odd: list[str | None] = []
-    problems: list[str] = []
-    for item in reading.items:
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: nothing can be read, and nothing is known.
+        """
+        if self._asked_for != (login_of(config), config.accounts):
+            self._portfolio = None
         try:
-            holdings.append(parse_position(reading.account_id, item))
-        except ValueError as exc:
-            symbol = symbol_of(item)
-            odd.append(symbol)
-            name = "without a symbol" if symbol is None else symbol[:_LONGEST_SYMBOL]
-            problems.append(
-                f"position {name} of account {reading.account_id} is not understood: "
-                f"{exc}"
-            )
-    return holdings, odd, problems
-
-
-def _closed(holding: Holding) -> Holding:
-    position = msgspec.structs.replace(holding.position, quantity=Decimal(0))
-    return Holding(position, holding.symbol)
-
-
-def _wanted_holding(
-    holding: Holding,
-    holders: tuple[Holder, ...],
-    streamer_symbols: Mapping[str, StreamerSymbol],
-) -> Wanted | None:
-    position = holding.position
-    if position.kind == "option":
-        return _wanted_occ(position.contract_key, holders, position.underlying)
-    contract = future_contract(holding.symbol, position.underlying)
-    symbol = streamer_symbols.get(holding.symbol)
-    if contract is None or symbol is None:
+            await self.read(session, config)
+        except FeedInterrupted as exc:
+            if self._portfolio is None or exc.retry_after is not None:
+                raise
+            self._health.count("positions.failed")
+            await self._find_wanted(session, config, self._portfolio)
+            return f"positions cannot be read: {exc}"
         return None
-    underlying = streamer_symbols.get(contract.underlying)
-    return Wanted(contract, holders, symbol, underlying)
+
+    async def read(self, session: TastytradeSession, config: TastytradeConfig) -> None:
+        """Read what the accounts hold and journal it.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: nothing can be read at present.
+        """
+        portfolio = await session.read_portfolio(config.accounts, self._portfolio)
+        self._portfolio = portfolio
+        self._asked_for = login_of(config), config.accounts
+        if portfolio.malformed:
+            self._health.count("positions.malformed", portfolio.malformed)
+        if portfolio.refused:
+            self._health.count("positions.refused", portfolio.refused)
+        self._health.positions_read(
+            portfolio.account_ids,
+            portfolio.positions,
+            incomplete=portfolio.incomplete,
+        )
+        await self._find_wanted(session, config, portfolio)
+
+    def tell(self, condition: Condition) -> None:
+        """Show what is missing in the state; log each thing when it is first missing."""
+        unknown = [str(key) for key, each in self.wanted.items() if each is None]
+        problems = self._portfolio.problems if self._portfolio is not None else ()
+        for thing, reasons in (
+            (_PORTFOLIO, problems),
+            (_SYMBOLS, [f"no streamer symbol for {key}" for key in unknown]),
+        ):
+            if reasons:
+                condition.lack(thing, _in_short(reasons))
+            else:
+                condition.mended(thing)
+        for key in unknown:
+            if key not in self._told:
+                logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
+        for problem in problems:
+            if problem not in self._told:
+                logger.warning("tastytrade.position_unread problem=%s", problem)
+        self._told = frozenset([*unknown, *problems])
+
+    async def _find_wanted(
+        self,
+        session: TastytradeSession,
+        config: TastytradeConfig,
+        portfolio: Portfolio,
+    ) -> None:
+        symbols = future_symbols(portfolio)
+        known = {
+            symbol: streamer_symbol
+            for symbol, streamer_symbol in self._streamer_symbols.items()
+            if symbol in symbols
+        }
+        missing = sorted(symbols - known.keys())
+        self._streamer_symbols = {**known, **await session.streamer_symbols(missing)}
+        wanted, unknown = wanted_contracts(
+            portfolio, config.watchlist, self._streamer_symbols
+        )
+        self.wanted = {**wanted, **dict.fromkeys(unknown)}
 
 
-def _wanted_occ(
-    key: ContractKey, holders: tuple[Holder, ...], underlying: str | None = None
-) -> Wanted | None:
-    try:
-        contract = contract_from_occ(key, underlying)
-        symbol = format_streamer_symbol(parse_occ(key))
-    except ValueError:
-        return None
-    return Wanted(contract, holders, symbol, StreamerSymbol(contract.underlying))
+def login_of(config: TastytradeConfig) -> tuple[object, ...]:
+    """Return what a connection cannot change while it lives."""
+    return config.secret, config.refresh, config.api_url, config.streamer_url
+
+
+def _in_short(reasons: Sequence[str]) -> str:
+    """Return the first reason and how many more there are."""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}"

@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 import httpx2
 import msgspec
 import trio
+from msgspec import Raw
 from tastytrade.session import Session
 from tastytrade.utils import TastytradeError
 
-from greeks_trio.brokers.tastytrade.answers import decode_data
 from greeks_trio.errors import BrokerError, FeedInterrupted
 
 # The API answers within a second or two; a request that takes longer is better made
@@ -29,6 +29,49 @@ UNAUTHORIZED: Final = 401
 LOGIN_DISTANCE_S: Final = 10.0
 
 _T = TypeVar("_T")
+
+
+class Account(msgspec.Struct, rename="kebab"):
+    """An account of the customer."""
+
+    account_number: str
+    is_closed: bool = False
+
+
+class AccountItem(msgspec.Struct):
+    """One of the customer's accounts, with what we may do there."""
+
+    account: Account
+
+
+class Items(msgspec.Struct):
+    """A list, each item to be read for itself."""
+
+    items: list[Raw]
+
+
+class QuoteTokenAnswer(msgspec.Struct, rename="kebab"):
+    """A token for market data, and where it is good."""
+
+    token: str
+    dxlink_url: str
+    level: str | None = None
+
+
+class Instrument(msgspec.Struct, rename="kebab"):
+    """As much of an instrument as its own page is asked for."""
+
+    streamer_symbol: str | None = None
+
+
+def decode_data(content: bytes, expected: type[_T]) -> _T:
+    """Return the ``data`` of an answer.
+
+    Raises:
+        msgspec.DecodeError: it has none, or that is not as expected.
+    """
+    envelope = msgspec.json.decode(content, type=dict[str, Raw])
+    return msgspec.json.decode(envelope.get("data", Raw(b"null")), type=expected)
 
 
 class Rest:

@@ -7,16 +7,17 @@ But the words are worth keeping: they are often the only reason that a close has
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import trio
 
-from greeks_trio.brokers.tastytrade.condition import Condition
-from greeks_trio.brokers.tastytrade.dxlink_messages import ServerError
 from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
-from greeks_trio.brokers.tastytrade.subscriptions import Subscriptions
-from greeks_trio.config import Secret
-from greeks_trio.pipeline.health import SessionHealth
+from greeks_trio.brokers.tastytrade.subscriber import Subscriptions
+from greeks_trio.brokers.tastytrade.wire.messages import ServerError
+from greeks_trio.config.settings import Secret
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.shortfalls import Condition
 
 logger = logging.getLogger(__name__)
 
@@ -109,3 +110,63 @@ class ServerErrors:
         kind, message = error.error or "ERROR", " ".join((error.message or "").split())
         words = f"{kind}: {message}" if message else kind
         return words.replace(secret, "***")[:_LONGEST_MESSAGE]
+
+
+# The columns are announced before the first row; a server that is late is so by moments.
+UNREADABLE_LIMIT_S: Final = 10.0
+# So long without another row that cannot be read, and it is no longer the state of the
+# feed: the market may have closed, and no good row would come for days.
+READABLE_AGAIN_S: Final = 300.0
+_ROWS: Final = "rows"
+
+
+class UnreadableGreeks:
+    """Notices when Greeks come and not one can be read.
+
+    Such a feed looks alive: it has frames and heartbeats.
+
+    Args:
+        ask: Asks the server to announce its columns again.
+    """
+
+    def __init__(
+        self, condition: Condition, ask: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._condition = condition
+        self._ask = ask
+        self._reason = ""
+        self._odd_at = 0.0
+        self._odd = trio.Event()
+        self._read = trio.Event()
+
+    def take_odd(self, reason: str) -> None:
+        """Take that Greeks could not be read; ``reason`` as it is counted."""
+        self._reason = reason
+        self._odd_at = trio.current_time()
+        self._odd.set()
+
+    def take_readable(self) -> None:
+        """Take that Greeks could be read."""
+        if self._odd.is_set():
+            self._read.set()
+
+    async def run(self) -> NoReturn:
+        """Watch for what goes on unreadable, until cancelled."""
+        while True:
+            await self._odd.wait()
+            with trio.move_on_after(UNREADABLE_LIMIT_S):
+                await self._read.wait()
+            if not self._read.is_set():
+                reason = f"Greeks come that cannot be read: {self._reason}"
+                self._condition.lack(_ROWS, reason)
+                await self._ask()
+                await self._wait_end()
+                self._condition.mended(_ROWS)
+            self._odd, self._read = trio.Event(), trio.Event()
+
+    async def _wait_end(self) -> None:
+        """Return when Greeks can be read again, or none came for a while."""
+        while (left_s := self._odd_at + READABLE_AGAIN_S - trio.current_time()) > 0:
+            with trio.move_on_after(left_s):
+                await self._read.wait()
+                return

@@ -15,21 +15,22 @@ import httpx2
 import msgspec
 from tastytrade.session import Session
 
-from greeks_trio.brokers.tastytrade.addresses import require_private
-from greeks_trio.brokers.tastytrade.answers import (
-    AccountItem,
-    Instrument,
-    Items,
-    QuoteTokenAnswer,
-)
-from greeks_trio.brokers.tastytrade.portfolio import (
+from greeks_trio.brokers.tastytrade.positions.positions import (
     AccountReading,
     Portfolio,
     read_portfolio,
 )
-from greeks_trio.brokers.tastytrade.rest import UNAUTHORIZED, Rest
+from greeks_trio.brokers.tastytrade.rest import (
+    UNAUTHORIZED,
+    AccountItem,
+    Instrument,
+    Items,
+    QuoteTokenAnswer,
+    Rest,
+)
 from greeks_trio.brokers.tastytrade.transport import ApiTransport
-from greeks_trio.config import Secret, TastytradeConfig
+from greeks_trio.config.addresses import require_private
+from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.model.contracts import StreamerSymbol
 from greeks_trio.model.positions import open_options

@@ -17,8 +17,8 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
-from greeks_trio.brokers.tastytrade.addresses import require_private
 from greeks_trio.brokers.tastytrade.transport import parse_retry_after
+from greeks_trio.config.addresses import require_private
 from greeks_trio.errors import BrokerError, FeedInterrupted, leaves
 
 CONNECT_LIMIT_S: Final = 10.0

@@ -1,0 +1,1 @@
+"""The rules for access: tokens, origins, browser sessions and limits."""

@@ -1,0 +1,228 @@
+"""Who may ask, and how much: the checks in front of the application, for all alike.
+
+- On loopback the ``Host`` header has to be a name of loopback; see `origins`.  Elsewhere
+  any is fine, because there the token is needed, and a stranger's page has none.
+- A write has to be JSON, which no form of another site can send, and a browser that says
+  whose page sends it has to say ours.
+- With a token in the configuration the request has to bring it, or the cookie of a
+  session.  ``/livez`` says nothing, so it needs neither.
+- Bodies and waiting have limits; see `limits`.
+
+What is refused is a problem as in `answers`; every answer gets the safe headers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+
+import trio
+
+from greeks_trio.api.access import browser_sessions as session
+from greeks_trio.api.access.limits import (
+    LIMITS,
+    App,
+    Disconnected,
+    Limits,
+    Message,
+    Receive,
+    Send,
+    after_body,
+    discard,
+    read_body,
+)
+from greeks_trio.api.access.origins import READS, check_host, check_sender
+from greeks_trio.api.answers import JSON, SAFE_HEADERS, Problem, problem_answer
+from greeks_trio.config.settings import HttpConfig
+from greeks_trio.config.values import is_loopback
+
+logger = logging.getLogger(__name__)
+
+# The session's own path asks for the token by itself.
+_OPEN_PATHS: Final = frozenset({"/livez", session.PATH})
+# Two of one kind may be read differently by us and by the application.
+_SINGLE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"host",
+        b"origin",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+    }
+)
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+
+
+class Guard:
+    """An ASGI application that lets through to another what may pass."""
+
+    def __init__(
+        self,
+        app: App,
+        config: HttpConfig,
+        sessions: session.Sessions,
+        *,
+        methods_of: Callable[[str], Collection[str]] = lambda _: (),
+        limits: Limits = LIMITS,
+    ) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._methods_of = methods_of
+        self._limits = limits
+        self._checks_host = is_loopback(config.host)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer, or pass on and add the headers to the answer."""
+        if scope["type"] != "http":
+            return
+        answer = _Answer(send, is_head=scope["method"] == "HEAD")
+        try:
+            # First, because the rest of a body that is left would end the connection.
+            body = await read_body(receive, self._limits)
+            headers = self._check_head(scope)
+            if scope["path"] not in _OPEN_PATHS:
+                await self._check_credentials(scope, headers)
+            await self._pass_on(scope, body, receive, answer)
+        except Problem as problem:
+            await _refuse(problem, scope, receive, answer)
+        except Disconnected:
+            return
+
+    def _check_head(self, scope: Message) -> dict[bytes, bytes]:
+        """Return the headers of a request that may be asked by anybody who may ask."""
+        counts = Counter(name for name, _ in scope["headers"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if scope["http_version"] not in _VERSIONS:
+            raise Problem(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Use HTTP/1.1.")
+        if len(scope["raw_path"]) + len(scope["query_string"]) > self._limits.url_bytes:
+            raise Problem(
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+                f"Path and query have more than {self._limits.url_bytes} bytes.",
+            )
+        if not scope["path"].startswith("/"):
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                "The request's target has to be a path; this is not a proxy.",
+            )
+        if any(counts[name] > 1 for name in _SINGLE):
+            raise Problem(
+                HTTPStatus.BAD_REQUEST, "A header that may come once comes twice."
+            )
+        _check_query(scope["query_string"])
+        if self._checks_host:
+            check_host(headers)
+        check_sender(scope["method"], headers)
+        self._check_content_type(scope, headers)
+        return headers
+
+    def _check_content_type(self, scope: Message, headers: dict[bytes, bytes]) -> None:
+        """Refuse a write whose body is not JSON; a DELETE may have no body."""
+        method = scope["method"]
+        has_body = headers.get(b"content-length", b"0") != b"0"
+        is_bare = method == "DELETE" and not (
+            has_body or b"transfer-encoding" in headers
+        )
+        if method in READS or is_bare or _is_json(headers.get(b"content-type", b"")):
+            return
+        # The application says better what is wrong with a method that no path has.
+        if method in self._methods_of(scope["path"]):
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"A {method} needs 'Content-Type: {JSON}'.",
+            )
+
+    async def _check_credentials(
+        self, scope: Message, headers: dict[bytes, bytes]
+    ) -> None:
+        token = self._sessions.token
+        authorization = headers.get(b"authorization")
+        if not token:
+            return
+        if authorization is not None:
+            if session.brings_token(authorization, token):
+                return
+            await trio.sleep(self._limits.wrong_token_s)
+        else:
+            cookies = [value for name, value in scope["headers"] if name == b"cookie"]
+            if any(map(self._sessions.is_open, session.session_ids(cookies))):
+                return
+        raise session.wrong_token()
+
+    async def _pass_on(
+        self, scope: Message, body: bytes, receive: Receive, answer: _Answer
+    ) -> None:
+        """Let the application answer, if it begins in time."""
+        if answer.is_head:
+            scope = {**scope, "method": "GET"}
+        with trio.move_on_after(self._limits.answer_s) as answer.patience:
+            await self._app(scope, after_body(body, receive), answer.send)
+        if answer.patience.cancelled_caught:
+            logger.error("http.too_slow path=%s", _route_of(scope))
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"There was no answer after {self._limits.answer_s:g} seconds.",
+                headers={"Retry-After": "1"},
+            )
+
+
+class _Answer:
+    """The way of one answer to the client, with the safe headers."""
+
+    def __init__(self, send: Send, *, is_head: bool) -> None:
+        self.is_head = is_head
+        self.patience = trio.CancelScope()
+        self._send = send
+        self._is_over = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the application."""
+        if self._is_over:
+            await trio.lowlevel.checkpoint()
+            return
+        if message["type"] == "http.response.start":
+            # Whoever comes too late is cancelled here, before anything is sent.
+            await trio.lowlevel.checkpoint()
+            self.patience.deadline = math.inf
+            headers = list(message.get("headers", ()))
+            own = {name.lower() for name, _ in headers}
+            headers += [each for each in SAFE_HEADERS if each[0] not in own]
+            message["headers"] = headers
+        elif self.is_head:
+            # Ends it, so that the application is told that the client has left.
+            message, self._is_over = {"type": "http.response.body"}, True
+        await self._send(message)
+
+
+def _check_query(query: bytes) -> None:
+    """Refuse a parameter that comes twice: the application would take the last one."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    counts = Counter(name for name, _ in pairs)
+    if any(count > 1 for count in counts.values()):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "A parameter comes twice in the query; each may come once.",
+        )
+
+
+async def _refuse(
+    problem: Problem, scope: Message, receive: Receive, answer: _Answer
+) -> None:
+    refusal = problem_answer(problem.status, problem.detail, headers=problem.headers)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(discard, receive, name="discard")
+        await refusal(scope, receive, answer.send)
+        nursery.cancel_scope.cancel()
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == JSON.encode()
+
+
+def _route_of(scope: Message) -> str:
+    return repr(scope["path"][:100])

@@ -1,0 +1,57 @@
+"""The HTTP interface: one application of many routers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+
+from greeks_trio.api.answers import answer_problems
+from greeks_trio.api.description import describe
+from greeks_trio.version import program_version
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+def make_api(routers: Iterable[APIRouter], *, needs_token: bool = False) -> FastAPI:
+    """Return the application, its description at ``/openapi.json``."""
+    api = FastAPI(
+        title="greeks_trio",
+        version=program_version(),
+        # FastAPI's pages about the interface load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # It would answer with the Host header of the request.
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    answer_problems(api, methods_of)
+    for router in routers:
+        api.include_router(router)
+
+    def describe_once() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            api.openapi_schema = describe(api, needs_token=needs_token)
+        return api.openapi_schema
+
+    api.openapi = describe_once  # type: ignore[method-assign]
+    return api
+
+
+def methods_of(api: FastAPI, path: str) -> list[str]:
+    """Return the methods that a path takes, none when there is no such path."""
+    methods = []
+    for method in _METHODS:
+        scope = {"type": "http", "method": method, "path": path, "root_path": ""}
+        if any(route.matches(scope)[0] is Match.FULL for route in api.routes):
+            methods.append(method)
+    if "GET" in methods and "HEAD" not in methods:
+        methods.insert(1, "HEAD")  # the guard makes one of the other
+    return methods
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

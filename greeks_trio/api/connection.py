@@ -1,0 +1,227 @@
+"""One client's connection: bytes from its socket to Hypercorn's HTTP/1.1 and back.
+
+Hypercorn's own class for this, `hypercorn.trio.tcp_server.TCPServer`, would not do:
+
+- It sends in a shield without a limit, so a client that stops reading keeps the service
+  from stopping.
+- Its read timeout also ends an answer under way, such as a stream of events, whose
+  client has nothing to say.
+- It closes a socket with unread bytes in it, which takes the answer away from whoever is
+  refused early.
+- It speaks HTTP/2 to everybody who asks, for which we have neither use nor limits.
+
+What it does around all that, parsing, framing, keep-alive, running the application, is
+`hypercorn.protocol.h11.H11Protocol`, and that is what runs here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import h11
+import msgspec
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from greeks_trio.api.access.limits import App, Limits
+from greeks_trio.api.answers import PROBLEM_JSON, SAFE_HEADERS, problem_body
+
+logger = logging.getLogger(__name__)
+
+# A whole head that comes in one piece is parsed, whatever its size; two are the most.
+_MAX_READ: Final = 16 * 1024
+
+
+def make_settings(limits: Limits) -> HypercornConfig:
+    """Return what all connections share."""
+    settings = HypercornConfig()
+    settings.accesslog = None
+    # A logger of its own would write to stderr in its own format.
+    settings.errorlog = logging.getLogger("hypercorn.error")
+    settings.include_server_header = False
+    settings.h11_max_incomplete_size = limits.head_bytes
+    return settings
+
+
+class Connection:
+    """Answers one client's requests, one after the other."""
+
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        app: App,
+        settings: HypercornConfig,
+        limits: Limits,
+    ) -> None:
+        self._stream = stream
+        self._app = ASGIWrapper(cast("Any", app))
+        self._settings = settings
+        self._limits = limits
+        self._protocol: H11Protocol
+        # Around what is read: its deadline is how long the client may be silent.
+        self._reading = trio.CancelScope()
+        self._sending = trio.Lock()
+        self._all = trio.CancelScope()
+        self._is_ending = False
+
+    async def run(self) -> None:
+        """Answer until the client leaves, breaks a limit or makes no sense, then close.
+
+        Cancelled, it ends at once, whatever the client does.
+        """
+        try:
+            with self._all:
+                async with self._stream, TaskGroup() as tasks:
+                    self._protocol = self._make_protocol(tasks)
+                    self._reading.deadline = trio.current_time() + self._limits.idle_s
+                    with self._reading:
+                        await self._read()
+                    await self._protocol.handle(Closed())
+        except* OSError:
+            pass  # the client left before we looked who it was
+        except* h11.ProtocolError as group:
+            # The application's answer made no sense, so there was none.
+            logger.exception("http.connection_failed", exc_info=group)
+
+    def _make_protocol(self, tasks: TaskGroup) -> H11Protocol:
+        socket = self._stream.socket
+        return _Http1(
+            self._app,
+            self._settings,
+            cast("Any", WorkerContext(None)),
+            cast("Any", tasks),
+            ConnectionState({}),
+            False,  # no TLS
+            parse_socket_addr(socket.family, socket.getpeername()),
+            parse_socket_addr(socket.family, socket.getsockname()),
+            self._send,
+        )
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                data = await self._stream.receive_some(_MAX_READ)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            if not self._is_ending:
+                await self._protocol.handle(RawData(bytes(data)))
+            if not data:
+                return
+
+    async def _send(self, event: Event) -> None:
+        """Do what the protocol wants done with the socket."""
+        if isinstance(event, RawData):
+            await self._send_data(event.data)
+        elif isinstance(event, Closed):
+            await self._end()
+        elif isinstance(event, Updated):
+            idle_s = self._limits.idle_s if event.idle else math.inf
+            self._reading.deadline = trio.current_time() + idle_s
+
+    async def _send_data(self, data: bytes) -> None:
+        async with self._sending:
+            try:
+                with trio.fail_after(self._limits.send_s):
+                    await self._stream.send_all(data)
+            except (
+                trio.BrokenResourceError,
+                trio.ClosedResourceError,
+                trio.TooSlowError,
+            ):
+                # Nobody reads, so whatever the application still does is for nothing.
+                self._all.cancel()
+
+    async def _end(self) -> None:
+        """Send no more, and wait a little until the client has read what was sent."""
+        self._is_ending = True
+        self._reading.deadline = trio.current_time() + self._limits.linger_s
+        async with self._sending:
+            try:
+                await self._stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._all.cancel()
+        await self._protocol.handle(Closed())
+
+
+class _Http1(H11Protocol):
+    """HTTP/1.1 and nothing else, whose refusals are problems like all others.
+
+    The methods are Hypercorn's own, which its minor version fixes; a test asks for each.
+    """
+
+    # Whether the last request was a HEAD.
+    _is_head = False
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Stay: Hypercorn would turn to HTTP/2 here."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        # Who does not want another protocol ignores the wish (RFC 9110, 7.8).
+        kept = [each for each in request.headers.raw_items() if not _is_upgrade(each)]
+        if len(kept) < len(request.headers):
+            request = h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=kept,
+                http_version=request.http_version,
+            )
+        self._is_head = request.method == b"HEAD"
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        body = encode_problem(HTTPStatus(status_code))
+        head = h11.Response(
+            status_code=status_code,
+            headers=[*refusal_headers(body), *self.config.response_headers("h11")],
+        )
+        is_answer_to_head = (
+            self._is_head and self.connection.our_state is h11.SEND_RESPONSE
+        )
+        # In one piece: the application may be about to answer as well.
+        answer = self.connection.send(head) or b""
+        if not is_answer_to_head:
+            answer += self.connection.send(h11.Data(data=body)) or b""
+        answer += self.connection.send(h11.EndOfMessage()) or b""
+        await self.send(RawData(answer))
+
+
+async def turn_away(stream: trio.SocketStream) -> None:
+    """Tell a client that there is no room for it, as far as it takes it at once."""
+    body = encode_problem(HTTPStatus.SERVICE_UNAVAILABLE)
+    head = b"".join(b"%s: %s\r\n" % each for each in refusal_headers(body))
+    with trio.move_on_after(0.1):
+        async with stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(
+                    b"HTTP/1.1 503 \r\nretry-after: 1\r\n" + head + b"\r\n" + body
+                )
+
+
+def encode_problem(status: HTTPStatus) -> bytes:
+    """Return the body of a problem that needs no more words than its status has."""
+    return msgspec.json.encode(problem_body(status))
+
+
+def refusal_headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a problem after which the connection ends."""
+    return [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        *SAFE_HEADERS,
+    ]
+
+
+def _is_upgrade(header: tuple[bytes, bytes]) -> bool:
+    return header[0].lower() == b"upgrade"

@@ -1,0 +1,1 @@
+"""The list resources: parameters, cursors, schemas and exports."""

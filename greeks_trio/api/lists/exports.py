@@ -1,0 +1,128 @@
+"""Whole lists as a stream, at the pace of whoever reads them.
+
+A stream that cannot be finished is broken off, also because its client does not read: the
+last chunk of HTTP's chunked encoding does not come, so that every client sees that
+something is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol, TypeAlias
+
+import trio
+from fastapi import Response
+
+from greeks_trio.api.access.limits import Message, Receive, Send
+from greeks_trio.api.answers import Problem, problem_answer
+from greeks_trio.api.store_problems import problem_of
+from greeks_trio.errors import StoreError
+from greeks_trio.postgres.reads.questions import ExportFormat
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPES: Final[dict[ExportFormat, str]] = {
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+}
+
+# Before the server gives up the connection, because here it is known what is broken off.
+WRITE_LIMIT_S: Final = 20.0
+
+
+class Lines(Protocol):
+    """The lines of an export."""
+
+    async def next_lines(self) -> bytes:
+        """Return the next ones, nothing after the last; raise `StoreError`."""
+
+
+# Yields what stands before the lines, and the lines.
+OpenExport: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[bytes, Lines]]]
+
+
+class ExportAnswer(Response):
+    """An answer that is made while it is sent.
+
+    Args:
+        open_export: Begins the export; its end ends it.
+        name: Of the file that a browser would make of it, without the ending.
+    """
+
+    def __init__(self, open_export: OpenExport, form: ExportFormat, name: str) -> None:
+        super().__init__(media_type=MEDIA_TYPES[form])
+        self._open_export = open_export
+        self._name = name
+        # Response has counted an empty body.
+        del self.headers["content-length"]
+        self.headers["content-disposition"] = f'attachment; filename="{name}.{form}"'
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Send it all, until the client is gone or something fails."""
+        problem: Problem | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+            problem = await self._export(send)
+            nursery.cancel_scope.cancel()
+        if problem is not None:
+            answer = problem_answer(
+                problem.status, problem.detail, headers=problem.headers
+            )
+            await answer(scope, receive, send)
+
+    async def _export(self, send: Send) -> Problem | None:
+        """Return why it cannot even begin, if so."""
+        try:
+            async with self._open_export() as (head, lines):
+                return await self._send_lines(head, lines, send)
+        except StoreError as exc:
+            return problem_of(exc)
+
+    async def _send_lines(
+        self, head: bytes, lines: Lines, send: Send
+    ) -> Problem | None:
+        try:
+            chunk = await lines.next_lines()
+        except StoreError as exc:
+            return problem_of(exc)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        try:
+            await _send_body(send, head + chunk)
+            while chunk:
+                chunk = await lines.next_lines()
+                await _send_body(send, chunk)
+        except StoreError as exc:
+            logger.warning("export.broken_off list=%s reason=%s", self._name, exc)
+            return None
+        except trio.TooSlowError:
+            logger.warning(
+                "export.broken_off list=%s reason=client-does-not-read", self._name
+            )
+            return None
+        await send({"type": "http.response.body", "body": b""})
+        return None
+
+
+async def _send_body(send: Send, body: bytes) -> None:
+    """Send a piece.
+
+    Raises:
+        trio.TooSlowError: the client leaves it unread.
+    """
+    with trio.fail_after(WRITE_LIMIT_S):
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    """Cancel the answer when its client has closed; ends with either."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

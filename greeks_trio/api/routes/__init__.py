@@ -1,0 +1,1 @@
+"""The HTTP paths, one module for each subject."""

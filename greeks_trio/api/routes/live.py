@@ -1,0 +1,307 @@
+"""``GET /v1/stream``: the latest ticks, the sessions and the SLO as server-sent events.
+
+A stream remembers no tick, only a version number of `greeks_trio.pipeline.latest`: what
+has changed is worked out when there is room to send it.  So a slow client loses updates,
+each replaced by a newer one of the same contract, and costs nothing while it is slow.
+
+The events, all of them JSON:
+
+- ``greeks``: a list of the ticks that are the latest of their series and were not sent
+  yet, in no particular order.  Large lists come as several events.
+- ``sessions``: all sessions, when a state changes, else once a second when there have been
+  signs of life.
+- ``slo``: the latencies and the state of the SLO, likewise.
+
+First comes each of them as it is; then what changes.  There are no event ids, and
+``Last-Event-ID`` is of no use: who connects anew gets everything as it is then, so nothing
+that is still true is missed.  Every tick is in the table.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Protocol
+
+import msgspec
+import trio
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from greeks_trio.api.answers import described_problems
+from greeks_trio.api.event_stream import (
+    EVENT_STREAM,
+    HEARTBEAT,
+    WRITE_LIMIT_S,
+    EventStream,
+    SendChunk,
+    Streams,
+    encode_event,
+)
+from greeks_trio.api.lists.params import Text
+from greeks_trio.model.contracts import ContractKey, OptionType
+from greeks_trio.model.records import (
+    Availability,
+    Broker,
+    StreamSession,
+    UnifiedPositionRecord,
+)
+
+# Dashboards and people; each costs about as much as what it is sent.
+MAX_STREAMS: Final = 32
+
+HEARTBEAT_S: Final = 15.0
+# How often there is a look at sessions and SLO, and how often numbers that have merely
+# moved on are worth an event.
+_LOOK_S: Final = 1.0
+# All streams together take at most this part of the event loop's time: where there is much
+# to send to many, each gets it less often.
+_SHARE: Final = 0.1
+# Some 40 kB and a quarter of a millisecond.
+_EVENT_TICKS: Final = 100
+
+
+# Strikes and quantities are numbers here as in every other answer.
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+class LatestView(Protocol):
+    """The latest tick of each series."""
+
+    def changes(self, since: int) -> tuple[int, Sequence[UnifiedPositionRecord]]:
+        """Return the present version, and the ticks that are newer than ``since``."""
+
+    async def wait_newer(self, version: int) -> None:
+        """Wait until there is a newer version than this one."""
+
+
+class LatestTick(msgspec.Struct, frozen=True, gc=False):
+    """A tick as it is sent: `UnifiedPositionRecord` without the broker's own payload."""
+
+    broker: Broker
+    account_id: str
+    underlying: str
+    contract_key: ContractKey
+    event_time: datetime
+    received_at: datetime
+    expiration: date | None
+    strike: Decimal | None
+    option_type: OptionType | None
+    quantity: Decimal | None
+    delta: float | None
+    gamma: float | None
+    theta: float | None
+    vega: float | None
+    rho: float | None
+    implied_volatility: float | None
+    underlying_price: float | None
+    availability: Availability
+
+
+class EventSource:
+    """What streams are made of.
+
+    Args:
+        latest: The ticks.
+        sessions: Returns the state of each enabled broker's feed.
+        slo: Returns latencies and the state of the SLO, in types that JSON has; is
+            asked once a second at the most, however many streams there are.
+
+    Attributes:
+        streams: Counts them.
+    """
+
+    def __init__(
+        self,
+        latest: LatestView,
+        sessions: Callable[[], Sequence[StreamSession]],
+        slo: Callable[[], Mapping[str, Any]],
+        *,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        self.latest = latest
+        self.sessions = sessions
+        self.streams = Streams(max_streams)
+        self._ask_slo = slo
+        self._slo: Mapping[str, Any] = {}
+        self._slo_asked_at = -math.inf
+
+    def slo(self) -> Mapping[str, Any]:
+        """Return what it was within the last second."""
+        now = trio.current_time()
+        if now - self._slo_asked_at >= _LOOK_S:
+            self._slo, self._slo_asked_at = self._ask_slo(), now
+        return self._slo
+
+
+class StreamParams(BaseModel):
+    """Which ticks are wanted, and how often; what is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    broker: Broker | None = None
+    account_id: Text | None = None
+    underlying: Annotated[Text | None, Field(examples=["SPY"])] = None
+    contract_key: Text | None = None
+    interval_ms: Annotated[int, Field(ge=100, le=10_000)] = 250
+
+    def filters(self) -> dict[str, str]:
+        """Return the fields that a tick must have, with their values."""
+        return self.model_dump(exclude={"interval_ms"}, exclude_none=True)
+
+
+def make_router(source: EventSource) -> APIRouter:
+    """Return ``/v1/stream``."""
+    router = APIRouter(tags=["stream"])
+
+    @router.get("/v1/stream", responses=_ANSWERS, response_class=Response)
+    async def stream(  # noqa: ASYNC124
+        params: Annotated[StreamParams, Query()],
+    ) -> Response:
+        """Send events until the client goes: `greeks`, `sessions`, `slo`.
+
+        First everything as it is, then what changes, at most once in `interval_ms`
+        milliseconds (less often where there is much to send to many): of a contract that
+        changes more often the latest tick is sent.
+        The filters are for `greeks`.  Connect again after an interruption: that begins
+        with everything as it is then, whatever `Last-Event-ID` says.
+        """
+        client = _Client(source, params.filters(), params.interval_ms / 1e3)
+        return EventStream(source.streams, client.run, write_limit_s=WRITE_LIMIT_S)
+
+    return router
+
+
+class _Repeated:
+    """An event that is sent when its state changes, else now and then."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._state: object = None
+        self._data = b""
+        self._sent_at = -math.inf
+
+    def chunks(self, value: object, state: object, now: float) -> Iterator[bytes]:
+        """Yield the event if it is due: at once when ``state`` is another one."""
+        if state == self._state and now - self._sent_at < _LOOK_S:
+            return
+        data = msgspec.json.encode(value)
+        if data != self._data:
+            self._state, self._data, self._sent_at = state, data, now
+            yield encode_event(self._name, data)
+
+
+class _Client:
+    """What one client has been sent.
+
+    Args:
+        source: What there is to send.
+        wanted: The fields that a tick must have, with their values.
+        interval_s: Seconds from one look at the ticks to the next.
+    """
+
+    def __init__(
+        self, source: EventSource, wanted: Mapping[str, str], interval_s: float
+    ) -> None:
+        self._source = source
+        self._wanted = list(wanted.items())
+        self._interval_s = interval_s
+        self._version: int | None = None
+        self._spent_s = 0.0
+        self._sessions, self._slo = _Repeated("sessions"), _Repeated("slo")
+
+    async def run(self, send: SendChunk) -> None:
+        """Send what is new until cancelled."""
+        sent_at = trio.current_time()
+        while True:
+            looked_at = trio.current_time()
+            self._spent_s = 0.0
+            for chunk in self._timed(self._news(looked_at)):
+                await send(chunk)
+                sent_at = trio.current_time()
+            if trio.current_time() - sent_at >= HEARTBEAT_S:
+                await send(HEARTBEAT)
+                sent_at = trio.current_time()
+            is_open = self._source.streams.statistics().open
+            interval_s = max(self._interval_s, self._spent_s * is_open / _SHARE)
+            await trio.sleep_until(looked_at + interval_s)
+            with trio.move_on_at(looked_at + max(interval_s, _LOOK_S)):
+                await self._source.latest.wait_newer(self._version or 0)
+
+    def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the chunks, and note how long the event loop waited for them."""
+        began_at = time.perf_counter()
+        for chunk in chunks:
+            self._spent_s += time.perf_counter() - began_at
+            yield chunk
+            began_at = time.perf_counter()
+        self._spent_s += time.perf_counter() - began_at
+
+    def _news(self, now: float) -> Iterator[bytes]:
+        sessions = self._source.sessions()
+        yield from self._sessions.chunks(sessions, _states(sessions), now)
+        slo = self._source.slo()
+        yield from self._slo.chunks(slo, None, now)
+        yield from self._greeks()
+
+    def _greeks(self) -> Iterator[bytes]:
+        is_first = self._version is None
+        self._version, ticks = self._source.latest.changes(self._version or 0)
+        ticks = [tick for tick in ticks if self._is_wanted(tick)]
+        for at in range(0, max(len(ticks), is_first), _EVENT_TICKS):
+            yield encode_event("greeks", _encode(ticks[at : at + _EVENT_TICKS]))
+
+    def _is_wanted(self, tick: UnifiedPositionRecord) -> bool:
+        return all(getattr(tick, name) == value for name, value in self._wanted)
+
+
+def _states(sessions: Sequence[StreamSession]) -> list[StreamSession]:
+    """Return the sessions without the times, which change with every frame."""
+    return [
+        msgspec.structs.replace(each, last_heartbeat_at=None, last_message_at=None)
+        for each in sessions
+    ]
+
+
+def _encode(ticks: Sequence[UnifiedPositionRecord]) -> bytes:
+    # The payload is the last field.
+    shown = [LatestTick(*msgspec.structs.astuple(tick)[:-1]) for tick in ticks]
+    return _ENCODER.encode(shown)
+
+
+_EXAMPLE: Final = """event: sessions
+data: [{"broker":"ibkr","status":"connected","last_heartbeat_at":"2026-11-20T15:30:01Z",\
+"last_message_at":"2026-11-20T15:30:04.512Z","reconnect_attempt":0,\
+"subscription_count":7,"last_error":null}]
+
+event: greeks
+data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
+"contract_key":"SPY   261218C00600000","event_time":"2026-11-20T15:30:04.5Z",\
+"received_at":"2026-11-20T15:30:04.512Z","expiration":"2026-12-18","strike":600,\
+"option_type":"call","quantity":-3,"delta":0.51,"gamma":0.012,"theta":-0.21,\
+"vega":0.6,"rho":null,"implied_volatility":0.183,"underlying_price":668.25,\
+"availability":"realtime"}]
+
+"""
+# Of one event, as OpenAPI has it for this type of content.
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["greeks", "sessions", "slo"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
+_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    int(HTTPStatus.OK): {
+        "description": "Server-sent events, without end",
+        "content": {EVENT_STREAM: {"schema": _EVENT, "example": _EXAMPLE}},
+    }
+}
+_ANSWERS: Final = _STREAM | described_problems(
+    HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+)

@@ -1,0 +1,122 @@
+"""Serves the HTTP interface inside the service's own nurseries."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final, cast
+
+import trio
+from fastapi import APIRouter
+
+from greeks_trio.api.access import browser_sessions as session
+from greeks_trio.api.access.guard import Guard
+from greeks_trio.api.access.limits import LIMITS, App, Limits
+from greeks_trio.api.app import make_api, methods_of
+from greeks_trio.api.connection import Connection, make_settings, turn_away
+from greeks_trio.config.settings import HttpConfig
+from greeks_trio.config.values import is_loopback
+from greeks_trio.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# Connections that may wait to be accepted; a few dashboards ask once a second.
+_BACKLOG: Final = 128
+
+
+async def run_http(
+    config: HttpConfig,
+    routers: Iterable[APIRouter],
+    *,
+    limits: Limits = LIMITS,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer HTTP requests from these routers until cancelled.
+
+    Reports its base URL, such as ``http://127.0.0.1:8080``, when the port accepts.  A
+    request that is under way at the cancellation has no answer.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    with await _bind(config) as listening:
+        url = _base_url(listening)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+        door = _Door(_make_app(config, routers, limits), limits)
+        async with listener:
+            logger.info("http.listening url=%s", url)
+            if not is_loopback(config.host):
+                logger.warning("http.unencrypted url=%s token=readable-on-the-way", url)
+            task_status.started(url)
+            await trio.serve_listeners(door.admit, [listener])
+
+
+def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) -> App:
+    sessions = session.Sessions(config.token)
+    login = session.make_router(sessions, wrong_token_s=limits.wrong_token_s)
+    api = make_api([*routers, login], needs_token=bool(config.token))
+    return Guard(
+        cast("Any", api),
+        config,
+        sessions,
+        methods_of=partial(methods_of, api),
+        limits=limits,
+    )
+
+
+class _Door:
+    """Lets in as many clients at a time as there is room for."""
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._settings = make_settings(limits)
+        self._inside = 0
+
+    async def admit(self, stream: trio.SocketStream) -> None:
+        """Serve a client until it leaves, or send it away."""
+        if self._inside >= self._limits.connections:
+            await turn_away(stream)
+            return
+        self._inside += 1
+        try:
+            await Connection(stream, self._app, self._settings, self._limits).run()
+        finally:
+            self._inside -= 1
+
+
+async def _bind(config: HttpConfig) -> socket.socket:
+    """Return a socket that listens; ours, because only then port 0 has a number."""
+    where = f"{config.host}:{config.port}"
+    try:
+        found = await trio.socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM
+        )
+        # A name such as localhost has several; IPv4 is what people type.
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        return _listen(family, address)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise ConfigError(
+            [f"GREEKS_HTTP_BIND is {where}, which cannot be used: {reason}."]
+        ) from exc
+
+
+def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Or a restart would wait a minute for the last connections to be forgotten.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _base_url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

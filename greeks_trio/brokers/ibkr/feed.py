@@ -1,0 +1,108 @@
+"""IBKR's feed: one call is one connection, from the login to the end of the stream."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+import trio
+
+from greeks_trio.brokers.ibkr.connection import Connection
+from greeks_trio.brokers.ibkr.portfolio import Portfolio
+from greeks_trio.brokers.ibkr.rest import Pacer
+from greeks_trio.brokers.ibkr.session import OpenSession, open_session
+from greeks_trio.config.settings import IbkrConfig
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.contract_gaps import ContractGaps
+from greeks_trio.feeds.feed import TickSender
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.websocket import OpenSocket, open_socket
+from greeks_trio.model.records import Broker
+
+logger = logging.getLogger(__name__)
+
+
+class IbkrFeed:
+    """Streams the Greeks of the accounts' open options and of the watch-list.
+
+    What outlives a connection is here: the configuration, the contracts' identities,
+    the pace of requests, and which contracts have an open gap.
+    """
+
+    def __init__(
+        self,
+        config: IbkrConfig,
+        health: SessionHealth,
+        out: TickSender,
+        *,
+        open_session: OpenSession = open_session,
+        open_socket: OpenSocket = open_socket,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._config = config
+        self._health = health
+        self._out = out
+        self._open_session = open_session
+        self._open_socket = open_socket
+        self._jitter = jitter
+        self._portfolio = Portfolio(health)
+        self._pacer = Pacer()
+        self._gaps = ContractGaps(health)
+        self._reload = trio.Event()
+
+    @property
+    def broker(self) -> Broker:
+        """Whose feed this is."""
+        return "ibkr"
+
+    async def run_connection(self) -> NoReturn:
+        """Run one connection: login, positions, websocket, ticks into the channel.
+
+        Raises:
+            FeedInterrupted: the connection ended or there was none, in words that a
+                trader understands; it may come inside an `ExceptionGroup`.
+        """
+        self._health.connecting()
+        config = self._config
+        self._reload = trio.Event()
+        async with self._open_session(config, self._pacer) as session:
+            session_id = await session.log_in()
+            await self._portfolio.read(session, config, is_first=True)
+            async with self._open_socket(config, session_id) as socket:
+                connection = Connection(
+                    socket,
+                    session,
+                    self._portfolio,
+                    health=self._health,
+                    out=self._out,
+                    session_id=session_id,
+                    gaps=self._gaps,
+                    current_config=lambda: self._config,
+                    jitter=self._jitter,
+                )
+                await connection.run(partial(self._wait_positions_due, config))
+        raise AssertionError("a connection ends by raising")
+
+    def reload(self, config: IbkrConfig) -> None:
+        """Take a new configuration and read the positions again.
+
+        Applies only the difference: an unchanged contract misses no tick.
+        """
+        self._config = config
+        self._portfolio.retry_unknown()
+        self._reload.set()
+
+    async def _wait_positions_due(self, connected: IbkrConfig) -> None:
+        with trio.move_on_after(self._config.positions_interval_s):
+            await self._reload.wait()
+        self._reload = trio.Event()
+        if _gateway(self._config) != _gateway(connected):
+            raise FeedInterrupted("the configuration names another IBKR gateway")
+
+
+def _gateway(config: IbkrConfig) -> tuple[object, ...]:
+    """Return what a running connection cannot change."""
+    return (config.api_url, config.ws_url, config.ca_file)

@@ -1,0 +1,156 @@
+"""Keeps the session and the socket alive, and finds out when the session is lost.
+
+Frames on the socket do not keep the brokerage session; requests do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import trio
+
+from greeks_trio.brokers.ibkr.session import GatewaySession, Tickle
+from greeks_trio.brokers.ibkr.subscriber import Subscriber
+from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.brokers.ibkr.wire.events import TIC
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.health import SessionHealth
+
+logger = logging.getLogger(__name__)
+
+# IBKR wants each of these at least once a minute; the jitter only shortens.
+TIC_INTERVAL_S: Final = 45.0
+TICKLE_INTERVAL_S: Final = 45.0
+_JITTER: Final = 0.2
+# A gateway that restarts its upstream answers with 503 for a while.  Frames that come
+# meanwhile say that the session lives, and their silence is watched elsewhere.
+TICKLE_PATIENCE_S: Final = 90.0
+_TICKLE_RETRY_S: Final = 5.0
+# Frames that cast doubt come in swarms; one question answers them all.
+_SWARM_S: Final = 0.2
+# Between two questions.  So long, too, the status shows that there was a doubt.
+_DOUBT_SPACING_S: Final = 5.0
+# Most doubts are nothing; asking for everything again is cheap, but not free.
+_ASK_ALL_SPACING_S: Final = 15.0
+_NO_LOGIN: Final = 401
+
+
+class SessionKeeper:
+    """The two keep-alives of one connection."""
+
+    def __init__(
+        self,
+        session: GatewaySession,
+        reader: FrameReader,
+        subscriber: Subscriber,
+        health: SessionHealth,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._session = session
+        self._reader = reader
+        self._subscriber = subscriber
+        self._health = health
+        self._jitter = jitter
+        self._asked_all_at = float("-inf")
+
+    async def run_tic(self, send: Callable[[str], Awaitable[None]]) -> NoReturn:
+        """Send the websocket's keep-alive; runs until cancelled."""
+        while True:
+            await trio.sleep(self._shortened(TIC_INTERVAL_S))
+            await send(TIC)
+
+    async def run_tickle(self) -> NoReturn:
+        """Send the session's keep-alive, at once when a frame casts doubt on it.
+
+        Raises:
+            FeedInterrupted: the session is lost, or cannot be kept alive.
+        """
+        while True:
+            with trio.move_on_after(self._pause_s()):
+                await self._reader.doubt.wait()
+                await trio.sleep(_SWARM_S)
+            self._reader.doubt = trio.Event()
+            tickle = await self._tickle()
+            self._reader.session_id = tickle.session_id
+            self._health.heartbeat()
+            if not tickle.status.is_established:
+                raise self._session.session_lost(tickle.status)
+            if self._reader.was_doubted:
+                await self._ask_all_again()
+            await trio.sleep(_DOUBT_SPACING_S)
+            self._clear_doubt()
+
+    def _pause_s(self) -> float:
+        """Return how long nothing has to be asked, unless a frame casts doubt."""
+        if not self._reader.was_doubted:
+            return self._shortened(TICKLE_INTERVAL_S)
+        return max(0.0, self._asked_all_at + _ASK_ALL_SPACING_S - trio.current_time())
+
+    async def _ask_all_again(self) -> None:
+        """Do what mends a session that was lost for a moment: its streams have ended."""
+        now = trio.current_time()
+        if now < self._asked_all_at + _ASK_ALL_SPACING_S:
+            return
+        self._asked_all_at = now
+        try:
+            await self._session.cross_bridge()
+        except FeedInterrupted as exc:
+            # The doubt remains, so that this is tried again.
+            self._subscriber.trouble("bridge", f"the IBKR session is not back: {exc}")
+            return
+        self._subscriber.trouble("bridge", None)
+        self._reader.was_doubted = False
+        self._record_loss()
+        self._subscriber.ask_all_again()
+
+    def _record_loss(self) -> None:
+        """Journal that data may lack since IBKR called the session lost, until here.
+
+        Nothing tells a session that was won back at once from a frame that was wrong.
+        """
+        since, self._reader.lost_since = self._reader.lost_since, None
+        if since is None or self._health.session().status == "connecting":
+            return  # the gap of the feed is still open
+        logger.warning("ibkr.session_in_doubt since=%s", since.isoformat())
+        self._health.gap_started("session in doubt", since=since)
+        self._health.gap_ended()
+
+    def _clear_doubt(self) -> None:
+        if self._reader.is_doubted and not self._reader.was_doubted:
+            self._reader.is_doubted = False
+            self._reader.changed.set()
+
+    async def _tickle(self) -> Tickle:
+        """Return the answer, however often it takes within our patience.
+
+        A lock-out is sat out: asking on would prolong it, and the stream goes on.
+        """
+        failing_since: float | None = None
+        while True:
+            try:
+                tickle = await self._session.tickle()
+            except FeedInterrupted as exc:
+                failure = exc
+            else:
+                self._subscriber.trouble("session", None)
+                return tickle
+            if failure.http_status == _NO_LOGIN:
+                raise failure
+            self._health.count("tickle.failed")
+            self._subscriber.trouble(
+                "session", f"the IBKR session cannot be kept alive: {failure}"
+            )
+            if failure.retry_after is not None:
+                failing_since = None
+                await trio.sleep(failure.retry_after)
+                continue
+            now = trio.current_time()
+            failing_since = now if failing_since is None else failing_since
+            if now >= failing_since + TICKLE_PATIENCE_S:
+                raise failure
+            await trio.sleep(_TICKLE_RETRY_S)
+
+    def _shortened(self, interval_s: float) -> float:
+        return interval_s * (1 - _JITTER * self._jitter())

@@ -1,0 +1,110 @@
+"""Follows positions and watch-list beside a stream that runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import trio
+
+from greeks_trio.brokers.ibkr.portfolio import Portfolio
+from greeks_trio.brokers.ibkr.session import GatewaySession
+from greeks_trio.brokers.ibkr.subscriber import Subscriber
+from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.config.settings import IbkrConfig
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.health import SessionHealth
+
+_POSITIONS_RETRY_S: Final = 10.0
+_SEARCH_RETRY_S: Final = 60.0
+
+WaitDue = Callable[[], Awaitable[None]]
+
+
+class Follower:
+    """Reads positions and watch-list and applies the difference.
+
+    A gateway that does not answer is no reason to lose the stream: the failure is
+    shown, and the gateway asked again soon, or after a lock-out when that is over.
+    """
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        session: GatewaySession,
+        reader: FrameReader,
+        subscriber: Subscriber,
+        health: SessionHealth,
+        current_config: Callable[[], IbkrConfig],
+    ) -> None:
+        self._portfolio = portfolio
+        self._session = session
+        self._reader = reader
+        self._subscriber = subscriber
+        self._health = health
+        self._current_config = current_config
+        self._to_resolve = trio.Event()
+
+    def apply(self) -> None:
+        """Give the subscriber what is known so far."""
+        before = self._subscriber.view.plan
+        self._subscriber.apply(self._portfolio.view(self._current_config(), before))
+
+    async def run_positions(self, wait_due: WaitDue) -> NoReturn:
+        """Read the positions whenever they are due; runs until cancelled.
+
+        Raises:
+            FeedInterrupted: what ``wait_due`` raises.
+        """
+        pause_s = math.inf
+        while True:
+            with trio.move_on_after(pause_s):
+                await wait_due()
+            pause_s = await self._refresh()
+
+    async def run_watchlist(self) -> NoReturn:
+        """Look up what is watched and not held, symbol by symbol.
+
+        Runs until cancelled; begins again after each look at the positions.
+        """
+        while True:
+            to_resolve = self._to_resolve = trio.Event()
+            pause_s = await self._resolve()
+            with trio.move_on_after(pause_s):
+                await to_resolve.wait()
+
+    async def _refresh(self) -> float:
+        """Return after how many seconds to try again; infinity after a success."""
+        try:
+            await self._portfolio.read(self._session, self._current_config())
+        except FeedInterrupted as exc:
+            self._health.count("positions.failed")
+            # A session that was opened anew refuses who has not asked for them.
+            self._session.accounts.forget()
+            words = f"positions could not be read: {exc}"
+            return self._failed("positions", words, exc, _POSITIONS_RETRY_S)
+        self._subscriber.trouble("positions", None)
+        self.apply()
+        self._to_resolve.set()
+        return math.inf
+
+    async def _resolve(self) -> float:
+        try:
+            while await self._portfolio.resolve_next(
+                self._session, self._current_config()
+            ):
+                self.apply()
+        except FeedInterrupted as exc:
+            words = f"watched contracts could not be looked up: {exc}"
+            return self._failed("watchlist", words, exc, _SEARCH_RETRY_S)
+        self._subscriber.trouble("watchlist", None)
+        return math.inf
+
+    def _failed(
+        self, about: str, words: str, exc: FeedInterrupted, retry_s: float
+    ) -> float:
+        self._subscriber.trouble(about, words)
+        # It may be the session that is lost; the keep-alive finds out.
+        self._reader.doubt.set()
+        return max(retry_s, exc.retry_after or 0.0)

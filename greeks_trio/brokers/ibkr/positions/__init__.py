@@ -1,0 +1,1 @@
+"""IBKR's positions in the terms of the model.  Pure."""

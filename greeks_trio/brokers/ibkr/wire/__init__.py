@@ -1,0 +1,1 @@
+"""The gateway's WebSocket on the wire: frames in, events out.  Pure."""

@@ -1,0 +1,252 @@
+"""IBKR's websocket frames <-> events.  No I/O, no clock, no event loop.
+
+After a subscription IBKR sends every field once, and from then on only those that
+changed.  So the protocol object remembers, per conid and field, the last value and the
+time of the frame that brought it.  A row takes a remembered field only if that time is
+not later than the row's own; a late frame never overwrites a newer field.  This memory
+is the only state here, and it dies with the connection.
+
+Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#websockets
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from datetime import timedelta
+from typing import Any, Final, cast
+
+from msgspec import UNSET
+from msgspec.structs import astuple
+
+from greeks_trio.brokers.ibkr.wire.events import (
+    AvailabilityNoted,
+    Counted,
+    Event,
+    FieldsSeen,
+    GatewayError,
+    GatewayHeartbeat,
+    GatewayReady,
+    GreeksQuote,
+    SessionNews,
+    SessionWanted,
+)
+from greeks_trio.brokers.ibkr.wire.fields import (
+    Price,
+    Unreadable,
+    availability_of,
+    parse_letter,
+    parse_number,
+    parse_percent,
+    parse_price,
+)
+from greeks_trio.brokers.ibkr.wire.frames import Frame, decode_frame
+from greeks_trio.model.contracts import Conid
+from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD
+from greeks_trio.model.records import Greeks
+
+# The only frame that is not JSON: the gateway's echo of a client's keep-alive.
+KEEPALIVE_ECHO: Final = (b"ech+hb", "ech+hb")
+
+_MAX_AHEAD_MS: Final = MAX_AHEAD // timedelta(milliseconds=1)
+# "smd+265598" and "smd+265598@SMART"; a combination ("smd+28812380;;;1/-1") does not
+# match.
+_QUOTE_TOPIC: Final = re.compile(r"smd\+(\d{1,18})(?:@\w+)?", re.ASCII)
+# Topics that are sent unasked or by other clients' requests, and tell us nothing.
+_IDLE_TOPICS: Final = frozenset(
+    ("act", "blt", "ntf", "sor", "str", "spl", "ssd", "sld", "sbd", "smh", "shs", "inp")
+)
+
+# Places of the fields in a conid's memory, as in `greeks_trio.brokers.ibkr.wire.fields`.
+_IV, _AVAILABILITY, _LAST, _BID, _ASK = range(4, 9)
+_PLACES: Final = 9
+# The places before this one make a row: the Greeks, volatility and availability.
+_ROW: Final = 6
+_NEVER: Final = -1
+
+
+class _Memory:
+    """The last value of each field of one conid, and when it was true."""
+
+    __slots__ = ("times", "values")
+
+    def __init__(self) -> None:
+        self.values: list[Any] = [None] * _PLACES
+        self.times: list[int] = [_NEVER] * _PLACES
+
+
+class IbkrProtocol:
+    """One connection's worth of memory.  Make a new one per connection.
+
+    Args:
+        subscribed: The conids that deserve memory, as they are when a frame comes;
+            frames about others are counted and dropped.  `None` takes them all.
+    """
+
+    def __init__(self, subscribed: Container[Conid] | None = None) -> None:
+        self._subscribed = subscribed
+        self._memories: dict[int, _Memory] = {}
+
+    def receive_frame(
+        self, frame: bytes | str, received_ms: int | None = None
+    ) -> list[Event]:
+        """Take one frame and return what it says, in order.
+
+        Args:
+            frame: A websocket message, binary or text.
+            received_ms: The wall clock when it was read, milliseconds since 1970;
+                an ``_updated`` far ahead of it cannot be true.
+
+        Raises:
+            ProtocolViolation: the frame is not a JSON object; count it, read on.
+        """
+        if frame in KEEPALIVE_ECHO:
+            return [GatewayHeartbeat()]
+        message, payload, is_mended = decode_frame(frame)
+        topic = message.topic
+        if topic is None or not topic.startswith("smd+") or message.error is not UNSET:
+            events = [_read_notice(message)]
+        else:
+            events = self._receive_quote(message, topic, payload, received_ms)
+        if is_mended:
+            events.append(Counted("frame.bad-utf8"))
+        return events
+
+    def underlying_price(self, conid: Conid) -> float | None:
+        """Return the last trade of a conid, else the middle of bid and ask.
+
+        A previous close counts only while nothing else is known.
+        """
+        memory = self._memories.get(conid)
+        if memory is None:
+            return None
+        last: Price | None = memory.values[_LAST]
+        if last is not None and last.kind != "close":
+            return last.value
+        bid, ask = memory.values[_BID], memory.values[_ASK]
+        if bid is not None and ask is not None and bid.value > 0 and ask.value > 0:
+            # Rounded, because the middle of 4712.49 and 4741.13 is 4726.81.
+            return round(float(bid.value + ask.value) / 2, 8)
+        return None if last is None else last.value
+
+    def forget(self, conid: Conid) -> None:
+        """Drop what is remembered of a conid that is no longer subscribed."""
+        self._memories.pop(conid, None)
+
+    def _receive_quote(
+        self, message: Frame, topic: str, payload: bytes, received_ms: int | None
+    ) -> list[Event]:
+        conid = message.conid
+        if type(conid) is not int or ";" in topic:
+            found = _QUOTE_TOPIC.fullmatch(topic)
+            if found is None:
+                return [Counted("frame.combination" if ";" in topic else "frame.conid")]
+            conid = int(found[1])
+        memory = self._memories.get(conid)
+        if memory is None:
+            if self._subscribed is not None and conid not in self._subscribed:
+                return [Counted("quote.not-wanted")]
+            memory = self._memories[conid] = _Memory()
+        at = message.updated
+        if type(at) is not int:
+            at = message.updated = _parse_time(at)
+        if at is None or at < EARLIEST_MS or _is_ahead(at, received_ms):
+            # As new as the newest that is known.  Our own clock, which may be ahead
+            # of IBKR's, would shut out the frames that follow.
+            at = max(memory.times)
+        return _merge(memory, message, Conid(conid), at, payload)
+
+
+def _merge(
+    memory: _Memory, message: Frame, conid: Conid, at: int, payload: bytes
+) -> list[Event]:
+    """Remember what the frame carries; ``message.updated`` has been read."""
+    values, times = memory.values, memory.times
+    row: list[Any] = [None] * _ROW
+    noticed: list[Event] = []
+    carries_greeks = False
+    value: Any
+    for place, raw in enumerate(astuple(message)[:_PLACES]):
+        if raw is UNSET:
+            if place < _ROW and times[place] <= at:
+                row[place] = values[place]
+            continue
+        value = _parse(place, raw, noticed)
+        if at >= times[place]:
+            if place == _AVAILABILITY and value != values[place]:
+                noticed.append(AvailabilityNoted(conid, value or ""))
+            values[place], times[place] = value, at
+        if place < _ROW:
+            row[place] = value
+            carries_greeks = carries_greeks or place != _AVAILABILITY
+    if not carries_greeks:
+        return [FieldsSeen(conid), *noticed]
+    delta, gamma, theta, vega, volatility, letter = row
+    greeks = Greeks(delta, gamma, theta, vega, None, volatility)
+    updated = cast("int | None", message.updated)
+    quote = GreeksQuote(conid, updated, greeks, availability_of(letter), payload)
+    return [quote, *noticed]
+
+
+def _parse(place: int, raw: object, noticed: list[Event]) -> object:
+    """Return a field's value in our units, `None` for none or an unreadable one."""
+    try:
+        if place < _IV:
+            return parse_number(raw)
+        if place == _IV:
+            fraction, signed = parse_percent(raw)
+            if not signed:
+                noticed.append(Counted("field.volatility-without-percent"))
+            return fraction
+        if place == _AVAILABILITY:
+            return parse_letter(raw)
+        return parse_price(raw)
+    except Unreadable:
+        noticed.append(Counted("field.unreadable"))
+        return None
+
+
+def _parse_time(raw: object) -> int | None:
+    try:
+        number = parse_number(raw)
+    except Unreadable:
+        return None
+    return None if number is None else int(number)
+
+
+def _is_ahead(at: int, received_ms: int | None) -> bool:
+    return received_ms is not None and at > received_ms + _MAX_AHEAD_MS
+
+
+def _read_notice(message: Frame) -> Event:
+    """Return what a frame without market data says."""
+    topic = message.topic
+    if topic == "system":
+        return GatewayHeartbeat() if message.success is UNSET else GatewayReady()
+    if topic == "tic":
+        return GatewayHeartbeat()
+    if topic == "sts":
+        return _read_status(message.args)
+    if message.error is not UNSET or topic == "error":
+        words = "no words" if message.error is UNSET else str(message.error)
+        return GatewayError(words[:200])
+    if topic is None:
+        waiting = message.message == "waiting for session"
+        return SessionWanted() if waiting else Counted("topic.none")
+    head = topic[:3]
+    return Counted(f"topic.{head}" if head in _IDLE_TOPICS else "topic.unknown")
+
+
+def _read_status(args: object) -> Event:
+    if not isinstance(args, dict):
+        return Counted("frame.status")
+    claims = {_parse_claim(args.get(name)) for name in ("authenticated", "established")}
+    # Either one without the other is no session.
+    has_session = False if False in claims else (True if True in claims else None)
+    return SessionNews(has_session, _parse_claim(args.get("competing")))
+
+
+def _parse_claim(raw: object) -> bool | None:
+    if isinstance(raw, str):
+        return {"true": True, "false": False}.get(raw.lower())
+    return raw if isinstance(raw, bool) else None

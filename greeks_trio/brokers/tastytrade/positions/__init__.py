@@ -1,0 +1,1 @@
+"""Tastytrade's positions in the terms of the model.  Pure."""

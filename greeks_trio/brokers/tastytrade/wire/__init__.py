@@ -1,0 +1,1 @@
+"""DXLink on the wire: frames in, events out.  Pure."""

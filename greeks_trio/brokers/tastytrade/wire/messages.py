@@ -1,0 +1,169 @@
+"""The messages of a DXLink server, as types and as decoders for them.  Pure.
+
+Source: dxLink specification 1.0.2, https://github.com/dxFeed/dxLink
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from greeks_trio.model.contracts import StreamerSymbol
+from greeks_trio.model.records import Greeks
+
+# What FEED_DATA carries: names of event types, values in columns, or whole events.
+Data: TypeAlias = list[str | list[Raw] | dict[str, Raw]]
+
+
+class Setup(msgspec.Struct, frozen=True, tag="SETUP", rename="camel"):
+    """The server's side of the handshake.
+
+    ``keepalive_timeout``: seconds of our silence after which it may hang up.
+    """
+
+    keepalive_timeout: float | None = None
+
+
+class AuthState(msgspec.Struct, frozen=True, tag="AUTH_STATE"):
+    """``AUTHORIZED``, or ``UNAUTHORIZED``: a token is wanted."""
+
+    state: str
+
+
+class KeepAlive(msgspec.Struct, frozen=True, tag="KEEPALIVE"):
+    """The server is alive."""
+
+
+class ChannelOpened(msgspec.Struct, frozen=True, tag="CHANNEL_OPENED"):
+    """The channel takes requests."""
+
+    channel: int
+
+
+class ChannelClosed(msgspec.Struct, frozen=True, tag="CHANNEL_CLOSED"):
+    """The channel is gone, perhaps without our asking."""
+
+    channel: int
+
+
+class FeedConfig(msgspec.Struct, frozen=True, tag="FEED_CONFIG", rename="camel"):
+    """The server announced how it packs events; already taken into account.
+
+    ``aggregation_period``: seconds for which it keeps back all but the last event of an
+    instrument; 0 is none.
+    """
+
+    channel: int
+    aggregation_period: float | None = None
+    event_fields: dict[str, list[str]] | None = None
+
+
+class ServerError(msgspec.Struct, frozen=True, tag="ERROR"):
+    """The server did not like something.  It says nothing about the connection."""
+
+    channel: int = 0
+    error: str | None = None
+    message: str | None = None
+
+
+class FeedData(msgspec.Struct, frozen=True, tag="FEED_DATA", gc=False):
+    """Events, packed as the server likes."""
+
+    channel: int
+    data: Data
+
+
+class LooseFrame(msgspec.Struct, rename="camel"):
+    """Any message at all, as far as it has a type."""
+
+    type: str
+    channel: int | None = None
+    data: Raw = Raw(b"null")
+    event_fields: Raw = Raw(b"{}")
+
+
+FRAME: Final = msgspec.json.Decoder(
+    Setup
+    | AuthState
+    | KeepAlive
+    | ChannelOpened
+    | ChannelClosed
+    | FeedConfig
+    | ServerError
+    | FeedData
+)
+LOOSE_FRAME: Final = msgspec.json.Decoder(LooseFrame)
+KNOWN_TYPES: Final = frozenset(
+    (
+        "SETUP",
+        "AUTH_STATE",
+        "KEEPALIVE",
+        "CHANNEL_OPENED",
+        "CHANNEL_CLOSED",
+        "FEED_CONFIG",
+        "ERROR",
+    )
+)
+
+
+class GreeksEvent(msgspec.Struct, frozen=True, gc=False):
+    """One Greeks event.
+
+    Attributes:
+        time_ms: Milliseconds since 1970, `None` if absent.
+        payload: JSON object of what was sent, by the server's field names.
+    """
+
+    symbol: StreamerSymbol
+    greeks: Greeks
+    time_ms: int | None
+    payload: bytes
+
+
+class QuoteEvent(msgspec.Struct, frozen=True, gc=False):
+    """The best bid and ask of an instrument."""
+
+    symbol: StreamerSymbol
+    bid: float | None
+    ask: float | None
+
+
+class TradeEvent(msgspec.Struct, frozen=True, gc=False):
+    """The last trade of an instrument."""
+
+    symbol: StreamerSymbol
+    price: float | None
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """Something legal that means nothing to us; ``what`` is a word to count it by."""
+
+    what: str
+
+
+class OddRows(msgspec.Struct, frozen=True):
+    """A part of a frame that makes no sense; the rest of the frame counts.
+
+    Attributes:
+        reason: A short stable word to count it by.
+        text: The part, as it was sent.
+        event_type: Of which events it was, `None` if that is not known.
+    """
+
+    reason: str
+    text: str
+    event_type: str | None = None
+
+
+RowEvent: TypeAlias = GreeksEvent | QuoteEvent | TradeEvent | Ignored | OddRows
+
+
+def odd_rows(
+    reason: str, parts: Sequence[Raw], event_type: str | None = None
+) -> OddRows:
+    """Return what tells of a part of a frame that makes no sense."""
+    text = b",".join(bytes(part) for part in parts)
+    return OddRows(reason, text.decode("utf-8", "replace"), event_type)

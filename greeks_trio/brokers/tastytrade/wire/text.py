@@ -1,0 +1,42 @@
+"""The text of a websocket frame, also of one that is not quite JSON.  Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from greeks_trio.brokers.tastytrade.wire.rows import read_integer
+from greeks_trio.errors import ProtocolViolation
+
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def text_of(frame: str | bytes) -> str:
+    """Return the frame's text.
+
+    Raises:
+        ProtocolViolation: it is no UTF-8.
+    """
+    # Whole, because msgspec does not look into the strings that it skips.
+    try:
+        return frame if isinstance(frame, str) else frame.decode()
+    except UnicodeDecodeError:
+        raise ProtocolViolation("bad-utf8", frame=frame) from None
+
+
+def without_lone_surrogates(text: str) -> str | None:
+    """Return the frame with U+FFFD for surrogates that msgspec refuses, else `None`.
+
+    JSON allows an escaped half of a character, UTF-8 does not.
+    """
+    try:
+        if not (_ESCAPED_SURROGATE.search(text) or _SURROGATES.search(text)):
+            return None
+        value = json.loads(text, parse_int=read_integer)
+        mended = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    mended = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", mended)
+    return None if mended == text else mended

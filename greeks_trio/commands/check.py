@@ -1,0 +1,121 @@
+"""``check`` and ``migrate``: try once what the service would try for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Final, TypeAlias
+
+import click
+import trio
+from psycopg.rows import TupleRow
+
+from greeks_trio.assembly import spool_directory
+from greeks_trio.brokers.ibkr import session as ibkr
+from greeks_trio.brokers.tastytrade import session as tastytrade
+from greeks_trio.config.settings import Config, DatabaseConfig
+from greeks_trio.errors import GreeksError, plain_reason
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.spool.lock import look_at
+
+Attempt: TypeAlias = Callable[[], Awaitable[str]]
+
+FINE: Final = 0
+FAILED: Final = 1
+
+# A cold gateway answers the first read of the positions after about ten seconds, and a
+# login over a slow line takes a few more.  Who waits longer thinks that we hang.
+LIMIT_S: Final = 30.0
+
+
+async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
+    """Print how each part of the configuration does, one line each.
+
+    Changes nothing, neither in the database nor at the brokers.
+
+    Returns:
+        `FINE` or `FAILED`.
+    """
+    click.echo("configuration: fine")
+    results = [
+        await _try(name, attempt, limit_s) for name, attempt in _attempts(config)
+    ]
+    for name in ("ibkr", "tastytrade"):
+        if getattr(config, name) is None:
+            click.echo(f"{name}: not enabled")
+    return FINE if all(results) else FAILED
+
+
+async def run_migrate(config: DatabaseConfig) -> int:
+    """Apply what the database lacks, print it, and return `FINE`.
+
+    Raises:
+        StoreUnavailable: the server cannot be reached.
+        SchemaRejected: the schema is newer than this program, or refused.
+    """
+    async with open_connection(config, autocommit=True) as connection:
+        with translated():
+            names = await migrate(connection)
+    what = f"applied {', '.join(names)}" if names else "nothing to apply"
+    click.echo(f"database: {what}")
+    return FINE
+
+
+def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
+    yield "database", partial(check_database, config.database)
+    yield "spool", partial(check_spool, config)
+    if config.ibkr is not None:
+        yield "ibkr", partial(ibkr.check_login, config.ibkr)
+    if config.tastytrade is not None:
+        yield "tastytrade", partial(tastytrade.check_login, config.tastytrade)
+
+
+async def _try(name: str, attempt: Attempt, limit_s: float) -> bool:
+    """Print the sentence that the attempt ends with; return whether it is a good one."""
+    sentence, is_good = f"no answer within {limit_s:g} seconds", False
+    with trio.move_on_after(limit_s):
+        try:
+            sentence, is_good = await attempt(), True
+        except* GreeksError as group:
+            sentence = plain_reason(group)
+    click.echo(f"{name}: {sentence}")
+    return is_good
+
+
+async def check_database(config: DatabaseConfig) -> str:
+    """Return one sentence about server and schema.
+
+    Raises:
+        StoreError: the server cannot be used.
+    """
+    async with open_connection(config) as connection:
+        with translated():
+            applied = await _applied_migrations(connection)
+        server = connection.info.parameter_status("server_version")
+    lacking = [each.name for each in load_migrations() if each.name not in applied]
+    schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
+    return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
+
+
+async def check_spool(config: Config) -> str:
+    """Return where the spool is, and who uses it.
+
+    Raises:
+        ConfigError: the directory cannot be used.
+    """
+    return await trio.to_thread.run_sync(lambda: look_at(spool_directory(config)))
+
+
+async def _applied_migrations(connection: TrioConnection[TupleRow]) -> set[str]:
+    """Return what the database has, without making anything in it."""
+    cursor = await connection.execute(
+        "select to_regclass('schema_migrations') is not null"
+    )
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        return set()
+    cursor = await connection.execute("select name from schema_migrations")
+    return {name for (name,) in await cursor.fetchall()}

@@ -1,0 +1,155 @@
+"""What the demo shows: a live table in a terminal, plain lines elsewhere, or JSON."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import msgspec
+import trio
+from rich.box import SIMPLE
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from greeks_trio.monitoring.status import Overview
+from greeks_trio.service import Running
+
+_REFRESH_S: Final = 0.5
+_PLAIN_LINE_S: Final = 5.0
+_STATUS_STYLES: Final = {
+    "connected": "green",
+    "degraded": "yellow",
+    "connecting": "cyan",
+    "disconnected": "red",
+}
+
+
+class Display:
+    """Where the demo's words go.
+
+    With ``as_json`` stdout gets one object first and one last, and people read stderr.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console = Console(
+            file=sys.stderr if as_json else sys.stdout, highlight=False
+        )
+
+    def started(self, dsn: str, running: Running) -> None:
+        """Say where the rows and the status can be seen; ``dsn`` has no password."""
+        if self._as_json:
+            _print_json({"dsn": dsn, "http": running.http_url})
+        self._console.print(f'Look at the rows:   psql "{dsn}"', soft_wrap=True)
+        if running.http_url is not None:
+            self._console.print(
+                f"Look at the status: {running.http_url}/v1/streaming/status",
+                soft_wrap=True,
+            )
+        if not self._as_json:
+            self._console.print("Stop with Ctrl-C.")
+
+    async def run(self, overview: Overview) -> None:
+        """Show how the service is doing, until cancelled."""
+        rate = _Rate()
+        if not self._console.is_terminal or self._as_json:
+            while True:
+                await trio.sleep(_PLAIN_LINE_S)
+                self._console.print(
+                    f"{rate.update(overview):.0f} rows/s {overview.canonical_line()}",
+                    soft_wrap=True,
+                )
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while True:
+                live.update(_table(overview, rate.update(overview)), refresh=True)
+                await trio.sleep(_REFRESH_S)
+
+    def comparing(self) -> None:
+        """Say that the run is over and the comparison under way."""
+        self._console.print("Stopped. Comparing what was sent with what is stored ...")
+
+    def result(self, result: dict[str, Any]) -> None:
+        """Show the comparison."""
+        if self._as_json:
+            _print_json(result)
+        self._console.print(_result_table(result))
+
+
+class _Rate:
+    """Rows per second since the last call."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._at = trio.current_time()
+
+    def update(self, overview: Overview) -> float:
+        rows = sum(overview.tally.persisted.values())
+        now = trio.current_time()
+        passed, new = now - self._at, rows - self._rows
+        self._rows, self._at = rows, now
+        return new / passed if passed else 0.0
+
+
+def _table(overview: Overview, rate: float) -> Group:
+    writer = overview.writer.statistics()
+    processor = overview.processor.statistics()
+    feeds = Table(title="greeks_trio demo", title_justify="left")
+    for heading in ("broker", "session", "contracts", "received", "stored", "repeats"):
+        feeds.add_column(heading, justify="left" if heading == "broker" else "right")
+    for session in overview.sessions():
+        feeds.add_row(
+            session.broker,
+            Text(session.status, _STATUS_STYLES[session.status]),
+            f"{session.subscription_count}",
+            f"{processor.received.get(session.broker, 0):,}",
+            f"{overview.tally.persisted.get(session.broker, 0):,}",
+            f"{processor.duplicates.get(session.broker, 0):,}",
+        )
+    window = overview.tally.latency_to_durable().window.milliseconds()
+    database = "connected" if writer.is_connected else "not connected"
+    return Group(
+        feeds,
+        Text(
+            f"{rate:,.0f} rows/s   frame read to durable, last minute, ms: "
+            f"{_percentiles(window)}"
+        ),
+        Text(
+            f"database {database}   waiting {len(overview.backlog)}   on disk "
+            f"{overview.spool.size().rows:,}"
+        ),
+    )
+
+
+def _result_table(result: dict[str, Any]) -> Table:
+    table = Table(
+        title="What was sent, and what is stored", title_justify="left", box=SIMPLE
+    )
+    table.add_column("")
+    names = ("sent", "persisted", "lost", "duplicates", "unexpected", "quarantined")
+    for name in names:
+        table.add_column(name, justify="right")
+    for broker, counts in result["brokers"].items():
+        table.add_row(broker, *(f"{counts[name]:,}" for name in names))
+    table.add_row("together", *(f"{result[name]:,}" for name in names), style="bold")
+    table.caption = (
+        f"first row after {_shown(result['first_row_s'])} s\n"
+        f"frame read to commit, ms: {_percentiles(result['latency_ms'])}\n"
+        f"sent to commit, ms: {_percentiles(result['age_ms'])}"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _percentiles(values: dict[str, float | None]) -> str:
+    return "  ".join(f"{name} {_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,196 @@
+"""What the commands' options have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from greeks_trio.config.values import parse_names
+from greeks_trio.model.records import BROKERS
+
+
+class ServeByDefault(click.Group):
+    """A group whose default command is ``serve``, also when there are only options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in front where it is missing."""
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+class FaultText(click.ParamType[str]):
+    """``BROKER:NAME@SECONDS[:ARG]``, kept as text."""
+
+    name = "fault"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text if it describes a fault."""
+        from greeks_trio.simulators.faults import parse_fault
+
+        try:
+            parse_fault(value)
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
+        return value
+
+
+class FaultKinds(click.ParamType[tuple[str, ...]]):
+    """Names of kinds of faults of a drill, with commas."""
+
+    name = "kinds"
+
+    def convert(
+        self,
+        value: str | tuple[str, ...],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, ...]:
+        """Return the names, each once."""
+        from greeks_trio.drill.schedule import KINDS
+
+        names = parse_names(value) if isinstance(value, str) else value
+        if unknown := [name for name in names if name not in KINDS]:
+            known = ", ".join(KINDS)
+            self.fail(f"unknown: {', '.join(unknown)}; known: {known}.", param, ctx)
+        return names
+
+
+def _combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:  # noqa: ANN401 - as click's own decorators
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+market_options = _combined(
+    click.option(
+        "--contracts",
+        type=click.IntRange(1, 100_000),
+        default=200,
+        show_default=True,
+        help="Option contracts, split between the brokers.",
+    ),
+    click.option(
+        "--rate",
+        type=click.FloatRange(0.01, 1_000_000),
+        default=50.0,
+        show_default=True,
+        help="Ticks per second of all brokers together.",
+    ),
+    click.option(
+        "--seed", type=int, default=1, show_default=True, help="Of the market's walk."
+    ),
+    click.option(
+        "--fault",
+        "faults",
+        type=FaultText(),
+        multiple=True,
+        metavar="BROKER:NAME@SECONDS[:ARG]",
+        help="Something that shall go wrong; repeatable.",
+    ),
+)
+simulator_options = _combined(
+    click.option(
+        "--accounts",
+        type=click.IntRange(1, 50),
+        default=1,
+        show_default=True,
+        help="Accounts at each broker that hold something.",
+    ),
+    click.option(
+        "--ibkr-lines",
+        type=click.IntRange(0, 1_000_000),
+        help="Contracts that IBKR gives data for at a time; default: all.",
+    ),
+    click.option(
+        "--ibkr-stream-end",
+        type=click.FloatRange(0.1, 86_400),
+        default=900.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="When a subscription at IBKR that is not renewed falls silent.",
+    ),
+    click.option(
+        "--ibkr-session-timeout",
+        type=click.FloatRange(0.1, 86_400),
+        default=360.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="When IBKR's session is lost to a client that sends no REST request.",
+    ),
+)
+drill_options = _combined(
+    click.option(
+        "--minutes",
+        type=click.FloatRange(0, 10_000, min_open=True),
+        default=5.0,
+        show_default=True,
+        help="How long there are faults.",
+    ),
+    click.option(
+        "--seed", type=int, default=1, show_default=True, help="Of faults and market."
+    ),
+    click.option(
+        "--kinds",
+        type=FaultKinds(),
+        default="",
+        metavar="A,B,...",
+        help="Only these kinds of faults; default: all.",
+    ),
+    click.option(
+        "--rate",
+        type=click.FloatRange(0.01, 1_000_000),
+        default=200.0,
+        show_default=True,
+        help="Ticks per second of both brokers together.",
+    ),
+    click.option(
+        "--contracts",
+        type=click.IntRange(1, 100_000),
+        default=200,
+        show_default=True,
+        help="Option contracts, split between the brokers.",
+    ),
+    click.option(
+        "--interval",
+        "interval_s",
+        type=click.FloatRange(0.01, 86_400),
+        default=8.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="From one fault to the next, on average.",
+    ),
+    click.option("--json", is_flag=True, help="One JSON object on stdout at the end."),
+    click.option(
+        "--keep",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Leave database, ledger and logs there.",
+    ),
+)
+status_options = _combined(
+    click.option(
+        "--url",
+        metavar="URL",
+        help="Where it is; default: GREEKS_HTTP_BIND.  The token is GREEKS_API_TOKEN.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+)
+port = click.IntRange(0, 65_535)
+only_option = click.option(
+    "--only", type=click.Choice(BROKERS), help="Only this broker."
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the embedded PostgreSQL keeps its data; serve has a place in your home, "
+    "demo a temporary one.",
+)

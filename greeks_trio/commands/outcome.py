@@ -1,0 +1,85 @@
+"""Running what a command planned: outcomes into exit statuses.
+
+====  ==================================================================
+0     stopped on request, or done
+1     a bug; a check, a migration or a demo that failed
+2     wrong arguments or configuration, also a port that is taken
+3     every enabled broker refused its credentials
+4     the schema is newer than this program, or the database refused it
+130   Ctrl-C where nothing has to be drained
+====  ==================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from itertools import chain
+from typing import Final, TypeAlias
+
+import click
+import trio
+
+from greeks_trio.config.settings import Config
+from greeks_trio.errors import (
+    ConfigError,
+    GreeksError,
+    SchemaRejected,
+    leaves,
+    plain_reason,
+)
+from greeks_trio.logs import configure_logging
+
+logger = logging.getLogger(__name__)
+
+OK: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+SCHEMA_REJECTED: Final = 4
+INTERRUPTED: Final = 130
+
+Plan: TypeAlias = Callable[[], int]
+
+
+def run(plan: Plan) -> int:
+    """Return the exit status of what the plan does.
+
+    The program's outermost handler: what arrives here as a bug is logged with its
+    traceback.
+    """
+    configure_logging()
+    status = OK
+    try:
+        status = plan()
+    except* KeyboardInterrupt:
+        status = INTERRUPTED
+    except* ConfigError as group:
+        status = MISCONFIGURED
+        problems = [
+            leaf.problems for leaf in leaves(group) if isinstance(leaf, ConfigError)
+        ]
+        for problem in chain(*problems):
+            click.echo(f"configuration: {problem}", err=True)
+    except* SchemaRejected as group:
+        status = SCHEMA_REJECTED
+        click.echo(f"database: {plain_reason(group)}", err=True)
+    except* GreeksError as group:
+        status = status or FAILED  # what came before says more
+        click.echo(plain_reason(group), err=True)
+    except* Exception as group:
+        status = FAILED
+        logger.critical("service.bug", exc_info=group)
+    return status
+
+
+def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
+    """Run an asynchronous function to its exit status."""
+    # Ctrl-C only at checkpoints: never in the middle of a COPY or of closing a file.
+    return trio.run(function, *args, restrict_keyboard_interrupt_to_checkpoints=True)
+
+
+def configured(load: Callable[[], Config]) -> Config:
+    """Load the configuration and log as it says."""
+    config = load()
+    configure_logging(json=config.log_json, level=config.log_level)
+    return config

@@ -1,0 +1,187 @@
+"""``quarantine``: look at the rows that PostgreSQL refused, and offer them again.
+
+Works beside a running service, whose file several processes may use at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import click
+import msgspec
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.model.records import Tick
+from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.spool.directory import QUARANTINE_FILE
+from greeks_trio.spool.quarantine import QuarantinedTick, QuarantineFile
+
+FINE: Final = 0
+STILL_REFUSED: Final = 1
+
+# The table's primary key.
+_Key: TypeAlias = tuple[str, str, str, datetime, int]
+
+_BATCH_ROWS: Final = 500
+# Rows in the table for people; `--json` prints all.
+_SHOWN: Final = 20
+
+
+class _StillRefused:
+    """A quarantine that only notes why a row was refused once more."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[_Key, str] = {}
+
+    async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
+        self.reasons[_key(tick)] = reason
+
+    def waiting(self) -> int:
+        return len(self.reasons)
+
+    async def recount(self) -> int:
+        return len(self.reasons)
+
+
+def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
+    """Print what is in quarantine and return `FINE`.
+
+    Raises:
+        SpoolUnavailable: the file cannot be read.
+    """
+    with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine, _to_who_reads():
+        if as_json:
+            for row in _rows(quarantine):
+                click.echo(_json_line(row))
+            return FINE
+        total = quarantine.count()
+        if not total:
+            click.echo(f"quarantine: empty ({spool_dir})")
+            return FINE
+        console = Console()
+        console.print(_reasons_table(quarantine))
+        console.print(_rows_table(quarantine.list(_SHOWN), total))
+        click.echo("Mend what the reasons say, then: bin/run-ingest quarantine --retry")
+    return FINE
+
+
+async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
+    """Offer every row again; those that are stored leave the quarantine.
+
+    Returns:
+        `FINE`, or `STILL_REFUSED` when some remain.
+
+    Raises:
+        StoreUnavailable: the database went away; what was stored has left already.
+        SpoolUnavailable: the file cannot be read or written.
+    """
+    still_refused = _StillRefused()
+    isolator = Isolator(still_refused)
+    stored = 0
+    with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine:
+        if not quarantine.count():
+            click.echo(f"quarantine: empty ({spool_dir})")
+            return FINE
+        async with TickStore(database).open() as sink:
+            for batch in _batches(quarantine):
+                outcome = await isolator.store(
+                    sink, [row.tick for row in batch], check_duplicates=True
+                )
+                refused = {_key(tick) for tick in outcome.refused}
+                quarantine.remove(
+                    row.id for row in batch if _key(row.tick) not in refused
+                )
+                stored += len(outcome.ticks)
+    for reason, number in Counter(still_refused.reasons.values()).most_common():
+        click.echo(f"still refused: {number} rows: {reason}")
+    click.echo(f"quarantine: stored {stored}, {still_refused.waiting()} remain")
+    return STILL_REFUSED if still_refused.reasons else FINE
+
+
+def _batches(quarantine: QuarantineFile) -> Iterator[Sequence[QuarantinedTick]]:
+    after = 0
+    while batch := quarantine.list(_BATCH_ROWS, after=after):
+        after = batch[-1].id
+        yield batch
+
+
+def _rows(quarantine: QuarantineFile) -> Iterator[QuarantinedTick]:
+    for batch in _batches(quarantine):
+        yield from batch
+
+
+@contextmanager
+def _to_who_reads() -> Iterator[None]:
+    """Print until who reads, such as `head`, has enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        # The interpreter would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _json_line(row: QuarantinedTick) -> str:
+    record = msgspec.structs.asdict(row.tick.record)
+    record["source_payload"] = row.tick.record.source_payload.decode("utf-8", "replace")
+    values: dict[str, Any] = {
+        "id": row.id,
+        "added_at": row.added_at,
+        "sqlstate": row.sqlstate,
+        "reason": row.reason,
+        **{name: _clean(value) for name, value in record.items()},
+    }
+    return msgspec.json.encode(values).decode()
+
+
+def _clean(value: object) -> object:
+    # A text that UTF-8 does not have may be why the row is here.
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+def _reasons_table(quarantine: QuarantineFile) -> Table:
+    table = Table("rows", "SQLSTATE", "reason", title="Why", title_justify="left")
+    for count in quarantine.counts():
+        table.add_row(f"{count.rows:,}", count.sqlstate or "", count.reason)
+    return table
+
+
+def _rows_table(rows: Sequence[QuarantinedTick], total: int) -> Table:
+    title = f"The oldest {len(rows)} of {total:,} rows (all of them with --json)"
+    # Narrow enough for a contract's key to stay whole in 80 columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
+    for heading in ("id", "broker", "account", "contract", "event time (UTC)"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        record = row.tick.record
+        table.add_row(
+            str(row.id),
+            record.broker,
+            str(_clean(record.account_id)),
+            str(_clean(record.contract_key)),
+            f"{record.event_time:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def _key(tick: Tick) -> _Key:
+    record = tick.record
+    return (
+        record.broker,
+        record.account_id,
+        record.contract_key,
+        record.event_time,
+        tick.fingerprint,
+    )

@@ -1,0 +1,156 @@
+"""The commands that need no account: simulated brokers alone, in a demo, in a drill."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from greeks_trio.commands.options import (
+    data_dir_option,
+    drill_options,
+    market_options,
+    only_option,
+    port,
+    simulator_options,
+)
+from greeks_trio.commands.outcome import OK, Plan, run_trio
+from greeks_trio.config.parse import parse_config
+from greeks_trio.errors import ConfigError, plain_reason
+from greeks_trio.logs import configure_logging
+
+if TYPE_CHECKING:
+    from greeks_trio.simulators.run import SimulateOptions
+
+
+@click.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long; without it until Ctrl-C.",
+)
+@market_options
+@data_dir_option
+@click.option("--http", metavar="HOST:PORT", help="Serve HTTP there.")
+@click.option("--api-token", envvar="GREEKS_API_TOKEN", default="", hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout.")
+def demo(
+    *,
+    seconds: float | None,
+    contracts: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+    data_dir: Path | None,
+    http: str | None,
+    api_token: str,
+    as_json: bool,
+) -> Plan:
+    """Show it all without an account: simulated brokers, a real PostgreSQL.
+
+    Exit status 1 when a tick was lost, stored twice, or stored without being sent.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.demo import DemoOptions, run_demo
+
+        address = None
+        if http is not None:
+            variables = {"GREEKS_HTTP_BIND": http, "GREEKS_API_TOKEN": api_token}
+            address = parse_config(variables, need_broker=False).http
+        if sys.stdout.isatty() and not as_json:
+            # The table says what the lines below a warning would.
+            configure_logging(level=logging.WARNING)
+        options = DemoOptions(
+            seconds=seconds,
+            contracts=contracts,
+            rate=rate,
+            seed=seed,
+            data_dir=data_dir,
+            http=address,
+            json=as_json,
+            faults=faults,
+        )
+        return run_trio(run_demo, options)
+
+    return plan
+
+
+@click.command()
+@click.option("--ibkr-port", type=port, default=0, help="0 (default): any free one.")
+@click.option(
+    "--tastytrade-port", type=port, default=0, help="0 (default): any free one."
+)
+@market_options
+@simulator_options
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to which each tick is written before it is sent.",
+)
+@click.option(
+    "--control-port",
+    type=port,
+    help="Where faults can be triggered over HTTP, on loopback; 0: any free one.",
+)
+@only_option
+@click.option("--ends-with-parent", is_flag=True, hidden=True)
+@click.option("--quiet", is_flag=True, hidden=True)
+def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - handed on whole
+    """Run only the simulated brokers; the first line says where they are."""
+
+    def plan() -> int:
+        if quiet:
+            configure_logging(level=logging.WARNING)
+        from greeks_trio.simulators.run import SimulateOptions
+
+        return run_trio(_simulate, SimulateOptions(**options))
+
+    return plan
+
+
+async def _simulate(options: SimulateOptions) -> int:
+    from greeks_trio.simulators.run import run_simulators
+
+    try:
+        await run_simulators(options)
+    except* OSError as group:
+        raise ConfigError([f"Cannot start: {plain_reason(group)}."]) from group
+    return OK
+
+
+@click.command()
+@drill_options
+def drill(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
+    """Break everything at random, then prove that no tick was lost or doubled.
+
+    Runs simulated brokers, a PostgreSQL of its own and the service, each as a process,
+    under a schedule of faults that the seed decides.
+
+    Exit status: 0 all is well, 1 it is not, 130 after Ctrl-C.
+    """
+
+    def plan() -> int:
+        configure_logging(level=logging.WARNING)
+        from greeks_trio.drill.command import DrillOptions, run_drill
+
+        return run_trio(run_drill, DrillOptions(**options))
+
+    return plan
+
+
+@click.command(hidden=True)
+@click.argument("settings", type=click.Path(path_type=Path))
+@click.argument("clock", type=click.Path(path_type=Path))
+def drill_service(settings: Path, clock: Path) -> Plan:
+    """Run the service of a drill."""
+
+    def plan() -> int:
+        from greeks_trio.drill.instrumented_service import run_subject
+
+        return run_trio(run_subject, settings, clock)
+
+    return plan

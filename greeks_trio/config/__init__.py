@@ -1,0 +1,1 @@
+"""The settings: their declarations, and how the environment and the file are read."""

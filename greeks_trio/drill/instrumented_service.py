@@ -1,0 +1,101 @@
+"""The service as the drill runs it: the service of every day, and a witness in it."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from greeks_trio.config.parse import parse_config
+from greeks_trio.config.settings import Config
+from greeks_trio.drill.report_stream import CLOCK_ERROR, Report, encode_report, mark
+from greeks_trio.model.records import Tick
+from greeks_trio.pipeline.tick_counts import Observers
+from greeks_trio.service import Running, run_service
+
+_PR_SET_PDEATHSIG: Final = 1
+_STDOUT: Final = 1
+
+
+def load_settings(path: Path) -> Config:
+    """Return the configuration of a file with the variables as a JSON object."""
+    return parse_config(msgspec.json.decode(path.read_bytes(), type=dict[str, str]))
+
+
+async def run_subject(settings: Path, clock: Path) -> int:
+    """Run the service until SIGTERM and write reports to stdout; return its status.
+
+    Its wall clock is wrong by the seconds that the file ``clock`` holds, a double.  It
+    dies with the drill (Linux).
+    """
+    _die_with_parent()
+    with clock.open("rb") as file, _mapped(file.fileno()) as error:
+        return await run_service(
+            load_settings(settings),
+            load=partial(load_settings, settings),
+            observers=Observers(committed=_report_commit, durable=_report_durable),
+            now=partial(_wrong_now, error),
+            task_status=_StartReport(),
+        )
+
+
+class _StartReport:
+    """Reports where the service answers, when it has started."""
+
+    def started(self, running: Running | None = None) -> None:
+        assert running is not None  # noqa: S101
+        port = int((running.http_url or ":0").rpartition(":")[2])
+        _write([Report("started", "ibkr", port, time.monotonic(), 0.0)])
+
+
+def _mapped(fd: int) -> mmap.mmap:
+    return mmap.mmap(fd, CLOCK_ERROR.size, access=mmap.ACCESS_READ)
+
+
+def _wrong_now(error: mmap.mmap) -> datetime:
+    [seconds] = CLOCK_ERROR.unpack_from(error)
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def _report_commit(_: Sequence[Tick]) -> None:
+    _write([Report("commit", "ibkr", 0, time.monotonic(), 0.0)])
+
+
+def _report_durable(ticks: Sequence[Tick]) -> None:
+    # Of the clock that the simulators and the drill use too.
+    now, trio_now = time.monotonic(), trio.current_time()
+    _write(
+        [
+            Report(
+                "durable",
+                tick.record.broker,
+                mark(tick.record),
+                now,
+                now - (trio_now - tick.read_at),
+            )
+            for tick in ticks
+        ]
+    )
+
+
+def _write(reports: list[Report]) -> None:
+    # One write a call.  It waits when the drill does not read, which it always does.
+    data = memoryview(b"".join(map(encode_report, reports)))
+    while data:
+        data = data[os.write(_STDOUT, data) :]
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

@@ -1,0 +1,1 @@
+"""The parts that every broker's feed shares: contract, websocket, health, supervision."""

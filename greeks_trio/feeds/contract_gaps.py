@@ -1,0 +1,48 @@
+"""Which contracts have an open gap, across the connections of one feed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.model.contracts import ContractKey
+
+logger = logging.getLogger(__name__)
+
+# Enough contracts in a line of the log to see what they have in common.
+_NAMED: Final = 10
+
+# Why a contract has no data, and for how many seconds.
+Missing = tuple[str, float]
+
+
+class ContractGaps:
+    """The open gaps of single contracts, across connections."""
+
+    def __init__(self, health: SessionHealth) -> None:
+        self._health = health
+        self._open: dict[ContractKey, str] = {}
+
+    def update(self, missing: Mapping[ContractKey, Missing]) -> None:
+        """Open and close gaps so that they are those of these contracts."""
+        for key, reason in list(self._open.items()):
+            if key not in missing or missing[key][0] != reason:
+                del self._open[key]
+                self._health.gap_ended(key)
+        opened: dict[str, list[ContractKey]] = {}
+        for key, (reason, age_s) in missing.items():
+            if key not in self._open:
+                self._open[key] = reason
+                since = self._health.now() - timedelta(seconds=age_s)
+                self._health.gap_started(reason, key, since=since)
+                opened.setdefault(reason, []).append(key)
+        for reason, keys in opened.items():
+            logger.warning(
+                "ibkr.contracts_missing reason=%r contracts=%d first=%s",
+                reason,
+                len(keys),
+                ",".join(keys[:_NAMED]),
+            )

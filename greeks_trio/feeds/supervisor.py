@@ -1,0 +1,196 @@
+"""Running one broker's feed again and again: restart policy as data, one function.
+
+Feeds do not loop over connections; one call is one connection and ends by raising.  What
+it raises decides:
+
+* `FeedInterrupted`: again after a delay that doubles, is capped, jittered, and forgiven
+  after a healthy run.
+* `CredentialsRejected`: only a person can mend that; again when asked to.
+* anything else is a bug of ours or a surprise of a library.  It ends this connection and
+  never the other broker: again after the longest delay, a bounded number of times an
+  hour, then only when asked to.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from greeks_trio.errors import (
+    BrokerError,
+    CredentialsRejected,
+    FeedInterrupted,
+    leaves,
+    plain_reason,
+)
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.waiting import Backoff, WakeUp
+
+logger = logging.getLogger(__name__)
+
+_MINUTE_S: Final = 60.0
+_HOUR_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """When to run a feed again.
+
+    Attributes:
+        min_delay_s: Before the first retry.
+        max_delay_s: Ceiling of the doubling delay.
+        healthy_after_s: A run of at least this length forgives the past.
+        max_bugs_an_hour: So many unexpected errors are restarted, the next is not.
+        max_logins_a_minute: So many connections begin within any minute at most,
+            whatever happens and whoever asks.
+    """
+
+    min_delay_s: float = 1.0
+    max_delay_s: float = 60.0
+    healthy_after_s: float = 120.0
+    max_bugs_an_hour: int = 5
+    max_logins_a_minute: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a connection ended: ``delay_s`` is `None` when only a person can help.
+
+    ``stay_away_s`` is what the broker asked for, which nobody cuts short.
+    """
+
+    reason: str
+    delay_s: float | None
+    is_refusal: bool = False
+    stay_away_s: float = 0.0
+    gap_reason: str = "disconnected"
+
+
+class Supervisor:
+    """Keeps one broker's feed running.
+
+    Args:
+        health: Told of every end.
+        retry_now: Cuts a wait short: a reload or a start request.
+        on_refused: Called when the broker refuses the credentials.
+    """
+
+    def __init__(
+        self,
+        health: SessionHealth,
+        policy: RestartPolicy,
+        retry_now: WakeUp,
+        *,
+        on_refused: Callable[[], None] = lambda: None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._health = health
+        self._policy = policy
+        self._retry_now = retry_now
+        self._on_refused = on_refused
+        self._backoff = backoff or Backoff(
+            min_delay_s=policy.min_delay_s, max_delay_s=policy.max_delay_s
+        )
+        self._bugs: deque[float] = deque()
+        self._logins: deque[float] = deque(maxlen=policy.max_logins_a_minute)
+        # What a broker asked for, which holds across runs too.
+        self._may_return_at = 0.0
+
+    def forgive(self) -> None:
+        """Begin with the shortest delay again: somebody has asked for the feed."""
+        self._backoff.reset()
+
+    async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
+        """Run connections until cancelled; it may be run again after that.
+
+        What limits the logins holds across its runs: nobody comes around it by stopping
+        the feed and starting it.
+        """
+        while True:
+            await self._wait_turn()
+            started_at, calls = trio.current_time(), self._retry_now.calls
+            end = await self._run_once(run_connection)
+            if trio.current_time() - started_at >= self._policy.healthy_after_s:
+                self._backoff.reset()
+            if end.is_refusal and self._retry_now.calls != calls:
+                # What was refused may be what the reload has replaced meanwhile.
+                end = _End(end.reason, 0.0)
+            await self._pause(end)
+
+    async def _run_once(self, run_connection: Callable[[], Awaitable[object]]) -> _End:
+        self._health.connecting()
+        ends: list[_End] = []
+        try:
+            await run_connection()
+        except* CredentialsRejected as group:
+            ends.append(_End(plain_reason(group), None, is_refusal=True))
+        except* BrokerError as group:
+            ends.append(_interrupted(group))
+        except* Exception as group:  # noqa: BLE001  a bug must not reach the other broker
+            ends.append(self._after_bug(group))
+        # A bug beside a disconnect counts as the bug, a refusal as the refusal.
+        return next(
+            (end for end in ends if end.delay_s is None),
+            ends[-1] if ends else _End("the feed returned", 0.0),
+        )
+
+    def _after_bug(self, group: BaseExceptionGroup[Exception]) -> _End:
+        logger.critical("feed.bug broker=%s", self._health.broker, exc_info=group)
+        now = trio.current_time()
+        while self._bugs and self._bugs[0] <= now - _HOUR_S:
+            self._bugs.popleft()
+        self._bugs.append(now)
+        reason = f"unexpected error: {plain_reason(group)}"
+        if len(self._bugs) > self._policy.max_bugs_an_hour:
+            return _End(reason, None)
+        return _End(reason, self._policy.max_delay_s)
+
+    async def _pause(self, end: _End) -> None:
+        broker = self._health.broker
+        self._health.disconnected(
+            end.reason, attempt=self._backoff.attempts + 1, gap_reason=end.gap_reason
+        )
+        if end.delay_s is None:
+            logger.error(
+                "feed.waits_for_operator broker=%s reason=%s", broker, end.reason
+            )
+            if end.is_refusal:
+                self._on_refused()
+            await self._retry_now.wait()
+            self._backoff.reset()
+            return
+        delay_s = max(self._backoff.next_delay(), end.delay_s, end.stay_away_s)
+        logger.warning(
+            "feed.restarting broker=%s attempt=%d delay_s=%.1f reason=%s",
+            broker,
+            self._backoff.attempts,
+            delay_s,
+            end.reason,
+        )
+        self._may_return_at = trio.current_time() + end.stay_away_s
+        with trio.move_on_after(delay_s):
+            await self._retry_now.wait()
+
+    async def _wait_turn(self) -> None:
+        """Count a login, having waited as long as the broker or our own limit wants."""
+        may_log_in_at = self._may_return_at
+        if len(self._logins) == self._logins.maxlen:
+            may_log_in_at = max(may_log_in_at, self._logins[0] + _MINUTE_S)
+        await trio.sleep_until(may_log_in_at)
+        self._logins.append(trio.current_time())
+
+
+def _interrupted(group: BaseExceptionGroup[BrokerError]) -> _End:
+    ends = [leaf for leaf in leaves(group) if isinstance(leaf, FeedInterrupted)]
+    reasons = [end.gap_reason for end in ends if end.gap_reason != "disconnected"]
+    return _End(
+        plain_reason(group),
+        0.0,
+        stay_away_s=max((end.retry_after or 0.0 for end in ends), default=0.0),
+        gap_reason=next(iter(reasons), "disconnected"),
+    )

@@ -1,0 +1,145 @@
+"""Starting and stopping each broker's feed by hand.
+
+- A feed that is stopped stays so until it is started, also across SIGHUP: a reload gives
+  it its configuration for then.  A restart of the service starts every enabled broker.
+- The writer, the spool and the other broker go on as if nothing had happened.
+- Whoever stops a feed does not expect an alarm for it: `missing_feeds` leaves it out as
+  long as another one runs.  When none is left that may bring data, that is said: figures
+  that nobody updates must not look ready.
+- The service ends by itself only when every broker refuses its credentials, and a feed
+  that is stopped has been refused nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+
+import trio
+
+from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
+from greeks_trio.feeds.switch import FeedSwitch
+from greeks_trio.model.records import Broker, StreamSession
+from greeks_trio.waiting import WakeUp
+
+logger = logging.getLogger(__name__)
+
+
+class Streaming:
+    """The feeds of the enabled brokers, each with its switch.
+
+    Args:
+        on_all_refused: Called when no broker is left that may let us in.
+    """
+
+    def __init__(
+        self,
+        healths: Mapping[Broker, SessionHealth],
+        *,
+        on_all_refused: Callable[[], None],
+    ) -> None:
+        self._healths = healths
+        self._on_all_refused = on_all_refused
+        self._refused: set[Broker] = set()
+        self._switches = {
+            broker: self._make_switch(health) for broker, health in healths.items()
+        }
+
+    @property
+    def enabled(self) -> Sequence[Broker]:
+        """The brokers that can be started and stopped."""
+        return list(self._switches)
+
+    def sessions(self, brokers: Collection[Broker]) -> Sequence[StreamSession]:
+        """Return the state of these brokers' feeds, each once."""
+        return [
+            health.session()
+            for broker, health in self._healths.items()
+            if broker in brokers
+        ]
+
+    async def run(
+        self, broker: Broker, run_connection: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Run the broker's feed whenever it is wanted, until cancelled."""
+        await self._switches[broker].run(run_connection)
+
+    async def start(self, brokers: Collection[Broker]) -> None:
+        """Start the feeds that are stopped, and let those that wait try at once."""
+        async with trio.open_nursery() as nursery:
+            for broker in dict.fromkeys(brokers):
+                self._refused.discard(broker)
+                nursery.start_soon(self._switches[broker].start)
+
+    async def stop(self, brokers: Collection[Broker]) -> Collection[Broker]:
+        """Stop the feeds and wait a few seconds until their connections have ended.
+
+        Returns the brokers whose connection has not ended yet.
+        """
+        late: list[Broker] = []
+
+        async def stop(broker: Broker) -> None:
+            if not await self._switches[broker].stop():
+                late.append(broker)
+
+        async with trio.open_nursery() as nursery:
+            for broker in dict.fromkeys(brokers):
+                self._refused.discard(broker)
+                nursery.start_soon(stop, broker)
+        return late
+
+    def retry(self) -> None:
+        """Let the feeds that wait try at once, as after a reload."""
+        self._refused.clear()
+        for broker, switch in self._switches.items():
+            if switch.is_wanted:
+                switch.retry()
+            else:
+                logger.info("streaming.stays_stopped broker=%s", broker)
+
+    def _make_switch(self, health: SessionHealth) -> FeedSwitch:
+        retry_now = WakeUp()
+        supervisor = Supervisor(
+            health,
+            RestartPolicy(),
+            retry_now,
+            on_refused=partial(self._was_refused, health.broker),
+        )
+        return FeedSwitch(health, supervisor, retry_now)
+
+    def _was_refused(self, broker: Broker) -> None:
+        if not self._switches[broker].is_wanted:
+            return  # it was asked to end meanwhile
+        self._refused.add(broker)
+        if self._refused == self._switches.keys():
+            self._on_all_refused()
+
+
+def missing_feeds(healths: Iterable[SessionHealth]) -> list[str]:
+    """Return a sentence for each feed that should bring data and does not.
+
+    None for a feed that a person has stopped, unless all of them are.
+    """
+    healths = list(healths)
+    are_all_stopped = all(health.is_stopped for health in healths)
+    return [
+        f"{session.broker}: {session.last_error or session.status}"
+        for health in healths
+        if are_all_stopped or not health.is_stopped
+        if (session := health.session()).status not in ("connected", "degraded")
+    ]
+
+
+def unusual_feeds(healths: Iterable[SessionHealth]) -> list[str]:
+    """Return a sentence for each feed that lacks something, or that a person stopped."""
+    sentences = []
+    for health in healths:
+        session = health.session()
+        if health.is_stopped:
+            sentences.append(f"{health.broker}: stopped by request")
+        elif session.status == "degraded":
+            reason = session.last_error or "something is missing"
+            sentences.append(f"{health.broker}: {reason}")
+    return sentences

@@ -1,0 +1,1 @@
+"""The health of the running service: status, metrics, alerts and watches."""

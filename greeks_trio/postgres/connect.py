@@ -1,0 +1,165 @@
+"""From the configuration to a connection."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+import psycopg
+import trio
+from psycopg import pq
+from psycopg.abc import PQGenConn
+from psycopg.pq.abc import PGconn
+from psycopg.rows import Row, TupleRow
+from psycopg.waiting import Wait
+
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.failures import translated
+
+# What a healthy server takes to answer a request to cancel, with much to spare.
+_CANCEL_LIMIT_S: Final = 2.0
+
+# A dead peer is noticed after 10 + 3 * 5 s even when nothing is being sent.
+_KEEPALIVES: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+# The same at the server's end: the session of a machine that has vanished in the middle
+# of a COPY would keep its rows locked for two hours.
+_SERVER_KEEPALIVES: Final = {
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+
+# A server that waits for a lock gives up before we give it up, and says so.
+_LOCK_SHARE: Final = 0.8
+
+
+def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
+    """Return whether both lead to the same place, with whatever login."""
+    return (one.host, one.port, one.dbname) == (other.host, other.port, other.dbname)
+
+
+def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
+    """Return the arguments for ``connect``; they hold the password in the clear.
+
+    Sessions are in UTC, commit durably, and give up their locks: an open transaction of
+    a service that was stopped in its tracks would hold up everybody else.
+    """
+    timeout_ms = math.ceil(config.timeout_s * 1000)
+    settings = {
+        "TimeZone": "UTC",
+        "DateStyle": "ISO",  # the only one that psycopg reads
+        "synchronous_commit": "on",
+        "lock_timeout": math.ceil(timeout_ms * _LOCK_SHARE),
+        # Our own limits are the ones that count; a role's is made for people's queries.
+        "statement_timeout": 0,
+        "idle_in_transaction_session_timeout": 2 * timeout_ms,
+        **_SERVER_KEEPALIVES,
+    }
+    return {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password.reveal(),
+        "dbname": config.dbname,
+        "sslmode": config.sslmode,
+        "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
+        # For each address of the host; the second one gets its chance too.
+        "connect_timeout": math.ceil(config.timeout_s / 2),
+        # Of several addresses the one that takes rows: after a failover it is another.
+        "target_session_attrs": "read-write",
+        "application_name": "greeks_trio",
+        "client_encoding": "utf8",
+        "tcp_user_timeout": timeout_ms,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        **_KEEPALIVES,
+    }
+
+
+@asynccontextmanager
+async def open_connection(
+    config: DatabaseConfig, *, autocommit: bool = False
+) -> AsyncIterator[TrioConnection[TupleRow]]:
+    """Connect within ``config.timeout_s`` seconds; close at the end in any case.
+
+    What the block did not commit is rolled back.
+
+    Raises:
+        StoreUnavailable: there is no connection; also for a refused login.
+    """
+    with translated(), trio.fail_after(config.timeout_s):
+        connection = await LoginConnection.connect(
+            autocommit=autocommit, **connection_arguments(config)
+        )
+    connection.cancel_limit_s = min(_CANCEL_LIMIT_S, config.timeout_s)
+    try:
+        yield connection
+    finally:
+        connection.close_nowait()
+
+
+_DEFAULT, _VERBOSE = 1, 2
+# The server asked for a password and we have none: as good as a wrong one.
+_NO_PASSWORD: Final = "28P01"  # noqa: S105
+_SERVER_SAYS: Final = re.compile(r":  ([0-9A-Z]{5}): (.*)")
+
+
+class LoginConnection(TrioConnection[Row]):
+    """A `TrioConnection` whose failed ``connect`` carries the server's SQLSTATE."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        pgconn = pq.PGconn.connect_start(conninfo.encode())
+        _set_verbosity(pgconn, _VERBOSE)
+        while pgconn.status != pq.ConnStatus.BAD:
+            match pgconn.connect_poll():
+                case pq.PollingStatus.OK:
+                    _set_verbosity(pgconn, _DEFAULT)
+                    pgconn.nonblocking = 1
+                    return cls(pgconn)
+                case pq.PollingStatus.READING:
+                    wanted = Wait.R
+                case pq.PollingStatus.WRITING:
+                    wanted = Wait.W
+                case _:
+                    break
+            while not (yield pgconn.socket, wanted):
+                pass
+        error = login_error(pgconn.get_error_message())
+        if pgconn.needs_password:
+            error.sqlstate = _NO_PASSWORD
+        pgconn.finish()
+        raise error
+
+
+def login_error(text: str) -> psycopg.OperationalError:
+    """Return the failure that libpq's text tells about, with the server's own words."""
+    found = _SERVER_SAYS.search(text)
+    error = psycopg.OperationalError(found[2] if found else text)
+    error.sqlstate = found[1] if found else None
+    return error
+
+
+def _set_verbosity(pgconn: PGconn, verbosity: int) -> None:
+    library = _libpq()
+    if library is not None:
+        pointer = pgconn.pgconn_ptr  # type: ignore[attr-defined]
+        library.PQsetErrorVerbosity(ctypes.c_void_p(pointer), verbosity)
+
+
+def _libpq() -> Any:  # noqa: ANN401
+    # Asked through psycopg's extension module, the loader finds the libpq that it uses.
+    extension = sys.modules[pq.PGconn.__module__].__file__
+    if extension is None or extension.endswith(".py"):
+        return None
+    return ctypes.CDLL(extension)

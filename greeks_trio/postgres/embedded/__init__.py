@@ -1,0 +1,1 @@
+"""The bundled PostgreSQL: its cluster, its process and its restarts."""

@@ -1,0 +1,100 @@
+"""An embedded server that is started again when it ends: for whoever relies on it.
+
+It may be killed, by the kernel for want of memory for instance.  Meanwhile the service
+spools its ticks, so it is worth trying for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, NoReturn
+
+import trio
+
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.postgres.embedded.binaries import ServerVersion
+from greeks_trio.postgres.embedded.process import STOP_LIMIT_S
+from greeks_trio.postgres.embedded.server import EmbeddedServer, start_server
+from greeks_trio.waiting import Backoff
+
+logger = logging.getLogger(__name__)
+
+_MIN_DELAY_S: Final = 0.5
+_MAX_DELAY_S: Final = 30.0
+# A run of this length forgives the past.
+_HEALTHY_AFTER_S: Final = 120.0
+
+
+@asynccontextmanager
+async def open_guarded_server(
+    data_dir: Path | None = None,
+    *,
+    version: ServerVersion = 18,
+    settings: Mapping[str, str] | None = None,
+    backoff: Backoff | None = None,
+) -> AsyncIterator[DatabaseConfig]:
+    """Do as `open_embedded_server`, and start the server again whenever it ends.
+
+    Port, password and data stay the same; ``backoff`` is between the starts.  Holds a
+    nursery, so whatever ends the block arrives in an `ExceptionGroup`.
+
+    Raises:
+        StoreUnavailable: the first start failed, or another process uses the directory.
+    """
+    server = EmbeddedServer(data_dir, version, settings or {})
+    backoff = backoff or Backoff(min_delay_s=_MIN_DELAY_S, max_delay_s=_MAX_DELAY_S)
+    try:
+        await trio.to_thread.run_sync(server.prepare)
+        await start_server(server)
+        database = await trio.to_thread.run_sync(server.make_database)
+        server.keeps_port = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_guard, server, backoff, name="embedded server")
+            try:
+                yield database
+            finally:
+                # Before the server is stopped, which is no end to start it after.
+                nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(STOP_LIMIT_S + 5, shield=True):
+            await trio.to_thread.run_sync(server.close)
+
+
+async def run_guard(server: EmbeddedServer, backoff: Backoff) -> NoReturn:
+    """Start the server again whenever it has ended, until cancelled.
+
+    In the main thread, as `EmbeddedServer.spawn` wants it.  Whoever cancels this stops
+    the server afterwards; that also ends the thread that waits here.
+    """
+    while True:
+        started_at = trio.current_time()
+        status = await trio.to_thread.run_sync(
+            server.wait_ended, abandon_on_cancel=True
+        )
+        ended_at = trio.current_time()
+        logger.critical("embedded.ended status=%d", status)
+        if ended_at - started_at >= _HEALTHY_AFTER_S:
+            backoff.reset()
+        server.is_ready = False
+        await _start_again(server, backoff)
+        logger.warning(
+            "embedded.started_again after_s=%.1f", trio.current_time() - ended_at
+        )
+
+
+async def _start_again(server: EmbeddedServer, backoff: Backoff) -> None:
+    """Try until the server accepts connections, after a delay each time."""
+    while not server.is_ready:
+        await backoff.wait()
+        try:
+            await trio.to_thread.run_sync(server.bury)
+            # A recovery that is given up and begun anew may never come to its end.
+            await start_server(server, limit_s=None)
+        except (StoreUnavailable, OSError) as exc:
+            logger.error(
+                "embedded.start_failed attempt=%d reason=%s", backoff.attempts, exc
+            )

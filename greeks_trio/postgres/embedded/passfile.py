@@ -1,0 +1,33 @@
+"""Letting other programs of the same user into the embedded server.
+
+They get a connection string without the password, which names a file that holds it;
+libpq reads it only when nobody else may.
+
+Source: PostgreSQL documentation, "The Password File".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+
+from greeks_trio.config.settings import DatabaseConfig
+
+
+def write_passfile(config: DatabaseConfig, path: Path) -> str:
+    """Write the file for the owner only and return the connection string."""
+    password = re.sub(r"([:\\])", r"\\\1", config.password.reveal())
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(f"*:*:*:{config.user}:{password}\n")
+    return make_conninfo(
+        host=config.host,
+        port=config.port,
+        user=config.user,
+        dbname=config.dbname,
+        passfile=str(path),
+    )

@@ -1,0 +1,81 @@
+"""An embedded server that a drill may kill, freeze, stop and start again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.postgres.embedded.binaries import ServerVersion
+from greeks_trio.postgres.embedded.process import STOP_LIMIT_S
+from greeks_trio.postgres.embedded.server import EmbeddedServer, start_server
+
+
+class RestartableServer:
+    """A server across its lives; made by `open_restartable_server`.
+
+    Everything but `thaw` takes a moment and must have ended before the next call.
+
+    Attributes:
+        config: How to reach it.  Its port stays the same unless somebody else has taken
+            it while the server was down.
+    """
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self.config = DatabaseConfig()
+
+    async def start(self) -> None:
+        """Start it, and return when it accepts connections.
+
+        Raises:
+            StoreUnavailable: it did not start; with its last words.
+        """
+        await start_server(self._server)
+        self.config = await trio.to_thread.run_sync(self._server.make_database)
+
+    async def stop(self) -> None:
+        """Shut it down cleanly."""
+        with trio.move_on_after(STOP_LIMIT_S + 5, shield=True):
+            await trio.to_thread.run_sync(self._server.stop)
+
+    async def kill(self) -> None:
+        """End all its processes with SIGKILL, and return when they have gone."""
+        with trio.move_on_after(STOP_LIMIT_S, shield=True):
+            await trio.to_thread.run_sync(self._server.kill)
+
+    async def freeze(self) -> None:
+        """Stop all its processes in their tracks (SIGSTOP)."""
+        await trio.to_thread.run_sync(self._server.freeze)
+
+    def thaw(self) -> None:
+        """Let them go on (SIGCONT); none the worse when they were not stopped."""
+        self._server.thaw()
+
+
+@asynccontextmanager
+async def open_restartable_server(
+    data_dir: Path,
+    *,
+    version: ServerVersion = 18,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[RestartableServer]:
+    """Run a server as `open_embedded_server` does, and give out the means to break it.
+
+    Raises:
+        StoreUnavailable: the server did not start, or another process uses the
+            directory.
+    """
+    server = EmbeddedServer(data_dir, version, settings or {})
+    restartable = RestartableServer(server)
+    try:
+        await trio.to_thread.run_sync(server.prepare)
+        await restartable.start()
+        yield restartable
+    finally:
+        server.thaw()
+        with trio.move_on_after(STOP_LIMIT_S + 5, shield=True):
+            await trio.to_thread.run_sync(server.close)

@@ -1,0 +1,243 @@
+"""Where positions and gaps go: ``positions`` and ``feed_gaps``.
+
+Whichever store connects first makes the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Final, TypeAlias
+
+import msgspec
+import trio
+from psycopg.rows import TupleRow, args_row
+
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
+from greeks_trio.pipeline.stores import Note
+from greeks_trio.postgres.connect import is_same_database, open_connection
+from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.schema.migrate import bring_up_to_date
+
+logger = logging.getLogger(__name__)
+
+# The values of `_INSERT_POSITION`.
+PositionRow: TypeAlias = tuple[object, ...]
+
+# The start of a gap may be written again after its end.
+_UPSERT_GAP: Final = """
+insert into feed_gaps
+    (broker, account_id, contract_key, started_at, ended_at, reason)
+values (%s, %s, %s, %s, %s, %s)
+on conflict on constraint feed_gaps_key
+    do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
+"""
+# By which gaps are ours and not by their age: the clock of an earlier run may have been
+# wrong, so that its gaps begin in the future.
+_END_LEFTOVER_GAPS: Final = """
+update feed_gaps set ended_at = greatest(%s, started_at)
+where broker = %s and ended_at is null
+  and not exists (
+      select from unnest(%s::text[], %s::timestamptz[]) as own (contract_key, started_at)
+      where own.contract_key is not distinct from feed_gaps.contract_key
+        and own.started_at = feed_gaps.started_at)
+"""
+
+# In the order of `_position`.
+_LATEST_POSITIONS: Final = """
+select distinct on (account_id, contract_key)
+    broker, account_id, contract_key, kind, quantity, multiplier,
+    currency, underlying, expiration, strike, option_type
+from positions
+where broker = %s and account_id = any(%s) and observed_at <= %s
+order by account_id, contract_key, observed_at desc
+"""
+_INSERT_POSITION: Final = """
+insert into positions
+    (broker, account_id, contract_key, kind, quantity, multiplier,
+     currency, underlying, expiration, strike, option_type, observed_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+on conflict do nothing
+"""
+
+
+class JournalStore:
+    """Opens journal sinks; see `greeks_trio.pipeline.journal`."""
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        self._config = config
+
+    def reconfigure(self, config: DatabaseConfig) -> None:
+        """Use this configuration for the sinks that are opened from now on.
+
+        When it names another database, open sinks are of no more use.
+        """
+        self._config = config
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[JournalSink]:
+        """Connect, bring the schema up to date and give out a sink.
+
+        The sink is closed at the end.
+
+        Raises:
+            StoreUnavailable: there is no connection; also for a refused login.
+            SchemaRejected: this program and the database do not go together.
+        """
+        config = self._config
+        async with open_connection(config, autocommit=True) as connection:
+            await bring_up_to_date(connection, look_limit_s=config.timeout_s)
+            yield JournalSink(
+                connection, config, lambda: is_same_database(self._config, config)
+            )
+
+
+class JournalSink:
+    """Stores entries one by one over one connection; made by `JournalStore.open`."""
+
+    def __init__(
+        self,
+        connection: TrioConnection[TupleRow],
+        config: DatabaseConfig,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._connection = connection
+        self._config = config
+        self._is_wanted = is_wanted
+
+    async def write(self, entry: Note) -> None:
+        """Store the entry; storing it twice has the effect of storing it once.
+
+        A position that the database refuses is logged, and the others are stored.
+        Durable when it returns.  Takes at most ``config.timeout_s`` seconds and the
+        moment that it takes to give up.
+
+        Raises:
+            StoreUnavailable: the same entry may be offered again, to another sink.
+            StoreRejected: the database refuses this gap; the sink remains in use.
+        """
+        if not self._is_wanted():
+            raise StoreUnavailable("the configuration names another database now")
+        try:
+            with translated(self._connection), trio.fail_after(self._config.timeout_s):
+                match entry:
+                    case FeedGap():
+                        await self._write_gap(entry)
+                    case LeftoverGaps():
+                        await self._connection.execute(
+                            _END_LEFTOVER_GAPS,
+                            [
+                                entry.ended_at,
+                                entry.broker,
+                                [contract_key for contract_key, _ in entry.own],
+                                [started_at for _, started_at in entry.own],
+                            ],
+                        )
+                    case PositionsSnapshot():
+                        await self._write_positions(entry)
+        except StoreUnavailable:
+            self._connection.close_nowait()
+            raise
+
+    async def _write_gap(self, gap: FeedGap) -> None:
+        await self._connection.execute(
+            _UPSERT_GAP,
+            [
+                gap.broker,
+                gap.account_id,
+                gap.contract_key,
+                gap.started_at,
+                gap.ended_at,
+                gap.reason,
+            ],
+        )
+
+    async def _write_positions(self, snapshot: PositionsSnapshot) -> None:
+        async with self._connection.transaction():
+            rows = [
+                (*msgspec.structs.astuple(position), snapshot.observed_at)
+                for position in changed_positions(
+                    snapshot, await self._latest_positions(snapshot)
+                )
+            ]
+            try:
+                await self._insert_positions(rows)
+            except StoreRejected:
+                for row in rows:
+                    await self._insert_if_accepted(row)
+
+    async def _insert_if_accepted(self, row: PositionRow) -> None:
+        """Store one position, or log why PostgreSQL refuses it."""
+        try:
+            await self._insert_positions([row])
+        except StoreRejected as exc:
+            logger.error(
+                "journal.position_refused row=%r sqlstate=%s reason=%s",
+                row,
+                exc.sqlstate,
+                exc,
+            )
+
+    async def _insert_positions(self, rows: Sequence[PositionRow]) -> None:
+        """Store all or none; what was refused does not spoil the transaction."""
+        with translated(self._connection):
+            async with self._connection.transaction():
+                cursor = self._connection.cursor()
+                await cursor.executemany(_INSERT_POSITION, rows)
+
+    async def _latest_positions(self, snapshot: PositionsSnapshot) -> list[Position]:
+        """Return what the table says of these accounts at the time of the snapshot."""
+        cursor = self._connection.cursor(row_factory=args_row(_position))
+        accounts = [
+            *snapshot.account_ids,
+            *(position.account_id for position in snapshot.positions),
+        ]
+        await cursor.execute(
+            _LATEST_POSITIONS, [snapshot.broker, accounts, snapshot.observed_at]
+        )
+        return await cursor.fetchall()
+
+
+def changed_positions(
+    snapshot: PositionsSnapshot, stored: Iterable[Position]
+) -> list[Position]:
+    """Return what to append so that the newest rows say what the snapshot says.
+
+    First the positions that differ, in the order of the snapshot, then those that the
+    snapshot's accounts no longer have, with quantity 0, in the order of ``stored``; none
+    of an account that could not be read completely.
+    """
+    before = {_key(position): position for position in stored}
+    after = {_key(position): position for position in snapshot.positions}
+    complete = set(snapshot.account_ids) - set(snapshot.incomplete_account_ids)
+    changed = [
+        position
+        for key, position in after.items()
+        if not _says_the_same(before.get(key), position)
+    ]
+    closed = [
+        msgspec.structs.replace(position, quantity=Decimal(0))
+        for key, position in before.items()
+        if position.quantity and key not in after and key[0] in complete
+    ]
+    return changed + closed
+
+
+def _says_the_same(stored: Position | None, position: Position) -> bool:
+    if not position.quantity:  # whatever else it says, nothing is held
+        return stored is None or not stored.quantity
+    return stored == position
+
+
+def _key(position: Position) -> tuple[str, str]:
+    return position.account_id, position.contract_key
+
+
+def _position(*values: object) -> Position:
+    fields = Position.__struct_fields__
+    return msgspec.convert(dict(zip(fields, values, strict=True)), Position)

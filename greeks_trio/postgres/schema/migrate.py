@@ -1,0 +1,216 @@
+"""Brings a database to the schema that this program was written for.
+
+``db/migrations`` is the way, one file after the other; ``schema_migrations`` in the
+database says how far it has been gone.  A database that has gone it all is only looked
+at: even ``create index if not exists`` would queue behind a busy table, and everyone
+else behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import trio
+from psycopg.rows import tuple_row
+
+from greeks_trio.errors import SchemaRejected
+from greeks_trio.postgres.failures import is_about_files, translated
+
+logger = logging.getLogger(__name__)
+
+# `unique nulls not distinct` came with it.
+OLDEST_SERVER: Final = 15_00_00
+# Waiting for a lock is bounded by itself, see below.
+_LIMIT_S: Final = 300.0
+# Any number; every program that migrates this schema has to use the same.
+_MIGRATION_LOCK: Final = 7_402_318_915_520_031
+# Sees what was committed while it waited for the lock.  And a migration that cannot
+# have its lock lets go, so that whoever queued behind it goes on; the caller tries
+# again later.
+_TRANSACTION: Final = """
+set transaction isolation level read committed;
+set local lock_timeout = '5s'
+"""
+# Not `to_regclass`: it may answer from a cache that is older than the wait for the lock.
+_IS_EMPTY: Final = """
+select not exists (
+    select from pg_class
+    where relname = 'schema_migrations' and pg_table_is_visible(oid)
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of ``db/migrations``."""
+
+    name: str
+    sql: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The file's checksum, as the database keeps it."""
+        return hashlib.sha256(self.sql).hexdigest()
+
+
+def schema_directory() -> Traversable:
+    """Return ``db/``: within the package when installed, beside it in a checkout."""
+    packaged = resources.files("greeks_trio").joinpath("db")
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "db"
+
+
+def load_migrations() -> list[Migration]:
+    """Return every migration in the order in which they apply."""
+    files = schema_directory().joinpath("migrations").iterdir()
+    return sorted(
+        (
+            Migration(file.name.removesuffix(".sql"), file.read_bytes())
+            for file in files
+            if file.name.endswith(".sql")
+        ),
+        key=lambda migration: migration.name,
+    )
+
+
+async def bring_up_to_date(
+    connection: psycopg.AsyncConnection[Any], *, look_limit_s: float
+) -> list[str]:
+    """Do as `migrate`, within the time that a large database may take.
+
+    Nearly always there is nothing to apply: finding that out takes at most
+    ``look_limit_s`` seconds.
+
+    Raises:
+        StoreUnavailable: it did not work this time.
+        SchemaRejected: this program and the database do not go together.
+    """
+    with translated(connection, may_refuse=False):
+        with trio.fail_after(look_limit_s):
+            if await is_up_to_date(connection):
+                return []
+        with trio.fail_after(_LIMIT_S):
+            return await migrate(connection)
+
+
+async def is_up_to_date(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Say whether there is nothing to apply.
+
+    Raises:
+        SchemaRejected: as for `migrate`.
+        psycopg.Error: anything else; may be tried again.
+    """
+    wanted = load_migrations()
+    applied = await _look(connection, wanted)
+    return applied.keys() >= {migration.name for migration in wanted}
+
+
+async def migrate(
+    connection: psycopg.AsyncConnection[Any],
+    migrations: Sequence[Migration] | None = None,
+) -> list[str]:
+    """Apply what the database has not seen and return the names, oldest first.
+
+    Each migration is a transaction of its own under an advisory lock, so that services
+    which start at once do not meet.  Cancelled, it leaves whole migrations behind.
+
+    Args:
+        connection: Outside a transaction.
+        migrations: Instead of those of this program.
+
+    Raises:
+        SchemaRejected: the schema is newer than this program, a migration is not the
+            one that was applied, the server is too old, or it refused the DDL.
+        psycopg.Error: anything else, a lock timeout for instance; may be tried again.
+    """
+    wanted = load_migrations() if migrations is None else migrations
+    applied = await _look(connection, wanted)
+    made = []
+    for migration in wanted:
+        with _refusals_of(migration.name):
+            if migration.name not in applied and await _apply(connection, migration):
+                made.append(migration.name)
+    if made:
+        logger.info("schema.migrated names=%s", ",".join(made))
+    return made
+
+
+async def _look(
+    connection: psycopg.AsyncConnection[Any], wanted: Sequence[Migration]
+) -> dict[str, str]:
+    """Return what was applied, after a check that it is what we know."""
+    if connection.info.server_version < OLDEST_SERVER:
+        raise SchemaRejected(
+            f"PostgreSQL 15 or later is needed, this is {connection.info.server_version}"
+        )
+    with _refusals_of("a look at its migrations"):
+        applied = await _read_applied(connection)
+    _check_history(wanted, applied)
+    return applied
+
+
+def _check_history(wanted: Sequence[Migration], applied: dict[str, str]) -> None:
+    known = {migration.name: migration.sha256 for migration in wanted}
+    unknown = sorted(applied.keys() - known.keys())
+    if unknown:
+        raise SchemaRejected(
+            f"the schema is newer than this program: it has {', '.join(unknown)}"
+        )
+    for name, sha256 in applied.items():
+        if known[name] != sha256:
+            raise SchemaRejected(f"{name} is not the migration that was applied")
+
+
+async def _read_applied(connection: psycopg.AsyncConnection[Any]) -> dict[str, str]:
+    """Return the checksum of each applied migration; empty for an empty database."""
+    async with (
+        connection.transaction(),
+        connection.cursor(row_factory=tuple_row) as cursor,
+    ):
+        await cursor.execute(_IS_EMPTY)
+        if await cursor.fetchone() == (True,):
+            return {}
+        await cursor.execute("select name, sha256 from schema_migrations order by name")
+        return dict(await cursor.fetchall())
+
+
+async def _apply(
+    connection: psycopg.AsyncConnection[Any], migration: Migration
+) -> bool:
+    """Apply the migration unless somebody else just did; say whether it was us."""
+    async with connection.transaction(), connection.cursor() as cursor:
+        await cursor.execute(_TRANSACTION)
+        await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
+        if migration.name in await _read_applied(connection):
+            return False
+        await cursor.execute(migration.sql)
+        await cursor.execute(
+            "insert into schema_migrations (name, sha256) values (%s, %s)",
+            [migration.name, migration.sha256],
+        )
+    return True
+
+
+@contextmanager
+def _refusals_of(what: str) -> Iterator[None]:
+    """Tell the operator what offering the same again would not change.
+
+    That is class 42: no permission, another program's table in the way, and so on.  Not
+    what the operating system refuses the server, which may have the same code.
+    """
+    try:
+        yield
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
+        if is_about_files(exc.diag.source_file):
+            raise
+        raise SchemaRejected(
+            f"the database refused {what}: {exc}", sqlstate=exc.sqlstate
+        ) from exc

@@ -1,0 +1,1 @@
+"""A simulated Client Portal gateway of IBKR."""

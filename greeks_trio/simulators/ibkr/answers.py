@@ -1,0 +1,59 @@
+"""What the simulated gateway answers to what a client says on its WebSocket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+import trio
+
+from greeks_trio.simulators.ibkr import topics
+from greeks_trio.simulators.ibkr.lines import IbkrLines
+from greeks_trio.simulators.ibkr.state import IbkrState
+
+
+class IbkrAnswers:
+    """Answers one client; ``on_change`` is called when its subscriptions changed."""
+
+    def __init__(
+        self, state: IbkrState, lines: IbkrLines, on_change: Callable[[], None]
+    ) -> None:
+        self._state = state
+        self._lines = lines
+        self._on_change = on_change
+
+    def answer(self, text: str) -> list[bytes]:
+        """Return the frames that a text is answered with, at once."""
+        match topics.parse_request(text):
+            case topics.Subscribe(key, fields):
+                return self._subscribe(key, set(fields))
+            case topics.SubscribeCombination(key):
+                return [topics.encode_combination(key, now_ms())]
+            case topics.Unsubscribe(key):
+                self._lines.unsubscribe(key)
+                self._on_change()
+                return []
+            case topics.KeepAlive():
+                answer = topics.encode_keep_alive(self._state.session_id, now_ms())
+                return [answer] * 4
+            case topics.Echo(text):
+                return [text.encode()]
+            case topics.Quiet():
+                return []
+            case topics.Unknown(text):
+                return [topics.encode_unknown_topic(text)]
+            case unreachable:
+                assert_never(unreachable)
+
+    def _subscribe(self, key: str, fields: set[str]) -> list[bytes]:
+        if not self._state.is_logged_in:
+            return []
+        frames = self._lines.subscribe(key, fields, trio.current_time())
+        self._on_change()
+        return frames
+
+
+def now_ms() -> int:
+    """Return the real clock, in milliseconds."""
+    return time.time_ns() // 1_000_000

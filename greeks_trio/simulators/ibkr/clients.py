@@ -1,0 +1,87 @@
+"""Who is connected to the simulated gateway, and what is done to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+
+from greeks_trio.simulators.ibkr.stream import Ending, IbkrStream
+
+# Longer than a stream waits for a client that was told to go.
+_STOP_LIMIT_S: Final = 15.0
+
+
+class IbkrClients:
+    """The open WebSockets and HTTP connections.
+
+    Attributes:
+        count: WebSockets that were ever accepted.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._streams: set[IbkrStream] = set()
+        self._http_scopes: set[trio.CancelScope] = set()
+        self._changed = trio.Event()
+
+    @property
+    def streams(self) -> frozenset[IbkrStream]:
+        """The WebSockets at present."""
+        return frozenset(self._streams)
+
+    @contextmanager
+    def serving(self, stream: IbkrStream) -> Iterator[None]:
+        """Know a WebSocket for the time of the block."""
+        self._streams.add(stream)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self._streams.discard(stream)
+            self.note_change()
+
+    @contextmanager
+    def answering(self) -> Iterator[trio.CancelScope]:
+        """Know an HTTP connection for the time of the block."""
+        with trio.CancelScope() as scope:
+            self._http_scopes.add(scope)
+            try:
+                yield scope
+            finally:
+                self._http_scopes.discard(scope)
+
+    def cut_http(self) -> None:
+        """End every connection that is not a WebSocket."""
+        for scope in self._http_scopes:
+            scope.cancel()
+
+    def tell(self, *frames: bytes) -> None:
+        """Send frames to every WebSocket."""
+        for each in self._streams:
+            each.tell(*frames)
+
+    def end_subscriptions(self) -> None:
+        """Let every subscription fall silent, as they do by themselves in time."""
+        for each in self._streams:
+            each.lines.end_all()
+
+    async def end(self, how: Ending, farewell: tuple[int, str] | None = None) -> None:
+        """End every WebSocket, and return when they are closed."""
+        ending = set(self._streams)
+        for each in ending:
+            each.end(how, farewell)
+        with trio.move_on_after(_STOP_LIMIT_S):
+            while ending & self._streams:
+                await self.wait_changed()
+
+    def note_change(self) -> None:
+        """Wake whoever waits for a change."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_changed(self) -> None:
+        """Return when a client has come, gone, or asked for something."""
+        await self._changed.wait()

@@ -1,0 +1,218 @@
+"""What can go wrong at the simulated gateway: one method for each fault.
+
+Each ends when its fault is over and the gateway as before; cancelled, it ends the fault
+at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+import trio
+
+from greeks_trio.simulators.faults import Verb
+from greeks_trio.simulators.ibkr.clients import IbkrClients
+from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
+from greeks_trio.simulators.ibkr.noise import GARBAGE, ODD_STATUSES
+from greeks_trio.simulators.ibkr.rest import IbkrRest
+from greeks_trio.simulators.ibkr.state import IbkrState, Login
+from greeks_trio.simulators.ibkr.stream import FAREWELLS
+from greeks_trio.simulators.ibkr.topics import (
+    NO_UTF8,
+    encode_notice,
+    encode_status,
+)
+
+# What is sent out of turn comes this often, in seconds.
+_NOISE_INTERVAL_S: Final = 0.05
+_STATUS_INTERVAL_S: Final = 0.5
+_LOST: Final = MappingProxyType({"authenticated": False})
+# From the news that somebody else wants the session to its loss, in seconds.
+_LOSING_S: Final = 0.3
+
+
+class IbkrFaults:
+    """The faults of one gateway; `verbs` has each under its name."""
+
+    def __init__(self, state: IbkrState, rest: IbkrRest, clients: IbkrClients) -> None:
+        self._state = state
+        self._rest = rest
+        self._clients = clients
+
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """Each fault of `IBKR_FAULTS`."""
+        hold = self._state.conditions.hold
+        special: dict[str, Verb] = {
+            "drop": self.drop,
+            "no-data": self.no_data,
+            "garbage": self.garbage,
+            "bad-utf8": self.bad_utf8,
+            "oversize": self.oversize,
+            "half-open": self.half_open,
+            "refuse-login": self.refuse_login,
+            "expire-session": self.expire_session,
+            "compete": self.compete,
+            "not-established": self.not_established,
+            "odd-status": self.odd_status,
+            "http-503": self.http_503,
+            "close-1000": partial(self.close, "close-1000"),
+            "close-1012": partial(self.close, "close-1012"),
+            "line-limit": self.line_limit,
+        }
+        plain = {name: partial(hold, name) for name in IBKR_FAULTS}
+        return MappingProxyType(plain | special)
+
+    async def drop(self, refuse_s: float = 5.0) -> None:
+        """Hang up on every client, and let nobody in for ``refuse_s`` seconds.
+
+        What was written reaches the clients before.
+        """
+        with self._state.conditions.holding("drop", refuse_s):
+            until = trio.current_time() + refuse_s
+            self._clients.cut_http()
+            await self._clients.end("drop")
+            await trio.sleep_until(until)
+
+    async def no_data(self, seconds: float) -> None:
+        """End every subscription silently; one that is asked for again goes on.
+
+        Those that nobody asked for begin anew with the next request, also later.
+        """
+        self._clients.end_subscriptions()
+        await trio.sleep(seconds)
+
+    async def garbage(self, seconds: float) -> None:
+        """Send `GARBAGE` among the good frames."""
+        await self._make_noise(itertools.cycle(GARBAGE), seconds)
+
+    async def bad_utf8(self, seconds: float) -> None:
+        """Send bytes that are no UTF-8 in notices and in a text field of every tick."""
+        with self._state.conditions.holding("bad-utf8", seconds):
+            await self._make_noise(itertools.repeat(encode_notice(NO_UTF8, 0)), seconds)
+
+    async def oversize(self, size_mib: float) -> None:
+        """Send one notice of so many MiB to every client."""
+        text = b"x" * int(size_mib * 2**20)
+        self._clients.tell(encode_notice(text, 0))
+        await trio.lowlevel.checkpoint()
+
+    async def half_open(self, seconds: float) -> None:
+        """Neither read nor write on the connections there are, without closing them.
+
+        New ones are served.  The old ones are gone in the end.
+        """
+        until = trio.current_time() + seconds
+        with self._state.conditions.holding("half-open", seconds):
+            self._clients.cut_http()
+            for each in self._clients.streams:
+                each.freeze(until)
+            await trio.sleep_until(until)
+
+    async def refuse_login(self, seconds: float) -> None:
+        """Forget the login; then somebody logs in at the gateway's page."""
+        with self._state.conditions.holding("refuse-login", seconds):
+            self._lose("logged-out")
+            try:
+                await self._clients.end("close", FAREWELLS["refuse-login"])
+                await trio.sleep(seconds)
+            finally:
+                self._win_back("logged-out")
+
+    async def expire_session(self, seconds: float) -> None:
+        """Lose the brokerage session; it can be opened again after ``seconds``."""
+        self._lose("timed-out")
+        await self._state.conditions.hold("expire-session", seconds)
+
+    async def not_established(self, seconds: float) -> None:
+        """Lose the brokerage session but not the login; both are back afterwards."""
+        with self._state.conditions.holding("not-established", seconds):
+            self._lose("not-established", {"established": False})
+            try:
+                await trio.sleep(seconds)
+            finally:
+                self._win_back("not-established")
+
+    async def odd_status(self, seconds: float) -> None:
+        """Send statuses that are wrong, or a part of one."""
+        frames = itertools.cycle([encode_status(each) for each in ODD_STATUSES])
+        await self._make_noise(frames, seconds, _STATUS_INTERVAL_S)
+
+    async def compete(self, seconds: float) -> None:
+        """Let another program take the session, and give it back after ``seconds``.
+
+        Who competes for it has it sooner.
+        """
+        until = trio.current_time() + seconds
+        self._clients.tell(encode_status({"competing": True}))
+        await trio.sleep(min(_LOSING_S, seconds))
+        self._lose("competing")
+        try:
+            await trio.sleep_until(until)
+        finally:
+            self._win_back("competing")
+
+    async def http_503(self, seconds: float) -> None:
+        """Reset the gateway: 503 to everything, no WebSocket, the session is lost."""
+        with self._state.conditions.holding("http-503", seconds):
+            until = trio.current_time() + seconds
+            self._lose("timed-out")
+            await self._clients.end("close", (1001, "reset"))
+            await trio.sleep_until(until)
+
+    async def close(self, name: str, seconds: float) -> None:
+        """Close every WebSocket as `FAREWELLS` says, and each new one at once."""
+        with self._state.conditions.holding(name, seconds):
+            until = trio.current_time() + seconds
+            await self._clients.end("close", FAREWELLS[name])
+            await trio.sleep_until(until)
+
+    async def line_limit(self, lines: float) -> None:
+        """Give only so many contracts a market-data line, until cancelled."""
+        state, before = self._state, self._state.line_limit
+        state.line_limit = int(lines)
+        state.lines = dict(itertools.islice(state.lines.items(), int(lines)))
+        for each in self._clients.streams:
+            each.lines.end_unlined()
+        try:
+            await trio.sleep_forever()
+        finally:
+            state.line_limit = before
+
+    async def wait_idle(self) -> None:
+        """Lose the session whenever nobody has asked anything for too long.
+
+        Runs until cancelled.
+        """
+        timeout_s = self._state.settings.session_timeout_s
+        since = self._rest.last_request_at
+        while True:
+            await trio.sleep_until(since + timeout_s)
+            asked_at = self._rest.last_request_at
+            if asked_at <= since and self._state.is_logged_in:
+                self._lose("timed-out")
+            since = asked_at if asked_at > since else trio.current_time()
+
+    async def _make_noise(
+        self,
+        frames: Iterator[bytes],
+        seconds: float,
+        interval_s: float = _NOISE_INTERVAL_S,
+    ) -> None:
+        with trio.move_on_after(seconds):
+            for frame in frames:
+                self._clients.tell(frame)
+                await trio.sleep(interval_s)
+
+    def _lose(self, login: Login, status: Mapping[str, object] = _LOST) -> None:
+        self._state.login = login
+        self._clients.tell(encode_status(dict(status)))
+        self._clients.end_subscriptions()
+
+    def _win_back(self, login: Login) -> None:
+        if self._state.login == login:
+            self._rest.begin_session()

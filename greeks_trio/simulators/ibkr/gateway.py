@@ -1,0 +1,233 @@
+"""A simulated IBKR Client Portal gateway: REST and WebSocket on one TLS port.
+
+It behaves as the real one does on the wire, its oddities included, and independent
+clients can talk to it.  Every tick is in its ledger before it is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from random import Random
+from typing import Final
+
+import msgspec
+import trio
+from wsproto.utilities import RemoteProtocolError
+
+from greeks_trio.simulators.faults import Fault, Verb, run_faults
+from greeks_trio.simulators.ibkr.clients import IbkrClients
+from greeks_trio.simulators.ibkr.contracts import ACCOUNT_ID
+from greeks_trio.simulators.ibkr.faults import IbkrFaults
+from greeks_trio.simulators.ibkr.http import Request, Response, serve_http
+from greeks_trio.simulators.ibkr.rest import IbkrRest
+from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
+from greeks_trio.simulators.ibkr.stream import IbkrStream
+from greeks_trio.simulators.ibkr.topics import encode_status
+from greeks_trio.simulators.ledger import Ledger
+from greeks_trio.simulators.market import Market, SimulatedOption
+from greeks_trio.simulators.server.certificates import open_certificate
+from greeks_trio.simulators.server.listening import TlsListener, open_local_listeners
+
+logger = logging.getLogger(__name__)
+
+_API: Final = "/v1/api"
+_WS_PATHS: Final = ("/v1/api/ws", "/v1/portal/ws")
+
+_REFUSAL: Final = Response(
+    status=503, body=b"Service Unavailable", content_type="text/plain"
+)
+
+_Stream = trio.SSLStream[trio.SocketStream]
+
+
+class IbkrEndpoints(msgspec.Struct, frozen=True):
+    """Where clients find the gateway.
+
+    Attributes:
+        ca_file: The authority to trust, as PEM; the same at every start.
+        account_ids: All of the login's; ``account_id`` is the first one.
+    """
+
+    rest_url: str
+    ws_url: str
+    ca_file: str
+    account_id: str
+    account_ids: tuple[str, ...] = ()
+
+
+class SimulatedIbkr:
+    """One gateway with an account that holds ``options`` and some shares.
+
+    The contracts of the whole market are known and can be subscribed.  ``rate`` is in
+    ticks a second on each connection, over its subscribed options; ``stream_end_s``
+    is after how many seconds a subscription ends unless it is renewed;
+    ``line_limit`` how many contracts may be subscribed, the others stay empty;
+    ``accounts`` how many accounts the login has, each further one with a third of the
+    options of the first; ``session_timeout_s`` after how many seconds without a REST
+    request the brokerage session is lost.
+
+    Attributes:
+        faults: A method for each way to go wrong.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        options: Sequence[SimulatedOption],
+        ledger: Ledger,
+        *,
+        rate: float,
+        seed: int,
+        faults: Sequence[Fault] = (),
+        stream_end_s: float = 900.0,
+        line_limit: int | None = None,
+        accounts: int = 1,
+        session_timeout_s: float = 360.0,
+    ) -> None:
+        settings = IbkrSettings(
+            rate=rate,
+            stream_end_s=stream_end_s,
+            line_limit=line_limit,
+            accounts=accounts,
+            session_timeout_s=session_timeout_s,
+        )
+        self._state = IbkrState(market, options, ledger, settings, Random(seed))
+        self._clients = IbkrClients()
+        self._rest = IbkrRest(self._state, self._tell_login, self._silence)
+        self.faults = IbkrFaults(self._state, self._rest, self._clients)
+        self._planned = [each for each in faults if each.broker == "ibkr"]
+        self._stopping = trio.Event()
+
+    async def run(
+        self,
+        port: int,
+        *,
+        task_status: trio.TaskStatus[IbkrEndpoints] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve clients until `stop`; started when the port accepts.
+
+        Then nothing more is made, what was written reaches the clients, and their
+        connections are closed.  A cancellation cuts them off.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        with open_certificate() as certificate:
+            listeners, chosen = await open_local_listeners(port, certificate.server)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, listeners, name="ibkr listener")
+                nursery.start_soon(
+                    run_faults, self._planned, self.verbs, name="ibkr faults"
+                )
+                nursery.start_soon(self.faults.wait_idle, name="ibkr session")
+                task_status.started(
+                    IbkrEndpoints(
+                        rest_url=f"https://localhost:{chosen}{_API}",
+                        ws_url=f"wss://localhost:{chosen}{_API}/ws",
+                        ca_file=str(certificate.authority_file),
+                        account_id=ACCOUNT_ID,
+                        account_ids=self._state.book.account_ids,
+                    )
+                )
+                await self._stopping.wait()
+                self._state.conditions.end_all()
+                await self._clients.end("close")
+                nursery.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Make `run` come to its end; new connections are refused from here on."""
+        self._stopping.set()
+
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """What can go wrong, each under its name."""
+        return self.faults.verbs
+
+    @property
+    def connections(self) -> int:
+        """WebSockets that were ever accepted."""
+        return self._clients.count
+
+    @property
+    def subscribed(self) -> frozenset[int]:
+        """Conids that are subscribed on some connection."""
+        streams = (each for each in self._clients.streams if each.is_open)
+        return frozenset().union(*(each.lines.conids for each in streams))
+
+    def hold(self, option: SimulatedOption, quantity: float) -> None:
+        """Change the first account's position in one option; 0 closes it."""
+        self._state.positions.pop(option.conid, None)
+        if quantity:
+            self._state.positions[option.conid] = quantity
+
+    async def wait_connected(self) -> None:
+        """Return when some client has been told that it may subscribe."""
+        while not any(each.is_open for each in self._clients.streams):
+            await self._clients.wait_changed()
+
+    async def wait_disconnected(self) -> None:
+        """Return when there is no WebSocket."""
+        while self._clients.streams:
+            await self._clients.wait_changed()
+
+    async def wait_subscribed(self, conids: Collection[int] | None = None) -> None:
+        """Return when these contracts are subscribed, by default all that are held."""
+        while not self._option_conids(conids) <= self.subscribed:
+            await self._clients.wait_changed()
+
+    async def wait_unsubscribed(self, conids: Collection[int]) -> None:
+        """Return when none of these contracts is subscribed."""
+        while self._option_conids(conids) & self.subscribed:
+            await self._clients.wait_changed()
+
+    async def _listen(self, listeners: list[TlsListener]) -> None:
+        await trio.serve_listeners(self._serve, listeners)
+
+    async def _serve(self, stream: _Stream) -> None:
+        """Serve one client from the first byte to the last."""
+        try:
+            await self._serve_until_gone(stream)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            logger.debug("simulator.ibkr client=vanished")
+        except* RemoteProtocolError:
+            logger.debug("simulator.ibkr client=odd")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _serve_until_gone(self, stream: _Stream) -> None:
+        conditions = self._state.conditions
+        with self._clients.answering() as scope:
+            upgrade = await serve_http(stream, self._respond)
+        if scope.cancelled_caught:
+            await trio.sleep(conditions.seconds_left("half-open"))
+            return
+        if upgrade is None:
+            return
+        client = IbkrStream(self._state, stream, upgrade, self._clients.note_change)
+        with self._clients.serving(client):
+            await client.run()
+
+    def _respond(self, request: Request) -> Response | None:
+        is_away = self._state.conditions.holds("drop", "http-503")
+        if is_away or self._stopping.is_set():
+            return _REFUSAL
+        if request.path in _WS_PATHS and request.wants_websocket:
+            return None
+        return self._rest.respond(request)
+
+    def _tell_login(self, is_logged_in: bool) -> None:
+        """Tell every client, in the short form that names only what changed."""
+        self._clients.tell(encode_status({"authenticated": is_logged_in}))
+        if not is_logged_in:
+            self._clients.end_subscriptions()
+
+    def _silence(self) -> None:
+        for each in self._clients.streams:
+            each.lines.unsubscribe_all()
+        self._clients.note_change()
+
+    def _option_conids(self, conids: Collection[int] | None) -> set[int]:
+        if conids is not None:
+            return set(conids)
+        return {each for each in self._state.positions if each in self._state.options}

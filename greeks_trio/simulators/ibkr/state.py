@@ -1,0 +1,181 @@
+"""What the REST side and the streams of one simulated gateway share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from random import Random
+from typing import Final, Literal
+
+import msgspec
+
+from greeks_trio.model.contracts import Conid
+from greeks_trio.simulators.conditions import Conditions
+from greeks_trio.simulators.ibkr.client_memory import Values
+from greeks_trio.simulators.ibkr.contracts import ACCOUNT_ID, Holdings, make_book
+from greeks_trio.simulators.ibkr.quotes import Grade
+from greeks_trio.simulators.ledger import Ledger
+from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
+
+# Where a client's contracts are not ticked for this long: it has just read that they
+# are held no more, or are held, and needs a moment to act on it.
+_SETTLE_S: Final = 2.0
+
+# The times of a contract's frames run ahead of the clock when there are more than one
+# in a millisecond; not by more than this.
+_MAX_AHEAD_MS: Final = 2_000
+
+# One in so many options is delayed, as one is whose exchange was not paid for.
+_DELAYED_EVERY: Final = 40
+
+# The brokerage session: there; not there any more; logged in but not there yet; taken
+# by another program; or not even a login that could open one.
+Login = Literal[
+    "established", "timed-out", "not-established", "competing", "logged-out"
+]
+
+
+class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gateway behaves.
+
+    Attributes:
+        rate: Ticks a second on each connection, over its subscribed options.
+        stream_end_s: Seconds after its request at which a subscription falls silent.
+        line_limit: Subscriptions beyond this many stay empty; `None` for no limit.
+        accounts: How many accounts the login has.
+        session_timeout_s: Seconds without a REST request after which the brokerage
+            session is lost, whatever goes over the streams.
+    """
+
+    rate: float
+    stream_end_s: float = 900.0
+    line_limit: int | None = None
+    accounts: int = 1
+    session_timeout_s: float = 360.0
+
+
+class IbkrState:
+    """The accounts behind the gateway, its login and its market data.
+
+    The gateway holds one login for all its clients, as the real one does.
+
+    Attributes:
+        book: What the accounts hold.
+        conditions: What is wrong at present.
+        session_id: What `/tickle` calls the session; another after each login.
+        login: What has become of the brokerage session.
+        line_limit: As in the settings, for now.
+        lines: When each market-data line is free again, by conid, on the monotonic
+            clock; whoever asked for it, and also after they have gone.
+        closing: What options show while the market is closed, by conid.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        options: Iterable[SimulatedOption],
+        ledger: Ledger,
+        settings: IbkrSettings,
+        random: Random,
+    ) -> None:
+        self.market = market
+        self.ledger = ledger
+        self.settings = settings
+        self.random = random
+        self.options = {each.conid: each for each in market.options}
+        self.underlyings = {each.conid: each for each in market.underlyings}
+        self.book = make_book(market, options, random, settings.accounts)
+        self.conditions = Conditions()
+        self.login: Login = "logged-out"
+        self.session_id = ""
+        self.line_limit = settings.line_limit
+        self.lines: dict[int, float] = {}
+        self.closing: dict[int, Values] = {}
+        self._settling: dict[int, float] = {}
+        self._updated_ms: dict[int, int] = {}
+        self.log_in()
+
+    @property
+    def positions(self) -> Holdings:
+        """What the first account holds in truth."""
+        return self.book.positions[ACCOUNT_ID]
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether there is a brokerage session."""
+        return self.login == "established"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the market is."""
+        return self.conditions.holds("market-closed")
+
+    @property
+    def is_still(self) -> bool:
+        """Whether no price moves, for whatever reason."""
+        return self.conditions.holds("market-closed", "not-subscribed")
+
+    def grade(self, conid: int) -> Grade:
+        """Return how good the data of a contract are at present."""
+        if self.conditions.holds("not-subscribed"):
+            return "N"
+        if self.is_closed:
+            return "Z"
+        is_unpaid = conid in self.options and conid % _DELAYED_EVERY == 39
+        return "D" if is_unpaid or self.conditions.holds("delayed") else "R"
+
+    def log_in(self) -> None:
+        """Begin a session, as a person does in the browser."""
+        self.login = "established"
+        self.session_id = f"{self.random.getrandbits(128):032x}"
+
+    def find(self, conid: int) -> SimulatedOption | Underlying | None:
+        """Return what a conid stands for, `None` when it stands for nothing."""
+        known = Conid(conid)
+        return self.options.get(known) or self.underlyings.get(known)
+
+    def read_positions(self, account_id: str, now: float) -> None:
+        """Let clients know what an account holds."""
+        for conid in self.book.read(account_id):
+            self._settling[conid] = now + _SETTLE_S
+
+    def held(self, account_id: str) -> list[tuple[SimulatedOption | Underlying, float]]:
+        """Return what clients know an account to hold, with signed quantities."""
+        known = self.book.known(account_id)
+        found = ((self.find(conid), each) for conid, each in known.items())
+        return [(each, quantity) for each, quantity in found if each is not None]
+
+    def price_of(self, instrument: SimulatedOption | Underlying) -> float:
+        """Return the present price of one share or option, per unit."""
+        if isinstance(instrument, Underlying):
+            return instrument.price
+        greeks = self.market.greeks(instrument)
+        return max(self.market.price(instrument, greeks), 0.01)
+
+    def may_tick(self, conid: int, now: float) -> bool:
+        """Whether the contract may have a tick now."""
+        if self._settling and now < self._settling.get(conid, now):
+            return False
+        ahead_ms = self._updated_ms.get(conid, 0) - time.time_ns() // 1_000_000
+        return ahead_ms < _MAX_AHEAD_MS
+
+    def take_line(self, conid: int, now: float) -> bool:
+        """Return whether the contract has a market-data line, taking a free one."""
+        limit = self.line_limit
+        if limit is not None and conid not in self.lines:
+            if len(self.lines) >= limit:
+                self.lines = {each: at for each, at in self.lines.items() if at > now}
+            if len(self.lines) >= limit:
+                return False
+        self.lines[conid] = now + self.settings.stream_end_s
+        return True
+
+    def next_updated_ms(self, conid: int) -> int:
+        """Return the time of the contract's next frame, later than that of the last.
+
+        The real clock, in milliseconds.  It runs over connections: what two of them
+        get of one contract is two events.
+        """
+        updated = max(time.time_ns() // 1_000_000, self._updated_ms.get(conid, 0) + 1)
+        self._updated_ms[conid] = updated
+        return updated

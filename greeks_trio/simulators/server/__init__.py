@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket server that the simulated brokers share."""

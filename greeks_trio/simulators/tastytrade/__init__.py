@@ -1,0 +1,1 @@
+"""A simulated Tastytrade: REST, DXLink and the account stream."""

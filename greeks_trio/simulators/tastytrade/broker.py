@@ -1,0 +1,197 @@
+"""A simulated Tastytrade on one loopback port: REST, DXLink and account streamer.
+
+Plain HTTP, so that any client can talk to it.  `SimulatedTastytrade` puts the parts
+together; each part says at its head what it imitates.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import trio
+from trio_websocket import WebSocketConnection
+
+from greeks_trio.simulators.conditions import Conditions
+from greeks_trio.simulators.faults import Fault, Verb, run_faults
+from greeks_trio.simulators.ledger import Ledger
+from greeks_trio.simulators.market import Market, SimulatedOption
+from greeks_trio.simulators.server.door import Closing, Door
+from greeks_trio.simulators.tastytrade.account_streamer import AccountStreamer
+from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
+from greeks_trio.simulators.tastytrade.dxlink_session import DxlinkSession
+from greeks_trio.simulators.tastytrade.faults import (
+    DXLINK_PATH,
+    STREAMER_PATH,
+    TastytradeFaults,
+)
+from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape, run_tape
+from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
+from greeks_trio.simulators.tastytrade.positions import ACCOUNT_ID, Book
+from greeks_trio.simulators.tastytrade.rest import Rest
+
+
+class TastytradeEndpoints(msgspec.Struct, frozen=True):
+    """What a client has to be configured with.
+
+    Attributes:
+        account_ids: All of the login's; ``account_id`` is the first one.
+    """
+
+    api_url: str
+    dxlink_url: str
+    streamer_url: str
+    secret: str
+    refresh: str
+    account_id: str
+    account_ids: tuple[str, ...] = ()
+
+
+class SimulatedTastytrade:
+    """One broker; make a new one for each run.
+
+    ``accounts`` is how many accounts hold something, each further one a third of the
+    options of the first; another one is always empty.
+
+    The credentials follow from the seed, so that one that is started again on the same
+    port is the same broker to its clients.
+
+    Attributes:
+        verbs: What makes each of its faults happen, under the fault's name.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        options: Sequence[SimulatedOption],
+        ledger: Ledger,
+        *,
+        rate: float,
+        seed: int,
+        faults: Sequence[Fault] = (),
+        accounts: int = 1,
+    ) -> None:
+        self._rate = rate
+        self._faults = [each for each in faults if each.broker == "tastytrade"]
+        self._random = random.Random(seed)
+        self._secret = f"simulated-secret-{seed}"
+        self._refresh = f"simulated-refresh-{seed}"
+        self._book = Book(options, market.options, seed=seed, accounts=accounts)
+        self._conditions = Conditions()
+        self._sessions: set[DxlinkSession] = set()
+        self._tape = self._make_tape(market, options, ledger, seed)
+        self._rest = Rest(
+            self._book,
+            self._conditions,
+            secret=self._secret,
+            refresh=self._refresh,
+            clock=trio.current_time,
+        )
+        self._streamer = AccountStreamer(self._rest.is_bearer, self._conditions)
+        sockets = {DXLINK_PATH: self._serve_dxlink, STREAMER_PATH: self._streamer.serve}
+        self._door = Door(self._rest.respond, sockets, self._rest.refuse_upgrade)
+        faulty = TastytradeFaults(self._door, self._rest, self._tape, self._sessions)
+        self.verbs: Mapping[str, Verb] = faulty.verbs
+        self._stopped = trio.Event()
+
+    def _make_tape(
+        self,
+        market: Market,
+        options: Sequence[SimulatedOption],
+        ledger: Ledger,
+        seed: int,
+    ) -> GreeksTape:
+        return GreeksTape(
+            market,
+            options,
+            ledger,
+            accounts_of=self._book.accounts_of,
+            symbol_of=streamer_symbol,
+            seed=seed,
+            conditions=self._conditions,
+        )
+
+    @property
+    def illiquid_symbols(self) -> frozenset[str]:
+        """Streamer symbols of held contracts that never have Greeks."""
+        return self._tape.illiquid_symbols
+
+    async def run(
+        self,
+        port: int,
+        *,
+        task_status: trio.TaskStatus[TastytradeEndpoints] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop`; port 0 means any free one.
+
+        Started with the endpoints when everything accepts.  After `stop` no event is
+        made any more; what was written reaches the clients, then they are closed.
+        """
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(self._door.run, port, name="tastytrade door")
+            nursery.start_soon(self._run_until_stop, name="tastytrade events")
+            endpoints = self._endpoints(port)
+            self._rest.dxlink_url = endpoints.dxlink_url
+            task_status.started(endpoints)
+
+    def stop(self) -> None:
+        """Let `run` finish; a fault that was scheduled ends with it."""
+        self._stopped.set()
+        self._door.stop()
+
+    async def drop(self, seconds: float) -> None:
+        """Close every connection, refuse new ones for this long, return after it."""
+        await self._door.drop(seconds)
+
+    def change_position(self, contract_key: str, quantity: int) -> None:
+        """Let the account hold this many, negative for short, and tell its followers.
+
+        Raises:
+            KeyError: no such contract is on the market.
+        """
+        shape = self._book.change(contract_key, quantity)
+        self._streamer.tell("CurrentPosition", ACCOUNT_ID, shape)
+
+    async def wait_open(self) -> None:
+        """Return when clients are accepted: again, after a `drop`."""
+        await self._door.wait_open()
+
+    async def wait_account_followed(self) -> None:
+        """Return when a client of the account streamer has connected an account."""
+        await self._streamer.wait_connected()
+
+    async def wait_subscribed(self) -> None:
+        """Return when a DXLink client has subscribed to something."""
+        await self._tape.wait_subscribed()
+
+    async def _run_until_stop(self) -> None:
+        """Make events and faults until `stop`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_tape, self._tape, self._rate)
+            nursery.start_soon(run_faults, self._faults, self.verbs)
+            await self._stopped.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _serve_dxlink(
+        self, socket: WebSocketConnection, closing: Closing
+    ) -> None:
+        await serve_dxlink(
+            socket,
+            closing,
+            self._tape,
+            self._rest.quote_tokens.is_valid,
+            seed=self._random.getrandbits(32),
+            sessions=self._sessions,
+        )
+
+    def _endpoints(self, port: int) -> TastytradeEndpoints:
+        return TastytradeEndpoints(
+            api_url=f"http://127.0.0.1:{port}",
+            dxlink_url=f"ws://127.0.0.1:{port}{DXLINK_PATH}",
+            streamer_url=f"ws://127.0.0.1:{port}{STREAMER_PATH}",
+            secret=self._secret,
+            refresh=self._refresh,
+            account_id=ACCOUNT_ID,
+            account_ids=self._book.account_ids,
+        )

@@ -1,0 +1,168 @@
+"""The sockets of a simulated DXLink server: one call serves one client.
+
+`DxlinkSession` decides what is said; here are the clocks and the socket.  One task
+writes, so that frames leave in order and the ledger has each tick just before its
+frame: what a client never reads because it is gone is not in the ledger, but for the
+frame under way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from greeks_trio.simulators.server.door import Closing
+from greeks_trio.simulators.tastytrade.dxlink_messages import Outgoing
+from greeks_trio.simulators.tastytrade.dxlink_session import (
+    KEEPALIVE_TIMEOUT_S,
+    DxlinkSession,
+)
+from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape
+
+KEEPALIVE_INTERVAL_S: Final = 30.0
+
+
+async def serve_dxlink(
+    socket: WebSocketConnection,
+    closing: Closing,
+    tape: GreeksTape,
+    is_valid_token: Callable[[str], bool],
+    *,
+    seed: int = 0,
+    sessions: set[DxlinkSession] | None = None,
+) -> None:
+    """Serve one client; ends with its socket, also when ``closing`` is requested.
+
+    Its session is among ``sessions`` for that time.
+    """
+    client = _DxlinkClient(socket, closing, tape, is_valid_token, seed)
+    sessions = set() if sessions is None else sessions
+    with client.watched(sessions):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.run_reader, name="dxlink reader")
+            nursery.start_soon(client.run_keepalive, name="dxlink keepalive")
+            nursery.start_soon(client.run_closer, name="dxlink closer")
+            nursery.start_soon(client.run_halter, name="dxlink halter")
+            await client.run_writer()
+            nursery.cancel_scope.cancel()
+
+
+class _DxlinkClient:
+    def __init__(
+        self,
+        socket: WebSocketConnection,
+        closing: Closing,
+        tape: GreeksTape,
+        is_valid_token: Callable[[str], bool],
+        seed: int,
+    ) -> None:
+        self._socket = socket
+        self._closing = closing
+        self._tape = tape
+        self._wake = trio.Event()
+        self._session = DxlinkSession(tape, is_valid_token, self._notify, seed=seed)
+        # Taken from the session, not yet sent: the frames of one turn.
+        self._frames: deque[Outgoing] = deque()
+
+    @contextmanager
+    def watched(self, sessions: set[DxlinkSession]) -> Iterator[None]:
+        """Let faults reach this client within the block."""
+        watchers = self._tape.conditions.watchers
+        sessions.add(self._session)
+        watchers.add(self._notify)
+        try:
+            yield
+        finally:
+            sessions.discard(self._session)
+            watchers.discard(self._notify)
+
+    async def run_reader(self) -> None:
+        """Read until the client closes or is silent for too long."""
+        while True:
+            with trio.move_on_after(KEEPALIVE_TIMEOUT_S) as patience:
+                try:
+                    frame = await self._socket.get_message()
+                except ConnectionClosed:
+                    self._abandon()
+                    return
+                self._session.receive_frame(frame)
+            if patience.cancelled_caught:
+                self._session.time_out(KEEPALIVE_TIMEOUT_S)
+                return
+
+    async def run_keepalive(self) -> None:
+        """Send a KEEPALIVE in time for us and for the client, until cancelled."""
+        while True:
+            patience = self._session.client_timeout_s / 2
+            await trio.sleep(min(KEEPALIVE_INTERVAL_S, patience))
+            self._session.keep_alive()
+
+    async def run_closer(self) -> None:
+        """Wait for the request to close, pass it on, return."""
+        await self._closing.requested.wait()
+        self._session.finish()
+
+    async def run_halter(self) -> None:
+        """Wait for the order to halt, forget what would be sent, return."""
+        await self._closing.halted.wait()
+        self._abandon()
+
+    async def run_writer(self) -> None:
+        """Send what there is to send; return when the session is over and closed.
+
+        After a halt it returns no more, but when it is cancelled.
+        """
+        try:
+            while not (self._session.is_finished and self._next_due_at() == math.inf):
+                await self._wait_due()
+                await self._send_due()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._abandon()
+        if self._closing.halted.is_set():
+            await trio.sleep_forever()
+        await self._close()
+
+    async def _send_due(self) -> None:
+        if not self._is_held():
+            self._frames.extend(self._session.take_frames(trio.current_time()))
+        while self._frames and not self._is_held():
+            frame = self._frames.popleft()
+            self._tape.write_down(frame.events)
+            await self._socket.send_message(frame.text)
+
+    def _next_due_at(self) -> float:
+        return -math.inf if self._frames else self._session.next_due_at()
+
+    def _is_held(self) -> bool:
+        if self._closing.halted.is_set():
+            return True
+        is_silent = self._tape.conditions.holds("silent")
+        return is_silent and not self._closing.requested.is_set()
+
+    async def _wait_due(self) -> None:
+        due_at = math.inf if self._is_held() else self._next_due_at()
+        if due_at > trio.current_time():
+            with trio.CancelScope(deadline=due_at):
+                await self._wake.wait()
+        self._wake = trio.Event()
+
+    async def _close(self) -> None:
+        if self._closing.requested.is_set():
+            await self._socket.aclose(self._closing.code, self._closing.reason)
+        else:
+            await self._socket.aclose(1000, "Bye")
+
+    def _abandon(self) -> None:
+        self._frames.clear()
+        self._session.abandon()
+
+    def _notify(self) -> None:
+        self._wake.set()

@@ -1,0 +1,249 @@
+"""What a simulated DXLink server has to tell: Greeks of options, prices of underlyings.
+
+`GreeksTape` makes the events (odd ones while its `Conditions` say so), remembers the last one of each symbol, gives each to the
+channels that subscribed to it, and writes a tick into the ledger when its first frame
+is about to leave.  It is pure but for the ledger's file; `run_tape` is its clock.
+
+Units on this wire are the canonical ones (`greeks_trio.model.records`).
+
+Source: dxFeed's Greeks, Quote and Trade schemas in the dxLink specification.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from greeks_trio.model.contracts import format_streamer_symbol
+from greeks_trio.model.records import Greeks
+from greeks_trio.simulators.conditions import Conditions
+from greeks_trio.simulators.ledger import Ledger, LedgerTick
+from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
+from greeks_trio.simulators.pacing import Pacer
+from greeks_trio.simulators.tastytrade.dxlink_events import (
+    FeedEvent,
+    greeks_event,
+    ledger_ticks,
+    quote_event,
+    trade_event,
+)
+
+# How often an underlying's Quote and Trade come, in seconds.
+UNDERLYING_PERIOD_S: Final = 0.5
+# One option in this many never trades and never has Greeks.
+_ILLIQUID_EVERY: Final = 50
+
+_RHO_MISSING: Final = 0.03
+_ONLY_DELTA: Final = 0.01
+_NOTHING: Final = 0.002
+_REDELIVERED: Final = 0.01
+
+
+class Subscriber(Protocol):
+    """Who takes events: a channel of a connection."""
+
+    def push(self, event: FeedEvent) -> None:
+        """Take one event of a subscribed type and symbol, at once."""
+
+
+class GreeksTape:
+    """The events of one simulated broker; the same seed gives the same values.
+
+    Attributes:
+        conditions: The faults that hold; whoever serves the tape asks them too.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        options: Sequence[SimulatedOption],
+        ledger: Ledger,
+        *,
+        accounts_of: Callable[[str], Sequence[str]],
+        seed: int,
+        symbol_of: Callable[[SimulatedOption], str] | None = None,
+        conditions: Conditions | None = None,
+    ) -> None:
+        self.conditions = conditions or Conditions()
+        self._market = market
+        self._ledger = ledger
+        self._accounts_of = accounts_of
+        self._random = random.Random(seed)
+        name = symbol_of or (lambda option: format_streamer_symbol(option.terms))
+        self._options = {name(each): each for each in (*market.options, *options)}
+        self.illiquid_symbols = frozenset(
+            name(each) for each in options[_ILLIQUID_EVERY - 1 :: _ILLIQUID_EVERY]
+        )
+        self._underlyings = {each.symbol: each for each in market.underlyings}
+        self._last: dict[str, FeedEvent] = {}
+        self._last_ms: dict[str, int] = {}
+        self._subscribers: dict[tuple[str, str], dict[Subscriber, None]] = {}
+        self._cold: dict[tuple[str, str, Subscriber], None] = {}
+        # Greeks events that are late, at most two of each subscribed symbol.
+        self._late: list[FeedEvent] = []
+        self._turns: list[str] = []
+        self._subscribed = trio.Event()
+
+    def subscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
+        """Give the symbol's last event now and all later ones; unknown ones are mute."""
+        if self.conditions.holds("cold"):
+            self._cold[kind, symbol, subscriber] = None
+            return
+        self._subscribers.setdefault((kind, symbol), {})[subscriber] = None
+        if kind == "Greeks" and self.has_greeks(symbol):
+            subscriber.push(self._last.get(symbol) or self._next_greeks(symbol))
+        elif symbol in self._underlyings and kind in ("Quote", "Trade"):
+            subscriber.push(self._price_event(kind, self._underlyings[symbol]))
+        self._subscribed.set()
+
+    def unsubscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
+        """Give this subscriber nothing more of the symbol."""
+        self._cold.pop((kind, symbol, subscriber), None)
+        subscribers = self._subscribers.get((kind, symbol), {})
+        subscribers.pop(subscriber, None)
+        if not subscribers:
+            self._subscribers.pop((kind, symbol), None)
+
+    def has_greeks(self, symbol: str) -> bool:
+        """Tell whether a subscription to the symbol's Greeks ever gives an event."""
+        return symbol in self._options and symbol not in self.illiquid_symbols
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether anybody listens to anything."""
+        return bool(self._subscribers)
+
+    async def wait_subscribed(self) -> None:
+        """Return when somebody listens to something."""
+        while not self._subscribers:
+            if self._subscribed.is_set():  # else somebody waits for it already
+                self._subscribed = trio.Event()
+            await self._subscribed.wait()
+
+    def emit_greeks(self, count: int) -> None:
+        """Give the next ``count`` events to their subscribers, symbols taking turns."""
+        if self.conditions.holds("market-closed"):
+            return
+        for _ in range(count):
+            symbol = self._take_turn()
+            if symbol is None:
+                return
+            event = self._next_greeks(symbol)
+            if self.conditions.holds("reorder"):
+                self._late.append(event)
+                if len(self._late) >= 2 * len(self._subscribers):
+                    self.give_late_events()
+            else:
+                self._give(event, again=self._random.random() < _REDELIVERED)
+
+    def emit_prices(self) -> None:
+        """Give one Quote and one Trade of each underlying to whoever wants them."""
+        if self.conditions.holds("market-closed"):
+            return
+        for symbol, underlying in self._underlyings.items():
+            for kind in ("Quote", "Trade"):
+                if (kind, symbol) in self._subscribers:
+                    self._give(self._price_event(kind, underlying), again=False)
+
+    def make_greeks(self, symbol: str) -> FeedEvent:
+        """Return a new event of a symbol that has Greeks, and give it to nobody."""
+        return self._next_greeks(symbol)
+
+    def give_late_events(self) -> None:
+        """Give the Greeks that were held back, the newest first."""
+        late, self._late = self._late, []
+        for event in reversed(late):
+            self._give(event, again=False)
+
+    def warm_up(self) -> None:
+        """Begin the subscriptions that were made while everything was cold."""
+        cold, self._cold = self._cold, {}
+        for kind, symbol, subscriber in cold:
+            self.subscribe(kind, symbol, subscriber)
+
+    def forget_last_events(self) -> None:
+        """Give new subscribers a new event, not one that was sent before."""
+        self._last.clear()
+
+    def write_down(self, events: Iterable[FeedEvent]) -> None:
+        """Write the ticks among these events into the ledger, each tick only once."""
+        now = time.monotonic()
+        ticks: list[LedgerTick] = []
+        for event in events:
+            if event.note is not None:
+                accounts = self._accounts_of(event.note.contract_key)
+                ticks += ledger_ticks(event.note, accounts, now)
+                event.note = None
+        if ticks:
+            self._ledger.write(ticks)
+
+    def _give(self, event: FeedEvent, *, again: bool) -> None:
+        symbol = str(event.values["eventSymbol"])
+        twice = again or self.conditions.holds("duplicate")
+        for subscriber in self._subscribers.get((event.kind, symbol), ()):
+            subscriber.push(event)
+            if twice:
+                subscriber.push(event)
+
+    def _take_turn(self) -> str | None:
+        """Return the next subscribed symbol: each once, then all in a new order."""
+        for _ in range(2):
+            while self._turns:
+                symbol = self._turns.pop()
+                if ("Greeks", symbol) in self._subscribers:
+                    return symbol
+            self._turns = [
+                symbol
+                for kind, symbol in self._subscribers
+                if kind == "Greeks" and self.has_greeks(symbol)
+            ]
+            self._random.shuffle(self._turns)
+        return None
+
+    def _next_greeks(self, symbol: str) -> FeedEvent:
+        option = self._options[symbol]
+        self._market.move(option.underlying)
+        greeks = self._with_gaps(self._market.greeks(option))
+        time_ms = max(time.time_ns() // 1_000_000, self._last_ms.get(symbol, 0) + 1)
+        event = greeks_event(symbol, option, greeks, time_ms)
+        self._last[symbol] = event
+        self._last_ms[symbol] = time_ms
+        return event
+
+    def _with_gaps(self, greeks: Greeks) -> Greeks:
+        chance = self._random.random()
+        if chance < _NOTHING or self.conditions.holds("nan"):
+            return Greeks()
+        if chance < _NOTHING + _ONLY_DELTA:
+            return Greeks(delta=greeks.delta)
+        if chance < _NOTHING + _ONLY_DELTA + _RHO_MISSING:
+            return msgspec.structs.replace(greeks, rho=None)
+        return greeks
+
+    def _price_event(self, kind: str, underlying: Underlying) -> FeedEvent:
+        now_ms = time.time_ns() // 1_000_000
+        make = quote_event if kind == "Quote" else trade_event
+        return make(underlying.symbol, underlying.price, now_ms)
+
+
+async def run_tape(tape: GreeksTape, rate: float) -> None:
+    """Emit ``rate`` Greeks events a second while anybody listens, until cancelled.
+
+    The time counts from the first subscription; see `Pacer` for being late.
+    """
+    while True:
+        await tape.wait_subscribed()
+        prices_at = trio.current_time()
+        pacer = Pacer(rate, now=prices_at)
+        while tape.is_subscribed:
+            await trio.sleep_until(min(pacer.next_at(trio.current_time()), prices_at))
+            now = trio.current_time()
+            tape.emit_greeks(pacer.take_due(now))
+            if now >= prices_at:
+                tape.emit_prices()
+                prices_at = now + UNDERLYING_PERIOD_S

@@ -1,0 +1,180 @@
+"""Accounts and positions of a simulated Tastytrade, in REST shapes.
+
+Pure but for the dates in the shapes.  Keys are in kebab-case; quantities are whole
+numbers or text, and optional fields are absent now and then, as in captured answers.
+
+Source: developer.tastytrade.com, accounts and positions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from greeks_trio.model.records import WATCHLIST_ACCOUNT
+from greeks_trio.simulators.market import SimulatedOption
+from greeks_trio.simulators.tastytrade.instruments import (
+    Shape,
+    equity_option_shape,
+    expiry_instant,
+    future_option_shape,
+    tasty_symbol,
+)
+
+ACCOUNT_ID: Final = "5SM00001"
+EMPTY_ACCOUNT_ID: Final = "5SM00002"
+_FIRST_FURTHER: Final = 3
+# Every so many of the first account's options are in each further one too.
+_SHARED_EVERY: Final = 3
+# Shares that cover calls; a client records them and subscribes to none of them.
+_SHARES: Final = {"AAPL": 300, "F": -200}
+_OPENED: Final = "2026-01-05T14:30:00.000+00:00"
+
+
+class Book:
+    """What the accounts hold.
+
+    The first one holds the options and some shares, the second one nothing, each
+    further one a third of the options in quantities of its own.
+
+    Attributes:
+        account_ids: Those that hold something, the first one first, and the empty one.
+    """
+
+    def __init__(
+        self,
+        options: Sequence[SimulatedOption],
+        tradable: Sequence[SimulatedOption],
+        *,
+        seed: int,
+        accounts: int = 1,
+    ) -> None:
+        """Make a book of which ``accounts`` accounts hold something."""
+        numbers = random.Random(seed)
+        self._options = {tasty_symbol(each): each for each in (*tradable, *options)}
+        self._symbols: dict[str, str] = {
+            each.contract.contract_key: symbol for symbol, each in self._options.items()
+        }
+        first = {
+            tasty_symbol(each): numbers.choice((-1, 1)) * numbers.randint(1, 20)
+            for each in options
+        }
+        self._quantities = {ACCOUNT_ID: first, EMPTY_ACCOUNT_ID: {}}
+        for each in range(1, accounts):
+            shared = list(first)[each % max(1, len(first)) :: _SHARED_EVERY]
+            name = f"5SM{_FIRST_FURTHER - 1 + each:05d}"
+            self._quantities[name] = dict.fromkeys(shared, each + 1)
+        self.account_ids = tuple(self._quantities)
+
+    def accounts_of(self, contract_key: str) -> list[str]:
+        """Return whose tick this is: nobody's if the contract was never held.
+
+        A closed contract stays its accounts', because its last ticks are.
+        """
+        symbol = self._symbols.get(contract_key)
+        holders = [name for name, held in self._quantities.items() if symbol in held]
+        return holders or [WATCHLIST_ACCOUNT]
+
+    def change(self, contract_key: str, quantity: int) -> Shape:
+        """Set a signed quantity in the first account and return the new position.
+
+        Raises:
+            KeyError: no such contract is on the market.
+        """
+        symbol = self._symbols[contract_key]
+        self._quantities[ACCOUNT_ID][symbol] = quantity
+        return self._position(ACCOUNT_ID, symbol, quantity)
+
+    def accounts(self) -> list[Shape]:
+        """Return every account's description."""
+        return [_account(each) for each in self.account_ids]
+
+    def positions(self, account_id: str, *, with_closed: bool = False) -> list[Shape]:
+        """Return what the account holds: options first, then shares."""
+        held = [
+            self._position(account_id, symbol, quantity)
+            for symbol, quantity in self._quantities[account_id].items()
+            if quantity or with_closed
+        ]
+        if account_id == ACCOUNT_ID:
+            held += [_shares(symbol, quantity) for symbol, quantity in _SHARES.items()]
+        return held
+
+    def equity_option(self, symbol: str) -> Shape | None:
+        """Return the instrument, `None` when there is no such equity option."""
+        option = self._options.get(symbol)
+        if option is None or option.contract.kind != "option":
+            return None
+        return equity_option_shape(symbol, option)
+
+    def future_option(self, symbol: str) -> Shape | None:
+        """Return the instrument, `None` when there is no such futures option."""
+        option = self._options.get(symbol)
+        if option is None or option.contract.kind != "future_option":
+            return None
+        return future_option_shape(symbol, option)
+
+    def _position(self, account_id: str, symbol: str, quantity: int) -> Shape:
+        option = self._options[symbol]
+        is_future = option.contract.kind == "future_option"
+        kind = "Future Option" if is_future else "Equity Option"
+        shape = _position(symbol, option.contract.underlying, kind, quantity)
+        shape["account-number"] = account_id
+        shape["multiplier"] = int(option.contract.multiplier)
+        if option.conid % 3:  # some answers lack it
+            shape["expires-at"] = expiry_instant(option.terms.expiration)
+        if option.conid % 4 == 0:
+            shape["quantity"] = str(abs(quantity))
+        return shape
+
+
+def _account(account_id: str) -> Shape:
+    return {
+        "account-number": account_id,
+        "external-id": f"A{account_id}",
+        "opened-at": _OPENED,
+        "created-at": _OPENED,
+        "nickname": "Simulated",
+        "account-type-name": "Individual",
+        "day-trader-status": False,
+        "is-closed": False,
+        "is-firm-error": False,
+        "is-firm-proprietary": False,
+        "is-futures-approved": True,
+        "is-test-drive": False,
+        "is-foreign": False,
+        "margin-or-cash": "Margin",
+        "funding-date": "2026-01-05",
+        "investment-objective": "SPECULATION",
+        "suitable-options-level": "No Restrictions",
+    }
+
+
+def _shares(symbol: str, quantity: int) -> Shape:
+    return _position(symbol, symbol, "Equity", quantity) | {"multiplier": 1}
+
+
+def _position(symbol: str, underlying: str, kind: str, quantity: int) -> Shape:
+    direction = "Long" if quantity > 0 else "Short" if quantity else "Zero"
+    return {
+        "account-number": ACCOUNT_ID,
+        "symbol": symbol,
+        "instrument-type": kind,
+        "underlying-symbol": underlying,
+        "quantity": abs(quantity),
+        "quantity-direction": direction,
+        "close-price": "4.1",
+        "average-open-price": "3.95",
+        "cost-effect": "Debit" if quantity < 0 else "Credit",
+        "is-suppressed": False,
+        "is-frozen": False,
+        "restricted-quantity": 0,
+        "realized-day-gain": "0.0",
+        "realized-day-gain-effect": "None",
+        "realized-today": "0.0",
+        "realized-today-effect": "None",
+        "created-at": _OPENED,
+        "updated-at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }

@@ -1,0 +1,74 @@
+"""Waiting: ever longer between attempts, with jitter, or until a call to try again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+# The doubling stops here: 2.0 ** 1024 is an OverflowError, and a weekend of
+# one-minute retries gets there.
+_MAX_DOUBLINGS: Final = 32
+
+
+class Backoff:
+    """The delay between attempts at the same thing.
+
+    Attributes:
+        attempts: How many waits there have been since the last `reset`.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_delay_s: float = 0.1,
+        max_delay_s: float = 5.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._min_delay_s = min_delay_s
+        self._max_delay_s = max_delay_s
+        self._jitter = jitter
+        self.attempts = 0
+
+    def reset(self) -> None:
+        """Forget the past: the last attempt went well."""
+        self.attempts = 0
+
+    def next_delay(self) -> float:
+        """Count an attempt and return the seconds to wait after it.
+
+        The jitter covers the upper half, so that many clients that lost the same
+        server do not come back in step, and none comes back at once.
+        """
+        doublings = min(self.attempts, _MAX_DOUBLINGS)
+        self.attempts += 1
+        ceiling = min(self._max_delay_s, self._min_delay_s * 2.0**doublings)
+        return ceiling * (0.5 + 0.5 * self._jitter())
+
+    async def wait(self) -> None:
+        """Count an attempt and sleep its delay."""
+        await trio.sleep(self.next_delay())
+
+
+class WakeUp:
+    """Wakes whoever waits at that moment; who comes later waits for the next call.
+
+    Attributes:
+        calls: How often `wake` was called; tells who was busy that it missed one.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._event = trio.Event()
+
+    def wake(self) -> None:
+        """Wake every task that is waiting now."""
+        self.calls += 1
+        self._event.set()
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next call of `wake`."""
+        await self._event.wait()
