@@ -23,19 +23,19 @@ from greeks_trio.config.settings import (
 )
 from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.hand_over import PIECE_TICKS
-from greeks_trio.feeds.health import SessionHealth, utc_now
-from greeks_trio.feeds.switches import Streaming
+from greeks_trio.feeds.health import FeedHealth, utc_now
+from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.slo import SloWatch
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.backlog import TICK_BYTES, Backlog
 from greeks_trio.pipeline.journal import USUAL_MAX_BYTES, Journal
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.replayer import BATCH_ROWS, Replayer
 from greeks_trio.pipeline.spooler import ENTRY_ROWS, Spooler
-from greeks_trio.pipeline.tick_counts import NOBODY, Observers, Tally
+from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
@@ -68,11 +68,11 @@ class Service:
     config: Config
     started_with: Config
     load: Callable[[], Config]
-    overview: Overview
-    streaming: Streaming
+    status: ServiceStatus
+    switches: FeedSwitches
     replayer: Replayer
-    ticks: TickStore
-    facts: JournalStore
+    tick_store: TickStore
+    journal_store: JournalStore
     reader: Reader
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
@@ -94,16 +94,16 @@ class Service:
             return
         for name in needs_restart(self.started_with, config):
             logger.warning("config.needs_restart name=%s", name)
-        if not self.ticks.leads_to(config.database):
+        if not self.tick_store.leads_to(config.database):
             self._say_where_ticks_go(config.database)
         self.config = config
-        self.ticks.reconfigure(config.database)
-        self.facts.reconfigure(config.database)
+        self.tick_store.reconfigure(config.database)
+        self.journal_store.reconfigure(config.database)
         if self.ibkr is not None and config.ibkr is not None:
             self.ibkr.reload(config.ibkr)
         if self.tastytrade is not None and config.tastytrade is not None:
             self.tastytrade.reload(config.tastytrade)
-        self.streaming.retry()
+        self.switches.retry()
         self.retry_now.wake()
         logger.info("config.reloaded")
 
@@ -117,13 +117,13 @@ class Service:
 
         Nobody but the operator knows whether it is the same one at a new place.
         """
-        before, disk = self.config.database, self.overview.spool.size()
+        before, disk = self.config.database, self.status.spool.size()
         logger.warning(
             "config.database_changed from=%s:%d/%s to=%s:%d/%s waiting_rows=%d "
             "what-waits=goes-to-the-new-one",
             *(before.host, before.port, before.dbname),
             *(to.host, to.port, to.dbname),
-            len(self.overview.backlog) + disk.rows,
+            len(self.status.backlog) + disk.rows,
         )
 
 
@@ -133,61 +133,66 @@ def build_service(
     stop: trio.Event,
     disk: SpoolDirectory,
     *,
-    observers: Observers = NOBODY,
+    listeners: TickListeners = NO_LISTENERS,
     now: Callable[[], datetime] = utc_now,
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
-    overview = _build_overview(config, disk, observers, now)
+    status = _build_status(config, disk, listeners, now)
     service = Service(
         config=config,
         started_with=config,
         load=load,
-        overview=overview,
-        streaming=Streaming(
-            overview.sessions_by_broker, on_all_refused=lambda: service.all_refused()
+        status=status,
+        switches=FeedSwitches(
+            status.feeds, on_all_refused=lambda: service.all_refused()
         ),
         replayer=Replayer(
-            overview.backlog, overview.spooler, overview.isolator, overview.tally
+            status.backlog, status.spooler, status.refused_rows, status.tick_counts
         ),
-        ticks=TickStore(config.database),
-        facts=JournalStore(config.database),
+        tick_store=TickStore(config.database),
+        journal_store=JournalStore(config.database),
         reader=Reader(lambda: service.config.database, config.http or HttpConfig()),
         stop=stop,
     )
     return service
 
 
-def _build_overview(
+def _build_status(
     config: Config,
     disk: SpoolDirectory,
-    observers: Observers,
+    listeners: TickListeners,
     now: Callable[[], datetime],
-) -> Overview:
+) -> ServiceStatus:
     """Return the parts that say how they are doing."""
     journal = Journal(inherited=disk.inherited_notes)
     backlog = Backlog(config.pipeline.backlog_max_bytes)
     slo_s = config.pipeline.latency_slo_ms / 1e3
-    tally, isolator = Tally(observers, slo_s=slo_s), Isolator(disk.quarantine)
+    tick_counts, refused_rows = (
+        TickCounts(listeners, slo_s=slo_s),
+        RefusedRows(disk.quarantine),
+    )
     spooler = Spooler(
         backlog,
         disk.spool,
-        tally,
+        tick_counts,
         after_s=config.spool.after_ms / 1e3,
         inherited_to=lambda: disk.inherited_id,
     )
-    return Overview(
-        sessions_by_broker={
-            broker: SessionHealth(broker, journal, now=now)
+    return ServiceStatus(
+        feeds={
+            broker: FeedHealth(broker, journal, now=now)
             for broker in enabled_brokers(config)
         },
         processor=Processor(),
         backlog=backlog,
-        writer=Writer(backlog, isolator, tally, batch_rows=config.pipeline.batch_rows),
+        writer=Writer(
+            backlog, refused_rows, tick_counts, batch_rows=config.pipeline.batch_rows
+        ),
         spool=disk.spool,
         spooler=spooler,
         quarantine=disk.quarantine,
-        isolator=isolator,
-        tally=tally,
+        refused_rows=refused_rows,
+        tick_counts=tick_counts,
         journal=journal,
         slo=SloWatch(slo_s),
         stale_after_s=config.pipeline.stale_after_s,

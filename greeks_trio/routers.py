@@ -15,16 +15,16 @@ from greeks_trio.postgres.reads.timeline import Timeline
 
 def make_routers(service: Service) -> list[APIRouter]:
     """Return the routers, each with the part of the service that it asks."""
-    stale_after_s = service.overview.stale_after_s
+    stale_after_s = service.status.stale_after_s
     timeline = Timeline(service.reader, stale_after_s)
-    overview = service.overview
+    status = service.status
     event_source = events.EventSource(
-        overview.processor.latest, overview.sessions, overview.latency_details
+        status.processor.latest, status.sessions, status.latency_details
     )
     return [
-        health.make_router(service.overview),
-        metrics.make_router(make_registry(service.overview)),
-        streaming.make_router(service.streaming),
+        health.make_router(service.status),
+        metrics.make_router(make_registry(service.status)),
+        streaming.make_router(service.switches),
         greeks.make_router(timeline),
         trades.make_router(timeline),
         events.make_router(event_source),

@@ -27,7 +27,7 @@ from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import utc_now
 from greeks_trio.model.records import Broker, FrameTicks
 from greeks_trio.monitoring.loop_lag import run_loop_lag
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.watches import (
     end_leftover_gaps,
     journal_losses,
@@ -38,7 +38,7 @@ from greeks_trio.monitoring.watches import (
 )
 from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.processor import run_processor
-from greeks_trio.pipeline.tick_counts import NOBODY, Observers
+from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
 from greeks_trio.postgres.latest_seed import run_latest_seed
 from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
 from greeks_trio.routers import make_routers
@@ -59,7 +59,7 @@ class Running:
         http_url: Where HTTP answers, `None` when it is off.
     """
 
-    overview: Overview
+    status: ServiceStatus
     http_url: str | None
 
 
@@ -68,14 +68,14 @@ async def run_service(
     *,
     load: Callable[[], Config] = load_config,
     stop: trio.Event | None = None,
-    observers: Observers = NOBODY,
+    listeners: TickListeners = NO_LISTENERS,
     now: Callable[[], datetime] = utc_now,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Stream from the configured brokers into PostgreSQL until asked to stop.
 
     Setting ``stop`` is asking; without it SIGTERM and SIGINT are.  ``load`` is called at
-    each SIGHUP for the configuration that shall be in force; ``observers`` are told of
+    each SIGHUP for the configuration that shall be in force; ``listeners`` are told of
     what is durable and what is committed; ``now`` is the wall clock.
 
     Returns the exit status: 0 when stopped, 3 when every broker refused us.
@@ -92,20 +92,20 @@ async def run_service(
         trio.open_nursery() as background,
     ):
         service = build_service(
-            config, load, asked_to_stop, disk, observers=observers, now=now
+            config, load, asked_to_stop, disk, listeners=listeners, now=now
         )
-        note_killed_run(service.overview, disk.killed_at, disk.heard_at)
+        note_killed_run(service.status, disk.killed_at, disk.heard_at)
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
         url = await _start_background(service, disk, background)
-        task_status.started(Running(service.overview, url))
+        task_status.started(Running(service.status, url))
         try:
             await _run_pipeline(service, disk)
         finally:
             with trio.move_on_after(_LAST_NOTES_S, shield=True):
-                await tell_what_is_left(service.overview)
+                await tell_what_is_left(service.status)
         background.cancel_scope.cancel()
-    logger.info("service.stopped %s", service.overview.canonical_line())
+    logger.info("service.stopped %s", service.status.canonical_line())
     return service.exit_status
 
 
@@ -113,25 +113,25 @@ async def _start_background(
     service: Service, disk: SpoolDirectory, nursery: trio.Nursery
 ) -> str | None:
     """Start what runs beside the stream in ``nursery``; return where HTTP answers."""
-    overview = service.overview
-    nursery.start_soon(disk.run_alive_mark, overview.heard_at, name="alive mark")
+    status = service.status
+    nursery.start_soon(disk.run_alive_mark, status.heard_at, name="alive mark")
     await nursery.start(run_on_hangup, service.reload)
     url: str | None = None
     if service.config.http is not None:
         nursery.start_soon(service.reader.run, name="reader")
         url = await nursery.start(run_http, service.config.http, make_routers(service))
-    nursery.start_soon(run_reporter, overview, name="reporter")
-    nursery.start_soon(run_staleness_watch, overview, name="staleness")
-    nursery.start_soon(run_slo_watch, overview, name="slo")
-    nursery.start_soon(run_loop_lag, overview.loop_lag, name="loop lag")
+    nursery.start_soon(run_reporter, status, name="reporter")
+    nursery.start_soon(run_staleness_watch, status, name="staleness")
+    nursery.start_soon(run_slo_watch, status, name="slo")
+    nursery.start_soon(run_loop_lag, status.loop_lag, name="loop lag")
     nursery.start_soon(
         run_partition_keeper, lambda: service.config.database, name="partition keeper"
     )
     nursery.start_soon(
         run_latest_seed,
         lambda: service.config.database,
-        overview.backlog,
-        overview.processor.latest,
+        status.backlog,
+        status.processor.latest,
         name="latest seed",
     )
     return url
@@ -139,17 +139,17 @@ async def _start_background(
 
 async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
     """Run feeds, processor, writer and spooler until ``service.stop``, then drain."""
-    config, overview = service.config, service.overview
+    config, status = service.config, service.status
     async with trio.open_nursery() as sinks:
         sinks.start_soon(
-            overview.writer.run, service.ticks.open, service.retry_now, name="writer"
+            status.writer.run, service.tick_store.open, service.retry_now, name="writer"
         )
-        sinks.start_soon(overview.spooler.run, name="spooler")
-        sinks.start_soon(service.replayer.run, service.ticks.open, name="replayer")
+        sinks.start_soon(status.spooler.run, name="spooler")
+        sinks.start_soon(service.replayer.run, service.tick_store.open, name="replayer")
         sinks.start_soon(
             partial(run_journal, after_s=config.spool.after_ms / 1e3),
-            overview.journal,
-            service.facts.open,
+            status.journal,
+            service.journal_store.open,
             disk.spool,
             name="journal",
         )
@@ -159,12 +159,12 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
             send, receive = trio.open_memory_channel[FrameTicks](
                 config.pipeline.intake_frames
             )
-            overview.intake.channel = receive
+            status.intake.channel = receive
             processing.start_soon(
                 run_processor,
                 receive,
-                overview.processor,
-                overview.backlog,
+                status.processor,
+                status.backlog,
                 name="processor",
             )
             async with trio.open_nursery() as brokers:
@@ -172,29 +172,29 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
                     _start_feeds(service, send, brokers)
                 await service.stop.wait()
                 brokers.cancel_scope.cancel()
-        journal_losses(overview)
-        overview.journal.close()
+        journal_losses(status)
+        status.journal.close()
         service.retry_now.wake()  # the drain limit is short: no more waiting
         sinks.cancel_scope.deadline = (
             trio.current_time() + config.pipeline.drain_timeout_s
         )
 
 
-async def tell_what_is_left(overview: Overview) -> None:
+async def tell_what_is_left(status: ServiceStatus) -> None:
     """Log what nobody will store, and leave to the next run to tell of its gap."""
-    backlog = overview.backlog
+    backlog = status.backlog
     if left := backlog.not_on_disk():
         logger.critical("service.ticks_lost reason=not-drained rows=%d", len(left))
         backlog.losses.add_ticks(left)
-    if notes := len(overview.journal.not_on_disk()):
+    if notes := len(status.journal.not_on_disk()):
         logger.error("service.journal_lost entries=%d", notes)
-    if rows := overview.spool.size().rows:
+    if rows := status.spool.size().rows:
         logger.warning("service.left_in_spool rows=%d", rows)
     # Also what was lost since the journal was closed: for want of room, for instance.
     gaps = backlog.losses.pop_gaps()
     try:
         if gaps:
-            await overview.spool.note(gaps)
+            await status.spool.note(gaps)
     except SpoolUnavailable as exc:
         logger.error("service.journal_lost entries=%d reason=%s", len(gaps), exc)
 
@@ -204,9 +204,9 @@ def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> N
 
     Every run of the service starts all of them, whatever was stopped by hand before.
     """
-    config, healths = service.config, service.overview.sessions_by_broker
+    config, healths = service.config, service.status.feeds
     for health in healths.values():
-        nursery.start_soon(end_leftover_gaps, health, service.overview.journal)
+        nursery.start_soon(end_leftover_gaps, health, service.status.journal)
     if config.ibkr is not None:
         out = send.clone()
         service.ibkr = IbkrFeed(config.ibkr, healths["ibkr"], out)
@@ -234,10 +234,10 @@ async def _run_feed(
     The end stays open while the feed is stopped by hand: only the service's end is the
     end of input.
     """
-    health = service.overview.sessions_by_broker[broker]
+    health = service.status.feeds[broker]
     with out:
         try:
-            await service.streaming.run(broker, run_connection)
+            await service.switches.run(broker, run_connection)
         finally:
             # The next start ends it: a stopped service is no quiet market.
             health.gap_started("stopped", since=health.session().last_message_at)

@@ -37,9 +37,9 @@ from greeks_trio.config.settings import (
     TastytradeConfig,
 )
 from greeks_trio.drill.comparison import Audit, CommitLog, audit
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Broker, StreamSession, Tick
-from greeks_trio.pipeline.tick_counts import Observers
+from greeks_trio.pipeline.tick_counts import TickListeners
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.service import Running, run_service
@@ -207,7 +207,7 @@ class Scene:
         self._connected_at = 0.0
 
     async def run(self) -> Outcome:
-        """Play the case from the first tick to the comparison."""
+        """DrillRunner the case from the first tick to the comparison."""
         stop = trio.Event()
         with Ledger(self.ledger_file) as ledger:
             async with trio.open_nursery() as brokers:
@@ -219,7 +219,7 @@ class Scene:
                             config,
                             load=lambda: config,
                             stop=stop,
-                            observers=Observers(
+                            listeners=TickListeners(
                                 committed=self.commits.record,
                                 durable=self.watch.durable,
                             ),
@@ -247,7 +247,7 @@ class Scene:
 
     async def _play(self, running: Running) -> None:
         case, watch = self.case, self.watch
-        health = running.overview.sessions_by_broker[case.broker]
+        health = running.status.feeds[case.broker]
         await watch.wait_ticks(5 * CONTRACTS)
         contracts = {key for key in watch.last_read_at if key[0] == case.broker}
         async with trio.open_nursery() as nursery:
@@ -289,7 +289,7 @@ class Scene:
         if (case.broker, case.name) in NEED_PERSON:
             os.kill(os.getpid(), signal.SIGHUP)
 
-    async def _watch_state(self, health: SessionHealth) -> None:
+    async def _watch_state(self, health: FeedHealth) -> None:
         """Note every state of the feed, until cancelled."""
         while True:
             session = health.session()
@@ -304,7 +304,7 @@ class Scene:
         self.ibkr.stop()
         self.tastytrade.stop()
         with trio.move_on_after(_END_LIMIT_S):
-            for health in running.overview.sessions_by_broker.values():
+            for health in running.status.feeds.values():
                 await health.wait_status("disconnected")
 
     async def _compare(self) -> None:

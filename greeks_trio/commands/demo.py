@@ -26,8 +26,8 @@ from greeks_trio.drill.simulated_brokers import (
     open_simulators,
     simulated_config,
 )
-from greeks_trio.monitoring.status import Overview
-from greeks_trio.pipeline.tick_counts import Observers, TickObserver
+from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.pipeline.tick_counts import TickListener, TickListeners
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.guard import open_guarded_server
 from greeks_trio.postgres.embedded.passfile import write_passfile
@@ -110,7 +110,7 @@ async def _run(
             contracts=options.contracts,
             http=options.http,
         )
-        overview = await _stream(
+        status = await _stream(
             config,
             simulators,
             options.seconds,
@@ -124,7 +124,7 @@ async def _run(
     display.comparing()
     async with open_connection(database) as connection:
         result = await audit(connection, ledger, commits, after_id=before)
-    return _summary(overview, result, commits, seconds)
+    return _summary(status, result, commits, seconds)
 
 
 async def _prepare(database: DatabaseConfig) -> int:
@@ -140,11 +140,11 @@ async def _stream(
     config: Config,
     simulators: Simulators,
     seconds: float | None,
-    on_commit: TickObserver,
+    on_commit: TickListener,
     on_start: Callable[[Running], None],
     display: Display,
     asked_to_stop: trio.Event,
-) -> Overview:
+) -> ServiceStatus:
     """Run the service until asked to stop, then to the end of the streams."""
     stop_service = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -154,32 +154,32 @@ async def _stream(
                 config,
                 load=lambda: config,
                 stop=stop_service,
-                observers=Observers(committed=on_commit),
+                listeners=TickListeners(committed=on_commit),
             )
         )
         on_start(running)
         async with trio.open_nursery() as showing:
-            showing.start_soon(display.run, running.overview)
+            showing.start_soon(display.run, running.status)
             with trio.move_on_after(seconds if seconds is not None else float("inf")):
                 await asked_to_stop.wait()
             await simulators.stop()
             with trio.move_on_after(_END_OF_STREAM_LIMIT_S):
-                for health in running.overview.sessions_by_broker.values():
+                for health in running.status.feeds.values():
                     await health.wait_status("disconnected")
             # What the service leaves in the spool nobody would store later.
             with trio.move_on_after(_DATABASE_LIMIT_S):
-                while not running.overview.backlog.is_database_up:
-                    await running.overview.backlog.wait_change()
+                while not running.status.backlog.is_database_up:
+                    await running.status.backlog.wait_change()
             showing.cancel_scope.cancel()
         stop_service.set()
-    return running.overview
+    return running.status
 
 
 def _summary(
-    overview: Overview, result: Audit, commits: CommitLog, seconds: float
+    status: ServiceStatus, result: Audit, commits: CommitLog, seconds: float
 ) -> dict[str, Any]:
-    received = overview.processor.statistics().received
-    quarantined = {str(k): n for k, n in overview.isolator.quarantined.items()}
+    received = status.processor.statistics().received
+    quarantined = {str(k): n for k, n in status.refused_rows.quarantined.items()}
     brokers = {
         broker: {
             "received": received.get(broker, 0),
@@ -204,7 +204,7 @@ def _summary(
         "seconds": round(seconds, 3),
         **totals,
         "first_row_s": _since_process_start(commits.first_commit_at),
-        "latency_ms": overview.tally.latency_to_commit().since_start.milliseconds(),
+        "latency_ms": status.tick_counts.latency_to_commit().since_start.milliseconds(),
         "age_ms": result.age_ms,
         "brokers": brokers,
     }

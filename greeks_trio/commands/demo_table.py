@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.service import Running
 
 _REFRESH_S: Final = 0.5
@@ -51,19 +51,19 @@ class Display:
         if not self._as_json:
             self._console.print("Stop with Ctrl-C.")
 
-    async def run(self, overview: Overview) -> None:
+    async def run(self, status: ServiceStatus) -> None:
         """Show how the service is doing, until cancelled."""
         rate = _Rate()
         if not self._console.is_terminal or self._as_json:
             while True:
                 await trio.sleep(_PLAIN_LINE_S)
                 self._console.print(
-                    f"{rate.update(overview):.0f} rows/s {overview.canonical_line()}",
+                    f"{rate.update(status):.0f} rows/s {status.canonical_line()}",
                     soft_wrap=True,
                 )
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while True:
-                live.update(_table(overview, rate.update(overview)), refresh=True)
+                live.update(_table(status, rate.update(status)), refresh=True)
                 await trio.sleep(_REFRESH_S)
 
     def comparing(self) -> None:
@@ -84,30 +84,30 @@ class _Rate:
         self._rows = 0
         self._at = trio.current_time()
 
-    def update(self, overview: Overview) -> float:
-        rows = sum(overview.tally.persisted.values())
+    def update(self, status: ServiceStatus) -> float:
+        rows = sum(status.tick_counts.persisted.values())
         now = trio.current_time()
         passed, new = now - self._at, rows - self._rows
         self._rows, self._at = rows, now
         return new / passed if passed else 0.0
 
 
-def _table(overview: Overview, rate: float) -> Group:
-    writer = overview.writer.statistics()
-    processor = overview.processor.statistics()
+def _table(status: ServiceStatus, rate: float) -> Group:
+    writer = status.writer.statistics()
+    processor = status.processor.statistics()
     feeds = Table(title="greeks_trio demo", title_justify="left")
     for heading in ("broker", "session", "contracts", "received", "stored", "repeats"):
         feeds.add_column(heading, justify="left" if heading == "broker" else "right")
-    for session in overview.sessions():
+    for session in status.sessions():
         feeds.add_row(
             session.broker,
             Text(session.status, _STATUS_STYLES[session.status]),
             f"{session.subscription_count}",
             f"{processor.received.get(session.broker, 0):,}",
-            f"{overview.tally.persisted.get(session.broker, 0):,}",
+            f"{status.tick_counts.persisted.get(session.broker, 0):,}",
             f"{processor.duplicates.get(session.broker, 0):,}",
         )
-    window = overview.tally.latency_to_durable().window.milliseconds()
+    window = status.tick_counts.latency_to_durable().window.milliseconds()
     database = "connected" if writer.is_connected else "not connected"
     return Group(
         feeds,
@@ -116,8 +116,8 @@ def _table(overview: Overview, rate: float) -> Group:
             f"{_percentiles(window)}"
         ),
         Text(
-            f"database {database}   waiting {len(overview.backlog)}   on disk "
-            f"{overview.spool.size().rows:,}"
+            f"database {database}   waiting {len(status.backlog)}   on disk "
+            f"{status.spool.size().rows:,}"
         ),
     )
 

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.spool.directory import QUARANTINE_FILE
 from greeks_trio.spool.quarantine import QuarantinedTick, QuarantineFile
@@ -87,7 +87,7 @@ async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
         SpoolUnavailable: the file cannot be read or written.
     """
     still_refused = _StillRefused()
-    isolator = Isolator(still_refused)
+    refused_rows = RefusedRows(still_refused)
     stored = 0
     with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine:
         if not quarantine.count():
@@ -95,7 +95,7 @@ async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
             return FINE
         async with TickStore(database).open() as sink:
             for batch in _batches(quarantine):
-                outcome = await isolator.store(
+                outcome = await refused_rows.store(
                     sink, [row.tick for row in batch], check_duplicates=True
                 )
                 refused = {_key(tick) for tick in outcome.refused}

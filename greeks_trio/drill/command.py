@@ -1,4 +1,4 @@
-"""The ``drill`` command: a world, a schedule, an oracle, and what they say."""
+"""The ``drill`` command: a environment, a schedule, an oracle, and what they say."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ import trio
 
 from greeks_trio.drill import summary as report
 from greeks_trio.drill.comparison import Facts, Interruption, Verdict, judge
-from greeks_trio.drill.environment import World, WorldOptions, open_world
+from greeks_trio.drill.environment import (
+    Environment,
+    EnvironmentOptions,
+    open_environment,
+)
 from greeks_trio.drill.processes import DrillFailed
-from greeks_trio.drill.runner import Play
+from greeks_trio.drill.runner import DrillRunner
 from greeks_trio.drill.schedule import KINDS, draw_schedule
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
 from greeks_trio.postgres.connect import open_connection
@@ -128,49 +132,52 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
     )
     _say(f"seed {options.seed}, {len(schedule)} faults in {options.minutes:g} minutes")
     epoch_s = time.time() - time.monotonic()
-    streams = WorldOptions(
+    streams = EnvironmentOptions(
         contracts=options.contracts, rate=options.rate, seed=options.seed
     )
-    async with open_world(directory, streams) as world:
-        play = Play(world, _tell)
-        await play.run(schedule)
-        world.witness.close()
+    async with open_environment(directory, streams) as environment:
+        runner = DrillRunner(environment, _tell)
+        await runner.run(schedule)
+        environment.observer.close()
         _say("All has stopped. Comparing what was sent with what is stored ...")
-        async with open_connection(world.postgres.config) as connection:
-            verdict = await judge(connection, _facts(world, play, epoch_s))
-    return _result(options, world, play, verdict)
+        async with open_connection(environment.postgres.config) as connection:
+            verdict = await judge(connection, _facts(environment, runner, epoch_s))
+    return _result(options, environment, runner, verdict)
 
 
-def _facts(world: World, play: Play, epoch_s: float) -> Facts:
+def _facts(environment: Environment, runner: DrillRunner, epoch_s: float) -> Facts:
     """Return what is known; ``epoch_s`` is the wall clock less the monotonic one."""
     return Facts(
-        ledger=world.ledger,
-        durable=world.witness.path,
-        kills=world.service.kills,
+        ledger=environment.ledger,
+        durable=environment.observer.path,
+        kills=environment.service.kills,
         interruptions=[
             Interruption(fault.plan.number, broker, fault.began_at, fault.ended_at)
-            for fault in play.faults
+            for fault in runner.faults
             for broker in fault.interrupted
         ],
         epoch_s=epoch_s,
-        clock_error=world.service.clock_error,
+        clock_error=environment.service.clock_error,
     )
 
 
 def _result(
-    options: DrillOptions, world: World, play: Play, verdict: Verdict
+    options: DrillOptions,
+    environment: Environment,
+    runner: DrillRunner,
+    verdict: Verdict,
 ) -> dict[str, Any]:
-    peak_memory_mb = world.service.peak_rss / 1e6
+    peak_memory_mb = environment.service.peak_rss / 1e6
     return report.result(
         seed=options.seed,
         minutes=options.minutes,
-        faults=play.faults,
-        started_at=play.started_at,
+        faults=runner.faults,
+        started_at=runner.started_at,
         verdict=verdict,
         peak_memory_mb=peak_memory_mb,
         ok=verdict.is_clean
         and peak_memory_mb <= MEMORY_LIMIT_MB
-        and all(fault.recovery_s is not None for fault in play.faults),
+        and all(fault.recovery_s is not None for fault in runner.faults),
     )
 
 

@@ -309,7 +309,7 @@ class CommitLog:
         if self.first_commit_at is None:
             self.first_commit_at = time.time()
         self._file.write(
-            b"".join(_COMMIT.pack(_mark_record(tick.record), now) for tick in ticks)
+            b"".join(_COMMIT.pack(tick_identity(tick.record), now) for tick in ticks)
         )
 
     def close(self) -> None:
@@ -382,7 +382,7 @@ async def _load_ledger(connection: psycopg.AsyncConnection[Any], ledger: Path) -
                     tick.rho,
                     tick.implied_volatility,
                     tick.sent_monotonic,
-                    _mark_ledger(tick),
+                    _ledger_identity(tick),
                 )
             )
 
@@ -395,7 +395,8 @@ async def _load_commits(
             await copy.write_row(row)
 
 
-def _mark_record(record: UnifiedPositionRecord) -> int:
+def tick_identity(record: UnifiedPositionRecord) -> int:
+    """Return a number for the tick that `_ledger_identity` gives its ledger line."""
     return hash(
         (
             record.account_id,
@@ -407,7 +408,7 @@ def _mark_record(record: UnifiedPositionRecord) -> int:
     )
 
 
-def _mark_ledger(tick: LedgerTick) -> int:
+def _ledger_identity(tick: LedgerTick) -> int:
     """Return the same number for the same tick, within one process."""
     return hash(
         (

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from greeks_trio.config.settings import DatabaseConfig, Secret
 from greeks_trio.drill.brokers import DrilledBrokers, open_brokers
-from greeks_trio.drill.observer import Witness
+from greeks_trio.drill.observer import Observer
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import SILENCE_S
 from greeks_trio.drill.service_process import DrilledService
@@ -31,7 +31,7 @@ ROLE: Final = "drilled_service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorldOptions:
+class EnvironmentOptions:
     """What the drill streams: contracts and ticks a second of both brokers together."""
 
     contracts: int
@@ -40,7 +40,7 @@ class WorldOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Environment:
     """What faults act on.
 
     Attributes:
@@ -55,7 +55,7 @@ class World:
     database_link: Proxy
     broker_links: Mapping[Broker, Proxy]
     service: DrilledService
-    witness: Witness
+    observer: Observer
     database_turn: trio.Lock = field(default_factory=trio.Lock)
 
     @property
@@ -65,7 +65,9 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(directory: Path, options: WorldOptions) -> AsyncIterator[World]:
+async def open_environment(
+    directory: Path, options: EnvironmentOptions
+) -> AsyncIterator[Environment]:
     """Start everything, the service last; end everything with the block.
 
     Raises:
@@ -92,24 +94,24 @@ async def open_world(directory: Path, options: WorldOptions) -> AsyncIterator[Wo
         database = replace(
             postgres.config, port=proxy.port, user=ROLE, password=password
         )
-        witness = Witness(directory / "durable")
+        observer = Observer(directory / "durable")
         settings = directory / "service.json"
         _write_settings(settings, database, brokers, links, options)
-        service = DrilledService(settings, witness)
+        service = DrilledService(settings, observer)
         nursery.start_soon(service.run, name="service")
         service.start()
         try:
-            yield World(
+            yield Environment(
                 directory=directory,
                 postgres=postgres,
                 brokers=brokers,
                 database_link=proxy,
                 broker_links=links,
                 service=service,
-                witness=witness,
+                observer=observer,
             )
         finally:
-            witness.close()
+            observer.close()
             nursery.cancel_scope.cancel()
 
 
@@ -157,7 +159,7 @@ def _write_settings(
     database: DatabaseConfig,
     brokers: DrilledBrokers,
     links: Mapping[Broker, Proxy],
-    options: WorldOptions,
+    options: EnvironmentOptions,
 ) -> None:
     ibkr, tastytrade = brokers.endpoints.ibkr, brokers.endpoints.tastytrade
     assert ibkr is not None  # noqa: S101  both were started

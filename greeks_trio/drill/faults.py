@@ -1,7 +1,7 @@
-"""What each kind of fault does to the world: one context manager a kind.
+"""What each kind of fault does to the environment: one context manager a kind.
 
 It begins the fault, gives the block the time for which it lasts, and ends it.  Faults of
-one part of the world take turns; faults of different parts overlap as they come.
+one part of the environment take turns; faults of different parts overlap as they come.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.drill.environment import World
+from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults_database import DATABASE_ACTS, Act
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import PlannedFault
@@ -25,20 +25,24 @@ _DISK_LIMIT_S: Final = 30.0
 
 
 @asynccontextmanager
-async def _kill_service(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.service.turn:
-        await world.service.kill()
+async def _kill_service(
+    environment: Environment, _: PlannedFault
+) -> AsyncIterator[None]:
+    async with environment.service.turn:
+        await environment.service.kill()
         yield
-        world.service.start()
+        environment.service.start()
 
 
 @asynccontextmanager
-async def _stop_service(world: World, _: PlannedFault) -> AsyncIterator[float]:
-    async with world.service.turn:
+async def _stop_service(
+    environment: Environment, _: PlannedFault
+) -> AsyncIterator[float]:
+    async with environment.service.turn:
         asked_at = time.monotonic()
-        await world.service.stop()
+        await environment.service.stop()
         yield asked_at
-        world.service.start()
+        environment.service.start()
 
 
 @asynccontextmanager
@@ -68,49 +72,57 @@ async def _half_open(link: Proxy) -> AsyncIterator[None]:
 def _on_database(
     act: Callable[[Proxy], AbstractAsyncContextManager[None]],
 ) -> Act:
-    return lambda world, _: act(world.database_link)
+    return lambda environment, _: act(environment.database_link)
 
 
 def _on_broker(
     act: Callable[[Proxy], AbstractAsyncContextManager[None]],
 ) -> Act:
-    def on_link(world: World, fault: PlannedFault) -> AbstractAsyncContextManager[None]:
+    def on_link(
+        environment: Environment, fault: PlannedFault
+    ) -> AbstractAsyncContextManager[None]:
         assert fault.broker is not None  # noqa: S101
-        return act(world.broker_links[fault.broker])
+        return act(environment.broker_links[fault.broker])
 
     return on_link
 
 
 @asynccontextmanager
-async def _at_broker(world: World, fault: PlannedFault) -> AsyncIterator[None]:
+async def _at_broker(
+    environment: Environment, fault: PlannedFault
+) -> AsyncIterator[None]:
     """Let the simulated broker itself go wrong."""
     assert fault.broker is not None  # noqa: S101
     takes_seconds = FAULT_KINDS[fault.broker][fault.kind].default is not None
     argument = f":{fault.seconds:g}" if takes_seconds else ""
-    await world.brokers.make_fault(f"{fault.broker}:{fault.kind}{argument}")
+    await environment.brokers.make_fault(f"{fault.broker}:{fault.kind}{argument}")
     yield
 
 
 @asynccontextmanager
-async def _step_clock(world: World, fault: PlannedFault) -> AsyncIterator[None]:
-    world.service.step_clock(fault.value)
+async def _step_clock(
+    environment: Environment, fault: PlannedFault
+) -> AsyncIterator[None]:
+    environment.service.step_clock(fault.value)
     yield
 
 
 @asynccontextmanager
-async def _full_disk(world: World, fault: PlannedFault) -> AsyncIterator[None]:
+async def _full_disk(
+    environment: Environment, fault: PlannedFault
+) -> AsyncIterator[None]:
     """Let no file of the service grow while it has no database either.
 
     What comes then is in memory alone, where a SIGKILL would rightly lose it; so nobody
     kills the service until its disk takes ticks again.
     """
-    async with world.service.turn:
-        await world.service.wait_started()
-        with _refusing(world.database_link):
-            with world.service.file_size_limited(round(fault.value * 1_000)):
+    async with environment.service.turn:
+        await environment.service.wait_started()
+        with _refusing(environment.database_link):
+            with environment.service.file_size_limited(round(fault.value * 1_000)):
                 yield
             with trio.move_on_after(_DISK_LIMIT_S):
-                await world.witness.wait_durable(time.monotonic())
+                await environment.observer.wait_durable(time.monotonic())
 
 
 ACTS: Final[Mapping[str, Act]] = MappingProxyType(

@@ -14,7 +14,7 @@ import trio
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from greeks_trio.drill.environment import ROLE, World
+from greeks_trio.drill.environment import ROLE, Environment
 from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
@@ -22,7 +22,7 @@ from greeks_trio.postgres.failures import translated
 
 # Gives out when it began, if that was before it was in force.
 Act: TypeAlias = Callable[
-    [World, PlannedFault], AbstractAsyncContextManager[float | None]
+    [Environment, PlannedFault], AbstractAsyncContextManager[float | None]
 ]
 
 # A busy server's, and what a transaction of the service may hold up.
@@ -34,51 +34,59 @@ where usename = current_setting('drill.role')
 
 
 @asynccontextmanager
-async def _kill_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        await world.postgres.kill()
+async def _kill_postgres(
+    environment: Environment, _: PlannedFault
+) -> AsyncIterator[None]:
+    async with environment.database_turn:
+        await environment.postgres.kill()
         yield
-        await world.postgres.start()
+        await environment.postgres.start()
 
 
 @asynccontextmanager
-async def _restart_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        await world.postgres.stop()
+async def _restart_postgres(
+    environment: Environment, _: PlannedFault
+) -> AsyncIterator[None]:
+    async with environment.database_turn:
+        await environment.postgres.stop()
         yield
-        await world.postgres.start()
+        await environment.postgres.start()
 
 
 @asynccontextmanager
-async def _freeze_postgres(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
+async def _freeze_postgres(
+    environment: Environment, _: PlannedFault
+) -> AsyncIterator[None]:
+    async with environment.database_turn:
         try:
-            await world.postgres.freeze()
+            await environment.postgres.freeze()
             yield
         finally:
-            world.postgres.thaw()
+            environment.postgres.thaw()
 
 
 @asynccontextmanager
-async def _lost_ack(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    world.database_link.swallow_commit()
+async def _lost_ack(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
+    environment.database_link.swallow_commit()
     try:
         yield
     finally:
-        world.database_link.stop_swallowing()
+        environment.database_link.stop_swallowing()
 
 
 @asynccontextmanager
-async def _terminate_backend(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        async with _superuser(world) as connection:
+async def _terminate_backend(
+    environment: Environment, _: PlannedFault
+) -> AsyncIterator[None]:
+    async with environment.database_turn:
+        async with _superuser(environment) as connection:
             await _execute(connection, _TERMINATE)
         yield
 
 
 @asynccontextmanager
-async def _lock_table(world: World, _: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn, _superuser(world) as connection:
+async def _lock_table(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
+    async with environment.database_turn, _superuser(environment) as connection:
         await _execute(connection, "set lock_timeout = '30s'")
         await _execute(connection, "begin")
         await _execute(
@@ -89,10 +97,10 @@ async def _lock_table(world: World, _: PlannedFault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _read_only(world: World, _: PlannedFault) -> AsyncIterator[None]:
+async def _read_only(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
     name: LiteralString = "default_transaction_read_only"
     # One connection for both: nobody who wants to write is let in meanwhile.
-    async with world.database_turn, _superuser(world) as connection:
+    async with environment.database_turn, _superuser(environment) as connection:
         await _execute(connection, f"alter system set {name} = on")
         await _execute(connection, "select pg_reload_conf()")
         yield
@@ -101,13 +109,15 @@ async def _read_only(world: World, _: PlannedFault) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _full_connections(world: World, fault: PlannedFault) -> AsyncIterator[None]:
-    async with world.database_turn:
-        async with _superuser(world) as connection:
+async def _full_connections(
+    environment: Environment, fault: PlannedFault
+) -> AsyncIterator[None]:
+    async with environment.database_turn:
+        async with _superuser(environment) as connection:
             await _limit_connections(connection, int(fault.value))
             await _execute(connection, _TERMINATE)
         yield
-        async with _superuser(world) as connection:
+        async with _superuser(environment) as connection:
             await _limit_connections(connection, -1)
 
 
@@ -126,9 +136,13 @@ DATABASE_ACTS: Final[Mapping[str, Act]] = MappingProxyType(
 
 
 @asynccontextmanager
-async def _superuser(world: World) -> AsyncIterator[TrioConnection[TupleRow]]:
+async def _superuser(
+    environment: Environment,
+) -> AsyncIterator[TrioConnection[TupleRow]]:
     """Connect to the server itself, past the link that fails."""
-    async with open_connection(world.postgres.config, autocommit=True) as connection:
+    async with open_connection(
+        environment.postgres.config, autocommit=True
+    ) as connection:
         await _execute(
             connection, "select set_config('drill.role', {}, false)", sql.Literal(ROLE)
         )

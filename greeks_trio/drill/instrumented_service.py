@@ -1,4 +1,4 @@
-"""The service as the drill runs it: the service of every day, and a witness in it."""
+"""The service as the drill runs it: the service of every day, and a observer in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import Config
 from greeks_trio.drill.report_stream import CLOCK_ERROR, Report, encode_report, mark
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.tick_counts import Observers
+from greeks_trio.pipeline.tick_counts import TickListeners
 from greeks_trio.service import Running, run_service
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -44,7 +44,7 @@ async def run_subject(settings: Path, clock: Path) -> int:
         return await run_service(
             load_settings(settings),
             load=partial(load_settings, settings),
-            observers=Observers(committed=_report_commit, durable=_report_durable),
+            listeners=TickListeners(committed=_report_commit, durable=_report_durable),
             now=partial(_wrong_now, error),
             task_status=_StartReport(),
         )

@@ -17,7 +17,7 @@ _FLOWING_S: Final = 3.0
 _MARK: Final = struct.Struct("=q")
 
 
-class Witness:
+class Observer:
     """Keeps the reports of all runs of the service in a file, and the newest in mind.
 
     Attributes:

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import trio
 
-from greeks_trio.drill.environment import World
+from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults import ACTS
 from greeks_trio.drill.processes import DrillFailed
 from greeks_trio.drill.schedule import KINDS, PlannedFault
@@ -46,8 +46,8 @@ end $wait$
 """
 
 
-class Play:
-    """Plays a schedule in a world.
+class DrillRunner:
+    """Plays a schedule in a environment.
 
     Attributes:
         started_at: When the schedule began, `time.monotonic`.
@@ -55,15 +55,15 @@ class Play:
     """
 
     def __init__(
-        self, world: World, tell: Callable[[HappenedFault, float], None]
+        self, environment: Environment, tell: Callable[[HappenedFault, float], None]
     ) -> None:
         self.started_at = time.monotonic()
         self.faults: list[HappenedFault] = []
-        self._world = world
+        self._environment = environment
         self._tell = tell
 
     async def run(self, schedule: Sequence[PlannedFault]) -> None:
-        """Play it all; at the end brokers and service have stopped.
+        """DrillRunner it all; at the end brokers and service have stopped.
 
         Raises:
             DrillFailed: something did not come back within its time.
@@ -78,7 +78,7 @@ class Play:
     async def _wait_flow(self) -> None:
         with trio.move_on_after(_WARM_UP_LIMIT_S):
             for broker in BROKERS:
-                await self._world.witness.wait_fresh(broker, 0.0)
+                await self._environment.observer.wait_fresh(broker, 0.0)
             return
         raise DrillFailed("no ticks of each broker became durable at the start")
 
@@ -92,9 +92,9 @@ class Play:
                 nursery.start_soon(self._make_fault, plan, name=plan.kind)
 
     async def _make_fault(self, plan: PlannedFault) -> None:
-        async with ACTS[plan.kind](self._world, plan) as since:
+        async with ACTS[plan.kind](self._environment, plan) as since:
             began_at = since or time.monotonic()
-            flowing = self._world.witness.flowing()
+            flowing = self._environment.observer.flowing()
             await trio.sleep(plan.seconds)
         fault = HappenedFault(plan, began_at, time.monotonic())
         fault.interrupted = tuple(
@@ -109,21 +109,21 @@ class Play:
         self._tell(fault, self.started_at)
 
     async def _wait_recovery(self, fault: HappenedFault) -> float:
-        witness, plan = self._world.witness, fault.plan
+        observer, plan = self._environment.observer, fault.plan
         if KINDS[plan.kind].recovery == "commit":
-            return await witness.wait_commit(fault.ended_at)
+            return await observer.wait_commit(fault.ended_at)
         hit = BROKERS if plan.broker is None else (plan.broker,)
-        return max([await witness.wait_fresh(each, fault.ended_at) for each in hit])
+        return max([await observer.wait_fresh(each, fault.ended_at) for each in hit])
 
     async def _calm_down(self) -> None:
         """See that all is well after the last fault, then let everything run dry."""
         await self._wait_stored()
         await self._wait_status(_is_settled, "the spool is not empty", _CALM_LIMIT_S)
-        await self._world.brokers.stop()
+        await self._environment.brokers.stop()
         await self._wait_status(
             _is_over, "the streams have ended, not the feeds", _END_OF_STREAM_LIMIT_S
         )
-        await self._world.service.stop()
+        await self._environment.service.stop()
 
     async def _wait_stored(self) -> None:
         """Wait until a tick of each broker that was sent from now on is in the table."""
@@ -131,7 +131,7 @@ class Play:
             attempts=round(_CALM_LIMIT_S * 10), brokers=len(BROKERS), after=time.time()
         )
         try:
-            async with open_connection(self._world.postgres.config) as connection:
+            async with open_connection(self._environment.postgres.config) as connection:
                 with trio.fail_after(_CALM_LIMIT_S + 10.0):
                     await connection.execute(query.encode())
         except (psycopg.Error, StoreUnavailable) as exc:
@@ -141,7 +141,7 @@ class Play:
         self, condition: Callable[[dict[str, Any]], bool], what: str, limit_s: float
     ) -> None:
         """Ask the service how it is, again and again, until the condition is true."""
-        url = f"http://127.0.0.1:{self._world.service.http_port}/v1/streaming/status"
+        url = f"http://127.0.0.1:{self._environment.service.http_port}/v1/streaming/status"
         status: dict[str, Any] = {}
         with trio.move_on_after(limit_s):
             async with httpx2.AsyncClient(timeout=limit_s) as client:
@@ -155,7 +155,7 @@ class Play:
 
     async def _watch_memory(self) -> None:
         """Note the most memory that the service uses, until cancelled."""
-        service = self._world.service
+        service = self._environment.service
         while True:
             with suppress(psutil.NoSuchProcess):
                 if service.pid is not None:

@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.drill.observer import Witness
+from greeks_trio.drill.observer import Observer
 from greeks_trio.drill.processes import Child, DrillFailed
 from greeks_trio.drill.report_stream import CLOCK_ERROR
 
@@ -48,14 +48,14 @@ class DrilledService:
         turn: Held by the fault that kills or stops it.
     """
 
-    def __init__(self, settings: Path, witness: Witness) -> None:
+    def __init__(self, settings: Path, observer: Observer) -> None:
         self.kills: list[Kill] = []
         self.clock_errors: list[tuple[float, float]] = []
         self.http_port = 0
         self.peak_rss = 0
         self.turn = trio.Lock()
         self._settings = settings
-        self._witness = witness
+        self._observer = observer
         self._child: Child | None = None
         self._is_leaving = False
         self._left = trio.Event()
@@ -82,7 +82,7 @@ class DrilledService:
         self._left = trio.Event()
         arguments = ["drill-service", str(self._settings), str(self._clock)]
         self._child = Child(name, arguments, log=log, pipe_log=True)
-        self._witness.new_run()
+        self._observer.new_run()
         self._send.send_nowait(self._child)
 
     def step_clock(self, seconds: float) -> None:
@@ -150,7 +150,7 @@ class DrilledService:
         # Before that, a SIGTERM has the operating system's effect.
         with trio.move_on_after(START_LIMIT_S):
             while not self.http_port and not self._left.is_set():
-                await self._witness.wait_news()
+                await self._observer.wait_news()
             return
         raise DrillFailed("the service did not start")
 
@@ -179,7 +179,7 @@ class DrilledService:
     async def _hear_reports(self, child: Child) -> None:
         with trio.move_on_after(START_LIMIT_S) as start:
             while data := await child.stdout.receive_some():
-                for report in self._witness.hear(bytes(data)):
+                for report in self._observer.hear(bytes(data)):
                     if report.kind == "started":
                         start.deadline = float("inf")
                         self.http_port = report.number

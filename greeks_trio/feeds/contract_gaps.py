@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import ContractKey
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ Missing = tuple[str, float]
 class ContractGaps:
     """The open gaps of single contracts, across connections."""
 
-    def __init__(self, health: SessionHealth) -> None:
+    def __init__(self, health: FeedHealth) -> None:
         self._health = health
         self._open: dict[ContractKey, str] = {}
 

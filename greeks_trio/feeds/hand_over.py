@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S, TickSender
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import FrameTicks
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PIECE_TICKS: Final = 500
 
 
-async def hand_over(out: TickSender, frame: FrameTicks, health: SessionHealth) -> None:
+async def hand_over(out: TickSender, frame: FrameTicks, health: FeedHealth) -> None:
     """Send the frame, waiting for as long as it takes.
 
     Cancelled, it still tries for `HAND_OVER_LIMIT_S`: what has been read is ours, and

@@ -1,7 +1,7 @@
 """How one broker's feed is doing: its state, signs of life, counters and gaps.
 
 The feed and its supervisor write here; the HTTP interface, the canonical log line and
-the demo's table read `SessionHealth.session` and `SessionHealth.statistics`.
+the demo's table read `FeedHealth.session` and `FeedHealth.statistics`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionStatistics:
+class FeedStatistics:
     """What a feed has counted since the start.
 
     Attributes:
@@ -74,7 +74,7 @@ class SessionStatistics:
     reconnects: int
 
 
-class SessionHealth:
+class FeedHealth:
     """One broker's feed, across its connections.
 
     Attributes:
@@ -335,9 +335,9 @@ class SessionHealth:
         """
         return self._streamed
 
-    def statistics(self) -> SessionStatistics:
+    def statistics(self) -> FeedStatistics:
         """Return the counters."""
-        return SessionStatistics(
+        return FeedStatistics(
             frames=self._frames,
             counts=dict(self._counts),
             wanted=self._wanted,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 
 # Each new reason is a line in the log.  A server that says something new each time, such
 # as the number of a request, must not fill it.
@@ -19,7 +19,7 @@ class Condition:
     else; the state is degraded for as long as any is.
     """
 
-    def __init__(self, health: SessionHealth) -> None:
+    def __init__(self, health: FeedHealth) -> None:
         self._health = health
         self._stands = False
         # By a short name of the thing, in the order in which they went missing.

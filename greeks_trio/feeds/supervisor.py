@@ -28,7 +28,7 @@ from greeks_trio.errors import (
     leaves,
     plain_reason,
 )
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Supervisor:
 
     def __init__(
         self,
-        health: SessionHealth,
+        health: FeedHealth,
         policy: RestartPolicy,
         retry_now: WakeUp,
         *,

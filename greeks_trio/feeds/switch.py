@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import Supervisor
 from greeks_trio.waiting import WakeUp
 
@@ -36,7 +36,7 @@ class FeedSwitch:
     """
 
     def __init__(
-        self, health: SessionHealth, supervisor: Supervisor, retry_now: WakeUp
+        self, health: FeedHealth, supervisor: Supervisor, retry_now: WakeUp
     ) -> None:
         self.is_wanted = True
         self._health = health

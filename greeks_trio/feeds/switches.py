@@ -18,7 +18,7 @@ from functools import partial
 
 import trio
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.feeds.switch import FeedSwitch
 from greeks_trio.model.records import Broker, StreamSession
@@ -27,7 +27,7 @@ from greeks_trio.waiting import WakeUp
 logger = logging.getLogger(__name__)
 
 
-class Streaming:
+class FeedSwitches:
     """The feeds of the enabled brokers, each with its switch.
 
     Args:
@@ -36,7 +36,7 @@ class Streaming:
 
     def __init__(
         self,
-        healths: Mapping[Broker, SessionHealth],
+        healths: Mapping[Broker, FeedHealth],
         *,
         on_all_refused: Callable[[], None],
     ) -> None:
@@ -99,7 +99,7 @@ class Streaming:
             else:
                 logger.info("streaming.stays_stopped broker=%s", broker)
 
-    def _make_switch(self, health: SessionHealth) -> FeedSwitch:
+    def _make_switch(self, health: FeedHealth) -> FeedSwitch:
         retry_now = WakeUp()
         supervisor = Supervisor(
             health,
@@ -117,7 +117,7 @@ class Streaming:
             self._on_all_refused()
 
 
-def missing_feeds(healths: Iterable[SessionHealth]) -> list[str]:
+def missing_feeds(healths: Iterable[FeedHealth]) -> list[str]:
     """Return a sentence for each feed that should bring data and does not.
 
     None for a feed that a person has stopped, unless all of them are.
@@ -132,7 +132,7 @@ def missing_feeds(healths: Iterable[SessionHealth]) -> list[str]:
     ]
 
 
-def unusual_feeds(healths: Iterable[SessionHealth]) -> list[str]:
+def unusual_feeds(healths: Iterable[FeedHealth]) -> list[str]:
     """Return a sentence for each feed that lacks something, or that a person stopped."""
     sentences = []
     for health in healths:

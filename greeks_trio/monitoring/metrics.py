@@ -31,22 +31,22 @@ from greeks_trio.monitoring.metric_kinds import by_broker, counter, gauge, histo
 from greeks_trio.monitoring.metrics_feeds import contracts, sessions
 from greeks_trio.monitoring.metrics_ticks import latencies, ticks
 from greeks_trio.monitoring.slo import SloStatistics
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.version import program_version
 
 
-def make_registry(overview: Overview) -> CollectorRegistry:
+def make_registry(status: ServiceStatus) -> CollectorRegistry:
     """Return a registry of its own, which reads the service at each scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ServiceCollector(overview))
+    registry.register(ServiceCollector(status))
     return registry
 
 
 class ServiceCollector(Collector):
     """Reads one service."""
 
-    def __init__(self, overview: Overview) -> None:
-        self._overview = overview
+    def __init__(self, status: ServiceStatus) -> None:
+        self._overview = status
         self._process = psutil.Process()
         self._build = {
             "version": program_version(),
@@ -64,7 +64,7 @@ class ServiceCollector(Collector):
         yield from _slo_ticks(self._overview)
         yield from _buffers(self._overview)
         yield from _spool(self._overview)
-        yield from sessions(self._overview.sessions_by_broker)
+        yield from sessions(self._overview.feeds)
         yield from contracts(self._overview)
         yield from _loop_lag(self._overview)
         yield from _process(self._process)
@@ -99,10 +99,10 @@ def _slo(slo: SloStatistics) -> Iterator[Metric]:
     )
 
 
-def _slo_ticks(overview: Overview) -> Iterator[Metric]:
-    slo_s = overview.slo.statistics().slo_s
-    durable = overview.tally.to_durable.by_broker
-    brokers = list(overview.sessions_by_broker)
+def _slo_ticks(status: ServiceStatus) -> Iterator[Metric]:
+    slo_s = status.slo.statistics().slo_s
+    durable = status.tick_counts.to_durable.by_broker
+    brokers = list(status.feeds)
     yield by_broker(
         CounterMetricFamily,
         "greeks_slo_ticks",
@@ -117,14 +117,14 @@ def _slo_ticks(overview: Overview) -> Iterator[Metric]:
     )
 
 
-def _buffers(overview: Overview) -> Iterator[Metric]:
-    backlog, writer = overview.backlog, overview.writer.statistics()
+def _buffers(status: ServiceStatus) -> Iterator[Metric]:
+    backlog, writer = status.backlog, status.writer.statistics()
     for name, about, value in (
         ("database_up", "Whether the writer has a connection.", writer.is_connected),
         (
             "intake_frames",
             "Frames that were read and wait for the processor.",
-            len(overview.intake),
+            len(status.intake),
         ),
         ("backlog_rows", "Ticks in memory that are not stored.", len(backlog)),
         ("backlog_bytes", "Memory that these take, about.", backlog.bytes),
@@ -136,17 +136,17 @@ def _buffers(overview: Overview) -> Iterator[Metric]:
         (
             "buffers_max_bytes",
             "Memory that all buffers take at the worst.",
-            overview.buffers_max_bytes,
+            status.buffers_max_bytes,
         ),
         (
             "journal_entries",
             "Gaps and positions that are not stored.",
-            len(overview.journal),
+            len(status.journal),
         ),
         (
             "quarantine_rows",
             "Refused rows that wait for a person.",
-            overview.quarantine.waiting(),
+            status.quarantine.waiting(),
         ),
     ):
         yield gauge(f"greeks_{name}", about, value)
@@ -155,20 +155,20 @@ def _buffers(overview: Overview) -> Iterator[Metric]:
     )
 
 
-def _spool(overview: Overview) -> Iterator[Metric]:
-    size = overview.spool.size()
+def _spool(status: ServiceStatus) -> Iterator[Metric]:
+    size = status.spool.size()
     for name, about, value in (
         (
             "up",
             "Whether the disk takes and gives ticks.",
-            overview.spooler.last_error is None,
+            status.spooler.last_error is None,
         ),
         ("rows", "Ticks on disk that may not be stored.", size.rows),
         ("bytes", "What the spool takes on disk.", size.bytes),
         (
             "max_bytes",
             "Where the oldest spooled ticks are dropped.",
-            overview.spool_max_bytes,
+            status.spool_max_bytes,
         ),
         (
             "oldest_age_seconds",
@@ -181,13 +181,13 @@ def _spool(overview: Overview) -> Iterator[Metric]:
         yield gauge(f"greeks_spool_{name}", about, value)
 
 
-def _loop_lag(overview: Overview) -> Iterator[Metric]:
+def _loop_lag(status: ServiceStatus) -> Iterator[Metric]:
     yield histogram(
         "greeks_loop_lag_seconds",
         "How much later than asked for the event loop woke a task.",
-        overview.loop_lag.buckets,
+        status.loop_lag.buckets,
     )
-    window = overview.loop_lag.window()
+    window = status.loop_lag.window()
     yield gauge(
         "greeks_loop_lag_max_seconds", "The most of the last minute.", window.max or 0.0
     )

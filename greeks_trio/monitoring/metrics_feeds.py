@@ -7,11 +7,11 @@ from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from greeks_trio.feeds.health import SessionHealth, SessionStatistics, utc_now
+from greeks_trio.feeds.health import FeedHealth, FeedStatistics, utc_now
 from greeks_trio.model.records import Broker, SessionStatus
 from greeks_trio.monitoring.market_hours import MARKETS
 from greeks_trio.monitoring.metric_kinds import by_broker, gauge
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 
 _SUBSCRIPTIONS: Final[tuple[tuple[str, str], ...]] = (
     ("wanted", "Contracts that should be subscribed."),
@@ -22,7 +22,7 @@ _SUBSCRIPTIONS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
-def sessions(healths: Mapping[Broker, SessionHealth]) -> Iterator[Metric]:
+def sessions(healths: Mapping[Broker, FeedHealth]) -> Iterator[Metric]:
     """Yield the state of each broker's feed, and what it has counted."""
     state = GaugeMetricFamily(
         "greeks_session_state",
@@ -51,7 +51,7 @@ def sessions(healths: Mapping[Broker, SessionHealth]) -> Iterator[Metric]:
     yield from _feeds({broker: each.statistics() for broker, each in healths.items()})
 
 
-def _feeds(feeds: Mapping[Broker, SessionStatistics]) -> Iterator[Metric]:
+def _feeds(feeds: Mapping[Broker, FeedStatistics]) -> Iterator[Metric]:
     yield by_broker(
         CounterMetricFamily,
         "greeks_session_reconnects",
@@ -82,30 +82,30 @@ def _feeds(feeds: Mapping[Broker, SessionStatistics]) -> Iterator[Metric]:
         )
 
 
-def contracts(overview: Overview) -> Iterator[Metric]:
+def contracts(status: ServiceStatus) -> Iterator[Metric]:
     """Yield how many contracts are stale and why, and whether their markets are open."""
     yield by_broker(
         GaugeMetricFamily,
         "greeks_contracts_stale",
         "Subscribed contracts without a tick for longer than the limit.",
-        overview.stale_counts().items(),
+        status.stale_counts().items(),
     )
     yield by_broker(
         GaugeMetricFamily,
         "greeks_contracts_not_realtime",
         "Subscribed contracts whose newest tick the broker calls delayed, frozen or"
         " nothing; stale in the views, however recent.",
-        overview.not_realtime_counts().items(),
+        status.not_realtime_counts().items(),
     )
     yield gauge(
         "greeks_contracts_stale_after_seconds",
         "The age from which a contract without a tick is stale.",
-        overview.stale_after_s,
+        status.stale_after_s,
     )
     market_open = GaugeMetricFamily(
         "greeks_market_open", "Whether a market trades now.", labels=["market"]
     )
     now = utc_now()
     for market in MARKETS:
-        market_open.add_metric([market], overview.hours.is_open(now, market))
+        market_open.add_metric([market], status.hours.is_open(now, market))
     yield market_open

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import trio
 
-from greeks_trio.feeds.health import SessionHealth, utc_now
+from greeks_trio.feeds.health import FeedHealth, utc_now
 from greeks_trio.feeds.staleness import StaleContract, stale_contracts
 from greeks_trio.feeds.switches import missing_feeds, unusual_feeds
 from greeks_trio.model.contracts import ContractKey
@@ -31,10 +31,10 @@ from greeks_trio.monitoring.status_details import (
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.stores import Quarantine, Spool
-from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 
 # Stale contracts in the status: the longest silent ones.
@@ -54,7 +54,7 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class ServiceStatus:
     """The parts of a running service, for reading.
 
     Attributes:
@@ -63,15 +63,15 @@ class Overview:
         buffers_max_bytes: What all buffers take together at the worst.
     """
 
-    sessions_by_broker: Mapping[Broker, SessionHealth]
+    feeds: Mapping[Broker, FeedHealth]
     processor: Processor
     backlog: Backlog
     writer: Writer
     spool: Spool
     spooler: Spooler
     quarantine: Quarantine
-    isolator: Isolator
-    tally: Tally
+    refused_rows: RefusedRows
+    tick_counts: TickCounts
     journal: Journal
     slo: SloWatch
     stale_after_s: float
@@ -84,7 +84,7 @@ class Overview:
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
-        return [health.session() for health in self.sessions_by_broker.values()]
+        return [health.session() for health in self.feeds.values()]
 
     def heard_at(self) -> dict[str, datetime]:
         """Return when the last frame of each broker came, of those that sent one."""
@@ -101,7 +101,7 @@ class Overview:
         if not writer.is_connected:
             problems.append(f"database: {writer.last_error or 'not connected yet'}")
         problems += self.refusals.problems()
-        return problems + missing_feeds(self.sessions_by_broker.values())
+        return problems + missing_feeds(self.feeds.values())
 
     def warnings(self) -> Sequence[str]:
         """Return what is wrong or unusual although the service is ready.
@@ -113,7 +113,7 @@ class Overview:
         a gap to it.
         """
         words = self.slo.statistics().in_words()
-        feeds = unusual_feeds(self.sessions_by_broker.values())
+        feeds = unusual_feeds(self.feeds.values())
         problems = self.readiness()
         warnings = [feed for feed in feeds if feed not in problems]
         return warnings if words is None else [words, *warnings]
@@ -121,7 +121,7 @@ class Overview:
     def watch_slo(self) -> None:
         """Look whether ticks have been durable in time for the last minute."""
         now = trio.current_time()
-        window = self.tally.to_durable.rolling.window_histogram(now=now)
+        window = self.tick_counts.to_durable.rolling.window_histogram(now=now)
         self.slo.update(window, self._ages_of_undurable(now), now)
 
     def _ages_of_undurable(self, now: float) -> Sequence[float]:
@@ -140,7 +140,8 @@ class Overview:
     def watch_refusals(self) -> None:
         """Look whether PostgreSQL refuses all that came since the last call."""
         self.refusals.update(
-            persisted=self.tally.persisted, quarantined=self.isolator.quarantined
+            persisted=self.tick_counts.persisted,
+            quarantined=self.refused_rows.quarantined,
         )
 
     def trades_now(self, contract_key: ContractKey) -> bool:
@@ -158,14 +159,14 @@ class Overview:
                 now=now,
                 limit_s=self.stale_after_s,
             )
-            for broker, health in self.sessions_by_broker.items()
+            for broker, health in self.feeds.items()
         )
         return sorted(stale, key=lambda each: each.age_s, reverse=True)
 
     def stale_counts(self) -> dict[Broker, int]:
         """Return how many contracts `stale_contracts` has of each broker."""
         stale = Counter(each.broker for each in self.stale_contracts())
-        return {broker: stale[broker] for broker in self.sessions_by_broker}
+        return {broker: stale[broker] for broker in self.feeds}
 
     def not_realtime_counts(self) -> dict[Broker, int]:
         """Return how many subscribed contracts of each broker have Greeks not in real time.
@@ -174,16 +175,13 @@ class Overview:
         of every contract: for whoever asks, not for each tick.
         """
         _, newest = self.processor.latest.changes()
-        streamed = {
-            broker: health.streamed()
-            for broker, health in self.sessions_by_broker.items()
-        }
+        streamed = {broker: health.streamed() for broker, health in self.feeds.items()}
         return not_realtime_counts(newest, streamed)
 
     def lost(self) -> Counter[Broker]:
         """Return the ticks that were read and that nobody will store."""
         lost = self.backlog.losses.rows.copy()
-        for broker, health in self.sessions_by_broker.items():
+        for broker, health in self.feeds.items():
             lost[broker] += health.statistics().counts.get("ticks.lost", 0)
         return lost
 
@@ -215,8 +213,7 @@ class Overview:
             "contracts": self.processor.statistics().contracts,
             "staleness": self._staleness(),
             "feeds": {
-                broker: feed_details(health)
-                for broker, health in self.sessions_by_broker.items()
+                broker: feed_details(health) for broker, health in self.feeds.items()
             },
         }
 
@@ -224,8 +221,8 @@ class Overview:
         """Return what `details` has of the latencies and the SLO."""
         return {
             "latency_ms": {
-                **milliseconds(self.tally.latency_to_durable()),
-                "to_commit": milliseconds(self.tally.latency_to_commit()),
+                **milliseconds(self.tick_counts.latency_to_durable()),
+                "to_commit": milliseconds(self.tick_counts.latency_to_commit()),
             },
             "slo": slo_details(self.slo.statistics()),
         }
@@ -236,11 +233,11 @@ class Overview:
             "received": processor.received,
             "duplicates": processor.duplicates,
             "late": processor.late,
-            "persisted": self.tally.persisted,
-            "already_stored": self.tally.already_stored,
-            "quarantined": self.isolator.quarantined,
+            "persisted": self.tick_counts.persisted,
+            "already_stored": self.tick_counts.already_stored,
+            "quarantined": self.refused_rows.quarantined,
             "spooled": self.spooler.spooled,
-            "replayed": self.tally.replayed,
+            "replayed": self.tick_counts.replayed,
             "lost": self.lost().total(),
         }
 
@@ -279,16 +276,16 @@ class Overview:
     def canonical_line(self) -> str:
         """Return the one line a minute that says how the service is doing."""
         processor = self.processor.statistics()
-        window = self.tally.latency_to_durable().window.milliseconds()
+        window = self.tick_counts.latency_to_durable().window.milliseconds()
         loop = self.loop_lag.window().milliseconds()
         return (
             f"received={sum(processor.received.values())}"
-            f" persisted={self.tally.persisted.total()}"
+            f" persisted={self.tick_counts.persisted.total()}"
             f" duplicates={sum(processor.duplicates.values())}"
-            f" already_stored={self.tally.already_stored}"
-            f" quarantined={self.isolator.quarantined.total()}"
+            f" already_stored={self.tick_counts.already_stored}"
+            f" quarantined={self.refused_rows.quarantined.total()}"
             f" spooled={self.spooler.spooled.total()}"
-            f" replayed={self.tally.replayed.total()}"
+            f" replayed={self.tick_counts.replayed.total()}"
             f" spool_rows={self.spool.size().rows} lost={self.lost().total()}"
             f" p50_ms={window['p50']} p95_ms={window['p95']} p99_ms={window['p99']}"
             f" max_ms={window['max']} backlog={len(self.backlog)}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, UnifiedPositionRecord
 from greeks_trio.monitoring.slo import SloStatistics
@@ -35,7 +35,7 @@ def slo_details(slo: SloStatistics) -> dict[str, Any]:
     }
 
 
-def feed_details(health: SessionHealth) -> dict[str, Any]:
+def feed_details(health: FeedHealth) -> dict[str, Any]:
     """Return what one broker's feed has counted."""
     statistics = health.statistics()
     return {

@@ -18,7 +18,7 @@ from typing import Final
 
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.losses import Losses
-from greeks_trio.pipeline.spooled_ticks import EntryBook
+from greeks_trio.pipeline.spooled_ticks import SpooledTicks
 from greeks_trio.pipeline.stores import Dropped
 from greeks_trio.waiting import WakeUp
 
@@ -58,7 +58,7 @@ class Backlog:
         self._spooling: list[Tick] = []
         # Fell out while the disk was taking them: lost unless it does take them.
         self._limbo: list[Tick] = []
-        self._book = EntryBook()
+        self._book = SpooledTicks()
         self.replay_to = 0
         self.losses = Losses()
         self.bytes = 0
@@ -205,17 +205,17 @@ class Backlog:
         Returns the ticks that are durable only now.
         """
         ticks, self._spooling = self._spooling, []
-        limbo, self._limbo = self._limbo, []
+        evicted_while_spooling, self._limbo = self._limbo, []
         fresh = [tick for tick in ticks if tick.entry == _BEING_SPOOLED]
         stored = [tick for tick in ticks if tick.entry == _STORED_MEANWHILE]
         for tick in fresh:
             tick.entry = entry or _NOT_SPOOLED
         if entry is None:
             self._mark()
-            self._lose(limbo)
+            self._lose(evicted_while_spooling)
             return []
         self._book.add(entry, in_memory=fresh, stored=stored)
-        for tick in limbo:
+        for tick in evicted_while_spooling:
             self._leave_to_disk(tick)
         return fresh
 

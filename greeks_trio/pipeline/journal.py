@@ -22,7 +22,7 @@ from greeks_trio.errors import (
     StoreUnavailable,
     plain_reason,
 )
-from greeks_trio.pipeline.stores import Note, Spool
+from greeks_trio.pipeline.stores import JournalEntry, Spool
 from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _LAST_NOTES_S: Final = 2.0
 class JournalSink(Protocol):
     """Where notes go; ``greeks_trio.postgres.journal_store`` in the product."""
 
-    async def write(self, entry: Note) -> None:
+    async def write(self, entry: JournalEntry) -> None:
         """Store the note; storing it twice has the effect of storing it once.
 
         Raises:
@@ -58,7 +58,7 @@ OpenJournalSink: TypeAlias = Callable[[], AbstractAsyncContextManager[JournalSin
 class Waiting:
     """A note on its way; ``note_id`` is the disk's, 0 while the disk has it not."""
 
-    note: Note
+    note: JournalEntry
     note_id: int = 0
 
 
@@ -76,7 +76,7 @@ class Journal:
         self,
         max_waiting: int = MAX_WAITING,
         *,
-        inherited: Iterable[tuple[int, Note]] = (),
+        inherited: Iterable[tuple[int, JournalEntry]] = (),
     ) -> None:
         self._waiting = deque(Waiting(note, id_) for id_, note in inherited)
         self._max_waiting = max_waiting
@@ -88,7 +88,7 @@ class Journal:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def record(self, note: Note) -> None:
+    def record(self, note: JournalEntry) -> None:
         """Queue the note.  When the queue is full the oldest one is lost, counted."""
         if len(self._waiting) >= self._max_waiting:
             self._let_go(self._waiting.popleft())
@@ -104,7 +104,7 @@ class Journal:
 
     # The database's side.
 
-    async def wait_entry(self) -> Note | None:
+    async def wait_entry(self) -> JournalEntry | None:
         """Wait for a note and return it without removing it; `None` after the last."""
         while not self._waiting:
             if self._closed_at is not None:
@@ -112,7 +112,7 @@ class Journal:
             await self._changed.wait()
         return self._waiting[0].note
 
-    def remove(self, note: Note) -> None:
+    def remove(self, note: JournalEntry) -> None:
         """Remove the oldest note if it still is this one."""
         if self._waiting and self._waiting[0].note is note:
             self._let_go(self._waiting.popleft())

@@ -56,23 +56,23 @@ class TickSink(Protocol):
 
 
 @dataclass(slots=True)
-class Stored:
+class BatchOutcome:
     """What became of a batch.
 
     Attributes:
         ticks: Those that are in the table now.
         new: How many of them were not there before.
         refused: Those that are in quarantine.
-        unkept: Those that the quarantine did not take either: they are in the log.
+        not_quarantined: Those that the quarantine did not take either: they are in the log.
     """
 
     ticks: list[Tick] = field(default_factory=list)
     new: int = 0
     refused: list[Tick] = field(default_factory=list)
-    unkept: list[Tick] = field(default_factory=list)
+    not_quarantined: list[Tick] = field(default_factory=list)
 
 
-class Isolator:
+class RefusedRows:
     """Stores batches, and puts aside what PostgreSQL refuses.
 
     Attributes:
@@ -87,14 +87,14 @@ class Isolator:
 
     async def store(
         self, sink: TickSink, batch: Sequence[Tick], *, check_duplicates: bool
-    ) -> Stored:
+    ) -> BatchOutcome:
         """Store the batch, whatever is wrong with some of its rows.
 
         Raises:
             StoreUnavailable: nobody knows what became of which row; offer all of them
                 again, with ``check_duplicates``.
         """
-        stored = Stored()
+        stored = BatchOutcome()
         # The oldest rows last.
         parts = [list(batch)]
         while parts:
@@ -106,7 +106,7 @@ class Isolator:
                 parts += rest
                 for tick in refused:
                     is_kept = await self._put_aside(tick, exc)
-                    (stored.refused if is_kept else stored.unkept).append(tick)
+                    (stored.refused if is_kept else stored.not_quarantined).append(tick)
             else:
                 stored.ticks += part
         # Not before: what is offered again is refused again.

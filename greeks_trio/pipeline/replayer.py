@@ -16,10 +16,10 @@ import trio
 
 from greeks_trio.errors import SpoolUnavailable, StoreUnavailable, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.refused_rows import Isolator, TickSink
+from greeks_trio.pipeline.refused_rows import RefusedRows, TickSink
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.stores import SpooledEntry
-from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import OpenTickSink
 from greeks_trio.waiting import Backoff
 
@@ -36,17 +36,21 @@ class Replayer:
     Args:
         backlog: Knows whether the database is up and whether the service is ending.
         spooler: Gives what only the disk has.
-        isolator: Stores a batch although some rows are refused.
-        tally: Is told of every commit.
+        refused_rows: Stores a batch although some rows are refused.
+        tick_counts: Is told of every commit.
     """
 
     def __init__(
-        self, backlog: Backlog, spooler: Spooler, isolator: Isolator, tally: Tally
+        self,
+        backlog: Backlog,
+        spooler: Spooler,
+        refused_rows: RefusedRows,
+        tick_counts: TickCounts,
     ) -> None:
         self._backlog = backlog
         self._spooler = spooler
-        self._isolator = isolator
-        self._tally = tally
+        self._refused_rows = refused_rows
+        self._tick_counts = tick_counts
         # Why the last attempt failed, if none has stored anything since.
         self._last_reason: str | None = None
 
@@ -122,8 +126,8 @@ class Replayer:
     async def _store(self, sink: TickSink, entries: Sequence[SpooledEntry]) -> int:
         """Store the entries' ticks, forget the entries, and return how many ticks."""
         ticks = list(chain.from_iterable(entry.ticks for entry in entries))
-        stored = await self._isolator.store(sink, ticks, check_duplicates=True)
-        self._tally.committed_again(stored)
+        stored = await self._refused_rows.store(sink, ticks, check_duplicates=True)
+        self._tick_counts.committed_again(stored)
         await self._spooler.replayed(entries)
-        self._backlog.losses.add_ticks(stored.unkept)
+        self._backlog.losses.add_ticks(stored.not_quarantined)
         return len(ticks)

@@ -29,7 +29,7 @@ class _Entry:
     has_evicted: bool = False
 
 
-class EntryBook:
+class SpooledTicks:
     """Follows entries from memory's side.
 
     Small however much is on disk: an entry is forgotten as soon as all its ticks are

@@ -20,7 +20,7 @@ from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Broker
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.stores import Spool, SpooledEntry
-from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Spooler:
     Args:
         backlog: Whose ticks these are.
         spool: The disk.
-        tally: Is told what became durable.
+        tick_counts: Is told what became durable.
         after_s: Seconds from frame read after which a tick goes to disk.
         inherited_to: Says which is the newest entry of an earlier run, 0 when there is
             none, `None` as long as the disk has not let anyone look.
@@ -54,14 +54,14 @@ class Spooler:
         self,
         backlog: Backlog,
         spool: Spool,
-        tally: Tally,
+        tick_counts: TickCounts,
         *,
         after_s: float,
         inherited_to: Callable[[], int | None] = lambda: 0,
     ) -> None:
         self._backlog = backlog
         self._spool = spool
-        self._tally = tally
+        self._tick_counts = tick_counts
         self._after_s = after_s
         self._unneeded: list[int] = []
         self._inherited_to = inherited_to
@@ -103,7 +103,7 @@ class Spooler:
                     backoff.reset()
         finally:
             with trio.move_on_after(_LAST_WORDS_S, shield=True):
-                await self._say_last_words()
+                await self._spool_rest()
 
     # The replayer's side.
 
@@ -205,10 +205,10 @@ class Spooler:
         del self._unneeded[: len(unneeded)]
         self._backlog.gone_from_disk(unneeded)
         self.spooled.update(tick.record.broker for tick in ticks)
-        self._tally.durable(durable)
+        self._tick_counts.durable(durable)
         self._note_dropped()
 
-    async def _say_last_words(self) -> None:
+    async def _spool_rest(self) -> None:
         # Cancelled together with the processor, which puts what it has and closes.
         while not self._backlog.is_closed:
             await self._backlog.wait_change()

@@ -20,7 +20,7 @@ from greeks_trio.model.records import (
 )
 
 # What the journal writes down besides ticks.
-Note: TypeAlias = PositionsSnapshot | FeedGap | LeftoverGaps
+JournalEntry: TypeAlias = PositionsSnapshot | FeedGap | LeftoverGaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Spool(Protocol):
         kept in the quarantine's directory.
         """
 
-    async def note(self, notes: Sequence[Note]) -> list[int]:
+    async def note(self, notes: Sequence[JournalEntry]) -> list[int]:
         """Store notes and return an id for each."""
 
     async def forget_notes(self, ids: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from greeks_trio.model.records import BROKERS, Broker, Tick
 from greeks_trio.pipeline.histograms import BucketCounts, LatencySummary, RollingLatency
-from greeks_trio.pipeline.refused_rows import Stored
+from greeks_trio.pipeline.refused_rows import BatchOutcome
 
 # Seconds, of a histogram for Prometheus.  From far below what is usual, one commit, to
 # where the spool has long stepped in; the bar that is configured goes between them.
@@ -34,11 +34,11 @@ LAG_BOUNDS_S: Final = (
 
 _FRAME: Final = attrgetter("read_at", "record.broker")
 
-TickObserver: TypeAlias = Callable[[Sequence[Tick]], None]
+TickListener: TypeAlias = Callable[[Sequence[Tick]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observers:
+class TickListeners:
     """Who is told at once.
 
     Attributes:
@@ -46,11 +46,11 @@ class Observers:
         durable: Called with ticks when they are durable, once for each.
     """
 
-    committed: TickObserver | None = None
-    durable: TickObserver | None = None
+    committed: TickListener | None = None
+    durable: TickListener | None = None
 
 
-NOBODY: Final = Observers()
+NO_LISTENERS: Final = TickListeners()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +86,11 @@ class Latencies:
         )
 
 
-class Tally:
+class TickCounts:
     """Counts commits and what became durable.
 
     Args:
-        observers: Who is told at once.
+        listeners: Who is told at once.
         slo_s: The bar for the latency to durable; one more bound of the histograms.
 
     Attributes:
@@ -106,9 +106,12 @@ class Tally:
     """
 
     def __init__(
-        self, observers: Observers = NOBODY, *, slo_s: float = LATENCY_BOUNDS_S[-1]
+        self,
+        listeners: TickListeners = NO_LISTENERS,
+        *,
+        slo_s: float = LATENCY_BOUNDS_S[-1],
     ) -> None:
-        self._observers = observers
+        self._listeners = listeners
         self.to_durable = Latencies(slo_s)
         self.to_commit = Latencies(slo_s)
         self.lag: dict[Broker, BucketCounts] = {
@@ -125,15 +128,15 @@ class Tally:
             record = tick.record
             lag_s = (record.received_at - record.event_time).total_seconds()
             self.lag[record.broker].record(max(0.0, lag_s))
-        if ticks and self._observers.durable is not None:
-            self._observers.durable(ticks)
+        if ticks and self._listeners.durable is not None:
+            self._listeners.durable(ticks)
 
-    def committed(self, stored: Stored) -> None:
+    def committed(self, stored: BatchOutcome) -> None:
         """Note what the writer has stored."""
         self.to_commit.record(stored.ticks, now=trio.current_time())
         self._note(stored)
 
-    def committed_again(self, stored: Stored) -> None:
+    def committed_again(self, stored: BatchOutcome) -> None:
         """Note what the replayer has stored; when it was read is not known any more."""
         self.replayed.update(tick.record.broker for tick in stored.ticks)
         self._note(stored)
@@ -146,8 +149,8 @@ class Tally:
         """Return the latencies from frame read to commit, without what was replayed."""
         return self.to_commit.statistics()
 
-    def _note(self, stored: Stored) -> None:
+    def _note(self, stored: BatchOutcome) -> None:
         self.persisted.update(tick.record.broker for tick in stored.ticks)
         self.already_stored += len(stored.ticks) - stored.new
-        if stored.ticks and self._observers.committed is not None:
-            self._observers.committed(stored.ticks)
+        if stored.ticks and self._listeners.committed is not None:
+            self._listeners.committed(stored.ticks)

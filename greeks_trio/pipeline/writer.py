@@ -23,8 +23,8 @@ import trio
 from greeks_trio.errors import StoreUnavailable, leaves, plain_reason
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.histograms import BucketCounts
-from greeks_trio.pipeline.refused_rows import Isolator, TickSink
-from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.pipeline.refused_rows import RefusedRows, TickSink
+from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ class Writer:
 
     Args:
         backlog: Where the ticks come from.
-        isolator: Stores a batch although some rows are refused.
-        tally: Is told of every commit.
+        refused_rows: Stores a batch although some rows are refused.
+        tick_counts: Is told of every commit.
         batch_rows: Most rows in one flush.
 
     Attributes:
@@ -78,11 +78,16 @@ class Writer:
     """
 
     def __init__(
-        self, backlog: Backlog, isolator: Isolator, tally: Tally, *, batch_rows: int
+        self,
+        backlog: Backlog,
+        refused_rows: RefusedRows,
+        tick_counts: TickCounts,
+        *,
+        batch_rows: int,
     ) -> None:
         self._backlog = backlog
-        self._isolator = isolator
-        self._tally = tally
+        self._refused_rows = refused_rows
+        self._tick_counts = tick_counts
         self._batch_rows = batch_rows
         self.flush_rows = BucketCounts(FLUSH_ROWS)
         self.flush_s = BucketCounts(FLUSH_BOUNDS_S)
@@ -158,7 +163,7 @@ class Writer:
         began_at = trio.current_time()
         is_stored = False
         try:
-            stored = await self._isolator.store(
+            stored = await self._refused_rows.store(
                 sink, batch, check_duplicates=self._outcome_unknown
             )
             is_stored = True
@@ -167,17 +172,17 @@ class Writer:
             if not is_stored:
                 self._backlog.give_back()
         fresh = self._backlog.settle()
-        if stored.unkept:
-            self._backlog.losses.add_ticks(stored.unkept)
-            unkept = set(map(id, stored.unkept))
-            fresh = [tick for tick in fresh if id(tick) not in unkept]
+        if stored.not_quarantined:
+            self._backlog.losses.add_ticks(stored.not_quarantined)
+            not_quarantined = set(map(id, stored.not_quarantined))
+            fresh = [tick for tick in fresh if id(tick) not in not_quarantined]
         self._said = None
         self._flushes += 1
         self._largest_flush = max(self._largest_flush, len(batch))
         self.flush_rows.record(len(batch))
         self.flush_s.record(trio.current_time() - began_at)
-        self._tally.committed(stored)
-        self._tally.durable(fresh)
+        self._tick_counts.committed(stored)
+        self._tick_counts.durable(fresh)
 
     async def _wait_rows(self, sink: TickSink) -> bool:
         """Do as `Backlog.wait_rows`, and see that the database stays there."""

@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow, args_row
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
-from greeks_trio.pipeline.stores import Note
+from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
@@ -110,7 +110,7 @@ class JournalSink:
         self._config = config
         self._is_wanted = is_wanted
 
-    async def write(self, entry: Note) -> None:
+    async def write(self, entry: JournalEntry) -> None:
         """Store the entry; storing it twice has the effect of storing it once.
 
         A position that the database refuses is logged, and the others are stored.

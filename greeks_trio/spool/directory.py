@@ -28,7 +28,7 @@ from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.stores import (
     Dropped,
-    Note,
+    JournalEntry,
     Quarantine,
     Spool,
     SpooledEntry,
@@ -82,7 +82,7 @@ class SpoolOnDisk:
             )
         )
 
-    async def note(self, notes: Sequence[Note]) -> list[int]:
+    async def note(self, notes: Sequence[JournalEntry]) -> list[int]:
         """See `Spool.note`."""
         return await self._worker.run(functools.partial(self._store.note, notes))
 
@@ -119,7 +119,7 @@ class SpoolDirectory:
         self._refused = QuarantineOnDisk(self._quarantine, self._worker)
         self.spool: Spool = SpoolOnDisk(self._store, self._worker)
         self.quarantine: Quarantine = self._refused
-        self.inherited_notes: list[tuple[int, Note]] = []
+        self.inherited_notes: list[tuple[int, JournalEntry]] = []
 
     @property
     def inherited_id(self) -> int | None:

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from greeks_trio.model.records import Broker
-from greeks_trio.pipeline.stores import Note
+from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.spool.database import FileDamaged, transaction
 from greeks_trio.spool.format import (
     checksum,
@@ -216,7 +216,7 @@ def raise_newest_id(connection: sqlite3.Connection, at_least: int) -> None:
     connection.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (at_least,))
 
 
-def insert_note(connection: sqlite3.Connection, note: Note) -> int:
+def insert_note(connection: sqlite3.Connection, note: JournalEntry) -> int:
     """Add a note and return its id."""
     kind, blob = encode_note(note)
     return _insert_note(connection, (None, kind, checksum(blob), blob))

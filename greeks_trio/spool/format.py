@@ -23,7 +23,7 @@ from greeks_trio.model.records import (
     Tick,
     UnifiedPositionRecord,
 )
-from greeks_trio.pipeline.stores import Note
+from greeks_trio.pipeline.stores import JournalEntry
 
 _MSGPACK: Final = b"m"
 _COMPRESSED: Final = b"z"
@@ -37,7 +37,7 @@ _LEVEL: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-_NOTE_TYPES: Final[dict[str, type[Note]]] = {
+_NOTE_TYPES: Final[dict[str, type[JournalEntry]]] = {
     "positions": PositionsSnapshot,
     "gap": FeedGap,
     "leftover-gaps": LeftoverGaps,
@@ -71,12 +71,12 @@ def decode_ticks(blob: bytes) -> list[Tick]:
     return [Tick(each.record, each.fingerprint, 0.0) for each in stored]
 
 
-def encode_note(note: Note) -> tuple[str, bytes]:
+def encode_note(note: JournalEntry) -> tuple[str, bytes]:
     """Return the note's kind and its blob."""
     return _NOTE_KINDS[type(note)], _encode(note)
 
 
-def decode_note(kind: str, blob: bytes) -> Note:
+def decode_note(kind: str, blob: bytes) -> JournalEntry:
     """Return the note of a blob.
 
     Raises:

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 
-from greeks_trio.pipeline.stores import Note
+from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.spool import entries
 from greeks_trio.spool.database import transaction
 from greeks_trio.spool.format import decode_note, verified
@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 def read_notes(
     connection: sqlite3.Connection, keepsakes: Keepsakes
-) -> list[tuple[int, Note]]:
+) -> list[tuple[int, JournalEntry]]:
     """Return every note with its id, oldest first; drop those that cannot be read."""
-    notes: list[tuple[int, Note]] = []
+    notes: list[tuple[int, JournalEntry]] = []
     broken: list[int] = []
     for raw in list(entries.all_notes(connection)):
         try:
@@ -35,7 +35,9 @@ def read_notes(
     return notes
 
 
-def insert_notes(connection: sqlite3.Connection, notes: Iterable[Note]) -> list[int]:
+def insert_notes(
+    connection: sqlite3.Connection, notes: Iterable[JournalEntry]
+) -> list[int]:
     """Add notes and return their ids."""
     with transaction(connection):
         return [entries.insert_note(connection, note) for note in notes]

@@ -17,7 +17,7 @@ from typing import Final
 
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
-from greeks_trio.pipeline.stores import Dropped, Note, SpooledEntry, SpoolSize
+from greeks_trio.pipeline.stores import Dropped, JournalEntry, SpooledEntry, SpoolSize
 from greeks_trio.spool import entries
 from greeks_trio.spool.database import (
     empty_log,
@@ -66,7 +66,7 @@ class SpoolStore:
         """Return the newest id that was there when the file was opened first."""
         return self._file.inherited_id
 
-    def open(self) -> list[tuple[int, Note]]:
+    def open(self) -> list[tuple[int, JournalEntry]]:
         """Open the file, mended if need be, and return its notes with their ids.
 
         When the disk does not let it, the other methods open it later.
@@ -140,7 +140,7 @@ class SpoolStore:
 
         return self._file.use(read)
 
-    def note(self, notes: Sequence[Note]) -> list[int]:
+    def note(self, notes: Sequence[JournalEntry]) -> list[int]:
         """See `Spool.note`."""
         if not notes:
             return []
@@ -163,7 +163,7 @@ class SpoolStore:
         """See `Spool.size`."""
         return self._size
 
-    def _open(self, connection: sqlite3.Connection) -> list[tuple[int, Note]]:
+    def _open(self, connection: sqlite3.Connection) -> list[tuple[int, JournalEntry]]:
         self._measure(connection, used_bytes(connection))
         return read_notes(connection, self._keepsakes)
 

@@ -27,9 +27,9 @@ from greeks_trio.drill.simulated_brokers import (
     simulated_config,
 )
 from greeks_trio.model.records import Tick
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.histograms import Histogram
-from greeks_trio.pipeline.tick_counts import Observers
+from greeks_trio.pipeline.tick_counts import TickListeners
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.restarts import (
     RestartableServer,
@@ -76,48 +76,50 @@ class Measurements:
         taken, self.live = self.live, Histogram()
         return taken.summary().milliseconds() | {"ticks": taken.count}
 
-    def sample(self, overview: Overview) -> None:
+    def sample(self, status: ServiceStatus) -> None:
         """Look at what grows."""
-        size = overview.spool.size()
+        size = status.spool.size()
         self.peak_memory = max(self.peak_memory, psutil.Process().memory_info().rss)
-        self.peak_backlog = max(self.peak_backlog, overview.backlog.bytes)
+        self.peak_backlog = max(self.peak_backlog, status.backlog.bytes)
         self.spool_bytes = max(self.spool_bytes, size.bytes)
         self.spool_rows = max(self.spool_rows, size.rows)
 
 
-async def watch(measured: Measurements, overview: Overview) -> None:
+async def watch(measured: Measurements, status: ServiceStatus) -> None:
     """Sample until cancelled."""
     while True:
-        measured.sample(overview)
+        measured.sample(status)
         await trio.sleep(SAMPLE_S)
 
 
 async def play(
     options: argparse.Namespace,
     server: RestartableServer,
-    overview: Overview,
+    status: ServiceStatus,
     measured: Measurements,
 ) -> None:
     """Quiet, outage, replay, quiet."""
     await trio.sleep(QUIET_S)
     measured.memory_before = psutil.Process().memory_info().rss
     measured.before = measured.take_live()
-    replayed = overview.tally.replayed.total()
+    replayed = status.tick_counts.replayed.total()
     await server.kill()
     await trio.sleep(options.seconds)
-    measured.during_outage = overview.tally.latency_to_durable().window.milliseconds()
+    measured.during_outage = (
+        status.tick_counts.latency_to_durable().window.milliseconds()
+    )
     await server.start()
     back_at = trio.current_time()
     measured.take_live()
     with trio.fail_after(PATIENCE_S):
-        while not overview.backlog.is_database_up:
-            await overview.backlog.wait_change()
+        while not status.backlog.is_database_up:
+            await status.backlog.wait_change()
         connected_at = trio.current_time()
-        while overview.spool.size().rows:
+        while status.spool.size().rows:
             await measured.commit.wait()
     measured.reconnect_s = connected_at - back_at
     measured.replay_s = trio.current_time() - connected_at
-    measured.replayed = overview.tally.replayed.total() - replayed
+    measured.replayed = status.tick_counts.replayed.total() - replayed
     measured.during_replay = measured.take_live()
     await trio.sleep(QUIET_S)
 
@@ -144,16 +146,16 @@ async def stream(
                 config,
                 load=lambda: config,
                 stop=stop,
-                observers=Observers(committed=measured.committed),
+                listeners=TickListeners(committed=measured.committed),
             )
         )
         async with trio.open_nursery() as watching:
-            watching.start_soon(watch, measured, running.overview)
-            await play(options, server, running.overview, measured)
+            watching.start_soon(watch, measured, running.status)
+            await play(options, server, running.status, measured)
             watching.cancel_scope.cancel()
         await simulators.stop()
         with trio.move_on_after(15):
-            for health in running.overview.sessions_by_broker.values():
+            for health in running.status.feeds.values():
                 await health.wait_status("disconnected")
         stop.set()
 

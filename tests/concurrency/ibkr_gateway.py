@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_str
 from greeks_trio.brokers.ibkr.feed import IbkrFeed
 from greeks_trio.brokers.ibkr.session import open_session
 from greeks_trio.config.settings import IbkrConfig
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import Journal
@@ -227,7 +227,7 @@ class Scene:
         self.nursery = nursery
         self.gateway = FakeGateway(nursery)
         self.journal = KeptJournal()
-        self.health = SessionHealth("ibkr", self.journal, now=clock_of_trio())
+        self.health = FeedHealth("ibkr", self.journal, now=clock_of_trio())
         self.out, self.frames = trio.open_memory_channel(intake)
         self.feed = IbkrFeed(
             config,

@@ -7,10 +7,10 @@ from functools import partial
 import trio
 
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.spooler import Spooler
-from greeks_trio.pipeline.tick_counts import Observers, Tally
+from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import ListSink, MemoryQuarantine, MemorySpool
@@ -43,22 +43,26 @@ class Pipeline:
         self.sink.takes_duplicates = True
         self.durable, self.committed = [], []
         self.backlog = Backlog(tick_bytes(memory_rows))
-        self.tally = Tally(
-            Observers(
+        self.tick_counts = TickCounts(
+            TickListeners(
                 durable=partial(_note, self.durable),
                 committed=partial(_note, self.committed),
             )
         )
-        self.isolator = Isolator(self.quarantine)
+        self.refused_rows = RefusedRows(self.quarantine)
         self.spooler = Spooler(
             self.backlog,
             self.spool,
-            self.tally,
+            self.tick_counts,
             after_s=AFTER_S,
             inherited_to=lambda: self.spool.inherited_id,
         )
-        self.writer = Writer(self.backlog, self.isolator, self.tally, batch_rows=batch)
-        self.replayer = Replayer(self.backlog, self.spooler, self.isolator, self.tally)
+        self.writer = Writer(
+            self.backlog, self.refused_rows, self.tick_counts, batch_rows=batch
+        )
+        self.replayer = Replayer(
+            self.backlog, self.spooler, self.refused_rows, self.tick_counts
+        )
         self.retry_now = WakeUp()
 
     async def run(self):

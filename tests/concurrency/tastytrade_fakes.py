@@ -21,7 +21,7 @@ from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
 from greeks_trio.brokers.tastytrade.websocket import MAX_FRAME_BYTES
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START, clock_of_trio
 
@@ -88,7 +88,7 @@ def make_config(**changes):
 
 def make_health(journal=None):
     journal = Journal() if journal is None else journal  # an empty one is false
-    return SessionHealth("tastytrade", journal, now=clock_of_trio(START))
+    return FeedHealth("tastytrade", journal, now=clock_of_trio(START))
 
 
 async def journalled(journal):

@@ -43,7 +43,7 @@ STEPS = st.tuples(
 RUNS = st.one_of(st.lists(STEPS, max_size=8), st.lists(STEPS, min_size=9, max_size=24))
 
 
-class World:
+class Environment:
     """A table and a disk that outlive the runs of the service, and a ledger.
 
     Attributes:
@@ -213,7 +213,7 @@ class World:
 
 async def play(steps, spool_rows):
     async with trio.open_nursery() as nursery:
-        world = World(nursery, spool_rows=spool_rows)
+        world = Environment(nursery, spool_rows=spool_rows)
         for each in steps:
             await world.step(*each)
         await world.finish()

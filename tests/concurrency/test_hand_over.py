@@ -6,7 +6,7 @@ import trio.testing
 
 from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S
 from greeks_trio.feeds.hand_over import PIECE_TICKS, hand_over
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import FrameTicks
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import make_record
@@ -18,7 +18,7 @@ FRAME = FrameTicks(
 
 @pytest.fixture
 def health():
-    return SessionHealth("ibkr", Journal())
+    return FeedHealth("ibkr", Journal())
 
 
 async def take_all(receive):

@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import ProtocolViolation
-from greeks_trio.feeds.health import KEPT_ODD_FRAMES, SessionHealth
+from greeks_trio.feeds.health import KEPT_ODD_FRAMES, FeedHealth
 from greeks_trio.model.records import FeedGap, PositionsSnapshot
 from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
@@ -36,7 +36,7 @@ def journal():
 
 @pytest.fixture
 def health(journal, clock):
-    return SessionHealth("ibkr", journal, now=clock)
+    return FeedHealth("ibkr", journal, now=clock)
 
 
 def entries(journal):

@@ -7,12 +7,12 @@ from decimal import Decimal
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.lines.plan import Wanted
-from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
-from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.lines.plan import WantedContracts
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.pipeline.journal import Journal
@@ -52,7 +52,7 @@ class CancelAtStep(trio.abc.Instrument):
 
 
 def make_lines():
-    lines = Lines(jitter=random.random)
+    lines = LineSchedule(jitter=random.random)
     lines.want([Conid(7)], 0.0)
     return lines
 
@@ -71,13 +71,13 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
     socket, received = TwoFrames(), []
     out, frames = trio.open_memory_channel(0)
     reader = FrameReader(
-        SessionHealth("ibkr", Journal()),
+        FeedHealth("ibkr", Journal()),
         out,
         make_lines(),
-        LineWatch(),
+        QuietLines(),
         session_id="s",
     )
-    reader.options = {7: Wanted(CONTRACT, HOLDERS, None)}
+    reader.options = {7: WantedContracts(CONTRACT, HOLDERS, None)}
     scope = trio.CancelScope()
 
     async def read():
@@ -98,15 +98,15 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
 
 
 def make_reader(out, health):
-    reader = FrameReader(health, out, make_lines(), LineWatch(), session_id="s")
-    reader.options = {7: Wanted(CONTRACT, HOLDERS[:2], None)}
+    reader = FrameReader(health, out, make_lines(), QuietLines(), session_id="s")
+    reader.options = {7: WantedContracts(CONTRACT, HOLDERS[:2], None)}
     return reader
 
 
 async def test_a_full_pipeline_is_waited_for_as_long_as_it_takes(
     autojump_clock, nursery
 ):
-    health, received = SessionHealth("ibkr", Journal()), []
+    health, received = FeedHealth("ibkr", Journal()), []
     out, frames = trio.open_memory_channel(0)
     reader = make_reader(out, health)
     nursery.start_soon(reader.run, TwoFrames())
@@ -124,7 +124,7 @@ async def test_a_full_pipeline_is_waited_for_as_long_as_it_takes(
 async def test_a_stop_waits_a_second_for_a_full_pipeline_and_tells_the_loss(
     autojump_clock, caplog
 ):
-    health = SessionHealth("ibkr", Journal())
+    health = FeedHealth("ibkr", Journal())
     out, _frames = trio.open_memory_channel(0)
     reader = make_reader(out, health)
 

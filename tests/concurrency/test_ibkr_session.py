@@ -14,7 +14,7 @@ from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.brokers.ibkr.search import resolve_watchlist
 from greeks_trio.brokers.ibkr.session import check_login
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from tests.concurrency.ibkr_gateway import (
@@ -328,7 +328,7 @@ class Desk:
         self.gateway = gateway
         self.config = replace(CONFIG, **config)
         self.journal = KeptJournal()
-        self.health = SessionHealth("ibkr", self.journal)
+        self.health = FeedHealth("ibkr", self.journal)
         self.portfolio = Portfolio(self.health)
         self.pacer = Pacer()
 

@@ -17,26 +17,26 @@ from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import HttpConfig, Secret
 from greeks_trio.feeds.health import utc_now
 from greeks_trio.monitoring.metrics import make_registry
-from greeks_trio.pipeline.refused_rows import Stored
-from tests.concurrency.overview_parts import make_overview
+from greeks_trio.pipeline.refused_rows import BatchOutcome
+from tests.concurrency.status_parts import make_overview
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record, make_tick
 
 
 @pytest.fixture
-def overview():
+def status():
     return make_overview()
 
 
-def families_of(overview):
-    text = generate_latest(make_registry(overview)).decode()
+def families_of(status):
+    text = generate_latest(make_registry(status)).decode()
     return list(parse_text(text))
 
 
-def value_of(overview, name, **labels):
+def value_of(status, name, **labels):
     """Return the one value of a metric with exactly these labels."""
     [value] = [
         sample.value
-        for family in families_of(overview)
+        for family in families_of(status)
         for sample in family.samples
         if sample.name == name and sample.labels == labels
     ]
@@ -44,21 +44,21 @@ def value_of(overview, name, **labels):
 
 
 @asynccontextmanager
-async def serving(overview, **config):
+async def serving(status, **config):
     """Yield a client of an interface that has nothing but the metrics."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
             run_http,
             HttpConfig(port=0, **config),
-            [metrics.make_router(make_registry(overview))],
+            [metrics.make_router(make_registry(status))],
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             yield client
         nursery.cancel_scope.cancel()
 
 
-async def test_names_and_kinds_follow_the_conventions(overview):
-    for family in families_of(overview):
+async def test_names_and_kinds_follow_the_conventions(status):
+    for family in families_of(status):
         assert family.documentation.endswith(".")
         assert family.name.startswith(("greeks_", "process_"))
         # The parser takes the ending from the names of counters.
@@ -67,26 +67,28 @@ async def test_names_and_kinds_follow_the_conventions(overview):
             assert (family.type == "counter") == sample.name.endswith("_total")
 
 
-async def test_before_the_first_tick_every_counter_is_there_and_0(overview):
-    for family in families_of(overview):
+async def test_before_the_first_tick_every_counter_is_there_and_0(status):
+    for family in families_of(status):
         if family.type == "counter" and family.name.startswith("greeks_ticks_"):
             assert [sample.value for sample in family.samples] in ([0.0], [0.0, 0.0])
-    assert math.isnan(value_of(overview, "greeks_slo_p95_seconds"))
-    assert value_of(overview, "greeks_database_up") == 0.0
+    assert math.isnan(value_of(status, "greeks_slo_p95_seconds"))
+    assert value_of(status, "greeks_database_up") == 0.0
 
 
-async def test_ticks_are_counted_by_broker(overview):
+async def test_ticks_are_counted_by_broker(status):
     first, late = make_record(5), make_record(1)
-    overview.processor.process(make_frame(first))
-    overview.processor.process(make_frame(first))
-    overview.processor.process(make_frame(late))
-    overview.tally.committed(Stored(ticks=[make_tick(broker="tastytrade")], new=1))
-    overview.isolator.quarantined["ibkr"] += 2
-    overview.backlog.losses.add_ticks([make_tick()] * 3)
+    status.processor.process(make_frame(first))
+    status.processor.process(make_frame(first))
+    status.processor.process(make_frame(late))
+    status.tick_counts.committed(
+        BatchOutcome(ticks=[make_tick(broker="tastytrade")], new=1)
+    )
+    status.refused_rows.quarantined["ibkr"] += 2
+    status.backlog.losses.add_ticks([make_tick()] * 3)
 
     found = {
         name: [
-            value_of(overview, f"greeks_ticks_{name}_total", broker=broker)
+            value_of(status, f"greeks_ticks_{name}_total", broker=broker)
             for broker in ("ibkr", "tastytrade")
         ]
         for name in (
@@ -109,109 +111,109 @@ async def test_ticks_are_counted_by_broker(overview):
 
 
 async def test_latencies_have_a_bucket_for_the_bar(autojump_clock):
-    overview = make_overview(slo_s=0.3)
+    status = make_overview(slo_s=0.3)
     await trio.sleep(1)
-    overview.tally.durable([make_tick(0, read_at=0.8), make_tick(1, read_at=0.6)])
+    status.tick_counts.durable([make_tick(0, read_at=0.8), make_tick(1, read_at=0.6)])
 
     name = "greeks_receipt_to_durable_seconds"
-    assert value_of(overview, f"{name}_bucket", broker="ibkr", le="0.3") == 1
-    assert value_of(overview, f"{name}_bucket", broker="ibkr", le="0.5") == 2
-    assert value_of(overview, f"{name}_bucket", broker="ibkr", le="+Inf") == 2
-    assert value_of(overview, f"{name}_sum", broker="ibkr") == pytest.approx(0.6)
-    assert value_of(overview, "greeks_slo_slow_ticks_total", broker="ibkr") == 1
-    assert value_of(overview, "greeks_slo_ticks_total", broker="ibkr") == 2
-    age = value_of(overview, "greeks_event_age_at_receipt_seconds_sum", broker="ibkr")
+    assert value_of(status, f"{name}_bucket", broker="ibkr", le="0.3") == 1
+    assert value_of(status, f"{name}_bucket", broker="ibkr", le="0.5") == 2
+    assert value_of(status, f"{name}_bucket", broker="ibkr", le="+Inf") == 2
+    assert value_of(status, f"{name}_sum", broker="ibkr") == pytest.approx(0.6)
+    assert value_of(status, "greeks_slo_slow_ticks_total", broker="ibkr") == 1
+    assert value_of(status, "greeks_slo_ticks_total", broker="ibkr") == 2
+    age = value_of(status, "greeks_event_age_at_receipt_seconds_sum", broker="ibkr")
     assert age == pytest.approx(0.04)
 
 
-async def test_a_feed_is_in_one_state(overview):
-    health = overview.sessions_by_broker["ibkr"]
+async def test_a_feed_is_in_one_state(status):
+    health = status.feeds["ibkr"]
     health.connected()
     health.degraded("5 contracts without a line")
     health.frame_read(utc_now())
 
     states = {
-        state: value_of(overview, "greeks_session_state", broker="ibkr", state=state)
+        state: value_of(status, "greeks_session_state", broker="ibkr", state=state)
         for state in ("connecting", "connected", "degraded", "disconnected")
     }
     assert [state for state, value in states.items() if value] == ["degraded"]
     heard = "greeks_session_last_message_timestamp_seconds"
-    assert value_of(overview, heard, broker="ibkr") == pytest.approx(
+    assert value_of(status, heard, broker="ibkr") == pytest.approx(
         utc_now().timestamp(), abs=60
     )
     brokers = [
         sample.labels["broker"]
-        for family in families_of(overview)
+        for family in families_of(status)
         for sample in family.samples
         if sample.name == heard
     ]
     assert brokers == ["ibkr"]
 
 
-async def test_subscriptions_and_stale_contracts_are_counted(overview, autojump_clock):
-    health = overview.sessions_by_broker["ibkr"]
+async def test_subscriptions_and_stale_contracts_are_counted(status, autojump_clock):
+    health = status.feeds["ibkr"]
     health.connected()
     health.subscriptions(wanted=5, live=2, without_line=3)
     health.greeks_awaited(warming=1, overdue=1)
     health.contracts_streamed([SPY_CALL, SPY_PUT])
-    overview.processor.process(make_frame(make_record(availability="delayed")))
+    status.processor.process(make_frame(make_record(availability="delayed")))
     await trio.sleep(100)
 
     found = {
-        name: value_of(overview, f"greeks_subscriptions_{name}", broker="ibkr")
+        name: value_of(status, f"greeks_subscriptions_{name}", broker="ibkr")
         for name in ("wanted", "live", "without_line", "warming", "without_greeks")
     }
     assert list(found.values()) == [5, 2, 3, 1, 1]
-    assert value_of(overview, "greeks_contracts_stale", broker="ibkr") == 2
-    assert value_of(overview, "greeks_contracts_stale", broker="tastytrade") == 0
-    assert value_of(overview, "greeks_contracts_not_realtime", broker="ibkr") == 1
-    assert value_of(overview, "greeks_contracts_not_realtime", broker="tastytrade") == 0
+    assert value_of(status, "greeks_contracts_stale", broker="ibkr") == 2
+    assert value_of(status, "greeks_contracts_stale", broker="tastytrade") == 0
+    assert value_of(status, "greeks_contracts_not_realtime", broker="ibkr") == 1
+    assert value_of(status, "greeks_contracts_not_realtime", broker="tastytrade") == 0
 
 
-async def test_what_waits_is_told_from_the_channel_to_the_disk(overview):
+async def test_what_waits_is_told_from_the_channel_to_the_disk(status):
     send, receive = trio.open_memory_channel(10)
-    overview.intake.channel = receive
+    status.intake.channel = receive
     await send.send(make_frame(make_record()))
-    overview.backlog.put([make_tick(0), make_tick(1)])
+    status.backlog.put([make_tick(0), make_tick(1)])
     hour_ago = utc_now() - timedelta(hours=1)
-    await overview.spool.append([make_tick(2, received_at=hour_ago)])
-    await overview.quarantine.add(make_tick(3), sqlstate="22003", reason="too large")
+    await status.spool.append([make_tick(2, received_at=hour_ago)])
+    await status.quarantine.add(make_tick(3), sqlstate="22003", reason="too large")
 
-    assert value_of(overview, "greeks_intake_frames") == 1
-    assert value_of(overview, "greeks_backlog_rows") == 2
-    assert value_of(overview, "greeks_backlog_bytes") == overview.backlog.bytes
-    assert value_of(overview, "greeks_spool_rows") == 1
-    assert value_of(overview, "greeks_spool_oldest_age_seconds") == pytest.approx(
+    assert value_of(status, "greeks_intake_frames") == 1
+    assert value_of(status, "greeks_backlog_rows") == 2
+    assert value_of(status, "greeks_backlog_bytes") == status.backlog.bytes
+    assert value_of(status, "greeks_spool_rows") == 1
+    assert value_of(status, "greeks_spool_oldest_age_seconds") == pytest.approx(
         3600, abs=60
     )
-    assert value_of(overview, "greeks_quarantine_rows") == 1
-    assert value_of(overview, "greeks_spool_up") == 1
+    assert value_of(status, "greeks_quarantine_rows") == 1
+    assert value_of(status, "greeks_spool_up") == 1
 
 
-async def test_the_number_of_series_does_not_grow_with_the_contracts(overview):
+async def test_the_number_of_series_does_not_grow_with_the_contracts(status):
     def series():
-        return sum(len(family.samples) for family in families_of(overview))
+        return sum(len(family.samples) for family in families_of(status))
 
     before = series()
     keys = [f"SPY   261218C{strike:08d}" for strike in range(1000)]
-    overview.sessions_by_broker["ibkr"].contracts_streamed(keys)
+    status.feeds["ibkr"].contracts_streamed(keys)
     for key in keys:
         record = make_record(contract_key=key, account_id=key[-8:])
-        overview.processor.process(make_frame(record))
-        overview.tally.durable([make_tick(contract_key=key)])
+        status.processor.process(make_frame(record))
+        status.tick_counts.durable([make_tick(contract_key=key)])
 
     assert series() == before
     labels = {
         label
-        for family in families_of(overview)
+        for family in families_of(status)
         for sample in family.samples
         for label in sample.labels
     }
     assert labels == {"broker", "state", "market", "le", "version", "python"}
 
 
-async def test_metrics_are_text_for_whoever_asks(overview):
-    async with serving(overview) as client:
+async def test_metrics_are_text_for_whoever_asks(status):
+    async with serving(status) as client:
         response = await client.get("/metrics")
 
     assert response.status_code == 200
@@ -230,8 +232,8 @@ async def test_metrics_are_text_for_whoever_asks(overview):
         "\xff" * 100,
     ],
 )
-async def test_an_odd_accept_header_is_answered_as_well(overview, accept):
-    async with serving(overview) as client:
+async def test_an_odd_accept_header_is_answered_as_well(status, accept):
+    async with serving(status) as client:
         headers = {"accept": accept.encode("latin-1")}
         response = await client.get("/metrics", headers=headers)
 
@@ -239,17 +241,17 @@ async def test_an_odd_accept_header_is_answered_as_well(overview, accept):
     assert "greeks_build_info{" in response.text
 
 
-async def test_openmetrics_has_an_end(overview):
+async def test_openmetrics_has_an_end(status):
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
-    async with serving(overview) as client:
+    async with serving(status) as client:
         response = await client.get("/metrics", headers={"accept": accept})
 
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
 
 
-async def test_metrics_need_the_token_where_there_is_one(overview):
-    async with serving(overview, token=Secret("abc")) as client:
+async def test_metrics_need_the_token_where_there_is_one(status):
+    async with serving(status, token=Secret("abc")) as client:
         refused = await client.get("/metrics")
         bearer = {"Authorization": "Bearer abc"}
         answered = await client.get("/metrics", headers=bearer)
@@ -258,8 +260,8 @@ async def test_metrics_need_the_token_where_there_is_one(overview):
     assert "greeks_" not in refused.text
 
 
-async def test_the_description_has_an_example(overview):
-    async with serving(overview) as client:
+async def test_the_description_has_an_example(status):
+    async with serving(status) as client:
         description = (await client.get("/openapi.json")).json()
 
     content = description["paths"]["/metrics"]["get"]["responses"]["200"]["content"]

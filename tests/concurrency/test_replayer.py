@@ -54,7 +54,7 @@ async def test_the_oldest_comes_first_and_is_forgotten_when_it_is_stored(
     assert pipeline.sink.writes == []
     assert pipeline.spool.entries == {}
     assert not pipeline.spooler.has_more_to_replay
-    assert pipeline.tally.replayed == {"ibkr": 2_000}
+    assert pipeline.tick_counts.replayed == {"ibkr": 2_000}
     assert "replayer.done rows=2000 seconds=3.0" in caplog.text
 
 
@@ -87,8 +87,8 @@ async def test_replayed_ticks_were_durable_before_and_have_no_latency(
 
     assert len(pipeline.durable) == 20
     assert len(pipeline.committed) == 20
-    assert pipeline.tally.latency_to_commit().since_start.count == 0
-    assert pipeline.tally.persisted == {"ibkr": 20}
+    assert pipeline.tick_counts.latency_to_commit().since_start.count == 0
+    assert pipeline.tick_counts.persisted == {"ibkr": 20}
 
 
 @pytest.mark.parametrize("failure", ["before", "after"])
@@ -105,7 +105,7 @@ async def test_a_connection_lost_in_the_middle_costs_nothing_but_time(
     assert keys(pipeline.sink.ticks) == ticks_of(*range(3_200))
     assert pipeline.replay_sink.connections == 2
     assert len(pipeline.replay_sink.writes) == 5
-    assert pipeline.tally.already_stored == (800 if failure == "after" else 0)
+    assert pipeline.tick_counts.already_stored == (800 if failure == "after" else 0)
     assert pipeline.spool.entries == {}
 
 
@@ -157,8 +157,8 @@ async def test_a_refused_row_goes_into_quarantine_and_its_entry_is_forgotten(
     assert sorted(keys(pipeline.sink.ticks)) == ticks_of(*others)
     assert keys(pipeline.quarantine.ticks) == ticks_of(7)
     assert pipeline.spool.entries == {}
-    assert pipeline.isolator.quarantined == {"ibkr": 1}
-    assert pipeline.tally.replayed == {"ibkr": 19}
+    assert pipeline.refused_rows.quarantined == {"ibkr": 1}
+    assert pipeline.tick_counts.replayed == {"ibkr": 19}
 
 
 async def test_a_refused_row_that_nobody_keeps_is_lost_and_counted(
@@ -344,7 +344,7 @@ async def test_the_next_run_stores_what_an_earlier_one_left(
     assert keys(pipeline.sink.ticks) == ticks_of(*range(20))
     assert heir.spool.entries == {}
     assert heir.durable == []
-    assert heir.tally.replayed == {"ibkr": 20}
+    assert heir.tick_counts.replayed == {"ibkr": 20}
 
 
 async def test_an_earlier_runs_ticks_are_replayed_when_the_disk_can_be_read_at_last(

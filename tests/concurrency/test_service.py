@@ -10,8 +10,8 @@ import trio
 from greeks_trio.assembly import Service, buffers_max_bytes
 from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
-from greeks_trio.feeds.health import SessionHealth
-from greeks_trio.feeds.switches import Streaming
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.monitoring.watches import end_leftover_gaps
 from greeks_trio.pipeline.journal import Journal
@@ -32,11 +32,11 @@ def service():
         config=Config(),
         started_with=Config(),
         load=Config,
-        overview=None,
-        streaming=Streaming({}, on_all_refused=refused_by_nobody),
+        status=None,
+        switches=FeedSwitches({}, on_all_refused=refused_by_nobody),
         replayer=None,
-        ticks=TickStore(Config().database),
-        facts=JournalStore(Config().database),
+        tick_store=TickStore(Config().database),
+        journal_store=JournalStore(Config().database),
         reader=None,
         stop=trio.Event(),
     )
@@ -71,7 +71,7 @@ def test_where_waiting_ticks_go_is_said_when_another_database_is_configured(
     service, caplog
 ):
     pipeline = Pipeline()
-    service.overview = SimpleNamespace(spool=pipeline.spool, backlog=pipeline.backlog)
+    service.status = SimpleNamespace(spool=pipeline.spool, backlog=pipeline.backlog)
     pipeline.backlog.put([make_tick()])
     old = service.config.database
     passwords = replace(Config(), database=replace(old, password=Secret("s3cret")))
@@ -158,7 +158,7 @@ async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
         return START + timedelta(seconds=trio.current_time())
 
     journal = Journal()
-    health = SessionHealth("ibkr", journal, now=now)
+    health = FeedHealth("ibkr", journal, now=now)
     nursery.start_soon(end_leftover_gaps, health, journal)
     health.gap_started("subscription silent", SPY_CALL)
     journal.remove(await journal.wait_entry())

@@ -61,7 +61,7 @@ async def test_a_tick_that_is_not_is_spooled_while_its_copy_goes_on(
     assert [at for at, _ in pipeline.durable] == [1.05, 1.05]
     assert [at for at, _ in pipeline.committed] == [1.2, 1.2]
     assert pipeline.spooler.spooled == {"ibkr": 2}
-    assert not pipeline.tally.replayed
+    assert not pipeline.tick_counts.replayed
     assert pipeline.sink.connections == 1
 
 

@@ -13,10 +13,10 @@ from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import (
     STOPPED_BY_REQUEST,
     STOPPING_BY_REQUEST,
-    SessionHealth,
+    FeedHealth,
 )
 from greeks_trio.feeds.switch import STOP_LIMIT_S
-from greeks_trio.feeds.switches import Streaming, missing_feeds
+from greeks_trio.feeds.switches import FeedSwitches, missing_feeds
 from greeks_trio.model.records import FeedGap
 from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import START, make_frame, make_record
@@ -38,7 +38,7 @@ class FakeFeed:
     """
 
     def __init__(self, broker, journal):
-        self.health = SessionHealth(broker, journal, now=now)
+        self.health = FeedHealth(broker, journal, now=now)
         self.attempts = []
         self.open = 0
         self.fails = None
@@ -79,7 +79,7 @@ class Scene:
         self.tastytrade = FakeFeed("tastytrade", self.journal)
         self.feeds = {"ibkr": self.ibkr, "tastytrade": self.tastytrade}
         self.all_refused = trio.Event()
-        self.streaming = Streaming(
+        self.switches = FeedSwitches(
             {broker: feed.health for broker, feed in self.feeds.items()},
             on_all_refused=self.all_refused.set,
         )
@@ -91,15 +91,15 @@ class Scene:
             async with trio.open_nursery() as nursery:
                 for broker, feed in self.feeds.items():
                     run_connection = feed.run_connection
-                    nursery.start_soon(self.streaming.run, broker, run_connection)
+                    nursery.start_soon(self.switches.run, broker, run_connection)
                 await wait_all_tasks_blocked()
                 task_status.started()
 
     async def stop(self, *brokers):
-        return await self.streaming.stop(brokers)
+        return await self.switches.stop(brokers)
 
     async def start(self, *brokers):
-        await self.streaming.start(brokers)
+        await self.switches.start(brokers)
         await wait_all_tasks_blocked()
 
     def gaps(self):
@@ -198,7 +198,7 @@ async def test_what_is_stopped_stays_so_and_a_start_connects_it_again(
 async def test_a_start_is_visible_before_it_has_connected(autojump_clock, scene):
     await scene.stop("ibkr")
 
-    await scene.streaming.start(["ibkr"])
+    await scene.switches.start(["ibkr"])
 
     assert (scene.ibkr.status, scene.ibkr.last_error) == ("connecting", None)
 
@@ -242,10 +242,10 @@ async def test_calls_for_one_broker_take_their_turns(autojump_clock, scene, nurs
         finished[name] = trio.current_time()
 
     for name, function in [
-        ("stop", scene.streaming.stop),
-        ("start", scene.streaming.start),
-        ("stop again", scene.streaming.stop),
-        ("start again", scene.streaming.start),
+        ("stop", scene.switches.stop),
+        ("start", scene.switches.start),
+        ("stop again", scene.switches.stop),
+        ("start again", scene.switches.start),
     ]:
         nursery.start_soon(call, name, function)
         await wait_all_tasks_blocked()
@@ -433,7 +433,7 @@ async def test_a_reload_starts_nothing_and_says_so(autojump_clock, scene, caplog
     caplog.set_level("INFO")
     await scene.stop("ibkr")
 
-    scene.streaming.retry()
+    scene.switches.retry()
     await trio.sleep(3600)
 
     assert scene.ibkr.attempts == scene.tastytrade.attempts == [0]
@@ -494,7 +494,7 @@ async def test_what_was_refused_counts_no_more_after_a_reload_or_a_start(
     await refuse(scene, "ibkr")
     scene.ibkr.fails = None
     if is_reload:
-        scene.streaming.retry()
+        scene.switches.retry()
     else:
         await scene.start("ibkr")
     await wait_all_tasks_blocked()

@@ -5,7 +5,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted, ProtocolViolation
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.waiting import Backoff, WakeUp
@@ -22,7 +22,7 @@ class Scene:
         self.refusals = 0
         self.retry_now = WakeUp()
         self.journal = Journal()
-        self.health = SessionHealth("ibkr", self.journal)
+        self.health = FeedHealth("ibkr", self.journal)
         self.supervisor = Supervisor(
             self.health,
             POLICY,

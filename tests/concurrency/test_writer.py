@@ -11,8 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.pipeline.backlog import Backlog
-from greeks_trio.pipeline.refused_rows import Isolator
-from greeks_trio.pipeline.tick_counts import Observers, Tally
+from greeks_trio.pipeline.refused_rows import RefusedRows
+from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import ListSink, MemoryQuarantine, keys
@@ -25,8 +25,8 @@ def backlog():
 
 
 @pytest.fixture
-def tally():
-    return Tally()
+def tick_counts():
+    return TickCounts()
 
 
 @pytest.fixture
@@ -39,9 +39,11 @@ def sink():
     return ListSink()
 
 
-def make_writer(backlog, *, tally=None, quarantine=None, batch_rows=100):
-    isolator = Isolator(quarantine or MemoryQuarantine())
-    return Writer(backlog, isolator, tally or Tally(), batch_rows=batch_rows)
+def make_writer(backlog, *, tick_counts=None, quarantine=None, batch_rows=100):
+    refused_rows = RefusedRows(quarantine or MemoryQuarantine())
+    return Writer(
+        backlog, refused_rows, tick_counts or TickCounts(), batch_rows=batch_rows
+    )
 
 
 async def test_a_lone_tick_is_written_at_once(autojump_clock, nursery, backlog, sink):
@@ -139,12 +141,12 @@ async def test_a_cancelled_writer_leaves_what_is_not_committed(
 
 @pytest.mark.parametrize("failure", ["before", "after"])
 async def test_a_failed_flush_is_repeated_and_checked_for_duplicates(
-    autojump_clock, backlog, sink, tally, failure
+    autojump_clock, backlog, sink, tick_counts, failure
 ):
     sink.failures = [failure]
     backlog.put([make_tick(0), make_tick(1)])
     backlog.close()
-    writer = make_writer(backlog, tally=tally)
+    writer = make_writer(backlog, tick_counts=tick_counts)
 
     await writer.run(sink.open, WakeUp())
 
@@ -153,8 +155,8 @@ async def test_a_failed_flush_is_repeated_and_checked_for_duplicates(
     assert sink.connections == 2
     assert 0.05 <= trio.current_time() <= 0.1
     assert writer.statistics().retries == 1
-    assert tally.already_stored == (2 if failure == "after" else 0)
-    assert tally.persisted == {"ibkr": 2}
+    assert tick_counts.already_stored == (2 if failure == "after" else 0)
+    assert tick_counts.persisted == {"ibkr": 2}
 
 
 async def test_after_a_success_the_fast_path_is_back(autojump_clock, backlog, sink):
@@ -226,28 +228,28 @@ async def test_what_is_stored_is_durable_unless_the_disk_had_it(
     backlog.start_spooling(2)
     backlog.end_spooling(1)
     backlog.close()
-    tally = Tally(Observers(durable=durable.extend))
+    tick_counts = TickCounts(TickListeners(durable=durable.extend))
 
-    await make_writer(backlog, tally=tally).run(sink.open, WakeUp())
+    await make_writer(backlog, tick_counts=tick_counts).run(sink.open, WakeUp())
 
     assert keys(sink.ticks) == keys(make_tick(number) for number in range(4))
     assert durable == [make_tick(2), make_tick(3)]
 
 
 async def test_a_refused_row_never_takes_its_batch_along(
-    autojump_clock, backlog, sink, tally, quarantine
+    autojump_clock, backlog, sink, tick_counts, quarantine
 ):
     ticks = [make_tick(number) for number in range(7)]
     sink.refuse(ticks[3])
     backlog.put(ticks)
     backlog.close()
 
-    writer = make_writer(backlog, tally=tally, quarantine=quarantine)
+    writer = make_writer(backlog, tick_counts=tick_counts, quarantine=quarantine)
     await writer.run(sink.open, WakeUp())
 
     assert sink.ticks == ticks[:3] + ticks[4:]
     assert quarantine.ticks == [ticks[3]]
-    assert tally.persisted == {"ibkr": 6}
+    assert tick_counts.persisted == {"ibkr": 6}
 
 
 async def test_a_row_that_nobody_keeps_is_lost_and_not_durable(
@@ -258,9 +260,9 @@ async def test_a_row_that_nobody_keeps_is_lost_and_not_durable(
     backlog.put([make_tick(0), make_tick(1)])
     backlog.close()
     durable = []
-    tally = Tally(Observers(durable=durable.extend))
+    tick_counts = TickCounts(TickListeners(durable=durable.extend))
 
-    writer = make_writer(backlog, tally=tally, quarantine=quarantine)
+    writer = make_writer(backlog, tick_counts=tick_counts, quarantine=quarantine)
     await writer.run(sink.open, WakeUp())
 
     assert durable == [make_tick(1)]
@@ -278,23 +280,25 @@ async def test_what_was_settled_when_the_connection_went_is_counted_once(
     backlog.put(ticks)
     backlog.close()
     committed, durable = [], []
-    tally = Tally(Observers(committed=committed.extend, durable=durable.extend))
-    isolator = Isolator(quarantine)
+    tick_counts = TickCounts(
+        TickListeners(committed=committed.extend, durable=durable.extend)
+    )
+    refused_rows = RefusedRows(quarantine)
 
-    writer = Writer(backlog, isolator, tally, batch_rows=100)
+    writer = Writer(backlog, refused_rows, tick_counts, batch_rows=100)
     await writer.run(sink.open, WakeUp())
 
     assert committed == sink.ticks == ticks[:4] + ticks[5:]
     assert durable == ticks
     assert quarantine.ticks == [ticks[4]]
-    assert isolator.quarantined == {"ibkr": 1}
-    assert tally.persisted == {"ibkr": 7}
-    assert tally.latency_to_commit().since_start.count == 7
+    assert refused_rows.quarantined == {"ibkr": 1}
+    assert tick_counts.persisted == {"ibkr": 7}
+    assert tick_counts.latency_to_commit().since_start.count == 7
     assert [rows for _, rows, check in sink.writes if check] == [8, 4, 4, 2, 1, 1, 2]
 
 
 async def test_latency_counts_from_the_frames_reading_to_the_commit(
-    autojump_clock, backlog, sink, tally
+    autojump_clock, backlog, sink, tick_counts
 ):
     sink.delay = 0.25
     await trio.sleep(10)
@@ -302,14 +306,14 @@ async def test_latency_counts_from_the_frames_reading_to_the_commit(
     backlog.put([make_tick(2, read_at=10.0)])
     backlog.close()
 
-    await make_writer(backlog, tally=tally).run(sink.open, WakeUp())
+    await make_writer(backlog, tick_counts=tick_counts).run(sink.open, WakeUp())
 
-    for latency in (tally.latency_to_commit(), tally.latency_to_durable()):
+    for latency in (tick_counts.latency_to_commit(), tick_counts.latency_to_durable()):
         assert latency.since_start.count == 3
         assert latency.since_start.max == pytest.approx(0.5)
         assert latency.since_start.p50 == pytest.approx(0.5, rel=0.02)
         assert latency.window == latency.since_start
-    assert tally.persisted == {"ibkr": 3}
+    assert tick_counts.persisted == {"ibkr": 3}
     assert trio.current_time() == 10.25
 
 

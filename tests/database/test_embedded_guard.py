@@ -244,7 +244,7 @@ class ShortLived:
             trio.from_thread.run_sync(self._clock.jump, lived_s)
         return 1
 
-    def bury(self):
+    def clear_dead_server(self):
         pass
 
     def spawn(self):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 
 from greeks_trio.brokers.tastytrade.connection import DxlinkConnection
-from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
 from greeks_trio.brokers.tastytrade.session import QuoteToken
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import FeedInterrupted
@@ -70,12 +70,12 @@ WORDS: Final = (
 )
 
 
-def wanted() -> dict[ContractKey, Wanted]:
+def wanted() -> dict[ContractKey, WantedContracts]:
     """Return what the connection is asked to stream."""
     pairs = [(symbol, key, UNDERLYING) for symbol, key in SYMBOLS.items()]
     pairs.append((CLEAN, CLEAN_KEY, CLEAN_UNDERLYING))
     return {
-        ContractKey(key): Wanted(
+        ContractKey(key): WantedContracts(
             contract_from_occ(key),
             HOLDERS,
             StreamerSymbol(symbol),

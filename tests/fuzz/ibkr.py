@@ -10,9 +10,9 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from greeks_trio.brokers.ibkr.lines.plan import Wanted
-from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
-from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.lines.plan import WantedContracts
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
@@ -55,14 +55,16 @@ WORDS: Final = (
 )
 
 
-def wanted() -> dict[Conid, Wanted]:
+def wanted() -> dict[Conid, WantedContracts]:
     """Return what the reader is told to make ticks of."""
     options = {
-        Conid(conid): Wanted(contract_from_occ(symbol), HOLDERS, Conid(UNDERLYING))
+        Conid(conid): WantedContracts(
+            contract_from_occ(symbol), HOLDERS, Conid(UNDERLYING)
+        )
         for conid, symbol in OPTIONS.items()
     }
     clean = contract_from_occ("QQQ   261218P00500000")
-    options[Conid(CLEAN)] = Wanted(clean, HOLDERS, Conid(CLEAN_UNDERLYING))
+    options[Conid(CLEAN)] = WantedContracts(clean, HOLDERS, Conid(CLEAN_UNDERLYING))
     return options
 
 
@@ -167,8 +169,10 @@ class IbkrSocket:
 
 async def run_ibkr(lane: Lane, watch: Callable[[object], None]) -> None:
     """Read frames until the lane has no more; ``watch`` gets what the feed keeps."""
-    lines = Lines(jitter=lambda: 0.0)
-    reader = FrameReader(lane.health, lane.out, lines, LineWatch(), session_id="5e5510")
+    lines = LineSchedule(jitter=lambda: 0.0)
+    reader = FrameReader(
+        lane.health, lane.out, lines, QuietLines(), session_id="5e5510"
+    )
     reader.options = wanted()
     lines.want([*reader.options, Conid(UNDERLYING), Conid(CLEAN_UNDERLYING)], 0.0)
     while lines.take_due(0.0) is not None:

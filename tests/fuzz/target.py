@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Broker, FrameTicks, UnifiedPositionRecord
 from greeks_trio.pipeline.journal import Journal
 from tests.fuzz import material
@@ -69,7 +69,7 @@ class Lane:
     seed: int
     keep: Callable[[UnifiedPositionRecord], None] = lambda _: None
     progress: Callable[[int], None] = lambda _: None
-    health: SessionHealth = field(init=False)
+    health: FeedHealth = field(init=False)
     now: datetime = START
     index: int = 0
     sent: Sent | None = None
@@ -84,7 +84,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         """Make what the feed writes into."""
-        self.health = SessionHealth(self.broker, Journal(), now=lambda: self.now)
+        self.health = FeedHealth(self.broker, Journal(), now=lambda: self.now)
         # One frame's ticks are one item, and they are taken before the next frame.
         self.out, self._arrived = trio.open_memory_channel[FrameTicks](1)
 

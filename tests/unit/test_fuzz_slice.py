@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from tests.factories import START, make_record
 from tests.fuzz.campaign import PROTOCOLS, run_campaign
 from tests.fuzz.oracle import WrongTick, check_tick
@@ -59,7 +59,7 @@ def test_a_feed_that_forgets_is_noticed(monkeypatch):
 
 
 def test_a_frame_that_is_not_counted_is_noticed(monkeypatch):
-    monkeypatch.setattr(SessionHealth, "odd_frame", lambda *_: None)
+    monkeypatch.setattr(FeedHealth, "odd_frame", lambda *_: None)
     with pytest.raises(WrongTick, match="not counted"):
         run_campaign("ibkr", FRAMES, seed=1)
 

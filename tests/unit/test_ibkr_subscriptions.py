@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.brokers.ibkr.lines.plan import NOTHING, make_plan
-from greeks_trio.brokers.ibkr.lines.renewals import ANSWER_LIMIT_S, Lines
+from greeks_trio.brokers.ibkr.lines.renewals import ANSWER_LIMIT_S, LineSchedule
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.model.contracts import contract_from_occ
 from greeks_trio.model.positions import Holder
@@ -119,7 +119,7 @@ def take_all(lines, now):
 
 
 def test_what_is_wanted_is_due_at_once_and_only_once():
-    lines = Lines(jitter=random.random)
+    lines = LineSchedule(jitter=random.random)
 
     assert lines.want([1, 2], 10.0) == []
     assert take_all(lines, 10.0) == [1, 2]
@@ -128,7 +128,7 @@ def test_what_is_wanted_is_due_at_once_and_only_once():
 
 
 def test_what_is_no_longer_wanted_is_dropped_and_the_rest_untouched():
-    lines = Lines(jitter=random.random)
+    lines = LineSchedule(jitter=random.random)
     lines.want([1, 2], 0.0)
     take_all(lines, 0.0)
 
@@ -138,7 +138,7 @@ def test_what_is_no_longer_wanted_is_dropped_and_the_rest_untouched():
 
 
 def test_a_request_without_an_answer_is_repeated_three_times():
-    lines = Lines(jitter=lambda: 0.0)
+    lines = LineSchedule(jitter=lambda: 0.0)
     lines.want([1], 0.0)
     sent = []
     now = 0.0
@@ -157,7 +157,7 @@ def test_a_request_without_an_answer_is_repeated_three_times():
 
 
 def test_only_the_first_frame_is_an_answer():
-    lines = Lines(jitter=random.random)
+    lines = LineSchedule(jitter=random.random)
     lines.want([1], 0.0)
 
     assert not lines.answer(1)  # nothing was requested
@@ -173,7 +173,7 @@ def test_only_the_first_frame_is_an_answer():
 @given(st.lists(st.floats(0, 0.999), min_size=1, max_size=50))
 def test_every_subscription_is_renewed_within_nine_minutes(jitters):
     numbers = iter(jitters * 200)
-    lines = Lines(jitter=lambda: next(numbers))
+    lines = LineSchedule(jitter=lambda: next(numbers))
     lines.want(range(5), 0.0)
     sent = {conid: [0.0] for conid in take_all(lines, 0.0)}
     for conid in sent:
@@ -189,7 +189,7 @@ def test_every_subscription_is_renewed_within_nine_minutes(jitters):
 
 
 def test_renewals_of_one_burst_are_spread():
-    lines = Lines(jitter=random.random)
+    lines = LineSchedule(jitter=random.random)
     lines.want(range(100), 0.0)
     for conid in take_all(lines, 0.0):
         lines.answer(conid)
@@ -203,7 +203,7 @@ def test_renewals_of_one_burst_are_spread():
 
 
 def test_nothing_is_due_when_nothing_is_wanted():
-    lines = Lines(jitter=random.random)
+    lines = LineSchedule(jitter=random.random)
     lines.want([1], 0.0)
     lines.take_due(0.0)
     lines.want([], 1.0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
 from greeks_trio.brokers.tastytrade.wanted import Book
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
@@ -28,7 +28,7 @@ def want(*keys, account="A"):
     holders = (Holder(account, None),)
     contracts = {key: contract_from_occ(key) for key in keys}
     return {
-        key: Wanted(
+        key: WantedContracts(
             each, holders, format_streamer_symbol(parse_occ(key)), each.underlying
         )
         for key, each in contracts.items()

@@ -14,20 +14,20 @@ from typing import Final, NoReturn
 import trio
 from trio_websocket import WebSocketConnection
 
-from greeks_trio.brokers.ibkr.keep_alive import SessionKeeper
-from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
-from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.keep_alive import KeepAlive
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
-from greeks_trio.brokers.ibkr.position_watch import Follower, WaitDue
+from greeks_trio.brokers.ibkr.position_watch import PositionWatch, WaitDue
 from greeks_trio.brokers.ibkr.session import GatewaySession
-from greeks_trio.brokers.ibkr.subscriber import Subscriber
+from greeks_trio.brokers.ibkr.subscriber import SubscriptionSender
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.brokers.ibkr.wire.events import encode_unsubscribe
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import TickSender
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.websocket import send
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Connection:
         session: GatewaySession,
         portfolio: Portfolio,
         *,
-        health: SessionHealth,
+        health: FeedHealth,
         out: TickSender,
         session_id: str,
         gaps: ContractGaps,
@@ -60,16 +60,16 @@ class Connection:
     ) -> None:
         self._socket = socket
         self._current_config = current_config
-        self._lines = lines = Lines(jitter=jitter)
-        watch = LineWatch()
+        self._lines = lines = LineSchedule(jitter=jitter)
+        watch = QuietLines()
         self._reader = reader = FrameReader(
             health, out, lines, watch, session_id=session_id
         )
-        self._subscriber = subscriber = Subscriber(
+        self._subscriber = subscriber = SubscriptionSender(
             self._send, health, reader, lines, watch, gaps
         )
-        self._keeper = SessionKeeper(session, reader, subscriber, health, jitter)
-        self._follower = Follower(
+        self._keeper = KeepAlive(session, reader, subscriber, health, jitter)
+        self._follower = PositionWatch(
             portfolio, session, reader, subscriber, health, current_config
         )
 

@@ -18,7 +18,7 @@ from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import TickSender
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.websocket import OpenSocket, open_socket
 from greeks_trio.model.records import Broker
 
@@ -35,7 +35,7 @@ class IbkrFeed:
     def __init__(
         self,
         config: IbkrConfig,
-        health: SessionHealth,
+        health: FeedHealth,
         out: TickSender,
         *,
         open_session: OpenSession = open_session,

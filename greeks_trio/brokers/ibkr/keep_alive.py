@@ -12,11 +12,11 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.brokers.ibkr.session import GatewaySession, Tickle
-from greeks_trio.brokers.ibkr.subscriber import Subscriber
+from greeks_trio.brokers.ibkr.subscriber import SubscriptionSender
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.brokers.ibkr.wire.events import TIC
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +37,15 @@ _ASK_ALL_SPACING_S: Final = 15.0
 _NO_LOGIN: Final = 401
 
 
-class SessionKeeper:
+class KeepAlive:
     """The two keep-alives of one connection."""
 
     def __init__(
         self,
         session: GatewaySession,
         reader: FrameReader,
-        subscriber: Subscriber,
-        health: SessionHealth,
+        subscriber: SubscriptionSender,
+        health: FeedHealth,
         jitter: Callable[[], float],
     ) -> None:
         self._session = session

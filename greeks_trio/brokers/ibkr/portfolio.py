@@ -14,7 +14,7 @@ from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.brokers.ibkr.search import resolve_watchlist, search_symbol
 from greeks_trio.brokers.ibkr.session import GatewaySession
 from greeks_trio.config.settings import IbkrConfig
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.positions import holders_by_contract
 from greeks_trio.model.records import Position
@@ -45,7 +45,7 @@ class Portfolio:
     A contract's identity and conid never change, so what was found once is kept.
     """
 
-    def __init__(self, health: SessionHealth) -> None:
+    def __init__(self, health: FeedHealth) -> None:
         self._health = health
         self._known: dict[Conid, Listing] = {}
         self._listings: dict[ContractKey, Listing] = {}

@@ -10,11 +10,11 @@ import trio
 
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.session import GatewaySession
-from greeks_trio.brokers.ibkr.subscriber import Subscriber
+from greeks_trio.brokers.ibkr.subscriber import SubscriptionSender
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 
 _POSITIONS_RETRY_S: Final = 10.0
 _SEARCH_RETRY_S: Final = 60.0
@@ -22,7 +22,7 @@ _SEARCH_RETRY_S: Final = 60.0
 WaitDue = Callable[[], Awaitable[None]]
 
 
-class Follower:
+class PositionWatch:
     """Reads positions and watch-list and applies the difference.
 
     A gateway that does not answer is no reason to lose the stream: the failure is
@@ -34,8 +34,8 @@ class Follower:
         portfolio: Portfolio,
         session: GatewaySession,
         reader: FrameReader,
-        subscriber: Subscriber,
-        health: SessionHealth,
+        subscriber: SubscriptionSender,
+        health: FeedHealth,
         current_config: Callable[[], IbkrConfig],
     ) -> None:
         self._portfolio = portfolio

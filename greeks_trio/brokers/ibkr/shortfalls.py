@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan
-from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
-from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.feeds.contract_gaps import ContractGaps, Missing
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import Conid, ContractKey
 
 
@@ -20,10 +20,10 @@ class Reporter:
 
     def __init__(
         self,
-        health: SessionHealth,
+        health: FeedHealth,
         reader: FrameReader,
-        lines: Lines,
-        watch: LineWatch,
+        lines: LineSchedule,
+        watch: QuietLines,
         gaps: ContractGaps,
     ) -> None:
         self._health = health

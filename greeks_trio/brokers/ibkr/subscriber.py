@@ -9,8 +9,8 @@ import trio
 from msgspec.structs import replace
 
 from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan
-from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
-from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
 from greeks_trio.brokers.ibkr.shortfalls import Reporter
 from greeks_trio.brokers.ibkr.ticks import FrameReader
@@ -19,7 +19,7 @@ from greeks_trio.brokers.ibkr.wire.events import (
     encode_unsubscribe,
 )
 from greeks_trio.feeds.contract_gaps import ContractGaps
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import Conid
 
 # What no frame tells, such as a deadline or a silence, is looked for this often.
@@ -31,7 +31,7 @@ TURN_S: Final = 530.0
 HELD_AT_LEAST_S: Final = 300.0
 
 
-class Subscriber:
+class SubscriptionSender:
     """Subscribes, renews, asks again, passes lines on, and reports.
 
     Attributes:
@@ -41,10 +41,10 @@ class Subscriber:
     def __init__(
         self,
         send: Callable[[str], Awaitable[None]],
-        health: SessionHealth,
+        health: FeedHealth,
         reader: FrameReader,
-        lines: Lines,
-        watch: LineWatch,
+        lines: LineSchedule,
+        watch: QuietLines,
         gaps: ContractGaps,
     ) -> None:
         self._send = send

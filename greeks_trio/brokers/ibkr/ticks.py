@@ -12,9 +12,9 @@ from typing import Final, NoReturn
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from greeks_trio.brokers.ibkr.lines.plan import Wanted
-from greeks_trio.brokers.ibkr.lines.quiet import LineWatch
-from greeks_trio.brokers.ibkr.lines.renewals import Lines
+from greeks_trio.brokers.ibkr.lines.plan import WantedContracts
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.wire.events import (
     AvailabilityNoted,
     Counted,
@@ -33,7 +33,7 @@ from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
 from greeks_trio.errors import BadQuote, ProtocolViolation
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.hand_over import hand_over
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.websocket import send, translated
 from greeks_trio.model.contracts import Conid
 from greeks_trio.model.normalise import Quote, normalise
@@ -68,10 +68,10 @@ class FrameReader:
 
     def __init__(
         self,
-        health: SessionHealth,
+        health: FeedHealth,
         out: TickSender,
-        lines: Lines,
-        watch: LineWatch,
+        lines: LineSchedule,
+        watch: QuietLines,
         *,
         session_id: str,
     ) -> None:
@@ -81,7 +81,7 @@ class FrameReader:
         self._watch = watch
         self._protocol = IbkrProtocol(lines)
         self._errors = 0
-        self.options: dict[Conid, Wanted] = {}
+        self.options: dict[Conid, WantedContracts] = {}
         self.session_id = session_id
         self.letters: dict[Conid, str] = {}
         self.ready = trio.Event()

@@ -4,7 +4,7 @@ It only speeds up what the reads of the positions find by themselves, so losing 
 nothing: it connects again, ever more slowly.  It sends no initial state and repeats
 nothing after a gap, so the positions are read after each connect.
 
-Source: https://developer.tastytrade.com, "Streaming Account Data"
+Source: https://developer.tastytrade.com, "FeedSwitches Account Data"
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from greeks_trio.brokers.tastytrade.websocket import (
     send_frame,
 )
 from greeks_trio.errors import BrokerError, FeedInterrupted, plain_reason
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class AccountWatch:
         self,
         url: str,
         session: TastytradeSession,
-        health: SessionHealth,
+        health: FeedHealth,
         *,
         changed: Callable[[], None],
         open_socket: OpenSocket,

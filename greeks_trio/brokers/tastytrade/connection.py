@@ -15,7 +15,7 @@ from greeks_trio.brokers.tastytrade.handshake import (
     Handshake,
     encode_setup_of,
 )
-from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
 from greeks_trio.brokers.tastytrade.server_errors import ServerErrors, UnreadableGreeks
 from greeks_trio.brokers.tastytrade.session import QuoteToken
 from greeks_trio.brokers.tastytrade.subscriber import Subscriptions
@@ -37,7 +37,7 @@ from greeks_trio.brokers.tastytrade.wire.protocol import Event
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.hand_over import hand_over
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import FrameTicks
@@ -65,7 +65,7 @@ class DxlinkConnection:
         self,
         socket: WebSocketConnection,
         token: QuoteToken,
-        health: SessionHealth,
+        health: FeedHealth,
         out: TickSender,
         *,
         request_bytes: int = requests.MAX_REQUEST_BYTES,
@@ -159,7 +159,9 @@ class DxlinkConnection:
                 raise FeedInterrupted(reason, gap_reason="silence")
             await trio.sleep(left_s)
 
-    async def subscribe(self, wanted: Mapping[ContractKey, Wanted | None]) -> None:
+    async def subscribe(
+        self, wanted: Mapping[ContractKey, WantedContracts | None]
+    ) -> None:
         """Stream these contracts from here on; those that stay miss nothing."""
         await self._subscriptions.replace(wanted)
 

@@ -21,7 +21,7 @@ from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.feed import TickSender
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Broker
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class TastytradeFeed:
     def __init__(
         self,
         config: TastytradeConfig,
-        health: SessionHealth,
+        health: FeedHealth,
         out: TickSender,
         *,
         make_transport: MakeTransport = httpx2.AsyncHTTPTransport,

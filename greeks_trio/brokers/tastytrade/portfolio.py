@@ -8,14 +8,14 @@ from typing import Final
 
 from greeks_trio.brokers.tastytrade.positions.positions import (
     Portfolio,
-    Wanted,
+    WantedContracts,
     future_symbols,
     wanted_contracts,
 )
 from greeks_trio.brokers.tastytrade.session import TastytradeSession
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 
@@ -33,9 +33,9 @@ class Holdings:
             is not known.
     """
 
-    def __init__(self, health: SessionHealth) -> None:
+    def __init__(self, health: FeedHealth) -> None:
         self._health = health
-        self.wanted: dict[ContractKey, Wanted | None] = {}
+        self.wanted: dict[ContractKey, WantedContracts | None] = {}
         self._portfolio: Portfolio | None = None
         # By which login and of which accounts that was.
         self._asked_for: tuple[object, object] | None = None

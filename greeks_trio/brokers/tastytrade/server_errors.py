@@ -16,7 +16,7 @@ from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
 from greeks_trio.brokers.tastytrade.subscriber import Subscriptions
 from greeks_trio.brokers.tastytrade.wire.messages import ServerError
 from greeks_trio.config.settings import Secret
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Condition
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ServerErrors:
 
     def __init__(
         self,
-        health: SessionHealth,
+        health: FeedHealth,
         condition: Condition,
         subscriptions: Subscriptions,
         token: Secret,

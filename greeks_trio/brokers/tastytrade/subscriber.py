@@ -15,11 +15,11 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL, PRICES_CHANNEL
-from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
 from greeks_trio.brokers.tastytrade.wanted import Book
 from greeks_trio.brokers.tastytrade.wire import requests
 from greeks_trio.brokers.tastytrade.wire.requests import Subscription
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 from greeks_trio.waiting import Backoff
@@ -48,7 +48,7 @@ class Subscriptions:
     def __init__(
         self,
         book: Book,
-        health: SessionHealth,
+        health: FeedHealth,
         condition: Condition,
         send: Callable[[str], Awaitable[None]],
         request_bytes: int = requests.MAX_REQUEST_BYTES,
@@ -69,7 +69,9 @@ class Subscriptions:
         self._in_doubt = False
         self._gaps: set[ContractKey] = set()
 
-    async def replace(self, wanted: Mapping[ContractKey, Wanted | None]) -> None:
+    async def replace(
+        self, wanted: Mapping[ContractKey, WantedContracts | None]
+    ) -> None:
         """Stream these contracts from here on; those that stay miss nothing.
 
         One with `None` is wanted but nobody knows how to subscribe it.

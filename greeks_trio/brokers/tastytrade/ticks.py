@@ -17,7 +17,7 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
 from greeks_trio.brokers.tastytrade.wire.protocol import DxlinkProtocol, Event
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import BadQuote, ProtocolViolation
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import UnifiedPositionRecord
 
 
@@ -27,7 +27,7 @@ class Frames:
     def __init__(
         self,
         book: Book,
-        health: SessionHealth,
+        health: FeedHealth,
         subscriptions: Subscriptions,
         unreadable: UnreadableGreeks,
         token: Secret,

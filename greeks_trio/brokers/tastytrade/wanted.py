@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from greeks_trio.brokers.tastytrade.positions.positions import Wanted
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     QuoteEvent,
@@ -35,7 +35,7 @@ class Book:
 
     def __init__(self, availability: Availability) -> None:
         self._availability: Availability = availability
-        self._wanted: dict[StreamerSymbol, Wanted] = {}
+        self._wanted: dict[StreamerSymbol, WantedContracts] = {}
         # A dict for its order; the values mean nothing.
         self._subscriptions: dict[Subscription, None] = {}
         # Whose prices are wanted: an event that was on its way when its subscription
@@ -49,7 +49,9 @@ class Book:
         """Everything that is wanted, underlyings first."""
         return tuple(self._subscriptions)
 
-    def replace(self, wanted: Mapping[ContractKey, Wanted]) -> SubscriptionChanges:
+    def replace(
+        self, wanted: Mapping[ContractKey, WantedContracts]
+    ) -> SubscriptionChanges:
         """Take what is wanted from here on and return what that changes.
 
         A contract that stays is in neither list, also when its holders changed.
@@ -106,7 +108,7 @@ class Book:
 
 
 def _subscriptions(
-    wanted: Mapping[ContractKey, Wanted],
+    wanted: Mapping[ContractKey, WantedContracts],
 ) -> dict[Subscription, None]:
     """Return the entries, underlyings first so that the first ticks have a price."""
     entries: dict[Subscription, None] = {}

@@ -91,7 +91,7 @@ async def _start_again(server: EmbeddedServer, backoff: Backoff) -> None:
     while not server.is_ready:
         await backoff.wait()
         try:
-            await trio.to_thread.run_sync(server.bury)
+            await trio.to_thread.run_sync(server.clear_dead_server)
             # A recovery that is given up and begun anew may never come to its end.
             await start_server(server, limit_s=None)
         except (StoreUnavailable, OSError) as exc:

@@ -218,7 +218,7 @@ class EmbeddedServer:
         assert self._process is not None  # noqa: S101
         return self._process.wait_ended()
 
-    def bury(self) -> None:
+    def clear_dead_server(self) -> None:
         """Make room for a new server after one that has ended without `stop`.
 
         Waits for its processes as long as `stop` does.

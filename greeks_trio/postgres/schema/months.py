@@ -45,13 +45,13 @@ async def ensure_months(
         psycopg.Error: anything else; may be tried again.
     """
     refusals = await _make_partitions(connection, months)
-    homeless = await _find_homeless(connection, ticks, refusals)
-    if homeless:
-        exc = refusals[month_of(ticks[homeless[0]])]
+    without_partition = await _find_homeless(connection, ticks, refusals)
+    if without_partition:
+        exc = refusals[month_of(ticks[without_partition[0]])]
         raise StoreRejected(
             f"no partition for this month: {plain_message(exc)}",
             sqlstate=exc.sqlstate,
-            rows=homeless,
+            rows=without_partition,
         ) from exc
 
 

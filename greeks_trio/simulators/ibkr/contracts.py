@@ -17,7 +17,7 @@ _SHARED_EVERY: Final = 3
 Holdings = dict[Conid, float]
 
 
-class IbkrBook:
+class IbkrContracts:
     """Signed quantities by account and conid; shares among them.
 
     A client attributes a tick to the accounts that held the contract when it last
@@ -60,7 +60,7 @@ class IbkrBook:
 
 def make_book(
     market: Market, options: Iterable[SimulatedOption], random: Random, accounts: int
-) -> IbkrBook:
+) -> IbkrContracts:
     """Return accounts of which the first holds the options and some shares.
 
     Each further one holds a third of the options, in quantities of its own.
@@ -82,4 +82,4 @@ def make_book(
         for each in range(1, accounts)
         if held
     }
-    return IbkrBook({ACCOUNT_ID: first, **others})
+    return IbkrContracts({ACCOUNT_ID: first, **others})

@@ -28,7 +28,7 @@ from greeks_trio.simulators.tastytrade.faults import (
 )
 from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
-from greeks_trio.simulators.tastytrade.positions import ACCOUNT_ID, Book
+from greeks_trio.simulators.tastytrade.positions import ACCOUNT_ID, SimulatedPositions
 from greeks_trio.simulators.tastytrade.rest import Rest
 
 
@@ -77,7 +77,9 @@ class SimulatedTastytrade:
         self._random = random.Random(seed)
         self._secret = f"simulated-secret-{seed}"
         self._refresh = f"simulated-refresh-{seed}"
-        self._book = Book(options, market.options, seed=seed, accounts=accounts)
+        self._book = SimulatedPositions(
+            options, market.options, seed=seed, accounts=accounts
+        )
         self._conditions = Conditions()
         self._sessions: set[DxlinkSession] = set()
         self._tape = self._make_tape(market, options, ledger, seed)

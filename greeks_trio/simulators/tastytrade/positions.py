@@ -33,7 +33,7 @@ _SHARES: Final = {"AAPL": 300, "F": -200}
 _OPENED: Final = "2026-01-05T14:30:00.000+00:00"
 
 
-class Book:
+class SimulatedPositions:
     """What the accounts hold.
 
     The first one holds the options and some shares, the second one nothing, each

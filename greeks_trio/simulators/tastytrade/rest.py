@@ -18,7 +18,7 @@ import msgspec
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.server.http import Request, Response
 from greeks_trio.simulators.tastytrade.instruments import Shape
-from greeks_trio.simulators.tastytrade.positions import Book
+from greeks_trio.simulators.tastytrade.positions import SimulatedPositions
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0
@@ -79,7 +79,7 @@ class Rest:
 
     def __init__(
         self,
-        book: Book,
+        book: SimulatedPositions,
         conditions: Conditions,
         *,
         secret: str,

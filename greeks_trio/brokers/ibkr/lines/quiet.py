@@ -59,7 +59,7 @@ class _Watched:
         self.usual_s = 0.0
 
 
-class LineWatch:
+class QuietLines:
     """What the subscriptions of one connection bring."""
 
     def __init__(self) -> None:

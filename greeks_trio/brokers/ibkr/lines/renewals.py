@@ -38,7 +38,7 @@ class _Line:
         self.answered = False
 
 
-class Lines:
+class LineSchedule:
     """The subscriptions of one connection: what to send, and when."""
 
     def __init__(self, *, jitter: Callable[[], float]) -> None:

@@ -72,7 +72,7 @@ class Portfolio(msgspec.Struct, frozen=True):
         return tuple(holding.position for holding in self.holdings)
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class WantedContracts(msgspec.Struct, frozen=True):
     """A contract to stream, who holds it, and the symbols to subscribe.
 
     ``underlying_symbol`` is `None` when Tastytrade does not tell it.
@@ -148,7 +148,7 @@ def wanted_contracts(
     portfolio: Portfolio,
     watchlist: Sequence[ContractKey],
     streamer_symbols: Mapping[str, StreamerSymbol],
-) -> tuple[dict[ContractKey, Wanted], list[ContractKey]]:
+) -> tuple[dict[ContractKey, WantedContracts], list[ContractKey]]:
     """Return what to stream, and the contracts whose streamer symbol is unknown.
 
     ``streamer_symbols``: those of `future_symbols`, by Tastytrade's symbol.
@@ -158,7 +158,7 @@ def wanted_contracts(
         for holding in portfolio.holdings
         if open_options([holding.position])
     }
-    wanted: dict[ContractKey, Wanted] = {}
+    wanted: dict[ContractKey, WantedContracts] = {}
     unknown: list[ContractKey] = []
     for key, holders in holders_by_contract(portfolio.positions, watchlist).items():
         found = (
@@ -227,7 +227,7 @@ def _wanted_holding(
     holding: Holding,
     holders: tuple[Holder, ...],
     streamer_symbols: Mapping[str, StreamerSymbol],
-) -> Wanted | None:
+) -> WantedContracts | None:
     position = holding.position
     if position.kind == "option":
         return _wanted_occ(position.contract_key, holders, position.underlying)
@@ -236,15 +236,17 @@ def _wanted_holding(
     if contract is None or symbol is None:
         return None
     underlying = streamer_symbols.get(contract.underlying)
-    return Wanted(contract, holders, symbol, underlying)
+    return WantedContracts(contract, holders, symbol, underlying)
 
 
 def _wanted_occ(
     key: ContractKey, holders: tuple[Holder, ...], underlying: str | None = None
-) -> Wanted | None:
+) -> WantedContracts | None:
     try:
         contract = contract_from_occ(key, underlying)
         symbol = format_streamer_symbol(parse_occ(key))
     except ValueError:
         return None
-    return Wanted(contract, holders, symbol, StreamerSymbol(contract.underlying))
+    return WantedContracts(
+        contract, holders, symbol, StreamerSymbol(contract.underlying)
+    )

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.refused_rows import RefusedRows
 from tests.concurrency.fakes import ListSink, MemoryQuarantine
 from tests.factories import make_tick
 
@@ -36,15 +36,15 @@ async def test_a_refused_row_never_takes_its_batch_along(
     refused = {"first": 0, "middle": rows // 2, "last": rows - 1}[at]
     sink.refuse(ticks[refused])
     sink.names_refused_rows = names_refused_rows
-    isolator = Isolator(quarantine)
+    refused_rows = RefusedRows(quarantine)
 
-    stored = await isolator.store(sink, ticks, check_duplicates=False)
+    stored = await refused_rows.store(sink, ticks, check_duplicates=False)
 
     others = ticks[:refused] + ticks[refused + 1 :]
     assert sink.ticks == stored.ticks == others
     assert stored.new == rows - 1
     assert stored.refused == quarantine.ticks == [ticks[refused]]
-    assert isolator.quarantined == {"ibkr": 1}
+    assert refused_rows.quarantined == {"ibkr": 1}
     [line] = errors(caplog)
     assert line.startswith("writer.row_refused sqlstate=22003 reason=told to refuse")
     assert line.endswith("contract_key=SPY   261218C00600000 others=0")
@@ -56,13 +56,13 @@ async def test_what_many_rows_are_refused_for_is_said_once_a_minute(
     ticks = [make_tick(number) for number in range(10)]
     for tick in ticks:
         sink.refuse(tick)
-    isolator = Isolator(quarantine)
+    refused_rows = RefusedRows(quarantine)
 
-    await isolator.store(sink, ticks[:5], check_duplicates=False)
+    await refused_rows.store(sink, ticks[:5], check_duplicates=False)
     assert [line[-8:] for line in errors(caplog)] == ["others=0"]
 
     await trio.sleep(61)
-    await isolator.store(sink, ticks[5:], check_duplicates=False)
+    await refused_rows.store(sink, ticks[5:], check_duplicates=False)
     assert [line[-8:] for line in errors(caplog)] == ["others=0", "others=4"]
     assert len(quarantine.ticks) == 10
 
@@ -75,7 +75,7 @@ async def test_a_named_row_costs_one_more_attempt_not_a_search(
     sink.refuse(ticks[90])
     sink.names_refused_rows = True
 
-    await Isolator(quarantine).store(sink, ticks, check_duplicates=False)
+    await RefusedRows(quarantine).store(sink, ticks, check_duplicates=False)
 
     assert [rows for _, rows, _ in sink.writes] == [100, 98]
 
@@ -84,7 +84,7 @@ async def test_the_quarantine_is_told_why(autojump_clock, sink, quarantine):
     tick = make_tick()
     sink.refuse(tick)
 
-    await Isolator(quarantine).store(sink, [tick], check_duplicates=False)
+    await RefusedRows(quarantine).store(sink, [tick], check_duplicates=False)
 
     [(row, sqlstate, reason)] = quarantine.rows.values()
     assert (row, sqlstate, reason) == (tick, "22003", "told to refuse")
@@ -97,9 +97,9 @@ async def test_a_quarantine_whose_disk_hangs_does_not_hold_up_the_others(
     sink.refuse(ticks[0])
     quarantine.disk.delay = math.inf
 
-    stored = await Isolator(quarantine).store(sink, ticks, check_duplicates=False)
+    stored = await RefusedRows(quarantine).store(sink, ticks, check_duplicates=False)
 
-    assert stored.unkept == ticks[:1]
+    assert stored.not_quarantined == ticks[:1]
     assert sink.ticks == stored.ticks == ticks[1:]
     assert "quarantine=no answer row={" in caplog.text
     assert trio.current_time() == 30.0
@@ -112,12 +112,14 @@ async def test_without_a_quarantine_a_refused_row_is_in_the_log_whole(
     sink.refuse(tick)
     quarantine.disk.is_full = True
 
-    isolator = Isolator(quarantine)
-    stored = await isolator.store(sink, [tick, make_tick(1)], check_duplicates=False)
+    refused_rows = RefusedRows(quarantine)
+    stored = await refused_rows.store(
+        sink, [tick, make_tick(1)], check_duplicates=False
+    )
 
     assert sink.ticks == stored.ticks == [make_tick(1)]
-    assert (stored.refused, stored.unkept) == ([], [tick])
-    assert isolator.quarantined == {}
+    assert (stored.refused, stored.not_quarantined) == ([], [tick])
+    assert refused_rows.quarantined == {}
     [line] = [r.getMessage() for r in caplog.records if r.levelname == "CRITICAL"]
     assert line.startswith("writer.row_refused sqlstate=22003")
     row = json.loads(line.partition("row=")[2])
@@ -134,13 +136,13 @@ async def test_what_is_offered_again_is_counted_and_kept_once(
     sink.refuse(ticks[0])
     # All; the first half; 0 alone; 1 is lost.
     sink.failures = [None, None, None, "before"]
-    isolator = Isolator(quarantine)
+    refused_rows = RefusedRows(quarantine)
     with pytest.raises(StoreUnavailable):
-        await isolator.store(sink, ticks, check_duplicates=False)
+        await refused_rows.store(sink, ticks, check_duplicates=False)
     assert quarantine.ticks == [ticks[0]]
 
-    stored = await isolator.store(sink, ticks, check_duplicates=True)
+    stored = await refused_rows.store(sink, ticks, check_duplicates=True)
 
     assert quarantine.ticks == stored.refused == [ticks[0]]
     assert stored.ticks == ticks[1:]
-    assert isolator.quarantined == {"ibkr": 1}
+    assert refused_rows.quarantined == {"ibkr": 1}

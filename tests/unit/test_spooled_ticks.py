@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from greeks_trio.pipeline.spooled_ticks import EntryBook
+from greeks_trio.pipeline.spooled_ticks import SpooledTicks
 from greeks_trio.pipeline.stores import Dropped
 from tests.factories import START, make_tick
 
@@ -21,7 +21,7 @@ def dropped(entry, **rows):
 
 
 def test_an_entry_is_released_with_its_last_tick():
-    book, ticks = EntryBook(), make_ticks(1, 3)
+    book, ticks = SpooledTicks(), make_ticks(1, 3)
     book.add(1, in_memory=ticks, stored=[])
 
     assert [book.stored(tick) for tick in ticks] == [False, False, True]
@@ -30,7 +30,7 @@ def test_an_entry_is_released_with_its_last_tick():
 
 
 def test_an_entry_that_came_too_late_is_released_at_once():
-    book = EntryBook()
+    book = SpooledTicks()
 
     book.add(1, in_memory=[], stored=make_ticks(1, 2))
 
@@ -38,7 +38,7 @@ def test_an_entry_that_came_too_late_is_released_at_once():
 
 
 def test_an_entry_of_which_the_disk_has_more_than_memory_is_not_released():
-    book, ticks = EntryBook(), make_ticks(1, 2)
+    book, ticks = SpooledTicks(), make_ticks(1, 2)
     book.add(1, in_memory=ticks, stored=[])
 
     book.evicted(ticks[0])
@@ -48,7 +48,7 @@ def test_an_entry_of_which_the_disk_has_more_than_memory_is_not_released():
 
 
 def test_an_entry_that_only_the_disk_has_is_forgotten():
-    book, ticks = EntryBook(), make_ticks(1, 2)
+    book, ticks = SpooledTicks(), make_ticks(1, 2)
     book.add(1, in_memory=ticks, stored=[])
 
     for tick in ticks:
@@ -59,7 +59,7 @@ def test_an_entry_that_only_the_disk_has_is_forgotten():
 
 
 def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
-    book = EntryBook()
+    book = SpooledTicks()
     ticks = make_ticks(1, 4) + make_ticks(1, 3, broker="tastytrade")
     book.add(1, in_memory=ticks, stored=[])
     book.stored(ticks[0])
@@ -74,7 +74,7 @@ def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
 
 
 def test_an_entry_that_was_released_costs_nothing_until_the_disk_lets_go_of_it():
-    book, ticks = EntryBook(), make_ticks(1, 2)
+    book, ticks = SpooledTicks(), make_ticks(1, 2)
     book.add(1, in_memory=ticks, stored=[])
     for tick in ticks:
         book.stored(tick)
@@ -83,7 +83,7 @@ def test_an_entry_that_was_released_costs_nothing_until_the_disk_lets_go_of_it()
 
 
 def test_what_the_disk_has_let_go_of_is_forgotten_unless_memory_has_it():
-    book, first, second = EntryBook(), make_ticks(1, 2), make_ticks(2, 1)
+    book, first, second = SpooledTicks(), make_ticks(1, 2), make_ticks(2, 1)
     book.add(1, in_memory=first, stored=[])
     book.add(2, in_memory=second, stored=[])
     book.evicted(first[0])
@@ -96,4 +96,4 @@ def test_what_the_disk_has_let_go_of_is_forgotten_unless_memory_has_it():
 
 
 def test_an_entry_of_an_earlier_run_is_lost_whole():
-    assert EntryBook().lost_with(dropped(7, ibkr=5)) == {"ibkr": 5}
+    assert SpooledTicks().lost_with(dropped(7, ibkr=5)) == {"ibkr": 5}

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from datetime import date
 
-from greeks_trio.feeds.health import SessionHealth
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.slo import SloWatch
-from greeks_trio.monitoring.status import Overview
+from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
-from greeks_trio.pipeline.refused_rows import Isolator
+from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.spooler import Spooler
-from greeks_trio.pipeline.tick_counts import Tally
+from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import tick_bytes
 
 
 def make_overview(slo_s=0.5):
-    """Return an overview of both brokers, on a disk in memory."""
+    """Return an status of both brokers, on a disk in memory."""
     journal, backlog = Journal(), Backlog(tick_bytes(10))
     spool, quarantine = MemorySpool(), MemoryQuarantine()
-    tally, isolator = Tally(slo_s=slo_s), Isolator(quarantine)
-    return Overview(
-        sessions_by_broker={
-            broker: SessionHealth(broker, journal) for broker in ("ibkr", "tastytrade")
+    tick_counts, refused_rows = TickCounts(slo_s=slo_s), RefusedRows(quarantine)
+    return ServiceStatus(
+        feeds={
+            broker: FeedHealth(broker, journal) for broker in ("ibkr", "tastytrade")
         },
         processor=Processor(),
         backlog=backlog,
-        writer=Writer(backlog, isolator, tally, batch_rows=10),
+        writer=Writer(backlog, refused_rows, tick_counts, batch_rows=10),
         spool=spool,
-        spooler=Spooler(backlog, spool, tally, after_s=0.05),
+        spooler=Spooler(backlog, spool, tick_counts, after_s=0.05),
         quarantine=quarantine,
-        isolator=isolator,
-        tally=tally,
+        refused_rows=refused_rows,
+        tick_counts=tick_counts,
         journal=journal,
         slo=SloWatch(slo_s),
         stale_after_s=60.0,
