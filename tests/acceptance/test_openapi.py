@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.acceptance.web_stage import TOKEN, serving
+from tests.acceptance.api_stage import TOKEN, serving
 
 pytestmark = pytest.mark.timeout(300)
 

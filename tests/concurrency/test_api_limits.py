@@ -16,7 +16,7 @@ from greeks_trio.api.access.guard import Guard
 from greeks_trio.api.access.limits import Disconnected, Limits, read_body
 from greeks_trio.api.answers import Problem, json_answer
 from greeks_trio.config.settings import HttpConfig, Secret
-from tests.concurrency.web_server import (
+from tests.concurrency.api_server import (
     JSON,
     WITH_TOKEN,
     parse,

@@ -10,7 +10,7 @@ import trio
 from greeks_trio.api.access.browser_sessions import COOKIE, PATH, Sessions
 from greeks_trio.api.access.limits import Limits
 from greeks_trio.config.settings import Secret
-from tests.concurrency.web_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
+from tests.concurrency.api_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
 
 AT_ONCE = Limits(wrong_token_s=0)
 

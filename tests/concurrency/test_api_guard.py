@@ -7,7 +7,7 @@ import pytest
 
 from greeks_trio.api.access.limits import Limits
 from greeks_trio.api.access.origins import is_own
-from tests.concurrency.web_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
+from tests.concurrency.api_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
 
 SAFE = {
     "cache-control": "no-store",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.acceptance.web_stage import TOKEN, serving
+from tests.acceptance.api_stage import TOKEN, serving
 
 pytestmark = pytest.mark.timeout(120)
 

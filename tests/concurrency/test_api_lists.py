@@ -30,7 +30,7 @@ from greeks_trio.postgres.reads.questions import (
     SnapshotsQuestion,
     TradesQuestion,
 )
-from tests.concurrency.web_server import read_all
+from tests.concurrency.api_server import read_all
 from tests.timeline import serving
 
 AT = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
