@@ -25,7 +25,7 @@ from greeks_trio.config.settings import Config, describe
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import utc_now
-from greeks_trio.model.records import Broker, FrameTicks
+from greeks_trio.model.records import Broker, Tick
 from greeks_trio.monitoring.loop_lag import run_loop_lag
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.watches import (
@@ -156,7 +156,7 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
         async with trio.open_nursery() as processing:
             # At most 100 frames, or pieces of large ones with 500 ticks: some 50 MB at
             # the worst, some kB usually.  Feeds wait when it is full.
-            send, receive = trio.open_memory_channel[FrameTicks](
+            send, receive = trio.open_memory_channel[list[Tick]](
                 config.pipeline.intake_frames
             )
             status.intake.channel = receive

@@ -9,9 +9,9 @@ import trio
 
 from greeks_trio.model.contracts import ContractKey, contract_from_occ
 from greeks_trio.model.fingerprint import fingerprint
-from greeks_trio.model.normalise import Quote
+from greeks_trio.model.normalise import normalise
 from greeks_trio.model.records import (
-    FrameTicks,
+    BrokerGreeks,
     Greeks,
     Position,
     Tick,
@@ -76,8 +76,8 @@ def tick_bytes(rows):
 
 
 def make_frame(*records, read_at=0.0):
-    """Return the ticks of one frame of the records' broker."""
-    return FrameTicks(records[0].broker, read_at, list(records))
+    """Return the ticks of one frame."""
+    return [Tick(record, fingerprint(record), read_at) for record in records]
 
 
 def make_position(quantity=-3, *, contract_key=SPY_CALL, **changes):
@@ -98,16 +98,32 @@ def make_position(quantity=-3, *, contract_key=SPY_CALL, **changes):
     return Position(**(values | changes))
 
 
-def make_quote(**changes):
-    """Return a quote for `SPY_CALL`."""
-    values = {
-        "broker": "ibkr",
-        "contract": contract_from_occ(SPY_CALL),
-        "greeks": Greeks(delta=0.5, implied_volatility=0.183),
-        "event_time_ms": int(START.timestamp() * 1000),
-        "received_at": START + timedelta(milliseconds=20),
-        "underlying_price": 668.25,
-        "availability": "realtime",
-        "source_payload": b"{}",
-    }
-    return Quote(**(values | changes))
+GREEKS = Greeks(delta=0.5, implied_volatility=0.183)
+START_MS = int(START.timestamp() * 1000)
+
+
+def records_of(ticks):
+    """Return the records of ticks."""
+    return [tick.record for tick in ticks]
+
+
+def normalise_quote(
+    holders,
+    *,
+    greeks=GREEKS,
+    event_time_ms=START_MS,
+    payload=b"{}",
+    count=lambda _: None,
+):
+    """Return the ticks of an event about `SPY_CALL`, received 20 ms after `START`."""
+    return normalise(
+        BrokerGreeks(greeks, event_time_ms, payload),
+        contract_from_occ(SPY_CALL),
+        holders,
+        broker="ibkr",
+        availability="realtime",
+        underlying_price=668.25,
+        received_at=START + timedelta(milliseconds=20),
+        read_at=7.5,
+        count=count,
+    )

@@ -6,9 +6,9 @@ from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 import trio
 
-from greeks_trio.model.records import Broker, FrameTicks
+from greeks_trio.model.records import Broker, Tick
 
-TickSender: TypeAlias = trio.MemorySendChannel[FrameTicks]
+TickSender: TypeAlias = trio.MemorySendChannel[list[Tick]]
 
 ConfigT = TypeVar("ConfigT", contravariant=True)
 

@@ -12,7 +12,7 @@ import trio
 
 from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S, TickSender
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.model.records import FrameTicks
+from greeks_trio.model.records import Tick
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 PIECE_TICKS: Final = 500
 
 
-async def hand_over(out: TickSender, frame: FrameTicks, health: FeedHealth) -> None:
-    """Send the frame, waiting for as long as it takes.
+async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> None:
+    """Send the ticks of one frame, waiting for as long as it takes.
 
     Cancelled, it still tries for `HAND_OVER_LIMIT_S`: what has been read is ours, and
     only the read of the next frame may be cancelled.  What cannot be sent then is lost,
     counted as ``ticks.lost`` and logged.  Is no checkpoint while there is room.
     """
-    small = len(frame.ticks) <= PIECE_TICKS
-    pieces = deque([frame] if small else _pieces(frame))
+    small = len(ticks) <= PIECE_TICKS
+    pieces = deque([ticks] if small else _pieces(ticks))
     try:
         await _send_all(out, pieces)
     except trio.Cancelled:
@@ -42,13 +42,13 @@ async def hand_over(out: TickSender, frame: FrameTicks, health: FeedHealth) -> N
         raise
     finally:
         for lost in pieces:
-            health.count("ticks.lost", len(lost.ticks))
+            health.count("ticks.lost", len(lost))
             logger.critical(
-                "feed.ticks_lost broker=%s ticks=%d", lost.broker, len(lost.ticks)
+                "feed.ticks_lost broker=%s ticks=%d", health.broker, len(lost)
             )
 
 
-async def _send_all(out: TickSender, pieces: deque[FrameTicks]) -> None:
+async def _send_all(out: TickSender, pieces: deque[list[Tick]]) -> None:
     """Send and remove the pieces; a send that is cancelled has not happened."""
     while pieces:
         try:
@@ -58,7 +58,6 @@ async def _send_all(out: TickSender, pieces: deque[FrameTicks]) -> None:
         pieces.popleft()
 
 
-def _pieces(frame: FrameTicks) -> Iterator[FrameTicks]:
-    for start in range(0, len(frame.ticks), PIECE_TICKS):
-        ticks = frame.ticks[start : start + PIECE_TICKS]
-        yield FrameTicks(frame.broker, frame.read_at, ticks)
+def _pieces(ticks: list[Tick]) -> Iterator[list[Tick]]:
+    for start in range(0, len(ticks), PIECE_TICKS):
+        yield ticks[start : start + PIECE_TICKS]

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from greeks_trio.model.records import UnifiedPositionRecord
+    from greeks_trio.model.records import Greeks, UnifiedPositionRecord
 
 # Packs as 7ff8000000000000, which no real value does: protocols turn a broker's
 # NaN into None long before it gets here.
@@ -20,10 +20,10 @@ _MISSING: Final = float("nan")
 _SIX_DOUBLES: Final = struct.Struct(">6d")
 
 
-def fingerprint(record: UnifiedPositionRecord) -> int:
+def fingerprint(values: Greeks | UnifiedPositionRecord) -> int:
     """Return 64 signed bits of BLAKE2b over the six values that the broker sent."""
-    delta, gamma, theta = record.delta, record.gamma, record.theta
-    vega, rho, volatility = record.vega, record.rho, record.implied_volatility
+    delta, gamma, theta = values.delta, values.gamma, values.theta
+    vega, rho, volatility = values.vega, values.rho, values.implied_volatility
     packed = _SIX_DOUBLES.pack(  # adding 0.0 turns -0.0 into 0.0
         _MISSING if delta is None else delta + 0.0,
         _MISSING if gamma is None else gamma + 0.0,

@@ -38,6 +38,23 @@ class Greeks(msgspec.Struct, frozen=True, gc=False):
     implied_volatility: float | None = None
 
 
+class BrokerGreeks(msgspec.Struct, frozen=True, gc=False):
+    """The Greeks of one instrument, as a broker's protocol reports them.
+
+    Each protocol has an event that adds the instrument in the broker's own terms.
+
+    Attributes:
+        greeks: In canonical units; all may be missing.
+        event_time_ms: The broker's time, milliseconds since 1970; `None` if it is
+            absent or not a number.
+        payload: The broker's message, as valid JSON text.
+    """
+
+    greeks: Greeks
+    event_time_ms: int | None
+    payload: bytes
+
+
 class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One tick: the Greeks of one contract in one account at one moment.
 
@@ -71,21 +88,8 @@ class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False)
     source_payload: bytes
 
 
-class FrameTicks(msgspec.Struct, frozen=True, gc=False):
-    """The ticks of one frame, which are handed over together.
-
-    Attributes:
-        read_at: The monotonic clock when the frame was read, in seconds
-            (`trio.current_time`).
-    """
-
-    broker: Broker
-    read_at: float
-    ticks: list[UnifiedPositionRecord]
-
-
 class Tick(msgspec.Struct, gc=False):
-    """A tick on its way into the database.
+    """A record on its way into the database.
 
     Attributes:
         fingerprint: Part of the primary key, see `greeks_trio.model.fingerprint`.

@@ -17,7 +17,7 @@ from greeks_trio.feeds.health import FeedHealth, utc_now
 from greeks_trio.feeds.staleness import StaleContract, stale_contracts
 from greeks_trio.feeds.switches import missing_feeds, unusual_feeds
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import Broker, FrameTicks, StreamSession
+from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.monitoring.loop_lag import LoopLag
 from greeks_trio.monitoring.market_hours import MARKETS, MarketHours
 from greeks_trio.monitoring.refusal_watch import RefusalWatch
@@ -45,7 +45,7 @@ _SHOWN: Final = 20
 class Intake:
     """Where frames wait for the processor; there is no channel before it runs."""
 
-    channel: trio.MemoryReceiveChannel[FrameTicks] | None = None
+    channel: trio.MemoryReceiveChannel[list[Tick]] | None = None
 
     def __len__(self) -> int:
         if self.channel is None:

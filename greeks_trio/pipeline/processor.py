@@ -17,10 +17,8 @@ from typing import Final
 import trio
 
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.fingerprint import fingerprint
 from greeks_trio.model.records import (
     Broker,
-    FrameTicks,
     Tick,
     UnifiedPositionRecord,
 )
@@ -77,18 +75,17 @@ class Processor:
         self._duplicates: Counter[str] = Counter()
         self._late: Counter[str] = Counter()
 
-    def process(self, frame: FrameTicks) -> list[Tick]:
-        """Return what is to be stored of a frame, by event time, without repeats."""
-        records = frame.ticks
-        if len(records) > 1:
-            records = sorted(records, key=_order)
-        self._received[frame.broker] += len(records)
+    def process(self, ticks: list[Tick]) -> list[Tick]:
+        """Return the new ticks of a frame by event time, without repeats."""
+        if len(ticks) > 1:
+            ticks = sorted(ticks, key=_order)
         fresh: list[Tick] = []
-        for record in records:
-            self.last_read_at[frame.broker, record.contract_key] = frame.read_at
-            mark = fingerprint(record)
-            if self._is_new(record, mark):
-                fresh.append(Tick(record, mark, frame.read_at))
+        for tick in ticks:
+            record = tick.record
+            self._received[record.broker] += 1
+            self.last_read_at[record.broker, record.contract_key] = tick.read_at
+            if self._is_new(tick):
+                fresh.append(tick)
         return fresh
 
     def statistics(self) -> ProcessorStatistics:
@@ -100,12 +97,13 @@ class Processor:
             contracts=len(self._series),
         )
 
-    def _is_new(self, record: UnifiedPositionRecord, mark: int) -> bool:
+    def _is_new(self, tick: Tick) -> bool:
+        record = tick.record
         series_key = (record.broker, record.account_id, record.contract_key)
         series = self._series.get(series_key)
         if series is None:
             series = self._series[series_key] = _Series(record)
-        key = (record.event_time, mark)
+        key = (record.event_time, tick.fingerprint)
         if key in series.keys:
             self._duplicates[record.broker] += 1
             return False
@@ -120,7 +118,7 @@ class Processor:
 
 
 async def run_processor(
-    frames: trio.MemoryReceiveChannel[FrameTicks],
+    frames: trio.MemoryReceiveChannel[list[Tick]],
     processor: Processor,
     backlog: Backlog,
 ) -> None:
@@ -138,5 +136,6 @@ async def run_processor(
         backlog.close()
 
 
-def _order(record: UnifiedPositionRecord) -> tuple[datetime, str, str]:
+def _order(tick: Tick) -> tuple[datetime, str, str]:
+    record = tick.record
     return (record.event_time, record.contract_key, record.account_id)

@@ -23,7 +23,7 @@ from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.pipeline.journal import Journal
-from tests.factories import START, clock_of_trio
+from tests.factories import START, clock_of_trio, records_of
 
 ACCOUNT = "5WT00001"
 DXLINK_URL = "ws://127.0.0.1:1/realtime"
@@ -340,7 +340,7 @@ class Tastytrade:
 
     async def receive(self):
         """Return the ticks of the next frame."""
-        return (await self.frames.receive()).ticks
+        return records_of(await self.frames.receive())
 
 
 def interrupted(match):

@@ -7,12 +7,11 @@ import trio.testing
 from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S
 from greeks_trio.feeds.hand_over import PIECE_TICKS, hand_over
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.model.records import FrameTicks
 from greeks_trio.pipeline.journal import Journal
-from tests.factories import make_record
+from tests.factories import make_frame, make_record
 
-FRAME = FrameTicks(
-    "ibkr", 3.0, [make_record(number) for number in range(2 * PIECE_TICKS + 7)]
+FRAME = make_frame(
+    *(make_record(number) for number in range(2 * PIECE_TICKS + 7)), read_at=3.0
 )
 
 
@@ -26,12 +25,12 @@ async def take_all(receive):
 
 
 def ticks(pieces):
-    return [tick for piece in pieces for tick in piece.ticks]
+    return [tick for piece in pieces for tick in piece]
 
 
 async def test_a_frame_of_usual_size_is_one_item_and_no_checkpoint(health):
     send, receive = trio.open_memory_channel(1)
-    small = FrameTicks("ibkr", 3.0, FRAME.ticks[:PIECE_TICKS])
+    small = FRAME[:PIECE_TICKS]
 
     with send, receive, trio.testing.assert_no_checkpoints():
         await hand_over(send, small, health)
@@ -45,9 +44,8 @@ async def test_a_huge_frame_goes_in_pieces_in_its_order(autojump_clock, health):
         await hand_over(send, FRAME, health)
 
     pieces = await take_all(receive)
-    assert [len(piece.ticks) for piece in pieces] == [PIECE_TICKS, PIECE_TICKS, 7]
-    assert {(piece.broker, piece.read_at) for piece in pieces} == {("ibkr", 3.0)}
-    assert ticks(pieces) == FRAME.ticks
+    assert [len(piece) for piece in pieces] == [PIECE_TICKS, PIECE_TICKS, 7]
+    assert ticks(pieces) == FRAME
 
 
 async def test_who_is_cancelled_between_two_pieces_still_sends_the_rest(
@@ -67,7 +65,7 @@ async def test_who_is_cancelled_between_two_pieces_still_sends_the_rest(
             await hand_over(send, FRAME, health)
 
     assert scope.cancelled_caught
-    assert ticks(taken) == FRAME.ticks
+    assert ticks(taken) == FRAME
     assert health.statistics().counts == {}
 
 
@@ -99,7 +97,7 @@ async def test_what_a_cancelled_processor_does_not_take_any_more_is_counted_as_l
                 await hand_over(send, FRAME, health)
 
     assert scope.cancelled_caught
-    expected = len(FRAME.ticks) - room * PIECE_TICKS
+    expected = len(FRAME) - room * PIECE_TICKS
     assert health.statistics().counts == {"ticks.lost": expected}
 
 
@@ -110,4 +108,4 @@ async def test_what_comes_after_the_processor_has_gone_is_counted_as_lost(health
     with send, pytest.raises(trio.BrokenResourceError):
         await hand_over(send, FRAME, health)
 
-    assert health.statistics().counts == {"ticks.lost": len(FRAME.ticks)}
+    assert health.statistics().counts == {"ticks.lost": len(FRAME)}

@@ -14,6 +14,7 @@ from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import FeedGap, PositionsSnapshot
 from tests.concurrency.ibkr_gateway import CONFIG, SESSION, Scene, T, make_row
+from tests.factories import records_of
 
 SPY_600 = ContractKey("SPY   261218C00600000")
 SPY_610 = ContractKey("SPY   261218C00610000")
@@ -31,7 +32,7 @@ def one_reason(ending):
 
 
 async def receive_ticks(scene):
-    return (await scene.frames.receive()).ticks
+    return records_of(await scene.frames.receive())
 
 
 def entries(scene):
@@ -86,9 +87,9 @@ async def test_a_tick_is_handed_over_with_everything_that_is_known(
 
     frame = await scene.frames.receive()
 
-    [tick] = frame.ticks
-    assert frame.broker == "ibkr"
-    assert frame.read_at == trio.current_time()
+    [tick] = records_of(frame)
+    assert tick.broker == "ibkr"
+    assert frame[0].read_at == trio.current_time()
     assert (tick.account_id, tick.contract_key) == ("U1", SPY_600)
     assert (tick.delta, tick.implied_volatility) == (0.5, 0.182)
     assert (tick.underlying_price, tick.availability) == (668.25, "realtime")

@@ -17,6 +17,7 @@ from tests.concurrency.ibkr_gateway import (
     T,
     make_row,
 )
+from tests.factories import records_of
 
 NO_SESSION = {"authenticated": False, "established": False, "connected": False}
 TIMED_OUT = {"authenticated": False, "established": False, "connected": True}
@@ -57,7 +58,7 @@ async def stream_both(scene):
 
 async def tick(scene, number=1):
     await scene.gateway.send_fields(at=T + number, f7308=f"0.{number}")
-    return (await scene.frames.receive()).ticks
+    return records_of(await scene.frames.receive())
 
 
 @pytest.mark.parametrize("is_status", [True, False])
@@ -493,7 +494,7 @@ async def test_a_pipeline_that_is_full_is_not_the_gateways_silence(
     await trio.sleep(10 * CONFIG.silence_limit_s)
 
     assert scene.endings == []
-    [got] = (await scene.frames.receive()).ticks
+    [got] = records_of(await scene.frames.receive())
     assert got.delta == 0.5
 
     taken = trio.current_time()

@@ -16,6 +16,7 @@ from greeks_trio.brokers.ibkr.lines.quiet import (
 from greeks_trio.brokers.ibkr.subscriber import CHECK_INTERVAL_S
 from greeks_trio.model.contracts import ContractKey
 from tests.concurrency.ibkr_gateway import CONFIG, Scene, T, make_row
+from tests.factories import records_of
 
 SPY_600 = ContractKey("SPY   261218C00600000")
 SPY_610 = ContractKey("SPY   261218C00610000")
@@ -327,7 +328,7 @@ async def test_data_that_are_not_live_are_marked_and_shown(
     await scene.gateway.send_fields(f6509=letters)
     await scene.gateway.send_fields(at=T + 1, f7308="0.5")
 
-    [tick] = (await scene.frames.receive()).ticks
+    [tick] = records_of(await scene.frames.receive())
     await trio.sleep(1)
 
     assert tick.availability == availability
@@ -347,7 +348,7 @@ async def test_frozen_data_after_the_close_are_marked_and_no_trouble(
     await scene.gateway.send_fields(UNDERLYING, f31="668")
     await scene.gateway.send_fields(f7308="0.5", f6509="ZBd")
 
-    [tick] = (await scene.frames.receive()).ticks
+    [tick] = records_of(await scene.frames.receive())
     await trio.sleep(CHECK_INTERVAL_S)
 
     assert tick.availability == "frozen"

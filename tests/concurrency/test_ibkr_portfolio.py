@@ -13,6 +13,7 @@ from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from tests.concurrency.ibkr_gateway import CONFIG, FakeGateway, Scene, make_row
+from tests.factories import records_of
 
 SPY_600 = ContractKey("SPY   261218C00600000")
 SPY_610 = ContractKey("SPY   261218C00610000")
@@ -224,7 +225,7 @@ async def test_options_of_futures_are_streamed_and_other_kinds_recorded(
     await scene.start_streaming(2)
     await scene.gateway.send_fields(11, f7308="-0.4")
 
-    [tick] = (await scene.frames.receive()).ticks
+    [tick] = records_of(await scene.frames.receive())
 
     assert tick.contract_key == "./LO  260317P56"
     assert set(held(scene)) == {"./LO  260317P56", "SPY"}

@@ -16,6 +16,7 @@ from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.pipeline.journal import Journal
+from tests.factories import records_of
 
 HOLDERS = tuple(Holder(f"U{number:03d}", Decimal(number)) for number in range(1, 301))
 CONTRACT = contract_from_occ("SPY   261218C00600000")
@@ -93,7 +94,7 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
         scope.cancel()
     trio.lowlevel.remove_instrument(instrument)
 
-    assert [len(frame.ticks) for frame in received] == [300] * socket.taken
+    assert [len(frame) for frame in received] == [300] * socket.taken
     assert instrument.step <= 0 or socket.taken == 2
 
 
@@ -114,7 +115,7 @@ async def test_a_full_pipeline_is_waited_for_as_long_as_it_takes(
     assert reader.is_held_up
 
     for _ in range(2):
-        received += (await frames.receive()).ticks
+        received += records_of(await frames.receive())
 
     assert len(received) == 4
     assert not reader.is_held_up

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.model.fingerprint import fingerprint
-from greeks_trio.model.records import FrameTicks
+from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.processor import Processor, run_processor
 from tests.factories import SPY_PUT, START, make_frame, make_record, tick_bytes
@@ -83,7 +83,7 @@ def test_each_event_comes_out_once_whatever_the_order(numbers, frame_size):
 
 
 async def test_the_processor_ends_when_every_sender_has_closed(autojump_clock):
-    send, receive = trio.open_memory_channel[FrameTicks](10)
+    send, receive = trio.open_memory_channel[list[Tick]](10)
     backlog = Backlog(tick_bytes(10))
     with send:
         for number in range(3):
@@ -99,7 +99,7 @@ async def test_the_processor_ends_when_every_sender_has_closed(autojump_clock):
 
 
 async def test_a_cancelled_processor_closes_its_end(autojump_clock):
-    send, receive = trio.open_memory_channel[FrameTicks](10)
+    send, receive = trio.open_memory_channel[list[Tick]](10)
 
     with trio.move_on_after(1):
         await run_processor(receive, Processor(), Backlog(tick_bytes(10)))

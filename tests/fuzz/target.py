@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.model.records import Broker, FrameTicks, UnifiedPositionRecord
+from greeks_trio.model.records import Broker, Tick, UnifiedPositionRecord
 from greeks_trio.pipeline.journal import Journal
 from tests.fuzz import material
 from tests.fuzz.oracle import WrongTick, check_tick
@@ -78,15 +78,15 @@ class Lane:
     good: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     pending: deque[Sent] = field(default_factory=deque)
-    out: trio.MemorySendChannel[FrameTicks] = field(init=False)
-    _arrived: trio.MemoryReceiveChannel[FrameTicks] = field(init=False)
+    out: trio.MemorySendChannel[list[Tick]] = field(init=False)
+    _arrived: trio.MemoryReceiveChannel[list[Tick]] = field(init=False)
     _counted: int = 0
 
     def __post_init__(self) -> None:
         """Make what the feed writes into."""
         self.health = FeedHealth(self.broker, Journal(), now=lambda: self.now)
         # One frame's ticks are one item, and they are taken before the next frame.
-        self.out, self._arrived = trio.open_memory_channel[FrameTicks](1)
+        self.out, self._arrived = trio.open_memory_channel[list[Tick]](1)
 
     def next_frame(self) -> str | bytes:
         """Look at what the last frame led to, and return the next one.
@@ -137,7 +137,7 @@ class Lane:
 
     def _take(self) -> list[UnifiedPositionRecord]:
         try:
-            return self._arrived.receive_nowait().ticks
+            return [tick.record for tick in self._arrived.receive_nowait()]
         except trio.WouldBlock:
             return []
 

@@ -121,7 +121,7 @@ def test_the_time_is_a_whole_number_or_missing(time, expected):
 
     [event] = announced().receive_frame(frame_of('"Greeks"', row))
 
-    assert event.time_ms == expected
+    assert event.event_time_ms == expected
     assert event.greeks.delta == 0.5
 
 

@@ -18,7 +18,7 @@ from greeks_trio.model.contracts import (
 )
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import Greeks
-from tests.factories import SPY_CALL, SPY_PUT, START
+from tests.factories import SPY_CALL, SPY_PUT, START, records_of
 
 CALL = ".SPY261218C600"
 AAPL_CALL = "AAPL  261218C00250000"
@@ -36,11 +36,23 @@ def want(*keys, account="A"):
 
 
 def event(symbol=CALL, **greeks):
-    return GreeksEvent(symbol, Greeks(**(greeks or {"delta": 0.5})), 1, b"{}")
+    return GreeksEvent(Greeks(**(greeks or {"delta": 0.5})), 1, b"{}", symbol)
+
+
+def ticks_of(book, greeks=None):
+    """Return the records that an event leads to."""
+    return records_of(
+        book.ticks(
+            greeks or event(),
+            received_at=START,
+            read_at=7.5,
+            count=lambda _: None,
+        )
+    )
 
 
 def price(book):
-    return book.ticks(event(), START).ticks[0].underlying_price
+    return ticks_of(book)[0].underlying_price
 
 
 @pytest.fixture
@@ -76,7 +88,7 @@ def test_other_holders_change_no_subscription(book):
     changes = book.replace(want(SPY_CALL, account="B"))
 
     assert (changes.add, changes.remove) == ((), ())
-    assert [tick.account_id for tick in book.ticks(event(), START).ticks] == ["B"]
+    assert [tick.account_id for tick in ticks_of(book)] == ["B"]
 
 
 def test_the_last_trade_comes_before_the_middle(book):
@@ -120,16 +132,16 @@ def test_a_price_that_comes_after_its_subscription_ended_is_not_kept(book):
 
 def test_a_contract_that_nobody_wants_is_a_bad_quote(book):
     with pytest.raises(BadQuote, match="unknown-symbol"):
-        book.ticks(event(".SPY261218P600"), START)
+        ticks_of(book, event(".SPY261218P600"))
 
 
 def test_implied_volatility_alone_is_no_tick(book):
     with pytest.raises(BadQuote, match="no-greeks"):
-        book.ticks(event(implied_volatility=0.2), START)
+        ticks_of(book, event(implied_volatility=0.2))
 
 
 def test_delayed_data_says_so():
     book = Book("delayed")
     book.replace(want(SPY_CALL))
 
-    assert book.ticks(event(), START).ticks[0].availability == "delayed"
+    assert ticks_of(book)[0].availability == "delayed"

@@ -36,8 +36,8 @@ from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.websocket import send, translated
 from greeks_trio.model.contracts import Conid
-from greeks_trio.model.normalise import Quote, normalise
-from greeks_trio.model.records import FrameTicks, UnifiedPositionRecord
+from greeks_trio.model.normalise import normalise
+from greeks_trio.model.records import Tick
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class FrameReader:
                 self.last_frame_at = trio.current_time()
                 ticks, is_session_wanted = self._take(frame)
                 if ticks:
-                    await self._hand_over(FrameTicks("ibkr", self.last_frame_at, ticks))
+                    await self._hand_over(ticks)
                 if is_session_wanted:
                     await send(socket, encode_session(self.session_id))
 
@@ -116,11 +116,11 @@ class FrameReader:
         self._protocol.forget(conid)
         self.letters.pop(conid, None)
 
-    def _take(self, frame: bytes | str) -> tuple[list[UnifiedPositionRecord], bool]:
+    def _take(self, frame: bytes | str) -> tuple[list[Tick], bool]:
         """Return the frame's ticks, and whether it asks for the session."""
         received_at = self._health.now()
         self._health.frame_read(received_at)
-        ticks: list[UnifiedPositionRecord] = []
+        ticks: list[Tick] = []
         is_session_wanted = False
         try:
             events = self._protocol.receive_frame(
@@ -140,40 +140,35 @@ class FrameReader:
                 self._note(event)
         return ticks, is_session_wanted
 
-    def _make_ticks(
-        self, event: GreeksQuote, received_at: datetime
-    ) -> list[UnifiedPositionRecord]:
+    def _make_ticks(self, event: GreeksQuote, received_at: datetime) -> list[Tick]:
         wanted = self.options.get(event.conid)
         if wanted is None:  # an underlying has no Greeks of its own
             self._health.count("quote.not-wanted")
             return []
         underlying = wanted.underlying_conid
-        quote = Quote(
-            broker="ibkr",
-            contract=wanted.contract,
-            greeks=event.greeks,
-            event_time_ms=event.event_time_ms,
-            received_at=received_at,
-            underlying_price=(
-                None
-                if underlying is None
-                else self._protocol.underlying_price(underlying)
-            ),
-            availability=event.availability,
-            source_payload=event.payload,
-        )
         try:
-            made = normalise(quote, wanted.holders)
+            return normalise(
+                event,
+                wanted.contract,
+                wanted.holders,
+                broker="ibkr",
+                availability=event.availability,
+                underlying_price=(
+                    None
+                    if underlying is None
+                    else self._protocol.underlying_price(underlying)
+                ),
+                received_at=received_at,
+                read_at=self.last_frame_at,
+                count=self._health.count,
+            )
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")
             return []
-        for word in made.mended:
-            self._health.count(f"mended.{word}")
-        return made.ticks
 
-    async def _hand_over(self, frame: FrameTicks) -> None:
+    async def _hand_over(self, ticks: list[Tick]) -> None:
         self.is_held_up = True
-        await hand_over(self._out, frame, self._health)
+        await hand_over(self._out, ticks, self._health)
         self.is_held_up = False
 
     def _note(self, event: Event) -> None:

@@ -40,7 +40,6 @@ from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import FrameTicks
 
 logger = logging.getLogger(__name__)
 
@@ -126,10 +125,9 @@ class DxlinkConnection:
             frame = await self._receive()
             self._waiting_since = None
             self._read_at = trio.current_time()
-            ticks, rest = self._frames.take(frame)
+            ticks, rest = self._frames.take(frame, read_at=self._read_at)
             if ticks:
-                frame_ticks = FrameTicks("tastytrade", self._read_at, ticks)
-                await hand_over(self._out, frame_ticks, self._health)
+                await hand_over(self._out, ticks, self._health)
             for event in rest:
                 self._obey(event)
 

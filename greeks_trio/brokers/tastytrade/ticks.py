@@ -18,7 +18,7 @@ from greeks_trio.brokers.tastytrade.wire.protocol import DxlinkProtocol, Event
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import BadQuote, ProtocolViolation
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.model.records import UnifiedPositionRecord
+from greeks_trio.model.records import Tick
 
 
 class Frames:
@@ -40,12 +40,15 @@ class Frames:
         self._token = token
 
     def take(
-        self, frame: str | bytes
-    ) -> tuple[list[UnifiedPositionRecord], list[Event]]:
-        """Return the frame's ticks, and the events that are for the connection."""
+        self, frame: str | bytes, *, read_at: float
+    ) -> tuple[list[Tick], list[Event]]:
+        """Return the frame's ticks, and the events that are for the connection.
+
+        ``read_at`` is the monotonic clock when the frame was read, in seconds.
+        """
         received_at = self._health.now()
         self._health.frame_read(received_at)
-        ticks: list[UnifiedPositionRecord] = []
+        ticks: list[Tick] = []
         rest: list[Event] = []
         try:
             events = self._protocol.receive_frame(frame)
@@ -55,7 +58,7 @@ class Frames:
         for event in events:
             match event:
                 case GreeksEvent():
-                    ticks += self._ticks(event, received_at)
+                    ticks += self._ticks(event, received_at, read_at)
                 case TradeEvent():
                     self._book.take_trade(event)
                 case QuoteEvent():
@@ -67,18 +70,20 @@ class Frames:
         return ticks, rest
 
     def _ticks(
-        self, event: GreeksEvent, received_at: datetime
-    ) -> list[UnifiedPositionRecord]:
+        self, event: GreeksEvent, received_at: datetime, read_at: float
+    ) -> list[Tick]:
         self._unreadable.take_readable()
         self._subscriptions.heard(event.symbol)
         try:
-            found = self._book.ticks(event, received_at)
+            return self._book.ticks(
+                event,
+                received_at=received_at,
+                read_at=read_at,
+                count=self._health.count,
+            )
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")
             return []
-        for word in found.mended:
-            self._health.count(f"mended.{word}")
-        return found.ticks
 
     def _take_odd_rows(self, rows: OddRows) -> None:
         violation = ProtocolViolation(rows.reason, frame=rows.text)

@@ -5,7 +5,7 @@ Pure.  It lives as long as the connection, so no price outlives its source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -19,8 +19,8 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
 from greeks_trio.brokers.tastytrade.wire.requests import Subscription
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
-from greeks_trio.model.normalise import Quote, Ticks, normalise
-from greeks_trio.model.records import Availability
+from greeks_trio.model.normalise import normalise
+from greeks_trio.model.records import Availability, Tick
 
 
 class SubscriptionChanges(msgspec.Struct, frozen=True):
@@ -79,8 +79,15 @@ class Book:
         elif event.symbol in self._underlyings:
             self._middles[event.symbol] = (event.bid + event.ask) / 2.0
 
-    def ticks(self, event: GreeksEvent, received_at: datetime) -> Ticks:
-        """Return the event's ticks, one for each holder.
+    def ticks(
+        self,
+        event: GreeksEvent,
+        *,
+        received_at: datetime,
+        read_at: float,
+        count: Callable[[str], object],
+    ) -> list[Tick]:
+        """Return the event's ticks, one for each holder; see `normalise`.
 
         Raises:
             BadQuote: nobody wants the contract, or there is not one Greek.
@@ -88,17 +95,17 @@ class Book:
         wanted = self._wanted.get(event.symbol)
         if wanted is None:
             raise BadQuote("unknown-symbol")
-        quote = Quote(
+        return normalise(
+            event,
+            wanted.contract,
+            wanted.holders,
             broker="tastytrade",
-            contract=wanted.contract,
-            greeks=event.greeks,
-            event_time_ms=event.time_ms,
-            received_at=received_at,
-            underlying_price=self._underlying_price(wanted.underlying_symbol),
             availability=self._availability,
-            source_payload=event.payload,
+            underlying_price=self._underlying_price(wanted.underlying_symbol),
+            received_at=received_at,
+            read_at=read_at,
+            count=count,
         )
-        return normalise(quote, wanted.holders)
 
     def _underlying_price(self, symbol: StreamerSymbol | None) -> float | None:
         if symbol is None:

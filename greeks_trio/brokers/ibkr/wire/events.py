@@ -11,26 +11,20 @@ import msgspec
 
 from greeks_trio.brokers.ibkr.wire.fields import OPTION_FIELDS, UNDERLYING_FIELDS
 from greeks_trio.model.contracts import Conid
-from greeks_trio.model.records import Availability, Greeks
+from greeks_trio.model.records import Availability, BrokerGreeks
 
 # The frame that keeps the socket alive; bare text.
 TIC: Final = "tic"
 
 
-class GreeksQuote(msgspec.Struct, frozen=True, gc=False):
+class GreeksQuote(BrokerGreeks, frozen=True, gc=False):
     """A frame that carried a Greek or the implied volatility of one conid.
 
-    Attributes:
-        event_time_ms: ``_updated`` as sent, `None` when absent or not a number.
-        greeks: What is known at that time, in canonical units; maybe nothing.
-        payload: The frame, valid JSON in valid UTF-8.
+    ``event_time_ms`` is the frame's ``_updated``, ``payload`` the frame.
     """
 
     conid: Conid
-    event_time_ms: int | None
-    greeks: Greeks
     availability: Availability
-    payload: bytes
 
 
 class FieldsSeen(msgspec.Struct, frozen=True, gc=False):

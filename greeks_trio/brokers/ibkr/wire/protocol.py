@@ -184,7 +184,7 @@ def _merge(
     delta, gamma, theta, vega, volatility, letter = row
     greeks = Greeks(delta, gamma, theta, vega, None, volatility)
     updated = cast("int | None", message.updated)
-    quote = GreeksQuote(conid, updated, greeks, availability_of(letter), payload)
+    quote = GreeksQuote(greeks, updated, payload, conid, availability_of(letter))
     return [quote, *noticed]
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from greeks_trio.model.contracts import StreamerSymbol
-from greeks_trio.model.records import Greeks
+from greeks_trio.model.records import BrokerGreeks
 
 # What FEED_DATA carries: names of event types, values in columns, or whole events.
 Data: TypeAlias = list[str | list[Raw] | dict[str, Raw]]
@@ -109,18 +109,10 @@ KNOWN_TYPES: Final = frozenset(
 )
 
 
-class GreeksEvent(msgspec.Struct, frozen=True, gc=False):
-    """One Greeks event.
-
-    Attributes:
-        time_ms: Milliseconds since 1970, `None` if absent.
-        payload: JSON object of what was sent, by the server's field names.
-    """
+class GreeksEvent(BrokerGreeks, frozen=True, gc=False):
+    """One Greeks event; ``payload`` is an object with the server's field names."""
 
     symbol: StreamerSymbol
-    greeks: Greeks
-    time_ms: int | None
-    payload: bytes
 
 
 class QuoteEvent(msgspec.Struct, frozen=True, gc=False):

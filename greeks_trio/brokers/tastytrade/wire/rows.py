@@ -101,7 +101,7 @@ def _parse_greeks(payload: bytes) -> RowEvent:
     greeks = Greeks(row.delta, row.gamma, row.theta, row.vega, row.rho, row.volatility)
     if row.event_flags and _is_marker(row.event_flags, greeks):
         return Ignored("marker")
-    return GreeksEvent(StreamerSymbol(row.event_symbol), greeks, row.time, payload)
+    return GreeksEvent(greeks, row.time, payload, StreamerSymbol(row.event_symbol))
 
 
 def _parse_other_greeks(payload: bytes) -> RowEvent:
@@ -118,7 +118,7 @@ def _parse_other_greeks(payload: bytes) -> RowEvent:
     )
     if _is_marker(row.event_flags, greeks):
         return Ignored("marker")
-    return GreeksEvent(StreamerSymbol(row.event_symbol), greeks, row.time, payload)
+    return GreeksEvent(greeks, row.time, payload, StreamerSymbol(row.event_symbol))
 
 
 def _is_marker(flags: int, greeks: Greeks) -> bool:
