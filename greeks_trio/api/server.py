@@ -16,8 +16,8 @@ from greeks_trio.api.access.guard import Guard
 from greeks_trio.api.access.limits import LIMITS, App, Limits
 from greeks_trio.api.app import make_api, methods_of
 from greeks_trio.api.connection import Connection, make_settings, turn_away
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import HttpConfig
-from greeks_trio.config.values import is_loopback
 from greeks_trio.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from typing import Final
 from decouple import Config as Decouple
 from decouple import RepositoryEmpty, RepositoryEnv
 
+from greeks_trio.config.addresses import is_this_machine
 from greeks_trio.config.parse import (
     ENV_FILE_VARIABLE,
     VARIABLES,
@@ -18,7 +19,6 @@ from greeks_trio.config.parse import (
     unknown_variables,
 )
 from greeks_trio.config.settings import Config, DatabaseConfig
-from greeks_trio.config.values import is_this_machine
 from greeks_trio.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from greeks_trio.config.addresses import is_loopback, is_this_machine
 from greeks_trio.config.settings import (
     Config,
     DatabaseConfig,
@@ -21,8 +22,6 @@ from greeks_trio.config.settings import (
 )
 from greeks_trio.config.values import (
     Values,
-    is_loopback,
-    is_this_machine,
     parse_bind,
     parse_names,
     parse_watchlist,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import Secret
 from greeks_trio.model.contracts import ContractKey, contract_from_occ
 from greeks_trio.model.records import BROKERS, Broker
@@ -133,21 +133,6 @@ class Values:
     def url(self, name: str, default: str, scheme: Literal["http", "ws"]) -> str:
         """Return a URL without a slash at its end; unencrypted only to loopback."""
         return self.parsed(name, lambda text: _parse_url(text, scheme), default)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine is behind the name or address."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_this_machine(host: str) -> bool:
-    """Return whether PostgreSQL's host is a Unix socket or loopback."""
-    return host.startswith(("/", "@")) or is_loopback(host)
 
 
 def parse_names(text: str) -> tuple[str, ...]:

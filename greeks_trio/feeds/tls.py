@@ -6,22 +6,12 @@ that certificate pins it; without one, TLS towards loopback is encryption only.
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.errors import FeedInterrupted
-
-
-def is_loopback(host: str | None) -> bool:
-    """Return whether the name or address can only be this machine."""
-    if host is None or host == "localhost" or host.endswith(".localhost"):
-        return host is not None
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def make_ssl_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:

@@ -15,7 +15,7 @@ from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds import websocket
-from greeks_trio.feeds.tls import is_loopback, make_ssl_context
+from greeks_trio.feeds.tls import make_ssl_context
 from greeks_trio.feeds.websocket import open_socket, send
 
 
@@ -265,22 +265,6 @@ async def test_a_frame_that_is_no_websocket_frame_ends_the_connection():
 
     async with serve(babble) as port:
         assert "broke the connection" in await fail_to_connect(make_config(port, "ws"))
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("localhost", True),
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("::1", True),
-        ("gateway.example", False),
-        ("10.0.0.5", False),
-        (None, False),
-    ],
-)
-def test_loopback_is_known_by_name_and_address(host, expected):
-    assert is_loopback(host) is expected
 
 
 @pytest.mark.parametrize(

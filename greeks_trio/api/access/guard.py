@@ -38,8 +38,8 @@ from greeks_trio.api.access.limits import (
 )
 from greeks_trio.api.access.origins import READS, check_host, check_sender
 from greeks_trio.api.answers import JSON, SAFE_HEADERS, Problem, problem_answer
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import HttpConfig
-from greeks_trio.config.values import is_loopback
 
 logger = logging.getLogger(__name__)
 

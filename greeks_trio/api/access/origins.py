@@ -24,7 +24,7 @@ from http import HTTPStatus
 from typing import Final
 
 from greeks_trio.api.answers import Problem
-from greeks_trio.config.values import is_loopback
+from greeks_trio.config.addresses import is_loopback
 
 _AUTHORITY: Final = re.compile(
     r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::([0-9]*))?", re.ASCII

@@ -22,9 +22,10 @@ import trio
 
 from greeks_trio.brokers.ibkr.accounts import Accounts
 from greeks_trio.brokers.ibkr.rest import GatewayClient, Pacer
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.tls import is_loopback, make_ssl_context
+from greeks_trio.feeds.tls import make_ssl_context
 from greeks_trio.model.positions import open_options
 
 logger = logging.getLogger(__name__)
