@@ -11,17 +11,22 @@ from greeks_trio.errors import FeedInterrupted
 def is_loopback(host: str | None) -> bool:
     """Return whether a host name or an address always means this machine.
 
-    The rule asks no name server.  `localhost` in any capitals counts.  A name such as
-    `a.localhost` does not count, because a resolver may send it to another machine.
+    The rule asks no name server.  `localhost` in any capitals counts.  The names
+    `a.localhost` and `localhost.` do not count: RFC 6761 reserves them, but a resolver
+    may still send them to another machine.  The short form `127.1` does not count,
+    because programs read it in different ways.
     """
     if host is None:
         return False
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Python's own answer for ::ffff:127.0.0.1 depends on its version.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def is_this_machine(host: str) -> bool:

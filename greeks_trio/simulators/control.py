@@ -9,7 +9,6 @@ request has to name a loopback address as its host.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.model.records import Broker
 from greeks_trio.simulators.fault_kinds import FaultKind
 from greeks_trio.simulators.faults import (
@@ -118,11 +118,7 @@ def _list(broker: Broker) -> dict[str, FaultKind]:
 
 
 def _is_local(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(urlsplit(f"//{host}").hostname)
 
 
 def _answer(status: int, content: object) -> Response:

@@ -272,6 +272,8 @@ async def test_a_frame_that_is_no_websocket_frame_ends_the_connection():
     [
         ("localhost", False, False, False),
         ("localhost", True, True, False),
+        ("LOCALHOST", False, False, False),
+        ("a.localhost", False, True, True),
         ("gateway.example", False, True, True),
         ("gateway.example", True, True, True),
     ],

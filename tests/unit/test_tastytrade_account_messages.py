@@ -11,8 +11,6 @@ from greeks_trio.brokers.tastytrade.account_stream import (
     encode_action,
     parse_account_message,
 )
-from greeks_trio.config.addresses import require_private
-from greeks_trio.errors import FeedInterrupted
 
 POSITION = {"type": "CurrentPosition", "data": {"symbol": "AAPL", "quantity": "1"}}
 NOTHING = AccountMessage()
@@ -75,35 +73,3 @@ def test_a_request_carries_its_token():
         "auth-token": "Bearer t",
         "request-id": 2,
     }
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://api.tastyworks.com",
-        "wss://quotes.example/realtime",
-        "http://127.0.0.1:8080",
-        "ws://[::1]:9/x",
-        "ws://localhost:9",
-    ],
-)
-def test_secrets_go_where_nobody_can_read_them(url):
-    assert require_private(url, what="it") == url
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://api.tastyworks.com",
-        "ws://127.0.0.1.example:1",
-        "ws://10.0.0.1",
-        "ftp://localhost",
-        "https://",
-        "wss://host:notaport",
-        "http://[::1",
-        "",
-    ],
-)
-def test_secrets_go_nowhere_else(url):
-    with pytest.raises(FeedInterrupted, match="it"):
-        require_private(url, what="it")
