@@ -6,14 +6,14 @@ For equity and index options ``contract_key`` is the 21-character OCC symbol::
     root  yymmdd R strike x 1000, eight digits
     (6)
 
-For futures options, which the OCC does not know, it is ``./`` and the option's
-product root padded to four, expiration, right and plain strike::
+The OCC does not clear futures options.  Their key is ``./``, the option's product root
+padded to four, the expiration, the right and the plain strike::
 
     ./LO  260317P56
     ./EW4 190927P2975
 
-The month and year code that brokers add to the root (``LOJ6``) is left out: with
-the expiration it says nothing more, and its one-digit year comes back every decade.
+Brokers add a month and year code to the root (``LOJ6``).  The key leaves it out: it adds
+nothing to the expiration, and its one-digit year repeats every decade.
 
 Source: OCC Options Symbology Initiative; dxFeed symbol guide.
 """
@@ -61,7 +61,10 @@ _MAX_THOUSANDTHS: Final = 10**8
 
 
 class OptionTerms(msgspec.Struct, frozen=True):
-    """What a symbol says about an option; ``strike`` in units of its currency."""
+    """The terms of an option as its symbol gives them.
+
+    ``strike`` is in units of the option's currency.
+    """
 
     root: str
     expiration: date
@@ -70,7 +73,7 @@ class OptionTerms(msgspec.Struct, frozen=True):
 
 
 class OptionContract(msgspec.Struct, frozen=True, kw_only=True):
-    """One option, as every broker's positions describe it in the end.
+    """One option, in the same terms for every broker.
 
     Attributes:
         underlying: The underlying's symbol, not the option root.
@@ -104,7 +107,7 @@ def format_occ(terms: OptionTerms) -> ContractKey:
 
 
 def parse_occ(text: str) -> OptionTerms:
-    """Return what an OCC symbol says; the spaces inside are optional.
+    """Return the terms that an OCC symbol gives; the spaces inside are optional.
 
     Raises:
         ValueError: the text is not an OCC symbol.
@@ -119,7 +122,9 @@ def parse_occ(text: str) -> OptionTerms:
 
 
 def contract_from_occ(text: str, underlying: str | None = None) -> OptionContract:
-    """Return the contract of an OCC symbol, its underlying by the root unless given.
+    """Return the contract of an OCC symbol.
+
+    Without ``underlying`` the root gives the underlying.
 
     Raises:
         ValueError: the text is not an OCC symbol.
@@ -143,10 +148,10 @@ def format_streamer_symbol(terms: OptionTerms) -> StreamerSymbol:
 
 
 def parse_streamer_symbol(text: str) -> OptionTerms:
-    """Return what dxFeed's symbol of an equity or index option says.
+    """Return the terms that dxFeed's symbol of an equity or index option gives.
 
     Raises:
-        ValueError: it is not one; futures options (``./...:XCME``) are not.
+        ValueError: the text is no such symbol; a futures option (``./...:XCME``) is not.
     """
     found = _STREAMER.fullmatch(text)
     if found is None:
@@ -166,7 +171,7 @@ def format_future_option_key(terms: OptionTerms) -> ContractKey:
 
 
 def parse_future_option_key(text: str) -> OptionTerms:
-    """Return what our key of a futures option says.
+    """Return the terms that our key of a futures option gives.
 
     Raises:
         ValueError: the text is not such a key.
@@ -181,7 +186,7 @@ def parse_future_option_key(text: str) -> OptionTerms:
 
 
 def parse_tastytrade_future_option(text: str) -> OptionTerms:
-    """Return what ``./CLJ6 LOJ6  260317P56`` says, the root without its month code.
+    """Return the terms of ``./CLJ6 LOJ6  260317P56``, the root without its month code.
 
     Raises:
         ValueError: the text is not Tastytrade's symbol of a futures option.
@@ -206,7 +211,7 @@ def strip_month_code(root: str) -> str:
 def underlying_of_root(root: str) -> str:
     """Return the underlying's symbol for an OCC root: SPX for SPXW, AAPL for AAPL1.
 
-    A corporate action leaves contracts behind whose root ends in a digit.
+    After a corporate action, the root of the adjusted contracts ends in a digit.
     """
     name = root.rstrip("0123456789") or root
     return _UNDERLYING_BY_ROOT.get(name) or underlying_symbol(name)

@@ -1,8 +1,8 @@
-"""The fingerprint of an event: the same event has the same one whenever it comes.
+"""The fingerprint of an event: the same event always has the same fingerprint.
 
-It covers what the broker sent and nothing that we join or stamp, so an event that
-is delivered again later, over another connection or after a restart, meets the
-same primary key.
+It covers the broker's own values and nothing that we add.  A broker may deliver an event
+again, later, over another connection or after a restart.  The event then meets the
+primary key that it already has.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from greeks_trio.model.records import Greeks, UnifiedPositionRecord
 
-# Packs as 7ff8000000000000, which no real value does: protocols turn a broker's
-# NaN into None long before it gets here.
+# Packs as 7ff8000000000000.  No real value does: the protocols turn a broker's NaN into
+# None before.
 _MISSING: Final = float("nan")
 _SIX_DOUBLES: Final = struct.Struct(">6d")
 

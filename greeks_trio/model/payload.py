@@ -2,10 +2,10 @@
 
 jsonb refuses what JSON allows: the character U+0000, lone surrogates, and numbers
 beyond the range of numeric.  A payload must never cost its tick, so these become
-U+FFFD, and such a number becomes the text that was sent.
+U+FFFD, and such a number becomes a string with the same digits.
 
-The text is mended token by token and never parsed: nothing else of it changes, and no
-nesting is too deep.
+The text is changed token by token and never parsed.  The rest of the text stays the same,
+and the depth of nesting does not matter.
 
 Source: PostgreSQL documentation, "JSON Types".
 """
@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# numeric ends at 131,072 digits before the point and 16,383 after it, so an exponent of
-# four digits is safe with as many digits as this, and no digits of ours are more.
+# numeric has at most 131,072 digits before the point and 16,383 after it.  A number of
+# fewer than 6,000 characters with an exponent of at most four digits is always inside.
 _HUGE_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")
 _HUGE: Final = 6_000
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
-# A whole pair first: only halves on their own are refused.
+# A whole pair comes first: jsonb refuses only halves on their own.
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u(?:0000|[dD][89a-fA-F]..)|\\."
 )
@@ -34,7 +34,8 @@ def jsonb_safe(payload: bytes) -> tuple[bytes, bool]:
     Args:
         payload: Valid JSON text in valid UTF-8.
     """
-    # Nearly every payload ends here, so these are cheap and may cry wolf.
+    # Nearly every payload ends here.  The checks are cheap; they may find too much, and
+    # then the substitution below changes nothing.
     if (
         b"\\u" not in payload
         and len(payload) < _HUGE

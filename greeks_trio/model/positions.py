@@ -1,4 +1,4 @@
-"""Who holds which contract, and what changed since the last look.  Pure."""
+"""The holders of each contract, and the difference between two sets of contracts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What it takes to get from one set of contracts to another."""
+    """The difference between two sets of contracts."""
 
     added: tuple[ContractKey, ...]
     removed: tuple[ContractKey, ...]
@@ -40,9 +40,10 @@ def open_options(positions: Iterable[Position]) -> list[Position]:
 def holders_by_contract(
     positions: Iterable[Position], watchlist: Iterable[ContractKey] = ()
 ) -> dict[ContractKey, tuple[Holder, ...]]:
-    """Return who gets a row for each wanted contract, sorted by account.
+    """Return the accounts that get a row for each wanted contract, sorted by account.
 
-    Held contracts come in the order of the positions, watched ones after them.
+    Held contracts come in the order of the positions, then the contracts that are only
+    on the watch-list.
     """
     holders: dict[ContractKey, list[Holder]] = {}
     for position in open_options(positions):

@@ -1,9 +1,9 @@
-"""Between the feeds and the writer: order, de-duplicate, stamp.
+"""Between the feeds and the writer: put ticks in order and drop repeated ones.
 
-Keeps, per account and contract, the times of the newest tick and the keys of the last few
-events.  The table's primary key is what really keeps an event single; dropping the usual
-re-deliveries here (doubled first frames, the last value after a reconnect) keeps COPY on
-its fast path.
+The processor keeps, for each account and contract, the times of the newest tick and the
+keys of the last few events.  The table's primary key makes sure that an event is stored
+once.  The processor drops the usual repeats (doubled first frames, the last value after a
+reconnect), so that COPY stays on its fast path.
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from greeks_trio.model.records import (
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.latest import Latest, SeriesKey
 
-# A re-delivery repeats the last event or a frame just sent; brokers do not go back
-# further.
+# A broker repeats the last event or the last frame, and nothing older.
 _REMEMBERED: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorStatistics:
-    """What the processor has counted since the start, by broker.
+    """The processor's counters since the start, by broker.
 
     Attributes:
-        received: Ticks that came from the feeds.
-        duplicates: Those that had come before.
-        late: Those that are older than their contract's newest.
+        received: Ticks from the feeds.
+        duplicates: Ticks that were received before.
+        late: Ticks that are older than the newest tick of their contract.
         contracts: Series (account and contract) that have a tick.
     """
 
@@ -59,7 +58,7 @@ class _Series:
 
 
 class Processor:
-    """Turns the ticks of frames into rows for the writer.
+    """Puts the ticks of each frame in order and drops repeated ones.
 
     Attributes:
         latest: The newest tick of each series.
@@ -124,7 +123,7 @@ async def run_processor(
 ) -> None:
     """Process frames until every sender has closed, then close the backlog.
 
-    Cancelled, it still processes the frames that are there.
+    When it is cancelled, it still processes the frames in the channel.
     """
     try:
         async for frame in frames:

@@ -1,8 +1,8 @@
-"""Storing a batch although PostgreSQL refuses some of its rows.
+"""Store a batch although PostgreSQL refuses some of its rows.
 
-A refusal that does not say whose fault it is halves the batch until it does.  The rows at
-fault go into quarantine, and if that cannot take them, into the log with all their values
-and count as lost: they are never in the way of the others.
+When a refusal does not name its rows, the batch is halved until the rows are found.  These
+rows go into quarantine.  If the quarantine cannot take them, they go into the log with all
+their values and count as lost.  They never hold back the other rows.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from greeks_trio.pipeline.stores import Quarantine
 
 logger = logging.getLogger(__name__)
 
-# The disk may have to mend its files before.
+# The spool may have to replace a damaged file first.
 _QUARANTINE_LIMIT_S: Final = 30.0
 
 
-# A constraint that many rows violate is one piece of news.
+# Many rows may violate the same constraint: the log names it once in this time.
 _SAY_AGAIN_S: Final = 60.0
 _MAX_SAID: Final = 100
 
 
 class TickSink(Protocol):
-    """Where ticks go; ``greeks_trio.postgres.tick_store`` in the product."""
+    """Stores ticks; in the product, ``greeks_trio.postgres.tick_store``."""
 
     async def write(
         self, ticks: Sequence[Tick], *, check_duplicates: bool = False
@@ -42,28 +42,28 @@ class TickSink(Protocol):
         """Store all the ticks durably, or none; return the rows that are new.
 
         Raises:
-            StoreUnavailable: the connection is spent; offer the same ticks to another
-                with ``check_duplicates``, because they may have been stored.
+            StoreUnavailable: the connection cannot be used any more.  Offer the same
+                ticks to another sink with ``check_duplicates``: they may be stored.
             StoreRejected: the database refuses at least one of them.
         """
 
     async def ping(self) -> None:
-        """Return when the database has given a sign of life.
+        """Return when the database has answered.
 
         Raises:
-            StoreUnavailable: the connection is spent.
+            StoreUnavailable: the connection cannot be used any more.
         """
 
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What became of a batch.
+    """The outcome of one batch.
 
     Attributes:
-        ticks: Those that are in the table now.
-        new: How many of them were not there before.
-        refused: Those that are in quarantine.
-        not_quarantined: Those that the quarantine did not take either: they are in the log.
+        ticks: The ticks that are in the table now.
+        new: The number of them that were not there before.
+        refused: The ticks that are in quarantine.
+        not_quarantined: The ticks that the quarantine did not take: they are in the log.
     """
 
     ticks: list[Tick] = field(default_factory=list)
@@ -73,26 +73,26 @@ class BatchOutcome:
 
 
 class RefusedRows:
-    """Stores batches, and puts aside what PostgreSQL refuses.
+    """Stores batches, and puts the rows that PostgreSQL refuses into quarantine.
 
     Attributes:
-        quarantined: Rows put aside since the start, by broker.
+        quarantined: Rows put into quarantine since the start, by broker.
     """
 
     def __init__(self, quarantine: Quarantine) -> None:
         self._quarantine = quarantine
-        # By SQLSTATE and reason: when it was said, and how often since.
+        # By SQLSTATE and reason: the time of the last log line, and the rows since.
         self._said: dict[tuple[str | None, str], tuple[float, int]] = {}
         self.quarantined: Counter[Broker] = Counter()
 
     async def store(
         self, sink: TickSink, batch: Sequence[Tick], *, check_duplicates: bool
     ) -> BatchOutcome:
-        """Store the batch, whatever is wrong with some of its rows.
+        """Store every row of the batch that PostgreSQL accepts.
 
         Raises:
-            StoreUnavailable: nobody knows what became of which row; offer all of them
-                again, with ``check_duplicates``.
+            StoreUnavailable: the outcome of the rows is unknown; offer all of them again,
+                with ``check_duplicates``.
         """
         stored = BatchOutcome()
         # The oldest rows last.
@@ -109,13 +109,13 @@ class RefusedRows:
                     (stored.refused if is_kept else stored.not_quarantined).append(tick)
             else:
                 stored.ticks += part
-        # Not before: what is offered again is refused again.
+        # Not earlier: after `StoreUnavailable` the same rows are offered and refused again.
         self.quarantined.update(tick.record.broker for tick in stored.refused)
         return stored
 
     async def _put_aside(self, tick: Tick, exc: StoreRejected) -> bool:
         try:
-            # A disk that hangs must not hold up what the database would take.
+            # A disk that hangs must not hold back rows that the database would take.
             with trio.fail_after(_QUARANTINE_LIMIT_S):
                 await self._quarantine.add(tick, sqlstate=exc.sqlstate, reason=str(exc))
         except (SpoolUnavailable, trio.TooSlowError) as failure:
@@ -131,7 +131,7 @@ class RefusedRows:
         return True
 
     def _say(self, tick: Tick, exc: StoreRejected) -> None:
-        """Log the refusal, the same one only once a minute with how many there were."""
+        """Log the refusal; the same one once a minute, with the number of its rows."""
         key, now = (exc.sqlstate, str(exc)), trio.current_time()
         said_at, rows = self._said.get(key, (-math.inf, 0))
         if now < said_at + _SAY_AGAIN_S:
@@ -152,7 +152,7 @@ class RefusedRows:
 
 
 def _split(part: list[Tick], exc: StoreRejected) -> tuple[list[Tick], list[list[Tick]]]:
-    """Return the rows at fault, and what is to be offered again, the oldest last."""
+    """Return the rows at fault, and the parts to offer again, the oldest part last."""
     if exc.rows:
         refused = [tick for row, tick in enumerate(part) if row in exc.rows]
         rest = [tick for row, tick in enumerate(part) if row not in exc.rows]
@@ -164,9 +164,10 @@ def _split(part: list[Tick], exc: StoreRejected) -> tuple[list[Tick], list[list[
 
 
 def _row_text(tick: Tick) -> str:
-    """Return all values of a row as JSON, whatever is wrong with them."""
+    """Return all values of a row as JSON, also values that PostgreSQL refuses."""
     values = msgspec.structs.asdict(tick.record)
     payload = tick.record.source_payload.decode("utf-8", "backslashreplace")
     values["source_payload"] = payload
-    # Not msgspec: a lone surrogate may be what was refused, and it refuses it too.
+    # Not msgspec: PostgreSQL may have refused a lone surrogate, and msgspec refuses it
+    # too.
     return json.dumps(values, separators=(",", ":"), default=str)

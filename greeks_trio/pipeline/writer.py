@@ -1,13 +1,12 @@
-"""The writer: take what is waiting, COPY, COMMIT, repeat.
+"""The writer: take the waiting ticks, COPY, COMMIT, repeat.
 
-Discussion of the flush.  There is no timer and no fixed batch size: a lone tick is written
-at once, and while one flush is under way the next batch gathers by itself, so batches grow
-with the load exactly as far as they must.
+There is no timer and no fixed batch size.  A single tick is written at once.  While one
+flush runs, the next batch collects, so batches grow with the load.
 
-A flush that fails is repeated with the same rows on a new connection, after a bounded and
-jittered delay, and checked for duplicates because the lost COMMIT may have taken effect.
-Without a connection the rows do not stay here: the spooler leaves them to the disk, and the
-replayer stores them from there, while the writer goes on with what is fresh.
+A flush that fails is repeated with the same rows on a new connection, after a bounded
+delay with jitter.  The repetition checks for duplicates, because the lost COMMIT may have
+taken effect.  Without a connection the rows do not wait here: the spooler puts them on
+disk, and the replayer stores them from there, while the writer goes on with new ticks.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
 
-# Seconds without ticks after which the database is asked whether it is still there:
-# at night nothing else would notice that it has gone.
+# After this time without ticks the writer sends the database a query.  Without it, a lost
+# database would not be noticed at night.
 _PING_AFTER_S: Final = 10.0
 
-# For Prometheus: from a lone tick to the most that one flush may have, and from a commit
-# on a fast disk to the time after which a connection is given up.
+# Bounds of histograms for Prometheus: from a single tick to the largest flush, and from
+# a commit on a fast disk to the time after which a connection is given up.
 FLUSH_ROWS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 FLUSH_BOUNDS_S: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
@@ -46,14 +45,14 @@ OpenTickSink: TypeAlias = Callable[[], AbstractAsyncContextManager[TickSink]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterStatistics:
-    """What the writer has done since the start.
+    """The writer's counters since the start.
 
     Attributes:
         flushes: Commits.
         retries: Flushes and connections that failed.
         largest_flush: Most rows in one commit.
         is_connected: Whether there is a connection at this moment.
-        last_error: Why the last attempt failed, in plain words.
+        last_error: The reason for the last failure, in plain words.
     """
 
     flushes: int
@@ -67,14 +66,14 @@ class Writer:
     """Moves ticks from the backlog into a sink, across connections.
 
     Args:
-        backlog: Where the ticks come from.
-        refused_rows: Stores a batch although some rows are refused.
-        tick_counts: Is told of every commit.
+        backlog: The ticks to write.
+        refused_rows: Stores a batch although PostgreSQL refuses some of its rows.
+        tick_counts: Counts every commit.
         batch_rows: Most rows in one flush.
 
     Attributes:
-        flush_rows: How many ticks the flushes had.
-        flush_s: How long they took, in seconds, commit included.
+        flush_rows: Ticks in each flush.
+        flush_s: Duration of each flush in seconds, commit included.
     """
 
     def __init__(
@@ -96,16 +95,16 @@ class Writer:
         self._flushes = self._retries = self._largest_flush = 0
         self._is_connected = False
         self._last_error: str | None = None
-        # The failure that the log has, until the database has done something again: it
-        # may let us in each time and take nothing.
+        # The last failure in the log, until the database has stored something again: it
+        # may accept each connection and refuse each row.
         self._said: str | None = None
 
     async def run(self, open_sink: OpenTickSink, retry_now: WakeUp) -> None:
         """Flush until the backlog is closed and empty, then return.
 
-        That needs no connection when there is nothing left to store.  Cancelled, it
-        leaves what is not committed in the backlog.  ``retry_now`` cuts the wait
-        between attempts short.
+        The end needs no connection when there is nothing left to store.  When it is
+        cancelled, ticks without a commit stay in the backlog.  ``retry_now`` ends the
+        wait between two attempts.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_without_connection, nursery.cancel_scope)
@@ -123,7 +122,7 @@ class Writer:
         )
 
     async def _end_without_connection(self, scope: trio.CancelScope) -> None:
-        """Wait until nothing is left, and end attempts to connect for it."""
+        """Wait until no ticks are left, then end the attempts to connect."""
         while not self._backlog.is_finished or self._is_connected:
             await self._backlog.wait_change()
         scope.cancel()
@@ -185,7 +184,7 @@ class Writer:
         self._tick_counts.durable(fresh)
 
     async def _wait_rows(self, sink: TickSink) -> bool:
-        """Do as `Backlog.wait_rows`, and see that the database stays there."""
+        """Wait as `Backlog.wait_rows` does, and test the connection meanwhile."""
         while True:
             with trio.move_on_after(_PING_AFTER_S):
                 return await self._backlog.wait_rows()
@@ -195,10 +194,10 @@ class Writer:
     def _report(self, failure: BaseException, delay_s: float) -> None:
         self._retries += 1
         reason = plain_reason(failure)
-        is_news = reason != self._said
+        is_new_reason = reason != self._said
         self._last_error = self._said = reason
-        level = logging.WARNING if is_news else logging.DEBUG
-        if is_news and any(_needs_person(leaf) for leaf in leaves(failure)):
+        level = logging.WARNING if is_new_reason else logging.DEBUG
+        if is_new_reason and any(_needs_person(leaf) for leaf in leaves(failure)):
             level = logging.ERROR
         logger.log(
             level,
