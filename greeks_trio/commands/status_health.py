@@ -114,7 +114,7 @@ class Feed(msgspec.Struct, frozen=True):
     """One broker's contracts."""
 
     wanted: int = 0
-    live: int = 0
+    subscription_count: int = 0
     reconnects: int = 0
 
 

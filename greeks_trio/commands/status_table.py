@@ -81,7 +81,9 @@ def _row(session: StreamSession, status: Status, now: datetime) -> Iterator[Text
     yield Text(session.broker)
     yield Text(session.status, _SESSION_STYLES[session.status])
     yield Text(_ago(session.last_message_at, now))
-    yield Text("-" if feed is None else f"{feed.live:,} of {feed.wanted:,}")
+    yield Text(
+        "-" if feed is None else f"{feed.subscription_count:,} of {feed.wanted:,}"
+    )
     yield Text(f"{status.staleness.contracts.get(session.broker, 0):,}")
     yield Text("-" if feed is None else f"{feed.reconnects:,}")
 

@@ -57,7 +57,7 @@ class FeedStatistics:
         frames: Frames read, of every kind.
         counts: How often each named thing happened: ``odd.not-json``, ``quote.bad``.
         wanted: Contracts that should be subscribed.
-        live: Contracts that are subscribed on this connection.
+        subscription_count: Contracts that are subscribed on this connection.
         without_line: Contracts that the broker's limit leaves without a subscription.
         warming: Subscribed contracts that have brought no Greeks yet, and may.
         without_greeks: Those whose Greeks are overdue; perhaps there is no such contract.
@@ -67,7 +67,7 @@ class FeedStatistics:
     frames: int
     counts: dict[str, int]
     wanted: int
-    live: int
+    subscription_count: int
     without_line: int
     warming: int
     without_greeks: int
@@ -106,7 +106,7 @@ class FeedHealth:
         self._last_error: str | None = None
         self._frames = 0
         self._counts: Counter[str] = Counter()
-        self._wanted = self._live = self._without_line = 0
+        self._wanted = self._subscription_count = self._without_line = 0
         self._warming = self._without_greeks = 0
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
@@ -153,7 +153,7 @@ class FeedHealth:
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
-        self._live = self._warming = self._without_greeks = 0
+        self._subscription_count = self._warming = self._without_greeks = 0
         self._streamed = {}
         if reason is not None:
             self.gap_started(gap_reason, since=self._gap_since())
@@ -217,14 +217,16 @@ class FeedHealth:
         self.odd_frames.append((violation.reason, text[:_KEPT_CHARACTERS]))
         logger.debug("feed.odd_frame broker=%s %s", self.broker, violation.reason)
 
-    def subscriptions(self, *, wanted: int, live: int, without_line: int = 0) -> None:
+    def subscriptions(
+        self, *, wanted: int, subscription_count: int, without_line: int = 0
+    ) -> None:
         """Say how many contracts are wanted, subscribed, and left without a line."""
-        self._wanted, self._live = wanted, live
+        self._wanted, self._subscription_count = wanted, subscription_count
         self._without_line = without_line
 
-    def greeks_awaited(self, *, warming: int, overdue: int) -> None:
+    def greeks_awaited(self, *, warming: int, without_greeks: int) -> None:
         """Say how many subscribed contracts have brought no Greeks, yet or at all."""
-        self._warming, self._without_greeks = warming, overdue
+        self._warming, self._without_greeks = warming, without_greeks
 
     def positions_read(
         self,
@@ -322,7 +324,7 @@ class FeedHealth:
             last_heartbeat_at=self._last_heartbeat_at,
             last_message_at=self._last_message_at,
             reconnect_attempt=self._reconnect_attempt,
-            subscription_count=self._live,
+            subscription_count=self._subscription_count,
             last_error=(
                 STOPPING_BY_REQUEST if self._stop_asked_at else self._last_error
             ),
@@ -341,7 +343,7 @@ class FeedHealth:
             frames=self._frames,
             counts=dict(self._counts),
             wanted=self._wanted,
-            live=self._live,
+            subscription_count=self._subscription_count,
             without_line=self._without_line,
             warming=self._warming,
             without_greeks=self._without_greeks,

@@ -78,7 +78,13 @@ def _feeds(feeds: Mapping[Broker, FeedStatistics]) -> Iterator[Metric]:
             GaugeMetricFamily,
             f"greeks_subscriptions_{name}",
             about,
-            ((broker, getattr(feed, name)) for broker, feed in feeds.items()),
+            (
+                (
+                    broker,
+                    getattr(feed, "subscription_count" if name == "live" else name),
+                )
+                for broker, feed in feeds.items()
+            ),
         )
 
 

@@ -41,7 +41,7 @@ def feed_details(health: FeedHealth) -> dict[str, Any]:
     return {
         "frames": statistics.frames,
         "wanted": statistics.wanted,
-        "live": statistics.live,
+        "subscription_count": statistics.subscription_count,
         "without_line": statistics.without_line,
         "warming": statistics.warming,
         "without_greeks": statistics.without_greeks,

@@ -157,7 +157,7 @@ async def test_a_look_that_was_incomplete_says_so(health, journal):
 
 
 async def test_contracts_without_greeks_are_told_until_the_connection_ends(health):
-    health.greeks_awaited(warming=3, overdue=2)
+    health.greeks_awaited(warming=3, without_greeks=2)
     statistics = health.statistics()
     assert (statistics.warming, statistics.without_greeks) == (3, 2)
 
@@ -189,7 +189,7 @@ async def test_signs_of_life_have_their_times(health, clock):
     clock.pass_(3)
     health.heartbeat()
     health.count("quote.no-greeks", 2)
-    health.subscriptions(wanted=5, live=3, without_line=2)
+    health.subscriptions(wanted=5, subscription_count=3, without_line=2)
 
     session, statistics = health.session(), health.statistics()
     assert session.last_message_at == START

@@ -499,7 +499,11 @@ async def test_contracts_beyond_the_lines_are_counted_and_shown(
     await trio.sleep(1)
 
     statistics = scene.health.statistics()
-    assert (statistics.wanted, statistics.live, statistics.without_line) == (3, 2, 1)
+    assert (
+        statistics.wanted,
+        statistics.subscription_count,
+        statistics.without_line,
+    ) == (3, 2, 1)
     session = scene.health.session()
     assert session.status == "degraded"
     assert "1 contracts beyond the market-data lines" in session.last_error

@@ -153,8 +153,8 @@ async def test_a_feed_is_in_one_state(status):
 async def test_subscriptions_and_stale_contracts_are_counted(status, autojump_clock):
     health = status.feeds["ibkr"]
     health.connected()
-    health.subscriptions(wanted=5, live=2, without_line=3)
-    health.greeks_awaited(warming=1, overdue=1)
+    health.subscriptions(wanted=5, subscription_count=2, without_line=3)
+    health.greeks_awaited(warming=1, without_greeks=1)
     health.contracts_streamed([SPY_CALL, SPY_PUT])
     status.processor.process(make_frame(make_record(availability="delayed")))
     await trio.sleep(100)

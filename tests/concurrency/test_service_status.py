@@ -116,7 +116,7 @@ async def test_subscribed_contracts_with_delayed_greeks_are_counted(
 
 
 async def test_contracts_that_warm_up_are_told_from_those_without_greeks(status):
-    status.feeds["ibkr"].greeks_awaited(warming=3, overdue=2)
+    status.feeds["ibkr"].greeks_awaited(warming=3, without_greeks=2)
 
     feed = status.details()["feeds"]["ibkr"]
 

@@ -95,7 +95,7 @@ async def test_many_contracts_are_subscribed_in_chunks_with_pauses(
     sizes = [len(json.dumps(each, separators=(",", ":"))) for _, each in chunks]
     assert max(sizes) <= MAX_REQUEST_BYTES
     assert [time for time, _ in chunks] == [0.25 * n for n in range(len(chunks))]
-    assert tasty.health.statistics().live == 1000
+    assert tasty.health.statistics().subscription_count == 1000
 
 
 async def test_a_reload_applies_only_the_difference(autojump_clock, nursery, tasty):

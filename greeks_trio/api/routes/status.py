@@ -135,7 +135,7 @@ _EXAMPLE: Final = {
         "not_realtime": {"ibkr": 0},
         "oldest": [],
     },
-    "feeds": {"ibkr": {"wanted": 7, "live": 7, "reconnects": 0}},
+    "feeds": {"ibkr": {"wanted": 7, "subscription_count": 7, "reconnects": 0}},
 }
 # Not all that each part says: every version of the service has a little more to say.
 _STATUS: Final = _object(
@@ -157,5 +157,5 @@ _STATUS: Final = _object(
         "By broker, of the subscribed contracts: without a tick for `after_s` seconds "
         "(`contracts`, the longest silent in `oldest`); newest tick not real-time"
     ),
-    feeds=_part("By broker: contracts wanted and live, reconnects, what was odd"),
+    feeds=_part("By broker: contracts wanted and subscribed, reconnects, odd frames"),
 )

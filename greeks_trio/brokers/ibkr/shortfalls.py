@@ -58,10 +58,16 @@ class Reporter:
             self._streamed = streamed
             self._health.contracts_streamed(streamed)
         self._health.subscriptions(
-            wanted=view.wanted, live=len(streamed), without_line=len(plan.waiting)
+            wanted=view.wanted,
+            subscription_count=len(streamed),
+            without_line=len(plan.waiting),
         )
-        overdue = len(self._watch.without_greeks(now))  # before the others are counted
-        self._health.greeks_awaited(warming=self._watch.warming(), overdue=overdue)
+        without_greeks = len(
+            self._watch.without_greeks(now)
+        )  # before the others are counted
+        self._health.greeks_awaited(
+            warming=self._watch.warming(), without_greeks=without_greeks
+        )
         self._gaps.update(self._missing(plan, now))
         problems = list(self._problems(view, now))
         if not problems:

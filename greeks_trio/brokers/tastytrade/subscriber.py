@@ -3,7 +3,7 @@
 The server refuses a request that is too large or comes too fast with an ERROR and leaves
 its contracts mute without another word; it does not say which.  So everything is asked
 for again, ever more slowly, and until a minute after such a request has brought no
-refusal only contracts that were heard count as live.
+refusal only contracts that were heard count as subscribed.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ class Subscriptions:
         self._condition.mended(_REFUSALS)
 
     def _show(self) -> None:
-        live = len(self._heard if self._in_doubt else self._keys)
-        self._health.subscriptions(wanted=self._wanted, live=live)
+        subscribed = len(self._heard if self._in_doubt else self._keys)
+        self._health.subscriptions(wanted=self._wanted, subscription_count=subscribed)
 
     def _end_gaps(self) -> None:
         for key in tuple(self._gaps):
