@@ -23,7 +23,7 @@ from greeks_trio.config.settings import (
 )
 from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.hand_over import PIECE_TICKS
-from greeks_trio.feeds.health import FeedHealth, utc_now
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.market_hours import MarketHours
@@ -41,7 +41,7 @@ from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.spool.directory import SpoolDirectory
-from greeks_trio.waiting import WakeUp
+from greeks_trio.waiting import WakeUp, utc_now
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,8 @@
     ├── ConfigError              the operator acts; exit status 2
     ├── BrokerError
     │   ├── FeedInterrupted      the supervisor acts: reconnects with backoff
+    │   │   ├── FeedSilent       the same; the gap has the reason `silence`
+    │   │   └── SessionLost      the same; the gap has the reason `session lost`
     │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP or a start request
     │   └── ProtocolViolation    the feed acts: counts it, keeps the frame, reads on
     ├── BadQuote                 nobody acts: the quote is counted and dropped
@@ -53,7 +55,6 @@ class FeedInterrupted(BrokerError):
         retry_after: Seconds before which the broker does not want to see us
             again, `None` when it did not say.
         http_status: The status of the HTTP answer at fault, `None` without one.
-        gap_reason: What ``feed_gaps`` shall say of the time without data.
     """
 
     def __init__(
@@ -62,12 +63,18 @@ class FeedInterrupted(BrokerError):
         *,
         retry_after: float | None = None,
         http_status: int | None = None,
-        gap_reason: str = "disconnected",
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.http_status = http_status
-        self.gap_reason = gap_reason
+
+
+class FeedSilent(FeedInterrupted):
+    """The connection was open, but nothing came for too long."""
+
+
+class SessionLost(FeedInterrupted):
+    """The broker ended the login session, or another program took it over."""
 
 
 class CredentialsRejected(BrokerError):

@@ -23,15 +23,14 @@ from greeks_trio.brokers.tastytrade.feed import TastytradeFeed
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import Config, describe
 from greeks_trio.errors import SpoolUnavailable
-from greeks_trio.feeds.feed import TickSender
-from greeks_trio.feeds.health import utc_now
+from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
+from greeks_trio.feeds.feed import FeedOutputs, TickSender
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.monitoring.loop_lag import run_loop_lag
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.watches import (
-    end_leftover_gaps,
     journal_losses,
-    note_killed_run,
     run_reporter,
     run_slo_watch,
     run_staleness_watch,
@@ -44,6 +43,7 @@ from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
 from greeks_trio.routers import make_routers
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
 from greeks_trio.spool.directory import SpoolDirectory, open_spool
+from greeks_trio.waiting import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,9 @@ async def run_service(
         service = build_service(
             config, load, asked_to_stop, disk, listeners=listeners, now=now
         )
-        note_killed_run(service.status, disk.killed_at, disk.heard_at)
+        note_killed_run(
+            service.status.feeds, service.status.journal, disk.killed_at, disk.heard_at
+        )
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
         url = await _start_background(service, disk, background)
@@ -209,18 +211,25 @@ def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> N
         nursery.start_soon(end_leftover_gaps, health, service.status.journal)
     if config.ibkr is not None:
         out = send.clone()
-        service.ibkr = IbkrFeed(config.ibkr, healths["ibkr"], out)
+        service.ibkr = IbkrFeed(config.ibkr, _outputs(service, "ibkr", out))
         connect = service.ibkr.run_connection
         nursery.start_soon(_run_feed, service, "ibkr", connect, out, name="ibkr")
     if config.tastytrade is not None:
         out = send.clone()
         service.tastytrade = TastytradeFeed(
-            config.tastytrade, healths["tastytrade"], out
+            config.tastytrade, _outputs(service, "tastytrade", out)
         )
         connect = service.tastytrade.run_connection
         nursery.start_soon(
             _run_feed, service, "tastytrade", connect, out, name="tastytrade"
         )
+
+
+def _outputs(service: Service, broker: Broker, out: TickSender) -> FeedOutputs:
+    status = service.status
+    health = status.feeds[broker]
+    positions = PositionLog(broker, status.journal, now=health.now)
+    return FeedOutputs(health, positions, out)
 
 
 async def _run_feed(
@@ -239,5 +248,4 @@ async def _run_feed(
         try:
             await service.switches.run(broker, run_connection)
         finally:
-            # The next start ends it: a stopped service is no quiet market.
-            health.gap_started("stopped", since=health.session().last_message_at)
+            health.service_stopped()

@@ -1,9 +1,10 @@
-"""Waiting: ever longer between attempts, with jitter, or until a call to try again."""
+"""Time: the wall clock, growing delays between attempts, and waiting for a call."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 import trio
@@ -11,6 +12,11 @@ import trio
 # The doubling stops here: 2.0 ** 1024 is an OverflowError, and a weekend of
 # one-minute retries gets there.
 _MAX_DOUBLINGS: Final = 32
+
+
+def utc_now() -> datetime:
+    """Return the wall clock, UTC."""
+    return datetime.now(UTC)
 
 
 class Backoff:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from greeks_trio.model.gap_reasons import GapReason
+
 # Gaps with these reasons are about ticks that had been received.
-LOSSES: Final = ["ticks-lost", "spool-full", "spool-damaged"]
+LOSSES: Final = [GapReason.TICKS_LOST.value]
 
 TABLES: Final = """
 create temp table ledger (

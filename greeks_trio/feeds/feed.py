@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 import trio
 
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.records import Broker, Tick
 
 TickSender: TypeAlias = trio.MemorySendChannel[list[Tick]]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOutputs:
+    """Everything that one feed writes to.
+
+    Attributes:
+        health: The state, the counters and the gaps of the feed.
+        positions: What its accounts hold.
+        ticks: The channel into the pipeline.
+    """
+
+    health: FeedHealth
+    positions: PositionLog
+    ticks: TickSender
+
 
 ConfigT = TypeVar("ConfigT", contravariant=True)
 

@@ -8,45 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-import msgspec
 import trio
 
 from greeks_trio.errors import ProtocolViolation
+from greeks_trio.feeds.gap_log import GapLog
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import (
-    Broker,
-    FeedGap,
-    Position,
-    PositionsSnapshot,
-    SessionStatus,
-    StreamSession,
-)
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import Broker, SessionStatus, StreamSession
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.waiting import WakeUp
+from greeks_trio.waiting import WakeUp, utc_now
 
 logger = logging.getLogger(__name__)
 
-# What a person did is told from what went wrong, in the session and in the gap.
-STOPPED_BY_REQUEST: Final = "stopped by request"
 STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
 
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame by; a frame may have several MiB.
 _KEPT_CHARACTERS: Final = 4_000
-
-_SECOND: Final = timedelta(seconds=1)
-# Clocks that differ by less are the same: they are slewed all the time.
-_SET_BACK: Final = timedelta(seconds=1)
-
-
-def utc_now() -> datetime:
-    """Return the wall clock, UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +73,9 @@ class FeedHealth:
     ) -> None:
         self.broker = broker
         self.now = now
+        self.gaps = GapLog(broker, journal, now=now)
         # The last frames that made no sense, oldest first: (reason, text).
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
-        self._journal = journal
         self._status: SessionStatus = "disconnected"
         self.is_stopped = False
         # When a person asked for the end of a connection that has not ended yet.
@@ -110,14 +93,6 @@ class FeedHealth:
         self._warming = self._without_greeks = 0
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
-        # Open gaps by contract; the key `None` is the whole feed's.
-        self._gaps: dict[ContractKey | None, FeedGap] = {}
-        # And when they began by the monotonic clock.
-        self._gaps_began: dict[ContractKey | None, float] = {}
-        # By accounts: what they held at the last look, and which were incomplete.
-        self._positions: dict[
-            tuple[str, ...], tuple[tuple[Position, ...], tuple[str, ...]]
-        ] = {}
         self._status_changed = WakeUp()
 
     # The connection's life, in order.
@@ -143,7 +118,7 @@ class FeedHealth:
         reason: str | None,
         *,
         attempt: int = 0,
-        gap_reason: str = "disconnected",
+        gap_reason: GapReason = GapReason.DISCONNECTED,
     ) -> None:
         """There is no connection; ``reason`` is `None` when nobody wants one.
 
@@ -156,7 +131,11 @@ class FeedHealth:
         self._subscription_count = self._warming = self._without_greeks = 0
         self._streamed = {}
         if reason is not None:
-            self.gap_started(gap_reason, since=self._gap_since())
+            self._start_gap(gap_reason)
+
+    def service_stopped(self) -> None:
+        """The service ends.  The next run ends the gap that starts here."""
+        self._start_gap_at_last_frame(GapReason.STOPPED)
 
     async def wait_status(self, *statuses: SessionStatus) -> None:
         """Wait until the feed is in one of these states."""
@@ -177,9 +156,9 @@ class FeedHealth:
         """
         asked_at, self._stop_asked_at = self._stop_asked_at, None
         self.is_stopped = True
-        self.gap_ended()
-        self.gap_started(STOPPED_BY_REQUEST, since=asked_at)
-        self.disconnected(STOPPED_BY_REQUEST)
+        self.gaps.ended()
+        self.gaps.started(GapReason.STOPPED_BY_REQUEST, since=asked_at)
+        self.disconnected(GapReason.STOPPED_BY_REQUEST.value)
 
     def start_requested(self) -> None:
         """A person wants the feed that was stopped; it is about to connect."""
@@ -228,91 +207,11 @@ class FeedHealth:
         """Say how many subscribed contracts have brought no Greeks, yet or at all."""
         self._warming, self._without_greeks = warming, without_greeks
 
-    def positions_read(
-        self,
-        account_ids: Sequence[str],
-        positions: Sequence[Position],
-        *,
-        incomplete: Iterable[str] = (),
-    ) -> None:
-        """Journal what the accounts hold if it differs from the last time.
-
-        Name an account as ``incomplete`` for as long as a position of it could not be
-        read and may be one that an earlier run has recorded: then nothing of it is
-        closed for not being among ``positions``.  What is closed for certain goes into
-        ``positions`` with quantity 0.
-        """
-        accounts, held = tuple(account_ids), tuple(positions)
-        look = (held, tuple(sorted(incomplete)))
-        if self._positions.get(accounts) == look:
-            return
-        self._positions[accounts] = look
-        self._journal.record(
-            PositionsSnapshot(
-                broker=self.broker,
-                account_ids=accounts,
-                positions=held,
-                observed_at=self.now(),
-                incomplete_account_ids=look[1],
-            )
-        )
-        logger.info("feed.positions broker=%s positions=%d", self.broker, len(held))
-
     def contracts_streamed(self, contract_keys: Iterable[ContractKey]) -> None:
         """Say which contracts are subscribed on this connection, in place of before."""
         now = trio.current_time()
         before = self._streamed
         self._streamed = {key: before.get(key, now) for key in contract_keys}
-
-    def gap_started(
-        self,
-        reason: str,
-        contract_key: ContractKey | None = None,
-        *,
-        since: datetime | None = None,
-    ) -> None:
-        """Journal the start of an interval without data, unless it has started.
-
-        It starts now, or has started at ``since``.
-        """
-        if contract_key in self._gaps:
-            return
-        now = self.now()
-        gap = FeedGap(
-            broker=self.broker,
-            contract_key=contract_key,
-            started_at=since or now,
-            reason=reason,
-        )
-        self._gaps[contract_key] = gap
-        began_s = trio.current_time() - max(0.0, (now - gap.started_at) / _SECOND)
-        if since is not None and since == self._last_message_at:
-            began_s = self._last_message_s
-        self._gaps_began[contract_key] = began_s
-        self._journal.record(gap)
-
-    def gap_ended(self, contract_key: ContractKey | None = None) -> None:
-        """Journal the end of the interval, if one had started.
-
-        When the clock was set back meanwhile, the interval is told by both clocks: the
-        ticks around it have the times of either.
-        """
-        gap = self._gaps.pop(contract_key, None)
-        if gap is None:
-            return
-        lasted = (trio.current_time() - self._gaps_began.pop(contract_key)) * _SECOND
-        now = self.now()
-        self._journal.record(
-            msgspec.structs.replace(gap, ended_at=max(now, gap.started_at + lasted))
-        )
-        if now - lasted < gap.started_at - _SET_BACK:
-            self._journal.record(
-                msgspec.structs.replace(gap, started_at=now - lasted, ended_at=now)
-            )
-
-    def open_gaps(self) -> list[FeedGap]:
-        """Return the intervals without data that have not ended."""
-        return list(self._gaps.values())
 
     # What others read.
 
@@ -350,17 +249,26 @@ class FeedHealth:
             reconnects=max(0, self._connections - 1),
         )
 
-    def _gap_since(self) -> datetime | None:
-        """Return when a gap that is noticed now began, `None` for now.
+    def _start_gap(self, reason: GapReason) -> None:
+        """Start the gap of the feed.  It began with the last frame.
 
-        It began with the last frame.  But when a connection fails that was to end a
-        stop by request, the request has ended, and it is the failure from now on.
+        After a start request the gap of the stop request is still open.  If the new
+        connection fails, that gap ends and the gap of the failure begins now.
         """
-        gap = self._gaps.get(None)
-        if gap is None or gap.reason != STOPPED_BY_REQUEST or self.is_stopped:
-            return self._last_message_at
-        self.gap_ended()
-        return None
+        gap = self.gaps.feed_gap()
+        is_started_again = not self.is_stopped and (
+            gap is not None and gap.reason is GapReason.STOPPED_BY_REQUEST
+        )
+        if is_started_again:
+            self.gaps.ended()
+            self.gaps.started(reason)
+        else:
+            self._start_gap_at_last_frame(reason)
+
+    def _start_gap_at_last_frame(self, reason: GapReason) -> None:
+        since = self._last_message_at
+        since_s = None if since is None else self._last_message_s
+        self.gaps.started(reason, since=since, since_s=since_s)
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:
         if self._status not in ("connected", "degraded"):
@@ -368,7 +276,7 @@ class FeedHealth:
         self._enter(status)
         self._reconnect_attempt = 0
         self._last_error = reason
-        self.gap_ended()
+        self.gaps.ended()
 
     def _enter(self, status: SessionStatus) -> None:
         self._status = status

@@ -25,10 +25,13 @@ from greeks_trio.errors import (
     BrokerError,
     CredentialsRejected,
     FeedInterrupted,
+    FeedSilent,
+    SessionLost,
     leaves,
     plain_reason,
 )
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class _End:
     delay_s: float | None
     is_refusal: bool = False
     stay_away_s: float = 0.0
-    gap_reason: str = "disconnected"
+    gap_reason: GapReason = GapReason.DISCONNECTED
 
 
 class Supervisor:
@@ -187,10 +190,20 @@ class Supervisor:
 
 def _interrupted(group: BaseExceptionGroup[BrokerError]) -> _End:
     ends = [leaf for leaf in leaves(group) if isinstance(leaf, FeedInterrupted)]
-    reasons = [end.gap_reason for end in ends if end.gap_reason != "disconnected"]
     return _End(
         plain_reason(group),
         0.0,
         stay_away_s=max((end.retry_after or 0.0 for end in ends), default=0.0),
-        gap_reason=next(iter(reasons), "disconnected"),
+        gap_reason=_gap_reason(ends),
     )
+
+
+def _gap_reason(ends: list[FeedInterrupted]) -> GapReason:
+    """Return the most precise reason among these ends."""
+    for end in ends:
+        match end:
+            case FeedSilent():
+                return GapReason.SILENCE
+            case SessionLost():
+                return GapReason.SESSION_LOST
+    return GapReason.DISCONNECTED

@@ -15,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from greeks_trio.model.contracts import ContractKey, OptionType
+from greeks_trio.model.gap_reasons import GapReason
 
 Broker = Literal["ibkr", "tastytrade"]
 Availability = Literal["realtime", "delayed", "frozen", "unknown"]
@@ -152,7 +153,7 @@ class FeedGap(msgspec.Struct, frozen=True, kw_only=True):
 
     broker: Broker
     started_at: datetime
-    reason: str
+    reason: GapReason
     ended_at: datetime | None = None
     account_id: str | None = None
     contract_key: ContractKey | None = None

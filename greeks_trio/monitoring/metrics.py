@@ -26,13 +26,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from greeks_trio.feeds.health import utc_now
 from greeks_trio.monitoring.metric_kinds import by_broker, counter, gauge, histogram
 from greeks_trio.monitoring.metrics_feeds import contracts, sessions
 from greeks_trio.monitoring.metrics_ticks import latencies, ticks
 from greeks_trio.monitoring.slo import SloStatistics
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.version import program_version
+from greeks_trio.waiting import utc_now
 
 
 def make_registry(status: ServiceStatus) -> CollectorRegistry:

@@ -7,11 +7,12 @@ from typing import Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from greeks_trio.feeds.health import FeedHealth, FeedStatistics, utc_now
+from greeks_trio.feeds.health import FeedHealth, FeedStatistics
 from greeks_trio.model.records import Broker, SessionStatus
 from greeks_trio.monitoring.market_hours import MARKETS
 from greeks_trio.monitoring.metric_kinds import by_broker, gauge
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.waiting import utc_now
 
 _SUBSCRIPTIONS: Final[tuple[tuple[str, str], ...]] = (
     ("wanted", "Contracts that should be subscribed."),

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import trio
 
-from greeks_trio.feeds.health import FeedHealth, utc_now
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.staleness import StaleContract, stale_contracts
 from greeks_trio.feeds.switches import missing_feeds, unusual_feeds
 from greeks_trio.model.contracts import ContractKey
@@ -36,6 +36,7 @@ from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.stores import Quarantine, Spool
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.waiting import utc_now
 
 # Stale contracts in the status: the longest silent ones.
 _SHOWN: Final = 20

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 
 import trio
 
-from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.staleness import StalenessLog
-from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.monitoring.status import ServiceStatus
-from greeks_trio.pipeline.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -47,27 +42,6 @@ async def run_slo_watch(status: ServiceStatus) -> None:
     while True:
         await trio.sleep(_SLO_INTERVAL_S)
         status.watch_slo()
-
-
-async def end_leftover_gaps(health: FeedHealth, journal: Journal) -> None:
-    """Once connected, end the gaps that were open when an earlier run was stopped."""
-    await health.wait_status("connected", "degraded")
-    own = tuple((gap.contract_key, gap.started_at) for gap in health.open_gaps())
-    journal.record(LeftoverGaps(broker=health.broker, own=own, ended_at=health.now()))
-
-
-def note_killed_run(
-    status: ServiceStatus, killed_at: datetime | None, heard_at: Mapping[str, datetime]
-) -> None:
-    """Begin a gap where an earlier run heard of a broker last, if it was killed."""
-    if killed_at is None:
-        return
-    logger.warning("service.killed_before last_alive=%s", killed_at.isoformat())
-    for broker in status.feeds:
-        started_at = min(killed_at, heard_at.get(broker, killed_at))
-        status.journal.record(
-            FeedGap(broker=broker, started_at=started_at, reason="killed")
-        )
 
 
 def journal_losses(status: ServiceStatus) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Broker, FeedGap, Tick
 
 
@@ -48,7 +49,12 @@ class Losses:
     def pop_gaps(self) -> list[FeedGap]:
         """Return what was lost since the last call as gaps, one per broker."""
         gaps = [
-            FeedGap(broker=broker, started_at=first, ended_at=last, reason="ticks-lost")
+            FeedGap(
+                broker=broker,
+                started_at=first,
+                ended_at=last,
+                reason=GapReason.TICKS_LOST,
+            )
             for broker, (first, last) in self._untold.items()
         ]
         self._untold.clear()

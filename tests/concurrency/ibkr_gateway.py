@@ -16,7 +16,9 @@ from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_str
 from greeks_trio.brokers.ibkr.feed import IbkrFeed
 from greeks_trio.brokers.ibkr.session import open_session
 from greeks_trio.config.settings import IbkrConfig
+from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import Journal
@@ -231,8 +233,11 @@ class Scene:
         self.out, self.frames = trio.open_memory_channel(intake)
         self.feed = IbkrFeed(
             config,
-            self.health,
-            self.out,
+            FeedOutputs(
+                self.health,
+                PositionLog("ibkr", self.journal, now=self.health.now),
+                self.out,
+            ),
             open_session=self.gateway.open_session,
             open_socket=self.gateway.open_socket,
             jitter=jitter,

@@ -21,7 +21,9 @@ from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
 from greeks_trio.brokers.tastytrade.websocket import MAX_FRAME_BYTES
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START, clock_of_trio, records_of
 
@@ -328,8 +330,11 @@ class Tastytrade:
         self.send, self.frames = trio.open_memory_channel(room)
         self.feed = TastytradeFeed(
             self.config,
-            self.health,
-            self.send,
+            FeedOutputs(
+                self.health,
+                PositionLog("tastytrade", self.journal, now=self.health.now),
+                self.send,
+            ),
             make_transport=self.api,
             open_socket=self.open_socket,
         )

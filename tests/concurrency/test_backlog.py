@@ -67,13 +67,13 @@ async def test_what_was_lost_is_a_gap_from_first_to_last():
             broker="ibkr",
             started_at=received(0),
             ended_at=received(2),
-            reason="ticks-lost",
+            reason="ticks lost",
         ),
         FeedGap(
             broker="tastytrade",
             started_at=received(9),
             ended_at=received(9),
-            reason="ticks-lost",
+            reason="ticks lost",
         ),
     ]
     assert backlog.losses.pop_gaps() == []

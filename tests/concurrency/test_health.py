@@ -8,9 +8,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.feeds.health import KEPT_ODD_FRAMES, FeedHealth
-from greeks_trio.model.records import FeedGap, PositionsSnapshot
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap
 from tests.concurrency.ibkr_gateway import KeptJournal
-from tests.factories import SPY_CALL, SPY_PUT, START, make_position
+from tests.factories import SPY_CALL, SPY_PUT, START
 
 
 class Clock:
@@ -108,7 +109,7 @@ async def test_a_gap_began_with_the_last_frame(health, journal, clock):
     health.connected()
     health.frame_read(START)
     clock.pass_(30)
-    health.disconnected("silent", gap_reason="silence")
+    health.disconnected("silent", gap_reason=GapReason.SILENCE)
 
     [gap] = entries(journal)
     assert (gap.started_at, gap.reason) == (START, "silence")
@@ -122,38 +123,6 @@ async def test_a_contract_that_stays_subscribed_keeps_its_time(health, autojump_
     assert health.streamed() == {SPY_CALL: 0.0, SPY_PUT: 10.0}
     health.disconnected("reset")
     assert health.streamed() == {}
-
-
-async def test_a_contracts_gap_is_its_own(health, journal):
-    health.gap_started("silent", SPY_CALL)
-    health.gap_started("silent", SPY_CALL)
-    health.gap_ended(SPY_CALL)
-    health.gap_ended(SPY_CALL)
-
-    assert [gap.contract_key for gap in entries(journal)] == [SPY_CALL, SPY_CALL]
-
-
-async def test_positions_are_journalled_when_they_change(health, journal):
-    health.positions_read(["U1"], [make_position(-3)])
-    health.positions_read(["U1"], [make_position(-3)])
-    health.positions_read(["U1"], [])
-
-    first, second = entries(journal)
-    assert first == PositionsSnapshot(
-        broker="ibkr",
-        account_ids=("U1",),
-        positions=(make_position(-3),),
-        observed_at=START,
-    )
-    assert second.positions == ()
-
-
-async def test_a_look_that_was_incomplete_says_so(health, journal):
-    health.positions_read(["U1"], [make_position(-3)], incomplete=["U1"])
-    health.positions_read(["U1"], [make_position(-3)], incomplete=["U1"])
-    health.positions_read(["U1"], [make_position(-3)])
-
-    assert [each.incomplete_account_ids for each in entries(journal)] == [("U1",), ()]
 
 
 async def test_contracts_without_greeks_are_told_until_the_connection_ends(health):

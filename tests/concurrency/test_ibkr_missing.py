@@ -75,13 +75,13 @@ async def test_a_cold_row_is_an_answer_and_no_greeks(autojump_clock, scene):
     await trio.sleep(3 * CHECK_INTERVAL_S)
     assert scene.status == "degraded"
     assert scene.last_error == "1 contracts without Greeks so far"
-    assert scene.gaps() == [(SPY_610, "no Greeks", False)]
+    assert scene.gaps() == [(SPY_610, "no greeks", False)]
     assert len(scene.gateway.sent("smd+8+")) == 1
 
     await scene.gateway.send_fields(8, at=T + 1, f7308="0.4")
     await trio.sleep(0.1)
     assert scene.status == "connected"
-    assert scene.gaps()[-1] == (SPY_610, "no Greeks", True)
+    assert scene.gaps()[-1] == (SPY_610, "no greeks", True)
 
 
 async def test_contracts_that_warm_up_are_told_from_those_that_do_not(
@@ -134,7 +134,7 @@ async def test_no_answer_at_all_is_told_from_a_cold_one(autojump_clock, scene):
     assert "1 subscriptions without an answer" in scene.last_error
     assert "1 contracts without Greeks so far" in scene.last_error
     assert set(scene.gaps()) == {
-        (SPY_600, "no Greeks", False),
+        (SPY_600, "no greeks", False),
         (SPY_610, "subscription unanswered", False),
     }
 
@@ -369,7 +369,7 @@ async def test_contracts_without_a_line_are_gaps_and_take_turns(
         market.start(conid, 10)
     await trio.sleep(1)
     assert "2 contracts beyond the market-data lines" in scene.last_error
-    assert [each[1:] for each in scene.gaps()] == [("no market-data line", False)] * 2
+    assert [each[1:] for each in scene.gaps()] == [("no market data line", False)] * 2
     assert len(scene.health.streamed()) == 2
 
     held_s = dict.fromkeys(rows, 0.0)

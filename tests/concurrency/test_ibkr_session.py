@@ -15,6 +15,7 @@ from greeks_trio.brokers.ibkr.search import resolve_watchlist
 from greeks_trio.brokers.ibkr.session import check_login
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from tests.concurrency.ibkr_gateway import (
@@ -329,7 +330,7 @@ class Desk:
         self.config = replace(CONFIG, **config)
         self.journal = KeptJournal()
         self.health = FeedHealth("ibkr", self.journal)
-        self.portfolio = Portfolio(self.health)
+        self.portfolio = Portfolio(self.health, PositionLog("ibkr", self.journal))
         self.pacer = Pacer()
 
     async def read(self, before=NOTHING):

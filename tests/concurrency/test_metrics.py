@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from greeks_trio.api.routes import metrics
 from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import HttpConfig, Secret
-from greeks_trio.feeds.health import utc_now
 from greeks_trio.monitoring.metrics import make_registry
 from greeks_trio.pipeline.refused_rows import BatchOutcome
+from greeks_trio.waiting import utc_now
 from tests.concurrency.status_parts import make_overview
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record, make_tick
 

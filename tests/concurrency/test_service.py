@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -10,16 +9,14 @@ import trio
 from greeks_trio.assembly import Service, buffers_max_bytes
 from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
-from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import FeedSwitches
-from greeks_trio.model.records import FeedGap, LeftoverGaps
-from greeks_trio.monitoring.watches import end_leftover_gaps
+from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.service import tell_what_is_left
 from tests.concurrency.pipeline_parts import Pipeline
-from tests.factories import SPY_CALL, START, make_tick
+from tests.factories import make_tick
 
 
 def refused_by_nobody():
@@ -129,7 +126,7 @@ async def test_what_is_lost_at_the_end_is_left_to_the_next_run_to_tell(
         broker="ibkr",
         started_at=make_tick(1).record.received_at,
         ended_at=make_tick(5).record.received_at,
-        reason="ticks-lost",
+        reason="ticks lost",
     )
     assert list(pipeline.spool.notes.values()) == ([] if is_full else [gap])
     assert pipeline.backlog.losses.total == 2
@@ -149,27 +146,3 @@ def test_the_worst_case_of_memory_is_added_up_from_the_configured_bounds():
     )
     assert worst(batch_rows=10_000) > usual
     assert worst(intake_frames=2_000) > usual
-
-
-async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
-    nursery, autojump_clock
-):
-    def now():
-        return START + timedelta(seconds=trio.current_time())
-
-    journal = Journal()
-    health = FeedHealth("ibkr", journal, now=now)
-    nursery.start_soon(end_leftover_gaps, health, journal)
-    health.gap_started("subscription silent", SPY_CALL)
-    journal.remove(await journal.wait_entry())
-    await trio.sleep(5)
-    health.connecting()
-    await trio.sleep(5)
-    assert len(journal) == 0
-
-    health.connected()
-    await trio.sleep(5)
-
-    assert await journal.wait_entry() == LeftoverGaps(
-        broker="ibkr", own=((SPY_CALL, START),), ended_at=START + timedelta(seconds=10)
-    )

@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import logging
 import math
-from datetime import timedelta
 
 import pytest
 import trio
 
-from greeks_trio.model.records import FeedGap
 from greeks_trio.monitoring.watches import (
-    note_killed_run,
     run_reporter,
     run_slo_watch,
     run_staleness_watch,
@@ -21,7 +18,6 @@ from tests.concurrency.status_parts import make_overview
 from tests.factories import (
     SPY_CALL,
     SPY_PUT,
-    START,
     make_frame,
     make_record,
     make_tick,
@@ -196,29 +192,6 @@ async def test_it_adds_up_what_waits_in_memory(status):
     assert memory["backlog_max_bytes"] == tick_bytes(10)
     assert memory["buffers_max_bytes"] == 10**6
     assert memory["resident_bytes"] > 10**6
-
-
-async def test_a_killed_run_is_a_gap_from_where_each_broker_was_heard_of_last(
-    status,
-):
-    heard_at = {"ibkr": START - timedelta(seconds=40)}
-
-    note_killed_run(status, START, heard_at)
-
-    notes = []
-    while len(status.journal):
-        notes.append(await status.journal.wait_entry())
-        status.journal.remove(notes[-1])
-    assert notes == [
-        FeedGap(broker="ibkr", started_at=heard_at["ibkr"], reason="killed"),
-        FeedGap(broker="tastytrade", started_at=START, reason="killed"),
-    ]
-
-
-async def test_a_run_that_ended_well_leaves_no_gap(status):
-    note_killed_run(status, None, {})
-
-    assert len(status.journal) == 0
 
 
 def put_now(status, *numbers):

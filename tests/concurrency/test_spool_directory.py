@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from greeks_trio.errors import ConfigError
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
 from greeks_trio.spool.database import connect
 from greeks_trio.spool.directory import open_spool
@@ -22,7 +23,7 @@ from tests.factories import START, make_tick
 
 ROOM = 2**30
 GAP = FeedGap(broker="ibkr", started_at=START, reason="disconnected")
-OTHER_GAP = FeedGap(broker="tastytrade", started_at=START, reason="silent")
+OTHER_GAP = FeedGap(broker="tastytrade", started_at=START, reason=GapReason.SILENCE)
 
 
 async def test_what_was_appended_is_there_at_the_next_open(tmp_path):

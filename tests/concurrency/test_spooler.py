@@ -217,7 +217,7 @@ async def test_what_neither_takes_is_lost_beyond_the_bound_and_told_as_a_gap(
         broker="ibkr",
         started_at=make_tick(0).record.received_at,
         ended_at=make_tick(4).record.received_at,
-        reason="ticks-lost",
+        reason="ticks lost",
     )
     assert levels(caplog, "backlog.ticks_lost") == ["CRITICAL"]
 

@@ -10,13 +10,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.hand_over import hand_over
-from greeks_trio.feeds.health import (
-    STOPPED_BY_REQUEST,
-    STOPPING_BY_REQUEST,
-    FeedHealth,
-)
+from greeks_trio.feeds.health import STOPPING_BY_REQUEST, FeedHealth
 from greeks_trio.feeds.switch import STOP_LIMIT_S
 from greeks_trio.feeds.switches import FeedSwitches, missing_feeds
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
 from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import START, make_frame, make_record
@@ -138,7 +135,7 @@ async def test_a_stop_ends_the_connection_and_leaves_the_other_alone(
     assert scene.ibkr.open == 0
     assert (scene.ibkr.status, scene.ibkr.last_error) == (
         "disconnected",
-        STOPPED_BY_REQUEST,
+        GapReason.STOPPED_BY_REQUEST,
     )
     assert scene.tastytrade.attempts == [0]
     assert (scene.tastytrade.open, scene.tastytrade.status) == (1, "connected")
@@ -157,7 +154,7 @@ async def test_a_stop_returns_when_the_connection_has_really_ended(
     await scene.stop("ibkr")
 
     assert scene.ibkr.open == 0
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
     assert trio.current_time() == 2.5
 
 
@@ -171,11 +168,11 @@ async def test_a_connection_that_does_not_end_in_time_is_told_of(
     assert list(late) == ["ibkr"]
     assert trio.current_time() == STOP_LIMIT_S
     assert scene.ibkr.last_error == STOPPING_BY_REQUEST
-    assert scene.tastytrade.last_error == STOPPED_BY_REQUEST
+    assert scene.tastytrade.last_error == GapReason.STOPPED_BY_REQUEST
     assert "streaming.stop_takes_long broker=ibkr" in caplog.messages
 
     await trio.sleep(60)
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
 
 
 async def test_what_is_stopped_stays_so_and_a_start_connects_it_again(
@@ -214,7 +211,7 @@ async def test_both_may_be_repeated(autojump_clock, scene, caplog):
     await scene.start("ibkr")
 
     assert scene.ibkr.attempts == [0, 5]
-    assert scene.gaps() == [(STOPPED_BY_REQUEST, 0, 5)]
+    assert scene.gaps() == [(GapReason.STOPPED_BY_REQUEST, 0, 5)]
     said = [text for text in caplog.messages if text.startswith("streaming.")]
     assert said == [
         "streaming.stopped broker=ibkr",
@@ -272,7 +269,7 @@ async def test_a_start_while_the_old_connection_ends_waits_for_its_end(
 
     assert scene.ibkr.attempts == [0, 60]
     assert scene.ibkr.open == 1
-    assert scene.gaps() == [(STOPPED_BY_REQUEST, 0, 60)]
+    assert scene.gaps() == [(GapReason.STOPPED_BY_REQUEST, 0, 60)]
     scene.ibkr.health.disconnected("reset")
     healths = [feed.health for feed in scene.feeds.values()]
     assert missing_feeds(healths) == ["ibkr: reset"]
@@ -288,7 +285,7 @@ async def test_a_stop_that_nobody_waits_for_any_more_happens_all_the_same(
     await trio.sleep(3)
 
     assert scene.ibkr.open == 0
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
 
 
 async def test_a_stop_before_the_feeds_run_keeps_them_from_running(
@@ -300,7 +297,7 @@ async def test_a_stop_before_the_feeds_run_keeps_them_from_running(
     await nursery.start(scene.run)
 
     assert scene.ibkr.attempts == []
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
     await scene.start("ibkr")
     assert scene.ibkr.attempts == [0]
 
@@ -327,7 +324,7 @@ async def test_a_stop_hands_over_what_has_been_read(autojump_clock, nursery):
         assert await frames.receive() == frame
         await wait_all_tasks_blocked()
 
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
 
 
 async def test_the_time_until_the_next_connection_is_a_gap_by_request(
@@ -338,11 +335,11 @@ async def test_the_time_until_the_next_connection_is_a_gap_by_request(
     await trio.sleep(10)
     await scene.stop("ibkr")
     await trio.sleep(28)
-    assert scene.gaps() == [(STOPPED_BY_REQUEST, 10, None)]
+    assert scene.gaps() == [(GapReason.STOPPED_BY_REQUEST, 10, None)]
 
     await scene.start("ibkr")
 
-    assert scene.gaps() == [(STOPPED_BY_REQUEST, 10, 40)]
+    assert scene.gaps() == [(GapReason.STOPPED_BY_REQUEST, 10, 40)]
 
 
 async def test_an_outage_and_a_stop_are_told_apart(autojump_clock, scene):
@@ -358,9 +355,9 @@ async def test_an_outage_and_a_stop_are_told_apart(autojump_clock, scene):
     await scene.start("ibkr")
 
     assert scene.gaps() == [
-        (STOPPED_BY_REQUEST, 0, 10),
+        (GapReason.STOPPED_BY_REQUEST, 0, 10),
         ("disconnected", 10, 10.2),
-        (STOPPED_BY_REQUEST, 10.2, 20),
+        (GapReason.STOPPED_BY_REQUEST, 10.2, 20),
     ]
 
 
@@ -421,7 +418,7 @@ async def test_a_feed_that_waits_can_be_stopped(autojump_clock, scene):
 
     await scene.stop("ibkr")
 
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
     await trio.sleep(86_400)
     assert len(scene.ibkr.attempts) == 2
 
@@ -437,7 +434,7 @@ async def test_a_reload_starts_nothing_and_says_so(autojump_clock, scene, caplog
     await trio.sleep(3600)
 
     assert scene.ibkr.attempts == scene.tastytrade.attempts == [0]
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
     assert "streaming.stays_stopped broker=ibkr" in caplog.messages
     assert "streaming.stays_stopped broker=tastytrade" not in caplog.messages
 
@@ -483,7 +480,7 @@ async def test_a_refusal_while_it_is_asked_to_stop_ends_nothing(autojump_clock, 
     await scene.stop("ibkr")
 
     assert scene.ibkr.attempts == [0, 0]
-    assert scene.ibkr.last_error == STOPPED_BY_REQUEST
+    assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
     assert not scene.all_refused.is_set()
 
 
@@ -550,7 +547,7 @@ async def test_the_end_of_the_service_ends_the_switches(
     assert scene.ibkr.status != "connecting"
     assert list(late) == []
     # Too late to be a wish that anybody has followed.
-    assert (scene.tastytrade.last_error == STOPPED_BY_REQUEST) is are_stopped
+    assert (scene.tastytrade.last_error == GapReason.STOPPED_BY_REQUEST) is are_stopped
 
 
 async def test_the_end_of_the_service_ends_a_stop_that_is_under_way(

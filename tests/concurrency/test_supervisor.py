@@ -4,7 +4,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.errors import CredentialsRejected, FeedInterrupted, ProtocolViolation
+from greeks_trio.errors import (
+    CredentialsRejected,
+    FeedInterrupted,
+    FeedSilent,
+    ProtocolViolation,
+)
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.pipeline.journal import Journal
@@ -139,7 +144,7 @@ async def test_why_there_are_no_data_reaches_the_gap(autojump_clock):
     async def go_silent():
         scene.health.connected()
         await trio.sleep(5)
-        raise FeedInterrupted("nothing for 30 s", gap_reason="silence")
+        raise FeedSilent("nothing for 30 s")
 
     scene = Scene(go_silent)
 

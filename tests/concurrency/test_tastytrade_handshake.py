@@ -18,7 +18,7 @@ from greeks_trio.brokers.tastytrade.handshake import (
     REFUSAL_LIMIT_S,
 )
 from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
-from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from greeks_trio.errors import CredentialsRejected, FeedSilent
 from tests.concurrency import tastytrade_fakes
 from tests.concurrency.tastytrade_fakes import (
     CALL,
@@ -368,9 +368,7 @@ async def test_silence_is_the_reason_of_the_gap(autojump_clock, tasty):
     tasty.dxlink.keepalives = False
 
     with pytest.RaisesGroup(
-        pytest.RaisesExc(
-            FeedInterrupted, check=lambda exc: exc.gap_reason == "silence"
-        ),
+        pytest.RaisesExc(FeedSilent),
         flatten_subgroups=True,
     ):
         await tasty.feed.run_connection()

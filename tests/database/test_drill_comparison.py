@@ -222,7 +222,7 @@ async def test_what_was_sent_within_a_gap_may_be_missing(
         {"broker": "tastytrade"},
         {"contract_key": "SPY   261218P00600000"},
         {"account_id": "U7654321"},
-        {"reason": "ticks-lost"},
+        {"reason": "ticks lost"},
     ],
 )
 async def test_a_gap_of_something_else_explains_nothing(case, changes):
@@ -247,7 +247,7 @@ async def test_an_interruption_has_to_be_among_the_gaps(case):
         Interruption(3, "ibkr", 70.0, 70.0),
     ]
     case.add_gap(54.0, 60.0)
-    case.add_gap(69.0, 71.0, reason="spool-full")
+    case.add_gap(69.0, 71.0, reason="ticks lost")
     case.add_gap(69.0, 71.0, contract_key="SPY   261218P00600000")
 
     verdict = await case.judge()

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
 from greeks_trio.postgres.journal_store import JournalStore, changed_positions
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
@@ -63,7 +64,9 @@ def gaps(observer):
 async def test_gaps_of_an_earlier_run_end_and_no_others(sink, observer):
     def gap(second, **changes):
         started_at = START + timedelta(seconds=second)
-        return FeedGap(broker="ibkr", started_at=started_at, reason="x", **changes)
+        return FeedGap(
+            broker="ibkr", started_at=started_at, reason=GapReason.SILENCE, **changes
+        )
 
     def at(second):
         return START + timedelta(seconds=second)
@@ -232,13 +235,13 @@ def test_other_words_for_a_closed_position_are_no_news():
 
 
 async def test_a_gap_is_stored_at_its_start_and_ended_later(sink, observer):
-    start = FeedGap(broker="ibkr", started_at=START, reason="disconnected")
+    start = FeedGap(broker="ibkr", started_at=START, reason=GapReason.DISCONNECTED)
     await sink.write(start)
     assert gaps(observer) == [(START, None, "disconnected")]
 
     end = START + timedelta(seconds=5)
     ended = FeedGap(
-        broker="ibkr", started_at=START, reason="disconnected", ended_at=end
+        broker="ibkr", started_at=START, reason=GapReason.DISCONNECTED, ended_at=end
     )
     await sink.write(ended)
     await sink.write(ended)
@@ -252,7 +255,7 @@ async def test_gaps_of_different_things_are_different(sink, observer):
             FeedGap(
                 broker="ibkr",
                 started_at=START,
-                reason="no-data",
+                reason=GapReason.NO_GREEKS,
                 contract_key=contract_key,
             )
         )
@@ -262,10 +265,12 @@ async def test_gaps_of_different_things_are_different(sink, observer):
 
 async def test_a_refused_gap_leaves_the_sink_in_use(sink, observer):
     with pytest.raises(StoreRejected) as caught:
-        await sink.write(FeedGap(broker="nobody", started_at=START, reason="x"))
+        await sink.write(
+            FeedGap(broker="Not A Word", started_at=START, reason=GapReason.SILENCE)
+        )
     assert caught.value.sqlstate == "23514"
 
-    await sink.write(FeedGap(broker="ibkr", started_at=START, reason="x"))
+    await sink.write(FeedGap(broker="ibkr", started_at=START, reason=GapReason.SILENCE))
     assert len(gaps(observer)) == 1
 
 
@@ -289,7 +294,9 @@ async def test_a_refused_position_does_not_cost_the_others(sink, observer, caplo
 
 async def test_whichever_store_comes_first_makes_the_tables(empty_database):
     async with JournalStore(empty_database).open() as sink:
-        await sink.write(FeedGap(broker="ibkr", started_at=START, reason="x"))
+        await sink.write(
+            FeedGap(broker="ibkr", started_at=START, reason=GapReason.SILENCE)
+        )
 
     with connect(empty_database) as observer:
         assert len(gaps(observer)) == 1

@@ -12,7 +12,7 @@ def gap(broker, first_s, last_s):
         broker=broker,
         started_at=START + timedelta(seconds=first_s),
         ended_at=START + timedelta(seconds=last_s),
-        reason="ticks-lost",
+        reason="ticks lost",
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot, Tick
 from greeks_trio.spool.format import (
     checksum,
@@ -78,13 +79,18 @@ def test_many_ticks_take_a_fraction_of_their_size():
 
 
 @given(texts)
-def test_every_note_comes_back_as_it_was(reason):
+def test_every_note_comes_back_as_it_was(account_id):
     notes = [
-        FeedGap(broker="ibkr", started_at=START, reason=reason, account_id="U1"),
+        FeedGap(
+            broker="ibkr",
+            started_at=START,
+            reason=GapReason.KILLED,
+            account_id=account_id,
+        ),
         LeftoverGaps(broker="tastytrade", own=((None, START),), ended_at=START),
         PositionsSnapshot(
             broker="ibkr",
-            account_ids=("U1", reason),
+            account_ids=("U1", account_id),
             positions=(make_position(), make_position(0)),
             observed_at=START,
         ),

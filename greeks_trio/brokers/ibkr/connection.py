@@ -24,7 +24,7 @@ from greeks_trio.brokers.ibkr.subscriber import SubscriptionSender
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.brokers.ibkr.wire.events import encode_unsubscribe
 from greeks_trio.config.settings import IbkrConfig
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import FeedInterrupted, FeedSilent
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import FeedHealth
@@ -126,9 +126,8 @@ class Connection:
                 held_up_at = now
             limit = max(self._reader.last_frame_at, held_up_at) + limit_s
             if limit <= now:
-                raise FeedInterrupted(
-                    f"the IBKR gateway has been silent for {limit_s:.0f} s",
-                    gap_reason="silence",
+                raise FeedSilent(
+                    f"the IBKR gateway has been silent for {limit_s:.0f} s"
                 )
             await trio.sleep_until(limit)
             if trio.current_time() > limit + _OVERSLEPT_S:

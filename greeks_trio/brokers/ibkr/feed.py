@@ -17,8 +17,7 @@ from greeks_trio.brokers.ibkr.session import OpenSession, open_session
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
-from greeks_trio.feeds.feed import TickSender
-from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.websocket import OpenSocket, open_socket
 from greeks_trio.model.records import Broker
 
@@ -35,22 +34,21 @@ class IbkrFeed:
     def __init__(
         self,
         config: IbkrConfig,
-        health: FeedHealth,
-        out: TickSender,
+        outputs: FeedOutputs,
         *,
         open_session: OpenSession = open_session,
         open_socket: OpenSocket = open_socket,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
-        self._health = health
-        self._out = out
+        self._health = outputs.health
+        self._out = outputs.ticks
         self._open_session = open_session
         self._open_socket = open_socket
         self._jitter = jitter
-        self._portfolio = Portfolio(health)
+        self._portfolio = Portfolio(outputs.health, outputs.positions)
         self._pacer = Pacer()
-        self._gaps = ContractGaps(health)
+        self._gaps = ContractGaps(outputs.health.gaps)
         self._reload = trio.Event()
 
     @property

@@ -17,6 +17,7 @@ from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.brokers.ibkr.wire.events import TIC
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.model.gap_reasons import GapReason
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +115,8 @@ class KeepAlive:
         if since is None or self._health.session().status == "connecting":
             return  # the gap of the feed is still open
         logger.warning("ibkr.session_in_doubt since=%s", since.isoformat())
-        self._health.gap_started("session in doubt", since=since)
-        self._health.gap_ended()
+        self._health.gaps.started(GapReason.SESSION_IN_DOUBT, since=since)
+        self._health.gaps.ended()
 
     def _clear_doubt(self) -> None:
         if self._reader.is_doubted and not self._reader.was_doubted:

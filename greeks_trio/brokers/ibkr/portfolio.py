@@ -15,6 +15,7 @@ from greeks_trio.brokers.ibkr.search import resolve_watchlist, search_symbol
 from greeks_trio.brokers.ibkr.session import GatewaySession
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.positions import holders_by_contract
 from greeks_trio.model.records import Position
@@ -45,8 +46,9 @@ class Portfolio:
     A contract's identity and conid never change, so what was found once is kept.
     """
 
-    def __init__(self, health: FeedHealth) -> None:
+    def __init__(self, health: FeedHealth, position_log: PositionLog) -> None:
         self._health = health
+        self._position_log = position_log
         self._known: dict[Conid, Listing] = {}
         self._listings: dict[ContractKey, Listing] = {}
         self._unknown: set[ContractKey] = set()
@@ -90,9 +92,7 @@ class Portfolio:
         self._positions = (*holdings.positions, *carried)
         # A snapshot closes what it does not name, so a cold one must not count.
         if not (is_first and holdings.is_cold and holdings.unidentified):
-            self._health.positions_read(
-                account_ids, self._positions, incomplete=incomplete
-            )
+            self._position_log.read(account_ids, self._positions, incomplete=incomplete)
 
     async def resolve_next(self, session: GatewaySession, config: IbkrConfig) -> bool:
         """Look up the watched contracts of one symbol; return whether there were any.

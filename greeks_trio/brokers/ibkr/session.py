@@ -24,7 +24,7 @@ from greeks_trio.brokers.ibkr.accounts import Accounts
 from greeks_trio.brokers.ibkr.rest import GatewayClient, Pacer
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import IbkrConfig
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import FeedInterrupted, SessionLost
 from greeks_trio.feeds.tls import make_ssl_context
 from greeks_trio.model.positions import open_options
 
@@ -125,7 +125,7 @@ class GatewaySession(GatewayClient):
             await trio.sleep(_BRIDGE_SPACING_S)
         await self.request("GET", "/iserver/accounts")
 
-    def session_lost(self, status: AuthStatus) -> FeedInterrupted:
+    def session_lost(self, status: AuthStatus) -> SessionLost:
         """Return the end of a connection whose brokerage session is no more."""
         if not (status.authenticated or status.connected or status.competing):
             words = self.explain_no_login()
@@ -133,7 +133,7 @@ class GatewaySession(GatewayClient):
             words = "another program has taken the IBKR brokerage session"
         else:
             words = "the IBKR brokerage session is lost"
-        return FeedInterrupted(words, gap_reason="session lost")
+        return SessionLost(words)
 
     async def _establish(self, status: AuthStatus) -> None:
         if not (status.authenticated or status.connected or status.competing):

@@ -13,6 +13,7 @@ from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.feeds.contract_gaps import ContractGaps, Missing
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.contracts import Conid, ContractKey
+from greeks_trio.model.gap_reasons import GapReason
 
 
 class Reporter:
@@ -81,18 +82,18 @@ class Reporter:
         options = plan.options
         found: dict[ContractKey, Missing] = {}
 
-        def note(reason: str, conids: Iterable[tuple[Conid, float]]) -> None:
+        def note(reason: GapReason, conids: Iterable[tuple[Conid, float]]) -> None:
             for conid, age_s in conids:
                 if conid in options:
                     found[options[conid].contract.contract_key] = (reason, age_s)
 
-        note("no Greeks", self._watch.without_greeks(now).items())
-        note("subscription silent", self._watch.silent(now).items())
+        note(GapReason.NO_GREEKS, self._watch.without_greeks(now).items())
+        note(GapReason.SUBSCRIPTION_SILENT, self._watch.silent(now).items())
         note(
-            "subscription unanswered",
+            GapReason.SUBSCRIPTION_UNANSWERED,
             ((each, self._lines.held_s(each, now)) for each in self._unanswered()),
         )
-        note("no market-data line", ((each, 0.0) for each in plan.waiting))
+        note(GapReason.NO_MARKET_DATA_LINE, ((each, 0.0) for each in plan.waiting))
         return found
 
     def _unanswered(self) -> set[Conid]:

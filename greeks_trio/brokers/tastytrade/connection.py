@@ -34,7 +34,7 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
     Setup,
 )
 from greeks_trio.brokers.tastytrade.wire.protocol import Event
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import FeedInterrupted, FeedSilent
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import FeedHealth
@@ -154,7 +154,7 @@ class DxlinkConnection:
                 reason = (
                     f"the quote server has gone silent{self._errors.recent_words()}"
                 )
-                raise FeedInterrupted(reason, gap_reason="silence")
+                raise FeedSilent(reason)
             await trio.sleep(left_s)
 
     async def subscribe(

@@ -20,8 +20,7 @@ from greeks_trio.brokers.tastytrade.websocket import OpenSocket, open_socket
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
-from greeks_trio.feeds.feed import TickSender
-from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.model.records import Broker
 
 logger = logging.getLogger(__name__)
@@ -41,20 +40,19 @@ class TastytradeFeed:
     def __init__(
         self,
         config: TastytradeConfig,
-        health: FeedHealth,
-        out: TickSender,
+        outputs: FeedOutputs,
         *,
         make_transport: MakeTransport = httpx2.AsyncHTTPTransport,
         open_socket: OpenSocket = open_socket,
     ) -> None:
         self._config = config
-        self._health = health
-        self._out = out
+        self._health = outputs.health
+        self._out = outputs.ticks
         self._make_transport = make_transport
         self._open_socket = open_socket
         # Set when the positions should be read before their interval is over.
         self._refresh = trio.Event()
-        self._holdings = Holdings(health)
+        self._holdings = Holdings(outputs.health, outputs.positions)
         self._request_bytes = MAX_REQUEST_BYTES
 
     @property

@@ -16,6 +16,7 @@ from greeks_trio.brokers.tastytrade.session import TastytradeSession
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 
@@ -33,8 +34,9 @@ class Holdings:
             is not known.
     """
 
-    def __init__(self, health: FeedHealth) -> None:
+    def __init__(self, health: FeedHealth, position_log: PositionLog) -> None:
         self._health = health
+        self._position_log = position_log
         self.wanted: dict[ContractKey, WantedContracts | None] = {}
         self._portfolio: Portfolio | None = None
         # By which login and of which accounts that was.
@@ -88,7 +90,7 @@ class Holdings:
             self._health.count("positions.malformed", portfolio.malformed)
         if portfolio.refused:
             self._health.count("positions.refused", portfolio.refused)
-        self._health.positions_read(
+        self._position_log.read(
             portfolio.account_ids,
             portfolio.positions,
             incomplete=portfolio.incomplete,

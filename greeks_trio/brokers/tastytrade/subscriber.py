@@ -22,6 +22,7 @@ from greeks_trio.brokers.tastytrade.wire.requests import Subscription
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Condition
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Subscriptions:
         mute = [key for symbol, key in self._keys.items() if symbol not in self._heard]
         for key in mute[: MAX_GAPS - len(self._gaps)]:
             self._gaps.add(key)
-            self._health.gap_started("subscription refused", key)
+            self._health.gaps.started(GapReason.SUBSCRIPTION_REFUSED, key)
         self._show()
         self._refused.set()
 
@@ -152,7 +153,7 @@ class Subscriptions:
     def _end_gap(self, key: ContractKey) -> None:
         if key in self._gaps:
             self._gaps.remove(key)
-            self._health.gap_ended(key)
+            self._health.gaps.ended(key)
 
     def _encode(self, **changes: tuple[Subscription, ...]) -> list[str]:
         """Return the frames for each channel, those of the prices first."""

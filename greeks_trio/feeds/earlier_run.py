@@ -1,0 +1,46 @@
+"""The gaps that an earlier run of the service has left open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import Broker, FeedGap, LeftoverGaps
+from greeks_trio.pipeline.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+
+async def end_leftover_gaps(health: FeedHealth, journal: Journal) -> None:
+    """Wait for the first connection, then end the gaps of earlier runs."""
+    await health.wait_status("connected", "degraded")
+    gaps = health.gaps.open_gaps()
+    own = tuple((gap.contract_key, gap.started_at) for gap in gaps)
+    journal.record(LeftoverGaps(broker=health.broker, own=own, ended_at=health.now()))
+
+
+def note_killed_run(
+    brokers: Iterable[Broker],
+    journal: Journal,
+    killed_at: datetime | None,
+    heard_at: Mapping[str, datetime],
+) -> None:
+    """Record a gap of each broker if the earlier run ended without a clean shutdown.
+
+    Args:
+        brokers: The brokers that are enabled now.
+        journal: Takes the gaps.
+        killed_at: When the earlier run was last alive; `None` after a clean shutdown.
+        heard_at: When its last frame of each broker came.
+    """
+    if killed_at is None:
+        return
+    logger.warning("service.killed_before last_alive=%s", killed_at.isoformat())
+    for broker in brokers:
+        started_at = min(killed_at, heard_at.get(broker, killed_at))
+        journal.record(
+            FeedGap(broker=broker, started_at=started_at, reason=GapReason.KILLED)
+        )

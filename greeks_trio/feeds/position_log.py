@@ -1,0 +1,65 @@
+"""What the accounts of one feed hold, for the table `positions`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from greeks_trio.model.records import Broker, Position, PositionsSnapshot
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.waiting import utc_now
+
+logger = logging.getLogger(__name__)
+
+
+class PositionLog:
+    """Records the positions whenever they have changed."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        journal: Journal,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._broker = broker
+        self._journal = journal
+        self._now = now
+        # By accounts: the positions of the last reading, and the incomplete accounts.
+        self._last: dict[
+            tuple[str, ...], tuple[tuple[Position, ...], tuple[str, ...]]
+        ] = {}
+
+    def read(
+        self,
+        account_ids: Sequence[str],
+        positions: Sequence[Position],
+        *,
+        incomplete: Iterable[str] = (),
+    ) -> None:
+        """Record what the accounts hold if it differs from the last reading.
+
+        Args:
+            account_ids: The accounts that were read.
+            positions: What they hold.  A position that is certainly closed is in it
+                with the quantity 0.
+            incomplete: The accounts with a position that could not be read.  It may be
+                any position that is stored already, so a position of such an account
+                counts as closed only if ``positions`` says so.
+        """
+        accounts, held = tuple(account_ids), tuple(positions)
+        reading = (held, tuple(sorted(incomplete)))
+        if self._last.get(accounts) == reading:
+            return
+        self._last[accounts] = reading
+        self._journal.record(
+            PositionsSnapshot(
+                broker=self._broker,
+                account_ids=accounts,
+                positions=held,
+                observed_at=self._now(),
+                incomplete_account_ids=reading[1],
+            )
+        )
+        logger.info("feed.positions broker=%s positions=%d", self._broker, len(held))

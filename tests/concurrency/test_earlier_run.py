@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import trio
+
+from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap, LeftoverGaps
+from greeks_trio.pipeline.journal import Journal
+from tests.concurrency.ibkr_gateway import KeptJournal
+from tests.factories import SPY_CALL, START, clock_of_trio
+
+
+async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
+    nursery, autojump_clock
+):
+    journal = Journal()
+    health = FeedHealth("ibkr", journal, now=clock_of_trio(START))
+    nursery.start_soon(end_leftover_gaps, health, journal)
+    health.gaps.started(GapReason.SUBSCRIPTION_SILENT, SPY_CALL)
+    journal.remove(await journal.wait_entry())
+    await trio.sleep(5)
+    health.connecting()
+    await trio.sleep(5)
+    assert len(journal) == 0
+
+    health.connected()
+    await trio.sleep(5)
+
+    assert await journal.wait_entry() == LeftoverGaps(
+        broker="ibkr", own=((SPY_CALL, START),), ended_at=START + timedelta(seconds=10)
+    )
+
+
+async def test_a_killed_run_is_a_gap_since_the_last_frame_of_each_broker():
+    journal = KeptJournal()
+    heard_at = {"ibkr": START - timedelta(seconds=40)}
+
+    note_killed_run(["ibkr", "tastytrade"], journal, START, heard_at)
+
+    assert journal.recorded == [
+        FeedGap(broker="ibkr", started_at=heard_at["ibkr"], reason=GapReason.KILLED),
+        FeedGap(broker="tastytrade", started_at=START, reason=GapReason.KILLED),
+    ]
+
+
+async def test_a_run_with_a_clean_shutdown_leaves_no_gap():
+    journal = KeptJournal()
+
+    note_killed_run(["ibkr", "tastytrade"], journal, None, {})
+
+    assert journal.recorded == []
