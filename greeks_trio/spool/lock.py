@@ -70,6 +70,10 @@ class Owner:
             with suppress(OSError):
                 for mark in (self._mark, *self._marks_of_brokers()):
                     mark.unlink(missing_ok=True)
+        # A child process that has not executed its program yet shares the open file, so
+        # closing alone would leave the lock in place until it does.
+        with suppress(OSError):
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         os.close(self._lock_fd)
 
     def _marks_of_brokers(self) -> list[Path]:

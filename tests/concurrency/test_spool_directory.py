@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -205,16 +205,41 @@ async def test_a_second_owner_is_refused_with_the_name_of_the_first(tmp_path):
     assert "GREEKS_SPOOL_DIR" in problem
 
 
+@asynccontextmanager
+async def child_process(**options):
+    """Run a Python process that waits for its input."""
+    child = await trio.lowlevel.open_process(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **options
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        await child.stdin.aclose()
+        await child.wait()
+
+
+async def test_a_child_process_does_not_inherit_the_lock(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        lock_fd = opened._owner._lock_fd
+        assert not os.get_inheritable(lock_fd)
+        async with child_process(close_fds=False) as child:
+            assert str(tmp_path / "lock") not in open_files(child.pid)
+
+
+def open_files(pid):
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    return [os.readlink(link) for link in links]
+
+
 async def test_a_child_that_lives_on_does_not_own_the_directory(tmp_path):
-    async with open_spool(tmp_path, max_bytes=ROOM):
-        child = await trio.lowlevel.open_process(
-            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
-        )
-    async with open_spool(tmp_path, max_bytes=ROOM):
-        assert child.poll() is None
-    child.kill()
-    await child.stdin.aclose()
-    await child.wait()
+    """Between fork and exec every child process shares the file of the lock."""
+    async with AsyncExitStack() as stack:
+        async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+            shared = (opened._owner._lock_fd,)
+            child = await stack.enter_async_context(child_process(pass_fds=shared))
+        async with open_spool(tmp_path, max_bytes=ROOM):
+            assert child.poll() is None
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "/proc/nothing"])
