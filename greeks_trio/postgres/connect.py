@@ -1,4 +1,8 @@
-"""From the configuration to a connection."""
+"""Connect to the configured database, and keep the SQLSTATE of a refused login.
+
+libpq drops the SQLSTATE of a connection that fails.  `LoginConnection` asks libpq for its
+verbose messages while it connects: they contain the code.
+"""
 
 from __future__ import annotations
 
@@ -22,46 +26,46 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
 
-# What a healthy server takes to answer a request to cancel, with much to spare.
+# Much longer than a healthy server takes to answer a request to cancel.
 _CANCEL_LIMIT_S: Final = 2.0
 
-# A dead peer is noticed after 10 + 3 * 5 s even when nothing is being sent.
+# A dead peer is noticed after 10 + 3 * 5 s, also while nothing is sent.
 _KEEPALIVES: Final = {
     "keepalives": 1,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-# The same at the server's end: the session of a machine that has vanished in the middle
-# of a COPY would keep its rows locked for two hours.
+# The same at the server's end.  Without it, the session of a machine that disappeared
+# during a COPY would keep its rows locked for two hours.
 _SERVER_KEEPALIVES: Final = {
     "tcp_keepalives_idle": 10,
     "tcp_keepalives_interval": 5,
     "tcp_keepalives_count": 3,
 }
 
-# A server that waits for a lock gives up before we give it up, and says so.
+# The server gives up waiting for a lock before we give up the server: it says why.
 _LOCK_SHARE: Final = 0.8
 
 
 def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
-    """Return whether both lead to the same place, with whatever login."""
+    """Return whether both name the same database; the login may differ."""
     return (one.host, one.port, one.dbname) == (other.host, other.port, other.dbname)
 
 
 def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
-    """Return the arguments for ``connect``; they hold the password in the clear.
+    """Return the arguments for ``connect``; they contain the password as plain text.
 
-    Sessions are in UTC, commit durably, and give up their locks: an open transaction of
-    a service that was stopped in its tracks would hold up everybody else.
+    Sessions are in UTC and commit durably.  They end an idle transaction, because the
+    locks of a stopped service would hold back all others.
     """
     timeout_ms = math.ceil(config.timeout_s * 1000)
     settings = {
         "TimeZone": "UTC",
-        "DateStyle": "ISO",  # the only one that psycopg reads
+        "DateStyle": "ISO",  # psycopg reads no other
         "synchronous_commit": "on",
         "lock_timeout": math.ceil(timeout_ms * _LOCK_SHARE),
-        # Our own limits are the ones that count; a role's is made for people's queries.
+        # Our own limits apply; the role's limit is meant for people's queries.
         "statement_timeout": 0,
         "idle_in_transaction_session_timeout": 2 * timeout_ms,
         **_SERVER_KEEPALIVES,
@@ -74,9 +78,9 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         "dbname": config.dbname,
         "sslmode": config.sslmode,
         "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
-        # For each address of the host; the second one gets its chance too.
+        # For each address of the host, so that a second one is tried in time.
         "connect_timeout": math.ceil(config.timeout_s / 2),
-        # Of several addresses the one that takes rows: after a failover it is another.
+        # Of several addresses, the one that accepts rows: a failover changes it.
         "target_session_attrs": "read-write",
         "application_name": "greeks_trio",
         "client_encoding": "utf8",
@@ -90,9 +94,9 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
 async def open_connection(
     config: DatabaseConfig, *, autocommit: bool = False
 ) -> AsyncIterator[TrioConnection[TupleRow]]:
-    """Connect within ``config.timeout_s`` seconds; close at the end in any case.
+    """Connect within ``config.timeout_s`` seconds, and always close at the end.
 
-    What the block did not commit is rolled back.
+    PostgreSQL rolls back a transaction that the block did not commit.
 
     Raises:
         StoreUnavailable: there is no connection; also for a refused login.
@@ -109,7 +113,7 @@ async def open_connection(
 
 
 _DEFAULT, _VERBOSE = 1, 2
-# The server asked for a password and we have none: as good as a wrong one.
+# The server asked for a password and none is configured: treated as a wrong password.
 _NO_PASSWORD: Final = "28P01"  # noqa: S105
 _SERVER_SAYS: Final = re.compile(r":  ([0-9A-Z]{5}): (.*)")
 
@@ -143,7 +147,7 @@ class LoginConnection(TrioConnection[Row]):
 
 
 def login_error(text: str) -> psycopg.OperationalError:
-    """Return the failure that libpq's text tells about, with the server's own words."""
+    """Return the error for libpq's text, with the server's own message."""
     found = _SERVER_SAYS.search(text)
     error = psycopg.OperationalError(found[2] if found else text)
     error.sqlstate = found[1] if found else None
@@ -158,7 +162,7 @@ def _set_verbosity(pgconn: PGconn, verbosity: int) -> None:
 
 
 def _libpq() -> Any:  # noqa: ANN401
-    # Asked through psycopg's extension module, the loader finds the libpq that it uses.
+    # Through psycopg's extension module the loader finds the libpq that psycopg uses.
     extension = sys.modules[pq.PGconn.__module__].__file__
     if extension is None or extension.endswith(".py"):
         return None

@@ -1,40 +1,42 @@
 """psycopg's asynchronous connection, waiting on Trio instead of asyncio.
 
-How it works: psycopg writes each step of the protocol as a generator that yields what
-it waits for ("this socket, readable") and leaves the waiting to a small driver, here
-`_drive`.  `TrioConnection` overrides what touches the event loop: `connect`, `wait`,
+How it works: psycopg writes each step of the protocol as a generator.  The generator
+yields its wish ("this socket, readable"), and a small driver waits, here `_drive`.
+`TrioConnection` overrides the parts that use the event loop: `connect`, `wait`,
 `cancel_safe`, `close` and the lock.  Cursors of every kind, COPY, pipelines, two-phase
 commit and notifications are psycopg's own.
 
-A cancelled operation, or one that Ctrl-C interrupts where it waits, is cancelled on the
-server too.  If that answers within `TrioConnection.cancel_limit_s` the connection is in
-order afterwards, else closed, never half-used.  What had not begun is not sent; whether
-a COMMIT under way was in time only the database knows.  asyncio cancels once, so
-psycopg's clean-up can simply await; Trio cancels every wait, hence what is shielded and
-bounded here: leaving a transaction or a pipeline, closing a server's cursor, and the end
-of an exchange.
+An operation that is cancelled, or that Ctrl-C interrupts during a wait, is cancelled on
+the server too.  If the server answers within `TrioConnection.cancel_limit_s`, the
+connection can be used afterwards.  Otherwise it is closed.  An operation that had not
+begun is not sent.  Only the database knows whether a COMMIT under way was in time.
+asyncio cancels once, so psycopg's clean-up can simply await.  Trio cancels every wait.
+Therefore these steps are shielded and bounded here: leaving a transaction or a pipeline,
+closing a server's cursor, and the end of an exchange.
 
 Different from asyncio, and why:
 
 - A COPY with `psycopg.copy.AsyncQueuedLibpqWriter` fails with asyncio's "no running
-  event loop": it is a task and a queue of asyncio's.  The others do the same work.
+  event loop": it uses a task and a queue of asyncio.  The other writers do the same work.
 - Fetching from a result in memory is no checkpoint, and writing the rows of a COPY gives
-  others a turn every 5 ms only: psycopg's own coroutines, and more would cost rows/s.
-- Using the connection in the middle of using it, as in a loop over `notifies`, is a
-  `RuntimeError`: the task would wait for itself for ever.
-- Leaving the connection's block closes it even if the COMMIT fails or is cancelled, and
-  a COPY whose writer fails at the end is ended: nothing is left half-used.
-- `notifies` and `stream` want an `aclosing`, as Trio's generators do at large.
+  other tasks a turn every 5 ms: these are psycopg's own coroutines, and more turns would
+  cost rows/s.
+- A task that uses the connection inside its own use of it, as in a loop over `notifies`,
+  gets a `RuntimeError`: it would wait for itself for ever.
+- Leaving the connection's block closes it also when the COMMIT fails or is cancelled.  A
+  COPY whose writer fails at the end is ended.
+- `notifies` and `stream` need an `aclosing`, as all of Trio's generators do.
 
-There is no pool: one connection carries the writer, and reads, in threads anyway, use
-`psycopg_pool`.  To take this elsewhere copy the module, which is one for that reason
-although it is long, pin psycopg's minor version, and take along the test that watches
-these private names:
+There is no pool: the writer uses one connection, and the reads run in threads with
+`psycopg_pool`.  To use this module in another program, copy it, pin psycopg's minor
+version, and copy the test that watches these private names.  For that reason the module
+is one long file:
 
-- ``errors._WaitTimeout``: what `wait` raises and psycopg's `notifies` expects.
-- ``_adapters``: where `connect` puts those of its ``context``.
-- ``_connect_gen``, ``_get_connection_params``: what subclasses of psycopg's override.
-- ``_cancel_gen``, ``_should_cancel``: the request to cancel, and whether it makes sense.
+- ``errors._WaitTimeout``: `wait` raises it and psycopg's `notifies` expects it.
+- ``_adapters``: `connect` puts the adapters of its ``context`` there.
+- ``_connect_gen``, ``_get_connection_params``: subclasses of psycopg's class override
+  them.
+- ``_cancel_gen``, ``_should_cancel``: the request to cancel, and its condition.
 - ``_try_cancel``: overridden, because psycopg's cursors and COPY call it.
 - ``AsyncPipeline._enter_gen``, ``_exit_gen``, ``AsyncServerCursor._close_gen``,
   ``AsyncTransaction._enter_gen``: see `_AT_ENTRY` and `_BEGINS_AT_ONCE`.
@@ -73,34 +75,35 @@ Wanted = TypeVar("Wanted")
 
 _INTERRUPTIONS: Final = (trio.Cancelled, KeyboardInterrupt, SystemExit)
 
-# Seconds without a turn for other tasks while the socket is always ready, as in psycopg.
+# Longest time in seconds without a turn for other tasks while the socket is ready; the
+# same as in psycopg.
 _MAX_BUSY_S: Final = 0.005
 
-# Seconds after which to ask again: a server that is just compiling a query (PostgreSQL
-# 15 with JIT was seen to do so) may lose the request to cancel it.
+# Seconds before the request to cancel is sent again.  A server that compiles a query may
+# lose the request (seen with PostgreSQL 15 and JIT).
 _CANCEL_AGAIN_S: Final = 0.25
 
-# Once begun these are carried to their end, and that end is told: psycopg counts by it
-# how deep it is in pipelines, and whether a server's cursor is closed.  The cancellation
-# shows at the next checkpoint.  Those at the exit of a block are also begun after it.
+# Once begun, these run to their end and report it: psycopg uses the end to count the depth
+# of pipelines and to know that a server's cursor is closed.  The cancellation takes effect
+# at the next checkpoint.  The ones at the exit of a block also begin after a cancellation.
 _AT_ENTRY: Final = {psycopg.AsyncPipeline._enter_gen.__code__}
 _AT_EXIT: Final = {
     psycopg.AsyncPipeline._exit_gen.__code__,
     psycopg.AsyncServerCursor._close_gen.__code__,
 }
-# If this fails psycopg undoes it, as if it had begun; `transaction` looks before it.
+# If this fails, psycopg undoes it as if it had begun; `transaction` checks before it.
 _BEGINS_AT_ONCE: Final = psycopg.AsyncTransaction._enter_gen.__code__
 
 
 class _TurnLock:
     """A fair lock with the interface of `asyncio.Lock`, which psycopg expects.
 
-    Taking it is no checkpoint when it is free: what begins after a cancellation decides
-    for itself what it still has to do.  Whoever leaves a block without having waited for
-    anything gives other tasks a turn; together with `make_way` that makes checkpoints of
-    the connection's operations.  Whoever leaves it with an error leaves nothing under
-    way, see `end_exchange`.  Another task may release it, as the event loop does when it
-    closes a generator that nobody else closed.
+    Taking a free lock is no checkpoint: an operation that begins after a cancellation
+    decides for itself about its remaining steps.  A task that leaves the block without
+    any wait gives other tasks a turn; together with `make_way` this makes each operation
+    of the connection a checkpoint.  A task that leaves the block with an error first ends
+    the exchange under way, see `end_exchange`.  Another task may release the lock: the
+    event loop does so when it closes a forgotten generator.
     """
 
     def __init__(self, end_exchange: WeakMethod[Callable[[], Awaitable[None]]]) -> None:
@@ -254,9 +257,9 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
     __aexit__ = _leave
 
     async def close(self) -> None:
-        """Close the connection; who waits on it gets an `OperationalError`.
+        """Close the connection; a task that waits on it gets an `OperationalError`.
 
-        It is closed also when this is cancelled.
+        The connection is closed also when this call is cancelled.
         """
         if not self.closed:
             trio.lowlevel.notify_closing(self.pgconn.socket)
@@ -264,13 +267,13 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         await trio.lowlevel.checkpoint()
 
     def close_nowait(self) -> None:
-        """Close at once, whatever the connection is in the middle of."""
+        """Close at once, also in the middle of an operation."""
         if not self.closed:
             trio.lowlevel.notify_closing(self.pgconn.socket)
             self.pgconn.finish()
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
-        """Ask the server to cancel what this connection is doing.
+        """Ask the server to cancel the operation of this connection.
 
         Raises:
             psycopg.errors.CancellationTimeout: the server did not take the request
@@ -308,7 +311,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             async with block(), transaction, block():
                 yield transaction
         finally:
-            # Still active: it could not even begin to commit or to roll back.
+            # Still active: it could not begin to commit or to roll back.
             if transaction.status is transaction.Status.ACTIVE:
                 transaction.force_rollback = True
                 with trio.move_on_after(self.cancel_limit_s, shield=True):
@@ -325,7 +328,8 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         """Run one of psycopg's generators to its end; ``interval`` has no meaning here.
 
         Raises:
-            psycopg.errors._WaitTimeout: it takes longer than ``timeout`` seconds.
+            psycopg.errors._WaitTimeout: the generator takes longer than ``timeout``
+                seconds.
         """
         has_begun = False
         try:
@@ -350,16 +354,19 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 if isinstance(exc, trio.Cancelled):
                     return cast(RV, None)  # as that generator does
                 if code in _AT_ENTRY:
-                    self.close_nowait()  # entered, and nobody is going to leave
+                    self.close_nowait()  # entered, and the block's exit will not run
             raise
         raise _WaitTimeout("wait timeout expired")
 
     def _run(self, gen: PQGen[RV], *, look_first: bool = False) -> Awaitable[RV]:
-        """Run a generator from where it is to its end; ``look_first`` even when late."""
+        """Run a generator from its present step to its end.
+
+        With ``look_first`` it looks at the socket also when its turn is over.
+        """
         fileno = self.pgconn.socket
 
         async def wait_for(wanted: Wait) -> int:
-            # Nearly always writable, and asking is cheaper than a turn of the loop.
+            # The socket is nearly always writable, and a look is cheaper than a wait.
             if look_first or wanted != Wait.R:
                 ready = _ready_nowait(fileno, wanted)
                 if ready and time.perf_counter() - self.lock.turn_at <= _MAX_BUSY_S:
@@ -371,19 +378,19 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
         return _drive(gen, wait_for)
 
     def _is_under_way(self, *, has_begun: bool) -> bool:
-        """Return whether the server is at something: the operation's step, or a COPY."""
+        """Return whether the server is working for us: the operation's step, or a COPY."""
         return self._has_unread_results() or (has_begun and self._is_in_pipeline())
 
     async def _end_exchange(self) -> None:
-        """End what an error has left under way, such as a COPY whose writer failed."""
+        """End the exchange that an error has left open, such as a failed COPY."""
         if self._has_unread_results():
             with trio.move_on_after(self.cancel_limit_s, shield=True):
                 await self._end_operation(_nothing())
 
     async def _end_operation(self, gen: PQGen[Any]) -> bool:
-        """Cancel on the server, and read to the end of what it answers.
+        """Cancel on the server, and read its answer to the end.
 
-        Closes the connection if that fails.  Returns whether the generator came to its
+        Closes the connection if that fails.  Returns whether the generator reached its
         end without an error.
         """
         is_done = is_ended = False
@@ -399,12 +406,12 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
                 logger.warning("connection.closed reason=cancel-not-answered")
                 self.close_nowait()
                 with suppress(psycopg.Error):
-                    gen.close()  # or it complains when it is collected
+                    gen.close()  # otherwise it warns when it is collected
         return is_done
 
     async def _read_to_end(self, gen: PQGen[Any]) -> bool:
         is_done = False
-        with suppress(psycopg.Error):  # mostly QueryCanceled, as asked
+        with suppress(psycopg.Error):  # usually the QueryCanceled that we asked for
             await self._run(gen)
             is_done = True
         with suppress(psycopg.Error):
@@ -436,22 +443,22 @@ def _nothing() -> PQGen[None]:
 
 
 def _warn_of_gssapi(pgconn: PGconn, params: ConnDict) -> None:
-    """Warn, as psycopg does, of an encryption that was chosen only by libpq's default."""
+    """Warn, as psycopg does, when only libpq's default has chosen GSSAPI encryption."""
     if not (capabilities.has_used_gssapi() and pgconn.used_gssapi):
         return
-    # With what the environment says.
+    # Conninfo reads the environment too.
     [mode] = [each for each in Conninfo.get_defaults() if each.keyword == b"gssencmode"]
     if "gssencmode" not in params and mode.val == mode.compiled:
         warnings.warn(
             "the connection is encrypted by GSSAPI, because libpq prefers that by"
-            " default; set 'gssencmode' or PGGSSENCMODE to say what is wanted",
+            " default; set 'gssencmode' or PGGSSENCMODE to choose it yourself",
             RuntimeWarning,
             stacklevel=4,
         )
 
 
 def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
-    """Return the only failure, or one of the last one's type that tells about all."""
+    """Return the only failure, or an error of the last one's type that lists all."""
     last = failures[-1][1]
     if len(failures) == 1:
         return last
@@ -468,7 +475,7 @@ def _summary(failures: Sequence[tuple[str, psycopg.Error]]) -> psycopg.Error:
 async def _drive(
     gen: Generator[Wanted, int, RV], wait_for: Callable[[Wanted], Awaitable[int]]
 ) -> RV:
-    """Run a generator from where it is to its end.
+    """Run a generator from its present step to its end.
 
     Raises:
         psycopg.OperationalError: the socket was closed meanwhile.
@@ -486,7 +493,7 @@ async def _drive(
 async def _drive_connecting(gen: PQGenConn[RV]) -> RV:
     """Run a generator that names its socket at each step, because libpq may change it.
 
-    Whatever happens it is closed, and with it the socket of an attempt cut off.
+    The generator is always closed, and with it the socket of an interrupted attempt.
     """
     try:
         return await _drive(gen, lambda wanted: _wait_ready(*wanted))
@@ -504,7 +511,7 @@ async def _wait_ready(fileno: int, wanted: Wait) -> int:
     try:
         return await _wait_either(fileno)
     except BaseExceptionGroup as group:
-        # Both halves of one wait; who waits knows nothing of a nursery.
+        # Both halves belong to one wait; the caller does not expect an exception group.
         interruptions = group.split(Exception)[1]
         raise (interruptions or group).exceptions[0] from None
 
@@ -535,5 +542,5 @@ def _ready_nowait(fileno: int, wanted: Wait) -> int:
         raise OSError("the socket is closed")
     readable = Ready.R if found & select.POLLIN else Ready.NONE
     writable = Ready.W if found & select.POLLOUT else Ready.NONE
-    # An error or a hang-up counts as ready: libpq finds out what it is.
+    # An error or a hang-up counts as ready: libpq finds the cause.
     return readable | writable or (int(wanted) if found else 0)

@@ -1,6 +1,6 @@
-"""psycopg's exceptions into ours: by SQLSTATE and connection, never by message.
+"""Translate psycopg's exceptions into ours, by SQLSTATE and connection, never by message.
 
-What a SQLSTATE means is in `greeks_trio.postgres.failures`.
+`_TROUBLE` is the one place that decides the meaning of each SQLSTATE for the ticks.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
 def translated(
     connection: psycopg.AsyncConnection[Any] | None = None, *, may_refuse: bool = True
 ) -> Iterator[None]:
-    """Turn what goes wrong with PostgreSQL into `StoreError`.
+    """Translate errors of PostgreSQL into `StoreError`.
 
     Args:
-        connection: The one that the block uses.  Once it is closed, nothing that was
-            said on it counts as a refusal.
-        may_refuse: Whether the block offers something of the caller's; else whatever is
-            refused is the database's own trouble.
+        connection: The connection of the block.  Once it is closed, no error counts as
+            a refusal.
+        may_refuse: Whether the block offers values of the caller.  If not, every refusal
+            is a fault of the database.
 
     Raises:
-        StoreUnavailable: no connection, no answer, or a server that cannot just now.
-        StoreRejected: PostgreSQL, or the encoding of a value, refuses what was offered.
+        StoreUnavailable: no connection, no answer, or the server cannot do it now.
+        StoreRejected: PostgreSQL, or the encoding of a value, refuses the values.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def translated(
         is_alive = connection is None or not connection.closed
         raise store_error(exc, may_refuse=is_alive and may_refuse) from exc
     except UnicodeEncodeError as exc:
-        raise StoreRejected(f"a text that UTF-8 does not have: {exc.reason}") from exc
+        raise StoreRejected(f"a text cannot be encoded as UTF-8: {exc.reason}") from exc
     except trio.TooSlowError as exc:
         raise StoreUnavailable("PostgreSQL does not answer in time") from exc
     except OSError as exc:
@@ -46,7 +46,7 @@ def translated(
 
 
 def store_error(exc: psycopg.Error, *, may_refuse: bool = True) -> StoreError:
-    """Return our exception for psycopg's."""
+    """Return our exception for one of psycopg."""
     sqlstate = exc.sqlstate
     if may_refuse and is_refusal(exc):
         return StoreRejected(plain_message(exc), sqlstate=sqlstate)
@@ -58,7 +58,7 @@ def store_error(exc: psycopg.Error, *, may_refuse: bool = True) -> StoreError:
 
 
 def is_refusal(exc: psycopg.Error) -> bool:
-    """Say whether the same will be refused again."""
+    """Return whether PostgreSQL will refuse the same values again."""
     if exc.sqlstate is None:
         # psycopg itself could not put a value into PostgreSQL's format.
         return isinstance(exc, psycopg.DataError)
@@ -68,8 +68,8 @@ def is_refusal(exc: psycopg.Error) -> bool:
 
 
 def plain_message(exc: psycopg.Error) -> str:
-    """Return what happened in one line, without the row that it happened to."""
-    # libpq explains itself over several lines.
+    """Return the error in one line, without the row."""
+    # libpq's messages have several lines.
     lines = "; ".join(line.strip() for line in str(exc).splitlines() if line.strip())
     text = exc.diag.message_primary or lines or type(exc).__name__
     constraint = exc.diag.constraint_name
@@ -77,31 +77,32 @@ def plain_message(exc: psycopg.Error) -> str:
 
 
 class Trouble(Enum):
-    """Who has to act."""
+    """The part that has to act on an error."""
 
-    # The row: it is refused today and tomorrow, so it goes and the others stay.
+    # The row is refused for ever: it goes into quarantine and the others are stored.
     ROW = "row"
-    # Time: the connection is left, and the rows are offered again after a while.
+    # The database cannot do it now: the connection is closed, and the rows are offered
+    # again after a while.
     DATABASE = "database"
-    # A person: like `DATABASE`, and said once, plainly.
+    # Only a person can mend it: like `DATABASE`, and named once in the log.
     OPERATOR = "operator"
-    # Nobody: another transaction was in the way, so the same again at once.
+    # Another transaction was in the way: the same is tried again at once.
     COLLISION = "collision"
 
 
 _TROUBLE: Final = {
-    # What was offered.
+    # The offered values.
     "21": Trouble.ROW,  # cardinality
     "22": Trouble.ROW,  # data: out of range, a NUL in a text, no JSON
-    "23": Trouble.ROW,  # constraints; 23514 without a name is a missing partition
+    "23": Trouble.ROW,  # constraints; 23514 without a name: a missing partition
     "44": Trouble.ROW,  # the check option of a view
     "54": Trouble.ROW,  # limits: too long for an index, nested too deeply
-    "P0": Trouble.ROW,  # raised by somebody's trigger
+    "P0": Trouble.ROW,  # raised by a trigger
     # Another transaction.
     "40001": Trouble.COLLISION,  # serialization failure
-    "40P01": Trouble.COLLISION,  # deadlock; the other one went on
-    # What only a person mends.  Our statements are fixed, so what is wrong with them is
-    # wrong with the database: a missing table, column or grant.
+    "40P01": Trouble.COLLISION,  # deadlock; the other transaction went on
+    # Only a person can mend these.  Our statements do not change, so the fault is in the
+    # database: a missing table, column or grant.
     "0A": Trouble.OPERATOR,  # a feature that this server does not have
     "0P": Trouble.OPERATOR,  # no such role
     "28": Trouble.OPERATOR,  # refused login, password or pg_hba.conf
@@ -109,28 +110,28 @@ _TROUBLE: Final = {
     "3F": Trouble.OPERATOR,  # no such schema
     "42": Trouble.OPERATOR,  # no table, column or permission; also a read-only disk
     "57P04": Trouble.OPERATOR,  # the database was dropped under us
-    # The database's own trouble.  Here for the reader: it is what unknown codes are.
-    "08": Trouble.DATABASE,  # the connection broke, or never was
+    # Faults of the database.  Unknown codes count as these too.
+    "08": Trouble.DATABASE,  # the connection broke or could not be made
     "25006": Trouble.DATABASE,  # read-only: a failover; the next connect looks again
     "40": Trouble.DATABASE,  # rolled back, or the outcome is unknown
     "53": Trouble.DATABASE,  # 53100 disk full, 53200 memory, 53300 connections
-    "55": Trouble.DATABASE,  # 55P03: a lock that somebody holds for too long
+    "55": Trouble.DATABASE,  # 55P03: another session holds a lock for too long
     "57": Trouble.DATABASE,  # 57014 cancelled, 57P01 shut down, 57P02 crash, 57P03 starts
     "58": Trouble.DATABASE,  # input and output of the server's own files
     "F0": Trouble.DATABASE,  # its configuration file
-    "XX": Trouble.DATABASE,  # internal; a distributed PostgreSQL's shards, see CopySink
+    "XX": Trouble.DATABASE,  # internal; shards of a distributed PostgreSQL, see CopySink
 }
 
-# Why a month's partition cannot be made by this role however often it tries, while other
-# months may be fine.
+# This role cannot make the month's partition, also at the next attempt.  Other months may
+# be possible.
 _MONTH_REFUSED: Final = frozenset(
     {
-        "22007",  # a bound that is no time
-        "22008",  # a bound out of range
+        "22007",  # a bound is no time
+        "22008",  # a bound is out of range
         "23514",  # rows in the way: in a default partition, or in the detached table
         "42501",  # this role may not make it
         "42804",  # a table of that name with other columns
-        "42809",  # something of that name that is no table, or somebody's partition
+        "42809",  # an object of that name that is no table, or is a partition already
         "42P07",  # a table of that name
         "42P16",  # a table of that name that cannot become a partition
         "42P17",  # it overlaps another partition
@@ -138,9 +139,9 @@ _MONTH_REFUSED: Final = frozenset(
     }
 )
 
-# Where the server reads and writes its files.  What the operating system refuses there
-# may come with any code: a quota is XX000, as if it were a row's, and a disk that became
-# read-only is 42501, as if it were a role's.
+# Source files in which the server reads and writes its data.  An error of the operating
+# system there may have any code: a quota gives XX000, like a fault of a row; a read-only
+# disk gives 42501, like a missing right of the role.
 _FILE_SOURCES: Final = frozenset(
     {"md.c", "smgr.c", "fd.c", "file_utils.c", "buffile.c", "bufmgr.c", "localbuf.c"}
     | {"hio.c", "copydir.c", "storage.c", "xlog.c", "xloginsert.c", "slru.c"}
@@ -148,7 +149,7 @@ _FILE_SOURCES: Final = frozenset(
 
 
 def trouble_of(sqlstate: str | None) -> Trouble:
-    """Return who has to act; without a code it is the database's own trouble."""
+    """Return the part that has to act; without a code it is `Trouble.DATABASE`."""
     if sqlstate is None:
         return Trouble.DATABASE
     by_class = _TROUBLE.get(sqlstate[:2], Trouble.DATABASE)
@@ -156,14 +157,14 @@ def trouble_of(sqlstate: str | None) -> Trouble:
 
 
 def is_about_files(source_file: str | None) -> bool:
-    """Say whether the server raised an error where it reads and writes its files.
+    """Return whether the server raised an error while it read or wrote its files.
 
     Args:
-        source_file: The name in its own sources, as it says with every error.
+        source_file: The source file that PostgreSQL names with every error.
     """
     return source_file in _FILE_SOURCES
 
 
 def refuses_month(sqlstate: str | None) -> bool:
-    """Say whether what ended the making of a partition is about that month alone."""
+    """Return whether an error while making a partition concerns that month alone."""
     return sqlstate in _MONTH_REFUSED

@@ -1,6 +1,6 @@
-"""Where positions and gaps go: ``positions`` and ``feed_gaps``.
+"""Store positions and gaps in ``positions`` and ``feed_gaps``.
 
-Whichever store connects first makes the tables.
+The store that connects first makes the tables.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ values (%s, %s, %s, %s, %s, %s)
 on conflict on constraint feed_gaps_key
     do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
 """
-# By which gaps are ours and not by their age: the clock of an earlier run may have been
-# wrong, so that its gaps begin in the future.
+# It names our own gaps and does not compare times: the clock of an earlier run may have
+# been wrong, so that its gaps begin in the future.
 _END_LEFTOVER_GAPS: Final = """
 update feed_gaps set ended_at = greatest(%s, started_at)
 where broker = %s and ended_at is null
@@ -75,19 +75,19 @@ class JournalStore:
     def reconfigure(self, config: DatabaseConfig) -> None:
         """Use this configuration for the sinks that are opened from now on.
 
-        When it names another database, open sinks are of no more use.
+        When it names another database, open sinks refuse to write.
         """
         self._config = config
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[JournalSink]:
-        """Connect, bring the schema up to date and give out a sink.
+        """Connect, bring the schema up to date and yield a sink.
 
         The sink is closed at the end.
 
         Raises:
             StoreUnavailable: there is no connection; also for a refused login.
-            SchemaRejected: this program and the database do not go together.
+            SchemaRejected: the schema of the database does not fit this program.
         """
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
@@ -114,8 +114,8 @@ class JournalSink:
         """Store the entry; storing it twice has the effect of storing it once.
 
         A position that the database refuses is logged, and the others are stored.
-        Durable when it returns.  Takes at most ``config.timeout_s`` seconds and the
-        moment that it takes to give up.
+        The entry is durable when it returns.  It takes at most ``config.timeout_s``
+        seconds and the time to give up.
 
         Raises:
             StoreUnavailable: the same entry may be offered again, to another sink.
@@ -172,7 +172,7 @@ class JournalSink:
                     await self._insert_if_accepted(row)
 
     async def _insert_if_accepted(self, row: PositionRow) -> None:
-        """Store one position, or log why PostgreSQL refuses it."""
+        """Store one position, or log the reason of PostgreSQL's refusal."""
         try:
             await self._insert_positions([row])
         except StoreRejected as exc:
@@ -184,14 +184,14 @@ class JournalSink:
             )
 
     async def _insert_positions(self, rows: Sequence[PositionRow]) -> None:
-        """Store all or none; what was refused does not spoil the transaction."""
+        """Store all or none; a refusal does not end the outer transaction."""
         with translated(self._connection):
             async with self._connection.transaction():
                 cursor = self._connection.cursor()
                 await cursor.executemany(_INSERT_POSITION, rows)
 
     async def _latest_positions(self, snapshot: PositionsSnapshot) -> list[Position]:
-        """Return what the table says of these accounts at the time of the snapshot."""
+        """Return the positions of these accounts in the table, as of the snapshot."""
         cursor = self._connection.cursor(row_factory=args_row(_position))
         accounts = [
             *snapshot.account_ids,
@@ -206,11 +206,11 @@ class JournalSink:
 def changed_positions(
     snapshot: PositionsSnapshot, stored: Iterable[Position]
 ) -> list[Position]:
-    """Return what to append so that the newest rows say what the snapshot says.
+    """Return the rows to append so that the newest rows agree with the snapshot.
 
-    First the positions that differ, in the order of the snapshot, then those that the
-    snapshot's accounts no longer have, with quantity 0, in the order of ``stored``; none
-    of an account that could not be read completely.
+    First come the positions that differ, in the order of the snapshot.  Then come the
+    positions that the snapshot's accounts no longer have, with quantity 0, in the order
+    of ``stored``.  Of an account that was not read completely, nothing is closed.
     """
     before = {_key(position): position for position in stored}
     after = {_key(position): position for position in snapshot.positions}
@@ -229,7 +229,7 @@ def changed_positions(
 
 
 def _says_the_same(stored: Position | None, position: Position) -> bool:
-    if not position.quantity:  # whatever else it says, nothing is held
+    if not position.quantity:  # nothing is held; the other columns do not matter
         return stored is None or not stored.quantity
     return stored == position
 

@@ -1,7 +1,7 @@
-"""Filling the latest ticks in memory from the table, once after the start.
+"""Fill the latest ticks in memory from the table, once after the start.
 
-What is held and was quiet since the start would be missing until its next tick, which at a
-weekend takes days.
+Without it, a quiet contract would be missing until its next tick; at a weekend that takes
+days.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
 
-# Positions with millions of ticks each take some ten milliseconds; a server that is
-# busy with other things some seconds.
+# Positions with millions of ticks each take some ten milliseconds.  A busy server takes
+# some seconds.
 _LIMIT_S: Final = 30.0
-# Live ticks fill the same place, so it is not worth more.
+# Live ticks fill the same entries, so more attempts are not worth it.
 _ATTEMPTS: Final = 5
 # Two milliseconds of work between two checkpoints.
 _STEP_ROWS: Final = 200
 
-# In the order of the record, which ends with the payload: nobody asks for that here.
+# In the order of the record, without its last field: the payload is not used here.
 _COLUMNS: Final = UnifiedPositionRecord.__struct_fields__[:-1]
 _NO_PAYLOAD: Final = b"null"
 
@@ -54,14 +54,14 @@ async def run_latest_seed(
 ) -> None:
     """Fill in the newest stored tick of each contract that is held or watched.
 
-    Waits for the writer's first connection, because before it the schema may be an
-    older one; holds up nobody, and returns when it is done or has failed a few times.
-    A tick that came meanwhile stays where it is as new.
+    It waits for the writer's first connection, because the schema may be an older one
+    before.  It delays no other task, and returns when it is done or has failed a few
+    times.  A tick that came meanwhile stays if it is as new.
 
     Args:
-        config: Says how to reach the database, each time.
-        backlog: Knows whether the writer has a connection.
-        latest: What is filled in.
+        config: Returns the configuration of the database; called for each attempt.
+        backlog: Tells whether the writer has a connection.
+        latest: The ticks to fill in.
         backoff: The waits between attempts.
     """
     backoff = Backoff(min_delay_s=1.0, max_delay_s=30.0) if backoff is None else backoff
@@ -79,7 +79,7 @@ async def run_latest_seed(
 
 
 async def _seed(config: DatabaseConfig, latest: Latest) -> int:
-    """Return how many series had nothing as new."""
+    """Return the number of series that took a tick from the table."""
     taken = 0
     async with open_connection(config) as connection:
         with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):

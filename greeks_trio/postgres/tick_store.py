@@ -1,9 +1,8 @@
-"""Where ticks go: `TickStore` opens a `CopySink`, which stores batches durably.
+"""Store ticks: `TickStore` opens a `CopySink`, which stores batches durably.
 
 The fast path is one binary COPY outside of a transaction block: a transaction of its
-own, without the round trips of BEGIN and COMMIT.  It knows nothing of duplicates; one
-of them refuses the batch.  The slow path copies into a temporary table and inserts from
-there what is not stored yet.
+own, without the round trips of BEGIN and COMMIT.  A duplicate makes the whole COPY fail.
+The slow path copies into a temporary table and inserts the new rows from there.
 """
 
 from __future__ import annotations
@@ -45,20 +44,20 @@ from greeks_trio.postgres.tick_rows import (
 
 logger = logging.getLogger(__name__)
 
-# Partitions of an empty database are a convenience: the writer makes what it needs.
+# The first partitions only save time: the writer makes the ones that it needs.
 _FIRST_PARTITIONS_LIMIT_S: Final = 2.0
-# Each deadlock takes the server a second to see, and one is rare enough.
+# The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
-_MISSING_PARTITION: Final = "23514"  # with the name of a constraint it is a poor row
+_MISSING_PARTITION: Final = "23514"  # with a constraint's name it is a bad row
 _DUPLICATE: Final = "23505"
-# What a distributed PostgreSQL makes of any error of its shards inside of a COPY.
+# Inside a COPY, a distributed PostgreSQL reports any error of its shards as this.
 _UNKNOWN: Final = "XX000"
 
 _WHO_AM_I: Final = """
 select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()
 """
-# The time of its start tells a session from another one that got its number.
+# The time of its start tells a session from a later one with the same process id.
 _END_SESSION: Final = """
 select pg_terminate_backend(pid, %s) from pg_stat_activity
 where pid = %s and backend_start = %s and usename = current_user
@@ -66,7 +65,7 @@ where pid = %s and backend_start = %s and usename = current_user
 
 
 class _Backend(NamedTuple):
-    """One session, as the server knows it."""
+    """The identity of one session on the server."""
 
     pid: int
     started_at: datetime
@@ -79,10 +78,10 @@ def _today() -> date:
 class TickStore:
     """Opens sinks, one after the other or several at a time.
 
-    Remembers the sessions of sinks that ended in the middle of something: whether they
-    committed is unknown, and an open transaction would block whoever sends the same
-    rows again, so the next `open` ends them first.  Those of other open sinks, and of
-    other programs, are left alone.
+    A sink may end in the middle of an operation.  It is then unknown whether its session
+    committed, and an open transaction would block the same rows.  The next `open` ends
+    such sessions first.  It leaves the sessions of other open sinks and of other programs
+    alone.
     """
 
     def __init__(
@@ -95,25 +94,25 @@ class TickStore:
     def reconfigure(self, config: DatabaseConfig) -> None:
         """Use this configuration for the sinks that are opened from now on.
 
-        When it names another database, open sinks are of no more use: what is written
-        shall not be spread over two of them for as long as a connection lasts.
+        When it names another database, open sinks refuse to write: otherwise the ticks
+        would go to two databases for as long as a connection lasts.
         """
         self._config = config
 
     def leads_to(self, config: DatabaseConfig) -> bool:
-        """Return whether the next sink will be on the database of this configuration."""
+        """Return whether the next sink will use the database of this configuration."""
         return is_same_database(self._config, config)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[CopySink]:
-        """Connect, bring the schema up to date and give out a sink.
+        """Connect, bring the schema up to date and yield a sink.
 
-        The sink is closed at the end.  Takes at most three times ``config.timeout_s``
-        unless there is something to migrate, however busy the table is.
+        The sink is closed at the end.  This takes at most three times
+        ``config.timeout_s``, also with a busy table, unless a migration is due.
 
         Raises:
             StoreUnavailable: there is no connection; also for a refused login.
-            SchemaRejected: this program and the database do not go together.
+            SchemaRejected: the schema of the database does not fit this program.
         """
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
@@ -134,8 +133,8 @@ class TickStore:
             translated(connection, may_refuse=False),
             trio.fail_after(config.timeout_s),
         ):
-            # They get half of the time to go.  One that cannot, because it is frozen,
-            # goes when it can: it has been told.
+            # The sessions get half of the time to end.  A frozen one ends later: it has
+            # received the signal.
             give_up_at = trio.current_time() + config.timeout_s / 2
             for lost in list(self._unsettled):
                 wait_ms = math.ceil(1000 * (give_up_at - trio.current_time()))
@@ -146,9 +145,9 @@ class TickStore:
         return _Backend(*backend)
 
     async def _make_first_partitions(self, config: DatabaseConfig) -> None:
-        """Make partitions for a database that was empty, as far as that is quick.
+        """Make partitions for a database that was empty, within a short time.
 
-        Later it is the partition keeper's work: the table may be busy then.
+        The partition keeper makes the rest later.
         """
         try:
             async with open_connection(config, autocommit=True) as connection:
@@ -173,7 +172,7 @@ class CopySink:
         self._connection = connection
         self._config = config
         self._is_wanted = is_wanted
-        # Those whose partition is known to exist.
+        # Months whose partition is known to exist.
         self._months: set[Month] = set()
         self._has_staging = False
 
@@ -182,21 +181,21 @@ class CopySink:
     ) -> int:
         """Store the ticks, all or none, and return how many rows are new.
 
-        Durable when it returns.  A tick that is stored already is not stored again.
-        Takes at most ``config.timeout_s`` seconds and the moment that it takes to give
-        up; cancelled, it stores all or none.
+        The rows are durable when it returns.  A tick that is stored already is not stored
+        again.  It takes at most ``config.timeout_s`` seconds and the time to give up.
+        When it is cancelled, it has stored all or none.
 
         Args:
-            ticks: Any number; more than some thousand gain nothing.
-            check_duplicates: Expect that some are stored already.  Without it they are
-                found out too, but only after the batch has been sent for nothing.
+            ticks: Any number; a batch of more than a few thousand is not faster.
+            check_duplicates: Expect that some ticks are stored already.  Without it,
+                duplicates are found only after the whole batch was sent once.
 
         Raises:
-            StoreUnavailable: the same ticks may be offered again, with
-                ``check_duplicates``, to another sink: this one is of no more use.
+            StoreUnavailable: offer the same ticks again, with ``check_duplicates``, to
+                another sink; this one cannot be used any more.
             StoreRejected: PostgreSQL refuses at least one of these ticks; the sink
-                remains in use.  With ``rows`` when their month is at fault, which has
-                no partition and cannot have one.
+                remains in use.  ``rows`` names ticks whose month has no partition and
+                cannot get one.
         """
         if not ticks:
             return 0
@@ -212,7 +211,7 @@ class CopySink:
         """Return when the server has answered.
 
         Raises:
-            StoreUnavailable: it did not, and this sink is of no more use.
+            StoreUnavailable: there was no answer; this sink cannot be used any more.
         """
         self._check_wanted()
         try:
@@ -240,7 +239,7 @@ class CopySink:
                 if trouble_of(exc.sqlstate) is not Trouble.COLLISION:
                     raise
                 logger.info("sink.collided sqlstate=%s", exc.sqlstate)
-                # It was about the same rows, so the other one has stored them.
+                # The other transaction had the same rows, so it has stored them.
                 check_duplicates = True
         return await self._store_into_months(ticks, check_duplicates)
 
@@ -253,7 +252,7 @@ class CopySink:
         except psycopg.errors.CheckViolation as exc:
             if exc.sqlstate != _MISSING_PARTITION or exc.diag.constraint_name:
                 raise
-            # Somebody dropped or detached it.
+            # The partition was dropped or detached.
             self._months.clear()
         await self._ensure_partitions(ticks)
         return await self._insert(ticks, check_duplicates)
@@ -289,7 +288,7 @@ class CopySink:
                 cursor = await self._connection.execute(INSERT_STAGED)
                 return len(await cursor.fetchall())
         except psycopg.errors.InternalError_ as exc:
-            # The second time, and the connection lives: it is about these rows.
+            # The second error on a live connection: these rows are at fault.
             if self._connection.closed or is_about_files(exc.diag.source_file):
                 raise
             raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
@@ -298,12 +297,12 @@ class CopySink:
         """Make the partitions that are missing.
 
         Raises:
-            StoreRejected: one cannot be made, and no other takes those rows.
+            StoreRejected: a partition cannot be made, and no other one takes its rows.
         """
         months = {month_of(tick) for tick in ticks} - self._months
         if not months:
             return
-        # Not on our connection: what waits for a lock there holds up what it has.
+        # On a connection of its own: a wait for a lock would hold back our own locks.
         async with open_connection(self._config, autocommit=True) as connection:
             with translated(connection, may_refuse=False):
                 await ensure_months(connection, ticks, months)

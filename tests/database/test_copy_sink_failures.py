@@ -58,7 +58,7 @@ POISON = {
     "a text with a NUL": ({"account_id": "a\0b"}, "22021"),
     "a payload that is no JSON": ({"source_payload": b"{"}, "22P02"),
     "a payload with an escaped NUL": ({"source_payload": b'"\\u0000"'}, "22P05"),
-    "a text that UTF-8 does not have": ({"account_id": "\ud800"}, None),
+    "a text cannot be encoded as UTF-8": ({"account_id": "\ud800"}, None),
     # psycopg itself refuses it.
     "a number too large for numeric": ({"quantity": Decimal("1E+140000")}, None),
     "the last microsecond of the calendar": (

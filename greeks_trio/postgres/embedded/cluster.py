@@ -3,12 +3,12 @@
 A data directory holds::
 
     postgres-18/       the cluster, with the password of its only user in `PASSWORD`
-    postgres.log       what the server said
-    postgres.lock      locked while somebody uses the directory
+    postgres.log       the server's log
+    postgres.lock      locked while a process uses the directory
 
-Discussion of a data directory below one that the server's user may not enter, such as
-``/root``: the packages of this kind open up the parents for everybody.  Here root opens
-the cluster's directory and hands that over; the server knows it as ``/proc/self/fd/N``.
+The data directory may lie below a directory that the server's user cannot enter, such as
+``/root``.  Root then opens the cluster's directory and hands the open file over; the
+server finds it as ``/proc/self/fd/N``.  No directory is opened for other users.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Cluster:
     """A cluster without a server.
 
     Attributes:
-        directory: Where we find it.
-        server_path: Where the server's user finds it.
-        runner: Runs the programs that belong to it.
+        directory: Its path for this process.
+        server_path: Its path for the server's user.
+        runner: Runs its programs.
     """
 
     directory: Path
@@ -55,7 +55,7 @@ class Cluster:
     runner: Runner
 
     def password(self) -> Secret:
-        """Return what `USER` logs in with."""
+        """Return the password of `USER`."""
         return Secret((self.directory / PASSWORD).read_text())
 
 
@@ -63,13 +63,13 @@ class Cluster:
 def open_cluster(
     data_dir: Path, version: ServerVersion, *, durable: bool = True
 ) -> Iterator[Cluster]:
-    """Keep the data directory to ourselves and yield its cluster, made if need be.
+    """Lock the data directory and yield its cluster; make the cluster if there is none.
 
-    Ends the server of a process that was killed.  With ``durable`` false a cluster that
-    is made is not synced to the disk.
+    This ends the server of a process that was killed.  With ``durable`` false a new
+    cluster is not synced to the disk.
 
     Raises:
-        StoreUnavailable: somebody else uses it, or it is another user's.
+        StoreUnavailable: another process uses it, or another user owns it.
         OSError: files cannot be made or read.
     """
     directory = data_dir / f"postgres-{version}"
@@ -79,7 +79,10 @@ def open_cluster(
         if not directory.exists():
             _make_cluster(directory, programs, account, durable=durable)
         elif account is None and directory.stat().st_uid != os.geteuid():
-            raise StoreUnavailable(f"{directory} belongs to another user")
+            raise StoreUnavailable(
+                f"{directory} belongs to another user: run as that user, or choose"
+                " another --data-dir"
+            )
         with _handed_over(directory, programs, account) as cluster:
             end_orphan(cluster)
             yield cluster
@@ -92,7 +95,10 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreUnavailable(f"another process uses {path.parent}") from None
+            raise StoreUnavailable(
+                f"another process uses {path.parent}: stop it, or choose another"
+                " --data-dir"
+            ) from None
         yield
     finally:
         os.close(fd)
@@ -120,7 +126,7 @@ def _handed_over(
 def _make_cluster(
     directory: Path, programs: Path, account: Account | None, *, durable: bool
 ) -> None:
-    """Make it under another name first, so that half a cluster is never found."""
+    """Make the cluster under another name first: its own name means that it is whole."""
     for leftover in directory.parent.glob(f"{directory.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
@@ -143,7 +149,7 @@ def _run_initdb(cluster: Cluster, password: str, *, durable: bool) -> None:
             f"--pwfile=/dev/fd/{fd}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            # The one locale that every machine has.
+            # Every machine has this locale.
             "--locale=C",
             "--no-instructions",
             *([] if durable else ["--no-sync"]),
@@ -153,7 +159,7 @@ def _run_initdb(cluster: Cluster, password: str, *, durable: bool) -> None:
 
 @contextmanager
 def _readable_file(text: str, account: Account | None) -> Iterator[int]:
-    """Yield a file that has no name, for a program that runs as the account."""
+    """Yield an unnamed file with the text, readable for the account."""
     with tempfile.TemporaryFile() as file:
         file.write(text.encode())
         file.seek(0)
@@ -163,13 +169,13 @@ def _readable_file(text: str, account: Account | None) -> Iterator[int]:
 
 
 def end_orphan(cluster: Cluster) -> None:
-    """Stop the server that a killed process left, or forget one that has gone."""
+    """Stop the server of a killed process, or remove the file of a dead server."""
     pid_file = cluster.directory / "postmaster.pid"
     if not pid_file.exists():
         return
     if not _is_server_of(pid_file, cluster.directory):
-        # The number may be another process's by now, which PostgreSQL itself would
-        # take for the old server, and refuse to start.
+        # Another process may have the number now.  PostgreSQL would take it for the old
+        # server and refuse to start.
         pid_file.unlink(missing_ok=True)
         return
     path = f"--pgdata={cluster.server_path}"
@@ -177,13 +183,13 @@ def end_orphan(cluster: Cluster) -> None:
     try:
         cluster.runner.run(*stop, "--mode=fast")
     except StoreUnavailable:
-        # It may have ended on its own between the two looks.
+        # It may have ended by itself meanwhile.
         if pid_file.exists():
             cluster.runner.run(*stop, "--mode=immediate")
 
 
 def _is_server_of(pid_file: Path, directory: Path) -> bool:
-    """Say whether the process of that number is this cluster's server."""
+    """Return whether the process of that number is this cluster's server."""
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
         os.kill(pid, 0)

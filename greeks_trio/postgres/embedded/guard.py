@@ -1,7 +1,7 @@
-"""An embedded server that is started again when it ends: for whoever relies on it.
+"""Start the embedded server again whenever it ends.
 
-It may be killed, by the kernel for want of memory for instance.  Meanwhile the service
-spools its ticks, so it is worth trying for ever.
+The kernel may kill it, for instance when memory runs out.  The service spools its ticks
+meanwhile, so the attempts never stop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _MIN_DELAY_S: Final = 0.5
 _MAX_DELAY_S: Final = 30.0
-# A run of this length forgives the past.
+# After a run of this length the delay starts again from its minimum.
 _HEALTHY_AFTER_S: Final = 120.0
 
 
@@ -39,8 +39,8 @@ async def open_guarded_server(
 ) -> AsyncIterator[DatabaseConfig]:
     """Do as `open_embedded_server`, and start the server again whenever it ends.
 
-    Port, password and data stay the same; ``backoff`` is between the starts.  Holds a
-    nursery, so whatever ends the block arrives in an `ExceptionGroup`.
+    Port, password and data stay the same.  ``backoff`` gives the delay between starts.
+    The block runs inside a nursery, so its exceptions arrive in an `ExceptionGroup`.
 
     Raises:
         StoreUnavailable: the first start failed, or another process uses the directory.
@@ -57,7 +57,7 @@ async def open_guarded_server(
             try:
                 yield database
             finally:
-                # Before the server is stopped, which is no end to start it after.
+                # Before the server is stopped, so that it is not started again.
                 nursery.cancel_scope.cancel()
     finally:
         with trio.move_on_after(STOP_LIMIT_S + 5, shield=True):
@@ -67,8 +67,8 @@ async def open_guarded_server(
 async def run_guard(server: EmbeddedServer, backoff: Backoff) -> NoReturn:
     """Start the server again whenever it has ended, until cancelled.
 
-    In the main thread, as `EmbeddedServer.spawn` wants it.  Whoever cancels this stops
-    the server afterwards; that also ends the thread that waits here.
+    It runs in the main thread, as `EmbeddedServer.spawn` requires.  The caller that
+    cancels this stops the server afterwards; that also ends the waiting thread.
     """
     while True:
         started_at = trio.current_time()
@@ -92,7 +92,7 @@ async def _start_again(server: EmbeddedServer, backoff: Backoff) -> None:
         await backoff.wait()
         try:
             await trio.to_thread.run_sync(server.clear_dead_server)
-            # A recovery that is given up and begun anew may never come to its end.
+            # No limit: a recovery that is interrupted begins again from the start.
             await start_server(server, limit_s=None)
         except (StoreUnavailable, OSError) as exc:
             logger.error(

@@ -1,12 +1,12 @@
-"""Becomes another program, as an unprivileged user that dies with its parent.
+"""Become another program, as an unprivileged user, that ends with its parent.
 
-Run as a script: ``embedded_launcher.py PARENT_PID UID GID PROGRAM ARGUMENT...``, UID and
-GID empty for the present user.
+Run as a script: ``launcher.py PARENT_PID UID GID PROGRAM ARGUMENT...``.  Empty UID and GID
+mean the present user.
 
-Discussion: `subprocess` could change the user itself, but not ask the kernel for a signal
-at the parent's death; a ``preexec_fn`` could, but Python warns of it wherever there are
-threads.  This process starts with its parent's rights, so it may use an interpreter that
-the other user cannot reach.  Imports only what is cheap.
+`subprocess` can change the user, but it cannot ask the kernel for a signal at the parent's
+death.  A ``preexec_fn`` can, but Python warns of it in programs with threads.  This
+process starts with its parent's rights, so it may use an interpreter that the other user
+cannot reach.  It imports only modules that load quickly.
 
 Source: prctl(2), PR_SET_PDEATHSIG.
 """
@@ -34,7 +34,7 @@ def main() -> None:
         sys.exit(f"cannot become user {uid}: {exc}")
     # After the user: a change of credentials clears the request.
     ask_for_signal()
-    if os.getppid() != int(parent):  # it died before the request
+    if os.getppid() != int(parent):  # the parent ended before the request
         sys.exit(1)
     try:
         os.execv(command[0], command)  # noqa: S606
@@ -49,7 +49,7 @@ def _become_user(uid: int, gid: int) -> None:
 
 
 def _signal_request() -> Callable[[], object]:
-    """Return what asks for the signal; loaded while files can still be reached."""
+    """Return the function that requests the signal, loaded before the user changes."""
     if sys.platform != "linux":
         return lambda: None
     import ctypes

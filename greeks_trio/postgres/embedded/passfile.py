@@ -1,7 +1,7 @@
-"""Letting other programs of the same user into the embedded server.
+"""Let other programs of the same user connect to the embedded server.
 
-They get a connection string without the password, which names a file that holds it;
-libpq reads it only when nobody else may.
+They get a connection string without the password.  It names a file that contains the
+password; libpq reads the file only when no other user can read it.
 
 Source: PostgreSQL documentation, "The Password File".
 """

@@ -1,12 +1,12 @@
 """The embedded server's processes: start, readiness, end.
 
-Everything here blocks, for a bounded time, and so runs in a worker thread under Trio;
-`ServerProcess` itself is made in the main thread, because the kernel's signal at the
-parent's death comes when the *thread* ends that started the process.
+Everything here blocks for a bounded time, so it runs in a worker thread under Trio.
+`ServerProcess` itself is made in the main thread: the kernel sends its signal when the
+*thread* ends that started the process.
 
-A small thread copies what the server says to its log file.  It is told by the server
-itself when connections are accepted, and by the end of that stream that every process of
-the server has gone, so that nothing here has to ask again and again.
+A small thread copies the server's output to its log file.  A line of that output says
+that the server accepts connections.  The end of the output says that every process of the
+server has ended.  So nothing here has to poll.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from greeks_trio.postgres.embedded.binaries import Account
 
 # Recovery after a kill reads at most the last checkpoint's gigabyte of WAL.
 READY_LIMIT_S: Final = 60.0
-# What a shutdown of each kind may take: with a checkpoint, without one, none at all.
+# The time for a shutdown of each kind: with a checkpoint, without one, by force.
 _STOP: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
-# All of the above; for whoever waits for the whole.
+# The sum of these times and a reserve.
 STOP_LIMIT_S: Final = 25.0
 _TOOL_LIMIT_S: Final = 120.0
-# The kernel needs milliseconds to end processes that are killed, and so do processes
-# of PostgreSQL to notice that their postmaster has gone.
+# The kernel ends a killed process within milliseconds.  PostgreSQL's other processes
+# notice the end of the postmaster as quickly.
 _KILL_LIMIT_S: Final = 5.0
 _READY: Final = b"database system is ready to accept connections"
 _PORT_TAKEN: Final = "could not bind"
 _TAIL_LINES: Final = 20
 _MAX_LOG_BYTES: Final = 4_000_000
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
-# Nothing of ours leaks in: PGDATA and its kin would change what the programs do.
+# The programs get none of our variables: PGDATA and others would change their work.
 _ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
 class PortTaken(StoreUnavailable):
-    """Somebody else has the port that was free a moment ago."""
+    """Another process has taken the port in the meantime."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Runner:
 
     Attributes:
         programs: Their directory.
-        account: Whom to run them as; `None` is the present user.
+        account: The account that runs them; `None` is the present user.
         fds: Open files that they need.
     """
 
@@ -68,10 +68,10 @@ class Runner:
     def start(
         self, arguments: Sequence[str], fds: Sequence[int] = ()
     ) -> subprocess.Popen[bytes]:
-        """Start the program; its errors can be read.
+        """Start the program; its stderr is a pipe.
 
-        It gets a session of its own, so that the terminal's Ctrl-C goes to the service
-        alone, which still has rows to store.
+        It gets a session of its own, so that Ctrl-C in the terminal goes to the service
+        alone: the service still has rows to store.
         """
         program, *rest = arguments
         user = ("", "")
@@ -93,7 +93,7 @@ class Runner:
         """Run the program to its end.
 
         Raises:
-            StoreUnavailable: it failed, or did not come to an end.
+            StoreUnavailable: it failed or did not end in time.
         """
         with self.start(arguments, fds) as process:
             try:
@@ -113,7 +113,7 @@ class ServerProcess:
         self._log = log
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._is_ready = False
-        # Set when the server is ready, and when it is gone.
+        # Set when the server is ready, and when it has ended.
         self._settled = threading.Event()
         self._process = runner.start(["postgres", *arguments])
         self._reader = threading.Thread(
@@ -132,20 +132,21 @@ class ServerProcess:
         return self._reader.is_alive()
 
     def wait_ended(self) -> int:
-        """Wait, however long, for the end; the exit status, or minus the signal.
+        """Wait without a limit for the end; return the exit status, or minus the signal.
 
-        The postmaster's end: what it leaves behind gets `_KILL_LIMIT_S` to notice.
+        This is the end of the postmaster; its other processes get `_KILL_LIMIT_S` to
+        follow.
         """
         status = self._process.wait()
         self._reader.join(_KILL_LIMIT_S)
         return status
 
     def wait_ready(self, limit_s: float | None = READY_LIMIT_S) -> None:
-        """Wait until the server accepts connections, `None` for however long.
+        """Wait until the server accepts connections; `None` means without a limit.
 
         Raises:
-            PortTaken: start another one on another port.
-            StoreUnavailable: it gave up, or is still not ready; with its last words.
+            PortTaken: the server must be started on another port.
+            StoreUnavailable: it ended, or is still not ready; with the end of its log.
         """
         settled = self._settled.wait(limit_s)
         if self._is_ready:
@@ -154,7 +155,9 @@ class ServerProcess:
         if _PORT_TAKEN in said:
             raise PortTaken(said)
         what = "ended" if settled else f"is not ready after {limit_s:.0f} s"
-        raise StoreUnavailable(f"the embedded PostgreSQL {what}; it said:\n{said}")
+        raise StoreUnavailable(
+            f"the embedded PostgreSQL {what}; its log ends with:\n{said}"
+        )
 
     def stop(self) -> None:
         """Shut down within `STOP_LIMIT_S`: cleanly, else at once, else by force."""
@@ -180,8 +183,8 @@ class ServerProcess:
         """Send a signal to every process of the server."""
         with suppress(psutil.NoSuchProcess):
             postmaster = psutil.Process(self.pid)
-            # Then it starts no process that would be left out, and none is orphaned
-            # before it has been found.
+            # The stopped postmaster starts no further process, and no child loses its
+            # parent before it is found.
             postmaster.send_signal(signal.SIGSTOP)
             for process in (*postmaster.children(recursive=True), postmaster):
                 with suppress(psutil.NoSuchProcess):
@@ -201,11 +204,11 @@ class ServerProcess:
 
 
 def _open_log(path: Path) -> IO[bytes]:
-    # Errors quote rows, so it is as private as the data.
+    # Errors in the log contain rows, so the log is as private as the data.
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:
-        # Without its directory the server ends too, and somebody waits for its end.
+        # Without its directory the server ends too, and its end must still be noticed.
         fd = os.open(os.devnull, os.O_WRONLY)
     return open(fd, "ab", 0)
 

@@ -1,4 +1,4 @@
-"""An embedded server that a drill may kill, freeze, stop and start again."""
+"""An embedded server that the drill can kill, freeze, stop and start again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from greeks_trio.postgres.embedded.server import EmbeddedServer, start_server
 
 
 class RestartableServer:
-    """A server across its lives; made by `open_restartable_server`.
+    """A server that can be stopped and started; made by `open_restartable_server`.
 
-    Everything but `thaw` takes a moment and must have ended before the next call.
+    Every call except `thaw` takes a moment and must end before the next call.
 
     Attributes:
-        config: How to reach it.  Its port stays the same unless somebody else has taken
-            it while the server was down.
+        config: The way to connect to it.  The port stays the same unless another
+            process takes it while the server is down.
     """
 
     def __init__(self, server: EmbeddedServer) -> None:
@@ -32,7 +32,7 @@ class RestartableServer:
         """Start it, and return when it accepts connections.
 
         Raises:
-            StoreUnavailable: it did not start; with its last words.
+            StoreUnavailable: it did not start; with the end of its log.
         """
         await start_server(self._server)
         self.config = await trio.to_thread.run_sync(self._server.make_database)
@@ -48,11 +48,11 @@ class RestartableServer:
             await trio.to_thread.run_sync(self._server.kill)
 
     async def freeze(self) -> None:
-        """Stop all its processes in their tracks (SIGSTOP)."""
+        """Suspend all its processes (SIGSTOP)."""
         await trio.to_thread.run_sync(self._server.freeze)
 
     def thaw(self) -> None:
-        """Let them go on (SIGCONT); none the worse when they were not stopped."""
+        """Let all its processes continue (SIGCONT); harmless when none is suspended."""
         self._server.thaw()
 
 
@@ -63,7 +63,7 @@ async def open_restartable_server(
     version: ServerVersion = 18,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RestartableServer]:
-    """Run a server as `open_embedded_server` does, and give out the means to break it.
+    """Run a server as `open_embedded_server` does, and yield its controls.
 
     Raises:
         StoreUnavailable: the server did not start, or another process uses the

@@ -1,8 +1,8 @@
-"""The PostgreSQL that comes in a wheel: for the demo, ``--embedded`` and the tests.
+"""The embedded PostgreSQL: for the demo, ``--embedded`` and the tests.
 
-The server listens on loopback only, on any free port, and asks for the password.  It
-ends with `open_embedded_server`, and with this process however that ends; what a kill
-leaves behind, the next start cleans up.
+The server listens on loopback only, on a free port, and asks for the password.  It ends
+with `open_embedded_server`, and also when this process is killed.  The next start removes
+the leftovers of a kill.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from greeks_trio.postgres.embedded.process import (
 )
 
 DATABASE: Final = "portfolio_engine"
-# Each time another process has taken the port within the same few milliseconds.
+# Another attempt is needed only when another process takes the port within milliseconds.
 _PORT_ATTEMPTS: Final = 5
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -58,14 +58,14 @@ async def open_embedded_server(
     """Run a server for as long as the block lasts; only in the main thread.
 
     Args:
-        data_dir: Where the data stays from one run to the next; made if need be.
-            `None` takes a temporary directory and removes it.
-        version: Of PostgreSQL; each has a cluster of its own.
-        settings: PostgreSQL's own, such as ``{"fsync": "off"}``.
+        data_dir: The directory that keeps the data; made if it is missing.  `None`
+            takes a temporary directory and removes it at the end.
+        version: The version of PostgreSQL; each has a cluster of its own.
+        settings: Settings of PostgreSQL, such as ``{"fsync": "off"}``.
 
     Raises:
         StoreUnavailable: the server did not start, or another process uses the
-            directory; the message has what the server said.
+            directory; the message contains the end of the server's log.
     """
     server = EmbeddedServer(data_dir, version, settings or {})
     try:
@@ -82,12 +82,12 @@ async def start_server(
 ) -> None:
     """Start the server and return when it accepts connections; in the main thread.
 
-    It waits at most ``limit_s``; `None` is for ever.  Whoever calls this stops the
-    server in the end, whatever happens here.
+    It waits at most ``limit_s`` seconds; `None` means without a limit.  The caller stops
+    the server in the end, also after an exception.
 
     Raises:
-        StoreUnavailable: it did not start; with its last words.
-        OSError: there is no room for another process.
+        StoreUnavailable: it did not start; with the end of its log.
+        OSError: the system cannot start another process.
     """
     while not server.is_ready:
         server.spawn()
@@ -117,12 +117,12 @@ def embedded_server(
 
 
 class EmbeddedServer:
-    """One cluster and its server; the steps in their order, all but `spawn` block.
+    """One cluster and its server.  All steps except `spawn` block.
 
     Attributes:
-        is_ready: Whether it was started and has not been stopped.
-        keeps_port: Whether a port that somebody else has taken is waited for, because
-            clients have been told of it; otherwise another one is chosen.
+        is_ready: Whether the server was started and not stopped since.
+        keeps_port: Whether to wait for the same port when another process has taken it,
+            because clients know the port; otherwise another port is chosen.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class EmbeddedServer:
         self._process: ServerProcess | None = None
 
     def prepare(self) -> None:
-        """Lock the directory, end what a kill left behind, and make the cluster."""
+        """Lock the directory, end the server of a killed process, make the cluster."""
         try:
             self._directory = self._make_directory()
             durable = self._settings.get("fsync") != "off"
@@ -153,7 +153,7 @@ class EmbeddedServer:
             )
         except OSError as exc:
             raise StoreUnavailable(
-                f"the embedded PostgreSQL cannot use its directory: {exc}"
+                f"the embedded PostgreSQL cannot use its directory (--data-dir): {exc}"
             ) from exc
 
     def spawn(self) -> None:
@@ -185,7 +185,7 @@ class EmbeddedServer:
             self.is_ready = True
 
     def make_database(self) -> DatabaseConfig:
-        """Create the database unless it is there, and return how to reach it."""
+        """Create the database if it is missing, and return the way to connect to it."""
         config = DatabaseConfig(
             host="127.0.0.1",
             port=self._port,
@@ -211,7 +211,7 @@ class EmbeddedServer:
             self._process = None
 
     def wait_ended(self) -> int:
-        """Wait, however long, until the server has ended.
+        """Wait without a limit until the server has ended.
 
         Returns its exit status, or minus the number of the signal that killed it.
         """
@@ -219,9 +219,9 @@ class EmbeddedServer:
         return self._process.wait_ended()
 
     def clear_dead_server(self) -> None:
-        """Make room for a new server after one that has ended without `stop`.
+        """Remove the leftovers of a server that ended without `stop`.
 
-        Waits for its processes as long as `stop` does.
+        It waits for the server's processes as long as `stop` does.
         """
         process = self._process
         self.stop()
@@ -229,24 +229,24 @@ class EmbeddedServer:
             end_orphan(self._cluster)
 
     def kill(self) -> None:
-        """Do as `stop`, with SIGKILL for every process of the server."""
+        """Kill every process of the server (SIGKILL)."""
         self.is_ready = False
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def freeze(self) -> None:
-        """Stop every process of the server in its tracks, if there is one."""
+        """Suspend every process of the server, if there is one."""
         if self._process is not None:
             self._process.signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let every process of the server go on, if there is one."""
+        """Let every process of the server continue, if there is one."""
         if self._process is not None:
             self._process.signal_all(signal.SIGCONT)
 
     def close(self) -> None:
-        """Stop the server, if there is one, and let go of the directory."""
+        """Stop the server, if there is one, and unlock the directory."""
         with self._held:
             self.stop()
 
@@ -256,7 +256,7 @@ class EmbeddedServer:
             return self._data_dir.resolve()
         directory = Path(tempfile.mkdtemp(prefix="greeks-trio-"))
         self._held.callback(shutil.rmtree, directory, ignore_errors=True)
-        # The server may have another user than root; the cluster itself is closed.
+        # The server may run as another user than root; the cluster itself stays private.
         directory.chmod(0o711)
         return directory
 

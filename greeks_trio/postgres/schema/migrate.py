@@ -1,9 +1,9 @@
-"""Brings a database to the schema that this program was written for.
+"""Bring a database to the schema of this program.
 
-``db/migrations`` is the way, one file after the other; ``schema_migrations`` in the
-database says how far it has been gone.  A database that has gone it all is only looked
-at: even ``create index if not exists`` would queue behind a busy table, and everyone
-else behind it.
+``db/migrations`` has the steps, one file each.  ``schema_migrations`` in the database
+lists the steps that were applied.  A database that has them all is only read: even
+``create index if not exists`` would wait behind a busy table, and all other sessions
+would wait behind it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from greeks_trio.postgres.failures import is_about_files, translated
 
 logger = logging.getLogger(__name__)
 
-# `unique nulls not distinct` came with it.
+# The first version with `unique nulls not distinct`.
 OLDEST_SERVER: Final = 15_00_00
-# Waiting for a lock is bounded by itself, see below.
+# A wait for a lock has a limit of its own, see below.
 _LIMIT_S: Final = 300.0
-# Any number; every program that migrates this schema has to use the same.
+# Any number; every program that migrates this schema must use the same.
 _MIGRATION_LOCK: Final = 7_402_318_915_520_031
-# Sees what was committed while it waited for the lock.  And a migration that cannot
-# have its lock lets go, so that whoever queued behind it goes on; the caller tries
-# again later.
+# `read committed` sees commits that happened during the wait for the lock.  With the
+# `lock_timeout`, a migration that cannot get its lock gives up, so that other sessions do
+# not wait behind it for long; the caller tries again later.
 _TRANSACTION: Final = """
 set transaction isolation level read committed;
 set local lock_timeout = '5s'
@@ -58,12 +58,12 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """The file's checksum, as the database keeps it."""
+        """The file's checksum, as `schema_migrations` has it."""
         return hashlib.sha256(self.sql).hexdigest()
 
 
 def schema_directory() -> Traversable:
-    """Return ``db/``: within the package when installed, beside it in a checkout."""
+    """Return ``db/``: inside the package when installed, beside it in a checkout."""
     packaged = resources.files("greeks_trio").joinpath("db")
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "db"
 
@@ -84,14 +84,14 @@ def load_migrations() -> list[Migration]:
 async def bring_up_to_date(
     connection: psycopg.AsyncConnection[Any], *, look_limit_s: float
 ) -> list[str]:
-    """Do as `migrate`, within the time that a large database may take.
+    """Do as `migrate`, with limits of time.
 
-    Nearly always there is nothing to apply: finding that out takes at most
-    ``look_limit_s`` seconds.
+    Usually there is nothing to apply; to find that out takes at most ``look_limit_s``
+    seconds.
 
     Raises:
         StoreUnavailable: it did not work this time.
-        SchemaRejected: this program and the database do not go together.
+        SchemaRejected: the schema of the database does not fit this program.
     """
     with translated(connection, may_refuse=False):
         with trio.fail_after(look_limit_s):
@@ -102,11 +102,11 @@ async def bring_up_to_date(
 
 
 async def is_up_to_date(connection: psycopg.AsyncConnection[Any]) -> bool:
-    """Say whether there is nothing to apply.
+    """Return whether there is nothing to apply.
 
     Raises:
         SchemaRejected: as for `migrate`.
-        psycopg.Error: anything else; may be tried again.
+        psycopg.Error: any other error; the caller may try again.
     """
     wanted = load_migrations()
     applied = await _look(connection, wanted)
@@ -117,19 +117,20 @@ async def migrate(
     connection: psycopg.AsyncConnection[Any],
     migrations: Sequence[Migration] | None = None,
 ) -> list[str]:
-    """Apply what the database has not seen and return the names, oldest first.
+    """Apply the migrations that the database lacks and return their names, oldest first.
 
-    Each migration is a transaction of its own under an advisory lock, so that services
-    which start at once do not meet.  Cancelled, it leaves whole migrations behind.
+    Each migration is a transaction of its own under an advisory lock, so that two
+    services can start at the same time.  When it is cancelled, only whole migrations are
+    applied.
 
     Args:
         connection: Outside a transaction.
-        migrations: Instead of those of this program.
+        migrations: The migrations; by default those of this program.
 
     Raises:
         SchemaRejected: the schema is newer than this program, a migration is not the
             one that was applied, the server is too old, or it refused the DDL.
-        psycopg.Error: anything else, a lock timeout for instance; may be tried again.
+        psycopg.Error: any other error, such as a lock timeout; the caller may try again.
     """
     wanted = load_migrations() if migrations is None else migrations
     applied = await _look(connection, wanted)
@@ -146,10 +147,11 @@ async def migrate(
 async def _look(
     connection: psycopg.AsyncConnection[Any], wanted: Sequence[Migration]
 ) -> dict[str, str]:
-    """Return what was applied, after a check that it is what we know."""
+    """Return the applied migrations, after a check against our own files."""
     if connection.info.server_version < OLDEST_SERVER:
         raise SchemaRejected(
-            f"PostgreSQL 15 or later is needed, this is {connection.info.server_version}"
+            "PostgreSQL 15 or later is needed; this server has version"
+            f" {connection.info.server_version // 10000}"
         )
     with _refusals_of("a look at its migrations"):
         applied = await _read_applied(connection)
@@ -185,7 +187,7 @@ async def _read_applied(connection: psycopg.AsyncConnection[Any]) -> dict[str, s
 async def _apply(
     connection: psycopg.AsyncConnection[Any], migration: Migration
 ) -> bool:
-    """Apply the migration unless somebody else just did; say whether it was us."""
+    """Apply the migration; return false when another program was faster."""
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute(_TRANSACTION)
         await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
@@ -201,10 +203,11 @@ async def _apply(
 
 @contextmanager
 def _refusals_of(what: str) -> Iterator[None]:
-    """Tell the operator what offering the same again would not change.
+    """Turn refusals that are final into `SchemaRejected`.
 
-    That is class 42: no permission, another program's table in the way, and so on.  Not
-    what the operating system refuses the server, which may have the same code.
+    These are the errors of class 42: no permission, another program's table in the way,
+    and so on.  An error of the server's operating system may have the same code and is
+    not final.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""The months of ticks, and those of them that have nowhere to go.
+"""The months of ticks, and the months without a partition.
 
-A partition that cannot be made is the fault of the rows of that month alone: they are
-refused, and all other months go on.
+When a partition cannot be made, only the rows of that month are refused.  The rows of all
+other months are stored.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def month_of(tick: Tick) -> Month:
 async def ensure_months(
     connection: TrioConnection[TupleRow], ticks: Sequence[Tick], months: Iterable[Month]
 ) -> None:
-    """See that the ticks of these months have partitions, made by whomever.
+    """Make sure that the ticks of these months have partitions.
 
     Args:
         connection: As for `ensure_partition`.
-        ticks: Also of other months.
-        months: Those that may have none.
+        ticks: The ticks, also those of other months.
+        months: The months that may have no partition.
 
     Raises:
-        StoreRejected: one cannot be made; with the positions of its ticks, and of those
-            of all other months with that fate.
-        psycopg.Error: anything else; may be tried again.
+        StoreRejected: a partition cannot be made; ``rows`` has the positions of all
+            ticks without one.
+        psycopg.Error: any other error; the caller may try again.
     """
     refusals = await _make_partitions(connection, months)
-    without_partition = await _find_homeless(connection, ticks, refusals)
+    without_partition = await _find_without_partition(connection, ticks, refusals)
     if without_partition:
         exc = refusals[month_of(ticks[without_partition[0]])]
         raise StoreRejected(
@@ -58,7 +58,7 @@ async def ensure_months(
 async def _make_partitions(
     connection: TrioConnection[TupleRow], months: Iterable[Month]
 ) -> dict[Month, psycopg.Error]:
-    """Make the partitions and return why for those that cannot be made."""
+    """Make the partitions and return the error of each one that cannot be made."""
     refusals = {}
     for year, month in sorted(months):
         try:
@@ -72,14 +72,14 @@ async def _make_partitions(
     return refusals
 
 
-async def _find_homeless(
+async def _find_without_partition(
     connection: TrioConnection[TupleRow],
     ticks: Sequence[Tick],
     months: Container[Month],
 ) -> list[int]:
-    """Return the positions of those ticks of the months that no partition takes.
+    """Return the positions of the months' ticks that no partition takes.
 
-    Somebody else's partition, of a year perhaps, is as good as ours.
+    A partition that another program made, for a whole year perhaps, counts too.
     """
     moments = {t.record.event_time for t in ticks if month_of(t) in months}
     if not moments:

@@ -1,4 +1,4 @@
-"""Keeping the partitions of the coming months in place while the service runs."""
+"""Make the partitions of the coming months while the service runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 # Partitions are made two months ahead, so a day without the database costs nothing.
 _INTERVAL_S: Final = 6 * 3600.0
-# The table may be busy, or not be there yet when the service has just been started.
+# The table may be busy.  Just after the start of the service it may not exist yet.
 _AGAIN_AFTER_S: Final = 60.0
-# Three partitions, each of which may wait for a lock for a bounded time.
+# Three partitions; each may wait for a lock for a bounded time.
 _LIMIT_S: Final = 30.0
 _NO_TABLE: Final = "42P01"
 
@@ -31,10 +31,10 @@ async def run_partition_keeper(
 ) -> None:
     """Make the partitions ahead, at once and every few hours, until cancelled.
 
-    The writer makes what it needs at that moment by itself.
+    The writer makes the partition of the present month by itself.
 
     Args:
-        config: How to reach the database, or what says so each time.
+        config: The configuration of the database, or a function that returns it.
     """
     while True:
         is_done = await _keep(config() if callable(config) else config)
@@ -42,7 +42,7 @@ async def run_partition_keeper(
 
 
 async def _keep(config: DatabaseConfig) -> bool:
-    """Say whether all partitions are there."""
+    """Return whether all partitions exist now."""
     failures: list[BaseException] = []
     try:
         async with open_connection(config, autocommit=True) as connection:
@@ -51,9 +51,9 @@ async def _keep(config: DatabaseConfig) -> bool:
     except* StoreError as group:
         failures += group.exceptions
     for failure in failures:
-        is_news = getattr(failure, "sqlstate", None) != _NO_TABLE
+        is_unexpected = getattr(failure, "sqlstate", None) != _NO_TABLE
         logger.log(
-            logging.WARNING if is_news else logging.DEBUG,
+            logging.WARNING if is_unexpected else logging.DEBUG,
             "partitions.not_made reason=%s",
             plain_reason(failure),
         )

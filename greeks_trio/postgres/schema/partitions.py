@@ -1,9 +1,8 @@
 """The monthly partitions of ``greek_snapshots``.
 
-Discussion of how they are made: ``create table ... partition of`` takes an exclusive
-lock on the parent, so it waits behind every open reader and everyone else waits behind
-it.  A table of its own that is then attached needs a lock that readers and writers do
-not notice.
+``create table ... partition of`` takes an exclusive lock on the parent: it waits behind
+every open reader, and all other sessions wait behind it.  Therefore a partition is made as
+a table of its own and then attached; that lock does not disturb readers and writers.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from psycopg.rows import tuple_row
 
 logger = logging.getLogger(__name__)
 
-# Any number; every program that makes partitions here has to use the same.
+# Any number; every program that makes partitions here must use the same.
 _PARTITION_LOCK: Final = 7_402_318_915_520_032
-# Sees what was committed while it waited for the lock.  Attaching waits for other DDL
-# only, which is rare and short.
+# `read committed` sees commits that happened during the wait for the lock.  Attaching
+# waits only for other DDL, which is rare and short.
 _TRANSACTION: Final = """
 set transaction isolation level read committed;
 set local lock_timeout = '2s'
@@ -34,8 +33,8 @@ from pg_inherits
 join pg_class child on child.oid = inhrelid
 where inhparent = 'greek_snapshots'::regclass
 """
-# Without identity: from version 17 on a table that is attached may not have its own, and
-# before, the parent's is the one that counts.
+# Without identity: from version 17 on an attached table may not have its own, and before
+# only the parent's is used.
 _CREATE: Final = """
 create table {partition}
     (like greek_snapshots including all excluding identity)
@@ -44,8 +43,8 @@ _ATTACH: Final = """
 alter table greek_snapshots
     attach partition {partition} for values from ({start}) to ({end})
 """
-# Of each partition, also one that somebody else made: what its rows fulfil.  Null for a
-# default partition without others, which takes everything.
+# The condition that the rows of each partition fulfil, also of partitions that another
+# program made.  It is null for a single default partition, which takes all rows.
 _CONSTRAINTS: Final = """
 select coalesce(pg_get_partition_constraintdef(inhrelid), 'true')
 from pg_inherits where inhparent = 'greek_snapshots'::regclass
@@ -80,18 +79,18 @@ async def existing_partitions(connection: psycopg.AsyncConnection[Any]) -> set[s
 async def ensure_partition(
     connection: psycopg.AsyncConnection[Any], month: date
 ) -> bool:
-    """Make and attach the month's partition unless it is there; say whether it was us.
+    """Make and attach the month's partition; return false when it existed.
 
-    Two may do this at once; neither disturbs readers or writers of other months.  A
-    table of that name that was detached is attached again.
+    Two programs may do this at the same time; readers and writers of other months are
+    not disturbed.  A detached table of that name is attached again.
 
     Args:
-        connection: Of its own and outside a transaction: made within the transaction
-            that writes the rows, the partition would keep others waiting until its end.
+        connection: A separate one, outside a transaction.  Inside the transaction that
+            writes the rows, the new partition would block others until its end.
         month: Any day of the month, UTC.
 
     Raises:
-        psycopg.Error: among others a lock timeout; may be tried again.
+        psycopg.Error: for instance a lock timeout; the caller may try again.
     """
     name = partition_name(month)
     if name in await existing_partitions(connection):
@@ -109,9 +108,9 @@ async def ensure_partition(
 async def ensure_partitions_ahead(
     connection: psycopg.AsyncConnection[Any], today: date, months: int = 2
 ) -> list[str]:
-    """Make the partitions of this month and the next ones; return those that were not.
+    """Make the partitions of this month and the next ones; return the new names.
 
-    ``today`` is the day in UTC, ``months`` how many come after the present one.
+    ``today`` is the day in UTC, ``months`` the number of months after the present one.
     ``connection`` is as for `ensure_partition`.
     """
     made = []
@@ -126,11 +125,11 @@ async def ensure_partitions_ahead(
 async def uncovered_moments(
     connection: psycopg.AsyncConnection[Any], moments: Collection[datetime]
 ) -> set[datetime]:
-    """Return those moments for which there is no partition, whoever made it."""
+    """Return the moments without a partition; partitions of other programs count."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(_CONSTRAINTS)
         covered = [f"({constraint})" for (constraint,) in await cursor.fetchall()]
-        # In the catalog's own words, so there is nothing in it that needs quoting.
+        # The text comes from the catalog, so nothing in it needs quoting.
         query = _UNCOVERED.format(covered=" or ".join(covered) or "false")
         await cursor.execute(query.encode(), [list(moments)])
         return {moment for (moment,) in await cursor.fetchall()}
@@ -156,7 +155,7 @@ async def _make_partition(
         await cursor.execute(
             sql.SQL(_ATTACH).format(
                 partition=partition,
-                # With the offset, so that the session's time zone plays no part.
+                # With the offset, so that the session's time zone does not matter.
                 start=sql.Literal(start.isoformat()),
                 end=sql.Literal(end.isoformat()),
             )
