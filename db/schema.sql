@@ -49,7 +49,7 @@ create table greek_snapshots (
     constraint greek_snapshots_pkey
         primary key (broker, account_id, contract_key, event_time, fingerprint),
     constraint greek_snapshots_broker_check
-        check (broker in ('ibkr', 'tastytrade')),
+        check (broker ~ '^[a-z][a-z0-9_]*$'),
     constraint greek_snapshots_option_type_check
         check (option_type in ('call', 'put')),
     constraint greek_snapshots_availability_check
@@ -125,7 +125,7 @@ create table positions (
     constraint positions_pkey
         primary key (broker, account_id, contract_key, observed_at),
     constraint positions_broker_check
-        check (broker in ('ibkr', 'tastytrade')),
+        check (broker ~ '^[a-z][a-z0-9_]*$'),
     constraint positions_kind_check
         check (kind in ('option', 'future_option', 'equity', 'future', 'other')),
     constraint positions_option_type_check
@@ -162,7 +162,7 @@ create table feed_gaps (
     constraint feed_gaps_key
         unique nulls not distinct (broker, account_id, contract_key, started_at, reason),
     constraint feed_gaps_broker_check
-        check (broker in ('ibkr', 'tastytrade'))
+        check (broker ~ '^[a-z][a-z0-9_]*$')
 );
 
 comment on table feed_gaps is
@@ -317,7 +317,15 @@ declare
         'month', least(moment, statement_timestamp()) - interval '8 days', 'UTC'
     );
 begin
-    foreach broker in array array['ibkr', 'tastytrade'] loop
+    broker := '';
+    loop
+        select s.broker into broker
+        from greek_snapshots s
+        where s.broker > watched_asof.broker
+          and s.event_time >= earliest
+        order by s.broker
+        limit 1;
+        exit when not found;
         contract_key := '';
         loop
             select s.contract_key into contract_key
@@ -708,7 +716,7 @@ from (
             filter (where broker = 'tastytrade'))[1] as tastytrade
     from latest_greeks l
     group by contract_key
-    having count(distinct broker) = 2
+    having bool_or(broker = 'ibkr') and bool_or(broker = 'tastytrade')
 ) newest;
 
 
@@ -737,7 +745,7 @@ comment on view latest_greeks is
     'contract with a tick for the watch-list in the last seven days. Closed positions and '
     'expired contracts are not in it. The same as greeks_asof(''infinity'')';
 comment on column latest_greeks.broker is
-    'ibkr or tastytrade';
+    'Name of the broker, such as ibkr';
 comment on column latest_greeks.account_id is
     'The broker''s account; watchlist for a contract that is watched but held by nobody';
 comment on column latest_greeks.contract_key is
@@ -790,7 +798,7 @@ comment on view portfolio_greeks is
     'it has positions of its kind but knows the value of none, 0 when it has none. The '
     'same as portfolio_asof(''infinity'')';
 comment on column portfolio_greeks.broker is
-    'ibkr or tastytrade';
+    'Name of the broker, such as ibkr';
 comment on column portfolio_greeks.account_id is
     'The broker''s account';
 comment on column portfolio_greeks.currency is
@@ -934,4 +942,5 @@ comment on column broker_divergence.tastytrade_is_stale is
 insert into schema_migrations (name, sha256) values
     ('0001_initial', 'a4c8075d13798d2c80731b18759e31abe069dbd2f210211bcbcfaaa1af71c2a1'),
     ('0002_risk_views', '10bf9acad408776965b6c55063e4ae93b7bcab78013d18e87eaf8b02e4d9a8c5'),
-    ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660');
+    ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660'),
+    ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90');

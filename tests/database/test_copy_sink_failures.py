@@ -48,7 +48,7 @@ POISON = {
         "23514",
     ),
     "empty key": ({"contract_key": ""}, "23514"),
-    "unknown broker": ({"broker": "nobody"}, "23514"),
+    "broker that is no word": ({"broker": "No Word"}, "23514"),
     "no account": ({"account_id": None}, "23502"),
     # Random, or it would be compressed.
     "an account too long for the index": (

@@ -124,7 +124,7 @@ async def test_a_partition_has_the_keys_and_checks_of_the_table(schema_database)
         with pytest.raises(errors.UniqueViolation):
             insert(writer, datetime(2026, 11, 2, tzinfo=UTC))
         with pytest.raises(errors.CheckViolation) as refused:
-            writer.execute("update greek_snapshots set broker = 'schwab'")
+            writer.execute("update greek_snapshots set broker = 'Schwab'")
         indexes = writer.execute(
             "select count(*) from pg_index"
             " where indrelid = 'greek_snapshots_2026_11'::regclass"

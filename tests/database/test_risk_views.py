@@ -275,6 +275,17 @@ def watch(db, contract_key=CALL, **changes):
     tick(db, contract_key, account_id="watchlist", quantity=None, **changes)
 
 
+def test_watched_contracts_of_any_broker_are_in_it(db):
+    for broker in ("abroker", "tastytrade", "thirdbroker"):
+        watch(db, broker=broker)
+
+    assert [row["broker"] for row in greeks_asof(db)] == [
+        "abroker",
+        "tastytrade",
+        "thirdbroker",
+    ]
+
+
 def test_watched_contracts_are_in_it_without_a_quantity(db):
     """One after the other: each broker has several, with several ticks each."""
     hold(db, account_id="U2")

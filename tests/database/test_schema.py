@@ -147,7 +147,7 @@ def test_one_greek_is_enough(schema, greek):
 @pytest.mark.parametrize(
     ("changes", "constraint"),
     [
-        ({"broker": "schwab"}, "greek_snapshots_broker_check"),
+        ({"broker": "Schwab"}, "greek_snapshots_broker_check"),
         ({"option_type": "C"}, "greek_snapshots_option_type_check"),
         ({"availability": "late"}, "greek_snapshots_availability_check"),
         ({"account_id": ""}, "greek_snapshots_key_check"),
