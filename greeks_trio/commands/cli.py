@@ -28,10 +28,9 @@ from greeks_trio.commands.options import (
 from greeks_trio.commands.outcome import Plan, configured, run, run_trio
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.config.load import load_config
-from greeks_trio.config.settings import Config
+from greeks_trio.config.settings import BROKERS, Config
 from greeks_trio.errors import ConfigError
 from greeks_trio.logs import configure_logging
-from greeks_trio.model.records import BROKERS
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.records import Broker
+
+# The brokers that have settings: each is a section of `Config`.
+BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")
 
 
 @dataclass(frozen=True, slots=True)

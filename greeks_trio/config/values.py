@@ -10,9 +10,9 @@ from typing import Final, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from greeks_trio.config.addresses import is_loopback
-from greeks_trio.config.settings import Secret
+from greeks_trio.config.settings import BROKERS, Secret
 from greeks_trio.model.contracts import ContractKey, contract_from_occ
-from greeks_trio.model.records import BROKERS, Broker
+from greeks_trio.model.records import Broker
 
 ValueT = TypeVar("ValueT")
 

@@ -27,11 +27,12 @@ from typing import Any, BinaryIO, Final
 import msgspec
 import psycopg
 
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.drill import comparison_sql as sql
 from greeks_trio.drill.observer import read_marks
 from greeks_trio.drill.report_stream import mark
 from greeks_trio.drill.service_process import Kill
-from greeks_trio.model.records import BROKERS, Broker, Tick, UnifiedPositionRecord
+from greeks_trio.model.records import Broker, Tick, UnifiedPositionRecord
 from greeks_trio.simulators.ledger import LedgerTick, read_ledger
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

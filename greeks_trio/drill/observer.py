@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.drill.report_stream import Report, decode_reports
-from greeks_trio.model.records import BROKERS, Broker
+from greeks_trio.model.records import Broker
 from greeks_trio.waiting import WakeUp
 
 # A feed that has given nothing for so long does not flow.

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
-from greeks_trio.model.records import BROKERS, Broker, UnifiedPositionRecord
+from greeks_trio.config.settings import BROKERS
+from greeks_trio.model.records import Broker, UnifiedPositionRecord
 from greeks_trio.simulators.ledger import LedgerTick
 
 ReportKind = Literal["started", "durable", "commit"]

@@ -13,13 +13,13 @@ import psutil
 import psycopg
 import trio
 
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults import ACTS
 from greeks_trio.drill.processes import DrillFailed
 from greeks_trio.drill.schedule import KINDS, PlannedFault
 from greeks_trio.drill.summary import HappenedFault
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.model.records import BROKERS
 from greeks_trio.postgres.connect import open_connection
 
 # From the start to durable ticks of both brokers, on an empty database.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from greeks_trio.model.records import BROKERS, Broker
+from greeks_trio.config.settings import BROKERS
+from greeks_trio.model.records import Broker
 
 Recovery: TypeAlias = Literal["feed", "commit"]
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
 from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.model.gap_reasons import GapReason
 
-Broker = Literal["ibkr", "tastytrade"]
+# A lower-case word.  `greeks_trio.brokers.registry` has the feeds of every broker.
+Broker: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
 Availability = Literal["realtime", "delayed", "frozen", "unknown"]
 SessionStatus = Literal["connecting", "connected", "degraded", "disconnected"]
 PositionKind = Literal["option", "future_option", "equity", "future", "other"]
-
-BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")
 
 # The account of a tick whose contract is watched but held by nobody.
 WATCHLIST_ACCOUNT: Final = "watchlist"

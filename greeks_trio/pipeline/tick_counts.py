@@ -6,16 +6,17 @@ the table or on disk, whichever comes first; and until they are committed to the
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, TypeAlias
 
 import trio
 
-from greeks_trio.model.records import BROKERS, Broker, Tick
+from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.histograms import BucketCounts, LatencySummary, RollingLatency
 from greeks_trio.pipeline.refused_rows import BatchOutcome
 
@@ -61,14 +62,16 @@ class LatencyStatistics:
     since_start: LatencySummary
 
 
+def _by_broker(bounds: Sequence[float]) -> defaultdict[Broker, BucketCounts]:
+    return defaultdict(partial(BucketCounts, bounds))
+
+
 class Latencies:
     """One kind of latency: fine for percentiles, and by broker in round buckets."""
 
     def __init__(self, slo_s: float) -> None:
         self.rolling = RollingLatency()
-        self.by_broker: dict[Broker, BucketCounts] = {
-            broker: BucketCounts((*LATENCY_BOUNDS_S, slo_s)) for broker in BROKERS
-        }
+        self.by_broker = _by_broker((*LATENCY_BOUNDS_S, slo_s))
 
     def record(self, ticks: Sequence[Tick], *, now: float) -> None:
         """Count what has been achieved for ticks at this moment."""
@@ -114,9 +117,7 @@ class TickCounts:
         self._listeners = listeners
         self.to_durable = Latencies(slo_s)
         self.to_commit = Latencies(slo_s)
-        self.lag: dict[Broker, BucketCounts] = {
-            broker: BucketCounts(LAG_BOUNDS_S) for broker in BROKERS
-        }
+        self.lag = _by_broker(LAG_BOUNDS_S)
         self.persisted: Counter[Broker] = Counter()
         self.already_stored = 0
         self.replayed: Counter[Broker] = Counter()

@@ -20,7 +20,8 @@ from typing import Final
 import msgspec
 import trio
 
-from greeks_trio.model.records import BROKERS, Broker
+from greeks_trio.config.settings import BROKERS
+from greeks_trio.model.records import Broker
 from greeks_trio.simulators.fault_kinds import FaultKind
 from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
 from greeks_trio.simulators.tastytrade.fault_kinds import TASTYTRADE_FAULTS

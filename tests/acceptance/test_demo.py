@@ -13,7 +13,7 @@ import psutil
 import pytest
 import trio
 
-from greeks_trio.model.records import BROKERS
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.postgres.connection import TrioConnection
 from tests.fix_processes import LAUNCHER, PATIENCE_S, kill_server, run_ingest
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+)
 from uuid import UUID
 
 import msgspec
@@ -22,9 +31,15 @@ from pydantic import (
     model_validator,
 )
 
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.model.contracts import OptionType
 from greeks_trio.model.records import Broker, PositionKind
 from greeks_trio.postgres.reads.questions import Question
+
+if TYPE_CHECKING:
+    BrokerName: TypeAlias = Broker
+else:  # one of the brokers that have settings
+    BrokerName = Literal[BROKERS]
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 
@@ -126,7 +141,7 @@ class _Expirations(ListParams):
 
 
 class _Contracts(_Expirations):
-    broker: Broker | None = None
+    broker: BrokerName | None = None
     account_id: Annotated[Text | None, Field(examples=["U1234567"])] = None
     contract_key: Annotated[
         Text | None,
@@ -192,7 +207,7 @@ class PositionParams(_Contracts):
 class PortfolioParams(_Expirations):
     """Of sums."""
 
-    broker: Broker | None = None
+    broker: BrokerName | None = None
     account_id: Text | None = None
     currency: Annotated[Text | None, Field(examples=["USD"])] = None
     underlying: Text | None = None
@@ -210,7 +225,7 @@ class DivergenceParams(_Expirations):
 class GapParams(_Times):
     """Of intervals without data, which touch the time from start until end."""
 
-    broker: Broker | None = None
+    broker: BrokerName | None = None
     account_id: Text | None = None
     contract_key: Text | None = None
     reason: Annotated[Text | None, Field(examples=["disconnected"])] = None
@@ -221,7 +236,7 @@ class TradeParams(_Times):
     """Of trades; times are ``created_at``."""
 
     id: UUID | None = None
-    broker: Broker | None = None
+    broker: BrokerName | None = None
     account_id: Text | None = None
     symbol: Text | None = None
     contract_key: Text | None = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from greeks_trio.api.lists.params import MAX_LIMIT
-from greeks_trio.model.records import BROKERS
+from greeks_trio.config.settings import BROKERS
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -125,19 +125,21 @@ PORTFOLIO: Final[dict[str, Schema]] = {
     "not_realtime": _count("Of these, those that the broker calls not real-time."),
     "oldest_age_s": _number("Seconds."),
 }
+# `broker_divergence` has columns of these two brokers.
+_COMPARED: Final = ("ibkr", "tastytrade")
 DIVERGENCE: Final[dict[str, Schema]] = {
     **{name: each for name, each in _CONTRACT.items() if name != "quantity"},
-    **{f"{broker}_event_time": _time("The broker's time.") for broker in BROKERS},
+    **{f"{broker}_event_time": _time("The broker's time.") for broker in _COMPARED},
     **{
         name: schema
         for measure, schema in _MEASURES.items()
         for name, schema in (
-            *((f"{broker}_{measure}", schema) for broker in BROKERS),
+            *((f"{broker}_{measure}", schema) for broker in _COMPARED),
             (f"{measure}_difference", _number("IBKR minus Tastytrade.")),
         )
     },
-    **{f"{broker}_age_s": _number("Seconds.") for broker in BROKERS},
-    **{f"{broker}_is_stale": {"type": "boolean"} for broker in BROKERS},
+    **{f"{broker}_age_s": _number("Seconds.") for broker in _COMPARED},
+    **{f"{broker}_is_stale": {"type": "boolean"} for broker in _COMPARED},
 }
 GAP: Final[dict[str, Schema]] = {
     "broker": _BROKER,

@@ -17,7 +17,8 @@ from greeks_trio.api.answers import (
     described_problems,
     json_answer,
 )
-from greeks_trio.model.records import BROKERS, Broker, StreamSession
+from greeks_trio.config.settings import BROKERS
+from greeks_trio.model.records import Broker, StreamSession
 
 
 class StreamingControl(Protocol):

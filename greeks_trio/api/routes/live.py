@@ -42,7 +42,7 @@ from greeks_trio.api.event_stream import (
     Streams,
     encode_event,
 )
-from greeks_trio.api.lists.params import Text
+from greeks_trio.api.lists.params import BrokerName, Text
 from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.model.records import (
     Availability,
@@ -143,7 +143,7 @@ class StreamParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    broker: Broker | None = None
+    broker: BrokerName | None = None
     account_id: Text | None = None
     underlying: Annotated[Text | None, Field(examples=["SPY"])] = None
     contract_key: Text | None = None

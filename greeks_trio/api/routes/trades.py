@@ -24,16 +24,16 @@ from greeks_trio.api.answers import (
 )
 from greeks_trio.api.lists import examples
 from greeks_trio.api.lists.lists import ListReads, answer_list, described_list
-from greeks_trio.api.lists.params import TradeParams
+from greeks_trio.api.lists.params import BrokerName, TradeParams
 from greeks_trio.api.lists.schemas import TRADE, row_schema
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.model.contracts import (
     ContractKey,
     contract_from_occ,
     format_future_option_key,
     parse_future_option_key,
 )
-from greeks_trio.model.records import Broker
 from greeks_trio.postgres.reads.questions import NewTrade, RecordedTrade, TradesQuestion
 
 # Far beyond any market, and far below where PostgreSQL stops.
@@ -61,7 +61,7 @@ class TradeReads(ListReads, Protocol):
 class TradeBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A trade as somebody sends it."""
 
-    broker: Broker
+    broker: BrokerName
     account_id: _Text
     symbol: _Text
     action: _Text
@@ -256,7 +256,7 @@ _BODY_SCHEMA: Final[dict[str, Any]] = {
             "format": "uuid",
             "description": "Makes it safe to send the trade again.",
         },
-        "broker": {"enum": ["ibkr", "tastytrade"]},
+        "broker": {"enum": list(BROKERS)},
         "account_id": _text("As the broker spells it."),
         "symbol": _text("As the broker spells it."),
         "contract_key": _text(
