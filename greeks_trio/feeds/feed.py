@@ -1,17 +1,26 @@
-"""What the service knows of a broker's feed, and all that it knows."""
+"""The contract of a feed: everything that the service knows of one."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 import trio
 
+from greeks_trio.config.settings import Config
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.records import Broker, Tick
 
 TickSender: TypeAlias = trio.MemorySendChannel[list[Tick]]
+
+SectionT = TypeVar("SectionT")
+SectionT_contra = TypeVar("SectionT_contra", contravariant=True)
+
+# The pipeline behind a feed takes the ticks of a frame within milliseconds.  A stop that
+# reaches this limit has met a bug, not a slow database.
+HAND_OVER_LIMIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +38,55 @@ class FeedOutputs:
     ticks: TickSender
 
 
-ConfigT = TypeVar("ConfigT", contravariant=True)
-
-# The pipeline behind a feed takes a frame within milliseconds.  It never takes this
-# long, so a stop that meets this limit has met a bug, not a slow database.
-HAND_OVER_LIMIT_S = 1.0
-
-
-class Feed(Protocol, Generic[ConfigT]):
-    """One broker's stream into us, across reconnects."""
-
-    @property
-    def broker(self) -> Broker:
-        """Whose feed this is."""
+class Feed(Protocol, Generic[SectionT_contra]):
+    """The stream of one broker, across its connections."""
 
     async def run_connection(self) -> NoReturn:
         """Run one connection from login to its end.
 
-        Whatever a frame holds is handed over whole: one channel item per frame, sent
-        in a shielded scope of at most `HAND_OVER_LIMIT_S`.
+        The ticks of a frame are one item in the channel.  A frame that was read is handed
+        over even if the feed is cancelled meanwhile; that takes at most
+        `HAND_OVER_LIMIT_S`.
 
         Raises:
             FeedInterrupted: the connection ended; another one may work.
-            CredentialsRejected: the broker refused what is configured.
+            CredentialsRejected: the broker refused the configured login.
 
         Both may come inside an `ExceptionGroup`.
         """
 
-    def reload(self, config: ConfigT) -> None:
-        """Take a new configuration and read the positions again.
+    def reload(self, section: SectionT_contra) -> None:
+        """Take new settings and read the positions again.
 
-        Applies only the difference: an unchanged contract misses no tick.  Does not
-        wait; without a connection it counts for the next one.
+        Applies only the difference: a contract that stays subscribed misses no tick.
+        Does not wait.  Without a connection, the next one uses the new settings.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedKind(Generic[SectionT]):
+    """One way to stream from a broker; `greeks_trio.brokers.registry` has all of them.
+
+    A broker may have several.  The configuration chooses at most one of them.
+
+    Attributes:
+        name: Unique among all kinds.
+        broker: The broker in every row that this feed leads to.
+        section: Returns the settings of this feed, `None` if it is not enabled.
+        make: Makes the feed; it does nothing until it runs.
+        check_login: Logs in once, changes nothing, and returns one sentence about the
+            accounts.  Raises what `Feed.run_connection` raises.
+    """
+
+    name: str
+    broker: Broker
+    section: Callable[[Config], SectionT | None]
+    make: Callable[[SectionT, FeedOutputs], Feed[SectionT]]
+    check_login: Callable[[SectionT], Awaitable[str]]
+
+
+def enabled_kinds(
+    kinds: Iterable[FeedKind[Any]], config: Config
+) -> dict[Broker, FeedKind[Any]]:
+    """Return the kind of feed that the configuration enables, for each broker with one."""
+    return {kind.broker: kind for kind in kinds if kind.section(config) is not None}

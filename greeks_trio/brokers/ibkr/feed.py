@@ -6,20 +6,19 @@ import logging
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import trio
 
 from greeks_trio.brokers.ibkr.connection import Connection
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
-from greeks_trio.brokers.ibkr.session import OpenSession, open_session
+from greeks_trio.brokers.ibkr.session import OpenSession, check_login, open_session
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
-from greeks_trio.feeds.feed import FeedOutputs
+from greeks_trio.feeds.feed import FeedKind, FeedOutputs
 from greeks_trio.feeds.websocket import OpenSocket, open_socket
-from greeks_trio.model.records import Broker
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +49,6 @@ class IbkrFeed:
         self._pacer = Pacer()
         self._gaps = ContractGaps(outputs.health.gaps)
         self._reload = trio.Event()
-
-    @property
-    def broker(self) -> Broker:
-        """Whose feed this is."""
-        return "ibkr"
 
     async def run_connection(self) -> NoReturn:
         """Run one connection: login, positions, websocket, ticks into the channel.
@@ -99,6 +93,15 @@ class IbkrFeed:
         self._reload = trio.Event()
         if _gateway(self._config) != _gateway(connected):
             raise FeedInterrupted("the configuration names another IBKR gateway")
+
+
+FEED: Final = FeedKind[IbkrConfig](
+    name="ibkr",
+    broker="ibkr",
+    section=lambda config: config.ibkr,
+    make=IbkrFeed,
+    check_login=check_login,
+)
 
 
 def _gateway(config: IbkrConfig) -> tuple[object, ...]:

@@ -14,14 +14,14 @@ from greeks_trio.brokers.tastytrade.portfolio import Holdings, login_of
 from greeks_trio.brokers.tastytrade.session import (
     MakeTransport,
     TastytradeSession,
+    check_login,
     open_session,
 )
 from greeks_trio.brokers.tastytrade.websocket import OpenSocket, open_socket
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
-from greeks_trio.feeds.feed import FeedOutputs
-from greeks_trio.model.records import Broker
+from greeks_trio.feeds.feed import FeedKind, FeedOutputs
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,6 @@ class TastytradeFeed:
         self._refresh = trio.Event()
         self._holdings = Holdings(outputs.health, outputs.positions)
         self._request_bytes = MAX_REQUEST_BYTES
-
-    @property
-    def broker(self) -> Broker:
-        """Tastytrade."""
-        return "tastytrade"
 
     def reload(self, config: TastytradeConfig) -> None:
         """Take a new configuration and read the positions again.
@@ -182,6 +177,15 @@ class TastytradeFeed:
                 watch.follow(self._holdings.account_ids)
             await self._subscribe(connection)
             connection.condition.mended(_POSITIONS)
+
+
+FEED: Final = FeedKind[TastytradeConfig](
+    name="tastytrade",
+    broker="tastytrade",
+    section=lambda config: config.tastytrade,
+    make=TastytradeFeed,
+    check_login=check_login,
+)
 
 
 def _positions_distance(exc: BrokerError) -> float:
