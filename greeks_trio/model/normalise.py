@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from msgspec import structs
+
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import OptionContract
 from greeks_trio.model.fingerprint import fingerprint
@@ -19,6 +21,7 @@ from greeks_trio.model.records import (
     Availability,
     Broker,
     BrokerGreeks,
+    Greeks,
     Tick,
     UnifiedPositionRecord,
 )
@@ -53,13 +56,7 @@ def normalise(
             volatility alone is not a tick.
     """
     greeks = event.greeks
-    if (
-        greeks.delta is None
-        and greeks.gamma is None
-        and greeks.theta is None
-        and greeks.vega is None
-        and greeks.rho is None
-    ):
+    if not _has_greek(greeks):
         raise BadQuote("no-greeks")
     event_time = event_time_of(event.event_time_ms, received_at)
     if event_time is None:
@@ -68,35 +65,67 @@ def normalise(
     payload, is_mended = jsonb_safe(event.payload)
     if is_mended:
         count("mended.payload")
+    common = _common_record(
+        contract,
+        greeks,
+        (broker, availability, underlying_price),
+        (event_time, received_at),
+        payload,
+    )
     key = fingerprint(greeks)
     return [
         Tick(
-            UnifiedPositionRecord(
-                broker=broker,
-                account_id=holder.account_id,
-                underlying=contract.underlying,
-                contract_key=contract.contract_key,
-                event_time=event_time,
-                received_at=received_at,
-                expiration=contract.expiration,
-                strike=contract.strike,
-                option_type=contract.option_type,
-                quantity=holder.quantity,
-                delta=greeks.delta,
-                gamma=greeks.gamma,
-                theta=greeks.theta,
-                vega=greeks.vega,
-                rho=greeks.rho,
-                implied_volatility=greeks.implied_volatility,
-                underlying_price=underlying_price,
-                availability=availability,
-                source_payload=payload,
+            structs.replace(
+                common, account_id=holder.account_id, quantity=holder.quantity
             ),
             key,
             read_at,
         )
         for holder in holders
     ]
+
+
+def _common_record(
+    contract: OptionContract,
+    greeks: Greeks,
+    market: tuple[Broker, Availability, float | None],
+    times: tuple[datetime, datetime],
+    payload: bytes,
+) -> UnifiedPositionRecord:
+    """Return the record of an event, without account and quantity."""
+    broker, availability, underlying_price = market
+    event_time, received_at = times
+    return UnifiedPositionRecord(
+        broker=broker,
+        account_id="",
+        underlying=contract.underlying,
+        contract_key=contract.contract_key,
+        event_time=event_time,
+        received_at=received_at,
+        expiration=contract.expiration,
+        strike=contract.strike,
+        option_type=contract.option_type,
+        quantity=None,
+        delta=greeks.delta,
+        gamma=greeks.gamma,
+        theta=greeks.theta,
+        vega=greeks.vega,
+        rho=greeks.rho,
+        implied_volatility=greeks.implied_volatility,
+        underlying_price=underlying_price,
+        availability=availability,
+        source_payload=payload,
+    )
+
+
+def _has_greek(greeks: Greeks) -> bool:
+    return not (
+        greeks.delta is None
+        and greeks.gamma is None
+        and greeks.theta is None
+        and greeks.vega is None
+        and greeks.rho is None
+    )
 
 
 def event_time_of(event_time_ms: int | None, received_at: datetime) -> datetime | None:
