@@ -95,7 +95,7 @@ class IbkrFeed:
             raise FeedInterrupted("the configuration names another IBKR gateway")
 
 
-FEED: Final = FeedKind[IbkrConfig](
+FEED: Final[FeedKind[IbkrConfig]] = FeedKind(
     name="ibkr",
     broker="ibkr",
     section=lambda config: config.ibkr,

@@ -179,7 +179,7 @@ class TastytradeFeed:
             connection.condition.mended(_POSITIONS)
 
 
-FEED: Final = FeedKind[TastytradeConfig](
+FEED: Final[FeedKind[TastytradeConfig]] = FeedKind(
     name="tastytrade",
     broker="tastytrade",
     section=lambda config: config.tastytrade,
