@@ -1,56 +1,45 @@
-"""The parts of the service, and what a signal may do with them."""
+"""Builds the parts of the service from the configuration."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
+from fastapi import APIRouter
 
-from greeks_trio.brokers.ibkr.feed import IbkrFeed
-from greeks_trio.brokers.tastytrade.feed import TastytradeFeed
-from greeks_trio.config.settings import (
-    Config,
-    DatabaseConfig,
-    HttpConfig,
-    PipelineConfig,
-    needs_restart,
-)
-from greeks_trio.errors import ConfigError
-from greeks_trio.feeds.hand_over import PIECE_TICKS
+from greeks_trio.api.routes import feeds, greeks, live, metrics, trades
+from greeks_trio.api.routes import status as status_routes
+from greeks_trio.config.reload import load_again, log_other_database
+from greeks_trio.config.settings import Config, HttpConfig
+from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import Broker
+from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
+from greeks_trio.monitoring.metrics import make_registry
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.status import ServiceStatus
-from greeks_trio.pipeline.backlog import TICK_BYTES, Backlog
-from greeks_trio.pipeline.journal import USUAL_MAX_BYTES, Journal
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
-from greeks_trio.pipeline.replayer import BATCH_ROWS, Replayer
-from greeks_trio.pipeline.spooler import ENTRY_ROWS, Spooler
-from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickCounts, TickListeners
+from greeks_trio.pipeline.replayer import Replayer
+from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
+from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.spool.directory import SpoolDirectory
-from greeks_trio.waiting import WakeUp, utc_now
+from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
-
-# Not the current directory: who starts the service elsewhere must find the same ticks.
-_SPOOLS: Final = Path("~/.local/share/greeks_trio/spool")
-
-# A tick with a payload of the usual size, and as many as a piece of a frame may have.
-_ROW_BYTES: Final = TICK_BYTES + 400
-_PIECE_BYTES: Final = PIECE_TICKS * _ROW_BYTES
 
 STOPPED: Final = 0
 ALL_REFUSED: Final = 3
@@ -58,16 +47,19 @@ ALL_REFUSED: Final = 3
 
 @dataclass(slots=True)
 class Service:
-    """The parts, and what a signal may do with them.
+    """The parts of the service.
 
     Attributes:
-        config: In force as far as SIGHUP applies it.
-        started_with: In force as far as only a restart applies it.
+        config: The present configuration, for every setting that SIGHUP applies.
+        started_with: The configuration at the start, for all other settings.
+        kinds: The kind of feed of each enabled broker.
+        feeds: The feeds that run.
     """
 
     config: Config
     started_with: Config
     load: Callable[[], Config]
+    kinds: Mapping[Broker, FeedKind[Any]]
     status: ServiceStatus
     switches: FeedSwitches
     replayer: Replayer
@@ -76,72 +68,64 @@ class Service:
     reader: Reader
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
-    ibkr: IbkrFeed | None = None
-    tastytrade: TastytradeFeed | None = None
+    feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
     exit_status: int = STOPPED
 
-    def reload(self) -> None:
-        """Read the configuration again and apply what differs.
+    def make_feed(self, broker: Broker, ticks: TickSender) -> Feed[Any]:
+        """Make the feed of an enabled broker; it writes its ticks into the channel."""
+        health, journal = self.status.feeds[broker], self.status.journal
+        kind = self.kinds[broker]
+        self.feeds[broker] = kind.make_feed(self.started_with, health, journal, ticks)
+        return self.feeds[broker]
 
-        A configuration with problems is refused and the old one stays in force.  A feed
-        that was stopped by hand has the new one when it is started.
+    def reload(self) -> None:
+        """Read the configuration again and apply the differences.
+
+        A configuration with problems is refused, and the old one stays in force.  A feed
+        that a person has stopped takes the new settings for its next start.
         """
-        try:
-            config = self.load()
-        except ConfigError as exc:
-            for problem in exc.problems:
-                logger.error("config.rejected problem=%s", problem)
+        if (config := load_again(self.load, self.started_with)) is None:
             return
-        for name in needs_restart(self.started_with, config):
-            logger.warning("config.needs_restart name=%s", name)
         if not self.tick_store.leads_to(config.database):
-            self._say_where_ticks_go(config.database)
+            log_other_database(
+                self.config.database,
+                config.database,
+                waiting_rows=len(self.status.backlog) + self.status.spool.size().rows,
+            )
         self.config = config
         self.tick_store.reconfigure(config.database)
         self.journal_store.reconfigure(config.database)
-        if self.ibkr is not None and config.ibkr is not None:
-            self.ibkr.reload(config.ibkr)
-        if self.tastytrade is not None and config.tastytrade is not None:
-            self.tastytrade.reload(config.tastytrade)
+        for broker, feed in self.feeds.items():
+            if (section := self.kinds[broker].section(config)) is not None:
+                feed.reload(section)
         self.switches.retry()
         self.retry_now.wake()
         logger.info("config.reloaded")
 
     def all_refused(self) -> None:
-        """Stop because no broker is left that may let us in."""
+        """Stop the service, because every broker has refused its login."""
         self.exit_status = ALL_REFUSED
         self.stop.set()
-
-    def _say_where_ticks_go(self, to: DatabaseConfig) -> None:
-        """Log that what waits for one database will be stored in another.
-
-        Nobody but the operator knows whether it is the same one at a new place.
-        """
-        before, disk = self.config.database, self.status.spool.size()
-        logger.warning(
-            "config.database_changed from=%s:%d/%s to=%s:%d/%s waiting_rows=%d "
-            "what-waits=goes-to-the-new-one",
-            *(before.host, before.port, before.dbname),
-            *(to.host, to.port, to.dbname),
-            len(self.status.backlog) + disk.rows,
-        )
 
 
 def build_service(
     config: Config,
     load: Callable[[], Config],
+    kinds: Sequence[FeedKind[Any]],
     stop: trio.Event,
     disk: SpoolDirectory,
     *,
-    listeners: TickListeners = NO_LISTENERS,
-    now: Callable[[], datetime] = utc_now,
+    listeners: TickListeners,
+    now: Callable[[], datetime],
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
-    status = _build_status(config, disk, listeners, now)
+    enabled = enabled_kinds(kinds, config)
+    status = _build_status(config, enabled, disk, listeners, now)
     service = Service(
         config=config,
         started_with=config,
         load=load,
+        kinds=enabled,
         status=status,
         switches=FeedSwitches(
             status.feeds, on_all_refused=lambda: service.all_refused()
@@ -159,18 +143,17 @@ def build_service(
 
 def _build_status(
     config: Config,
+    brokers: Iterable[Broker],
     disk: SpoolDirectory,
     listeners: TickListeners,
     now: Callable[[], datetime],
 ) -> ServiceStatus:
-    """Return the parts that say how they are doing."""
+    """Return the parts that report on themselves."""
+    pipeline, slo_s = config.pipeline, config.pipeline.latency_slo_ms / 1e3
     journal = Journal(inherited=disk.inherited_notes)
-    backlog = Backlog(config.pipeline.backlog_max_bytes)
-    slo_s = config.pipeline.latency_slo_ms / 1e3
-    tick_counts, refused_rows = (
-        TickCounts(listeners, slo_s=slo_s),
-        RefusedRows(disk.quarantine),
-    )
+    backlog = Backlog(pipeline.backlog_max_bytes)
+    tick_counts = TickCounts(listeners, slo_s=slo_s)
+    refused_rows = RefusedRows(disk.quarantine)
     spooler = Spooler(
         backlog,
         disk.spool,
@@ -179,14 +162,11 @@ def _build_status(
         inherited_to=lambda: disk.inherited_id,
     )
     return ServiceStatus(
-        feeds={
-            broker: FeedHealth(broker, journal, now=now)
-            for broker in enabled_brokers(config)
-        },
+        feeds={broker: FeedHealth(broker, journal, now=now) for broker in brokers},
         processor=Processor(),
         backlog=backlog,
         writer=Writer(
-            backlog, refused_rows, tick_counts, batch_rows=config.pipeline.batch_rows
+            backlog, refused_rows, tick_counts, batch_rows=pipeline.batch_rows
         ),
         spool=disk.spool,
         spooler=spooler,
@@ -195,53 +175,24 @@ def _build_status(
         tick_counts=tick_counts,
         journal=journal,
         slo=SloWatch(slo_s),
-        stale_after_s=config.pipeline.stale_after_s,
+        stale_after_s=pipeline.stale_after_s,
         spool_max_bytes=config.spool.max_bytes,
-        buffers_max_bytes=buffers_max_bytes(config.pipeline),
+        buffers_max_bytes=buffers_max_bytes(pipeline),
         hours=MarketHours(now().date()),
     )
 
 
-def buffers_max_bytes(pipeline: PipelineConfig) -> int:
-    """Return what is held in memory between the sockets and the database at the worst.
-
-    Exact for the backlog, which is nearly all of it; for the others with payloads of
-    the usual size.
-    """
-    intake = pipeline.intake_frames * _PIECE_BYTES
-    # What the writer has taken, as ticks and as the bytes of a COPY.
-    writer = 2 * pipeline.batch_rows * _ROW_BYTES
-    # What fell out of the backlog while the disk takes it, and the disk's bytes.
-    spooler = 2 * ENTRY_ROWS * _ROW_BYTES
-    # One batch as ticks and as the bytes of a COPY, the next one as ticks and as the
-    # disk's bytes.
-    replayer = 4 * max(BATCH_ROWS, ENTRY_ROWS) * _ROW_BYTES
-    journal = USUAL_MAX_BYTES
-    return pipeline.backlog_max_bytes + intake + writer + spooler + replayer + journal
-
-
-def enabled_brokers(config: Config) -> list[Broker]:
-    """Return the brokers that the configuration enables."""
-    settings: dict[Broker, object] = {
-        "ibkr": config.ibkr,
-        "tastytrade": config.tastytrade,
-    }
-    return [broker for broker, each in settings.items() if each is not None]
-
-
-def spool_directory(config: Config) -> Path:
-    """Return where the spool is: as configured, else one for each database.
-
-    Raises:
-        ConfigError: there is no home directory to put it in.
-    """
-    if config.spool.directory is not None:
-        return config.spool.directory
-    database = config.database
-    name = f"{database.host}-{database.port}-{database.dbname}"
-    try:
-        return _SPOOLS.expanduser() / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
-    except RuntimeError:
-        raise ConfigError(
-            ["GREEKS_SPOOL_DIR is needed, because this user has no home directory."]
-        ) from None
+def make_routers(service: Service) -> list[APIRouter]:
+    """Return the HTTP routers, each with the part of the service that it reads."""
+    status = service.status
+    timeline = Timeline(service.reader, status.stale_after_s)
+    latest = status.processor.latest
+    events = live.EventSource(latest, status.sessions, status.latency_details)
+    return [
+        status_routes.make_router(status),
+        metrics.make_router(make_registry(status)),
+        feeds.make_router(service.switches),
+        greeks.make_router(timeline),
+        trades.make_router(timeline),
+        live.make_router(events),
+    ]

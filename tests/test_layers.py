@@ -38,7 +38,6 @@ ORDER = (
     ("commands",),
     ("drill",),
     ("service",),
-    ("routers",),
     ("assembly",),
     ("api", "monitoring", "brokers"),
     ("feeds", "postgres", "spool"),

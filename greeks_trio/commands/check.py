@@ -10,15 +10,15 @@ import click
 import trio
 from psycopg.rows import TupleRow
 
-from greeks_trio.assembly import spool_directory
-from greeks_trio.brokers.ibkr import session as ibkr
-from greeks_trio.brokers.tastytrade import session as tastytrade
-from greeks_trio.config.settings import Config, DatabaseConfig
+from greeks_trio.brokers.registry import FEEDS
+from greeks_trio.config.settings import BROKERS, Config, DatabaseConfig
 from greeks_trio.errors import GreeksError, plain_reason
+from greeks_trio.feeds.feed import enabled_kinds
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.spool.location import spool_directory
 from greeks_trio.spool.lock import look_at
 
 Attempt: TypeAlias = Callable[[], Awaitable[str]]
@@ -43,9 +43,9 @@ async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
     results = [
         await _try(name, attempt, limit_s) for name, attempt in _attempts(config)
     ]
-    for name in ("ibkr", "tastytrade"):
-        if getattr(config, name) is None:
-            click.echo(f"{name}: not enabled")
+    for broker in BROKERS:
+        if broker not in enabled_kinds(FEEDS, config):
+            click.echo(f"{broker}: not enabled")
     return FINE if all(results) else FAILED
 
 
@@ -67,10 +67,8 @@ async def run_migrate(config: DatabaseConfig) -> int:
 def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
     yield "database", partial(check_database, config.database)
     yield "spool", partial(check_spool, config)
-    if config.ibkr is not None:
-        yield "ibkr", partial(ibkr.check_login, config.ibkr)
-    if config.tastytrade is not None:
-        yield "tastytrade", partial(tastytrade.check_login, config.tastytrade)
+    for broker, kind in enabled_kinds(FEEDS, config).items():
+        yield broker, partial(kind.check_login, kind.section(config))
 
 
 async def _try(name: str, attempt: Attempt, limit_s: float) -> bool:

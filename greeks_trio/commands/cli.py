@@ -152,8 +152,8 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
 
     def plan() -> int:
         config = configured(partial(load_config, need_broker=False))
-        from greeks_trio.assembly import spool_directory
         from greeks_trio.commands.quarantine import retry_quarantine, show_quarantine
+        from greeks_trio.spool.location import spool_directory
 
         directory = spool_directory(config)
         if retry:

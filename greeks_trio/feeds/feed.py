@@ -12,6 +12,7 @@ from greeks_trio.config.settings import Config
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.records import Broker, Tick
+from greeks_trio.pipeline.journal import Journal
 
 TickSender: TypeAlias = trio.MemorySendChannel[list[Tick]]
 
@@ -83,6 +84,16 @@ class FeedKind(Generic[SectionT]):
     section: Callable[[Config], SectionT | None]
     make: Callable[[SectionT, FeedOutputs], Feed[SectionT]]
     check_login: Callable[[SectionT], Awaitable[str]]
+
+    def make_feed(
+        self, config: Config, health: FeedHealth, journal: Journal, ticks: TickSender
+    ) -> Feed[SectionT]:
+        """Make the feed, which is enabled in this configuration, with its outputs."""
+        section = self.section(config)
+        if section is None:
+            raise ValueError(f"the feed {self.name} is not enabled")
+        positions = PositionLog(self.broker, journal, now=health.now)
+        return self.make(section, FeedOutputs(health, positions, ticks))
 
 
 def enabled_kinds(

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from greeks_trio.assembly import Service, buffers_max_bytes
+from greeks_trio.assembly import Service
 from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import FeedGap
+from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.leftovers import record_leftovers
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.tick_store import TickStore
-from greeks_trio.service import tell_what_is_left
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import make_tick
 
@@ -29,6 +30,7 @@ def service():
         config=Config(),
         started_with=Config(),
         load=Config,
+        kinds={},
         status=None,
         switches=FeedSwitches({}, on_all_refused=refused_by_nobody),
         replayer=None,
@@ -116,11 +118,7 @@ async def test_what_is_lost_at_the_end_is_left_to_the_next_run_to_tell(
     pipeline.backlog.put([make_tick(5)])
     pipeline.spool.disk.is_full = is_full
 
-    await tell_what_is_left(
-        SimpleNamespace(
-            backlog=pipeline.backlog, journal=Journal(), spool=pipeline.spool
-        )
-    )
+    await record_leftovers(pipeline.backlog, Journal(), pipeline.spool)
 
     gap = FeedGap(
         broker="ibkr",

@@ -1,0 +1,34 @@
+"""The end of a run: reports what could not be stored."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from greeks_trio.errors import SpoolUnavailable
+from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.stores import Spool
+
+logger = logging.getLogger(__name__)
+
+# The disk takes the last entries of the journal sooner, if it works at all.
+LEFTOVERS_LIMIT_S: Final = 2.0
+
+
+async def record_leftovers(backlog: Backlog, journal: Journal, spool: Spool) -> None:
+    """Log the ticks and journal entries that are lost.  The next run writes their gap."""
+    if left := backlog.not_on_disk():
+        logger.critical("service.ticks_lost reason=not-drained rows=%d", len(left))
+        backlog.losses.add_ticks(left)
+    if entries := len(journal.not_on_disk()):
+        logger.error("service.journal_lost entries=%d", entries)
+    if rows := spool.size().rows:
+        logger.warning("service.left_in_spool rows=%d", rows)
+    # These may also be losses since the journal was closed, for example for lack of room.
+    gaps = backlog.losses.pop_gaps()
+    try:
+        if gaps:
+            await spool.note(gaps)
+    except SpoolUnavailable as exc:
+        logger.error("service.journal_lost entries=%d reason=%s", len(gaps), exc)

@@ -1,0 +1,33 @@
+"""The directory of the spool."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from greeks_trio.config.settings import Config
+from greeks_trio.errors import ConfigError
+
+# Not in the current directory: a service that is started elsewhere finds the same ticks.
+_SPOOLS: Final = Path("~/.local/share/greeks_trio/spool")
+
+
+def spool_directory(config: Config) -> Path:
+    """Return the configured directory, by default one for each database.
+
+    Raises:
+        ConfigError: there is no home directory for the default.
+    """
+    if config.spool.directory is not None:
+        return config.spool.directory
+    database = config.database
+    name = f"{database.host}-{database.port}-{database.dbname}"
+    try:
+        return _SPOOLS.expanduser() / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    except RuntimeError:
+        raise ConfigError(
+            [
+                "GREEKS_SPOOL_DIR is not set, and this user has no home directory; set it."
+            ]
+        ) from None
