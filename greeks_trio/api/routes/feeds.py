@@ -98,7 +98,7 @@ def _meant(control: StreamingControl, wish: Wish) -> list[Broker]:
     enabled = control.enabled
     can_be_named = f"Enabled: {', '.join(enabled)}."
     for name in wish.brokers:
-        if name not in BROKERS:
+        if name not in BROKERS and name not in enabled:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 f"There is no broker {name[:40]!a}. {can_be_named}",
