@@ -1,7 +1,7 @@
-"""How one broker's feed is doing: its state, signs of life, counters and gaps.
+"""The health of one feed: its state, its signs of life and its counters.
 
-The feed and its supervisor write here; the HTTP interface, the canonical log line and
-the demo's table read `FeedHealth.session` and `FeedHealth.statistics`.
+The feed and its supervisor write here.  The HTTP interface, the log line of every minute
+and the table of the demo read `FeedHealth.session` and `FeedHealth.statistics`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -28,40 +28,53 @@ logger = logging.getLogger(__name__)
 STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
 
 KEPT_ODD_FRAMES: Final = 100
-# Enough to recognise a frame by; a frame may have several MiB.
+# Enough to recognise a frame, which may have several MiB.
 _KEPT_CHARACTERS: Final = 4_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedStatistics:
-    """What a feed has counted since the start.
+@dataclass(frozen=True, kw_only=True)
+class ContractCounts:
+    """The numbers of contracts on the present connection.
 
     Attributes:
-        frames: Frames read, of every kind.
-        counts: How often each named thing happened: ``odd.not-json``, ``quote.bad``.
         wanted: Contracts that should be subscribed.
-        subscription_count: Contracts that are subscribed on this connection.
-        without_line: Contracts that the broker's limit leaves without a subscription.
-        warming: Subscribed contracts that have brought no Greeks yet, and may.
-        without_greeks: Those whose Greeks are overdue; perhaps there is no such contract.
+        subscription_count: Contracts that are subscribed.
+        without_line: Contracts beyond the limit of the broker, so not subscribed.
+        warming: Subscribed contracts without Greeks so far, within the usual time.
+        without_greeks: Subscribed contracts whose Greeks are overdue.  The contract may
+            not exist.
+    """
+
+    wanted: int = 0
+    subscription_count: int = 0
+    without_line: int = 0
+    warming: int = 0
+    without_greeks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedStatistics(ContractCounts):
+    """The counters of a feed since the start of the service.
+
+    Attributes:
+        frames: Frames of every kind that were read.
+        counts: Events by name, such as ``odd.not-json`` or ``quote.bad``.
         reconnects: Connections after the first.
     """
 
     frames: int
     counts: dict[str, int]
-    wanted: int
-    subscription_count: int
-    without_line: int
-    warming: int
-    without_greeks: int
     reconnects: int
 
 
 class FeedHealth:
-    """One broker's feed, across its connections.
+    """The health of one feed, across its connections.
 
     Attributes:
-        is_stopped: Whether a person has stopped the feed, so that there is none.
+        gaps: The intervals without data.
+        odd_frames: The last frames that could not be understood, oldest first: the
+            reason and the text.
+        is_stopped: Whether a person has stopped the feed.
     """
 
     def __init__(
@@ -74,41 +87,38 @@ class FeedHealth:
         self.broker = broker
         self.now = now
         self.gaps = GapLog(broker, journal, now=now)
-        # The last frames that made no sense, oldest first: (reason, text).
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._status: SessionStatus = "disconnected"
         self.is_stopped = False
-        # When a person asked for the end of a connection that has not ended yet.
+        # When a person stopped the feed; `None` once its connection has ended.
         self._stop_asked_at: datetime | None = None
         self._last_heartbeat_at: datetime | None = None
-        self._last_message_at: datetime | None = None
-        # The same by the monotonic clock: the other one may be set meanwhile.
-        self._last_message_s = 0.0
+        # By the wall clock and by the monotonic clock: the wall clock may be set.
+        self._last_frame: tuple[datetime, float] | None = None
         self._reconnect_attempt = 0
         self._connections = 0
         self._last_error: str | None = None
         self._frames = 0
         self._counts: Counter[str] = Counter()
-        self._wanted = self._subscription_count = self._without_line = 0
-        self._warming = self._without_greeks = 0
+        self._contracts = ContractCounts()
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
         self._status_changed = WakeUp()
 
-    # The connection's life, in order.
+    # The states of a connection, in order.
 
     def connecting(self) -> None:
-        """A connection is being made: login, positions, socket."""
+        """Login, positions or socket are under way."""
         self._enter("connecting")
 
     def connected(self) -> None:
-        """Login, socket and subscriptions are in place; ends the feed's gap."""
+        """Login, socket and subscriptions are in place.  The gap of the feed ends."""
         if self._status != "connected":
             logger.info("feed.connected broker=%s", self.broker)
         self._established("connected", None)
 
     def degraded(self, reason: str) -> None:
-        """Data flow but something is missing; ``reason`` for a person."""
+        """Data flow, but something is missing; ``reason`` says what, for a person."""
         if self._status != "degraded" or self._last_error != reason:
             logger.warning("feed.degraded broker=%s reason=%s", self.broker, reason)
         self._established("degraded", reason)
@@ -120,15 +130,19 @@ class FeedHealth:
         attempt: int = 0,
         gap_reason: GapReason = GapReason.DISCONNECTED,
     ) -> None:
-        """There is no connection; ``reason`` is `None` when nobody wants one.
+        """There is no connection.  The gap of the feed began with the last frame.
 
-        The gap that starts here began with the last frame, which may be long ago when
-        the peer went silent.
+        Args:
+            reason: For a person; `None` if no connection is wanted.
+            attempt: The number of connections that have failed in a row.
+            gap_reason: The reason of the gap.
         """
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
-        self._subscription_count = self._warming = self._without_greeks = 0
+        self._contracts = replace(
+            self._contracts, subscription_count=0, warming=0, without_greeks=0
+        )
         self._streamed = {}
         if reason is not None:
             self._start_gap(gap_reason)
@@ -142,17 +156,17 @@ class FeedHealth:
         while self._status not in statuses:
             await self._status_changed.wait()
 
-    # What a person asked for.
+    # Requests of a person.
 
     def stop_requested(self) -> None:
-        """A person wants no connection; the present one is on its way to its end."""
+        """A person has stopped the feed; its connection is about to end."""
         self._stop_asked_at = self.now()
 
     def stopped_by_request(self) -> None:
-        """There is no connection because a person wants none.
+        """The connection has ended because a person has stopped the feed.
 
-        That is a gap of its own, which starts with the request and not with the last
-        frame.  An outage that was under way ends there: its end is unknown now.
+        A new gap starts with the request.  An outage that was under way ends at the same
+        moment, because its real end cannot be known any more.
         """
         asked_at, self._stop_asked_at = self._stop_asked_at, None
         self.is_stopped = True
@@ -161,7 +175,7 @@ class FeedHealth:
         self.disconnected(GapReason.STOPPED_BY_REQUEST.value)
 
     def start_requested(self) -> None:
-        """A person wants the feed that was stopped; it is about to connect."""
+        """A person has started the feed again; it is about to connect."""
         self.is_stopped = False
         self._last_error = None
         self._enter("connecting")
@@ -171,23 +185,22 @@ class FeedHealth:
     def frame_read(self, received_at: datetime) -> None:
         """A frame of any kind was read."""
         self._frames += 1
-        self._last_message_at = received_at
-        self._last_message_s = trio.current_time()
+        self._last_frame = received_at, trio.current_time()
 
     def heartbeat(self) -> None:
-        """The broker said that it is alive."""
+        """The broker sent a heartbeat."""
         self._last_heartbeat_at = self.now()
 
-    # What happened besides.
+    # Counters.
 
     def count(self, name: str, number: int = 1) -> None:
-        """Count something under a short stable name such as ``quote.no-greeks``."""
+        """Count an event under a short stable name such as ``quote.no-greeks``."""
         self._counts[name] += number
 
     def odd_frame(
         self, violation: ProtocolViolation, secrets: Iterable[str] = ()
     ) -> None:
-        """Count a frame that makes no sense, and keep it without the secrets."""
+        """Count a frame that could not be understood, and keep it without the secrets."""
         self.count(f"odd.{violation.reason}")
         frame = violation.frame
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
@@ -199,61 +212,60 @@ class FeedHealth:
     def subscriptions(
         self, *, wanted: int, subscription_count: int, without_line: int = 0
     ) -> None:
-        """Say how many contracts are wanted, subscribed, and left without a line."""
-        self._wanted, self._subscription_count = wanted, subscription_count
-        self._without_line = without_line
+        """Set how many contracts are wanted, are subscribed, and have no line."""
+        self._contracts = replace(
+            self._contracts,
+            wanted=wanted,
+            subscription_count=subscription_count,
+            without_line=without_line,
+        )
 
     def greeks_awaited(self, *, warming: int, without_greeks: int) -> None:
-        """Say how many subscribed contracts have brought no Greeks, yet or at all."""
-        self._warming, self._without_greeks = warming, without_greeks
+        """Set how many subscribed contracts have no Greeks yet, or none in time."""
+        self._contracts = replace(
+            self._contracts, warming=warming, without_greeks=without_greeks
+        )
 
     def contracts_streamed(self, contract_keys: Iterable[ContractKey]) -> None:
-        """Say which contracts are subscribed on this connection, in place of before."""
+        """Set which contracts are subscribed on this connection."""
         now = trio.current_time()
         before = self._streamed
         self._streamed = {key: before.get(key, now) for key in contract_keys}
 
-    # What others read.
+    # For readers.
 
     def session(self) -> StreamSession:
-        """Return the state as the status page shows it."""
+        """Return the state as the status shows it."""
         return StreamSession(
             broker=self.broker,
             status=self._status,
             last_heartbeat_at=self._last_heartbeat_at,
-            last_message_at=self._last_message_at,
+            last_message_at=self._last_frame[0] if self._last_frame else None,
             reconnect_attempt=self._reconnect_attempt,
-            subscription_count=self._subscription_count,
+            subscription_count=self._contracts.subscription_count,
             last_error=(
                 STOPPING_BY_REQUEST if self._stop_asked_at else self._last_error
             ),
         )
 
     def streamed(self) -> Mapping[ContractKey, float]:
-        """Return when each contract was subscribed on this connection.
-
-        Seconds of the monotonic clock (`trio.current_time`).
-        """
+        """Return when each contract was subscribed, in seconds of the monotonic clock."""
         return self._streamed
 
     def statistics(self) -> FeedStatistics:
         """Return the counters."""
         return FeedStatistics(
+            **asdict(self._contracts),
             frames=self._frames,
             counts=dict(self._counts),
-            wanted=self._wanted,
-            subscription_count=self._subscription_count,
-            without_line=self._without_line,
-            warming=self._warming,
-            without_greeks=self._without_greeks,
             reconnects=max(0, self._connections - 1),
         )
 
     def _start_gap(self, reason: GapReason) -> None:
-        """Start the gap of the feed.  It began with the last frame.
+        """Start the gap of the feed, unless it is open; it began with the last frame.
 
-        After a start request the gap of the stop request is still open.  If the new
-        connection fails, that gap ends and the gap of the failure begins now.
+        After a start by a person, the gap of the stop is still open.  If the first
+        connection then fails, that gap ends and the gap of the failure begins now.
         """
         gap = self.gaps.feed_gap()
         is_started_again = not self.is_stopped and (
@@ -266,8 +278,7 @@ class FeedHealth:
             self._start_gap_at_last_frame(reason)
 
     def _start_gap_at_last_frame(self, reason: GapReason) -> None:
-        since = self._last_message_at
-        since_s = None if since is None else self._last_message_s
+        since, since_s = self._last_frame or (None, None)
         self.gaps.started(reason, since=since, since_s=since_s)
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:
