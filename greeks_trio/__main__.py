@@ -1,4 +1,4 @@
-"""``python -m greeks_trio``."""
+"""Runs the command line for ``python -m greeks_trio``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ INTERRUPTED = 130
 
 if __name__ == "__main__":
     try:
-        # Here, so that Ctrl-C during the imports is quiet too.
+        # Imported here, so that Ctrl-C during the imports has no traceback either.
         from greeks_trio.commands.cli import main
 
         main(prog_name="run-ingest")

@@ -1,4 +1,4 @@
-"""Python's way to the timeline: rows over HTTP, ready for pandas or polars.
+"""A Python client of the HTTP interface: rows for pandas or polars.
 
 ::
 
@@ -7,9 +7,9 @@
     ticks = pandas.DataFrame(read_table("snapshots", underlying="SPY", start=monday))
     sums = polars.DataFrame(read_table("portfolio"), infer_schema_length=None)
 
-Each row is a dictionary of the columns that ``/openapi.json`` describes: times are aware
-`datetime`, days are `date`, numbers are `int` or `float`, what is missing is `None`.
-Everything here blocks; it is for scripts and notebooks, not for the service itself.
+Each row is a dictionary of the columns that ``/openapi.json`` describes.  Times are aware
+`datetime`, days are `date`, numbers are `int` or `float`, missing values are `None`.
+All calls block.  The client is for scripts and notebooks, not for the service itself.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class _Problem(msgspec.Struct):
 
 
 class Refused(Exception):
-    """The service does not answer the question.
+    """The service refuses a request.
 
     Attributes:
-        status: Of HTTP.  503 and 504 may be different in a moment.
-        detail: Why, in words.
+        status: The HTTP status.  After 503 or 504 the same request may work a moment later.
+        detail: The reason in words.
     """
 
     def __init__(self, status: int, detail: str) -> None:
@@ -68,11 +68,12 @@ class Refused(Exception):
 
 
 class GreeksClient:
-    """Asks one running service; a context manager that closes its connections.
+    """Sends requests to one running service; a context manager that closes connections.
 
     Args:
-        token: What ``GREEKS_API_TOKEN`` is there, if it is set.
-        timeout_s: Seconds that the service may be silent.
+        url: The address of the service.
+        token: The value of ``GREEKS_API_TOKEN`` of the service, if it is set.
+        timeout_s: Seconds without any answer after which a request fails.
     """
 
     def __init__(
@@ -83,22 +84,22 @@ class GreeksClient:
         timeout_s: float = 60.0,
     ) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        # Without the environment's proxies: they do not lead to this machine.
+        # Without the proxies of the environment, which do not lead to this machine.
         self._http = httpx2.Client(
             base_url=url, headers=headers, timeout=timeout_s, trust_env=False
         )
 
     def rows(self, table: Table, **filters: object) -> Iterator[Row]:
-        """Yield the rows of a table as they come, in its order.
+        """Yield the rows of a table as they arrive, in the order of the table.
 
         Filters are the parameters of the interface, such as ``underlying="SPY"``,
         ``start=datetime(..., tzinfo=UTC)`` or ``limit=100``; `None` means any.
 
         Raises:
-            Refused: the service does not answer.
-            ValueError: a time without its zone.
-            httpx2.HTTPError: there is no service, or it broke off in the middle: the
-                rows that came are not all.
+            Refused: the service refuses the request.
+            ValueError: a time has no zone.
+            httpx2.HTTPError: there is no service, or the connection broke: then the rows
+                so far are not all rows.
         """
         params = _parameters({"format": "ndjson", **filters})
         with self._http.stream("GET", _PATHS[table], params=params) as answer:
@@ -117,18 +118,18 @@ class GreeksClient:
         return list(self.rows("latest", **filters))
 
     def portfolio(self, **filters: object) -> list[Row]:
-        """Return the sums, now or with ``at`` at some moment, see `rows`."""
+        """Return the sums, at present or at the moment ``at``, see `rows`."""
         return list(self.rows("portfolio", **filters))
 
     def record_trade(self, **trade: object) -> Row:
         """Record a trade and return its row.
 
-        Decimals are kept exactly.  When the answer is lost, send the same ``id`` again:
-        it is recorded once.
+        Decimals are kept exactly.  If there is no answer, send the trade again with the
+        same ``id``: it is recorded once.
 
         Raises:
-            Refused: also when another trade has its id, with status 409.
-            httpx2.HTTPError: nobody knows whether it is recorded.
+            Refused: among other reasons, because another trade has this id (status 409).
+            httpx2.HTTPError: the trade is perhaps recorded, perhaps not.
         """
         body = msgspec.json.encode({"id": str(uuid4()), **trade})
         headers = {"Content-Type": "application/json"}
@@ -161,7 +162,7 @@ def read_table(
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines; only a newline ends one, unlike what ends a line of text."""
+    """Yield the lines.  Only a newline ends a line, unlike in `str.splitlines`."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -178,7 +179,7 @@ def _parameters(filters: Mapping[str, object]) -> dict[str, str]:
 
 def _parameter(name: str, value: object) -> str:
     if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError(f"{name} is a time without its zone")
+        raise ValueError(f"{name} has no time zone; use an aware datetime")
     if isinstance(value, bool):
         return str(value).lower()
     # pandas' timestamps are datetimes too.
@@ -186,7 +187,7 @@ def _parameter(name: str, value: object) -> str:
 
 
 def _typed(row: Row) -> Row:
-    """Turn the texts that are times and days into what they are, in place."""
+    """Replace the texts of times and days by `datetime` and `date`, in place."""
     for name, value in row.items():
         if isinstance(value, str) and (parse := _parser_of(name)) is not None:
             row[name] = parse(value)
@@ -202,7 +203,7 @@ def _parser_of(name: str) -> Callable[[str], object] | None:
 def _refusal(answer: httpx2.Response) -> Refused:
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.MsgspecError:  # it is not our service that answers
+    except msgspec.MsgspecError:  # the answer is not from our service
         return Refused(answer.status_code, answer.reason_phrase)
     reasons = [f"{each['where']}: {each['reason']}" for each in problem.errors]
     return Refused(answer.status_code, "; ".join([problem.detail, *reasons]))

@@ -1,4 +1,4 @@
-"""Every exception of the product.  An error type names who has to act.
+"""Every exception of the product.  The type says which part of the program acts on it.
 
 ::
 
@@ -10,14 +10,14 @@
     │   │   └── SessionLost      the same; the gap has the reason `session lost`
     │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP or a start request
     │   └── ProtocolViolation    the feed acts: counts it, keeps the frame, reads on
-    ├── BadQuote                 nobody acts: the quote is counted and dropped
+    ├── BadQuote                 the feed acts: counts the quote and drops it
     ├── SpoolUnavailable         the spooler acts: keeps the ticks in memory, tries again
     └── StoreError
         ├── StoreUnavailable     the writer acts: the same rows are offered again
         ├── StoreRejected        the writer acts: isolates the rows and counts them
         ├── SchemaRejected       the operator acts; exit status 4
-        ├── ReadsBusy            the one who asked acts: asks again a little later
-        └── ReadTooLong          the one who asked acts: asks for less
+        ├── ReadsBusy            the client of the API acts: asks again a little later
+        └── ReadTooLong          the client of the API acts: asks for less
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterator
 
 
 class GreeksError(Exception):
-    """Something that this program expects to go wrong."""
+    """An error that this program expects."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)
@@ -36,7 +36,7 @@ class ConfigError(GreeksError):
     """The configuration has problems.
 
     Attributes:
-        problems: One sentence for each problem, in the order of the variables.
+        problems: One sentence for each problem, in the order of the settings.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -45,16 +45,16 @@ class ConfigError(GreeksError):
 
 
 class BrokerError(GreeksError):
-    """A broker did something that ends or disturbs its feed."""
+    """The broker ended or disturbed its feed."""
 
 
 class FeedInterrupted(BrokerError):
     """The connection to the broker ended; another one may work.
 
     Attributes:
-        retry_after: Seconds before which the broker does not want to see us
-            again, `None` when it did not say.
-        http_status: The status of the HTTP answer at fault, `None` without one.
+        retry_after: The seconds that the broker asked to wait, `None` if it did not.
+        http_status: The status of the HTTP response that is the cause, `None` if the
+            cause is another one.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class CredentialsRejected(BrokerError):
 
 
 class ProtocolViolation(BrokerError):
-    """A frame is not what the broker's protocol allows.
+    """A frame breaks the protocol of the broker.
 
     Attributes:
-        reason: A short stable word to count it by, such as ``not-json``.
+        reason: A short stable word for the counter, such as ``not-json``.
         frame: The frame as it was read.
     """
 
@@ -96,10 +96,10 @@ class ProtocolViolation(BrokerError):
 
 
 class BadQuote(GreeksError):
-    """A quote holds nothing that can be stored.
+    """A quote has no values that can be stored.
 
     Attributes:
-        reason: A short stable word to count it by.
+        reason: A short stable word for the counter.
     """
 
     def __init__(self, reason: str) -> None:
@@ -108,14 +108,14 @@ class BadQuote(GreeksError):
 
 
 class SpoolUnavailable(GreeksError):
-    """The disk does not take or give what it should; it may later."""
+    """The spool cannot write to the disk or read from it; it may work later."""
 
 
 class StoreError(GreeksError):
-    """PostgreSQL did not take something.
+    """PostgreSQL did not carry out a request.
 
     Attributes:
-        sqlstate: PostgreSQL's five-character code, `None` when there is none.
+        sqlstate: The five-character code of PostgreSQL, `None` if there is none.
     """
 
     def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
@@ -124,10 +124,10 @@ class StoreError(GreeksError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached or gave up; the same rows may be offered again.
+    """The database cannot be reached or stopped; the same rows may be offered again.
 
     Attributes:
-        needs_person: Whether it will stay so until somebody mends it.
+        needs_person: Whether a person has to fix the cause first.
     """
 
     def __init__(
@@ -141,8 +141,8 @@ class StoreRejected(StoreError):
     """PostgreSQL refuses these rows and will refuse them again.
 
     Attributes:
-        rows: Positions in what was offered of those that are known to be at fault;
-            empty when any of them may be.
+        rows: The indexes of the rows that are known to be the cause.  Empty if any of
+            them may be.
     """
 
     def __init__(
@@ -161,11 +161,11 @@ class SchemaRejected(StoreError):
 
 
 class ReadsBusy(StoreError):
-    """As many reads are under way as may be."""
+    """The highest number of reads is under way."""
 
 
 class ReadTooLong(StoreError):
-    """PostgreSQL was stopped because it took too long to answer."""
+    """A read took too long and was cancelled."""
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:
@@ -178,10 +178,10 @@ def leaves(exc: BaseException) -> Iterator[BaseException]:
 
 
 def plain_reason(exc: BaseException) -> str:
-    """Return what went wrong in one line, for groups what went wrong inside.
+    """Return the error in one line; for a group, the errors inside it.
 
-    Only the message for our own errors, which are written for people; the type and the
-    message for all others.
+    Our own errors have a message for people, so only the message is given.  For all other
+    errors it is the type and the message.
     """
     return "; ".join(dict.fromkeys(map(_sentence, leaves(exc))))
 

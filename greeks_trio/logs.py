@@ -1,11 +1,15 @@
-"""The log: one line per event to stderr, as text or as JSON.
+"""The log: one line for each event to stderr, as text or as JSON.
 
-A message is ``area.event key=value ...`` with lazy arguments.  What each level means:
-DEBUG what single frames did; INFO life cycle and configuration; WARNING recovered on its
-own; ERROR someone should look; CRITICAL data were lost, or a bug.
+A message is ``area.event key=value ...`` with lazy arguments.  The levels:
 
-An expected error (`greeks_trio.errors`) in ``exc_info`` or among the arguments is shown in
-words, also from inside exception groups; only what nobody expected has a traceback.
+- DEBUG: details of single frames.
+- INFO: starts, stops and the configuration.
+- WARNING: a problem that the program recovers from by itself.
+- ERROR: a problem that a person should look at.
+- CRITICAL: data were lost, or the program has a bug.
+
+An expected error (`greeks_trio.errors`) in ``exc_info`` or among the arguments is shown as
+its message, also inside exception groups.  Only unexpected errors have a traceback.
 """
 
 from __future__ import annotations
@@ -22,9 +26,9 @@ import msgspec
 
 from greeks_trio.errors import GreeksError, leaves, plain_reason
 
-# Other people's loggers, and the least level at which they are heard.  tastytrade sets
-# itself to DEBUG, where it logs tokens, when it is imported: that may be after us, so
-# the limit sits in our handler.  httpx2 logs each request at INFO.
+# The loggers of libraries, and the least level of theirs that is written.  tastytrade sets
+# its own level to DEBUG at its import, and logs tokens there.  That may happen after our
+# configuration, so the limit is in our handler.  httpx2 logs each request at INFO.
 _LEAST_LEVELS: Final = {
     "tastytrade": logging.WARNING,
     "trio-websocket": logging.WARNING,
@@ -41,7 +45,7 @@ _CONVERSION: Final = re.compile(r"(?:([A-Za-z_]\w*)=)?%(?!%)[-+ #0-9.]*([a-zA-Z]
 
 
 def configure_logging(*, json: bool = False, level: int | str = logging.INFO) -> None:
-    """Send the log to stderr, replacing what was configured before.
+    """Send the log to stderr, in place of any earlier configuration.
 
     Args:
         json: One JSON object a line instead of text.
@@ -55,9 +59,9 @@ def configure_logging(*, json: bool = False, level: int | str = logging.INFO) ->
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever `sys.stderr` is at the moment of writing.
+    """Writes to the present `sys.stderr`.
 
-    The demo's live table puts something in its place, or the log would tear it apart.
+    The live table of the demo replaces `sys.stderr`, so that log lines do not break it.
     """
 
     def __init__(self) -> None:
@@ -150,7 +154,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 def _explained(
     formatter: logging.Formatter, record: logging.LogRecord
 ) -> tuple[str | None, str | None]:
-    """Return ``exc_info`` as words if it was expected, else as a traceback."""
+    """Return ``exc_info`` as a message if it was expected, otherwise as a traceback."""
     if not record.exc_info or record.exc_info[1] is None:
         return None, None
     exc = record.exc_info[1]

@@ -1,9 +1,9 @@
 """The service: nests the nurseries and decides the order in which they stop.
 
 A stop goes from the brokers to the database.  First the feeds are cancelled at their next
-read.  Then the processor works off the frames that were read, and the writer flushes what
-is left, within the drain limit.  HTTP and the line of every minute end last, so that the
-drain can be watched.
+read.  Then the processor works off the frames that were read, and the writer stores the
+rest of the ticks within the drain limit.  HTTP and the line of every minute end last, so
+that the drain can be watched.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the service reports at its start; ``http_url`` is `None` without HTTP."""
+    """The report at the start of the service; ``http_url`` is `None` without HTTP."""
 
     status: ServiceStatus
     http_url: str | None

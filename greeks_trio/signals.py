@@ -18,8 +18,8 @@ async def run_stop_on_signal(
 ) -> None:
     """Set ``stop`` at the first SIGTERM or SIGINT, then return.
 
-    After that, a second SIGINT or SIGTERM has the operating system's default effect: it
-    ends the process at once, for whoever does not want to wait for the drain.
+    A second SIGTERM or SIGINT has the default effect of the operating system: it ends the
+    process at once, without the drain.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
@@ -34,7 +34,7 @@ async def run_on_hangup(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call ``reload`` once per SIGHUP, until cancelled."""
+    """Call ``reload`` at each SIGHUP, until cancelled."""
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:

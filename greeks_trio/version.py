@@ -1,4 +1,4 @@
-"""Which version of the program this is."""
+"""The version of the program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def program_version() -> str:
-    """Return the installed version, 0 when it runs from a checkout."""
+    """Return the installed version, 0 if the program runs from a checkout."""
     try:
         return version("greeks-trio")
     except PackageNotFoundError:

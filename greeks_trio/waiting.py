@@ -9,8 +9,8 @@ from typing import Final
 
 import trio
 
-# The doubling stops here: 2.0 ** 1024 is an OverflowError, and a weekend of
-# one-minute retries gets there.
+# The doubling stops here.  2.0 ** 1024 is an OverflowError, and retries of one minute
+# reach it within a weekend.
 _MAX_DOUBLINGS: Final = 32
 
 
@@ -20,10 +20,10 @@ def utc_now() -> datetime:
 
 
 class Backoff:
-    """The delay between attempts at the same thing.
+    """The growing delay between attempts at the same thing.
 
     Attributes:
-        attempts: How many waits there have been since the last `reset`.
+        attempts: The number of waits since the last `reset`.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Backoff:
         self.attempts = 0
 
     def reset(self) -> None:
-        """Forget the past: the last attempt went well."""
+        """Begin with the shortest delay again, because an attempt went well."""
         self.attempts = 0
 
     def next_delay(self) -> float:
         """Count an attempt and return the seconds to wait after it.
 
-        The jitter covers the upper half, so that many clients that lost the same
-        server do not come back in step, and none comes back at once.
+        The jitter covers the upper half.  So clients that lost the same server come back
+        at different times, and none of them comes back at once.
         """
         doublings = min(self.attempts, _MAX_DOUBLINGS)
         self.attempts += 1
@@ -59,10 +59,11 @@ class Backoff:
 
 
 class WakeUp:
-    """Wakes whoever waits at that moment; who comes later waits for the next call.
+    """Wakes all tasks that wait at the moment of the call, and no later ones.
 
     Attributes:
-        calls: How often `wake` was called; tells who was busy that it missed one.
+        calls: The number of calls of `wake`.  A task compares it with an earlier value
+            to see whether it missed a call.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the accounts of one feed hold, for the table `positions`."""
+"""The positions of the accounts of one feed, for the table `positions`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class PositionLog:
         *,
         incomplete: Iterable[str] = (),
     ) -> None:
-        """Record what the accounts hold if it differs from the last reading.
+        """Record the positions if they differ from the last reading.
 
         Args:
             account_ids: The accounts that were read.
-            positions: What they hold.  A position that is certainly closed is in it
-                with the quantity 0.
+            positions: Their positions.  A position that is certainly closed is among
+                them with the quantity 0.
             incomplete: The accounts with a position that could not be read.  It may be
                 any position that is stored already, so a position of such an account
                 counts as closed only if ``positions`` says so.

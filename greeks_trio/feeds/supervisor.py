@@ -1,14 +1,14 @@
-"""Running one broker's feed again and again: restart policy as data, one function.
+"""Runs the connections of one feed, one after the other.
 
-Feeds do not loop over connections; one call is one connection and ends by raising.  What
-it raises decides:
+One call of `Feed.run_connection` is one connection.  It ends by raising, and the type of
+the exception decides about the next connection:
 
-* `FeedInterrupted`: again after a delay that doubles, is capped, jittered, and forgiven
-  after a healthy run.
-* `CredentialsRejected`: only a person can mend that; again when asked to.
-* anything else is a bug of ours or a surprise of a library.  It ends this connection and
-  never the other broker: again after the longest delay, a bounded number of times an
-  hour, then only when asked to.
+* `FeedInterrupted`: it follows after a delay with jitter.  The delay doubles up to a
+  limit; a long enough connection resets it.
+* `CredentialsRejected`: it follows only on request, because a person has to act first.
+* Any other exception is a bug of this program or of a library.  It ends this connection
+  and leaves the other brokers alone.  The next connection follows after the longest
+  delay; after too many bugs in an hour, only on request.
 """
 
 from __future__ import annotations
@@ -45,12 +45,11 @@ class RestartPolicy:
     """When to run a feed again.
 
     Attributes:
-        min_delay_s: Before the first retry.
-        max_delay_s: Ceiling of the doubling delay.
-        healthy_after_s: A run of at least this length forgives the past.
-        max_bugs_an_hour: So many unexpected errors are restarted, the next is not.
-        max_logins_a_minute: So many connections begin within any minute at most,
-            whatever happens and whoever asks.
+        min_delay_s: Delay before the first retry.
+        max_delay_s: The longest delay.
+        healthy_after_s: A connection of at least this length resets the delay.
+        max_bugs_an_hour: Restarts after an unexpected error within an hour.
+        max_logins_a_minute: Connections that begin within any minute, also on request.
     """
 
     min_delay_s: float = 1.0
@@ -62,9 +61,12 @@ class RestartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How a connection ended: ``delay_s`` is `None` when only a person can help.
+    """The end of a connection.
 
-    ``stay_away_s`` is what the broker asked for, which nobody cuts short.
+    Attributes:
+        reason: For a person.
+        delay_s: The least delay; `None` if only a person can help.
+        stay_away_s: The pause that the broker asked for; no request shortens it.
     """
 
     reason: str
@@ -75,12 +77,14 @@ class _End:
 
 
 class Supervisor:
-    """Keeps one broker's feed running.
+    """Keeps one feed running.
 
     Args:
         health: Told of every end.
-        retry_now: Cuts a wait short: a reload or a start request.
-        on_refused: Called when the broker refuses the credentials.
+        policy: When to run the feed again.
+        retry_now: Ends a pause: after a reload or a start by a person.
+        on_refused: Called when the broker refuses the login.
+        backoff: The delays between connections; by default those of the policy.
     """
 
     def __init__(
@@ -101,18 +105,18 @@ class Supervisor:
         )
         self._bugs: deque[float] = deque()
         self._logins: deque[float] = deque(maxlen=policy.max_logins_a_minute)
-        # What a broker asked for, which holds across runs too.
+        # The end of the pause that the broker asked for; valid across runs.
         self._may_return_at = 0.0
 
     def forgive(self) -> None:
-        """Begin with the shortest delay again: somebody has asked for the feed."""
+        """Begin with the shortest delay again, because a person has started the feed."""
         self._backoff.reset()
 
     async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
         """Run connections until cancelled; it may be run again after that.
 
-        What limits the logins holds across its runs: nobody comes around it by stopping
-        the feed and starting it.
+        The limit of the logins counts all runs.  Stopping and starting the feed does
+        not get around it.
         """
         while True:
             await self._wait_turn()
@@ -121,7 +125,7 @@ class Supervisor:
             if trio.current_time() - started_at >= self._policy.healthy_after_s:
                 self._backoff.reset()
             if end.is_refusal and self._retry_now.calls != calls:
-                # What was refused may be what the reload has replaced meanwhile.
+                # A reload has perhaps replaced the login that was refused.
                 end = _End(end.reason, 0.0)
             await self._pause(end)
 
@@ -180,7 +184,7 @@ class Supervisor:
             await self._retry_now.wait()
 
     async def _wait_turn(self) -> None:
-        """Count a login, having waited as long as the broker or our own limit wants."""
+        """Wait until the broker and our own limit allow a login, then count it."""
         may_log_in_at = self._may_return_at
         if len(self._logins) == self._logins.maxlen:
             may_log_in_at = max(may_log_in_at, self._logins[0] + _MINUTE_S)

@@ -1,8 +1,8 @@
-"""The switch of one broker's feed: what a person wants of it, and doing that.
+"""The switch of one feed, with which a person stops and starts it.
 
-A stop is a cancellation of this feed's scope alone, so it ends as the end of the service
-ends it: what has been read is handed over, the broker is told goodbye, and everything that
-the connection had opened is closed before the switch says that it is off.
+A stop cancels the scope of this feed only.  It has the same steps as the end of the
+service: the ticks of the last frame are handed over, the broker is told that the client
+leaves, and everything that the connection has opened is closed.  Then the switch is off.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
 
-# The last frame's hand-over, the farewell and the close of each socket have a limit of a
-# second or less each; REST connections close at once.
+# The steps at the end of a connection (hand over the last frame, unsubscribe, close each
+# socket) have a limit of a second or less each; REST connections close at once.
 STOP_LIMIT_S: Final = 5.0
 
 
 class FeedSwitch:
-    """Runs one broker's feed while a person wants it, which is so from the start.
+    """Runs one feed while it is wanted.  It is wanted until a person stops it.
 
     Args:
+        health: Told of every stop and start.
         supervisor: Runs the connections.
-        retry_now: What the supervisor waits for when it waits.
+        retry_now: Ends a pause of the supervisor.
 
     Attributes:
         is_wanted: Whether the feed shall run.
@@ -46,13 +47,13 @@ class FeedSwitch:
         self._is_over = False
         self._scope = trio.CancelScope()
         self._changed = WakeUp()
-        # Who asks waits for the one who asked before: each sees what became of its wish.
+        # Requests are handled in order.  Each caller gets the outcome of its own request.
         self._turn = trio.Lock()
 
     async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
         """Run the feed whenever it is wanted, until cancelled.
 
-        Ends the connection before it ends, in either case.
+        The connection has ended when this returns or is cancelled.
         """
         try:
             while True:
@@ -69,11 +70,14 @@ class FeedSwitch:
             self._changed.wake()
 
     async def stop(self) -> bool:
-        """End the feed, and keep it ended until `start`; nothing if it is stopped.
+        """Stop the feed until `start`; without effect if it is stopped.
 
-        Waits until the connection has really ended, at most `STOP_LIMIT_S` after its
-        turn has come.  Returns whether it has; if not, it still will.  Cancelled, it has
-        asked all the same.
+        Waits until the connection has ended, but at most `STOP_LIMIT_S` once earlier
+        requests are done.  A stop that is cancelled while it waits for the end of the
+        connection has its effect all the same.
+
+        Returns:
+            Whether the connection has ended.  If not, it will end later.
         """
         async with self._turn:
             if self.is_wanted and not self._is_over:
@@ -91,9 +95,9 @@ class FeedSwitch:
             return not self._is_running
 
     async def start(self) -> None:
-        """Run the feed again, or try at once if it waits; nothing if it is connected.
+        """Start the feed.  A feed that pauses between connections tries at once.
 
-        Does not wait for the connection.
+        Without effect if it is connected.  Does not wait for the connection.
         """
         async with self._turn:
             if self._is_over:
@@ -108,13 +112,13 @@ class FeedSwitch:
             self._changed.wake()
 
     def retry(self) -> None:
-        """Try at once if there is no connection and the feed waits."""
+        """End the pause between two connections, if there is one."""
         self._retry_now.wake()
 
     def _turned_off(self) -> None:
         self._health.stopped_by_request()
         logger.info("streaming.stopped broker=%s", self._broker)
-        if self.is_wanted:  # again: the connection took so long to end
+        if self.is_wanted:  # started again before the connection had ended
             self._turned_on()
 
     def _turned_on(self) -> None:

@@ -1,13 +1,13 @@
-"""Starting and stopping each broker's feed by hand.
+"""The switches of all feeds, with which a person stops and starts them.
 
-- A feed that is stopped stays so until it is started, also across SIGHUP: a reload gives
-  it its configuration for then.  A restart of the service starts every enabled broker.
-- The writer, the spool and the other broker go on as if nothing had happened.
-- Whoever stops a feed does not expect an alarm for it: `missing_feeds` leaves it out as
-  long as another one runs.  When none is left that may bring data, that is said: figures
-  that nobody updates must not look ready.
-- The service ends by itself only when every broker refuses its credentials, and a feed
-  that is stopped has been refused nothing.
+- A stopped feed stays stopped until it is started, also after SIGHUP: a reload gives it
+  the settings for its next start.  A restart of the service starts every enabled feed.
+- The writer, the spool and the other feeds are not affected.
+- A stopped feed causes no alarm: `missing_feeds` leaves it out while another feed runs.
+  When all feeds are stopped, it names them, because data that are no longer updated must
+  not look ready.
+- The service ends by itself only when every broker refuses its login.  A stopped feed
+  counts as not refused.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 class FeedSwitches:
-    """The feeds of the enabled brokers, each with its switch.
+    """One switch for the feed of each enabled broker.
 
     Args:
-        on_all_refused: Called when no broker is left that may let us in.
+        healths: The health of each feed.
+        on_all_refused: Called when every broker has refused its login.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class FeedSwitches:
         return list(self._switches)
 
     def sessions(self, brokers: Collection[Broker]) -> Sequence[StreamSession]:
-        """Return the state of these brokers' feeds, each once."""
+        """Return the state of the feeds of these brokers, each once."""
         return [
             health.session()
             for broker, health in self._healths.items()
@@ -67,14 +68,14 @@ class FeedSwitches:
         await self._switches[broker].run(run_connection)
 
     async def start(self, brokers: Collection[Broker]) -> None:
-        """Start the feeds that are stopped, and let those that wait try at once."""
+        """Start the feeds.  Those that pause between connections try at once."""
         async with trio.open_nursery() as nursery:
             for broker in dict.fromkeys(brokers):
                 self._refused.discard(broker)
                 nursery.start_soon(self._switches[broker].start)
 
     async def stop(self, brokers: Collection[Broker]) -> Collection[Broker]:
-        """Stop the feeds and wait a few seconds until their connections have ended.
+        """Stop the feeds and wait a few seconds for the end of their connections.
 
         Returns the brokers whose connection has not ended yet.
         """
@@ -91,7 +92,7 @@ class FeedSwitches:
         return late
 
     def retry(self) -> None:
-        """Let the feeds that wait try at once, as after a reload."""
+        """Let the feeds that pause between connections try at once."""
         self._refused.clear()
         for broker, switch in self._switches.items():
             if switch.is_wanted:
@@ -111,7 +112,7 @@ class FeedSwitches:
 
     def _was_refused(self, broker: Broker) -> None:
         if not self._switches[broker].is_wanted:
-            return  # it was asked to end meanwhile
+            return  # a person has stopped it meanwhile
         self._refused.add(broker)
         if self._refused == self._switches.keys():
             self._on_all_refused()
@@ -120,7 +121,7 @@ class FeedSwitches:
 def missing_feeds(healths: Iterable[FeedHealth]) -> list[str]:
     """Return a sentence for each feed that should bring data and does not.
 
-    None for a feed that a person has stopped, unless all of them are.
+    A feed that a person has stopped has none, unless all feeds are stopped.
     """
     healths = list(healths)
     are_all_stopped = all(health.is_stopped for health in healths)
@@ -133,7 +134,7 @@ def missing_feeds(healths: Iterable[FeedHealth]) -> list[str]:
 
 
 def unusual_feeds(healths: Iterable[FeedHealth]) -> list[str]:
-    """Return a sentence for each feed that lacks something, or that a person stopped."""
+    """Return a sentence for each feed that is degraded or stopped by a person."""
     sentences = []
     for health in healths:
         session = health.session()

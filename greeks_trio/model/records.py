@@ -1,9 +1,9 @@
 """The records that travel through the program.
 
-Canonical units, whatever the broker sends: delta per 1.00 of the underlying; gamma
-per 1.00 squared; theta per calendar day; vega per volatility point (0.01); rho per
-rate point (0.01); implied volatility as a fraction (0.183).  A missing value is
-`None`, never NaN, 0 or "".
+The units are the same for every broker: delta per 1.00 of the underlying; gamma per 1.00
+squared; theta per calendar day; vega per volatility point (0.01); rho per rate point
+(0.01); implied volatility as a fraction (0.183).  A missing value is `None`, never NaN, 0
+or "".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Availability = Literal["realtime", "delayed", "frozen", "unknown"]
 SessionStatus = Literal["connecting", "connected", "degraded", "disconnected"]
 PositionKind = Literal["option", "future_option", "equity", "future", "other"]
 
-# The account of a tick whose contract is watched but held by nobody.
+# The account of a tick whose contract is watched, and that no account holds.
 WATCHLIST_ACCOUNT: Final = "watchlist"
 
 
@@ -59,12 +59,13 @@ class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False)
     """One tick: the Greeks of one contract in one account at one moment.
 
     Attributes:
-        underlying: The underlying's symbol, not the option's root: SPX for SPXW.
+        underlying: The symbol of the underlying, not the root of the option: SPX for
+            SPXW.
         event_time: The broker's time of the event, UTC.
         received_at: Our wall clock when the frame was read, UTC.
-        quantity: Signed, short negative; `None` when nobody holds the contract.
-        underlying_price: Last trade, else the middle of bid and ask.
-        source_payload: What the broker sent, as JSON text that jsonb accepts.
+        quantity: Signed, short negative; `None` if no account holds the contract.
+        underlying_price: The last trade, otherwise the middle of bid and ask.
+        source_payload: The broker's message, as JSON text that jsonb accepts.
     """
 
     broker: Broker
@@ -94,8 +95,8 @@ class Tick(msgspec.Struct, gc=False):
     Attributes:
         fingerprint: Part of the primary key, see `greeks_trio.model.fingerprint`.
         read_at: The monotonic clock when its frame was read, in seconds.
-        entry: The id of the spool's entry that has it too, 0 when there is none; only
-            `greeks_trio.pipeline.backlog` sets it and knows its other values.
+        entry: The id of the spool's entry that also has this tick, 0 if there is none.
+            Only `greeks_trio.pipeline.backlog` sets it and knows its other values.
     """
 
     record: UnifiedPositionRecord
@@ -105,10 +106,10 @@ class Tick(msgspec.Struct, gc=False):
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """What one account holds of one instrument.
+    """The position of one account in one instrument.
 
     Attributes:
-        contract_key: For anything but an option, the broker's symbol.
+        contract_key: The key of an option; for other instruments the broker's symbol.
         quantity: Signed, short negative; 0 when closed.
         multiplier: Units of the underlying per contract.
     """
@@ -127,14 +128,14 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the named accounts hold at one moment.
+    """All positions of some accounts at one moment.
 
-    Whatever the table holds of these accounts and this list does not is closed.
+    A position of these accounts that is in the table and not in this list is closed.
 
     Attributes:
-        incomplete_account_ids: Accounts with a position that could not be read and may
-            be any.  Of these nothing is closed because the list lacks it; what is known
-            to be closed is in the list, with quantity 0.
+        incomplete_account_ids: Accounts with a position that could not be read.  It may
+            be any, so a position of these accounts is closed only if it is in the list
+            with the quantity 0.
     """
 
     broker: Broker
@@ -145,7 +146,7 @@ class PositionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedGap(msgspec.Struct, frozen=True, kw_only=True):
-    """An interval without data that we know about.
+    """A known interval without data.
 
     Written when it starts, with ``ended_at`` `None`, and again when it ends.
     """
@@ -159,10 +160,10 @@ class FeedGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftoverGaps(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of the broker's gaps that an earlier run did not live to see end.
+    """The end of the gaps of one broker that an earlier run left open.
 
     Attributes:
-        own: The gaps of this run that are open, by contract and start.
+        own: The open gaps of this run, by contract and start; they do not end.
         ended_at: When the feed was connected again.
     """
 
@@ -172,14 +173,15 @@ class LeftoverGaps(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamSession(msgspec.Struct, frozen=True, kw_only=True):
-    """How one broker's feed is doing, as `/v1/streaming/status` shows it.
+    """The state of one broker's feed, as `/v1/streaming/status` shows it.
 
     Attributes:
-        last_heartbeat_at: When the broker's last sign of life came, UTC.
+        last_heartbeat_at: When the last heartbeat of the broker came, UTC.
         last_message_at: When the last frame of any kind came, UTC.
         reconnect_attempt: Connections that failed since the last healthy one.
         subscription_count: Contracts that are subscribed on this connection.
-        last_error: What ended the last connection, in plain words.
+        last_error: The reason why the last connection ended, or why the present one is
+            degraded, for a person.
     """
 
     broker: Broker
