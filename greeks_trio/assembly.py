@@ -11,10 +11,10 @@ from typing import Any, Final
 import trio
 from fastapi import APIRouter
 
-from greeks_trio.api.routes import feeds, greeks, live, metrics, trades
+from greeks_trio.api.routes import feeds, lists, live, metrics, trades
 from greeks_trio.api.routes import status as status_routes
 from greeks_trio.config.reload import load_again, log_other_database
-from greeks_trio.config.settings import Config, HttpConfig
+from greeks_trio.config.settings import BROKERS, Config, HttpConfig
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import FeedSwitches
@@ -189,10 +189,10 @@ def make_routers(service: Service) -> list[APIRouter]:
     latest = status.processor.latest
     events = live.EventSource(latest, status.sessions, status.latency_details)
     return [
-        status_routes.make_router(status),
+        status_routes.make_router(status, BROKERS),
         metrics.make_router(make_registry(status)),
-        feeds.make_router(service.switches),
-        greeks.make_router(timeline),
-        trades.make_router(timeline),
-        live.make_router(events),
+        feeds.make_router(service.switches, BROKERS),
+        lists.make_router(timeline, BROKERS),
+        trades.make_router(timeline, BROKERS),
+        live.make_router(events, BROKERS),
     ]

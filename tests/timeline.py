@@ -1,4 +1,4 @@
-"""The timeline as a test asks it, over HTTP or without."""
+"""The timeline as a test reads it, over HTTP or without."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import httpx2
 import msgspec
 import trio
 
-from greeks_trio.api.routes import greeks, trades
+from greeks_trio.api.lists.resources import RESOURCES
+from greeks_trio.api.routes import lists, trades
 from greeks_trio.api.server import run_http
-from greeks_trio.config.settings import HttpConfig
+from greeks_trio.config.settings import BROKERS, HttpConfig
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.reads.timeline import Timeline
 
 APPLICATION = "greeks_trio reads"
+STALE_AFTER_S = 300.0
 
 
 @asynccontextmanager
@@ -31,20 +33,29 @@ async def reading(database, **limits):
 async def asking(database, **limits):
     """Yield the timeline in the database."""
     async with reading(database, **limits) as reader:
-        yield Timeline(reader, 300.0)
+        yield Timeline(reader, STALE_AFTER_S)
 
 
-def routers_of(timeline):
-    """Return all that a timeline answers."""
-    return [module.make_router(timeline) for module in (greeks, trades)]
+def routers_of(timeline, resources=RESOURCES):
+    """Return the routes that a timeline answers."""
+    return [
+        lists.make_router(timeline, BROKERS, resources),
+        trades.make_router(timeline, BROKERS),
+    ]
+
+
+def listing_of(resource, *, include=None, stale_after_s=STALE_AFTER_S, **values):
+    """Return a list for PostgreSQL, with these values of its parameters."""
+    wanted = resource.wanted(**values)
+    return resource.listing(wanted, include=include, stale_after_s=stale_after_s)
 
 
 @asynccontextmanager
-async def serving(timeline, **config):
+async def serving(timeline, resources=RESOURCES, **config):
     """Yield a client of an interface that answers from the timeline, or a fake one."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
-            run_http, HttpConfig(port=0, **config), routers_of(timeline)
+            run_http, HttpConfig(port=0, **config), routers_of(timeline, resources)
         )
         # Longer than any limit of the service.
         async with httpx2.AsyncClient(
@@ -54,14 +65,15 @@ async def serving(timeline, **config):
         nursery.cancel_scope.cancel()
 
 
-async def all_of(timeline, question, limit=500, **options):
+async def all_of(timeline, resource, limit=500, **values):
     """Return all rows of a list, page by page."""
-    rows, place = [], None
+    listing = listing_of(resource, stale_after_s=timeline.stale_after_s, **values)
+    rows, position = [], None
     while True:
-        page = await timeline.page(question, place, limit, **options)
+        page = await timeline.page(listing, position, limit)
         rows += msgspec.json.decode(page.items)
-        place = page.next_place
-        if place is None:
+        position = page.position
+        if position is None:
             return rows
 
 

@@ -9,13 +9,13 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.api.routes import feeds as streaming
+from greeks_trio.api.routes.feeds import make_router
 from greeks_trio.api.server import run_http
-from greeks_trio.config.settings import HttpConfig
+from greeks_trio.config.settings import BROKERS, HttpConfig
 from greeks_trio.model.records import StreamSession
 
 
-class FakeControl:
+class FakeSwitches:
     """Switches that do at once what is asked, but for `late`, which go on ending."""
 
     def __init__(self, *enabled):
@@ -46,19 +46,19 @@ class FakeControl:
 
 
 @asynccontextmanager
-async def serving(control):
+async def serving(switches):
     """Yield a client whose base URL is the server."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
-            run_http, HttpConfig(port=0), [streaming.make_router(control)]
+            run_http, HttpConfig(port=0), [make_router(switches, BROKERS)]
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             yield client
         nursery.cancel_scope.cancel()
 
 
-async def post(control, verb, body):
-    async with serving(control) as client:
+async def post(switches, verb, body):
+    async with serving(switches) as client:
         # Not the client's own JSON, which has no lone surrogates.
         content, kind = json.dumps(body), {"Content-Type": "application/json"}
         path = f"/v1/streaming/{verb}"
@@ -70,25 +70,25 @@ def states(response):
 
 
 async def test_the_answer_has_the_sessions_of_those_who_are_named_afterwards():
-    control = FakeControl()
+    switches = FakeSwitches()
 
-    stopped = await post(control, "stop", {"brokers": ["tastytrade", "tastytrade"]})
-    started = await post(control, "start", {"brokers": ["tastytrade", "ibkr"]})
+    stopped = await post(switches, "stop", {"brokers": ["tastytrade", "tastytrade"]})
+    started = await post(switches, "start", {"brokers": ["tastytrade", "ibkr"]})
 
     assert (stopped.status_code, started.status_code) == (200, 200)
     assert states(stopped) == {"tastytrade": "disconnected"}
     assert states(started) == {"ibkr": "connecting", "tastytrade": "connecting"}
-    assert control.asked == [
+    assert switches.asked == [
         ("stop", ["tastytrade"]),
         ("start", ["ibkr", "tastytrade"]),
     ]
 
 
 async def test_a_stop_that_takes_long_is_accepted_and_shows_it():
-    control = FakeControl()
-    control.late = ["ibkr"]
+    switches = FakeSwitches()
+    switches.late = ["ibkr"]
 
-    response = await post(control, "stop", {"brokers": ["ibkr", "tastytrade"]})
+    response = await post(switches, "stop", {"brokers": ["ibkr", "tastytrade"]})
 
     assert response.status_code == 202
     assert states(response) == {"ibkr": "connected", "tastytrade": "disconnected"}
@@ -104,19 +104,19 @@ async def test_a_stop_that_takes_long_is_accepted_and_shows_it():
             "tastytrade",
             409,
             "tastytrade is not enabled. Enabled: ibkr."
-            " TASTYTRADE_ENABLED=true and a restart enable it.",
+            " Set TASTYTRADE_ENABLED=true and restart the service to enable it.",
         ),
     ],
 )
 async def test_who_names_another_is_told_who_can_be_named(verb, name, status, detail):
-    control = FakeControl("ibkr")
+    switches = FakeSwitches("ibkr")
 
-    response = await post(control, verb, {"brokers": ["ibkr", name]})
+    response = await post(switches, verb, {"brokers": ["ibkr", name]})
 
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["detail"] == detail
-    assert control.asked == []
+    assert switches.asked == []
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
@@ -135,20 +135,20 @@ async def test_who_names_another_is_told_who_can_be_named(verb, name, status, de
     ],
 )
 async def test_a_body_that_says_something_else_changes_nothing(verb, body):
-    control = FakeControl()
+    switches = FakeSwitches()
 
-    response = await post(control, verb, body)
+    response = await post(switches, verb, body)
 
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
-    assert control.asked == []
+    assert switches.asked == []
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
 @pytest.mark.parametrize("content", [b"{", b"x", b"\xff", b'{"brokers": ["\xff"]}'])
 async def test_a_body_that_is_not_json_changes_nothing(verb, content):
-    control = FakeControl()
-    async with serving(control) as client:
+    switches = FakeSwitches()
+    async with serving(switches) as client:
         response = await client.post(
             f"/v1/streaming/{verb}",
             content=content,
@@ -157,11 +157,11 @@ async def test_a_body_that_is_not_json_changes_nothing(verb, content):
 
     assert response.status_code == 400
     assert response.json()["detail"] == "The body is not JSON."
-    assert control.asked == []
+    assert switches.asked == []
 
 
 async def test_the_description_has_examples_and_every_answer():
-    async with serving(FakeControl()) as client:
+    async with serving(FakeSwitches()) as client:
         description = (await client.get("/openapi.json")).json()
 
     for verb, statuses in [("start", "200 409 422"), ("stop", "200 202 409 422")]:

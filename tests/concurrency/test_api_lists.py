@@ -12,38 +12,30 @@ import msgspec
 import pytest
 import trio
 
-from greeks_trio.api.lists import exports as exports_module
+from greeks_trio.api.lists import exports, resources
+from greeks_trio.api.lists.resources import SNAPSHOTS
 from greeks_trio.errors import (
     ReadsBusy,
     ReadTooLong,
     StoreRejected,
     StoreUnavailable,
 )
-from greeks_trio.postgres.reads.questions import (
-    DivergenceQuestion,
-    GapsQuestion,
-    LatestQuestion,
-    Page,
-    PortfolioQuestion,
-    PositionsQuestion,
-    RecordedTrade,
-    SnapshotsQuestion,
-    TradesQuestion,
-)
+from greeks_trio.postgres.reads.pages import Page
+from greeks_trio.postgres.reads.trades import RecordedTrade
 from tests.concurrency.api_server import read_all
-from tests.timeline import serving
+from tests.timeline import STALE_AFTER_S, listing_of, serving
 
 AT = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 TICKS = "/v1/greeks/snapshots"
 EVERY_LIST = {
-    TICKS: SnapshotsQuestion(),
-    "/v1/greeks/latest": LatestQuestion(),
-    "/v1/greeks/asof?at=2026-11-20T15:30:00Z": LatestQuestion(at=AT),
-    "/v1/positions": PositionsQuestion(),
-    "/v1/portfolio": PortfolioQuestion(),
-    "/v1/divergence": DivergenceQuestion(),
-    "/v1/gaps": GapsQuestion(),
-    "/v1/trades": TradesQuestion(),
+    TICKS: listing_of(SNAPSHOTS),
+    "/v1/greeks/latest": listing_of(resources.LATEST),
+    "/v1/greeks/asof?at=2026-11-20T15:30:00Z": listing_of(resources.AS_OF, at=AT),
+    "/v1/positions": listing_of(resources.POSITIONS),
+    "/v1/portfolio": listing_of(resources.PORTFOLIO),
+    "/v1/divergence": listing_of(resources.DIVERGENCE),
+    "/v1/gaps": listing_of(resources.GAPS),
+    "/v1/trades": listing_of(resources.TRADES),
 }
 TRADE = {
     "broker": "ibkr",
@@ -64,26 +56,27 @@ class FakeTimeline:
     """
 
     def __init__(self):
+        self.stale_after_s = STALE_AFTER_S
         self.asked = []
         self.error = None
-        self.page_answer = Page(items=b'[{"id":1}]', next_place=None)
+        self.page_answer = Page(items=b'[{"id":1}]', position=None)
         self.chunks = [b"1\n", b"2\n"]
         self.recorded = RecordedTrade(item=b'{"id":1}', is_new=True, is_same=True)
         self.open_exports = 0
         self.has_closed = trio.Event()
 
-    async def page(self, question, after, limit, *, has_payload=False):
+    async def page(self, listing, after, limit):
         await trio.lowlevel.checkpoint()
-        self.asked.append((question, after, limit, has_payload))
+        self.asked.append((listing, after, limit))
         if self.error is not None:
             raise self.error
         return self.page_answer
 
     @asynccontextmanager
-    async def export(self, question, form, limit=None, *, has_payload=False):
+    async def export(self, listing, form, limit=None):
         if self.error is not None:
             raise self.error
-        self.asked.append((question, form, limit, has_payload))
+        self.asked.append((listing, form, limit))
         self.open_exports += 1
         try:
             yield b"head\n" if form == "csv" else b"", FakeLines(list(self.chunks))
@@ -91,7 +84,7 @@ class FakeTimeline:
             self.open_exports -= 1
             self.has_closed.set()
 
-    async def record(self, trade):
+    async def record(self, trade, columns):
         await trio.lowlevel.checkpoint()
         self.asked.append(trade)
         if self.error is not None:
@@ -124,38 +117,39 @@ async def test_every_list_is_a_page_of_items(timeline, path):
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {"items": [{"id": 1}], "next_cursor": None}
-    assert timeline.asked == [(EVERY_LIST[path], None, 500, False)]
+    assert timeline.asked == [(EVERY_LIST[path], None, 500)]
 
 
 @pytest.mark.parametrize(
-    ("query", "question"),
+    ("query", "values"),
     [
-        ("broker=ibkr", SnapshotsQuestion(broker="ibkr")),
-        ("account_id=U1", SnapshotsQuestion(account_id="U1")),
+        ("broker=ibkr", {"broker": "ibkr"}),
+        ("account_id=U1", {"account_id": "U1"}),
         (
             "contract_key=SPY%20%20%20261218C00600000",
-            SnapshotsQuestion(contract_key="SPY   261218C00600000"),
+            {"contract_key": "SPY   261218C00600000"},
         ),
-        ("underlying=BRK/B", SnapshotsQuestion(underlying="BRK/B")),
-        ("option_type=put", SnapshotsQuestion(option_type="put")),
+        ("underlying=BRK/B", {"underlying": "BRK/B"}),
+        ("option_type=put", {"option_type": "put"}),
         (
             "expiration_from=2026-12-18&expiration_to=2026-12-18",
-            SnapshotsQuestion(
-                expiration_from=date(2026, 12, 18), expiration_to=date(2026, 12, 18)
-            ),
+            {
+                "expiration_from": date(2026, 12, 18),
+                "expiration_to": date(2026, 12, 18),
+            },
         ),
-        ("start=2026-11-20T15:30:00Z", SnapshotsQuestion(start=AT)),
-        ("end=2026-11-20T10:30:00-05:00", SnapshotsQuestion(end=AT)),
+        ("start=2026-11-20T15:30:00Z", {"start": AT}),
+        ("end=2026-11-20T10:30:00-05:00", {"end": AT}),
         # What a shell makes of a plus sign that nobody encodes.
-        ("start=2026-11-20T16:30:00+01:00", SnapshotsQuestion(start=AT)),
+        ("start=2026-11-20T16:30:00+01:00", {"start": AT}),
     ],
 )
-async def test_a_parameter_is_a_filter(timeline, query, question):
+async def test_a_parameter_is_a_filter(timeline, query, values):
     async with serving(timeline) as client:
         answer = await client.get(f"{TICKS}?{query}")
 
     assert answer.status_code == 200
-    assert timeline.asked == [(question, None, 500, False)]
+    assert timeline.asked == [(listing_of(SNAPSHOTS, **values), None, 500)]
 
 
 @pytest.mark.parametrize(
@@ -212,19 +206,20 @@ async def test_the_payload_comes_only_when_wanted(timeline):
     async with serving(timeline) as client:
         await client.get(f"{TICKS}?include=payload&limit=7")
 
-    assert timeline.asked == [(SnapshotsQuestion(), None, 7, True)]
+    listing = listing_of(SNAPSHOTS, include="payload")
+    assert timeline.asked == [(listing, None, 7)]
 
 
-async def test_a_cursor_leads_to_the_place_where_the_page_ended(timeline):
-    place = ["2026-11-20T15:30:00.000000Z", "2026-11-20T15:30:00.000000Z", 9]
-    timeline.page_answer = Page(items=b"[]", next_place=place)
+async def test_a_cursor_leads_to_the_position_where_the_page_ended(timeline):
+    position = ["2026-11-20T15:30:00.000000Z", "2026-11-20T15:30:00.000000Z", 9]
+    timeline.page_answer = Page(items=b"[]", position=position)
     async with serving(timeline) as client:
         cursor = (await client.get(f"{TICKS}?broker=ibkr")).json()["next_cursor"]
         # Another limit is another page, not another list.
         await client.get(f"{TICKS}?broker=ibkr&limit=2&cursor={cursor}")
 
-    question = SnapshotsQuestion(broker="ibkr")
-    assert timeline.asked[1] == (question, place, 2, False)
+    listing = listing_of(SNAPSHOTS, broker="ibkr")
+    assert timeline.asked[1] == (listing, position, 2)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +227,7 @@ async def test_a_cursor_leads_to_the_place_where_the_page_ended(timeline):
     [TICKS, f"{TICKS}?broker=tastytrade", "/v1/greeks/latest?broker=ibkr"],
 )
 async def test_a_cursor_of_other_filters_is_refused(timeline, path):
-    timeline.page_answer = Page(items=b"[]", next_place=["a", "b", 9])
+    timeline.page_answer = Page(items=b"[]", position=["a", "b", 9])
     async with serving(timeline) as client:
         cursor = (await client.get(f"{TICKS}?broker=ibkr")).json()["next_cursor"]
         answer = await client.get(httpx2.URL(path).copy_add_param("cursor", cursor))
@@ -242,7 +237,7 @@ async def test_a_cursor_of_other_filters_is_refused(timeline, path):
 
 
 async def test_a_cursor_of_another_version_is_refused(timeline):
-    timeline.page_answer = Page(items=b"[]", next_place=["a", "b", 9])
+    timeline.page_answer = Page(items=b"[]", position=["a", "b", 9])
     async with serving(timeline) as client:
         cursor = (await client.get(TICKS)).json()["next_cursor"]
         version, *rest = msgspec.json.decode(urlsafe_b64decode(cursor + "=="))
@@ -320,7 +315,7 @@ async def test_every_list_can_be_exported(timeline, path):
         answer = await client.get(path, headers={"Accept": "text/csv"})
 
     assert answer.text == "head\n1\n2\n"
-    assert timeline.asked == [(EVERY_LIST[path], "csv", None, False)]
+    assert timeline.asked == [(EVERY_LIST[path], "csv", None)]
 
 
 async def test_an_export_of_nothing_has_its_header(timeline):
@@ -411,7 +406,7 @@ async def test_an_export_that_nobody_reads_is_broken_off_and_said_so(
             timeline.has_closed.set()
 
     timeline.export = export
-    monkeypatch.setattr(exports_module, "WRITE_LIMIT_S", 0.3)
+    monkeypatch.setattr(exports, "WRITE_LIMIT_S", 0.3)
     async with serving(timeline) as client:
         stream = await trio.open_tcp_stream("127.0.0.1", client.base_url.port)
         async with stream:

@@ -15,11 +15,11 @@ import pytest
 import trio
 import trio.testing
 
-import greeks_trio.api.routes.live as events_module
+import greeks_trio.api.routes.live as live
 from greeks_trio.api.event_stream import EventStream, Streams
 from greeks_trio.api.routes.live import EventSource, LatestTick, _Client, make_router
 from greeks_trio.api.server import run_http
-from greeks_trio.config.settings import HttpConfig
+from greeks_trio.config.settings import BROKERS, HttpConfig
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import StreamSession, UnifiedPositionRecord
 from greeks_trio.pipeline.processor import Processor
@@ -73,7 +73,7 @@ async def serving(service):
     """Yield the URL of a server that streams what the service has."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
-            run_http, HttpConfig(port=0), [make_router(service.source)]
+            run_http, HttpConfig(port=0), [make_router(service.source, BROKERS)]
         )
         yield url
         nursery.cancel_scope.cancel()
@@ -87,7 +87,7 @@ def service():
 @pytest.fixture
 async def url(service, nursery):
     return await nursery.start(
-        run_http, HttpConfig(port=0), [make_router(service.source)]
+        run_http, HttpConfig(port=0), [make_router(service.source, BROKERS)]
     )
 
 
@@ -172,7 +172,7 @@ async def test_much_to_send_to_many_is_sent_less_often(
 ):
     """Each event costs the event loop 20 ms; all streams may have a tenth of its time."""
     ticking = SimpleNamespace(perf_counter=partial(next, count(0.0, 0.02)))
-    monkeypatch.setattr(events_module, "time", ticking)
+    monkeypatch.setattr(live, "time", ticking)
     service, sent_at = Service(max_streams=8), []
     for _ in range(streams):
         service.source.streams.enter()
@@ -258,7 +258,7 @@ async def test_a_session_that_changes_is_told_without_any_tick(service, url):
 
 async def test_a_tick_and_a_changed_session_wait_for_no_look(service, url, monkeypatch):
     """The tick wakes the stream, which then sees both."""
-    monkeypatch.setattr(events_module, "_LOOK_S", 60.0)
+    monkeypatch.setattr(live, "_LOOK_S", 60.0)
     async with open_events(url, interval_ms=100) as client:
         await client.value("greeks")
         await trio.testing.wait_all_tasks_blocked(0.2)
@@ -301,7 +301,7 @@ async def test_the_slo_is_asked_once_for_many_streams(service, url):
 
 
 async def test_a_quiet_stream_has_heartbeats(url, monkeypatch):
-    monkeypatch.setattr(events_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(live, "HEARTBEAT_S", 0.05)
     async with open_events(url, interval_ms=100) as client:
         await client.wait_line(": alive")
 
@@ -443,7 +443,7 @@ async def test_a_client_that_does_not_read_is_given_up():
 async def test_a_client_that_is_given_up_has_its_connection_closed(
     service, url, monkeypatch
 ):
-    monkeypatch.setattr(events_module, "WRITE_LIMIT_S", 0.3)
+    monkeypatch.setattr(live, "WRITE_LIMIT_S", 0.3)
     service.put(*(make_record(contract_key=key(n)) for n in range(20_000)))
     async with open_events(url, buffer_bytes=4096) as client:
         await service.wait_streams(dropped=1, open=0)

@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from greeks_trio.api.access.browser_sessions import brings_token
-from greeks_trio.api.routes import status as health
+from greeks_trio.api.routes import status
 from greeks_trio.api.server import run_http
-from greeks_trio.config.settings import HttpConfig, Secret
+from greeks_trio.config.settings import BROKERS, HttpConfig, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
 
@@ -51,7 +51,7 @@ async def serving(view=None, **config):
         url = await nursery.start(
             run_http,
             HttpConfig(port=0, **config),
-            [health.make_router(view or FakeView())],
+            [status.make_router(view or FakeView(), BROKERS)],
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             yield client

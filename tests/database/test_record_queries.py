@@ -12,11 +12,12 @@ import msgspec
 import pytest
 import trio
 
+from greeks_trio.api.lists.resources import GAPS, TRADES
 from greeks_trio.errors import StoreRejected
-from greeks_trio.postgres.reads.questions import GapsQuestion, NewTrade, TradesQuestion
+from greeks_trio.postgres.reads.trades import NewTrade
 from tests.database.risk_rows import CALL, MOMENT, seconds
 from tests.fix_postgres import connect
-from tests.timeline import all_of, asking
+from tests.timeline import all_of, asking, listing_of
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def gaps(db):
 @pytest.mark.parametrize("limit", [1, 500])
 async def test_gaps_that_touch_the_time(database, gaps, filters, expected, limit):
     async with asking(database) as timeline:
-        rows = await all_of(timeline, GapsQuestion(**filters), limit)
+        rows = await all_of(timeline, GAPS, limit, **filters)
 
     assert "".join(row["reason"] for row in rows) == expected
 
@@ -89,7 +90,7 @@ async def test_a_trade_is_kept_with_all_of_its_digits(database):
         metadata='{"fee": 0.10000000000000000001}',
     )
     async with asking(database) as timeline:
-        recorded = await timeline.record(trade)
+        recorded = await timeline.record(trade, TRADES.columns)
 
     assert recorded.is_new
     assert b'"price":0.1000000000000001,' in recorded.item
@@ -118,8 +119,8 @@ async def test_no_text_of_a_trade_is_a_formula_to_a_spreadsheet(
     names = ("account_id", "symbol", "contract_key", "action", "strategy_tag")
     trade = make_trade(price=Decimal(-1), **dict.fromkeys(names, written))
     async with asking(database) as timeline:
-        await timeline.record(trade)
-        [item] = await all_of(timeline, TradesQuestion())
+        await timeline.record(trade, TRADES.columns)
+        [item] = await all_of(timeline, TRADES)
         table = await exported(timeline, "csv")
         lines = await exported(timeline, "ndjson")
 
@@ -132,7 +133,7 @@ async def test_no_text_of_a_trade_is_a_formula_to_a_spreadsheet(
 
 async def exported(timeline, form):
     """Return all trades as text."""
-    async with timeline.export(TradesQuestion(), form) as (head, export):
+    async with timeline.export(listing_of(TRADES), form) as (head, export):
         return head + await export.next_lines()
 
 
@@ -142,8 +143,8 @@ async def test_the_same_trade_is_recorded_once(database, db):
         trade, quantity=Decimal("1.50"), metadata='{"b":2,"a":1}'
     )
     async with asking(database) as timeline:
-        first = await timeline.record(trade)
-        second = await timeline.record(in_other_words)
+        first = await timeline.record(trade, TRADES.columns)
+        second = await timeline.record(in_other_words, TRADES.columns)
 
     assert (first.is_new, second.is_new, second.is_same) == (True, False, True)
     assert second.item == first.item
@@ -168,8 +169,10 @@ async def test_the_same_trade_is_recorded_once(database, db):
 async def test_another_trade_of_the_same_id_is_not(database, db, change):
     trade = make_trade()
     async with asking(database) as timeline:
-        await timeline.record(trade)
-        other = await timeline.record(msgspec.structs.replace(trade, **change))
+        await timeline.record(trade, TRADES.columns)
+        other = await timeline.record(
+            msgspec.structs.replace(trade, **change), TRADES.columns
+        )
 
     assert (other.is_new, other.is_same) == (False, False)
     assert db.execute("select count(*) from trades").fetchone() == (1,)
@@ -180,7 +183,7 @@ async def test_two_at_once_of_one_id_are_one(database, db):
     recorded = []
 
     async def record(timeline):
-        recorded.append(await timeline.record(trade))
+        recorded.append(await timeline.record(trade, TRADES.columns))
 
     async with asking(database) as timeline:
         # Both wait for this one, which then is not there.
@@ -215,7 +218,9 @@ async def _wait_for_locks(database, waiting):
 async def test_what_jsonb_does_not_take_is_refused(database):
     async with asking(database) as timeline:
         with pytest.raises(StoreRejected):
-            await timeline.record(make_trade(metadata='{"a": "\\u0000"}'))
+            await timeline.record(
+                make_trade(metadata='{"a": "\\u0000"}'), TRADES.columns
+            )
 
 
 @pytest.mark.parametrize(
@@ -242,8 +247,10 @@ async def test_each_filter_of_the_trades(database, filters, expected, limit):
     async with asking(database) as timeline:
         for number, trade in enumerate(trades):
             at = MOMENT + timedelta(seconds=number)
-            await timeline.record(msgspec.structs.replace(trade, created_at=at))
-        rows = await all_of(timeline, TradesQuestion(**filters), limit)
+            await timeline.record(
+                msgspec.structs.replace(trade, created_at=at), TRADES.columns
+            )
+        rows = await all_of(timeline, TRADES, limit, **filters)
 
     ids = [str(trade.id) for trade in trades]
     assert [ids.index(row["id"]) for row in rows] == expected

@@ -6,18 +6,14 @@ from datetime import date
 
 import pytest
 
-from greeks_trio.postgres.reads.lists import csv_header
-from greeks_trio.postgres.reads.questions import (
-    DivergenceQuestion,
-    LatestQuestion,
-    PortfolioQuestion,
-    PositionsQuestion,
+from greeks_trio.api.lists.resources import (
+    AS_OF,
+    DIVERGENCE,
+    LATEST,
+    PORTFOLIO,
+    POSITIONS,
 )
-from greeks_trio.postgres.reads.risk import (
-    divergence_listing,
-    latest_listing,
-    portfolio_listing,
-)
+from greeks_trio.postgres.reads.listing import csv_header
 from tests.database.risk_rows import (
     CALL,
     EARLIER,
@@ -52,18 +48,19 @@ def book(db):
 
 
 @pytest.mark.parametrize(
-    ("listing", "relation"),
+    ("resource", "relation"),
     [
-        (latest_listing(LatestQuestion(), 300), "latest_greeks"),
-        (portfolio_listing(PortfolioQuestion(), 300), "portfolio_greeks"),
-        (divergence_listing(DivergenceQuestion()), "broker_divergence"),
+        (LATEST, "latest_greeks"),
+        (AS_OF, "latest_greeks"),
+        (PORTFOLIO, "portfolio_greeks"),
+        (DIVERGENCE, "broker_divergence"),
     ],
 )
-def test_a_list_has_the_columns_of_its_view(db, listing, relation):
+def test_a_list_has_the_columns_of_its_view(db, resource, relation):
     columns = db.execute(f"select * from {relation} limit 0").description
 
     expected = ",".join(column.name for column in columns)
-    assert csv_header(listing).decode() == f"{expected}\n"
+    assert csv_header(resource.columns).decode() == f"{expected}\n"
 
 
 def keys(rows):
@@ -72,7 +69,7 @@ def keys(rows):
 
 async def test_the_latest_has_what_has_no_tick_as_well(database, book):
     async with asking(database) as timeline:
-        rows = await all_of(timeline, LatestQuestion(at=MOMENT))
+        rows = await all_of(timeline, AS_OF, at=MOMENT)
 
     assert keys(rows) == [("U1", CALL), ("U1", PUT), ("U2", CALL)]
     assert [row["delta"] for row in rows] == [0.5, 0.5, None]
@@ -95,23 +92,23 @@ async def test_the_latest_has_what_has_no_tick_as_well(database, book):
 )
 async def test_each_filter_of_the_latest(database, book, filters, expected):
     async with asking(database) as timeline:
-        rows = await all_of(timeline, LatestQuestion(at=MOMENT, **filters))
+        rows = await all_of(timeline, AS_OF, at=MOMENT, **filters)
 
     assert keys(rows) == expected
 
 
 async def test_before_anything_was_held_there_is_nothing(database, book):
     async with asking(database) as timeline:
-        assert await all_of(timeline, LatestQuestion(at=MUCH_EARLIER)) == []
-        assert await all_of(timeline, PortfolioQuestion(at=MUCH_EARLIER)) == []
-        assert await all_of(timeline, PositionsQuestion(at=MUCH_EARLIER)) == []
+        assert await all_of(timeline, AS_OF, at=MUCH_EARLIER) == []
+        assert await all_of(timeline, PORTFOLIO, at=MUCH_EARLIER) == []
+        assert await all_of(timeline, POSITIONS, at=MUCH_EARLIER) == []
 
 
 async def test_without_a_moment_it_is_the_present_one(database, book):
     """The options of the book have expired since; the shares have not."""
     async with asking(database) as timeline:
-        assert await all_of(timeline, LatestQuestion()) == []
-        rows = await all_of(timeline, PositionsQuestion())
+        assert await all_of(timeline, LATEST) == []
+        rows = await all_of(timeline, POSITIONS)
 
     assert keys(rows) == [("U1", "SPY")]
 
@@ -128,7 +125,7 @@ async def test_without_a_moment_it_is_the_present_one(database, book):
 )
 async def test_each_filter_of_the_positions(database, book, filters, expected):
     async with asking(database) as timeline:
-        rows = await all_of(timeline, PositionsQuestion(at=MOMENT, **filters))
+        rows = await all_of(timeline, POSITIONS, at=MOMENT, **filters)
 
     assert keys(rows) == expected
 
@@ -137,7 +134,7 @@ async def test_each_filter_of_the_positions(database, book, filters, expected):
 async def test_sums_without_an_expiration_have_their_page_too(database, book, limit):
     """In the order of a list a null comes after every day."""
     async with asking(database) as timeline:
-        rows = await all_of(timeline, PortfolioQuestion(at=MOMENT), limit)
+        rows = await all_of(timeline, PORTFOLIO, limit, at=MOMENT)
 
     assert [(row["account_id"], row["expiration"]) for row in rows] == [
         ("U1", "2025-12-19"),
@@ -161,7 +158,7 @@ async def test_sums_without_an_expiration_have_their_page_too(database, book, li
 )
 async def test_each_filter_of_the_sums(database, book, filters, expected):
     async with asking(database) as timeline:
-        rows = await all_of(timeline, PortfolioQuestion(at=MOMENT, **filters))
+        rows = await all_of(timeline, PORTFOLIO, at=MOMENT, **filters)
 
     assert len(rows) == expected
 
@@ -169,7 +166,7 @@ async def test_each_filter_of_the_sums(database, book, filters, expected):
 async def test_the_age_from_which_a_tick_is_stale_is_the_service_s(database, book):
     async with asking(database) as timeline:
         timeline.stale_after_s = 5.0
-        rows = await all_of(timeline, LatestQuestion(at=MOMENT))
+        rows = await all_of(timeline, AS_OF, at=MOMENT)
 
     assert [row["is_stale"] for row in rows] == [True, True, True]
 
@@ -180,8 +177,8 @@ async def test_the_brokers_side_by_side(database, db):
         hold(db, broker=broker, **expires)
         tick(db, broker=broker, delta=delta, **expires)
     async with asking(database) as timeline:
-        [row] = await all_of(timeline, DivergenceQuestion(contract_key=CALL))
-        others = await all_of(timeline, DivergenceQuestion(underlying="QQQ"))
+        [row] = await all_of(timeline, DIVERGENCE, contract_key=CALL)
+        others = await all_of(timeline, DIVERGENCE, underlying="QQQ")
 
     assert row["delta_difference"] == 0.25
     assert row["ibkr_event_time"] == "2025-11-14T15:29:50.000000Z"

@@ -12,11 +12,10 @@ import msgspec
 import pytest
 from psycopg import sql
 
-from greeks_trio.postgres.reads.lists import export_statement, json_statement
-from greeks_trio.postgres.reads.questions import SnapshotsQuestion
-from greeks_trio.postgres.reads.snapshots import snapshot_listing
+from greeks_trio.api.lists.resources import SNAPSHOTS
+from greeks_trio.postgres.reads.listing import export_statement, json_statement
 from tests.database.risk_rows import CALL, MOMENT, PUT, risk_database, seconds, tick
-from tests.timeline import all_of, asking
+from tests.timeline import all_of, asking, listing_of
 
 SPX = "SPXW  251219P06000000"
 
@@ -73,7 +72,7 @@ async def test_each_filter_leaves_what_it_means(
     database, four_ticks, filters, expected
 ):
     async with asking(database) as timeline:
-        rows = await all_of(timeline, SnapshotsQuestion(**filters))
+        rows = await all_of(timeline, SNAPSHOTS, **filters)
 
     assert numbers(rows) == expected
 
@@ -85,7 +84,7 @@ async def test_each_filter_leaves_what_it_means(
 async def test_a_filter_is_a_value_whatever_it_says(database, four_ticks, text):
     async with asking(database) as timeline:
         for name in ("account_id", "contract_key", "underlying"):
-            rows = await all_of(timeline, SnapshotsQuestion(**{name: text}))
+            rows = await all_of(timeline, SNAPSHOTS, **{name: text})
 
             assert rows == []
 
@@ -94,7 +93,7 @@ async def test_a_moment_is_the_same_in_every_zone(database, four_ticks):
     new_york = timezone(timedelta(hours=-5))
     start = (MOMENT + seconds(1)).astimezone(new_york)
     async with asking(database) as timeline:
-        rows = await all_of(timeline, SnapshotsQuestion(start=start))
+        rows = await all_of(timeline, SNAPSHOTS, start=start)
 
     assert numbers(rows) == [1, 2, 3]
     assert rows[0]["event_time"] == "2025-11-14T15:30:01.000000Z"
@@ -110,7 +109,8 @@ async def test_rows_are_what_the_table_has(database, db):
         source_payload='{"text": "a, \\"b\\"\\nc", "number": 1.10}',
     )
     async with asking(database) as timeline:
-        page = await timeline.page(SnapshotsQuestion(), None, 1, has_payload=True)
+        listing = listing_of(SNAPSHOTS, include="payload")
+        page = await timeline.page(listing, None, 1)
 
     assert b'"strike":600.125,' in page.items
     [row] = msgspec.json.decode(page.items)
@@ -124,8 +124,9 @@ async def test_rows_are_what_the_table_has(database, db):
 async def test_csv_and_json_say_the_same(database, four_ticks, db):
     tick(db, gamma=None, source_payload='{"text": "a, \\"b\\"\\nc"}')
     async with asking(database) as timeline:
-        expected = await all_of(timeline, SnapshotsQuestion(), has_payload=True)
-        exporting = timeline.export(SnapshotsQuestion(), "csv", has_payload=True)
+        expected = await all_of(timeline, SNAPSHOTS, include="payload")
+        listing = listing_of(SNAPSHOTS, include="payload")
+        exporting = timeline.export(listing, "csv")
         async with exporting as (head, export):
             text = head
             while chunk := await export.next_lines():
@@ -143,16 +144,16 @@ async def test_csv_and_json_say_the_same(database, four_ticks, db):
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 500])
 @pytest.mark.parametrize(
-    "question",
+    "filters",
     [
-        SnapshotsQuestion(),
-        SnapshotsQuestion(contract_key=CALL),
-        SnapshotsQuestion(contract_key=CALL, broker="ibkr", account_id="U1"),
-        SnapshotsQuestion(start=MOMENT, underlying="SPY"),
+        {},
+        {"contract_key": CALL},
+        {"contract_key": CALL, "broker": "ibkr", "account_id": "U1"},
+        {"start": MOMENT, "underlying": "SPY"},
     ],
 )
 async def test_a_walk_has_each_earlier_row_once_whatever_is_inserted_meanwhile(
-    database, db, question, limit
+    database, db, filters, limit
 ):
     """Before, beside and behind the place where the walk is."""
     for number in range(7):
@@ -161,15 +162,15 @@ async def test_a_walk_has_each_earlier_row_once_whatever_is_inserted_meanwhile(
         tick(db, event_time=moment, received_at=moment + seconds(number % 2))
         tick(db, event_time=moment, account_id="U2", broker="tastytrade")
     async with asking(database) as timeline:
-        earlier = await all_of(timeline, question)
-        found, place = [], None
+        earlier = await all_of(timeline, SNAPSHOTS, **filters)
+        listing, found, position = listing_of(SNAPSHOTS, **filters), [], None
         for step in count():
-            page = await timeline.page(question, place, limit)
+            page = await timeline.page(listing, position, limit)
             found += msgspec.json.decode(page.items)
-            place = page.next_place
-            if place is None:
+            position = page.position
+            if position is None:
                 break
-            at = datetime.fromisoformat(str(place[0]))
+            at = datetime.fromisoformat(str(position[0]))
             tick(db, event_time=MOMENT - seconds(step))
             if step < 5:  # or a walk of single rows would never end
                 tick(db, event_time=at)
@@ -184,20 +185,21 @@ async def test_a_walk_has_each_earlier_row_once_whatever_is_inserted_meanwhile(
 
 async def test_the_last_page_says_that_it_is_the_last(database, four_ticks):
     async with asking(database) as timeline:
-        first = await timeline.page(SnapshotsQuestion(), None, 3)
-        exact = await timeline.page(SnapshotsQuestion(), None, 4)
-        last = await timeline.page(SnapshotsQuestion(), first.next_place, 3)
+        listing = listing_of(SNAPSHOTS)
+        first = await timeline.page(listing, None, 3)
+        exact = await timeline.page(listing, None, 4)
+        last = await timeline.page(listing, first.position, 3)
 
-    assert first.next_place is not None
-    assert exact.next_place is None
-    assert last.next_place is None
+    assert first.position is not None
+    assert exact.position is None
+    assert last.position is None
     assert len(msgspec.json.decode(last.items)) == 1
 
 
-async def test_a_place_in_another_list_is_none_in_this(database):
+async def test_a_position_in_another_list_is_refused(database):
     async with asking(database) as timeline:
-        with pytest.raises(ValueError, match="place"):
-            await timeline.page(SnapshotsQuestion(), ["a"], 1)
+        with pytest.raises(ValueError, match="position"):
+            await timeline.page(listing_of(SNAPSHOTS), ["a"], 1)
 
 
 @pytest.fixture
@@ -235,9 +237,10 @@ def plan_of(db, query, params):
 )
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_page_never_reads_the_whole_table(many_ticks, filters, is_first):
-    listing = snapshot_listing(SnapshotsQuestion(**filters))
-    place = ["2025-11-14T20:00:00.000000Z", "2025-11-14T20:00:00.000000Z", 17_000]
-    query, params = json_statement(listing.after(None if is_first else place), 501)
+    listing = listing_of(SNAPSHOTS, **filters)
+    position = ["2025-11-14T20:00:00.000000Z", "2025-11-14T20:00:00.000000Z", 17_000]
+    rest = listing.after(None if is_first else position)
+    query, params = json_statement(rest, 501)
 
     plan = plan_of(many_ticks, query, params)
 
@@ -246,7 +249,7 @@ def test_a_page_never_reads_the_whole_table(many_ticks, filters, is_first):
 
 
 def test_a_contract_of_all_accounts_is_found_by_the_primary_key(many_ticks):
-    listing = snapshot_listing(SnapshotsQuestion(contract_key="C7"))
+    listing = listing_of(SNAPSHOTS, contract_key="C7")
     query, params = json_statement(listing, 501)
 
     plan = plan_of(many_ticks, query, params)
@@ -257,7 +260,7 @@ def test_a_contract_of_all_accounts_is_found_by_the_primary_key(many_ticks):
 
 def test_an_export_along_time_is_not_sorted_first(many_ticks):
     start = MOMENT + seconds(30_000)
-    listing = snapshot_listing(SnapshotsQuestion(start=start))
+    listing = listing_of(SNAPSHOTS, start=start)
     query, params = export_statement(listing, "csv", None)
 
     plan = plan_of(many_ticks, query, params)
@@ -272,9 +275,9 @@ async def test_a_page_of_large_rows_ends_early_and_the_walk_is_whole(database, d
         tick(db, event_time=MOMENT + seconds(number), source_payload=large)
 
     async with asking(database) as timeline:
-        question = SnapshotsQuestion()
-        first = await timeline.page(question, None, 500, has_payload=True)
-        rows = await all_of(timeline, question, has_payload=True)
+        listing = listing_of(SNAPSHOTS, include="payload")
+        first = await timeline.page(listing, None, 500)
+        rows = await all_of(timeline, SNAPSHOTS, include="payload")
 
     assert len(msgspec.json.decode(first.items)) == 3
     assert numbers(rows) == list(range(8))

@@ -1,8 +1,8 @@
-"""Whole lists as a stream, at the pace of whoever reads them.
+"""Whole lists as a stream, as fast as the client reads.
 
-A stream that cannot be finished is broken off, also because its client does not read: the
-last chunk of HTTP's chunked encoding does not come, so that every client sees that
-something is missing.
+The service breaks off a stream that it cannot finish, and one whose client does not read.
+The last chunk of HTTP's chunked encoding is then missing, so every client sees that the
+list is not complete.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 from fastapi import Response
 
-from greeks_trio.api.access.limits import Message, Receive, Send
+from greeks_trio.api.access.limits import Message, Receive, Send, cancel_when_gone
 from greeks_trio.api.answers import Problem, problem_answer
 from greeks_trio.api.store_problems import problem_of
 from greeks_trio.errors import StoreError
-from greeks_trio.postgres.reads.questions import ExportFormat
+from greeks_trio.postgres.reads.listing import ExportFormat
+from greeks_trio.postgres.reads.reader import Export
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +29,13 @@ MEDIA_TYPES: Final[dict[ExportFormat, str]] = {
     "ndjson": "application/x-ndjson",
 }
 
-# Before the server gives up the connection, because here it is known what is broken off.
+# Shorter than the server's own limit for a connection, because only this module can log
+# which list is broken off.
 WRITE_LIMIT_S: Final = 20.0
 
 
-class Lines(Protocol):
-    """The lines of an export."""
-
-    async def next_lines(self) -> bytes:
-        """Return the next ones, nothing after the last; raise `StoreError`."""
-
-
-# Yields what stands before the lines, and the lines.
-OpenExport: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[bytes, Lines]]]
+# Yields the text before the first row, and the rows.
+OpenExport: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[bytes, Export]]]
 
 
 class ExportAnswer(Response):
@@ -48,7 +43,7 @@ class ExportAnswer(Response):
 
     Args:
         open_export: Begins the export; its end ends it.
-        name: Of the file that a browser would make of it, without the ending.
+        name: Of the file in which a browser saves it, without the ending.
     """
 
     def __init__(self, open_export: OpenExport, form: ExportFormat, name: str) -> None:
@@ -60,10 +55,10 @@ class ExportAnswer(Response):
         self.headers["content-disposition"] = f'attachment; filename="{name}.{form}"'
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Send it all, until the client is gone or something fails."""
+        """Send all lines, until the client has gone or a read fails."""
         problem: Problem | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+            nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
             problem = await self._export(send)
             nursery.cancel_scope.cancel()
         if problem is not None:
@@ -73,18 +68,18 @@ class ExportAnswer(Response):
             await answer(scope, receive, send)
 
     async def _export(self, send: Send) -> Problem | None:
-        """Return why it cannot even begin, if so."""
+        """Return the reason why the export cannot begin, `None` when it has begun."""
         try:
-            async with self._open_export() as (head, lines):
-                return await self._send_lines(head, lines, send)
+            async with self._open_export() as (head, export):
+                return await self._send_lines(head, export, send)
         except StoreError as exc:
             return problem_of(exc)
 
     async def _send_lines(
-        self, head: bytes, lines: Lines, send: Send
+        self, head: bytes, export: Export, send: Send
     ) -> Problem | None:
         try:
-            chunk = await lines.next_lines()
+            chunk = await export.next_lines()
         except StoreError as exc:
             return problem_of(exc)
         await send(
@@ -97,7 +92,7 @@ class ExportAnswer(Response):
         try:
             await _send_body(send, head + chunk)
             while chunk:
-                chunk = await lines.next_lines()
+                chunk = await export.next_lines()
                 await _send_body(send, chunk)
         except StoreError as exc:
             logger.warning("export.broken_off list=%s reason=%s", self._name, exc)
@@ -119,10 +114,3 @@ async def _send_body(send: Send, body: bytes) -> None:
     """
     with trio.fail_after(WRITE_LIMIT_S):
         await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
-    """Cancel the answer when its client has closed; ends with either."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

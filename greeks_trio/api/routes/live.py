@@ -25,12 +25,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import trio
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from greeks_trio.api.answers import described_problems
 from greeks_trio.api.event_stream import (
@@ -42,7 +42,7 @@ from greeks_trio.api.event_stream import (
     Streams,
     encode_event,
 )
-from greeks_trio.api.lists.params import BrokerName, Text
+from greeks_trio.api.lists.parameters import Text
 from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.model.records import (
     Availability,
@@ -50,6 +50,7 @@ from greeks_trio.model.records import (
     StreamSession,
     UnifiedPositionRecord,
 )
+from greeks_trio.pipeline.latest import Latest
 
 # Dashboards and people; each costs about as much as what it is sent.
 MAX_STREAMS: Final = 32
@@ -67,16 +68,6 @@ _EVENT_TICKS: Final = 100
 
 # Strikes and quantities are numbers here as in every other answer.
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-
-
-class LatestView(Protocol):
-    """The latest tick of each series."""
-
-    def changes(self, since: int) -> tuple[int, Sequence[UnifiedPositionRecord]]:
-        """Return the present version, and the ticks that are newer than ``since``."""
-
-    async def wait_newer(self, version: int) -> None:
-        """Wait until there is a newer version than this one."""
 
 
 class LatestTick(msgspec.Struct, frozen=True, gc=False):
@@ -117,7 +108,7 @@ class EventSource:
 
     def __init__(
         self,
-        latest: LatestView,
+        latest: Latest,
         sessions: Callable[[], Sequence[StreamSession]],
         slo: Callable[[], Mapping[str, Any]],
         *,
@@ -139,11 +130,11 @@ class EventSource:
 
 
 class StreamParams(BaseModel):
-    """Which ticks are wanted, and how often; what is not known is refused."""
+    """Which ticks are wanted, and how often; an unknown parameter is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
-    broker: BrokerName | None = None
+    broker: str | None = None
     account_id: Text | None = None
     underlying: Annotated[Text | None, Field(examples=["SPY"])] = None
     contract_key: Text | None = None
@@ -154,14 +145,16 @@ class StreamParams(BaseModel):
         return self.model_dump(exclude={"interval_ms"}, exclude_none=True)
 
 
-def make_router(source: EventSource) -> APIRouter:
-    """Return ``/v1/stream``."""
+def make_router(source: EventSource, brokers: Sequence[str]) -> APIRouter:
+    """Return ``/v1/stream``.
+
+    Args:
+        source: The values that are streamed.
+        brokers: The names of all brokers, which the filter can name.
+    """
     router = APIRouter(tags=["stream"])
 
-    @router.get("/v1/stream", responses=_ANSWERS, response_class=Response)
-    async def stream(  # noqa: ASYNC124
-        params: Annotated[StreamParams, Query()],
-    ) -> Response:
+    async def stream(params: StreamParams) -> Response:  # noqa: ASYNC124
         """Send events until the client goes: `greeks`, `sessions`, `slo`.
 
         First everything as it is, then what changes, at most once in `interval_ms`
@@ -173,6 +166,13 @@ def make_router(source: EventSource) -> APIRouter:
         client = _Client(source, params.filters(), params.interval_ms / 1e3)
         return EventStream(source.streams, client.run, write_limit_s=WRITE_LIMIT_S)
 
+    one_broker: Any = Literal[tuple(brokers)]
+    model = create_model(
+        "StreamQuery", __base__=StreamParams, broker=(one_broker | None, None)
+    )
+    # FastAPI reads the type of the parameters from here.
+    stream.__annotations__["params"] = Annotated[model, Query()]
+    router.get("/v1/stream", responses=_ANSWERS, response_class=Response)(stream)
     return router
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-import msgspec
 from fastapi import APIRouter, Response
 
 from greeks_trio.api.answers import JSON, described, json_answer
+from greeks_trio.api.routes.feeds import session_schema
 from greeks_trio.model.records import StreamSession
 
 
@@ -29,11 +29,15 @@ class StatusView(Protocol):
         """Return latencies and counters, in types that JSON has."""
 
 
-def make_router(view: StatusView) -> APIRouter:
+def make_router(view: StatusView, brokers: Sequence[str]) -> APIRouter:
     """Return ``/livez``, ``/readyz`` and ``/v1/streaming/status``.
 
     The handlers are ``async`` although they do not wait, because FastAPI would run any
     other in a thread.
+
+    Args:
+        view: The running service.
+        brokers: The names of all brokers, for OpenAPI.
     """
     router = APIRouter(tags=["status"])
 
@@ -52,7 +56,7 @@ def make_router(view: StatusView) -> APIRouter:
             return json_answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
         return json_answer(body)
 
-    @router.get("/v1/streaming/status", responses=described(_STATUS))
+    @router.get("/v1/streaming/status", responses=described(_status_schema(brokers)))
     async def status() -> Response:  # noqa: ASYNC124
         """Return each broker's session, then latencies, writer and counters."""
         return json_answer({"sessions": list(view.sessions()), **view.details()})
@@ -104,7 +108,6 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
         },
     }
 }
-_SESSION: Final = msgspec.json.schema_components((StreamSession,))[1]["StreamSession"]
 _EXAMPLE: Final = {
     "sessions": [
         {
@@ -137,25 +140,32 @@ _EXAMPLE: Final = {
     },
     "feeds": {"ibkr": {"wanted": 7, "subscription_count": 7, "reconnects": 0}},
 }
+
+
 # Not all that each part says: every version of the service has a little more to say.
-_STATUS: Final = _object(
-    _EXAMPLE,
-    sessions={"type": "array", "items": _SESSION},
-    database=_part("Whether the writer is connected, and what the server said last"),
-    latency_ms=_part(
-        "From frame read to durable, on disk or in the table; `to_commit`: to the table"
-    ),
-    ticks=_part("Counters since the start"),
-    slo=_part("The p95 of the last minute against its bar"),
-    loop_lag_ms=_part("How late the event loop wakes a task"),
-    spool=_part("What waits on disk for the database"),
-    quarantine=_part("Rows that PostgreSQL refused, and that wait for a person"),
-    memory=_part("In bytes: the process, and ticks that wait in memory"),
-    writer=_part("Flushes, and what is not in its table yet"),
-    contracts={"type": "integer", "description": "Contracts with a tick so far"},
-    staleness=_part(
-        "By broker, of the subscribed contracts: without a tick for `after_s` seconds "
-        "(`contracts`, the longest silent in `oldest`); newest tick not real-time"
-    ),
-    feeds=_part("By broker: contracts wanted and subscribed, reconnects, odd frames"),
-)
+def _status_schema(brokers: Sequence[str]) -> dict[str, Any]:
+    return _object(
+        _EXAMPLE,
+        sessions={"type": "array", "items": session_schema(brokers)},
+        database=_part(
+            "Whether the writer is connected, and what the server said last"
+        ),
+        latency_ms=_part(
+            "From frame read to durable, on disk or in the table; `to_commit`: to the table"
+        ),
+        ticks=_part("Counters since the start"),
+        slo=_part("The p95 of the last minute against its bar"),
+        loop_lag_ms=_part("How late the event loop wakes a task"),
+        spool=_part("What waits on disk for the database"),
+        quarantine=_part("Rows that PostgreSQL refused, and that wait for a person"),
+        memory=_part("In bytes: the process, and ticks that wait in memory"),
+        writer=_part("Flushes, and what is not in its table yet"),
+        contracts={"type": "integer", "description": "Contracts with a tick so far"},
+        staleness=_part(
+            "By broker, of the subscribed contracts: without a tick for `after_s` seconds "
+            "(`contracts`, the longest silent in `oldest`); newest tick not real-time"
+        ),
+        feeds=_part(
+            "By broker: contracts wanted and subscribed, reconnects, odd frames"
+        ),
+    )

@@ -1,49 +1,26 @@
-"""Questions in, pages and exports out: the door through which HTTP reads PostgreSQL."""
+"""Pages, exports and trades: everything that the HTTP interface reads and records."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from greeks_trio.postgres.reads.lists import (
+from greeks_trio.postgres.reads.listing import (
+    Column,
+    ExportFormat,
     Listing,
+    PagePosition,
     csv_header,
     export_statement,
-    fetch_page,
 )
-from greeks_trio.postgres.reads.questions import (
-    DivergenceQuestion,
-    ExportFormat,
-    GapsQuestion,
-    LatestQuestion,
-    NewTrade,
-    Page,
-    Place,
-    PortfolioQuestion,
-    PositionsQuestion,
-    Question,
-    RecordedTrade,
-    SnapshotsQuestion,
-    TradesQuestion,
-)
+from greeks_trio.postgres.reads.pages import Page, fetch_page
 from greeks_trio.postgres.reads.reader import Export, Reader
-from greeks_trio.postgres.reads.records import (
-    gaps_listing,
-    record_trade,
-    trades_listing,
-)
-from greeks_trio.postgres.reads.risk import (
-    divergence_listing,
-    latest_listing,
-    portfolio_listing,
-    positions_listing,
-)
-from greeks_trio.postgres.reads.snapshots import snapshot_listing
+from greeks_trio.postgres.reads.trades import NewTrade, RecordedTrade, record_trade
 
 
 class Timeline:
-    """The tables and views, for questions.
+    """The tables and views of the database.
 
     Every method may raise `ReadsBusy`, `ReadTooLong`, `StoreUnavailable` and
     `StoreRejected`, see `Reader.read`.
@@ -57,54 +34,26 @@ class Timeline:
         self.stale_after_s = stale_after_s
 
     async def page(
-        self,
-        question: Question,
-        after: Place | None,
-        limit: int,
-        *,
-        has_payload: bool = False,
+        self, listing: Listing, after: PagePosition | None, limit: int
     ) -> Page:
-        """Return at most so many rows after a place.
+        """Return at most so many rows after a position.
 
         Raises:
-            ValueError: it is no place in this list.
+            ValueError: the position is not one of this list.
         """
-        listing = self._listing(question, has_payload=has_payload).after(after)
-        items, place = await self._reader.read(partial(fetch_page, listing, limit))
-        return Page(items=items, next_place=place)
+        rest = listing.after(after)
+        return await self._reader.read(partial(fetch_page, rest, limit))
 
     @asynccontextmanager
     async def export(
-        self,
-        question: Question,
-        form: ExportFormat,
-        limit: int | None = None,
-        *,
-        has_payload: bool = False,
+        self, listing: Listing, form: ExportFormat, limit: int | None = None
     ) -> AsyncIterator[tuple[bytes, Export]]:
-        """Yield what stands before the lines, and the lines."""
-        listing = self._listing(question, has_payload=has_payload)
+        """Yield the text before the first row, and the rows."""
         query, params = export_statement(listing, form, limit)
         async with self._reader.export(query, params) as export:
-            yield csv_header(listing) if form == "csv" else b"", export
+            head = csv_header(listing.columns) if form == "csv" else b""
+            yield head, export
 
-    async def record(self, trade: NewTrade) -> RecordedTrade:
-        """Record a trade, or return what is recorded under its id."""
-        return await self._reader.read(partial(record_trade, trade))
-
-    def _listing(self, question: Question, *, has_payload: bool) -> Listing:
-        match question:
-            case SnapshotsQuestion():
-                return snapshot_listing(question, has_payload=has_payload)
-            case LatestQuestion():
-                return latest_listing(question, self.stale_after_s)
-            case PositionsQuestion():
-                return positions_listing(question)
-            case PortfolioQuestion():
-                return portfolio_listing(question, self.stale_after_s)
-            case DivergenceQuestion():
-                return divergence_listing(question)
-            case GapsQuestion():
-                return gaps_listing(question)
-            case TradesQuestion():
-                return trades_listing(question)
+    async def record(self, trade: NewTrade, columns: Sequence[Column]) -> RecordedTrade:
+        """Record a trade, or return the one that has its id, as these columns."""
+        return await self._reader.read(partial(record_trade, trade, columns))

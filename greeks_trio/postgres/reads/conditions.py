@@ -1,0 +1,47 @@
+"""Conditions on the rows of a list: each takes a value and gives SQL with a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString, TypeAlias
+
+from psycopg import sql
+
+# The text of the condition, and the values of its placeholders.
+Condition: TypeAlias = tuple[sql.Composable, Sequence[Any]]
+MakeCondition: TypeAlias = Callable[[Any], Condition]
+
+
+def equal(column: str) -> MakeCondition:
+    """Return the condition that a column has exactly the value."""
+    return _comparison("{} = %s", column)
+
+
+def not_before(column: str) -> MakeCondition:
+    """Return the condition that a column has the value or a later one."""
+    return _comparison("{} >= %s", column)
+
+
+def before(column: str) -> MakeCondition:
+    """Return the condition that a column has an earlier value."""
+    return _comparison("{} < %s", column)
+
+
+def not_after(column: str) -> MakeCondition:
+    """Return the condition that a column has the value or an earlier one."""
+    return _comparison("{} <= %s", column)
+
+
+def after_or_null(column: str) -> MakeCondition:
+    """Return the condition that a column has a later value, or none."""
+    return _comparison("({0} is null or {0} > %s)", column)
+
+
+def is_null(column: str) -> MakeCondition:
+    """Return the condition that a column has no value, or has one if the value is false."""
+    return _comparison("({} is null) = %s", column)
+
+
+def _comparison(template: LiteralString, column: str) -> MakeCondition:
+    text = sql.SQL(template).format(sql.Identifier("src", column))
+    return lambda value: (text, [value])

@@ -1,0 +1,95 @@
+"""The rows that the lists are made of: tables, views and functions of the database.
+
+Discussion of the ticks: the primary key begins with broker, account and contract, so the
+ticks of one contract are in the order of time within one account only.  A list of one
+contract in all accounts is therefore put together from one list for each account.  The
+accounts also come from the primary key: the query steps from one to the next.  Every
+other list of ticks follows the index on ``event_time``, which has the order of the list,
+and stops when the page is full.
+
+Discussion of the risk views: the lists use the functions behind the views, because the
+age from which a tick is stale is a setting of the service.  Without a moment these
+functions give everything that is known now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from psycopg import sql
+
+from greeks_trio.postgres.reads.listing import Parts, Source
+
+# From the values of the filters, and the age in seconds from which a contract is stale.
+MakeSource: TypeAlias = Callable[[Mapping[str, Any], float], Source]
+
+_PRESENT: Final = "infinity"
+
+_ACCOUNTS: Final = sql.SQL("""(
+    with recursive accounts (broker, account_id) as (
+        (
+            select g.broker, g.account_id
+            from greek_snapshots g
+            order by g.broker, g.account_id
+            limit 1
+        )
+        union all
+        select next.broker, next.account_id
+        from accounts
+        cross join lateral (
+            select g.broker, g.account_id
+            from greek_snapshots g
+            where (g.broker, g.account_id) > (accounts.broker, accounts.account_id)
+            order by g.broker, g.account_id
+            limit 1
+        ) next
+    )
+    select broker, account_id from accounts
+) part""")
+_OF_ONE_ACCOUNT: Final = sql.SQL(
+    "src.broker = part.broker and src.account_id = part.account_id"
+)
+
+
+def relation(name: str) -> MakeSource:
+    """Return the source that is a table or a view as it is."""
+    source = Source(sql.SQL("{} src").format(sql.Identifier(name)))
+    return lambda _values, _stale_after_s: source
+
+
+def ticks(values: Mapping[str, Any], _stale_after_s: float) -> Source:
+    """Return the stored ticks, by account where one contract is wanted in several."""
+    is_by_account = values["contract_key"] is not None and (
+        values["broker"] is None or values["account_id"] is None
+    )
+    return Source(
+        sql.SQL("greek_snapshots src"),
+        parts=Parts(_ACCOUNTS, _OF_ONE_ACCOUNT) if is_by_account else None,
+    )
+
+
+def greeks_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the newest Greeks of each contract that is held or watched."""
+    return Source(
+        sql.SQL("greeks_asof(%s::timestamptz, %s::double precision) src"),
+        [_moment(values), stale_after_s],
+    )
+
+
+def portfolio_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the sums for each account, currency, underlying and expiration."""
+    return Source(
+        sql.SQL("portfolio_asof(%s::timestamptz, %s::double precision) src"),
+        [_moment(values), stale_after_s],
+    )
+
+
+def positions_asof(values: Mapping[str, Any], _stale_after_s: float) -> Source:
+    """Return the positions of any kind."""
+    return Source(sql.SQL("positions_asof(%s::timestamptz) src"), [_moment(values)])
+
+
+def _moment(values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    at = values.get("at")
+    return _PRESENT if at is None else at
