@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from greeks_trio.api.routes import feeds, lists, live, metrics, trades
 from greeks_trio.api.routes import status as status_routes
 from greeks_trio.config.reload import load_again, log_other_database
-from greeks_trio.config.settings import BROKERS, Config, HttpConfig
+from greeks_trio.config.settings import Config, HttpConfig
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import FeedSwitches
@@ -52,6 +52,7 @@ class Service:
     Attributes:
         config: The present configuration, for every setting that SIGHUP applies.
         started_with: The configuration at the start, for all other settings.
+        brokers: Every broker that a feed exists for, enabled or not.
         kinds: The kind of feed of each enabled broker.
         feeds: The feeds that run.
     """
@@ -59,6 +60,7 @@ class Service:
     config: Config
     started_with: Config
     load: Callable[[], Config]
+    brokers: Sequence[Broker]
     kinds: Mapping[Broker, FeedKind[Any]]
     status: ServiceStatus
     switches: FeedSwitches
@@ -125,6 +127,7 @@ def build_service(
         config=config,
         started_with=config,
         load=load,
+        brokers=list(dict.fromkeys(kind.broker for kind in kinds)),
         kinds=enabled,
         status=status,
         switches=FeedSwitches(
@@ -189,10 +192,10 @@ def make_routers(service: Service) -> list[APIRouter]:
     latest = status.processor.latest
     events = live.EventSource(latest, status.sessions, status.latency_details)
     return [
-        status_routes.make_router(status, BROKERS),
+        status_routes.make_router(status, service.brokers),
         metrics.make_router(make_registry(status)),
-        feeds.make_router(service.switches, BROKERS),
-        lists.make_router(timeline, BROKERS),
-        trades.make_router(timeline, BROKERS),
-        live.make_router(events, BROKERS),
+        feeds.make_router(service.switches, service.brokers),
+        lists.make_router(timeline, service.brokers),
+        trades.make_router(timeline, service.brokers),
+        live.make_router(events, service.brokers),
     ]
