@@ -30,6 +30,7 @@ def service():
         config=Config(),
         started_with=Config(),
         load=Config,
+        brokers=[],
         kinds={},
         status=None,
         switches=FeedSwitches({}, on_all_refused=refused_by_nobody),
