@@ -1,11 +1,11 @@
--- The whole present schema, readable from top to bottom.
+-- The whole present schema, from top to bottom.
 --
--- The way to it is migrations/, one file for each change; a test proves that both lead
--- to the same catalog.  Needs PostgreSQL 15 or later.
+-- migrations/ leads to the same schema, with one file for each change; a test compares the
+-- two.  PostgreSQL 15 or later is needed.
 --
--- What is left out on purpose, so that a distributed PostgreSQL (Citus) takes these
--- tables sharded by contract_key: row triggers, foreign keys, partitions of partitions,
--- and any unique key of a sharded table without contract_key.  See README.md.
+-- A distributed PostgreSQL (Citus) accepts these tables sharded by contract_key.  For this
+-- reason there are no row triggers, no foreign keys, no partitions of partitions, and no
+-- unique key of a sharded table without contract_key.
 
 create table schema_migrations (
     name text primary key,
@@ -14,11 +14,11 @@ create table schema_migrations (
 );
 
 comment on table schema_migrations is
-    'The migrations that this database has seen';
+    'The migrations that were applied to this database';
 comment on column schema_migrations.name is
-    'The file in migrations/, without its ending';
+    'Name of the file in migrations/, without its ending';
 comment on column schema_migrations.sha256 is
-    'Checksum of the file as it was applied, hexadecimal';
+    'Checksum of the applied file, hexadecimal';
 
 
 -- One row for each tick: the Greeks of one contract in one account at one moment.
@@ -45,7 +45,8 @@ create table greek_snapshots (
     availability text not null,
     source_payload jsonb not null,
     fingerprint bigint not null,
-    -- One index for three purposes: no event twice, the timeline of a contract, sharding.
+    -- One index with three purposes: it keeps each event once, finds the timeline of a
+    -- contract, and allows sharding.
     constraint greek_snapshots_pkey
         primary key (broker, account_id, contract_key, event_time, fingerprint),
     constraint greek_snapshots_broker_check
@@ -56,30 +57,33 @@ create table greek_snapshots (
         check (availability in ('realtime', 'delayed', 'frozen', 'unknown')),
     constraint greek_snapshots_key_check
         check (account_id <> '' and underlying <> '' and contract_key <> ''),
-    -- Implied volatility alone is not a tick.
+    -- A row with nothing but implied volatility is not a tick.
     constraint greek_snapshots_greeks_check
         check (num_nonnulls(delta, gamma, theta, vega, rho) > 0)
 ) partition by range (event_time);
 
--- The risk view: what came lately, whatever the contract.
+-- For the newest ticks of all contracts.
 create index greek_snapshots_event_time_idx on greek_snapshots (event_time desc);
 
 comment on table greek_snapshots is
-    'Greeks of option positions, tick by tick; readers order by event_time, received_at, id';
+    'Greeks of option positions, one row for each tick; order by event_time, received_at, '
+    'id';
 comment on column greek_snapshots.id is
     'Order of insertion; unique only together with the primary key';
 comment on column greek_snapshots.event_time is
-    'The broker''s time of the event; received_at where the broker''s is absent or impossible';
+    'The broker''s time of the event; received_at if the broker''s time is absent or '
+    'impossible';
 comment on column greek_snapshots.received_at is
     'Our wall clock when the frame was read';
 comment on column greek_snapshots.persisted_at is
     'The database''s clock at the insert';
 comment on column greek_snapshots.account_id is
-    'The broker''s account; watchlist for a contract that is watched but held by nobody';
+    'The account at the broker; watchlist for a watched contract that no account holds';
 comment on column greek_snapshots.underlying is
-    'Symbol of the underlying, not the option root: SPX for SPXW, BRK/B for BRKB';
+    'Symbol of the underlying, not of the option root: SPX for SPXW, BRK/B for BRKB';
 comment on column greek_snapshots.contract_key is
-    'The 21-character OCC symbol, or ./ROOT yymmdd right strike for futures options; the same from every broker';
+    'The 21-character OCC symbol; ./ROOT yymmdd right strike for futures options. Every '
+    'broker has the same key for a contract';
 comment on column greek_snapshots.strike is
     'In units of the contract''s currency';
 comment on column greek_snapshots.quantity is
@@ -91,7 +95,7 @@ comment on column greek_snapshots.gamma is
 comment on column greek_snapshots.theta is
     'Change of the option''s price per calendar day, as the broker reports it. '
     'tastytrade: the derivative. ibkr: the difference in value over the next calendar '
-    'day, so within days of the expiration the two differ by definition';
+    'day. Within days of the expiration the two differ by definition';
 comment on column greek_snapshots.vega is
     'Change of the option''s price per volatility point (0.01)';
 comment on column greek_snapshots.rho is
@@ -99,16 +103,17 @@ comment on column greek_snapshots.rho is
 comment on column greek_snapshots.implied_volatility is
     'A fraction per year: 0.183 is 18.3 %';
 comment on column greek_snapshots.underlying_price is
-    'Last trade of the underlying, else the middle of bid and ask; null when unknown';
+    'Last trade of the underlying, otherwise the middle of bid and ask; null if unknown';
 comment on column greek_snapshots.availability is
-    'How fresh the broker says its data is';
+    'Freshness that the broker reports: realtime, delayed, frozen or unknown';
 comment on column greek_snapshots.source_payload is
-    'What the broker sent; ibkr: the frame, tastytrade: the event''s columns';
+    'The broker''s message. ibkr: the frame; tastytrade: the columns of the event';
 comment on column greek_snapshots.fingerprint is
-    'First 8 bytes of BLAKE2b over the six values, so that the same event has the same key whenever it comes again';
+    'First 8 bytes of BLAKE2b over the six values. An event that is sent again has the '
+    'same key';
 
 
--- What the accounts hold: one row whenever something changed.
+-- The positions of the accounts: one row for each change.
 create table positions (
     broker text not null,
     account_id text not null,
@@ -134,24 +139,24 @@ create table positions (
         check (account_id <> '' and contract_key <> '')
 );
 
--- Which contracts have not expired, without a look at the history of those that have.
+-- Finds the contracts that have not expired, without the history of expired ones.
 create index positions_expiration_idx
     on positions (expiration, broker, account_id, contract_key, observed_at);
 
 comment on table positions is
-    'History of the positions: the newest row of a contract says what is held';
+    'History of the positions: the newest row of a contract is its present state';
 comment on column positions.contract_key is
-    'As in greek_snapshots; for anything but an option the broker''s symbol';
+    'As in greek_snapshots; the broker''s symbol for other instruments than options';
 comment on column positions.observed_at is
     'Our wall clock when the broker reported it';
 comment on column positions.quantity is
-    'Short negative; 0 when the position was closed';
+    'Short negative; 0 after the position was closed';
 comment on column positions.multiplier is
     'Units of the underlying per contract';
 
 
--- Intervals without data that we know of, so that an outage can be told from a quiet
--- market.  Written when a gap starts and again when it ends, hence the unique key.
+-- Known intervals without data.  They tell an outage from a quiet market.  A gap is
+-- written when it starts and again when it ends; the unique key finds its row.
 create table feed_gaps (
     broker text not null,
     account_id text,
@@ -166,18 +171,18 @@ create table feed_gaps (
 );
 
 comment on table feed_gaps is
-    'Disconnections, silence, lost subscriptions and lost ticks';
+    'Intervals without data: disconnections, silence, lost subscriptions, lost ticks';
 comment on column feed_gaps.account_id is
-    'Null: every account of the broker';
+    'Null: all accounts of the broker';
 comment on column feed_gaps.contract_key is
-    'Null: every contract of the account';
+    'Null: all contracts of the account';
 comment on column feed_gaps.ended_at is
-    'Null while the gap lasts';
+    'Null until the gap ends';
 comment on column feed_gaps.reason is
-    'A short stable word, such as disconnected';
+    'One of a fixed set of reasons in lower-case words, such as disconnected';
 
 
--- Trades as other programs and people record them.
+-- Trades that other programs and people record.
 create table trades (
     id uuid primary key default gen_random_uuid(),
     created_at timestamptz not null default now(),
@@ -193,34 +198,36 @@ create table trades (
     constraint trades_quantity_check check (quantity <> 0)
 );
 
--- Lists go by time, a page at a time.
+-- For lists by time, one page at a time.
 create index trades_created_at_idx on trades (created_at, id);
 
 comment on table trades is
-    'Trades as they were recorded through the HTTP interface or by SQL';
+    'Trades that were recorded through the HTTP interface or by SQL';
 comment on column trades.symbol is
-    'The symbol as the broker spells it';
+    'The symbol in the spelling of the broker';
 comment on column trades.contract_key is
-    'As in greek_snapshots; null when the trade is not of an option';
+    'As in greek_snapshots; null if the trade is not in an option';
 comment on column trades.price is
     'Per unit of the underlying, in the contract''s currency';
 
 
--- Functions of a moment.  One after the present means "everything that is known", with
--- ages as of the present; the views below are the same functions at 'infinity'.
+-- Functions of a moment.  A moment after the present means everything that is known, with
+-- ages relative to the present.  The views below are the same functions at 'infinity'.
 --
--- holdings_asof, greeks_asof and portfolio_asof are written so that the planner puts their
--- text in place of the call, and the caller's conditions in it (language sql, stable, no
--- set, one select).  What they start from is the opposite: two functions with a plan of
--- their own, whose declared number of rows keeps the estimates of the whole so low that
--- nothing is compiled (jit) for what takes milliseconds.
+-- The planner replaces a call of holdings_asof, greeks_asof or portfolio_asof by the text of
+-- the function, with the conditions of the caller.  This needs language sql, stable, no
+-- set, and one select.  The two functions that they start from, positions_asof and
+-- watched_asof, have plans of their own instead.  Their declared number of rows keeps the
+-- estimate of the whole query low, so that PostgreSQL does not compile (jit) a query of
+-- a few milliseconds.
 
--- What was held at the moment.  A contract has expired when its day is over everywhere
--- on Earth, hence the 36 hours from its beginning in UTC.  First which contracts have
--- not expired, from the index alone; those that never do are few but may have changed a
--- hundred thousand times, so the recursive part goes from one to the next (its order
--- begins with the expiration because only this index has that).  Then the newest row of
--- each.
+-- The open positions at the moment.  A contract has expired when its last day is over
+-- everywhere on Earth, which is 36 hours after that day began in UTC.
+--
+-- The first step finds the contracts that have not expired, from the index alone.  Contracts
+-- without an expiration are few, but each may have a hundred thousand rows, so the recursive
+-- part goes from one contract to the next.  (Its order begins with the expiration, because
+-- only this index fits.)  The second step finds the newest row of each contract.
 create function positions_asof(moment timestamptz)
 returns table (
     broker text,
@@ -303,10 +310,10 @@ begin atomic
 end;
 
 
--- Which contracts had ticks for the watch-list in the month of the moment, or the month
--- before in its first week.  The list itself is not in the database.  Goes from one
--- contract to the next through the primary key, since there may be millions of ticks of
--- each; whole months, because then an index has no others to step over.
+-- The contracts that had ticks for the watch-list in the month of the moment or, in its
+-- first week, in the month before.  The watch-list itself is not in the database.  The loops
+-- go from one broker and one contract to the next through the primary key, because each may
+-- have millions of ticks.  They read whole months, so that every entry of the index counts.
 create function watched_asof(moment timestamptz)
 returns table (broker text, contract_key text)
 language plpgsql stable parallel safe rows 20
@@ -344,8 +351,8 @@ end
 $$;
 
 
--- What was held at the moment, the newest tick of each option among it, as known then, and
--- the same of each option that was watched in the seven days before.
+-- The open positions at the moment, each option with its newest tick that was known then,
+-- and the options that were watched in the seven days before.
 create function holdings_asof(
     moment timestamptz, stale_after_s double precision default 300
 )
@@ -398,7 +405,7 @@ begin atomic
         tick.implied_volatility,
         tick.underlying_price,
         tick.availability,
-        -- Not negative where it came while this statement began.
+        -- Not negative for a tick that arrived while this statement began.
         case when tick.received_at is not null then greatest(0, extract(epoch from
             least(moment, statement_timestamp()) - tick.received_at
         ))::double precision end,
@@ -428,8 +435,8 @@ begin atomic
           and s.broker = wanted.broker
           and s.account_id = wanted.account_id
           and s.contract_key = wanted.contract_key
-          -- Says nothing new, but keeps the planner from the index of event_time alone,
-          -- which for a contract without a tick it would read from end to end.
+          -- This repeats the condition above.  It keeps the planner from the index of
+          -- event_time, which it would read from end to end for a contract without a tick.
           and s.contract_key between wanted.contract_key and wanted.contract_key
           and s.event_time <= moment
           and s.received_at <= moment
@@ -488,7 +495,7 @@ begin atomic
 end;
 
 
--- What is held summed by account, currency, underlying and expiration.
+-- The open positions, summed by account, currency, underlying and expiration.
 create function portfolio_asof(
     moment timestamptz, stale_after_s double precision default 300
 )
@@ -669,8 +676,8 @@ select
 from portfolio_asof('infinity');
 
 
--- Grouped and not joined: the planner, who cannot know how many contracts there are,
--- would compare each with each.
+-- Grouped instead of joined.  The planner cannot know the number of contracts, and would
+-- compare each with each in a join.
 create view broker_divergence as
 select
     contract_key,
@@ -721,33 +728,34 @@ from (
 
 
 comment on function positions_asof(timestamptz) is
-    'The positions that were in force at the moment, with the columns of positions: the '
-    'newest row of each contract by observed_at, unless its quantity is 0 or the contract '
-    'had expired (its day was over everywhere). ''infinity'' is the present';
+    'The open positions at the moment, with the columns of positions: the newest row of '
+    'each contract by observed_at, unless its quantity is 0 or the contract had expired '
+    '(its last day was over everywhere on Earth). ''infinity'' is the present';
 comment on function watched_asof(timestamptz) is
-    'Contracts that may have been on the watch-list: those with a tick in the month of '
-    'the moment or, in its first week, the month before; for holdings_asof';
+    'Contracts that were perhaps on the watch-list: contracts with a tick for the '
+    'watch-list in the month of the moment or, in its first week, in the month before; '
+    'used by holdings_asof';
 comment on function holdings_asof(timestamptz, double precision) is
-    'What greeks_asof and portfolio_asof have in common: positions_asof with the newest '
+    'The common part of greeks_asof and portfolio_asof: positions_asof with the newest '
     'tick of each option, and watched contracts; the arguments are those of greeks_asof';
 comment on function greeks_asof(timestamptz, double precision) is
-    'The columns of latest_greeks as of any moment: the positions that were in force, and '
-    'of each contract the newest tick among those that had happened (event_time) and were '
-    'known (received_at) at the moment; ages are relative to it. A moment in the future '
-    'is the present. stale_after_s: age in seconds from which a tick is stale';
+    'The columns of latest_greeks at any moment: the open positions at that moment, each '
+    'with its newest tick by event_time. Only ticks whose event_time and received_at are '
+    'not after the moment count, and ages are relative to the moment. A moment in the '
+    'future is the present. stale_after_s: age in seconds from which a tick is stale';
 comment on function portfolio_asof(timestamptz, double precision) is
-    'The columns of portfolio_greeks as of any moment; the arguments are those of '
+    'The columns of portfolio_greeks at any moment; the arguments are those of '
     'greeks_asof';
 
 comment on view latest_greeks is
     'Newest tick of each option contract in each account that holds it, by event_time, '
-    'received_at, id; null where none has come yet. Also, as account watchlist, of each '
-    'contract with a tick for the watch-list in the last seven days. Closed positions and '
+    'received_at, id; nulls before the first tick. Contracts with a tick for the '
+    'watch-list in the last seven days have the account watchlist. Closed positions and '
     'expired contracts are not in it. The same as greeks_asof(''infinity'')';
 comment on column latest_greeks.broker is
     'Name of the broker, such as ibkr';
 comment on column latest_greeks.account_id is
-    'The broker''s account; watchlist for a contract that is watched but held by nobody';
+    'The account at the broker; watchlist for a watched contract that no account holds';
 comment on column latest_greeks.contract_key is
     'As in greek_snapshots';
 comment on column latest_greeks.underlying is
@@ -761,21 +769,22 @@ comment on column latest_greeks.option_type is
 comment on column latest_greeks.quantity is
     'Contracts held now, short negative; null for a watched contract';
 comment on column latest_greeks.multiplier is
-    'Units of the underlying per contract; null when unknown or watched';
+    'Units of the underlying per contract; null if unknown or watched';
 comment on column latest_greeks.currency is
-    'As the broker names it; null when it names none (tastytrade) or watched';
+    'The currency that the broker names; null if it names none (tastytrade) or for a '
+    'watched contract';
 comment on column latest_greeks.event_time is
-    'The broker''s time of the newest tick; null while there is none';
+    'The broker''s time of the newest tick; null before the first tick';
 comment on column latest_greeks.received_at is
     'Our wall clock when its frame was read';
 comment on column latest_greeks.delta is
-    'Change of the option''s price per 1.00 of the underlying; one contract''s unit, not '
-    'times quantity or multiplier';
+    'Change of the option''s price per 1.00 of the underlying, for one unit, not '
+    'multiplied by quantity or multiplier';
 comment on column latest_greeks.gamma is
     'Change of delta per 1.00 of the underlying';
 comment on column latest_greeks.theta is
-    'Change of the option''s price per calendar day; how the brokers differ is said at '
-    'greek_snapshots.theta';
+    'Change of the option''s price per calendar day; greek_snapshots.theta explains how '
+    'the brokers differ';
 comment on column latest_greeks.vega is
     'Change of the option''s price per volatility point (0.01)';
 comment on column latest_greeks.rho is
@@ -785,35 +794,34 @@ comment on column latest_greeks.implied_volatility is
 comment on column latest_greeks.underlying_price is
     'Price of the underlying with that tick, in the contract''s currency';
 comment on column latest_greeks.availability is
-    'How fresh the broker says its data is: realtime, delayed, frozen or unknown';
+    'Freshness that the broker reports: realtime, delayed, frozen or unknown';
 comment on column latest_greeks.age_s is
-    'Seconds since the tick was received; null while there is none';
+    'Seconds since the tick was received; null before the first tick';
 comment on column latest_greeks.is_stale is
-    'Whether the values are not to be relied on: no tick, not realtime, or received_at or '
+    'True if the values may be out of date: no tick, not realtime, or received_at or '
     'event_time more than 300 seconds ago';
 
 comment on view portfolio_greeks is
-    'What is held, summed by broker, account, currency, underlying and expiration. Each '
-    'sum is of the known values only, and beside it stands how many it lacks: null when '
-    'it has positions of its kind but knows the value of none, 0 when it has none. The '
-    'same as portfolio_asof(''infinity'')';
+    'Open positions, summed by broker, account, currency, underlying and expiration. Each '
+    'sum has the known values only, and a missing_ column counts the positions that it '
+    'lacks. A sum is null if no value of its kind is known, and 0 if there is no position '
+    'of its kind. The same as portfolio_asof(''infinity'')';
 comment on column portfolio_greeks.broker is
     'Name of the broker, such as ibkr';
 comment on column portfolio_greeks.account_id is
     'The broker''s account';
 comment on column portfolio_greeks.currency is
-    'Of the sums in money; null where the broker names none (tastytrade)';
+    'Currency of the sums in money; null if the broker names none (tastytrade)';
 comment on column portfolio_greeks.underlying is
-    'Symbol of the underlying; where the broker names none, the position''s contract_key';
+    'Symbol of the underlying; the contract_key of the position if the broker names none';
 comment on column portfolio_greeks.expiration is
-    'Last day of the contracts; null for shares and whatever has none';
+    'Last day of the contracts; null for shares and other positions without one';
 comment on column portfolio_greeks.contracts is
-    'Number of option contracts held, futures options among them: different ones, not '
-    'their quantity';
+    'Number of different option contracts, futures options included; not their quantity';
 comment on column portfolio_greeks.shares_futures is
     'Number of positions in shares and futures';
 comment on column portfolio_greeks.other_positions is
-    'Number of positions of any other kind, whose risk is unknown: in no sum';
+    'Number of positions of any other kind. Their risk is unknown, so they are in no sum';
 comment on column portfolio_greeks.option_delta is
     'Sum of quantity x multiplier x delta of the options: units of the underlying';
 comment on column portfolio_greeks.share_future_delta is
@@ -829,48 +837,47 @@ comment on column portfolio_greeks.vega is
 comment on column portfolio_greeks.rho is
     'Sum of quantity x multiplier x rho: currency per rate point (0.01)';
 comment on column portfolio_greeks.dollar_delta is
-    'Sum of quantity x multiplier x delta x price of the underlying, shares and futures '
-    'with delta 1: currency per 100 % move. Options take the price from their own tick, '
-    'the others the newest of that underlying in latest_greeks, of their own broker if '
-    'it has one';
+    'Sum of quantity x multiplier x delta x price of the underlying, with delta 1 for '
+    'shares and futures: currency per 100 % move. Options have the price of their own '
+    'tick. Shares and futures have the newest price of their underlying in latest_greeks, '
+    'from their own broker if it has one';
 comment on column portfolio_greeks.dollar_gamma is
     'Sum of quantity x multiplier x gamma x price squared / 100: change of dollar_delta, '
     'through delta, per 1 % move, in currency';
 comment on column portfolio_greeks.missing_tick is
-    'How many of contracts have no tick yet';
+    'Number of contracts without a tick';
 comment on column portfolio_greeks.missing_multiplier is
-    'How many of contracts and shares_futures have no multiplier: they are in no sum';
+    'Number of contracts and shares_futures without a multiplier; they are in no sum';
 comment on column portfolio_greeks.missing_price is
-    'How many of contracts and shares_futures have no known price of the underlying';
+    'Number of contracts and shares_futures without a known price of the underlying';
 comment on column portfolio_greeks.missing_delta is
-    'How many of contracts are not in option_delta, whatever the reason';
+    'Number of contracts that are not in option_delta, for any reason';
 comment on column portfolio_greeks.missing_share_future_delta is
-    'How many of shares_futures are not in share_future_delta';
+    'Number of shares_futures that are not in share_future_delta';
 comment on column portfolio_greeks.missing_gamma is
-    'How many of contracts are not in gamma, whatever the reason';
+    'Number of contracts that are not in gamma, for any reason';
 comment on column portfolio_greeks.missing_theta is
-    'How many of contracts are not in theta, whatever the reason';
+    'Number of contracts that are not in theta, for any reason';
 comment on column portfolio_greeks.missing_vega is
-    'How many of contracts are not in vega, whatever the reason';
+    'Number of contracts that are not in vega, for any reason';
 comment on column portfolio_greeks.missing_rho is
-    'How many of contracts are not in rho, whatever the reason';
+    'Number of contracts that are not in rho, for any reason';
 comment on column portfolio_greeks.missing_dollar_delta is
-    'How many positions, other_positions among them, are not in dollar_delta';
+    'Number of positions, other_positions included, that are not in dollar_delta';
 comment on column portfolio_greeks.missing_dollar_gamma is
-    'How many of contracts are not in dollar_gamma, whatever the reason';
+    'Number of contracts that are not in dollar_gamma, for any reason';
 comment on column portfolio_greeks.stale is
-    'How many of contracts are stale as in latest_greeks, and of shares_futures have a '
-    'price from a stale tick or none';
+    'Number of contracts that are stale as in latest_greeks, and of shares_futures with a '
+    'price from a stale tick or with no price';
 comment on column portfolio_greeks.not_realtime is
-    'How many values come from a tick whose availability is not realtime';
+    'Number of values from a tick whose availability is not realtime';
 comment on column portfolio_greeks.oldest_age_s is
-    'Seconds since the oldest of the ticks behind this row was received; null when there '
-    'is none';
+    'Seconds since the oldest tick of this row was received; null without ticks';
 
 comment on view broker_divergence is
-    'Each contract that latest_greeks has from both brokers, side by side: of each broker '
-    'the newest tick in any account. Differences are ibkr minus tastytrade, null where '
-    'one of them is';
+    'Each contract that latest_greeks has from ibkr and from tastytrade, side by side: '
+    'for each broker the newest tick in any account. A difference is ibkr minus '
+    'tastytrade, null if one of the two is null';
 comment on column broker_divergence.contract_key is
     'As in greek_snapshots';
 comment on column broker_divergence.underlying is
@@ -929,18 +936,19 @@ comment on column broker_divergence.tastytrade_underlying_price is
 comment on column broker_divergence.underlying_price_difference is
     'Price, ibkr minus tastytrade, in the contract''s currency';
 comment on column broker_divergence.ibkr_age_s is
-    'Seconds since the tick of ibkr was received; null while there is none';
+    'Seconds since the tick of ibkr was received; null before the first tick';
 comment on column broker_divergence.tastytrade_age_s is
-    'Seconds since the tick of tastytrade was received; null while there is none';
+    'Seconds since the tick of tastytrade was received; null before the first tick';
 comment on column broker_divergence.ibkr_is_stale is
-    'As in latest_greeks, of the tick of ibkr';
+    'As is_stale in latest_greeks, for the tick of ibkr';
 comment on column broker_divergence.tastytrade_is_stale is
-    'As in latest_greeks, of the tick of tastytrade';
+    'As is_stale in latest_greeks, for the tick of tastytrade';
 
 
--- A database made from this file has seen every migration.
+-- A database that is made from this file has every migration.
 insert into schema_migrations (name, sha256) values
     ('0001_initial', 'a4c8075d13798d2c80731b18759e31abe069dbd2f210211bcbcfaaa1af71c2a1'),
     ('0002_risk_views', '10bf9acad408776965b6c55063e4ae93b7bcab78013d18e87eaf8b02e4d9a8c5'),
     ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660'),
-    ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90');
+    ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
+    ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af');
