@@ -15,7 +15,7 @@ from greeks_trio.api.routes import feeds, lists, live, metrics, trades
 from greeks_trio.api.routes import status as status_routes
 from greeks_trio.config.reload import load_again, log_other_database
 from greeks_trio.config.settings import Config, HttpConfig
-from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, enabled_kinds
+from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import Broker
@@ -89,11 +89,8 @@ class Service:
         if (config := load_again(self.load, self.started_with)) is None:
             return
         if not self.tick_store.leads_to(config.database):
-            log_other_database(
-                self.config.database,
-                config.database,
-                waiting_rows=len(self.status.backlog) + self.status.spool.size().rows,
-            )
+            rows = len(self.status.backlog) + self.status.spool.size().rows
+            log_other_database(self.config.database, config.database, waiting_rows=rows)
         self.config = config
         self.tick_store.reconfigure(config.database)
         self.journal_store.reconfigure(config.database)
@@ -127,7 +124,7 @@ def build_service(
         config=config,
         started_with=config,
         load=load,
-        brokers=list(dict.fromkeys(kind.broker for kind in kinds)),
+        brokers=brokers_of(kinds),
         kinds=enabled,
         status=status,
         switches=FeedSwitches(

@@ -11,9 +11,9 @@ import trio
 from psycopg.rows import TupleRow
 
 from greeks_trio.brokers.registry import FEEDS
-from greeks_trio.config.settings import BROKERS, Config, DatabaseConfig
+from greeks_trio.config.settings import Config, DatabaseConfig
 from greeks_trio.errors import GreeksError, plain_reason
-from greeks_trio.feeds.feed import enabled_kinds
+from greeks_trio.feeds.feed import brokers_of, enabled_kinds
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
@@ -43,7 +43,7 @@ async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
     results = [
         await _try(name, attempt, limit_s) for name, attempt in _attempts(config)
     ]
-    for broker in BROKERS:
+    for broker in brokers_of(FEEDS):
         if broker not in enabled_kinds(FEEDS, config):
             click.echo(f"{broker}: not enabled")
     return FINE if all(results) else FAILED

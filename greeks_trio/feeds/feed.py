@@ -96,6 +96,11 @@ class FeedKind(Generic[SectionT]):
         return self.make(section, FeedOutputs(health, positions, ticks))
 
 
+def brokers_of(kinds: Iterable[FeedKind[Any]]) -> list[Broker]:
+    """Return every broker with a feed, enabled or not, each once."""
+    return list(dict.fromkeys(kind.broker for kind in kinds))
+
+
 def enabled_kinds(
     kinds: Iterable[FeedKind[Any]], config: Config
 ) -> dict[Broker, FeedKind[Any]]:

@@ -19,7 +19,7 @@ POLICY = RestartPolicy(min_delay_s=1, max_delay_s=4, healthy_after_s=100)
 
 
 class Scene:
-    """One supervised feed that does what the test says."""
+    """One supervised feed that the test controls."""
 
     def __init__(self, *script):
         self.script = list(script)

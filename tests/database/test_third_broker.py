@@ -47,7 +47,7 @@ class ThirdFeed:
         await trio.sleep_forever()
 
     def reload(self, section):
-        raise AssertionError(f"nobody has asked for a reload with {section}")
+        raise AssertionError(f"there is no reload in these tests: {section}")
 
 
 async def check_login(section):
@@ -137,18 +137,24 @@ async def test_its_rows_are_in_every_table(database, service):
         ]
 
 
-async def test_it_is_in_the_status_and_can_be_stopped_by_hand(database, service, made):
+async def test_it_is_in_every_answer_and_can_be_stopped_by_hand(
+    database, service, made
+):
     async with (
         service.running() as running,
         httpx2.AsyncClient(base_url=running.http_url) as client,
     ):
         status = (await client.get("/v1/streaming/status")).json()
         metrics = (await client.get("/metrics")).text
+        ticks = await client.get("/v1/greeks/snapshots", params={"broker": THIRD})
+        unknown = await client.get("/v1/greeks/snapshots", params={"broker": "fourth"})
         stopped = await client.post("/v1/streaming/stop", json={"brokers": [THIRD]})
 
     assert [each["broker"] for each in status["sessions"]] == [THIRD]
     assert status["feeds"].keys() == {THIRD}
     assert f'greeks_ticks_received_total{{broker="{THIRD}"}} 3.0' in metrics
+    assert [each["broker"] for each in ticks.json()["items"]] == [THIRD] * TICKS
+    assert unknown.status_code == 422
     assert stopped.status_code == 200
     assert stopped.json()["sessions"][0]["last_error"] == "stopped by request"
     assert made[0].section == f"the settings of {database.user}"
