@@ -66,7 +66,7 @@ def tree_of(module: str) -> ast.Module:
 
 
 def imports_of(module: str) -> Iterator[str]:
-    """Yield the full names of what is imported, wherever in the module."""
+    """Yield the full name of every import, anywhere in the module."""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -81,7 +81,7 @@ def top_level(names) -> set[str]:
 
 
 def ours(module: str) -> list[str]:
-    """Return what the module imports of this package, without the package's name."""
+    """Return the module's imports of this package, without the name of the package."""
     prefix = "greeks_trio."
     return [
         name[len(prefix) :] for name in imports_of(module) if name.startswith(prefix)

@@ -28,7 +28,7 @@ def ticks(pieces):
     return [tick for piece in pieces for tick in piece]
 
 
-async def test_a_frame_of_usual_size_is_one_item_and_no_checkpoint(health):
+async def test_a_frame_of_usual_size_is_one_item_without_a_checkpoint(health):
     send, receive = trio.open_memory_channel(1)
     small = FRAME[:PIECE_TICKS]
 
@@ -48,7 +48,7 @@ async def test_a_huge_frame_goes_in_pieces_in_its_order(autojump_clock, health):
     assert ticks(pieces) == FRAME
 
 
-async def test_who_is_cancelled_between_two_pieces_still_sends_the_rest(
+async def test_a_task_that_is_cancelled_between_two_pieces_still_sends_the_rest(
     autojump_clock, health
 ):
     send, receive = trio.open_memory_channel(0)
@@ -69,7 +69,9 @@ async def test_who_is_cancelled_between_two_pieces_still_sends_the_rest(
     assert health.statistics().counts == {}
 
 
-async def test_what_nobody_takes_in_time_is_counted_as_lost(autojump_clock, health):
+async def test_ticks_that_are_not_taken_in_time_are_counted_as_lost(
+    autojump_clock, health
+):
     send, receive = trio.open_memory_channel(1)
 
     with send, receive, trio.move_on_after(1):
@@ -80,7 +82,7 @@ async def test_what_nobody_takes_in_time_is_counted_as_lost(autojump_clock, heal
 
 
 @pytest.mark.parametrize("room", [0, 1])
-async def test_what_a_cancelled_processor_does_not_take_any_more_is_counted_as_lost(
+async def test_ticks_that_a_cancelled_processor_does_not_take_are_counted_as_lost(
     autojump_clock, health, room
 ):
     """A bug elsewhere cancels the feeds together with the processor."""
@@ -101,7 +103,7 @@ async def test_what_a_cancelled_processor_does_not_take_any_more_is_counted_as_l
     assert health.statistics().counts == {"ticks.lost": expected}
 
 
-async def test_what_comes_after_the_processor_has_gone_is_counted_as_lost(health):
+async def test_ticks_after_the_end_of_the_processor_are_counted_as_lost(health):
     send, receive = trio.open_memory_channel(1)
     receive.close()
 

@@ -46,7 +46,7 @@ def entries(journal):
     return taken
 
 
-async def test_a_session_goes_through_its_states(health):
+async def test_a_feed_goes_through_its_states(health):
     states = [health.session().status]
     for step in (
         health.connecting,
@@ -125,7 +125,7 @@ async def test_a_contract_that_stays_subscribed_keeps_its_time(health, autojump_
     assert health.streamed() == {}
 
 
-async def test_contracts_without_greeks_are_told_until_the_connection_ends(health):
+async def test_contracts_without_greeks_are_counted_until_the_connection_ends(health):
     health.greeks_awaited(warming=3, without_greeks=2)
     statistics = health.statistics()
     assert (statistics.warming, statistics.without_greeks) == (3, 2)
@@ -168,7 +168,7 @@ async def test_signs_of_life_have_their_times(health, clock):
     assert statistics.counts == {"quote.no-greeks": 2}
 
 
-async def test_one_can_wait_for_a_state(health, nursery, autojump_clock):
+async def test_a_task_can_wait_for_a_state(health, nursery, autojump_clock):
     seen = []
 
     async def wait():
@@ -196,7 +196,7 @@ async def test_one_can_wait_for_a_state(health, nursery, autojump_clock):
         (60, [(0, 90)]),
     ],
 )
-async def test_a_gap_is_told_by_both_clocks_when_one_was_set_meanwhile(
+async def test_a_gap_has_the_times_of_both_clocks_if_one_was_set_meanwhile(
     autojump_clock, health, journal, clock, set_at, set_by_s, told
 ):
     health.connecting()

@@ -20,8 +20,8 @@ from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import make_tick
 
 
-def refused_by_nobody():
-    raise AssertionError("nobody was asked")
+def refused_by_mistake():
+    raise AssertionError("no broker was asked")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def service():
         brokers=[],
         kinds={},
         status=None,
-        switches=FeedSwitches({}, on_all_refused=refused_by_nobody),
+        switches=FeedSwitches({}, on_all_refused=refused_by_mistake),
         replayer=None,
         tick_store=TickStore(Config().database),
         journal_store=JournalStore(Config().database),
@@ -47,7 +47,9 @@ def named(caplog):
     return [text for text in messages if text.startswith("config.needs_restart")]
 
 
-async def test_what_needs_a_restart_is_named_until_there_is_one(service, caplog):
+async def test_settings_that_need_a_restart_are_named_until_there_is_one(
+    service, caplog
+):
     service.load = lambda: replace(Config(), log_json=True)
 
     service.reload()
@@ -56,7 +58,7 @@ async def test_what_needs_a_restart_is_named_until_there_is_one(service, caplog)
     assert named(caplog) == ["config.needs_restart name=GREEKS_LOG_JSON"] * 2
 
 
-async def test_who_takes_a_change_back_needs_no_restart(service, caplog):
+async def test_a_change_that_is_taken_back_needs_no_restart(service, caplog):
     service.load = lambda: replace(Config(), log_level="DEBUG")
     service.reload()
     caplog.clear()
@@ -67,9 +69,7 @@ async def test_who_takes_a_change_back_needs_no_restart(service, caplog):
     assert named(caplog) == []
 
 
-def test_where_waiting_ticks_go_is_said_when_another_database_is_configured(
-    service, caplog
-):
+def test_another_database_is_logged_with_the_number_of_waiting_ticks(service, caplog):
     pipeline = Pipeline()
     service.status = SimpleNamespace(spool=pipeline.spool, backlog=pipeline.backlog)
     pipeline.backlog.put([make_tick()])
@@ -88,7 +88,7 @@ def test_where_waiting_ticks_go_is_said_when_another_database_is_configured(
     ]
 
 
-async def test_a_refused_configuration_wakes_nobody(service, nursery):
+async def test_a_refused_configuration_wakes_no_task(service, nursery):
     def load():
         raise ConfigError(["Bad."])
 
@@ -111,7 +111,7 @@ async def test_a_refused_configuration_wakes_nobody(service, nursery):
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-async def test_what_is_lost_at_the_end_is_left_to_the_next_run_to_tell(
+async def test_the_next_run_writes_the_gap_of_ticks_that_are_lost_at_the_end(
     autojump_clock, caplog, is_full
 ):
     pipeline = Pipeline()

@@ -60,7 +60,7 @@ async def test_a_feed_that_keeps_failing_is_retried_ever_more_slowly(autojump_cl
     assert scene.health.session().last_error is not None
 
 
-async def test_a_healthy_run_forgives_the_past(autojump_clock):
+async def test_a_healthy_run_resets_the_delay(autojump_clock):
     async def last_long():
         await trio.sleep(100)
         raise FeedInterrupted("nightly restart")
@@ -82,7 +82,9 @@ async def test_the_broker_may_ask_for_more_time(autojump_clock):
     assert scene.attempts == [0, 600]
 
 
-async def test_nobody_cuts_short_what_the_broker_asked_for(autojump_clock, nursery):
+async def test_no_request_shortens_the_pause_that_the_broker_asked_for(
+    autojump_clock, nursery
+):
     scene = Scene(FeedInterrupted("too many requests", retry_after=600))
     nursery.start_soon(scene.run)
     for _ in range(20):
@@ -93,7 +95,7 @@ async def test_nobody_cuts_short_what_the_broker_asked_for(autojump_clock, nurse
     assert scene.attempts == [0, 600]
 
 
-async def test_there_is_no_storm_of_logins_whoever_asks(autojump_clock, nursery):
+async def test_requests_do_not_exceed_the_limit_of_logins(autojump_clock, nursery):
     """Six within any minute, although a reload comes every second."""
     scene = Scene(FeedInterrupted("refused"))
     nursery.start_soon(scene.run)
@@ -113,7 +115,9 @@ async def run_again_and_again(scene, *, times, every_s):
             await scene.run()
 
 
-async def test_what_the_broker_asked_for_holds_when_it_is_run_again(autojump_clock):
+async def test_the_pause_that_the_broker_asked_for_holds_in_the_next_run(
+    autojump_clock,
+):
     scene = Scene(FeedInterrupted("too many requests", retry_after=600))
 
     await run_again_and_again(scene, times=70, every_s=10)
@@ -121,7 +125,7 @@ async def test_what_the_broker_asked_for_holds_when_it_is_run_again(autojump_clo
     assert scene.attempts == [0, 600]
 
 
-async def test_running_it_again_makes_no_storm_of_logins_either(autojump_clock):
+async def test_the_limit_of_logins_holds_in_the_next_run(autojump_clock):
     scene = Scene(trio.sleep_forever)
 
     await run_again_and_again(scene, times=90, every_s=1)
@@ -129,7 +133,9 @@ async def test_running_it_again_makes_no_storm_of_logins_either(autojump_clock):
     assert scene.attempts == [0, 1, 2, 3, 4, 5, 60, 61, 62, 63, 64, 65]
 
 
-async def test_who_is_asked_for_begins_with_the_shortest_delay_again(autojump_clock):
+async def test_a_feed_that_is_asked_for_begins_with_the_shortest_delay_again(
+    autojump_clock,
+):
     scene = Scene(FeedInterrupted("connection reset"))
     await run_again_and_again(scene, times=1, every_s=8)
     assert scene.attempts == [0, 1, 3, 7]
@@ -140,7 +146,7 @@ async def test_who_is_asked_for_begins_with_the_shortest_delay_again(autojump_cl
     assert scene.attempts[4:] == [8, 9]
 
 
-async def test_why_there_are_no_data_reaches_the_gap(autojump_clock):
+async def test_the_cause_of_the_end_is_the_reason_of_the_gap(autojump_clock):
     async def go_silent():
         scene.health.connected()
         await trio.sleep(5)

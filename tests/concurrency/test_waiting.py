@@ -14,7 +14,7 @@ def test_the_delay_doubles_up_to_its_ceiling():
     assert [backoff.next_delay() for _ in range(5)] == [1, 2, 4, 5, 5]
 
 
-def test_after_a_reset_it_starts_anew():
+def test_after_a_reset_the_delay_is_the_shortest_again():
     backoff = Backoff(min_delay_s=1, max_delay_s=5, jitter=lambda: 1.0)
     backoff.next_delay()
     backoff.next_delay()
@@ -26,7 +26,9 @@ def test_after_a_reset_it_starts_anew():
 
 
 @given(st.integers(0, 5_000), st.floats(0, 1))
-def test_no_number_of_attempts_leaves_the_bounds(attempts, jitter):
+def test_the_delay_stays_within_its_bounds_after_any_number_of_attempts(
+    attempts, jitter
+):
     backoff = Backoff(min_delay_s=1, max_delay_s=5, jitter=lambda: jitter)
     backoff.attempts = attempts
 
@@ -39,7 +41,7 @@ async def test_waiting_takes_the_delay(autojump_clock):
     assert trio.current_time() == 1
 
 
-async def test_a_wake_up_wakes_all_who_wait_and_none_who_come_later(nursery):
+async def test_a_wake_up_wakes_the_tasks_that_wait_and_no_later_ones(nursery):
     wake_up, woken = WakeUp(), []
 
     async def wait(name):

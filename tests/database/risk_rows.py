@@ -145,7 +145,7 @@ def greeks_asof(
 def portfolio_asof(
     connection: psycopg.Connection, moment: datetime = MOMENT
 ) -> list[dict]:
-    """Return the sums as of the moment, in the order of what they are sums by."""
+    """Return the sums at the moment, ordered by the columns that they are grouped by."""
     return rows(
         connection,
         "select * from portfolio_asof(%s)"

@@ -33,7 +33,7 @@ def observer(database):
 
 
 def make_snapshot(*positions, at=0, accounts=("U1234567",)):
-    """Return what the accounts held so many seconds after the start."""
+    """Return the positions of the accounts so many seconds after the start."""
     return PositionsSnapshot(
         broker="ibkr",
         account_ids=accounts,

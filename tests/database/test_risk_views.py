@@ -1,4 +1,4 @@
-"""`greeks_asof` and `latest_greeks`: what is in them, and how old it is."""
+"""`greeks_asof` and `latest_greeks`: their rows, and the age of each."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_held_contract_has_the_position_and_the_newest_tick(db):
     ],
 )
 def test_the_newest_is_by_event_time_then_received_at_then_id(db, ticks):
-    """However they came, and whatever the order of the primary key."""
+    """In any order of arrival and of the primary key."""
     hold(db)
     for number, (event_time, received_at, delta) in enumerate(ticks):
         tick(

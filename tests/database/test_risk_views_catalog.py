@@ -190,7 +190,7 @@ def test_the_planner_puts_the_functions_text_in_place_of_the_call(db, query):
 
 
 def test_a_condition_of_the_caller_reaches_the_ticks(db):
-    """Only what is asked for is looked up in the ticks."""
+    """Only the contracts of this account are looked up in the ticks."""
     hold(db)
     hold(db, account_id="U2")
     tick(db)
@@ -226,7 +226,7 @@ def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(db, contra
 
 
 def test_a_position_that_changed_often_costs_no_more_than_another(db):
-    """Some thousand pages hold the history, and a handful say what is held."""
+    """The history has some thousand pages; the open positions are in a few of them."""
     db.execute(
         "insert into positions (broker, account_id, contract_key, observed_at, kind,"
         "  quantity) select 'ibkr', 'U1', 'S' || n % 3, '2025-01-01 00:00+00'::timestamptz"

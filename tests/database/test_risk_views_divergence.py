@@ -1,4 +1,4 @@
-"""`broker_divergence`: what the two brokers say of the same contract."""
+"""`broker_divergence`: the values of two brokers for the same contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`portfolio_asof` and `portfolio_greeks`: each sum by hand, and what it lacks."""
+"""`portfolio_asof` and `portfolio_greeks`: each sum computed by hand, and the positions that it lacks."""
 
 from __future__ import annotations
 

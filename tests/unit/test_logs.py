@@ -17,7 +17,7 @@ logger = logging.getLogger("greeks_trio.test")
 
 
 class Stderr:
-    """What has gone to stderr."""
+    """The text on stderr."""
 
     def __init__(self, capture):
         self._capture = capture

@@ -1,4 +1,4 @@
-"""The switch of each broker's feed, on feeds that do what the test says."""
+"""The switch of each broker's feed, on feeds that the test controls."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FakeFeed:
     Attributes:
         attempts: When each connection began.
         open: Connections that have not ended.
-        fails: What the next connections raise in place of connecting.
-        ends_in_s: How long the end of a connection takes, whatever happens.
-        refuses_at_its_end: Whether a connection that is cancelled raises that instead.
+        fails: The error that the next connections raise instead of connecting.
+        ends_in_s: The seconds that the end of a connection takes in any case.
+        refuses_at_its_end: Whether a cancelled connection raises a refused login.
     """
 
     def __init__(self, broker, journal):
@@ -158,7 +158,7 @@ async def test_a_stop_returns_when_the_connection_has_really_ended(
     assert trio.current_time() == 2.5
 
 
-async def test_a_connection_that_does_not_end_in_time_is_told_of(
+async def test_a_connection_that_does_not_end_in_time_is_reported(
     autojump_clock, scene, caplog
 ):
     scene.ibkr.ends_in_s = 60
@@ -175,7 +175,7 @@ async def test_a_connection_that_does_not_end_in_time_is_told_of(
     assert scene.ibkr.last_error == GapReason.STOPPED_BY_REQUEST
 
 
-async def test_what_is_stopped_stays_so_and_a_start_connects_it_again(
+async def test_a_stopped_feed_stays_stopped_until_a_start_connects_it_again(
     autojump_clock, scene, caplog
 ):
     caplog.set_level("INFO")
@@ -230,7 +230,7 @@ async def test_all_can_be_stopped_at_once(autojump_clock, scene):
 
 
 async def test_calls_for_one_broker_take_their_turns(autojump_clock, scene, nursery):
-    """Nobody waits for longer than the one connection needs, and the last one wins."""
+    """No call waits for longer than the one connection needs; the last call wins."""
     scene.ibkr.ends_in_s = 1
     finished = {}
 
@@ -275,9 +275,7 @@ async def test_a_start_while_the_old_connection_ends_waits_for_its_end(
     assert missing_feeds(healths) == ["ibkr: reset"]
 
 
-async def test_a_stop_that_nobody_waits_for_any_more_happens_all_the_same(
-    autojump_clock, scene
-):
+async def test_a_stop_whose_caller_is_cancelled_still_happens(autojump_clock, scene):
     scene.ibkr.ends_in_s = 3
     with trio.move_on_after(1):
         await scene.stop("ibkr")
@@ -302,10 +300,10 @@ async def test_a_stop_before_the_feeds_run_keeps_them_from_running(
     assert scene.ibkr.attempts == [0]
 
 
-# What has been read is stored, and the time without data is told.
+# The last frame is stored, and the time without data is a gap.
 
 
-async def test_a_stop_hands_over_what_has_been_read(autojump_clock, nursery):
+async def test_a_stop_hands_over_the_last_frame(autojump_clock, nursery):
     out, frames = trio.open_memory_channel(0)
     scene = Scene()
     frame = make_frame(make_record())
@@ -342,8 +340,8 @@ async def test_the_time_until_the_next_connection_is_a_gap_by_request(
     assert scene.gaps() == [(GapReason.STOPPED_BY_REQUEST, 10, 40)]
 
 
-async def test_an_outage_and_a_stop_are_told_apart(autojump_clock, scene):
-    """Whatever the order: nobody has asked for the time before and after."""
+async def test_an_outage_and_a_stop_have_gaps_of_their_own(autojump_clock, scene):
+    """The gap by request is only the time between a stop and a start."""
     await scene.stop("ibkr")
     scene.ibkr.fails = FeedInterrupted("no route to host")
     await trio.sleep(10)
@@ -361,7 +359,7 @@ async def test_an_outage_and_a_stop_are_told_apart(autojump_clock, scene):
     ]
 
 
-# Feeds that wait.
+# Feeds that pause between connections.
 
 
 async def test_a_start_cuts_a_backoff_short(autojump_clock, scene, nursery):
@@ -395,7 +393,7 @@ async def test_a_feed_that_was_stopped_begins_with_the_shortest_delay(
 
 
 @pytest.mark.parametrize("reason", [CredentialsRejected("invalid_grant"), KeyError()])
-async def test_a_start_tries_at_once_what_waits_for_an_operator(
+async def test_a_start_tries_a_feed_that_waits_for_an_operator_at_once(
     autojump_clock, scene, reason
 ):
     scene.ibkr.fails = reason
@@ -447,7 +445,7 @@ async def refuse(scene, *brokers):
     await scene.start(*brokers)
 
 
-async def test_when_all_refuse_it_is_told(autojump_clock, scene):
+async def test_the_service_is_told_when_every_broker_refuses(autojump_clock, scene):
     await refuse(scene, "ibkr")
     assert not scene.all_refused.is_set()
 
@@ -485,7 +483,7 @@ async def test_a_refusal_while_it_is_asked_to_stop_ends_nothing(autojump_clock, 
 
 
 @pytest.mark.parametrize("is_reload", [True, False])
-async def test_what_was_refused_counts_no_more_after_a_reload_or_a_start(
+async def test_a_refusal_does_not_count_after_a_reload_or_a_start(
     autojump_clock, scene, is_reload
 ):
     await refuse(scene, "ibkr")
@@ -502,9 +500,7 @@ async def test_what_was_refused_counts_no_more_after_a_reload_or_a_start(
     assert scene.ibkr.status == "connected"
 
 
-async def test_who_stops_a_feed_expects_no_alarm_unless_none_is_left(
-    autojump_clock, scene
-):
+async def test_a_stopped_feed_is_no_alarm_unless_all_are_stopped(autojump_clock, scene):
     healths = [feed.health for feed in scene.feeds.values()]
     assert missing_feeds(healths) == []
 
@@ -546,7 +542,7 @@ async def test_the_end_of_the_service_ends_the_switches(
     assert scene.ibkr.attempts == [0]
     assert scene.ibkr.status != "connecting"
     assert list(late) == []
-    # Too late to be a wish that anybody has followed.
+    # The request came too late to have an effect.
     assert (scene.tastytrade.last_error == GapReason.STOPPED_BY_REQUEST) is are_stopped
 
 
