@@ -142,7 +142,11 @@ def kill_server(data_dir):
 
 async def wait_until(database, condition):
     """Wait until the SQL condition is true."""
-    connection = await connect_trio(database)
+    await wait_until_on(await connect_trio(database), condition)
+
+
+async def wait_until_on(connection, condition):
+    """Wait until the SQL condition is true, and close the connection."""
     async with connection:
         with trio.fail_after(PATIENCE_S + 5):
             await connection.execute(_WAIT_UNTIL.format(condition=condition))

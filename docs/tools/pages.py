@@ -1,0 +1,34 @@
+"""Every file that is made from the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from docs.tools.columns_page import columns_page
+from docs.tools.commands_page import commands_page
+from docs.tools.faults_page import faults_page
+from docs.tools.gap_reasons_page import gap_reasons_page
+from docs.tools.http_page import http_page
+
+ROOT: Final = Path(__file__).parents[2]
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/columns.md": columns_page,
+    "docs/commands.md": commands_page,
+    "docs/faults.md": faults_page,
+    "docs/gap-reasons.md": gap_reasons_page,
+    "docs/http-routes.md": http_page,
+}
+
+
+def write_pages() -> list[Path]:
+    """Write the files, and return those that differ from before."""
+    changed = []
+    for name, make in PAGES.items():
+        path, text = ROOT / name, make()
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            changed.append(path)
+    return changed
