@@ -27,7 +27,15 @@ from tests.fix_processes import CHECKOUT, LAUNCHER, run_ingest, wait_until_on
 
 pytestmark = pytest.mark.timeout(180)
 
-PAGES = ("README.md", "docs/sql-cookbook.md", "docs/tutorial.md", "docs/python.md")
+PAGES = (
+    "README.md",
+    "docs/sql-cookbook.md",
+    "docs/schema.md",
+    "docs/tutorial.md",
+    "docs/python.md",
+    "docs/http.md",
+    "docs/runbook.md",
+)
 BLOCKS = {
     name: read_blocks((CHECKOUT / name).read_text(encoding="utf-8")) for name in PAGES
 }
