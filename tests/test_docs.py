@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.tools.blocks import read_blocks
+from docs.tools.pages import PAGES
 from greeks_trio.commands.cli import commands
 from greeks_trio.config.parse import VARIABLES, parse_config
 from greeks_trio.config.settings import RESTART_VARIABLES
@@ -17,6 +19,35 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 SETTING = re.compile(r"^#([A-Z][A-Z_]+)=(.*)$", re.MULTILINE)
+
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "db/README.md",
+    )
+}
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+SOURCE = "\n".join(
+    path.read_text(encoding="utf-8") for path in (ROOT / "greeks_trio").rglob("*.py")
+)
+
+
+def prose(text):
+    """Return a page without its blocks of code."""
+    for block in reversed(read_blocks(text)):
+        text = text[: block.start] + text[block.end :]
+    return text
+
+
+def anchors(text):
+    """Return the anchors of the headings, as GitHub and the site make them."""
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in HEADING.findall(prose(text))
+    }
 
 
 def test_the_example_has_every_variable_once_and_in_order():
@@ -48,37 +79,81 @@ def test_the_example_says_whether_sighup_applies_it(name):
     assert mark == ("restart" if needs_restart else "SIGHUP")
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_that_is_made_from_code_is_up_to_date(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+
+    assert text == PAGES[name](), "bin/docs write makes it anew"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_somewhere(name):
+    for target in LINK.findall(prose(DOCUMENTS[name])):
+        path, _, anchor = target.partition("#")
+        if path.endswith(("settings.md", "metrics.md")):
+            continue  # on their way
+        page = (ROOT / name).parent / path if path else ROOT / name
+
+        assert page.exists(), target
+        if anchor:
+            assert anchor in anchors(page.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_file_that_is_named_exists(name):
+    for path in re.findall(
+        r"`((?:greeks_trio|tests|db|bin)/[\w./-]*)`", DOCUMENTS[name]
+    ):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_runbook_names_events_that_are_logged():
+    table = DOCUMENTS["docs/runbook.md"].partition("## Log events")[2]
+    events = re.findall(r"`([a-z]+\.[a-z_]+)(?: [^`]*)?`", table.partition("\n## ")[0])
+
+    assert len(events) > 20
+    for event in events:
+        assert re.search(rf"\"{re.escape(event)}\b", SOURCE), event
+
+
 @pytest.mark.parametrize(
     "name",
     sorted(name for name, each in commands.commands.items() if not each.hidden),
 )
-def test_the_readme_explains_every_command(name):
-    assert re.search(rf"(run-ingest {name}\b|`{name}\b)", README)
+def test_the_documents_explain_every_command(name):
+    pages = (text for path, text in DOCUMENTS.items() if path != "docs/commands.md")
+
+    assert f"\n## {name}\n" in DOCUMENTS["docs/commands.md"]
+    assert any(f"run-ingest {name}" in text for text in pages)
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 3, 4])
-def test_the_readme_explains_every_exit_status(status):
-    about = README[re.search(r"exit status", README, re.IGNORECASE).start() :]
+def test_the_documents_explain_every_exit_status(status):
+    page = DOCUMENTS["docs/service.md"]
+    about = page[page.index("Exit status") :]
 
     assert re.search(rf"(^|[\s|`*]){status}([\s|`*:]|$)", about, re.MULTILINE)
 
 
 def test_the_readme_has_the_parts_that_people_look_for():
-    headings = " ".join(re.findall(r"^#+ (.*)$", README, re.MULTILINE)).lower()
+    headings = " ".join(HEADING.findall(README)).lower()
 
-    for part in ("quick start", "commands", "operat", "differences"):
+    for part in ("demo", "questions", "accounts", "promise", "not"):
         assert part in headings
+    assert "## Differences" in DOCUMENTS["docs/decisions.md"]
+    assert "## Log events" in DOCUMENTS["docs/runbook.md"]
 
 
-def test_every_file_that_the_readme_names_exists():
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("broker", list(FAULT_KINDS))
-def test_the_readme_tells_what_each_fault_does(broker):
+def test_the_documents_tell_what_each_fault_does(broker):
+    page = DOCUMENTS["docs/faults.md"]
+
     for name, kind in FAULT_KINDS[broker].items():
-        assert re.search(rf"\| `{name}` \|.*{re.escape(kind.help)}", README)
+        assert re.search(rf"\| `{name}` \|.*{re.escape(kind.help)}", page)
 
 
 def test_the_changelog_names_the_present_version():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -27,7 +26,9 @@ def write() -> None:
 
 
 @docs.command()
-@click.option("--seconds", default=20, show_default=True, help="How long the demo runs.")
+@click.option(
+    "--seconds", default=20, show_default=True, help="How long the demo runs."
+)
 def picture(seconds: int) -> None:
     """Run the demo, and make its picture anew."""
     click.echo(write_picture(ROOT, seconds=seconds).relative_to(ROOT))

@@ -18,13 +18,15 @@ psql shows the same comments. [The schema](schema.md) explains how the parts bel
 _COMMENT: Final = re.compile(
     r"comment on (table|view|column) ([a-z0-9_.]+) is\s+((?:'(?:[^']|'')*'\s*)+);"
 )
-_TABLE: Final = re.compile(r"^create table ([a-z_]+) \((.*?)^\)", re.M | re.S)
+_TABLE: Final = re.compile(
+    r"^create table ([a-z_]+) \((.*?)^\)", re.MULTILINE | re.DOTALL
+)
 _COLUMN: Final = re.compile(
     r"^ {4}(?!constraint)([a-z0-9_]+) ([a-z]+(?: [a-z]+)*?)"
     r"(?= not null| primary| generated| default|,|$)(.*)$",
-    re.M,
+    re.MULTILINE,
 )
-_VIEW: Final = re.compile(r"^create view ([a-z_]+) as$", re.M)
+_VIEW: Final = re.compile(r"^create view ([a-z_]+) as$", re.MULTILINE)
 
 
 def columns_page() -> str:

@@ -67,6 +67,8 @@ def _options(
 
 
 def _metavar(option: click.Option, context: click.Context) -> str:
-    if option.metavar is None and isinstance(option.type, click.INT.__class__ | click.FLOAT.__class__):
+    if option.metavar is None and isinstance(
+        option.type, click.INT.__class__ | click.FLOAT.__class__
+    ):
         return "N"
     return option.make_metavar(context)

@@ -14,10 +14,12 @@ import trio
 
 from docs.tools.markdown import code, page, table
 from greeks_trio.api.server import run_http
-from greeks_trio.assembly import build_service
+from greeks_trio.assembly import build_service, make_routers
+from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.settings import Config, HttpConfig
-from greeks_trio.routers import make_routers
+from greeks_trio.pipeline.tick_counts import NO_LISTENERS
 from greeks_trio.spool.directory import open_spool
+from greeks_trio.waiting import utc_now
 
 _ABOUT: Final = """\
 [HTTP](http.md) explains paging, exports, events, access and limits. `/openapi.json` of a running
@@ -42,7 +44,15 @@ async def _ask() -> dict[str, Any]:
             open_spool(Path(directory), max_bytes=1024**2) as disk,
             trio.open_nursery() as nursery,
         ):
-            service = build_service(config, lambda: config, trio.Event(), disk)
+            service = build_service(
+                config,
+                lambda: config,
+                FEEDS,
+                trio.Event(),
+                disk,
+                listeners=NO_LISTENERS,
+                now=utc_now,
+            )
             start = partial(run_http, HttpConfig(port=0), make_routers(service))
             url = await nursery.start(start)
             async with httpx2.AsyncClient() as client:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -53,13 +54,15 @@ def ask(dsn: str, sql: str) -> str:
         text=True,
         check=True,
     )
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").split("\n")) + "\n"
+    return (
+        "\n".join(line.rstrip() for line in done.stdout.strip("\n").split("\n")) + "\n"
+    )
 
 
 def with_answers(page: str, ask_it: Callable[[str], str]) -> str:
     """Return the page with a new answer in each block of text behind a query."""
     blocks = read_blocks(page)
-    for query, answer in reversed(list(zip(blocks, blocks[1:], strict=False))):
+    for query, answer in reversed(list(pairwise(blocks))):
         if (query.language, answer.language) == ("sql", "text"):
             page = page[: answer.start] + ask_it(query.text) + page[answer.end :]
     return page

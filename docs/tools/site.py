@@ -25,6 +25,7 @@ _AROUND: Final = {
     "CHANGELOG.md": "changelog.md",
 }
 
+
 class SiteError(Exception):
     """The site cannot be built; the message is the generator's."""
 

@@ -30,7 +30,9 @@ _COMPARISON: Final = "Stopped."
 
 _TOKEN: Final = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+|\x1b")
 # No font from another server: the reader's own monospace font does.
-_SVG: Final = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S)
+_SVG: Final = re.sub(
+    r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
+)
 
 
 class Screen:
@@ -46,14 +48,14 @@ class Screen:
     def feed(self, text: str) -> None:
         """Show the text."""
         for match in _TOKEN.finditer(text):
-            token = match.group()
+            piece = match.group()
             if match.group(2) == "A":
                 self._row = max(0, self._row - int(match.group(1) or 1))
             elif match.group(2) == "K":
                 self.lines[self._row] = ""
-            elif match.group(2) == "m" or token[0] not in "\x1b\r\n":
-                self.lines[self._row] += token
-            elif token == "\n":
+            elif match.group(2) == "m" or piece[0] not in "\x1b\r\n":
+                self.lines[self._row] += piece
+            elif piece == "\n":
                 self._row += 1
                 self.lines += [""] * (self._row + 1 - len(self.lines))
 

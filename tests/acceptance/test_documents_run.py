@@ -35,6 +35,7 @@ PAGES = (
     "docs/python.md",
     "docs/http.md",
     "docs/runbook.md",
+    "docs/upgrade.md",
 )
 BLOCKS = {
     name: read_blocks((CHECKOUT / name).read_text(encoding="utf-8")) for name in PAGES
@@ -51,7 +52,9 @@ def start_options():
         for block in BLOCKS["docs/tutorial.md"]
         if block.text.startswith(START)
     ]
-    command = command.replace(DOCUMENTED_ADDRESS, "127.0.0.1:0").replace("@15:5", "@2:2")
+    command = command.replace(DOCUMENTED_ADDRESS, "127.0.0.1:0").replace(
+        "@15:5", "@2:2"
+    )
     return shlex.split(command)[1:]
 
 
@@ -133,7 +136,11 @@ async def test_every_block_runs_in_a_demo_and_every_query_returns_rows(tmp_path)
 def test_a_block_that_is_not_run_has_one_of_few_reasons(name):
     reasons = [block.not_run for block in BLOCKS[name] if block.not_run]
 
-    assert set(reasons) <= {"needs accounts at the brokers", "does not end", "needs polars"}
+    assert set(reasons) <= {
+        "needs accounts at the brokers",
+        "does not end",
+        "needs polars",
+    }
 
 
 def test_the_shell_understands_the_commands_that_are_not_run():
