@@ -1,7 +1,8 @@
-"""Answers: JSON of our records, and problems as RFC 9457 has them.
+"""Answers: JSON of our records, and problems as in RFC 9457.
 
 A problem is ``application/problem+json`` with ``type``, ``title``, ``status`` and
-``detail``; where the request is at fault, ``errors`` says where and why, one each.
+``detail``.  If the request is not valid, ``errors`` has the place and the reason of each
+mistake.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from starlette.exceptions import HTTPException
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
 
-# With 400: the syntax is wrong.  What is JSON and no request of ours is 422 (RFC 9110).
+# With 400: the syntax is wrong.  JSON that is not a valid request gets 422 (RFC 9110).
 NOT_JSON: Final = "The body is not JSON."
 
-# Answers are for programs: no browser shall guess their type, frame them, run anything
-# in them, or keep them.  An answer that has one of these of its own keeps its own.
+# Answers are for programs: a browser may not guess their type, frame them, run scripts in
+# them, or keep them.  If an answer sets one of these headers itself, its own value stays.
 SAFE_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -35,11 +36,11 @@ SAFE_HEADERS: Final = (
 
 
 class Problem(Exception):
-    """A request that gets no answer but this one.
+    """The answer to a request that cannot be answered otherwise.
 
     Args:
-        status: Of HTTP; its phrase is the title.
-        detail: What the one who asked can do about it, in plain words, without secrets.
+        status: Its phrase is the title.
+        detail: The reason and the way out, in plain words, without secrets.
         headers: Such as ``Retry-After``.
     """
 
@@ -57,8 +58,8 @@ class Problem(Exception):
 
 
 def json_answer(body: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """Return an answer of builtins, records, dates, decimals; NaN becomes null."""
-    # Not FastAPI's encoder: msgspec knows our records, and is ten times as fast.
+    """Return an answer from builtins, records, dates or decimals; NaN becomes null."""
+    # Not FastAPI's encoder: msgspec knows our records and is ten times as fast.
     return Response(msgspec.json.encode(body), status, media_type=JSON)
 
 
@@ -90,11 +91,11 @@ def problem_body(status: HTTPStatus, detail: str = "") -> dict[str, Any]:
 def answer_problems(
     api: FastAPI, methods_of: Callable[[FastAPI, str], Sequence[str]]
 ) -> None:
-    """Let every refusal of the application be a problem, also FastAPI's own.
+    """Make every refusal of the application a problem, also those of FastAPI.
 
     Args:
         api: The application.
-        methods_of: The methods that one of its paths takes.
+        methods_of: Returns the methods of one of its paths.
     """
 
     async def answer_http_exception(  # noqa: ASYNC124
@@ -104,18 +105,18 @@ def answer_problems(
         status = HTTPStatus(exc.status_code)
         headers = dict(exc.headers or {})
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            # Starlette's would be those of the first router that has the path.
+            # Starlette would name only the methods of the first router that has the path.
             headers["Allow"] = ", ".join(methods_of(api, request.url.path))
         detail = "" if exc.detail == status.phrase else str(exc.detail)
         if status is HTTPStatus.BAD_REQUEST:
-            # FastAPI's, of a body that is not even text.
+            # From FastAPI, for a body that is not text.
             detail = NOT_JSON
         return problem_answer(status, detail, headers=headers)
 
     api.add_exception_handler(Problem, _answer_problem)
     api.add_exception_handler(HTTPException, answer_http_exception)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
-    # Starlette raises it again afterwards, and the server logs it.
+    # Starlette raises the exception again afterwards, and the server logs it.
     api.add_exception_handler(Exception, _answer_bug)
 
 
@@ -128,11 +129,11 @@ async def _answer_invalid(_: Request, exc: Exception) -> Response:  # noqa: ASYN
     assert isinstance(exc, RequestValidationError)  # noqa: S101  # registered for these
     if any(each["type"] == "json_invalid" for each in exc.errors()):
         return problem_answer(HTTPStatus.BAD_REQUEST, NOT_JSON)
-    # Without the values: a token in the wrong place would come back.
+    # Without the values: the answer must not repeat a token that is in the wrong place.
     errors = [
         {
             "where": ".".join(map(str, each["loc"])),
-            # What our own checks say has pydantic's word for it in front.
+            # pydantic puts this in front of the messages of our own checks.
             "reason": str(each["msg"]).removeprefix("Value error, "),
         }
         for each in exc.errors()
@@ -163,7 +164,7 @@ _PROPERTIES: Final = {
 PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Problem",
-    "description": "Why there is no answer (RFC 9457).",
+    "description": "The reason of a refusal (RFC 9457).",
     "properties": _PROPERTIES,
     "required": ["type", "title", "status", "detail"],
     "examples": [problem_body(HTTPStatus.NOT_FOUND)],
@@ -175,11 +176,11 @@ PROBLEM_REFERENCE: Final = {"$ref": "#/components/schemas/Problem"}
 def described(
     schema: Mapping[str, Any], *problems: HTTPStatus
 ) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says of an answer, and of the problems that come instead.
+    """Return the OpenAPI description of an answer and of the problems instead of it.
 
     Args:
         schema: JSON schema of the answer, with ``examples``.
-        problems: The statuses with which it may be refused.
+        problems: The statuses of the possible refusals.
     """
     return {
         int(HTTPStatus.OK): {
@@ -190,7 +191,7 @@ def described(
 
 
 def described_problems(*problems: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says of refusals."""
+    """Return the OpenAPI description of refusals."""
     return {
         int(status): {
             "description": status.phrase,

@@ -17,14 +17,14 @@ _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def make_api(routers: Iterable[APIRouter], *, needs_token: bool = False) -> FastAPI:
-    """Return the application, its description at ``/openapi.json``."""
+    """Return the application, with its description at ``/openapi.json``."""
     api = FastAPI(
         title="greeks_trio",
         version=program_version(),
-        # FastAPI's pages about the interface load scripts from elsewhere.
+        # FastAPI's documentation pages load scripts from other sites.
         docs_url=None,
         redoc_url=None,
-        # It would answer with the Host header of the request.
+        # The redirect would contain the Host header of the request.
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
@@ -42,14 +42,14 @@ def make_api(routers: Iterable[APIRouter], *, needs_token: bool = False) -> Fast
 
 
 def methods_of(api: FastAPI, path: str) -> list[str]:
-    """Return the methods that a path takes, none when there is no such path."""
+    """Return the methods of a path; none if there is no such path."""
     methods = []
     for method in _METHODS:
         scope = {"type": "http", "method": method, "path": path, "root_path": ""}
         if any(route.matches(scope)[0] is Match.FULL for route in api.routes):
             methods.append(method)
     if "GET" in methods and "HEAD" not in methods:
-        methods.insert(1, "HEAD")  # the guard makes one of the other
+        methods.insert(1, "HEAD")  # the guard turns HEAD into GET
     return methods
 
 

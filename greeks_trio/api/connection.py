@@ -1,17 +1,17 @@
 """One client's connection: bytes from its socket to Hypercorn's HTTP/1.1 and back.
 
-Hypercorn's own class for this, `hypercorn.trio.tcp_server.TCPServer`, would not do:
+Hypercorn's own class for this, `hypercorn.trio.tcp_server.TCPServer`, does not fit:
 
 - It sends in a shield without a limit, so a client that stops reading keeps the service
   from stopping.
-- Its read timeout also ends an answer under way, such as a stream of events, whose
-  client has nothing to say.
-- It closes a socket with unread bytes in it, which takes the answer away from whoever is
-  refused early.
-- It speaks HTTP/2 to everybody who asks, for which we have neither use nor limits.
+- Its read timeout also ends an answer under way, such as a stream of events, because the
+  client sends nothing meanwhile.
+- It closes a socket with unread bytes in it.  A client that is refused early then loses
+  its answer.
+- It accepts HTTP/2, which we do not need and for which we have no limits.
 
-What it does around all that, parsing, framing, keep-alive, running the application, is
-`hypercorn.protocol.h11.H11Protocol`, and that is what runs here.
+The rest of the work (parsing, framing, keep-alive, running the application) is done by
+`hypercorn.protocol.h11.H11Protocol`, which this module uses.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from greeks_trio.api.answers import PROBLEM_JSON, SAFE_HEADERS, problem_body
 
 logger = logging.getLogger(__name__)
 
-# A whole head that comes in one piece is parsed, whatever its size; two are the most.
+# A head that arrives in one piece is parsed at any size, so at most twice this much.
 _MAX_READ: Final = 16 * 1024
 
 
 def make_settings(limits: Limits) -> HypercornConfig:
-    """Return what all connections share."""
+    """Return the settings of Hypercorn for all connections."""
     settings = HypercornConfig()
     settings.accesslog = None
-    # A logger of its own would write to stderr in its own format.
+    # Hypercorn's default logger would write to stderr in its own format.
     settings.errorlog = logging.getLogger("hypercorn.error")
     settings.include_server_header = False
     settings.h11_max_incomplete_size = limits.head_bytes
@@ -69,16 +69,16 @@ class Connection:
         self._settings = settings
         self._limits = limits
         self._protocol: H11Protocol
-        # Around what is read: its deadline is how long the client may be silent.
+        # The scope of the reading task; its deadline limits the silence of the client.
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
         self._all = trio.CancelScope()
         self._is_ending = False
 
     async def run(self) -> None:
-        """Answer until the client leaves, breaks a limit or makes no sense, then close.
+        """Answer until the client leaves, breaks a limit or violates HTTP; then close.
 
-        Cancelled, it ends at once, whatever the client does.
+        A cancellation ends it at once, in any state of the client.
         """
         try:
             with self._all:
@@ -89,9 +89,9 @@ class Connection:
                         await self._read()
                     await self._protocol.handle(Closed())
         except* OSError:
-            pass  # the client left before we looked who it was
+            pass  # the client left before we read its address
         except* h11.ProtocolError as group:
-            # The application's answer made no sense, so there was none.
+            # The application's answer violated HTTP, so it was not sent.
             logger.exception("http.connection_failed", exc_info=group)
 
     def _make_protocol(self, tasks: TaskGroup) -> H11Protocol:
@@ -120,7 +120,7 @@ class Connection:
                 return
 
     async def _send(self, event: Event) -> None:
-        """Do what the protocol wants done with the socket."""
+        """Act on the socket as the protocol says."""
         if isinstance(event, RawData):
             await self._send_data(event.data)
         elif isinstance(event, Closed):
@@ -139,11 +139,11 @@ class Connection:
                 trio.ClosedResourceError,
                 trio.TooSlowError,
             ):
-                # Nobody reads, so whatever the application still does is for nothing.
+                # The client does not read, so the application need not go on.
                 self._all.cancel()
 
     async def _end(self) -> None:
-        """Send no more, and wait a little until the client has read what was sent."""
+        """Stop sending, and give the client a moment to read the last answer."""
         self._is_ending = True
         self._reading.deadline = trio.current_time() + self._limits.linger_s
         async with self._sending:
@@ -155,19 +155,20 @@ class Connection:
 
 
 class _Http1(H11Protocol):
-    """HTTP/1.1 and nothing else, whose refusals are problems like all others.
+    """HTTP/1.1 only, with refusals that are problems like all others.
 
-    The methods are Hypercorn's own, which its minor version fixes; a test asks for each.
+    The methods override private ones of Hypercorn.  The dependency pins its minor
+    version, and a test uses each of them.
     """
 
     # Whether the last request was a HEAD.
     _is_head = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Stay: Hypercorn would turn to HTTP/2 here."""
+        """Do nothing: Hypercorn would change to HTTP/2 here."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        # Who does not want another protocol ignores the wish (RFC 9110, 7.8).
+        # A server may ignore the request to change the protocol (RFC 9110, 7.8).
         kept = [each for each in request.headers.raw_items() if not _is_upgrade(each)]
         if len(kept) < len(request.headers):
             request = h11.Request(
@@ -188,7 +189,7 @@ class _Http1(H11Protocol):
         is_answer_to_head = (
             self._is_head and self.connection.our_state is h11.SEND_RESPONSE
         )
-        # In one piece: the application may be about to answer as well.
+        # Sent in one piece, because the application may send its own answer just now.
         answer = self.connection.send(head) or b""
         if not is_answer_to_head:
             answer += self.connection.send(h11.Data(data=body)) or b""
@@ -197,7 +198,7 @@ class _Http1(H11Protocol):
 
 
 async def turn_away(stream: trio.SocketStream) -> None:
-    """Tell a client that there is no room for it, as far as it takes it at once."""
+    """Tell a client that all connections are in use; do not wait for it to read."""
     body = encode_problem(HTTPStatus.SERVICE_UNAVAILABLE)
     head = b"".join(b"%s: %s\r\n" % each for each in refusal_headers(body))
     with trio.move_on_after(0.1):
@@ -209,7 +210,7 @@ async def turn_away(stream: trio.SocketStream) -> None:
 
 
 def encode_problem(status: HTTPStatus) -> bytes:
-    """Return the body of a problem that needs no more words than its status has."""
+    """Return the body of a problem with the standard text of its status."""
     return msgspec.json.encode(problem_body(status))
 
 

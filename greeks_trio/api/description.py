@@ -1,4 +1,4 @@
-"""The OpenAPI description: what the routers say of themselves, and what holds for all."""
+"""The OpenAPI description: the routers' own descriptions, and the common parts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from greeks_trio.api.access import browser_sessions as session
+from greeks_trio.api.access.browser_sessions import SESSION_COOKIE, SESSION_PATH
 from greeks_trio.api.answers import PROBLEM_SCHEMA, described_problems
 
 _ABOUT: Final = """\
 The Greeks of your option positions, live.
 
 Every refusal is a problem as in RFC 9457 (`application/problem+json`).  Times are UTC and
-have a zone.  A missing value is null.  HEAD is answered like GET, without the body.  No
-answer has CORS headers: pages of other sites cannot read any.
+have a zone.  A missing value is null.  HEAD gets the answer of GET without the body.  No
+answer has CORS headers, so pages of other sites cannot read any.
 """
 _TAGS: Final = {
-    "status": "Is it alive, is it ready, how is it doing",
+    "status": "Liveness, readiness, status",
     "streaming": "Starting and stopping the brokers' feeds by hand",
-    "stream": "What changes, as it changes",
-    "greeks": "Ticks: all, the latest, those of a moment",
-    "portfolio": "Positions and their sums",
-    "trades": "Noting trades, and reading them",
+    "stream": "Changes as they happen",
+    "greeks": "Ticks, newest Greeks, sums, positions and gaps",
+    "trades": "Recording and reading trades",
     "session": "A cookie instead of the token, for pages",
 }
 _SCHEMES: Final = {
@@ -37,14 +36,14 @@ _SCHEMES: Final = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": session.COOKIE,
-        "description": f"What POST {session.PATH} has set",
+        "name": SESSION_COOKIE,
+        "description": f"The cookie that POST {SESSION_PATH} sets",
     },
 }
-# Nobody needs a token for these.
-_OPEN: Final = ("/livez", session.PATH)
+# These paths need no token.
+_OPEN: Final = ("/livez", SESSION_PATH)
 
-# What the guard and the server may answer in place of any operation.
+# The guard and the server may answer any request with these.
 _ANYWHERE: Final = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.FORBIDDEN,
@@ -67,12 +66,12 @@ def describe(api: FastAPI, *, needs_token: bool) -> dict[str, Any]:
         summary="Option Greeks from several brokers in one timeline",
         description=_ABOUT,
         routes=api.routes,
-        servers=[{"url": "/", "description": "Where this description comes from"}],
+        servers=[{"url": "/", "description": "The service that gave this description"}],
     )
     components = description.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = PROBLEM_SCHEMA
-    # FastAPI's own, in whose place we answer with a problem.
+    # FastAPI's own schemas: the service answers with a problem instead.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     components["responses"] = {}
@@ -93,7 +92,7 @@ def describe(api: FastAPI, *, needs_token: bool) -> dict[str, Any]:
 def _add_problems(
     operation: dict[str, Any], statuses: list[HTTPStatus], shared: dict[str, Any]
 ) -> None:
-    """Describe the refusals that the operation has not described itself."""
+    """Add the refusals that the operation does not describe itself."""
     answers = operation["responses"]
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
@@ -115,7 +114,7 @@ def _operations(
 
 
 def _tags(description: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield each tag that an operation has, explained where it needs it."""
+    """Yield each tag of an operation, with its description."""
     used = dict.fromkeys(
         tag
         for _, __, operation in _operations(description)

@@ -1,9 +1,9 @@
 """Server-sent events: one HTTP answer that goes on until the client or the service ends it.
 
-Discussion of what was tried.  sse-starlette looks for the end of a server of its own kind,
-which ours is not, and hands the events over through an async generator, whose clean-up a
-cancellation would interrupt.  What is left to do is this: the lines of an event, and a
-nursery that ends when either side goes.
+Discussion: sse-starlette does not fit.  It expects another server, which tells it of its
+end.  It also passes the events through an async generator, and a cancellation would
+interrupt the clean-up of that.  The rest is small: the lines of an event, and a nursery
+that ends with either side.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -28,29 +28,29 @@ SendChunk: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 EVENT_STREAM: Final = "text/event-stream"
 
-# A comment, which clients skip: it keeps proxies from ending what they think is idle.
+# A comment, which clients skip.  It keeps proxies from ending a quiet connection.
 HEARTBEAT: Final = b": alive\n\n"
 
-# Longer than any hiccup, and not so long that a dead client keeps its place.
+# Long enough for a short delay, and short enough that a dead client loses its place.
 WRITE_LIMIT_S: Final = 20.0
 
-# A browser that lost us asks again after so many milliseconds.
+# A browser connects again this many milliseconds after it lost the connection.
 _RETRY: Final = b"retry: 2000\n\n"
 
 
 def encode_event(name: str, data: bytes) -> bytes:
-    """Return the lines of an event; ``data`` is JSON, so it has no line break."""
+    """Return the lines of an event.  ``data`` is JSON, so it has no line break."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatistics:
-    """How the event streams are doing.
+    """The counters of the event streams.
 
     Attributes:
         open: Streams at this moment.
-        refused: How many there have been too many.
-        dropped: How many were ended because the client did not read.
+        refused: Requests beyond the limit of streams.
+        dropped: Streams that were ended because the client did not read.
     """
 
     open: int
@@ -59,14 +59,14 @@ class StreamStatistics:
 
 
 class Streams:
-    """Counts the streams that are open, and lets no more in than there may be."""
+    """Counts the open streams and keeps them below the limit."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._open = self._refused = self._dropped = 0
 
     def enter(self) -> bool:
-        """Count one more stream, unless there are as many as there may be."""
+        """Count one more stream; return false at the limit."""
         if self._open >= self._most:
             self._refused += 1
             logger.warning("events.refused open=%d", self._open)
@@ -91,13 +91,13 @@ class Streams:
 
 
 class EventStream(Response):
-    """Sends what ``run`` sends, until it returns, the client has gone, or cancelled.
+    """An answer that ends when ``run`` returns, the client leaves, or it is cancelled.
 
     Args:
-        streams: Where it counts; when there is no room, the answer is a problem.
-        run: Is given what sends a chunk.  That waits while the client does not read,
-            and nothing piles up in between.
-        write_limit_s: Who leaves a chunk unread for so long is given up.
+        streams: Counts the stream.  At its limit, the answer is a problem.
+        run: Gets a function that sends a chunk.  The function waits while the client does
+            not read, so no chunks pile up.
+        write_limit_s: The stream ends when a client leaves a chunk unread for so long.
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class EventStream(Response):
         self._write_limit_s = write_limit_s
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Answer a request of ASGI."""
         if not self._streams.enter():
             full = problem_answer(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "There are as many event streams as there may be; try again later.",
+                "All event streams are in use.  Try again later, or close one.",
                 headers={"Retry-After": "10"},
             )
             await full(scope, receive, send)
@@ -138,7 +138,7 @@ class EventStream(Response):
                 await send(message)
             if limit.cancelled_caught:
                 self._streams.drop()
-                # The server closes the connection of an answer without an end.
+                # The server closes the connection of an answer that has no end.
                 running.cancel()
                 await trio.lowlevel.checkpoint()
 

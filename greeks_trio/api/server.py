@@ -1,4 +1,4 @@
-"""Serves the HTTP interface inside the service's own nurseries."""
+"""The HTTP server, which runs inside the nurseries of the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import trio
 from fastapi import APIRouter
 
-from greeks_trio.api.access import browser_sessions as session
+from greeks_trio.api.access.browser_sessions import BrowserSessions, make_router
 from greeks_trio.api.access.guard import Guard
 from greeks_trio.api.access.limits import LIMITS, App, Limits
 from greeks_trio.api.app import make_api, methods_of
@@ -22,7 +22,7 @@ from greeks_trio.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# Connections that may wait to be accepted; a few dashboards ask once a second.
+# Connections that may wait to be accepted.  A few dashboards connect once a second.
 _BACKLOG: Final = 128
 
 
@@ -35,11 +35,11 @@ async def run_http(
 ) -> None:
     """Answer HTTP requests from these routers until cancelled.
 
-    Reports its base URL, such as ``http://127.0.0.1:8080``, when the port accepts.  A
-    request that is under way at the cancellation has no answer.
+    Reports its base URL, such as ``http://127.0.0.1:8080``, when the port accepts
+    connections.  A request that is under way at the cancellation gets no answer.
 
     Raises:
-        ConfigError: the address cannot be had.
+        ConfigError: the address cannot be used.
     """
     with await _bind(config) as listening:
         url = _base_url(listening)
@@ -54,8 +54,8 @@ async def run_http(
 
 
 def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) -> App:
-    sessions = session.Sessions(config.token)
-    login = session.make_router(sessions, wrong_token_s=limits.wrong_token_s)
+    sessions = BrowserSessions(config.token)
+    login = make_router(sessions, wrong_token_s=limits.wrong_token_s)
     api = make_api([*routers, login], needs_token=bool(config.token))
     return Guard(
         cast("Any", api),
@@ -67,7 +67,7 @@ def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) 
 
 
 class _Door:
-    """Lets in as many clients at a time as there is room for."""
+    """Serves clients up to the limit of connections, and turns the others away."""
 
     def __init__(self, app: App, limits: Limits) -> None:
         self._app = app
@@ -76,7 +76,7 @@ class _Door:
         self._inside = 0
 
     async def admit(self, stream: trio.SocketStream) -> None:
-        """Serve a client until it leaves, or send it away."""
+        """Serve a client until it leaves, or turn it away."""
         if self._inside >= self._limits.connections:
             await turn_away(stream)
             return
@@ -88,13 +88,13 @@ class _Door:
 
 
 async def _bind(config: HttpConfig) -> socket.socket:
-    """Return a socket that listens; ours, because only then port 0 has a number."""
+    """Return a listening socket.  Opened here, because that gives port 0 its number."""
     where = f"{config.host}:{config.port}"
     try:
         found = await trio.socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM
         )
-        # A name such as localhost has several; IPv4 is what people type.
+        # A name such as localhost has several addresses.  People usually type IPv4.
         family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         return _listen(family, address)
     except OSError as exc:
@@ -107,7 +107,7 @@ async def _bind(config: HttpConfig) -> socket.socket:
 def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Or a restart would wait a minute for the last connections to be forgotten.
+        # Without this, a restart would fail until the kernel forgets old connections.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(_BACKLOG)

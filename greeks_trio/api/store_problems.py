@@ -1,4 +1,4 @@
-"""What PostgreSQL's troubles mean for the one who asked."""
+"""Errors of PostgreSQL as problems of HTTP."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ STORE_PROBLEMS: Final = (
     HTTPStatus.GATEWAY_TIMEOUT,
 )
 
-_BUSY: Final = "As many questions are being answered as may be."
-_TOO_LONG: Final = "PostgreSQL took too long and was stopped."
-_REFUSED: Final = "PostgreSQL does not take one of the values."
-_AWAY: Final = "The database does not answer just now."
+_BUSY: Final = "All reads of the database are in use."
+_TOO_LONG: Final = "PostgreSQL took too long, so the read was stopped."
+_REFUSED: Final = "PostgreSQL refuses one of the values in the request."
+_AWAY: Final = "The database does not answer at the moment."
 
-# What a reader can do about each.
-_ASK_AGAIN: Final = "Ask again in a second."
+# The way out of each, for a read.
+_ASK_AGAIN: Final = "Try again in a second."
 _ASK_FOR_LESS: Final = (
     "Ask for less: a shorter time between `start` and `end`, or one `contract_key` or "
-    "`account_id`, whichever the list takes."
+    "`account_id`, where the list has these parameters."
 )
 _WAIT: Final = (
-    "Nothing is lost: ticks wait on disk until it does. /readyz has the reason."
+    "Nothing is lost: ticks wait on disk meanwhile. /readyz shows the reason."
 )
 
 
 @contextmanager
 def store_problems(unrecorded: str | None = None) -> Iterator[None]:
-    """Turn PostgreSQL's troubles into problems.
+    """Turn errors of PostgreSQL into problems.
 
     Args:
-        unrecorded: What to do about something that was to be written; else it is a read.
+        unrecorded: The advice after a failed write; `None` for a read.
 
     Raises:
         Problem: instead of any `StoreError`.
@@ -50,7 +50,7 @@ def store_problems(unrecorded: str | None = None) -> Iterator[None]:
 
 
 def problem_of(exc: StoreError, unrecorded: str | None = None) -> Problem:
-    """Return what to answer, without PostgreSQL's own words: they may name its rows."""
+    """Return the problem, without the text of PostgreSQL, which may contain data."""
     match exc:
         case ReadsBusy():
             return _unavailable(_BUSY, unrecorded or _ASK_AGAIN, retry_after_s=1)
@@ -63,7 +63,7 @@ def problem_of(exc: StoreError, unrecorded: str | None = None) -> Problem:
             return _unavailable(_AWAY, unrecorded or _WAIT, retry_after_s=5)
 
 
-def _unavailable(trouble: str, advice: str, *, retry_after_s: int) -> Problem:
+def _unavailable(reason: str, advice: str, *, retry_after_s: int) -> Problem:
     headers = {"Retry-After": str(retry_after_s)}
-    detail = f"{trouble} {advice}"
+    detail = f"{reason} {advice}"
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)

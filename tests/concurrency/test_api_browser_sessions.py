@@ -7,7 +7,11 @@ from http.cookies import SimpleCookie
 import pytest
 import trio
 
-from greeks_trio.api.access.browser_sessions import COOKIE, PATH, Sessions
+from greeks_trio.api.access.browser_sessions import (
+    SESSION_COOKIE,
+    SESSION_PATH,
+    BrowserSessions,
+)
 from greeks_trio.api.access.limits import Limits
 from greeks_trio.config.settings import Secret
 from tests.concurrency.api_server import BEARER, JSON, TOKEN, WITH_TOKEN, serving
@@ -16,11 +20,11 @@ AT_ONCE = Limits(wrong_token_s=0)
 
 
 def login(server, token=TOKEN, **headers):
-    return server.client.post(PATH, json={"token": token}, headers=headers)
+    return server.client.post(SESSION_PATH, json={"token": token}, headers=headers)
 
 
 def cookie_of(response):
-    return SimpleCookie(response.headers["set-cookie"])[COOKIE]
+    return SimpleCookie(response.headers["set-cookie"])[SESSION_COOKIE]
 
 
 async def test_the_token_becomes_a_cookie_that_opens_the_rest():
@@ -38,7 +42,7 @@ async def test_the_token_becomes_a_cookie_that_opens_the_rest():
 
 async def test_the_header_will_do_in_place_of_a_token_in_the_body():
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
-        response = await server.client.post(PATH, json={}, headers=BEARER)
+        response = await server.client.post(SESSION_PATH, json={}, headers=BEARER)
         after = await server.client.get("/read")
 
     assert (response.status_code, after.status_code) == (204, 200)
@@ -71,7 +75,7 @@ async def test_no_script_and_no_other_site_gets_the_cookie():
 async def test_behind_tls_the_cookie_stays_there(headers, is_secure):
     """Whom nobody can pretend to be says so: the browser, in ``Origin``."""
     async with serving(AT_ONCE, host="0.0.0.0", **WITH_TOKEN) as server:  # noqa: S104
-        url = f"http://127.0.0.1:{server.port}{PATH}"
+        url = f"http://127.0.0.1:{server.port}{SESSION_PATH}"
         response = await server.client.post(
             url,
             json={"token": TOKEN},
@@ -100,7 +104,7 @@ async def test_behind_tls_the_cookie_stays_there(headers, is_secure):
 )
 async def test_without_the_token_there_is_no_cookie(content, status):
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
-        response = await server.client.post(PATH, content=content, headers=JSON)
+        response = await server.client.post(SESSION_PATH, content=content, headers=JSON)
         after = await server.client.get("/read")
 
     assert response.status_code == status
@@ -151,10 +155,10 @@ async def test_another_sites_page_does_not_use_the_session():
 async def test_deleting_the_session_ends_it_also_for_whoever_kept_the_cookie():
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
         kept = cookie_of(await login(server)).value
-        response = await server.client.delete(PATH)
-        server.client.cookies.set(COOKIE, kept)
+        response = await server.client.delete(SESSION_PATH)
+        server.client.cookies.set(SESSION_COOKIE, kept)
         after = await server.client.get("/read")
-        again = await server.client.delete(PATH)
+        again = await server.client.delete(SESSION_PATH)
 
     assert response.status_code == again.status_code == 204
     assert int(cookie_of(response)["max-age"]) == 0
@@ -164,12 +168,12 @@ async def test_deleting_the_session_ends_it_also_for_whoever_kept_the_cookie():
 @pytest.mark.parametrize(
     "cookie",
     [
-        f"{COOKIE}=",
-        f"{COOKIE}={TOKEN}",
-        f"{COOKIE}=\xff",
-        COOKIE,
-        f'{COOKIE}="',
-        f"x{COOKIE}=x; ; =; {COOKIE}",
+        f"{SESSION_COOKIE}=",
+        f"{SESSION_COOKIE}={TOKEN}",
+        f"{SESSION_COOKIE}=\xff",
+        SESSION_COOKIE,
+        f'{SESSION_COOKIE}="',
+        f"x{SESSION_COOKIE}=x; ; =; {SESSION_COOKIE}",
     ],
 )
 async def test_a_cookie_of_somebodys_invention_opens_nothing(cookie):
@@ -187,8 +191,8 @@ async def test_another_programs_cookie_of_the_same_name_does_not_hide_ours():
         responses = [
             await server.client.get("/read", headers={"Cookie": cookies})
             for cookies in (
-                f"{COOKIE}=theirs; {COOKIE}={ours}",
-                f"{COOKIE}={ours}; other=1; {COOKIE}=theirs",
+                f"{SESSION_COOKIE}=theirs; {SESSION_COOKIE}={ours}",
+                f"{SESSION_COOKIE}={ours}; other=1; {SESSION_COOKIE}=theirs",
             )
         ]
 
@@ -198,9 +202,9 @@ async def test_another_programs_cookie_of_the_same_name_does_not_hide_ours():
 async def test_without_a_token_in_the_configuration_nobody_needs_a_session():
     async with serving() as server:
         begun = await login(server, token="whatever")
-        empty = await server.client.post(PATH, json={})
-        odd = await server.client.post(PATH, json=[])
-        ended = await server.client.delete(PATH)
+        empty = await server.client.post(SESSION_PATH, json={})
+        odd = await server.client.post(SESSION_PATH, json=[])
+        ended = await server.client.delete(SESSION_PATH)
 
     assert odd.status_code == 422
     assert [each.status_code for each in (begun, empty, ended)] == [204] * 3
@@ -209,7 +213,7 @@ async def test_without_a_token_in_the_configuration_nobody_needs_a_session():
 
 
 async def test_a_session_ends_after_half_a_day(autojump_clock):
-    sessions = Sessions(Secret("t"))
+    sessions = BrowserSessions(Secret("t"))
     session_id = sessions.open()
 
     await trio.sleep(12 * 3600 - 1)
@@ -219,7 +223,7 @@ async def test_a_session_ends_after_half_a_day(autojump_clock):
 
 
 async def test_of_too_many_sessions_the_oldest_ends():
-    sessions = Sessions(Secret("t"))
+    sessions = BrowserSessions(Secret("t"))
     opened = [sessions.open() for _ in range(101)]
 
     assert [sessions.is_open(each) for each in opened] == [False] + [True] * 100
@@ -229,7 +233,7 @@ async def test_a_restart_ends_all_sessions():
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
         kept = cookie_of(await login(server)).value
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
-        server.client.cookies.set(COOKIE, kept)
+        server.client.cookies.set(SESSION_COOKIE, kept)
         response = await server.client.get("/read")
 
     assert response.status_code == 401

@@ -11,7 +11,7 @@ import trio
 from fastapi import APIRouter
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.api.access.browser_sessions import Sessions
+from greeks_trio.api.access.browser_sessions import BrowserSessions
 from greeks_trio.api.access.guard import Guard
 from greeks_trio.api.access.limits import Disconnected, Limits, read_body
 from greeks_trio.api.answers import Problem, json_answer
@@ -173,7 +173,7 @@ async def test_an_answer_that_begins_too_late_is_not_begun():
         response = await server.client.get("/late")
 
     assert response.status_code == 503
-    assert "no answer after" in response.json()["detail"]
+    assert "No answer after" in response.json()["detail"]
 
 
 async def test_an_answer_that_has_begun_may_last():
@@ -348,7 +348,7 @@ async def test_a_client_that_resets_its_connection_disturbs_nobody(caplog):
 
 
 async def test_a_wrong_token_is_answered_late_and_a_missing_one_at_once(autojump_clock):
-    guard = Guard(None, HttpConfig(), Sessions(WITH_TOKEN["token"]))
+    guard = Guard(None, HttpConfig(), BrowserSessions(WITH_TOKEN["token"]))
     took = []
     for headers in ([], [(b"authorization", b"Bearer guess")]):
         begun_at = trio.current_time()
@@ -392,7 +392,9 @@ async def test_what_still_comes_is_taken_while_the_refusal_is_on_its_way(
         await is_enough.wait()
 
     sent = []
-    guard = Guard(None, HttpConfig(), Sessions(Secret("")), limits=Limits(body_bytes=1))
+    guard = Guard(
+        None, HttpConfig(), BrowserSessions(Secret("")), limits=Limits(body_bytes=1)
+    )
     with trio.fail_after(1):
         await guard(SCOPE, receive, send)
 

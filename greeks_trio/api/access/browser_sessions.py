@@ -1,9 +1,9 @@
-"""Sessions: how a page in a browser gets in without keeping the token.
+"""Browser sessions: a page gets access without keeping the token.
 
-The page sends the token once, to ``POST /v1/session``, and gets a cookie that no script
-can read and no other site can use; an ``EventSource`` cannot send a header of its own,
-but it sends the cookie.  The cookie's value is a random id that is worth nothing
-elsewhere or after a restart of the service.
+The page sends the token once, to ``POST /v1/session``.  It gets a cookie that no script
+can read and no other site can use.  An ``EventSource`` cannot send a header of its own,
+but it sends the cookie.  The value of the cookie is a random id, which is worthless
+elsewhere and after a restart of the service.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from greeks_trio.api.access.origins import is_encrypted
 from greeks_trio.api.answers import JSON, NOT_JSON, Problem, described_problems
 from greeks_trio.config.settings import Secret
 
-PATH: Final = "/v1/session"
-COOKIE: Final = "greeks_session"
+SESSION_PATH: Final = "/v1/session"
+SESSION_COOKIE: Final = "greeks_session"
 
-# A day at the desk; the next morning asks for the token again.
+# One working day.  The next morning the page asks for the token again.
 _LIFETIME_S: Final = 12 * 3600
-# Browsers of one desk, some of them opened again and again.  The oldest goes.
+# The browsers of one desk, each with several sessions.  The oldest session ends first.
 _MAX_SESSIONS: Final = 100
 
 
-class Sessions:
+class BrowserSessions:
     """The sessions that are open.
 
-    Their ids are kept as digests, so that finding one takes as long whatever is asked.
+    It keeps the ids as digests: the time of a lookup then says nothing about an id.
     """
 
     def __init__(self, token: Secret) -> None:
@@ -43,7 +43,7 @@ class Sessions:
         self._ends_at: dict[bytes, float] = {}
 
     def open(self) -> str:
-        """Return the id of a session that begins, ending the oldest of too many."""
+        """Open a session and return its id; at the limit the oldest session ends."""
         if len(self._ends_at) >= _MAX_SESSIONS:
             del self._ends_at[next(iter(self._ends_at))]
         session_id = secrets.token_urlsafe(32)
@@ -51,7 +51,7 @@ class Sessions:
         return session_id
 
     def is_open(self, session_id: str) -> bool:
-        """Return whether the session has begun and not ended."""
+        """Return whether the session is open."""
         ends_at = self._ends_at.get(_digest(session_id))
         return ends_at is not None and trio.current_time() < ends_at
 
@@ -61,27 +61,27 @@ class Sessions:
 
 
 def brings_token(authorization: bytes, token: Secret) -> bool:
-    """Return whether the header is ``Bearer`` and the token; takes always as long."""
+    """Return whether the header is ``Bearer`` and the token, in constant time."""
     scheme, _, credentials = authorization.partition(b" ")
     is_bearer = scheme.lower() == b"bearer"
     return is_token(credentials.strip(), token) and is_bearer
 
 
 def is_token(text: bytes, token: Secret) -> bool:
-    """Return whether it is the token; takes always as long."""
+    """Return whether the text is the token, in constant time."""
     return hmac.compare_digest(text, token.reveal().encode())
 
 
 def session_ids(cookies: Iterable[bytes]) -> Iterator[str]:
     """Yield each session id in the ``Cookie`` headers.
 
-    There may be several: cookies know no ports, and everything on this machine may set
-    one for localhost.
+    There may be several: a cookie belongs to no port, and every program on this machine
+    can set one for localhost.
     """
     for header in cookies:
         for pair in header.decode("latin-1").split(";"):
             name, _, value = pair.strip().partition("=")
-            if name == COOKIE:
+            if name == SESSION_COOKIE:
                 yield value
 
 
@@ -89,12 +89,12 @@ class _Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = ""
 
 
-def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
+def make_router(sessions: BrowserSessions, *, wrong_token_s: float) -> APIRouter:
     """Return ``POST`` and ``DELETE /v1/session``.
 
     Args:
-        sessions: Those that the guard lets in.
-        wrong_token_s: Seconds by which the answer to a wrong token comes later.
+        sessions: The sessions that the guard accepts.
+        wrong_token_s: The delay of the answer to a wrong token, in seconds.
     """
     router = APIRouter(tags=["session"])
     _add_opening(router, sessions, wrong_token_s)
@@ -102,20 +102,22 @@ def make_router(sessions: Sessions, *, wrong_token_s: float) -> APIRouter:
     return router
 
 
-def _add_opening(router: APIRouter, sessions: Sessions, wrong_token_s: float) -> None:
+def _add_opening(
+    router: APIRouter, sessions: BrowserSessions, wrong_token_s: float
+) -> None:
     @router.post(
-        PATH,
+        SESSION_PATH,
         status_code=HTTPStatus.NO_CONTENT,
         response_class=Response,
         responses=_OPENED,
         openapi_extra={"requestBody": _BODY},
     )
     async def open_session(request: Request) -> Response:
-        """Turn the token into a cookie, for a page and its stream of events.
+        """Exchange the token for a cookie, for a page and its stream of events.
 
-        The token comes in the body, or as `Authorization: Bearer` beside an empty
-        object.  Without a token in the configuration nobody needs a session, and there
-        is no cookie.
+        Send the token in the body, or as `Authorization: Bearer` with an empty object
+        as the body.  If the service has no token, no session is needed and no cookie is
+        set.
         """
         is_right = await _brings_token(request, sessions.token)
         answer = Response(status_code=HTTPStatus.NO_CONTENT)
@@ -127,15 +129,15 @@ def _add_opening(router: APIRouter, sessions: Sessions, wrong_token_s: float) ->
         return answer
 
 
-def _add_closing(router: APIRouter, sessions: Sessions) -> None:
+def _add_closing(router: APIRouter, sessions: BrowserSessions) -> None:
     @router.delete(
-        PATH,
+        SESSION_PATH,
         status_code=HTTPStatus.NO_CONTENT,
         response_class=Response,
         responses=_CLOSED,
     )
     async def close_session(request: Request) -> Response:  # noqa: ASYNC124
-        """End the session of the cookie; there need not be one."""
+        """End the session of the cookie, if there is one."""
         for session_id in session_ids(_cookies(request)):
             sessions.close(session_id)
         answer = Response(status_code=HTTPStatus.NO_CONTENT)
@@ -148,8 +150,8 @@ def wrong_token() -> Problem:
     """Return the problem of a request without the right token."""
     return Problem(
         HTTPStatus.UNAUTHORIZED,
-        "The token of GREEKS_API_TOKEN is needed, as 'Authorization: Bearer TOKEN', "
-        f"or the cookie of POST {PATH}.",
+        "This needs the token of GREEKS_API_TOKEN, as 'Authorization: Bearer TOKEN', "
+        f"or the cookie of POST {SESSION_PATH}.",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
@@ -168,10 +170,10 @@ async def _brings_token(request: Request, token: Secret) -> bool:
 
 
 def _set_cookie(answer: Response, value: str, max_age_s: int, request: Request) -> None:
-    # Whether TLS ends in front of us only the browser knows for certain: a header such as
-    # X-Forwarded-Proto could be anybody's.
+    # Only the browser knows whether a proxy in front of us ends TLS: any client can send
+    # a header such as X-Forwarded-Proto.
     answer.set_cookie(
-        COOKIE,
+        SESSION_COOKIE,
         value,
         max_age=max_age_s,
         secure=is_encrypted(dict(request.headers.raw)),
@@ -206,14 +208,14 @@ _BODY: Final[dict[str, Any]] = {
 }
 _COOKIE_HEADER: Final = {
     "Set-Cookie": {
-        "description": f"{COOKIE}, with HttpOnly and SameSite=Strict; none without a "
-        "token in the configuration",
+        "description": f"{SESSION_COOKIE}, with HttpOnly and SameSite=Strict; not set if "
+        "the service has no token",
         "schema": {"type": "string"},
     }
 }
 _OPENED: Final[dict[int | str, dict[str, Any]]] = {
     int(HTTPStatus.NO_CONTENT): {
-        "description": "The session has begun",
+        "description": "The session is open",
         "headers": _COOKIE_HEADER,
     },
     **described_problems(
@@ -221,5 +223,5 @@ _OPENED: Final[dict[int | str, dict[str, Any]]] = {
     ),
 }
 _CLOSED: Final[dict[int | str, dict[str, Any]]] = {
-    int(HTTPStatus.NO_CONTENT): {"description": "There is no session"},
+    int(HTTPStatus.NO_CONTENT): {"description": "The session has ended"},
 }

@@ -1,14 +1,15 @@
-"""Who may ask, and how much: the checks in front of the application, for all alike.
+"""The guard: the checks in front of the application, the same for every request.
 
-- On loopback the ``Host`` header has to be a name of loopback; see `origins`.  Elsewhere
-  any is fine, because there the token is needed, and a stranger's page has none.
-- A write has to be JSON, which no form of another site can send, and a browser that says
-  whose page sends it has to say ours.
-- With a token in the configuration the request has to bring it, or the cookie of a
-  session.  ``/livez`` says nothing, so it needs neither.
+- On loopback the ``Host`` header has to be a name of loopback; see `origins`.  At any
+  other address every name is accepted: the token is needed there, and the page of another
+  site does not have it.
+- The body of a write has to be JSON, which no form of another site can send.  If the
+  browser names the origin of the page, it has to be ours.
+- With a token in the configuration, a request needs the token or the cookie of a session.
+  ``/livez`` tells no data, so it needs neither.
 - Bodies and waiting have limits; see `limits`.
 
-What is refused is a problem as in `answers`; every answer gets the safe headers.
+A refusal is a problem as in `answers`; every answer gets the safe headers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from urllib.parse import parse_qsl
 
 import trio
 
-from greeks_trio.api.access import browser_sessions as session
+from greeks_trio.api.access.browser_sessions import (
+    SESSION_PATH,
+    BrowserSessions,
+    brings_token,
+    session_ids,
+    wrong_token,
+)
 from greeks_trio.api.access.limits import (
     LIMITS,
     App,
@@ -43,9 +50,9 @@ from greeks_trio.config.settings import HttpConfig
 
 logger = logging.getLogger(__name__)
 
-# The session's own path asks for the token by itself.
-_OPEN_PATHS: Final = frozenset({"/livez", session.PATH})
-# Two of one kind may be read differently by us and by the application.
+# The route of the session checks the token itself.
+_OPEN_PATHS: Final = frozenset({"/livez", SESSION_PATH})
+# If one of these came twice, we and the application could read different values.
 _SINGLE: Final = frozenset(
     {
         b"authorization",
@@ -60,13 +67,13 @@ _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 
 class Guard:
-    """An ASGI application that lets through to another what may pass."""
+    """An ASGI application that checks each request and passes it on to another one."""
 
     def __init__(
         self,
         app: App,
         config: HttpConfig,
-        sessions: session.Sessions,
+        sessions: BrowserSessions,
         *,
         methods_of: Callable[[str], Collection[str]] = lambda _: (),
         limits: Limits = LIMITS,
@@ -78,12 +85,12 @@ class Guard:
         self._checks_host = is_loopback(config.host)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer, or pass on and add the headers to the answer."""
+        """Refuse the request, or pass it on and add the headers to its answer."""
         if scope["type"] != "http":
             return
         answer = _Answer(send, is_head=scope["method"] == "HEAD")
         try:
-            # First, because the rest of a body that is left would end the connection.
+            # First: the unread rest of a body would end the connection.
             body = await read_body(receive, self._limits)
             headers = self._check_head(scope)
             if scope["path"] not in _OPEN_PATHS:
@@ -95,7 +102,7 @@ class Guard:
             return
 
     def _check_head(self, scope: Message) -> dict[bytes, bytes]:
-        """Return the headers of a request that may be asked by anybody who may ask."""
+        """Check everything but the credentials; return the headers."""
         counts = Counter(name for name, _ in scope["headers"])
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if scope["http_version"] not in _VERSIONS:
@@ -112,7 +119,9 @@ class Guard:
             )
         if any(counts[name] > 1 for name in _SINGLE):
             raise Problem(
-                HTTPStatus.BAD_REQUEST, "A header that may come once comes twice."
+                HTTPStatus.BAD_REQUEST,
+                "A header comes twice that may come only once: one of "
+                f"{', '.join(sorted(name.decode() for name in _SINGLE))}.",
             )
         _check_query(scope["query_string"])
         if self._checks_host:
@@ -130,7 +139,7 @@ class Guard:
         )
         if method in READS or is_bare or _is_json(headers.get(b"content-type", b"")):
             return
-        # The application says better what is wrong with a method that no path has.
+        # The application's own answer to an unknown method says more.
         if method in self._methods_of(scope["path"]):
             raise Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -145,19 +154,19 @@ class Guard:
         if not token:
             return
         if authorization is not None:
-            if session.brings_token(authorization, token):
+            if brings_token(authorization, token):
                 return
             await trio.sleep(self._limits.wrong_token_s)
         else:
             cookies = [value for name, value in scope["headers"] if name == b"cookie"]
-            if any(map(self._sessions.is_open, session.session_ids(cookies))):
+            if any(map(self._sessions.is_open, session_ids(cookies))):
                 return
-        raise session.wrong_token()
+        raise wrong_token()
 
     async def _pass_on(
         self, scope: Message, body: bytes, receive: Receive, answer: _Answer
     ) -> None:
-        """Let the application answer, if it begins in time."""
+        """Let the application answer; refuse if its answer does not begin in time."""
         if answer.is_head:
             scope = {**scope, "method": "GET"}
         with trio.move_on_after(self._limits.answer_s) as answer.patience:
@@ -166,13 +175,13 @@ class Guard:
             logger.error("http.too_slow path=%s", _route_of(scope))
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"There was no answer after {self._limits.answer_s:g} seconds.",
+                f"No answer after {self._limits.answer_s:g} seconds.  Try again.",
                 headers={"Retry-After": "1"},
             )
 
 
 class _Answer:
-    """The way of one answer to the client, with the safe headers."""
+    """Sends one answer to the client, with the safe headers."""
 
     def __init__(self, send: Send, *, is_head: bool) -> None:
         self.is_head = is_head
@@ -186,7 +195,7 @@ class _Answer:
             await trio.lowlevel.checkpoint()
             return
         if message["type"] == "http.response.start":
-            # Whoever comes too late is cancelled here, before anything is sent.
+            # A late answer is cancelled here, before anything is sent.
             await trio.lowlevel.checkpoint()
             self.patience.deadline = math.inf
             headers = list(message.get("headers", ()))
@@ -194,7 +203,7 @@ class _Answer:
             headers += [each for each in SAFE_HEADERS if each[0] not in own]
             message["headers"] = headers
         elif self.is_head:
-            # Ends it, so that the application is told that the client has left.
+            # The end of the answer tells the application that the client has left.
             message, self._is_over = {"type": "http.response.body"}, True
         await self._send(message)
 
@@ -206,7 +215,7 @@ def _check_query(query: bytes) -> None:
     if any(count > 1 for count in counts.values()):
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            "A parameter comes twice in the query; each may come once.",
+            "A parameter comes twice in the query.  Give each parameter once.",
         )
 
 

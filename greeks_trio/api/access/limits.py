@@ -1,7 +1,7 @@
-"""How much one client may take: sizes, numbers, seconds.
+"""The limits for clients: sizes, numbers, seconds.
 
-The service streams whether anybody asks or not, so nothing that a client does or leaves
-undone may cost it files, memory or time without a bound.
+The service has a stream to store.  Therefore no client may cost it unlimited files,
+memory or time, whether it acts or only waits.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ class Limits:
     """Bounds for each client and for all of them.
 
     Attributes:
-        connections: At once; each has one request at a time.  A hundred of them hold
-            some 20 MB with everything at its bound, and leave files for the rest.
-        head_bytes: Of the request line and the headers.
-        url_bytes: Of the path and the query.
-        body_bytes: Of a request's body; ours are a few hundred.
-        idle_s: Seconds for a whole head, from the connection's begin or the last
-            answer's end.  A scraper that asks every 15 s connects anew each time.
+        connections: At the same time; each has one request at a time.  A hundred
+            connections at their limits hold some 20 MB and leave enough file handles.
+        head_bytes: The size of the request line and the headers.
+        url_bytes: The size of the path and the query.
+        body_bytes: The size of a request's body; the usual size is a few hundred bytes.
+        idle_s: Seconds for a whole head, counted from the start of the connection or the
+            end of the last answer.  A scraper that asks every 15 s connects anew each
+            time.
         body_s: Seconds for a whole body.
-        answer_s: Seconds until an answer begins.  One that has begun, an export or a
-            stream of events, may last.
+        answer_s: Seconds until an answer begins.  An export or a stream of events may
+            last longer once it has begun.
         send_s: Seconds that a client may leave a piece of the answer unread.
-        linger_s: Seconds for a client to read the last answer, before what it still
-            sends is answered with a reset.
-        wrong_token_s: Seconds by which the answer to a wrong token comes later, which
-            bounds guesses to some hundreds a second over all connections.
+        linger_s: Seconds for a client to read the last answer; after them, further bytes
+            from the client are answered with a reset.
+        wrong_token_s: The delay of the answer to a wrong token, in seconds.  It limits
+            guesses to a few hundred a second over all connections.
     """
 
     connections: int = 100
@@ -60,16 +61,16 @@ _CLOSE: Final = {"Connection": "close"}
 
 
 class Disconnected(Exception):
-    """The client left before its request was whole."""
+    """The client left before its request was complete."""
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """Return the request's whole body.
+    """Return the whole body of the request.
 
     Raises:
-        Problem: it is too large or comes too slowly.  What is still to come would be
-            taken for the next request, so the connection has to end.
-        Disconnected: nobody waits for an answer.
+        Problem: the body is too large or too slow.  The server would take the rest of it
+            for the next request, so the connection has to end.
+        Disconnected: the client has left.
     """
     body = bytearray()
     with trio.move_on_after(limits.body_s):
@@ -89,13 +90,13 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
         return bytes(body)
     raise Problem(
         HTTPStatus.REQUEST_TIMEOUT,
-        f"The body was not there after {limits.body_s:g} seconds.",
+        f"The body is not complete after {limits.body_s:g} seconds.",
         headers=_CLOSE,
     )
 
 
 def after_body(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives the body once, and then what else comes."""
+    """Return a ``receive`` that gives the body once, and then the later messages."""
     waiting = [body]
 
     async def receive_body_first() -> Message:
@@ -108,17 +109,20 @@ def after_body(body: bytes, receive: Receive) -> Receive:
 
 
 async def discard(receive: Receive) -> None:
-    """Take whatever comes, until cancelled.
+    """Take and drop every message until cancelled.
 
-    The server queues a few pieces of a body and then waits for somebody to take them,
-    also before it ends an answer that has been given without them.
+    The server queues a few pieces of a body and then waits until they are taken, even
+    if the answer has been given without them.
     """
     while True:
         await receive()
 
 
 async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
-    """Cancel an answer when its client has closed the connection; ends with either."""
+    """Cancel an answer when its client has closed the connection.
+
+    Ends then, or with the answer.
+    """
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

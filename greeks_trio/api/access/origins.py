@@ -1,16 +1,17 @@
-"""From where a request comes, as far as its headers tell.  Pure.
+"""The origin of a request, read from its headers.  Pure.
 
-A browser on this machine runs pages of strangers, and lets them send requests here.
-Three headers that a page cannot choose give it away:
+A browser on this machine also runs pages of other sites, and they can send requests to
+us.  A page cannot choose three headers, and these show its origin:
 
-- ``Host``: a page may make its own name resolve to 127.0.0.1 (DNS rebinding).  The name
-  stays.
-- ``Origin``: whose page sends a write.
-- ``Sec-Fetch-Site``: whose page sends anything; newer browsers only.
+- ``Host``: a page can make its own name resolve to 127.0.0.1 (DNS rebinding), but the
+  header then still has that name.
+- ``Origin``: the page that sends a write.
+- ``Sec-Fetch-Site``: the relation of the page to us, for every request; newer browsers
+  only.
 
-Any port in ``Host`` is fine.  A stranger's page cannot have a name of loopback, whatever
-its port, and a tunnel has another port at its near end.  ``Origin`` has to agree with
-``Host`` in both, so another port's page on loopback is a stranger.
+Any port in ``Host`` is accepted: a page of another site cannot have a name of loopback,
+and a tunnel may have another port at its near end.  ``Origin`` has to have the name and
+the port of ``Host``, so a page of another port on loopback counts as another site.
 
 Sources: https://en.wikipedia.org/wiki/DNS_rebinding, RFC 6454,
 https://www.w3.org/TR/fetch-metadata/
@@ -30,7 +31,7 @@ _AUTHORITY: Final = re.compile(
     r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::([0-9]*))?", re.ASCII
 )
 _PORTS: Final = {"http": "80", "https": "443"}
-# What a browser says when it is our page that asks, or a person.
+# A browser sends these for a request of our page, or of a person.
 _OURS: Final = frozenset({b"same-origin", b"none"})
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -39,7 +40,7 @@ def check_host(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a ``Host`` that is not a name of loopback.
 
     Raises:
-        Problem: it is another, or none.
+        Problem: the name is another one, or missing.
     """
     name, _ = _split_authority(headers.get(b"host", b"").decode("latin-1"))
     if not is_loopback(name):
@@ -50,27 +51,27 @@ def check_host(headers: Mapping[bytes, bytes]) -> None:
 
 
 def check_sender(method: str, headers: Mapping[bytes, bytes]) -> None:
-    """Refuse what the page of somebody else sends.
+    """Refuse a request from the page of another site.
 
-    A read may come from anywhere when the browser does not say: its answer stays hidden
-    from the page, because no answer has CORS headers.
+    A read without these headers is accepted: no answer has CORS headers, so the page
+    cannot read the answer.
 
     Raises:
-        Problem: it is another's page.
+        Problem: the page belongs to another site.
     """
     origin = headers.get(b"origin")
     is_read = method in READS
     if not is_read and origin is not None and not is_own(origin, headers):
         raise _foreign()
     site = headers.get(b"sec-fetch-site", b"none").lower()
-    # A link from another page, opened by a person, is no request of that page.
+    # A person who follows a link on another page makes a request that is not the page's.
     is_link = is_read and headers.get(b"sec-fetch-mode") == b"navigate"
     if site not in _OURS and not is_link:
         raise _foreign()
 
 
 def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether the origin is the host that was asked, at the same port."""
+    """Return whether the origin has the name and the port of ``Host``."""
     scheme, _, authority = origin.decode("latin-1").partition("://")
     port = _PORTS.get(scheme)
     if port is None:
@@ -82,12 +83,12 @@ def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def is_encrypted(headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a browser says that its page, which is ours, came by TLS."""
+    """Return whether the browser says that it loaded our page over TLS."""
     return headers.get(b"origin", b"").startswith(b"https://")
 
 
 def _split_authority(text: str) -> tuple[str, str]:
-    """Return name and port, both empty when it is neither."""
+    """Return name and port, both empty if the text is not an authority."""
     found = _AUTHORITY.fullmatch(text.lower())
     if found is None:
         return "", ""
@@ -97,5 +98,5 @@ def _split_authority(text: str) -> tuple[str, str]:
 
 def _foreign() -> Problem:
     return Problem(
-        HTTPStatus.FORBIDDEN, "Another site's page may not send this request."
+        HTTPStatus.FORBIDDEN, "The page of another site may not send this request."
     )
