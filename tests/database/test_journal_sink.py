@@ -148,7 +148,7 @@ async def test_only_what_changed_is_appended(sink, observer):
     ]
 
 
-async def test_what_is_gone_is_closed_once(sink, observer):
+async def test_a_position_that_is_gone_is_closed_once(sink, observer):
     await sink.write(make_snapshot(make_position(1), at=0))
     await sink.write(make_snapshot(at=1))
     await sink.write(make_snapshot(at=2))

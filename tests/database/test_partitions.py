@@ -133,7 +133,7 @@ async def test_a_partition_has_the_keys_and_checks_of_the_table(schema_database)
     assert indexes == (2,)
 
 
-async def test_a_reader_in_a_transaction_holds_nobody_up(schema_database):
+async def test_a_reader_in_a_transaction_delays_no_other(schema_database):
     async with await connect_trio(schema_database) as connection:
         await ensure_partition(connection, date(2026, 11, 1))
 
@@ -147,7 +147,7 @@ async def test_a_reader_in_a_transaction_holds_nobody_up(schema_database):
                 insert(other, datetime(2026, 12, 2, tzinfo=UTC))
 
 
-async def test_a_writer_in_a_transaction_holds_nobody_up(schema_database):
+async def test_a_writer_in_a_transaction_delays_no_other(schema_database):
     async with await connect_trio(schema_database) as connection:
         await ensure_partition(connection, date(2026, 11, 1))
 

@@ -174,7 +174,7 @@ def test_a_tick_is_stale_when_it_came_or_happened_too_long_ago(db, times, stale)
 
 
 @pytest.mark.parametrize("availability", ["delayed", "frozen", "unknown"])
-def test_what_is_not_realtime_is_stale(db, availability):
+def test_a_tick_that_is_not_realtime_is_stale(db, availability):
     hold(db)
     tick(db, availability=availability)
 

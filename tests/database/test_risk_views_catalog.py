@@ -245,7 +245,7 @@ def test_a_position_that_changed_often_costs_no_more_than_another(db):
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 300
 
 
-def test_the_estimates_stay_below_what_is_worth_compiling(db):
+def test_the_estimates_stay_below_the_threshold_for_compiling(db):
     """Compiling (jit) would take ten times as long as the query."""
     for number in range(200):
         hold(db, contract_key=f"SPY   251219C{number:08d}")

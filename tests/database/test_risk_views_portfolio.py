@@ -316,7 +316,7 @@ def test_what_cannot_be_valued_at_all_is_counted_as_such(db):
         ({"availability": "unknown"}, {"stale": 1, "not_realtime": 1}),
     ],
 )
-def test_what_is_stale_or_not_realtime_is_counted(db, changes, found):
+def test_stale_and_not_realtime_values_are_counted(db, changes, found):
     hold_two(db)
     tick_put(db, **changes)
 

@@ -83,7 +83,7 @@ def test_a_bug_keeps_its_traceback(log):
     assert "inner" in log.getvalue()
 
 
-def test_a_group_among_the_arguments_is_shown_as_what_is_inside(log):
+def test_a_group_among_the_arguments_is_shown_as_the_errors_inside(log):
     configure_logging()
 
     logger.info("writer.retrying reason=%s", nested(StoreUnavailable("refused")))

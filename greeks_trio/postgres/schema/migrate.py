@@ -164,11 +164,15 @@ def _check_history(wanted: Sequence[Migration], applied: dict[str, str]) -> None
     unknown = sorted(applied.keys() - known.keys())
     if unknown:
         raise SchemaRejected(
-            f"the schema is newer than this program: it has {', '.join(unknown)}"
+            "the schema of the database is newer than this program, because it has"
+            f" {', '.join(unknown)}: install the newer version, or use another database"
         )
     for name, sha256 in applied.items():
         if known[name] != sha256:
-            raise SchemaRejected(f"{name} is not the migration that was applied")
+            raise SchemaRejected(
+                f"the file {name}.sql is not the one that was applied to the database:"
+                " install an unchanged version of this program"
+            )
 
 
 async def _read_applied(connection: psycopg.AsyncConnection[Any]) -> dict[str, str]:
