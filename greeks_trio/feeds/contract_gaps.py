@@ -43,7 +43,7 @@ class ContractGaps:
         for reason, keys in opened.items():
             logger.warning(
                 "ibkr.contracts_missing reason=%r contracts=%d first=%s",
-                reason,
+                reason.value,
                 len(keys),
                 ",".join(keys[:_NAMED]),
             )
