@@ -9,6 +9,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 import trio
 
 from greeks_trio.config.settings import Config
+from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.records import Broker, Tick
@@ -104,5 +105,21 @@ def brokers_of(kinds: Iterable[FeedKind[Any]]) -> list[Broker]:
 def enabled_kinds(
     kinds: Iterable[FeedKind[Any]], config: Config
 ) -> dict[Broker, FeedKind[Any]]:
-    """Return the kind of feed that the configuration enables, for each broker with one."""
-    return {kind.broker: kind for kind in kinds if kind.section(config) is not None}
+    """Return the kind of feed that the configuration enables, for each broker with one.
+
+    Raises:
+        ConfigError: two feeds of one broker are enabled.
+    """
+    enabled: dict[Broker, FeedKind[Any]] = {}
+    for kind in kinds:
+        if kind.section(config) is None:
+            continue
+        other = enabled.setdefault(kind.broker, kind)
+        if other is not kind:
+            raise ConfigError(
+                [
+                    f"The feeds {other.name} and {kind.name} are both enabled, but"
+                    f" {kind.broker} can have one feed only; disable one of them."
+                ]
+            )
+    return enabled

@@ -12,6 +12,7 @@ import trio
 
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.settings import BROKERS, Config, HttpConfig, SpoolConfig
+from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.feed import FeedKind, enabled_kinds
 from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.model.gap_reasons import GapReason
@@ -163,6 +164,13 @@ async def test_it_is_in_every_answer_and_can_be_stopped_by_hand(
 def test_every_registered_broker_has_settings_and_a_name_of_its_own():
     assert {kind.broker for kind in FEEDS} == set(BROKERS)
     assert len({kind.name for kind in FEEDS}) == len(FEEDS)
+
+
+def test_a_broker_has_one_feed_at_a_time(third):
+    another = replace(third, name="thirdbroker-http")
+
+    with pytest.raises(ConfigError, match="thirdbroker-socket and thirdbroker-http"):
+        enabled_kinds([third, another], Config())
 
 
 def test_a_feed_without_settings_is_not_enabled(third):
