@@ -1,9 +1,9 @@
-"""Which contracts have an open gap, across the connections of one feed."""
+"""The gaps of single contracts of one feed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -13,7 +13,7 @@ from greeks_trio.model.gap_reasons import GapReason
 
 logger = logging.getLogger(__name__)
 
-# Enough contracts in a line of the log to see what they have in common.
+# The log names only this many contracts of one kind; they show what all have in common.
 _NAMED: Final = 10
 
 # Why a contract has no data, and for how many seconds.
@@ -21,29 +21,53 @@ Missing = tuple[GapReason, float]
 
 
 class ContractGaps:
-    """The open gaps of single contracts, across connections."""
+    """Starts and ends the gaps of contracts, and knows which are open."""
 
     def __init__(self, gaps: GapLog) -> None:
         self._gaps = gaps
         self._open: dict[ContractKey, GapReason] = {}
 
+    def __len__(self) -> int:
+        """Return how many gaps are open."""
+        return len(self._open)
+
     def update(self, missing: Mapping[ContractKey, Missing]) -> None:
-        """Open and close gaps so that they are those of these contracts."""
-        for key, reason in list(self._open.items()):
-            if key not in missing or missing[key][0] != reason:
-                del self._open[key]
-                self._gaps.ended(key)
-        opened: dict[GapReason, list[ContractKey]] = {}
+        """Start and end gaps so that these contracts, and no others, have one."""
+        self.end(
+            key
+            for key, reason in list(self._open.items())
+            if key not in missing or missing[key][0] != reason
+        )
+        self.start(missing)
+
+    def start(self, missing: Mapping[ContractKey, Missing]) -> None:
+        """Start the gaps of these contracts that have none."""
+        started: dict[GapReason, list[ContractKey]] = {}
         for key, (reason, age_s) in missing.items():
             if key not in self._open:
                 self._open[key] = reason
                 since = self._gaps.now() - timedelta(seconds=age_s)
                 self._gaps.started(reason, key, since=since)
-                opened.setdefault(reason, []).append(key)
-        for reason, keys in opened.items():
+                started.setdefault(reason, []).append(key)
+        for reason, keys in started.items():
             logger.warning(
-                "ibkr.contracts_missing reason=%r contracts=%d first=%s",
+                "%s.contracts_missing reason=%r contracts=%d first=%s",
+                self._gaps.broker,
                 reason.value,
                 len(keys),
                 ",".join(keys[:_NAMED]),
             )
+
+    def end(self, keys: Iterable[ContractKey]) -> None:
+        """End the gaps of these contracts that have one."""
+        for key in keys:
+            if self._open.pop(key, None) is not None:
+                self._gaps.ended(key)
+
+    def keep(self, keys: Container[ContractKey]) -> None:
+        """End the gaps of all other contracts."""
+        self.end([key for key in self._open if key not in keys])
+
+    def end_all(self) -> None:
+        """End every gap."""
+        self.end(list(self._open))

@@ -43,7 +43,7 @@ class GapLog:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.now = now
-        self._broker = broker
+        self.broker = broker
         self._journal = journal
         # By contract; the key `None` is the gap of the whole feed.
         self._open: dict[ContractKey | None, _OpenGap] = {}
@@ -68,7 +68,7 @@ class GapLog:
             return
         now = self.now()
         gap = FeedGap(
-            broker=self._broker,
+            broker=self.broker,
             contract_key=contract_key,
             started_at=since or now,
             reason=reason,

@@ -1,41 +1,45 @@
-"""What is missing on one connection although its data flow."""
+"""What one connection lacks although it is connected, for the state of the feed."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from greeks_trio.feeds.health import FeedHealth
 
-# Each new reason is a line in the log.  A server that says something new each time, such
-# as the number of a request, must not fill it.
+# Each new reason is a line in the log.  A server may put something new into each message,
+# such as the number of a request; these must not fill the log.
 MAX_REASONS: Final = 10
 
 
-class Condition:
-    """The state of a connection that stands: whole, or what is missing of it.
+class Shortfalls:
+    """The shortfalls of one connection.
 
-    Several things may be missing at once, and each is found and mended by somebody
-    else; the state is degraded for as long as any is.
+    A connection may lack several things at once, and different tasks find and fix them.
+    The feed is degraded while any thing is missing.
     """
 
     def __init__(self, health: FeedHealth) -> None:
         self._health = health
         self._stands = False
-        # By a short name of the thing, in the order in which they went missing.
+        self._counts: dict[str, int] = {}
+        # The reason by the short name of the thing, the oldest shortfall first.
         self._missing: dict[str, str] = {}
-        # How many reasons each of them has had since it went missing.
+        # How many reasons each thing has had since it is missing.
         self._reasons: Counter[str] = Counter()
 
     def stands(self) -> None:
-        """Login, socket and subscriptions are in place."""
-        self._stands = True
-        self._show()
+        """Note that login, socket and subscriptions are in place; show the state."""
+        if not self._stands:
+            self._stands = True
+            self._health.connected()
+            self._show()
 
-    def lack(self, thing: str, reason: str) -> None:
-        """Something is missing; ``reason`` for a person.
+    def add(self, thing: str, reason: str) -> None:
+        """Note that a thing is missing; ``reason`` says why, for a person.
 
-        After `MAX_REASONS` different ones the last stays until the thing is mended.
+        After `MAX_REASONS` different reasons the last one stays until `clear`.
         """
         if self._missing.get(thing) == reason or self._reasons[thing] == MAX_REASONS:
             return
@@ -43,16 +47,29 @@ class Condition:
         self._missing[thing] = reason
         self._show()
 
-    def mended(self, thing: str) -> None:
-        """The thing is there again, if it was missing."""
+    def clear(self, thing: str) -> None:
+        """Note that the thing is there, whether it was missing or not."""
         del self._reasons[thing]
         if self._missing.pop(thing, None) is not None:
+            self._show()
+
+    def count(self, numbers: Mapping[str, int]) -> None:
+        """Note how many of each kind are missing, in place of the last call.
+
+        Args:
+            numbers: The number by its words, such as ``contracts without Greeks``.
+        """
+        counts = {words: number for words, number in numbers.items() if number}
+        if counts != self._counts:
+            self._counts = counts
             self._show()
 
     def _show(self) -> None:
         if not self._stands:
             return
-        if self._missing:
-            self._health.degraded("; ".join(self._missing.values()))
+        counted = [f"{number} {words}" for words, number in self._counts.items()]
+        reason = "; ".join([*counted, *self._missing.values()])
+        if reason:
+            self._health.degraded(reason)
         else:
             self._health.connected()

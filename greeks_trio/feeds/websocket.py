@@ -1,11 +1,17 @@
-"""The gateway's websocket: opening it, closing it, and its errors in our words."""
+"""Opening and closing a websocket to a broker; every error is a `FeedInterrupted`.
+
+The library's own ways to open a connection are not used.  They forget the socket of a
+failed upgrade, report a bad certificate as a time-out, and wait a minute for the close of
+a dead peer.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import trio
@@ -19,67 +25,149 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from greeks_trio.config.settings import IbkrConfig
-from greeks_trio.errors import FeedInterrupted
-from greeks_trio.feeds.tls import make_ssl_context
+from greeks_trio.errors import FeedInterrupted, leaves
+from greeks_trio.feeds.retry_after import parse_retry_after
 
-# The gateway is near; a handshake that takes longer will not come.
+# Each step of the opening takes a fraction of this.
 CONNECT_LIMIT_S: Final = 10.0
-# The library would wait a minute for a dead peer's farewell.
+# A living peer answers a close frame at once.
 CLOSE_LIMIT_S: Final = 1.0
-# A request is a few hundred bytes; if the socket does not take it the peer is gone.
+# A request has a few kB; a peer that does not take it in this time is gone.
 SEND_LIMIT_S: Final = 10.0
-# Frames have a few hundred bytes; the largest are bulletins and ledgers.
-_MAX_FRAME_BYTES: Final = 8 * 2**20
-# Frames that the library may hold for us; with the largest ones 256 MiB, in life 20 kB.
-_QUEUED_FRAMES: Final = 32
 _RECEIVE_BYTES: Final = 64 * 2**10
+# The close code for a message that is too long.
+_TOO_LONG: Final = 1009
 
-OpenSocket = Callable[
-    [IbkrConfig, str], AbstractAsyncContextManager[WebSocketConnection]
-]
+_Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """The other end of a websocket, and the limits of the connection to it.
+
+    Attributes:
+        url: The address, ``ws://`` or ``wss://``.
+        peer: The name of the other end in messages, such as ``the IBKR gateway``.
+        tls: How to verify the certificate; `None` without TLS.
+        headers: Headers of the upgrade request.
+        max_frame_bytes: A longer frame ends the connection.
+        queued_frames: How many frames the library may hold for us.
+        certificate_hint: The end of the message for an untrusted certificate.
+    """
+
+    url: str
+    peer: str
+    tls: ssl.SSLContext | None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    max_frame_bytes: int = 2**20
+    queued_frames: int = 1
+    certificate_hint: str = ""
+
+    @property
+    def address(self) -> str:
+        """The address for messages: without user, password and query."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{self.netloc}{parts.path}"
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as they are written in the address."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+
+class WebSocket:
+    """One open websocket.
+
+    Args:
+        connection: The connection of the library.
+        peer: The name of the other end in messages.
+    """
+
+    def __init__(self, connection: WebSocketConnection, peer: str) -> None:
+        self._connection = connection
+        self._peer = peer
+
+    async def send(self, frame: str) -> None:
+        """Send one text frame.
+
+        Raises:
+            FeedInterrupted: The connection is closed, or the peer does not take the frame.
+        """
+        try:
+            with trio.fail_after(SEND_LIMIT_S):
+                await self._connection.send_message(frame)
+        except (ConnectionClosed, LocalProtocolError) as exc:
+            raise self._closed(exc) from exc
+        except trio.TooSlowError as exc:
+            raise FeedInterrupted(f"{self._peer} does not take our requests") from exc
+
+    async def receive(self) -> str | bytes:
+        """Wait for one frame.  A cancelled call leaves the frame for the next call.
+
+        Raises:
+            FeedInterrupted: The connection is closed.
+        """
+        try:
+            return await self._connection.get_message()
+        except ConnectionClosed as exc:
+            raise self._closed(exc) from exc
+
+    async def aclose(self) -> None:
+        """Send a close frame and wait a moment for its answer, also when cancelled."""
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            await self._connection.aclose()
+
+    @property
+    def was_request_too_long(self) -> bool:
+        """Whether the peer has closed the connection because a request was too long."""
+        reason = self._connection.closed
+        # The library closes with the same code when a frame exceeds our own limit.
+        ours = reason is not None and "Exceeded maximum" in (reason.reason or "")
+        return reason is not None and reason.code == _TOO_LONG and not ours
+
+    def _closed(self, exc: ConnectionClosed | LocalProtocolError) -> FeedInterrupted:
+        words = f"{self._peer} closed the connection"
+        match exc:
+            case ConnectionClosed(reason=CloseReason() as why):
+                words += f" ({why.code} {why.reason or why.name})"
+        return FeedInterrupted(words)
 
 
 @asynccontextmanager
-async def open_socket(
-    config: IbkrConfig, session_id: str
-) -> AsyncIterator[WebSocketConnection]:
-    """Open the websocket with the session in its cookie; close it at the end.
+async def open_websocket(endpoint: Endpoint) -> AsyncIterator[WebSocket]:
+    """Open a websocket; close it at the end of the block.
 
-    A peer that answers our farewell is left at once, one that does not after
-    `CLOSE_LIMIT_S`.
+    At the end the peer gets a close frame, also when the block is cancelled.  A peer that
+    does not answer the close is left after `CLOSE_LIMIT_S`.
 
-    Holds a nursery, so whatever ends the block arrives in an `ExceptionGroup`.
+    Holds a nursery: an error inside the block arrives in an `ExceptionGroup`.
 
     Raises:
-        FeedInterrupted: there is no connection.
+        FeedInterrupted: There is no connection.
     """
-    with translated(), trio.fail_after(CONNECT_LIMIT_S):
-        stream = await _open_stream(config)
+    with _connecting(endpoint):
+        stream = await _open_stream(endpoint)
     try:
         async with trio.open_nursery() as outer:
             reading = trio.CancelScope(shield=True)
             try:
-                # It takes no time.  Cancelled, it would wait for what we alone end.
+                # Takes no time.  Cancelled here, it would wait for `reading` for ever.
                 with trio.fail_after(CONNECT_LIMIT_S, shield=True):
                     nursery = await outer.start(_hold_library, reading)
-                with translated(), trio.fail_after(CONNECT_LIMIT_S):
-                    socket = await _shake_hands(nursery, stream, config, session_id)
+                with _connecting(endpoint):
+                    connection = await _upgrade(nursery, stream, endpoint)
+                socket = WebSocket(connection, endpoint.peer)
                 try:
                     yield socket
                 finally:
-                    with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
-                        await socket.aclose()
+                    await socket.aclose()
             finally:
                 reading.cancel()
-    # These come from the library's own reader; our calls translate theirs.
-    except* ConnectionRejected as group:
-        answers = ", ".join(map(repr, group.exceptions))
-        raise FeedInterrupted(
-            f"the IBKR gateway refused the websocket: {answers}"
-        ) from group
-    except* (ConnectionClosed, LocalProtocolError, HandshakeError) as group:
-        raise FeedInterrupted("the IBKR gateway broke the connection") from group
+    # The library's reader raises these; the calls above translate their own.
+    except* HandshakeError as group:
+        raise _no_upgrade(endpoint, list(leaves(group))) from group
+    except* (ConnectionClosed, LocalProtocolError) as group:
+        raise FeedInterrupted(f"{endpoint.peer} broke the connection") from group
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await trio.aclose_forcefully(stream)
@@ -90,8 +178,8 @@ async def _hold_library(
 ) -> None:
     """Hold a nursery for the library's reader until ``reading`` is cancelled.
 
-    A stop that cancels us would else cancel the reader too, and without it nobody
-    hears the peer's farewell: each stop would wait for it in vain.
+    The scope is shielded.  Without the shield, a cancelled block would end the reader
+    too, and the reader is needed for the peer's answer to the close frame.
     """
     with reading:
         async with trio.open_nursery() as nursery:
@@ -99,49 +187,16 @@ async def _hold_library(
             await trio.sleep_forever()
 
 
-async def send(socket: WebSocketConnection, message: str) -> None:
-    """Send one text frame.
-
-    Raises:
-        FeedInterrupted: the peer does not take it.
-    """
-    with translated(), trio.fail_after(SEND_LIMIT_S):
-        await socket.send_message(message)
-
-
-_FOREIGN: Final = (
-    ConnectionClosed,
-    HandshakeError,
-    LocalProtocolError,
-    trio.TooSlowError,
-    trio.BrokenResourceError,
-    OSError,
-)
-
-
-@contextmanager
-def translated(types: tuple[type[Exception], ...] = _FOREIGN) -> Iterator[None]:
-    """Turn the errors of one call into the websocket library into ours.
-
-    Around more than one call, name the ``types`` that only the library can mean.
-    """
-    try:
-        yield
-    except types as exc:
-        raise FeedInterrupted(_explain(exc)) from exc
-
-
-async def _open_stream(
-    config: IbkrConfig,
-) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    parts = urlsplit(config.ws_url)
-    host = parts.hostname or "localhost"
-    context = make_ssl_context(config.ws_url, config.ca_file)
-    port = parts.port or (80 if context is None else 443)
+async def _open_stream(endpoint: Endpoint) -> _Stream:
+    parts = urlsplit(endpoint.url)
+    host = parts.hostname or ""
+    port = parts.port or (80 if endpoint.tls is None else 443)
     tcp = await trio.open_tcp_stream(host, port)
-    if context is None:
+    if endpoint.tls is None:
         return tcp
-    stream = trio.SSLStream(tcp, context, server_hostname=host, https_compatible=True)
+    stream = trio.SSLStream(
+        tcp, endpoint.tls, server_hostname=host, https_compatible=True
+    )
     done = False
     try:
         await stream.do_handshake()
@@ -153,41 +208,52 @@ async def _open_stream(
     return stream
 
 
-async def _shake_hands(
-    nursery: trio.Nursery,
-    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
-    config: IbkrConfig,
-    session_id: str,
+async def _upgrade(
+    nursery: trio.Nursery, stream: _Stream, endpoint: Endpoint
 ) -> WebSocketConnection:
-    """Start the library's reader in the nursery and wait for the upgrade."""
-    parts = urlsplit(config.ws_url)
-    cookie = f'api={{"session":"{session_id}"}}'
+    """Turn the stream into a websocket, whose reader runs in ``nursery``."""
+    parts = urlsplit(endpoint.url)
     return await wrap_client_stream(
         nursery,
         stream,
-        parts.netloc.rpartition("@")[2],
+        endpoint.netloc,
         (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        extra_headers=[(b"Cookie", cookie.encode())],
-        message_queue_size=_QUEUED_FRAMES,
-        max_message_size=_MAX_FRAME_BYTES,
+        extra_headers=list(endpoint.headers),
+        message_queue_size=endpoint.queued_frames,
+        max_message_size=endpoint.max_frame_bytes,
         receive_buffer_size=_RECEIVE_BYTES,
     )
 
 
-def _explain(exc: Exception) -> str:
-    match exc:
-        case ConnectionClosed(reason=CloseReason(code=code, reason=words)):
-            said = f"{code} {words}" if words else f"{code}"
-            return f"the IBKR gateway closed the connection ({said})"
-        case ConnectionClosed() | LocalProtocolError():
-            return "the IBKR gateway closed the connection"
-        case HandshakeError():
-            return f"the IBKR gateway refused the websocket: {exc!r}"
-        case trio.TooSlowError():
-            return "the IBKR gateway's websocket does not answer"
-    if isinstance(exc.__cause__, ssl.SSLCertVerificationError):
-        return (
-            "the certificate of the IBKR gateway's websocket is not trusted"
-            " (IBKR_CA_FILE names the one to trust)"
-        )
-    return f"no connection to the IBKR gateway's websocket: {exc}"
+@contextmanager
+def _connecting(endpoint: Endpoint) -> Iterator[None]:
+    """Bound one step of the opening and explain its failure."""
+    where = f"cannot connect to {endpoint.peer} at {endpoint.address}"
+    try:
+        with trio.fail_after(CONNECT_LIMIT_S):
+            yield
+    except trio.TooSlowError as exc:
+        raise FeedInterrupted(f"{where}: it does not answer") from exc
+    except HandshakeError as exc:
+        raise _no_upgrade(endpoint, [exc]) from exc
+    except (OSError, trio.BrokenResourceError) as exc:
+        cause = exc.__cause__ or exc
+        hint = ""
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = endpoint.certificate_hint
+        raise FeedInterrupted(f"{where}: {cause}{hint}") from exc
+
+
+def _no_upgrade(endpoint: Endpoint, causes: list[BaseException]) -> FeedInterrupted:
+    where = f"cannot connect to {endpoint.peer} at {endpoint.address}"
+    for exc in causes:
+        if isinstance(exc, ConnectionRejected):
+            headers = {name.lower(): value for name, value in exc.headers}
+            retry_after = headers.get(b"retry-after", b"").decode("latin-1")
+            return FeedInterrupted(
+                f"{where}: it answered {exc.status_code}",
+                retry_after=parse_retry_after(retry_after),
+                http_status=exc.status_code,
+            )
+    reasons = ", ".join(map(repr, causes))
+    return FeedInterrupted(f"{where}: {reasons}")

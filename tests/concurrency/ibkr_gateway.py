@@ -15,11 +15,13 @@ from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_str
 
 from greeks_trio.brokers.ibkr.feed import IbkrFeed
 from greeks_trio.brokers.ibkr.session import open_session
+from greeks_trio.brokers.ibkr.socket import GATEWAY
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
+from greeks_trio.feeds.websocket import WebSocket
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.waiting import WakeUp
@@ -143,7 +145,7 @@ class FakeGateway(httpx2.AsyncBaseTransport):
                 message_queue_size=32,
             )
             try:
-                yield socket
+                yield WebSocket(socket, GATEWAY)
             finally:
                 with trio.move_on_after(1, shield=True):
                     await socket.aclose()

@@ -18,12 +18,14 @@ from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_str
 
 from greeks_trio.brokers.tastytrade.feed import TastytradeFeed
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
-from greeks_trio.brokers.tastytrade.websocket import MAX_FRAME_BYTES
+from greeks_trio.brokers.tastytrade.session import open_session
+from greeks_trio.brokers.tastytrade.socket import MAX_FRAME_BYTES, QUOTE_SERVER
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
+from greeks_trio.feeds.websocket import WebSocket
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START, clock_of_trio, records_of
 
@@ -186,8 +188,8 @@ class FakeSocketServer:
         self.refuse = False
 
     @asynccontextmanager
-    async def open_socket(self, url):
-        """Stand in for `greeks_trio.brokers.tastytrade.websocket.open_socket`."""
+    async def open_socket(self, url, peer=QUOTE_SERVER):
+        """Stand in for `greeks_trio.brokers.tastytrade.socket.open_socket`."""
         client_end, server_end = memory_stream_pair()
         self._nursery.start_soon(self._accept, server_end)
         async with trio.open_nursery() as nursery:
@@ -195,7 +197,7 @@ class FakeSocketServer:
                 nursery, client_end, "fake", "/", max_message_size=MAX_FRAME_BYTES
             )
             try:
-                yield socket
+                yield WebSocket(socket, peer)
             finally:  # cancelled, this closes the stream at once
                 await socket.aclose()
 
@@ -335,13 +337,13 @@ class Tastytrade:
                 PositionLog("tastytrade", self.journal, now=self.health.now),
                 self.send,
             ),
-            make_transport=self.api,
+            open_session=lambda config: open_session(config, self.api),
             open_socket=self.open_socket,
         )
 
-    def open_socket(self, url):
+    def open_socket(self, url, peer):
         server = self.streamer if url == STREAMER_URL else self.dxlink
-        return server.open_socket(url)
+        return server.open_socket(url, peer)
 
     async def receive(self):
         """Return the ticks of the next frame."""

@@ -60,7 +60,7 @@ async def test_a_gateway_that_never_becomes_ready_is_given_up(autojump_clock, sc
 
     ended = await scene.wait_ended()
 
-    assert "not its way to IBKR" in one_reason(ended)
+    assert "not its connection to IBKR" in one_reason(ended)
     assert ended[0] == pytest.approx(opened + READY_LIMIT_S, abs=2)
 
 

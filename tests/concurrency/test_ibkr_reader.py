@@ -7,12 +7,14 @@ from decimal import Decimal
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.lines.plan import WantedContracts
-from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
 from greeks_trio.feeds.feed import HAND_OVER_LIMIT_S
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.silence import SilenceWatch
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.pipeline.journal import Journal
@@ -28,7 +30,7 @@ class TwoFrames:
     def __init__(self):
         self.taken = 0
 
-    async def get_message(self):
+    async def receive(self):
         await trio.lowlevel.checkpoint()
         if self.taken == 2:
             await trio.sleep_forever()
@@ -52,10 +54,13 @@ class CancelAtStep(trio.abc.Instrument):
                 self.scope.cancel()
 
 
-def make_lines():
-    lines = LineSchedule(jitter=random.random)
-    lines.want([Conid(7)], 0.0)
-    return lines
+def make_reader(out, health, holders=HOLDERS):
+    """Return a reader that makes ticks of the frames of `CONTRACT`."""
+    state = StreamState("s", LineSchedule(jitter=random.random))
+    wanted = WantedContract(CONTRACT, holders, None)
+    state.plan_changed(Plan({Conid(7): wanted}, (Conid(7),), (), 0), 0.0)
+    protocol = IbkrProtocol(state.lines)
+    return FrameReader(health, out, state, protocol, SilenceWatch(lambda: 30.0))
 
 
 async def collect(frames, into):
@@ -71,14 +76,7 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
 ):
     socket, received = TwoFrames(), []
     out, frames = trio.open_memory_channel(0)
-    reader = FrameReader(
-        FeedHealth("ibkr", Journal()),
-        out,
-        make_lines(),
-        QuietLines(),
-        session_id="s",
-    )
-    reader.options = {7: WantedContracts(CONTRACT, HOLDERS, None)}
+    reader = make_reader(out, FeedHealth("ibkr", Journal()))
     scope = trio.CancelScope()
 
     async def read():
@@ -98,27 +96,19 @@ async def test_a_stop_at_any_moment_loses_nothing_of_a_frame_that_was_read(
     assert instrument.step <= 0 or socket.taken == 2
 
 
-def make_reader(out, health):
-    reader = FrameReader(health, out, make_lines(), QuietLines(), session_id="s")
-    reader.options = {7: WantedContracts(CONTRACT, HOLDERS[:2], None)}
-    return reader
-
-
 async def test_a_full_pipeline_is_waited_for_as_long_as_it_takes(
     autojump_clock, nursery
 ):
     health, received = FeedHealth("ibkr", Journal()), []
     out, frames = trio.open_memory_channel(0)
-    reader = make_reader(out, health)
+    reader = make_reader(out, health, HOLDERS[:2])
     nursery.start_soon(reader.run, TwoFrames())
     await trio.sleep(3600)
-    assert reader.is_held_up
 
     for _ in range(2):
         received += records_of(await frames.receive())
 
     assert len(received) == 4
-    assert not reader.is_held_up
     assert health.statistics().counts == {}
 
 
@@ -127,7 +117,7 @@ async def test_a_stop_waits_a_second_for_a_full_pipeline_and_tells_the_loss(
 ):
     health = FeedHealth("ibkr", Journal())
     out, _frames = trio.open_memory_channel(0)
-    reader = make_reader(out, health)
+    reader = make_reader(out, health, HOLDERS[:2])
 
     with trio.move_on_after(100):
         await reader.run(TwoFrames())

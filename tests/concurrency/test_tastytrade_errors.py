@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade import server_errors
-from greeks_trio.brokers.tastytrade import subscriber as subscriptions
+from greeks_trio.brokers.tastytrade import server_errors, subscriber, unreadable
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
-from greeks_trio.brokers.tastytrade.server_errors import UNREADABLE_LIMIT_S
 from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
+from greeks_trio.brokers.tastytrade.unreadable import UNREADABLE_LIMIT_S
 from greeks_trio.feeds.shortfalls import MAX_REASONS
 from greeks_trio.model.records import FeedGap
 from tests.concurrency.tastytrade_fakes import (
@@ -61,7 +60,7 @@ async def test_an_error_that_may_be_a_refusal_shows_until_a_quiet_minute(
     refused = tasty.health.session()
 
     again = await tasty.dxlink.wait_subscribed()
-    await trio.sleep(subscriptions.QUIET_LIMIT_S - 1)
+    await trio.sleep(subscriber.QUIET_LIMIT_S - 1)
     still = tasty.health.session()
     await trio.sleep(2)
     healed = tasty.health.session()
@@ -146,7 +145,7 @@ async def test_the_gap_of_a_contract_that_is_no_longer_wanted_ends(
 async def test_a_large_refusal_does_not_flood_the_journal(
     autojump_clock, nursery, monkeypatch, tasty
 ):
-    monkeypatch.setattr(subscriptions, "MAX_GAPS", 1)
+    monkeypatch.setattr(subscriber, "MAX_GAPS", 1)
     await started(nursery, tasty)
     await refuse(tasty)
     await refuse(tasty)
@@ -241,7 +240,7 @@ async def test_an_error_that_says_nothing_on_our_channel_may_be_a_refusal(
     await tasty.dxlink.wait_subscribed()
     refused = tasty.health.session()
 
-    await trio.sleep(subscriptions.QUIET_LIMIT_S + 1)
+    await trio.sleep(subscriber.QUIET_LIMIT_S + 1)
 
     assert (refused.status, refused.last_error) == (
         "degraded",
@@ -314,7 +313,7 @@ async def test_a_close_soon_after_an_error_says_both(autojump_clock, nursery, ta
         await tasty.dxlink.close(1000)
 
     nursery.start_soon(close)
-    with interrupted("1000 NORMAL_CLOSURE, after it said TIMEOUT: no message"):
+    with interrupted("1000 NORMAL_CLOSURE., after it said TIMEOUT: no message"):
         await tasty.feed.run_connection()
 
 
@@ -328,7 +327,7 @@ async def test_a_close_long_after_an_error_does_not_blame_it(
         await tasty.dxlink.close(1012)
 
     nursery.start_soon(close)
-    with interrupted("closed the connection: 1012 [^,]*$"):
+    with interrupted("closed the connection .1012 [^,]*$"):
         await tasty.feed.run_connection()
 
 
@@ -415,7 +414,7 @@ async def test_a_few_rows_that_cannot_be_read_are_forgotten_when_no_others_come(
     await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
     await trio.sleep(UNREADABLE_LIMIT_S + 1)
     await tasty.dxlink.send_rows(("Greeks", [[CALL]]))
-    await trio.sleep(server_errors.READABLE_AGAIN_S - 1)
+    await trio.sleep(unreadable.READABLE_AGAIN_S - 1)
     degraded = tasty.health.session()
     await trio.sleep(2)
     forgotten = tasty.health.session()

@@ -9,7 +9,6 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from greeks_trio.brokers.tastytrade.connection import SILENCE_LIMIT_S
 from greeks_trio.brokers.tastytrade.feed import MIN_REQUEST_BYTES
 from greeks_trio.brokers.tastytrade.handshake import (
     GREEKS_CHANNEL,
@@ -33,6 +32,8 @@ from tests.concurrency.tastytrade_fakes import (
     started,
 )
 from tests.factories import SPY_CALL, SPY_PUT, START
+
+SILENCE_LIMIT_S = tastytrade_fakes.make_config().silence_limit_s
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ async def test_a_server_that_hangs_up_on_the_token_has_refused_it(
         await tasty.dxlink.close()
 
     nursery.start_soon(hang_up)
-    with interrupted("refused the token: the server closed the connection: 1000"):
+    with interrupted("refused the token: the quote server closed the connection .1000"):
         await tasty.feed.run_connection()
 
     assert trio.current_time() == 0.0
@@ -449,7 +450,7 @@ async def test_whatever_the_close_code_the_next_connection_starts_afresh(
         await tasty.dxlink.close(code)
 
     nursery.start_soon(close)
-    with interrupted(f"closed the connection: {code}"):
+    with interrupted(f"closed the connection .{code}"):
         await tasty.feed.run_connection()
     again = await started(nursery, tasty)
     await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))

@@ -40,7 +40,7 @@ async def test_the_portfolio_is_that_of_the_open_accounts(api):
     api.closed_accounts = ["5WT00003"]
 
     async with open_session(make_config(), api) as session:
-        portfolio = await session.read_portfolio()
+        portfolio = await session.read_positions()
 
     assert portfolio.account_ids == (ACCOUNT, "5WT00002")
     assert [each.contract_key for each in portfolio.positions] == [
@@ -54,7 +54,7 @@ async def test_only_configured_accounts_are_read(api):
     api.positions["5WT00002"] = []
 
     async with open_session(make_config(), api) as session:
-        portfolio = await session.read_portfolio(["5WT00002", "5WT00009"])
+        portfolio = await session.read_positions(["5WT00002", "5WT00009"])
 
     assert portfolio.account_ids == ("5WT00002",)
     assert POSITIONS not in api.paths()
@@ -70,7 +70,7 @@ async def test_a_malformed_position_or_account_does_not_hide_the_others(api):
     api.answers["/customers/me/accounts"] = (200, {}, accounts)
 
     async with open_session(make_config(), api) as session:
-        portfolio = await session.read_portfolio()
+        portfolio = await session.read_positions()
 
     assert [each.contract_key for each in portfolio.positions] == [SPY_PUT]
     assert portfolio.malformed == 2
@@ -173,7 +173,7 @@ async def test_a_login_that_fails_is_not_tried_again_at_once(autojump_clock, api
 
 async def test_a_token_that_is_good_is_used_again(api):
     async with open_session(make_config(), api) as session:
-        await session.read_portfolio()
+        await session.read_positions()
         await session.access_token()
 
     assert api.logins == 1
@@ -208,7 +208,7 @@ async def test_a_token_that_expired_before_its_time_is_renewed_at_once(
     async with open_session(make_config(), api) as session:
         await trio.sleep(LOGIN_DISTANCE_S)
         api.answer_once[POSITIONS] = (401, {}, b"")
-        portfolio = await session.read_portfolio()
+        portfolio = await session.read_positions()
 
     assert len(portfolio.positions) == 1
     assert api.paths().count(POSITIONS) == api.logins == 2
@@ -219,7 +219,7 @@ async def test_a_server_that_refuses_every_token_is_asked_twice(autojump_clock, 
         await trio.sleep(LOGIN_DISTANCE_S)
         api.answers[POSITIONS] = (401, {}, b"")
         with pytest.raises(FeedInterrupted, match="401"):
-            await session.read_portfolio()
+            await session.read_positions()
 
     assert (api.logins, api.paths().count(POSITIONS)) == (2, 2)
 
@@ -314,7 +314,7 @@ async def test_the_trouble_of_one_account_does_not_hide_the_others(api, status, 
     api.answers[POSITIONS] = (status, {}, body)
 
     async with open_session(make_config(), api) as session:
-        portfolio = await session.read_portfolio()
+        portfolio = await session.read_positions()
 
     assert portfolio.account_ids == (ACCOUNT, "5WT00002")
     assert portfolio.incomplete == (ACCOUNT,)
@@ -327,7 +327,7 @@ async def test_the_trouble_of_every_account_is_the_servers(api):
 
     async with open_session(make_config(), api) as session:
         with pytest.raises(FeedInterrupted, match="500"):
-            await session.read_portfolio()
+            await session.read_positions()
 
 
 async def test_the_check_tells_of_accounts_that_cannot_be_read(api):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import trio
 
-from greeks_trio.brokers.tastytrade.connection import KEEPALIVE_INTERVAL_S
+from greeks_trio.brokers.tastytrade.keep_alive import KEEPALIVE_INTERVAL_S
 from tests.concurrency.tastytrade_fakes import (
     CALL,
     Tastytrade,
@@ -86,7 +86,7 @@ async def test_a_send_that_finds_the_socket_closed_costs_no_unread_frame(
 
     nursery.start_soon(send_and_close)
     nursery.start_soon(receive_slowly)
-    with interrupted("the server closed the connection: 1000"):
+    with interrupted("the quote server closed the connection .1000"):
         await tasty.feed.run_connection()
 
     assert delivered == [0.1, 0.2]

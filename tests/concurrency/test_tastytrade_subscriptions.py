@@ -150,7 +150,7 @@ async def test_another_login_ends_the_connection(autojump_clock, nursery, tasty)
         tasty.feed.reload(other)
 
     nursery.start_soon(reload)
-    with interrupted("another login"):
+    with interrupted("another Tastytrade login"):
         await tasty.feed.run_connection()
 
 

@@ -1,4 +1,4 @@
-"""DXLink's side of the campaign: frames for `DxlinkConnection.run_reader`."""
+"""DXLink's side of the campaign: frames for `Connection.run`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any, Final
 
 import trio
 
-from greeks_trio.brokers.tastytrade.connection import DxlinkConnection
-from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
+from greeks_trio.brokers.tastytrade.connection import Connection
+from greeks_trio.brokers.tastytrade.portfolio import Portfolio
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
 from greeks_trio.brokers.tastytrade.session import QuoteToken
-from greeks_trio.config.settings import Secret
+from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.contracts import (
     ContractKey,
     StreamerSymbol,
@@ -24,6 +26,7 @@ from greeks_trio.model.contracts import (
 )
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import UnifiedPositionRecord
+from greeks_trio.pipeline.journal import Journal
 from tests.fuzz.oracle import GREEKS, WrongTick
 from tests.fuzz.target import START_MS, Enough, Lane, Sent, bent_frame, expect_nothing
 
@@ -70,12 +73,12 @@ WORDS: Final = (
 )
 
 
-def wanted() -> dict[ContractKey, WantedContracts]:
+def wanted() -> dict[ContractKey, WantedContract]:
     """Return what the connection is asked to stream."""
     pairs = [(symbol, key, UNDERLYING) for symbol, key in SYMBOLS.items()]
     pairs.append((CLEAN, CLEAN_KEY, CLEAN_UNDERLYING))
     return {
-        ContractKey(key): WantedContracts(
+        ContractKey(key): WantedContract(
             contract_from_occ(key),
             HOLDERS,
             StreamerSymbol(symbol),
@@ -188,24 +191,27 @@ class DxlinkFrames:
 class DxlinkSocket:
     """Stands in for the quote server's websocket: a handshake, then the lane's frames."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, subscribed: Callable[[], None]) -> None:
         self._lane = lane
+        self._subscribed = subscribed
         self._replies, self._handshake = trio.open_memory_channel[str](10)
 
-    def fuzz(self) -> None:
-        """Let the lane's frames come."""
-        self._replies.close()
-
-    async def get_message(self) -> str | bytes:
+    async def receive(self) -> str | bytes:
         """Return the next frame."""
         try:
             return await self._handshake.receive()
         except trio.EndOfChannel:
             return self._lane.next_frame()
 
-    async def send_message(self, frame: str) -> None:
-        """Answer as a server does."""
+    async def send(self, frame: str) -> None:
+        """Answer as a server does; after the subscription the lane's frames come."""
         request = json.loads(frame)
+        if (
+            request["type"] == "FEED_SUBSCRIPTION"
+            and request["channel"] == FEED_CHANNEL
+        ):
+            self._subscribed()
+            self._replies.close()
         for reply in _HANDSHAKE.get(request["type"], ()):
             answer = reply | {"channel": request["channel"]}
             self._replies.send_nowait(json.dumps(answer))
@@ -239,21 +245,20 @@ async def run_dxlink(
 async def _run_connection(
     lane: Lane, frames: DxlinkFrames, watch: Callable[[object], None]
 ) -> None:
-    socket = DxlinkSocket(lane)
     token = QuoteToken("ws://nowhere", Secret("quote-token"), "realtime")
-    async with trio.open_nursery() as nursery:
-        connection = DxlinkConnection(
-            socket,  # type: ignore[arg-type]
-            token,
-            lane.health,
-            lane.out,
-        )
-        watch((connection, lane.health))
-        nursery.start_soon(connection.run_reader)
-        await connection.open_feed()
-        await connection.subscribe(wanted())
-        frames.connected()
-        socket.fuzz()
+    portfolio = Portfolio(lane.health, PositionLog("tastytrade", Journal()))
+    portfolio.wanted = dict(wanted())
+    connection = Connection(
+        DxlinkSocket(lane, frames.connected),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]  # no position is read again
+        portfolio,
+        health=lane.health,
+        out=lane.out,
+        token=token,
+        current_config=TastytradeConfig,
+    )
+    watch((connection, lane.health))
+    await connection.run(trio.sleep_forever)
 
 
 def _message(kind: str, channel: int, **fields: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -10,10 +11,12 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from greeks_trio.brokers.ibkr.lines.plan import WantedContracts
-from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
+from greeks_trio.feeds.silence import SilenceWatch
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import UnifiedPositionRecord
@@ -55,16 +58,16 @@ WORDS: Final = (
 )
 
 
-def wanted() -> dict[Conid, WantedContracts]:
+def wanted() -> dict[Conid, WantedContract]:
     """Return what the reader is told to make ticks of."""
     options = {
-        Conid(conid): WantedContracts(
+        Conid(conid): WantedContract(
             contract_from_occ(symbol), HOLDERS, Conid(UNDERLYING)
         )
         for conid, symbol in OPTIONS.items()
     }
     clean = contract_from_occ("QQQ   261218P00500000")
-    options[Conid(CLEAN)] = WantedContracts(clean, HOLDERS, Conid(CLEAN_UNDERLYING))
+    options[Conid(CLEAN)] = WantedContract(clean, HOLDERS, Conid(CLEAN_UNDERLYING))
     return options
 
 
@@ -159,24 +162,26 @@ class IbkrSocket:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def get_message(self) -> str | bytes:
+    async def receive(self) -> str | bytes:
         """Return the next frame."""
         return self._lane.next_frame()
 
-    async def send_message(self, _frame: str) -> None:
+    async def send(self, _frame: str) -> None:
         """Take the session that a frame asked for."""
 
 
 async def run_ibkr(lane: Lane, watch: Callable[[object], None]) -> None:
     """Read frames until the lane has no more; ``watch`` gets what the feed keeps."""
-    lines = LineSchedule(jitter=lambda: 0.0)
-    reader = FrameReader(
-        lane.health, lane.out, lines, QuietLines(), session_id="5e5510"
-    )
-    reader.options = wanted()
-    lines.want([*reader.options, Conid(UNDERLYING), Conid(CLEAN_UNDERLYING)], 0.0)
-    while lines.take_due(0.0) is not None:
+    state = StreamState("5e5510", LineSchedule(jitter=lambda: 0.0))
+    options = wanted()
+    conids = (*options, Conid(UNDERLYING), Conid(CLEAN_UNDERLYING))
+    state.plan_changed(Plan(options, conids, (), 0), 0.0)
+    while state.lines.take_due(0.0) is not None:
         pass
+    silence = SilenceWatch(lambda: math.inf)
+    reader = FrameReader(
+        lane.health, lane.out, state, IbkrProtocol(state.lines), silence
+    )
     watch((reader, lane.health))
     with suppress(Enough):
         await reader.run(IbkrSocket(lane))  # type: ignore[arg-type]

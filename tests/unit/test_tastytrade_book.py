@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
-from greeks_trio.brokers.tastytrade.wanted import Book
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
+from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     QuoteEvent,
@@ -28,7 +28,7 @@ def want(*keys, account="A"):
     holders = (Holder(account, None),)
     contracts = {key: contract_from_occ(key) for key in keys}
     return {
-        key: WantedContracts(
+        key: WantedContract(
             each, holders, format_streamer_symbol(parse_occ(key)), each.underlying
         )
         for key, each in contracts.items()
@@ -57,13 +57,13 @@ def price(book):
 
 @pytest.fixture
 def book():
-    book = Book("realtime")
+    book = WantedContracts("realtime")
     book.replace(want(SPY_CALL))
     return book
 
 
 def test_an_underlying_is_shared_and_goes_with_its_last_contract():
-    book = Book("realtime")
+    book = WantedContracts("realtime")
 
     first = book.replace(want(SPY_CALL))
     second = book.replace(want(SPY_CALL, SPY_PUT))
@@ -141,7 +141,7 @@ def test_implied_volatility_alone_is_no_tick(book):
 
 
 def test_delayed_data_says_so():
-    book = Book("delayed")
+    book = WantedContracts("delayed")
     book.replace(want(SPY_CALL))
 
     assert ticks_of(book)[0].availability == "delayed"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from greeks_trio.brokers.tastytrade.positions.items import parse_position
 from greeks_trio.brokers.tastytrade.positions.positions import (
-    Portfolio,
+    AccountPositions,
     future_symbols,
     merge_holdings,
     wanted_contracts,
@@ -39,7 +39,7 @@ def parse(symbol=SPY_CALL, kind="Equity Option", **changes):
 
 
 def portfolio(*holdings):
-    return Portfolio((ACCOUNT,), merge_holdings(holdings))
+    return AccountPositions((ACCOUNT,), merge_holdings(holdings))
 
 
 def test_an_equity_option_is_known_by_its_occ_symbol():

@@ -14,11 +14,11 @@ from greeks_trio.brokers.ibkr.connection import Connection
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.brokers.ibkr.session import OpenSession, check_login, open_session
+from greeks_trio.brokers.ibkr.socket import OpenSocket, open_socket
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import FeedKind, FeedOutputs
-from greeks_trio.feeds.websocket import OpenSocket, open_socket
 
 logger = logging.getLogger(__name__)
 

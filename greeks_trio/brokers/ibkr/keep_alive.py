@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final, NoReturn
 
 import trio
 
 from greeks_trio.brokers.ibkr.session import GatewaySession, Tickle
-from greeks_trio.brokers.ibkr.subscriber import SubscriptionSender
-from greeks_trio.brokers.ibkr.ticks import FrameReader
+from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.wire.events import TIC
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.shortfalls import Shortfalls
 from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +46,16 @@ class KeepAlive:
     def __init__(
         self,
         session: GatewaySession,
-        reader: FrameReader,
-        subscriber: SubscriptionSender,
+        state: StreamState,
+        news: WakeUp,
+        shortfalls: Shortfalls,
         health: FeedHealth,
         jitter: Callable[[], float],
     ) -> None:
         self._session = session
-        self._reader = reader
-        self._subscriber = subscriber
+        self._state = state
+        self._news = news
+        self._shortfalls = shortfalls
         self._health = health
         self._jitter = jitter
         self._asked_all_at = float("-inf")
@@ -70,22 +74,23 @@ class KeepAlive:
         """
         while True:
             with trio.move_on_after(self._pause_s()):
-                await self._reader.doubt.wait()
+                while not self._state.must_ask:
+                    await self._news.wait()
                 await trio.sleep(_SWARM_S)
-            self._reader.doubt = trio.Event()
+            self._state.asking()
             tickle = await self._tickle()
-            self._reader.session_id = tickle.session_id
+            self._state.session_renewed(tickle.session_id)
             self._health.heartbeat()
             if not tickle.status.is_established:
                 raise self._session.session_lost(tickle.status)
-            if self._reader.was_doubted:
+            if self._state.is_doubted:
                 await self._ask_all_again()
             await trio.sleep(_DOUBT_SPACING_S)
-            self._clear_doubt()
+            self._state.doubt_shown()
 
     def _pause_s(self) -> float:
         """Return how long nothing has to be asked, unless a frame casts doubt."""
-        if not self._reader.was_doubted:
+        if not self._state.is_doubted:
             return self._shortened(TICKLE_INTERVAL_S)
         return max(0.0, self._asked_all_at + _ASK_ALL_SPACING_S - trio.current_time())
 
@@ -99,29 +104,21 @@ class KeepAlive:
             await self._session.cross_bridge()
         except FeedInterrupted as exc:
             # The doubt remains, so that this is tried again.
-            self._subscriber.trouble("bridge", f"the IBKR session is not back: {exc}")
+            self._shortfalls.add("bridge", f"the IBKR session is not back: {exc}")
             return
-        self._subscriber.trouble("bridge", None)
-        self._reader.was_doubted = False
-        self._record_loss()
-        self._subscriber.ask_all_again()
+        self._shortfalls.clear("bridge")
+        self._record_loss(self._state.session_regained())
 
-    def _record_loss(self) -> None:
+    def _record_loss(self, since: datetime | None) -> None:
         """Journal that data may lack since IBKR called the session lost, until here.
 
         Nothing tells a session that was won back at once from a frame that was wrong.
         """
-        since, self._reader.lost_since = self._reader.lost_since, None
         if since is None or self._health.session().status == "connecting":
             return  # the gap of the feed is still open
         logger.warning("ibkr.session_in_doubt since=%s", since.isoformat())
         self._health.gaps.started(GapReason.SESSION_IN_DOUBT, since=since)
         self._health.gaps.ended()
-
-    def _clear_doubt(self) -> None:
-        if self._reader.is_doubted and not self._reader.was_doubted:
-            self._reader.is_doubted = False
-            self._reader.changed.set()
 
     async def _tickle(self) -> Tickle:
         """Return the answer, however often it takes within our patience.
@@ -135,12 +132,12 @@ class KeepAlive:
             except FeedInterrupted as exc:
                 failure = exc
             else:
-                self._subscriber.trouble("session", None)
+                self._shortfalls.clear("session")
                 return tickle
             if failure.http_status == _NO_LOGIN:
                 raise failure
             self._health.count("tickle.failed")
-            self._subscriber.trouble(
+            self._shortfalls.add(
                 "session", f"the IBKR session cannot be kept alive: {failure}"
             )
             if failure.retry_after is not None:

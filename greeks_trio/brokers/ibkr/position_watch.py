@@ -10,11 +10,12 @@ import trio
 
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.session import GatewaySession
+from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.subscriber import SubscriptionSender
-from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.shortfalls import Shortfalls
 
 _POSITIONS_RETRY_S: Final = 10.0
 _SEARCH_RETRY_S: Final = 60.0
@@ -33,15 +34,17 @@ class PositionWatch:
         self,
         portfolio: Portfolio,
         session: GatewaySession,
-        reader: FrameReader,
+        state: StreamState,
         subscriber: SubscriptionSender,
+        shortfalls: Shortfalls,
         health: FeedHealth,
         current_config: Callable[[], IbkrConfig],
     ) -> None:
         self._portfolio = portfolio
         self._session = session
-        self._reader = reader
+        self._state = state
         self._subscriber = subscriber
+        self._shortfalls = shortfalls
         self._health = health
         self._current_config = current_config
         self._to_resolve = trio.Event()
@@ -84,7 +87,7 @@ class PositionWatch:
             self._session.accounts.forget()
             words = f"positions could not be read: {exc}"
             return self._failed("positions", words, exc, _POSITIONS_RETRY_S)
-        self._subscriber.trouble("positions", None)
+        self._shortfalls.clear("positions")
         self.apply()
         self._to_resolve.set()
         return math.inf
@@ -98,13 +101,13 @@ class PositionWatch:
         except FeedInterrupted as exc:
             words = f"watched contracts could not be looked up: {exc}"
             return self._failed("watchlist", words, exc, _SEARCH_RETRY_S)
-        self._subscriber.trouble("watchlist", None)
+        self._shortfalls.clear("watchlist")
         return math.inf
 
     def _failed(
         self, about: str, words: str, exc: FeedInterrupted, retry_s: float
     ) -> float:
-        self._subscriber.trouble(about, words)
+        self._shortfalls.add(about, words)
         # It may be the session that is lost; the keep-alive finds out.
-        self._reader.doubt.set()
+        self._state.request_failed()
         return max(retry_s, exc.retry_after or 0.0)

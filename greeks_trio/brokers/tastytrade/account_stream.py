@@ -17,16 +17,13 @@ from typing import Final, NoReturn
 import msgspec
 import trio
 from msgspec import Raw
-from trio_websocket import WebSocketConnection
 
 from greeks_trio.brokers.tastytrade.session import TastytradeSession
-from greeks_trio.brokers.tastytrade.websocket import (
-    OpenSocket,
-    receive_frame,
-    send_frame,
-)
+from greeks_trio.brokers.tastytrade.socket import ACCOUNT_STREAMER, OpenSocket
 from greeks_trio.errors import BrokerError, FeedInterrupted, plain_reason
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.silence import SilenceWatch
+from greeks_trio.feeds.websocket import WebSocket
 from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
@@ -131,7 +128,7 @@ class AccountWatch:
         told: str | None = None
         while True:
             try:
-                async with self._open_socket(self._url) as socket:
+                async with self._open_socket(self._url, ACCOUNT_STREAMER) as socket:
                     await self._stream(socket, backoff).run()
             except* BrokerError as group:
                 self._health.count("account-stream.lost")
@@ -141,7 +138,7 @@ class AccountWatch:
                 told = reason
             await backoff.wait()
 
-    def _stream(self, socket: WebSocketConnection, backoff: Backoff) -> _AccountStream:
+    def _stream(self, socket: WebSocket, backoff: Backoff) -> _AccountStream:
         return _AccountStream(
             socket, self._session, self._accounts, self._changed, backoff
         )
@@ -152,7 +149,7 @@ class _AccountStream:
 
     def __init__(
         self,
-        socket: WebSocketConnection,
+        socket: WebSocket,
         session: TastytradeSession,
         accounts: Sequence[str],
         changed: Callable[[], None],
@@ -163,11 +160,15 @@ class _AccountStream:
         self._accounts = accounts
         self._changed = changed
         self._backoff = backoff
+        self._silence = SilenceWatch(lambda: SILENCE_LIMIT_S)
 
     async def run(self) -> None:
         """Read until the connection ends by raising, in an `ExceptionGroup`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_heartbeat, name="account heartbeat")
+            nursery.start_soon(
+                self._silence.run, _explain_silence, name="account silence"
+            )
             await self._read()
 
     async def _run_heartbeat(self) -> NoReturn:
@@ -180,17 +181,15 @@ class _AccountStream:
                 request_id=request_id,
                 accounts=self._accounts if request_id == 1 else None,
             )
-            await send_frame(self._socket, frame)
+            await self._socket.send(frame)
             await trio.sleep(HEARTBEAT_INTERVAL_S)
         raise AssertionError("itertools.count ended")
 
     async def _read(self) -> NoReturn:
         while True:
-            try:
-                with trio.fail_after(SILENCE_LIMIT_S):
-                    frame = await receive_frame(self._socket)
-            except trio.TooSlowError:
-                raise FeedInterrupted("the account streamer is silent") from None
+            self._silence.reading()
+            frame = await self._socket.receive()
+            self._silence.heard()
             message = parse_account_message(frame)
             if message.error is not None:
                 raise FeedInterrupted(f"the account streamer refused: {message.error}")
@@ -198,6 +197,10 @@ class _AccountStream:
                 self._backoff.reset()
             if message.connected or message.position_changed:
                 self._changed()
+
+
+def _explain_silence(limit_s: float) -> str:
+    return f"the account streamer has been silent for {limit_s:.0f} s"
 
 
 def _messages(frame: str | bytes) -> Iterator[_Message]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from greeks_trio.brokers.tastytrade.positions.positions import (
-    Portfolio,
-    WantedContracts,
+    AccountPositions,
+    WantedContract,
     future_symbols,
     wanted_contracts,
 )
@@ -17,7 +17,7 @@ from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
-from greeks_trio.feeds.shortfalls import Condition
+from greeks_trio.feeds.shortfalls import Shortfalls
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 
 logger = logging.getLogger(__name__)
@@ -26,19 +26,22 @@ _PORTFOLIO: Final = "portfolio"
 _SYMBOLS: Final = "streamer symbols"
 
 
-class Holdings:
+class Portfolio:
     """Reads the accounts; what could be read last time stands in for what cannot be.
 
     Attributes:
         wanted: What to stream since the last `read`; `None` where the streamer symbol
             is not known.
+        unread: Why the positions are those of an earlier reading; `None` if they are
+            not.
     """
 
     def __init__(self, health: FeedHealth, position_log: PositionLog) -> None:
         self._health = health
         self._position_log = position_log
-        self.wanted: dict[ContractKey, WantedContracts | None] = {}
-        self._portfolio: Portfolio | None = None
+        self.unread: str | None = None
+        self.wanted: dict[ContractKey, WantedContract | None] = {}
+        self._positions: AccountPositions | None = None
         # By which login and of which accounts that was.
         self._asked_for: tuple[object, object] | None = None
         # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
@@ -50,31 +53,30 @@ class Holdings:
     @property
     def account_ids(self) -> tuple[str, ...]:
         """The accounts that are streamed."""
-        return self._portfolio.account_ids if self._portfolio is not None else ()
+        return self._positions.account_ids if self._positions is not None else ()
 
     async def read_first(
         self, session: TastytradeSession, config: TastytradeConfig
-    ) -> str | None:
-        """Read for a new connection; return why it is the last known, if it is.
+    ) -> None:
+        """Read for a new connection; take the last known positions if that fails.
 
-        What was held a moment ago is better streamed than nothing, but not before the
-        time that the server asked for.
+        Streaming the last known positions is better than streaming nothing.  But a
+        server that asks us to stay away for a time gets it.
 
         Raises:
             CredentialsRejected: the login was refused.
             FeedInterrupted: nothing can be read, and nothing is known.
         """
         if self._asked_for != (login_of(config), config.accounts):
-            self._portfolio = None
+            self._positions = None
         try:
             await self.read(session, config)
         except FeedInterrupted as exc:
-            if self._portfolio is None or exc.retry_after is not None:
+            if self._positions is None or exc.retry_after is not None:
                 raise
             self._health.count("positions.failed")
-            await self._find_wanted(session, config, self._portfolio)
-            return f"positions cannot be read: {exc}"
-        return None
+            await self._find_wanted(session, config, self._positions)
+            self.unread = f"positions cannot be read: {exc}"
 
     async def read(self, session: TastytradeSession, config: TastytradeConfig) -> None:
         """Read what the accounts hold and journal it.
@@ -83,32 +85,32 @@ class Holdings:
             CredentialsRejected: the login was refused.
             FeedInterrupted: nothing can be read at present.
         """
-        portfolio = await session.read_portfolio(config.accounts, self._portfolio)
-        self._portfolio = portfolio
+        positions = await session.read_positions(config.accounts, self._positions)
+        self._positions, self.unread = positions, None
         self._asked_for = login_of(config), config.accounts
-        if portfolio.malformed:
-            self._health.count("positions.malformed", portfolio.malformed)
-        if portfolio.refused:
-            self._health.count("positions.refused", portfolio.refused)
+        if positions.malformed:
+            self._health.count("positions.malformed", positions.malformed)
+        if positions.refused:
+            self._health.count("positions.refused", positions.refused)
         self._position_log.read(
-            portfolio.account_ids,
-            portfolio.positions,
-            incomplete=portfolio.incomplete,
+            positions.account_ids,
+            positions.positions,
+            incomplete=positions.incomplete,
         )
-        await self._find_wanted(session, config, portfolio)
+        await self._find_wanted(session, config, positions)
 
-    def tell(self, condition: Condition) -> None:
+    def report(self, shortfalls: Shortfalls) -> None:
         """Show what is missing in the state; log each thing when it is first missing."""
         unknown = [str(key) for key, each in self.wanted.items() if each is None]
-        problems = self._portfolio.problems if self._portfolio is not None else ()
+        problems = self._positions.problems if self._positions is not None else ()
         for thing, reasons in (
             (_PORTFOLIO, problems),
             (_SYMBOLS, [f"no streamer symbol for {key}" for key in unknown]),
         ):
             if reasons:
-                condition.lack(thing, _in_short(reasons))
+                shortfalls.add(thing, _in_short(reasons))
             else:
-                condition.mended(thing)
+                shortfalls.clear(thing)
         for key in unknown:
             if key not in self._told:
                 logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
@@ -121,9 +123,9 @@ class Holdings:
         self,
         session: TastytradeSession,
         config: TastytradeConfig,
-        portfolio: Portfolio,
+        positions: AccountPositions,
     ) -> None:
-        symbols = future_symbols(portfolio)
+        symbols = future_symbols(positions)
         known = {
             symbol: streamer_symbol
             for symbol, streamer_symbol in self._streamer_symbols.items()
@@ -132,7 +134,7 @@ class Holdings:
         missing = sorted(symbols - known.keys())
         self._streamer_symbols = {**known, **await session.streamer_symbols(missing)}
         wanted, unknown = wanted_contracts(
-            portfolio, config.watchlist, self._streamer_symbols
+            positions, config.watchlist, self._streamer_symbols
         )
         self.wanted = {**wanted, **dict.fromkeys(unknown)}
 

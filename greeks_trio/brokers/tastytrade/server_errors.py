@@ -7,17 +7,16 @@ But the words are worth keeping: they are often the only reason that a close has
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import trio
 
 from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
-from greeks_trio.brokers.tastytrade.subscriber import Subscriptions
+from greeks_trio.brokers.tastytrade.subscriber import SubscriptionSender
 from greeks_trio.brokers.tastytrade.wire.messages import ServerError
 from greeks_trio.config.settings import Secret
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.feeds.shortfalls import Condition
+from greeks_trio.feeds.shortfalls import Shortfalls
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +49,13 @@ class ServerErrors:
     def __init__(
         self,
         health: FeedHealth,
-        condition: Condition,
-        subscriptions: Subscriptions,
+        shortfalls: Shortfalls,
+        subscriber: SubscriptionSender,
         token: Secret,
     ) -> None:
         self._health = health
-        self._condition = condition
-        self._subscriptions = subscriptions
+        self._shortfalls = shortfalls
+        self._subscriber = subscriber
         self._token = token
         self._told: set[str] = set()
         self._last: tuple[float, str] | None = None
@@ -83,10 +82,10 @@ class ServerErrors:
         if not is_ready:
             return
         if is_ours or kind in _REFUSALS:
-            self._subscriptions.refused(words)
+            self._subscriber.refused(words)
         elif error.error or error.message:
             # One that says nothing leaves nothing to show.
-            self._condition.lack(_ERRORS, f"the quote server says {words}")
+            self._shortfalls.add(_ERRORS, f"the quote server says {words}")
             self._came.set()
 
     def recent_words(self) -> str:
@@ -103,70 +102,10 @@ class ServerErrors:
             with trio.move_on_after(QUIET_LIMIT_S):
                 await self._came.wait()
                 continue
-            self._condition.mended(_ERRORS)
+            self._shortfalls.clear(_ERRORS)
 
     def _words(self, error: ServerError) -> str:
         secret = self._token.reveal()
         kind, message = error.error or "ERROR", " ".join((error.message or "").split())
         words = f"{kind}: {message}" if message else kind
         return words.replace(secret, "***")[:_LONGEST_MESSAGE]
-
-
-# The columns are announced before the first row; a server that is late is so by moments.
-UNREADABLE_LIMIT_S: Final = 10.0
-# So long without another row that cannot be read, and it is no longer the state of the
-# feed: the market may have closed, and no good row would come for days.
-READABLE_AGAIN_S: Final = 300.0
-_ROWS: Final = "rows"
-
-
-class UnreadableGreeks:
-    """Notices when Greeks come and not one can be read.
-
-    Such a feed looks alive: it has frames and heartbeats.
-
-    Args:
-        ask: Asks the server to announce its columns again.
-    """
-
-    def __init__(
-        self, condition: Condition, ask: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._condition = condition
-        self._ask = ask
-        self._reason = ""
-        self._odd_at = 0.0
-        self._odd = trio.Event()
-        self._read = trio.Event()
-
-    def take_odd(self, reason: str) -> None:
-        """Take that Greeks could not be read; ``reason`` as it is counted."""
-        self._reason = reason
-        self._odd_at = trio.current_time()
-        self._odd.set()
-
-    def take_readable(self) -> None:
-        """Take that Greeks could be read."""
-        if self._odd.is_set():
-            self._read.set()
-
-    async def run(self) -> NoReturn:
-        """Watch for what goes on unreadable, until cancelled."""
-        while True:
-            await self._odd.wait()
-            with trio.move_on_after(UNREADABLE_LIMIT_S):
-                await self._read.wait()
-            if not self._read.is_set():
-                reason = f"Greeks come that cannot be read: {self._reason}"
-                self._condition.lack(_ROWS, reason)
-                await self._ask()
-                await self._wait_end()
-                self._condition.mended(_ROWS)
-            self._odd, self._read = trio.Event(), trio.Event()
-
-    async def _wait_end(self) -> None:
-        """Return when Greeks can be read again, or none came for a while."""
-        while (left_s := self._odd_at + READABLE_AGAIN_S - trio.current_time()) > 0:
-            with trio.move_on_after(left_s):
-                await self._read.wait()
-                return

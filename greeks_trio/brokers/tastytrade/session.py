@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from urllib.parse import quote
 
@@ -16,9 +16,9 @@ import msgspec
 from tastytrade.session import Session
 
 from greeks_trio.brokers.tastytrade.positions.positions import (
+    AccountPositions,
     AccountReading,
-    Portfolio,
-    read_portfolio,
+    read_positions,
 )
 from greeks_trio.brokers.tastytrade.rest import (
     UNAUTHORIZED,
@@ -75,9 +75,9 @@ class TastytradeSession:
         """
         return await self._rest.access_token()
 
-    async def read_portfolio(
-        self, accounts: Iterable[str] = (), previous: Portfolio | None = None
-    ) -> Portfolio:
+    async def read_positions(
+        self, accounts: Iterable[str] = (), previous: AccountPositions | None = None
+    ) -> AccountPositions:
         """Return what the open accounts hold, or those of them that are named.
 
         An account that refuses us alone does not hide the others.  What cannot be read
@@ -102,7 +102,7 @@ class TastytradeSession:
             for each in hidden
             if not named or each in named
         ]
-        return read_portfolio(readings, previous, problems)
+        return read_positions(readings, previous, problems)
 
     async def _read_accounts(self, account_ids: Iterable[str]) -> list[AccountReading]:
         """Return each account's positions, or why it has none to see.
@@ -186,6 +186,11 @@ class TastytradeSession:
         return accounts, problems
 
 
+OpenSession = Callable[
+    [TastytradeConfig], AbstractAsyncContextManager[TastytradeSession]
+]
+
+
 @asynccontextmanager
 async def open_session(
     config: TastytradeConfig,
@@ -223,17 +228,17 @@ async def check_login(
         FeedInterrupted: Tastytrade could not be reached or did not make sense.
     """
     async with open_session(config, make_transport) as session:
-        portfolio = await session.read_portfolio(config.accounts)
+        found = await session.read_positions(config.accounts)
         await session.quote_token()
-    options = len(open_options(portfolio.positions))
+    options = len(open_options(found.positions))
     sentence = (
-        f"logged in, {_counted(len(portfolio.account_ids), 'account')}, "
+        f"logged in, {_counted(len(found.account_ids), 'account')}, "
         f"{_counted(options, 'option position')}"
     )
-    if portfolio.refused:
-        sentence += f", {_counted(portfolio.refused, 'account')} not readable"
-    if portfolio.malformed:
-        sentence += f", {_counted(portfolio.malformed, 'position')} not understood"
+    if found.refused:
+        sentence += f", {_counted(found.refused, 'account')} not readable"
+    if found.malformed:
+        sentence += f", {_counted(found.malformed, 'position')} not understood"
     return sentence
 
 

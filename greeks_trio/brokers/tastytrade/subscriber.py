@@ -15,12 +15,13 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL, PRICES_CHANNEL
-from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
-from greeks_trio.brokers.tastytrade.wanted import Book
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
+from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
 from greeks_trio.brokers.tastytrade.wire import requests
 from greeks_trio.brokers.tastytrade.wire.requests import Subscription
+from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.feeds.shortfalls import Condition
+from greeks_trio.feeds.shortfalls import Shortfalls
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.waiting import Backoff
@@ -38,8 +39,8 @@ MAX_GAPS: Final = 200
 _REFUSALS: Final = "subscriptions"
 
 
-class Subscriptions:
-    """Keeps the server's subscriptions at what the book wants.
+class SubscriptionSender:
+    """Keeps the subscriptions of the server equal to what is wanted.
 
     Args:
         send: Sends one frame.
@@ -48,15 +49,15 @@ class Subscriptions:
 
     def __init__(
         self,
-        book: Book,
+        contracts: WantedContracts,
         health: FeedHealth,
-        condition: Condition,
+        shortfalls: Shortfalls,
         send: Callable[[str], Awaitable[None]],
         request_bytes: int = requests.MAX_REQUEST_BYTES,
     ) -> None:
-        self._book = book
+        self._contracts = contracts
         self._health = health
-        self._condition = condition
+        self._shortfalls = shortfalls
         self._send = send
         self._request_bytes = request_bytes
         # Requests keep their order and their distance.
@@ -68,23 +69,20 @@ class Subscriptions:
         self._refused = trio.Event()
         # From a refusal to the end of the quiet minute.
         self._in_doubt = False
-        self._gaps: set[ContractKey] = set()
+        self._gaps = ContractGaps(health.gaps)
 
-    async def replace(
-        self, wanted: Mapping[ContractKey, WantedContracts | None]
-    ) -> None:
+    async def apply(self, wanted: Mapping[ContractKey, WantedContract | None]) -> None:
         """Stream these contracts from here on; those that stay miss nothing.
 
         One with `None` is wanted but nobody knows how to subscribe it.
         """
         known = {key: each for key, each in wanted.items() if each is not None}
         async with self._sending:
-            changes = self._book.replace(known)
+            changes = self._contracts.replace(known)
             self._wanted = len(wanted)
             self._keys = {each.symbol: key for key, each in known.items()}
             self._heard &= self._keys.keys()
-            for key in self._gaps.difference(known):
-                self._end_gap(key)
+            self._gaps.keep(known)
             self._health.contracts_streamed(known)
             frames = self._encode(remove=changes.remove)
             await self._send_paced(frames + self._encode(add=changes.add))
@@ -95,22 +93,21 @@ class Subscriptions:
         if symbol in self._heard or symbol not in self._keys:
             return
         self._heard.add(symbol)
-        self._end_gap(self._keys[symbol])
+        self._gaps.end([self._keys[symbol]])
         if self._in_doubt:
             self._show()
 
     def refused(self, reason: str) -> None:
         """Take that the server refused a request; ``reason`` in its words."""
         self._in_doubt = True
-        self._condition.lack(_REFUSALS, f"subscriptions refused: {reason}")
+        self._shortfalls.add(_REFUSALS, f"subscriptions refused: {reason}")
         mute = [key for symbol, key in self._keys.items() if symbol not in self._heard]
-        for key in mute[: MAX_GAPS - len(self._gaps)]:
-            self._gaps.add(key)
-            self._health.gaps.started(GapReason.SUBSCRIPTION_REFUSED, key)
+        why = (GapReason.SUBSCRIPTION_REFUSED, 0.0)
+        self._gaps.start(dict.fromkeys(mute[: MAX_GAPS - len(self._gaps)], why))
         self._show()
         self._refused.set()
 
-    async def run_refusals(self) -> NoReturn:
+    async def run(self) -> NoReturn:
         """Ask for everything again after a refusal, ever more slowly, until cancelled.
 
         Then ends the gaps: the feed's own gap goes on in their place.
@@ -127,33 +124,24 @@ class Subscriptions:
                 backoff.reset()
                 self._all_taken()
         finally:
-            self._end_gaps()
+            self._gaps.end_all()
 
     async def _ask_again(self) -> None:
         self._refused = trio.Event()
         self._pause_s = min(2.0 * self._pause_s, MAX_SUBSCRIBE_PAUSE_S)
         async with self._sending:
-            await self._send_paced(self._encode(add=self._book.subscriptions))
+            await self._send_paced(self._encode(add=self._contracts.subscriptions))
 
     def _all_taken(self) -> None:
         self._pause_s = SUBSCRIBE_PAUSE_S
         self._in_doubt = False
-        self._end_gaps()
+        self._gaps.end_all()
         self._show()
-        self._condition.mended(_REFUSALS)
+        self._shortfalls.clear(_REFUSALS)
 
     def _show(self) -> None:
         subscribed = len(self._heard if self._in_doubt else self._keys)
         self._health.subscriptions(wanted=self._wanted, subscription_count=subscribed)
-
-    def _end_gaps(self) -> None:
-        for key in tuple(self._gaps):
-            self._end_gap(key)
-
-    def _end_gap(self, key: ContractKey) -> None:
-        if key in self._gaps:
-            self._gaps.remove(key)
-            self._health.gaps.ended(key)
 
     def _encode(self, **changes: tuple[Subscription, ...]) -> list[str]:
         """Return the frames for each channel, those of the prices first."""

@@ -1,13 +1,20 @@
-"""A connection's frames -> ticks, and the events that ask for something."""
+"""Frames -> ticks: the loop that reads one connection.
+
+This is the hot path.  Events that are not market data go to the connection.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import NoReturn
+
+import trio
 
 from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
-from greeks_trio.brokers.tastytrade.server_errors import UnreadableGreeks
-from greeks_trio.brokers.tastytrade.subscriber import Subscriptions
-from greeks_trio.brokers.tastytrade.wanted import Book
+from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
+from greeks_trio.brokers.tastytrade.subscriber import SubscriptionSender
+from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     OddRows,
@@ -17,65 +24,102 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
 from greeks_trio.brokers.tastytrade.wire.protocol import DxlinkProtocol, Event
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import BadQuote, ProtocolViolation
+from greeks_trio.feeds.feed import TickSender
+from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.silence import SilenceWatch
+from greeks_trio.feeds.websocket import WebSocket
 from greeks_trio.model.records import Tick
 
 
-class Frames:
-    """Takes a connection's frames in their order and counts what is odd in them."""
+class FrameReader:
+    """Reads the frames of one connection.
+
+    Args:
+        health: Counts frames and what is odd in them.
+        out: Takes the ticks, one item for each frame.
+        contracts: Makes the ticks.
+        subscriber: Is told which contracts bring Greeks.
+        unreadable: Is told whether Greeks can be read.
+        silence: Measures how long no frame comes.
+        token: Is hidden in the frames that are kept for a look.
+        obey: Takes each event that is not market data, after the ticks of its frame.
+    """
 
     def __init__(
         self,
-        book: Book,
         health: FeedHealth,
-        subscriptions: Subscriptions,
+        out: TickSender,
+        contracts: WantedContracts,
+        subscriber: SubscriptionSender,
         unreadable: UnreadableGreeks,
+        silence: SilenceWatch,
+        *,
         token: Secret,
+        obey: Callable[[Event], None],
     ) -> None:
-        self._protocol = DxlinkProtocol(AGGREGATION_PERIODS_S)
-        self._book = book
         self._health = health
-        self._subscriptions = subscriptions
+        self._out = out
+        self._contracts = contracts
+        self._subscriber = subscriber
         self._unreadable = unreadable
+        self._silence = silence
         self._token = token
+        self._obey = obey
+        self._protocol = DxlinkProtocol(AGGREGATION_PERIODS_S)
 
-    def take(
-        self, frame: str | bytes, *, read_at: float
-    ) -> tuple[list[Tick], list[Event]]:
-        """Return the frame's ticks, and the events that are for the connection.
+    async def run(self, socket: WebSocket) -> NoReturn:
+        """Read frames until the connection ends.
 
-        ``read_at`` is the monotonic clock when the frame was read, in seconds.
+        Hands over every frame that it has read, also when it is cancelled.
+
+        Raises:
+            FeedInterrupted: The connection is closed, or an event ends it.
         """
+        while True:
+            self._silence.reading()
+            frame = await socket.receive()
+            self._silence.heard()
+            ticks, rest = self._take(frame, trio.current_time())
+            if ticks:
+                await hand_over(self._out, ticks, self._health)
+            for event in rest:
+                self._obey(event)
+
+    def _take(
+        self, frame: str | bytes, read_at: float
+    ) -> tuple[list[Tick], list[Event]]:
+        """Return the frame's ticks, and the events that are not market data."""
         received_at = self._health.now()
         self._health.frame_read(received_at)
         ticks: list[Tick] = []
         rest: list[Event] = []
         try:
             events = self._protocol.receive_frame(frame)
-        except ProtocolViolation as exc:
-            self._health.odd_frame(exc, [self._token.reveal()])
+        except ProtocolViolation as violation:
+            self._health.odd_frame(violation, (self._token.reveal(),))
             return ticks, rest
         for event in events:
             match event:
                 case GreeksEvent():
-                    ticks += self._ticks(event, received_at, read_at)
+                    ticks += self._make_ticks(event, received_at, read_at)
                 case TradeEvent():
-                    self._book.take_trade(event)
+                    self._contracts.take_trade(event)
                 case QuoteEvent():
-                    self._book.take_quote(event)
+                    self._contracts.take_quote(event)
                 case OddRows():
                     self._take_odd_rows(event)
                 case _:
                     rest.append(event)
         return ticks, rest
 
-    def _ticks(
+    def _make_ticks(
         self, event: GreeksEvent, received_at: datetime, read_at: float
     ) -> list[Tick]:
         self._unreadable.take_readable()
-        self._subscriptions.heard(event.symbol)
+        self._subscriber.heard(event.symbol)
         try:
-            return self._book.ticks(
+            return self._contracts.ticks(
                 event,
                 received_at=received_at,
                 read_at=read_at,
@@ -87,6 +131,6 @@ class Frames:
 
     def _take_odd_rows(self, rows: OddRows) -> None:
         violation = ProtocolViolation(rows.reason, frame=rows.text)
-        self._health.odd_frame(violation, [self._token.reveal()])
+        self._health.odd_frame(violation, (self._token.reveal(),))
         if rows.event_type == "Greeks":
             self._unreadable.take_odd(rows.reason)

@@ -12,14 +12,12 @@ import httpx2
 import msgspec
 
 from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
+from greeks_trio.feeds.retry_after import parse_retry_after
 
 LOGIN_PATH: Final = "/oauth/token"
 # OAuth's answers to a wrong secret or a refresh token that was revoked.
 _REFUSED_LOGIN: Final = (400, 401)
 _LONGEST_REASON: Final = 200
-# No maintenance keeps a client away for longer, and a slip of the server's must not
-# cost the day.
-MAX_RETRY_AFTER_S: Final = 3600.0
 
 
 class ApiTransport(httpx2.AsyncBaseTransport):
@@ -74,7 +72,7 @@ def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
         )
     return FeedInterrupted(
         f"Tastytrade answered {status}: {reason}",
-        retry_after=parse_retry_after(response.headers.get("Retry-After", "")),
+        retry_after=parse_retry_after(response.headers.get("Retry-After")),
         http_status=status,
     )
 
@@ -98,12 +96,3 @@ def _reason(body: dict[str, object]) -> str | None:
         case {"error": str(reason)} | {"error_code": str(reason)}:
             return reason
     return None
-
-
-def parse_retry_after(text: str) -> float | None:
-    """Return the seconds that the header asks for, at most `MAX_RETRY_AFTER_S`."""
-    # The header's other form is a date, which this API does not use.
-    if not (text.isascii() and text.isdecimal()):
-        return None
-    # Longer than any number of seconds, and than what float takes without an error.
-    return min(float(text[:12]), MAX_RETRY_AFTER_S)

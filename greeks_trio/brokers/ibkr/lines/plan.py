@@ -18,7 +18,7 @@ from greeks_trio.model.contracts import Conid, ContractKey, OptionContract
 from greeks_trio.model.positions import Holder
 
 
-class WantedContracts(msgspec.Struct, frozen=True):
+class WantedContract(msgspec.Struct, frozen=True):
     """An option to stream and who gets its ticks."""
 
     contract: OptionContract
@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
         underlyings_without_line: Underlyings beyond it; their price stays unknown.
     """
 
-    options: dict[Conid, WantedContracts]
+    options: dict[Conid, WantedContract]
     lines: tuple[Conid, ...]
     waiting: tuple[Conid, ...]
     underlyings_without_line: int
@@ -81,7 +81,7 @@ def make_plan(
     unchanged one of its own rank.
     """
     options = {
-        listings[key].conid: WantedContracts(
+        listings[key].conid: WantedContract(
             listings[key].contract, who, listings[key].underlying_conid
         )
         for key, who in holders.items()

@@ -45,7 +45,7 @@ class AccountReading(msgspec.Struct, frozen=True):
     refusal: str | None = None
 
 
-class Portfolio(msgspec.Struct, frozen=True):
+class AccountPositions(msgspec.Struct, frozen=True):
     """What the accounts hold.
 
     Attributes:
@@ -72,7 +72,7 @@ class Portfolio(msgspec.Struct, frozen=True):
         return tuple(holding.position for holding in self.holdings)
 
 
-class WantedContracts(msgspec.Struct, frozen=True):
+class WantedContract(msgspec.Struct, frozen=True):
     """A contract to stream, who holds it, and the symbols to subscribe.
 
     ``underlying_symbol`` is `None` when Tastytrade does not tell it.
@@ -92,11 +92,11 @@ class _Account(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def read_portfolio(
+def read_positions(
     readings: Sequence[AccountReading],
-    previous: Portfolio | None = None,
+    previous: AccountPositions | None = None,
     problems: Iterable[str] = (),
-) -> Portfolio:
+) -> AccountPositions:
     """Return what the readings say, and what they leave open as ``previous`` has it."""
     before: dict[str, list[Holding]] = {}
     for holding in previous.holdings if previous is not None else ():
@@ -107,7 +107,7 @@ def read_portfolio(
     }
     found = [problem for each in accounts.values() for problem in each.problems]
     refused = sum(each.refusal is not None for each in readings)
-    return Portfolio(
+    return AccountPositions(
         account_ids=tuple(accounts),
         holdings=tuple(hold for each in accounts.values() for hold in each.holdings),
         incomplete=tuple(key for key, each in accounts.items() if not each.is_whole),
@@ -130,14 +130,14 @@ def merge_holdings(holdings: Iterable[Holding]) -> tuple[Holding, ...]:
     return tuple(merged.values())
 
 
-def future_symbols(portfolio: Portfolio) -> set[str]:
+def future_symbols(found: AccountPositions) -> set[str]:
     """Return the symbols whose streamer symbol only Tastytrade knows.
 
     Those of the open futures options (``./CLJ6 LOJ6  260317P56``) and of their futures
     (``/CLJ6``).
     """
     symbols: set[str] = set()
-    for holding in portfolio.holdings:
+    for holding in found.holdings:
         position = holding.position
         if position.kind == "future_option" and position.quantity != 0:
             symbols |= {holding.symbol, position.underlying or ""}
@@ -145,31 +145,31 @@ def future_symbols(portfolio: Portfolio) -> set[str]:
 
 
 def wanted_contracts(
-    portfolio: Portfolio,
+    found: AccountPositions,
     watchlist: Sequence[ContractKey],
     streamer_symbols: Mapping[str, StreamerSymbol],
-) -> tuple[dict[ContractKey, WantedContracts], list[ContractKey]]:
+) -> tuple[dict[ContractKey, WantedContract], list[ContractKey]]:
     """Return what to stream, and the contracts whose streamer symbol is unknown.
 
     ``streamer_symbols``: those of `future_symbols`, by Tastytrade's symbol.
     """
     held = {
         holding.position.contract_key: holding
-        for holding in portfolio.holdings
+        for holding in found.holdings
         if open_options([holding.position])
     }
-    wanted: dict[ContractKey, WantedContracts] = {}
+    wanted: dict[ContractKey, WantedContract] = {}
     unknown: list[ContractKey] = []
-    for key, holders in holders_by_contract(portfolio.positions, watchlist).items():
-        found = (
+    for key, holders in holders_by_contract(found.positions, watchlist).items():
+        contract = (
             _wanted_holding(held[key], holders, streamer_symbols)
             if key in held
             else _wanted_occ(key, holders)
         )
-        if found is None:
+        if contract is None:
             unknown.append(key)
         else:
-            wanted[key] = found
+            wanted[key] = contract
     return wanted, unknown
 
 
@@ -227,7 +227,7 @@ def _wanted_holding(
     holding: Holding,
     holders: tuple[Holder, ...],
     streamer_symbols: Mapping[str, StreamerSymbol],
-) -> WantedContracts | None:
+) -> WantedContract | None:
     position = holding.position
     if position.kind == "option":
         return _wanted_occ(position.contract_key, holders, position.underlying)
@@ -236,17 +236,17 @@ def _wanted_holding(
     if contract is None or symbol is None:
         return None
     underlying = streamer_symbols.get(contract.underlying)
-    return WantedContracts(contract, holders, symbol, underlying)
+    return WantedContract(contract, holders, symbol, underlying)
 
 
 def _wanted_occ(
     key: ContractKey, holders: tuple[Holder, ...], underlying: str | None = None
-) -> WantedContracts | None:
+) -> WantedContract | None:
     try:
         contract = contract_from_occ(key, underlying)
         symbol = format_streamer_symbol(parse_occ(key))
     except ValueError:
         return None
-    return WantedContracts(
+    return WantedContract(
         contract, holders, symbol, StreamerSymbol(contract.underlying)
     )

@@ -1,6 +1,6 @@
-"""What one connection streams: contracts, their holders, their underlyings' prices.
+"""What one connection streams: contracts, holders, and prices of underlyings.  Pure.
 
-Pure.  It lives as long as the connection, so no price outlives its source.
+It lives as long as the connection, so no price outlives its source.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from greeks_trio.brokers.tastytrade.positions.positions import WantedContracts
+from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     QuoteEvent,
@@ -30,16 +30,16 @@ class SubscriptionChanges(msgspec.Struct, frozen=True):
     remove: tuple[Subscription, ...]
 
 
-class Book:
+class WantedContracts:
     """The wanted contracts by streamer symbol."""
 
     def __init__(self, availability: Availability) -> None:
         self._availability: Availability = availability
-        self._wanted: dict[StreamerSymbol, WantedContracts] = {}
+        self._wanted: dict[StreamerSymbol, WantedContract] = {}
         # A dict for its order; the values mean nothing.
         self._subscriptions: dict[Subscription, None] = {}
-        # Whose prices are wanted: an event that was on its way when its subscription
-        # ended must not leave a price behind for the next one.
+        # The underlyings whose prices are wanted.  An event may still arrive after the end
+        # of its subscription; it must not leave a price behind.
         self._underlyings: set[StreamerSymbol] = set()
         self._last_trades: dict[StreamerSymbol, float] = {}
         self._middles: dict[StreamerSymbol, float] = {}
@@ -50,7 +50,7 @@ class Book:
         return tuple(self._subscriptions)
 
     def replace(
-        self, wanted: Mapping[ContractKey, WantedContracts]
+        self, wanted: Mapping[ContractKey, WantedContract]
     ) -> SubscriptionChanges:
         """Take what is wanted from here on and return what that changes.
 
@@ -90,7 +90,7 @@ class Book:
         """Return the event's ticks, one for each holder; see `normalise`.
 
         Raises:
-            BadQuote: nobody wants the contract, or there is not one Greek.
+            BadQuote: The contract is not wanted, or the event has no Greek.
         """
         wanted = self._wanted.get(event.symbol)
         if wanted is None:
@@ -115,7 +115,7 @@ class Book:
 
 
 def _subscriptions(
-    wanted: Mapping[ContractKey, WantedContracts],
+    wanted: Mapping[ContractKey, WantedContract],
 ) -> dict[Subscription, None]:
     """Return the entries, underlyings first so that the first ticks have a price."""
     entries: dict[Subscription, None] = {}

@@ -1,0 +1,187 @@
+"""The state of one connection, which its tasks share.  Pure.
+
+Each change has a name, and each flag is set and cleared here alone.  The tasks call the
+transitions; ``on_news`` wakes the tasks that wait, and each of them then reads the
+properties that it cares about.
+
+All times in seconds are of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
+from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
+from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.model.contracts import Conid
+
+# The status shows these.  Real-time data, and frozen data after the close, are usual.
+_SHOWN_LETTERS: Final = frozenset("DYNO")
+
+
+class StreamState:
+    """What one connection has subscribed, and what its frames have said.
+
+    Attributes:
+        lines: The subscriptions, and when each is due again.
+        quiet: What each subscription has brought.
+
+    Args:
+        session_id: The session to name when the gateway asks for it.
+        lines: The empty schedule of this connection.
+        on_news: Called after a change that a task may wait for.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        lines: LineSchedule,
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.lines = lines
+        self.quiet = QuietLines()
+        self._on_news = on_news
+        self._session_id = session_id
+        self._options: Mapping[Conid, WantedContract] = {}
+        self._letters: dict[Conid, str] = {}
+        self._is_ready = self._is_restarted = self._has_changed = False
+        self._must_ask = self._is_doubted = self._shows_doubt = False
+        self._lost_since: datetime | None = None
+
+    # What the tasks read.
+
+    @property
+    def session_id(self) -> str:
+        """The session to name when the gateway asks for it."""
+        return self._session_id
+
+    @property
+    def options(self) -> Mapping[Conid, WantedContract]:
+        """The contracts whose frames become ticks."""
+        return self._options
+
+    @property
+    def letters(self) -> Mapping[Conid, str]:
+        """The first letter of field 6509 of each contract."""
+        return self._letters
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the gateway hears requests."""
+        return self._is_ready
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is something new to request or to report."""
+        return self._has_changed
+
+    @property
+    def must_ask(self) -> bool:
+        """Whether the gateway should be asked at once if the session lives."""
+        return self._must_ask
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether the session was doubted and the streams were not requested since."""
+        return self._is_doubted
+
+    @property
+    def shows_doubt(self) -> bool:
+        """Whether the status shows a doubt; it stays a while after the doubt ends."""
+        return self._shows_doubt
+
+    # What the frames say.
+
+    def gateway_ready(self) -> bool:
+        """Take a ``system`` frame; return whether the gateway has begun anew.
+
+        The first one says that requests are heard.  A later one says that the gateway
+        has forgotten all requests.
+        """
+        is_again = self._is_ready
+        self._is_ready = True
+        if is_again:
+            self._is_restarted = True
+            self._has_changed = True
+        self._on_news()
+        return is_again
+
+    def frame_came(self, conid: Conid, now: float, *, has_greeks: bool) -> None:
+        """Take a frame of a contract."""
+        is_late_answer = self.lines.answer(conid)
+        if self.quiet.frame(conid, now, has_greeks=has_greeks) or is_late_answer:
+            self._change()
+
+    def letter_came(self, conid: Conid, letter: str) -> None:
+        """Take the first letter of field 6509: how recent the contract's data are."""
+        before = self._letters.get(conid, "")
+        self._letters[conid] = letter
+        if letter in _SHOWN_LETTERS or before in _SHOWN_LETTERS:
+            self._change()
+
+    def session_doubted(self, *, lost_at: datetime | None) -> None:
+        """Take a frame that casts doubt on the session.
+
+        Args:
+            lost_at: The time of the frame if it calls the session lost; `None` if
+                another program wants the session.
+        """
+        self._is_doubted = self._shows_doubt = self._must_ask = True
+        self._lost_since = self._lost_since or lost_at
+        self._change()
+
+    # What the tasks do.
+
+    def request_failed(self) -> None:
+        """Note that a request failed, perhaps because the session is lost."""
+        self._must_ask = True
+        self._on_news()
+
+    def asking(self) -> None:
+        """Note that the gateway is being asked if the session lives."""
+        self._must_ask = False
+
+    def session_renewed(self, session_id: str) -> None:
+        """Take the session that the gateway named last."""
+        self._session_id = session_id
+
+    def session_regained(self) -> datetime | None:
+        """Note that the session hears requests again: request every stream again.
+
+        Returns when a frame first called the session lost, `None` if none did.
+        """
+        self._is_doubted = False
+        self._is_restarted = True
+        since, self._lost_since = self._lost_since, None
+        self._change()
+        return since
+
+    def doubt_shown(self) -> None:
+        """Note that the status has shown a doubt for long enough."""
+        if self._shows_doubt and not self._is_doubted:
+            self._shows_doubt = False
+            self._change()
+
+    def plan_changed(self, plan: Plan, now: float) -> list[Conid]:
+        """Take what to stream; return the contracts to unsubscribe."""
+        self._options = plan.options
+        dropped = self.lines.want(plan.lines, now)
+        for conid in dropped:
+            self._letters.pop(conid, None)
+            self.quiet.forget(conid)
+        self._change()
+        return dropped
+
+    def sending_due(self, now: float) -> None:
+        """Note that everything due is being requested; all is due after a restart."""
+        self._has_changed = False
+        if self._is_restarted:
+            self._is_restarted = False
+            self.lines.request_all_again(now)
+
+    def _change(self) -> None:
+        self._has_changed = True
+        self._on_news()
