@@ -1,4 +1,4 @@
-"""Starting and stopping the brokers' feeds by hand."""
+"""Starting and stopping the feeds of brokers by hand."""
 
 from __future__ import annotations
 

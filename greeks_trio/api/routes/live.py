@@ -1,20 +1,20 @@
 """``GET /v1/stream``: the latest ticks, the sessions and the SLO as server-sent events.
 
-A stream remembers no tick, only a version number of `greeks_trio.pipeline.latest`: what
-has changed is worked out when there is room to send it.  So a slow client loses updates,
-each replaced by a newer one of the same contract, and costs nothing while it is slow.
+A stream keeps no tick, only a version number of `greeks_trio.pipeline.latest`.  It looks
+up the changes when the client can take them.  A slow client therefore gets fewer updates,
+always the newest of each contract, and needs no memory here.
 
 The events, all of them JSON:
 
 - ``greeks``: a list of the ticks that are the latest of their series and were not sent
-  yet, in no particular order.  Large lists come as several events.
-- ``sessions``: all sessions, when a state changes, else once a second when there have been
-  signs of life.
-- ``slo``: the latencies and the state of the SLO, likewise.
+  yet, in no particular order.  A large list comes as several events.
+- ``sessions``: all sessions, when a state changes; at most once a second for new times of
+  heartbeats and messages.
+- ``slo``: the latencies and the state of the SLO, at most once a second.
 
-First comes each of them as it is; then what changes.  There are no event ids, and
-``Last-Event-ID`` is of no use: who connects anew gets everything as it is then, so nothing
-that is still true is missed.  Every tick is in the table.
+The stream begins with the present state of each, and continues with the changes.  There
+are no event ids, and ``Last-Event-ID`` has no effect: a new connection begins with the
+present state again, so it is complete.  Every tick is in the table.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ from greeks_trio.model.records import (
 )
 from greeks_trio.pipeline.latest import Latest
 
-# Dashboards and people; each costs about as much as what it is sent.
+# Dashboards and people.  The cost of a stream grows with the bytes that it sends.
 MAX_STREAMS: Final = 32
 
 HEARTBEAT_S: Final = 15.0
-# How often there is a look at sessions and SLO, and how often numbers that have merely
-# moved on are worth an event.
+# The interval of the checks of sessions and SLO, and the shortest interval of events for
+# new times and figures without a change of state.
 _LOOK_S: Final = 1.0
-# All streams together take at most this part of the event loop's time: where there is much
-# to send to many, each gets it less often.
+# All streams together take at most this part of the event loop's time.  Many streams with
+# much to send therefore send less often.
 _SHARE: Final = 0.1
-# Some 40 kB and a quarter of a millisecond.
+# About 40 kB, and a quarter of a millisecond to encode.
 _EVENT_TICKS: Final = 100
 
 
@@ -71,7 +71,7 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 class LatestTick(msgspec.Struct, frozen=True, gc=False):
-    """A tick as it is sent: `UnifiedPositionRecord` without the broker's own payload."""
+    """A tick in an event: `UnifiedPositionRecord` without the broker's own message."""
 
     broker: Broker
     account_id: str
@@ -94,16 +94,16 @@ class LatestTick(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventSource:
-    """What streams are made of.
+    """The values that streams send.
 
     Args:
         latest: The ticks.
         sessions: Returns the state of each enabled broker's feed.
-        slo: Returns latencies and the state of the SLO, in types that JSON has; is
-            asked once a second at the most, however many streams there are.
+        slo: Returns latencies and the state of the SLO, in types that JSON has.  It is
+            called at most once a second for all streams together.
 
     Attributes:
-        streams: Counts them.
+        streams: Counts the streams.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class EventSource:
         self._slo_asked_at = -math.inf
 
     def slo(self) -> Mapping[str, Any]:
-        """Return what it was within the last second."""
+        """Return the latencies and the state of the SLO, at most one second old."""
         now = trio.current_time()
         if now - self._slo_asked_at >= _LOOK_S:
             self._slo, self._slo_asked_at = self._ask_slo(), now
@@ -155,13 +155,13 @@ def make_router(source: EventSource, brokers: Sequence[str]) -> APIRouter:
     router = APIRouter(tags=["stream"])
 
     async def stream(params: StreamParams) -> Response:  # noqa: ASYNC124
-        """Send events until the client goes: `greeks`, `sessions`, `slo`.
+        """Send events until the client leaves: `greeks`, `sessions`, `slo`.
 
-        First everything as it is, then what changes, at most once in `interval_ms`
-        milliseconds (less often where there is much to send to many): of a contract that
-        changes more often the latest tick is sent.
-        The filters are for `greeks`.  Connect again after an interruption: that begins
-        with everything as it is then, whatever `Last-Event-ID` says.
+        The stream begins with the present state and continues with the changes, at most
+        once in `interval_ms` milliseconds (less often if many streams have much to send).
+        If a contract changes more often, only its latest tick is sent.
+        The filters apply to `greeks`.  Connect again after an interruption: the new
+        stream begins with the present state, and `Last-Event-ID` has no effect.
         """
         client = _Client(source, params.filters(), params.interval_ms / 1e3)
         return EventStream(source.streams, client.run, write_limit_s=WRITE_LIMIT_S)
@@ -177,7 +177,7 @@ def make_router(source: EventSource, brokers: Sequence[str]) -> APIRouter:
 
 
 class _Repeated:
-    """An event that is sent when its state changes, else now and then."""
+    """An event that is sent at once when its state changes, and else once a second."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -186,7 +186,7 @@ class _Repeated:
         self._sent_at = -math.inf
 
     def chunks(self, value: object, state: object, now: float) -> Iterator[bytes]:
-        """Yield the event if it is due: at once when ``state`` is another one."""
+        """Yield the event if it is due: at once when ``state`` has changed."""
         if state == self._state and now - self._sent_at < _LOOK_S:
             return
         data = msgspec.json.encode(value)
@@ -196,12 +196,12 @@ class _Repeated:
 
 
 class _Client:
-    """What one client has been sent.
+    """The stream of one client.
 
     Args:
-        source: What there is to send.
+        source: The values to send.
         wanted: The fields that a tick must have, with their values.
-        interval_s: Seconds from one look at the ticks to the next.
+        interval_s: Seconds from one check of the ticks to the next.
     """
 
     def __init__(
@@ -215,12 +215,12 @@ class _Client:
         self._sessions, self._slo = _Repeated("sessions"), _Repeated("slo")
 
     async def run(self, send: SendChunk) -> None:
-        """Send what is new until cancelled."""
+        """Send changes until cancelled."""
         sent_at = trio.current_time()
         while True:
             looked_at = trio.current_time()
             self._spent_s = 0.0
-            for chunk in self._timed(self._news(looked_at)):
+            for chunk in self._timed(self._changes(looked_at)):
                 await send(chunk)
                 sent_at = trio.current_time()
             if trio.current_time() - sent_at >= HEARTBEAT_S:
@@ -233,7 +233,7 @@ class _Client:
                 await self._source.latest.wait_newer(self._version or 0)
 
     def _timed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the chunks, and note how long the event loop waited for them."""
+        """Yield the chunks, and measure the time that they take from the event loop."""
         began_at = time.perf_counter()
         for chunk in chunks:
             self._spent_s += time.perf_counter() - began_at
@@ -241,7 +241,7 @@ class _Client:
             began_at = time.perf_counter()
         self._spent_s += time.perf_counter() - began_at
 
-    def _news(self, now: float) -> Iterator[bytes]:
+    def _changes(self, now: float) -> Iterator[bytes]:
         sessions = self._source.sessions()
         yield from self._sessions.chunks(sessions, _states(sessions), now)
         slo = self._source.slo()
@@ -260,7 +260,7 @@ class _Client:
 
 
 def _states(sessions: Sequence[StreamSession]) -> list[StreamSession]:
-    """Return the sessions without the times, which change with every frame."""
+    """Return the sessions without their times, which change with every frame."""
     return [
         msgspec.structs.replace(each, last_heartbeat_at=None, last_message_at=None)
         for each in sessions
@@ -287,7 +287,7 @@ data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
 "availability":"realtime"}]
 
 """
-# Of one event, as OpenAPI has it for this type of content.
+# The schema of one event, as OpenAPI describes this type of content.
 _EVENT: Final = {
     "type": "object",
     "properties": {

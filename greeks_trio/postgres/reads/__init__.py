@@ -1,1 +1,1 @@
-"""The queries of the HTTP interface."""
+"""Reading for the HTTP interface: lists, pages, exports, and the record of a trade."""

@@ -1,6 +1,6 @@
-"""psycopg's pool, as the worker threads see it: sessions that only read.
+"""psycopg's pool for the worker threads: sessions that only read.
 
-Everything here blocks and runs in a thread.  The pool itself has threads of its own,
+Everything in this module blocks and runs in a thread.  The pool has threads of its own,
 which end with `ReadPool.close`.
 """
 
@@ -24,26 +24,26 @@ from greeks_trio.postgres.failures import translated
 T = TypeVar("T")
 ReadConnection: TypeAlias = psycopg.Connection[TupleRow]
 
-# How long a question waits for a connection: far longer than connecting takes, and short
-# enough for somebody who looks at a page.
+# The longest wait for a connection: far longer than connecting takes, and short enough for
+# a person who looks at a page.
 _CONNECT_LIMIT_S: Final = 2.0
-# Somebody who asks to cancel does not wait any longer for that.
+# The longest wait for a cancellation.
 _CANCEL_LIMIT_S: Final = 1.0
-# A dashboard that asks once a minute finds its connection still there.
+# A dashboard that reads once a minute uses its connection again.
 _MAX_IDLE_S: Final = 120.0
-# An export whose client takes its time is idle between two steps; longer than this it
-# cannot be, see `greeks_trio.postgres.reads.reader`.
+# An export of a slow client is idle between two steps, but never for so long; see
+# `greeks_trio.postgres.reads.reader`.
 _IDLE_IN_TRANSACTION_S: Final = 120
 
 _QUERY_CANCELLED: Final = "57014"
 
 
 class Lease:
-    """The connection that one read has at the moment, so that another can end it.
+    """The connection of one read, by which another task can end the read.
 
     Attributes:
-        has_turn: Whether a thread has begun with it.
-        is_connected: Whether there was a connection for it.
+        has_turn: Whether a thread has begun with the read.
+        is_connected: Whether the read has got a connection.
     """
 
     def __init__(self) -> None:
@@ -55,25 +55,25 @@ class Lease:
 
     @contextmanager
     def on(self, connection: ReadConnection) -> Iterator[None]:
-        """Let `cancel` end what the block does on the connection."""
+        """Let `cancel` end the query that the block runs on the connection."""
         self.is_connected = True
         with self._lock:
             if self._is_cancelled:
-                raise ReadTooLong("given up")
+                raise ReadTooLong("the read was cancelled before it began")
             self._connection = connection
         try:
             yield
         finally:
-            # Waits for a `cancel` that has begun: it must not hit the next one's query.
+            # Waits for a `cancel` that has begun: it must not end the query of the next read.
             with self._lock:
                 self._connection = None
 
     def cancel(self) -> None:
-        """End the read that is under way, or will be."""
+        """End the read, now or as soon as it begins."""
         with self._lock:
             self._is_cancelled = True
             if self._connection is not None and not self._connection.closed:
-                # Its failure is no news: the read ends by its timeout then.
+                # If the cancellation fails, the read ends by its timeout.
                 with suppress(psycopg.Error):
                     self._connection.cancel_safe(timeout=_CANCEL_LIMIT_S)
 
@@ -97,27 +97,27 @@ class ReadPool:
             open=False,
             name="greeks_trio reads",
             max_idle=_MAX_IDLE_S,
-            # Or the pause between its attempts grows to minutes while the database is
-            # away, and reads stay refused for as long after it is back.
+            # Without this, the pause between attempts grows to minutes while the database
+            # is away, and reads are still refused after it is back.
             reconnect_timeout=_CONNECT_LIMIT_S,
-            # It connects to one server: a second thread has nothing to do.
+            # The pool connects to one server, so a second thread would be idle.
             num_workers=1,
         )
 
     def run(self, work: Callable[[ReadConnection], T], lease: Lease) -> T:
-        """Return what the work returns, which reads, or may be done twice.
+        """Return the result of the work, which reads, or may be done twice.
 
         Raises:
-            StoreUnavailable: there is no connection, or it broke.
+            StoreUnavailable: there is no connection, or the connection broke.
             StoreRejected: PostgreSQL refuses a value.
-            ReadTooLong: the time was up, or the lease was cancelled.
+            ReadTooLong: the time-out has passed, or the lease was cancelled.
         """
         lease.has_turn = True
         try:
             return self._attempt(work, lease)
         except _ConnectionLost:
-            # It had been waiting here since before a restart of the server, perhaps, and
-            # so had the others.
+            # The connection may be older than a restart of the server.  Then all idle
+            # connections are broken, so the pool checks each of them.
             with translated():
                 self._pool.check()
         try:
@@ -126,10 +126,10 @@ class ReadPool:
             raise StoreUnavailable("the connection broke") from lost
 
     def close(self, *, patience_s: float) -> None:
-        """End the pool's threads and its idle connections; the others at their return.
+        """End the pool's threads and its idle connections; the others end at their return.
 
         Args:
-            patience_s: Seconds for each thread, which may be connecting just now.
+            patience_s: Seconds for each thread, which may be connecting at the moment.
         """
         self._pool.close(timeout=patience_s)
 
@@ -166,13 +166,13 @@ class _ConnectionLost(Exception):
 
 
 def _arguments(config: DatabaseConfig, statement_timeout_s: float) -> dict[str, Any]:
-    """Return the arguments of ``connect``; they hold the password in the clear."""
+    """Return the arguments of ``connect``; they contain the password as plain text."""
     arguments = connection_arguments(config)
     settings = {
         "default_transaction_read_only": "on",
         "statement_timeout": math.ceil(statement_timeout_s * 1000),
         "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION_S * 1000,
-        # Compiling costs more than these statements do.
+        # Compiling would cost more than these statements.
         "jit": "off",
     }
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
@@ -180,9 +180,9 @@ def _arguments(config: DatabaseConfig, statement_timeout_s: float) -> dict[str, 
         "application_name": "greeks_trio reads",
         # A later setting wins.
         "options": f"{arguments['options']} {options}",
-        # Not read-write: libpq would take our read-only sessions for a standby's.
+        # Not `read-write`: libpq would take our read-only sessions for those of a standby.
         "target_session_attrs": "primary",
         "autocommit": True,
-        # A plan for any value is a bad plan for partitions.
+        # A plan that fits every value is a bad plan for partitions.
         "prepare_threshold": None,
     }

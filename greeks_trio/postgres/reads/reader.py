@@ -1,13 +1,13 @@
-"""Reading for those who ask over HTTP, in worker threads, away from the way of the ticks.
+"""Reading for HTTP requests, in worker threads, apart from the path of the ticks.
 
-A thread cannot be ended, a query can: whoever is cancelled tells the server to stop, and
-the thread then ends by itself.  The reads have a limit of their own, the exports another,
-so that neither keeps the other waiting; beyond a few that wait, more are refused at once.
+A thread cannot be ended, but a query can: a cancelled read tells the server to stop its
+query, and then its thread ends.  Reads and exports have separate limits, so neither waits
+for the other.  A few reads may wait for a thread; further ones are refused at once.
 
-An export is one transaction with a cursor, so it is one state of the table however long it
-takes.  It goes 500 rows at a time and holds at most three of these steps: one at its
-receiver, one in the channel, one in the thread's hands.  With the usual 500 bytes a row
-that is below 1 MB.
+An export is one transaction with a cursor, so it shows one state of the table, however
+long it takes.  It proceeds in steps of 500 rows and holds at most three steps: one at its
+receiver, one in the channel, one in the thread.  With the usual 500 bytes a row, that is
+below 1 MB.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 STEP_ROWS: Final = 500
 
-# Reads that may wait for those under way, for each of these.
+# Reads that may wait, for each read that may run.
 _WAITING_FOR_EACH: Final = 4
-# Somebody who does not take 500 rows in that time is gone, or may come again.
+# A client that does not take 500 rows in this time counts as gone.
 _STALL_LIMIT_S: Final = 60.0
-# The first step of an export may have to sort millions of rows.  Shorter than the HTTP
-# interface waits for an answer to begin, because PostgreSQL's trouble is the better news.
+# The first step of an export may have to sort millions of rows.  The time-out is shorter
+# than that of the HTTP interface, because PostgreSQL's error says more than a time-out.
 _EXPORT_TIMEOUT: Final = "set local statement_timeout = '25s'"
 _CANCEL_LIMIT_S: Final = 1.5
 _CLOSE_LIMIT_S: Final = 3.0
@@ -46,11 +46,12 @@ _THREAD_LIMIT_S: Final = 1.0
 
 
 class Reader:
-    """Runs reads; `run` ends what they leave open.
+    """Runs reads; `run` closes the connections and threads at the end.
 
     Args:
-        database: Which one to read, asked at each read: SIGHUP may change it.
-        limits: How many reads and exports at a time, and how long a read may take.
+        database: Returns the database; called for each read, because SIGHUP may change
+            it.
+        limits: The number of reads and exports at a time, and the time of a read.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Reader:
         self._pool: ReadPool | None = None
 
     async def run(self) -> None:
-        """Wait to be cancelled, then end connections and threads, within 3 s."""
+        """Wait for the cancellation, then end connections and threads within 3 s."""
         try:
             await trio.sleep_forever()
         finally:
@@ -72,21 +73,22 @@ class Reader:
                 await self._close_pool()
 
     async def read(self, work: Callable[[ReadConnection], T]) -> T:
-        """Return what the work returns; it reads, or may be done twice.
+        """Return the result of the work, which reads, or may be done twice.
 
         A cancellation ends its query.
 
         Raises:
-            ReadsBusy: as many as may be are under way and waiting.
-            ReadTooLong: PostgreSQL was told to stop.
-            StoreUnavailable: the database is away.
+            ReadsBusy: the limit of reads that run and wait is reached.
+            ReadTooLong: PostgreSQL was told to stop the query.
+            StoreUnavailable: the database cannot be reached.
             StoreRejected: PostgreSQL refuses a value.
         """
         slots = self._slots
         if slots.statistics().tasks_waiting >= _WAITING_FOR_EACH * slots.total_tokens:
-            raise ReadsBusy("as many reads as may be are under way and waiting")
+            raise ReadsBusy("the limit of reads that run and wait is reached")
         lease = Lease()
-        # Half of it is for waiting; and PostgreSQL may be there and not answer.
+        # Half of the time is for the wait for a thread.  The limit also holds if PostgreSQL
+        # accepts the connection and does not answer.
         with trio.move_on_after(2 * self._limits.read_timeout_s):
             pool = await self._current()
             try:
@@ -94,23 +96,23 @@ class Reader:
             except StoreUnavailable:
                 if pool is self._pool:
                     raise
-            # Another database was configured while it waited for its turn.
+            # The configuration changed to another database during the wait.
             return await self._in_thread(lease, slots, await self._current(), work)
         if lease.is_connected:
             raise ReadTooLong("PostgreSQL has not answered")
         if lease.has_turn:
             raise StoreUnavailable("the database cannot be reached")
-        raise ReadsBusy("the reads under way take long")
+        raise ReadsBusy("no running read has ended in time")
 
     @asynccontextmanager
     async def export(self, query: Query, params: Params) -> AsyncIterator[Export]:
         """Run a query that gives one line of text for each row; end it with the block.
 
         Raises:
-            ReadsBusy: as many as may be are under way.
+            ReadsBusy: the limit of exports is reached.
         """
         if self._exports >= self._limits.max_exports:
-            raise ReadsBusy("as many exports as may be are under way")
+            raise ReadsBusy("the limit of exports is reached")
         self._exports += 1
         try:
             pool = await self._current()
@@ -132,7 +134,7 @@ class Reader:
         export: Export,
         send: trio.MemorySendChannel[bytes],
     ) -> None:
-        """Send the lines and note how it ended; ends with the query, or cancelled."""
+        """Send the lines and keep the outcome; ends with the query, or when cancelled."""
         with send:
             try:
                 await self._in_thread(Lease(), self._export_slots, pool, work)
@@ -152,13 +154,13 @@ class Reader:
                 pool.run, work, lease, limiter=slots, abandon_on_cancel=True
             )
         except trio.Cancelled:
-            # Its slot stays taken until the thread has ended.
+            # The slot stays in use until the thread has ended.
             with trio.move_on_after(_CANCEL_LIMIT_S, shield=True):
                 await trio.to_thread.run_sync(lease.cancel, abandon_on_cancel=True)
             raise
 
     async def _current(self) -> ReadPool:
-        """Return the pool of the database that is configured at the moment."""
+        """Return the pool of the present database."""
         config = self._database()
         if self._pool is not None and self._pool.config != config:
             await self._close_pool()
@@ -178,11 +180,11 @@ class Reader:
 
 
 class Export:
-    """The lines of an export, to be taken step by step.
+    """The lines of an export, step by step.
 
     Attributes:
-        is_complete: Whether there is nothing more to come.
-        failure: What ended it before.
+        is_complete: Whether all lines have come.
+        failure: The error that ended the export too early.
     """
 
     def __init__(self, chunks: trio.MemoryReceiveChannel[bytes]) -> None:
@@ -191,10 +193,10 @@ class Export:
         self.failure: StoreError | None = None
 
     async def next_lines(self) -> bytes:
-        """Return the next lines, each ending in a newline; nothing after the last one.
+        """Return the next lines, each with a newline at its end; `b""` after the last.
 
         Raises:
-            StoreError: there would be more, but it was ended.
+            StoreError: the export ended before its last line.
         """
         try:
             return await self._chunks.receive()
@@ -213,8 +215,8 @@ def _export_lines(
     """Give the rows of a query step by step, in the thread.
 
     Raises:
-        StoreUnavailable: the connection broke when some were given already.  Before, it
-            is psycopg's own error, and the whole may be done again.
+        StoreUnavailable: the connection broke after the first rows.  Before them,
+            psycopg's own error is raised, and the pool tries again.
     """
     has_given = False
     try:
@@ -227,7 +229,7 @@ def _export_lines(
                     give("".join(f"{line}\n" for (line,) in rows).encode())
     except psycopg.OperationalError as exc:
         if has_given and connection.closed:
-            raise StoreUnavailable("the connection broke in the middle") from exc
+            raise StoreUnavailable("the connection broke during the export") from exc
         raise
 
 
@@ -236,9 +238,9 @@ def _give(send: trio.MemorySendChannel[bytes], chunk: bytes) -> None:
     try:
         trio.from_thread.run(_send_in_time, send, chunk)
     except (trio.BrokenResourceError, trio.RunFinishedError) as exc:
-        raise ReadTooLong("nobody takes the rows any more") from exc
+        raise ReadTooLong("the client has left") from exc
     except trio.TooSlowError as exc:
-        raise ReadTooLong("the rows were taken too slowly") from exc
+        raise ReadTooLong("the client takes the rows too slowly") from exc
 
 
 async def _send_in_time(send: trio.MemorySendChannel[bytes], chunk: bytes) -> None:
