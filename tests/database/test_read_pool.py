@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+from threading import Event, Thread
+
 import pytest
 
 from greeks_trio.errors import ReadTooLong
@@ -37,3 +41,34 @@ def test_to_give_up_what_has_ended_disturbs_nobody(pool):
     ended.cancel()
 
     assert pool.run(select_1, Lease()) == (1,)
+
+
+def test_a_cancellation_between_two_statements_is_repeated(pool):
+    lease, has_begun, is_cancelled = Lease(), Event(), Event()
+
+    def work(connection):
+        cancel_safe = connection.cancel_safe
+
+        def cancel(**options):
+            cancel_safe(**options)
+            is_cancelled.set()
+
+        connection.cancel_safe = cancel
+        has_begun.set()
+        assert is_cancelled.wait(10)
+        connection.execute("select pg_sleep(600)")
+
+    reading = Thread(target=partial(run_to_the_end, pool, work, lease))
+    reading.start()
+    assert has_begun.wait(10)
+    cancelled_at = time.monotonic()
+    lease.cancel()
+    reading.join()
+
+    # Far below the time-out of a statement.
+    assert time.monotonic() - cancelled_at < 5
+
+
+def run_to_the_end(pool, work, lease):
+    with pytest.raises(ReadTooLong):
+        pool.run(work, lease)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from threading import Lock
+from contextlib import contextmanager
+from threading import Event, Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
@@ -29,6 +29,9 @@ ReadConnection: TypeAlias = psycopg.Connection[TupleRow]
 _CONNECT_LIMIT_S: Final = 2.0
 # The longest wait for a cancellation.
 _CANCEL_LIMIT_S: Final = 1.0
+# A read that was between two statements runs the next one within the pause.
+_CANCEL_PAUSE_S: Final = 0.1
+_CANCEL_ATTEMPTS: Final = 10
 # A dashboard that reads once a minute uses its connection again.
 _MAX_IDLE_S: Final = 120.0
 # An export of a slow client is idle between two steps, but never for so long; see
@@ -48,6 +51,7 @@ class Lease:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._has_ended = Event()
         self._connection: ReadConnection | None = None
         self._is_cancelled = False
         self.has_turn = False
@@ -67,15 +71,25 @@ class Lease:
             # Waits for a `cancel` that has begun: it must not end the query of the next read.
             with self._lock:
                 self._connection = None
+            self._has_ended.set()
 
     def cancel(self) -> None:
-        """End the read, now or as soon as it begins."""
-        with self._lock:
-            self._is_cancelled = True
-            if self._connection is not None and not self._connection.closed:
-                # If the cancellation fails, the read ends by its timeout.
-                with suppress(psycopg.Error):
+        """End the read, now or as soon as it begins.
+
+        PostgreSQL ignores a request to cancel between two statements, so one request may
+        not be enough.  If a request fails, the read ends by its time-out.
+        """
+        for _ in range(_CANCEL_ATTEMPTS):
+            with self._lock:
+                self._is_cancelled = True
+                if self._connection is None or self._connection.closed:
+                    return
+                try:
                     self._connection.cancel_safe(timeout=_CANCEL_LIMIT_S)
+                except psycopg.Error:
+                    return
+            if self._has_ended.wait(_CANCEL_PAUSE_S):
+                return
 
 
 class ReadPool:
