@@ -1,4 +1,4 @@
-"""A client of event streams, on a socket of its own so that a test can stop reading."""
+"""A client of event streams; it has its own socket, so that a test can stop reading."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class EventClient:
     """Reads one stream.
 
     Attributes:
-        status: Of the answer.
-        headers: Of the answer.
-        lines: Every line that came so far, comments too.
+        status: The status of the answer.
+        headers: The headers of the answer.
+        lines: Every line so far, with the comments.
     """
 
     def __init__(self, stream):
@@ -54,7 +54,7 @@ class EventClient:
         return (await self.next(name))[1]
 
     async def read_body(self):
-        """Return all that there is to read until the answer's end."""
+        """Return the rest of the answer until its end."""
         body = self._rest
         with trio.fail_after(PATIENCE_S):
             while isinstance(part := await self._read(), h11.Data):
@@ -108,7 +108,7 @@ class EventClient:
 async def open_events(url, *, headers=None, buffer_bytes=None, **parameters):
     """Open ``/v1/stream`` of the service at ``url`` and close it at the end.
 
-    With ``buffer_bytes`` the kernel takes little from the server while nobody reads.
+    With ``buffer_bytes`` the kernel buffers little while the test does not read.
     """
     address = urlsplit(url)
     query = f"?{urlencode(parameters)}" if parameters else ""

@@ -1,4 +1,4 @@
-"""A served run with an HTTP interface to ask, for tests from outside."""
+"""A running service with its HTTP interface, for tests from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service knows in confidence is in no answer and in no line of its log."""
+"""No answer and no line of the log contains a secret of the service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def answers_of(client, method, path):
 
 
 async def begin_of_stream(client):
-    """Return the first events of the one answer that has no end."""
+    """Return the first events of the stream, which has no end."""
     async with await trio.open_tcp_stream(
         client.base_url.host, client.base_url.port
     ) as stream:

@@ -31,7 +31,7 @@ async def answering(database, **config):
 
 
 async def call(function, *args, **kwargs):
-    """Run what blocks in a thread: the service has this one."""
+    """Run a blocking function in a thread, because the service runs in this one."""
     return await trio.to_thread.run_sync(partial(function, *args, **kwargs))
 
 
@@ -48,7 +48,7 @@ async def test_rows_have_python_s_own_types(database, db):
     assert row["contract_key"] == CALL
 
 
-async def test_filters_are_what_they_are_in_python(database, db):
+async def test_filters_may_have_python_s_own_types(database, db):
     for number in range(4):
         tick(db, event_time=MOMENT + seconds(number))
     async with answering(database) as url:
@@ -174,7 +174,7 @@ async def test_the_token_is_sent(database, db):
     assert refused.value.status == 401
 
 
-async def test_who_stops_reading_ends_the_export(database, db):
+async def test_a_caller_that_stops_reading_ends_the_export(database, db):
     _many(db)
 
     def take_one(url):

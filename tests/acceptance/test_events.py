@@ -29,7 +29,7 @@ async def serving(stage, *simulation):
             yield service, line.rpartition("url=")[2]
 
 
-async def test_what_is_streamed_is_what_is_stored(stage):
+async def test_the_streamed_ticks_are_the_stored_ones(stage):
     seen = {}
     async with serving(stage) as (service, url):
         async with open_events(url, interval_ms=100) as client:
@@ -70,8 +70,8 @@ async def test_the_sessions_and_the_slo_are_those_of_the_service(stage):
     assert slo["latency_ms"]["last_minute"]["p95"] > 0
 
 
-async def test_after_a_restart_it_begins_with_what_is_in_the_table(stage):
-    """The simulators are gone, so no tick comes any more."""
+async def test_after_a_restart_it_begins_with_the_rows_of_the_table(stage):
+    """The simulators have ended, so no more ticks come."""
     async with serving(stage) as (service, _):
         assert await service.stop() == 0
     async with stage.serve() as service:
@@ -90,7 +90,7 @@ async def test_after_a_restart_it_begins_with_what_is_in_the_table(stage):
 
 
 async def test_open_streams_do_not_hold_up_a_stop(stage):
-    """Not those that read, not those that do not."""
+    """Neither clients that read nor clients that do not."""
     busy = ("--contracts", "500", "--rate", "5000")
     async with serving(stage, *busy) as (service, url):
         async with (
@@ -108,7 +108,7 @@ async def test_open_streams_do_not_hold_up_a_stop(stage):
     stored = await stage.stored()
     assert stuck.status == 200
     assert status == 0, service.transcript()
-    # Far below what a client may leave unread before it is given up.
+    # Far below the time-out of a client that does not read.
     assert took_s < 10
     assert rows == [(len(stored),)]
     assert len(stored) == len(set(stored))

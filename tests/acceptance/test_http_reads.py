@@ -28,7 +28,7 @@ from tests.database.risk_rows import (
 from tests.fix_postgres import connect
 from tests.timeline import asking, serving, sessions, wait_sessions
 
-# Generous: the point is that it is far from any deadline of a client.
+# Far below any deadline of a client.
 END_LIMIT_S = 5.0
 
 TICKS = "/v1/greeks/snapshots"
@@ -45,7 +45,7 @@ LISTS = [
 ]
 
 
-# Many megabytes, so that an export cannot end in anybody's buffers.
+# Many megabytes, more than all buffers between the service and a client.
 MANY_PAYLOADS = (
     "insert into greek_snapshots (event_time, received_at, broker, account_id,"
     " underlying, contract_key, delta, availability, source_payload, fingerprint)"
@@ -68,8 +68,8 @@ async def answering(database, **limits):
 
 
 @pytest.fixture
-def book(db):
-    """Something for each of the lists."""
+def some_rows(db):
+    """At least one row for each list."""
     in_years = {"expiration": "2099-12-18"}
     for broker in ("ibkr", "tastytrade"):
         hold(db, broker=broker, **in_years)
@@ -87,7 +87,7 @@ def book(db):
 
 @pytest.mark.parametrize("path", LISTS)
 async def test_rows_have_the_columns_that_the_description_promises(
-    database, book, path
+    database, some_rows, path
 ):
     async with answering(database) as client:
         answer = await client.get(path)
@@ -103,7 +103,7 @@ async def test_rows_have_the_columns_that_the_description_promises(
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_the_three_formats_say_the_same(database, book, path):
+async def test_the_three_formats_say_the_same(database, some_rows, path):
     async with answering(database) as client:
         items = (await client.get(path)).json()["items"]
         lines = (
@@ -114,7 +114,7 @@ async def test_the_three_formats_say_the_same(database, book, path):
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
     for item, line, row in zip(items, lines.splitlines(), rows, strict=True):
         from_line = json.loads(line)
-        # Of the present moment, each is asked at another.
+        # The ages differ, because each request has its own present moment.
         for name in item:
             if not name.endswith("age_s"):
                 assert from_line[name] == item[name]
@@ -184,7 +184,7 @@ async def test_an_export_has_every_row(database, db, many_ticks, form):
 async def test_a_client_that_leaves_midway_gives_the_connection_back(
     database, db, many_ticks
 ):
-    # Its place is free a moment after PostgreSQL has ended the query.
+    # Its slot is free a moment after PostgreSQL has ended the query.
     async with answering(database, max_exports=3) as client:
         for _ in range(3):
             async with await _begin_export(client) as stream:
@@ -203,7 +203,7 @@ async def _begin_export(client):
 async def test_a_client_that_does_not_read_keeps_only_its_own_export(
     database, db, many_ticks
 ):
-    """The rows wait in PostgreSQL; everybody else is answered."""
+    """The rows wait in PostgreSQL; other requests are answered."""
     async with answering(database, max_exports=1) as client:
         async with client.stream("GET", f"{TICKS}?format=ndjson") as slow:
             assert slow.status_code == 200
@@ -237,10 +237,10 @@ async def _read_into(received, answer):
         received.append(chunk)
 
 
-async def test_questions_beyond_the_limits_are_refused_and_the_others_answered(
+async def test_reads_beyond_the_limits_are_refused_and_the_others_answered(
     database, db
 ):
-    """One at a time and four that wait: of eight at least three are too many."""
+    """One read runs and four wait, so of eight at least three are refused."""
     statuses = []
 
     async def ask(client):
@@ -260,7 +260,7 @@ async def test_questions_beyond_the_limits_are_refused_and_the_others_answered(
     assert sorted(statuses, key=str) == [(200, None)] * 5 + [(503, "1")] * 3
 
 
-async def test_a_question_that_takes_too_long_is_ended(database, db):
+async def test_a_read_that_takes_too_long_is_ended(database, db):
     async with answering(database, read_timeout_s=0.2) as client:
         db.execute("begin")
         db.execute("lock table greek_snapshots")
@@ -288,7 +288,7 @@ async def test_without_a_database_it_says_so(database):
 @pytest.mark.parametrize(
     "text", ["' or true --", "'; drop table trades; --", "%s", "%(x)s", "\\", "{}"]
 )
-async def test_what_looks_like_sql_is_a_value(database, db, book, text):
+async def test_text_that_looks_like_sql_is_a_value(database, db, some_rows, text):
     async with answering(database) as client:
         for name in ("account_id", "contract_key", "underlying"):
             query = urlencode({name: text})
@@ -298,7 +298,7 @@ async def test_what_looks_like_sql_is_a_value(database, db, book, text):
     assert db.execute("select count(*) from trades").fetchone() == (1,)
 
 
-async def test_a_forged_place_in_a_cursor_is_refused(database, db):
+async def test_a_forged_position_in_a_cursor_is_refused(database, db):
     tick(db)
     tick(db)
     async with answering(database) as client:
@@ -311,11 +311,11 @@ async def test_a_forged_place_in_a_cursor_is_refused(database, db):
 
 
 def _forge(cursor):
-    version, question, place = json.loads(
+    version, digest, position = json.loads(
         base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     )
-    place[0] = "' or true --"
-    forged = json.dumps([version, question, place]).encode()
+    position[0] = "' or true --"
+    forged = json.dumps([version, digest, position]).encode()
     return base64.urlsafe_b64encode(forged).decode().rstrip("=")
 
 
@@ -365,7 +365,7 @@ async def test_a_trade_joins_the_ticks_of_its_contract_however_it_was_spelt(
             for spelt in (CALL.replace(" ", ""), CALL)
         ]
 
-    # The same trade twice, whatever stands between root and date.
+    # The same trade twice, with and without spaces between root and date.
     assert [answer.status_code for answer in answers] == [201, 200]
     joined = "select count(*) from trades join greek_snapshots using (contract_key)"
     assert db.execute(joined).fetchone() == (1,)
@@ -384,7 +384,9 @@ async def test_the_end_of_the_service_ends_exports(database, db, many_ticks):
 
 
 @pytest.mark.timeout(120)
-async def test_a_running_service_answers_and_stops_although_nobody_reads(stage):
+async def test_a_running_service_answers_and_stops_although_a_client_does_not_read(
+    stage,
+):
     """Every list while ticks come in; then SIGTERM in the middle of an export."""
     async with stage.simulate("--contracts", "20", "--rate", "60") as simulators:
         stage.configure(await simulators.read_json())

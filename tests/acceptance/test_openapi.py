@@ -16,9 +16,9 @@ pytestmark = pytest.mark.timeout(300)
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
-# Where its rules are stricter than the description can be.
+# The exceptions where the rules of schemathesis are stricter than a description can be.
 CONFIG = """
-# As many come at once; without feeds there may be no more.
+# These come at once; without feeds there may be no others.
 max-stream-events = 3
 request-timeout = 30
 
@@ -30,16 +30,16 @@ database = "none"
 [auth.openapi]
 token = {{ bearer = "{token}" }}
 
-# An address beyond our limit is refused before anybody looks at what is in it.
+# An address beyond our limit is refused before its parameters are checked.
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 409, 414, 415, 422]
 
-# Not ready is an answer, and the feeds have been stopped by hand on the way.
+# Not ready is a valid answer, and the run itself has stopped the feeds.
 [[operations]]
 include-path = "/readyz"
 checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
 
-# A cursor is what an earlier page has given, and no text of somebody's invention.
+# A cursor has to come from an earlier page; an invented one is refused.
 [[operations]]
 include-name-regex = "^GET /v1/(greeks/.*|positions|portfolio|divergence|gaps|trades)$"
 checks.positive_data_acceptance.expected-statuses = [200, 422, 503]
@@ -110,7 +110,7 @@ async def test_the_description_is_complete(stage):
         about = f"{method} {path}"
         assert operation["description"], about
         assert all(tags[tag] != tag for tag in operation["tags"]), about
-        # Asking without the token is refused everywhere but there.
+        # Every other path refuses a request without the token.
         is_open = path in {"/livez", "/v1/session"}
         assert (operation.get("security") == []) is is_open, about
         assert {"400", "403", "413", "500"} <= operation["responses"].keys(), about

@@ -2,17 +2,16 @@
 
     python -m tests.benchmarks.bench_reads [--rows 50000000] [--contracts 200]
 
-Needs nothing: it starts the embedded server, durable as in production, and fills the
-partitions of five months, which takes some 500 bytes of disk and 15 microseconds a row.
-With ``--data-dir`` the data stay there and the next run uses them again.
+It starts the embedded server itself, durable as in production, and fills the partitions
+of five months.  That takes about 500 bytes of disk and 15 microseconds a row.  With
+``--data-dir`` the data stay there, and the next run uses them again.
 
-Both brokers have the same contracts.  One in twenty has not ticked since the first month,
-another never did, a few are watched only; ten thousand closed positions and long
-histories lie around.  Each query is
-planned anew each time, as for somebody at a terminal, over one connection and one after
-the other, in a thread, while the loop writes ticks through the product's sink.  The last
-column is the server's time on the processor for one of them: on a machine that has other
-things to do, the rest is waiting.
+Both brokers have the same contracts.  One in twenty has had no tick since the first month,
+another one in twenty never had one, and a few are only watched.  There are also ten
+thousand closed positions with long histories.  The queries run one after the other over
+one connection, in a thread, while the loop writes ticks through the product's sink.  Each
+is planned anew, as for a person at a terminal.  The last column is the processor time of
+the server for one query; on a busy machine the rest is waiting.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from tests.fix_postgres import connect
 MONTHS = 5
 WATCHED = 10  # of the contracts, at most one in ten
 PAGE = 500
-# Filling and its indexes are not what is measured.
+# The filling and the indexes are not part of the measurement.
 SETTINGS = {"max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
 
 _CONTRACTS = """
@@ -147,7 +146,7 @@ def _month_starts(now: datetime) -> list[datetime]:
 
 
 def fill(config: DatabaseConfig, options: argparse.Namespace) -> None:
-    """Make contracts, positions and ticks, unless an earlier run did."""
+    """Make contracts, positions and ticks, unless an earlier run has made them."""
     with connect(config) as connection:
         connection.execute("set synchronous_commit = off")
         if connection.execute("select to_regclass('bench_contracts')").fetchone() != (
@@ -164,7 +163,7 @@ def fill(config: DatabaseConfig, options: argparse.Namespace) -> None:
         }
         for statement in _CONTRACTS.split(";\n"):
             connection.execute(statement, values)
-        # The same rate throughout, so that the present month has its share.
+        # The same rate for all months, so that the present one has its share.
         step = (now - starts[0]) / options.rows
         for number, start in enumerate(starts):
             end = min(month_bounds(start)[1], now)
@@ -263,7 +262,7 @@ class Ingest:
 
 @dataclass
 class Read:
-    """What one query took, in seconds; ``cpu_s`` is the server's, of all runs."""
+    """The times of one query in seconds; ``cpu_s`` is the server's, for all runs."""
 
     name: str
     times: list[float] = field(default_factory=list)
@@ -287,7 +286,7 @@ def read(
     result = Read(name)
     with connect(config) as connection:
         connection.prepare_threshold = None
-        # Fills the connection's caches, as a pool's connections have them.
+        # Fills the caches of the connection, like those of a pool.
         connection.execute(QUERIES[name], arguments())
         server = psutil.Process(connection.info.backend_pid)
         cpu_before = sum(server.cpu_times()[:2])
@@ -328,7 +327,7 @@ def percentiles_ms(times: Sequence[float]) -> str:
 
 
 def print_sizes(config: DatabaseConfig) -> None:
-    """Print how much there is to read."""
+    """Print the number of rows."""
     with connect(config) as connection:
         found = connection.execute(
             "select (select sum(reltuples) from pg_partition_tree('greek_snapshots')"

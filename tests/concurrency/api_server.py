@@ -1,4 +1,4 @@
-"""An HTTP interface with a few paths of its own, for tests of what is in front of them."""
+"""An HTTP interface with a few paths of its own, for tests of the guard and the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Routes:
-    """What the paths do, and what they saw."""
+    """The behaviour of the paths, and the requests that reached them."""
 
     def __init__(self):
         self.bodies = []
@@ -122,7 +122,7 @@ class Server:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
     async def exchange(self, data):
-        """Send bytes on a connection of their own and return all that comes back."""
+        """Send bytes on a new connection and return the whole answer."""
         async with await self.connect() as stream:
             await stream.send_all(data)
             return await read_all(stream)
@@ -147,7 +147,7 @@ async def serving(limits=LIMITS, routers=(), **config):
 
 
 async def read_all(stream):
-    """Return what comes until the other side closes."""
+    """Return the bytes until the other side closes the connection."""
     data = b""
     while chunk := await stream.receive_some():
         data += chunk

@@ -73,7 +73,7 @@ async def test_no_script_and_no_other_site_gets_the_cookie():
     ],
 )
 async def test_behind_tls_the_cookie_stays_there(headers, is_secure):
-    """Whom nobody can pretend to be says so: the browser, in ``Origin``."""
+    """The browser says so in ``Origin``, which no page can forge."""
     async with serving(AT_ONCE, host="0.0.0.0", **WITH_TOKEN) as server:  # noqa: S104
         url = f"http://127.0.0.1:{server.port}{SESSION_PATH}"
         response = await server.client.post(
@@ -113,7 +113,7 @@ async def test_without_the_token_there_is_no_cookie(content, status):
     assert after.status_code == 401
 
 
-async def test_a_wrong_header_is_wrong_whatever_the_body_says():
+async def test_a_wrong_header_is_refused_also_with_the_token_in_the_body():
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
         response = await login(server, Authorization="Bearer wrong")
 
@@ -152,7 +152,7 @@ async def test_another_sites_page_does_not_use_the_session():
     assert server.routes.bodies == []
 
 
-async def test_deleting_the_session_ends_it_also_for_whoever_kept_the_cookie():
+async def test_a_cookie_that_was_kept_is_worthless_after_the_end_of_its_session():
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
         kept = cookie_of(await login(server)).value
         response = await server.client.delete(SESSION_PATH)
@@ -176,7 +176,7 @@ async def test_deleting_the_session_ends_it_also_for_whoever_kept_the_cookie():
         f"x{SESSION_COOKIE}=x; ; =; {SESSION_COOKIE}",
     ],
 )
-async def test_a_cookie_of_somebodys_invention_opens_nothing(cookie):
+async def test_an_invented_cookie_opens_nothing(cookie):
     async with serving(AT_ONCE, **WITH_TOKEN) as server:
         headers = {"Cookie": cookie.encode("latin-1")}
         response = await server.client.get("/read", headers=headers)
@@ -199,7 +199,7 @@ async def test_another_programs_cookie_of_the_same_name_does_not_hide_ours():
     assert [each.status_code for each in responses] == [200, 200]
 
 
-async def test_without_a_token_in_the_configuration_nobody_needs_a_session():
+async def test_without_a_token_in_the_configuration_no_session_is_needed():
     async with serving() as server:
         begun = await login(server, token="whatever")
         empty = await server.client.post(SESSION_PATH, json={})

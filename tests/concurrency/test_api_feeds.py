@@ -16,7 +16,7 @@ from greeks_trio.model.records import StreamSession
 
 
 class FakeSwitches:
-    """Switches that do at once what is asked, but for `late`, which go on ending."""
+    """Switches that act at once; only the feeds in `late` do not end."""
 
     def __init__(self, *enabled):
         self.enabled = list(enabled) or ["ibkr", "tastytrade"]
@@ -59,7 +59,7 @@ async def serving(switches):
 
 async def post(switches, verb, body):
     async with serving(switches) as client:
-        # Not the client's own JSON, which has no lone surrogates.
+        # The client's own JSON has no lone surrogates.
         content, kind = json.dumps(body), {"Content-Type": "application/json"}
         path = f"/v1/streaming/{verb}"
         return await client.post(path, content=content, headers=kind)
@@ -69,7 +69,7 @@ def states(response):
     return {each["broker"]: each["status"] for each in response.json()["sessions"]}
 
 
-async def test_the_answer_has_the_sessions_of_those_who_are_named_afterwards():
+async def test_the_answer_has_the_later_sessions_of_the_named_brokers():
     switches = FakeSwitches()
 
     stopped = await post(switches, "stop", {"brokers": ["tastytrade", "tastytrade"]})
@@ -108,7 +108,9 @@ async def test_a_stop_that_takes_long_is_accepted_and_shows_it():
         ),
     ],
 )
-async def test_who_names_another_is_told_who_can_be_named(verb, name, status, detail):
+async def test_the_refusal_of_another_broker_lists_the_enabled_ones(
+    verb, name, status, detail
+):
     switches = FakeSwitches("ibkr")
 
     response = await post(switches, verb, {"brokers": ["ibkr", name]})

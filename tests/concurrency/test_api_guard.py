@@ -1,4 +1,4 @@
-"""Whose requests are answered, and that every refusal is a problem."""
+"""The guard: it answers our own requests, and each refusal is a problem."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ async def test_a_rebound_name_of_a_page_neither_reads_nor_writes():
         "xn--lcalhost-54a",
     ],
 )
-async def test_what_only_looks_like_loopback_is_refused(host):
+async def test_a_name_that_looks_like_loopback_is_refused(host):
     async with serving() as server:
         response = await server.client.get("/read", headers={"Host": host})
 
@@ -246,7 +246,7 @@ async def test_requests_that_make_no_sense_get_a_problem_too(request_bytes, stat
     ],
 )
 async def test_another_protocol_is_not_to_be_had(wish):
-    """The wish is ignored, as RFC 9110 allows, so the usual checks apply."""
+    """RFC 9110 allows to ignore the upgrade, so the usual checks apply."""
     async with serving() as server:
         fine = await server.ask(
             b"GET /read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -396,6 +396,6 @@ async def test_beyond_loopback_a_write_from_another_site_is_refused_all_the_same
 
 
 @pytest.mark.parametrize("origin", [b"http://", b"https://[", b"", b"http", b"\xff"])
-def test_an_origin_that_is_nobodys_is_not_ours(origin):
+def test_an_origin_without_a_name_is_not_ours(origin):
     assert not is_own(origin, {})
     assert not is_own(origin, {b"host": b""})

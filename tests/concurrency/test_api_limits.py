@@ -1,4 +1,4 @@
-"""What one client may take of the service, which has a stream to store."""
+"""The limits for one client, so that the service can go on with its stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.concurrency.api_server import (
     serving,
 )
 
-# So small that waiting for it costs nothing, where the test waits for its effect.
+# Small values where the test waits for the effect of the limit.
 SOON_S = 0.05
 SCOPE = {
     "type": "http",
@@ -61,8 +61,8 @@ async def test_a_body_that_does_not_tell_its_size_is_counted():
     assert server.routes.bodies == []
 
 
-async def test_whoever_sends_far_too_much_reads_why_and_holds_nothing():
-    """More than the server's own queue of pieces takes, which once stood still."""
+async def test_a_client_that_sends_far_too_much_gets_the_reason_and_holds_nothing():
+    """More than the server's own queue of pieces takes: a full queue once blocked it."""
     async with serving(Limits(linger_s=SOON_S)) as server:
         async with await server.connect() as stream:
             answer = b""
@@ -75,7 +75,7 @@ async def test_whoever_sends_far_too_much_reads_why_and_holds_nothing():
 
 
 @pytest.mark.parametrize("path", [b"/livez", b"/nothing", b"/read"])
-async def test_also_a_body_that_nobody_asked_for_has_its_bound(path):
+async def test_an_unexpected_body_has_the_same_limit(path):
     async with serving(Limits(linger_s=SOON_S)) as server:
         async with await server.connect() as stream:
             await stream.send_all(
@@ -133,7 +133,7 @@ async def test_a_body_that_comes_too_slowly_is_answered_and_closed():
     assert server.routes.bodies == []
 
 
-async def test_a_body_that_breaks_off_is_nobodys():
+async def test_a_body_that_breaks_off_is_dropped():
     async with serving() as server:
         async with await server.connect() as stream:
             await stream.send_all(POST + b"Content-Length: 2\r\n\r\n{")
@@ -164,7 +164,7 @@ async def test_an_answer_that_begins_too_late_is_not_begun():
 
     @router.get("/late")
     async def late():
-        # As what cannot be cancelled: it answers when its time is up.
+        # Like code that cannot be cancelled, it answers when its time has passed.
         with suppress(trio.Cancelled):
             await trio.sleep_forever()
         return json_answer({})
@@ -177,7 +177,7 @@ async def test_an_answer_that_begins_too_late_is_not_begun():
 
 
 async def test_an_answer_that_has_begun_may_last():
-    """Neither the limit for its begin ends it, nor the one for idle connections."""
+    """Neither the limit for its beginning nor that for idle connections ends it."""
     limits = Limits(answer_s=SOON_S, idle_s=SOON_S, body_s=SOON_S)
     async with serving(limits) as server:
         async with await server.connect() as stream:
@@ -317,7 +317,7 @@ async def test_garbage_after_an_answer_to_head_gets_a_whole_problem():
     assert b'"status":400' in body
 
 
-async def test_whoever_waits_for_leave_to_send_a_body_gets_it():
+async def test_a_client_that_expects_100_continue_gets_it():
     async with serving() as server:
         async with await server.connect() as stream:
             await stream.send_all(
@@ -333,7 +333,7 @@ async def test_whoever_waits_for_leave_to_send_a_body_gets_it():
     assert server.routes.bodies == [b"{}"]
 
 
-async def test_a_client_that_resets_its_connection_disturbs_nobody(caplog):
+async def test_a_client_that_resets_its_connection_disturbs_no_other(caplog):
     async with serving() as server:
         for sent in (b"", b"GET /never HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             stream = await server.connect()
@@ -360,7 +360,7 @@ async def test_a_wrong_token_is_answered_late_and_a_missing_one_at_once(autojump
     assert took == [0, 0.5]
 
 
-async def test_the_bound_of_the_body_is_one_for_the_whole(autojump_clock):
+async def test_the_time_limit_of_the_body_is_for_the_whole_body(autojump_clock):
     async def receive():
         await trio.sleep(3)
         return {"type": "http.request", "body": b"x", "more_body": True}
@@ -371,10 +371,10 @@ async def test_the_bound_of_the_body_is_one_for_the_whole(autojump_clock):
     assert trio.current_time() == 10
 
 
-async def test_what_still_comes_is_taken_while_the_refusal_is_on_its_way(
+async def test_the_rest_of_a_body_is_taken_while_the_refusal_is_sent(
     autojump_clock,
 ):
-    """The server's queue of pieces is short, and it ends an answer by way of it."""
+    """The server's queue of pieces is short, and the end of an answer passes through it."""
     taken = 0
     is_enough = trio.Event()
 
@@ -411,7 +411,7 @@ async def test_a_body_without_an_end_is_not_a_body():
 
 
 async def ask(guard, headers):
-    """Return what the guard sends in answer to a request."""
+    """Return the messages of the guard's answer to a request."""
     sent = []
 
     async def receive():
@@ -445,7 +445,7 @@ async def send_pieces(stream, piece, number):
 
 
 async def read_all_there_is(stream):
-    """Return what comes until the other side closes, kindly or with a reset."""
+    """Return the bytes until the other side closes the connection or resets it."""
     data = b""
     try:
         while chunk := await stream.receive_some():

@@ -1,4 +1,4 @@
-"""Lists over HTTP, answered by a fake timeline: parameters, formats, cursors, troubles."""
+"""Lists over HTTP, answered by a fake timeline: parameters, formats, cursors, errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WITH_METADATA = msgspec.json.encode(TRADE)[:-1] + b',"metadata":'
 
 
 class FakeTimeline:
-    """Remembers what it was asked; answers as it was told.
+    """Keeps its calls, and answers as the test says.
 
     Attributes:
         chunks: Of every export; an exception among them is raised.
@@ -140,7 +140,7 @@ async def test_every_list_is_a_page_of_items(timeline, path):
         ),
         ("start=2026-11-20T15:30:00Z", {"start": AT}),
         ("end=2026-11-20T10:30:00-05:00", {"end": AT}),
-        # What a shell makes of a plus sign that nobody encodes.
+        # A plus sign that is not percent-encoded arrives as a space.
         ("start=2026-11-20T16:30:00+01:00", {"start": AT}),
     ],
 )
@@ -181,7 +181,7 @@ async def test_a_parameter_is_a_filter(timeline, query, values):
         "format=csv&cursor=abc",
     ],
 )
-async def test_what_is_not_understood_is_refused(timeline, query):
+async def test_an_unknown_parameter_or_value_is_refused(timeline, query):
     async with serving(timeline) as client:
         answer = await client.get(f"{TICKS}?{query}")
 
@@ -258,7 +258,7 @@ async def test_a_cursor_of_another_version_is_refused(timeline):
     ],
 )
 @pytest.mark.parametrize("query", ["", "?format=csv"])
-async def test_troubles_of_the_database_are_told_in_plain_words(
+async def test_an_error_of_the_database_is_a_problem_in_plain_words(
     timeline, query, error, status, has_retry_after
 ):
     timeline.error = error
@@ -272,7 +272,7 @@ async def test_troubles_of_the_database_are_told_in_plain_words(
 
 
 @pytest.mark.parametrize("query", ["", "?format=csv"])
-async def test_a_read_that_took_too_long_is_told_how_to_ask_for_less(timeline, query):
+async def test_the_problem_of_a_slow_read_says_how_to_ask_for_less(timeline, query):
     timeline.error = ReadTooLong("x")
     async with serving(timeline) as client:
         answer = await client.get(f"{TICKS}{query}")
@@ -291,7 +291,9 @@ async def test_a_read_that_took_too_long_is_told_how_to_ask_for_less(timeline, q
         ("?format=csv", "application/json", "text/csv; charset=utf-8", "head\n1\n2\n"),
     ],
 )
-async def test_exports_are_what_is_wanted(timeline, query, accept, content_type, text):
+async def test_an_export_has_the_wanted_format(
+    timeline, query, accept, content_type, text
+):
     async with serving(timeline) as client:
         answer = await client.get(f"{TICKS}{query}", headers={"Accept": accept})
 
@@ -366,7 +368,7 @@ class SilentLines:
 
 @pytest.mark.parametrize("lines", [EndlessLines(), SilentLines()])
 async def test_an_export_ends_when_its_client_leaves(timeline, lines):
-    """Whether it was sending or waiting for rows."""
+    """In both states: it sends rows, or waits for them."""
 
     @asynccontextmanager
     async def export(*_, **__):
@@ -395,7 +397,7 @@ async def test_an_export_ends_when_its_client_leaves(timeline, lines):
     assert timeline.open_exports == 0
 
 
-async def test_an_export_that_nobody_reads_is_broken_off_and_said_so(
+async def test_an_export_whose_client_does_not_read_is_broken_off_and_logged(
     timeline, monkeypatch, caplog
 ):
     @asynccontextmanager
@@ -420,7 +422,7 @@ async def test_an_export_that_nobody_reads_is_broken_off_and_said_so(
     assert said == [
         "export.broken_off list=greek_snapshots reason=client-does-not-read"
     ]
-    # The last chunk, which says that this is all, is not there.
+    # The last chunk is missing: it would say that the answer is complete.
     assert received.startswith(b"HTTP/1.1 200")
     assert not received.endswith(b"0\r\n\r\n")
 
@@ -563,7 +565,7 @@ async def test_a_trade_that_makes_no_sense_is_refused(timeline, change):
     ],
 )
 async def test_a_body_that_is_no_trade_is_refused(timeline, body, status):
-    """Differently when it is no JSON at all."""
+    """With another status if it is not JSON."""
     headers = {"Content-Type": "application/json"}
     async with serving(timeline) as client:
         answer = await client.post("/v1/trades", content=body, headers=headers)
@@ -588,7 +590,7 @@ async def test_a_body_has_to_be_called_json(timeline):
 async def test_a_trade_that_is_not_recorded_is_to_be_sent_again(
     timeline, error, status, sent
 ):
-    """Under the same id, also when it was the service that chose one."""
+    """With the same id, also if the service has chosen it."""
     timeline.error = error
     async with serving(timeline) as client:
         answer = await client.post("/v1/trades", json=TRADE | sent)

@@ -26,12 +26,12 @@ from greeks_trio.pipeline.processor import Processor
 from tests.event_client import open_events
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record
 
-# Generous: the point is that it is far from any keep-alive, grace or limit.
+# Far below any keep-alive, grace period or limit.
 STOP_LIMIT_S = 1.0
 
 
 class Service:
-    """What streams are made of, as a test wants it."""
+    """The values that streams send, as a test sets them."""
 
     def __init__(self, *, max_streams=4):
         self.processor = Processor()
@@ -59,7 +59,7 @@ class Service:
             self.processor.process(make_frame(record))
 
     async def wait_streams(self, **counts):
-        """Wait until the statistics have these values; nothing tells of a change."""
+        """Wait until the statistics have these values; no event reports a change."""
         with trio.fail_after(10):
             while True:
                 found = self.source.streams.statistics()
@@ -70,7 +70,7 @@ class Service:
 
 @asynccontextmanager
 async def serving(service):
-    """Yield the URL of a server that streams what the service has."""
+    """Yield the URL of a server that streams the values of the service."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
             run_http, HttpConfig(port=0), [make_router(service.source, BROKERS)]
@@ -127,7 +127,7 @@ def test_a_tick_is_sent_with_every_field_but_the_payload():
     assert fields[-1] == "source_payload"
 
 
-async def test_then_comes_what_changes(service, url):
+async def test_then_come_the_changes(service, url):
     service.put(make_record(0), make_record(0, contract_key=SPY_PUT))
     async with open_events(url, interval_ms=100) as client:
         await client.value("greeks")
@@ -162,7 +162,7 @@ async def test_the_interval_lies_between_two_events(service, url):
             await client.value("greeks")
             came_at.append(trio.current_time())
 
-    # A timer may ring late, not early.
+    # A timer may be late, but never early.
     assert came_at[2] - came_at[0] >= 0.6 - 0.05
 
 
@@ -211,7 +211,7 @@ async def test_many_contracts_come_as_several_events(service, url):
         ({}, [1, 2, 3, 4]),
     ],
 )
-async def test_a_filter_leaves_only_what_is_asked_for(
+async def test_a_filter_leaves_only_the_ticks_that_are_asked_for(
     service, url, parameters, expected
 ):
     service.put(
@@ -239,7 +239,7 @@ async def test_a_filter_leaves_only_what_is_asked_for(
         {"underlyings": "SPY"},
     ],
 )
-async def test_what_cannot_be_asked_for_is_refused(url, parameters):
+async def test_an_unknown_parameter_or_value_is_refused(url, parameters):
     async with open_events(url, **parameters) as client:
         problem = json.loads(await client.read_body())
 
@@ -247,7 +247,7 @@ async def test_what_cannot_be_asked_for_is_refused(url, parameters):
     assert problem["errors"][0]["where"] == f"query.{next(iter(parameters))}"
 
 
-async def test_a_session_that_changes_is_told_without_any_tick(service, url):
+async def test_a_change_of_a_session_is_sent_without_any_tick(service, url):
     async with open_events(url, interval_ms=100) as client:
         await client.value("sessions")
         service.status = "disconnected"
@@ -271,7 +271,7 @@ async def test_a_tick_and_a_changed_session_wait_for_no_look(service, url, monke
     assert tick["contract_key"] == SPY_CALL
 
 
-async def test_signs_of_life_are_told_once_a_second(service, url):
+async def test_new_times_of_a_session_are_sent_once_a_second(service, url):
     async with open_events(url, interval_ms=100) as client:
         await client.value("greeks")
         began_at = trio.current_time()
@@ -283,14 +283,14 @@ async def test_signs_of_life_are_told_once_a_second(service, url):
     assert trio.current_time() - began_at >= 0.9
 
 
-async def test_the_slo_is_told_when_it_changes(service, url):
+async def test_the_slo_is_sent_when_it_changes(service, url):
     async with open_events(url) as client:
         await client.value("slo")
         service.slo = {"slo": {"is_breached": True}}
         assert await client.value("slo") == service.slo
 
 
-async def test_the_slo_is_asked_once_for_many_streams(service, url):
+async def test_the_slo_is_read_once_for_many_streams(service, url):
     async with AsyncExitStack() as stack:
         for _ in range(4):
             client = await stack.enter_async_context(open_events(url))
@@ -308,7 +308,7 @@ async def test_a_quiet_stream_has_heartbeats(url, monkeypatch):
     assert "retry: 2000" in client.lines
 
 
-async def test_who_connects_anew_gets_everything_as_it_is_then(service, url):
+async def test_a_new_connection_begins_with_the_present_state(service, url):
     service.put(make_record(0), make_record(0, contract_key=SPY_PUT))
     async with open_events(url) as client:
         await client.value("greeks")
@@ -380,7 +380,7 @@ async def test_open_streams_do_not_hold_up_the_end(service):
 
 
 async def test_a_client_that_never_reads_costs_nothing(service, url):
-    """A hundred thousand ticks pass, and who reads gets the last of each contract."""
+    """A hundred thousand ticks pass; a client that reads gets the last of each contract."""
     async with (
         open_events(url, buffer_bytes=4096, interval_ms=100) as stuck,
         open_events(url, interval_ms=100) as client,

@@ -18,12 +18,12 @@ from greeks_trio.config.settings import BROKERS, HttpConfig, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
 
-# Generous: the point is that it is far from a keep-alive or a grace period.
+# Far below any keep-alive or grace period.
 STOP_LIMIT_S = 1.0
 
 
 class FakeView:
-    """A service as a test wants it."""
+    """The status of a service, as a test sets it."""
 
     def __init__(self):
         self.problems = []
@@ -202,7 +202,7 @@ async def test_an_address_that_is_not_ours_is_one_too():
 
 
 async def test_a_cancellation_stops_it_at_once_and_frees_the_port():
-    """Also while clients keep their connections open, one in the middle of a request."""
+    """Also while clients keep their connections open, one of them with half a request."""
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             url = await nursery.start(run_http, HttpConfig(port=0), [])

@@ -23,7 +23,7 @@ def select_1(connection):
     return connection.execute("select 1").fetchone()
 
 
-def test_a_read_that_was_given_up_before_its_turn_is_not_begun(pool):
+def test_a_read_that_was_cancelled_before_its_turn_does_not_begin(pool):
     lease, begun = Lease(), []
     lease.cancel()
 
@@ -34,7 +34,7 @@ def test_a_read_that_was_given_up_before_its_turn_is_not_begun(pool):
     assert pool.run(select_1, Lease()) == (1,)
 
 
-def test_to_give_up_what_has_ended_disturbs_nobody(pool):
+def test_the_cancellation_of_a_read_that_has_ended_has_no_effect(pool):
     ended = Lease()
     pool.run(select_1, ended)
 

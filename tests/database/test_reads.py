@@ -23,7 +23,7 @@ from tests.fix_postgres import connect, fresh_database
 from tests.timeline import APPLICATION, reading, sessions, wait_sessions
 
 LONG = "select pg_sleep(600)"
-# Far from what a cancellation takes, and before the server would end it by itself.
+# Far above the time of a cancellation, and below the server's own time-out.
 CANCEL_LIMIT_S = 10
 ACTIVE = "state = 'active'"
 IN_EXPORT = "state = 'idle in transaction'"
@@ -45,12 +45,12 @@ def observer(database):
         yield connection
 
 
-async def test_a_read_gives_what_its_work_returns(database):
+async def test_a_read_returns_the_result_of_its_work(database):
     async with reading(database) as reader:
         assert await reader.read(run("select %s + 1", 41)) == 42
 
 
-async def test_nobody_connects_before_somebody_asks(database, observer):
+async def test_there_is_no_connection_before_the_first_read(database, observer):
     async with reading(database):
         await wait_all_tasks_blocked()
 
@@ -64,7 +64,7 @@ async def test_a_read_cannot_write(database, observer):
         assert await reader.read(run("show transaction_read_only")) == "on"
 
 
-async def test_postgresql_is_told_to_stop_when_the_time_is_up(database, observer):
+async def test_postgresql_is_told_to_stop_after_the_time_out(database, observer):
     async with reading(database, read_timeout_s=0.1) as reader:
         with pytest.raises(ReadTooLong):
             await reader.read(run(LONG))
@@ -73,8 +73,8 @@ async def test_postgresql_is_told_to_stop_when_the_time_is_up(database, observer
         assert sessions(observer, ACTIVE) == set()
 
 
-async def test_beyond_the_waiting_room_reads_are_refused_at_once(database, observer):
-    """One at a time, four wait, and the sixth is one too many."""
+async def test_reads_beyond_the_limit_are_refused_at_once(database, observer):
+    """One read runs, four wait, and the sixth is refused."""
     refused = []
 
     async def read(reader):
@@ -96,7 +96,7 @@ async def test_beyond_the_waiting_room_reads_are_refused_at_once(database, obser
             nursery.cancel_scope.cancel()
 
 
-async def test_who_waits_too_long_for_a_turn_is_told_so(database):
+async def test_a_read_that_waits_too_long_is_refused(database):
     async with reading(database, max_reads=1, read_timeout_s=0.1) as reader:
         with connect(database) as other, other.transaction():
             other.execute("lock table trades")
@@ -315,7 +315,7 @@ async def test_an_export_whose_connection_breaks_does_not_look_complete(
             await all_lines(export)
 
 
-async def test_an_export_that_nobody_takes_to_the_end_gives_its_connection_back(
+async def test_an_export_that_is_left_early_gives_its_connection_back(
     database, observer
 ):
     query = "select i::text from generate_series(1, 100000) i"
@@ -347,7 +347,7 @@ async def test_there_are_no_more_exports_at_a_time_than_may_be(database):
                 async with reader.export(query, []):
                     pass
 
-            # The others read on.
+            # The others continue.
             assert await reader.read(run("select 1")) == 1
 
 

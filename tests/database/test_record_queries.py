@@ -1,4 +1,4 @@
-"""Intervals without data, and trades."""
+"""The lists of gaps and trades, and the record of a trade."""
 
 from __future__ import annotations
 
@@ -139,12 +139,12 @@ async def exported(timeline, form):
 
 async def test_the_same_trade_is_recorded_once(database, db):
     trade = make_trade(metadata='{"a": 1, "b": 2}')
-    in_other_words = msgspec.structs.replace(
+    spelled_otherwise = msgspec.structs.replace(
         trade, quantity=Decimal("1.50"), metadata='{"b":2,"a":1}'
     )
     async with asking(database) as timeline:
         first = await timeline.record(trade, TRADES.columns)
-        second = await timeline.record(in_other_words, TRADES.columns)
+        second = await timeline.record(spelled_otherwise, TRADES.columns)
 
     assert (first.is_new, second.is_new, second.is_same) == (True, False, True)
     assert second.item == first.item
@@ -186,7 +186,7 @@ async def test_two_at_once_of_one_id_are_one(database, db):
         recorded.append(await timeline.record(trade, TRADES.columns))
 
     async with asking(database) as timeline:
-        # Both wait for this one, which then is not there.
+        # Both wait for this insert, which is then rolled back.
         db.execute("begin")
         db.execute(
             "insert into trades (id, broker, account_id, symbol, action, quantity)"
@@ -215,7 +215,7 @@ async def _wait_for_locks(database, waiting):
             await trio.lowlevel.checkpoint()
 
 
-async def test_what_jsonb_does_not_take_is_refused(database):
+async def test_metadata_that_jsonb_refuses_is_refused(database):
     async with asking(database) as timeline:
         with pytest.raises(StoreRejected):
             await timeline.record(

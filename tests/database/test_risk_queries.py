@@ -1,4 +1,4 @@
-"""What is held, now and then: the risk views as lists."""
+"""The risk views as lists, now and at a past moment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def db(database):
 
 
 @pytest.fixture
-def book(db):
+def held(db):
     """A call and a put with ticks, shares, and in another account a call without."""
     hold(db, -3)
     hold(db, 2, PUT, option_type="put")
@@ -67,7 +67,7 @@ def keys(rows):
     return [(row["account_id"], row["contract_key"]) for row in rows]
 
 
-async def test_the_latest_has_what_has_no_tick_as_well(database, book):
+async def test_the_latest_also_has_contracts_without_a_tick(database, held):
     async with asking(database) as timeline:
         rows = await all_of(timeline, AS_OF, at=MOMENT)
 
@@ -90,22 +90,22 @@ async def test_the_latest_has_what_has_no_tick_as_well(database, book):
         ({"is_stale": True}, [("U1", PUT), ("U2", CALL)]),
     ],
 )
-async def test_each_filter_of_the_latest(database, book, filters, expected):
+async def test_each_filter_of_the_latest(database, held, filters, expected):
     async with asking(database) as timeline:
         rows = await all_of(timeline, AS_OF, at=MOMENT, **filters)
 
     assert keys(rows) == expected
 
 
-async def test_before_anything_was_held_there_is_nothing(database, book):
+async def test_before_anything_was_held_there_is_nothing(database, held):
     async with asking(database) as timeline:
         assert await all_of(timeline, AS_OF, at=MUCH_EARLIER) == []
         assert await all_of(timeline, PORTFOLIO, at=MUCH_EARLIER) == []
         assert await all_of(timeline, POSITIONS, at=MUCH_EARLIER) == []
 
 
-async def test_without_a_moment_it_is_the_present_one(database, book):
-    """The options of the book have expired since; the shares have not."""
+async def test_without_a_moment_it_is_the_present_one(database, held):
+    """The options have expired since; the shares have not."""
     async with asking(database) as timeline:
         assert await all_of(timeline, LATEST) == []
         rows = await all_of(timeline, POSITIONS)
@@ -123,7 +123,7 @@ async def test_without_a_moment_it_is_the_present_one(database, book):
         ({"contract_key": "SPY"}, [("U1", "SPY")]),
     ],
 )
-async def test_each_filter_of_the_positions(database, book, filters, expected):
+async def test_each_filter_of_the_positions(database, held, filters, expected):
     async with asking(database) as timeline:
         rows = await all_of(timeline, POSITIONS, at=MOMENT, **filters)
 
@@ -131,7 +131,7 @@ async def test_each_filter_of_the_positions(database, book, filters, expected):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 500])
-async def test_sums_without_an_expiration_have_their_page_too(database, book, limit):
+async def test_sums_without_an_expiration_have_their_page_too(database, held, limit):
     """In the order of a list a null comes after every day."""
     async with asking(database) as timeline:
         rows = await all_of(timeline, PORTFOLIO, limit, at=MOMENT)
@@ -156,14 +156,14 @@ async def test_sums_without_an_expiration_have_their_page_too(database, book, li
         ({"expiration_to": date(2025, 12, 19)}, 2),
     ],
 )
-async def test_each_filter_of_the_sums(database, book, filters, expected):
+async def test_each_filter_of_the_sums(database, held, filters, expected):
     async with asking(database) as timeline:
         rows = await all_of(timeline, PORTFOLIO, at=MOMENT, **filters)
 
     assert len(rows) == expected
 
 
-async def test_the_age_from_which_a_tick_is_stale_is_the_service_s(database, book):
+async def test_the_age_from_which_a_tick_is_stale_is_the_service_s(database, held):
     async with asking(database) as timeline:
         timeline.stale_after_s = 5.0
         rows = await all_of(timeline, AS_OF, at=MOMENT)

@@ -1,4 +1,4 @@
-"""The timeline: which ticks, in which order, along which index."""
+"""The list of ticks: its filters, its order, and the indexes that it uses."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def numbers(rows):
         ({"contract_key": CALL, "underlying": "SPX"}, []),
     ],
 )
-async def test_each_filter_leaves_what_it_means(
-    database, four_ticks, filters, expected
-):
+async def test_each_filter_selects_its_rows(database, four_ticks, filters, expected):
     async with asking(database) as timeline:
         rows = await all_of(timeline, SNAPSHOTS, **filters)
 
@@ -81,7 +79,7 @@ async def test_each_filter_leaves_what_it_means(
     "text",
     ["' or ''='", "U1'; drop table trades; --", "%s", "%", "\\", '"', "$1", "{0}"],
 )
-async def test_a_filter_is_a_value_whatever_it_says(database, four_ticks, text):
+async def test_the_text_of_a_filter_is_always_a_value(database, four_ticks, text):
     async with asking(database) as timeline:
         for name in ("account_id", "contract_key", "underlying"):
             rows = await all_of(timeline, SNAPSHOTS, **{name: text})
@@ -99,7 +97,7 @@ async def test_a_moment_is_the_same_in_every_zone(database, four_ticks):
     assert rows[0]["event_time"] == "2025-11-14T15:30:01.000000Z"
 
 
-async def test_rows_are_what_the_table_has(database, db):
+async def test_rows_have_the_values_of_the_table(database, db):
     tick(
         db,
         strike="600.125",
@@ -152,12 +150,12 @@ async def test_csv_and_json_say_the_same(database, four_ticks, db):
         {"start": MOMENT, "underlying": "SPY"},
     ],
 )
-async def test_a_walk_has_each_earlier_row_once_whatever_is_inserted_meanwhile(
+async def test_a_walk_has_each_earlier_row_once_despite_inserts(
     database, db, filters, limit
 ):
-    """Before, beside and behind the place where the walk is."""
+    """Rows are inserted before, at and after the position of the walk."""
     for number in range(7):
-        # Some at one moment, so that the order within it counts.
+        # Some ticks have the same time, so that the other keys count.
         moment = MOMENT + seconds(number // 3)
         tick(db, event_time=moment, received_at=moment + seconds(number % 2))
         tick(db, event_time=moment, account_id="U2", broker="tastytrade")
@@ -269,7 +267,7 @@ def test_an_export_along_time_is_not_sorted_first(many_ticks):
     assert "Seq Scan" not in plan
 
 
-async def test_a_page_of_large_rows_ends_early_and_the_walk_is_whole(database, db):
+async def test_a_page_of_large_rows_ends_early_and_the_walk_is_complete(database, db):
     large = json.dumps({"text": "x" * 1_500_000})
     for number in range(8):
         tick(db, event_time=MOMENT + seconds(number), source_payload=large)
