@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -24,6 +25,12 @@ from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.metrics import make_registry
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.monitoring.status_json import (
+    latency_json,
+    status_example,
+    status_json,
+    status_schema,
+)
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
@@ -187,9 +194,15 @@ def make_routers(service: Service) -> list[APIRouter]:
     status = service.status
     timeline = Timeline(service.reader, status.stale_after_s)
     latest = status.processor.latest
-    events = live.EventSource(latest, status.sessions, status.latency_details)
+    events = live.EventSource(latest, status.sessions, partial(latency_json, status))
     return [
-        status_routes.make_router(status, service.brokers),
+        status_routes.make_router(
+            status,
+            service.brokers,
+            partial(status_json, status),
+            status_schema(),
+            status_example(service.brokers[0]),
+        ),
         metrics.make_router(make_registry(status)),
         feeds.make_router(service.switches, service.brokers),
         lists.make_router(timeline, service.brokers),

@@ -26,6 +26,7 @@ from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Tick
+from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.watches import journal_losses, run_watches
 from greeks_trio.pipeline.journal import run_journal
@@ -99,7 +100,7 @@ async def run_service(
             with trio.move_on_after(LEFTOVERS_LIMIT_S, shield=True):
                 await record_leftovers(status.backlog, status.journal, status.spool)
         background.cancel_scope.cancel()
-    logger.info("service.stopped %s", status.canonical_line())
+    logger.info("service.stopped %s", minute_line(status))
     return service.exit_status
 
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.service import Running
 
@@ -58,7 +59,7 @@ class Display:
             while True:
                 await trio.sleep(_PLAIN_LINE_S)
                 self._console.print(
-                    f"{rate.update(status):.0f} rows/s {status.canonical_line()}",
+                    f"{rate.update(status):.0f} rows/s {minute_line(status)}",
                     soft_wrap=True,
                 )
         with Live(console=self._console, auto_refresh=False, transient=True) as live:

@@ -50,11 +50,8 @@ def stale_contracts(
         (now - max(since, last_read_at.get((broker, key), since)), key)
         for key, since in streamed.items()
     )
-    return [
-        StaleContract(broker, key, age)
-        for age, key in sorted(ages, reverse=True)
-        if age >= limit_s
-    ]
+    stale = sorted((each for each in ages if each[0] >= limit_s), reverse=True)
+    return [StaleContract(broker, key, age) for age, key in stale]
 
 
 class StalenessLog:

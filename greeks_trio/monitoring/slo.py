@@ -45,18 +45,23 @@ class SloStatistics:
             without a tick.
         ticks: How many that is the p95 of.
         overdue: Ticks that are not durable and older than the bar.
-        oldest_waiting_s: Age of the oldest tick that is not durable, 0 without one.
+        oldest_undurable_age_s: Age of the oldest tick that is not durable, 0 without one.
         breached_s: For how long the bar has been breached, `None` when it is not.
         breaches: How often it has been since the start.
     """
 
-    slo_s: float
+    target_s: float
     p95_s: float | None
     ticks: int
     overdue: int
-    oldest_waiting_s: float
+    oldest_undurable_age_s: float
     breached_s: float | None
     breaches: int
+
+    @property
+    def is_breached(self) -> bool:
+        """Return whether the SLO is breached."""
+        return self.breached_s is not None
 
     def in_words(self) -> str | None:
         """Return what is wrong for a person, `None` when nothing is."""
@@ -64,13 +69,13 @@ class SloStatistics:
             return None
         p95 = "unknown" if self.p95_s is None else f"{self.p95_s * 1e3:.0f} ms"
         words = (
-            f"latency: above the bar of {self.slo_s * 1e3:.0f} ms since"
+            f"latency: above the bar of {self.target_s * 1e3:.0f} ms since"
             f" {self.breached_s:.0f} s, p95 of the last minute {p95}"
         )
         if self.overdue:
             words += (
                 f"; {self.overdue} ticks are not durable and older than that,"
-                f" the oldest {self.oldest_waiting_s:.1f} s"
+                f" the oldest {self.oldest_undurable_age_s:.1f} s"
             )
         return words
 
@@ -78,8 +83,8 @@ class SloStatistics:
 class SloWatch:
     """Says once when the bar is breached, and once when it is kept again."""
 
-    def __init__(self, slo_s: float) -> None:
-        self._slo_s = slo_s
+    def __init__(self, target_s: float) -> None:
+        self.target_s = target_s
         self._p95_s: float | None = None
         self._ticks = self._overdue = 0
         self._oldest_s = 0.0
@@ -95,7 +100,7 @@ class SloWatch:
             waiting_s: The ages of all ticks that are not durable.
             now: The monotonic clock.
         """
-        overdue = sorted(age for age in waiting_s if age > self._slo_s)
+        overdue = sorted(age for age in waiting_s if age > self.target_s)
         # There may be a hundred thousand: recorded by hundreds, none off by much.
         step = len(overdue) // _STEPS + 1
         for start in range(0, len(overdue), step):
@@ -114,21 +119,21 @@ class SloWatch:
         """Return what was found at the last look."""
         since = self._breached_at
         return SloStatistics(
-            slo_s=self._slo_s,
+            target_s=self.target_s,
             p95_s=self._p95_s,
             ticks=self._ticks,
             overdue=self._overdue,
-            oldest_waiting_s=self._oldest_s,
+            oldest_undurable_age_s=self._oldest_s,
             breached_s=None if since is None else self._looked_at - since,
             breaches=self._breaches,
         )
 
     def _is_breached(self) -> bool:
-        is_slow = self._ticks >= MIN_TICKS and (self._p95_s or 0.0) > self._slo_s
-        return is_slow or self._oldest_s > self._slo_s + MAX_OVERDUE_S
+        is_slow = self._ticks >= MIN_TICKS and (self._p95_s or 0.0) > self.target_s
+        return is_slow or self._oldest_s > self.target_s + MAX_OVERDUE_S
 
     def _is_kept_again(self) -> bool:
-        return not self._overdue and (self._p95_s or 0.0) <= RECOVERED * self._slo_s
+        return not self._overdue and (self._p95_s or 0.0) <= RECOVERED * self.target_s
 
     def _begin(self) -> None:
         self._breached_at = self._looked_at
@@ -137,7 +142,7 @@ class SloWatch:
             "slo.breached p95_ms=%.1f slo_ms=%.1f ticks=%d overdue=%d"
             " oldest_waiting_ms=%.0f",
             (self._p95_s or 0.0) * 1e3,
-            self._slo_s * 1e3,
+            self.target_s * 1e3,
             self._ticks,
             self._overdue,
             self._oldest_s * 1e3,

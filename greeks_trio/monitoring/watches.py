@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 import trio
 
 from greeks_trio.feeds.staleness import StalenessLog
+from greeks_trio.model.contracts import ContractKey
 from greeks_trio.monitoring.loop_lag import run_loop_lag
+from greeks_trio.monitoring.market_hours import MarketHours
+from greeks_trio.monitoring.minute_line import minute_line
+from greeks_trio.monitoring.stale_counts import stale_contracts
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.waiting import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +43,7 @@ async def run_reporter(status: ServiceStatus) -> None:
             # Otherwise the database is away.  Then there is one gap for all of that
             # time; one for each minute would push the positions out of the journal.
             journal_losses(status)
-        logger.info("service.minute %s", status.canonical_line())
+        logger.info("service.minute %s", minute_line(status))
 
 
 async def run_staleness_watch(status: ServiceStatus) -> None:
@@ -44,15 +51,38 @@ async def run_staleness_watch(status: ServiceStatus) -> None:
     log = StalenessLog()
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
-        log.update(status.stale_contracts(), status.trades_now)
-        status.watch_refusals()
+        log.update(stale_contracts(status), partial(_trades_now, status.hours))
+        status.refusals.update(
+            persisted=status.tick_counts.persisted,
+            quarantined=status.refused_rows.quarantined,
+        )
 
 
 async def run_slo_watch(status: ServiceStatus) -> None:
     """Log when the latency rises above the target and falls below it, until cancelled."""
     while True:
         await trio.sleep(_SLO_INTERVAL_S)
-        status.watch_slo()
+        now = trio.current_time()
+        window = status.tick_counts.to_durable.rolling.window_histogram(now=now)
+        status.slo.update(window, _undurable_ages_s(status, now), now)
+
+
+def _trades_now(hours: MarketHours, contract_key: ContractKey) -> bool:
+    return hours.trades(contract_key, utc_now())
+
+
+def _undurable_ages_s(status: ServiceStatus, now: float) -> Sequence[float]:
+    """Return the ages in seconds of the ticks that are not durable.
+
+    While no tick is older than the target, this is the age of the oldest tick only.  There
+    may be a hundred thousand ticks, and this is called each second.
+    """
+    oldest_at = status.backlog.oldest_unspooled_at()
+    age = 0.0 if oldest_at is None else now - oldest_at
+    # When a write to the disk hangs, its ticks are not durable and no longer unspooled.
+    if age <= status.slo.target_s and status.spooler.last_error is None:
+        return [age]
+    return [now - tick.read_at for tick in status.backlog.not_on_disk()]
 
 
 def journal_losses(status: ServiceStatus) -> None:

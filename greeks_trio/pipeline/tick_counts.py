@@ -28,7 +28,7 @@ LATENCY_BOUNDS_S: Final = (
 )
 # Seconds: the way here, then a late or delayed source, up to the quarter of an hour of
 # delayed quotes and the first values of a session, which are yesterday's.
-LAG_BOUNDS_S: Final = (
+EVENT_AGE_BOUNDS_S: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     *(30.0, 60.0, 300.0, 1200.0),
 )
@@ -99,7 +99,7 @@ class TickCounts:
     Attributes:
         to_durable: From frame read to durable.
         to_commit: From frame read to commit, without what was replayed.
-        lag: From the broker's time of the event to its receipt, by broker, in seconds,
+        event_age: From the broker's time of the event to its receipt, by broker, in seconds,
             of the ticks that became durable.  A clock that is behind the broker's
             gives 0.
         persisted: Ticks known to be in the table, by broker.
@@ -117,7 +117,7 @@ class TickCounts:
         self._listeners = listeners
         self.to_durable = Latencies(slo_s)
         self.to_commit = Latencies(slo_s)
-        self.lag = _by_broker(LAG_BOUNDS_S)
+        self.event_age = _by_broker(EVENT_AGE_BOUNDS_S)
         self.persisted: Counter[Broker] = Counter()
         self.already_stored = 0
         self.replayed: Counter[Broker] = Counter()
@@ -127,8 +127,8 @@ class TickCounts:
         self.to_durable.record(ticks, now=trio.current_time())
         for tick in ticks:
             record = tick.record
-            lag_s = (record.received_at - record.event_time).total_seconds()
-            self.lag[record.broker].record(max(0.0, lag_s))
+            age_s = (record.received_at - record.event_time).total_seconds()
+            self.event_age[record.broker].record(max(0.0, age_s))
         if ticks and self._listeners.durable is not None:
             self._listeners.durable(ticks)
 

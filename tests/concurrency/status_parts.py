@@ -1,4 +1,4 @@
-"""The parts of a service that say how they are doing, of which none runs."""
+"""The parts of a service that report their state; none of them runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import tick_bytes
 
 
-def make_overview(slo_s=0.5):
-    """Return an status of both brokers, on a disk in memory."""
+def make_status(slo_s=0.5):
+    """Return the status of a service with both brokers and a disk in memory."""
     journal, backlog = Journal(), Backlog(tick_bytes(10))
     spool, quarantine = MemorySpool(), MemoryQuarantine()
     tick_counts, refused_rows = TickCounts(slo_s=slo_s), RefusedRows(quarantine)

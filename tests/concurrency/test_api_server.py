@@ -22,6 +22,9 @@ from greeks_trio.model.records import StreamSession
 STOP_LIMIT_S = 1.0
 
 
+SCHEMA = {"latency_ms": {"type": "object"}}
+
+
 class FakeView:
     """The status of a service, as a test sets it."""
 
@@ -40,8 +43,9 @@ class FakeView:
     def warnings(self):
         return ["ibkr: stopped by request"]
 
-    def details(self):
-        return {"latency_ms": {"p50": 1.5, "p99": float("nan")}}
+
+def figures():
+    return {"latency_ms": {"p50": 1.5, "p99": float("nan")}}
 
 
 @asynccontextmanager
@@ -51,7 +55,11 @@ async def serving(view=None, **config):
         url = await nursery.start(
             run_http,
             HttpConfig(port=0, **config),
-            [status.make_router(view or FakeView(), BROKERS)],
+            [
+                status.make_router(
+                    view or FakeView(), BROKERS, figures, SCHEMA, figures()
+                )
+            ],
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             yield client

@@ -18,13 +18,13 @@ from greeks_trio.config.settings import HttpConfig, Secret
 from greeks_trio.monitoring.metrics import make_registry
 from greeks_trio.pipeline.refused_rows import BatchOutcome
 from greeks_trio.waiting import utc_now
-from tests.concurrency.status_parts import make_overview
+from tests.concurrency.status_parts import make_status
 from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record, make_tick
 
 
 @pytest.fixture
 def status():
-    return make_overview()
+    return make_status()
 
 
 def families_of(status):
@@ -32,7 +32,7 @@ def families_of(status):
     return list(parse_text(text))
 
 
-def value_of(status, name, **labels):
+def value_of(status, name, /, **labels):
     """Return the one value of a metric with exactly these labels."""
     [value] = [
         sample.value
@@ -72,7 +72,7 @@ async def test_before_the_first_tick_every_counter_is_there_and_0(status):
         if family.type == "counter" and family.name.startswith("greeks_ticks_"):
             assert [sample.value for sample in family.samples] in ([0.0], [0.0, 0.0])
     assert math.isnan(value_of(status, "greeks_slo_p95_seconds"))
-    assert value_of(status, "greeks_database_up") == 0.0
+    assert value_of(status, "greeks_database_connected") == 0.0
 
 
 async def test_ticks_are_counted_by_broker(status):
@@ -93,7 +93,7 @@ async def test_ticks_are_counted_by_broker(status):
         ]
         for name in (
             "received",
-            "duplicate",
+            "duplicates",
             "late",
             "persisted",
             "quarantined",
@@ -102,7 +102,7 @@ async def test_ticks_are_counted_by_broker(status):
     }
     assert found == {
         "received": [3, 0],
-        "duplicate": [1, 0],
+        "duplicates": [1, 0],
         "late": [1, 0],
         "persisted": [0, 1],
         "quarantined": [2, 0],
@@ -111,32 +111,32 @@ async def test_ticks_are_counted_by_broker(status):
 
 
 async def test_latencies_have_a_bucket_for_the_bar(autojump_clock):
-    status = make_overview(slo_s=0.3)
+    status = make_status(slo_s=0.3)
     await trio.sleep(1)
     status.tick_counts.durable([make_tick(0, read_at=0.8), make_tick(1, read_at=0.6)])
 
-    name = "greeks_receipt_to_durable_seconds"
+    name = "greeks_latency_to_durable_seconds"
     assert value_of(status, f"{name}_bucket", broker="ibkr", le="0.3") == 1
     assert value_of(status, f"{name}_bucket", broker="ibkr", le="0.5") == 2
     assert value_of(status, f"{name}_bucket", broker="ibkr", le="+Inf") == 2
     assert value_of(status, f"{name}_sum", broker="ibkr") == pytest.approx(0.6)
-    assert value_of(status, "greeks_slo_slow_ticks_total", broker="ibkr") == 1
-    assert value_of(status, "greeks_slo_ticks_total", broker="ibkr") == 2
-    age = value_of(status, "greeks_event_age_at_receipt_seconds_sum", broker="ibkr")
+    assert value_of(status, "greeks_ticks_slow_total", broker="ibkr") == 1
+    assert value_of(status, "greeks_ticks_durable_total", broker="ibkr") == 2
+    age = value_of(status, "greeks_event_age_seconds_sum", broker="ibkr")
     assert age == pytest.approx(0.04)
 
 
-async def test_a_feed_is_in_one_state(status):
+async def test_a_session_has_one_status(status):
     health = status.feeds["ibkr"]
     health.connected()
     health.degraded("5 contracts without a line")
     health.frame_read(utc_now())
 
-    states = {
-        state: value_of(status, "greeks_session_state", broker="ibkr", state=state)
-        for state in ("connecting", "connected", "degraded", "disconnected")
+    values = {
+        each: value_of(status, "greeks_session_status", broker="ibkr", status=each)
+        for each in ("connecting", "connected", "degraded", "disconnected")
     }
-    assert [state for state, value in states.items() if value] == ["degraded"]
+    assert [each for each, value in values.items() if value] == ["degraded"]
     heard = "greeks_session_last_message_timestamp_seconds"
     assert value_of(status, heard, broker="ibkr") == pytest.approx(
         utc_now().timestamp(), abs=60
@@ -160,8 +160,8 @@ async def test_subscriptions_and_stale_contracts_are_counted(status, autojump_cl
     await trio.sleep(100)
 
     found = {
-        name: value_of(status, f"greeks_subscriptions_{name}", broker="ibkr")
-        for name in ("wanted", "live", "without_line", "warming", "without_greeks")
+        name: value_of(status, f"greeks_subscriptions{name}", broker="ibkr")
+        for name in ("_wanted", "", "_without_line", "_warming", "_without_greeks")
     }
     assert list(found.values()) == [5, 2, 3, 1, 1]
     assert value_of(status, "greeks_contracts_stale", broker="ibkr") == 2
@@ -179,14 +179,14 @@ async def test_what_waits_is_told_from_the_channel_to_the_disk(status):
     await status.spool.append([make_tick(2, received_at=hour_ago)])
     await status.quarantine.add(make_tick(3), sqlstate="22003", reason="too large")
 
-    assert value_of(status, "greeks_intake_frames") == 1
-    assert value_of(status, "greeks_backlog_rows") == 2
+    assert value_of(status, "greeks_intake_waiting") == 1
+    assert value_of(status, "greeks_backlog") == 2
     assert value_of(status, "greeks_backlog_bytes") == status.backlog.bytes
     assert value_of(status, "greeks_spool_rows") == 1
     assert value_of(status, "greeks_spool_oldest_age_seconds") == pytest.approx(
         3600, abs=60
     )
-    assert value_of(status, "greeks_quarantine_rows") == 1
+    assert value_of(status, "greeks_quarantine_waiting") == 1
     assert value_of(status, "greeks_spool_up") == 1
 
 
@@ -209,7 +209,7 @@ async def test_the_number_of_series_does_not_grow_with_the_contracts(status):
         for sample in family.samples
         for label in sample.labels
     }
-    assert labels == {"broker", "state", "market", "le", "version", "python"}
+    assert labels == {"broker", "status", "market", "le", "version", "python"}
 
 
 async def test_metrics_are_text_for_whoever_asks(status):

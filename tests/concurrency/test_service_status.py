@@ -6,6 +6,10 @@ import math
 import pytest
 import trio
 
+from greeks_trio.monitoring.minute_line import minute_line
+from greeks_trio.monitoring.readings import Readings
+from greeks_trio.monitoring.stale_counts import not_realtime_counts, stale_contracts
+from greeks_trio.monitoring.status_json import status_json
 from greeks_trio.monitoring.watches import (
     run_reporter,
     run_slo_watch,
@@ -14,7 +18,7 @@ from greeks_trio.monitoring.watches import (
 from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import TICK_BYTES, ListSink
-from tests.concurrency.status_parts import make_overview
+from tests.concurrency.status_parts import make_status
 from tests.factories import (
     SPY_CALL,
     SPY_PUT,
@@ -27,7 +31,7 @@ from tests.factories import (
 
 @pytest.fixture
 def status():
-    return make_overview()
+    return make_status()
 
 
 async def test_it_is_ready_when_nothing_is_missing(status, autojump_clock):
@@ -74,15 +78,15 @@ async def test_subscribed_contracts_without_ticks_are_stale(status, autojump_clo
     status.processor.process(frame)
     await trio.sleep(20)
 
-    stale = status.stale_contracts()
+    stale = stale_contracts(status)
     assert [(each.broker, each.contract_key) for each in stale] == [
         ("ibkr", SPY_PUT),
         ("tastytrade", SPY_PUT),
     ]
-    staleness = status.details()["staleness"]
-    assert staleness["contracts"] == {"ibkr": 1, "tastytrade": 1}
+    staleness = status_json(status)["staleness"]
+    assert staleness["stale"] == {"ibkr": 1, "tastytrade": 1}
     assert staleness["oldest"][0]["age_s"] == 70.0
-    assert " stale=2 " in status.canonical_line()
+    assert " stale=2 " in minute_line(status)
 
 
 async def test_subscribed_contracts_with_delayed_greeks_are_counted(
@@ -103,18 +107,18 @@ async def test_subscribed_contracts_with_delayed_greeks_are_counted(
     ):
         status.processor.process(make_frame(record))
 
-    counts = status.details()["staleness"]["not_realtime"]
+    counts = status_json(status)["staleness"]["not_realtime"]
     assert counts == {"ibkr": 1, "tastytrade": 0}
 
     status.processor.process(make_frame(make_record(9, **put)))
 
-    assert status.not_realtime_counts() == {"ibkr": 0, "tastytrade": 0}
+    assert not_realtime_counts(status) == {"ibkr": 0, "tastytrade": 0}
 
 
 async def test_contracts_that_warm_up_are_told_from_those_without_greeks(status):
     status.feeds["ibkr"].greeks_awaited(warming=3, without_greeks=2)
 
-    feed = status.details()["feeds"]["ibkr"]
+    feed = status_json(status)["feeds"]["ibkr"]
 
     assert (feed["warming"], feed["without_greeks"]) == (3, 2)
 
@@ -124,11 +128,11 @@ async def test_a_contract_that_is_not_subscribed_is_not_stale(status, autojump_c
     health.connected()
     health.contracts_streamed([SPY_CALL])
     await trio.sleep(100)
-    assert len(status.stale_contracts()) == 1
+    assert len(stale_contracts(status)) == 1
 
     health.disconnected("reset")
 
-    assert status.stale_contracts() == []
+    assert stale_contracts(status) == []
 
 
 async def test_it_says_what_waits_on_disk_and_what_came_from_there(
@@ -147,7 +151,7 @@ async def test_it_says_what_waits_on_disk_and_what_came_from_there(
     status.backlog.put([make_tick(0), make_tick(1)])
     await trio.sleep(0.01)
 
-    details = status.details()
+    details = status_json(status)
     assert details["spool"] == {
         "entries": 1,
         "rows": 2,
@@ -164,7 +168,7 @@ async def test_it_says_what_waits_on_disk_and_what_came_from_there(
     sink.refuse(make_tick(1))
     await trio.sleep(1)
 
-    details = status.details()
+    details = status_json(status)
     assert (details["spool"]["rows"], details["spool"]["replaying"]) == (0, False)
     assert details["ticks"]["spooled"] == {"ibkr": 2}
     assert details["ticks"]["replayed"] == {"ibkr": 1}
@@ -180,13 +184,13 @@ async def test_it_says_why_the_disk_does_not_take_anything(
     status.backlog.put([make_tick()])
     await trio.sleep(1)
 
-    assert status.details()["spool"]["last_error"] == "told to be full"
+    assert status_json(status)["spool"]["last_error"] == "told to be full"
 
 
 async def test_it_adds_up_what_waits_in_memory(status):
     status.backlog.put([make_tick(0), make_tick(1)])
 
-    memory = status.details()["memory"]
+    memory = status_json(status)["memory"]
 
     assert memory["backlog_bytes"] == tick_bytes(2)
     assert memory["backlog_max_bytes"] == tick_bytes(10)
@@ -219,7 +223,7 @@ async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
     assert status.readiness() == []
     [warning] = status.warnings()
     assert warning.startswith("latency: above the bar of 500 ms since ")
-    slo = status.details()["slo"]
+    slo = status_json(status)["slo"]
     assert (slo["is_breached"], slo["breaches"], slo["target_ms"]) == (True, 1, 500.0)
     assert slo["p95_ms"] >= 1000.0
 
@@ -229,7 +233,7 @@ async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
         await trio.sleep(1)
 
     assert status.warnings() == []
-    assert status.details()["slo"]["is_breached"] is False
+    assert status_json(status)["slo"]["is_breached"] is False
     news = [text for text in caplog.messages if text.startswith("slo.")]
     assert [text.split()[0] for text in news] == ["slo.breached", "slo.recovered"]
 
@@ -243,13 +247,13 @@ async def test_when_all_hangs_the_oldest_tick_tells(status, nursery, autojump_cl
     nursery.start_soon(run_slo_watch, status)
     put_now(status, 0, 1)
     await trio.sleep(5)
-    assert status.details()["slo"]["is_breached"] is False
+    assert status_json(status)["slo"]["is_breached"] is False
 
     await trio.sleep(3)
 
-    slo = status.details()["slo"]
+    slo = status_json(status)["slo"]
     assert (slo["is_breached"], slo["overdue"]) == (True, 2)
-    assert slo["oldest_waiting_ms"] == pytest.approx(8_000, abs=1_001)
+    assert slo["oldest_undurable_age_ms"] == pytest.approx(8_000, abs=1_001)
 
 
 async def test_the_watch_of_the_bar_ends_when_it_is_cancelled(status, autojump_clock):
@@ -264,8 +268,8 @@ async def test_what_could_not_be_handed_over_is_lost(status):
     status.feeds["ibkr"].count("ticks.lost", 3)
     status.backlog.losses.add_ticks([make_tick()])
 
-    assert status.lost() == {"ibkr": 4, "tastytrade": 0}
-    assert status.details()["ticks"]["lost"] == 4
+    assert Readings(status).lost == {"ibkr": 4, "tastytrade": 0}
+    assert status_json(status)["ticks"]["lost"] == 4
 
 
 async def test_the_minute_says_how_late_the_loop_was(
@@ -280,7 +284,7 @@ async def test_the_minute_says_how_late_the_loop_was(
 
     [line] = [text for text in caplog.messages if text.startswith("service.minute")]
     assert " loop_p99_ms=12.3 loop_max_ms=12.3 " in line
-    assert status.details()["loop_lag_ms"]["last_minute"]["max"] == 12.3
+    assert status_json(status)["loop_lag_ms"]["last_minute"]["max"] == 12.3
 
 
 async def test_a_feed_that_somebody_stopped_is_a_warning(status):

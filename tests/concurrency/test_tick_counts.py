@@ -115,8 +115,8 @@ async def test_the_way_here_is_counted_once_for_each_durable_tick(autojump_clock
     tick_counts.durable(ticks)
     tick_counts.committed(BatchOutcome(ticks=ticks, new=3))
 
-    lag = tick_counts.lag["ibkr"]
-    assert lag.count == 3
+    age = tick_counts.event_age["ibkr"]
+    assert age.count == 3
     # A clock that is behind the broker's gives 0.
-    assert lag.sum == pytest.approx(0.04)
-    assert lag.above(0.01) == 2
+    assert age.sum == pytest.approx(0.04)
+    assert age.above(0.01) == 2

@@ -38,7 +38,7 @@ VARIABLES = {
     "$broker": ".*",
 }
 # Prometheus' own, and those of our metrics.
-LABELS = {"job", "instance", "le", "broker", "state", "market", "event"}
+LABELS = {"job", "instance", "le", "broker", "status", "market", "event"}
 PAGING = {
     "GreeksServiceAbsent",
     "GreeksFeedDown",

@@ -1,8 +1,8 @@
-"""Is it alive, is it ready, how is it doing."""
+"""The state of the service: ``/livez``, ``/readyz`` and ``/v1/streaming/status``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -20,16 +20,19 @@ class StatusView(Protocol):
         """Return the state of each enabled broker's feed."""
 
     def readiness(self) -> Sequence[str]:
-        """Return what keeps the service from being ready, nothing when it is."""
+        """Return a sentence for each reason why the service is not ready."""
 
     def warnings(self) -> Sequence[str]:
-        """Return what is wrong or unusual although the service is ready."""
-
-    def details(self) -> Mapping[str, Any]:
-        """Return latencies and counters, in types that JSON has."""
+        """Return a sentence for each fault that leaves the service ready."""
 
 
-def make_router(view: StatusView, brokers: Sequence[str]) -> APIRouter:
+def make_router(
+    view: StatusView,
+    brokers: Sequence[str],
+    figures: Callable[[], Mapping[str, Any]],
+    schema: Mapping[str, Any],
+    example: Mapping[str, Any],
+) -> APIRouter:
     """Return ``/livez``, ``/readyz`` and ``/v1/streaming/status``.
 
     The handlers are ``async`` although they do not wait, because FastAPI would run any
@@ -38,7 +41,12 @@ def make_router(view: StatusView, brokers: Sequence[str]) -> APIRouter:
     Args:
         view: The running service.
         brokers: The names of all brokers, for OpenAPI.
+        figures: Returns the figures of the status, in types that JSON has.
+        schema: The schema of each key of the figures, for OpenAPI.
+        example: The figures of a service, for OpenAPI.
     """
+    sessions = {"type": "array", "items": session_schema(brokers)}
+    answer = _object({"sessions": [_SESSION], **example}, sessions=sessions, **schema)
     router = APIRouter(tags=["status"])
 
     @router.get("/livez", responses=described(_ALIVE))
@@ -48,7 +56,7 @@ def make_router(view: StatusView, brokers: Sequence[str]) -> APIRouter:
 
     @router.get("/readyz", responses=described(_READINESS) | _NOT_READY)
     async def readyz() -> Response:  # noqa: ASYNC124
-        """Say whether database and feeds are up, and if not, what is missing."""
+        """Answer 200 when database and feeds are up, else 503 with the reasons."""
         problems, warnings = list(view.readiness()), list(view.warnings())
         body = {"status": "ready", "problems": problems, "warnings": warnings}
         if problems:
@@ -56,10 +64,10 @@ def make_router(view: StatusView, brokers: Sequence[str]) -> APIRouter:
             return json_answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
         return json_answer(body)
 
-    @router.get("/v1/streaming/status", responses=described(_status_schema(brokers)))
+    @router.get("/v1/streaming/status", responses=described(answer))
     async def status() -> Response:  # noqa: ASYNC124
-        """Return each broker's session, then latencies, writer and counters."""
-        return json_answer({"sessions": list(view.sessions()), **view.details()})
+        """Return the session of each broker, then the figures of the service."""
+        return json_answer({"sessions": list(view.sessions()), **figures()})
 
     return router
 
@@ -83,16 +91,16 @@ _READINESS: Final = _object(
     problems={
         "type": "array",
         "items": {"type": "string"},
-        "description": "What is missing, in words",
+        "description": "A sentence for each reason why the service is not ready",
     },
     warnings={
         "type": "array",
         "items": {"type": "string"},
-        "description": "What is wrong or unusual although it is ready, in words",
+        "description": "A sentence for each fault that leaves the service ready",
     },
 )
 _ALIVE: Final = _object({"status": "alive"}, status={"const": "alive"})
-# Not a problem as in RFC 9457: the same question has the same shape of answer.
+# Not a problem as in RFC 9457: ready or not, the answer has the same shape.
 _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     int(HTTPStatus.SERVICE_UNAVAILABLE): {
         "description": "Not ready",
@@ -108,64 +116,12 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
         },
     }
 }
-_EXAMPLE: Final = {
-    "sessions": [
-        {
-            "broker": "ibkr",
-            "status": "connected",
-            "last_heartbeat_at": "2026-11-20T15:30:01Z",
-            "last_message_at": "2026-11-20T15:30:04.512Z",
-            "reconnect_attempt": 0,
-            "subscription_count": 7,
-            "last_error": None,
-        }
-    ],
-    "database": {"connected": True, "last_error": None},
-    "slo": {"p95_ms": 2.6, "target_ms": 500.0, "is_breached": False, "breaches": 0},
-    "loop_lag_ms": {"last_minute": {"p50": 0.4, "p95": 1.0, "p99": 1.2, "max": 3.0}},
-    "latency_ms": {
-        "last_minute": {"p50": 1.9, "p95": 2.6, "p99": 4.1, "max": 9.8},
-    },
-    "ticks": {"received": {"ibkr": 3000}, "persisted": {"ibkr": 3000}, "lost": 0},
-    "spool": {"rows": 0, "bytes": 16384, "oldest_at": None, "last_error": None},
-    "quarantine": {"waiting": 0},
-    "memory": {"resident_bytes": 150_000_000, "backlog_bytes": 0},
-    "writer": {"flushes": 2810, "retries": 0, "backlog": 0, "journal_waiting": 0},
-    "contracts": 7,
-    "staleness": {
-        "after_s": 300.0,
-        "contracts": {"ibkr": 0},
-        "not_realtime": {"ibkr": 0},
-        "oldest": [],
-    },
-    "feeds": {"ibkr": {"wanted": 7, "subscription_count": 7, "reconnects": 0}},
+_SESSION: Final = {
+    "broker": "ibkr",
+    "status": "connected",
+    "last_heartbeat_at": "2026-11-20T15:30:01Z",
+    "last_message_at": "2026-11-20T15:30:04.512Z",
+    "reconnect_attempt": 0,
+    "subscription_count": 7,
+    "last_error": None,
 }
-
-
-# Not all that each part says: every version of the service has a little more to say.
-def _status_schema(brokers: Sequence[str]) -> dict[str, Any]:
-    return _object(
-        _EXAMPLE,
-        sessions={"type": "array", "items": session_schema(brokers)},
-        database=_part(
-            "Whether the writer is connected, and what the server said last"
-        ),
-        latency_ms=_part(
-            "From frame read to durable, on disk or in the table; `to_commit`: to the table"
-        ),
-        ticks=_part("Counters since the start"),
-        slo=_part("The p95 of the last minute against its bar"),
-        loop_lag_ms=_part("How late the event loop wakes a task"),
-        spool=_part("What waits on disk for the database"),
-        quarantine=_part("Rows that PostgreSQL refused, and that wait for a person"),
-        memory=_part("In bytes: the process, and ticks that wait in memory"),
-        writer=_part("Flushes, and what is not in its table yet"),
-        contracts={"type": "integer", "description": "Contracts with a tick so far"},
-        staleness=_part(
-            "By broker, of the subscribed contracts: without a tick for `after_s` seconds "
-            "(`contracts`, the longest silent in `oldest`); newest tick not real-time"
-        ),
-        feeds=_part(
-            "By broker: contracts wanted and subscribed, reconnects, odd frames"
-        ),
-    )

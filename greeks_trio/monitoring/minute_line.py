@@ -1,0 +1,33 @@
+"""The minute line: one log line a minute with the figures of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from greeks_trio.monitoring.figure import Figure
+from greeks_trio.monitoring.figures import FIGURES
+from greeks_trio.monitoring.readings import Readings
+from greeks_trio.monitoring.status import ServiceStatus
+
+
+def minute_line(status: ServiceStatus) -> str:
+    """Return the figures as ``key=value``, and the status of each session at the end."""
+    now = Readings(status)
+    fields = [field for figure in FIGURES for field in _fields(figure, now)]
+    fields += [
+        f"{session.broker}={session.status}:{session.subscription_count}"
+        for session in now.sessions.values()
+    ]
+    return " ".join(fields)
+
+
+def _fields(figure: Figure, now: Readings) -> Iterator[str]:
+    if isinstance(figure.minute, str):
+        value = figure.read(now)
+        total = sum(value.values()) if isinstance(value, Mapping) else value
+        yield f"{figure.minute}={total}"
+    elif figure.minute is not None and figure.percentiles is not None:
+        window = figure.percentiles(now).window.milliseconds()
+        for key in figure.minute:
+            percentile = key.removesuffix("_ms").rpartition("_")[2]
+            yield f"{key}={window[percentile]}"
