@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from datetime import datetime
 from typing import Any, Final
 
@@ -60,7 +61,7 @@ def status_example(broker: str) -> dict[str, Any]:
     label_values = {**_LABEL_VALUES, "broker": broker}
     document: dict[str, Any] = {}
     for figure in IN_STATUS:
-        value = _EXAMPLES[figure.value]
+        value = deepcopy(_EXAMPLES[figure.value])
         if not (figure.is_sum_in_status or figure.percentiles):
             for label in reversed(figure.labels):
                 value = {label_values[label]: value}
@@ -73,9 +74,10 @@ def status_schema() -> dict[str, Any]:
     schema: dict[str, Any] = {}
     for figure in IN_STATUS:
         described: dict[str, Any] = {"description": figure.about}
-        is_object = figure.labels and not figure.is_sum_in_status
-        type_name = "object" if is_object and "*" not in _path(figure) else None
-        described["type"] = [type_name or _TYPES[figure.value], "null"]
+        # The first label of a path with a star is the key above.
+        labels = figure.labels["*" in _path(figure) :]
+        is_object = labels and not figure.is_sum_in_status
+        described["type"] = ["object" if is_object else _TYPES[figure.value], "null"]
         _describe(schema, _path(figure), described)
     return schema
 
