@@ -335,7 +335,10 @@ class Desk:
 
     async def read(self, before=NOTHING):
         async with self.gateway.open_session(self.config, self.pacer) as session:
-            await self.portfolio.read(session, self.config, is_first=before is NOTHING)
+            if before is NOTHING:
+                await self.portfolio.read_first(session, self.config)
+            else:
+                await self.portfolio.read(session, self.config)
             while await self.portfolio.resolve_next(session, self.config):
                 pass
         return self.portfolio.view(self.config, before)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from greeks_trio.brokers.ibkr.positions.positions import read_holdings
+from greeks_trio.brokers.ibkr.positions.positions import read_positions
 
 
 def make_row(**changes):
@@ -37,11 +37,11 @@ def make_cold_row(**changes):
 
 
 def read(*rows, known=None):
-    return read_holdings([("U1", row) for row in rows], {} if known is None else known)
+    return read_positions([("U1", row) for row in rows], {} if known is None else known)
 
 
-def only(holdings):
-    [position], [listing] = holdings.positions, holdings.listings.values()
+def only(reading):
+    [position], [listing] = reading.positions, reading.listings.values()
     assert listing.contract.contract_key == position.contract_key
     return position, listing
 
@@ -59,13 +59,13 @@ def test_an_option_is_identified_by_the_bracket():
 
 
 def test_a_cold_row_is_identified_but_worth_another_read():
-    holdings = read(make_cold_row())
+    reading = read(make_cold_row())
 
-    position, listing = only(holdings)
+    position, listing = only(reading)
     assert position.contract_key == "SPY   261218C00600000"
     assert position.multiplier == 100
     assert listing.underlying_conid is None
-    assert holdings.is_cold
+    assert reading.is_cold
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_an_adjusted_contract_has_the_multiplier_of_its_bracket():
 
 
 def test_an_index_option_without_a_bracket_is_not_guessed():
-    holdings = read(make_row(contractDesc="SPX DEC2026 6000 C", ticker="SPX"))
+    reading = read(make_row(contractDesc="SPX DEC2026 6000 C", ticker="SPX"))
 
-    assert holdings.positions == ()
-    assert holdings.unidentified == ("ambiguous-root",)
-    assert holdings.is_cold
+    assert reading.positions == ()
+    assert reading.unidentified == ("ambiguous-root",)
+    assert reading.is_cold
 
 
 def test_a_futures_option_gets_our_key():
@@ -187,13 +187,13 @@ def test_a_futures_option_gets_our_key():
 def test_what_is_no_option_is_recorded_and_never_listed(changes, kind, key, underlying):
     row = make_row(position=2.5, multiplier=0.0, strike="0", undConid=0, **changes)
 
-    holdings = read(row)
+    reading = read(row)
 
-    [position] = holdings.positions
+    [position] = reading.positions
     assert (position.kind, position.contract_key) == (kind, key)
     assert (position.quantity, position.multiplier) == (Decimal("2.5"), None)
     assert position.underlying == underlying
-    assert holdings.listings == {}
+    assert reading.listings == {}
 
 
 @pytest.mark.parametrize(
@@ -218,26 +218,26 @@ def test_what_is_no_option_is_recorded_and_never_listed(changes, kind, key, unde
     ],
 )
 def test_a_malformed_row_hides_no_other(bad):
-    holdings = read(make_row(conid=1), bad, make_row(conid=2))
+    reading = read(make_row(conid=1), bad, make_row(conid=2))
 
-    assert len(holdings.positions) == 2
-    assert len(holdings.unidentified) == 1
+    assert len(reading.positions) == 2
+    assert len(reading.unidentified) == 1
 
 
 def test_a_row_that_cannot_be_read_says_whose_it_is_if_it_can():
-    holdings = read(make_row(conid=1, position="many"), "text", {"conid": "x"})
+    reading = read(make_row(conid=1, position="many"), "text", {"conid": "x"})
 
-    assert holdings.unread == (("U1", 1), ("U1", None), ("U1", None))
+    assert reading.unread == (("U1", 1), ("U1", None), ("U1", None))
 
 
 def test_what_was_identified_once_stays_identified():
     known = {}
     read(make_row(), known=known)
 
-    holdings = read(make_cold_row(contractDesc=""), known=known)
+    reading = read(make_cold_row(contractDesc=""), known=known)
 
-    assert only(holdings)[1].underlying_conid == 756733
-    assert not holdings.is_cold
+    assert only(reading)[1].underlying_conid == 756733
+    assert not reading.is_cold
 
 
 def test_numbers_as_text_are_numbers():
@@ -289,16 +289,16 @@ def test_the_name_of_an_underlying_replaces_what_the_root_suggested():
 
 
 def test_models_of_one_account_are_one_position():
-    holdings = read(
+    reading = read(
         make_row(position=-3.0),
         make_row(position=1.0, model="Income"),
         make_row(conid=8),
     )
 
-    assert [each.quantity for each in holdings.positions] == [Decimal(-2), Decimal(-3)]
+    assert [each.quantity for each in reading.positions] == [Decimal(-2), Decimal(-3)]
 
 
 def test_a_row_on_two_pages_counts_once():
-    holdings = read(make_row(position=-3.0), make_row(position=-3.0))
+    reading = read(make_row(position=-3.0), make_row(position=-3.0))
 
-    assert only(holdings)[0].quantity == -3
+    assert only(reading)[0].quantity == -3

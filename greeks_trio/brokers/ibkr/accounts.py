@@ -10,7 +10,10 @@ from typing import Any, Final
 
 import trio
 
-from greeks_trio.brokers.ibkr.positions.positions import Holdings, read_holdings
+from greeks_trio.brokers.ibkr.positions.positions import (
+    AccountPositions,
+    read_positions,
+)
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.brokers.ibkr.rest import GatewayClient
 from greeks_trio.errors import FeedInterrupted
@@ -67,29 +70,29 @@ class Accounts:
 
     async def read(
         self, account_ids: Sequence[str], known: dict[Conid, Listing]
-    ) -> Holdings:
+    ) -> AccountPositions:
         """Return what the accounts hold, read again while the answer is cold.
 
         After a few reads that changed nothing it returns what there is.
         """
-        holdings = await self.read_once(account_ids, known)
+        reading = await self.read_once(account_ids, known)
         for delay in _COLD_DELAYS_S:
-            if not holdings.is_cold:
+            if not reading.is_cold:
                 break
             await trio.sleep(delay)
-            holdings = await self.read_once(account_ids, known)
-        return holdings
+            reading = await self.read_once(account_ids, known)
+        return reading
 
     async def read_once(
         self, account_ids: Sequence[str], known: dict[Conid, Listing]
-    ) -> Holdings:
+    ) -> AccountPositions:
         """Return what the accounts hold, all pages."""
         rows = [
             (account_id, row)
             for account_id in account_ids
             for row in await self._read_account(account_id)
         ]
-        return read_holdings(rows, known)
+        return read_positions(rows, known)
 
     async def _read_account(self, account_id: str) -> list[Any]:
         rows: list[Any] = []

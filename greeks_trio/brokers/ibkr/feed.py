@@ -62,7 +62,7 @@ class IbkrFeed:
         self._reload = trio.Event()
         async with self._open_session(config, self._pacer) as session:
             session_id = await session.log_in()
-            await self._portfolio.read(session, config, is_first=True)
+            await self._portfolio.read_first(session, config)
             async with self._open_socket(config, session_id) as socket:
                 connection = Connection(
                     socket,

@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan, make_plan
-from greeks_trio.brokers.ibkr.positions.positions import Holdings
+from greeks_trio.brokers.ibkr.positions.positions import AccountPositions
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.brokers.ibkr.search import resolve_watchlist, search_symbol
 from greeks_trio.brokers.ibkr.session import GatewaySession
@@ -58,40 +58,55 @@ class Portfolio:
         self._unidentified = 0
         self._account_ids: tuple[str, ...] = ()
 
-    async def read(
-        self, session: GatewaySession, config: IbkrConfig, *, is_first: bool = False
-    ) -> None:
-        """Read the positions; journal them when they have changed.
-
-        The first read of a connection is patient with a cold answer.
+    async def read_first(self, session: GatewaySession, config: IbkrConfig) -> None:
+        """Read the positions for a new connection; read a cold answer again.
 
         Raises:
-            FeedInterrupted: the gateway did not answer, or not well.
+            FeedInterrupted: The gateway did not answer, or not well.
+        """
+        self._unknown.clear()
+        account_ids = await session.accounts.choose(config.accounts)
+        reading = await session.accounts.read(account_ids, self._known)
+        # A snapshot closes the positions that it does not name, so a cold one is not
+        # recorded.
+        is_partial = reading.is_cold and bool(reading.unidentified)
+        self._take(session, account_ids, reading, record=not is_partial)
+
+    async def read(self, session: GatewaySession, config: IbkrConfig) -> None:
+        """Read the positions; record them if they have changed.
+
+        Raises:
+            FeedInterrupted: The gateway did not answer, or not well.
         """
         account_ids = await session.accounts.choose(config.accounts)
-        if is_first:
-            self._unknown.clear()
-            holdings = await session.accounts.read(account_ids, self._known)
-        else:
-            holdings = await session.accounts.read_once(account_ids, self._known)
-            if self._positions and not (holdings.positions or holdings.unidentified):
-                # That is also how a session looks that has just been lost, or opened
-                # anew: then it wants to be asked for the accounts first.
-                await session.require_established()
-                session.accounts.forget()
-                account_ids = await session.accounts.choose(config.accounts)
-                holdings = await session.accounts.read(account_ids, self._known)
-        self._count(holdings)
-        self._listings.update(holdings.listings)
+        reading = await session.accounts.read_once(account_ids, self._known)
+        if self._positions and not (reading.positions or reading.unidentified):
+            # A session that was just lost or opened anew also answers like this.  A new
+            # one wants a request for the accounts first.
+            await session.require_established()
+            session.accounts.forget()
+            account_ids = await session.accounts.choose(config.accounts)
+            reading = await session.accounts.read(account_ids, self._known)
+        self._take(session, account_ids, reading, record=True)
+
+    def _take(
+        self,
+        session: GatewaySession,
+        account_ids: tuple[str, ...],
+        reading: AccountPositions,
+        *,
+        record: bool,
+    ) -> None:
+        self._count(reading)
+        self._listings.update(reading.listings)
         self._account_ids = account_ids
-        self._unidentified = len(holdings.unidentified)
-        incomplete = self._incomplete(holdings)
+        self._unidentified = len(reading.unidentified)
+        incomplete = self._incomplete(reading)
         carried = self._carried(
-            account_ids, holdings, session.accounts.several_pages, incomplete
+            account_ids, reading, session.accounts.several_pages, incomplete
         )
-        self._positions = (*holdings.positions, *carried)
-        # A snapshot closes what it does not name, so a cold one must not count.
-        if not (is_first and holdings.is_cold and holdings.unidentified):
+        self._positions = (*reading.positions, *carried)
+        if record:
             self._position_log.read(account_ids, self._positions, incomplete=incomplete)
 
     async def resolve_next(self, session: GatewaySession, config: IbkrConfig) -> bool:
@@ -134,26 +149,26 @@ class Portfolio:
         """Ask again for watched contracts that IBKR did not know."""
         self._unknown.clear()
 
-    def _incomplete(self, holdings: Holdings) -> set[str]:
+    def _incomplete(self, reading: AccountPositions) -> set[str]:
         """Return the accounts with an unread row that is none of what we know.
 
         It may be a position that only the database knows, from an earlier run.
         """
         known = {
             (each.account_id, listing.conid)
-            for each in (*holdings.positions, *self._positions)
+            for each in (*reading.positions, *self._positions)
             if (listing := self._listings.get(each.contract_key)) is not None
         }
         return {
             account_id
-            for account_id, conid in holdings.unread
+            for account_id, conid in reading.unread
             if (account_id, conid) not in known
         }
 
     def _carried(
         self,
         account_ids: Sequence[str],
-        holdings: Holdings,
+        reading: AccountPositions,
         several_pages: set[str],
         incomplete: set[str],
     ) -> list[Position]:
@@ -162,14 +177,14 @@ class Portfolio:
         Either it is not closed by that, or its account is incomplete, so that its end
         has to be said: then its quantity is 0.
         """
-        named = {(each.account_id, each.contract_key) for each in holdings.positions}
+        named = {(each.account_id, each.contract_key) for each in reading.positions}
         kept, closed = [], []
         missed_now: set[tuple[str, ContractKey]] = set()
         for each in self._positions:
             name = (each.account_id, each.contract_key)
             if name in named or each.account_id not in account_ids:
                 continue
-            if each.quantity and self._may_be_unread(each, holdings):
+            if each.quantity and self._may_be_unread(each, reading):
                 kept.append(each)
             elif (
                 each.quantity
@@ -185,21 +200,21 @@ class Portfolio:
             self._health.count("position.kept", len(kept))
         return kept + closed
 
-    def _may_be_unread(self, position: Position, holdings: Holdings) -> bool:
+    def _may_be_unread(self, position: Position, reading: AccountPositions) -> bool:
         """Return whether a row that could not be read may be this position."""
         listing = self._listings.get(position.contract_key)
         return any(
             account_id == position.account_id
             and (listing is None or conid is None or conid == listing.conid)
-            for account_id, conid in holdings.unread
+            for account_id, conid in reading.unread
         )
 
-    def _count(self, holdings: Holdings) -> None:
-        for reason in holdings.unidentified:
+    def _count(self, reading: AccountPositions) -> None:
+        for reason in reading.unidentified:
             self._health.count(f"position.{reason}")
-        if holdings.unidentified:
+        if reading.unidentified:
             logger.warning(
                 "ibkr.positions_unidentified rows=%d reasons=%s",
-                len(holdings.unidentified),
-                ",".join(sorted(set(holdings.unidentified))),
+                len(reading.unidentified),
+                ",".join(sorted(set(reading.unidentified))),
             )

@@ -210,8 +210,8 @@ async def check_login(
     async with open_session(config, Pacer()) as session:
         await session.log_in()
         account_ids = await session.accounts.choose(config.accounts)
-        holdings = await session.accounts.read(account_ids, {})
-    options = len(open_options(holdings.positions))
+        reading = await session.accounts.read(account_ids, {})
+    options = len(open_options(reading.positions))
     return f"logged in, {_plural(len(account_ids), 'account')}, {_plural(options, 'option position')}"
 
 

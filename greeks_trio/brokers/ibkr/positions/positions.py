@@ -35,7 +35,7 @@ _KINDS: Final[dict[str, PositionKind]] = {
 }
 
 
-class Holdings(msgspec.Struct, frozen=True):
+class AccountPositions(msgspec.Struct, frozen=True):
     """What the rows of one or more accounts say.
 
     Attributes:
@@ -53,9 +53,9 @@ class Holdings(msgspec.Struct, frozen=True):
     is_cold: bool
 
 
-def read_holdings(
+def read_positions(
     rows: Iterable[tuple[str, object]], known: dict[Conid, Listing]
-) -> Holdings:
+) -> AccountPositions:
     """Return what ``(account_id, row)`` pairs say; a bad row hides no other.
 
     Args:
@@ -88,7 +88,9 @@ def read_holdings(
             unread.append((account_id, _conid(content)))
             is_cold |= exc.cold
     positions = tuple(_sum(tuple(each.values())) for each in lots.values())
-    return Holdings(positions, listings, tuple(unidentified), tuple(unread), is_cold)
+    return AccountPositions(
+        positions, listings, tuple(unidentified), tuple(unread), is_cold
+    )
 
 
 def _conid(content: object) -> int | None:
