@@ -1,4 +1,4 @@
-"""psycopg on Trio: parity, cancellation, and what a bad network does to it."""
+"""psycopg on Trio: values, transactions, cancellation and a bad network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def connection(database):
 
 @pytest.fixture
 def observer(database):
-    """Sees what the server does with other connections."""
+    """A second connection, which sees the state of the others."""
     with connect(database) as observer:
         yield observer
 
@@ -80,7 +80,7 @@ def test_the_module_imports_only_the_standard_library_trio_and_psycopg():
     assert "asyncio" not in found
 
 
-# What it does when nothing goes wrong.
+# Without any failure.
 
 
 async def test_values_go_there_and_come_back(connection):
@@ -161,7 +161,7 @@ async def test_waiting_for_notifications_ends_in_time(connection):
     assert [item async for item in connection.notifies(timeout=0.01)] == []
 
 
-async def test_a_look_for_notifications_without_waiting_finds_what_is_there(
+async def test_a_look_for_notifications_without_waiting_finds_those_that_came(
     connection, observer
 ):
     await connection.set_autocommit(True)
@@ -230,7 +230,7 @@ async def test_a_name_is_resolved_without_holding_up_others(monkeypatch):
 
     def resolve(*_args, **_kwargs):
         release.wait(10)
-        raise OSError("nobody knows")
+        raise OSError("the name is unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with trio.move_on_after(0.05) as scope:

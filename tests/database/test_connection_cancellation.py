@@ -23,7 +23,7 @@ from tests.fix_postgres import connect
 
 # More places to wait than any of the operations has.
 MOST = 400
-# What a server that is well never needs.
+# A healthy server never needs so long.
 LIMIT_S = 10
 
 
@@ -65,7 +65,7 @@ def open_files():
     return len(os.listdir("/proc/self/fd"))
 
 
-# The operations.  Each leaves behind what it was asked for, or nothing.
+# The operations.  Each has its whole effect, or none.
 
 
 async def execute(connection):
@@ -198,7 +198,7 @@ OPERATIONS = [
 
 @pytest.fixture
 def table(database):
-    """A database with an empty table; sees what others have committed there."""
+    """A database with an empty table, and a connection that sees committed rows."""
     with connect(database) as observer:
         observer.execute("create table t (s text)")
         yield observer
@@ -290,7 +290,7 @@ async def test_cancelling_between_two_exchanges_leaves_the_connection_in_order(
     ("operation", "whole"),
     [(commit, 1), (transaction, 2), (copy_in_between_rows, 0), (executemany, 0)],
 )
-async def test_what_is_cancelled_is_there_as_a_whole_or_not_at_all(
+async def test_a_cancelled_operation_has_its_whole_effect_or_none(
     database, table, operation, whole
 ):
     for step in count(1):
@@ -306,7 +306,7 @@ async def test_what_is_cancelled_is_there_as_a_whole_or_not_at_all(
 
 
 async def test_a_copy_that_is_cancelled_before_its_end_copies_nothing(database, table):
-    """Also on its own: nobody rolls it back afterwards."""
+    """Also in autocommit, where no rollback follows."""
     async with connected(database) as connection:
         await connection.set_autocommit(True)
         with trio.CancelScope() as scope:

@@ -80,7 +80,7 @@ def test_ctrl_c_wherever_it_waits_leaves_the_connection_in_order(
     gc.collect()
 
     assert interrupted > closed
-    # A pipeline inside of another that was just entered: nobody is going to leave it.
+    # A pipeline inside another one that was just entered is never left.
     assert closed == 0 or operation is pipeline_in_transaction
     assert open_files() == before
 

@@ -1,7 +1,7 @@
-"""What psycopg's connection does under asyncio, and ours under Trio, is the same.
+"""Our connection under Trio behaves like psycopg's own under asyncio.
 
-Each operation runs on both, and tells what it found: values, states, or the type and
-the text of the error.  Besides, what we use of psycopg's private parts is watched here.
+Each operation runs on both and returns its findings: values, states, or the type and the
+text of the error.  This module also checks the private parts of psycopg that we use.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ OPERATIONS = [
 
 
 async def outcome(cls, options, operation):
-    """Return what the operation returns, or how it fails, and the state afterwards."""
+    """Return the result or the failure of the operation, and the state afterwards."""
     connection = await cls.connect(**options)
     found, failure = None, None
     try:
@@ -277,7 +277,7 @@ async def outcome(cls, options, operation):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.__name__)
-def test_an_operation_does_what_it_does_under_asyncio(database, operation):
+def test_an_operation_has_the_same_result_as_under_asyncio(database, operation):
     options = connect_options(database)
     theirs = asyncio.run(outcome(psycopg.AsyncConnection, options, operation))
     ours = trio.run(outcome, TrioConnection, options, operation)
@@ -428,7 +428,7 @@ async def test_the_writer_that_is_an_asyncio_task_fails_and_costs_only_its_copy(
         assert await cursor.fetchone() == (0,)
 
 
-def test_an_encryption_that_nobody_asked_for_is_told(monkeypatch):
+def test_an_unwanted_encryption_is_reported(monkeypatch):
     class Encrypted:
         used_gssapi = True
 

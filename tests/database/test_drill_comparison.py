@@ -1,4 +1,4 @@
-"""The oracle finds each kind of violation; a check that cannot fail is a defect."""
+"""The comparison finds each kind of violation; a check that cannot fail is a defect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.drill_facts import ledger_tick_of, write_durable, write_ledger
 from tests.factories import make_record
 from tests.fix_postgres import connect_trio
 
-# What the wall clock showed when the monotonic clock was at 0.
+# The wall clock when the monotonic clock was at 0.
 EPOCH_S = 1_790_000_000.0
 SENT_S = 100.0
 CLEAN = {
@@ -91,7 +91,7 @@ class Case:
             return await judge(connection, facts)
 
     async def amiss(self):
-        """Return what the verdict counts as wrong."""
+        """Return the violations that the verdict counts."""
         verdict = msgspec.to_builtins(await self.judge())
         return {name: verdict[name] for name in CLEAN if verdict[name]}
 
@@ -152,13 +152,13 @@ async def test_two_rows_of_one_tick_are_a_duplicate_even_if_their_keys_differ(ca
     assert await case.amiss() == {"duplicates": 1}
 
 
-async def test_a_row_that_nobody_sent_is_unexpected(case):
+async def test_a_row_that_was_never_sent_is_unexpected(case):
     case.stored.append(record_of(9))
 
     assert await case.amiss() == {"unexpected": 1}
 
 
-async def test_a_report_of_a_tick_that_nobody_sent_is_unexpected(case):
+async def test_a_report_of_a_tick_that_was_never_sent_is_unexpected(case):
     case.reported.append(ledger_tick_of(record_of(9)))
 
     assert await case.amiss() == {"unexpected": 1}
@@ -185,7 +185,7 @@ async def test_a_tick_that_is_nowhere_is_unexplained_without_a_reason(case):
     ("killed_after_s", "unexplained"),
     [(0.0, 0), (0.3, 0), (0.4, 1), (-0.2, 0), (-0.3, 1)],
 )
-async def test_only_what_was_sent_just_before_a_kill_may_be_missing(
+async def test_only_ticks_from_just_before_a_kill_may_be_missing(
     case, killed_after_s, unexplained
 ):
     case.forget(1)
@@ -207,9 +207,7 @@ async def test_only_what_was_sent_just_before_a_kill_may_be_missing(
         (1.5, 0.5, 0),  # the clock was set back meanwhile
     ],
 )
-async def test_what_was_sent_within_a_gap_may_be_missing(
-    case, start_s, end_s, unexplained
-):
+async def test_ticks_within_a_gap_may_be_missing(case, start_s, end_s, unexplained):
     case.forget(1)
     case.add_gap(SENT_S + start_s, None if end_s is None else SENT_S + end_s)
 
@@ -285,7 +283,7 @@ async def test_a_gap_that_was_never_ended_is_over_with_the_next_row(case):
     assert await case.amiss() == {"unexplained": 1}
 
 
-async def test_ticks_of_watched_contracts_are_nobodys_loss(case):
+async def test_ticks_of_watched_contracts_do_not_count_as_lost(case):
     case.stored.append(record_of(5, account_id="watchlist", quantity=None))
 
     assert await case.amiss() == {}

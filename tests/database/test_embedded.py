@@ -26,11 +26,11 @@ from greeks_trio.postgres.embedded.server import embedded_server, open_embedded_
 from tests.fix_postgres import QUICK, connect
 
 IS_ROOT = os.geteuid() == 0
-# What a server that was told to end may take on a busy machine, seconds.
+# The longest end of a server on a busy machine, seconds.
 PATIENCE_S = 20
 ROOT = Path(__file__).parents[2]
 
-# A service in short: runs a server, says so, and at Ctrl-C still stores something.
+# A small service: runs a server, reports it, and stores one more row at Ctrl-C.
 SERVICE = """
 import sys
 from pathlib import Path
@@ -84,7 +84,7 @@ def service(
 
 @contextmanager
 def watched(pid: int) -> Iterator[select.poll]:
-    """Yield something that is readable once the process has ended, as it will have."""
+    """Yield a file descriptor that becomes readable at the end of the process."""
     fd = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -236,7 +236,7 @@ def test_a_start_right_after_a_kill_waits_for_the_old_server(tmp_path):
         assert has_ended(server)
 
 
-def test_what_was_committed_survives_the_kill_of_both(tmp_path):
+def test_a_committed_row_survives_the_kill_of_both(tmp_path):
     with service(tmp_path) as (process, pid), watched(pid) as server:
         process.send_signal(signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
@@ -262,7 +262,7 @@ def test_an_orphan_is_replaced(tmp_path):
 
 
 def _start_orphan(cluster: Cluster) -> int:
-    """Start a server that does not know us, as a killed service on macOS leaves it."""
+    """Start a server that does not know this process, as after a killed service on macOS."""
     cluster.runner.run(
         "pg_ctl",
         "start",
@@ -319,7 +319,7 @@ def test_it_works_below_a_directory_that_only_we_can_enter(tmp_path):
     assert (closed / "data" / "postgres-18").stat().st_mode & 0o777 == 0o700
 
 
-def test_it_works_in_a_directory_that_everybody_can_enter(open_directory):
+def test_it_works_in_a_directory_that_every_user_can_enter(open_directory):
     with embedded_server(open_directory, settings=QUICK) as config:
         with connect(config) as connection:
             found = connection.execute("show data_directory").fetchone()
@@ -328,7 +328,7 @@ def test_it_works_in_a_directory_that_everybody_can_enter(open_directory):
 
 
 def test_an_ordinary_user_needs_nothing_else(open_directory):
-    """Run as root, the test becomes nobody, who only keeps the right to read Python."""
+    """As root, the test changes to a user that may only read Python's files."""
     data_dir = open_directory / "data"
     prefix: list[str] = []
     if IS_ROOT:

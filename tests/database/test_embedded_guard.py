@@ -1,4 +1,4 @@
-"""An embedded server that somebody kills comes back, and a stopped one does not."""
+"""An embedded server comes back after a kill, and not after a stop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATIENCE_S = 40.0
 
 
 class Heard(logging.Handler):
-    """The guard's log, for whoever waits for a line of it."""
+    """The log of the guard, with a way to wait for a line."""
 
     def __init__(self):
         super().__init__()
@@ -61,7 +61,7 @@ def heard():
 
 
 def quick(before_wait=lambda number: None):
-    """Return a short backoff that says before each wait which one it is."""
+    """Return a short backoff that reports the number of each wait."""
     waits = 0
 
     def jitter():
@@ -98,7 +98,7 @@ async def test_it_comes_back_again_and_again_and_leaves_nothing(tmp_path, heard)
             postmasters.append(postmaster)
             await heard.wait("embedded.started_again", number)
             assert count_rows(config) == 1
-        # One that nobody waited for would be a zombie.
+        # A process without a parent that waits for it would be a zombie.
         assert not list(filter(psutil.Process.is_running, postmasters))
         last = postmaster_of(tmp_path)
 
@@ -123,7 +123,7 @@ async def test_it_is_not_started_after_it_was_stopped(tmp_path, heard):
     assert not lives(postmaster)
     assert not (tmp_path / "postgres-18" / "postmaster.pid").exists()
     assert heard.lines == []
-    with embedded_server(tmp_path, settings=QUICK):  # nobody else has it
+    with embedded_server(tmp_path, settings=QUICK):  # no other server runs in it
         assert heard.lines == []
 
 
@@ -166,7 +166,7 @@ async def test_it_is_tried_until_the_start_succeeds(tmp_path, heard):
 async def test_a_port_that_was_taken_meanwhile_is_waited_for(tmp_path, heard):
     def before_wait(number):
         if number == 1:
-            # As PostgreSQL does, whose old connections have not gone for good yet.
+            # Like PostgreSQL itself, whose old connections may still linger.
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(("127.0.0.1", config.port))
             taken.listen()

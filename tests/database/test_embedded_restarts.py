@@ -29,7 +29,7 @@ def postmaster_of(directory: Path) -> psutil.Process:
 
 
 def lives(process):
-    """Whether it does anything; init takes its time to clear_dead_server orphans."""
+    """Return whether the process still runs; init may collect an orphan late."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -55,7 +55,7 @@ async def store(config, ticks, positions=()):
         await journal.write(held)
 
 
-async def test_the_newest_tick_of_what_is_held_or_watched_is_filled_in(
+async def test_the_newest_tick_of_each_held_or_watched_contract_is_filled_in(
     database, backlog
 ):
     newest = tick_at(9, delta=0.75, rho=None)
@@ -113,7 +113,7 @@ async def test_many_contracts_come_in_steps(database, backlog):
 
 
 async def test_it_waits_for_the_writers_first_connection(empty_database, nursery):
-    """Until then there is no schema that it could ask."""
+    """Before that there is no schema to read."""
     backlog, latest = Backlog(tick_bytes(10)), Latest()
     asked, ended = [], trio.Event()
 
@@ -135,7 +135,7 @@ async def test_it_waits_for_the_writers_first_connection(empty_database, nursery
     assert len(latest) == 1
 
 
-async def test_what_fails_is_tried_again_a_few_times(database, backlog, caplog):
+async def test_a_failed_read_is_tried_again_a_few_times(database, backlog, caplog):
     nowhere = replace(database, dbname="there_is_none")
     places = iter([nowhere, database])
     await store(database, [tick_at(0)], [make_position()])

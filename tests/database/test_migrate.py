@@ -80,7 +80,7 @@ async def test_services_may_start_at_once_on_an_empty_database(
         for _ in range(4):
             nursery.start_soon(start)
 
-    # Each migration by one of them, whichever was first.
+    # Each migration is applied by the first of them.
     assert len(results) == 4
     assert sorted(name for made in results for name in made) == NAMES
 
@@ -193,7 +193,7 @@ async def test_a_lost_connection_is_not_a_schema_problem(database, connection):
         await migrate(connection)
 
 
-async def test_a_look_at_the_migrations_takes_no_longer_than_it_may(database):
+async def test_the_check_of_the_migrations_ends_at_its_limit(database):
     """The limit for applying them is far longer, and ticks wait meanwhile."""
     async with await connect_trio(database) as connection:
         assert await bring_up_to_date(connection, look_limit_s=5) == []
@@ -205,7 +205,7 @@ async def test_a_look_at_the_migrations_takes_no_longer_than_it_may(database):
             assert trio.current_time() - started_at < 2
 
 
-async def test_being_brought_up_to_date_says_what_was_done(empty_database):
+async def test_bringing_up_to_date_returns_the_applied_migrations(empty_database):
     async with await connect_trio(empty_database) as connection:
         assert await bring_up_to_date(connection, look_limit_s=5) == NAMES
         assert await bring_up_to_date(connection, look_limit_s=5) == []

@@ -1,7 +1,7 @@
 """Every way in which PostgreSQL can be away, at the level of stores and sinks.
 
-Each test says what the sink reports and how soon, that it is of no more use then, and
-that afterwards the same ticks are stored once.
+Each test shows that the sink reports the outage in time and refuses further writes, and
+that the same ticks are stored once afterwards.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def store(database):
 
 @pytest.fixture
 def observer(database):
-    """Looks at the table, and does to others what administrators do."""
+    """A second connection: reads the table and acts as an administrator."""
     with connect(database) as observer:
         yield observer
 
 
 @pytest.fixture
 async def server(tmp_path):
-    """A server of its own, to be broken."""
+    """A separate server that the test may break."""
     async with open_restartable_server(tmp_path, settings=QUICK) as server:
         apply_schema(server.config)
         yield server
 
 
 async def fails(sink, ticks=(TWO,), *, within_s=1.0, **options):
-    """Write the ticks, and return why that failed; the sink is left then."""
+    """Write the ticks and return the error; the sink is closed then."""
     started_at = trio.current_time()
     with pytest.raises(StoreUnavailable) as caught:
         await sink.write(list(ticks), **options)
@@ -71,7 +71,7 @@ async def fails(sink, ticks=(TWO,), *, within_s=1.0, **options):
 
 
 async def cannot_open(store, *, within_s=1.0):
-    """Open a sink, and return why that failed."""
+    """Open a sink and return the error."""
     started_at = trio.current_time()
     with pytest.raises(StoreUnavailable) as caught:
         async with store.open():
@@ -81,7 +81,7 @@ async def cannot_open(store, *, within_s=1.0):
 
 
 async def assert_recovered(store, config):
-    """Offer again what failed, and something new: all is there, and once."""
+    """Offer the failed ticks again, with a new one: each is stored once."""
     async with store.open() as sink:
         await sink.write([ONE, TWO], check_duplicates=True)
         assert await sink.write([THREE]) == 1
@@ -91,13 +91,13 @@ async def assert_recovered(store, config):
 
 @contextmanager
 def locked(observer, table="greek_snapshots"):
-    """Hold the table as a careless administrator does."""
+    """Lock the table, like an administrator who forgets a transaction."""
     with observer.transaction():
         observer.execute(f"lock table {table} in access exclusive mode")
         yield
 
 
-# The server goes.
+# The server ends.
 
 
 async def test_a_killed_server_is_noticed_at_once(server):
@@ -142,7 +142,7 @@ async def test_a_server_that_is_shut_down_says_so(server):
     await assert_recovered(store, server.config)
 
 
-async def test_a_server_that_lets_nobody_in_any_more_is_waited_for(server, tmp_path):
+async def test_a_server_that_refuses_every_login_is_waited_for(server, tmp_path):
     """A shutdown that waits for its sessions to end by themselves."""
     store = store_of(server.config)
     async with store.open() as sink:
@@ -168,10 +168,10 @@ def shut_down_smartly(config, directory):
             return
 
 
-async def test_a_frozen_server_is_given_up_in_time_and_what_it_still_did_counts_once(
+async def test_a_frozen_server_is_given_up_in_time_and_its_rows_count_once(
     server,
 ):
-    """What it had received it stores when it goes on, and so do we."""
+    """It stores the rows that it has received, and the service sends them again."""
     store = store_of(server.config)
     async with store.open() as sink:
         await sink.write([ONE])
@@ -196,7 +196,7 @@ async def test_a_terminated_session_is_noticed_at_once(store, database, observer
     await assert_recovered(store, database)
 
 
-# The server is there, and does not take it.
+# The server runs and does not take the rows.
 
 
 async def test_a_commit_that_hangs_and_takes_effect_later_counts_once(server):
@@ -248,7 +248,9 @@ def connect_like(connection):
     return psycopg.connect(connection.info.dsn, password=password, autocommit=True)
 
 
-async def test_a_full_disk_is_the_servers_trouble_and_not_the_rows(server, tmp_path):
+async def test_a_full_disk_is_a_fault_of_the_server_and_not_of_the_rows(
+    server, tmp_path
+):
     """The table's file is on a device that is always full; no quota is needed."""
     store = store_of(server.config)
     with connect(server.config) as admin:
@@ -270,7 +272,7 @@ async def test_a_full_disk_is_the_servers_trouble_and_not_the_rows(server, tmp_p
 
 
 @pytest.mark.parametrize("check_duplicates", [False, True])
-async def test_a_file_that_may_not_grow_is_the_servers_trouble_and_not_the_rows(
+async def test_a_file_that_may_not_grow_is_a_fault_of_the_server_and_not_of_the_rows(
     server, check_duplicates
 ):
     """As with a quota: PostgreSQL has no code for it and calls it an internal error."""
@@ -302,7 +304,7 @@ async def test_a_file_that_may_not_grow_is_the_servers_trouble_and_not_the_rows(
 async def test_files_that_the_server_may_not_open_do_not_end_the_service(
     server, tmp_path
 ):
-    """A disk that became read-only: permission denied, yet nobody's role is at fault."""
+    """A disk that became read-only: permission denied, although every role is right."""
     store = store_of(server.config, timeout_s=5)
     async with store.open() as sink:
         await sink.write([ONE])
@@ -329,7 +331,7 @@ def file_size_limit(size):
 
 
 def data_file(admin, directory, table):
-    """Return where the server keeps the table's rows."""
+    """Return the file in which the server keeps the table's rows."""
     [(path,)] = admin.execute("select pg_relation_filepath(%s)", [table]).fetchall()
     return Path(directory, "postgres-18", path)
 
@@ -412,7 +414,8 @@ async def test_the_limit_of_connections_is_waited_out(database, observer):
             await sink.write([ONE])
             async with store.open():
                 assert await cannot_open(store) == "53300"
-            # Its month needs a second connection, which it may have; other ticks none.
+            # A new month needs a second connection, which this role may open; other ticks do
+            # not.
             assert await sink.write([TWO]) == 1
 
         await assert_recovered(store, database)
@@ -459,7 +462,7 @@ async def test_a_permission_that_is_gone_waits_for_a_person(database, observer):
         await assert_recovered(store, database)
 
 
-# The way there.
+# The network.
 
 
 async def test_a_name_that_is_gone_is_given_up_in_time(store, database):
@@ -486,7 +489,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time(
     await assert_recovered(store, database)
 
 
-# A COMMIT was sent, and its answer never came back.
+# A COMMIT was sent, and its answer is lost.
 
 COPY_DONE = b"c\x00\x00\x00\x04"
 
@@ -604,7 +607,7 @@ async def test_a_lost_session_that_cannot_end_delays_the_next_sink_and_only_once
 
 @contextmanager
 def stopped(pid):
-    """Keep the process stopped in its tracks."""
+    """Keep the process stopped by SIGSTOP."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -616,7 +619,7 @@ def stopped(pid):
 
 
 async def test_a_sink_opens_at_once_however_busy_the_table_is(store, observer):
-    """Partitions ahead are missing too, and made by somebody else."""
+    """Partitions ahead are missing too, and another session makes them."""
     started_at = trio.current_time()
 
     with locked(observer):

@@ -1,4 +1,4 @@
-"""The partitions ahead are made at once, and again when that did not work."""
+"""The partitions ahead are made at once, and tried again after a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fix_processes import fetch, wait_until
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """Make it try again soon."""
+    """Shorten the pause before it tries again."""
     monkeypatch.setattr(keeper_module, "_AGAIN_AFTER_S", 0.01)
 
 
@@ -34,7 +34,7 @@ async def assert_partitions_come(config):
 
 @pytest.fixture
 def said():
-    """Set when it has said that it did not make them."""
+    """Set when it has logged that it could not make them."""
     event = trio.Event()
 
     class Listener(logging.Handler):

@@ -210,7 +210,7 @@ def test_the_newest_row_says_when_a_contract_expires(db):
     assert greeks_asof(db) == []
 
 
-def test_the_past_knows_only_what_had_been_received(db):
+def test_the_past_knows_only_ticks_that_had_been_received(db):
     """A late event belongs to its time, but was not known then."""
     hold(db)
     tick(db, event_time=MOMENT - seconds(30), delta=0.1)
@@ -287,7 +287,7 @@ def test_watched_contracts_of_any_broker_are_in_it(db):
 
 
 def test_watched_contracts_are_in_it_without_a_quantity(db):
-    """One after the other: each broker has several, with several ticks each."""
+    """Each broker has several contracts, with several ticks each."""
     hold(db, account_id="U2")
     for broker in ("ibkr", "tastytrade"):
         for key in (CALL, PUT):
@@ -357,7 +357,7 @@ def test_the_view_is_the_present(db):
     assert {**asof, "age_s": None} == {**row, "age_s": None}
 
 
-def test_what_comes_from_a_clock_that_is_ahead_is_the_newest_and_not_negative(db):
+def test_a_tick_from_a_clock_that_is_ahead_is_the_newest_and_its_age_not_negative(db):
     now = insert_now(db)
     tick(db, event_time=now + seconds(200), delta=0.9)
 

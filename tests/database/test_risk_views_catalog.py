@@ -207,7 +207,7 @@ def test_a_condition_of_the_caller_reaches_the_ticks(db):
 
 @pytest.mark.parametrize("contracts", [1, 3])
 def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(db, contracts):
-    """With few contracts the index of event_time looks good to the planner."""
+    """With few contracts the planner would prefer the index of event_time."""
     tick(db)
     db.execute(
         "insert into greek_snapshots (event_time, received_at, broker, account_id,"

@@ -135,7 +135,7 @@ def test_a_watched_contract_may_be_one_of_the_sides(db, now):
     assert (row["ibkr_delta"], row["tastytrade_delta"]) == (None, 0.5)
 
 
-def test_a_third_broker_does_not_hide_what_the_two_say(db, now):
+def test_a_third_broker_does_not_hide_the_other_two(db, now):
     for broker in ("ibkr", "tastytrade", "thirdbroker"):
         hold_now(db, now, broker)
     hold_now(db, now, "ibkr", PUT)

@@ -295,7 +295,7 @@ def test_shares_without_a_price_are_counted_and_not_valued(db):
     }
 
 
-def test_what_cannot_be_valued_at_all_is_counted_as_such(db):
+def test_positions_without_any_value_are_counted_separately(db):
     hold_shares(db, 1000, kind="other", contract_key="T 4.5 2030", underlying=None)
 
     [row] = portfolio_asof(db)
@@ -372,7 +372,7 @@ def test_neither_closed_nor_watched_contracts_are_in_it(db):
     assert portfolio_asof(db) == []
 
 
-def test_the_past_has_what_was_held_and_known_then(db):
+def test_the_past_has_the_positions_and_ticks_known_then(db):
     hold(db, 1, at=MOMENT - seconds(60))
     hold(db, 2, at=MOMENT)
     hold(db, 0, at=MOMENT + seconds(60))

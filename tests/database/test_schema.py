@@ -159,7 +159,7 @@ def test_one_greek_is_enough(schema, greek):
         ),
     ],
 )
-def test_a_refusal_names_what_was_broken(schema, changes, constraint):
+def test_a_refusal_names_the_broken_constraint(schema, changes, constraint):
     with pytest.raises(errors.CheckViolation) as refused:
         insert_snapshot(schema, **changes)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def strangeness(record):
-    """Return how unlike a real payload this one is."""
+    """Return a measure of the difference from a real payload."""
     payload = record.source_payload
     marks = (b"\\u", b"[[", b":{", b"e9", b"E9", b"e-", b"00000000", b"99999999")
     return sum(mark in payload for mark in marks), len(payload)

@@ -68,7 +68,8 @@ class Lease:
         try:
             yield
         finally:
-            # Waits for a `cancel` that has begun: it must not end the query of the next read.
+            # Waits for a `cancel` that has begun: it must not end the query of the next
+            # read.
             with self._lock:
                 self._connection = None
             self._has_ended.set()

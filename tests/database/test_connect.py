@@ -1,4 +1,4 @@
-"""Connecting: what a refused or impossible login says, and what a session is like."""
+"""Connecting: the error of a refused or impossible login, and the settings of a session."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_connecting_to_a_deaf_server_ends_in_time(proxy):
     assert trio.current_time() - started_at < 2
 
 
-async def test_a_port_where_nobody_listens_is_unavailable(database):
+async def test_a_port_without_a_listener_is_unavailable(database):
     with pytest.raises(StoreUnavailable) as caught:
         async with open_connection(replace(database, host="127.0.0.1", port=1)):
             pass

@@ -27,7 +27,7 @@ async def sink(database):
 
 @pytest.fixture
 def observer(database):
-    """Looks at the tables."""
+    """A second connection that reads the tables."""
     with connect(database) as observer:
         yield observer
 
@@ -135,7 +135,7 @@ async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
     )
 
 
-async def test_only_what_changed_is_appended(sink, observer):
+async def test_only_changes_are_appended(sink, observer):
     call, put = make_position(1), make_position(2, contract_key=SPY_PUT)
     await sink.write(make_snapshot(call, put, at=0))
     await sink.write(make_snapshot(call, put, at=1))
@@ -208,7 +208,7 @@ def test_only_the_snapshots_own_accounts_lose_positions():
     assert changed_positions(make_snapshot(other), [of_other]) == [other]
 
 
-def test_what_an_incomplete_account_lacks_is_not_closed_unless_it_says_so():
+def test_a_position_missing_from_an_incomplete_account_is_closed_only_if_reported():
     mute, closed = make_position(-3), make_position(2, contract_key=SPY_PUT)
     of_other = make_position(1, account_id="U7654321")
     said = msgspec.structs.replace(closed, quantity=Decimal(0))
@@ -223,7 +223,7 @@ def test_what_an_incomplete_account_lacks_is_not_closed_unless_it_says_so():
     ]
 
 
-def test_a_closed_position_that_was_never_held_is_no_news():
+def test_a_closed_position_that_was_never_held_is_no_change():
     assert changed_positions(make_snapshot(make_position(0)), []) == []
 
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses, and what happens to ticks when it is not there."""
+"""Rows that PostgreSQL refuses, and writing while it is away."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def sink(store):
 
 @pytest.fixture
 def observer(database):
-    """Looks at the table, and does to others what administrators do."""
+    """A second connection: reads the table and acts as an administrator."""
     with connect(database) as observer:
         yield observer
 
@@ -50,7 +50,7 @@ POISON = {
     "empty key": ({"contract_key": ""}, "23514"),
     "broker that is no word": ({"broker": "No Word"}, "23514"),
     "no account": ({"account_id": None}, "23502"),
-    # Random, or it would be compressed.
+    # Random text, because other text would be compressed.
     "an account too long for the index": (
         {"account_id": random.Random(1).randbytes(5_000).hex()},
         "54000",
@@ -108,7 +108,7 @@ async def test_the_ends_of_the_calendar_are_stored(
 
 
 async def test_refused_rows_may_be_tried_again_one_by_one(sink, observer):
-    """That is how an operator retries a quarantine, over one sink."""
+    """An operator retries a quarantine in this way, over one sink."""
     observer.execute(
         "alter table greek_snapshots add constraint small check (delta < 1)"
     )
@@ -146,7 +146,7 @@ def test_a_refusal_that_is_about_the_database_does_not_count():
     assert isinstance(store_error(violation, may_refuse=False), StoreUnavailable)
 
 
-# A distributed PostgreSQL: what happens to the shards arrives as XX000.
+# A distributed PostgreSQL reports every error of a shard as XX000.
 
 XX000_UNLESS_STAGED = """
 create function lose_sqlstate() returns trigger language plpgsql as $$
@@ -287,7 +287,7 @@ async def test_a_write_that_is_cancelled_leaves_nothing_behind_on_the_server(
 async def test_a_deaf_server_is_unavailable_in_time_and_its_session_is_ended(
     proxy, observer
 ):
-    """What the lost session still holds must not block whoever sends the rows again."""
+    """The locks of the lost session must not block the next attempt with the same rows."""
     store = TickStore(replace(proxy.config, timeout_s=0.5), today=START.date)
     async with store.open() as sink:
         await sink.write([make_tick(1)])
@@ -320,7 +320,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_stored(proxy, observer):
         await sink.write([make_tick(1)])
         async with trio.open_nursery() as nursery:
             with observer.transaction(force_rollback=True):
-                # The rows arrive and wait for us: we may be storing the same one.
+                # The rows arrive and wait for our transaction, which may hold the same row.
                 insert_key_of(observer, make_tick(2))
                 nursery.start_soon(expect_unavailable, sink, [make_tick(2)])
                 await wait_blocked(observer)
@@ -335,7 +335,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_stored(proxy, observer):
 
 
 async def expect_unavailable(sink, ticks):
-    """Write the ticks and see it fail."""
+    """Write the ticks, which fails."""
     with pytest.raises(StoreUnavailable):
         await sink.write(ticks)
 

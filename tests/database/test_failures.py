@@ -1,4 +1,4 @@
-"""What each code of PostgreSQL leads to; none is known by its message."""
+"""The meaning of each code of PostgreSQL; no error is recognised by its message."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODES = {
     ("trouble", "sqlstate"),
     [(trouble, code) for trouble, codes in CODES.items() for code in codes.split()],
 )
-def test_every_code_has_one_who_acts(trouble, sqlstate):
+def test_every_code_names_the_part_that_has_to_act(trouble, sqlstate):
     failure = psycopg.OperationalError("no")
     failure.sqlstate = sqlstate
 
@@ -47,7 +47,7 @@ def test_without_a_code_the_database_is_at_fault():
 
 
 @pytest.mark.parametrize("sqlstate", ["42501", "42P07", "42P16", "42P17", "23514"])
-def test_what_is_about_one_month_refuses_it(sqlstate):
+def test_an_error_about_one_month_refuses_that_month(sqlstate):
     assert refuses_month(sqlstate)
 
 
@@ -68,6 +68,6 @@ def test_what_is_about_one_month_refuses_it(sqlstate):
         "XX000",
     ],
 )
-def test_what_is_about_the_database_refuses_no_month(sqlstate):
+def test_an_error_about_the_database_refuses_no_month(sqlstate):
     assert not refuses_month(sqlstate)
     assert not refuses_month(None)

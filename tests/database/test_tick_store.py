@@ -35,7 +35,7 @@ async def sink(store):
 
 @pytest.fixture
 def observer(database):
-    """Looks at the table, and does to others what administrators do."""
+    """A second connection: reads the table and acts as an administrator."""
     with connect(database) as observer:
         yield observer
 
@@ -74,7 +74,7 @@ async def test_every_value_comes_back_as_it_was(sink, observer, check_duplicates
     assert str(found[3].quantity) == "-1234567890.123456789"
 
 
-async def test_what_the_database_adds_is_there(sink, observer):
+async def test_the_columns_that_the_database_fills_are_there(sink, observer):
     tick = make_tick()
     await sink.write([tick])
 
@@ -103,9 +103,7 @@ async def test_a_large_batch_is_stored_whole(sink, observer):
 
 
 @pytest.mark.parametrize("check_duplicates", [False, True])
-async def test_what_is_stored_already_is_not_stored_again(
-    sink, observer, check_duplicates
-):
+async def test_a_stored_tick_is_not_stored_again(sink, observer, check_duplicates):
     await sink.write([make_tick(1), make_tick(2)])
 
     batch = [make_tick(2), make_tick(3), make_tick(3), make_tick(1)]
@@ -205,7 +203,7 @@ def put_a_strangers_row(observer):
     insert_key_of(observer, make_tick(), table="greek_snapshots_2031_05")
 
 
-# What is in the way, and what PostgreSQL says of it.
+# The obstacle, and the code of PostgreSQL's error.
 OBSTACLES = {
     "a row of another month": (put_a_strangers_row, "23514"),
     "a table with other columns": (
@@ -279,7 +277,7 @@ def a_writers_role(database, observer):
 @pytest.mark.parametrize(
     "bounds", ["default", "for values from ('2031-01-01') to ('2032-01-01')"]
 )
-async def test_somebody_elses_partition_is_as_good_as_ours(sink, observer, bounds):
+async def test_a_partition_that_another_program_made_is_used(sink, observer, bounds):
     observer.execute(f"create table theirs partition of greek_snapshots {bounds}")
     if bounds == "default":  # or ours could be made
         insert_key_of(observer, make_tick(7, **MAY, delta=0.7))
