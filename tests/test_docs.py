@@ -104,7 +104,7 @@ def test_every_file_that_is_named_exists(name):
     for path in re.findall(
         r"`((?:greeks_trio|tests|db|bin)/[\w./-]*)`", DOCUMENTS[name]
     ):
-        assert (ROOT / path).exists(), path
+        assert "NAME" in path or (ROOT / path).exists(), path
 
 
 def test_the_runbook_names_events_that_are_logged():
