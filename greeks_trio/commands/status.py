@@ -1,4 +1,4 @@
-"""``status``: ask a running service over HTTP how it does, and say it in a table."""
+"""``status``: show the health of a running service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import msgspec
 import trio
 
 from greeks_trio.api.answers import PROBLEM_JSON
-from greeks_trio.commands.status_health import Health, Readiness, Status, Verdict, judge
+from greeks_trio.commands.status_answer import StatusAnswer
+from greeks_trio.commands.status_health import Health, HealthReport, Readiness, judge
 from greeks_trio.commands.status_table import show
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import HttpConfig
@@ -28,25 +29,25 @@ EXIT_STATUSES: Final[dict[Health, int]] = {"healthy": 0, "degraded": 1, "down": 
 
 _STATUS_PATH: Final = "/v1/streaming/status"
 _READINESS_PATH: Final = "/readyz"
-# Where a service that listens everywhere can be reached from its own machine.
+# The loopback address of a service that listens on every address.
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class _NoAnswer(GreeksError):
-    """There is nothing to judge."""
+    """The service gives no answer that can be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What a service said.
+    """The answers of a service.
 
     Attributes:
         raw: The answer of the status, as it came.
-        now: Its own clock.
+        now: The service's clock.
     """
 
     raw: dict[str, Any]
-    status: Status
+    status: StatusAnswer
     readiness: Readiness
     now: datetime
 
@@ -54,53 +55,58 @@ class _Answers:
 async def run_status(
     *, url: str | None, as_json: bool, limit_s: float = LIMIT_S
 ) -> int:
-    """Print how the service does, and return the exit status of its health.
+    """Print the health of the service, and return the exit status for it.
 
     Args:
-        url: Where it is, when not where the configuration says.
-        as_json: Print one JSON object instead of the table, whatever happens.
-        limit_s: Seconds after which nobody has answered.
+        url: The address of the service; without it, the configuration gives it.
+        as_json: Print one JSON object instead of the table, also after an error.
+        limit_s: Seconds to wait for an answer.
 
     Raises:
-        ConfigError: it cannot be known where to ask.
+        ConfigError: the address of the service is not known.
     """
     try:
         http = load_config(need_broker=False).http
         base = service_url(http) if url is None else checked_url(url)
     except ConfigError as exc:
-        # stderr has the words for people, as for every command.
+        # For people, every command prints these problems to stderr.
         if as_json:
-            _print_json(None, Verdict("down", exc.problems), None)
+            _print_json(None, HealthReport("down", exc.problems), None)
         raise
     answers: _Answers | None = None
     try:
         answers = await _ask(base, http, limit_s)
     except _NoAnswer as exc:
-        verdict = Verdict("down", [str(exc)])
+        report = HealthReport("down", [str(exc)])
     else:
-        verdict = judge(answers.status, answers.readiness, answers.now)
+        report = judge(answers.status, answers.readiness, answers.now)
     if as_json:
-        _print_json(base, verdict, answers)
+        _print_json(base, report, answers)
     elif answers is None:
-        show(base, verdict)
+        show(base, report)
     else:
-        show(base, verdict, answers.status, answers.now)
-    return EXIT_STATUSES[verdict.health]
+        show(base, report, answers.status, answers.now)
+    return EXIT_STATUSES[report.health]
 
 
 def service_url(http: HttpConfig | None) -> str:
-    """Return where the configured service answers, seen from its own machine.
+    """Return the URL of the configured service, for this machine.
 
     Raises:
-        ConfigError: it answers nowhere, or at a port that is not known.
+        ConfigError: HTTP is off, or the port is not known.
     """
     if http is None:
         raise ConfigError(
-            ["GREEKS_HTTP_BIND is empty, so the service cannot be asked; use --url."]
+            [
+                "GREEKS_HTTP_BIND is empty, so the service has no HTTP address; use --url."
+            ]
         )
     if not http.port:
         raise ConfigError(
-            ["GREEKS_HTTP_BIND has port 0; use --url with what the service has logged."]
+            [
+                "GREEKS_HTTP_BIND has port 0, so the service chooses a port; use --url"
+                " with the address in its log (http.listening)."
+            ]
         )
     host = _EVERYWHERE.get(http.host, http.host)
     return (
@@ -112,32 +118,37 @@ def checked_url(text: str) -> str:
     """Return the URL without a path.
 
     Raises:
-        ConfigError: it is no HTTP address, or has a secret in it, which others on this
-            machine could read from the list of processes.
+        ConfigError: it is no HTTP address, or has a secret in it.  Other users of this
+            machine could read the secret in the list of processes.
     """
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises unless it is a number
         httpx2.URL(text)
     except (ValueError, httpx2.InvalidURL):
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(["--url is not like http://127.0.0.1:8080."])
     if "@" in parts.netloc:
-        raise ConfigError(["--url has a name or password; GREEKS_API_TOKEN is for it."])
+        raise ConfigError(
+            [
+                "--url has a name or a password. Remove it, and set GREEKS_API_TOKEN"
+                " to the token of the service."
+            ]
+        )
     return f"{parts.scheme}://{parts.netloc}"
 
 
 async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
-    """Return what the service at ``base`` says.
+    """Return the answers of the service at ``base``.
 
     Raises:
-        _NoAnswer: why nothing can be said, in words.
+        _NoAnswer: there is no answer, or none of this service.
     """
     token = http.token.reveal() if http is not None else ""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        # Without the environment's proxies: they do not lead to this machine.
+        # A proxy of the environment does not lead to this machine.
         async with httpx2.AsyncClient(
             base_url=base, headers=headers, timeout=None, trust_env=False
         ) as client:
@@ -148,13 +159,16 @@ async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
         raise _NoAnswer(f"no answer within {limit_s:g} s") from None
     except httpx2.DecodingError:
         raise _NoAnswer(_ANOTHER_PROGRAM) from None
-    except (httpx2.TransportError, UnicodeError) as exc:  # a name that cannot be one
-        raise _NoAnswer(f"nobody answers: {str(exc) or type(exc).__name__}") from exc
+    except (httpx2.TransportError, UnicodeError) as exc:  # the name is not valid
+        raise _NoAnswer(
+            f"no service answers: {str(exc) or type(exc).__name__}"
+        ) from exc
     _check_status(status, has_token=bool(token))
     try:
+        raw = msgspec.json.decode(status.content, type=dict[str, Any])
         return _Answers(
-            raw=msgspec.json.decode(status.content, type=dict[str, Any]),
-            status=msgspec.json.decode(status.content, type=Status),
+            raw=raw,
+            status=StatusAnswer(raw),
             readiness=msgspec.json.decode(readiness.content, type=Readiness),
             now=_clock_of(status),
         )
@@ -162,21 +176,21 @@ async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
         raise _NoAnswer(_ANOTHER_PROGRAM) from None
 
 
-_ANOTHER_PROGRAM: Final = "what answers there is not greeks_trio"
+_ANOTHER_PROGRAM: Final = "the program at this address is not greeks_trio"
 
 
 def _check_status(answer: httpx2.Response, *, has_token: bool) -> None:
-    """Say what a refusal means.
+    """Check that the service has answered the request.
 
     Raises:
-        _NoAnswer: it is one.
+        _NoAnswer: the service, or another program, has refused it.
     """
     is_problem = answer.headers.get("content-type", "") == PROBLEM_JSON
     if answer.status_code == HTTPStatus.UNAUTHORIZED and is_problem:
         raise _NoAnswer(
-            "the service refuses our GREEKS_API_TOKEN"
+            "the service refuses the token in GREEKS_API_TOKEN; set the service's token"
             if has_token
-            else "the service wants a token, and GREEKS_API_TOKEN is not set here"
+            else "the service needs a token, and GREEKS_API_TOKEN is not set here; set it"
         )
     if answer.status_code == HTTPStatus.MISDIRECTED_REQUEST and is_problem:
         raise _NoAnswer("the service does not answer to this name; use its address")
@@ -185,17 +199,19 @@ def _check_status(answer: httpx2.Response, *, has_token: bool) -> None:
 
 
 def _clock_of(answer: httpx2.Response) -> datetime:
-    """Return the service's time, from whose clock all its times are."""
+    """Return the time by the service's clock, which all its times are from."""
     try:
         return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
     except (KeyError, ValueError):
         return datetime.now(UTC)
 
 
-def _print_json(base: str | None, verdict: Verdict, answers: _Answers | None) -> None:
+def _print_json(
+    base: str | None, report: HealthReport, answers: _Answers | None
+) -> None:
     body = {
-        "verdict": verdict.health,
-        "problems": verdict.problems,
+        "verdict": report.health,
+        "problems": report.problems,
         "url": base,
         "service": None if answers is None else answers.raw,
     }

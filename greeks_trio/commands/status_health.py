@@ -1,13 +1,12 @@
-"""What a service's own answers say of its health: healthy, degraded or down.  Pure.
+"""The health of a service, from its own answers: healthy, degraded or down.  Pure.
 
-- **down**: nothing streams.  Nobody answers, or it is another program, or the token is
-  refused, so that nothing can be known; or no broker is connected.
-- **degraded**: it streams, and a person should look.  All that ``/readyz`` names, a broker
-  that is connected with something missing, the latency above its bar, rows in quarantine,
-  ticks that were lost since the service started, ticks that have waited on disk for more
-  than `SPOOLED_LONG_S`, a disk that takes none.
-- **healthy**: neither.  Stopped feeds of which another one runs, contracts without recent
-  ticks and a short stay of ticks on disk are part of normal life.
+- **down**: no broker is connected, or the service gives no answer that can be used.
+- **degraded**: ticks stream, and a person should look.  The reasons are: a problem that
+  ``/readyz`` names, a connected broker that lacks something, a latency above the target,
+  rows in the quarantine, ticks lost since the service started, ticks on disk for more than
+  `SPOOLED_LONG_S`, a disk that takes no ticks.
+- **healthy**: neither.  A stopped feed while another one runs, contracts without recent
+  ticks and ticks on disk for a short time are normal.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from greeks_trio.model.records import StreamSession
+from greeks_trio.commands.status_answer import StatusAnswer
+from greeks_trio.monitoring.figures import Figures
 
 Health = Literal["healthy", "degraded", "down"]
 
-# A stall of the database, a restart of it and its replay are shorter.
+# A stall or restart of the database with its replay takes less time.
 SPOOLED_LONG_S: Final = 60.0
 
 _STREAMING: Final = ("connected", "degraded")
@@ -36,149 +36,60 @@ class Readiness(msgspec.Struct, frozen=True):
     problems: list[str]
 
 
-class Database(msgspec.Struct, frozen=True):
-    """Whether the writer has a connection, and why not."""
-
-    connected: bool = False
-    last_error: str | None = None
-
-
-class Percentiles(msgspec.Struct, frozen=True):
-    """Latencies in milliseconds, `None` without a tick."""
-
-    p50: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """From frame read to durable, in milliseconds."""
-
-    last_minute: Percentiles = Percentiles()
-
-
-class Slo(msgspec.Struct, frozen=True):
-    """Whether the bar is breached, and for how many seconds."""
-
-    is_breached: bool = False
-    breached_s: float | None = None
-    p95_ms: float | None = None
-    target_ms: float | None = None
-
-
-class Ticks(msgspec.Struct, frozen=True):
-    """Ticks since the service started."""
-
-    lost: int = 0
-
-
-class Spool(msgspec.Struct, frozen=True):
-    """What waits on disk."""
-
-    rows: int = 0
-    bytes: int = 0
-    oldest_at: datetime | None = None
-    replaying: bool = False
-    last_error: str | None = None
-
-
-class Quarantine(msgspec.Struct, frozen=True):
-    """Rows that PostgreSQL refused."""
-
-    waiting: int = 0
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """In bytes."""
-
-    resident_bytes: int = 0
-    backlog_bytes: int = 0
-    backlog_max_bytes: int = 0
-
-
-class Staleness(msgspec.Struct, frozen=True):
-    """How many contracts of each broker are stale, and whether their markets are open.
-
-    Attributes:
-        contracts: Of these no tick has come for ``after_s`` seconds.
-        not_realtime: Of these the newest tick is not real-time.
-    """
-
-    after_s: float = 0.0
-    contracts: dict[str, int] = {}
-    not_realtime: dict[str, int] = {}
-    markets_open: dict[str, bool] = {}
-
-
-class Feed(msgspec.Struct, frozen=True):
-    """One broker's contracts."""
-
-    wanted: int = 0
-    subscription_count: int = 0
-    reconnects: int = 0
-
-
-class Status(msgspec.Struct, frozen=True):
-    """What is needed of ``/v1/streaming/status``; a part that is missing is empty."""
-
-    sessions: list[StreamSession]
-    database: Database = Database()
-    latency_ms: Latency = Latency()
-    slo: Slo = Slo()
-    ticks: Ticks = Ticks()
-    spool: Spool = Spool()
-    quarantine: Quarantine = Quarantine()
-    memory: Memory = Memory()
-    staleness: Staleness = Staleness()
-    feeds: dict[str, Feed] = {}
-
-
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The health, and what is wrong in words, worst first."""
+class HealthReport:
+    """The health of a service, and a sentence for each problem, worst first."""
 
     health: Health
     problems: Sequence[str]
 
 
-def judge(status: Status, readiness: Readiness, now: datetime) -> Verdict:
-    """Return the verdict on a service that answers; ``now`` is its own clock."""
+def judge(status: StatusAnswer, readiness: Readiness, now: datetime) -> HealthReport:
+    """Return the health of a service that answers; ``now`` is the service's clock."""
     problems = [*_problems(status, readiness, now)]
     if not any(session.status in _STREAMING for session in status.sessions):
-        return Verdict("down", ["nothing streams: no broker is connected", *problems])
-    return Verdict("degraded" if problems else "healthy", problems)
+        return HealthReport(
+            "down", ["nothing streams: no broker is connected", *problems]
+        )
+    return HealthReport("degraded" if problems else "healthy", problems)
 
 
-def _problems(status: Status, readiness: Readiness, now: datetime) -> Iterator[str]:
-    if status.ticks.lost:
-        yield f"lost: {_counted(status.ticks.lost, 'tick')} since the service started"
+def _problems(
+    status: StatusAnswer, readiness: Readiness, now: datetime
+) -> Iterator[str]:
+    if lost := status.count(Figures.ticks_lost):
+        yield f"lost: {_counted(lost, 'tick')} since the service started"
     yield from readiness.problems
     for session in status.sessions:
         if session.status == "degraded":
             yield f"{session.broker}: {session.last_error or 'something is missing'}"
-    slo = status.slo
-    if slo.is_breached:
-        yield (
-            f"latency: p95 {_milliseconds(slo.p95_ms)}, above"
-            f" {_milliseconds(slo.target_ms)} for {slo.breached_s or 0:.0f} s"
+    if status.flag(Figures.slo_is_breached):
+        p95, target = (
+            _milliseconds(status.number(each))
+            for each in (Figures.slo_p95, Figures.slo_target)
         )
+        breached_s = status.number(Figures.slo_breached) or 0.0
+        yield f"latency: p95 {p95}, above {target} for {breached_s:.0f} s"
     yield from _problems_of_disk(status, now)
 
 
-def _problems_of_disk(status: Status, now: datetime) -> Iterator[str]:
-    waiting, spool = status.quarantine.waiting, status.spool
-    if waiting:
+def _problems_of_disk(status: StatusAnswer, now: datetime) -> Iterator[str]:
+    if waiting := status.count(Figures.quarantine_waiting):
         yield (
             f"quarantine: {_counted(waiting, 'row')} that PostgreSQL refused;"
-            " bin/run-ingest quarantine says why"
+            " run bin/run-ingest quarantine for the reasons"
         )
-    if spool.last_error is not None:
-        yield f"spool: {spool.last_error}"
-    if spool.rows and spool.oldest_at is not None:
-        age_s = (now - spool.oldest_at).total_seconds()
+    if (error := status.text(Figures.spool_last_error)) is not None:
+        yield f"spool: {error}"
+    rows, oldest_at = (
+        status.count(Figures.spool_rows),
+        status.moment(Figures.spool_oldest),
+    )
+    if rows and oldest_at is not None:
+        age_s = (now - oldest_at).total_seconds()
         if age_s > SPOOLED_LONG_S:
             yield (
-                f"spool: {_counted(spool.rows, 'tick')} on disk, not in the database,"
+                f"spool: {_counted(rows, 'tick')} on disk, not in the database,"
                 f" the oldest for {age_s:.0f} s"
             )
 

@@ -1,4 +1,4 @@
-"""How a service does, as a table for people."""
+"""The health and the figures of a service, as a table for people."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from greeks_trio.commands.status_health import Spool, Staleness, Status, Verdict
+from greeks_trio.commands.status_answer import StatusAnswer
+from greeks_trio.commands.status_health import HealthReport
 from greeks_trio.model.records import StreamSession
+from greeks_trio.monitoring.figures import Figures
 
 _HEALTH_STYLES: Final = {"healthy": "green", "degraded": "yellow", "down": "red"}
 _SESSION_STYLES: Final = {
@@ -27,32 +29,32 @@ _MIB: Final = 1024**2
 
 def show(
     url: str,
-    verdict: Verdict,
-    status: Status | None = None,
+    report: HealthReport,
+    status: StatusAnswer | None = None,
     now: datetime | None = None,
     *,
     console: Console | None = None,
 ) -> None:
-    """Print the verdict, what is wrong, and the table if there is anything for it.
+    """Print the health, the problems, and the table when the service has answered.
 
-    Without colour where there is no terminal.
+    There is no colour where there is no terminal.
 
     Args:
-        url: Where the service was asked.
-        verdict: Its health.
-        status: What it said; `None` when it did not.
-        now: Its clock when it said so.
-        console: Where to print; default stdout.
+        url: The address of the service.
+        report: The health of the service.
+        status: The answer of the service, `None` without one.
+        now: The service's clock at its answer.
+        console: Prints; the default prints to stdout.
     """
     console = Console(highlight=False) if console is None else console
     console.print(
         Text.assemble(
             f"greeks_trio at {url} is ",
-            (verdict.health, f"bold {_HEALTH_STYLES[verdict.health]}"),
+            (report.health, f"bold {_HEALTH_STYLES[report.health]}"),
         )
     )
-    for problem in verdict.problems:
-        # A long one continues under its own beginning.
+    for problem in report.problems:
+        # A long problem continues under its own beginning.
         line = Table.grid(padding=(0, 1))
         line.add_row(Text("  -"), _plain(problem))
         console.print(line)
@@ -60,105 +62,124 @@ def show(
         console.print(_sessions(status, now))
         facts = Table.grid(padding=(0, 2))
         facts.add_column(no_wrap=True)
-        for name, text in _facts(status, verdict, now):
+        for name, text in _facts(status, report, now):
             facts.add_row(Text(name, "bold"), _plain(text))
         console.print(Padding(facts, (0, 1), expand=False))
 
 
-def _sessions(status: Status, now: datetime) -> Table:
+def _sessions(status: StatusAnswer, now: datetime) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for heading in ("broker", "session"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("last message", "contracts", "no ticks", "reconnects"):
+    for heading in ("last message", "contracts", "stale", "reconnects"):
         table.add_column(heading, justify="right", no_wrap=True)
     for session in status.sessions:
         table.add_row(*_row(session, status, now))
     return table
 
 
-def _row(session: StreamSession, status: Status, now: datetime) -> Iterator[Text]:
-    feed = status.feeds.get(session.broker)
-    yield Text(session.broker)
+def _row(session: StreamSession, status: StatusAnswer, now: datetime) -> Iterator[Text]:
+    broker = session.broker
+    subscribed, wanted, reconnects = (
+        status.counts(each).get(broker)
+        for each in (
+            Figures.subscription_count,
+            Figures.subscriptions_wanted,
+            Figures.feed_reconnects,
+        )
+    )
+    has_both = subscribed is not None and wanted is not None
+    yield Text(broker)
     yield Text(session.status, _SESSION_STYLES[session.status])
     yield Text(_ago(session.last_message_at, now))
-    yield Text(
-        "-" if feed is None else f"{feed.subscription_count:,} of {feed.wanted:,}"
-    )
-    yield Text(f"{status.staleness.contracts.get(session.broker, 0):,}")
-    yield Text("-" if feed is None else f"{feed.reconnects:,}")
+    yield Text(f"{subscribed:,} of {wanted:,}" if has_both else "-")
+    yield Text(f"{status.counts(Figures.contracts_stale).get(broker, 0):,}")
+    yield Text("-" if reconnects is None else f"{reconnects:,}")
 
 
 def _facts(
-    status: Status, verdict: Verdict, now: datetime
+    status: StatusAnswer, report: HealthReport, now: datetime
 ) -> Iterator[tuple[str, str]]:
-    """Yield a name and what there is to say of it, one line each."""
+    """Yield the name and the text of each line below the sessions."""
     for session in status.sessions:
         error = session.last_error
-        if error and not any(problem.endswith(error) for problem in verdict.problems):
+        if error and not any(problem.endswith(error) for problem in report.problems):
             yield session.broker, f"last error: {error}"
-    database, memory = status.database, status.memory
     yield "latency", _latency(status)
-    if database.connected:
+    if status.flag(Figures.database_connected):
         yield "database", "connected"
     else:
-        yield "database", f"not connected: {database.last_error or 'not yet'}"
-    yield "spool", _spool(status.spool, now)
-    yield "quarantine", f"{status.quarantine.waiting:,} rows"
-    yield "lost", f"{status.ticks.lost:,} ticks since the start"
-    yield (
-        "memory",
-        f"{memory.resident_bytes / _MIB:,.0f} MiB; waiting ticks"
-        f" {memory.backlog_bytes / _MIB:,.1f} of {memory.backlog_max_bytes / _MIB:,.0f}",
-    )
-    for text in _stale(status.staleness):
+        error = status.text(Figures.database_last_error)
+        yield "database", f"not connected: {error or 'not yet'}"
+    yield "spool", _spool(status, now)
+    yield "quarantine", f"{status.count(Figures.quarantine_waiting):,} rows"
+    yield "lost", f"{status.count(Figures.ticks_lost):,} ticks since the start"
+    yield "memory", _memory(status)
+    for text in _stale(status):
         yield "stale", text
 
 
-def _spool(spool: Spool, now: datetime) -> str:
-    if not spool.rows:
-        return "empty"
-    doing = ", being stored" if spool.replaying else ""
-    return (
-        f"{spool.rows:,} ticks, {spool.bytes / _MIB:,.1f} MiB,"
-        f" the oldest {_ago(spool.oldest_at, now)} old{doing}"
+def _memory(status: StatusAnswer) -> str:
+    resident, backlog, most = (
+        status.count(each) / _MIB
+        for each in (
+            Figures.process_resident_memory_bytes,
+            Figures.backlog_bytes,
+            Figures.backlog_max_bytes,
+        )
     )
+    return f"{resident:,.0f} MiB; backlog {backlog:,.1f} of {most:,.0f}"
 
 
-def _stale(staleness: Staleness) -> Iterator[str]:
-    """Yield what is stale of each broker that has any, and which markets are open."""
-    silent, delayed = staleness.contracts, staleness.not_realtime
-    for broker in sorted({*silent, *delayed}):
+def _spool(status: StatusAnswer, now: datetime) -> str:
+    rows = status.count(Figures.spool_rows)
+    if not rows:
+        return "empty"
+    size = status.count(Figures.spool_bytes) / _MIB
+    oldest = _ago(status.moment(Figures.spool_oldest), now)
+    replaying = ", being replayed" if status.flag(Figures.spool_replaying) else ""
+    return f"{rows:,} ticks, {size:,.1f} MiB, the oldest {oldest} old{replaying}"
+
+
+def _stale(status: StatusAnswer) -> Iterator[str]:
+    """Yield the stale contracts of each broker that has some, and the open markets."""
+    stale = status.counts(Figures.contracts_stale)
+    not_realtime = status.counts(Figures.contracts_not_realtime)
+    after_s = status.number(Figures.contracts_stale_after) or 0.0
+    for broker in sorted({*stale, *not_realtime}):
         parts = []
-        if silent.get(broker):
-            parts.append(f"{silent[broker]:,} no ticks for {staleness.after_s:,.0f} s")
-        if delayed.get(broker):
-            parts.append(f"{delayed[broker]:,} not realtime")
+        if stale.get(broker):
+            parts.append(f"{stale[broker]:,} no ticks for {after_s:,.0f} s")
+        if not_realtime.get(broker):
+            parts.append(f"{not_realtime[broker]:,} not realtime")
         if parts:
             yield f"{broker}: {', '.join(parts)}"
-    if any(silent.values()) or any(delayed.values()):
-        markets = [name for name, is_open in staleness.markets_open.items() if is_open]
-        yield f"markets open: {', '.join(markets) or 'none'}"
+    if any(stale.values()) or any(not_realtime.values()):
+        markets = status.counts(Figures.markets_open)
+        names = [name for name, is_open in markets.items() if is_open]
+        yield f"markets open: {', '.join(names) or 'none'}"
 
 
-def _latency(status: Status) -> str:
-    window = status.latency_ms.last_minute
-    if window.p50 is None:
+def _latency(status: StatusAnswer) -> str:
+    window = status.last_minute(Figures.latency_to_durable)
+    if window.get("p50") is None:
         return "no tick in the last minute"
-    values = (("p50", window.p50), ("p95", window.p95), ("p99", window.p99))
     shown = "  ".join(
-        f"{name} {value:,.1f}" for name, value in values if value is not None
+        f"{name} {value:,.1f}"
+        for name in ("p50", "p95", "p99")
+        if (value := window.get(name)) is not None
     )
-    bar = status.slo.target_ms
-    kept = "breached" if status.slo.is_breached else "kept"
-    slo = "" if bar is None else f"; p95 below {bar:g}: {kept}"
+    target = status.number(Figures.slo_target)
+    kept = "breached" if status.flag(Figures.slo_is_breached) else "kept"
+    slo = "" if target is None else f"; p95 below {target:g}: {kept}"
     return f"{shown} ms, last minute{slo}"
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:
-    """Return an age in the unit that a person would use."""
+    """Return an age in a unit that suits it."""
     if moment is None:
         return "never"
-    # Its clock tells whole seconds, and a frame may have come in this one.
+    # The clock has whole seconds, so a frame of the present second seems to be newer.
     seconds = max(0.0, (now - moment).total_seconds())
     for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length_s:
@@ -167,5 +188,5 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 
 def _plain(text: str) -> Text:
-    """Return a text that does nothing to the terminal, whoever has written it."""
+    """Return the text without characters that control a terminal."""
     return Text("".join(each if each.isprintable() else "?" for each in text))

@@ -65,7 +65,7 @@ def status_example(broker: str) -> dict[str, Any]:
         if not (figure.is_sum_in_status or figure.percentiles):
             for label in reversed(figure.labels):
                 value = {label_values[label]: value}
-        _put(document, _path(figure), value)
+        put(document, figure, value)
     return document
 
 
@@ -80,6 +80,11 @@ def status_schema() -> dict[str, Any]:
         described["type"] = ["object" if is_object else _TYPES[figure.value], "null"]
         _describe(schema, _path(figure), described)
     return schema
+
+
+def put(document: dict[str, Any], figure: Figure, value: object) -> None:
+    """Put a figure's value where the status has it."""
+    _put(document, _path(figure), value)
 
 
 def find(document: object, figure: Figure) -> object:
@@ -98,7 +103,7 @@ def _values(figures: Iterable[Figure], status: ServiceStatus) -> dict[str, Any]:
     now = Readings(status)
     document: dict[str, Any] = {}
     for figure in figures:
-        _put(document, _path(figure), _value(figure, now))
+        put(document, figure, _value(figure, now))
     return document
 
 

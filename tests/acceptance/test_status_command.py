@@ -1,4 +1,4 @@
-"""``status`` against a running service, and against what is none."""
+"""``status`` against a running service, and against other programs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_wrong_configuration_gives_2_and_json_all_the_same(
 async def test_one_broker_away_gives_1_and_says_so(stage):
     async with stage.simulate(*SMALL) as simulators:
         endpoints = await simulators.read_json()
-        # Nobody listens there.
+        # No program listens there.
         endpoints["tastytrade"]["api_url"] = "http://127.0.0.1:9"
         stage.configure(endpoints)
         async with stage.serve() as service:
@@ -112,7 +112,7 @@ async def test_one_broker_away_gives_1_and_says_so(stage):
     assert "- tastytrade:" in said
 
 
-async def test_nothing_that_streams_gives_2(stage):
+async def test_a_service_without_a_connected_broker_gives_2(stage):
     async with stage.simulate(*SMALL) as simulators:
         stage.configure(await simulators.read_json())
     async with stage.serve() as service:
@@ -131,18 +131,18 @@ async def test_the_token_comes_from_the_environment(stage):
         none, wanted = await ask(stage, "--url", url, GREEKS_API_TOKEN="")
 
     assert (wrong, none) == (2, 2)
-    assert "the service refuses our GREEKS_API_TOKEN" in refused
+    assert "the service refuses the token in GREEKS_API_TOKEN" in refused
     assert "GREEKS_API_TOKEN is not set here" in wanted
     assert TOKEN not in said + refused + wanted
 
 
-async def test_nobody_there_gives_2(stage):
+async def test_no_program_at_the_address_gives_2(stage):
     status, said = await ask(stage, "--url", "http://127.0.0.1:9")
     as_json, line = await ask(stage, "--url", "http://127.0.0.1:9", "--json")
 
     assert status == as_json == 2
     assert "is down" in said
-    assert "nobody answers" in said
+    assert "no service answers" in said
     assert json.loads(line.splitlines()[0])["service"] is None
 
 
@@ -174,14 +174,14 @@ async def test_an_answer_that_cannot_be_unpacked_gives_2(stage, nursery):
     assert "not greeks_trio" in said
 
 
-async def test_a_name_that_cannot_be_one_gives_2(stage):
+async def test_a_name_that_is_not_valid_gives_2(stage):
     status, said = await ask(stage, "--url", f"http://{'a' * 64}.example")
 
     assert status == 2
-    assert "nobody answers" in said
+    assert "no service answers" in said
 
 
-async def test_who_accepts_and_does_not_answer_gives_2(stage):
+async def test_a_program_that_accepts_and_does_not_answer_gives_2(stage):
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a service's answers say of its health, and how that looks."""
+"""The report of the `status` command: health, problems and table."""
 
 from __future__ import annotations
 
@@ -10,26 +10,14 @@ import pytest
 from rich.console import Console
 
 from greeks_trio.commands.status import checked_url, service_url
-from greeks_trio.commands.status_health import (
-    Database,
-    Feed,
-    Latency,
-    Memory,
-    Percentiles,
-    Quarantine,
-    Readiness,
-    Slo,
-    Spool,
-    Staleness,
-    Status,
-    Ticks,
-    Verdict,
-    judge,
-)
+from greeks_trio.commands.status_answer import StatusAnswer
+from greeks_trio.commands.status_health import HealthReport, Readiness, judge
 from greeks_trio.commands.status_table import show
 from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
+from greeks_trio.monitoring.figures import Figures
+from greeks_trio.monitoring.status_json import put
 
 NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 READY = Readiness("ready", [])
@@ -39,51 +27,66 @@ def session(broker="ibkr", status="connected", **changes):
     return StreamSession(broker=broker, status=status, **changes)
 
 
+def latency(p50, p95, p99):
+    return {"last_minute": {"p50": p50, "p95": p95, "p99": p99}}
+
+
 def make_status(*sessions, **changes):
-    values = {
-        "sessions": list(sessions) or [session(), session("tastytrade")],
-        "database": Database(connected=True),
-        "latency_ms": Latency(Percentiles(1.2, 2.0, 2.8)),
-        "slo": Slo(p95_ms=2.0, target_ms=500.0),
-        "feeds": {"ibkr": Feed(100, 100, 0), "tastytrade": Feed(100, 98, 3)},
-        "memory": Memory(130 * 1024**2, 0, 256 * 1024**2),
+    """Return the answer of a service with these sessions and these figures by name."""
+    figures = {
+        "database_connected": True,
+        "latency_to_durable": latency(1.2, 2.0, 2.8),
+        "slo_p95": 2.0,
+        "slo_target": 500.0,
+        "subscription_count": {"ibkr": 100, "tastytrade": 98},
+        "subscriptions_wanted": {"ibkr": 100, "tastytrade": 100},
+        "feed_reconnects": {"ibkr": 0, "tastytrade": 3},
+        "process_resident_memory_bytes": 130 * 1024**2,
+        "backlog_max_bytes": 256 * 1024**2,
     }
-    return Status(**(values | changes))
+    sessions = sessions or (session(), session("tastytrade"))
+    document = {"sessions": msgspec.to_builtins(sessions)}
+    for name, value in (figures | changes).items():
+        put(document, getattr(Figures, name), msgspec.to_builtins(value))
+    return StatusAnswer(document)
 
 
-def verdict_of(status, readiness=READY):
+def report_of(status, readiness=READY):
     return judge(status, readiness, NOW)
 
 
 def test_a_service_without_problems_is_healthy():
-    assert verdict_of(make_status()) == Verdict("healthy", [])
+    assert report_of(make_status()) == HealthReport("healthy", [])
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ticks": Ticks(lost=1)}, "lost: 1 tick since the service started"),
-        ({"quarantine": Quarantine(3)}, "quarantine: 3 rows"),
-        ({"slo": Slo(True, 12.0, 812.0, 500.0)}, "p95 812 ms, above 500 ms for 12 s"),
-        ({"slo": Slo(True, None, None, 500.0)}, "p95 unknown"),
-        ({"spool": Spool(last_error="No space left on device")}, "spool: No space"),
+        ({"ticks_lost": 1}, "lost: 1 tick since the service started"),
+        ({"quarantine_waiting": 3}, "quarantine: 3 rows"),
         (
-            {"spool": Spool(rows=1234, oldest_at=NOW - timedelta(seconds=61))},
+            {"slo_is_breached": True, "slo_breached": 12.0, "slo_p95": 812.0},
+            "p95 812 ms, above 500 ms for 12 s",
+        ),
+        ({"slo_is_breached": True, "slo_p95": None}, "p95 unknown"),
+        ({"spool_last_error": "No space left on device"}, "spool: No space"),
+        (
+            {"spool_rows": 1234, "spool_oldest": NOW - timedelta(seconds=61)},
             "spool: 1,234 ticks on disk, not in the database, the oldest for 61 s",
         ),
     ],
 )
 def test_what_a_person_should_look_at_is_degraded(changes, words):
-    verdict = verdict_of(make_status(**changes))
+    report = report_of(make_status(**changes))
 
-    assert verdict.health == "degraded"
-    assert words in verdict.problems[0]
+    assert report.health == "degraded"
+    assert words in report.problems[0]
 
 
 def test_all_that_readyz_says_is_degraded():
     readiness = Readiness("not ready", ["database: no route to host"])
 
-    assert verdict_of(make_status(), readiness) == Verdict(
+    assert report_of(make_status(), readiness) == HealthReport(
         "degraded", ["database: no route to host"]
     )
 
@@ -92,58 +95,71 @@ def test_a_broker_that_is_away_while_the_other_streams_is_degraded():
     status = make_status(session(), session("tastytrade", "disconnected"))
     readiness = Readiness("not ready", ["tastytrade: no route to host"])
 
-    assert verdict_of(status, readiness).health == "degraded"
+    assert report_of(status, readiness).health == "degraded"
 
 
 def test_a_connected_broker_with_something_missing_is_degraded():
     status = make_status(session(status="degraded", last_error="5 without a line"))
 
-    assert verdict_of(status) == Verdict("degraded", ["ibkr: 5 without a line"])
+    assert report_of(status) == HealthReport("degraded", ["ibkr: 5 without a line"])
 
 
 @pytest.mark.parametrize("status", ["connecting", "disconnected"])
 def test_no_broker_connected_is_down(status):
-    verdict = verdict_of(
+    report = report_of(
         make_status(session(status=status)), Readiness("not ready", ["ibkr: away"])
     )
 
-    assert verdict.health == "down"
-    assert verdict.problems == ["nothing streams: no broker is connected", "ibkr: away"]
+    assert report.health == "down"
+    assert report.problems == ["nothing streams: no broker is connected", "ibkr: away"]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"spool": Spool(rows=9, oldest_at=NOW - timedelta(seconds=59))},
-        {"spool": Spool(rows=9)},
-        {"staleness": Staleness(300.0, {"ibkr": 7}, {"ibkr": 3})},
-        {"slo": Slo(False, None, 400.0, 500.0)},
-        {
-            "sessions": [
-                session(),
-                session("tastytrade", "disconnected", last_error="stopped by request"),
-            ]
-        },
+        {"spool_rows": 9, "spool_oldest": NOW - timedelta(seconds=59)},
+        {"spool_rows": 9},
+        {"contracts_stale": {"ibkr": 7}, "contracts_not_realtime": {"ibkr": 3}},
+        {"slo_p95": 400.0},
     ],
 )
-def test_what_is_part_of_normal_life_is_healthy(changes):
-    assert verdict_of(make_status(**changes)).health == "healthy"
+def test_what_is_normal_is_healthy(changes):
+    assert report_of(make_status(**changes)).health == "healthy"
+
+
+def test_a_stopped_feed_beside_another_one_is_healthy():
+    stopped = session("tastytrade", "disconnected", last_error="stopped by request")
+
+    assert report_of(make_status(session(), stopped)).health == "healthy"
 
 
 def test_a_part_that_the_service_does_not_have_is_not_needed():
-    status = msgspec.json.decode(
-        b'{"sessions": [{"broker": "ibkr", "status": "connected"}], "more": 1}',
-        type=Status,
-    )
+    document = {"sessions": [{"broker": "ibkr", "status": "connected"}], "more": 1}
+    status = StatusAnswer(document)
 
-    assert verdict_of(status).health == "healthy"
-    assert "no tick in the last minute" in shown(verdict_of(status), status)
+    assert report_of(status).health == "healthy"
+    assert "no tick in the last minute" in shown(report_of(status), status)
 
 
-def shown(verdict, status=None, *, width=80):
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"sessions": "none"},
+        {"sessions": [], "ticks": {"lost": "many"}},
+        {"sessions": [], "feeds": {"ibkr": {"wanted": {}}}},
+        {"sessions": [], "latency_ms": {"last_minute": 3}},
+    ],
+)
+def test_a_document_of_another_shape_is_refused(document):
+    with pytest.raises(msgspec.ValidationError):
+        StatusAnswer(document)
+
+
+def shown(report, status=None, *, width=80):
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
-    show("http://127.0.0.1:8080", verdict, status, NOW, console=console)
+    show("http://127.0.0.1:8080", report, status, NOW, console=console)
     return out.getvalue()
 
 
@@ -152,16 +168,17 @@ def test_the_table_fits_a_small_terminal():
     status = make_status(
         session(last_message_at=NOW - timedelta(seconds=4)),
         session("tastytrade", "disconnected", last_error=error),
-        spool=Spool(rows=12_000, bytes=9 * 1024**2, oldest_at=NOW, replaying=True),
-        staleness=Staleness(
-            after_s=300.0,
-            contracts={"ibkr": 12},
-            not_realtime={"ibkr": 3, "tastytrade": 1_998},
-            markets_open={"options": True, "futures": False},
-        ),
+        spool_rows=12_000,
+        spool_bytes=9 * 1024**2,
+        spool_oldest=NOW,
+        spool_replaying=True,
+        contracts_stale_after=300.0,
+        contracts_stale={"ibkr": 12},
+        contracts_not_realtime={"ibkr": 3, "tastytrade": 1_998},
+        markets_open={"options": True, "futures": False},
     )
 
-    text = shown(Verdict("degraded", [f"tastytrade: {error}"]), status)
+    text = shown(HealthReport("degraded", [f"tastytrade: {error}"]), status)
 
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
@@ -171,9 +188,9 @@ def test_the_table_fits_a_small_terminal():
         "is degraded",
         "98 of 100",
         "p50 1.2  p95 2.0  p99 2.8 ms, last minute; p95 below 500: kept",
-        "12,000 ticks, 9.0 MiB, the oldest 0 s old, being stored",
+        "12,000 ticks, 9.0 MiB, the oldest 0 s old, being replayed",
         "0 ticks since the start",
-        "130 MiB; waiting ticks 0.0 of 256",
+        "130 MiB; backlog 0.0 of 256",
         "ibkr: 12 no ticks for 300 s, 3 not realtime",
         "tastytrade: 1,998 not realtime",
         "markets open: options",
@@ -184,19 +201,21 @@ def test_the_table_fits_a_small_terminal():
 def test_a_last_error_is_said_once():
     status = make_status(session(last_error="reset"), session("tastytrade"))
 
-    assert "ibkr        last error: reset" in shown(verdict_of(status), status)
-    said = shown(Verdict("degraded", ["ibkr: reset"]), status)
+    assert "ibkr        last error: reset" in shown(report_of(status), status)
+    said = shown(HealthReport("degraded", ["ibkr: reset"]), status)
     assert said.count("reset") == 1
 
 
 def test_without_an_answer_there_is_no_table():
-    text = shown(Verdict("down", ["nobody answers"]))
+    text = shown(HealthReport("down", ["no service answers"]))
 
-    assert text == "greeks_trio at http://127.0.0.1:8080 is down\n  - nobody answers\n"
+    assert (
+        text == "greeks_trio at http://127.0.0.1:8080 is down\n  - no service answers\n"
+    )
 
 
 def test_a_long_problem_goes_on_under_its_beginning():
-    text = shown(Verdict("degraded", ["database: " + "word " * 30]))
+    text = shown(HealthReport("degraded", ["database: " + "word " * 30]))
 
     assert all(line.startswith("    word") for line in text.splitlines()[2:])
     assert len(text.splitlines()) > 2
@@ -205,7 +224,7 @@ def test_a_long_problem_goes_on_under_its_beginning():
 def test_no_text_of_the_service_reaches_the_terminals_controls():
     status = make_status(session(last_error="\x1b[2J\x07gone[red]"))
 
-    text = shown(Verdict("healthy", ["\x1b]0;title\x07"]), status)
+    text = shown(HealthReport("healthy", ["\x1b]0;title\x07"]), status)
 
     assert "\x1b" not in text
     assert "\x07" not in text
@@ -226,7 +245,7 @@ def test_no_text_of_the_service_reaches_the_terminals_controls():
 def test_an_age_has_the_unit_that_a_person_would_use(age_s, expected):
     status = make_status(session(last_message_at=NOW - timedelta(seconds=age_s)))
 
-    assert f"connected   {expected:>12}" in shown(verdict_of(status), status)
+    assert f"connected   {expected:>12}" in shown(report_of(status), status)
 
 
 @pytest.mark.parametrize(
