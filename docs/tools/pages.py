@@ -11,6 +11,7 @@ from docs.tools.commands_page import commands_page
 from docs.tools.faults_page import faults_page
 from docs.tools.gap_reasons_page import gap_reasons_page
 from docs.tools.http_page import http_page
+from docs.tools.metrics_page import metrics_page
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -20,6 +21,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/faults.md": faults_page,
     "docs/gap-reasons.md": gap_reasons_page,
     "docs/http-routes.md": http_page,
+    "docs/metrics.md": metrics_page,
 }
 
 
