@@ -147,6 +147,15 @@ async def open_websocket(endpoint: Endpoint) -> AsyncIterator[WebSocket]:
     """
     with _connecting(endpoint):
         stream = await _open_stream(endpoint)
+    async with websocket_over(stream, endpoint) as socket:
+        yield socket
+
+
+@asynccontextmanager
+async def websocket_over(
+    stream: _Stream, endpoint: Endpoint
+) -> AsyncIterator[WebSocket]:
+    """Open a websocket over a stream that is open; see `open_websocket`."""
     try:
         async with trio.open_nursery() as outer:
             reading = trio.CancelScope(shield=True)

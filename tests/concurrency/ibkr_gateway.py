@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx2
 import trio
 from trio.testing import memory_stream_pair
-from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
+from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from greeks_trio.brokers.ibkr.feed import IbkrFeed
 from greeks_trio.brokers.ibkr.session import open_session
@@ -21,7 +21,7 @@ from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
-from greeks_trio.feeds.websocket import WebSocket
+from greeks_trio.feeds.websocket import Endpoint, websocket_over
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.waiting import WakeUp
@@ -59,6 +59,7 @@ class FakeGateway(httpx2.AsyncBaseTransport):
             if there are any, or a list of them of which the last one stays.
         positions: Rows by account.
         received: (time, text) of each frame from the feed, over all connections.
+        close_codes: The code with which each connection was closed.
         says_ready: Whether a connection begins with a ``system`` frame.
         closes_at_once: Whether it closes each connection as soon as it is open.
         heartbeat_s: Seconds between heartbeats; 0 for none.
@@ -75,6 +76,7 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         self.wants_accounts_first = False
         self.received = []
         self.connections = 0
+        self.close_codes = []
         self.cookies = []
         self.says_ready = True
         self.closes_at_once = False
@@ -135,21 +137,15 @@ class FakeGateway(httpx2.AsyncBaseTransport):
         client_end, server_end = memory_stream_pair()
         self._nursery.start_soon(self._serve, server_end)
         cookie = f'api={{"session":"{session_id}"}}'.encode()
-        async with trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(
-                nursery,
-                client_end,
-                "x",
-                "/",
-                extra_headers=[(b"Cookie", cookie)],
-                message_queue_size=32,
-            )
-            try:
-                yield WebSocket(socket, GATEWAY)
-            finally:
-                with trio.move_on_after(1, shield=True):
-                    await socket.aclose()
-                nursery.cancel_scope.cancel()
+        endpoint = Endpoint(
+            url=config.ws_url,
+            peer=GATEWAY,
+            tls=None,
+            headers=[(b"Cookie", cookie)],
+            queued_frames=32,
+        )
+        async with websocket_over(client_end, endpoint) as socket:
+            yield socket
 
     async def send(self, *messages):
         """Send frames: objects as JSON, bytes and texts as they are."""
@@ -201,7 +197,8 @@ class FakeGateway(httpx2.AsyncBaseTransport):
                     self.received.append((trio.current_time(), text))
                     self._arrived.set()
                     self._arrived = trio.Event()
-            except ConnectionClosed:
+            except ConnectionClosed as exc:
+                self.close_codes.append(exc.reason.code)
                 beats.cancel()
 
     async def _beat(self, socket, scope):

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import trio
 from trio.testing import memory_stream_pair
-from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
+from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from greeks_trio.brokers.tastytrade.feed import TastytradeFeed
 from greeks_trio.brokers.tastytrade.handshake import GREEKS_CHANNEL
@@ -25,7 +25,7 @@ from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
-from greeks_trio.feeds.websocket import WebSocket
+from greeks_trio.feeds.websocket import Endpoint, websocket_over
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START, clock_of_trio, records_of
 
@@ -184,6 +184,7 @@ class FakeSocketServer:
     def __init__(self, nursery):
         self._nursery = nursery
         self.connections = 0
+        self.close_codes = []
         self.socket = None
         self.refuse = False
 
@@ -192,14 +193,11 @@ class FakeSocketServer:
         """Stand in for `greeks_trio.brokers.tastytrade.socket.open_socket`."""
         client_end, server_end = memory_stream_pair()
         self._nursery.start_soon(self._accept, server_end)
-        async with trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(
-                nursery, client_end, "fake", "/", max_message_size=MAX_FRAME_BYTES
-            )
-            try:
-                yield WebSocket(socket, peer)
-            finally:  # cancelled, this closes the stream at once
-                await socket.aclose()
+        endpoint = Endpoint(
+            url=url, peer=peer, tls=None, max_frame_bytes=MAX_FRAME_BYTES
+        )
+        async with websocket_over(client_end, endpoint) as socket:
+            yield socket
 
     async def send(self, **message):
         """Send one message on the last connection."""
@@ -219,8 +217,8 @@ class FakeSocketServer:
             try:
                 while True:
                     await self.take(socket, json.loads(await socket.get_message()))
-            except ConnectionClosed:
-                pass
+            except ConnectionClosed as exc:
+                self.close_codes.append(exc.reason.code)
 
     async def take(self, socket, message):
         raise NotImplementedError
@@ -322,11 +320,11 @@ class FakeAccountStreamer(FakeSocketServer):
 class Tastytrade:
     """All of it, and a feed on it."""
 
-    def __init__(self, nursery, *items, room=100, **config):
+    def __init__(self, nursery, *items, room=100, journal=None, **config):
         self.api = FakeApi(*items)
         self.dxlink = FakeDxlink(nursery)
         self.streamer = FakeAccountStreamer(nursery)
-        self.journal = Journal()
+        self.journal = Journal() if journal is None else journal
         self.health = make_health(self.journal)
         self.config = make_config(**config)
         self.send, self.frames = trio.open_memory_channel(room)

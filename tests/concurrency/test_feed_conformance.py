@@ -1,0 +1,309 @@
+"""What every feed must do, over every feed in the registry.
+
+Each feed runs against the fake of its broker, with real websockets over memory streams.
+A new feed needs an adapter in `tests.concurrency.feed_adapters`.
+"""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from greeks_trio.brokers.registry import FEEDS
+from greeks_trio.errors import FeedInterrupted, FeedSilent, leaves
+from tests.concurrency.feed_adapters import (
+    ADAPTERS,
+    NEW_CALL,
+    WITHOUT_GREEKS_S,
+    gaps_of,
+)
+
+NAMES = [kind.name for kind in FEEDS]
+
+
+@pytest.fixture(params=NAMES)
+async def broker(request, nursery):
+    return ADAPTERS[request.param](nursery)
+
+
+class Connection:
+    """One connection in the background, and the errors with which it ends."""
+
+    def __init__(self, broker):
+        self._broker = broker
+        self._ended = trio.Event()
+        self.scope = trio.CancelScope()
+        self.errors = []
+
+    async def run(self):
+        try:
+            with self.scope:
+                await self._broker.feed.run_connection()
+        except* Exception as group:  # noqa: BLE001  the tests look at it
+            self.errors += leaves(group)
+        self._ended.set()
+
+    async def wait_end(self):
+        await self._ended.wait()
+        return self.errors
+
+
+async def stream(nursery, broker):
+    """Run a connection in the background; return when it streams both contracts."""
+    connection = Connection(broker)
+    nursery.start_soon(connection.run)
+    await broker.wait_streaming()
+    await wait_all_tasks_blocked()
+    return connection
+
+
+async def receive(broker):
+    """Return the ticks of the next frame."""
+    return [tick.record for tick in await broker.frames.receive()]
+
+
+async def receive_tick(broker):
+    [tick] = await receive(broker)
+    return tick
+
+
+def test_every_feed_has_an_adapter():
+    assert set(NAMES) <= ADAPTERS.keys()
+
+
+async def test_a_connection_streams_all_contracts(autojump_clock, nursery, broker):
+    await stream(nursery, broker)
+
+    assert broker.health.session().status == "connected"
+    assert broker.health.statistics().wanted == 2
+    assert broker.health.session().subscription_count == 2
+    assert set(broker.health.streamed()) == set(broker.contracts)
+    assert gaps_of(broker) == []
+
+
+async def test_a_tick_is_handed_over_with_its_contract_and_times(
+    autojump_clock, nursery, broker
+):
+    await stream(nursery, broker)
+    await trio.sleep(1)
+    await broker.send_tick(broker.contracts[1], 0.25)
+
+    [tick] = await broker.frames.receive()
+
+    assert tick.record.broker == broker.health.broker
+    assert tick.record.contract_key == broker.contracts[1]
+    assert tick.record.delta == 0.25
+    assert tick.record.received_at == broker.health.now()
+    assert tick.read_at == trio.current_time()
+
+
+async def test_ticks_keep_their_order(autojump_clock, nursery, broker):
+    await stream(nursery, broker)
+    deltas = [number / 100 for number in range(20)]
+    for delta in deltas:
+        await broker.send_tick(broker.contracts[0], delta)
+
+    assert [(await receive_tick(broker)).delta for _ in deltas] == deltas
+
+
+async def test_silence_ends_the_connection_after_its_limit(
+    autojump_clock, nursery, broker
+):
+    connection = await stream(nursery, broker)
+    broker.fall_silent()
+    await broker.send_tick(broker.contracts[0], 0.5)
+    await receive_tick(broker)
+    heard_at = trio.current_time()
+
+    [error] = await connection.wait_end()
+
+    assert isinstance(error, FeedSilent)
+    assert trio.current_time() - heard_at == pytest.approx(
+        broker.config.silence_limit_s, abs=20
+    )
+    assert trio.current_time() - heard_at >= broker.config.silence_limit_s
+
+
+async def test_a_standstill_of_our_own_process_is_no_silence(
+    autojump_clock, nursery, broker
+):
+    """As after SIGSTOP and SIGCONT; the frames that came meanwhile are read."""
+    connection = await stream(nursery, broker)
+    for number in range(3):
+        autojump_clock.jump(broker.config.silence_limit_s + 10)
+        await broker.send_tick(broker.contracts[0], number / 10)
+        assert (await receive_tick(broker)).delta == number / 10
+        await trio.sleep(5)
+
+    assert connection.errors == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_pipeline_that_does_not_take_ticks_is_no_silence(
+    autojump_clock, nursery, name
+):
+    broker = ADAPTERS[name](nursery, room=0)
+    connection = await stream(nursery, broker)
+    await broker.send_tick(broker.contracts[0], 0.5)
+    await trio.sleep(5 * broker.config.silence_limit_s)
+
+    assert (await receive_tick(broker)).delta == 0.5
+    assert connection.errors == []
+
+
+async def test_frames_before_a_close_by_the_peer_are_all_taken(
+    autojump_clock, nursery, broker
+):
+    connection = await stream(nursery, broker)
+    for number in range(5):
+        await broker.send_tick(broker.contracts[0], number / 10)
+    await broker.close()
+
+    [error] = await connection.wait_end()
+
+    assert type(error) is FeedInterrupted
+    assert "closed the connection (1012" in str(error)
+    deltas = [(await receive_tick(broker)).delta for _ in range(5)]
+    assert deltas == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+async def test_the_next_connection_subscribes_everything_again(
+    autojump_clock, nursery, broker
+):
+    connection = await stream(nursery, broker)
+    before = [broker.requests(each) for each in broker.contracts]
+    await broker.close()
+    await connection.wait_end()
+
+    nursery.start_soon(Connection(broker).run)
+    for contract, number in zip(broker.contracts, before, strict=True):
+        await broker.wait_requested(contract, number + 1)
+
+
+async def test_a_stop_sends_a_close_frame(autojump_clock, nursery, broker):
+    connection = await stream(nursery, broker)
+
+    connection.scope.cancel()
+    await connection.wait_end()
+    await wait_all_tasks_blocked()
+
+    assert connection.errors == []
+    assert broker.close_codes == [1000]
+
+
+async def stop_after(checkpoints, nursery, name):
+    """Stop a feed so many checkpoints after a frame of 300 ticks was sent.
+
+    Returns whether the feed has read the frame, and the number of its ticks.
+    """
+    broker = ADAPTERS[name](nursery, room=0)
+    broker.hold_for_300()
+    connection = await stream(nursery, broker)
+    before = broker.health.statistics().frames
+    await broker.send_300()
+    for _ in range(checkpoints):
+        await trio.lowlevel.checkpoint()
+    connection.scope.cancel()
+    ticks = []
+    with trio.move_on_after(5):
+        ticks = await receive(broker)
+    return broker.health.statistics().frames > before, len(ticks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_stop_at_any_checkpoint_loses_no_tick_of_a_frame_that_was_read(
+    autojump_clock, nursery, name
+):
+    outcomes = [await stop_after(each, nursery, name) for each in range(15)]
+
+    assert {was_read for was_read, _ in outcomes} == {True, False}
+    assert {ticks for was_read, ticks in outcomes if was_read} == {300}
+
+
+async def test_a_reload_changes_nothing_for_an_unchanged_contract(
+    autojump_clock, nursery, broker
+):
+    connection = await stream(nursery, broker)
+    before = [broker.requests(each) for each in broker.contracts]
+    broker.hold_one_more()
+
+    broker.feed.reload(broker.config)
+    await broker.wait_requested(NEW_CALL)
+    await broker.send_tick(broker.contracts[0], 0.5)
+    await broker.send_tick(NEW_CALL, 0.75)
+
+    assert (await receive_tick(broker)).contract_key == broker.contracts[0]
+    assert (await receive_tick(broker)).contract_key == NEW_CALL
+    assert [broker.requests(each) for each in broker.contracts] == before
+    assert connection.errors == []
+
+
+async def test_a_reload_without_a_connection_counts_for_the_next_one(
+    autojump_clock, nursery, broker
+):
+    broker.hold_one_more()
+    broker.feed.reload(broker.config)
+
+    await stream(nursery, broker)
+
+    assert broker.requests(NEW_CALL) == 1
+
+
+async def test_a_refused_login_is_told_and_opens_no_websocket(
+    autojump_clock, nursery, broker
+):
+    broker.refuse_login()
+    connection = Connection(broker)
+    nursery.start_soon(connection.run)
+
+    [error] = await connection.wait_end()
+
+    assert type(error) is broker.refusal
+    assert str(error)
+    assert broker.close_codes == []
+    assert [broker.requests(each) for each in broker.contracts] == [0, 0]
+
+
+async def test_a_lost_subscription_is_shown_requested_again_and_a_gap(
+    autojump_clock, nursery, broker
+):
+    connection = await stream(nursery, broker)
+    lost, _ = broker.contracts
+    before = broker.requests(lost)
+
+    await broker.lose_subscription(lost)
+    await broker.health.wait_status("degraded")
+    await broker.wait_requested(lost, before + 1)
+    await trio.sleep(1)
+    assert gaps_of(broker) == [(lost, False)]
+
+    await broker.send_tick(lost, 0.5)
+    await trio.sleep(1)
+
+    assert gaps_of(broker) == [(lost, False), (lost, True)]
+    assert connection.errors == []
+    with trio.fail_after(600):
+        await broker.health.wait_status("connected")
+
+
+async def test_a_contract_without_greeks_makes_no_tick_and_disturbs_no_other(
+    autojump_clock, nursery, broker
+):
+    connection = await stream(nursery, broker)
+    empty, other = broker.contracts
+    received = []
+
+    async def collect():
+        while True:
+            received.append(await receive_tick(broker))
+
+    nursery.start_soon(collect)
+    for number in range(10):
+        await broker.send_without_greeks(empty)
+        await broker.send_tick(other, number / 10)
+        await trio.sleep(WITHOUT_GREEKS_S / 10)
+
+    assert {tick.contract_key for tick in received} == {other}
+    assert [tick.delta for tick in received] == [n / 10 for n in range(10)]
+    assert connection.errors == []
