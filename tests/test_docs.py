@@ -1,4 +1,4 @@
-"""What the documents say is what the program does."""
+"""The documents agree with the program."""
 
 from __future__ import annotations
 

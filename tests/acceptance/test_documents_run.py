@@ -70,7 +70,7 @@ def start_options():
 
 
 class Reader:
-    """Does what a reader of the pages does, in a directory that looks like a clone."""
+    """Runs blocks as a reader would, in a directory that looks like a clone."""
 
     def __init__(self, directory, dsn, address):
         self._directory = directory
@@ -82,7 +82,7 @@ class Reader:
         shutil.copy(CHECKOUT / ".env.example", directory)
 
     async def run(self, block):
-        """Run the block, and return what is wrong with its outcome, if anything."""
+        """Run the block, and return its failure, `None` when there is none."""
         text = block.text_to_run.replace(DOCUMENTED_ADDRESS, self._address)
         if block.language == "sql":
             return await self._ask(text)
