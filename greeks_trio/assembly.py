@@ -156,10 +156,10 @@ def _build_status(
     now: Callable[[], datetime],
 ) -> ServiceStatus:
     """Return the parts that report on themselves."""
-    pipeline, slo_s = config.pipeline, config.pipeline.latency_slo_ms / 1e3
+    pipeline, slo_target_s = config.pipeline, config.pipeline.latency_slo_ms / 1e3
     journal = Journal(inherited=disk.inherited_notes)
     backlog = Backlog(pipeline.backlog_max_bytes)
-    tick_counts = TickCounts(listeners, slo_s=slo_s)
+    tick_counts = TickCounts(listeners, slo_target_s=slo_target_s)
     refused_rows = RefusedRows(disk.quarantine)
     spooler = Spooler(
         backlog,
@@ -181,7 +181,7 @@ def _build_status(
         refused_rows=refused_rows,
         tick_counts=tick_counts,
         journal=journal,
-        slo=SloWatch(slo_s),
+        slo=SloWatch(slo_target_s),
         stale_after_s=pipeline.stale_after_s,
         spool_max_bytes=config.spool.max_bytes,
         buffers_max_bytes=buffers_max_bytes(pipeline),

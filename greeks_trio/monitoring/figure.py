@@ -1,4 +1,4 @@
-"""What the table of figures consists of: one figure, and the places where it appears.
+"""One figure of the table, and the places where it appears.
 
 A figure has one name.  Its name in Prometheus follows from that name and the unit, and its
 path in the status and its key in the minute line end with the same words.

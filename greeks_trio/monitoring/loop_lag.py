@@ -1,8 +1,8 @@
-"""How late the event loop is: what any task has to wait until it is its turn.
+"""The lag of the event loop: the time that a task waits for its turn.
 
-One task that wants to be woken each tenth of a second, and measures how much later it is.
-Whatever holds the loop up, a long computation or a call that blocks, holds it up as well.
-Up to a millisecond of it is the kernel's: epoll counts in these.
+A task asks to be woken each tenth of a second, and measures the delay.  A long computation
+or a call that blocks delays this task like every other one.  Up to a millisecond of the
+delay comes from the kernel: epoll counts in milliseconds.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import trio
 
 from greeks_trio.pipeline.histograms import BucketCounts, LatencySummary, RollingLatency
 
-# 600 measurements a minute, so that the p99 is not one of them alone.
+# 600 measurements a minute, so that the p99 is more than one measurement.
 INTERVAL_S: Final = 0.1
 
-# For Prometheus, in seconds; our own bars are 5 ms for the p99 and 50 ms for the maximum.
+# For Prometheus, in seconds.  Our own limits are 5 ms for the p99 and 50 ms at most.
 LAG_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class LoopLag:
-    """How late the loop has been, of the last minute and since the start.
+    """The lag of the last minute and since the start.
 
     Attributes:
-        buckets: All that was measured, in seconds.
+        buckets: All measurements, in seconds.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class LoopLag:
 
 
 async def run_loop_lag(lag: LoopLag) -> None:
-    """Measure each `INTERVAL_S` how late the event loop is, until cancelled."""
+    """Measure the lag each `INTERVAL_S` until cancelled."""
     while True:
         due_at = trio.current_time() + INTERVAL_S
         await trio.sleep_until(due_at)

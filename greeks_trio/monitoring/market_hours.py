@@ -1,18 +1,18 @@
-"""When options trade, so that a quiet contract at night worries nobody.
+"""The hours in which options trade, so that no contract is called stale at night.
 
-Decides whether staleness is worth a warning, never whether data are accepted.  A
-contract follows one of three markets:
+The hours decide whether a stale contract gives a warning.  They never decide whether data
+are accepted.  A contract follows one of three markets:
 
 ========  =========================================================================
-equity    options on shares and funds: the regular session, with its half-days
+equity    options on shares and funds: the regular session, with half-days
 index     options on Cboe's and Nasdaq's indices: a quarter of an hour longer
 future    futures options: CME's day, from 17:00 to 16:00 the next day in Chicago
 ========  =========================================================================
 
-Not taken: the fifteen minutes longer of some broad funds, whose list changes; Cboe's
-sessions from 20:15 to 9:15 and from 16:15 to 17:00 for SPX, VIX, XSP and RUT, where a
-contract without ticks for minutes is usual.  A warning less is better than one every
-night.
+Two extensions are left out.  Some broad funds trade a quarter of an hour longer, but the
+list of these funds changes.  Cboe trades SPX, VIX, XSP and RUT from 20:15 to 9:15 and from
+16:15 to 17:00 too, but contracts without ticks for minutes are usual there, and a warning
+every night would be of no use.
 
 Source: the calendars of the New York Stock Exchange, whose days and early closes the
 options exchanges follow, and of CME Globex.
@@ -32,17 +32,17 @@ from greeks_trio.model.contracts import underlying_of_root
 Market = Literal["equity", "index", "future"]
 MARKETS: Final[tuple[Market, ...]] = ("equity", "index", "future")
 
-# The library's own calendar of Cboe does not know every half-day.
+# The library has a calendar of Cboe, but it lacks some half-days.
 _INDEX_EXTRA: Final = timedelta(minutes=15)
 _INDICES: Final = frozenset(
     ("SPX", "XSP", "VIX", "RUT", "MRUT", "DJX", "NDX", "XND", "OEX", "XEO")
 )
 _ROOT_LENGTH: Final = 6
 _CHICAGO: Final = ZoneInfo("America/Chicago")
-# The library lets one day follow the other without CME's hour of maintenance.
+# The calendar of the library lacks CME's hour of maintenance between two days.
 _FUTURES_CLOSE: Final = time(16)
-# The calendars are made for so many days, in a fifth of a second, and made anew when
-# they are over.
+# The calendars cover these days.  It takes a fifth of a second to make them, and they are
+# made anew when a day is outside.
 _DAYS_BACK: Final = 14
 _DAYS_AHEAD: Final = 180
 
@@ -50,7 +50,7 @@ _Session = tuple[datetime, datetime]
 
 
 def market_of(contract_key: str) -> Market:
-    """Return whose hours a contract follows, by its key."""
+    """Return the market of a contract, by its key."""
     if contract_key.startswith("./"):
         return "future"
     root = contract_key[:_ROOT_LENGTH].strip()
@@ -58,7 +58,7 @@ def market_of(contract_key: str) -> Market:
 
 
 class MarketHours:
-    """The sessions around a day; makes the next ones by itself."""
+    """The sessions around a day.  The next ones are made when they are needed."""
 
     def __init__(self, today: date) -> None:
         self._make_sessions(today)
@@ -68,7 +68,7 @@ class MarketHours:
         day = moment.astimezone(UTC).date()
         if not self._first <= day < self._last:
             self._make_sessions(day)
-        # A session is named for the day of its end, never a day after its beginning.
+        # A session has the date of its end, which is the day of its start or the next.
         days = (day, day + timedelta(days=1))
         found = (self._sessions[market].get(each) for each in days)
         return any(opens <= moment < closes for opens, closes in filter(None, found))
@@ -95,7 +95,7 @@ class MarketHours:
 
     def _read_sessions(self, exchange: str) -> dict[date, _Session]:
         with warnings.catch_warnings():
-            # The library's affair with pandas, not ours.
+            # The library uses pandas in a deprecated way.
             warnings.simplefilter("ignore", DeprecationWarning)
             calendar = exchange_calendars.get_calendar(
                 exchange, start=self._first.isoformat(), end=self._last.isoformat()

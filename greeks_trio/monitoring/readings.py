@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class Readings:
-    """What the figures are read from.  Make one for each answer.
+    """The source of all figures.  Make one for each answer.
 
     Attributes:
         status: The parts of the service.
@@ -48,17 +48,17 @@ class Readings:
 
     @cached_property
     def processor(self) -> ProcessorStatistics:
-        """Return what the processor has counted."""
+        """Return the counters of the processor."""
         return self.status.processor.statistics()
 
     @cached_property
     def writer(self) -> WriterStatistics:
-        """Return what the writer has counted."""
+        """Return the counters of the writer."""
         return self.status.writer.statistics()
 
     @cached_property
     def spool(self) -> SpoolSize:
-        """Return how much there is on disk."""
+        """Return the size of the spool."""
         return self.status.spool.size()
 
     def spool_oldest_age_s(self) -> float:
@@ -85,7 +85,7 @@ class Readings:
         return {broker: count(durable[broker]) for broker in self.status.feeds}
 
     def loop_lag(self) -> LatencyStatistics:
-        """Return how late the event loop is."""
+        """Return the delays of the event loop."""
         lag = self.status.loop_lag
         return LatencyStatistics(window=lag.window(), since_start=lag.since_start())
 
@@ -93,7 +93,7 @@ class Readings:
 
     @cached_property
     def feeds(self) -> Mapping[Broker, FeedStatistics]:
-        """Return what each feed has counted."""
+        """Return the counters of each feed."""
         return {
             broker: health.statistics() for broker, health in self.status.feeds.items()
         }
@@ -140,26 +140,26 @@ class Readings:
 
 @cache
 def _own_process() -> psutil.Process:
-    """Return the process object; to make one costs more than to read it."""
+    """Return our process.  It is kept, because making it costs more than reading it."""
     return psutil.Process()
 
 
 def of_feeds(
     read: Callable[[FeedStatistics], _T],
 ) -> Callable[[Readings], Mapping[Broker, _T]]:
-    """Return what reads a value of each feed's counters."""
+    """Return a function that reads a value of each feed's counters."""
     return lambda now: {broker: read(feed) for broker, feed in now.feeds.items()}
 
 
 def of_sessions(
     read: Callable[[StreamSession], _T],
 ) -> Callable[[Readings], Mapping[Broker, _T]]:
-    """Return what reads a value of each feed's session."""
+    """Return a function that reads a value of each feed's session."""
     return lambda now: {broker: read(each) for broker, each in now.sessions.items()}
 
 
 def of_healths(
     read: Callable[[FeedHealth], _T],
 ) -> Callable[[Readings], Mapping[Broker, _T]]:
-    """Return what reads a value of each feed's health."""
+    """Return a function that reads a value of each feed's health."""
     return lambda now: {broker: read(each) for broker, each in now.status.feeds.items()}

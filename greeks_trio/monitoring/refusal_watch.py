@@ -1,4 +1,4 @@
-"""Whether PostgreSQL refuses everything of a broker: connected is not yet working."""
+"""Notices when PostgreSQL refuses every row of a broker, although it is connected."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ logger = logging.getLogger(__name__)
 
 
 class RefusalWatch:
-    """Tells, between two looks at the counters, who had rows and none of them stored.
+    """Compares the counters with those of the last call, by broker.
 
-    One odd row among good ones is the quarantine's business.  All of them are a mistake
-    in the database, such as a month whose partition this role may not make.
+    A refused row among stored ones goes to the quarantine, and that is enough.  When every
+    row is refused, the database has a fault: for example a month without a partition that
+    this role may not make.
     """
 
     def __init__(self) -> None:
@@ -26,9 +27,9 @@ class RefusalWatch:
     def update(
         self, *, persisted: Counter[Broker], quarantined: Counter[Broker]
     ) -> None:
-        """Look at the counters since the start, and log who is refused now.
+        """Compare the counters since the start, and log every change.
 
-        A broker that had no row since the last look stays as it was.
+        A broker without a row since the last call stays as it was.
         """
         stored = persisted - self._persisted
         refused = quarantined - self._quarantined
@@ -42,9 +43,9 @@ class RefusalWatch:
             self._refused[broker] += refused[broker]
 
     def problems(self) -> Sequence[str]:
-        """Return a sentence for each broker none of whose rows is stored."""
+        """Return a sentence for each broker without a stored row."""
         return [
             f"{broker}: PostgreSQL refuses every row, {rows} so far; "
-            "bin/run-ingest quarantine says why"
+            "run bin/run-ingest quarantine for the reasons"
             for broker, rows in sorted(self._refused.items())
         ]

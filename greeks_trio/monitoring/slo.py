@@ -1,18 +1,18 @@
-"""Whether ticks are durable in time: the rolling p95 against the bar.
+"""The latency SLO: the rolling p95 of the latency to durable stays below a target.
 
-Discussion of when the bar counts as breached.
+How a breach begins and ends:
 
-- The p95 is that of the last minute, and ticks that still wait count in it from the moment
-  at which they have waited longer than the bar: else nothing would be late while nothing
-  at all becomes durable.
-- Of fewer than `MIN_TICKS` ticks in that minute the p95 is merely the slowest one, and one
-  slow disk sync at night is no breach.  A tick that waits `MAX_OVERDUE_S` longer than the
-  bar is one all the same, however few there are.
-- It is over when the p95 has come down to `RECOVERED` of the bar, or no tick has become
-  durable for a minute, and none waits too long.  So what lies about the bar makes one
-  breach, and a minute with few ticks ends none.
+- The p95 is of the last minute.  A tick that is not durable counts from the moment at which
+  it is older than the target; it is overdue then.  Otherwise a standstill would show no
+  latency at all.
+- With fewer than `MIN_TICKS` ticks in the minute the p95 is the slowest tick.  One slow disk
+  sync at night is no breach, so a small number of ticks begins none.
+- A tick that is more than `MAX_OVERDUE_S` overdue is a breach, however few ticks there are.
+- A breach ends when the p95 is at most `RECOVERED` of the target, or no tick became durable
+  for a minute, and no tick is overdue.  So a p95 near the target makes one breach, and a
+  minute with few ticks does not end one.
 
-No clock and no event loop in here: who calls says what time it is.
+There is no clock and no event loop here: the caller gives the time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Below this the p95 is the maximum.
 MIN_TICKS: Final = 20
-# As long as a connection that does not answer is borne with by default.
+# The default time-out for a connection that does not answer.
 MAX_OVERDUE_S: Final = 5.0
 RECOVERED: Final = 0.8
 
@@ -38,16 +38,16 @@ _STEPS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SloStatistics:
-    """The state at the last look.
+    """The state at the last update, in seconds.
 
     Attributes:
-        p95_s: Seconds, of the last minute and of what waits for too long; `None`
-            without a tick.
-        ticks: How many that is the p95 of.
-        overdue: Ticks that are not durable and older than the bar.
+        target_s: The target for the p95.
+        p95_s: The p95 of the last minute with the overdue ticks; `None` without a tick.
+        ticks: The number of ticks in the p95.
+        overdue: Ticks that are not durable and older than the target.
         oldest_undurable_age_s: Age of the oldest tick that is not durable, 0 without one.
-        breached_s: For how long the bar has been breached, `None` when it is not.
-        breaches: How often it has been since the start.
+        breached_s: Time since the breach began, `None` without a breach.
+        breaches: The number of breaches since the start.
     """
 
     target_s: float
@@ -64,44 +64,49 @@ class SloStatistics:
         return self.breached_s is not None
 
     def in_words(self) -> str | None:
-        """Return what is wrong for a person, `None` when nothing is."""
+        """Return the breach as a sentence for a person, `None` without a breach."""
         if self.breached_s is None:
             return None
         p95 = "unknown" if self.p95_s is None else f"{self.p95_s * 1e3:.0f} ms"
         words = (
-            f"latency: above the bar of {self.target_s * 1e3:.0f} ms since"
+            f"latency: above the SLO of {self.target_s * 1e3:.0f} ms for"
             f" {self.breached_s:.0f} s, p95 of the last minute {p95}"
         )
         if self.overdue:
             words += (
-                f"; {self.overdue} ticks are not durable and older than that,"
-                f" the oldest {self.oldest_undurable_age_s:.1f} s"
+                f"; {self.overdue} ticks are overdue,"
+                f" the oldest is {self.oldest_undurable_age_s:.1f} s old"
             )
         return words
 
 
 class SloWatch:
-    """Says once when the bar is breached, and once when it is kept again."""
+    """Logs once when a breach begins, and once when it ends.
+
+    Attributes:
+        target_s: The target for the p95, in seconds.
+    """
 
     def __init__(self, target_s: float) -> None:
         self.target_s = target_s
         self._p95_s: float | None = None
         self._ticks = self._overdue = 0
         self._oldest_s = 0.0
-        self._looked_at = 0.0
+        self._updated_at = 0.0
         self._breached_at: float | None = None
         self._breaches = 0
 
     def update(self, window: Histogram, waiting_s: Sequence[float], now: float) -> None:
-        """Look at the latencies, and log when it begins or ends.
+        """Take the latencies of the last minute, and log when a breach begins or ends.
 
         Args:
-            window: The latencies to durable of the last minute; it is changed.
+            window: The latencies to durable of the last minute.  It is changed.
             waiting_s: The ages of all ticks that are not durable.
             now: The monotonic clock.
         """
         overdue = sorted(age for age in waiting_s if age > self.target_s)
-        # There may be a hundred thousand: recorded by hundreds, none off by much.
+        # There may be a hundred thousand.  They are recorded in at most a hundred groups,
+        # each with the age of its oldest tick.
         step = len(overdue) // _STEPS + 1
         for start in range(0, len(overdue), step):
             some = overdue[start : start + step]
@@ -109,14 +114,14 @@ class SloWatch:
         self._p95_s = window.percentile(_FRACTION)
         self._ticks, self._overdue = window.count, len(overdue)
         self._oldest_s = max(waiting_s, default=0.0)
-        self._looked_at = now
+        self._updated_at = now
         if self._breached_at is None and self._is_breached():
             self._begin()
         elif self._breached_at is not None and self._is_kept_again():
             self._end(self._breached_at)
 
     def statistics(self) -> SloStatistics:
-        """Return what was found at the last look."""
+        """Return the state at the last update."""
         since = self._breached_at
         return SloStatistics(
             target_s=self.target_s,
@@ -124,7 +129,7 @@ class SloWatch:
             ticks=self._ticks,
             overdue=self._overdue,
             oldest_undurable_age_s=self._oldest_s,
-            breached_s=None if since is None else self._looked_at - since,
+            breached_s=None if since is None else self._updated_at - since,
             breaches=self._breaches,
         )
 
@@ -136,7 +141,7 @@ class SloWatch:
         return not self._overdue and (self._p95_s or 0.0) <= RECOVERED * self.target_s
 
     def _begin(self) -> None:
-        self._breached_at = self._looked_at
+        self._breached_at = self._updated_at
         self._breaches += 1
         logger.warning(
             "slo.breached p95_ms=%.1f slo_ms=%.1f ticks=%d overdue=%d"
@@ -152,6 +157,6 @@ class SloWatch:
         self._breached_at = None
         logger.warning(
             "slo.recovered after_s=%.0f p95_ms=%.1f",
-            self._looked_at - breached_at,
+            self._updated_at - breached_at,
             (self._p95_s or 0.0) * 1e3,
         )

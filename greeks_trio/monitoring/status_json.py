@@ -14,7 +14,7 @@ from greeks_trio.monitoring.status import ServiceStatus
 
 IN_STATUS: Final = [each for each in FIGURES if each.status is not None]
 
-# What the stream of events sends as `slo`.
+# The event `slo` of the stream has these.
 _OF_LATENCY: Final = [
     each
     for each in IN_STATUS

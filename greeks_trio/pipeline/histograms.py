@@ -1,8 +1,8 @@
-"""A histogram of latencies: over a rolling window, and since the start.
+"""Histograms of latencies: over a rolling window, and since the start.
 
-Buckets grow by 2 %, so a percentile is right within 2 % from 10 microseconds to an hour,
-at a constant 1,000 integers a histogram however many ticks there are.  No clock in here:
-the caller says what time it is.
+Each bucket is 2 % wider than the one before.  So a percentile is right within 2 % from 10
+microseconds to an hour, and a histogram takes 1,000 integers for any number of ticks.  There
+is no clock here: the caller gives the time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _LOG_GROWTH: Final = math.log(1.02)
 _BUCKETS: Final = 1_000
 
 WINDOW_S: Final = 60.0
-# The window moves on in steps of this length, so it covers 55 to 60 seconds.
+# The window moves in steps of this length, so it covers 55 to 60 seconds.
 _SLICE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySummary:
-    """Percentiles in seconds; `None` when nothing was measured."""
+    """Percentiles in seconds; `None` without a measurement."""
 
     count: int
     p50: float | None
@@ -35,7 +35,7 @@ class LatencySummary:
     max: float | None
 
     def milliseconds(self) -> dict[str, float | None]:
-        """Return the percentiles in milliseconds, as the demo and the API show them."""
+        """Return the percentiles in milliseconds, for the demo and the API."""
         return {
             name: None if value is None else round(value * 1e3, 3)
             for name, value in (
@@ -60,7 +60,7 @@ class Histogram:
         self.record_in(_bucket(seconds), seconds, number)
 
     def record_in(self, bucket: int, seconds: float, number: int) -> None:
-        """Do as `record`, where the latency's bucket is known."""
+        """Count as `record` does, with a bucket that is known."""
         self.counts[bucket] += number
         self.count += number
         if seconds > self.max:
@@ -68,7 +68,7 @@ class Histogram:
 
     @classmethod
     def sum_of(cls, histograms: Sequence[Histogram]) -> Histogram:
-        """Return one with the counts of all."""
+        """Return a histogram with the counts of all."""
         total = cls()
         if histograms:
             columns = zip(*(each.counts for each in histograms), strict=True)
@@ -119,7 +119,7 @@ class RollingLatency:
         return self.window_histogram(now=now).summary()
 
     def window_histogram(self, *, now: float) -> Histogram:
-        """Return the latencies of the last `WINDOW_S` seconds, the caller's to change."""
+        """Return the latencies of the last `WINDOW_S` seconds; the caller may change them."""
         self._forget_before(now - WINDOW_S + _SLICE_S)
         return Histogram.sum_of([each for _, each in self._slices])
 
@@ -142,17 +142,17 @@ def _bucket(seconds: float) -> int:
 
 
 class BucketCounts:
-    """How many values were not above each bound, and what they add up to.
+    """The number of values up to each bound, and their sum.
 
     Attributes:
-        sum: Of all the values, in their unit.
+        sum: The sum of all values, in their unit.
     """
 
     __slots__ = ("_bounds", "_counts", "sum")
 
     def __init__(self, bounds: Iterable[float]) -> None:
         self._bounds = sorted(set(bounds))
-        # The last one is for what is above all bounds.
+        # The last one counts the values above all bounds.
         self._counts = [0] * (len(self._bounds) + 1)
         self.sum = 0.0
 
@@ -163,11 +163,11 @@ class BucketCounts:
 
     @property
     def count(self) -> int:
-        """Return how many values there were."""
+        """Return the number of values."""
         return sum(self._counts)
 
     def above(self, bound: float) -> int:
-        """Return how many were above, exactly if it is one of the bounds."""
+        """Return the number of values above; it is exact for one of the bounds."""
         return sum(self._counts[bisect_left(self._bounds, bound) + 1 :])
 
     def cumulative(self) -> list[tuple[float, int]]:

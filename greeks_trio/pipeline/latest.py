@@ -1,11 +1,12 @@
-"""The latest tick of each series, and what has changed since somebody looked.
+"""The latest tick of each series, and the series that changed since a version.
 
-A series is one contract in one account at one broker.  `Latest.put` is on every tick's way
-and costs one dict store; all else is done when somebody asks, once for each series that
-changed meanwhile, however many ticks it had.  That is what coalesces: who asks rarely gets
-the newest tick of each series, and nothing waits for them anywhere.
+A series is one contract in one account at one broker.  Every tick passes `Latest.put`, which
+costs one dict store.  All other work is done when a reader asks, once for each series that
+changed meanwhile, however many ticks the series had.  So a reader that asks rarely gets the
+newest tick of each series, and no queue of ticks waits for a reader.
 
-Bounded by the number of series: beyond it those that have not changed for the longest go.
+The number of series is bounded.  Beyond the bound the series that changed longest ago are
+dropped.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from greeks_trio.waiting import WakeUp
 
 SeriesKey: TypeAlias = tuple[Broker, str, ContractKey]
 
-# Ten times what the load tests have; with the usual payloads some 100 MB.
+# Ten times as many as in the load tests; with the usual payloads about 100 MB.
 MAX_SERIES: Final = 100_000
 
-# The version of who has seen nothing.
+# The version of a reader that has seen no tick.
 NOTHING_SEEN: Final = 0
 
 
@@ -31,12 +32,12 @@ class Latest:
     """The newest tick of each series by ``(event_time, received_at)``.
 
     Args:
-        max_series: How many are kept.
+        max_series: Most series that are kept.
     """
 
     def __init__(self, max_series: int = MAX_SERIES) -> None:
         self._max_series = max_series
-        # What came since the last look.
+        # The ticks since the last call of `_look`.
         self._fresh: dict[SeriesKey, UnifiedPositionRecord] = {}
         # Each series with the version at which it changed last, oldest change first.
         self._kept: dict[SeriesKey, tuple[int, UnifiedPositionRecord]] = {}
@@ -53,9 +54,9 @@ class Latest:
             self._look()
 
     def seed(self, records: Iterable[UnifiedPositionRecord]) -> int:
-        """Take ticks of earlier runs where nothing as new has come; return how many.
+        """Take ticks of earlier runs unless the series has a newer one; return how many.
 
-        They take no other series' place.
+        They do not displace another series.
         """
         self._look()
         self._version += 1
@@ -100,21 +101,21 @@ class Latest:
         return len(self._kept)
 
     def _look(self) -> None:
-        """Move what came to what is kept, under a version of its own."""
+        """Move the fresh ticks to the kept ones, under a version of their own."""
         if not self._fresh:
             return
         fresh, self._fresh = self._fresh, {}
         self._version += 1
         for key, record in fresh.items():
             kept = self._kept.get(key)
-            # What was filled in from the table may be newer than what came.
+            # A tick that was read from the table may be newer than the fresh one.
             if kept is None or _age_order(kept[1]) <= _age_order(record):
                 self._keep(key, record)
         for _ in range(len(self._kept) - self._max_series):
             del self._kept[next(iter(self._kept))]
 
     def _keep(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
-        # Taken out first, because a key that is there keeps its place.
+        # Removed first, because an existing key would keep its place.
         self._kept.pop(key, None)
         self._kept[key] = (self._version, record)
 

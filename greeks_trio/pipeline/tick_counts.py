@@ -1,7 +1,8 @@
-"""What has become of the ticks: counts, latencies, and who wants to be told.
+"""Counts and latencies of the ticks, and the listeners for their progress.
 
-Two latencies from the moment at which a frame was read: until its ticks are *durable*, in
-the table or on disk, whichever comes first; and until they are committed to the table.
+There are two latencies.  Both begin when a frame is read.  The latency to durable ends when
+its ticks are in the table or on disk, whichever is first.  The latency to commit ends when
+they are committed to the table.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.histograms import BucketCounts, LatencySummary, RollingLatency
 from greeks_trio.pipeline.refused_rows import BatchOutcome
 
-# Seconds, of a histogram for Prometheus.  From far below what is usual, one commit, to
-# where the spool has long stepped in; the bar that is configured goes between them.
+# For Prometheus, in seconds.  The first bounds are below the usual duration of a commit; the
+# last ones are above the time after which ticks go to the spool.  The target of the SLO is
+# one more bound.
 LATENCY_BOUNDS_S: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0),
 )
-# Seconds: the way here, then a late or delayed source, up to the quarter of an hour of
-# delayed quotes and the first values of a session, which are yesterday's.
+# In seconds.  The first bounds are for the network, then come late sources and quotes that
+# are delayed by a quarter of an hour.  The first values of a session are a day old.
 EVENT_AGE_BOUNDS_S: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     *(30.0, 60.0, 300.0, 1200.0),
@@ -40,7 +42,7 @@ TickListener: TypeAlias = Callable[[Sequence[Tick]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickListeners:
-    """Who is told at once.
+    """Functions that are called with ticks at once.
 
     Attributes:
         committed: Called with the ticks of each commit.
@@ -67,14 +69,14 @@ def _by_broker(bounds: Sequence[float]) -> defaultdict[Broker, BucketCounts]:
 
 
 class Latencies:
-    """One kind of latency: fine for percentiles, and by broker in round buckets."""
+    """One kind of latency: in fine buckets for percentiles, and by broker for Prometheus."""
 
-    def __init__(self, slo_s: float) -> None:
+    def __init__(self, slo_target_s: float) -> None:
         self.rolling = RollingLatency()
-        self.by_broker = _by_broker((*LATENCY_BOUNDS_S, slo_s))
+        self.by_broker = _by_broker((*LATENCY_BOUNDS_S, slo_target_s))
 
     def record(self, ticks: Sequence[Tick], *, now: float) -> None:
-        """Count what has been achieved for ticks at this moment."""
+        """Count the latency of ticks that ends at this moment."""
         # The ticks of a frame were read together, so they share one latency.
         for (read_at, broker), frame in groupby(ticks, key=_FRAME):
             number = len(list(frame))
@@ -90,40 +92,38 @@ class Latencies:
 
 
 class TickCounts:
-    """Counts commits and what became durable.
+    """Counts the ticks that are durable and those that are in the table.
 
     Args:
-        listeners: Who is told at once.
-        slo_s: The bar for the latency to durable; one more bound of the histograms.
+        listeners: Functions that are called with the ticks.
+        slo_target_s: The target for the latency to durable in seconds.
 
     Attributes:
         to_durable: From frame read to durable.
-        to_commit: From frame read to commit, without what was replayed.
-        event_age: From the broker's time of the event to its receipt, by broker, in seconds,
-            of the ticks that became durable.  A clock that is behind the broker's
-            gives 0.
-        persisted: Ticks known to be in the table, by broker.
-        already_stored: Ticks offered that the table had.
-        replayed: Ticks that came by way of the disk, those of earlier runs too, by
-            broker.
+        to_commit: From frame read to commit, without replayed ticks.
+        event_age: From the broker's time of an event to its receipt, in seconds, by broker,
+            of the ticks that became durable.  It is 0 when our clock is behind.
+        persisted: Ticks that are in the table, by broker.
+        already_stored: Ticks offered to the table that the table had.
+        replayed: Ticks stored from the spool, those of earlier runs too, by broker.
     """
 
     def __init__(
         self,
         listeners: TickListeners = NO_LISTENERS,
         *,
-        slo_s: float = LATENCY_BOUNDS_S[-1],
+        slo_target_s: float = LATENCY_BOUNDS_S[-1],
     ) -> None:
         self._listeners = listeners
-        self.to_durable = Latencies(slo_s)
-        self.to_commit = Latencies(slo_s)
+        self.to_durable = Latencies(slo_target_s)
+        self.to_commit = Latencies(slo_target_s)
         self.event_age = _by_broker(EVENT_AGE_BOUNDS_S)
         self.persisted: Counter[Broker] = Counter()
         self.already_stored = 0
         self.replayed: Counter[Broker] = Counter()
 
     def durable(self, ticks: Sequence[Tick]) -> None:
-        """Note that ticks are durable that were not before."""
+        """Count ticks that have just become durable."""
         self.to_durable.record(ticks, now=trio.current_time())
         for tick in ticks:
             record = tick.record
@@ -133,12 +133,12 @@ class TickCounts:
             self._listeners.durable(ticks)
 
     def committed(self, stored: BatchOutcome) -> None:
-        """Note what the writer has stored."""
+        """Count the ticks that the writer has stored."""
         self.to_commit.record(stored.ticks, now=trio.current_time())
         self._note(stored)
 
     def committed_again(self, stored: BatchOutcome) -> None:
-        """Note what the replayer has stored; when it was read is not known any more."""
+        """Count the ticks that the replayer has stored.  They have no latency any more."""
         self.replayed.update(tick.record.broker for tick in stored.ticks)
         self._note(stored)
 
@@ -147,7 +147,7 @@ class TickCounts:
         return self.to_durable.statistics()
 
     def latency_to_commit(self) -> LatencyStatistics:
-        """Return the latencies from frame read to commit, without what was replayed."""
+        """Return the latencies from frame read to commit, without replayed ticks."""
         return self.to_commit.statistics()
 
     def _note(self, stored: BatchOutcome) -> None:

@@ -19,11 +19,14 @@ from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import tick_bytes
 
 
-def make_status(slo_s=0.5):
+def make_status(slo_target_s=0.5):
     """Return the status of a service with both brokers and a disk in memory."""
     journal, backlog = Journal(), Backlog(tick_bytes(10))
     spool, quarantine = MemorySpool(), MemoryQuarantine()
-    tick_counts, refused_rows = TickCounts(slo_s=slo_s), RefusedRows(quarantine)
+    tick_counts, refused_rows = (
+        TickCounts(slo_target_s=slo_target_s),
+        RefusedRows(quarantine),
+    )
     return ServiceStatus(
         feeds={
             broker: FeedHealth(broker, journal) for broker in ("ibkr", "tastytrade")
@@ -37,7 +40,7 @@ def make_status(slo_s=0.5):
         refused_rows=refused_rows,
         tick_counts=tick_counts,
         journal=journal,
-        slo=SloWatch(slo_s),
+        slo=SloWatch(slo_target_s),
         stale_after_s=60.0,
         spool_max_bytes=spool.max_bytes,
         buffers_max_bytes=10**6,

@@ -111,7 +111,7 @@ async def test_ticks_are_counted_by_broker(status):
 
 
 async def test_latencies_have_a_bucket_for_the_bar(autojump_clock):
-    status = make_status(slo_s=0.3)
+    status = make_status(slo_target_s=0.3)
     await trio.sleep(1)
     status.tick_counts.durable([make_tick(0, read_at=0.8), make_tick(1, read_at=0.6)])
 

@@ -222,7 +222,7 @@ async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
 
     assert status.readiness() == []
     [warning] = status.warnings()
-    assert warning.startswith("latency: above the bar of 500 ms since ")
+    assert warning.startswith("latency: above the SLO of 500 ms for ")
     slo = status_json(status)["slo"]
     assert (slo["is_breached"], slo["breaches"], slo["target_ms"]) == (True, 1, 500.0)
     assert slo["p95_ms"] >= 1000.0

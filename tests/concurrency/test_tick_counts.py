@@ -86,7 +86,7 @@ async def test_observers_are_told_of_ticks_and_not_of_nothing(autojump_clock):
 
 
 async def test_latencies_are_counted_by_broker_against_the_bar(autojump_clock):
-    tick_counts = TickCounts(slo_s=0.3)
+    tick_counts = TickCounts(slo_target_s=0.3)
     await trio.sleep(1)
 
     tick_counts.durable(

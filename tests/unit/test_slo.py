@@ -125,7 +125,7 @@ def test_a_single_tick_that_hangs_is_a_breach_in_the_end(watch, said):
     watch.update(window(0), [SLO_S + MAX_OVERDUE_S + 0.1], now=2.0)
 
     assert said() == ["slo.breached"]
-    assert "the oldest 5.6 s" in watch.statistics().in_words()
+    assert "the oldest is 5.6 s old" in watch.statistics().in_words()
 
 
 def test_it_is_not_over_while_a_tick_waits_too_long(watch, said):

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes."""
+"""``GET /metrics``, for Prometheus."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_router(registry: CollectorRegistry) -> APIRouter:
 
     @router.get("/metrics", response_class=Response, responses=_ANSWERS)
     async def metrics(request: Request) -> Response:  # noqa: ASYNC124
-        """Return all metrics as text, or as OpenMetrics for those who accept it."""
+        """Return all metrics as text, or as OpenMetrics when the request accepts it."""
         text, content_type = _render(registry, request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
 
@@ -33,13 +33,13 @@ def _render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
     except TypeError:
-        # The library compares the versions that it is asked for with numbers, also
-        # where they are words.  A mistake of ours would be raised again here.
+        # The library compares the requested version with numbers, also when it is a word.
+        # An error of our own would be raised again here.
         return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
 _EXAMPLE: Final = """\
-# HELP greeks_ticks_received_total Ticks that came from the feeds.
+# HELP greeks_ticks_received_total Ticks received from the feeds.
 # TYPE greeks_ticks_received_total counter
 greeks_ticks_received_total{broker="ibkr"} 48211.0
 """
