@@ -12,6 +12,7 @@ from docs.tools.pages import PAGES
 from greeks_trio.commands.cli import commands
 from greeks_trio.config.parse import VARIABLES, parse_config
 from greeks_trio.config.settings import RESTART_VARIABLES
+from greeks_trio.drill.schedule import KINDS
 from greeks_trio.simulators.faults import FAULT_KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +162,11 @@ def test_the_documents_tell_what_each_fault_does(broker):
 
     for name, kind in FAULT_KINDS[broker].items():
         assert re.search(rf"\| `{name}` \|.*{re.escape(kind.help)}", page)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_documents_explain_every_kind_of_the_drill(kind):
+    assert f"`{kind}`" in DOCUMENTS["docs/testing.md"]
 
 
 def test_the_changelog_names_the_present_version():

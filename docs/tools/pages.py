@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from docs.tools.alerts_page import alerts_page
 from docs.tools.columns_page import columns_page
 from docs.tools.commands_page import commands_page
 from docs.tools.faults_page import faults_page
@@ -16,6 +17,7 @@ from docs.tools.metrics_page import metrics_page
 ROOT: Final = Path(__file__).parents[2]
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/alerts.md": alerts_page,
     "docs/columns.md": columns_page,
     "docs/commands.md": commands_page,
     "docs/faults.md": faults_page,
