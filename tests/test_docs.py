@@ -29,6 +29,10 @@ DOCUMENTS = {
         ROOT / "db/README.md",
     )
 }
+BROKER_PACKAGES = {
+    path.parent.name: path.parent
+    for path in (ROOT / "greeks_trio/brokers").glob("*/__init__.py")
+}
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 SOURCE = "\n".join(
@@ -167,6 +171,17 @@ def test_the_documents_tell_what_each_fault_does(broker):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_documents_explain_every_kind_of_the_drill(kind):
     assert f"`{kind}`" in DOCUMENTS["docs/testing.md"]
+
+
+@pytest.mark.parametrize("broker", sorted(BROKER_PACKAGES))
+def test_every_broker_has_the_files_that_a_new_one_gets(broker):
+    table = DOCUMENTS["docs/adding-a-broker.md"].partition("| file | task |")[2]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    files = re.findall(r"`([\w/.]+)`", " ".join(cells))
+
+    assert len(files) > 10
+    for name in files:
+        assert (BROKER_PACKAGES[broker] / name).exists(), name
 
 
 def test_the_changelog_names_the_present_version():
