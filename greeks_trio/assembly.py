@@ -12,8 +12,7 @@ from typing import Any, Final
 import trio
 from fastapi import APIRouter
 
-from greeks_trio.api.routes import feeds, lists, live, metrics, trades
-from greeks_trio.api.routes import status as status_routes
+from greeks_trio.api.routes import feeds, lists, live, metrics, status, trades
 from greeks_trio.config.reload import load_again, log_other_database
 from greeks_trio.config.settings import Config, HttpConfig
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabled_kinds
@@ -191,21 +190,21 @@ def _build_status(
 
 def make_routers(service: Service) -> list[APIRouter]:
     """Return the HTTP routers, each with the part of the service that it reads."""
-    status = service.status
-    timeline = Timeline(service.reader, status.stale_after_s)
-    latest = status.processor.latest
-    events = live.EventSource(latest, status.sessions, partial(latency_json, status))
+    state, brokers = service.status, service.brokers
+    timeline = Timeline(service.reader, state.stale_after_s)
+    slo, latest = partial(latency_json, state), state.processor.latest
+    events = live.EventSource(latest, state.sessions, slo)
+    figures = partial(status_json, state)
+    source = status.StatusSource(
+        state.sessions, state.readiness, state.warnings, figures
+    )
     return [
-        status_routes.make_router(
-            status,
-            service.brokers,
-            partial(status_json, status),
-            status_schema(),
-            status_example(service.brokers[0]),
+        status.make_router(
+            source, brokers, status_schema(), status_example(brokers[0])
         ),
-        metrics.make_router(make_registry(status)),
-        feeds.make_router(service.switches, service.brokers),
-        lists.make_router(timeline, service.brokers),
-        trades.make_router(timeline, service.brokers),
-        live.make_router(events, service.brokers),
+        metrics.make_router(make_registry(state)),
+        feeds.make_router(service.switches, brokers),
+        lists.make_router(timeline, brokers),
+        trades.make_router(timeline, brokers),
+        live.make_router(events, brokers),
     ]

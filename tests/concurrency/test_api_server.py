@@ -25,7 +25,7 @@ STOP_LIMIT_S = 1.0
 SCHEMA = {"latency_ms": {"type": "object"}}
 
 
-class FakeView:
+class FakeState:
     """The status of a service, as a test sets it."""
 
     def __init__(self):
@@ -43,13 +43,21 @@ class FakeView:
     def warnings(self):
         return ["ibkr: stopped by request"]
 
+    def source(self):
+        return status.StatusSource(
+            sessions=self.sessions,
+            readiness=self.readiness,
+            warnings=self.warnings,
+            figures=figures,
+        )
+
 
 def figures():
     return {"latency_ms": {"p50": 1.5, "p99": float("nan")}}
 
 
 @asynccontextmanager
-async def serving(view=None, **config):
+async def serving(state=None, **config):
     """Yield a client whose base URL is the server."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
@@ -57,7 +65,7 @@ async def serving(view=None, **config):
             HttpConfig(port=0, **config),
             [
                 status.make_router(
-                    view or FakeView(), BROKERS, figures, SCHEMA, figures()
+                    (state or FakeState()).source(), BROKERS, SCHEMA, figures()
                 )
             ],
         )
@@ -74,10 +82,10 @@ async def test_livez_needs_nothing():
 
 
 async def test_readyz_gives_the_reasons_why_not():
-    view = FakeView()
-    async with serving(view) as client:
+    state = FakeState()
+    async with serving(state) as client:
         ready = await client.get("/readyz")
-        view.problems = ["database: not connected yet"]
+        state.problems = ["database: not connected yet"]
         not_ready = await client.get("/readyz")
 
     assert ready.status_code == 200
@@ -185,9 +193,9 @@ def test_only_the_whole_token_as_bearer_is_right(header, is_right):
 
 
 async def test_a_bug_in_an_answer_stays_in_that_answer(caplog):
-    view = FakeView()
-    view.fails = True
-    async with serving(view) as client:
+    state = FakeState()
+    state.fails = True
+    async with serving(state) as client:
         broken = await client.get("/v1/streaming/status")
         fine = await client.get("/livez")
 

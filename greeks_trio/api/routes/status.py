@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
@@ -13,23 +14,26 @@ from greeks_trio.api.routes.feeds import session_schema
 from greeks_trio.model.records import StreamSession
 
 
-class StatusView(Protocol):
-    """The running service, for reading.  Nothing here waits or holds a secret."""
+@dataclass(frozen=True, slots=True)
+class StatusSource:
+    """The state of the service, as functions that neither wait nor tell a secret.
 
-    def sessions(self) -> Sequence[StreamSession]:
-        """Return the state of each enabled broker's feed."""
+    Attributes:
+        sessions: Returns the state of each enabled broker's feed.
+        readiness: Returns a sentence for each reason why the service is not ready.
+        warnings: Returns a sentence for each fault that leaves the service ready.
+        figures: Returns the figures of the status, in types that JSON has.
+    """
 
-    def readiness(self) -> Sequence[str]:
-        """Return a sentence for each reason why the service is not ready."""
-
-    def warnings(self) -> Sequence[str]:
-        """Return a sentence for each fault that leaves the service ready."""
+    sessions: Callable[[], Sequence[StreamSession]]
+    readiness: Callable[[], Sequence[str]]
+    warnings: Callable[[], Sequence[str]]
+    figures: Callable[[], Mapping[str, Any]]
 
 
 def make_router(
-    view: StatusView,
+    source: StatusSource,
     brokers: Sequence[str],
-    figures: Callable[[], Mapping[str, Any]],
     schema: Mapping[str, Any],
     example: Mapping[str, Any],
 ) -> APIRouter:
@@ -39,9 +43,8 @@ def make_router(
     other in a thread.
 
     Args:
-        view: The running service.
+        source: The state of the service.
         brokers: The names of all brokers, for OpenAPI.
-        figures: Returns the figures of the status, in types that JSON has.
         schema: The schema of each key of the figures, for OpenAPI.
         example: The figures of a service, for OpenAPI.
     """
@@ -57,7 +60,7 @@ def make_router(
     @router.get("/readyz", responses=described(_READINESS) | _NOT_READY)
     async def readyz() -> Response:  # noqa: ASYNC124
         """Answer 200 when database and feeds are up, else 503 with the reasons."""
-        problems, warnings = list(view.readiness()), list(view.warnings())
+        problems, warnings = list(source.readiness()), list(source.warnings())
         body = {"status": "ready", "problems": problems, "warnings": warnings}
         if problems:
             body["status"] = "not ready"
@@ -67,7 +70,7 @@ def make_router(
     @router.get("/v1/streaming/status", responses=described(answer))
     async def status() -> Response:  # noqa: ASYNC124
         """Return the session of each broker, then the figures of the service."""
-        return json_answer({"sessions": list(view.sessions()), **figures()})
+        return json_answer({"sessions": list(source.sessions()), **source.figures()})
 
     return router
 
@@ -79,10 +82,6 @@ def _object(example: dict[str, Any], **properties: dict[str, Any]) -> dict[str, 
         "required": list(properties),
         "examples": [example],
     }
-
-
-def _part(description: str) -> dict[str, Any]:
-    return {"type": "object", "description": description}
 
 
 _READINESS: Final = _object(
