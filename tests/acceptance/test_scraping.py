@@ -1,4 +1,4 @@
-"""What a scraper gets from the service as its users run it."""
+"""The metrics of the service as users run it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def values(samples, name, **labels):
     ]
 
 
-async def test_the_dashboard_and_the_alerts_ask_for_what_there_is(stage):
+async def test_every_metric_of_dashboard_and_alerts_exists(stage):
     async with serving(stage) as (_simulators, service, client):
         samples = await scrape(client)
         assert await service.stop() == 0
@@ -120,7 +120,7 @@ async def test_both_formats_have_the_same_metrics(stage):
     }
 
 
-async def test_a_bar_that_nothing_keeps_is_breached_once(stage):
+async def test_a_slo_that_no_tick_meets_is_breached_once(stage):
     """While the table is locked nothing is durable within a millisecond."""
     changes = {"GREEKS_LATENCY_SLO_MS": "1", "GREEKS_SPOOL_AFTER_MS": "5000"}
     async with serving(stage, **changes) as (_simulators, service, client):

@@ -30,7 +30,7 @@ async def ask(stage, *arguments, **environment):
 
 
 async def wait_for(stage, expected, *arguments):
-    """Ask until the exit status is the expected one, and return the output."""
+    """Run `status` until it gives the expected exit status, and return the output."""
     with trio.fail_after(2 * PATIENCE_S):
         while True:
             status, said = await ask(stage, *arguments)
@@ -76,7 +76,7 @@ async def test_a_healthy_service_gives_0_a_table_and_json(stage):
         ({}, ("--url", "ftp://x"), "--url is not like"),
     ],
 )
-async def test_a_wrong_configuration_gives_2_and_json_all_the_same(
+async def test_a_wrong_configuration_gives_2_and_json_too(
     tmp_path, environment, arguments, problem
 ):
     process = await trio.run_process(

@@ -70,7 +70,7 @@ def test_a_look_gives_only_what_changed_since_the_last_one():
     assert records_of(latest, after) == []
 
 
-def test_each_looks_at_its_own_pace():
+def test_each_reader_has_its_own_pace():
     latest = Latest()
     put(latest, make_record(0))
     slow, _ = latest.changes()
@@ -93,8 +93,8 @@ def test_each_looks_at_its_own_pace():
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=4),
     st.data(),
 )
-def test_it_never_moves_backwards(events, table, data):
-    """Whatever the order, the looks in between, and what the table brings when."""
+def test_the_latest_tick_is_never_replaced_by_an_older_one(events, table, data):
+    """For any order of ticks, reads and ticks of the table."""
     processor, shown = Processor(), []
 
     def tick(event_s, received_s, delta):
@@ -123,7 +123,7 @@ def test_it_never_moves_backwards(events, table, data):
         assert order[-1][0] == max(record.event_time for record in times)
 
 
-def test_of_two_events_of_one_moment_the_one_that_came_last_is_the_latest():
+def test_of_two_events_with_one_time_the_last_received_is_the_latest():
     processor = Processor()
     first, second = make_record(delta=0.1), make_record(delta=0.2)
 
@@ -132,7 +132,7 @@ def test_of_two_events_of_one_moment_the_one_that_came_last_is_the_latest():
     assert records_of(processor.latest) == [second]
 
 
-def test_what_comes_late_is_not_the_latest():
+def test_a_late_tick_is_not_the_latest():
     processor = Processor()
     newest = make_record(10)
     for record in (newest, make_record(3)):
@@ -142,7 +142,7 @@ def test_what_comes_late_is_not_the_latest():
 
 
 def test_a_clock_that_is_set_back_does_not_bring_back_an_older_tick():
-    """Of one event time, what was received later by the clock stays."""
+    """Of ticks with one event time, the one with the later receipt stays."""
     processor = Processor()
     first = make_record(delta=0.1)
     earlier = make_record(delta=0.2, received_at=START - timedelta(hours=1))
@@ -153,7 +153,7 @@ def test_a_clock_that_is_set_back_does_not_bring_back_an_older_tick():
     assert records_of(processor.latest) == [first]
 
 
-def test_the_table_fills_in_what_has_not_come():
+def test_the_table_gives_series_without_a_tick_so_far():
     latest = Latest()
     live = make_record(5)
     put(latest, live)
@@ -177,8 +177,8 @@ def test_a_tick_that_came_meanwhile_wins_against_the_same_from_the_table():
     assert records_of(latest) == [live]
 
 
-def test_what_is_older_than_the_tables_does_not_replace_it():
-    """A broker sends its last value again after a restart of ours."""
+def test_a_tick_older_than_the_tables_does_not_replace_it():
+    """A broker sends its last value again after our restart."""
     latest = Latest()
     stored = make_record(9)
     latest.seed([stored])
@@ -188,7 +188,7 @@ def test_what_is_older_than_the_tables_does_not_replace_it():
     assert records_of(latest) == [stored]
 
 
-def test_it_is_bounded_and_forgets_what_has_not_changed_for_the_longest():
+def test_beyond_the_bound_the_series_without_change_for_longest_are_dropped():
     latest = Latest(max_series=3)
     for number in range(3):
         put(latest, make_record(number, contract_key=key(number)))
@@ -204,7 +204,7 @@ def test_it_is_bounded_and_forgets_what_has_not_changed_for_the_longest():
     }
 
 
-def test_it_is_bounded_also_while_nobody_looks():
+def test_the_bound_holds_without_a_reader():
     latest = Latest(max_series=3)
 
     for number in range(100):
@@ -222,7 +222,7 @@ def test_the_table_takes_no_live_series_place():
     assert {record.contract_key for record in records_of(latest)} == {key(1), key(2)}
 
 
-async def test_everybody_who_waits_is_woken_by_the_next_tick(autojump_clock):
+async def test_the_next_tick_wakes_every_waiting_reader(autojump_clock):
     latest = Latest()
     put(latest, make_record(0))
     version, _ = latest.changes()
@@ -241,8 +241,8 @@ async def test_everybody_who_waits_is_woken_by_the_next_tick(autojump_clock):
     assert sorted(woken) == [("a", 7.0), ("b", 7.0)]
 
 
-async def test_who_missed_a_change_does_not_wait(autojump_clock):
-    """Another one looked in between."""
+async def test_a_reader_that_missed_a_change_does_not_wait(autojump_clock):
+    """Another reader has read in between."""
     latest = Latest()
     version, _ = latest.changes()
     put(latest, make_record(1))
@@ -254,7 +254,7 @@ async def test_who_missed_a_change_does_not_wait(autojump_clock):
     assert records_of(latest, version) == [make_record(1)]
 
 
-async def test_what_the_table_brings_wakes_too(autojump_clock):
+async def test_ticks_of_the_table_wake_the_readers_too(autojump_clock):
     latest = Latest()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(latest.wait_newer, 0)

@@ -16,7 +16,7 @@ async def test_a_free_loop_is_in_time(nursery, autojump_clock):
     assert lag.since_start().max == pytest.approx(0.0, abs=1e-9)
 
 
-async def test_it_measures_for_how_long_the_loop_was_held_up(nursery, autojump_clock):
+async def test_the_time_that_the_loop_was_blocked_is_measured(nursery, autojump_clock):
     lag = LoopLag()
     nursery.start_soon(run_loop_lag, lag)
     await trio.sleep(10 * INTERVAL_S + INTERVAL_S / 2)

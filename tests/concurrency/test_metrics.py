@@ -1,4 +1,4 @@
-"""The metrics of a service of which nothing runs, in memory and over a socket."""
+"""The metrics of a service that does not run, in memory and over a socket."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def value_of(status, name, /, **labels):
 
 @asynccontextmanager
 async def serving(status, **config):
-    """Yield a client of an interface that has nothing but the metrics."""
+    """Yield a client of an HTTP interface with the metrics only."""
     async with trio.open_nursery() as nursery:
         url = await nursery.start(
             run_http,
@@ -110,7 +110,7 @@ async def test_ticks_are_counted_by_broker(status):
     }
 
 
-async def test_latencies_have_a_bucket_for_the_bar(autojump_clock):
+async def test_latencies_have_a_bucket_for_the_target(autojump_clock):
     status = make_status(slo_target_s=0.3)
     await trio.sleep(1)
     status.tick_counts.durable([make_tick(0, read_at=0.8), make_tick(1, read_at=0.6)])
@@ -170,7 +170,7 @@ async def test_subscriptions_and_stale_contracts_are_counted(status, autojump_cl
     assert value_of(status, "greeks_contracts_not_realtime", broker="tastytrade") == 0
 
 
-async def test_what_waits_is_told_from_the_channel_to_the_disk(status):
+async def test_waiting_frames_ticks_and_rows_are_counted(status):
     send, receive = trio.open_memory_channel(10)
     status.intake.channel = receive
     await send.send(make_frame(make_record()))
@@ -212,7 +212,7 @@ async def test_the_number_of_series_does_not_grow_with_the_contracts(status):
     assert labels == {"broker", "status", "market", "le", "version", "python"}
 
 
-async def test_metrics_are_text_for_whoever_asks(status):
+async def test_metrics_are_text_by_default(status):
     async with serving(status) as client:
         response = await client.get("/metrics")
 

@@ -92,7 +92,7 @@ async def test_subscribed_contracts_without_ticks_are_stale(status, autojump_clo
 async def test_subscribed_contracts_with_delayed_greeks_are_counted(
     status, autojump_clock
 ):
-    """Each once, by its newest tick, and whether or not it is silent."""
+    """Each contract counts once, by its newest tick, whether it is stale or not."""
     ibkr, tastytrade = status.feeds.values()
     ibkr.contracts_streamed([SPY_CALL, SPY_PUT])
     tastytrade.contracts_streamed([SPY_CALL])
@@ -115,7 +115,7 @@ async def test_subscribed_contracts_with_delayed_greeks_are_counted(
     assert not_realtime_counts(status) == {"ibkr": 0, "tastytrade": 0}
 
 
-async def test_contracts_that_warm_up_are_told_from_those_without_greeks(status):
+async def test_warming_contracts_and_contracts_without_greeks_are_two_figures(status):
     status.feeds["ibkr"].greeks_awaited(warming=3, without_greeks=2)
 
     feed = status_json(status)["feeds"]["ibkr"]
@@ -135,7 +135,7 @@ async def test_a_contract_that_is_not_subscribed_is_not_stale(status, autojump_c
     assert stale_contracts(status) == []
 
 
-async def test_it_says_what_waits_on_disk_and_what_came_from_there(
+async def test_the_status_has_the_spooled_and_the_replayed_ticks(
     status, nursery, autojump_clock
 ):
     """Without a database two ticks go to disk; with it they come back."""
@@ -176,7 +176,7 @@ async def test_it_says_what_waits_on_disk_and_what_came_from_there(
     assert details["quarantine"] == {"waiting": 1}
 
 
-async def test_it_says_why_the_disk_does_not_take_anything(
+async def test_the_status_has_the_last_error_of_the_disk(
     status, nursery, autojump_clock
 ):
     status.spool.disk.is_full = True
@@ -187,7 +187,7 @@ async def test_it_says_why_the_disk_does_not_take_anything(
     assert status_json(status)["spool"]["last_error"] == "told to be full"
 
 
-async def test_it_adds_up_what_waits_in_memory(status):
+async def test_the_status_has_the_memory_of_the_buffers(status):
     status.backlog.put([make_tick(0), make_tick(1)])
 
     memory = status_json(status)["memory"]
@@ -199,7 +199,7 @@ async def test_it_adds_up_what_waits_in_memory(status):
 
 
 def put_now(status, *numbers):
-    """Put ticks whose frame is read at this moment."""
+    """Put ticks of a frame that is read now."""
     read_at = trio.current_time()
     status.backlog.put([make_tick(number, read_at=read_at) for number in numbers])
 
@@ -238,7 +238,9 @@ async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
     assert [text.split()[0] for text in news] == ["slo.breached", "slo.recovered"]
 
 
-async def test_when_all_hangs_the_oldest_tick_tells(status, nursery, autojump_clock):
+async def test_the_oldest_tick_shows_that_database_and_disk_hang(
+    status, nursery, autojump_clock
+):
     """Neither the database nor the disk answers, and no tick follows."""
     sink = ListSink()
     sink.delay = status.spool.disk.delay = math.inf
@@ -256,7 +258,7 @@ async def test_when_all_hangs_the_oldest_tick_tells(status, nursery, autojump_cl
     assert slo["oldest_undurable_age_ms"] == pytest.approx(8_000, abs=1_001)
 
 
-async def test_the_watch_of_the_bar_ends_when_it_is_cancelled(status, autojump_clock):
+async def test_the_watch_of_the_slo_ends_when_it_is_cancelled(status, autojump_clock):
     with trio.move_on_after(2.5) as scope:
         await run_slo_watch(status)
 
@@ -264,7 +266,7 @@ async def test_the_watch_of_the_bar_ends_when_it_is_cancelled(status, autojump_c
     assert trio.current_time() == 2.5
 
 
-async def test_what_could_not_be_handed_over_is_lost(status):
+async def test_ticks_that_could_not_be_handed_over_are_lost(status):
     status.feeds["ibkr"].count("ticks.lost", 3)
     status.backlog.losses.add_ticks([make_tick()])
 
@@ -272,7 +274,7 @@ async def test_what_could_not_be_handed_over_is_lost(status):
     assert status_json(status)["ticks"]["lost"] == 4
 
 
-async def test_the_minute_says_how_late_the_loop_was(
+async def test_the_minute_line_has_the_lag_of_the_loop(
     status, nursery, autojump_clock, caplog
 ):
     caplog.set_level(logging.INFO)
@@ -287,7 +289,7 @@ async def test_the_minute_says_how_late_the_loop_was(
     assert status_json(status)["loop_lag_ms"]["last_minute"]["max"] == 12.3
 
 
-async def test_a_feed_that_somebody_stopped_is_a_warning(status):
+async def test_a_feed_that_was_stopped_by_request_is_a_warning(status):
     ibkr, tastytrade = status.feeds.values()
     ibkr.connected()
     tastytrade.connected()
@@ -299,7 +301,7 @@ async def test_a_feed_that_somebody_stopped_is_a_warning(status):
     assert not [each for each in status.readiness() if each.startswith("ibkr")]
 
 
-async def test_feeds_that_are_all_stopped_are_problems_and_said_once(status):
+async def test_when_all_feeds_are_stopped_each_is_a_problem_and_no_warning(status):
     for health in status.feeds.values():
         health.stopped_by_request()
 

@@ -58,7 +58,7 @@ def test_each_contract_is_warned_about_once(caplog):
     assert said == f"contracts.stale broker=ibkr new=1 oldest={SPY_CALL} age_s=400"
 
 
-def test_it_says_when_all_are_fresh_again(caplog):
+def test_the_log_says_when_all_contracts_are_fresh_again(caplog):
     log = StalenessLog()
     caplog.set_level("INFO")
     log.update([CALL], always)
@@ -86,7 +86,7 @@ def test_the_end_of_a_contracts_session_says_nothing_of_the_others(caplog):
     log.update([CALL, PUT], always)
     events(caplog)
 
-    # The call's market has closed: it is neither stale nor fresh.
+    # The call's market has closed, so the call is neither stale nor fresh.
     log.update([CALL, PUT], SPY_PUT.__eq__)
     assert events(caplog) == []
     log.update([CALL], SPY_PUT.__eq__)

@@ -26,7 +26,7 @@ async def test_commits_are_counted_by_broker(autojump_clock):
     assert not tick_counts.replayed
 
 
-async def test_what_the_table_had_is_counted(autojump_clock):
+async def test_ticks_that_the_table_had_are_counted(autojump_clock):
     tick_counts = TickCounts()
 
     tick_counts.committed(stored(0, 1, 2, new=1))
@@ -50,7 +50,7 @@ async def test_the_two_latencies_count_from_the_reading_of_the_frame(autojump_cl
     assert tick_counts.latency_to_commit().since_start.count == 2
 
 
-async def test_what_is_replayed_has_no_latency(autojump_clock):
+async def test_replayed_ticks_have_no_latency(autojump_clock):
     tick_counts = TickCounts()
 
     tick_counts.committed_again(stored(0, 1))
@@ -69,7 +69,7 @@ async def test_a_latency_leaves_the_window_and_stays_in_the_sum(autojump_clock):
     assert tick_counts.latency_to_durable().since_start.count == 1
 
 
-async def test_observers_are_told_of_ticks_and_not_of_nothing(autojump_clock):
+async def test_listeners_are_called_with_ticks_and_not_without(autojump_clock):
     durable, committed = [], []
     tick_counts = TickCounts(
         TickListeners(durable=durable.append, committed=committed.append)
@@ -85,7 +85,9 @@ async def test_observers_are_told_of_ticks_and_not_of_nothing(autojump_clock):
     assert committed == [[make_tick(1)], [make_tick(2)]]
 
 
-async def test_latencies_are_counted_by_broker_against_the_bar(autojump_clock):
+async def test_latencies_are_counted_by_broker_with_a_bound_for_the_target(
+    autojump_clock,
+):
     tick_counts = TickCounts(slo_target_s=0.3)
     await trio.sleep(1)
 
@@ -107,7 +109,7 @@ async def test_latencies_are_counted_by_broker_against_the_bar(autojump_clock):
     assert (0.3, 2) in ibkr.cumulative()
 
 
-async def test_the_way_here_is_counted_once_for_each_durable_tick(autojump_clock):
+async def test_the_event_age_is_counted_once_for_each_durable_tick(autojump_clock):
     tick_counts = TickCounts()
     early = make_record(0, received_at=START - timedelta(seconds=1))
     ticks = [make_tick(0), make_tick(1), Tick(early, 0, 0.0)]

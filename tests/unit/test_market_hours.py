@@ -44,7 +44,7 @@ def test_daylight_saving_moves_with_new_york(moment):
 
 
 @pytest.mark.parametrize("year", [2024, 2029])
-def test_other_years_are_found_when_they_are_asked_for(hours, year):
+def test_calendars_of_other_years_are_made_when_they_are_needed(hours, year):
     noon = datetime(year, 7, 3, 12, tzinfo=NEW_YORK)
 
     assert hours.is_open(noon)

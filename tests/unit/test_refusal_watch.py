@@ -1,4 +1,4 @@
-"""Who had rows, and none of them stored."""
+"""The watch for brokers of which PostgreSQL refuses every row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from greeks_trio.monitoring.refusal_watch import RefusalWatch
 
 
-def test_a_broker_all_of_whose_rows_are_refused_is_told_until_one_is_stored(caplog):
+def test_a_broker_without_a_stored_row_is_a_problem_until_one_is_stored(caplog):
     watch = RefusalWatch()
     persisted, quarantined = Counter(ibkr=5, tastytrade=5), Counter()
     watch.update(persisted=persisted, quarantined=quarantined)
@@ -18,7 +18,7 @@ def test_a_broker_all_of_whose_rows_are_refused_is_told_until_one_is_stored(capl
     watch.update(persisted=persisted, quarantined=quarantined)
     quarantined["ibkr"] += 4
     watch.update(persisted=persisted, quarantined=quarantined)
-    # No news is no good news.
+    # Without a new row the problem stays.
     watch.update(persisted=persisted, quarantined=quarantined)
     [problem] = watch.problems()
     assert problem.startswith("ibkr: PostgreSQL refuses every row, 7 so far")

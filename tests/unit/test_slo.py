@@ -14,7 +14,7 @@ SLO_S = 0.5
 
 @pytest.fixture
 def said(caplog):
-    """Return what the log has been told since the last call, by its first words."""
+    """Return a function that gives the events logged since its last call."""
     caplog.set_level(logging.INFO, "greeks_trio.monitoring.slo")
 
     def names():
@@ -31,7 +31,7 @@ def watch():
 
 
 def window(ticks=100, seconds=0.002, *, slow=0, slow_s=2.0):
-    """Return a minute's latencies."""
+    """Return the latencies of one minute."""
     histogram = Histogram()
     if ticks:
         histogram.record(seconds, ticks)
@@ -40,7 +40,7 @@ def window(ticks=100, seconds=0.002, *, slow=0, slow_s=2.0):
     return histogram
 
 
-def test_quick_ticks_are_no_news(watch, said):
+def test_quick_ticks_are_not_logged(watch, said):
     watch.update(window(), [0.001], now=10.0)
 
     slo = watch.statistics()
@@ -50,7 +50,7 @@ def test_quick_ticks_are_no_news(watch, said):
     assert said() == []
 
 
-def test_the_beginning_is_said_once_and_the_end_is_said_once(watch, said, caplog):
+def test_the_beginning_and_the_end_are_logged_once(watch, said, caplog):
     watch.update(window(90, slow=10), [], now=10.0)
     begun = caplog.records[-1].getMessage()
     assert said() == ["slo.breached"]
@@ -95,7 +95,7 @@ def test_a_minute_with_few_ticks_does_not_end_a_breach(watch, said):
     assert said() == ["slo.recovered"]
 
 
-def test_what_lies_about_the_bar_is_one_breach(watch, said):
+def test_latencies_around_the_target_are_one_breach(watch, said):
     for second in range(20):
         latency = SLO_S * (1.1 if second % 2 else 0.9)
         watch.update(window(100, latency), [], now=float(second))
@@ -105,8 +105,8 @@ def test_what_lies_about_the_bar_is_one_breach(watch, said):
     assert said() == ["slo.recovered"]
 
 
-def test_what_still_waits_counts_once_it_has_waited_too_long(watch, said):
-    """Nothing becomes durable any more, so no latency would ever be measured."""
+def test_a_waiting_tick_counts_when_it_is_overdue(watch, said):
+    """No tick becomes durable, so no new latency is measured."""
     watch.update(window(100), [SLO_S * 0.9] * 50, now=1.0)
     assert said() == []
 
@@ -118,7 +118,7 @@ def test_what_still_waits_counts_once_it_has_waited_too_long(watch, said):
     assert slo.p95_s == pytest.approx(SLO_S * 1.1, rel=0.02)
 
 
-def test_a_single_tick_that_hangs_is_a_breach_in_the_end(watch, said):
+def test_a_single_tick_that_hangs_becomes_a_breach(watch, said):
     watch.update(window(0), [SLO_S + MAX_OVERDUE_S], now=1.0)
     assert said() == []
 
@@ -128,7 +128,7 @@ def test_a_single_tick_that_hangs_is_a_breach_in_the_end(watch, said):
     assert "the oldest is 5.6 s old" in watch.statistics().in_words()
 
 
-def test_it_is_not_over_while_a_tick_waits_too_long(watch, said):
+def test_a_breach_does_not_end_while_a_tick_is_overdue(watch, said):
     watch.update(window(0, slow=100), [], now=1.0)
     watch.update(window(10_000), [1.0], now=2.0)
     assert said() == ["slo.breached"]
@@ -139,7 +139,7 @@ def test_it_is_not_over_while_a_tick_waits_too_long(watch, said):
 
 
 @pytest.mark.parametrize("number", [1, 99, 100, 101, 2_345])
-def test_however_many_wait_each_of_them_counts(watch, number):
+def test_each_overdue_tick_counts_for_any_number_of_them(watch, number):
     ages = [1.0 + 0.01 * n for n in range(number)]
 
     watch.update(window(0), ages, now=1.0)

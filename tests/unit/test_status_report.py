@@ -76,14 +76,14 @@ def test_a_service_without_problems_is_healthy():
         ),
     ],
 )
-def test_what_a_person_should_look_at_is_degraded(changes, words):
+def test_a_problem_for_a_person_is_degraded(changes, words):
     report = report_of(make_status(**changes))
 
     assert report.health == "degraded"
     assert words in report.problems[0]
 
 
-def test_all_that_readyz_says_is_degraded():
+def test_a_problem_of_readyz_is_degraded():
     readiness = Readiness("not ready", ["database: no route to host"])
 
     assert report_of(make_status(), readiness) == HealthReport(
@@ -123,7 +123,7 @@ def test_no_broker_connected_is_down(status):
         {"slo_p95": 400.0},
     ],
 )
-def test_what_is_normal_is_healthy(changes):
+def test_a_normal_state_is_healthy(changes):
     assert report_of(make_status(**changes)).health == "healthy"
 
 
@@ -133,7 +133,7 @@ def test_a_stopped_feed_beside_another_one_is_healthy():
     assert report_of(make_status(session(), stopped)).health == "healthy"
 
 
-def test_a_part_that_the_service_does_not_have_is_not_needed():
+def test_a_service_may_lack_figures():
     document = {"sessions": [{"broker": "ibkr", "status": "connected"}], "more": 1}
     status = StatusAnswer(document)
 
@@ -198,7 +198,7 @@ def test_the_table_fits_a_small_terminal():
         assert words in text
 
 
-def test_a_last_error_is_said_once():
+def test_a_last_error_is_shown_once():
     status = make_status(session(last_error="reset"), session("tastytrade"))
 
     assert "ibkr        last error: reset" in shown(report_of(status), status)
@@ -221,7 +221,7 @@ def test_a_long_problem_goes_on_under_its_beginning():
     assert len(text.splitlines()) > 2
 
 
-def test_no_text_of_the_service_reaches_the_terminals_controls():
+def test_no_text_of_the_service_controls_the_terminal():
     status = make_status(session(last_error="\x1b[2J\x07gone[red]"))
 
     text = shown(HealthReport("healthy", ["\x1b]0;title\x07"]), status)
@@ -242,7 +242,7 @@ def test_no_text_of_the_service_reaches_the_terminals_controls():
         (2e5, "2 d"),
     ],
 )
-def test_an_age_has_the_unit_that_a_person_would_use(age_s, expected):
+def test_an_age_has_a_unit_that_suits_it(age_s, expected):
     status = make_status(session(last_message_at=NOW - timedelta(seconds=age_s)))
 
     assert f"connected   {expected:>12}" in shown(report_of(status), status)
@@ -257,12 +257,12 @@ def test_an_age_has_the_unit_that_a_person_would_use(age_s, expected):
         ("greeks.example", "http://greeks.example:8080"),
     ],
 )
-def test_the_service_is_asked_where_it_is_bound(host, expected):
+def test_the_url_comes_from_the_bound_address(host, expected):
     assert service_url(HttpConfig(host=host)) == expected
 
 
 @pytest.mark.parametrize("http", [None, HttpConfig(port=0)])
-def test_where_it_is_must_be_known(http):
+def test_an_unknown_address_is_a_problem(http):
     with pytest.raises(ConfigError, match="--url"):
         service_url(http)
 
@@ -275,7 +275,7 @@ def test_where_it_is_must_be_known(http):
         ("http://[::1]:8080/v1/streaming/status", "http://[::1]:8080"),
     ],
 )
-def test_of_an_url_only_the_address_counts(text, expected):
+def test_the_path_of_a_url_is_dropped(text, expected):
     assert checked_url(text) == expected
 
 
@@ -286,7 +286,7 @@ def test_of_an_url_only_the_address_counts(text, expected):
         *("http://a\0b", "http://[v1.a]", "http://\u2028x"),
     ],
 )
-def test_what_is_no_address_is_refused(text):
+def test_a_text_that_is_no_address_is_refused(text):
     with pytest.raises(ConfigError, match="--url is not like"):
         checked_url(text)
 

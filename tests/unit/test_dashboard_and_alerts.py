@@ -1,6 +1,6 @@
-"""The dashboard and the alert rules, as far as they can be judged without a service.
+"""The dashboard and the alert rules, checked without a service.
 
-Where Prometheus' own promtool is installed, it has its say as well.
+Prometheus' own promtool checks them too, where it is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.monitoring_parts import (
 
 PROMTOOL = shutil.which("promtool")
 DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
-# What Grafana puts in for its own variables.
+# Values for Grafana's own variables.
 VARIABLES = {
     "$__rate_interval": "1m",
     "$__range": "1h",
@@ -37,7 +37,7 @@ VARIABLES = {
     "$instance": ".*",
     "$broker": ".*",
 }
-# Prometheus' own, and those of our metrics.
+# The labels of Prometheus itself and of our metrics.
 LABELS = {"job", "instance", "le", "broker", "status", "market", "event"}
 PAGING = {
     "GreeksServiceAbsent",
@@ -52,7 +52,7 @@ PAGING = {
 
 
 def promtool(*arguments):
-    """Let promtool check it, if it is there."""
+    """Run promtool if it is installed, and check that it accepts the files."""
     if PROMTOOL is None:
         return
     done = subprocess.run(
@@ -62,7 +62,7 @@ def promtool(*arguments):
 
 
 def is_balanced(expression):
-    """Return whether brackets close in the order in which they open."""
+    """Return whether each bracket has its partner, in the right order."""
     pairs, open_ones = {")": "(", "]": "[", "}": "{"}, []
     for character in re.sub(r'"[^"]*"', "", expression):
         if character in pairs.values():
@@ -87,7 +87,7 @@ def test_the_wheel_has_the_files():
 
 
 @pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_is_the_case_and_what_to_do(rule):
+def test_an_alert_has_a_summary_and_an_action(rule):
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert re.fullmatch(r"Greeks([A-Z][a-z]+)+", rule["alert"])
     assert DURATION.fullmatch(rule.get("for", "1m"))
@@ -95,7 +95,7 @@ def test_an_alert_says_what_is_the_case_and_what_to_do(rule):
     assert set(rule["annotations"]) == {"summary", "action"}
     assert all(len(text) > 20 for text in rule["annotations"].values())
     for text in rule["annotations"].values():
-        # A label that the rule's result has.
+        # A text may use a label only if the rule's result has it.
         used = set(re.findall(r"\$labels\.(\w+)", text))
         assert used <= {"broker"}
         assert not used or "broker" not in str(
@@ -119,7 +119,7 @@ def test_an_expression_is_well_formed_and_about_us(expression):
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_counters_are_asked_for_their_rate(expression):
+def test_counters_are_queried_by_their_rate(expression):
     for found in re.finditer(r"(\w+)\(\s*((?:greeks|process)_\w+)", expression):
         function, name = found.groups()
         if name.endswith(("_total", "_bucket")):
@@ -128,7 +128,7 @@ def test_counters_are_asked_for_their_rate(expression):
             assert function not in {"rate", "increase"}, expression
 
 
-def test_promtool_accepts_the_rules_and_they_fire_when_they_should():
+def test_promtool_accepts_the_rules_and_each_fires_in_its_case():
     promtool("check", "rules", ALERTS)
     promtool("test", "rules", Path(__file__).with_name("alerts_test.yml"))
 
@@ -153,7 +153,7 @@ def test_promtool_accepts_the_queries_of_the_dashboard(tmp_path):
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
-def test_a_panel_has_a_unit_a_word_of_explanation_and_the_chosen_source(panel):
+def test_a_panel_has_a_unit_a_description_and_the_chosen_source(panel):
     source = {"type": "prometheus", "uid": "${datasource}"}
 
     assert panel["fieldConfig"]["defaults"]["unit"]
@@ -164,7 +164,7 @@ def test_a_panel_has_a_unit_a_word_of_explanation_and_the_chosen_source(panel):
     assert all(target["legendFormat"] for target in panel["targets"])
 
 
-def test_the_dashboard_asks_where_the_data_are():
+def test_the_dashboard_has_variables_for_source_job_instance_and_broker():
     variables = {each["name"]: each for each in dashboard()["templating"]["list"]}
 
     assert variables["datasource"]["type"] == "datasource"

@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.pipeline.histograms import WINDOW_S, Histogram, RollingLatency
+from greeks_trio.pipeline.histograms import (
+    WINDOW_S,
+    BucketCounts,
+    Histogram,
+    RollingLatency,
+)
+
+recorded_values = st.lists(
+    st.tuples(st.floats(0.0, 20.0), st.integers(1, 5)), max_size=50
+)
 
 
 @given(st.lists(st.floats(1e-5, 1000.0), min_size=1, max_size=200))
@@ -62,7 +73,7 @@ def test_milliseconds_are_rounded_to_microseconds():
     assert histogram.summary().milliseconds()["max"] == 1.235
 
 
-def test_the_window_may_be_changed_by_whoever_has_asked():
+def test_the_caller_may_change_the_window():
     latency = RollingLatency()
     latency.record(0.001, now=0.0)
     latency.record(0.003, now=6.0)
@@ -73,3 +84,30 @@ def test_the_window_may_be_changed_by_whoever_has_asked():
     assert (window.count, window.max) == (3, 9.0)
     assert latency.window(now=6.0).count == latency.since_start.count == 2
     assert latency.window(now=6.0).max == 0.003
+
+
+@given(recorded_values, st.lists(st.floats(0.0, 20.0), min_size=1, max_size=8))
+def test_each_bound_counts_the_values_up_to_it(recorded, bounds):
+    counts = BucketCounts(bounds)
+    for value, number in recorded:
+        counts.record(value, number)
+
+    expected = [
+        (bound, sum(number for value, number in recorded if value <= bound))
+        for bound in [*sorted(set(bounds)), math.inf]
+    ]
+    assert counts.cumulative() == expected
+    assert counts.count == expected[-1][1]
+    assert counts.sum == pytest.approx(
+        sum(value * number for value, number in recorded)
+    )
+
+
+@given(recorded_values)
+def test_the_values_above_a_bound_are_the_rest(recorded):
+    counts = BucketCounts([0.5, 1.0, 10.0])
+    for value, number in recorded:
+        counts.record(value, number)
+
+    for bound, up_to in counts.cumulative():
+        assert counts.above(bound) == counts.count - up_to
