@@ -188,7 +188,7 @@ async def test_a_caller_that_stops_reading_ends_the_export(database, db):
     assert row["id"] == 1
 
 
-async def test_rows_that_are_not_all_are_not_taken_for_all(database, db):
+async def test_an_answer_that_breaks_off_is_an_error(database, db):
     _many(db)
 
     def take(url, rows, has_begun, go_on):

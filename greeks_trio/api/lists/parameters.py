@@ -7,7 +7,7 @@ otherwise give every row.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -153,18 +153,21 @@ class ListParams(BaseModel):
 
 
 def params_model(
-    parameters: Sequence[Parameter], extras: Sequence[str], brokers: Sequence[str]
+    parameters: Sequence[Parameter], extras: Mapping[str, str], brokers: Sequence[str]
 ) -> type[ListParams]:
     """Return the model that checks the query of a list.
 
     Args:
         parameters: The filters of the list.
-        extras: The columns that `include` can name.
+        extras: The column that each value of `include` adds.
         brokers: The names of all brokers.
     """
     fields = {each.name: each.field(brokers) for each in parameters}
     if extras:
-        about = Field(description="`payload` adds the broker's own message.")
+        adds = (
+            f"`{name}` adds the column `{added}`." for name, added in extras.items()
+        )
+        about = Field(description=" ".join(adds))
         fields["include"] = Annotated[Literal[tuple(extras)] | None, about], None
     return create_model("ListQuery", __base__=ListParams, **fields)  # type: ignore[call-overload,no-any-return]
 

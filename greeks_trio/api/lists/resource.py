@@ -40,7 +40,7 @@ class ListResource:
         about: Its description there.
         file_name: Of an export, without the ending.
         keys: Its order; unique together.
-        extras: Columns that come only where `include` names them.
+        extras: Columns that come only if `include` names them.
     """
 
     path: str
@@ -77,7 +77,7 @@ class ListResource:
 
         Args:
             wanted: The filter of the rows.
-            include: The name of a column of `extras`.
+            include: The name of one of the `extras`.
             stale_after_s: The age from which a contract is stale.
         """
         conditions = [

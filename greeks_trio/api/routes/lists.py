@@ -42,7 +42,8 @@ def _add_list(
     async def answer(request: Request, params: ListParams) -> Response:
         return await answer_list(timeline, request, resource, params)
 
-    model = params_model(resource.parameters, list(resource.extras), brokers)
+    extras = {name: column.name for name, column in resource.extras.items()}
+    model = params_model(resource.parameters, extras, brokers)
     # FastAPI reads the type of the parameters from here.
     answer.__annotations__["params"] = Annotated[model, Query()]
     router.add_api_route(
