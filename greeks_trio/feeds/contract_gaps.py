@@ -13,7 +13,7 @@ from greeks_trio.model.gap_reasons import GapReason
 
 logger = logging.getLogger(__name__)
 
-# The log names only this many contracts of one kind; they show what all have in common.
+# The log names only this many contracts of one kind.
 _NAMED: Final = 10
 
 # Why a contract has no data, and for how many seconds.

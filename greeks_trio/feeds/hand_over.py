@@ -1,4 +1,4 @@
-"""Handing over what was read, whole, whatever happens to the one who read it."""
+"""Handing over the ticks of a frame, all of them, also when the reader is cancelled."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PIECE_TICKS: Final = 500
 async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> None:
     """Send the ticks of one frame, waiting for as long as it takes.
 
-    Cancelled, it still tries for `HAND_OVER_LIMIT_S`: what has been read is ours, and
-    only the read of the next frame may be cancelled.  What cannot be sent then is lost,
-    counted as ``ticks.lost`` and logged.  Is no checkpoint while there is room.
+    Cancelled, it still tries for `HAND_OVER_LIMIT_S`: a frame that was read must not be
+    lost.  Ticks that cannot be sent in that time are lost, counted as ``ticks.lost`` and
+    logged.  Is no checkpoint while there is room.
     """
     small = len(ticks) <= PIECE_TICKS
     pieces = deque([ticks] if small else _pieces(ticks))

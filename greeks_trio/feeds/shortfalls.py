@@ -1,4 +1,4 @@
-"""What one connection lacks although it is connected, for the state of the feed."""
+"""The state of a connection that stands: complete, or with something missing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whom to trust at the other end of a TLS connection to the gateway.
+"""The verification of the gateway's TLS certificate.
 
-The gateway runs beside us and shows a self-signed certificate of its own.  A file with
-that certificate pins it; without one, TLS towards loopback is encryption only.
+The gateway runs on this machine and shows a self-signed certificate.  A file with that
+certificate pins it; without a file, TLS to loopback is encrypted but not verified.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from greeks_trio.errors import FeedInterrupted
 
 
 def make_ssl_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:
-    """Return how to verify the peer of this URL, `None` for a scheme without TLS.
+    """Return the verification for the peer of this URL; `None` without TLS.
 
     Raises:
-        FeedInterrupted: the file with certificates cannot be used.
+        FeedInterrupted: The file with certificates cannot be used.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("https", "wss"):

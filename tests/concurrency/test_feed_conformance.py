@@ -205,6 +205,7 @@ async def stop_after(checkpoints, nursery, name):
     for _ in range(checkpoints):
         await trio.lowlevel.checkpoint()
     connection.scope.cancel()
+    await trio.sleep(0.5)  # the pipeline is busy, for less than the limit
     ticks = []
     with trio.move_on_after(5):
         ticks = await receive(broker)

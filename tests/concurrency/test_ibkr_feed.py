@@ -195,20 +195,6 @@ async def test_silence_costs_exactly_its_limit(autojump_clock, scene):
     assert "silent for 30 s" in one_reason(ended)
 
 
-async def test_our_own_standstill_is_not_the_gateways_silence(autojump_clock, scene):
-    await scene.start_streaming()
-    for number in range(3):
-        autojump_clock.jump(
-            CONFIG.silence_limit_s + 10
-        )  # as after kill -STOP and -CONT
-        await scene.gateway.send_fields(at=T + number, f7308=str(number / 10))
-        [tick] = await receive_ticks(scene)
-        assert tick.delta == number / 10
-        await trio.sleep(5)
-
-    assert scene.endings == []
-
-
 async def test_heartbeats_without_market_data_are_no_silence(autojump_clock, scene):
     await scene.start_streaming()
 

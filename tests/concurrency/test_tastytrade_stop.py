@@ -14,46 +14,6 @@ from tests.concurrency.tastytrade_fakes import (
 from tests.factories import SPY_CALL
 
 
-async def stop_after(checkpoints, nursery, rows):
-    """Stop a feed so many checkpoints after a frame was sent; nobody takes its ticks.
-
-    Returns whether it had read the frame, and the ticks that it handed over.
-    """
-    tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
-    scope = trio.CancelScope()
-
-    async def run():
-        with scope:
-            await tasty.feed.run_connection()
-
-    nursery.start_soon(run)
-    await tasty.dxlink.wait_subscribed()
-    await trio.testing.wait_all_tasks_blocked()
-    before = tasty.health.statistics().frames
-    await tasty.dxlink.send_rows(("Greeks", rows))
-    for _ in range(checkpoints):
-        await trio.lowlevel.checkpoint()
-    scope.cancel()
-    ticks = []
-    with trio.move_on_after(5):
-        ticks = await tasty.receive()
-    return tasty.health.statistics().frames > before, ticks
-
-
-async def test_a_feed_stopped_at_any_checkpoint_hands_over_what_it_read(
-    autojump_clock, nursery
-):
-    rows = [greeks_row(CALL, number / 1000) for number in range(300)]
-
-    outcomes = [await stop_after(each, nursery, rows) for each in range(25)]
-
-    assert {was_read for was_read, _ in outcomes} == {True, False}
-    for was_read, ticks in outcomes:
-        assert [tick.delta for tick in ticks] == (
-            [row[4] for row in rows] if was_read else []
-        )
-
-
 async def test_a_slow_pipeline_loses_nothing(autojump_clock, nursery):
     tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
     await started(nursery, tasty)

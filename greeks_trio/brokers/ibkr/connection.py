@@ -46,7 +46,7 @@ _UNSUBSCRIBE_LIMIT_S: Final = 0.5
 
 
 class Connection:
-    """The tasks of one connection and what they share."""
+    """The tasks of one connection and their shared state."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Connection:
         )
 
     async def run(self, wait_due: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Stream what the portfolio holds, and follow it, until the connection ends.
+        """Stream the portfolio and its changes until the connection ends.
 
         Args:
             wait_due: Returns when the positions should be read again.

@@ -1,4 +1,4 @@
-"""What the feed knows of the contracts, across connections: identities and holders."""
+"""The positions and the identities of contracts, remembered across connections."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Portfolio:
         """Look up the watched contracts of one symbol; return whether there were any.
 
         Raises:
-            FeedInterrupted: there is no login, or IBKR has locked us out.
+            FeedInterrupted: There is no login, or IBKR locks this user out.
         """
         missing = [
             key
@@ -132,7 +132,7 @@ class Portfolio:
         return True
 
     def view(self, config: IbkrConfig, before: Plan = NOTHING) -> PortfolioView:
-        """Return what to stream by what is known so far."""
+        """Return the contracts to stream, by the present knowledge."""
         holders = holders_by_contract(self._positions, config.watchlist)
         plan = make_plan(
             holders, self._listings, max_lines=config.market_data_lines, before=before
@@ -146,13 +146,13 @@ class Portfolio:
         )
 
     def retry_unknown(self) -> None:
-        """Ask again for watched contracts that IBKR did not know."""
+        """Search again for the watched contracts that IBKR did not know."""
         self._unknown.clear()
 
     def _incomplete(self, reading: AccountPositions) -> set[str]:
-        """Return the accounts with an unread row that is none of what we know.
+        """Return the accounts with an unread row of an unknown contract.
 
-        It may be a position that only the database knows, from an earlier run.
+        The row may be a position that an earlier run has recorded.
         """
         known = {
             (each.account_id, listing.conid)
@@ -172,10 +172,10 @@ class Portfolio:
         several_pages: set[str],
         incomplete: set[str],
     ) -> list[Position]:
-        """Return what was held and is not in the answer, but belongs into a snapshot.
+        """Return earlier positions that are not in the answer, but belong into a snapshot.
 
-        Either it is not closed by that, or its account is incomplete, so that its end
-        has to be said: then its quantity is 0.
+        Such a position may still be open, because its row may be unread.  Or it is
+        closed, and its account is incomplete: then its quantity is 0.
         """
         named = {(each.account_id, each.contract_key) for each in reading.positions}
         kept, closed = [], []

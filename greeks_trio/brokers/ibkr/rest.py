@@ -1,7 +1,7 @@
-"""One request to the gateway at a time, paced, and its failures in our words.
+"""One request to the gateway at a time, paced, and its failures as messages.
 
-IBKR locks out whoever asks too fast, at first for ten minutes.  So requests keep their
-distance across connections, and after a lock-out none is sent until it has passed.
+IBKR locks out a user with too many requests, at first for ten minutes.  So requests keep
+their distance across connections, and during a lock-out none is sent.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#pacing-limitations
 """
@@ -21,13 +21,13 @@ import trio
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 
-# The gateway relays to IBKR's servers; beyond this it hangs.
+# The gateway relays to IBKR's servers; after this time it hangs.
 REQUEST_LIMIT_S: Final = 15.0
-# Ten requests a second is the limit for a user, over all programs; half is ours.
+# A user may send ten requests a second, over all programs; this program takes half.
 _REQUEST_SPACING_S: Final = 0.2
-# These are allowed once in five seconds and once a second; a little more to be safe.
+# IBKR allows these once in five seconds and once a second; this is a little slower.
 _SPACINGS_S: Final = {"/portfolio/accounts": 5.1, "/tickle": 1.1}
-# How long IBKR locks out a user who was too fast, unless the answer says it.
+# The usual length of a lock-out, if the answer does not give one.
 PENALTY_S: Final = 600.0
 _MAX_PENALTY_S: Final = 3_600.0
 
@@ -40,11 +40,11 @@ class Pacer:
         self._barred_until = 0.0
 
     def bar(self, penalty_s: float) -> None:
-        """Let nobody ask anything for so long."""
+        """Forbid every request for so many seconds."""
         self._barred_until = max(self._barred_until, trio.current_time() + penalty_s)
 
     def barred_s(self) -> float:
-        """Return for how many seconds nothing may be asked; 0 when it may."""
+        """Return for how many seconds no request may be sent; 0 if it may."""
         return max(0.0, self._barred_until - trio.current_time())
 
     async def wait_turn(self, path: str) -> None:
@@ -61,10 +61,10 @@ class Pacer:
 
 
 class GatewayClient:
-    """Asks the gateway; raises `FeedInterrupted` with words for a person.
+    """Sends requests to the gateway; raises `FeedInterrupted` with a message for a person.
 
-    Its ``http_status`` is that of the answer, and ``retry_after`` is set when IBKR has
-    locked us out.
+    The error has the ``http_status`` of the answer.  Its ``retry_after`` is set while IBKR
+    locks this user out.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class GatewayClient:
         """Send one request and return its JSON, decoded."""
         self._refuse_while_barred()
         await self._pacer.wait_turn(path)
-        # Somebody else may have been locked out meanwhile.
+        # Another task may have been locked out in the meantime.
         self._refuse_while_barred()
         try:
             with trio.fail_after(REQUEST_LIMIT_S):
@@ -110,13 +110,13 @@ class GatewayClient:
             ) from exc
 
     def explain_no_login(self) -> str:
-        """Return what a person has to do when there is no login."""
+        """Return the message for a gateway without a login."""
         return (
             f"the IBKR gateway is not logged in: open {self._login_page} in a browser"
         )
 
     def barred_s(self) -> float:
-        """Return for how many seconds IBKR has locked us out; 0 when it has not."""
+        """Return for how many more seconds IBKR locks this user out; 0 if it does not."""
         return self._pacer.barred_s()
 
     def _refuse_while_barred(self) -> None:

@@ -1,4 +1,4 @@
-"""Watched contracts that nobody holds -> their conids, through IBKR's contract search.
+"""Watched contracts without a position -> their conids, by IBKR's contract search.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#contract
 """
@@ -28,8 +28,8 @@ from greeks_trio.model.contracts import (
 
 logger = logging.getLogger(__name__)
 
-# An option that is settled in the morning trades for the last time on the day before it
-# expires; IBKR's date is that day, and a long weekend may lie in between.
+# An option with settlement in the morning trades for the last time on the day before it
+# expires.  IBKR's date is that day, and a long weekend may lie in between.
 _LAST_TRADE_BEFORE: Final = timedelta(days=4)
 # The same symbol is listed in several countries; the first ones are the likely ones.
 _CANDIDATES: Final = 3
@@ -37,7 +37,7 @@ _NO_LOGIN: Final = 401
 
 
 class _Option(msgspec.Struct, rename="camel"):
-    """What we read of a contract that the search found."""
+    """The fields of a found contract that are used."""
 
     conid: int
     maturity_date: str
@@ -49,9 +49,9 @@ class _Option(msgspec.Struct, rename="camel"):
 
 
 def search_symbol(key: ContractKey) -> str | None:
-    """Return by which symbol the contract is searched.
+    """Return the symbol for the search of the contract.
 
-    `None` for a futures option, which is not: its key does not name the future.
+    Returns `None` for a futures option: its key does not name the future.
     """
     try:
         return contract_from_occ(key).underlying.replace("/", " ")
@@ -62,13 +62,13 @@ def search_symbol(key: ContractKey) -> str | None:
 async def resolve_watchlist(
     session: GatewaySession, wanted: Iterable[ContractKey]
 ) -> tuple[dict[ContractKey, Listing], list[ContractKey]]:
-    """Return where IBKR streams the contracts, and the ones that it does not know.
+    """Return the listings of the contracts, and the contracts that IBKR does not know.
 
-    A contract whose search fails counts as not known: a typing error in the
-    watch-list must not keep the positions from being streamed.
+    A contract with a failed search counts as not known: a typing error in the watch-list
+    must not stop the stream of the positions.
 
     Raises:
-        FeedInterrupted: there is no login, or IBKR has locked us out.
+        FeedInterrupted: There is no login, or IBKR locks this user out.
     """
     found: dict[ContractKey, Listing] = {}
     unknown: list[ContractKey] = []

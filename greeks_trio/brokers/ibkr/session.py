@@ -1,8 +1,8 @@
-"""The gateway's sessions: the login that a person makes, the brokerage one that is ours.
+"""The two sessions at the gateway: the login of a person, and the brokerage session.
 
-A person logs in at the gateway's own page; we find a login or say that there is none.
-The brokerage session on top of it is ours to open.  There is one for each user, and
-only a configuration that says ``compete`` takes it away from another program.
+A person logs in at the page of the gateway.  This module finds the login and opens the
+brokerage session on top of it.  Each user has one brokerage session.  Only with
+``compete`` in the configuration is it taken away from another program.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#session
 """
@@ -30,17 +30,17 @@ from greeks_trio.model.positions import open_options
 
 logger = logging.getLogger(__name__)
 
-# A brokerage session that was asked for needs a few seconds.
+# A brokerage session needs a few seconds to open.
 _ESTABLISH_TRIES: Final = 10
 _ESTABLISH_SPACING_S: Final = 1.0
-# And a few more until requests reach it; until then IBKR answers "no bridge".
+# Requests reach it a few seconds later; until then IBKR answers "no bridge".
 _BRIDGE_TRIES: Final = 8
 _BRIDGE_SPACING_S: Final = 1.5
 _BAD_REQUEST: Final = 400
 
 
 class AuthStatus(msgspec.Struct, frozen=True):
-    """What the gateway says of the brokerage session."""
+    """The state of the brokerage session."""
 
     authenticated: bool = False
     connected: bool = False
@@ -66,8 +66,8 @@ class Tickle(msgspec.Struct, frozen=True):
 class GatewaySession(GatewayClient):
     """The REST half of one connection to the gateway.
 
-    Every method raises `FeedInterrupted` when the gateway does not answer, answers
-    with an error, or has no login; its words are for a person.
+    Every method raises `FeedInterrupted` with a message for a person if the gateway does
+    not answer, answers with an error, or has no login.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class GatewaySession(GatewayClient):
         self.accounts = Accounts(self)
 
     async def log_in(self) -> str:
-        """Find the login, open the brokerage session; return the id of the session."""
+        """Find the login and open the brokerage session; return the id of the session."""
         tickle = await self.tickle()
         if not tickle.status.is_established:
             await self._establish(tickle.status)
@@ -102,15 +102,19 @@ class GatewaySession(GatewayClient):
         return _read_status(await self.request("POST", "/iserver/auth/status"))
 
     async def require_established(self) -> None:
-        """Make sure that data flow; else IBKR answers empty lists without an error."""
+        """Check that data flow; otherwise IBKR answers empty lists and no error.
+
+        Raises:
+            SessionLost: No data flow.
+        """
         status = await self.auth_status()
         if not status.is_established:
             raise self.session_lost(status)
 
     async def cross_bridge(self) -> None:
-        """Ask for the accounts until the brokerage session hears it.
+        """Request the accounts until the brokerage session answers.
 
-        Each brokerage session wants it once; without it some endpoints and streams
+        Each brokerage session needs this once.  Without it some endpoints and streams
         stay empty.
         """
         for _ in range(_BRIDGE_TRIES):
@@ -126,7 +130,7 @@ class GatewaySession(GatewayClient):
         await self.request("GET", "/iserver/accounts")
 
     def session_lost(self, status: AuthStatus) -> SessionLost:
-        """Return the end of a connection whose brokerage session is no more."""
+        """Return the error for a brokerage session that has ended."""
         if not (status.authenticated or status.connected or status.competing):
             words = self.explain_no_login()
         elif status.competing:
@@ -189,7 +193,7 @@ async def open_session(
         verify=True if context is None else context,
         transport=transport,
         timeout=None,  # `request` has the deadline
-        # A proxy of the environment is not for a gateway on this machine.
+        # A gateway on this machine needs no proxy from the environment.
         trust_env=not is_loopback(urlsplit(config.api_url).hostname),
         headers={"User-Agent": "greeks-trio"},
     ) as client:
@@ -199,12 +203,12 @@ async def open_session(
 async def check_login(
     config: IbkrConfig, *, open_session: OpenSession = open_session
 ) -> str:
-    """Return one sentence about what the login gives; for a person at a terminal.
+    """Try the login and return one sentence about it, for a person at a terminal.
 
-    It takes the brokerage session from nobody, whatever the configuration says.
+    Never takes the brokerage session from another program.
 
     Raises:
-        FeedInterrupted: there is no gateway, no login, or no brokerage session.
+        FeedInterrupted: There is no gateway, no login, or no brokerage session.
     """
     config = replace(config, compete=False)
     async with open_session(config, Pacer()) as session:
@@ -220,7 +224,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _read_status(content: object) -> AuthStatus:
-    """Return what the answer says; what it does not say clearly is not so."""
+    """Return the state in the answer; an unclear claim counts as false."""
     given = _mapping(content)
     claims: dict[str, Any] = {}
     for name in ("authenticated", "connected", "competing", "established"):

@@ -1,4 +1,4 @@
-"""What one connection to IBKR brings and lacks, told to the health of the feed."""
+"""The report of one connection to IBKR: its streamed and its missing contracts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from greeks_trio.model.gap_reasons import GapReason
 
 
 class StreamReport:
-    """Compares what is wanted with what the connection brings."""
+    """Compares the wanted contracts with the frames, and tells the health of the feed."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class StreamReport:
         self._streamed: set[ContractKey] = set()
 
     def update(self, view: PortfolioView, now: float) -> None:
-        """Report what is streamed and what is missing; start and end gaps."""
+        """Report the streamed and the missing contracts; start and end gaps."""
         plan, sent = view.plan, self._state.lines.sent()
         streamed = {
             wanted.contract.contract_key
@@ -48,7 +48,7 @@ class StreamReport:
             without_line=len(plan.waiting),
         )
         quiet = self._state.quiet
-        without_greeks = len(quiet.without_greeks(now))  # changes what is warming
+        without_greeks = len(quiet.without_greeks(now))  # before `warming`
         self._health.greeks_awaited(
             warming=quiet.warming(), without_greeks=without_greeks
         )

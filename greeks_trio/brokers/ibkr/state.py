@@ -23,11 +23,11 @@ _SHOWN_LETTERS: Final = frozenset("DYNO")
 
 
 class StreamState:
-    """What one connection has subscribed, and what its frames have said.
+    """The subscriptions of one connection, and the news in its frames.
 
     Attributes:
         lines: The subscriptions, and when each is due again.
-        quiet: What each subscription has brought.
+        quiet: The times of the frames of each subscription.
 
     Args:
         session_id: The session to name when the gateway asks for it.
@@ -51,7 +51,7 @@ class StreamState:
         self._must_ask = self._is_doubted = self._shows_doubt = False
         self._lost_since: datetime | None = None
 
-    # What the tasks read.
+    # For the tasks to read.
 
     @property
     def session_id(self) -> str:
@@ -93,7 +93,7 @@ class StreamState:
         """Whether the status shows a doubt; it stays a while after the doubt ends."""
         return self._shows_doubt
 
-    # What the frames say.
+    # Transitions by frames.
 
     def gateway_ready(self) -> bool:
         """Take a ``system`` frame; return whether the gateway has begun anew.
@@ -133,7 +133,7 @@ class StreamState:
         self._lost_since = self._lost_since or lost_at
         self._change()
 
-    # What the tasks do.
+    # Transitions by tasks.
 
     def request_failed(self) -> None:
         """Note that a request failed, perhaps because the session is lost."""
@@ -166,7 +166,7 @@ class StreamState:
             self._change()
 
     def plan_changed(self, plan: Plan, now: float) -> list[Conid]:
-        """Take what to stream; return the contracts to unsubscribe."""
+        """Take the contracts to stream; return those to unsubscribe."""
         self._options = plan.options
         dropped = self.lines.want(plan.lines, now)
         for conid in dropped:

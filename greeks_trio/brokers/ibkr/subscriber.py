@@ -1,4 +1,4 @@
-"""Keeps what is subscribed equal to what is wanted."""
+"""Keeps the subscriptions equal to the wanted contracts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SubscriptionSender:
     """Subscribes, renews, repeats requests, passes lines on, and reports.
 
     Attributes:
-        view: What is wanted, with the plan that is in force.
+        view: The wanted contracts, with the present plan.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class SubscriptionSender:
         self.view = PortfolioView(NOTHING, 0)
 
     def apply(self, view: PortfolioView) -> None:
-        """Take what is wanted; `run` sends the difference."""
+        """Take the wanted contracts; `run` sends the difference."""
         self.view = view
         self._apply_plan(view.plan)
 
     async def run(self) -> NoReturn:
-        """Send what is due, and again whenever something changes or becomes due.
+        """Send the due requests, and again after each change and at each due time.
 
         Runs until cancelled.
 

@@ -46,9 +46,9 @@ class FrameReader:
     """Reads the frames of one connection.
 
     Args:
-        health: Counts frames and what is odd in them.
+        health: Counts frames and oddities.
         out: Takes the ticks, one item for each frame.
-        state: Takes what the frames say of the connection.
+        state: Takes the news about the connection.
         protocol: Reads the frames.
         silence: Measures how long no frame comes.
     """

@@ -1,10 +1,10 @@
 """Tastytrade's account streamer: tells at once that a position changed.
 
-It only speeds up what the reads of the positions find by themselves, so losing it ends
-nothing: it connects again, ever more slowly.  It sends no initial state and repeats
-nothing after a gap, so the positions are read after each connect.
+The positions are also read on an interval, so a lost streamer ends nothing: it connects
+again, ever more slowly.  It sends no initial state and repeats nothing after a gap, so
+the positions are read after each connect.
 
-Source: https://developer.tastytrade.com, "FeedSwitches Account Data"
+Source: https://developer.tastytrade.com, "Streaming Account Data"
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class _Message(msgspec.Struct):
 
 
 class AccountMessage(msgspec.Struct, frozen=True):
-    """What a frame of the account streamer means to us.
+    """The news in a frame of the account streamer.
 
     Attributes:
         connected: The subscription to the accounts stands.
         position_changed: Some position changed.
-        error: Why a request was refused, `None` if none was.
+        error: The reason of a refused request; `None` without one.
     """
 
     connected: bool = False
@@ -57,7 +57,7 @@ class AccountMessage(msgspec.Struct, frozen=True):
 
 
 def parse_account_message(frame: str | bytes) -> AccountMessage:
-    """Return what the frame means to us; what makes no sense means nothing."""
+    """Return the news in the frame; a frame that makes no sense has none."""
     found = list(_messages(frame))
     errors = [each.message or "no reason" for each in found if each.status == "error"]
     return AccountMessage(
@@ -114,8 +114,7 @@ class AccountWatch:
     async def run(self) -> NoReturn:
         """Watch until cancelled.
 
-        Whatever a broker may do ends one connection only; the next one comes after a
-        growing delay.
+        An error ends one connection only; the next one follows after a growing delay.
         """
         while True:
             with trio.CancelScope() as self._scope:

@@ -39,7 +39,7 @@ READ_OUT_LIMIT_S: Final = 1.0
 
 
 class Connection:
-    """The tasks of one connection and what they share."""
+    """The tasks of one connection and their shared state."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Connection:
         )
 
     async def run(self, wait_due: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Stream what the portfolio holds, and follow it, until the connection ends.
+        """Stream the portfolio and its changes until the connection ends.
 
         Args:
             wait_due: Returns when the positions should be read again.

@@ -4,9 +4,9 @@ Each request waits for the answer to the one before: a server under load refuses
 that comes before it asked for one.
 
 There are two channels, because a channel has one aggregation period for all that is on
-it.  Greeks are wanted tick by tick: with any period above 0 the server keeps back all
-but the last event of a contract, and what it keeps back nobody stores.  Of an underlying
-only the last price matters, and a busy one is quoted hundreds of times a second.
+it.  Greeks are wanted tick by tick: with any period above 0 the server drops all but the
+last event of a contract in each period.  Of an underlying only the last price matters,
+and a busy one is quoted hundreds of times a second.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from greeks_trio.errors import FeedInterrupted
 # Clients use odd numbers; 0 is the connection itself.
 GREEKS_CHANNEL: Final = 1
 PRICES_CHANNEL: Final = 3
-# In seconds, by channel; 0 is every event.  Half a second is what a person sees of a
-# price at most.
+# In seconds, by channel; 0 is every event.  A person does not see faster price changes
+# than two a second.
 AGGREGATION_PERIODS_S: Final = {GREEKS_CHANNEL: 0.0, PRICES_CHANNEL: 0.5}
 # From the socket to channels that take subscriptions.
 HANDSHAKE_LIMIT_S: Final = 10.0
 # The request for a token may be repeated after the token is on its way.  It is refused
 # when no AUTHORIZED comes within this time, or when the server hangs up.
 REFUSAL_LIMIT_S: Final = 2.0
-# What we promise and ask for, in whole seconds; the server's own default.
+# The promise of both sides, in whole seconds; the default of the server.
 KEEPALIVE_TIMEOUT_S: Final = 60
 # More answers than any handshake has; beyond it the server repeats itself for ever.
 _MAX_AUTH_STATES: Final = 16
@@ -57,7 +57,7 @@ class Handshake:
         self.token_refused = False
 
     async def run(self) -> None:
-        """Ask for everything in its order; return when subscriptions are heard.
+        """Send the requests in order; return when the server accepts subscriptions.
 
         Raises:
             FeedInterrupted: the token was refused or there was no answer in time.
@@ -77,10 +77,10 @@ class Handshake:
         self.is_done = True
 
     def take_auth_state(self, *, authorised: bool) -> None:
-        """Take what the server says of the login.
+        """Take the server's answer about the login.
 
         Raises:
-            FeedInterrupted: it ends a login that stood, or repeats itself for ever.
+            FeedInterrupted: The server ends the login, or repeats itself for ever.
         """
         if self.is_done:
             if not authorised:
@@ -93,12 +93,12 @@ class Handshake:
             raise FeedInterrupted("the quote server does not get to a login") from None
 
     def take_opened(self, channel: int) -> None:
-        """Take that a channel is open."""
+        """Note that a channel is open."""
         if channel in self._opened:
             self._opened[channel].set()
 
     async def _greet(self) -> bool:
-        """Return whether the server wants a token; one that does not says so at once."""
+        """Return whether the server wants a token; it says so at once if it does not."""
         await self._send(
             requests.encode_setup(
                 keepalive_timeout_s=KEEPALIVE_TIMEOUT_S,
@@ -127,7 +127,7 @@ class Handshake:
 
 
 def encode_setup_of(channel: int) -> str:
-    """Return the frame that says how the channel should send."""
+    """Return the frame that sets the format of the channel."""
     return requests.encode_feed_setup(
         channel, aggregation_period_s=AGGREGATION_PERIODS_S[channel]
     )

@@ -1,4 +1,4 @@
-"""What the accounts hold and what is streamed for it, remembered across connections."""
+"""The positions and the contracts to stream, remembered across connections."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SYMBOLS: Final = "streamer symbols"
 
 
 class Portfolio:
-    """Reads the accounts; what could be read last time stands in for what cannot be.
+    """Reads the accounts; the last reading replaces the parts that cannot be read.
 
     Attributes:
-        wanted: What to stream since the last `read`; `None` where the streamer symbol
-            is not known.
-        unread: Why the positions are those of an earlier reading; `None` if they are
-            not.
+        wanted: The contracts to stream since the last `read`; `None` for a contract
+            with an unknown streamer symbol.
+        unread: The reason why the positions are from an earlier reading; `None` if
+            they are new.
     """
 
     def __init__(self, health: FeedHealth, position_log: PositionLog) -> None:
@@ -42,12 +42,12 @@ class Portfolio:
         self.unread: str | None = None
         self.wanted: dict[ContractKey, WantedContract | None] = {}
         self._positions: AccountPositions | None = None
-        # By which login and of which accounts that was.
+        # The login and the accounts of the last reading.
         self._asked_for: tuple[object, object] | None = None
         # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
         # change, so they outlive the connection.
         self._streamer_symbols: dict[str, StreamerSymbol] = {}
-        # What was missing and has been told of.
+        # The shortfalls in the log.
         self._told: frozenset[str] = frozenset()
 
     @property
@@ -79,7 +79,7 @@ class Portfolio:
             self.unread = f"positions cannot be read: {exc}"
 
     async def read(self, session: TastytradeSession, config: TastytradeConfig) -> None:
-        """Read what the accounts hold and journal it.
+        """Read the positions and record them.
 
         Raises:
             CredentialsRejected: the login was refused.
@@ -100,7 +100,7 @@ class Portfolio:
         await self._find_wanted(session, config, positions)
 
     def report(self, shortfalls: Shortfalls) -> None:
-        """Show what is missing in the state; log each thing when it is first missing."""
+        """Show the shortfalls; log each one when it is new."""
         unknown = [str(key) for key, each in self.wanted.items() if each is None]
         problems = self._positions.problems if self._positions is not None else ()
         for thing, reasons in (
@@ -140,7 +140,7 @@ class Portfolio:
 
 
 def login_of(config: TastytradeConfig) -> tuple[object, ...]:
-    """Return what a connection cannot change while it lives."""
+    """Return the settings that a connection cannot change."""
     return config.secret, config.refresh, config.api_url, config.streamer_url
 
 

@@ -49,7 +49,7 @@ class PositionWatch:
         self._account_watch = account_watch
 
     async def apply(self) -> None:
-        """Give the subscriber, the account streamer and the state what is known."""
+        """Give the portfolio to the subscriber, the account streamer and the state."""
         if self._account_watch is not None:
             self._account_watch.follow(self._portfolio.account_ids)
         await self._subscriber.apply(self._portfolio.wanted)

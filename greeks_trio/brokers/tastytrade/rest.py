@@ -39,19 +39,19 @@ class Account(msgspec.Struct, rename="kebab"):
 
 
 class AccountItem(msgspec.Struct):
-    """One of the customer's accounts, with what we may do there."""
+    """One of the customer's accounts in a list."""
 
     account: Account
 
 
 class Items(msgspec.Struct):
-    """A list, each item to be read for itself."""
+    """A list; each item is read on its own."""
 
     items: list[Raw]
 
 
 class QuoteTokenAnswer(msgspec.Struct, rename="kebab"):
-    """A token for market data, and where it is good."""
+    """A token for market data, and its server."""
 
     token: str
     dxlink_url: str
@@ -59,7 +59,7 @@ class QuoteTokenAnswer(msgspec.Struct, rename="kebab"):
 
 
 class Instrument(msgspec.Struct, rename="kebab"):
-    """As much of an instrument as its own page is asked for."""
+    """The field of an instrument that is used."""
 
     streamer_symbol: str | None = None
 
@@ -75,19 +75,19 @@ def decode_data(content: bytes, expected: type[_T]) -> _T:
 
 
 class Rest:
-    """Asks with a token that is valid."""
+    """Sends requests with a valid token."""
 
     def __init__(self, sdk: Session) -> None:
         self._sdk = sdk
-        # When the last login was asked for, and why it failed if it did.
+        # The time of the last login, and its error.
         self._asked_at = -inf
         self._failure: BrokerError | None = None
 
     async def access_token(self) -> str:
         """Return a token that is valid for another minute at least.
 
-        Within `LOGIN_DISTANCE_S` after a login it is the one that this gave, or this
-        raises what it raised.
+        Within `LOGIN_DISTANCE_S` after a login there is no other: the same token is
+        returned, or the same error is raised.
 
         Raises:
             CredentialsRejected: the login was refused.
@@ -117,7 +117,7 @@ class Rest:
         except trio.TooSlowError:
             raise FeedInterrupted("Tastytrade does not answer the login") from None
         except (TastytradeError, ValueError, KeyError, TypeError):
-            # Not chained: what the answer held may be a token.
+            # Not chained: the answer may hold a token.
             raise FeedInterrupted("Tastytrade's answer to the login is odd") from None
 
     async def get(self, path: str, expected: type[_T]) -> _T:
@@ -133,7 +133,7 @@ class Rest:
         except FeedInterrupted as exc:
             if exc.http_status != UNAUTHORIZED or not self._may_log_in():
                 raise
-            # Whatever our clock says, the token has expired.
+            # The token has expired, even if our clock says no.
             self._sdk.session_expiration = 0.0
             await self.access_token()
             response = await self._request(path)

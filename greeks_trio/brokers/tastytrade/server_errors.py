@@ -1,7 +1,7 @@
-"""What the quote server complains of.
+"""The ERROR messages of the quote server.
 
-An ERROR says nothing about the connection, which goes on until it is closed or silent.
-But the words are worth keeping: they are often the only reason that a close has.
+An ERROR does not end the connection; a close or a silence does.  But its words are
+kept: they are often the only reason for a close.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from greeks_trio.feeds.shortfalls import Shortfalls
 
 logger = logging.getLogger(__name__)
 
-# Of the specification; whatever else comes is counted as one kind.
+# The kinds of the specification; all others are counted as one kind.
 _KINDS: Final = frozenset(
     (
         "UNSUPPORTED_PROTOCOL",
@@ -31,12 +31,12 @@ _KINDS: Final = frozenset(
         "UNKNOWN",
     )
 )
-# What a request of ours is answered with that was too large, too fast or not
-# understood.  Nothing says that this comes on the request's channel.
+# The answers to a request that is too large, too fast or not understood.  They need not
+# come on the channel of the request.
 _REFUSALS: Final = frozenset(("BAD_ACTION", "INVALID_MESSAGE"))
-# An end that comes so soon after an error probably comes from it.
+# An error probably causes the end of a connection that follows within this time.
 RECENT_S: Final = 10.0
-# So long without another error, and the last one is no longer the state of the feed.
+# After this time without another error, the state does not show the last one.
 QUIET_LIMIT_S: Final = 60.0
 _LONGEST_MESSAGE: Final = 200
 _MAX_TOLD: Final = 100
@@ -62,11 +62,11 @@ class ServerErrors:
         self._came = trio.Event()
 
     def take(self, error: ServerError, *, is_ready: bool) -> None:
-        """Count the error, tell of each once, and show it in the feed's state.
+        """Count the error, log it once, and show it in the state of the feed.
 
         Args:
-            error: As it came.
-            is_ready: Whether there may be a request for subscriptions at fault.
+            error: The message.
+            is_ready: Whether a request for subscriptions may have caused it.
         """
         kind = error.error if error.error in _KINDS else "OTHER"
         is_ours = error.channel in AGGREGATION_PERIODS_S
@@ -84,12 +84,12 @@ class ServerErrors:
         if is_ours or kind in _REFUSALS:
             self._subscriber.refused(words)
         elif error.error or error.message:
-            # One that says nothing leaves nothing to show.
+            # An error without words has nothing to show.
             self._shortfalls.add(_ERRORS, f"the quote server says {words}")
             self._came.set()
 
     def recent_words(self) -> str:
-        """Return what the server said shortly before now, to end a sentence with."""
+        """Return the last words of the server, if they are recent, as the end of a sentence."""
         if self._last is None or trio.current_time() > self._last[0] + RECENT_S:
             return ""
         return f", after it said {self._last[1]}"

@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 
 # Its sandbox does not accept the version header that the SDK sends otherwise.
 _SANDBOX_HOST: Final = "api.cert.tastyworks.com"
-# Not ours to see, or no longer there.
+# The account is closed to us, or gone.
 _REFUSED_ACCOUNT: Final = (403, 404)
-# The server's trouble, whatever we ask for; without an answer it is the same.
+# A problem of the server with any request; no answer is one too.
 _TROUBLE: Final = (None, UNAUTHORIZED, 429, 502, 503, 504)
 _AVAILABILITY: Final[dict[str | None, Availability]] = {
     "api": "realtime",
@@ -53,7 +53,7 @@ MakeTransport = Callable[[], httpx2.AsyncBaseTransport]
 
 
 class QuoteToken(msgspec.Struct, frozen=True):
-    """What a DXLink connection needs; good for 24 hours."""
+    """The address and the token of the quote server; valid for 24 hours."""
 
     url: str
     token: Secret
@@ -78,10 +78,10 @@ class TastytradeSession:
     async def read_positions(
         self, accounts: Iterable[str] = (), previous: AccountPositions | None = None
     ) -> AccountPositions:
-        """Return what the open accounts hold, or those of them that are named.
+        """Return the positions of the open accounts, or of the named ones among them.
 
-        An account that refuses us alone does not hide the others.  What cannot be read
-        is taken from ``previous``.
+        An account that refuses the request does not hide the others.  Unreadable parts
+        are taken from ``previous``.
 
         Raises:
             CredentialsRejected: the login was refused.
@@ -89,7 +89,7 @@ class TastytradeSession:
         """
         listed, problems = await self._accounts()
         known = previous.account_ids if previous is not None else ()
-        # An account that cannot be understood may be any that is not listed.
+        # An unreadable account may be any account that is not listed.
         hidden = [each for each in known if problems and each not in listed]
         named = set(accounts)
         open_accounts = [each for each, is_open in listed.items() if is_open]
@@ -108,7 +108,7 @@ class TastytradeSession:
         """Return each account's positions, or why it has none to see.
 
         Raises:
-            FeedInterrupted: the trouble is not one account's alone.
+            FeedInterrupted: The problem is not one of a single account.
         """
         readings: list[AccountReading] = []
         troubles: list[FeedInterrupted] = []
@@ -145,8 +145,8 @@ class TastytradeSession:
     ) -> Mapping[str, StreamerSymbol]:
         """Return the streamer symbols of futures options and futures, where known.
 
-        One that cannot be read is left out: it must not hide the others.  When the
-        trouble is the server's, the rest is not asked for: a later call may do better.
+        An unreadable instrument is left out: it must not hide the others.  If the server
+        has a problem, the rest is not requested: a later call may do better.
 
         Raises:
             CredentialsRejected: the login was refused.
@@ -162,7 +162,7 @@ class TastytradeSession:
             try:
                 instrument = await self._rest.get(path, Instrument)
             except FeedInterrupted as exc:
-                # Who asked tells of what is missing; this is only why.
+                # The caller reports the missing symbol; this is the reason.
                 logger.debug("tastytrade.instrument_unread %s: %s", symbol, exc)
                 if exc.http_status in _TROUBLE:
                     break
@@ -224,7 +224,7 @@ async def check_login(
     """Log in, read the positions, and say in one sentence how it went.
 
     Raises:
-        CredentialsRejected: Tastytrade refused what is configured.
+        CredentialsRejected: Tastytrade refused the configured login.
         FeedInterrupted: Tastytrade could not be reached or did not make sense.
     """
     async with open_session(config, make_transport) as session:

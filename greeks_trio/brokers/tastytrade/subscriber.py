@@ -34,13 +34,13 @@ SUBSCRIBE_PAUSE_S: Final = 0.25
 MAX_SUBSCRIBE_PAUSE_S: Final = 2.0
 # A refusal comes within a second; this long without one means that all was taken.
 QUIET_LIMIT_S: Final = 60.0
-# So many mute contracts are each told of in the journal; of more, these are enough.
+# At most this many contracts without data get a gap of their own.
 MAX_GAPS: Final = 200
 _REFUSALS: Final = "subscriptions"
 
 
 class SubscriptionSender:
-    """Keeps the subscriptions of the server equal to what is wanted.
+    """Subscribes, and repeats refused requests.
 
     Args:
         send: Sends one frame.
@@ -74,7 +74,7 @@ class SubscriptionSender:
     async def apply(self, wanted: Mapping[ContractKey, WantedContract | None]) -> None:
         """Stream these contracts from here on; those that stay miss nothing.
 
-        One with `None` is wanted but nobody knows how to subscribe it.
+        `None` is a wanted contract with an unknown streamer symbol.
         """
         known = {key: each for key, each in wanted.items() if each is not None}
         async with self._sending:
@@ -89,7 +89,7 @@ class SubscriptionSender:
             self._show()
 
     def heard(self, symbol: StreamerSymbol) -> None:
-        """Take that the contract is streamed."""
+        """Note that the contract has brought Greeks."""
         if symbol in self._heard or symbol not in self._keys:
             return
         self._heard.add(symbol)
@@ -98,7 +98,7 @@ class SubscriptionSender:
             self._show()
 
     def refused(self, reason: str) -> None:
-        """Take that the server refused a request; ``reason`` in its words."""
+        """Note that the server refused a request; ``reason`` in its words."""
         self._in_doubt = True
         self._shortfalls.add(_REFUSALS, f"subscriptions refused: {reason}")
         mute = [key for symbol, key in self._keys.items() if symbol not in self._heard]
@@ -108,9 +108,9 @@ class SubscriptionSender:
         self._refused.set()
 
     async def run(self) -> NoReturn:
-        """Ask for everything again after a refusal, ever more slowly, until cancelled.
+        """Request everything again after a refusal, ever more slowly, until cancelled.
 
-        Then ends the gaps: the feed's own gap goes on in their place.
+        At the end it ends the gaps: the gap of the feed takes their place.
         """
         backoff = Backoff(min_delay_s=2.0, max_delay_s=300.0)
         try:

@@ -36,7 +36,7 @@ class FrameReader:
     """Reads the frames of one connection.
 
     Args:
-        health: Counts frames and what is odd in them.
+        health: Counts frames and oddities.
         out: Takes the ticks, one item for each frame.
         contracts: Makes the ticks.
         subscriber: Is told which contracts bring Greeks.

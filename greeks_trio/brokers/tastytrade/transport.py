@@ -1,4 +1,4 @@
-"""The HTTP transport under the SDK: where requests go, and what a refusal means.
+"""The HTTP transport under the SDK: the address of requests, the meaning of refusals.
 
 The SDK knows two addresses and turns every refusal into one error without its status.
 A transport is its public way to change both.
@@ -15,7 +15,7 @@ from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.retry_after import parse_retry_after
 
 LOGIN_PATH: Final = "/oauth/token"
-# OAuth's answers to a wrong secret or a refresh token that was revoked.
+# OAuth's answers to a wrong secret or a revoked refresh token.
 _REFUSED_LOGIN: Final = (400, 401)
 _LONGEST_REASON: Final = 200
 

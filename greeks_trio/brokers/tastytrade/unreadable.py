@@ -14,16 +14,14 @@ from greeks_trio.feeds.shortfalls import Shortfalls
 
 # The columns are announced before the first row; a server that is late is so by moments.
 UNREADABLE_LIMIT_S: Final = 10.0
-# So long without another row that cannot be read, and it is no longer the state of the
-# feed: the market may have closed, and no good row would come for days.
+# After this time without another unreadable row, the state does not show it: the market
+# may have closed, and no good row would come for days.
 READABLE_AGAIN_S: Final = 300.0
 _ROWS: Final = "rows"
 
 
 class UnreadableGreeks:
-    """Notices when Greeks come and not one can be read.
-
-    Such a feed looks alive: it has frames and heartbeats.
+    """Shows in the state that Greeks come and none can be read.
 
     Args:
         ask: Asks the server to announce its columns again.
@@ -40,18 +38,18 @@ class UnreadableGreeks:
         self._read = trio.Event()
 
     def take_odd(self, reason: str) -> None:
-        """Take that Greeks could not be read; ``reason`` as it is counted."""
+        """Note that Greeks could not be read; ``reason`` as it is counted."""
         self._reason = reason
         self._odd_at = trio.current_time()
         self._odd.set()
 
     def take_readable(self) -> None:
-        """Take that Greeks could be read."""
+        """Note that Greeks could be read."""
         if self._odd.is_set():
             self._read.set()
 
     async def run(self) -> NoReturn:
-        """Watch for what goes on unreadable, until cancelled."""
+        """Watch for Greeks that stay unreadable, until cancelled."""
         while True:
             await self._odd.wait()
             with trio.move_on_after(UNREADABLE_LIMIT_S):

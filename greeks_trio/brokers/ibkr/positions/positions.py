@@ -36,14 +36,14 @@ _KINDS: Final[dict[str, PositionKind]] = {
 
 
 class AccountPositions(msgspec.Struct, frozen=True):
-    """What the rows of one or more accounts say.
+    """One reading of the positions of one or more accounts.
 
     Attributes:
         positions: In the order of the rows, one for each account and conid.
         listings: The options among them by contract.
-        unidentified: Why rows could not be read, one word a row.
-        unread: Account and conid of those rows, as far as they say that.
-        is_cold: Whether another read may say more.
+        unidentified: The reasons why rows could not be read, one word a row.
+        unread: Account and conid of those rows; the conid is `None` if it is missing.
+        is_cold: Whether another read may give more.
     """
 
     positions: tuple[Position, ...]
@@ -56,7 +56,7 @@ class AccountPositions(msgspec.Struct, frozen=True):
 def read_positions(
     rows: Iterable[tuple[str, object]], known: dict[Conid, Listing]
 ) -> AccountPositions:
-    """Return what ``(account_id, row)`` pairs say; a bad row hides no other.
+    """Read ``(account_id, row)`` pairs; a bad row hides no other.
 
     Args:
         rows: Rows as decoded from JSON.

@@ -82,7 +82,7 @@ class Unidentified(ValueError):
 
 
 class Row(msgspec.Struct, rename="camel"):
-    """What we read of a position row."""
+    """The fields of a position row that are used."""
 
     conid: int
     position: Decimal
@@ -100,7 +100,7 @@ class Row(msgspec.Struct, rename="camel"):
 
 
 def convert_row(content: object) -> Row:
-    """Return what the row says.
+    """Return the fields of the row.
 
     Raises:
         Unidentified: it is none, or its numbers cannot be true.

@@ -1,4 +1,4 @@
-"""What IBKR's websocket says, and the frames that ask it for something.  Pure.
+"""The events of IBKR's websocket, and the frames of requests.  Pure.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#websockets
 """

@@ -55,7 +55,7 @@ def parse_position(account_id: str, item: bytes | msgspec.Raw) -> Holding:
     An option whose symbol we cannot read is of kind ``other``: known, not streamed.
 
     Raises:
-        ValueError: it does not say what is held, or how much of it.
+        ValueError: The item has no symbol or no quantity.
     """
     try:
         found = msgspec.json.decode(item, type=_Item)
@@ -114,7 +114,7 @@ def _plain_position(account_id: str, item: _Item) -> Position:
 
 
 def _contract(item: _Item) -> OptionContract | None:
-    """Return the contract of an option; `None` for the rest and what we cannot read."""
+    """Return the contract of an option; `None` for other kinds and for unreadable symbols."""
     if item.instrument_type == "Future Option":
         return future_contract(item.symbol, item.underlying_symbol)
     if item.instrument_type != "Equity Option":

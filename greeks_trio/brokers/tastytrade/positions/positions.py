@@ -1,7 +1,7 @@
-"""What the accounts hold, as far as it can be read, and what to stream for it.  Pure.
+"""The positions of the accounts, and the contracts to stream for them.  Pure.
 
-What cannot be read is not closed: an account that is refused keeps all that it held at
-the last reading, and a position that cannot be understood stays as it was.
+An unreadable position is not closed.  A refused account keeps all positions of the last
+reading, and a position that makes no sense stays as it was.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _LONGEST_SYMBOL: Final = 40
 
 
 class AccountReading(msgspec.Struct, frozen=True):
-    """What Tastytrade answered to the question for one account's positions.
+    """Tastytrade's answer to the request for the positions of one account.
 
-    ``refusal`` says why there are none to see, `None` when there was an answer.
+    ``refusal`` is the reason why there is no list; `None` if there is one.
     """
 
     account_id: str
@@ -46,15 +46,15 @@ class AccountReading(msgspec.Struct, frozen=True):
 
 
 class AccountPositions(msgspec.Struct, frozen=True):
-    """What the accounts hold.
+    """One reading of the positions of all accounts.
 
     Attributes:
         account_ids: The accounts that are to be streamed.
-        holdings: What they hold; with quantity 0 what an incomplete account no longer
-            has for certain.
-        incomplete: The accounts that may hold what is not among the holdings, because
-            they, or a position that was not known before, could not be read.
-        problems: What could not be read, for a person; each once.
+        holdings: Their positions.  A closed position of an incomplete account has the
+            quantity 0.
+        incomplete: The accounts that may have more positions, because the account, or
+            a new position of it, could not be read.
+        problems: The unreadable parts, for a person; each once.
         malformed: How many positions could not be understood.
         refused: How many accounts could not be read at all.
     """
@@ -85,7 +85,7 @@ class WantedContract(msgspec.Struct, frozen=True):
 
 
 class _Account(msgspec.Struct, frozen=True):
-    """One account as far as it could be read."""
+    """The readable part of one account."""
 
     holdings: tuple[Holding, ...]
     is_whole: bool = True
@@ -97,7 +97,7 @@ def read_positions(
     previous: AccountPositions | None = None,
     problems: Iterable[str] = (),
 ) -> AccountPositions:
-    """Return what the readings say, and what they leave open as ``previous`` has it."""
+    """Join the readings; ``previous`` replaces their unreadable parts."""
     before: dict[str, list[Holding]] = {}
     for holding in previous.holdings if previous is not None else ():
         before.setdefault(holding.position.account_id, []).append(holding)
@@ -131,7 +131,7 @@ def merge_holdings(holdings: Iterable[Holding]) -> tuple[Holding, ...]:
 
 
 def future_symbols(found: AccountPositions) -> set[str]:
-    """Return the symbols whose streamer symbol only Tastytrade knows.
+    """Return the symbols that only Tastytrade can translate to streamer symbols.
 
     Those of the open futures options (``./CLJ6 LOJ6  260317P56``) and of their futures
     (``/CLJ6``).
@@ -149,7 +149,7 @@ def wanted_contracts(
     watchlist: Sequence[ContractKey],
     streamer_symbols: Mapping[str, StreamerSymbol],
 ) -> tuple[dict[ContractKey, WantedContract], list[ContractKey]]:
-    """Return what to stream, and the contracts whose streamer symbol is unknown.
+    """Return the contracts to stream, and those with an unknown streamer symbol.
 
     ``streamer_symbols``: those of `future_symbols`, by Tastytrade's symbol.
     """
@@ -191,7 +191,7 @@ def _read_account(reading: AccountReading, before: Sequence[Holding]) -> _Accoun
     merged = {each.symbol: each for each in merge_holdings(holdings)}
     merged.update((each.symbol, each) for each in kept)
     if not is_whole:
-        # The list does not close what it lacks, so that has to be said.
+        # A missing item is not closed here, so each closed position is named.
         gone = [each for each in before if each.symbol not in {*merged, *odd}]
         merged.update((each.symbol, _closed(each)) for each in gone)
     return _Account(tuple(merged.values()), is_whole, tuple(problems))
@@ -200,7 +200,7 @@ def _read_account(reading: AccountReading, before: Sequence[Holding]) -> _Accoun
 def _parse_items(
     reading: AccountReading,
 ) -> tuple[list[Holding], list[str | None], list[str]]:
-    """Return what is held, the symbols of what is not understood, and why it is not."""
+    """Return the positions, the symbols of unreadable items, and the problems."""
     holdings: list[Holding] = []
     odd: list[str | None] = []
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""What one connection streams: contracts, holders, and prices of underlyings.  Pure.
+"""The contracts of one connection, their holders and underlying prices.  Pure.
 
 It lives as long as the connection, so no price outlives its source.
 """
@@ -24,7 +24,7 @@ from greeks_trio.model.records import Availability, Tick
 
 
 class SubscriptionChanges(msgspec.Struct, frozen=True):
-    """What it takes to get from what is subscribed to what is wanted."""
+    """The difference between the subscriptions and the wanted contracts."""
 
     add: tuple[Subscription, ...]
     remove: tuple[Subscription, ...]
@@ -52,7 +52,7 @@ class WantedContracts:
     def replace(
         self, wanted: Mapping[ContractKey, WantedContract]
     ) -> SubscriptionChanges:
-        """Take what is wanted from here on and return what that changes.
+        """Take the wanted contracts and return the changes of the subscriptions.
 
         A contract that stays is in neither list, also when its holders changed.
         """
