@@ -1,12 +1,10 @@
-"""What a drill knows, made by hand."""
+"""Ledgers and tick logs for tests of the comparison."""
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
 
-from greeks_trio.drill.report_stream import mark
+from greeks_trio.drill.tick_log import TickLog, tick_identity
 from greeks_trio.simulators.ledger import LedgerTick
 
 
@@ -28,4 +26,7 @@ def write_ledger(path, ticks):
 
 def write_durable(path, ticks):
     """Write the file of the ticks that were reported durable."""
-    path.write_bytes(b"".join(struct.pack("=q", mark(tick)) for tick in ticks))
+    log = TickLog(path)
+    for tick in ticks:
+        log.write(tick_identity(tick), 100.5)
+    log.close()

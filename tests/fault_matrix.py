@@ -36,21 +36,21 @@ from greeks_trio.config.settings import (
     SpoolConfig,
     TastytradeConfig,
 )
-from greeks_trio.drill.comparison import Audit, CommitLog, audit
+from greeks_trio.drill.comparison import BrokerCounts, Evidence, compare
+from greeks_trio.drill.tick_log import TickLog
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.pipeline.tick_counts import TickListeners
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.service import Running, run_service
-from greeks_trio.simulators.faults import FAULT_KINDS
-from greeks_trio.simulators.ibkr.gateway import IbkrEndpoints, SimulatedIbkr
+from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
+from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
-from greeks_trio.simulators.tastytrade.broker import (
-    SimulatedTastytrade,
-    TastytradeEndpoints,
-)
+from greeks_trio.simulators.registry import SIMULATORS
+from greeks_trio.simulators.tastytrade.broker import SimulatedTastytrade
+from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
 from tests.fix_postgres import QUICK, apply_schema, fresh_database
 
 BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")
@@ -103,7 +103,7 @@ class Case:
     @property
     def argument(self) -> float:
         """Return the fault's argument."""
-        kind = FAULT_KINDS[self.broker][self.name]
+        kind = SIMULATORS[self.broker].faults[self.name]
         if kind.default is None:
             return 0.0
         if "seconds" in kind.help:
@@ -112,7 +112,7 @@ class Case:
 
 
 CASES: Final = tuple(
-    Case(broker, name) for broker in BROKERS for name in FAULT_KINDS[broker]
+    Case(broker, name) for broker in BROKERS for name in SIMULATORS[broker].faults
 )
 
 
@@ -136,7 +136,7 @@ class Outcome:
     sessions: list[StreamSession] = field(default_factory=list)
     gaps: list[tuple[str, str | None, str, bool]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    audit: Audit | None = None
+    counts_by_broker: dict[str, BrokerCounts] | None = None
 
     @property
     def words(self) -> list[str]:
@@ -201,13 +201,13 @@ class Scene:
         self.outcome = Outcome(case)
         self.watch = Watch()
         self.ledger_file = directory / "ledger.jsonl"
-        self.commits = CommitLog(directory / "commits")
+        self.commits = TickLog(directory / "commits")
         self.ibkr: SimulatedIbkr
         self.tastytrade: SimulatedTastytrade
         self._connected_at = 0.0
 
     async def run(self) -> Outcome:
-        """DrillRunner the case from the first tick to the comparison."""
+        """Run the case from the first tick to the comparison."""
         stop = trio.Event()
         with Ledger(self.ledger_file) as ledger:
             async with trio.open_nursery() as brokers:
@@ -309,9 +309,8 @@ class Scene:
 
     async def _compare(self) -> None:
         async with open_connection(self.database) as connection:
-            self.outcome.audit = await audit(
-                connection, self.ledger_file, self.commits, after_id=0
-            )
+            evidence = Evidence(ledger=self.ledger_file, reports=self.commits.path)
+            self.outcome.counts_by_broker = await compare(connection, evidence)
             cursor = await connection.execute(
                 "select broker, contract_key, reason, ended_at is not null"
                 " from feed_gaps order by started_at"
@@ -442,10 +441,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def differences(outcome: Outcome) -> dict[str, Any]:
     """Return what is lost, doubled or unexpected, of either broker."""
-    assert outcome.audit is not None
+    assert outcome.counts_by_broker is not None
     return {
         f"{broker}.{name}": number
-        for broker, counts in outcome.audit.brokers.items()
+        for broker, counts in outcome.counts_by_broker.items()
         for name in ("lost", "duplicates", "unexpected")
         if (number := getattr(counts, name))
     }

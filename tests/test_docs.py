@@ -13,7 +13,7 @@ from greeks_trio.commands.cli import commands
 from greeks_trio.config.parse import VARIABLES, parse_config
 from greeks_trio.config.settings import RESTART_VARIABLES
 from greeks_trio.drill.schedule import KINDS
-from greeks_trio.simulators.faults import FAULT_KINDS
+from greeks_trio.simulators.registry import SIMULATORS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -160,11 +160,11 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("broker", list(FAULT_KINDS))
+@pytest.mark.parametrize("broker", list(SIMULATORS))
 def test_the_documents_tell_what_each_fault_does(broker):
     page = DOCUMENTS["docs/faults.md"]
 
-    for name, kind in FAULT_KINDS[broker].items():
+    for name, kind in SIMULATORS[broker].faults.items():
         assert re.search(rf"\| `{name}` \|.*{re.escape(kind.help)}", page)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from docs.tools.markdown import code, page, table
 from greeks_trio.simulators.fault_kinds import FaultKind
-from greeks_trio.simulators.faults import FAULT_KINDS
+from greeks_trio.simulators.registry import SIMULATORS
 
 _ABOUT: Final = """\
 The simulated brokers can fail in the ways that the real ones are known to. [Testing](testing.md)
@@ -17,13 +17,13 @@ default. A broker does not have a fault whose cell is empty.
 
 def faults_page() -> str:
     """Return ``docs/faults.md``."""
-    names = dict.fromkeys(name for kinds in FAULT_KINDS.values() for name in kinds)
+    names = dict.fromkeys(name for each in SIMULATORS.values() for name in each.faults)
     rows = (
-        (code(name), *(_cell(kinds.get(name)) for kinds in FAULT_KINDS.values()))
+        (code(name), *(_cell(each.faults.get(name)) for each in SIMULATORS.values()))
         for name in names
     )
-    faults = table(("fault", *FAULT_KINDS), rows)
-    source = "FAULT_KINDS in greeks_trio/simulators"
+    faults = table(("fault", *SIMULATORS), rows)
+    source = "SIMULATORS in greeks_trio/simulators"
     return page("Simulated faults", source, _ABOUT, faults)
 
 

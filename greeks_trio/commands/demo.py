@@ -1,7 +1,7 @@
 """The demo: simulated brokers, an embedded PostgreSQL and the service, all real sockets.
 
 At the end the simulators stop first, the service reads to the end of their streams and
-drains, and what was sent is compared with what is stored.
+drains, and the sent ticks are compared with the table.
 """
 
 from __future__ import annotations
@@ -9,23 +9,36 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import psutil
+import psycopg
 import trio
 
 from greeks_trio.commands.demo_table import Display
-from greeks_trio.config.settings import Config, DatabaseConfig, HttpConfig
-from greeks_trio.drill.comparison import Audit, CommitLog, audit, last_row_id
-from greeks_trio.drill.simulated_brokers import (
-    Simulators,
-    open_simulators,
-    simulated_config,
+from greeks_trio.config.parse import parse_config
+from greeks_trio.config.settings import (
+    Config,
+    DatabaseConfig,
+    HttpConfig,
+    SpoolConfig,
 )
+from greeks_trio.drill.comparison import (
+    Evidence,
+    compare,
+    last_row_id,
+    read_ages,
+    read_largest_gaps,
+)
+from greeks_trio.drill.simulated_brokers import (
+    SimulatedBrokers,
+    open_simulated_brokers,
+)
+from greeks_trio.drill.tick_log import TickLog
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.tick_counts import TickListener, TickListeners
 from greeks_trio.postgres.connect import open_connection
@@ -46,14 +59,14 @@ _DATABASE_LIMIT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What the demo shall do.
+    """Options of the ``demo`` command.
 
     Attributes:
-        seconds: How long; `None` until SIGINT or SIGTERM.
+        seconds: Duration; `None` until SIGINT or SIGTERM.
         contracts: Option positions, split between the brokers.
-        rate: Ticks per second, both brokers together.
-        data_dir: Where the database stays; `None` for a temporary one.
-        http: Where HTTP listens; `None` for any free port of loopback.
+        rate: Ticks per second of all brokers together.
+        data_dir: Directory of a database that stays; `None` for a temporary one.
+        http: Address of the HTTP server; `None` for any free port of loopback.
         json: Print one JSON object first and one last, and nothing else.
         faults: As `simulate --fault` takes them.
     """
@@ -69,7 +82,7 @@ class DemoOptions:
 
 
 async def run_demo(options: DemoOptions) -> int:
-    """Run the demo and return its exit status: 0, or 1 when something is amiss."""
+    """Run the demo and return its exit status: 0, or 1 when ledger and table differ."""
     display = Display(as_json=options.json)
     asked_to_stop = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -93,26 +106,25 @@ async def _run(
     asked_to_stop: trio.Event,
 ) -> dict[str, Any]:
     before = await _prepare(database)
-    commits = CommitLog(directory / "commits")
+    commits = TickLog(directory / "commits")
     ledger = directory / "ledger.jsonl"
     started_at = time.monotonic()
-    async with open_simulators(
+    async with open_simulated_brokers(
         contracts=options.contracts,
         rate=options.rate,
         seed=options.seed,
         faults=options.faults,
         ledger=ledger,
-    ) as simulators:
-        config = simulated_config(
-            database,
-            simulators.endpoints,
-            directory,
-            contracts=options.contracts,
-            http=options.http,
+    ) as brokers:
+        config = replace(
+            parse_config(brokers.variables()),
+            database=database,
+            http=options.http or HttpConfig(port=0),
+            spool=SpoolConfig(directory=directory / "spool"),
         )
         status = await _stream(
             config,
-            simulators,
+            brokers,
             options.seconds,
             commits.record,
             partial(display.started, write_passfile(database, directory / "pgpass")),
@@ -123,8 +135,9 @@ async def _run(
     seconds = time.monotonic() - started_at
     display.comparing()
     async with open_connection(database) as connection:
-        result = await audit(connection, ledger, commits, after_id=before)
-    return _summary(status, result, commits, seconds)
+        evidence = Evidence(ledger=ledger, reports=commits.path, after_id=before)
+        compared = await _compare(connection, evidence)
+    return _summary(status, compared, commits, seconds)
 
 
 async def _prepare(database: DatabaseConfig) -> int:
@@ -138,7 +151,7 @@ async def _prepare(database: DatabaseConfig) -> int:
 
 async def _stream(
     config: Config,
-    simulators: Simulators,
+    simulators: SimulatedBrokers,
     seconds: float | None,
     on_commit: TickListener,
     on_start: Callable[[Running], None],
@@ -166,7 +179,7 @@ async def _stream(
             with trio.move_on_after(_END_OF_STREAM_LIMIT_S):
                 for health in running.status.feeds.values():
                     await health.wait_status("disconnected")
-            # What the service leaves in the spool nobody would store later.
+            # No later run would replay the spool of a demo.
             with trio.move_on_after(_DATABASE_LIMIT_S):
                 while not running.status.backlog.is_database_up:
                     await running.status.backlog.wait_change()
@@ -175,8 +188,28 @@ async def _stream(
     return running.status
 
 
+class _Compared(msgspec.Struct, frozen=True):
+    """The comparison as the last JSON line shows it."""
+
+    brokers: dict[str, dict[str, Any]]
+    age_ms: dict[str, float | None]
+
+
+async def _compare(
+    connection: psycopg.AsyncConnection[Any], evidence: Evidence
+) -> _Compared:
+    counts = await compare(connection, evidence)
+    ages = await read_ages(connection)
+    gaps = await read_largest_gaps(connection, evidence.after_id)
+    brokers = {
+        broker: msgspec.to_builtins(each) | {"largest_gap_s": gaps.get(broker)}
+        for broker, each in counts.items()
+    }
+    return _Compared(brokers, msgspec.to_builtins(ages))
+
+
 def _summary(
-    status: ServiceStatus, result: Audit, commits: CommitLog, seconds: float
+    status: ServiceStatus, compared: _Compared, commits: TickLog, seconds: float
 ) -> dict[str, Any]:
     received = status.processor.statistics().received
     quarantined = {str(k): n for k, n in status.refused_rows.quarantined.items()}
@@ -184,9 +217,9 @@ def _summary(
         broker: {
             "received": received.get(broker, 0),
             "quarantined": quarantined.get(broker, 0),
-            **msgspec.to_builtins(counts),
+            **counts,
         }
-        for broker, counts in result.brokers.items()
+        for broker, counts in compared.brokers.items()
     }
     totals = {
         name: sum(counts[name] for counts in brokers.values())
@@ -203,15 +236,16 @@ def _summary(
     return {
         "seconds": round(seconds, 3),
         **totals,
-        "first_row_s": _since_process_start(commits.first_commit_at),
+        "first_row_s": _since_process_start(commits.first_at),
         "latency_ms": status.tick_counts.latency_to_commit().since_start.milliseconds(),
-        "age_ms": result.age_ms,
+        "age_ms": compared.age_ms,
         "brokers": brokers,
     }
 
 
-def _since_process_start(moment: float | None) -> float | None:
-    """Return the seconds from the launcher's start, which our process continues."""
-    if moment is None:
+def _since_process_start(at: float | None) -> float | None:
+    """Return the seconds from the start of the launcher; our process continues it."""
+    if at is None:
         return None
-    return round(moment - float(psutil.Process().create_time()), 3)
+    wall_clock = time.time() - time.monotonic() + at
+    return round(wall_clock - float(psutil.Process().create_time()), 3)

@@ -185,6 +185,14 @@ status_options = _combined(
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
 )
 port = click.IntRange(0, 65_535)
+port_options = _combined(
+    *(
+        click.option(
+            f"--{broker}-port", type=port, default=0, help="0 (default): any free one."
+        )
+        for broker in BROKERS
+    )
+)
 only_option = click.option(
     "--only", type=click.Choice(BROKERS), help="Only this broker."
 )

@@ -15,15 +15,17 @@ from greeks_trio.commands.options import (
     market_options,
     only_option,
     port,
+    port_options,
     simulator_options,
 )
 from greeks_trio.commands.outcome import OK, Plan, run_trio
 from greeks_trio.config.parse import parse_config
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.errors import ConfigError, plain_reason
 from greeks_trio.logs import configure_logging
 
 if TYPE_CHECKING:
-    from greeks_trio.simulators.run import SimulateOptions
+    from greeks_trio.simulators.simulator import SimulateOptions
 
 
 @click.command()
@@ -80,10 +82,7 @@ def demo(
 
 
 @click.command()
-@click.option("--ibkr-port", type=port, default=0, help="0 (default): any free one.")
-@click.option(
-    "--tastytrade-port", type=port, default=0, help="0 (default): any free one."
-)
+@port_options
 @market_options
 @simulator_options
 @click.option(
@@ -105,9 +104,10 @@ def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - handed o
     def plan() -> int:
         if quiet:
             configure_logging(level=logging.WARNING)
-        from greeks_trio.simulators.run import SimulateOptions
+        from greeks_trio.simulators.simulator import SimulateOptions
 
-        return run_trio(_simulate, SimulateOptions(**options))
+        ports = {broker: options.pop(f"{broker}_port") for broker in BROKERS}
+        return run_trio(_simulate, SimulateOptions(ports=ports, **options))
 
     return plan
 
@@ -149,8 +149,8 @@ def drill_service(settings: Path, clock: Path) -> Plan:
     """Run the service of a drill."""
 
     def plan() -> int:
-        from greeks_trio.drill.instrumented_service import run_subject
+        from greeks_trio.drill.instrumented_service import run_instrumented_service
 
-        return run_trio(run_subject, settings, clock)
+        return run_trio(run_instrumented_service, settings, clock)
 
     return plan

@@ -1,4 +1,4 @@
-"""The ``drill`` command: a environment, a schedule, an oracle, and what they say."""
+"""The ``drill`` command: environment, schedule, comparison and result."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from typing import Any, Final
 import trio
 
 from greeks_trio.drill import summary as report
-from greeks_trio.drill.comparison import Facts, Interruption, Verdict, judge
+from greeks_trio.drill.comparison import Evidence
 from greeks_trio.drill.environment import (
     Environment,
     EnvironmentOptions,
     open_environment,
 )
-from greeks_trio.drill.processes import DrillFailed
-from greeks_trio.drill.runner import DrillRunner
+from greeks_trio.drill.explanations import (
+    ComparisonResult,
+    Facts,
+    Interruption,
+    compare_drill,
+)
+from greeks_trio.drill.processes import ProcessFailed
+from greeks_trio.drill.runner import DrillFailed, DrillRunner
 from greeks_trio.drill.schedule import KINDS, draw_schedule
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
+from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.signals import run_stop_on_signal
 
@@ -37,15 +44,15 @@ MEMORY_LIMIT_MB: Final = 400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillOptions:
-    """What to drill.
+    """Options of the ``drill`` command.
 
     Attributes:
-        minutes: How long faults happen; recovery and comparison come on top.
-        kinds: Names from `KINDS`; all when there is none.
-        interval_s: Seconds from one fault to the next, on average.
-        rate: Ticks a second, both brokers together.
+        minutes: Duration of the faults; recovery and comparison come on top.
+        kinds: Names from `KINDS`; empty for all.
+        interval_s: Average seconds from one fault to the next.
+        rate: Ticks a second of all brokers together.
         contracts: Option positions, split between the brokers.
-        keep: Where everything stays for a look; `None` leaves nothing behind.
+        keep: Directory in which all files stay; `None` deletes them.
     """
 
     minutes: float = 5.0
@@ -58,7 +65,7 @@ class DrillOptions:
     json: bool = False
 
     def again(self) -> str:
-        """Return the command that does the same again."""
+        """Return the command that repeats this drill."""
         words = [
             "bin/run-ingest drill",
             f"--minutes {self.minutes:g} --seed {self.seed}",
@@ -73,7 +80,7 @@ class DrillOptions:
 async def run_drill(options: DrillOptions) -> int:
     """Run the drill and return its exit status: 0, 1 when it failed, 130 at Ctrl-C.
 
-    Whatever it returns, no process is left, and no directory but ``options.keep``.
+    Afterwards no process is left, and no directory except ``options.keep``.
     """
     stop = trio.Event()
     status = INTERRUPTED
@@ -86,7 +93,7 @@ async def run_drill(options: DrillOptions) -> int:
             nursery.cancel_scope.cancel()
         signals.cancel_scope.cancel()
     if status == INTERRUPTED:
-        _say("Interrupted: what was sent has not been compared with what is stored.")
+        _say("Interrupted: the ledger has not been compared with the table.")
     return status
 
 
@@ -103,7 +110,11 @@ def _directory(options: DrillOptions) -> Iterator[Path]:
     else:
         options.keep.mkdir(parents=True, exist_ok=True)
         if any(options.keep.iterdir()):
-            raise ConfigError([f"--keep is {options.keep}, which is not empty."])
+            raise ConfigError(
+                [
+                    f"--keep is {options.keep}, which is not empty. Name a new or an empty directory."
+                ]
+            )
         yield options.keep.resolve()
 
 
@@ -113,13 +124,15 @@ async def _run_to_end(options: DrillOptions, directory: Path) -> int:
         result = await _run(options, directory)
         report.print_result(result, as_json=options.json)
         status = OK if result["ok"] else FAILED
-    except* (DrillFailed, StoreUnavailable) as group:
+    except* (DrillFailed, ProcessFailed, StoreUnavailable) as group:
         _say(f"The drill failed: {_words(group)}")
         if options.json:
             error = {"seed": options.seed, "ok": False, "error": plain_reason(group)}
             report.print_json(error)
     if status == FAILED:
-        _say(f"The drill FAILED with seed {options.seed}; again: {options.again()}")
+        _say(
+            f"The drill FAILED with seed {options.seed}. To repeat it: {options.again()}"
+        )
     return status
 
 
@@ -139,17 +152,23 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
         runner = DrillRunner(environment, _tell)
         await runner.run(schedule)
         environment.observer.close()
-        _say("All has stopped. Comparing what was sent with what is stored ...")
+        _say("All has stopped. Comparing the sent ticks with the table ...")
         async with open_connection(environment.postgres.config) as connection:
-            verdict = await judge(connection, _facts(environment, runner, epoch_s))
-    return _result(options, environment, runner, verdict)
+            comparison = await compare_drill(
+                connection, _facts(environment, runner, epoch_s)
+            )
+    return _result(options, environment, runner, comparison)
 
 
 def _facts(environment: Environment, runner: DrillRunner, epoch_s: float) -> Facts:
-    """Return what is known; ``epoch_s`` is the wall clock less the monotonic one."""
+    """Return the facts; ``epoch_s`` is the wall clock less the monotonic one."""
     return Facts(
-        ledger=environment.ledger,
-        durable=environment.observer.path,
+        evidence=Evidence(
+            ledger=environment.ledger,
+            reports=environment.observer.path,
+            ignored_accounts=(WATCHLIST_ACCOUNT,),
+            clock_error=environment.service.clock_error,
+        ),
         kills=environment.service.kills,
         interruptions=[
             Interruption(fault.plan.number, broker, fault.began_at, fault.ended_at)
@@ -157,7 +176,6 @@ def _facts(environment: Environment, runner: DrillRunner, epoch_s: float) -> Fac
             for broker in fault.interrupted
         ],
         epoch_s=epoch_s,
-        clock_error=environment.service.clock_error,
     )
 
 
@@ -165,7 +183,7 @@ def _result(
     options: DrillOptions,
     environment: Environment,
     runner: DrillRunner,
-    verdict: Verdict,
+    comparison: ComparisonResult,
 ) -> dict[str, Any]:
     peak_memory_mb = environment.service.peak_rss / 1e6
     return report.result(
@@ -173,16 +191,16 @@ def _result(
         minutes=options.minutes,
         faults=runner.faults,
         started_at=runner.started_at,
-        verdict=verdict,
+        comparison=comparison,
         peak_memory_mb=peak_memory_mb,
-        ok=verdict.is_clean
+        ok=comparison.is_clean
         and peak_memory_mb <= MEMORY_LIMIT_MB
         and all(fault.recovery_s is not None for fault in runner.faults),
     )
 
 
 def _words(group: BaseExceptionGroup[Exception]) -> str:
-    """Return the messages as they are: they quote lines of logs."""
+    """Return the messages unchanged: they quote lines of logs."""
     return "\n".join(map(str, leaves(group)))
 
 

@@ -1,4 +1,4 @@
-"""Everything that a drill runs: brokers, PostgreSQL, links that fail, the service."""
+"""The parts of a drill: brokers, PostgreSQL, links that fail, and the service."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import trio
 from psycopg import sql
 
 from greeks_trio.config.settings import DatabaseConfig, Secret
-from greeks_trio.drill.brokers import DrilledBrokers, open_brokers
 from greeks_trio.drill.observer import Observer
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import SILENCE_S
 from greeks_trio.drill.service_process import DrilledService
+from greeks_trio.drill.simulated_brokers import (
+    SimulatedBrokers,
+    open_simulated_brokers,
+)
 from greeks_trio.model.records import Broker
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.restarts import (
@@ -26,13 +28,13 @@ from greeks_trio.postgres.embedded.restarts import (
     open_restartable_server,
 )
 
-# Superusers are exempt from connection limits; the service of a drill is none.
+# Connection limits do not apply to superusers, so the service has a role of its own.
 ROLE: Final = "drilled_service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentOptions:
-    """What the drill streams: contracts and ticks a second of both brokers together."""
+    """Contracts, and ticks a second, of all brokers together."""
 
     contracts: int
     rate: float
@@ -41,17 +43,17 @@ class EnvironmentOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What faults act on.
+    """The parts that faults act on.
 
     Attributes:
-        database_link: Between the service and PostgreSQL.
-        broker_links: Between the service and each broker.
+        database_link: Proxy between the service and PostgreSQL.
+        broker_links: Proxies between the service and each broker.
         database_turn: Held by the fault that acts on PostgreSQL itself.
     """
 
     directory: Path
     postgres: RestartableServer
-    brokers: DrilledBrokers
+    brokers: SimulatedBrokers
     database_link: Proxy
     broker_links: Mapping[Broker, Proxy]
     service: DrilledService
@@ -60,8 +62,12 @@ class Environment:
 
     @property
     def ledger(self) -> Path:
-        """Return the file of what the brokers sent."""
-        return self.directory / "ledger.jsonl"
+        """Return the file of the ticks that the brokers sent."""
+        return _ledger(self.directory)
+
+
+def _ledger(directory: Path) -> Path:
+    return directory / "ledger.jsonl"
 
 
 @asynccontextmanager
@@ -71,17 +77,19 @@ async def open_environment(
     """Start everything, the service last; end everything with the block.
 
     Raises:
-        DrillFailed: a process did not start or ended by itself; it may come at any
-            time, as may the others, and inside a group.
+        ProcessFailed: a process did not start, or ended by itself.  It may come at any
+            time, and inside a group.
         StoreUnavailable: PostgreSQL did not start.
     """
     async with (
         open_restartable_server(directory / "postgres") as postgres,
-        open_brokers(
-            directory,
+        open_simulated_brokers(
             contracts=options.contracts,
             rate=options.rate,
             seed=options.seed,
+            ledger=_ledger(directory),
+            takes_faults=True,
+            log=directory / "brokers.log",
         ) as brokers,
         trio.open_nursery() as nursery,
     ):
@@ -96,7 +104,7 @@ async def open_environment(
         )
         observer = Observer(directory / "durable")
         settings = directory / "service.json"
-        _write_settings(settings, database, brokers, links, options)
+        _write_settings(settings, database, brokers, links)
         service = DrilledService(settings, observer)
         nursery.start_soon(service.run, name="service")
         service.start()
@@ -116,7 +124,7 @@ async def open_environment(
 
 
 async def _make_role(config: DatabaseConfig) -> Secret:
-    """Let the service be somebody who owns the database and no more."""
+    """Make a role for the service that owns the database and has no other rights."""
     password = config.password
     role, database = sql.Identifier(ROLE), sql.Identifier(config.dbname)
     async with open_connection(config, autocommit=True) as connection:
@@ -135,14 +143,10 @@ async def _make_role(config: DatabaseConfig) -> Secret:
 
 
 async def _open_link(
-    nursery: trio.Nursery, brokers: DrilledBrokers, broker: Broker
+    nursery: trio.Nursery, brokers: SimulatedBrokers, broker: Broker
 ) -> Proxy:
     """Start the proxy in front of a broker in ``nursery``."""
-    ibkr, tastytrade = brokers.endpoints.ibkr, brokers.endpoints.tastytrade
-    assert ibkr is not None  # noqa: S101  both were started
-    assert tastytrade is not None  # noqa: S101
-    url = ibkr.rest_url if broker == "ibkr" else tastytrade.api_url
-    port = urlsplit(url).port or 0
+    port = brokers.endpoints.brokers[broker].port
     proxy = Proxy(lambda: ("127.0.0.1", port))
     await nursery.start(proxy.run, name=f"{broker} link")
     if broker == "tastytrade":
@@ -157,15 +161,14 @@ async def _open_link(
 def _write_settings(
     path: Path,
     database: DatabaseConfig,
-    brokers: DrilledBrokers,
+    brokers: SimulatedBrokers,
     links: Mapping[Broker, Proxy],
-    options: EnvironmentOptions,
 ) -> None:
-    ibkr, tastytrade = brokers.endpoints.ibkr, brokers.endpoints.tastytrade
-    assert ibkr is not None  # noqa: S101  both were started
-    assert tastytrade is not None  # noqa: S101
-    at_ibkr, at_tastytrade = links["ibkr"].port, links["tastytrade"].port
-    variables = {
+    variables = brokers.variables()
+    for broker, link in links.items():
+        variables |= brokers.endpoints.brokers[broker].at_port(link.port).variables()
+        variables[f"GREEKS_{broker.upper()}_SILENCE_S"] = str(SILENCE_S[broker])
+    variables |= {
         "POSTGRES_HOST": database.host,
         "POSTGRES_PORT": str(database.port),
         "POSTGRES_USER": database.user,
@@ -174,24 +177,6 @@ def _write_settings(
         "POSTGRES_SSLMODE": "disable",
         "GREEKS_HTTP_BIND": "127.0.0.1:0",
         "GREEKS_SPOOL_DIR": str(path.with_name("spool")),
-        "IBKR_ENABLED": "true",
-        "IBKR_API_URL": _with_port(ibkr.rest_url, at_ibkr),
-        "IBKR_WS_URL": _with_port(ibkr.ws_url, at_ibkr),
-        "IBKR_CA_FILE": ibkr.ca_file,
-        "GREEKS_IBKR_SILENCE_S": str(SILENCE_S["ibkr"]),
-        # As many as there are contracts, and a line for each underlying.
-        "GREEKS_IBKR_MARKET_DATA_LINES": str(options.contracts + 100),
-        "TASTYTRADE_ENABLED": "true",
-        "TASTYTRADE_API_URL": _with_port(tastytrade.api_url, at_tastytrade),
-        "TASTYTRADE_STREAMER_URL": _with_port(tastytrade.streamer_url, at_tastytrade),
-        "TT_SECRET": tastytrade.secret,
-        "TT_REFRESH": tastytrade.refresh,
-        "GREEKS_TASTYTRADE_SILENCE_S": str(SILENCE_S["tastytrade"]),
     }
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(variables))
-
-
-def _with_port(url: str, port: int) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{parts.hostname}:{port}"))

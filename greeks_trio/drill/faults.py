@@ -18,7 +18,7 @@ from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults_database import DATABASE_ACTS, Act
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import PlannedFault
-from greeks_trio.simulators.faults import FAULT_KINDS
+from greeks_trio.simulators.registry import SIMULATORS
 
 # From room on the disk to ticks that are durable there.
 _DISK_LIMIT_S: Final = 30.0
@@ -93,7 +93,7 @@ async def _at_broker(
 ) -> AsyncIterator[None]:
     """Let the simulated broker itself go wrong."""
     assert fault.broker is not None  # noqa: S101
-    takes_seconds = FAULT_KINDS[fault.broker][fault.kind].default is not None
+    takes_seconds = SIMULATORS[fault.broker].faults[fault.kind].default is not None
     argument = f":{fault.seconds:g}" if takes_seconds else ""
     await environment.brokers.make_fault(f"{fault.broker}:{fault.kind}{argument}")
     yield

@@ -1,4 +1,4 @@
-"""The service as the drill runs it: the service of every day, and a observer in it."""
+"""The service as the drill runs it: the usual service, which also writes reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import trio
 
 from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import Config
-from greeks_trio.drill.report_stream import CLOCK_ERROR, Report, encode_report, mark
+from greeks_trio.drill.report_stream import CLOCK_ERROR, Report, encode_report
+from greeks_trio.drill.tick_log import tick_identity
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.tick_counts import TickListeners
 from greeks_trio.service import Running, run_service
@@ -33,11 +34,11 @@ def load_settings(path: Path) -> Config:
     return parse_config(msgspec.json.decode(path.read_bytes(), type=dict[str, str]))
 
 
-async def run_subject(settings: Path, clock: Path) -> int:
+async def run_instrumented_service(settings: Path, clock: Path) -> int:
     """Run the service until SIGTERM and write reports to stdout; return its status.
 
-    Its wall clock is wrong by the seconds that the file ``clock`` holds, a double.  It
-    dies with the drill (Linux).
+    Its wall clock is wrong by the seconds in the file ``clock``, a double.  It is
+    killed when the drill ends (Linux).
     """
     _die_with_parent()
     with clock.open("rb") as file, _mapped(file.fileno()) as error:
@@ -51,7 +52,7 @@ async def run_subject(settings: Path, clock: Path) -> int:
 
 
 class _StartReport:
-    """Reports where the service answers, when it has started."""
+    """Reports the port of the HTTP server when the service has started."""
 
     def started(self, running: Running | None = None) -> None:
         assert running is not None  # noqa: S101
@@ -73,14 +74,14 @@ def _report_commit(_: Sequence[Tick]) -> None:
 
 
 def _report_durable(ticks: Sequence[Tick]) -> None:
-    # Of the clock that the simulators and the drill use too.
+    # The simulators and the drill use this clock too.
     now, trio_now = time.monotonic(), trio.current_time()
     _write(
         [
             Report(
                 "durable",
                 tick.record.broker,
-                mark(tick.record),
+                tick_identity(tick.record),
                 now,
                 now - (trio_now - tick.read_at),
             )
@@ -90,7 +91,7 @@ def _report_durable(ticks: Sequence[Tick]) -> None:
 
 
 def _write(reports: list[Report]) -> None:
-    # One write a call.  It waits when the drill does not read, which it always does.
+    # One write a call.  It would block if the drill did not read.
     data = memoryview(b"".join(map(encode_report, reports)))
     while data:
         data = data[os.write(_STDOUT, data) :]

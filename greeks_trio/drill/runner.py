@@ -16,10 +16,9 @@ import trio
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults import ACTS
-from greeks_trio.drill.processes import DrillFailed
 from greeks_trio.drill.schedule import KINDS, PlannedFault
 from greeks_trio.drill.summary import HappenedFault
-from greeks_trio.errors import StoreUnavailable
+from greeks_trio.errors import GreeksError, StoreUnavailable
 from greeks_trio.postgres.connect import open_connection
 
 # From the start to durable ticks of both brokers, on an empty database.
@@ -32,7 +31,7 @@ _CALM_LIMIT_S: Final = 180.0
 _END_OF_STREAM_LIMIT_S: Final = 20.0
 _SAMPLE_S: Final = 0.5
 
-# The loop runs in the server, where each statement sees what others committed.
+# The loop runs in the server: there each statement sees the commits of others.
 _WAIT_FRESH: Final = """
 do $wait$
 begin
@@ -46,12 +45,16 @@ end $wait$
 """
 
 
+class DrillFailed(GreeksError):
+    """A part of the drill did not reach a state within its time."""
+
+
 class DrillRunner:
-    """Plays a schedule in a environment.
+    """Runs a schedule of faults in an environment.
 
     Attributes:
-        started_at: When the schedule began, `time.monotonic`.
-        faults: Those that have begun, in that order.
+        started_at: Start of the schedule, `time.monotonic`.
+        faults: The faults that are over, in the order of their ends.
     """
 
     def __init__(
@@ -63,10 +66,11 @@ class DrillRunner:
         self._tell = tell
 
     async def run(self, schedule: Sequence[PlannedFault]) -> None:
-        """DrillRunner it all; at the end brokers and service have stopped.
+        """Run the drill from warm-up to drain; then brokers and service have stopped.
 
         Raises:
-            DrillFailed: something did not come back within its time.
+            DrillFailed: ticks, feeds or the spool did not recover within their time.
+            ProcessFailed: a process did not start, answer or end.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_memory, name="memory")
@@ -83,7 +87,7 @@ class DrillRunner:
         raise DrillFailed("no ticks of each broker became durable at the start")
 
     async def _make_faults(self, schedule: Sequence[PlannedFault]) -> None:
-        """Let each begin at its time; return when the last has been recovered from."""
+        """Start each fault at its time; return when all has recovered from the last."""
         self.started_at = time.monotonic()
         begin = trio.current_time()
         async with trio.open_nursery() as nursery:
@@ -116,7 +120,7 @@ class DrillRunner:
         return max([await observer.wait_fresh(each, fault.ended_at) for each in hit])
 
     async def _calm_down(self) -> None:
-        """See that all is well after the last fault, then let everything run dry."""
+        """Wait until all has recovered, then stop the brokers and drain the service."""
         await self._wait_stored()
         await self._wait_status(_is_settled, "the spool is not empty", _CALM_LIMIT_S)
         await self._environment.brokers.stop()
@@ -138,9 +142,9 @@ class DrillRunner:
             raise DrillFailed(f"after the last fault: {exc}") from exc
 
     async def _wait_status(
-        self, condition: Callable[[dict[str, Any]], bool], what: str, limit_s: float
+        self, condition: Callable[[dict[str, Any]], bool], problem: str, limit_s: float
     ) -> None:
-        """Ask the service how it is, again and again, until the condition is true."""
+        """Read the service's status until the condition is true."""
         url = f"http://127.0.0.1:{self._environment.service.http_port}/v1/streaming/status"
         status: dict[str, Any] = {}
         with trio.move_on_after(limit_s):
@@ -150,11 +154,11 @@ class DrillRunner:
                         status = msgspec.json.decode((await client.get(url)).content)
                         if condition(status):
                             return
-                    await trio.sleep(_SAMPLE_S)  # HTTP tells nobody by itself
-        raise DrillFailed(f"{what}: {msgspec.json.encode(status).decode()}")
+                    await trio.sleep(_SAMPLE_S)  # HTTP has no notification
+        raise DrillFailed(f"{problem}: {msgspec.json.encode(status).decode()}")
 
     async def _watch_memory(self) -> None:
-        """Note the most memory that the service uses, until cancelled."""
+        """Record the peak memory of the service, until cancelled."""
         service = self._environment.service
         while True:
             with suppress(psutil.NoSuchProcess):

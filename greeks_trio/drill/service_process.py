@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from greeks_trio.drill.observer import Observer
-from greeks_trio.drill.processes import Child, DrillFailed
+from greeks_trio.drill.processes import Child, ProcessFailed
 from greeks_trio.drill.report_stream import CLOCK_ERROR
 
 # Imports, a login and an empty database, on a machine that is busy with faults.
@@ -104,10 +104,10 @@ class DrilledService:
         """Let the present process write no file beyond so many bytes (Linux).
 
         Raises:
-            DrillFailed: the operating system has no such limits.
+            ProcessFailed: the operating system has no such limits.
         """
         if sys.platform != "linux":
-            raise DrillFailed("full-disk needs Linux")
+            raise ProcessFailed("full-disk needs Linux")
         assert self.pid is not None  # noqa: S101
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (most, hard))
@@ -130,7 +130,7 @@ class DrilledService:
         """Send SIGTERM and return when the process has drained and gone.
 
         Raises:
-            DrillFailed: it did not end, or not with status 0.
+            ProcessFailed: it did not end, or not with status 0.
         """
         child = self._child
         assert child is not None  # noqa: S101
@@ -145,20 +145,20 @@ class DrilledService:
         """Return when the present process has started, or gone.
 
         Raises:
-            DrillFailed: it takes too long.
+            ProcessFailed: it takes too long.
         """
         # Before that, a SIGTERM has the operating system's effect.
         with trio.move_on_after(START_LIMIT_S):
             while not self.http_port and not self._left.is_set():
-                await self._observer.wait_news()
+                await self._observer.wait_report()
             return
-        raise DrillFailed("the service did not start")
+        raise ProcessFailed("the service did not start")
 
     async def run(self) -> None:
         """Hear each process to its end, until cancelled; leaves none behind.
 
         Raises:
-            DrillFailed: a process did not start, or ended by itself.
+            ProcessFailed: a process did not start, or ended by itself.
         """
         with self._send, self._receive:
             async for child in self._receive:

@@ -1,4 +1,4 @@
-"""What a drill tells: a line for each fault, a table at the end, or one JSON object."""
+"""Output of a drill: a line for each fault, tables at the end, or one JSON object."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from greeks_trio.drill.comparison import Verdict
+from greeks_trio.drill.explanations import ComparisonResult
 from greeks_trio.drill.schedule import KINDS, PlannedFault
 from greeks_trio.model.records import Broker
 
 
 @dataclass(slots=True)
 class HappenedFault:
-    """A fault of the schedule as it really was, in seconds of `time.monotonic`.
+    """A fault of the schedule as it happened, in seconds of `time.monotonic`.
 
     Attributes:
-        interrupted: Brokers whose feed flowed when it began, and was stopped by it.
-        recovery_s: From its end until all flowed again; `None` when they did not.
+        interrupted: Brokers whose feed it interrupted.
+        recovery_s: Time from its end until all flowed again; `None` if it did not.
     """
 
     plan: PlannedFault
@@ -44,7 +44,7 @@ class Recovery(msgspec.Struct, frozen=True):
 
 
 def recoveries(faults: Iterable[HappenedFault]) -> dict[str, Recovery]:
-    """Return the recovery times by kind, in the order of the alphabet."""
+    """Return the recovery times by kind, in alphabetical order."""
     by_kind: dict[str, list[float]] = {}
     for fault in faults:
         times = by_kind.setdefault(fault.plan.kind, [])
@@ -59,12 +59,12 @@ def result(
     minutes: float,
     faults: Sequence[HappenedFault],
     started_at: float,
-    verdict: Verdict,
+    comparison: ComparisonResult,
     peak_memory_mb: float,
     ok: bool,
 ) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
-    found = msgspec.to_builtins(verdict)
+    """Return the object that ``--json`` prints."""
+    found = msgspec.to_builtins(comparison)
     examples = found.pop("examples")
     return {
         "seed": seed,
@@ -80,7 +80,7 @@ def result(
 
 
 def line(fault: HappenedFault, started_at: float) -> str:
-    """Return what is said of a fault when it is over."""
+    """Return the line about a fault that is over."""
     plan = fault.plan
     where = f" at {plan.broker}" if plan.broker else ""
     recovered = (
@@ -97,10 +97,10 @@ def line(fault: HappenedFault, started_at: float) -> str:
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     """Print the tables, and the JSON object if wanted."""
     out = sys.stderr if as_json else sys.stdout
-    # In a file or a pipe nothing has to be cut to the width of a terminal.
+    # A file or a pipe has no width to which lines must be cut.
     console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
     console.print(_recovery_table(result))
-    console.print(_verdict_table(result))
+    console.print(_comparison_table(result))
     for example in result["examples"]:
         console.print(example, soft_wrap=True, markup=False)
     if as_json:
@@ -136,7 +136,7 @@ def _recovery(times: Sequence[float]) -> Recovery:
 
 def _recovery_table(result: dict[str, Any]) -> Table:
     table = Table(
-        title="What went wrong, and seconds until all was well again",
+        title="Faults, and seconds until recovery",
         title_justify="left",
         box=SIMPLE,
     )
@@ -150,14 +150,16 @@ def _recovery_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _verdict_table(result: dict[str, Any]) -> Table:
-    table = Table(title="What became of the ticks", title_justify="left", box=SIMPLE)
-    names = [name for name in Verdict.__struct_fields__ if name != "examples"]
+def _comparison_table(result: dict[str, Any]) -> Table:
+    table = Table(
+        title="Sent ticks compared with the table", title_justify="left", box=SIMPLE
+    )
+    names = [name for name in ComparisonResult.__struct_fields__ if name != "examples"]
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_row(*(f"{result[name]:,}" for name in names))
     table.caption = (
-        f"{result['kills']} kills; the service used at most "
+        f"{result['kills']} kills; peak memory of the service "
         f"{result['peak_memory_mb']:.0f} MB; {'ok' if result['ok'] else 'FAILED'}"
     )
     table.caption_justify = "left"

@@ -1,8 +1,8 @@
-"""Faults on demand: a tiny HTTP endpoint on loopback that triggers them at once.
+"""Faults on demand: an HTTP endpoint on loopback that triggers them at once.
 
 ``GET /faults`` lists the faults of each broker; ``POST /faults`` makes one happen.  Its
 body is JSON, ``{"fault": "tastytrade:drop", "arg": 5}`` or ``"tastytrade:drop:5"``.
-Nobody logs in: who may open a port on this machine may break its simulated brokers.
+There is no login: every program of this machine may break its simulated brokers.
 Pages of a browser may not, so a body has to say that it is ``application/json`` and a
 request has to name a loopback address as its host.
 """
@@ -18,14 +18,9 @@ import trio
 
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.model.records import Broker
-from greeks_trio.simulators.fault_kinds import FaultKind
-from greeks_trio.simulators.faults import (
-    FAULT_KINDS,
-    Fault,
-    Verb,
-    parse_present_fault,
-    run_fault,
-)
+from greeks_trio.simulators.fault_kinds import FaultKind, Verb
+from greeks_trio.simulators.faults import Fault, parse_present_fault, run_fault
+from greeks_trio.simulators.registry import SIMULATORS
 from greeks_trio.simulators.server.door import Door
 from greeks_trio.simulators.server.http import Request, Response
 
@@ -33,7 +28,7 @@ from greeks_trio.simulators.server.http import Request, Response
 MAX_FAULTS: Final = 100
 
 
-class _Wish(msgspec.Struct, frozen=True):
+class _Order(msgspec.Struct, frozen=True):
     fault: str
     arg: float | None = None
 
@@ -99,14 +94,14 @@ class Control:
 
     def _parse(self, body: bytes) -> Fault:
         try:
-            wish = msgspec.json.decode(body, type=_Wish | str)
+            order = msgspec.json.decode(body, type=_Order | str)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             text = 'the body is not {"fault": "BROKER:NAME", "arg": NUMBER}'
             raise ValueError(f"{text}: {exc}") from exc
-        if isinstance(wish, str):
-            text = wish
+        if isinstance(order, str):
+            text = order
         else:
-            text = wish.fault if wish.arg is None else f"{wish.fault}:{wish.arg!r}"
+            text = order.fault if order.arg is None else f"{order.fault}:{order.arg!r}"
         fault = parse_present_fault(text)
         if fault.broker not in self._verbs:
             raise ValueError(f"{fault.broker} does not run")
@@ -114,7 +109,7 @@ class Control:
 
 
 def _list(broker: Broker) -> dict[str, FaultKind]:
-    return dict(FAULT_KINDS[broker])
+    return dict(SIMULATORS[broker].faults)
 
 
 def _is_local(host: str) -> bool:

@@ -1,20 +1,26 @@
-"""What a fault is called, what its argument means, and which values that may have."""
+"""The description of a fault: help, meaning and bounds of its argument."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 import msgspec
 
-# Long enough for any drill, short enough that a slip of the keyboard is noticed.
+# Long enough for any drill, short enough that a typing mistake is noticed.
 LONGEST_S: Final = 86_400.0
+
+# Makes a fault happen; the number is the fault's argument, 0 for a fault without one.
+# It ends when the fault is over and the broker normal again, and leaves the broker
+# normal when it is cancelled.
+Verb: TypeAlias = Callable[[float], Awaitable[None]]
 
 
 class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
     """One fault that a simulated broker can produce.
 
     Attributes:
-        help: One line; says what ARG means where there is one.
+        help: One line; names the meaning of ARG where there is one.
         default: The argument of a fault that is written without one; `None` when the
             fault takes no argument.
         most: The largest argument.

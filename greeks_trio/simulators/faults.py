@@ -1,48 +1,35 @@
-"""What goes wrong at a simulated broker, when, and the task that makes it so.
+"""Read the faults of the command line, and make them happen at their time.
 
-Written ``BROKER:NAME@SECONDS[:ARG]``: ``ibkr:drop@30:5`` closes every connection to the
-simulated IBKR gateway after 30 seconds and lets nobody in for 5.  Without ``@SECONDS``
-it means at once, as the control endpoint takes it.
+A fault is written ``BROKER:NAME@SECONDS[:ARG]``: ``ibkr:drop@30:5`` closes every
+connection to the simulated IBKR gateway after 30 seconds and refuses new ones for 5.
+The control endpoint takes faults without ``@SECONDS``; they happen at once.
 
-`FAULT_KINDS` says which faults each broker knows.  A simulated broker has the property
-``verbs``, a `Verb` under each of these names; a verb ends when its fault is over and
-the broker normal again, and leaves it so when it is cancelled.
+`SIMULATORS` lists the faults that each broker knows.  A simulated broker has the
+property ``verbs``, with a `Verb` under each of these names.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import trio
 
-from greeks_trio.config.settings import BROKERS
 from greeks_trio.model.records import Broker
-from greeks_trio.simulators.fault_kinds import FaultKind
-from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
-from greeks_trio.simulators.tastytrade.fault_kinds import TASTYTRADE_FAULTS
+from greeks_trio.simulators.fault_kinds import FaultKind, Verb
+from greeks_trio.simulators.registry import SIMULATORS
 
 logger = logging.getLogger(__name__)
 
-# What a fault does when it happens; the number is the fault's argument, 0 for a fault
-# without one.
-Verb = Callable[[float], Awaitable[None]]
-
-FAULT_KINDS: Final[Mapping[Broker, Mapping[str, FaultKind]]] = MappingProxyType(
-    {"ibkr": IBKR_FAULTS, "tastytrade": TASTYTRADE_FAULTS}
-)
-
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that goes wrong.
+    """One fault at its time.
 
     Attributes:
         at_s: Seconds after the broker's port accepts.
-        arg: Its meaning and unit are the fault's own, see `FAULT_KINDS`.
+        arg: Its meaning and unit depend on the fault, see `FaultKind`.
     """
 
     broker: Broker
@@ -55,20 +42,20 @@ def parse_fault(text: str) -> Fault:
     """Return the fault that ``BROKER:NAME@SECONDS[:ARG]`` describes.
 
     Raises:
-        ValueError: it does not; the message says what is wrong with it.
+        ValueError: the text describes no fault; the message names the mistake.
     """
-    what, at, when = text.partition("@")
-    if not (at and ":" in what):
+    name, at, when = text.partition("@")
+    if not (at and ":" in name):
         raise ValueError(f"{text!r} is not BROKER:NAME@SECONDS[:ARG]")
     seconds, colon, arg = when.partition(":")
-    return _fault(what, seconds, arg if colon else None, text)
+    return _fault(name, seconds, arg if colon else None, text)
 
 
 def parse_present_fault(text: str) -> Fault:
     """Return the fault that ``BROKER:NAME[:ARG]`` describes, at 0 seconds.
 
     Raises:
-        ValueError: it does not; the message says what is wrong with it.
+        ValueError: the text describes no fault; the message names the mistake.
     """
     broker, _, rest = text.partition(":")
     name, colon, arg = rest.partition(":")
@@ -98,19 +85,19 @@ async def run_fault(fault: Fault, verbs: Mapping[str, Verb]) -> None:
     logger.info("simulator.fault_over broker=%s name=%s arg=%g", *where)
 
 
-def _fault(what: str, seconds: str, arg: str | None, whole: str) -> Fault:
-    broker_name, _, name = what.partition(":")
-    broker = next((each for each in BROKERS if each == broker_name), None)
+def _fault(name_text: str, seconds: str, arg: str | None, whole: str) -> Fault:
+    broker_name, _, name = name_text.partition(":")
+    broker = next((each for each in SIMULATORS if each == broker_name), None)
     if broker is None:
-        known = ", ".join(BROKERS)
+        known = ", ".join(SIMULATORS)
         raise ValueError(f"unknown broker {broker_name!r} in {whole!r}; known: {known}")
-    kind = FAULT_KINDS[broker].get(name)
-    if kind is None:
-        known = ", ".join(FAULT_KINDS[broker])
+    kinds = SIMULATORS[broker].faults
+    if name not in kinds:
+        known = ", ".join(kinds)
         text = f"unknown fault {name!r} in {whole!r}; {broker} knows: {known}"
         raise ValueError(text)
     at_s = _parse_number(seconds, "time", whole)
-    return Fault(broker, name, at_s, _parse_argument(arg, kind, whole))
+    return Fault(broker, name, at_s, _parse_argument(arg, kinds[name], whole))
 
 
 def _parse_argument(text: str | None, kind: FaultKind, whole: str) -> float:
@@ -124,11 +111,11 @@ def _parse_argument(text: str | None, kind: FaultKind, whole: str) -> float:
     return number
 
 
-def _parse_number(text: str, what: str, whole: str) -> float:
+def _parse_number(text: str, part: str, whole: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"the {what} {text!r} in {whole!r} is not a number from 0 up")
+        raise ValueError(f"the {part} {text!r} in {whole!r} is not a number from 0 up")
     return number

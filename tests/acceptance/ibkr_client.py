@@ -12,7 +12,7 @@ import httpx2
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from greeks_trio.simulators.ibkr.gateway import SimulatedIbkr
+from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market
 

@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from greeks_trio.simulators.control import MAX_FAULTS, Control
-from greeks_trio.simulators.faults import FAULT_KINDS
-from greeks_trio.simulators.tastytrade.broker import TastytradeEndpoints
+from greeks_trio.simulators.registry import SIMULATORS
+from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
 from tests.acceptance.dxlink_client import open_client
 from tests.acceptance.test_simulate import open_simulators
 
@@ -52,7 +52,7 @@ async def test_the_list_says_what_each_fault_of_a_running_broker_does(http):
     assert answer.status_code == 200
     [(broker, kinds)] = answer.json().items()
     assert broker == "tastytrade"
-    assert kinds.keys() == FAULT_KINDS["tastytrade"].keys()
+    assert kinds.keys() == SIMULATORS["tastytrade"].faults.keys()
     assert kinds["drop"] == {
         "help": "closes every connection and refuses new ones for ARG seconds",
         "default": 5.0,

@@ -10,17 +10,18 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from greeks_trio.simulators.ibkr.gateway import IbkrEndpoints
+from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ledger import read_ledger
 from greeks_trio.simulators.run import split_contracts
-from greeks_trio.simulators.tastytrade.broker import TastytradeEndpoints
+from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
 from tests.acceptance.dxlink_client import get, open_feed
 from tests.acceptance.ibkr_client import Gateway
 
 ENTRY = """
 import sys, trio
 from pathlib import Path
-from greeks_trio.simulators.run import SimulateOptions, run_simulators
+from greeks_trio.simulators.run import run_simulators
+from greeks_trio.simulators.simulator import SimulateOptions
 
 options = {options}
 trio.run(run_simulators, SimulateOptions(**options))
@@ -225,7 +226,7 @@ async def test_a_second_signal_ends_it_at_once():
 async def test_a_taken_port_is_an_error():
     async with open_simulators(contracts=4, only="tastytrade") as (_, endpoints):
         port = int(endpoints["tastytrade"]["api_url"].rpartition(":")[2])
-        options = {"only": "tastytrade", "tastytrade_port": port}
+        options = {"only": "tastytrade", "ports": {"tastytrade": port}}
         done = await trio.run_process(
             [sys.executable, "-c", ENTRY.format(options=options)],
             capture_stderr=True,
@@ -258,16 +259,13 @@ async def test_it_may_end_with_its_parent():
 
 
 def test_each_broker_has_half_and_a_tenth_of_it_is_shared():
-    split = split_contracts(200)
-
-    assert (split.ibkr, split.tastytrade, split.different) == (100, 100, 190)
+    assert split_contracts(200, 2) == [range(100), range(90, 190)]
 
 
 @pytest.mark.parametrize("contracts", [1, 2, 3, 7, 99, 1_001])
 def test_a_split_leaves_no_contract_and_no_broker_out(contracts):
-    split = split_contracts(contracts)
+    ibkr, tastytrade = split_contracts(contracts, 2)
 
-    assert min(split.ibkr, split.tastytrade) >= 1
-    assert split.ibkr + split.tastytrade == max(2, contracts)
-    assert split.different < max(2, contracts)
-    assert split.different >= max(split.ibkr, split.tastytrade)
+    assert len(ibkr) + len(tastytrade) == max(2, contracts)
+    assert ibkr.start == 0
+    assert ibkr.start <= tastytrade.start < ibkr.stop <= tastytrade.stop

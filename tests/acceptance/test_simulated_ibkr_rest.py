@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from greeks_trio.model.contracts import contract_from_occ, parse_occ
-from greeks_trio.simulators.ibkr.gateway import SimulatedIbkr
+from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
 

@@ -13,19 +13,21 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import psutil
 import trio
 
-from greeks_trio.drill.comparison import Audit, CommitLog, audit
+from greeks_trio.config.parse import parse_config
+from greeks_trio.config.settings import HttpConfig, SpoolConfig
+from greeks_trio.drill.comparison import BrokerCounts, Evidence, compare
 from greeks_trio.drill.simulated_brokers import (
-    Simulators,
-    open_simulators,
-    simulated_config,
+    SimulatedBrokers,
+    open_simulated_brokers,
 )
+from greeks_trio.drill.tick_log import TickLog
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.histograms import Histogram
@@ -45,9 +47,9 @@ PATIENCE_S = 900.0
 
 @dataclass
 class Measurements:
-    """What one run showed; seconds, bytes and rows."""
+    """Measurements of one run; seconds, bytes and rows."""
 
-    commits: CommitLog
+    commits: TickLog
     commit: WakeUp = field(default_factory=WakeUp)
     live: Histogram = field(default_factory=Histogram)
     before: dict = field(default_factory=dict)
@@ -63,7 +65,7 @@ class Measurements:
     reconnect_s: float = 0.0
 
     def committed(self, ticks: Sequence[Tick]) -> None:
-        """Note a commit; what was replayed has lost its moment of reading."""
+        """Record a commit; a replayed tick has no time of reading."""
         self.commits.record(ticks)
         self.commit.wake()
         now = trio.current_time()
@@ -127,17 +129,17 @@ async def play(
 async def stream(
     options: argparse.Namespace,
     server: RestartableServer,
-    simulators: Simulators,
+    simulators: SimulatedBrokers,
     directory: Path,
     measured: Measurements,
 ) -> None:
     """Run the service through the play and to the end of the streams."""
     stop = trio.Event()
-    config = simulated_config(
-        server.config,
-        simulators.endpoints,
-        directory,
-        contracts=options.contracts,
+    config = replace(
+        parse_config(simulators.variables()),
+        database=server.config,
+        http=HttpConfig(port=0),
+        spool=SpoolConfig(directory=directory / "spool"),
     )
     async with trio.open_nursery() as nursery:
         running: Running = await nursery.start(
@@ -164,10 +166,10 @@ async def run(options: argparse.Namespace) -> int:
     """Run it all, print the table and return the exit status."""
     with tempfile.TemporaryDirectory(prefix="greeks-outage-") as name:
         directory = Path(name)
-        measured = Measurements(CommitLog(directory / "commits"))
+        measured = Measurements(TickLog(directory / "commits"))
         ledger = directory / "ledger.jsonl"
         async with open_restartable_server(directory / "postgres") as server:
-            async with open_simulators(
+            async with open_simulated_brokers(
                 contracts=options.contracts,
                 rate=options.rate,
                 seed=options.seed,
@@ -176,13 +178,15 @@ async def run(options: argparse.Namespace) -> int:
                 await stream(options, server, simulators, directory, measured)
             measured.commits.close()
             async with open_connection(server.config) as connection:
-                result = await audit(connection, ledger, measured.commits, after_id=0)
-    return report(options, measured, result)
+                evidence = Evidence(ledger=ledger, reports=measured.commits.path)
+                counts = await compare(connection, evidence)
+    return report(options, measured, list(counts.values()))
 
 
-def report(options: argparse.Namespace, measured: Measurements, result: Audit) -> int:
+def report(
+    options: argparse.Namespace, measured: Measurements, counts: list[BrokerCounts]
+) -> int:
     """Print the table; return 1 when the table and the ledger differ."""
-    counts = result.brokers.values()
     sent, lost, duplicates, unexpected = (
         sum(getattr(each, name) for each in counts)
         for name in ("sent", "lost", "duplicates", "unexpected")

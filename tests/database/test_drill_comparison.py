@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from greeks_trio.drill.comparison import Facts, Interruption, judge
+from greeks_trio.drill.comparison import (
+    Ages,
+    BrokerCounts,
+    Evidence,
+    compare,
+    last_row_id,
+    read_ages,
+    read_largest_gaps,
+)
+from greeks_trio.drill.explanations import Facts, Interruption, compare_drill
 from greeks_trio.drill.service_process import Kill
 from greeks_trio.model.records import FeedGap, Tick
 from greeks_trio.postgres.journal_store import JournalStore
@@ -16,7 +25,7 @@ from tests.drill_facts import ledger_tick_of, write_durable, write_ledger
 from tests.factories import make_record
 from tests.fix_postgres import connect_trio
 
-# The wall clock when the monotonic clock was at 0.
+# The wall clock at 0 of the monotonic clock.
 EPOCH_S = 1_790_000_000.0
 SENT_S = 100.0
 CLEAN = {
@@ -45,7 +54,7 @@ def wall(monotonic_s):
 
 
 class Case:
-    """Three ticks, sent, reported durable and stored, to be spoilt by a test."""
+    """Three ticks that were sent, reported durable and stored; a test spoils them."""
 
     def __init__(self, directory, database):
         self.database = database
@@ -60,7 +69,7 @@ class Case:
         self.interruptions = []
 
     def forget(self, number, *, reported=False):
-        """Let a tick be nowhere but in the ledger, and among the reports if wanted."""
+        """Remove a tick from the table, and from the reports unless ``reported``."""
         self.stored.remove(RECORDS[number])
         if not reported:
             self.reported.remove(self.sent[number])
@@ -74,28 +83,31 @@ class Case:
         }
         self.gaps.append(FeedGap(**(gap | changes)))
 
-    async def judge(self):
-        """Return the verdict."""
+    async def compare(self):
+        """Return the result of the comparison."""
         write_ledger(self.ledger, self.sent)
         write_durable(self.durable, self.reported)
-        await self._store()
+        await self.store()
         facts = Facts(
-            ledger=self.ledger,
-            durable=self.durable,
+            evidence=Evidence(
+                ledger=self.ledger,
+                reports=self.durable,
+                ignored_accounts=("watchlist",),
+                clock_error=lambda _: self.clock_error_s,
+            ),
             kills=self.kills,
             interruptions=self.interruptions,
             epoch_s=EPOCH_S,
-            clock_error=lambda _: self.clock_error_s,
         )
         async with await connect_trio(self.database) as connection:
-            return await judge(connection, facts)
+            return await compare_drill(connection, facts)
 
     async def amiss(self):
-        """Return the violations that the verdict counts."""
-        verdict = msgspec.to_builtins(await self.judge())
-        return {name: verdict[name] for name in CLEAN if verdict[name]}
+        """Return the counts of violations that are not 0."""
+        result = msgspec.to_builtins(await self.compare())
+        return {name: result[name] for name in CLEAN if result[name]}
 
-    async def _store(self):
+    async def store(self):
         async with TickStore(self.database).open() as sink:
             if self.stored:
                 await sink.write(
@@ -112,20 +124,20 @@ def case(tmp_path, database):
 
 
 async def test_a_clean_drill_is_clean(case):
-    verdict = await case.judge()
+    result = await case.compare()
 
-    assert verdict.is_clean
-    assert (verdict.sent, verdict.durable, verdict.persisted) == (3, 3, 3)
-    assert verdict.examples == []
+    assert result.is_clean
+    assert (result.sent, result.durable, result.persisted) == (3, 3, 3)
+    assert result.examples == []
 
 
 async def test_a_tick_that_was_sent_over_two_connections_counts_once(case):
     case.sent.append(case.sent[0])
 
-    verdict = await case.judge()
+    result = await case.compare()
 
-    assert verdict.is_clean
-    assert verdict.sent == 3
+    assert result.is_clean
+    assert result.sent == 3
 
 
 async def test_a_durable_tick_without_a_row_is_lost_whatever_may_excuse_it(case):
@@ -139,11 +151,11 @@ async def test_a_durable_tick_without_a_row_is_lost_whatever_may_excuse_it(case)
 async def test_a_row_with_another_value_is_unexpected_and_its_tick_is_lost(case):
     case.stored[1] = msgspec.structs.replace(RECORDS[1], vega=0.601)
 
-    verdict = await case.judge()
+    result = await case.compare()
 
-    assert (verdict.lost, verdict.unexpected) == (1, 1)
-    assert any("lost: ibkr" in text for text in verdict.examples)
-    assert any("unexpected: row" in text for text in verdict.examples)
+    assert (result.lost, result.unexpected) == (1, 1)
+    assert any("lost: ibkr" in text for text in result.examples)
+    assert any("unexpected: row" in text for text in result.examples)
 
 
 async def test_two_rows_of_one_tick_are_a_duplicate_even_if_their_keys_differ(case):
@@ -174,11 +186,11 @@ async def test_a_row_with_the_payload_of_another_event_is_unexpected(case, paylo
 async def test_a_tick_that_is_nowhere_is_unexplained_without_a_reason(case):
     case.forget(1)
 
-    verdict = await case.judge()
+    result = await case.compare()
 
-    assert verdict.unexplained == 1
-    assert not verdict.is_clean
-    assert verdict.examples[0].startswith("unexplained: ibkr SPY")
+    assert result.unexplained == 1
+    assert not result.is_clean
+    assert result.examples[0].startswith("unexplained: ibkr SPY")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +204,7 @@ async def test_only_ticks_from_just_before_a_kill_may_be_missing(
     at = SENT_S + 1 + killed_after_s
     case.kills = [Kill(at, at)]
 
-    assert (await case.judge()).unexplained == unexplained
+    assert (await case.compare()).unexplained == unexplained
 
 
 @pytest.mark.parametrize(
@@ -211,7 +223,7 @@ async def test_ticks_within_a_gap_may_be_missing(case, start_s, end_s, unexplain
     case.forget(1)
     case.add_gap(SENT_S + start_s, None if end_s is None else SENT_S + end_s)
 
-    assert (await case.judge()).unexplained == unexplained
+    assert (await case.compare()).unexplained == unexplained
 
 
 @pytest.mark.parametrize(
@@ -248,10 +260,10 @@ async def test_an_interruption_has_to_be_among_the_gaps(case):
     case.add_gap(69.0, 71.0, reason="ticks lost")
     case.add_gap(69.0, 71.0, contract_key="SPY   261218P00600000")
 
-    verdict = await case.judge()
+    result = await case.compare()
 
-    assert verdict.missing_gaps == 2
-    assert verdict.examples == [
+    assert result.missing_gaps == 2
+    assert result.examples == [
         "no gap of tastytrade for fault 2",
         "no gap of ibkr for fault 3",
     ]
@@ -293,4 +305,42 @@ async def test_the_time_of_an_event_is_compared_to_the_millisecond(case):
     late = RECORDS[0].event_time + timedelta(milliseconds=1)
     case.stored[0] = msgspec.structs.replace(RECORDS[0], event_time=late)
 
-    assert (await case.judge()).lost == 1
+    assert (await case.compare()).lost == 1
+
+
+async def test_a_demo_counts_by_broker_and_only_newer_rows(case):
+    case.stored = [RECORDS[0]]
+    write_ledger(case.ledger, [])
+    await case.store()
+    other = record_of(5, broker="tastytrade")
+    case.sent = [ledger_tick_of(each, SENT_S) for each in (*RECORDS[1:], other)]
+    case.stored = [RECORDS[1], other, record_of(9, account_id="watchlist")]
+    write_ledger(case.ledger, case.sent)
+    write_durable(case.durable, case.sent)
+
+    async with await connect_trio(case.database) as connection:
+        before = await last_row_id(connection)
+        await case.store()
+        evidence = Evidence(ledger=case.ledger, reports=case.durable, after_id=before)
+        counts = await compare(connection, evidence)
+        ages = await read_ages(connection)
+        gaps = await read_largest_gaps(connection, before)
+
+    names = BrokerCounts.__struct_fields__
+    assert [getattr(counts["ibkr"], name) for name in names] == [2, 2, 1, 0, 1]
+    assert [getattr(counts["tastytrade"], name) for name in names] == [1, 1, 0, 0, 0]
+    assert ages == Ages(500.0, 500.0, 500.0, 500.0)
+    assert gaps.keys() == {"ibkr"}
+
+
+async def test_a_demo_without_ticks_has_no_ages(case):
+    write_ledger(case.ledger, [])
+    write_durable(case.durable, [])
+
+    async with await connect_trio(case.database) as connection:
+        counts = await compare(
+            connection, Evidence(ledger=case.ledger, reports=case.durable)
+        )
+
+        assert {each.sent for each in counts.values()} == {0}
+        assert await read_ages(connection) == Ages()

@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.drill.report_stream import Report, decode_reports, encode_report, mark
+from greeks_trio.drill.report_stream import Report, decode_reports, encode_report
 from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.drill.summary import HappenedFault, recoveries
+from greeks_trio.drill.tick_log import TickLog, read_tick_log, tick_identity
 from tests.drill_facts import ledger_tick_of
 from tests.factories import make_record
 
@@ -41,13 +42,13 @@ def test_a_record_that_a_kill_cut_short_is_no_report():
     assert decode_reports(data) == ([], data)
 
 
-def test_a_tick_has_the_same_mark_in_the_ledger_and_in_the_service():
+def test_a_tick_has_the_same_identity_in_the_ledger_and_in_the_service():
     record = make_record(delta=0.5, rho=None)
 
-    assert mark(record) == mark(ledger_tick_of(record))
+    assert tick_identity(record) == tick_identity(ledger_tick_of(record))
 
 
-def test_ticks_that_differ_in_anything_have_other_marks():
+def test_ticks_that_differ_in_anything_have_other_identities():
     tick = ledger_tick_of(make_record(delta=0.5, rho=None))
     others = [
         msgspec.structs.replace(tick, **change)
@@ -61,7 +62,19 @@ def test_ticks_that_differ_in_anything_have_other_marks():
         )
     ]
 
-    assert len({mark(each) for each in (tick, *others)}) == len(others) + 1
+    assert len({tick_identity(each) for each in (tick, *others)}) == len(others) + 1
+
+
+def test_a_tick_log_gives_back_its_entries_in_order(tmp_path):
+    log = TickLog(tmp_path / "log")
+    entries = [(2**63 - 1, 1.5), (-(2**63), 2.5), (2**63 - 1, 3.5)]
+
+    for entry in entries:
+        log.write(*entry)
+    log.close()
+
+    assert list(read_tick_log(log.path)) == entries
+    assert log.first_at == 1.5
 
 
 def test_recovery_times_are_told_by_kind():

@@ -5,12 +5,12 @@ import trio
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.faults import (
-    FAULT_KINDS,
     Fault,
     parse_fault,
     parse_present_fault,
     run_faults,
 )
+from greeks_trio.simulators.registry import SIMULATORS
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_a_fault_at_once_that_cannot_be_is_refused_with_its_reason(text, complai
         parse_present_fault(text)
 
 
-@pytest.mark.parametrize("broker", FAULT_KINDS)
+@pytest.mark.parametrize("broker", SIMULATORS)
 def test_every_fault_has_one_line_of_help_that_says_what_its_argument_is(broker):
-    for name, kind in FAULT_KINDS[broker].items():
+    for name, kind in SIMULATORS[broker].faults.items():
         assert kind.help.count("\n") == 0
         assert ("ARG" in kind.help) == (kind.default is not None), name
 

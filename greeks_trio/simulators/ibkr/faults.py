@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.simulators.faults import Verb
+from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
 from greeks_trio.simulators.ibkr.noise import GARBAGE, ODD_STATUSES

@@ -9,18 +9,19 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import trio
 from trio_websocket import WebSocketConnection
 
 from greeks_trio.simulators.conditions import Conditions
-from greeks_trio.simulators.faults import Fault, Verb, run_faults
+from greeks_trio.simulators.fault_kinds import Verb
+from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption
 from greeks_trio.simulators.server.door import Closing, Door
 from greeks_trio.simulators.tastytrade.account_streamer import AccountStreamer
 from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
 from greeks_trio.simulators.tastytrade.dxlink_session import DxlinkSession
+from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
 from greeks_trio.simulators.tastytrade.faults import (
     DXLINK_PATH,
     STREAMER_PATH,
@@ -30,22 +31,6 @@ from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
 from greeks_trio.simulators.tastytrade.positions import ACCOUNT_ID, SimulatedPositions
 from greeks_trio.simulators.tastytrade.rest import Rest
-
-
-class TastytradeEndpoints(msgspec.Struct, frozen=True):
-    """What a client has to be configured with.
-
-    Attributes:
-        account_ids: All of the login's; ``account_id`` is the first one.
-    """
-
-    api_url: str
-    dxlink_url: str
-    streamer_url: str
-    secret: str
-    refresh: str
-    account_id: str
-    account_ids: tuple[str, ...] = ()
 
 
 class SimulatedTastytrade:

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.simulators.faults import Verb
+from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.server.door import Door
 from greeks_trio.simulators.tastytrade.dxlink_session import DxlinkSession
 from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape

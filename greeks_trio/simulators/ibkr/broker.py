@@ -11,13 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Final
 
-import msgspec
 import trio
 from wsproto.utilities import RemoteProtocolError
 
-from greeks_trio.simulators.faults import Fault, Verb, run_faults
+from greeks_trio.simulators.fault_kinds import Verb
+from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.contracts import ACCOUNT_ID
+from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ibkr.faults import IbkrFaults
 from greeks_trio.simulators.ibkr.http import Request, Response, serve_http
 from greeks_trio.simulators.ibkr.rest import IbkrRest
@@ -39,21 +40,6 @@ _REFUSAL: Final = Response(
 )
 
 _Stream = trio.SSLStream[trio.SocketStream]
-
-
-class IbkrEndpoints(msgspec.Struct, frozen=True):
-    """Where clients find the gateway.
-
-    Attributes:
-        ca_file: The authority to trust, as PEM; the same at every start.
-        account_ids: All of the login's; ``account_id`` is the first one.
-    """
-
-    rest_url: str
-    ws_url: str
-    ca_file: str
-    account_id: str
-    account_ids: tuple[str, ...] = ()
 
 
 class SimulatedIbkr:

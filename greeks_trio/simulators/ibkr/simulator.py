@@ -1,0 +1,31 @@
+"""IBKR's entry in the registry of simulators."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
+from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
+from greeks_trio.simulators.simulator import Setup, SimulatedBroker, Simulator
+
+
+def _make(setup: Setup) -> SimulatedBroker:
+    # The demo and the drill need only the endpoints; the broker is in another process.
+    from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
+
+    command = setup.command
+    return SimulatedIbkr(
+        setup.market,
+        setup.options,
+        setup.ledger,
+        rate=setup.rate,
+        seed=command.seed,
+        faults=setup.faults,
+        accounts=command.accounts,
+        line_limit=command.ibkr_lines,
+        stream_end_s=command.ibkr_stream_end,
+        session_timeout_s=command.ibkr_session_timeout,
+    )
+
+
+IBKR: Final = Simulator(endpoints=IbkrEndpoints, faults=IBKR_FAULTS, make=_make)
