@@ -1,4 +1,4 @@
-"""What the conformance suite needs to know of each broker: how its fake does X.
+"""An adapter for each broker: the conformance suite drives all feeds in the same way.
 
 A new feed adds one adapter here.  Each adapter holds a feed and the fake of its broker,
 which holds two contracts in one account.  The ``send_*`` methods wait until the frame is

@@ -1,6 +1,6 @@
 """A gateway for tests: real websocket over memory, REST through a fake transport.
 
-It does what the test says.  Every `wait_*` method waits for something the feed did.
+The test controls it.  Every `wait_*` method waits for an action of the feed.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class FakeGateway(httpx2.AsyncBaseTransport):
 
     Attributes:
         requests: (time, method, path) of each REST request.
-        answers: What to answer a path with: (status, content), with headers behind
-            if there are any, or a list of them of which the last one stays.
+        answers: The answer of a path: (status, content), perhaps with headers as a
+            third item; or a list of answers, of which the last one stays.
         positions: Rows by account.
         received: (time, text) of each frame from the feed, over all connections.
         close_codes: The code with which each connection was closed.
@@ -210,7 +210,7 @@ class FakeGateway(httpx2.AsyncBaseTransport):
 
 
 class KeptJournal(Journal):
-    """A journal that shows what was recorded, oldest first."""
+    """A journal that keeps its records for the test, oldest first."""
 
     def __init__(self):
         super().__init__()
@@ -262,7 +262,7 @@ class Scene:
     async def _run(self):
         try:
             await self.feed.run_connection()
-        except* Exception as group:  # noqa: BLE001 - tests look at what it was
+        except* Exception as group:  # noqa: BLE001 - the tests look at it
             self.endings.append((trio.current_time(), leaves(group)))
             self._ended.set()
 

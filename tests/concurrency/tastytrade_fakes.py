@@ -96,7 +96,7 @@ def make_health(journal=None):
 
 
 async def journalled(journal):
-    """Take and return what was journalled since the last call, oldest first."""
+    """Take and return the new records of the journal, oldest first."""
     found = []
     while len(journal):
         entry = await journal.wait_entry()
@@ -291,7 +291,7 @@ class FakeDxlink(FakeSocketServer):
 
 
 class FakeAccountStreamer(FakeSocketServer):
-    """The account streamer: acknowledges, and says what the test tells it to."""
+    """The account streamer: acknowledges, and sends messages for the test."""
 
     def __init__(self, nursery):
         super().__init__(nursery)

@@ -1,4 +1,4 @@
-"""What every feed must do, over every feed in the registry.
+"""The behaviour that all feeds have in common, over every feed in the registry.
 
 Each feed runs against the fake of its broker, with real websockets over memory streams.
 A new feed needs an adapter in `tests.concurrency.feed_adapters`.

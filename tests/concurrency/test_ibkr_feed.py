@@ -36,7 +36,7 @@ async def receive_ticks(scene):
 
 
 def entries(scene):
-    """Return what has been journaled so far, oldest first."""
+    """Return the records of the journal, oldest first."""
     return list(scene.journal.recorded)
 
 
@@ -277,7 +277,7 @@ async def test_a_closed_connection_ends_and_the_next_one_subscribes_again(
     [tick] = await receive_ticks(scene)
 
     assert {text.split("+")[1] for _, text in requests} == {"7", "756733"}
-    assert tick.gamma is None  # what the old connection said is forgotten
+    assert tick.gamma is None  # the fields of the old connection are forgotten
     assert scene.gateway.connections == 2
 
 

@@ -36,7 +36,7 @@ def competing(nursery):
 
 
 def answer_init(gateway, answer, *, then=None):
-    """Answer requests for the brokerage session; return what they said."""
+    """Answer requests for the brokerage session; return their messages."""
     asked = []
 
     def init(content, _params):
@@ -396,7 +396,7 @@ async def test_a_lock_out_of_the_positions_lasts_as_long_as_the_answer_says(
 
     scene.gateway.positions["U1"].append(make_row(8, 610))
     del scene.gateway.answers[path]
-    scene.feed.reload(CONFIG)  # nobody cuts it short
+    scene.feed.reload(CONFIG)  # nothing cuts it short
     [(at, _)] = await scene.gateway.wait_received("smd+8+")
 
     after = [at for at, _, _ in scene.gateway.requests if at > barred]

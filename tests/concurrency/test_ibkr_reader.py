@@ -25,7 +25,7 @@ CONTRACT = contract_from_occ("SPY   261218C00600000")
 
 
 class TwoFrames:
-    """A socket with two frames; counts what was taken from it."""
+    """A socket with two frames; counts the frames that were taken."""
 
     def __init__(self):
         self.taken = 0

@@ -1,4 +1,4 @@
-"""Sessions that come back, and what they want; and how we leave."""
+"""Sessions that come back, their requests, and the end of a connection."""
 
 from __future__ import annotations
 

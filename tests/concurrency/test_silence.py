@@ -58,7 +58,7 @@ async def test_a_frame_that_waits_for_the_pipeline_is_no_silence(
 async def test_a_standstill_of_this_process_leaves_time_to_read(
     autojump_clock, nursery, watch, standstill_at
 ):
-    """As after SIGSTOP and SIGCONT; the reader has half a second for what waits."""
+    """As after SIGSTOP and SIGCONT; the reader needs half a second for the waiting frames."""
 
     async def stand_still():
         await trio.sleep_until(standstill_at)

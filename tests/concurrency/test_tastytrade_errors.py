@@ -1,4 +1,4 @@
-"""What the quote server complains of, and Greeks that cannot be read."""
+"""Errors of the quote server, refused subscriptions, and unreadable Greeks."""
 
 from __future__ import annotations
 

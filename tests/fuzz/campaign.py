@@ -4,7 +4,7 @@
 
 Frames of every unlikely kind go through the feed's own reader, its protocol and the
 normalisation, without sockets.  Good frames between them must lead to exactly their
-ticks, so that damage to what the feed remembers is noticed.  Anything that the feed does
+ticks, so that damage to the memory of the feed is noticed.  Anything that the feed does
 not handle ends the campaign with status 1; a seed and an index name the frame.
 """
 
@@ -31,7 +31,7 @@ from tests.fuzz.ibkr import IbkrFrames, run_ibkr
 from tests.fuzz.target import Enough, Lane
 
 PROTOCOLS: Final = ("ibkr", "dxlink")
-# What the feed itself keeps: memories of fields, columns, and the last 100 odd frames,
+# The memory of the feed itself: memories of fields, columns, and the last 100 odd frames,
 # of which each may have 16 kB.
 KEPT_LIMIT_BYTES: Final = 8 * 2**20
 # The allocator keeps what frames of several MiB needed; ticks must not add to that.
@@ -83,7 +83,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a campaign found, when it found nothing wrong."""
+    """The figures of a campaign without a fault."""
 
     protocol: str
     seed: int

@@ -39,7 +39,7 @@ SYMBOLS: Final = {
 UNDERLYING: Final = "SPY"
 # The channel that the connection opens for Greeks.
 FEED_CHANNEL: Final = 1
-# No bent frame is about these, so what is remembered of them has to stay right.
+# No bent frame is about these, so their memory has to stay right.
 CLEAN: Final = ".CLEAN261218P500"
 CLEAN_KEY: Final = "CLEAN 261218P00500000"
 CLEAN_UNDERLYING: Final = "CLEAN"
@@ -74,7 +74,7 @@ WORDS: Final = (
 
 
 def wanted() -> dict[ContractKey, WantedContract]:
-    """Return what the connection is asked to stream."""
+    """Return the contracts to stream."""
     pairs = [(symbol, key, UNDERLYING) for symbol, key in SYMBOLS.items()]
     pairs.append((CLEAN, CLEAN_KEY, CLEAN_UNDERLYING))
     return {
@@ -89,7 +89,7 @@ def wanted() -> dict[ContractKey, WantedContract]:
 
 
 class DxlinkFrames:
-    """Makes the frames, and remembers what the clean contract's ticks have to be."""
+    """Makes the frames, and remembers the right ticks of the clean contract."""
 
     def __init__(self) -> None:
         self.lane: Lane
@@ -222,7 +222,7 @@ async def run_dxlink(
 ) -> None:
     """Read frames until the lane has no more, over as many connections as it takes.
 
-    ``watch`` gets what the feed keeps, of each connection anew.
+    ``watch`` gets the objects of each new connection.
     """
     while True:
         reasons: list[str] = []
@@ -232,7 +232,7 @@ async def run_dxlink(
             is_over = True
         except* FeedInterrupted as group:
             is_over = False
-            # Without what the server said before, which may be anything.
+            # Without the words of the server, which may be anything.
             reasons += [str(each).split(", after")[0] for each in group.exceptions]
         else:
             raise AssertionError("a connection ends by raising")

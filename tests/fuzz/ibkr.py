@@ -31,7 +31,7 @@ OPTIONS: Final = {
     580947749: "META  240621P00330000",
 }
 UNDERLYING: Final = 756733
-# No bent frame is about these, so what is remembered of them has to stay right.
+# No bent frame is about these, so their memory has to stay right.
 CLEAN: Final = 918_273_645_546
 CLEAN_UNDERLYING: Final = 192_837_465_564
 HOLDERS: Final = (Holder("U7654321", Decimal(-2)), Holder("U1234567", Decimal(5)))
@@ -59,7 +59,7 @@ WORDS: Final = (
 
 
 def wanted() -> dict[Conid, WantedContract]:
-    """Return what the reader is told to make ticks of."""
+    """Return the contracts to stream."""
     options = {
         Conid(conid): WantedContract(
             contract_from_occ(symbol), HOLDERS, Conid(UNDERLYING)
@@ -72,7 +72,7 @@ def wanted() -> dict[Conid, WantedContract]:
 
 
 class IbkrFrames:
-    """Makes the frames, and remembers what the clean contract's ticks have to be."""
+    """Makes the frames, and remembers the right ticks of the clean contract."""
 
     def __init__(self) -> None:
         self.lane: Lane
@@ -171,7 +171,7 @@ class IbkrSocket:
 
 
 async def run_ibkr(lane: Lane, watch: Callable[[object], None]) -> None:
-    """Read frames until the lane has no more; ``watch`` gets what the feed keeps."""
+    """Read frames until the lane has no more; ``watch`` gets the objects of the feed."""
     state = StreamState("5e5510", LineSchedule(jitter=lambda: 0.0))
     options = wanted()
     conids = (*options, Conid(UNDERLYING), Conid(CLEAN_UNDERLYING))
@@ -190,7 +190,7 @@ async def run_ibkr(lane: Lane, watch: Callable[[object], None]) -> None:
 def _values(
     rng: Random, numbers: list[str], missing: float = 0.0
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return fields as the gateway writes them, and what they mean."""
+    """Return fields as the gateway writes them, and their values."""
     fields: dict[str, str] = {}
     meant: dict[str, Any] = {}
     for number in numbers:

@@ -1,4 +1,4 @@
-"""What must be true of every tick, whatever frame it came from."""
+"""The rules for every tick, from any frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WrongTick(AssertionError):
 
 
 def check_tick(record: UnifiedPositionRecord, now: datetime) -> None:
-    """Check what holds for each tick of either broker.
+    """Check the rules for each tick of either broker.
 
     Raises:
         WrongTick: it does not.

@@ -1,4 +1,4 @@
-"""What the campaign asks of each protocol's side, and what both sides share."""
+"""The lane of frames and ticks, which both protocols' sides share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START_MS: Final = int(START.timestamp() * 1000)
 # Frames between two, so that times differ and a month of partitions is enough.
 _STEP: Final = timedelta(milliseconds=1)
 
-# What becomes of a good frame's ticks; raises when they are not as they must be.
+# Checks the ticks of a good frame; raises `WrongTick`.
 Check = Callable[[list[UnifiedPositionRecord]], None]
 
 
@@ -36,7 +36,7 @@ class Sent:
 
     Attributes:
         kind: A word to count it by.
-        check: For a good frame, what to ask of its ticks.
+        check: The check of the ticks of a good frame.
     """
 
     frame: str | bytes
@@ -54,8 +54,8 @@ def expect_nothing(ticks: list[UnifiedPositionRecord]) -> None:
 class Lane:
     """The frames' way into one feed and the ticks' way out of it.
 
-    A feed that asks for the next frame is done with the last one, so this is the moment
-    to look at what that one led to.
+    A feed that wants the next frame is done with the last one.  At this moment the ticks
+    of the last one are checked.
 
     Attributes:
         make: Makes the frame of an index.
@@ -83,17 +83,17 @@ class Lane:
     _counted: int = 0
 
     def __post_init__(self) -> None:
-        """Make what the feed writes into."""
+        """Make the health and the channel of the feed."""
         self.health = FeedHealth(self.broker, Journal(), now=lambda: self.now)
         # One frame's ticks are one item, and they are taken before the next frame.
         self.out, self._arrived = trio.open_memory_channel[list[Tick]](1)
 
     def next_frame(self) -> str | bytes:
-        """Look at what the last frame led to, and return the next one.
+        """Check the ticks of the last frame, and return the next one.
 
         Raises:
             Enough: there is none.
-            WrongTick: the last frame led to something else than it must.
+            WrongTick: The ticks of the last frame are wrong.
         """
         self.settle()
         if self.index >= self.frames and not self.pending:
@@ -111,7 +111,7 @@ class Lane:
         return sent.frame
 
     def settle(self, *, ended: bool = False) -> None:
-        """Check what the frame that was read last led to; there may be none."""
+        """Check the ticks of the last frame, if there is one."""
         sent, self.sent = self.sent, None
         ticks = self._take()
         if sent is None:

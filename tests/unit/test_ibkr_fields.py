@@ -79,7 +79,7 @@ def test_what_is_no_number_is_unreadable(raw):
         ("31.4%", (0.314, True)),
         ("0.0%", (0.0, True)),
         ("14.7", (0.147, False)),
-        ("0.25", (0.0025, False)),  # the field is in percent, whatever it looks like
+        ("0.25", (0.0025, False)),  # the field is in percent, also without the sign
         (32.5, (0.325, False)),
         ("1,204.5%", (12.045, True)),
         ("", (None, True)),

@@ -169,7 +169,7 @@ def test_a_renewal_keeps_the_subscription_and_adds_fields(bench):
 
 
 def test_after_an_unsubscription_everything_begins_anew(bench):
-    """The ledger says what a reader knows who has forgotten what it gave up."""
+    """The ledger has the memory of a reader that forgets the lines it gave up."""
     bench = bench(contracts=100)
     bench.subscribe()
     bench.due(LONG_AFTER)

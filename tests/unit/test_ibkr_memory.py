@@ -1,4 +1,4 @@
-"""What a client knows that has read every frame of a contract."""
+"""The memory of a client that has read every frame of a contract."""
 
 from __future__ import annotations
 

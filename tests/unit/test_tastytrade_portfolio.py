@@ -1,4 +1,4 @@
-"""What is known of accounts that cannot be read whole."""
+"""Accounts that cannot be read completely."""
 
 from __future__ import annotations
 

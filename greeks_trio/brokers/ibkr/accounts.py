@@ -21,16 +21,16 @@ from greeks_trio.model.contracts import Conid
 
 # The first read of a session is cold, the second one usually is not.
 _COLD_DELAYS_S: Final = (0.5, 1.0, 2.0, 2.0)
-# Gateways before 2022 send 30 rows a page and later ones 100; not all of them say so.
+# Gateways before 2022 send 30 rows a page, later ones 100; not all give the number.
 _SMALLEST_PAGE: Final = 30
-# More positions than anyone has; a gateway that ignores the page would never end.
+# More positions than any account has; a gateway may ignore the page and never end.
 _PAGE_CAP: Final = 100
 
 
 class Accounts:
-    """The accounts of one login and what they hold.
+    """The accounts of one login and their positions.
 
-    Methods that ask raise `FeedInterrupted` like `GatewayClient.request`.
+    The asynchronous methods raise `FeedInterrupted` like `GatewayClient.request`.
 
     Attributes:
         several_pages: The accounts whose last answer came in several pages.
@@ -42,9 +42,9 @@ class Accounts:
         self.several_pages: set[str] = set()
 
     async def choose(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the login's accounts, of these only the wanted ones if any are named.
+        """Return the login's accounts; only the wanted ones if any are named.
 
-        Asks once; IBKR wants that request before any for positions.
+        Sends the request once.  IBKR wants it before any request for positions.
         """
         if self._ids is None:
             entries = map(
@@ -65,15 +65,15 @@ class Accounts:
         )
 
     def forget(self) -> None:
-        """Make the next `choose` ask again: the session may be another one."""
+        """Make the next `choose` send its request: the session may be another one."""
         self._ids = None
 
     async def read(
         self, account_ids: Sequence[str], known: dict[Conid, Listing]
     ) -> AccountPositions:
-        """Return what the accounts hold, read again while the answer is cold.
+        """Return the positions; read again while the answer is cold.
 
-        After a few reads that changed nothing it returns what there is.
+        After a few reads it returns the last answer, even if it is cold.
         """
         reading = await self.read_once(account_ids, known)
         for delay in _COLD_DELAYS_S:
@@ -86,7 +86,7 @@ class Accounts:
     async def read_once(
         self, account_ids: Sequence[str], known: dict[Conid, Listing]
     ) -> AccountPositions:
-        """Return what the accounts hold, all pages."""
+        """Return the positions of the accounts, all pages."""
         rows = [
             (account_id, row)
             for account_id in account_ids
@@ -109,7 +109,7 @@ class Accounts:
                 self.several_pages.add(account_id)
             if page == 0:
                 page_size = _page_size(found)
-            # A page of the old size is full whatever the rows say.
+            # A page of the old size counts as full.
             if len(found) < page_size and len(found) != _SMALLEST_PAGE:
                 return rows
         raise FeedInterrupted(
@@ -118,9 +118,9 @@ class Accounts:
 
 
 def _page_size(rows: list[Any]) -> int:
-    """Return how many rows make a full page, told by the first one.
+    """Return the number of rows in a full page, from a row of the first page.
 
-    Rows that do not say it may fill their page however many they are.
+    Without that number, any first page may be full.
     """
     for row in rows:
         size = _mapping(row).get("pageSize")

@@ -62,18 +62,20 @@ class Connection:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._socket = socket
-        self._news = news = WakeUp()
+        self._changes = changes = WakeUp()
         lines = LineSchedule(jitter=jitter)
-        self._state = state = StreamState(session_id, lines, news.wake)
+        self._state = state = StreamState(session_id, lines, changes.wake)
         self._silence = SilenceWatch(lambda: current_config().silence_limit_s)
         protocol = IbkrProtocol(lines)
         shortfalls = Shortfalls(health)
         report = StreamReport(health, shortfalls, state, gaps)
         self._reader = FrameReader(health, out, state, protocol, self._silence)
         self._subscriber = SubscriptionSender(
-            self._send, health, state, protocol, news, report
+            self._send, health, state, protocol, changes, report
         )
-        self._keep_alive = KeepAlive(session, state, news, shortfalls, health, jitter)
+        self._keep_alive = KeepAlive(
+            session, state, changes, shortfalls, health, jitter
+        )
         self._positions = PositionWatch(
             portfolio,
             session,
@@ -117,7 +119,7 @@ class Connection:
         try:
             with trio.fail_after(READY_LIMIT_S):
                 while not self._state.is_ready:
-                    await self._news.wait()
+                    await self._changes.wait()
         except trio.TooSlowError as exc:
             raise FeedInterrupted(
                 "the IBKR gateway opened its websocket, but not its connection to IBKR"

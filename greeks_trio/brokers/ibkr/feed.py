@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class IbkrFeed:
     """Streams the Greeks of the accounts' open options and of the watch-list.
 
-    What outlives a connection is here: the configuration, the contracts' identities,
-    the pace of requests, and which contracts have an open gap.
+    This object outlives a connection.  It keeps the configuration, the positions, the
+    pace of requests, and the open gaps of contracts.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class IbkrFeed:
         """Run one connection: login, positions, websocket, ticks into the channel.
 
         Raises:
-            FeedInterrupted: the connection ended or there was none, in words that a
-                trader understands; it may come inside an `ExceptionGroup`.
+            FeedInterrupted: There is no connection, or it has ended.
+
+        The error may come inside an `ExceptionGroup`.
         """
         self._health.connecting()
         config = self._config
@@ -105,5 +106,5 @@ FEED: Final[FeedKind[IbkrConfig]] = FeedKind(
 
 
 def _gateway(config: IbkrConfig) -> tuple[object, ...]:
-    """Return what a running connection cannot change."""
+    """Return the settings that a connection cannot change."""
     return (config.api_url, config.ws_url, config.ca_file)

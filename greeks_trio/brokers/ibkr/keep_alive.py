@@ -1,6 +1,6 @@
-"""Keeps the session and the socket alive, and finds out when the session is lost.
+"""Keeps the session and the socket alive, and notices a lost session.
 
-Frames on the socket do not keep the brokerage session; requests do.
+Only requests keep the brokerage session alive; frames on the socket do not.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 TIC_INTERVAL_S: Final = 45.0
 TICKLE_INTERVAL_S: Final = 45.0
 _JITTER: Final = 0.2
-# A gateway that restarts its upstream answers with 503 for a while.  Frames that come
-# meanwhile say that the session lives, and their silence is watched elsewhere.
+# A gateway that restarts its upstream answers with 503 for a while.  Frames in that time
+# show that the session lives, and `SilenceWatch` watches their silence.
 TICKLE_PATIENCE_S: Final = 90.0
 _TICKLE_RETRY_S: Final = 5.0
-# Frames that cast doubt come in swarms; one question answers them all.
+# Frames that cast doubt come in swarms; one request answers them all.
 _SWARM_S: Final = 0.2
-# Between two questions.  So long, too, the status shows that there was a doubt.
+# Between two requests.  The status shows a doubt for at least this time.
 _DOUBT_SPACING_S: Final = 5.0
-# Most doubts are nothing; asking for everything again is cheap, but not free.
+# Most doubts are wrong; requesting everything again is cheap, but not free.
 _ASK_ALL_SPACING_S: Final = 15.0
 _NO_LOGIN: Final = 401
 
@@ -47,14 +47,14 @@ class KeepAlive:
         self,
         session: GatewaySession,
         state: StreamState,
-        news: WakeUp,
+        changes: WakeUp,
         shortfalls: Shortfalls,
         health: FeedHealth,
         jitter: Callable[[], float],
     ) -> None:
         self._session = session
         self._state = state
-        self._news = news
+        self._changes = changes
         self._shortfalls = shortfalls
         self._health = health
         self._jitter = jitter
@@ -70,12 +70,12 @@ class KeepAlive:
         """Send the session's keep-alive, at once when a frame casts doubt on it.
 
         Raises:
-            FeedInterrupted: the session is lost, or cannot be kept alive.
+            FeedInterrupted: The session is lost, or cannot be kept alive.
         """
         while True:
             with trio.move_on_after(self._pause_s()):
                 while not self._state.must_ask:
-                    await self._news.wait()
+                    await self._changes.wait()
                 await trio.sleep(_SWARM_S)
             self._state.asking()
             tickle = await self._tickle()
@@ -89,13 +89,13 @@ class KeepAlive:
             self._state.doubt_shown()
 
     def _pause_s(self) -> float:
-        """Return how long nothing has to be asked, unless a frame casts doubt."""
+        """Return the seconds until the next request, unless a frame casts doubt."""
         if not self._state.is_doubted:
             return self._shortened(TICKLE_INTERVAL_S)
         return max(0.0, self._asked_all_at + _ASK_ALL_SPACING_S - trio.current_time())
 
     async def _ask_all_again(self) -> None:
-        """Do what mends a session that was lost for a moment: its streams have ended."""
+        """Start the streams again: a session that was lost for a moment has ended them."""
         now = trio.current_time()
         if now < self._asked_all_at + _ASK_ALL_SPACING_S:
             return
@@ -110,9 +110,10 @@ class KeepAlive:
         self._record_loss(self._state.session_regained())
 
     def _record_loss(self, since: datetime | None) -> None:
-        """Journal that data may lack since IBKR called the session lost, until here.
+        """Record a gap from the frame that called the session lost until now.
 
-        Nothing tells a session that was won back at once from a frame that was wrong.
+        Either the session was lost and is back, or the frame was wrong.  No sign tells
+        the two apart.
         """
         if since is None or self._health.session().status == "connecting":
             return  # the gap of the feed is still open
@@ -121,9 +122,10 @@ class KeepAlive:
         self._health.gaps.ended()
 
     async def _tickle(self) -> Tickle:
-        """Return the answer, however often it takes within our patience.
+        """Send the keep-alive until there is an answer, or for `TICKLE_PATIENCE_S`.
 
-        A lock-out is sat out: asking on would prolong it, and the stream goes on.
+        During a lock-out it waits: more requests would prolong it, and the stream goes
+        on.
         """
         failing_since: float | None = None
         while True:

@@ -43,7 +43,7 @@ class PortfolioView(msgspec.Struct, frozen=True):
 class Portfolio:
     """Reads positions and watch-list and plans the subscriptions.
 
-    A contract's identity and conid never change, so what was found once is kept.
+    A contract's identity and conid never change, so each is kept once it is found.
     """
 
     def __init__(self, health: FeedHealth, position_log: PositionLog) -> None:

@@ -1,4 +1,4 @@
-"""Follows positions and watch-list beside a stream that runs."""
+"""Follows the positions and the watch-list beside a running stream."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WaitDue = Callable[[], Awaitable[None]]
 class PositionWatch:
     """Reads positions and watch-list and applies the difference.
 
-    A gateway that does not answer is no reason to lose the stream: the failure is
-    shown, and the gateway asked again soon, or after a lock-out when that is over.
+    A gateway that does not answer does not end the stream.  The failure is shown, and
+    the request is sent again soon, or after the end of a lock-out.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PositionWatch:
         self._to_resolve = trio.Event()
 
     def apply(self) -> None:
-        """Give the subscriber what is known so far."""
+        """Give the portfolio to the subscriber."""
         before = self._subscriber.view.plan
         self._subscriber.apply(self._portfolio.view(self._current_config(), before))
 
@@ -58,7 +58,7 @@ class PositionWatch:
         """Read the positions whenever they are due; runs until cancelled.
 
         Raises:
-            FeedInterrupted: what ``wait_due`` raises.
+            FeedInterrupted: ``wait_due`` raises it.
         """
         pause_s = math.inf
         while True:
@@ -67,9 +67,9 @@ class PositionWatch:
             pause_s = await self._refresh()
 
     async def run_watchlist(self) -> NoReturn:
-        """Look up what is watched and not held, symbol by symbol.
+        """Search the watched contracts without a position, symbol by symbol.
 
-        Runs until cancelled; begins again after each look at the positions.
+        Runs until cancelled; begins again after each reading of the positions.
         """
         while True:
             to_resolve = self._to_resolve = trio.Event()
@@ -83,7 +83,7 @@ class PositionWatch:
             await self._portfolio.read(self._session, self._current_config())
         except FeedInterrupted as exc:
             self._health.count("positions.failed")
-            # A session that was opened anew refuses who has not asked for them.
+            # A session that was opened anew refuses positions before the accounts.
             self._session.accounts.forget()
             words = f"positions could not be read: {exc}"
             return self._failed("positions", words, exc, _POSITIONS_RETRY_S)
@@ -108,6 +108,6 @@ class PositionWatch:
         self, about: str, words: str, exc: FeedInterrupted, retry_s: float
     ) -> float:
         self._shortfalls.add(about, words)
-        # It may be the session that is lost; the keep-alive finds out.
+        # The session may be lost; the keep-alive asks for its state.
         self._state.request_failed()
         return max(retry_s, exc.retry_after or 0.0)

@@ -50,7 +50,7 @@ class AuthStatus(msgspec.Struct, frozen=True):
 
     @property
     def is_established(self) -> bool:
-        """Whether data flows; before that IBKR answers empty lists without an error."""
+        """Whether data flows; without this IBKR answers empty lists and no error."""
         if self.established is None:  # gateways of before 2023
             return self.authenticated and self.connected
         return self.established and self.authenticated

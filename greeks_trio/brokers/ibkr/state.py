@@ -1,7 +1,7 @@
 """The state of one connection, which its tasks share.  Pure.
 
 Each change has a name, and each flag is set and cleared here alone.  The tasks call the
-transitions; ``on_news`` wakes the tasks that wait, and each of them then reads the
+transitions; ``on_change`` wakes the tasks that wait, and each of them then reads the
 properties that it cares about.
 
 All times in seconds are of one monotonic clock.
@@ -23,7 +23,7 @@ _SHOWN_LETTERS: Final = frozenset("DYNO")
 
 
 class StreamState:
-    """The subscriptions of one connection, and the news in its frames.
+    """The subscriptions of one connection, and the state that its frames report.
 
     Attributes:
         lines: The subscriptions, and when each is due again.
@@ -32,18 +32,18 @@ class StreamState:
     Args:
         session_id: The session to name when the gateway asks for it.
         lines: The empty schedule of this connection.
-        on_news: Called after a change that a task may wait for.
+        on_change: Called after a change that a task may wait for.
     """
 
     def __init__(
         self,
         session_id: str,
         lines: LineSchedule,
-        on_news: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.lines = lines
         self.quiet = QuietLines()
-        self._on_news = on_news
+        self._on_change = on_change
         self._session_id = session_id
         self._options: Mapping[Conid, WantedContract] = {}
         self._letters: dict[Conid, str] = {}
@@ -106,7 +106,7 @@ class StreamState:
         if is_again:
             self._is_restarted = True
             self._has_changed = True
-        self._on_news()
+        self._on_change()
         return is_again
 
     def frame_came(self, conid: Conid, now: float, *, has_greeks: bool) -> None:
@@ -138,7 +138,7 @@ class StreamState:
     def request_failed(self) -> None:
         """Note that a request failed, perhaps because the session is lost."""
         self._must_ask = True
-        self._on_news()
+        self._on_change()
 
     def asking(self) -> None:
         """Note that the gateway is being asked if the session lives."""
@@ -184,4 +184,4 @@ class StreamState:
 
     def _change(self) -> None:
         self._has_changed = True
-        self._on_news()
+        self._on_change()

@@ -41,14 +41,14 @@ class SubscriptionSender:
         health: FeedHealth,
         state: StreamState,
         protocol: IbkrProtocol,
-        news: WakeUp,
+        changes: WakeUp,
         report: StreamReport,
     ) -> None:
         self._send = send
         self._health = health
         self._state = state
         self._protocol = protocol
-        self._news = news
+        self._changes = changes
         self._report = report
         self._to_drop: list[Conid] = []
         self._waiting_since: dict[Conid, float] = {}
@@ -73,7 +73,7 @@ class SubscriptionSender:
             check_at = trio.current_time() + CHECK_INTERVAL_S
             with trio.move_on_at(min(self._state.lines.next_due(), check_at)):
                 while not self._state.has_changed:
-                    await self._news.wait()
+                    await self._changes.wait()
                 await trio.sleep(_GATHER_S)
 
     def _apply_plan(self, plan: Plan) -> None:

@@ -48,7 +48,7 @@ class FrameReader:
     Args:
         health: Counts frames and oddities.
         out: Takes the ticks, one item for each frame.
-        state: Takes the news about the connection.
+        state: Takes the reports about the connection.
         protocol: Reads the frames.
         silence: Measures how long no frame comes.
     """

@@ -43,7 +43,7 @@ class _Message(msgspec.Struct):
 
 
 class AccountMessage(msgspec.Struct, frozen=True):
-    """The news in a frame of the account streamer.
+    """The content of a frame of the account streamer.
 
     Attributes:
         connected: The subscription to the accounts stands.
@@ -57,7 +57,7 @@ class AccountMessage(msgspec.Struct, frozen=True):
 
 
 def parse_account_message(frame: str | bytes) -> AccountMessage:
-    """Return the news in the frame; a frame that makes no sense has none."""
+    """Return the content of the frame; an unreadable frame has none."""
     found = list(_messages(frame))
     errors = [each.message or "no reason" for each in found if each.status == "error"]
     return AccountMessage(

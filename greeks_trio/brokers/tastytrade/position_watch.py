@@ -1,4 +1,4 @@
-"""Follows the positions beside a stream that runs."""
+"""Follows the positions beside a running stream."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PositionWatch:
         """Read the positions whenever they are due; runs until cancelled.
 
         Raises:
-            FeedInterrupted: what ``wait_due`` raises.
+            FeedInterrupted: ``wait_due`` raises it.
         """
         pause_s = POSITIONS_DISTANCE_S
         while True:

@@ -89,7 +89,7 @@ class ServerErrors:
             self._came.set()
 
     def recent_words(self) -> str:
-        """Return the last words of the server, if they are recent, as the end of a sentence."""
+        """Return the last error, if it is recent, as the end of a sentence."""
         if self._last is None or trio.current_time() > self._last[0] + RECENT_S:
             return ""
         return f", after it said {self._last[1]}"

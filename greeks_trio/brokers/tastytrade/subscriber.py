@@ -1,9 +1,9 @@
-"""What one connection has subscribed, and what becomes of refused requests.
+"""Keeps the subscriptions equal to the wanted contracts, also after a refusal.
 
-The server refuses a request that is too large or comes too fast with an ERROR and leaves
-its contracts mute without another word; it does not say which.  So everything is asked
-for again, ever more slowly, and until a minute after such a request has brought no
-refusal only contracts that were heard count as subscribed.
+The server refuses a request that is too large or too fast with an ERROR.  It does not
+name the contracts, and they bring nothing.  So everything is requested again, ever more
+slowly.  Until a minute has passed without a refusal, only contracts with a tick count as
+subscribed.
 """
 
 from __future__ import annotations

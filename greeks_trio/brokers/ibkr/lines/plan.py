@@ -1,9 +1,9 @@
-"""Which contracts get a market-data line, and whose turn comes next.  Pure.
+"""The plan: which contracts get a market-data line, and which one is next.  Pure.
 
-Held options come before watched ones, and all options before the underlyings, of which
-one line serves all their options.  Contracts beyond the limit take turns with those of
-their own rank: a line that is due for renewal goes to whoever has waited for as long as
-a line is held, so that nobody is starved for ever and few changes are made.
+Held options come before watched ones, and all options before the underlyings.  One line
+of an underlying serves all its options.  Contracts beyond the limit take turns with those
+of their own rank: a line that is due for renewal goes to a contract that has waited for
+as long as a line is held.  So no contract waits for ever, and there are few changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from greeks_trio.model.positions import Holder
 
 
 class WantedContract(msgspec.Struct, frozen=True):
-    """An option to stream and who gets its ticks."""
+    """An option to stream, and the holders that get its ticks."""
 
     contract: OptionContract
     holders: tuple[Holder, ...]
@@ -32,7 +32,7 @@ class WantedContract(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What should be subscribed.
+    """The contracts to subscribe.
 
     Attributes:
         options: By conid; those with a line come first.
@@ -47,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
     underlyings_without_line: int
 
     def successor(self, conid: Conid) -> Conid | None:
-        """Return who gets this option's line when it is passed on, if anybody may."""
+        """Return the option that gets this option's line next, `None` if there is none."""
         wanted = self.options.get(conid)
         if wanted is None:
             return None
@@ -75,10 +75,10 @@ def make_plan(
     max_lines: int,
     before: Plan = NOTHING,
 ) -> Plan:
-    """Return which of the wanted contracts get a line.
+    """Give lines to the wanted contracts.
 
-    What has a line keeps it, so that a new contract never takes a line from an
-    unchanged one of its own rank.
+    A contract keeps its line, so a new contract never takes a line from an unchanged one
+    of its own rank.
     """
     options = {
         listings[key].conid: WantedContract(

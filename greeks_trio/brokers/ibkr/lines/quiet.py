@@ -1,10 +1,9 @@
-"""Which subscriptions bring nothing although they were answered.  Pure.
+"""The subscriptions that bring nothing although they were answered.  Pure.
 
-IBKR answers a request for a contract that does not exist exactly like one for an option
-whose model is not warm yet: with a row that holds no Greeks.  Only time tells the two
-apart.  And it ends a stream without a word while the gateway's heartbeats go on; all
-that shows it is that the contract has been quiet for much longer than it uses to be
-while others are not.
+IBKR answers a request with a row without Greeks in two cases: the contract does not
+exist, or its model has no values yet.  Only time tells the two apart.  IBKR also ends a
+stream without a message, while the gateway's heartbeats go on.  The only sign is that
+the contract is quiet for much longer than usual, and others are not.
 
 All times are seconds of one monotonic clock.
 """
@@ -17,7 +16,7 @@ from greeks_trio.model.contracts import Conid
 
 # The first Greeks of a quiet strike come up to a minute after the request.
 GREEKS_LIMIT_S: Final = 90.0
-# So much longer than its usual pause, and at least so long, is no chance any more.
+# A pause is no accident if it is both this long and this many times the usual one.
 SILENT_TIMES_USUAL: Final = 10.0
 SILENT_AT_LEAST_S: Final = 180.0
 # A contract that stays silent is asked for again this often.
@@ -32,7 +31,7 @@ _WEIGHT: Final = 0.1
 
 
 class _Watched:
-    """What one subscription has brought."""
+    """The frames of one subscription, in short."""
 
     __slots__ = (
         "answered_at",
@@ -60,7 +59,7 @@ class _Watched:
 
 
 class QuietLines:
-    """What the subscriptions of one connection bring."""
+    """The times of the frames of one connection's subscriptions."""
 
     def __init__(self) -> None:
         self._watched: dict[Conid, _Watched] = {}
@@ -78,11 +77,11 @@ class QuietLines:
         self._first_asked_at = min(self._first_asked_at, now)
 
     def forget(self, conid: Conid) -> None:
-        """Drop what is known of a conid that is no longer subscribed."""
+        """Drop the memory of a conid that is no longer subscribed."""
         self._watched.pop(conid, None)
 
     def frame(self, conid: Conid, now: float, *, has_greeks: bool) -> bool:
-        """Note a frame; return whether it changed what is missing or warming up."""
+        """Note a frame; return whether it changed the missing or the warming contracts."""
         watched = self._watched.get(conid)
         if watched is None:
             return False
@@ -153,9 +152,9 @@ class QuietLines:
     def take_all_quiet(self, now: float) -> list[Conid]:
         """Return everything, once, when all options have fallen quiet together.
 
-        That is how the market closes, and also how all streams end at once, perhaps
-        before any of them has ticked.  To ask again costs nothing in the first case and
-        mends the second.
+        The market may have closed, or all streams may have ended at once, perhaps before
+        a first tick.  Another request costs nothing in the first case and repairs the
+        second.
         """
         quiet_s = now - max(self._option_ticked_at, self._first_asked_at)
         if self._asked_when_all_quiet or quiet_s < SILENT_AT_LEAST_S:

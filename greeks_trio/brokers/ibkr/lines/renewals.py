@@ -1,7 +1,7 @@
-"""Which conids have a market-data line on one connection, and when to ask again.  Pure.
+"""The lines of one connection, and when to request each again.  Pure.
 
-IBKR ends a subscription silently some minutes after the request, so each is requested
-again in time, at moments that drift apart.  A request is not acknowledged: the first
+IBKR ends a subscription without a message some minutes after the request.  So each is
+requested again in time, at moments that drift apart.  A request is not acknowledged: the first
 frame of its conid is the answer, and a request without one is repeated.
 
 All times are seconds of one monotonic clock.
@@ -39,7 +39,7 @@ class _Line:
 
 
 class LineSchedule:
-    """The subscriptions of one connection: what to send, and when."""
+    """The subscriptions of one connection and their times."""
 
     def __init__(self, *, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
@@ -56,7 +56,7 @@ class LineSchedule:
         return {conid for conid, line in self._lines.items() if line.requests}
 
     def unanswered(self) -> set[Conid]:
-        """Return the conids of which an earlier request went unanswered."""
+        """Return the conids with an earlier request without an answer."""
         return set(filter(self.is_unanswered, self._lines))
 
     def is_unanswered(self, conid: Conid) -> bool:
@@ -76,13 +76,13 @@ class LineSchedule:
             self._plan(conid, line, now)
 
     def request_all_again(self, now: float) -> None:
-        """Make everything due now: IBKR has forgotten what was asked before."""
+        """Make everything due now: IBKR has forgotten all requests."""
         for conid, line in self._lines.items():
             line.requests, line.answered, line.sent_at = 0, False, None
             self._plan(conid, line, now)
 
     def want(self, conids: Iterable[Conid], now: float) -> list[Conid]:
-        """Take what is wanted; return what to unsubscribe.  New ones become due."""
+        """Take the wanted conids; return those to unsubscribe.  New ones become due."""
         wanted = dict.fromkeys(conids)
         dropped = [conid for conid in self._lines if conid not in wanted]
         for conid in dropped:
@@ -94,7 +94,7 @@ class LineSchedule:
         return dropped
 
     def next_due(self) -> float:
-        """Return when the next request is due; infinity when nothing is wanted."""
+        """Return the time of the next due request; infinity if there is none."""
         while self._queue:
             due, conid = self._queue[0]
             line = self._lines.get(conid)

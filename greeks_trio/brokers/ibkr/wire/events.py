@@ -45,7 +45,7 @@ class AvailabilityNoted(msgspec.Struct, frozen=True, gc=False):
 
 
 class GatewayReady(msgspec.Struct, frozen=True):
-    """Requests are heard from now on; earlier ones are lost without a word."""
+    """The gateway accepts requests from now on; it has dropped all earlier ones."""
 
 
 class GatewayHeartbeat(msgspec.Struct, frozen=True):
@@ -53,17 +53,16 @@ class GatewayHeartbeat(msgspec.Struct, frozen=True):
 
 
 class SessionWanted(msgspec.Struct, frozen=True):
-    """The gateway did not find our session in the cookie and waits for it."""
+    """The gateway did not find the session in the cookie and waits for it."""
 
 
 class SessionNews(msgspec.Struct, frozen=True):
-    """The brokerage session changed; `None` where the frame says nothing.
+    """The brokerage session changed; `None` for a missing claim.
 
-    Single spurious frames that say ``authenticated: false`` occur: ask over REST
-    before acting.
+    Single wrong frames with ``authenticated: false`` occur: ask over REST before acting.
 
     Attributes:
-        has_session: Whether it is authenticated and established, as far as it says.
+        has_session: Whether the session is authenticated and established.
     """
 
     has_session: bool | None
@@ -71,7 +70,7 @@ class SessionNews(msgspec.Struct, frozen=True):
 
 
 class GatewayError(msgspec.Struct, frozen=True):
-    """The gateway did not like something; reading goes on."""
+    """The gateway reports an error; reading goes on."""
 
     message: str
 

@@ -1,7 +1,7 @@
-"""IBKR's market-data fields: their numbers, our names, and how their text reads.  Pure.
+"""IBKR's market-data fields: their numbers, our names, and the format of texts.  Pure.
 
-Numbers come as JSON text or as JSON numbers, whatever the documentation says of a
-field: ``"271.55"``, ``0.56``, ``"3,500"``, ``"24.2M"``, ``"31.4%"``, ``1.22E7``.  Absent
+Each number may come as JSON text or as a JSON number, against the documentation:
+``"271.55"``, ``0.56``, ``"3,500"``, ``"24.2M"``, ``"31.4%"``, ``1.22E7``.  Absent
 means unchanged; an empty text, ``N/A`` and ``-`` mean that there is no value.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#market-data-fields
@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from greeks_trio.model.records import Availability
 
-# What msgspec makes of a field whose type is as documented.
+# The types of a field after msgspec has decoded it.
 Scalar: TypeAlias = str | float | int | None
 
 
@@ -66,7 +66,7 @@ PriceKind = Literal["trade", "close", "halted"]
 
 
 class Price(NamedTuple):
-    """A price, and what the letter in front of it said."""
+    """A price, and the meaning of the letter in front of it."""
 
     value: float
     kind: PriceKind = "trade"
@@ -133,13 +133,13 @@ def parse_letter(raw: object) -> str | None:
 
 
 def availability_of(letter: str | None) -> Availability:
-    """Return what the first letter of field 6509 means for a row."""
+    """Return the availability that the first letter of field 6509 stands for."""
     return _AVAILABILITY.get(letter or "", "unknown")
 
 
 def _parse_text(text: str) -> float | None:
     try:
-        # Nearly every value; float() also takes "1_000", which nobody means.
+        # Nearly every value; float() also takes "1_000", which is no number here.
         return _finite(float(text)) if "_" not in text else _parse_decorated(text)
     except ValueError:
         return _parse_decorated(text)

@@ -1,4 +1,4 @@
-"""What is read of a frame of IBKR's websocket, however broken the frame is.  Pure."""
+"""Bytes of IBKR's websocket -> the fields of a frame, also of a broken one.  Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greeks_trio.errors import ProtocolViolation
 
 
 class Frame(msgspec.Struct):
-    """What is read of any frame.  The order of the fields is that of the memory."""
+    """The fields of a frame that are used, in the order of the memory."""
 
     delta: Scalar | UnsetType = msgspec.field(name="7308", default=UNSET)
     gamma: Scalar | UnsetType = msgspec.field(name="7309", default=UNSET)
@@ -42,10 +42,10 @@ _ATTRIBUTE_OF_KEY: Final = dict(
 
 
 def decode_frame(frame: bytes | str) -> tuple[Frame, bytes, bool]:
-    """Return what a frame says, the frame in valid UTF-8, and whether it was not.
+    """Return the fields, the frame in valid UTF-8, and whether it had to be mended.
 
     Raises:
-        ProtocolViolation: the frame is not a JSON object.
+        ProtocolViolation: The frame is not a JSON object.
     """
     payload, is_mended = _clean(frame)
     try:
@@ -55,7 +55,7 @@ def decode_frame(frame: bytes | str) -> tuple[Frame, bytes, bool]:
 
 
 def _clean(frame: bytes | str) -> tuple[bytes, bool]:
-    """Return the frame in valid UTF-8; what the gateway broke becomes U+FFFD."""
+    """Return the frame in valid UTF-8; each invalid byte becomes U+FFFD."""
     if isinstance(frame, bytes) and frame.isascii():
         return frame, False
     try:
@@ -68,15 +68,15 @@ def _clean(frame: bytes | str) -> tuple[bytes, bool]:
 
 
 def _real(text: str) -> float | str:
-    """Return the number, as the text that it was when no double is so large."""
+    """Return the number; one that is too large for a double stays a text."""
     number = float(text)
     return number if isfinite(number) else text
 
 
 def _decode_leniently(payload: bytes, frame: bytes | str) -> tuple[Frame, bytes]:
-    """Decode what msgspec refuses: NaN, lone surrogates, fields of a wrong type.
+    """Decode NaN, lone surrogates and fields of a wrong type, which msgspec refuses.
 
-    A wrong type stays where it is: the parser of its field calls it unreadable.
+    A value of a wrong type is kept: the parser of its field calls it unreadable.
     """
     try:
         text = payload.decode("utf-8").removeprefix("\ufeff")
@@ -87,7 +87,7 @@ def _decode_leniently(payload: bytes, frame: bytes | str) -> tuple[Frame, bytes]
             return constant
 
         content = json.loads(text, parse_constant=keep, parse_float=_real)
-        # NaN and Infinity are no JSON; the database gets them as the text they were.
+        # NaN and Infinity are no JSON; the database gets them as texts.
         text = json.dumps(content) if constants else text
     except (ValueError, RecursionError) as exc:
         raise ProtocolViolation("not-json", frame=frame) from exc

@@ -90,7 +90,7 @@ class IbkrProtocol:
     def receive_frame(
         self, frame: bytes | str, received_ms: int | None = None
     ) -> list[Event]:
-        """Take one frame and return what it says, in order.
+        """Take one frame and return its events, in order.
 
         Args:
             frame: A websocket message, binary or text.
@@ -98,7 +98,7 @@ class IbkrProtocol:
                 an ``_updated`` far ahead of it cannot be true.
 
         Raises:
-            ProtocolViolation: the frame is not a JSON object; count it, read on.
+            ProtocolViolation: The frame is not a JSON object; count it, read on.
         """
         if frame in KEEPALIVE_ECHO:
             return [GatewayHeartbeat()]
@@ -130,7 +130,7 @@ class IbkrProtocol:
         return None if last is None else last.value
 
     def forget(self, conid: Conid) -> None:
-        """Drop what is remembered of a conid that is no longer subscribed."""
+        """Drop the memory of a conid that is no longer subscribed."""
         self._memories.pop(conid, None)
 
     def _receive_quote(
@@ -151,8 +151,8 @@ class IbkrProtocol:
         if type(at) is not int:
             at = message.updated = _parse_time(at)
         if at is None or at < EARLIEST_MS or _is_ahead(at, received_ms):
-            # As new as the newest that is known.  Our own clock, which may be ahead
-            # of IBKR's, would shut out the frames that follow.
+            # As new as the newest known field.  Our own clock may be ahead of IBKR's;
+            # its time would shut out the frames that follow.
             at = max(memory.times)
         return _merge(memory, message, Conid(conid), at, payload)
 
@@ -160,7 +160,7 @@ class IbkrProtocol:
 def _merge(
     memory: _Memory, message: Frame, conid: Conid, at: int, payload: bytes
 ) -> list[Event]:
-    """Remember what the frame carries; ``message.updated`` has been read."""
+    """Remember the fields of the frame; ``message.updated`` has been read."""
     values, times = memory.values, memory.times
     row: list[Any] = [None] * _ROW
     noticed: list[Event] = []
@@ -219,7 +219,7 @@ def _is_ahead(at: int, received_ms: int | None) -> bool:
 
 
 def _read_notice(message: Frame) -> Event:
-    """Return what a frame without market data says."""
+    """Return the event of a frame without market data."""
     topic = message.topic
     if topic == "system":
         return GatewayHeartbeat() if message.success is UNSET else GatewayReady()

@@ -11,22 +11,21 @@ from msgspec import Raw
 from greeks_trio.brokers.tastytrade.wire.messages import Ignored, RowEvent, odd_rows
 from greeks_trio.brokers.tastytrade.wire.rows import PARSERS
 
-# A server that numbers its answers in its own way is still read; one that names a new
-# channel in every frame must not cost memory each time.
+# A server may number its channels in its own way.  But a new channel in every frame must
+# not cost memory each time.
 MAX_OTHER_CHANNELS: Final = 4
 
 
 class Columns:
     """One connection's columns, by channel and event type.
 
-    Only types that we read are remembered, of our channels and a few others.
+    It remembers only the types that are used, of our channels and a few others.
     """
 
     def __init__(self, channels: Collection[int]) -> None:
         self._channels = frozenset(channels)
         self._others: set[int] = set()
-        # How many values make one event, and the template that turns them into a JSON
-        # object.
+        # The number of values of one event, and the template of its JSON object.
         self._columns: dict[tuple[int, str], tuple[int, bytes]] = {}
 
     def __len__(self) -> int:
@@ -34,7 +33,7 @@ class Columns:
         return len(self._columns)
 
     def announce(self, channel: int, event_type: str, names: Sequence[str]) -> None:
-        """Take what the server says that it sends from here on."""
+        """Take the columns that the server announces for its next rows."""
         if event_type not in PARSERS or not self._has_room_for(channel):
             return
         template = b",".join(
@@ -51,14 +50,14 @@ class Columns:
     def events(
         self, channel: int, event_type: str, values: Sequence[Raw]
     ) -> list[RowEvent]:
-        """Return the events that the values make, oldest first."""
+        """Return the events of the values, oldest first."""
         if event_type not in PARSERS:
             return [Ignored("other-type")]
         is_ours = channel in self._channels
         announced = self._columns.get((channel, event_type))
         if announced is None and not is_ours:
             return [Ignored("other-channel")]
-        # Only rows of our own channels say something of our Greeks.
+        # Only odd rows of our own channels concern our Greeks.
         meant = event_type if is_ours else None
         if announced is None:
             return [odd_rows("unannounced-type", values, meant)]

@@ -21,7 +21,7 @@ Data: TypeAlias = list[str | list[Raw] | dict[str, Raw]]
 class Setup(msgspec.Struct, frozen=True, tag="SETUP", rename="camel"):
     """The server's side of the handshake.
 
-    ``keepalive_timeout``: seconds of our silence after which it may hang up.
+    ``keepalive_timeout``: after so many seconds without a frame the server may close.
     """
 
     keepalive_timeout: float | None = None
@@ -44,16 +44,16 @@ class ChannelOpened(msgspec.Struct, frozen=True, tag="CHANNEL_OPENED"):
 
 
 class ChannelClosed(msgspec.Struct, frozen=True, tag="CHANNEL_CLOSED"):
-    """The channel is gone, perhaps without our asking."""
+    """The channel is closed, perhaps without a request."""
 
     channel: int
 
 
 class FeedConfig(msgspec.Struct, frozen=True, tag="FEED_CONFIG", rename="camel"):
-    """The server announced how it packs events; already taken into account.
+    """The server announced the format of its events; the protocol has applied it.
 
-    ``aggregation_period``: seconds for which it keeps back all but the last event of an
-    instrument; 0 is none.
+    ``aggregation_period``: the server drops all but the last event of an instrument in
+    each period of so many seconds; 0 is no period.
     """
 
     channel: int
@@ -62,7 +62,7 @@ class FeedConfig(msgspec.Struct, frozen=True, tag="FEED_CONFIG", rename="camel")
 
 
 class ServerError(msgspec.Struct, frozen=True, tag="ERROR"):
-    """The server did not like something.  It says nothing about the connection."""
+    """The server reports an error.  The connection goes on."""
 
     channel: int = 0
     error: str | None = None
@@ -70,14 +70,14 @@ class ServerError(msgspec.Struct, frozen=True, tag="ERROR"):
 
 
 class FeedData(msgspec.Struct, frozen=True, tag="FEED_DATA", gc=False):
-    """Events, packed as the server likes."""
+    """Events, in any format."""
 
     channel: int
     data: Data
 
 
 class LooseFrame(msgspec.Struct, rename="camel"):
-    """Any message at all, as far as it has a type."""
+    """Any message with a type."""
 
     type: str
     channel: int | None = None

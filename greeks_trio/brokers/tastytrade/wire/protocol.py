@@ -4,10 +4,10 @@ Feed each websocket frame to `DxlinkProtocol.receive_frame`; it returns the even
 the frame, oldest first.  Requests are encoded by
 `greeks_trio.brokers.tastytrade.wire.requests`.
 
-The server decides how it packs events: FEED_CONFIG announces, per event type, the
+The server chooses the format of events.  FEED_CONFIG announces, for each event type, the
 columns of the COMPACT format, at any time and in parts that add up.  Those columns are
-the only state here, and they die with the connection.  Whether events come COMPACT or
-FULL is seen from the shape of the data, because a server may switch.
+the only state here, and they end with the connection.  The shape of the data shows
+whether events are COMPACT or FULL, because a server may switch.
 
 Values are dxFeed's own units, which are the canonical ones of
 `greeks_trio.model.records`; ``volatility`` is a fraction.
@@ -120,7 +120,7 @@ class DxlinkProtocol:
         return events
 
     def _receive_odd(self, frame: str) -> list[Event]:
-        """Return what can be saved of a frame that is not exactly as expected."""
+        """Return the readable events of a frame that is not as expected."""
         try:
             loose = LOOSE_FRAME.decode(frame)
         except msgspec.ValidationError:
@@ -141,7 +141,7 @@ class DxlinkProtocol:
         return [Ignored("unknown-message")]
 
     def _receive_odd_config(self, channel: int, fields: Raw, frame: str) -> list[Event]:
-        """Take the columns that can be read and forget those that cannot.
+        """Take the readable columns and forget the others.
 
         Rows in the old columns would have wrong values; without columns they are odd.
         """

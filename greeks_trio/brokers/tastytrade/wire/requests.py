@@ -17,7 +17,7 @@ EventType = Literal["Greeks", "Quote", "Trade"]
 # The first part names the version of the protocol, the rest the implementation.
 VERSION: Final = "0.1-greeks-trio/0.1.0"
 
-# What we ask for.  The server may leave out or reorder columns.
+# The requested columns.  The server may leave out or reorder columns.
 EVENT_FIELDS: Final[dict[EventType, tuple[str, ...]]] = {
     "Greeks": (
         "eventSymbol",
@@ -110,7 +110,7 @@ def encode_subscription(
     reset: bool = False,
     max_bytes: int = MAX_REQUEST_BYTES,
 ) -> list[str]:
-    """Return the frames that change what the channel sends, to be sent in order.
+    """Return the frames that change the subscriptions of the channel, in order.
 
     Each has at most `MAX_REQUEST_ENTRIES` entries and ``max_bytes`` bytes.
     """

@@ -46,7 +46,7 @@ class _GreeksRow(msgspec.Struct, rename="camel", gc=False):
 
 
 class _PlainGreeksRow(msgspec.Struct, rename="camel", gc=False):
-    """Nearly every row: nothing but numbers, so nothing needs a second look."""
+    """The usual row: all values are numbers."""
 
     event_symbol: str
     event_flags: int = 0
@@ -122,7 +122,7 @@ def _parse_other_greeks(payload: bytes) -> RowEvent:
 
 
 def _is_marker(flags: int, greeks: Greeks) -> bool:
-    """Return whether the row says something of the snapshot only, not of the option."""
+    """Return whether the row only marks a step of a snapshot."""
     return bool(flags & REMOVE_EVENT or (flags & SNAPSHOT_MARKS and greeks == Greeks()))
 
 
@@ -197,7 +197,7 @@ def _whole(value: object) -> int | None:
 
 
 def read_integer(text: str) -> int | float:
-    """Return the number, as a float when it is absurdly long."""
+    """Return the number; a very long integer becomes a float."""
     return int(text) if len(text) < _MAX_DIGITS else float(text)
 
 
