@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from tests.concurrency.ibkr_gateway import CONFIG, Scene, T, make_row
-from tests.concurrency.test_ibkr_life import stream_both
+from tests.concurrency.test_ibkr_session_loss import stream_both
 
 UNDERLYING = 756733
 HOUR_S = 3600.0

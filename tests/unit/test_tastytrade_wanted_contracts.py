@@ -39,10 +39,10 @@ def event(symbol=CALL, **greeks):
     return GreeksEvent(Greeks(**(greeks or {"delta": 0.5})), 1, b"{}", symbol)
 
 
-def ticks_of(book, greeks=None):
+def ticks_of(contracts, greeks=None):
     """Return the records that an event leads to."""
     return records_of(
-        book.ticks(
+        contracts.ticks(
             greeks or event(),
             received_at=START,
             read_at=7.5,
@@ -51,24 +51,24 @@ def ticks_of(book, greeks=None):
     )
 
 
-def price(book):
-    return ticks_of(book)[0].underlying_price
+def price(contracts):
+    return ticks_of(contracts)[0].underlying_price
 
 
 @pytest.fixture
-def book():
-    book = WantedContracts("realtime")
-    book.replace(want(SPY_CALL))
-    return book
+def contracts():
+    contracts = WantedContracts("realtime")
+    contracts.replace(want(SPY_CALL))
+    return contracts
 
 
 def test_an_underlying_is_shared_and_goes_with_its_last_contract():
-    book = WantedContracts("realtime")
+    contracts = WantedContracts("realtime")
 
-    first = book.replace(want(SPY_CALL))
-    second = book.replace(want(SPY_CALL, SPY_PUT))
-    third = book.replace(want(SPY_PUT))
-    fourth = book.replace({})
+    first = contracts.replace(want(SPY_CALL))
+    second = contracts.replace(want(SPY_CALL, SPY_PUT))
+    third = contracts.replace(want(SPY_PUT))
+    fourth = contracts.replace({})
 
     assert first.add == (
         Subscription("Trade", "SPY"),
@@ -81,18 +81,18 @@ def test_an_underlying_is_shared_and_goes_with_its_last_contract():
     )
     assert (third.add, third.remove) == ((), (Subscription("Greeks", CALL),))
     assert {each.symbol for each in fourth.remove} == {"SPY", ".SPY261218P600"}
-    assert book.subscriptions == ()
+    assert contracts.subscriptions == ()
 
 
-def test_other_holders_change_no_subscription(book):
-    changes = book.replace(want(SPY_CALL, account="B"))
+def test_other_holders_change_no_subscription(contracts):
+    changes = contracts.replace(want(SPY_CALL, account="B"))
 
     assert (changes.add, changes.remove) == ((), ())
-    assert [tick.account_id for tick in ticks_of(book)] == ["B"]
+    assert [tick.account_id for tick in ticks_of(contracts)] == ["B"]
 
 
-def test_the_last_trade_comes_before_the_middle(book):
-    seen = [price(book)]
+def test_the_last_trade_comes_before_the_middle(contracts):
+    seen = [price(contracts)]
     for update in (
         QuoteEvent("SPY", 600.0, 602.0),
         QuoteEvent("SPY", None, 602.0),
@@ -102,46 +102,46 @@ def test_the_last_trade_comes_before_the_middle(book):
         QuoteEvent("SPY", 700.0, 702.0),
     ):
         if isinstance(update, QuoteEvent):
-            book.take_quote(update)
+            contracts.take_quote(update)
         else:
-            book.take_trade(update)
-        seen.append(price(book))
+            contracts.take_trade(update)
+        seen.append(price(contracts))
 
     assert seen == [None, 601.0, None, 603.0, 600.5, 600.5, 600.5]
 
 
-def test_a_price_is_forgotten_with_its_subscription(book):
-    book.take_trade(TradeEvent("SPY", 600.0))
-    book.take_quote(QuoteEvent("SPY", 600.0, 602.0))
+def test_a_price_is_forgotten_with_its_subscription(contracts):
+    contracts.take_trade(TradeEvent("SPY", 600.0))
+    contracts.take_quote(QuoteEvent("SPY", 600.0, 602.0))
 
-    book.replace(want(AAPL_CALL))
-    book.replace(want(SPY_CALL))
+    contracts.replace(want(AAPL_CALL))
+    contracts.replace(want(SPY_CALL))
 
-    assert price(book) is None
-
-
-def test_a_price_that_comes_after_its_subscription_ended_is_not_kept(book):
-    book.replace({})
-    book.take_trade(TradeEvent("SPY", 600.0))
-    book.take_quote(QuoteEvent("SPY", 600.0, 602.0))
-
-    book.replace(want(SPY_CALL))
-
-    assert price(book) is None
+    assert price(contracts) is None
 
 
-def test_a_contract_that_nobody_wants_is_a_bad_quote(book):
+def test_a_price_that_comes_after_its_subscription_ended_is_not_kept(contracts):
+    contracts.replace({})
+    contracts.take_trade(TradeEvent("SPY", 600.0))
+    contracts.take_quote(QuoteEvent("SPY", 600.0, 602.0))
+
+    contracts.replace(want(SPY_CALL))
+
+    assert price(contracts) is None
+
+
+def test_a_contract_that_nobody_wants_is_a_bad_quote(contracts):
     with pytest.raises(BadQuote, match="unknown-symbol"):
-        ticks_of(book, event(".SPY261218P600"))
+        ticks_of(contracts, event(".SPY261218P600"))
 
 
-def test_implied_volatility_alone_is_no_tick(book):
+def test_implied_volatility_alone_is_no_tick(contracts):
     with pytest.raises(BadQuote, match="no-greeks"):
-        ticks_of(book, event(implied_volatility=0.2))
+        ticks_of(contracts, event(implied_volatility=0.2))
 
 
 def test_delayed_data_says_so():
-    book = WantedContracts("delayed")
-    book.replace(want(SPY_CALL))
+    contracts = WantedContracts("delayed")
+    contracts.replace(want(SPY_CALL))
 
-    assert ticks_of(book)[0].availability == "delayed"
+    assert ticks_of(contracts)[0].availability == "delayed"
