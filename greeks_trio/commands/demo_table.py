@@ -97,8 +97,9 @@ def _table(status: ServiceStatus, rate: float) -> Group:
     writer = status.writer.statistics()
     processor = status.processor.statistics()
     feeds = Table(title="greeks_trio demo", title_justify="left")
-    for heading in ("broker", "session", "contracts", "received", "stored", "repeats"):
-        feeds.add_column(heading, justify="left" if heading == "broker" else "right")
+    feeds.add_column("broker")
+    for heading in ("session", "contracts", "received", "persisted", "duplicates"):
+        feeds.add_column(heading, justify="right")
     for session in status.sessions():
         feeds.add_row(
             session.broker,
@@ -117,7 +118,7 @@ def _table(status: ServiceStatus, rate: float) -> Group:
             f"{_percentiles(window)}"
         ),
         Text(
-            f"database {database}   waiting {len(status.backlog)}   on disk "
+            f"database {database}   backlog {len(status.backlog):,}   spool "
             f"{status.spool.size().rows:,}"
         ),
     )

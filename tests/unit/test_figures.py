@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 
@@ -108,6 +109,7 @@ def test_the_texts_of_the_alerts_use_declared_names():
 def test_the_example_of_the_status_has_every_figure():
     example = status_example("ibkr")
 
+    assert json.loads(json.dumps(example)) == example
     for figure in IN_STATUS:
         node = example
         for key in figure.status.replace("*", "ibkr").split("."):
