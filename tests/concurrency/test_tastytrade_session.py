@@ -24,6 +24,12 @@ POSITIONS = f"/accounts/{ACCOUNT}/positions"
 LOGIN, QUOTE_TOKEN = "/oauth/token", "/api-quote-tokens"
 
 
+async def check(config, api):
+    return await check_login(
+        config, open_session=lambda config: open_session(config, api)
+    )
+
+
 @pytest.fixture
 def api():
     return FakeApi(make_item(SPY_CALL))
@@ -104,7 +110,7 @@ async def test_a_quote_token_is_not_sent_over_an_open_line(api):
 
 async def test_credentials_are_not_sent_over_an_open_line(api):
     with pytest.raises(FeedInterrupted, match="not encrypted"):
-        await check_login(make_config(api_url="http://api.example"), api)
+        await check(make_config(api_url="http://api.example"), api)
 
     assert api.requests == []
 
@@ -191,7 +197,7 @@ async def test_a_refused_login_is_for_the_operator(api, status, body):
     api.answers[LOGIN] = (status, {}, body)
 
     with pytest.raises(CredentialsRejected, match="TT_REFRESH: Grant revoked"):
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
@@ -199,7 +205,7 @@ async def test_a_login_refused_by_something_in_front_of_it_may_pass(api, status)
     api.answers[LOGIN] = (status, {}, b"<html><h1>Authorization Required</h1></html>")
 
     with pytest.raises(FeedInterrupted, match=str(status)):
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
 
 async def test_a_token_that_expired_before_its_time_is_renewed_at_once(
@@ -226,7 +232,7 @@ async def test_a_server_that_refuses_every_token_is_asked_twice(autojump_clock, 
 
 async def test_missing_credentials_are_for_the_operator(api):
     with pytest.raises(CredentialsRejected, match="TT_SECRET and TT_REFRESH"):
-        await check_login(make_config(refresh=Secret("")), api)
+        await check(make_config(refresh=Secret("")), api)
 
 
 @pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])
@@ -235,7 +241,7 @@ async def test_a_refusal_that_may_pass_says_when(api, path, status):
     api.answers[path] = (status, {"Retry-After": "17"}, b"<html>no</html>")
 
     with pytest.raises(FeedInterrupted, match=str(status)) as caught:
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
     assert caught.value.retry_after == 17.0
 
@@ -257,7 +263,7 @@ async def test_no_server_keeps_us_away_for_more_than_an_hour(api, header, expect
     api.answers[LOGIN] = (429, headers, b"")
 
     with pytest.raises(FeedInterrupted, match="429") as caught:
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
     assert caught.value.retry_after == expected
 
@@ -274,19 +280,19 @@ async def test_an_answer_that_makes_no_sense_is_an_interruption(api, path, body)
     api.answers[path] = (200, {}, body)
 
     with pytest.raises(FeedInterrupted, match="odd"):
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
 
 async def test_a_refusal_after_the_login_is_an_interruption(api):
     api.answers[QUOTE_TOKEN] = (401, {}, b'{"error":{"message":"token expired"}}')
 
     with pytest.raises(FeedInterrupted, match="401: token expired"):
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
 
 async def test_an_api_that_cannot_be_reached_is_an_interruption():
     with pytest.raises(FeedInterrupted, match="connection refused"):
-        await check_login(make_config(), UnreachableApi())
+        await check(make_config(), UnreachableApi())
 
 
 async def test_an_answer_that_cannot_be_unpacked_is_an_interruption(api):
@@ -297,7 +303,7 @@ async def test_an_answer_that_cannot_be_unpacked_is_an_interruption(api):
             return httpx2.Response(200, headers=headers, stream=stream)
 
     with pytest.raises(FeedInterrupted, match="cannot be reached"):
-        await check_login(make_config(), PackedApi())
+        await check(make_config(), PackedApi())
 
 
 async def test_somebody_without_market_data_is_told_in_the_servers_words(api):
@@ -305,7 +311,7 @@ async def test_somebody_without_market_data_is_told_in_the_servers_words(api):
     api.answers[QUOTE_TOKEN] = (404, {}, answer)
 
     with pytest.raises(FeedInterrupted, match="404: quote_streamer"):
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (400, b""), (200, b"odd")])
@@ -334,7 +340,7 @@ async def test_the_check_tells_of_accounts_that_cannot_be_read(api):
     api.positions["5WT00002"] = []
     api.answers["/accounts/5WT00002/positions"] = (403, {}, b"")
 
-    assert await check_login(make_config(), api) == (
+    assert await check(make_config(), api) == (
         "logged in, 2 accounts, 1 option position, 1 account not readable"
     )
 
@@ -343,7 +349,7 @@ async def test_a_login_that_is_not_answered_is_bounded(autojump_clock, api):
     api.silent = True
 
     with pytest.raises(FeedInterrupted, match="does not answer"):
-        await check_login(make_config(), api)
+        await check(make_config(), api)
 
     assert trio.current_time() == REQUEST_LIMIT_S
 
@@ -389,13 +395,13 @@ async def test_instruments_are_not_asked_for_while_the_server_is_in_trouble(
     ],
 )
 async def test_the_check_answers_in_one_sentence(items, sentence):
-    assert await check_login(make_config(), FakeApi(*items)) == sentence
+    assert await check(make_config(), FakeApi(*items)) == sentence
 
 
 async def test_no_secret_is_logged(api, caplog):
     caplog.set_level("DEBUG")
 
-    await check_login(make_config(), api)
+    await check(make_config(), api)
 
     for secret in ("s3cr3t", "r3fr3sh", "access-1", "quote-1"):
         assert secret not in caplog.text

@@ -218,16 +218,15 @@ async def open_session(
 
 
 async def check_login(
-    config: TastytradeConfig,
-    make_transport: MakeTransport = httpx2.AsyncHTTPTransport,
+    config: TastytradeConfig, *, open_session: OpenSession = open_session
 ) -> str:
-    """Log in, read the positions, and say in one sentence how it went.
+    """Try the login and return one sentence about it, for a person at a terminal.
 
     Raises:
         CredentialsRejected: Tastytrade refused the configured login.
         FeedInterrupted: Tastytrade could not be reached or did not make sense.
     """
-    async with open_session(config, make_transport) as session:
+    async with open_session(config) as session:
         found = await session.read_positions(config.accounts)
         await session.quote_token()
     options = len(open_options(found.positions))
