@@ -23,8 +23,7 @@ from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import Config, describe
 from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
-from greeks_trio.feeds.feed import Feed, FeedKind, TickSender
-from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.feed import FeedKind, TickSender
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status import ServiceStatus
@@ -184,18 +183,4 @@ def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> N
         nursery.start_soon(end_leftover_gaps, health, service.status.journal)
         out = send.clone()
         feed = service.make_feed(broker, out)
-        nursery.start_soon(_run_feed, service, health, feed, out, name=broker)
-
-
-async def _run_feed(
-    service: Service, health: FeedHealth, feed: Feed[Any], out: TickSender
-) -> None:
-    """Run the feed whenever it is wanted, until cancelled; then close its channel end.
-
-    The end stays open while a person has stopped the feed.
-    """
-    with out:
-        try:
-            await service.switches.run(health.broker, feed.run_connection)
-        finally:
-            health.service_stopped()
+        nursery.start_soon(service.switches.run_feed, broker, feed, out, name=broker)

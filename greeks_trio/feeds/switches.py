@@ -15,9 +15,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import trio
 
+from greeks_trio.feeds.feed import Feed, TickSender
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.feeds.switch import FeedSwitch
@@ -60,6 +62,18 @@ class FeedSwitches:
             for broker, health in self._healths.items()
             if broker in brokers
         ]
+
+    async def run_feed(self, broker: Broker, feed: Feed[Any], out: TickSender) -> None:
+        """Run the feed whenever it is wanted, until cancelled; then close its channel end.
+
+        The end stays open while a person has stopped the feed: closing it would be the
+        end of the input.
+        """
+        with out:
+            try:
+                await self.run(broker, feed.run_connection)
+            finally:
+                self._healths[broker].service_stopped()
 
     async def run(
         self, broker: Broker, run_connection: Callable[[], Awaitable[object]]
