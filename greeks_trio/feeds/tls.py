@@ -36,7 +36,7 @@ def make_ssl_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=str(ca_file))
     except OSError as exc:  # ssl.SSLError is one
         raise FeedInterrupted(
-            f"cannot use the certificates in {ca_file}: {exc}"
+            f"cannot use the certificates in {ca_file} (IBKR_CA_FILE): {exc}"
         ) from exc
     # A certificate that is pinned itself is no authority, and the gateway's own names
     # no host; Python 3.13 refuses the first by default.

@@ -197,7 +197,7 @@ async def test_a_server_that_floods_us_with_requests_for_the_token_is_left(
                 )
 
     nursery.start_soon(flood)
-    with interrupted("refused the token|does not get to a login"):
+    with interrupted("refused the token|asks for the token again"):
         await tasty.feed.run_connection()
 
     assert len(tasty.dxlink.all("AUTH")) == 1
@@ -215,7 +215,7 @@ async def test_a_server_that_repeats_that_we_are_in_and_opens_nothing_is_left(
             await tasty.dxlink.send(type="AUTH_STATE", channel=0, state="AUTHORIZED")
 
     nursery.start_soon(repeat)
-    with interrupted("does not get to a login"):
+    with interrupted("asks for the token again"):
         await tasty.feed.run_connection()
 
 

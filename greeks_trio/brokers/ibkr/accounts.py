@@ -59,7 +59,9 @@ class Accounts:
         if not self._ids:
             # Asked again with the next positions; a session that is cold says this.
             self._ids = None
-            raise FeedInterrupted("the IBKR gateway names no account")
+            raise FeedInterrupted(
+                "the IBKR gateway names no account; it may still be starting"
+            )
         raise FeedInterrupted(
             f"the IBKR login has no account {' or '.join(wanted)} (IBKR_ACCOUNTS)"
         )
@@ -135,5 +137,7 @@ def _mapping(content: object) -> dict[str, Any]:
 
 def _rows(content: object) -> list[Any]:
     if not isinstance(content, list):
-        raise FeedInterrupted(f"the IBKR gateway answered {str(content)[:120]}")
+        raise FeedInterrupted(
+            f"the IBKR gateway answered without a list: {str(content)[:120]}"
+        )
     return content

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from math import ceil, isfinite
+from math import ceil
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ import trio
 
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.retry_after import parse_retry_after
 
 # The gateway relays to IBKR's servers; after this time it hangs.
 REQUEST_LIMIT_S: Final = 15.0
@@ -29,7 +30,6 @@ _REQUEST_SPACING_S: Final = 0.2
 _SPACINGS_S: Final = {"/portfolio/accounts": 5.1, "/tickle": 1.1}
 # The usual length of a lock-out, if the answer does not give one.
 PENALTY_S: Final = 600.0
-_MAX_PENALTY_S: Final = 3_600.0
 
 
 class Pacer:
@@ -99,14 +99,16 @@ class GatewayClient:
         except httpx2.ConnectError as exc:
             raise FeedInterrupted(self._explain_unreachable(exc)) from exc
         except httpx2.HTTPError as exc:
-            raise FeedInterrupted(f"the IBKR gateway broke off {path}: {exc}") from exc
+            raise FeedInterrupted(
+                f"the connection to the IBKR gateway broke during {path}: {exc}"
+            ) from exc
         if response.status_code != 200:
             self._refuse(response, path)
         try:
             return msgspec.json.decode(response.content)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             raise FeedInterrupted(
-                f"the IBKR gateway's answer to {path} is no JSON"
+                f"the IBKR gateway's answer to {path} is not JSON"
             ) from exc
 
     def explain_no_login(self) -> str:
@@ -131,7 +133,8 @@ class GatewayClient:
         if status == 401:
             raise FeedInterrupted(self.explain_no_login(), http_status=status)
         if status == 429:
-            self._pacer.bar(_penalty_s(response.headers.get("Retry-After")))
+            asked_s = parse_retry_after(response.headers.get("Retry-After"))
+            self._pacer.bar(PENALTY_S if asked_s is None else max(asked_s, 1.0))
             self._refuse_while_barred()
         text = " ".join(response.text.split())[:120]
         words = f"the IBKR gateway answered {path} with {status}: {text}"
@@ -151,7 +154,7 @@ class GatewayClient:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return (
                     f"the certificate of {self._login_page} is not trusted"
-                    " (IBKR_CA_FILE names the one to trust)"
+                    " (set IBKR_CA_FILE to the file with it)"
                 )
             cause = cause.__cause__ or cause.__context__
         return f"no IBKR gateway answers at {self._login_page}"
@@ -160,17 +163,6 @@ class GatewayClient:
 def _explain_lock_out(left_s: float) -> str:
     minutes = ceil(left_s / 60)
     return (
-        f"IBKR has locked us out for {minutes} minute{'s' * (minutes != 1)}:"
-        " too many requests"
+        f"IBKR refuses all requests for {minutes} minute{'s' * (minutes != 1)}:"
+        " there were too many"
     )
-
-
-def _penalty_s(retry_after: str | None) -> float:
-    """Return the seconds of a ``Retry-After``; IBKR's usual time without a number."""
-    try:
-        asked_s = float(retry_after or "")
-    except ValueError:
-        return PENALTY_S
-    if not isfinite(asked_s):
-        return PENALTY_S
-    return min(max(asked_s, 1.0), _MAX_PENALTY_S)

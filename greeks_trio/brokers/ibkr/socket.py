@@ -36,6 +36,6 @@ def open_socket(
             headers=[(b"Cookie", cookie.encode())],
             max_frame_bytes=_MAX_FRAME_BYTES,
             queued_frames=_QUEUED_FRAMES,
-            certificate_hint=" (IBKR_CA_FILE names the certificate to trust)",
+            certificate_hint=" (set IBKR_CA_FILE to the file with the certificate to trust)",
         )
     )

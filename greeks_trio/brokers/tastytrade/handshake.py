@@ -90,7 +90,9 @@ class Handshake:
         try:
             self._auth_send.send_nowait(authorised)
         except trio.WouldBlock:
-            raise FeedInterrupted("the quote server does not get to a login") from None
+            raise FeedInterrupted(
+                "the quote server asks for the token again and again"
+            ) from None
 
     def take_opened(self, channel: int) -> None:
         """Note that a channel is open."""

@@ -118,7 +118,9 @@ class Rest:
             raise FeedInterrupted("Tastytrade does not answer the login") from None
         except (TastytradeError, ValueError, KeyError, TypeError):
             # Not chained: the answer may hold a token.
-            raise FeedInterrupted("Tastytrade's answer to the login is odd") from None
+            raise FeedInterrupted(
+                "Tastytrade's answer to the login is not understood"
+            ) from None
 
     async def get(self, path: str, expected: type[_T]) -> _T:
         """Return the ``data`` of an answer.
@@ -141,7 +143,7 @@ class Rest:
             return decode_data(response.content, expected)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise FeedInterrupted(
-                f"Tastytrade's answer to {path} is odd",
+                f"Tastytrade's answer to {path} is not understood",
                 http_status=response.status_code,
             ) from None
 

@@ -203,7 +203,7 @@ async def open_session(
         FeedInterrupted: Tastytrade could not be reached.
     """
     if not config.secret or not config.refresh:
-        raise CredentialsRejected("TT_SECRET and TT_REFRESH are needed")
+        raise CredentialsRejected("TT_SECRET or TT_REFRESH is not set; set both")
     api_url = require_private(config.api_url, what="TASTYTRADE_API_URL")
     sdk = Session(
         config.secret.reveal(),
