@@ -156,7 +156,7 @@ def _build_status(
 ) -> ServiceStatus:
     """Return the parts that report on themselves."""
     pipeline, slo_target_s = config.pipeline, config.pipeline.latency_slo_ms / 1e3
-    journal = Journal(inherited=disk.inherited_notes)
+    journal = Journal(inherited=disk.inherited_journal)
     backlog = Backlog(pipeline.backlog_max_bytes)
     tick_counts = TickCounts(listeners, slo_target_s=slo_target_s)
     refused_rows = RefusedRows(disk.quarantine)

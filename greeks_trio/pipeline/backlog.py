@@ -1,11 +1,11 @@
 """Ticks on their way to the database, in memory, oldest first.
 
-The one buffer between the processor, the writer and the spooler.  Putting never waits,
-because reading from the brokers must never stop.
+This is the one buffer between the processor, the writer and the spooler.  Putting never
+waits, because reading from the brokers must never stop.
 
-A tick leaves when it is stored, or when the disk has it and memory is not to keep it: then
-it is *evicted*, and the replayer stores it from the disk.  The disk gets the oldest first,
-so what it has comes before what it has not.
+A tick leaves the backlog when it is stored.  It also leaves when the disk has it and
+memory should not keep it: then it is *evicted*, and the replayer stores it from the disk.
+The disk gets the oldest ticks first, so they come before the ticks that it does not have.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
 
-# Values of `Tick.entry` that are no id.
+# Values of `Tick.entry` that are not the id of an entry.
 _NOT_SPOOLED: Final = 0
 _BEING_SPOOLED: Final = -1
-_STORED_MEANWHILE: Final = -2  # in the database while the disk was still taking it
-_DROPPED: Final = -3  # the disk had it and had to make room
+_STORED_MEANWHILE: Final = -2  # stored while the disk was still taking the tick
+_DROPPED: Final = -3  # the disk had the tick and has lost or dropped it
 _ONLY_HERE: Final = (_NOT_SPOOLED, _BEING_SPOOLED)
 
 # A tick without its payload: two structs, two times, seven floats, a place in a queue, and
-# what malloc adds.  100,000 of them were seen to take 655 bytes each.
+# the overhead of malloc.  In a measurement 100,000 ticks took 655 bytes each.
 TICK_BYTES: Final = 720
 
 
@@ -40,13 +40,13 @@ class Backlog:
     """A queue of ticks with one producer, one writer and one spooler.
 
     Its bound is in bytes.  Beyond it, ticks that the disk has are evicted, and then the
-    oldest are lost.  What the writer has taken, at most one batch, comes on top.
+    oldest are lost.  The batch that the writer has taken does not count.
 
     Attributes:
         replay_to: Entries up to this id have ticks that only the disk has.
-        losses: What fell out.
-        bytes: What the waiting ticks take, about.
-        peak: Most ticks that there were at one time.
+        losses: The lost ticks.
+        bytes: Size of the waiting ticks, about.
+        peak: The highest number of ticks at one time.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -56,16 +56,16 @@ class Backlog:
         self._marked = 0
         self._taken: list[Tick] = []
         self._spooling: list[Tick] = []
-        # Fell out while the disk was taking them: lost unless it does take them.
-        self._limbo: list[Tick] = []
-        self._book = SpooledTicks()
+        # Evicted for want of room while the disk was taking them: lost if it fails.
+        self._evicted_while_spooling: list[Tick] = []
+        self._spooled = SpooledTicks()
         self.replay_to = 0
         self.losses = Losses()
         self.bytes = 0
         self.peak = 0
         self._is_database_up = False
         self._closed = False
-        self._ticks_are_news = False
+        self._ticks_are_changes = False
         self._arrived = WakeUp()
         self._changed = WakeUp()
 
@@ -74,17 +74,17 @@ class Backlog:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no more ticks will be put."""
+        """Return whether no more ticks will be put."""
         return self._closed
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is closed and empty."""
+        """Return whether it is closed and empty."""
         return self._closed and not len(self)
 
     @property
     def is_database_up(self) -> bool:
-        """Whether the writer has a connection, or had one until it was finished."""
+        """Return whether the writer has a connection, or had one when it finished."""
         return self._is_database_up
 
     @is_database_up.setter
@@ -93,16 +93,17 @@ class Backlog:
         self._changed.wake()
 
     async def wait_change(self, *, or_ticks: bool = False) -> None:
-        """Wait until something of this happens after this call.
+        """Wait for the next change after this call.
 
-        The database comes or goes, an entry is released or left to the replayer, the
-        backlog is closed, or is finished; with ``or_ticks`` also that a tick comes.
+        A change is one of these: the database comes or goes, an entry is released or
+        left to the replayer, the backlog is closed or finished.  With ``or_ticks`` the
+        arrival of a tick is a change too.
         """
-        self._ticks_are_news |= or_ticks
+        self._ticks_are_changes |= or_ticks
         await self._changed.wait()
 
     async def wait_rows(self) -> bool:
-        """Wait until there are ticks to take; `False` when it is closed and empty."""
+        """Wait until there are ticks to take.  Return `False` when closed and empty."""
         while not self._rows:
             if self._closed:
                 return False
@@ -119,12 +120,12 @@ class Backlog:
         self.peak = max(self.peak, len(self))
         self._bound()
         self._arrived.wake()
-        if self._ticks_are_news:
-            self._ticks_are_news = False
+        if self._ticks_are_changes:
+            self._ticks_are_changes = False
             self._changed.wake()
 
     def close(self) -> None:
-        """Say that no more ticks will be put."""
+        """End the input: no more ticks will be put."""
         self._closed = True
         self._arrived.wake()
         self._changed.wake()
@@ -132,7 +133,10 @@ class Backlog:
     # The writer's side.
 
     def take(self, max_rows: int) -> list[Tick]:
-        """Return the oldest ticks, at most ``max_rows``; `settle` or `give_back` them."""
+        """Return the oldest ticks, at most ``max_rows``.
+
+        `settle` or `give_back` follows.
+        """
         rows = self._rows
         if len(rows) <= max_rows:
             self._taken = list(rows)
@@ -144,21 +148,21 @@ class Backlog:
         return self._taken
 
     def settle(self) -> list[Tick]:
-        """Forget what was taken: it is stored.  Returns what the disk had not."""
+        """Forget the taken ticks: they are stored.  Return those that the disk had not."""
         taken, self._taken = self._taken, []
         fresh = [tick for tick in taken if tick.entry in _ONLY_HERE]
-        if self._spooling or not self._book.is_empty:
+        if self._spooling or not self._spooled.is_empty:
             for tick in taken:
                 if tick.entry == _BEING_SPOOLED:
                     tick.entry = _STORED_MEANWHILE
-                elif self._book.stored(tick):
+                elif self._spooled.stored(tick):
                     self._changed.wake()
         if self._closed and not self._rows:
             self._changed.wake()
         return fresh
 
     def give_back(self) -> None:
-        """Let wait again what was taken: as far as anyone knows, it is not stored."""
+        """Put the taken ticks back in front: it is not known that they are stored."""
         self._rows.extendleft(reversed(self._taken))
         self.bytes += sum(map(_size, self._taken))
         self._taken = []
@@ -169,7 +173,7 @@ class Backlog:
     # The spooler's side.
 
     def oldest_unspooled_at(self) -> float | None:
-        """Return when the oldest tick that the disk has not was read, monotonic."""
+        """Return when the oldest tick that is not on disk was read, monotonic."""
         for tick in self._taken:
             if tick.entry == _NOT_SPOOLED:
                 return tick.read_at
@@ -186,9 +190,9 @@ class Backlog:
         ]
 
     def start_spooling(self, max_rows: int) -> list[Tick]:
-        """Return the oldest ticks that the disk has not, at most ``max_rows``.
+        """Return the oldest ticks that are not on disk, at most ``max_rows``.
 
-        `end_spooling` follows, whatever becomes of them.
+        `end_spooling` follows in every case.
         """
         taken = [tick for tick in self._taken if tick.entry == _NOT_SPOOLED][:max_rows]
         end = self._marked + max_rows - len(taken)
@@ -200,12 +204,15 @@ class Backlog:
         return self._spooling
 
     def end_spooling(self, entry: int | None) -> list[Tick]:
-        """Say which entry has them now, `None` for none.
+        """Note the entry that has the ticks now, `None` when the disk did not take them.
 
-        Returns the ticks that are durable only now.
+        Return the ticks that have become durable by this.
         """
         ticks, self._spooling = self._spooling, []
-        evicted_while_spooling, self._limbo = self._limbo, []
+        evicted_while_spooling, self._evicted_while_spooling = (
+            self._evicted_while_spooling,
+            [],
+        )
         fresh = [tick for tick in ticks if tick.entry == _BEING_SPOOLED]
         stored = [tick for tick in ticks if tick.entry == _STORED_MEANWHILE]
         for tick in fresh:
@@ -214,13 +221,13 @@ class Backlog:
             self._mark()
             self._lose(evicted_while_spooling)
             return []
-        self._book.add(entry, in_memory=fresh, stored=stored)
+        self._spooled.add(entry, in_memory=fresh, stored=stored)
         for tick in evicted_while_spooling:
             self._leave_to_disk(tick)
         return fresh
 
     def evict(self) -> None:
-        """Leave to the disk what it has, except what the writer has taken."""
+        """Evict all ticks that the disk has, except those that the writer has taken."""
         while self._rows and self._rows[0].entry > 0:
             self._leave_to_disk(self._pop_oldest())
         if self._closed and not self._rows:
@@ -228,41 +235,41 @@ class Backlog:
             self._changed.wake()
 
     def dropped_from_disk(self, dropped: Dropped) -> Counter[Broker]:
-        """Say that the disk had to drop an entry; return how many ticks that has cost.
+        """Note that the disk has dropped entries.  Return how many ticks are lost.
 
-        What is stored is not lost, nor what memory still has.
+        Ticks that are stored, or still in memory, are not lost.
         """
-        is_in_memory = self._book.has_in_memory(dropped.id)
-        lost = self._book.lost_with(dropped)
-        if is_in_memory:
+        in_memory = self._spooled.in_memory(dropped.ids)
+        lost = self._spooled.lost_with(dropped)
+        if in_memory:
             for tick in chain(self._taken, self._rows):
-                if tick.entry == dropped.id:
+                if tick.entry in in_memory:
                     tick.entry = _DROPPED
         for broker, rows in lost.items():
             self.losses.add(broker, rows, dropped.first_at, dropped.last_at)
         return lost
 
     def gone_from_disk(self, entries: Iterable[int]) -> None:
-        """Say that the disk has let go of entries that nobody needs any more."""
-        self._book.forget(entries)
+        """Note that the disk has deleted entries that were released."""
+        self._spooled.forget(entries)
 
     def leave_to_replayer(self, entry: int) -> None:
-        """Let the replayer have the entries up to this one."""
+        """Let the replayer store the entries up to this one."""
         if entry > self.replay_to:
             self.replay_to = entry
             self._changed.wake()
 
     def pop_released(self) -> list[int]:
-        """Return the entries since the last call that nobody needs any more."""
-        return self._book.pop_released()
+        """Return the entries since the last call that the disk may delete."""
+        return self._spooled.pop_released()
 
     def _leave_to_disk(self, tick: Tick) -> None:
-        self._book.evicted(tick)
-        # Entries before it will be replayed too, though the writer may have their ticks.
+        self._spooled.evicted(tick)
+        # Entries before it are replayed too, although the writer may have their ticks.
         self.leave_to_replayer(tick.entry)
 
     def _mark(self) -> None:
-        """Find again how many at the head are with the disk or on their way to it."""
+        """Count again the ticks at the head that are on disk or on their way to it."""
         marked = takewhile(lambda tick: tick.entry != _NOT_SPOOLED, self._rows)
         self._marked = sum(1 for _ in marked)
 
@@ -273,7 +280,7 @@ class Backlog:
             if tick.entry > 0:
                 self._leave_to_disk(tick)
             elif tick.entry == _BEING_SPOOLED:
-                self._limbo.append(tick)
+                self._evicted_while_spooling.append(tick)
             else:
                 lost.append(tick)
         self._lose(lost)

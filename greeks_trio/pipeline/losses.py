@@ -1,4 +1,4 @@
-"""What was lost, so that it can be told: how many ticks, of which broker, from when."""
+"""Lost ticks by broker, and the intervals in which they were received."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greeks_trio.model.records import Broker, FeedGap, Tick
 
 
 class Losses:
-    """Counts ticks that nobody will store, and tells them as gaps.
+    """Counts ticks that will never be stored, and makes gaps of them.
 
     Attributes:
         rows: Ticks lost since the start, by broker.
@@ -19,7 +19,7 @@ class Losses:
 
     def __init__(self) -> None:
         self.rows: Counter[Broker] = Counter()
-        # First and last receipt of what was lost and not told yet.
+        # First and last receipt of the ticks that are in no gap yet.
         self._untold: dict[Broker, tuple[datetime, datetime]] = {}
 
     @property
@@ -29,13 +29,13 @@ class Losses:
 
     @property
     def is_untold(self) -> bool:
-        """Whether some wait for `pop_gaps`."""
+        """Return whether some are in no gap yet, see `pop_gaps`."""
         return bool(self._untold)
 
     def add(
         self, broker: Broker, rows: int, first_at: datetime, last_at: datetime
     ) -> None:
-        """Count ticks that were received in this interval."""
+        """Count ticks that were received in this interval; 0 when it is unknown how many."""
         self.rows[broker] += rows
         first, last = self._untold.get(broker, (first_at, last_at))
         self._untold[broker] = (min(first, first_at), max(last, last_at))
@@ -47,7 +47,7 @@ class Losses:
             self.add(tick.record.broker, 1, received_at, received_at)
 
     def pop_gaps(self) -> list[FeedGap]:
-        """Return what was lost since the last call as gaps, one per broker."""
+        """Return the losses since the last call as gaps, one for each broker."""
         gaps = [
             FeedGap(
                 broker=broker,

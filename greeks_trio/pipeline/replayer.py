@@ -1,7 +1,8 @@
-"""The replayer: stores from the disk what has left memory, the oldest first.
+"""The replayer: stores ticks from the disk that have left memory, the oldest first.
 
-On a connection of its own, so that fresh ticks keep their latency meanwhile, and always
-checking for duplicates: some of it may have been stored before anyone could know.
+It has a connection of its own, so that fresh ticks keep their latency meanwhile.  It
+always checks for duplicates: some of the ticks may be stored although their commit was
+never confirmed.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ class Replayer:
     """Moves ticks from the spool into a sink, across connections.
 
     Args:
-        backlog: Knows whether the database is up and whether the service is ending.
-        spooler: Gives what only the disk has.
+        backlog: Tells whether the database is up and whether the service is ending.
+        spooler: Gives the ticks that only the disk has.
         refused_rows: Stores a batch although some rows are refused.
-        tick_counts: Is told of every commit.
+        tick_counts: Counts the stored ticks.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class Replayer:
         self._spooler = spooler
         self._refused_rows = refused_rows
         self._tick_counts = tick_counts
-        # Why the last attempt failed, if none has stored anything since.
+        # Why the last attempt failed, unless ticks have been stored since.
         self._last_reason: str | None = None
 
     async def run(self, open_sink: OpenTickSink) -> None:
-        """Replay whatever comes, until the backlog is closed and empty, then return.
+        """Replay until the backlog is closed and empty and the spool is empty.
 
-        Not before the spool is empty too, unless the database is away: then the next
-        run will find it.  Cancelled, it leaves in the spool what is not committed.
+        Without a database it does not wait for an empty spool: the next run replays the
+        rest.  When cancelled, ticks that are not committed stay in the spool.
         """
         backoff = Backoff()
         while await self._wait_for_work():
@@ -87,13 +88,13 @@ class Replayer:
         self._last_reason = reason
 
     async def _pause(self, delay_s: float) -> None:
-        """Sleep so long, less when the service is ending: then there is one last try."""
+        """Sleep, but less when the service is ending: then there is one last try."""
         with trio.move_on_after(delay_s):
             while not self._backlog.is_finished:
                 await self._backlog.wait_change()
 
     async def _wait_for_work(self) -> bool:
-        """Wait until there is something to replay and a database; `False` at the end."""
+        """Wait until there are ticks to replay and a database.  `False` at the end."""
         while True:
             is_possible = self._backlog.is_database_up
             if is_possible and self._spooler.has_more_to_replay:
@@ -118,13 +119,13 @@ class Replayer:
             logger.info("replayer.done rows=%d seconds=%.1f", rows, seconds)
 
     async def _read_ahead(self, after: int, into: list[SpooledEntry]) -> None:
-        """Read the batch after this entry, if the disk gives it, then return."""
-        # If not, the database has what it was sent all the same, and the next read fails.
+        """Add the entries after this one to the list, unless the disk refuses."""
+        # The batch under way is stored in any case.  The next read tells of the disk.
         with suppress(SpoolUnavailable):
             into += await self._spooler.read(BATCH_ROWS, after=after)
 
     async def _store(self, sink: TickSink, entries: Sequence[SpooledEntry]) -> int:
-        """Store the entries' ticks, forget the entries, and return how many ticks."""
+        """Store the ticks of the entries, delete the entries, and count the ticks."""
         ticks = list(chain.from_iterable(entry.ticks for entry in entries))
         stored = await self._refused_rows.store(sink, ticks, check_duplicates=True)
         self._tick_counts.committed_again(stored)

@@ -1,7 +1,7 @@
-"""What has become of the ticks of each entry that this run has put on disk.
+"""The state of the ticks in each entry that this run has put on disk.
 
-An entry is needed until the last of its ticks is stored.  What nobody remembers any more
-when the disk has to drop an entry is lost; what is stored, or still in memory, is not.
+The disk has to keep an entry until the last of its ticks is stored.  If the disk drops
+the entry before, a tick that is neither stored nor in memory is lost.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from greeks_trio.pipeline.stores import Dropped
 
 @dataclass(slots=True)
 class _Entry:
-    """The fates of an entry's ticks, by broker.
+    """The ticks of an entry by broker.
 
     Attributes:
-        in_memory: Those that are waiting for the database beside the disk.
-        stored: Those that the database took from memory.
-        has_evicted: Whether there are others, which only the disk has.
+        in_memory: The ticks that are also in memory, and wait there for the database.
+        stored: The ticks that the database took from memory.
+        has_evicted: Whether the entry has other ticks, which only the disk has.
     """
 
     in_memory: Counter[Broker]
@@ -30,10 +30,10 @@ class _Entry:
 
 
 class SpooledTicks:
-    """Follows entries from memory's side.
+    """The entries with ticks in memory, or with ticks that were stored from memory.
 
-    Small however much is on disk: an entry is forgotten as soon as all its ticks are
-    evicted, or the disk has let go of it.
+    This is small even when the spool is large: an entry is forgotten when all its ticks
+    are evicted, or when the disk has deleted it.
     """
 
     def __init__(self) -> None:
@@ -45,20 +45,20 @@ class SpooledTicks:
         """Whether memory has no tick that the disk has too."""
         return not self._entries
 
-    def has_in_memory(self, entry_id: int) -> bool:
-        """Return whether memory has ticks of this entry."""
-        return entry_id in self._entries and bool(self._entries[entry_id].in_memory)
+    def in_memory(self, ids: Iterable[range]) -> set[int]:
+        """Return the entries among these of which memory has ticks."""
+        return {each for each in self._known(ids) if self._entries[each].in_memory}
 
     def add(
         self, entry_id: int, *, in_memory: Iterable[Tick], stored: Iterable[Tick]
     ) -> None:
-        """Begin to follow an entry, of which some may be stored by now."""
+        """Add an entry.  Some of its ticks may be stored by now."""
         entry = _Entry(_by_broker(in_memory), _by_broker(stored))
         self._entries[entry_id] = entry
         self._close(entry_id, entry)
 
     def stored(self, tick: Tick) -> bool:
-        """Note that a tick is stored; whether its entry is not needed any more."""
+        """Note that a tick is stored.  Return whether the disk may delete its entry."""
         entry = self._entries.get(tick.entry)
         if entry is None:
             return False
@@ -67,7 +67,7 @@ class SpooledTicks:
         return self._close(tick.entry, entry)
 
     def evicted(self, tick: Tick) -> None:
-        """Note that from now on only the disk has a tick."""
+        """Note that a tick left memory, so only the disk has it."""
         entry = self._entries.get(tick.entry)
         if entry is not None:
             _take_out(entry, tick.record.broker)
@@ -75,28 +75,37 @@ class SpooledTicks:
             self._close(tick.entry, entry)
 
     def forget(self, entry_ids: Iterable[int]) -> None:
-        """Note that the disk has let go of entries whose ticks are stored."""
+        """Note that the disk has deleted entries whose ticks are stored."""
         for each in entry_ids:
             entry = self._entries.get(each)
             if entry is not None and not entry.in_memory:
                 del self._entries[each]
 
     def lost_with(self, dropped: Dropped) -> Counter[Broker]:
-        """Note that an entry was dropped; return how many of its ticks nobody has."""
+        """Note that entries were dropped.  Return the ticks that are lost with them."""
         lost = Counter(dropped.rows)
-        entry = self._entries.pop(dropped.id, None)
-        if entry is not None:
+        for each in self._known(dropped.ids):
+            entry = self._entries.pop(each)
             lost -= entry.stored
             lost -= entry.in_memory
         return lost
 
     def pop_released(self) -> list[int]:
-        """Return the entries since the last call that nobody needs any more."""
+        """Return the entries since the last call that the disk may delete."""
         released, self._released = self._released, []
         return released
 
+    def _known(self, ids: Iterable[range]) -> set[int]:
+        found: set[int] = set()
+        for span in ids:
+            if len(span) < len(self._entries):
+                found.update(each for each in span if each in self._entries)
+            else:
+                found.update(each for each in self._entries if each in span)
+        return found
+
     def _close(self, entry_id: int, entry: _Entry) -> bool:
-        """Release the entry, or forget it, when nothing of it is in memory any more."""
+        """Release or forget the entry when memory has none of its ticks any more."""
         if entry.in_memory:
             return False
         if not entry.has_evicted:

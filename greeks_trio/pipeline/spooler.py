@@ -1,9 +1,9 @@
-"""The spooler: puts on disk what the database does not take in time.
+"""The spooler: puts ticks on disk that the database does not take in time.
 
 A tick that is not committed so many milliseconds after its frame was read goes to disk *as
-well*; the COPY under way goes on, and its commit releases the entry again.  A short stall
-of a healthy server crosses that line now and then: the spool is part of normal life.
-Without a connection everything goes to disk at once, and memory lets go of it.
+well*.  The COPY under way goes on, and its commit releases the entry again.  A healthy
+server is that slow now and then, so the spool is part of normal operation.  Without a
+connection every tick goes to disk at once and leaves memory.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ logger = logging.getLogger(__name__)
 # Most ticks in one entry: about 2 MB, which a disk takes in some ten milliseconds.
 ENTRY_ROWS: Final = 2_000
 
-# A disk that takes longer for one call hangs, and the status says so.
+# If one call takes longer, the disk hangs, and the status says so.
 _HANGS_AFTER_S: Final = 5.0
 
-# For the last words to the disk when the service ends.
-_LAST_WORDS_S: Final = 2.0
+# How long the end of the service waits for the disk.
+_LAST_APPENDS_S: Final = 2.0
 
 
 class Spooler:
-    """Sees that what the database has not taken is on disk, and gives it back.
+    """Puts ticks of the backlog on disk, and gives them to the replayer.
 
     Args:
-        backlog: Whose ticks these are.
+        backlog: The ticks that wait for the database.
         spool: The disk.
-        tick_counts: Is told what became durable.
+        tick_counts: Counts the ticks that become durable here.
         after_s: Seconds from frame read after which a tick goes to disk.
-        inherited_to: Says which is the newest entry of an earlier run, 0 when there is
-            none, `None` as long as the disk has not let anyone look.
+        inherited_to: Returns the newest entry of an earlier run: 0 when there is none,
+            `None` until the disk has been read.
 
     Attributes:
         spooled: Ticks put on disk since the start, by broker.
@@ -63,23 +63,23 @@ class Spooler:
         self._spool = spool
         self._tick_counts = tick_counts
         self._after_s = after_s
-        self._unneeded: list[int] = []
+        self._released: list[int] = []
         self._inherited_to = inherited_to
         self._knows_inherited = False
         self._look_for_inherited()
-        # The replayer has had all entries up to this one.
+        # The replayer has stored all entries up to this one.
         self._replayed_to = 0
-        # And these are in its hands: they must not be dropped to make room.
+        # It is storing the entries up to this one: they must not be dropped.
         self._protected = 0
         self.spooled: Counter[Broker] = Counter()
-        # What the disk does not do at present, and why: a full one can still be read.
+        # The kinds of calls that fail at present, and why.  A full disk can be read.
         self._failures: dict[str, str] = {}
-        # Since when the disk has been doing what.
+        # The kinds of calls that the disk has not answered, and when they began.
         self._asked_at: dict[str, float] = {}
 
     @property
     def last_error(self) -> str | None:
-        """Return why the disk does not take or give what it should, `None` if it does."""
+        """Return why calls of the disk fail or hang, `None` when the disk works."""
         if self._asked_at:
             waited_s = trio.current_time() - min(self._asked_at.values())
             if waited_s > _HANGS_AFTER_S:
@@ -89,8 +89,8 @@ class Spooler:
     async def run(self) -> None:
         """Spool until the backlog is closed and empty, then return.
 
-        Ended or cancelled, it still puts on disk what is in memory alone, and tells it
-        which entries nobody needs.
+        At the end, also when cancelled, put all ticks on disk that are only in memory,
+        and delete the released entries.
         """
         backoff = Backoff()
         try:
@@ -102,15 +102,15 @@ class Spooler:
                 else:
                     backoff.reset()
         finally:
-            with trio.move_on_after(_LAST_WORDS_S, shield=True):
+            with trio.move_on_after(_LAST_APPENDS_S, shield=True):
                 await self._spool_rest()
 
     # The replayer's side.
 
     @property
     def has_more_to_replay(self) -> bool:
-        """Whether there may be ticks that only the disk has."""
-        # A first read opens what could not be opened at the start.
+        """Return whether there may be ticks that only the disk has."""
+        # The first read opens a file that could not be opened at the start.
         return not self._knows_inherited or (
             self._backlog.replay_to > self._replayed_to
         )
@@ -119,14 +119,14 @@ class Spooler:
         """Return the oldest entries that only the disk has, none when there are none.
 
         Args:
-            max_rows: As many entries as have so many ticks, at least one.
-            after: Only those above this id, to read ahead.
+            max_rows: The entries have at most so many ticks, unless the first has more.
+            after: Only entries with a higher id, to read ahead.
 
         Raises:
-            SpoolUnavailable: the disk does not give them.
+            SpoolUnavailable: the disk refuses.
         """
         upto = self._backlog.replay_to
-        # An append that has its turn after this read must not drop what it gives.
+        # An append that runs after this read must not drop the entries that it returns.
         protected, self._protected = self._protected, upto
         try:
             with self._noting_failure("read"):
@@ -137,31 +137,31 @@ class Spooler:
         finally:
             self._protected = protected
         self._note_dropped()
-        # What comes before may still be given back.
+        # With ``after`` there may be entries before that, which are not stored yet.
         if not entries and not after:
             self._replayed_to = upto
         return entries
 
     async def replayed(self, entries: Sequence[SpooledEntry]) -> None:
-        """Forget entries that are stored now.
+        """Delete entries that are stored now.
 
         Raises:
-            SpoolUnavailable: the disk does not, and will give them again.
+            SpoolUnavailable: the disk refuses, and `read` returns them again.
         """
         with self._noting_failure("forget"):
             await self._spool.release([entry.id for entry in entries])
         self._backlog.gone_from_disk(entry.id for entry in entries)
 
     async def _wait_for_work(self) -> bool:
-        """Wait until something is due; `False` when nothing can be any more."""
+        """Wait for work.  Return `False` when there can be none any more."""
         backlog = self._backlog
         while True:
             if not backlog.is_database_up:
                 backlog.evict()
             if backlog.is_finished:
                 return False
-            self._unneeded += backlog.pop_released()
-            if self._unneeded:
+            self._released += backlog.pop_released()
+            if self._released:
                 return True
             due_in_s = self._due_in_s()
             if due_in_s is None:
@@ -182,39 +182,39 @@ class Spooler:
         return read_at + self._after_s - trio.current_time()
 
     async def _append(self, *, is_last: bool = False) -> None:
-        """Put on disk what has to go there, and tell it what nobody needs."""
+        """Put the ticks on disk that are due, and delete the released entries."""
         due_in_s = self._due_in_s()
         is_due = due_in_s is not None and (due_in_s <= 0 or is_last)
-        # Ticks that are not due stay: with each release on its way the disk would take
-        # some that the database is about to store, and those would have to be released.
+        # Only due ticks: the database is about to store the others, and each release
+        # would put some of them on disk that have to be released in turn.
         ticks = self._backlog.start_spooling(ENTRY_ROWS) if is_due else []
-        unneeded = self._unneeded[:]
+        released = self._released[:]
         entry = None
         try:
             with self._noting_failure("append"):
                 if ticks:
                     entry = await self._spool.append(
-                        ticks, release=unneeded, protected=self._protected
+                        ticks, release=released, protected=self._protected
                     )
                 else:
-                    await self._spool.release(unneeded)
+                    await self._spool.release(released)
         finally:
-            # Cancelled in the middle, the disk may have them after all; then they are
-            # offered to the database twice, which takes them once.
+            # If this was cancelled, the disk may have them after all.  Then they are
+            # offered to the database twice, which stores them once.
             durable = self._backlog.end_spooling(entry)
-        del self._unneeded[: len(unneeded)]
-        self._backlog.gone_from_disk(unneeded)
+        del self._released[: len(released)]
+        self._backlog.gone_from_disk(released)
         self.spooled.update(tick.record.broker for tick in ticks)
         self._tick_counts.durable(durable)
         self._note_dropped()
 
     async def _spool_rest(self) -> None:
-        # Cancelled together with the processor, which puts what it has and closes.
+        # When both are cancelled, the processor still puts its ticks and then closes.
         while not self._backlog.is_closed:
             await self._backlog.wait_change()
-        self._unneeded += self._backlog.pop_released()
+        self._released += self._backlog.pop_released()
         with suppress(SpoolUnavailable):
-            while self._unneeded or self._backlog.oldest_unspooled_at() is not None:
+            while self._released or self._backlog.oldest_unspooled_at() is not None:
                 await self._append(is_last=True)
 
     async def _pause(self, delay_s: float) -> None:
@@ -223,13 +223,13 @@ class Spooler:
                 await self._backlog.wait_change()
 
     def _note_dropped(self) -> None:
-        """Tell the backlog what the disk let go of, and count what nobody has now."""
-        # Once until it is told as a gap, at most a minute later: a full spool drops an
+        """Tell the backlog about dropped entries, which counts the lost ticks."""
+        # One line until the loss is a gap, at most a minute later: a full spool drops an
         # entry for each one that it takes.
-        is_news = not self._backlog.losses.is_untold
+        is_first = not self._backlog.losses.is_untold
         dropped = self._spool.pop_dropped()
         rows = sum(self._backlog.dropped_from_disk(each).total() for each in dropped)
-        if rows and is_news:
+        if rows and is_first:
             logger.critical(
                 "spool.ticks_lost reason=%s rows=%d from=%s",
                 dropped[0].reason,
@@ -239,7 +239,7 @@ class Spooler:
 
     @contextmanager
     def _noting_failure(self, of: str) -> Iterator[None]:
-        """Keep in mind whether this is what the disk does not do."""
+        """Remember whether this kind of call fails."""
         was_well = not self._failures
         self._asked_at[of] = trio.current_time()
         try:
@@ -257,7 +257,7 @@ class Spooler:
             logger.warning("spool.available_again")
 
     def _look_for_inherited(self) -> None:
-        """Leave an earlier run's entries to the replayer, once they are known."""
+        """Leave the entries of an earlier run to the replayer, once they are known."""
         if self._knows_inherited:
             return
         inherited = self._inherited_to()

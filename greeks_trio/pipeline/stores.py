@@ -1,7 +1,7 @@
-"""What the pipeline wants of a disk: a spool for ticks and notes, and a quarantine.
+"""The disk behind the pipeline: a spool for ticks and journal entries, and a quarantine.
 
-``greeks_trio.spool`` in the product.  What these methods promise is durable when they
-return: written and synced.
+``greeks_trio.spool`` implements them.  When a method returns, its effect is durable:
+written and synced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from greeks_trio.model.records import (
     Tick,
 )
 
-# What the journal writes down besides ticks.
+# The records besides ticks that the journal takes to the database.
 JournalEntry: TypeAlias = PositionsSnapshot | FeedGap | LeftoverGaps
 
 
@@ -29,8 +29,8 @@ class SpooledEntry:
 
     Attributes:
         id: Grows with every entry, also across runs.
-        ticks: In the order in which they were appended.  ``read_at`` is 0: the
-            monotonic clock of another run means nothing.
+        ticks: In the order in which they were appended.  ``read_at`` is 0, because the
+            monotonic clock of another run means nothing here.
     """
 
     id: int
@@ -39,16 +39,17 @@ class SpooledEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """An entry that is gone from the spool without having been released.
+    """Ticks that are gone from the spool without having been released.
 
     Attributes:
-        rows: Ticks by broker.
-        first_at: When the first of its ticks was received.
-        last_at: When the last one was.
+        ids: Ids of the entries that are gone.  Some may have been released before.
+        rows: Ticks by broker; 0 when their number is not known.
+        first_at: When the first of the ticks was received, or a moment before that.
+        last_at: When the last one was, or a moment after that.
         reason: ``spool-full`` or ``spool-damaged``.
     """
 
-    id: int
+    ids: Sequence[range]
     rows: Mapping[Broker, int]
     first_at: datetime
     last_at: datetime
@@ -57,11 +58,11 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolSize:
-    """How much there is.
+    """The size of a spool.
 
     Attributes:
         rows: Ticks in all entries.
-        bytes: On disk, without what is free for reuse.
+        bytes: Size on disk, without pages that are free for reuse.
         oldest_at: When the oldest tick was received; `None` when there is none.
     """
 
@@ -72,60 +73,59 @@ class SpoolSize:
 
 
 class Spool(Protocol):
-    """Ticks and notes on disk, oldest first.
+    """Ticks and journal entries on disk, oldest first.
 
-    Every method raises `SpoolUnavailable` when the disk does not take or give; nothing
-    has changed then, as far as the caller has to care: the same call may be repeated.
-    Calls may overlap; they take their turns.
+    Every method raises `SpoolUnavailable` when the disk refuses.  Then nothing has
+    changed, or repeating the call has the same effect as doing it once.
+    Calls may overlap: they run one after the other.
     """
 
     async def append(
         self, ticks: Sequence[Tick], *, release: Sequence[int] = (), protected: int = 0
     ) -> int:
-        """Store the ticks as one entry and return its id; drop the released entries.
+        """Store the ticks as one entry and return its id; delete the released entries.
 
-        One transaction.  When the spool is larger than its bound then, the oldest
-        entries with an id above ``protected`` are dropped, see `pop_dropped`.
+        All of it is one transaction.  If the spool is then larger than its bound, the
+        oldest entries with an id above ``protected`` are dropped, see `pop_dropped`.
         """
 
     async def release(self, ids: Sequence[int]) -> None:
-        """Drop entries whose ticks are elsewhere by now; unknown ids are fine."""
+        """Delete entries whose ticks are stored; unknown ids are fine."""
 
     async def read(
         self, *, after: int = 0, upto: int, max_rows: int
     ) -> list[SpooledEntry]:
         """Return the oldest entries with ids above ``after`` up to ``upto``, whole.
 
-        As many as fit into ``max_rows`` ticks, at least one; none when there is none.
-        An entry that cannot be read is dropped, see `pop_dropped`, and its bytes are
-        kept in the quarantine's directory.
+        Return as many as fit into ``max_rows`` ticks, but at least one if there is one.
+        Entries that cannot be read are dropped, see `pop_dropped`.
         """
 
-    async def note(self, notes: Sequence[JournalEntry]) -> list[int]:
-        """Store notes and return an id for each."""
+    async def append_journal(self, added: Sequence[JournalEntry]) -> list[int]:
+        """Store journal entries and return an id for each."""
 
-    async def forget_notes(self, ids: Sequence[int]) -> None:
-        """Drop notes by their ids; unknown ones are fine."""
+    async def release_journal(self, ids: Sequence[int]) -> None:
+        """Delete journal entries that are stored; unknown ids are fine."""
 
     def pop_dropped(self) -> list[Dropped]:
-        """Return what was dropped since the last call."""
+        """Return the drops since the last call."""
 
     def size(self) -> SpoolSize:
-        """Return how much there is, as of the last call that changed it."""
+        """Return the size after the last call that changed it."""
 
 
 class Quarantine(Protocol):
-    """Rows that PostgreSQL refused, on disk until somebody has looked at them."""
+    """Rows that PostgreSQL refused, on disk until a person takes them out."""
 
     async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
         """Keep a row, once however often it is added.
 
         Raises:
-            SpoolUnavailable: the disk does not take it.
+            SpoolUnavailable: the disk refuses.
         """
 
     def waiting(self) -> int:
-        """Return how many rows there are, as of the last `add` or `recount`."""
+        """Return the number of rows after the last `add` or `recount`."""
 
     async def recount(self) -> int:
-        """Look how many rows there are; another process may have taken some."""
+        """Count the rows on disk: another process may have taken some out."""

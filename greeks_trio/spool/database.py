@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from greeks_trio.errors import ConfigError, SpoolUnavailable
 
-# Other processes look into the quarantine for milliseconds.
+# Other processes use the quarantine for milliseconds at a time.
 _BUSY_S: Final = 2.0
-# Pages of 4 KiB after which the log is copied into the file, and what is kept of the
-# log's file then: deleting needs room in it even when the disk is full.
+# SQLite copies its log into the file after so many pages of 4 KiB.  It then keeps so many
+# bytes of the log's file: deleting needs room there even when the disk is full.
 _CHECKPOINT_PAGES: Final = 1000
 _LOG_BYTES: Final = 4 * 2**20
 
-# Where the format version lies in the file's header: https://sqlite.org/fileformat2.html
-_USER_VERSION: Final = slice(60, 64)
+# The second try has an undamaged file, the third is for damage that comes meanwhile.
+_TRIES: Final = 3
 
-_FULL_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGE: Final = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_FORMAT,
-    # Tables or columns are missing, or ids are there twice: our statements are right.
+    # Tables or columns are missing, or an id is there twice: our statements are right.
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
@@ -41,18 +39,90 @@ _PLAIN: Final = {
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
 
+_T = TypeVar("_T")
+
 
 class FileDamaged(Exception):
-    """A file is not, or not entirely, the database that it should be."""
+    """A file is not the database that it should be, or only in part."""
 
 
-def connect(path: Path, *, exclusive: bool) -> sqlite3.Connection:
-    """Open a file, made if need be for its owner's eyes only, each commit synced.
+class Database:
+    """A file that each use opens again if it has to, and that is replaced when damaged.
 
-    An exclusive connection has no shared memory beside the file, which on a full disk
-    would be a way to be killed by SIGBUS.
+    Args:
+        path: The file, named in errors.
+        open_file: Opens the file and checks it.
+        replace: Puts a good file in the place of a damaged one.  Its argument is the
+            damage in words.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        open_file: Callable[[], sqlite3.Connection],
+        replace: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._open_file = open_file
+        self._replace = replace
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether there is a connection."""
+        return self._connection is not None
+
+    def use(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Return the result of the work.  On a damaged file the work is done again.
+
+        Raises:
+            SpoolUnavailable: the disk refuses.
+            ConfigError: a newer version of this program has written the file.
+        """
+        damage: str | None = None
+        for _ in range(_TRIES):
+            try:
+                with translated(self._path):
+                    if damage is not None:
+                        self._replace(damage)
+                        damage = None
+                    return work(self._open())
+            except FileDamaged as exc:
+                self.close()
+                damage = str(exc)
+            except SpoolUnavailable as exc:
+                if _may_differ_from_disk(exc):
+                    self.close()
+                raise
+        raise SpoolUnavailable(f"{self._path} is damaged again and again: {damage}")
+
+    def close(self) -> None:
+        """Close the file.  The next use opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Copies the log into the file, or leaves the log beside the file.
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._open_file()
+        return self._connection
+
+
+def connect(
+    path: Path, *, exclusive: bool, version: int | None = None
+) -> sqlite3.Connection:
+    """Open a file and sync each commit.  A new file is readable by its owner only.
+
+    An exclusive connection has no shared memory beside the file: on a full disk, shared
+    memory can end the process with SIGBUS.  If a version is given, the file must have
+    this format, which is checked before anything is written.
 
     Raises:
+        ConfigError: a newer version of this program has written the file.
+        FileDamaged: the file has no format of ours.
         sqlite3.Error: use `translated`.
         OSError: the file cannot be made.
     """
@@ -62,15 +132,19 @@ def connect(path: Path, *, exclusive: bool) -> sqlite3.Connection:
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         stack.callback(connection.close)
+        # A damaged text is one that the reader of the row refuses.
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
         if exclusive:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if version is not None:
+            _check_version(connection, path, version)
         for pragma in (
             "journal_mode = WAL",
             # With NORMAL the log is synced at checkpoints only, not at each commit.
             "synchronous = FULL",
             f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
             f"journal_size_limit = {_LOG_BYTES}",
-            # Distributors switch it on; it writes every page that becomes free.
+            # Some distributions switch it on.  It writes every page that becomes free.
             "secure_delete = OFF",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -80,7 +154,7 @@ def connect(path: Path, *, exclusive: bool) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block does, or nothing of it."""
+    """Commit everything that the block does, or nothing."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -97,8 +171,8 @@ def translated(path: Path) -> Iterator[None]:
     """Turn the errors of SQLite and of the file system into ours.
 
     Raises:
-        FileDamaged: it has to be replaced.
-        SpoolUnavailable: it may work again later.
+        FileDamaged: the file has to be replaced.
+        SpoolUnavailable: the file may work again later.
     """
     try:
         yield
@@ -116,35 +190,6 @@ def translated(path: Path) -> Iterator[None]:
         raise SpoolUnavailable(f"cannot use {path}: {exc.strerror or exc}") from exc
 
 
-def check_version(path: Path, known: int) -> None:
-    """Look at a file's header, touching nothing.
-
-    Raises:
-        ConfigError: a newer version of this program has written the file.
-        FileDamaged: it is there and empty, which we never leave behind.
-    """
-    try:
-        header = path.read_bytes() if path.stat().st_size < 100 else _header(path)
-    except FileNotFoundError:
-        return
-    if not header:
-        raise FileDamaged("it is empty")
-    found = int.from_bytes(header[_USER_VERSION], "big")
-    if header.startswith(b"SQLite format 3\0") and found > known:
-        raise too_new(path, found, known)
-
-
-def too_new(path: Path, found: int, known: int) -> ConfigError:
-    """Return the refusal of a file whose format we do not know yet."""
-    return ConfigError(
-        [
-            f"{path} has format {found}, written by a newer version of this program, "
-            f"which knows formats up to {known}: run that version, or choose another "
-            "GREEKS_SPOOL_DIR"
-        ]
-    )
-
-
 def empty_log(connection: sqlite3.Connection) -> None:
     """Copy the log into the file and cut it off."""
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -158,16 +203,49 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 
 
 def pragma_number(connection: sqlite3.Connection, name: str) -> int:
-    """Return a pragma's value."""
+    """Return the value of a pragma."""
     [[number]] = connection.execute(f"PRAGMA {name}").fetchall()
     return int(number)
 
 
-def is_full(exc: OSError) -> bool:
-    """Return whether it is about room, which may come back."""
-    return exc.errno in _FULL_ERRNOS
+def newest_id(connection: sqlite3.Connection, table: str) -> int:
+    """Return the highest id that was ever given in a table of this file."""
+    rows = connection.execute(
+        "SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)
+    ).fetchall()
+    return int(rows[0][0]) if rows else 0
 
 
-def _header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(100)
+def raise_newest_id(connection: sqlite3.Connection, table: str, at_least: int) -> None:
+    """Let the ids of new rows in a table begin above the given one."""
+    if newest_id(connection, table) >= at_least:
+        return
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+    connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, at_least))
+
+
+def _may_differ_from_disk(exc: SpoolUnavailable) -> bool:
+    """Return whether the connection may take the file for another than it is.
+
+    Not after a write that found no room: SQLite rolls it back, and an open log may have
+    the room for deleting that a new log would not have.
+    """
+    cause = exc.__cause__
+    if not isinstance(cause, sqlite3.Error):
+        return False
+    code = cause.sqlite_errorcode
+    return code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_WRITE
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, known: int) -> None:
+    found = pragma_number(connection, "user_version")
+    if found > known:
+        raise ConfigError(
+            [
+                f"{path} has format {found}, which a newer version of this program has "
+                f"written. This version knows formats up to {known}: run the newer "
+                "version, or set GREEKS_SPOOL_DIR to another directory"
+            ]
+        )
+    if found < known:  # there is no older one to upgrade
+        raise FileDamaged(f"it has format {found}")

@@ -3,13 +3,12 @@
 ::
 
     lock                  held by the owner, with its process id
-    alive                 touched every second, gone after a clean end
-    spool.sqlite3         ticks and notes
-    spool.sqlite3.contents             how much that is, as of a second ago
-    reserve               room for deleting when there is none
+    alive                 touched every second, deleted by a clean end
+    alive.<broker>        its time is that of the broker's last frame
+    spool.sqlite3         ticks and journal entries
+    spool.sqlite3.contents    how much that is, as of a second ago
     quarantine.sqlite3    rows that PostgreSQL refused, once there are any
-    damaged/              bytes of entries that cannot be decoded
-    spool.sqlite3.damaged-<UTC time>   files from which the rest was salvaged
+    *.damaged, *.damaged-<number>    damaged files, put aside
 """
 
 from __future__ import annotations
@@ -34,10 +33,8 @@ from greeks_trio.pipeline.stores import (
     SpooledEntry,
     SpoolSize,
 )
-from greeks_trio.spool.keepsakes import Keepsakes
 from greeks_trio.spool.lock import Owner, take_directory
-from greeks_trio.spool.quarantine import QuarantineFile
-from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
+from greeks_trio.spool.quarantine import QuarantineFile, QuarantineOnDisk
 from greeks_trio.spool.store import SpoolStore
 from greeks_trio.spool.worker import DiskWorker
 
@@ -61,7 +58,7 @@ class SpoolOnDisk:
     async def append(
         self, ticks: Sequence[Tick], *, release: Sequence[int] = (), protected: int = 0
     ) -> int:
-        """See `Spool.append`, and `SpoolStore.append`."""
+        """See `Spool.append` and `SpoolStore.append`."""
         return await self._worker.run(
             functools.partial(
                 self._store.append, ticks, release=release, protected=protected
@@ -82,13 +79,15 @@ class SpoolOnDisk:
             )
         )
 
-    async def note(self, notes: Sequence[JournalEntry]) -> list[int]:
-        """See `Spool.note`."""
-        return await self._worker.run(functools.partial(self._store.note, notes))
+    async def append_journal(self, added: Sequence[JournalEntry]) -> list[int]:
+        """See `Spool.append_journal`."""
+        return await self._worker.run(
+            functools.partial(self._store.append_journal, added)
+        )
 
-    async def forget_notes(self, ids: Sequence[int]) -> None:
-        """See `Spool.forget_notes`."""
-        await self._worker.run(functools.partial(self._store.forget_notes, ids))
+    async def release_journal(self, ids: Sequence[int]) -> None:
+        """See `Spool.release_journal`."""
+        await self._worker.run(functools.partial(self._store.release_journal, ids))
 
     def pop_dropped(self) -> list[Dropped]:
         """See `Spool.pop_dropped`."""
@@ -100,52 +99,49 @@ class SpoolOnDisk:
 
 
 class SpoolDirectory:
-    """What `open_spool` yields.
+    """An open directory; `open_spool` yields it.
 
     Attributes:
-        inherited_notes: What the earlier run noted and did not forget, oldest first.
+        inherited_journal: Journal entries of an earlier run that the database may not
+            have yet, with their ids, oldest first.
     """
 
     def __init__(self, directory: Path, owner: Owner, *, max_bytes: int) -> None:
         self._directory = directory
         self._owner = owner
         self._worker = DiskWorker()
-        self._store = SpoolStore(
-            directory / SPOOL_FILE,
-            Keepsakes(directory / "damaged"),
-            max_bytes=max_bytes,
-        )
+        self._store = SpoolStore(directory / SPOOL_FILE, max_bytes=max_bytes)
         self._quarantine = QuarantineFile(directory / QUARANTINE_FILE, is_owner=True)
         self._refused = QuarantineOnDisk(self._quarantine, self._worker)
         self.spool: Spool = SpoolOnDisk(self._store, self._worker)
         self.quarantine: Quarantine = self._refused
-        self.inherited_notes: list[tuple[int, JournalEntry]] = []
+        self.inherited_journal: list[tuple[int, JournalEntry]] = []
 
     @property
     def inherited_id(self) -> int | None:
         """Return the newest id of an earlier run; 0 when nothing is left of any.
 
-        `None` as long as the disk did not let the file be opened.
+        `None` until the file was opened for the first time.
         """
         return self._store.inherited_id
 
     @property
     def killed_at(self) -> datetime | None:
-        """Return when the earlier run was last alive, if it did not end cleanly."""
+        """Return when the earlier run was last alive, unless it ended cleanly."""
         return self._owner.killed_at
 
     @property
     def heard_at(self) -> Mapping[str, datetime]:
-        """Return when the earlier run heard of each broker, if it did not end cleanly."""
+        """Return when the earlier run last heard of each broker, unless it ended cleanly."""
         return self._owner.heard_at
 
     async def run_alive_mark(
         self, heard_at: Callable[[], Mapping[str, datetime]]
     ) -> None:
-        """Touch the mark, and write down what there is, each second until cancelled.
+        """Touch the mark each second, and write the spool's totals, until cancelled.
 
         Args:
-            heard_at: Says when the last frame of each broker came.
+            heard_at: Returns when the last frame of each broker came.
         """
         was_in_place = True
         while True:
@@ -154,13 +150,13 @@ class SpoolDirectory:
                 logger.critical("spool.directory_deleted directory=%s", self._directory)
             was_in_place = is_in_place
             await self._worker.run(functools.partial(self._owner.touch, heard_at()))
-            await self._worker.run(self._store.take_care)
+            await self._worker.run(self._store.write_totals)
             await self._refused.take_notice()
             await trio.sleep(_ALIVE_INTERVAL_S)
 
     async def _open(self) -> None:
         try:
-            self.inherited_notes = await self._worker.run(self._store.open)
+            self.inherited_journal = await self._worker.run(self._store.open)
         except SpoolUnavailable as exc:
             logger.error("spool.unavailable reason=%s", exc)
         await self._refused.take_notice()
@@ -182,10 +178,10 @@ class SpoolDirectory:
 async def open_spool(
     directory: Path, *, max_bytes: int
 ) -> AsyncIterator[SpoolDirectory]:
-    """Own the directory, made if need be, and open what is in it.
+    """Lock the directory, made if need be, and open its files.
 
-    A disk that is full does not end the service: every call says `SpoolUnavailable`
-    until there is room.
+    A full disk does not end the service: every call raises `SpoolUnavailable` until
+    there is room.
 
     Raises:
         ConfigError: the directory cannot be used, another process uses it, or a newer
@@ -202,7 +198,7 @@ async def open_spool(
         with trio.move_on_after(_CLOSE_LIMIT_S, shield=True) as limit:
             await opened._close()
         if limit.cancelled_caught:
-            # A thread may still write: the lock goes with the process.
+            # A thread may still write.  The lock is held until the process ends.
             logger.error("spool.disk_hangs limit_s=%.0f", _CLOSE_LIMIT_S)
         else:
             owner.release(is_clean=is_clean)

@@ -1,13 +1,13 @@
-"""The tables of the spool's file, and the statements on them.
+"""The table of ticks in the spool's file, and the statements on it.
 
-Numbers lie before the blobs, so that reading them does not touch the pages of the blobs.
+The numbers of a row lie before its blob, so reading them does not touch the blob's pages.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,45 +17,58 @@ from typing import Final
 
 import msgspec
 
-from greeks_trio.model.records import Broker
-from greeks_trio.pipeline.stores import JournalEntry
-from greeks_trio.spool.database import FileDamaged, transaction
+from greeks_trio.model.records import Broker, Tick
+from greeks_trio.pipeline.stores import Dropped
+from greeks_trio.spool.database import FileDamaged
 from greeks_trio.spool.format import (
     checksum,
-    encode_note,
+    decode_ticks,
     from_microseconds,
     to_microseconds,
+    verified,
 )
-from greeks_trio.spool.inventory import Facts
 
-# Counted up when a version of this program could no longer read what another wrote.
-VERSION: Final = 1
-
-# Times are microseconds since 1970.  AUTOINCREMENT: an id is never used again, also when
+# Times are microseconds since 1970.  AUTOINCREMENT: an id is never used again, even after
 # the newest entry was released.
-_SCHEMA: Final = (
-    """CREATE TABLE entries (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        row_count INTEGER NOT NULL,
-        rows_by_broker TEXT NOT NULL,
-        first_at INTEGER NOT NULL,
-        last_at INTEGER NOT NULL,
-        checksum INTEGER NOT NULL,
-        blob BLOB NOT NULL
-    )""",
-    """CREATE TABLE notes (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        kind TEXT NOT NULL,
-        checksum INTEGER NOT NULL,
-        blob BLOB NOT NULL
-    )""",
-)
+SCHEMA: Final = """CREATE TABLE entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    row_count INTEGER NOT NULL,
+    rows_by_broker TEXT NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    blob BLOB NOT NULL
+)"""
 # SQLite takes 999 parameters at least.
 _DELETED_AT_ONCE: Final = 500
 _FACTS: Final = "id, rows_by_broker, first_at, last_at"
 _ENTRY: Final = f"{_FACTS}, row_count, checksum, blob"
 
 _ROWS: Final = msgspec.json.Decoder(dict[Broker, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of an entry: ticks by broker, first and last receipt."""
+
+    rows: Mapping[Broker, int]
+    first_at: datetime
+    last_at: datetime
+
+    @property
+    def row_count(self) -> int:
+        """Return the number of ticks."""
+        return sum(self.rows.values())
+
+    def as_dropped(self, entry_id: int, reason: str) -> Dropped:
+        """Return the message that the entry is gone."""
+        return Dropped(
+            ids=(range(entry_id, entry_id + 1),),
+            rows=self.rows,
+            first_at=self.first_at,
+            last_at=self.last_at,
+            reason=reason,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +81,25 @@ class RawEntry:
     checksum: int
     blob: bytes
 
-    @property
-    def is_intact(self) -> bool:
-        """Return whether the blob is the one that was written."""
-        return checksum(self.blob) == self.checksum
+    def ticks(self) -> list[Tick]:
+        """Return the ticks.
+
+        Raises:
+            FileDamaged: the blob is not the one that was written.
+        """
+        try:
+            return decode_ticks(verified(self.blob, self.checksum))
+        except ValueError as exc:
+            raise FileDamaged(f"entry {self.id} cannot be decoded: {exc}") from exc
 
 
-@dataclass(frozen=True, slots=True)
-class RawNote:
-    """A note as it lies in the file."""
-
-    id: int
-    kind: str
-    checksum: int
-    blob: bytes
-
-
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Make an empty file a spool."""
-    with transaction(connection):
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+def facts_of(ticks: Iterable[Tick]) -> Facts:
+    """Return the facts of at least one tick."""
+    records = [tick.record for tick in ticks]
+    receipts = [record.received_at for record in records]
+    return Facts(
+        Counter(record.broker for record in records), min(receipts), max(receipts)
+    )
 
 
 def insert_entry(connection: sqlite3.Connection, facts: Facts, blob: bytes) -> int:
@@ -98,7 +108,7 @@ def insert_entry(connection: sqlite3.Connection, facts: Facts, blob: bytes) -> i
 
 
 def copy_entry(connection: sqlite3.Connection, entry: RawEntry) -> None:
-    """Add an entry of another file with its id."""
+    """Add an entry of another file under the id that it has there."""
     _insert(connection, entry.id, entry.facts, entry.checksum, entry.blob)
 
 
@@ -134,11 +144,19 @@ def oldest_receipt(connection: sqlite3.Connection) -> datetime | None:
     return _moment(rows[0][0]) if rows else None
 
 
-def totals(connection: sqlite3.Connection) -> tuple[int, Counter[Broker]]:
+def newest_receipt(connection: sqlite3.Connection) -> datetime | None:
+    """Return when the last tick of the newest entry was received."""
+    rows = connection.execute(
+        "SELECT last_at FROM entries ORDER BY id DESC LIMIT 1"
+    ).fetchall()
+    return _moment(rows[0][0]) if rows else None
+
+
+def count(connection: sqlite3.Connection) -> tuple[int, Counter[Broker]]:
     """Return how many entries there are, and their ticks by broker.
 
-    There may be millions of entries and the service waits, so nothing is made of each:
-    few differ in their numbers of ticks.
+    The service waits for this, and there may be millions of entries.  Few of them differ
+    in their numbers of ticks, so each different text is decoded once.
     """
     texts = Counter(
         text for [text] in connection.execute("SELECT rows_by_broker FROM entries")
@@ -150,22 +168,17 @@ def totals(connection: sqlite3.Connection) -> tuple[int, Counter[Broker]]:
     return texts.total(), rows
 
 
-def newest_facts(connection: sqlite3.Connection, limit: int) -> list[tuple[int, Facts]]:
-    """Return the facts of the newest entries, oldest first."""
-    rows = connection.execute(
-        f"SELECT {_FACTS} FROM entries ORDER BY id DESC LIMIT ?",  # noqa: S608
-        (limit,),
-    ).fetchall()
-    return [(row[0], _facts(*row[1:])) for row in reversed(rows)]
-
-
-def read_entry(connection: sqlite3.Connection, entry_id: int) -> RawEntry | None:
-    """Return an entry; `None` when there is none of this id."""
-    rows = connection.execute(
-        f"SELECT {_ENTRY} FROM entries WHERE id = ?",  # noqa: S608
-        (entry_id,),
-    ).fetchall()
-    return _raw_entry(*rows[0]) if rows else None
+def scan(
+    connection: sqlite3.Connection, *, above: int, below: int, backwards: bool = False
+) -> Generator[RawEntry, None, None]:
+    """Yield the entries with ids between these two, the oldest first unless backwards."""
+    order = "DESC" if backwards else "ASC"
+    cursor = connection.execute(
+        f"SELECT {_ENTRY} FROM entries WHERE id > ? AND id < ? ORDER BY id {order}",  # noqa: S608
+        (above, below),
+    )
+    for row in cursor:
+        yield _raw_entry(*row)
 
 
 def read_entries(
@@ -173,77 +186,17 @@ def read_entries(
 ) -> list[RawEntry]:
     """Return the oldest entries with ids in these bounds.
 
-    As many as fit into ``max_rows`` ticks, at least one; none when there is none.
+    Return as many as fit into ``max_rows`` ticks, but at least one if there is one.
     """
     found: list[RawEntry] = []
     rows = 0
-    cursor = connection.execute(
-        f"SELECT {_ENTRY} FROM entries WHERE id > ? AND id <= ? ORDER BY id",  # noqa: S608
-        (above, upto),
-    )
-    with closing(cursor):
-        for row in cursor:
-            entry = _raw_entry(*row)
+    with closing(scan(connection, above=above, below=upto + 1)) as entries:
+        for entry in entries:
             rows += entry.row_count
             if found and rows > max_rows:
                 break
             found.append(entry)
     return found
-
-
-def read_facts(connection: sqlite3.Connection, entry_id: int) -> Facts | None:
-    """Return what an entry holds without reading its ticks."""
-    rows = connection.execute(
-        f"SELECT {_FACTS} FROM entries WHERE id = ?",  # noqa: S608
-        (entry_id,),
-    ).fetchall()
-    return _facts(*rows[0][1:]) if rows else None
-
-
-def newest_id(connection: sqlite3.Connection) -> int:
-    """Return the highest id that was ever given."""
-    rows = connection.execute(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'entries'"
-    ).fetchall()
-    return int(rows[0][0]) if rows else 0
-
-
-def raise_newest_id(connection: sqlite3.Connection, at_least: int) -> None:
-    """Let the ids of new entries begin above the given one."""
-    if newest_id(connection) >= at_least:
-        return
-    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'entries'")
-    connection.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (at_least,))
-
-
-def insert_note(connection: sqlite3.Connection, note: JournalEntry) -> int:
-    """Add a note and return its id."""
-    kind, blob = encode_note(note)
-    return _insert_note(connection, (None, kind, checksum(blob), blob))
-
-
-def copy_note(connection: sqlite3.Connection, note: RawNote) -> None:
-    """Add a note of another file with its id."""
-    _insert_note(connection, (note.id, note.kind, note.checksum, note.blob))
-
-
-def delete_notes(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
-    """Delete notes; unknown ids are fine."""
-    connection.executemany("DELETE FROM notes WHERE id = ?", [(id_,) for id_ in ids])
-
-
-def all_notes(connection: sqlite3.Connection) -> Iterator[RawNote]:
-    """Yield the notes, oldest first."""
-    rows = connection.execute("SELECT id, kind, checksum, blob FROM notes ORDER BY id")
-    for row in rows:
-        yield RawNote(*row)
-
-
-def _insert_note(connection: sqlite3.Connection, values: tuple[object, ...]) -> int:
-    cursor = connection.execute(
-        "INSERT INTO notes (id, kind, checksum, blob) VALUES (?, ?, ?, ?)", values
-    )
-    return int(cursor.lastrowid or 0)
 
 
 def _insert(
@@ -297,7 +250,7 @@ def _moment(microseconds: int) -> datetime:
 
 @lru_cache(maxsize=1_000)
 def _rows(rows_by_broker: str) -> Mapping[Broker, int]:
-    """Return the numbers; the same object for the same text, which most entries have."""
+    """Return the numbers of a text.  Most entries have the same few texts."""
     try:
         return _ROWS.decode(rows_by_broker)
     except (msgspec.MsgspecError, TypeError, ValueError) as exc:

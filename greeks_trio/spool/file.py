@@ -1,175 +1,212 @@
-"""The spool's file: whatever happens to it, it is a good one again at the next use.
+"""The spool's file as a whole: made when it is missing, replaced when it is damaged.
 
-It knows what is in it, so it can tell what is lost when it is damaged.
+A new file is written under the name ``.new``.  Its format is written last, so a file
+that has one is complete.  Then the damaged file is renamed, and the new one takes its
+place.  The process may be killed at any moment in between: the next one begins again, or
+does the last step.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from greeks_trio.errors import SpoolUnavailable
-from greeks_trio.pipeline.stores import Dropped
-from greeks_trio.spool import entries
-from greeks_trio.spool.contents import Contents, ContentsFile
-from greeks_trio.spool.database import (
-    FileDamaged,
-    check_version,
-    connect,
-    pragma_number,
-    too_new,
-    transaction,
-    translated,
+from greeks_trio.model.records import Broker
+from greeks_trio.spool import entries, journal
+from greeks_trio.spool.damage import (
+    END,
+    beside,
+    newest_id_in,
+    open_damaged,
+    put_aside,
+    readable_entries,
+    readable_journal,
+    rename,
+    unlink,
 )
-from greeks_trio.spool.inventory import MAX_KNOWN, Inventory
-from greeks_trio.spool.keepsakes import Keepsakes
-from greeks_trio.spool.salvage import create, salvage_waiting, set_aside
+from greeks_trio.spool.database import (
+    connect,
+    empty_log,
+    pragma_number,
+    raise_newest_id,
+    transaction,
+)
+from greeks_trio.spool.entries import RawEntry
 
 logger = logging.getLogger(__name__)
 
-# A file that was found damaged is damaged no more at the second try.
-_TRIES: Final = 3
+# Counted up when this program can no longer read the files of an older one.
+VERSION: Final = 1
 
-_T = TypeVar("_T")
+# Rows in one transaction of the new file.
+_BATCH: Final = 20
 
 
-class SpoolFile:
-    """A connection that opens by itself, and the inventory of what is in the file.
+@dataclass(slots=True)
+class Saved:
+    """The part of a damaged file that could be read, and where the rest was.
 
-    Args:
-        on_lost: Told of entries that a damage has cost.
+    Attributes:
+        changed_at: When the damaged file was last written.
+        rows: Saved ticks by broker.
+        holes: Ids of entries that could not be read.
+        first_at: The lost ticks were received after this moment.  `None` when no entry
+            before them was saved.
+        last_at: They were received before this moment.  `None` when no entry after them
+            was saved.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        keepsakes: Keepsakes,
-        on_lost: Callable[[list[Dropped]], None],
-    ) -> None:
-        self.path = path
-        self._keepsakes = keepsakes
-        self._on_lost = on_lost
-        self._connection: sqlite3.Connection | None = None
-        self._damage = "the last run did not get to salvaging it"
-        self.inventory = Inventory()
-        self.inherited_id: int | None = None
-        self._contents = ContentsFile(path.with_name(f"{path.name}.contents"))
+    changed_at: datetime
+    entries: int = 0
+    rows: Counter[Broker] = field(default_factory=Counter)
+    journal_entries: int = 0
+    holes: list[range] = field(default_factory=list)
+    first_at: datetime | None = None
+    last_at: datetime | None = None
 
-    def use(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Return what the work returns; on a damaged file it is done again.
+    def add_hole(self, ids: range, before: RawEntry | None) -> None:
+        """Note ids that could not be read, and the saved entry before them."""
+        if not self.holes:
+            self.first_at = before.facts.last_at if before else None
+        self.holes.append(ids)
+        self.last_at = None
 
-        Raises:
-            SpoolUnavailable: the disk does not do it.
-            ConfigError: a newer version of this program has written the file.
-        """
-        for _ in range(_TRIES):
-            try:
-                with translated(self.path):
-                    return work(self._connection or self._open())
-            except FileDamaged as exc:
-                self._give_up(str(exc))
-            except SpoolUnavailable as exc:
-                if _may_be_confused(exc):
-                    self.close()
-                raise
-        raise SpoolUnavailable(f"{self.path} is damaged again and again")
+    def end_holes_at(self, newest: int) -> None:
+        """Take ids out of the holes that will be given to new entries."""
+        self.holes = [range(ids.start, min(ids.stop, newest + 1)) for ids in self.holes]
 
-    def write_contents(self) -> None:
-        """Write down what is in the file, for the day when it cannot be read."""
-        if self._connection is not None:
-            self._contents.write(self.inventory.contents())
-
-    def close(self) -> None:
-        """Close the file; the next use opens it again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            # Copies the log into the file, and leaves it beside when it cannot.
-            with suppress(sqlite3.Error):
-                connection.close()
-
-    def _open(self) -> sqlite3.Connection:
-        salvage = salvage_waiting(self.path, self._keepsakes, self._damage)
-        check_version(self.path, entries.VERSION)
-        if not self.path.exists():
-            create(self.path)
-        with ExitStack() as stack:
-            connection = connect(self.path, exclusive=True)
-            stack.callback(connection.close)
-            self._check(connection)
-            given_id = entries.newest_id(connection)
-            inventory = _count(connection)
-            earlier = self._earlier()
-            inventory.newest_id = max(given_id, earlier.newest_id)
-            with transaction(connection):
-                entries.raise_newest_id(connection, inventory.newest_id)
-            stack.pop_all()
-        is_damaged = salvage is not None or given_id < earlier.newest_id
-        self._take_over(inventory, salvage.lost if salvage else [], earlier, is_damaged)
-        self._connection = connection
-        return connection
-
-    def _earlier(self) -> Contents:
-        if self.inherited_id is None:
-            return self._contents.read()
-        return self.inventory.contents()
-
-    def _take_over(
-        self,
-        found: Inventory,
-        named: list[Dropped],
-        earlier: Contents,
-        is_damaged: bool,
-    ) -> None:
-        """Believe the file, and tell what is not in it any more."""
-        if self.inherited_id is None:
-            # Without a damage, what is missing was released in the last second.
-            lost = [*named, *found.lost_since(earlier, named)] if is_damaged else []
-            self.inherited_id = found.newest_id if found.entries or lost else 0
-        else:
-            lost = self.inventory.lost(found)
-        self.inventory = found
-        if lost:
-            logger.critical(
-                "spool.rows_lost entries_or_more=%d rows=%d",
-                len(lost),
-                sum(sum(each.rows.values()) for each in lost),
-            )
-            self._on_lost(lost)
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        found = pragma_number(connection, "user_version")
-        if found > entries.VERSION:
-            raise too_new(self.path, found, entries.VERSION)
-        if found < entries.VERSION:  # there is no older one to upgrade
-            raise FileDamaged(f"it has format {found}")
-
-    def _give_up(self, reason: str) -> None:
-        self.close()
-        self._damage = reason
-        with translated(self.path), suppress(FileNotFoundError):
-            set_aside(self.path)
+    def add_entry(self, entry: RawEntry) -> None:
+        """Note a saved entry."""
+        self.entries += 1
+        self.rows.update(entry.facts.rows)
+        if self.holes and self.last_at is None:
+            self.last_at = entry.facts.first_at
 
 
-def _count(connection: sqlite3.Connection) -> Inventory:
-    """Count the entries, which reads a page of each of them."""
-    number, rows = entries.totals(connection)
-    oldest_at = entries.oldest_receipt(connection)
-    newest = entries.newest_facts(connection, MAX_KNOWN)
-    return Inventory.found(number, rows, oldest_at, newest)
+def make_missing(path: Path, *, newest: int) -> bool:
+    """Make the file if it is missing.  Return whether it was.
 
-
-def _may_be_confused(exc: SpoolUnavailable) -> bool:
-    """Return whether the connection may believe other things than the disk.
-
-    Not after a write that found no room: it is rolled back, and a log that is open may
-    have the room for deleting what a new one would not have.
+    Its new entries get ids above ``newest``.
     """
-    cause = exc.__cause__
-    if not isinstance(cause, sqlite3.Error):
+    if path.exists():
         return False
-    code = cause.sqlite_errorcode
-    return code & 0xFF == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_WRITE
+    fresh = beside(path, ".new")
+    if not _is_complete(fresh):
+        unlink(fresh)
+        with closing(_create(fresh)) as connection:
+            _complete(connection, newest_entry=newest)
+    _install(fresh, path)
+    return True
+
+
+def replace_damaged(path: Path, *, newest: int) -> tuple[Path, Saved]:
+    """Save the readable rows in a new file that takes the place of the damaged one.
+
+    Return the new name of the damaged file, and the part that was saved.  ``newest`` is
+    the highest id that an entry is known to have had.
+
+    Raises:
+        OSError, sqlite3.Error: the disk refuses.  The damaged file is still there.
+    """
+    fresh = beside(path, ".new")
+    unlink(fresh)
+    saved = Saved(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    with closing(_create(fresh)) as target:
+        with open_damaged(path) as source:
+            _copy_entries(source, target, newest, saved)
+            _copy_journal(source, target, saved)
+            newest_entry = max(newest, newest_id_in(source, "entries"))
+            newest_note = newest_id_in(source, "notes")
+        _complete(target, newest_entry=newest_entry, newest_note=newest_note)
+    saved.end_holes_at(newest_entry)
+    kept = put_aside(path)
+    _install(fresh, path)
+    return kept, saved
+
+
+def _create(path: Path) -> sqlite3.Connection:
+    connection = connect(path, exclusive=True)
+    with transaction(connection):
+        for statement in (entries.SCHEMA, journal.SCHEMA):
+            connection.execute(statement)
+    return connection
+
+
+def _complete(
+    connection: sqlite3.Connection, *, newest_entry: int, newest_note: int = 0
+) -> None:
+    with transaction(connection):
+        raise_newest_id(connection, "entries", newest_entry)
+        raise_newest_id(connection, "notes", newest_note)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    # The file is going to be renamed without its log.
+    empty_log(connection)
+
+
+def _is_complete(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return pragma_number(connection, "user_version") == VERSION
+    except sqlite3.Error:
+        return False
+
+
+def _install(fresh: Path, path: Path) -> None:
+    # The log of the damaged file is still there if the process was killed before this.
+    for suffix in ("-wal", "-shm"):
+        beside(path, suffix).unlink(missing_ok=True)
+    rename(fresh, path)
+
+
+def _copy_entries(
+    source: sqlite3.Connection, target: sqlite3.Connection, newest: int, saved: Saved
+) -> None:
+    last: RawEntry | None = None
+    found = readable_entries(source)
+    while part := list(islice(found, _BATCH)):
+        with transaction(target):
+            for each in part:
+                if isinstance(each, range):
+                    saved.add_hole(each, last)
+                    continue
+                entries.copy_entry(target, each)
+                saved.add_entry(each)
+                last = each
+    known_to = max(
+        newest_id_in(source, "entries"),
+        last.id if last else 0,
+        saved.holes[-1].stop - 1 if saved.holes else 0,
+    )
+    if known_to < newest:
+        # The newest ones are gone with the log, and SQLite does not notice.
+        saved.add_hole(range(known_to + 1, newest + 1), last)
+
+
+def _copy_journal(
+    source: sqlite3.Connection, target: sqlite3.Connection, saved: Saved
+) -> None:
+    with transaction(target):
+        for each in readable_journal(source):
+            if isinstance(each, range):
+                _log_lost_journal_entries(each)
+                continue
+            journal.copy_journal_entry(target, each)
+            saved.journal_entries += 1
+
+
+def _log_lost_journal_entries(ids: range) -> None:
+    if ids.stop == END:
+        return  # there may have been none
+    logger.critical(
+        "spool.note_lost id=%s reason=unreadable",
+        ids.start if len(ids) == 1 else f"{ids.start}-{ids.stop - 1}",
+    )

@@ -1,9 +1,9 @@
-"""How ticks and notes lie on the disk.  Pure.
+"""How ticks and journal entries lie on the disk.  Pure.
 
-A blob is one byte that says how the rest is encoded, then the rest: msgpack maps with
-field names, so that a later version whose records have more fields, each with a default,
-reads what this one wrote.  Large blobs are compressed.  What msgpack cannot hold, text
-with lone surrogates, is JSON with escapes.
+The first byte of a blob tells the encoding of the rest.  Usually this is msgpack: maps
+with field names, so a later version can add fields with defaults and still read the blobs
+of this one.  Large blobs are compressed.  Text with lone surrogates does not fit into
+msgpack, so such a blob is JSON with escapes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _LEVEL: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-_NOTE_TYPES: Final[dict[str, type[JournalEntry]]] = {
+_JOURNAL_TYPES: Final[dict[str, type[JournalEntry]]] = {
     "positions": PositionsSnapshot,
     "gap": FeedGap,
     "leftover-gaps": LeftoverGaps,
 }
-_NOTE_KINDS: Final = {type_: kind for kind, type_ in _NOTE_TYPES.items()}
+_JOURNAL_KINDS: Final = {type_: kind for kind, type_ in _JOURNAL_TYPES.items()}
 
 _T = TypeVar("_T")
 
@@ -65,38 +65,38 @@ def decode_ticks(blob: bytes) -> list[Tick]:
     """Return the ticks of a blob, ``read_at`` 0.
 
     Raises:
-        ValueError: it is not what `encode_ticks` returns.
+        ValueError: `encode_ticks` does not return such a blob.
     """
     stored = _decode(blob, _StoredTicks).ticks
     return [Tick(each.record, each.fingerprint, 0.0) for each in stored]
 
 
-def encode_note(note: JournalEntry) -> tuple[str, bytes]:
-    """Return the note's kind and its blob."""
-    return _NOTE_KINDS[type(note)], _encode(note)
+def encode_journal_entry(entry: JournalEntry) -> tuple[str, bytes]:
+    """Return the kind of the journal entry and its blob."""
+    return _JOURNAL_KINDS[type(entry)], _encode(entry)
 
 
-def decode_note(kind: str, blob: bytes) -> JournalEntry:
-    """Return the note of a blob.
+def decode_journal_entry(kind: str, blob: bytes) -> JournalEntry:
+    """Return the journal entry of a blob.
 
     Raises:
-        ValueError: it is not what `encode_note` returns.
+        ValueError: `encode_journal_entry` does not return such a blob.
     """
-    if kind not in _NOTE_TYPES:
-        raise ValueError(f"no note is a {kind!r}")
-    return _decode(blob, _NOTE_TYPES[kind])
+    if kind not in _JOURNAL_TYPES:
+        raise ValueError(f"no journal entry is a {kind!r}")
+    return _decode(blob, _JOURNAL_TYPES[kind])
 
 
 def checksum(blob: bytes) -> int:
-    """Return what tells a blob from the same one with wrong bytes."""
+    """Return a number that another blob most likely does not have."""
     return zlib.crc32(blob)
 
 
 def verified(blob: bytes, expected: int) -> bytes:
-    """Return the blob.
+    """Return the blob, which must have this checksum.
 
     Raises:
-        ValueError: it has another checksum.
+        ValueError: the blob has another one.
     """
     if checksum(blob) != expected:
         raise ValueError("its checksum is wrong")

@@ -1,4 +1,4 @@
-"""One owner of the spool's directory, and whether the last one ended cleanly."""
+"""The lock of the spool's directory, and the marks that tell how its owner ended."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ALIVE: Final = "alive"
 class Owner:
     """The lock on a directory, held until `release` or the end of the process.
 
-    It is on an open file that no child process inherits.
+    The lock is on an open file that no program started by this process inherits.
 
     Attributes:
-        killed_at: When the owner before was last alive, `None` if it ended cleanly.
-        heard_at: When it had last heard of each broker, if it did not end cleanly.
+        killed_at: When the earlier owner was last alive, `None` if it ended cleanly.
+        heard_at: When it last heard of each broker, empty if it ended cleanly.
     """
 
     def __init__(self, directory: Path, lock_fd: int) -> None:
@@ -40,9 +40,9 @@ class Owner:
         self.touch({})
 
     def touch(self, heard_at: Mapping[str, datetime]) -> None:
-        """Say that this process is alive, as of now, and when it heard of each broker.
+        """Mark that this process is alive now, and when it last heard of each broker.
 
-        Creates the marks if need be, which a full disk may not let it.
+        Missing marks are made, unless the disk is full.
         """
         with suppress(OSError):
             self._mark.touch(mode=0o600)
@@ -54,18 +54,18 @@ class Owner:
     def is_in_place(self) -> bool:
         """Return whether the directory still has the file that is locked.
 
-        Files that somebody deletes can be written on, and end with this process.
+        A deleted directory can still be written to; it ends with this process.
         """
         try:
             there = self._lock.stat()
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # nobody knows
+            return True  # unknown: no reason for an alarm
         return os.path.samestat(there, os.fstat(self._lock_fd))
 
     def release(self, *, is_clean: bool) -> None:
-        """Let another process have the directory."""
+        """Unlock the directory.  A clean end also deletes the marks."""
         if is_clean:
             with suppress(OSError):
                 for mark in (self._mark, *self._marks_of_brokers()):
@@ -81,10 +81,10 @@ class Owner:
 
 
 def take_directory(directory: Path) -> Owner:
-    """Make the directory if need be and own it.
+    """Make the directory if need be and lock it.
 
     Raises:
-        ConfigError: it cannot be made or written, or another process owns it.
+        ConfigError: it cannot be made or written, or another process holds its lock.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def take_directory(directory: Path) -> Owner:
     if not os.access(directory, os.W_OK | os.X_OK):
         os.close(fd)
         raise _unusable(directory, "no permission to write")
-    # On a full disk the lock is one without a name.
+    # On a full disk the lock holds no process id.
     with suppress(OSError):
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -111,10 +111,10 @@ def take_directory(directory: Path) -> Owner:
 
 
 def look_at(directory: Path) -> str:
-    """Return in words whether a service could own the directory; change nothing.
+    """Return in words whether a service could use the directory.  Change nothing.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: the directory cannot be used.
     """
     there = next(each for each in (directory, *directory.parents) if each.exists())
     if not there.is_dir():

@@ -1,4 +1,4 @@
-"""The one thread that talks to the disk."""
+"""The one thread that uses the disk."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class DiskWorker:
         self._turn = trio.CapacityLimiter(1)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Return what the function returns.
+        """Return the result of the function.
 
-        Cancelled, it returns at once although the function goes on: a disk that hangs
-        must not hang the end of the service.  What the function does is then done all
-        the same, before the next one has its turn, and its result is lost: an entry that
-        was appended after all is replayed one day, and storing a tick twice has the
-        effect of storing it once.
+        When this call is cancelled it returns at once, although the function goes on:
+        a disk that hangs must not delay the end of the service.  The function still
+        completes before the next one starts, and its result is lost.  An entry that was
+        appended in this way is replayed later.  Storing a tick twice has the effect of
+        storing it once.
         """
         return await trio.to_thread.run_sync(
             function, abandon_on_cancel=True, limiter=self._turn

@@ -144,7 +144,7 @@ class MemorySpool:
 
     Attributes:
         entries: Ticks by the entry's id, oldest first.
-        notes: Notes by id.
+        journal: Journal entries by id.
         damaged: Ids of entries that cannot be read.
         drops: How many entries it has dropped.
     """
@@ -152,21 +152,21 @@ class MemorySpool:
     def __init__(self, *, max_bytes=100_000 * TICK_BYTES):
         self.disk = MemoryDisk()
         self.entries = {}
-        self.notes = {}
+        self.journal = {}
         self.damaged = set()
         self.drops = 0
         self.max_bytes = max_bytes
         self.inherited_id = 0
-        self._newest_entry = self._newest_note = 0
+        self._newest_entry = self._newest_journal_entry = 0
         self._dropped = []
 
     def restarted(self):
         """Return what the next run finds after this one was killed at this moment."""
         heir = MemorySpool(max_bytes=self.max_bytes)
-        heir.entries, heir.notes = dict(self.entries), dict(self.notes)
+        heir.entries, heir.journal = dict(self.entries), dict(self.journal)
         heir.damaged = set(self.damaged)
         heir._newest_entry = self._newest_entry
-        heir._newest_note = self._newest_note
+        heir._newest_journal_entry = self._newest_journal_entry
         heir.inherited_id = max(heir.entries, default=0)
         return heir
 
@@ -175,8 +175,8 @@ class MemorySpool:
         return [tick for ticks in self.entries.values() for tick in ticks]
 
     @property
-    def inherited_notes(self):
-        return list(self.notes.items())
+    def inherited_journal(self):
+        return list(self.journal.items())
 
     async def append(self, ticks, *, release=(), protected=0):
         # Like the real one, it takes the ticks as they are when it has its turn.
@@ -199,23 +199,23 @@ class MemorySpool:
     async def read(self, *, after=0, upto, max_rows):
         return await self.disk.run("read", lambda: self._read(after, upto, max_rows))
 
-    async def note(self, notes):
-        def note():
+    async def append_journal(self, added):
+        def append():
             ids = []
-            for each in notes:
-                self._newest_note += 1
-                self.notes[self._newest_note] = each
-                ids.append(self._newest_note)
+            for each in added:
+                self._newest_journal_entry += 1
+                self.journal[self._newest_journal_entry] = each
+                ids.append(self._newest_journal_entry)
             return ids
 
-        return await self.disk.run("note", note)
+        return await self.disk.run("append_journal", append)
 
-    async def forget_notes(self, ids):
-        def forget():
+    async def release_journal(self, ids):
+        def release():
             for each in ids:
-                self.notes.pop(each, None)
+                self.journal.pop(each, None)
 
-        await self.disk.run("forget", forget)
+        await self.disk.run("release_journal", release)
 
     def pop_dropped(self):
         dropped, self._dropped = self._dropped, []
@@ -260,7 +260,7 @@ class MemorySpool:
         received = [tick.record.received_at for tick in ticks]
         self._dropped.append(
             Dropped(
-                id=entry_id,
+                ids=(range(entry_id, entry_id + 1),),
                 rows=Counter(tick.record.broker for tick in ticks),
                 first_at=min(received),
                 last_at=max(received),

@@ -86,7 +86,7 @@ async def test_what_the_disk_has_dropped_is_lost_when_it_falls_out_of_memory():
     backlog.end_spooling(1)
     tick = make_tick()
     dropped = Dropped(
-        id=1,
+        ids=[range(1, 2)],
         rows={"ibkr": 2},
         first_at=tick.record.received_at,
         last_at=tick.record.received_at,

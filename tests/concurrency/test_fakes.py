@@ -130,14 +130,14 @@ async def test_a_spool_knows_how_much_it_has(open_both):
     assert size.bytes > 0
 
 
-async def test_a_spool_forgets_notes_by_their_ids(open_both):
+async def test_a_spool_releases_journal_entries_by_their_ids(open_both):
     gaps = [FeedGap(broker="ibkr", started_at=START, reason=text) for text in "ab"]
     async with open_both() as (spool, _):
-        first, second = await spool.note(gaps)
+        first, second = await spool.append_journal(gaps)
 
-        await spool.forget_notes([first, 99])
+        await spool.release_journal([first, 99])
 
-        [third] = await spool.note(gaps[:1])
+        [third] = await spool.append_journal(gaps[:1])
     assert first < second < third
 
 
@@ -159,7 +159,7 @@ async def test_the_memory_spool_drops_the_oldest_beyond_its_bound(autojump_clock
 
     assert list(spool.entries) == [1, 4]
     dropped = spool.pop_dropped()
-    assert [(each.id, each.rows, each.reason) for each in dropped] == [
+    assert [(each.ids[0].start, each.rows, each.reason) for each in dropped] == [
         (2, {"ibkr": 1}, "spool-full"),
         (3, {"ibkr": 1}, "spool-full"),
     ]

@@ -209,12 +209,12 @@ async def test_a_note_that_is_not_goes_to_disk_and_is_forgotten_when_it_is_store
 
     journal.record(A)
     await trio.sleep(0.1)
-    assert list(spool.notes.values()) == [A]
-    assert spool.disk.calls == [(0.05, "note")]
+    assert list(spool.journal.values()) == [A]
+    assert spool.disk.calls == [(0.05, "append_journal")]
     await trio.sleep(1)
 
     assert sink.entries == [A]
-    assert spool.notes == {}
+    assert spool.journal == {}
 
 
 async def test_a_note_that_was_stored_while_the_disk_took_it_is_forgotten(
@@ -228,7 +228,7 @@ async def test_a_note_that_was_stored_while_the_disk_took_it_is_forgotten(
     assert sink.entries == [A]
     await trio.sleep(5)
 
-    assert spool.notes == {}
+    assert spool.journal == {}
 
 
 async def test_a_disk_that_was_full_gets_the_notes_later(autojump_clock, nursery):
@@ -244,7 +244,7 @@ async def test_a_disk_that_was_full_gets_the_notes_later(autojump_clock, nursery
     spool.disk.is_full = False
     await trio.sleep(6)
 
-    assert list(spool.notes.values()) == [A, B]
+    assert list(spool.journal.values()) == [A, B]
     assert journal.not_on_disk() == []
 
 
@@ -258,24 +258,24 @@ async def test_at_the_end_the_disk_has_what_is_not_stored(autojump_clock, is_can
             journal.close()
         await keep_journal(journal, sink, spool)
 
-    assert list(spool.notes.values()) == [A]
+    assert list(spool.journal.values()) == [A]
 
 
 async def test_the_next_run_stores_what_the_last_one_left_before_its_own(
     autojump_clock,
 ):
     spool = MemorySpool()
-    await spool.note([A, B])
+    await spool.append_journal([A, B])
     heir = spool.restarted()
-    journal, sink = Journal(inherited=heir.inherited_notes), ListJournalSink()
+    journal, sink = Journal(inherited=heir.inherited_journal), ListJournalSink()
     journal.record(C)
     journal.close()
 
     await keep_journal(journal, sink, heir)
 
     assert sink.entries == [A, B, C]
-    assert heir.notes == {}
-    assert list(spool.notes.values()) == [A, B]
+    assert heir.journal == {}
+    assert list(spool.journal.values()) == [A, B]
 
 
 async def test_a_note_that_a_full_journal_loses_is_forgotten_on_disk_too(
@@ -291,7 +291,7 @@ async def test_a_note_that_a_full_journal_loses_is_forgotten_on_disk_too(
     journal.record(C)
     await trio.sleep(1)
 
-    assert list(spool.notes.values()) == [B, C]
+    assert list(spool.journal.values()) == [B, C]
 
 
 @pytest.mark.parametrize("at_ms", range(0, 400, 20))
@@ -310,7 +310,7 @@ async def test_a_journal_killed_at_any_moment_has_told_what_is_older_than_the_li
                 journal.record(recorded[-1][1])
                 await trio.sleep(0.06)
             await trio.sleep_forever()
-        there = [*sink.entries, *spool.notes.values()]
+        there = [*sink.entries, *spool.journal.values()]
         nursery.cancel_scope.cancel()
 
     old = [note for at, note in recorded if at < at_ms / 1e3 - 0.12]

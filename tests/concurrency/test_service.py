@@ -127,7 +127,7 @@ async def test_the_next_run_writes_the_gap_of_ticks_that_are_lost_at_the_end(
         ended_at=make_tick(5).record.received_at,
         reason="ticks lost",
     )
-    assert list(pipeline.spool.notes.values()) == ([] if is_full else [gap])
+    assert list(pipeline.spool.journal.values()) == ([] if is_full else [gap])
     assert pipeline.backlog.losses.total == 2
     assert "service.ticks_lost reason=not-drained rows=1" in caplog.messages
     assert ("service.journal_lost" in caplog.text) == is_full

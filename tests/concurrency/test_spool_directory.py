@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,7 +45,7 @@ async def test_a_new_directory_is_empty_and_for_its_owner_only(tmp_path):
         files = list((tmp_path / "a" / "b").iterdir())
 
         assert opened.inherited_id == 0
-        assert opened.inherited_notes == []
+        assert opened.inherited_journal == []
         assert opened.killed_at is None
         assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
         assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
@@ -115,10 +115,7 @@ async def test_the_size_counts_what_is_there(tmp_path):
         assert opened.inherited_id == entry_id
 
 
-@pytest.mark.parametrize("known", [3, 10_000])
-async def test_the_next_run_counts_what_is_there(tmp_path, monkeypatch, known):
-    monkeypatch.setattr("greeks_trio.spool.file.MAX_KNOWN", known)
-    monkeypatch.setattr("greeks_trio.spool.inventory.MAX_KNOWN", known)
+async def test_the_next_run_counts_the_entries(tmp_path):
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         for number in range(10):
             brokers = ["ibkr"] * (number % 3) + ["tastytrade"]
@@ -154,7 +151,7 @@ async def test_beyond_the_bound_the_oldest_unprotected_entries_go_and_are_told(
         assert opened.spool.size().rows == len(left)
         assert opened.spool.pop_dropped() == []
     assert [entry.id for entry in left[:2]] == [1, 2]
-    assert [each.id for each in dropped] + [e.id for e in left[2:]] == ids[2:]
+    assert [each.ids[0].start for each in dropped] + [e.id for e in left[2:]] == ids[2:]
     assert dropped[0].rows == {"ibkr": 1}
     assert dropped[1].rows == {"tastytrade": 1}
     assert {each.reason for each in dropped} == {"spool-full"}
@@ -180,17 +177,17 @@ def on_disk(directory):
     return sum(file.stat().st_size for file in directory.glob("spool.sqlite3*"))
 
 
-async def test_notes_are_kept_until_they_are_forgotten(tmp_path):
+async def test_journal_entries_are_kept_until_they_are_released(tmp_path):
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
-        ids = await opened.spool.note([GAP, OTHER_GAP, GAP])
-        await opened.spool.forget_notes([ids[0], 99])
+        ids = await opened.spool.append_journal([GAP, OTHER_GAP, GAP])
+        await opened.spool.release_journal([ids[0], 99])
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
-        assert opened.inherited_notes == [(ids[1], OTHER_GAP), (ids[2], GAP)]
-        await opened.spool.forget_notes(ids)
+        assert opened.inherited_journal == [(ids[1], OTHER_GAP), (ids[2], GAP)]
+        await opened.spool.release_journal(ids)
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
-        assert opened.inherited_notes == []
+        assert opened.inherited_journal == []
 
 
 async def test_a_second_owner_is_refused_with_the_name_of_the_first(tmp_path):
@@ -228,8 +225,11 @@ async def test_a_child_process_does_not_inherit_the_lock(tmp_path):
 
 
 def open_files(pid):
-    links = Path(f"/proc/{pid}/fd").iterdir()
-    return [os.readlink(link) for link in links]
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found
 
 
 async def test_a_child_that_lives_on_does_not_own_the_directory(tmp_path):

@@ -12,8 +12,11 @@ import pytest
 
 from greeks_trio.errors import ConfigError, SpoolUnavailable
 from greeks_trio.spool.directory import QUARANTINE_FILE, open_spool
-from greeks_trio.spool.quarantine import QuarantineFile, RefusalCount
-from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
+from greeks_trio.spool.quarantine import (
+    QuarantineFile,
+    QuarantineOnDisk,
+    RefusalCount,
+)
 from greeks_trio.spool.worker import DiskWorker
 from tests.factories import make_tick
 from tests.fix_processes import CHECKOUT
@@ -159,7 +162,7 @@ async def test_the_service_begins_a_damaged_quarantine_anew(tmp_path, path, capl
         await opened.quarantine.add(make_tick(), sqlstate=None, reason="odd")
         assert opened.quarantine.waiting() == 1
 
-    [kept] = tmp_path.glob("quarantine.sqlite3.damaged-*")
+    [kept] = tmp_path.glob("quarantine.sqlite3.damaged*")
     assert kept.read_bytes() == b"not a database" * 1000
     assert caplog.records[0].levelno == logging.CRITICAL
 

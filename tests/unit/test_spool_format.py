@@ -14,9 +14,9 @@ from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot, Tick
 from greeks_trio.spool.format import (
     checksum,
-    decode_note,
+    decode_journal_entry,
     decode_ticks,
-    encode_note,
+    encode_journal_entry,
     encode_ticks,
     from_microseconds,
     to_microseconds,
@@ -79,8 +79,8 @@ def test_many_ticks_take_a_fraction_of_their_size():
 
 
 @given(texts)
-def test_every_note_comes_back_as_it_was(account_id):
-    notes = [
+def test_every_journal_entry_comes_back_as_it_was(account_id):
+    entries = [
         FeedGap(
             broker="ibkr",
             started_at=START,
@@ -96,7 +96,9 @@ def test_every_note_comes_back_as_it_was(account_id):
         ),
     ]
 
-    assert [decode_note(*encode_note(note)) for note in notes] == notes
+    back = [decode_journal_entry(*encode_journal_entry(entry)) for entry in entries]
+
+    assert back == entries
 
 
 def test_fields_that_a_later_version_adds_do_not_disturb():
@@ -115,9 +117,9 @@ def test_no_bytes_are_worse_than_a_value_error(blob):
             decode_ticks(content)
 
 
-def test_a_note_of_an_unknown_kind_is_a_value_error():
+def test_a_journal_entry_of_an_unknown_kind_is_a_value_error():
     with pytest.raises(ValueError, match="trade"):
-        decode_note("trade", b"m")
+        decode_journal_entry("trade", b"m")
 
 
 def test_a_blob_with_a_flipped_bit_is_not_what_was_written():

@@ -16,7 +16,11 @@ def make_ticks(entry, rows, **changes):
 
 def dropped(entry, **rows):
     return Dropped(
-        id=entry, rows=Counter(rows), first_at=START, last_at=START, reason="spool-full"
+        ids=(range(entry, entry + 1),),
+        rows=Counter(rows),
+        first_at=START,
+        last_at=START,
+        reason="spool-full",
     )
 
 
@@ -65,7 +69,7 @@ def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
     book.stored(ticks[0])
     for tick in ticks[4:6]:
         book.evicted(tick)
-    assert book.has_in_memory(1)
+    assert book.in_memory([range(1, 2)]) == {1}
 
     lost = book.lost_with(dropped(1, ibkr=4, tastytrade=3))
 
@@ -91,8 +95,7 @@ def test_what_the_disk_has_let_go_of_is_forgotten_unless_memory_has_it():
 
     book.forget([1, 2, 3])
 
-    assert not book.has_in_memory(1)
-    assert book.has_in_memory(2)
+    assert book.in_memory([range(1, 3)]) == {2}
 
 
 def test_an_entry_of_an_earlier_run_is_lost_whole():
