@@ -29,6 +29,6 @@ async def record_leftovers(backlog: Backlog, journal: Journal, spool: Spool) -> 
     gaps = backlog.losses.pop_gaps()
     try:
         if gaps:
-            await spool.note(gaps)
+            await spool.append_journal(gaps)
     except SpoolUnavailable as exc:
         logger.error("service.journal_lost entries=%d reason=%s", len(gaps), exc)

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from greeks_trio.config.settings import BROKERS
 from greeks_trio.errors import SpoolUnavailable
-from greeks_trio.model.records import BROKERS, Tick
+from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.stores import Dropped, JournalEntry, SpooledEntry, SpoolSize
 from greeks_trio.spool import entries, journal
 from greeks_trio.spool.damage import END
