@@ -12,7 +12,7 @@ from tests.fix_processes import CHECKOUT
 
 pytestmark = pytest.mark.timeout(120)
 
-# What a browser would load, as opposed to links that a reader follows.
+# The files that a browser would load, as opposed to links that a reader follows.
 LOADED = re.compile(r"<(?:script|img|iframe|link)\b[^>]* (?:src|href)=\"https?:[^>]*")
 
 
