@@ -11,8 +11,8 @@ import yaml
 
 import greeks_trio
 from docs.tools.markdown import code, page, table
-from greeks_trio.monitoring.figure import Figure
-from greeks_trio.monitoring.figures import FIGURES
+from greeks_trio.monitoring.figures.figure import Figure
+from greeks_trio.monitoring.figures.table import FIGURES
 
 _ALERTS: Final = Path(greeks_trio.__file__).parent / "monitoring" / "alerts.yml"
 
@@ -70,7 +70,7 @@ def metrics_page() -> str:
             if not figure.samples
         ),
     )
-    source = "greeks_trio/monitoring/figures.py"
+    source = "greeks_trio/monitoring/figures/"
     return page("Metrics", source, _ABOUT, metrics, "## Only in the status", facts)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from greeks_trio.model.records import StreamSession
-from greeks_trio.monitoring.figure import Figure
+from greeks_trio.monitoring.figures.figure import Figure
 from greeks_trio.monitoring.status_json import IN_STATUS, find
 
 

@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from greeks_trio.commands.status_answer import StatusAnswer
-from greeks_trio.monitoring.figures import Figures
+from greeks_trio.monitoring.figures.table import Figures
 
 Health = Literal["healthy", "degraded", "down"]
 

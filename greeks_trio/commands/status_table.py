@@ -15,7 +15,7 @@ from rich.text import Text
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import HealthReport
 from greeks_trio.model.records import StreamSession
-from greeks_trio.monitoring.figures import Figures
+from greeks_trio.monitoring.figures.table import Figures
 
 _HEALTH_STYLES: Final = {"healthy": "green", "degraded": "yellow", "down": "red"}
 _SESSION_STYLES: Final = {

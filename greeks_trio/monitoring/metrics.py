@@ -23,8 +23,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from greeks_trio.model.records import Broker
-from greeks_trio.monitoring.figure import BY_BROKER, Figure
-from greeks_trio.monitoring.figures import METRICS
+from greeks_trio.monitoring.figures.figure import BY_BROKER, Figure
+from greeks_trio.monitoring.figures.table import METRICS
 from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.histograms import BucketCounts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from greeks_trio.monitoring.figure import Figure
-from greeks_trio.monitoring.figures import FIGURES
+from greeks_trio.monitoring.figures.figure import Figure
+from greeks_trio.monitoring.figures.table import FIGURES
 from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
 

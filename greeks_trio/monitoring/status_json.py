@@ -7,8 +7,8 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any, Final
 
-from greeks_trio.monitoring.figure import Figure
-from greeks_trio.monitoring.figures import FIGURES
+from greeks_trio.monitoring.figures.figure import Figure
+from greeks_trio.monitoring.figures.table import FIGURES
 from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
 

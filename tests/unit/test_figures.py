@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from greeks_trio.monitoring.figures import FIGURES, METRICS
+from greeks_trio.monitoring.figures.table import FIGURES, METRICS
 from greeks_trio.monitoring.status_json import (
     IN_STATUS,
     find,

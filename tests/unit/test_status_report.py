@@ -16,7 +16,7 @@ from greeks_trio.commands.status_table import show
 from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.records import StreamSession
-from greeks_trio.monitoring.figures import Figures
+from greeks_trio.monitoring.figures.table import Figures
 from greeks_trio.monitoring.status_json import put
 
 NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""The table of figures, one module for each subject."""

@@ -1,0 +1,144 @@
+"""Figures of the contracts and of the feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, get_args
+
+import msgspec
+
+from greeks_trio.model.records import SessionStatus
+from greeks_trio.monitoring.figures.figure import (
+    BY_BROKER,
+    contract_gauge,
+    counter,
+    fact,
+    gauge,
+)
+from greeks_trio.monitoring.readings import Readings, of_feeds, of_healths, of_sessions
+
+# The status lists the contracts without ticks for the longest time.
+_LISTED: Final = 20
+
+
+def _one_of(status: SessionStatus) -> Mapping[str, bool]:
+    return {each: each == status for each in get_args(SessionStatus)}
+
+
+class FeedFigures:
+    """Contracts and feeds."""
+
+    # Contracts.
+
+    contracts = fact(
+        "Contracts with a tick so far, once for each account.",
+        lambda now: now.processor.contracts,
+        unit="contracts",
+        status="contracts",
+        minute="contracts",
+    )
+    contracts_stale = gauge(
+        "Subscribed contracts without a tick for longer than the limit.",
+        Readings.stale_counts,
+        unit="contracts",
+        labels=BY_BROKER,
+        status="staleness.stale",
+        minute="stale",
+    )
+    contracts_not_realtime = gauge(
+        "Subscribed contracts whose newest tick is delayed, frozen or of unknown"
+        " availability. The SQL views call them stale, however recent they are.",
+        Readings.not_realtime,
+        unit="contracts",
+        labels=BY_BROKER,
+        status="staleness.not_realtime",
+    )
+    contracts_stale_after = gauge(
+        "The age from which a contract without a tick is stale.",
+        lambda now: now.status.stale_after_s,
+        unit="seconds",
+        status="staleness.after_s",
+    )
+    contracts_oldest = fact(
+        f"The {_LISTED} contracts without a tick for the longest time.",
+        lambda now: [msgspec.to_builtins(each) for each in now.stale[:_LISTED]],
+        value=list,
+        unit="contracts",
+        status="staleness.oldest",
+    )
+    markets_open = gauge(
+        "Whether a market trades now.",
+        Readings.markets_open,
+        value=bool,
+        labels=("market",),
+        status="staleness.markets_open",
+    )
+
+    # Feeds.  The status has the sessions too: see `StreamSession`.
+
+    session_status = gauge(
+        "1 for the status of a broker's session, 0 for every other status.",
+        of_sessions(lambda session: _one_of(session.status)),
+        value=bool,
+        labels=("broker", "status"),
+    )
+    session_last_message_at = gauge(
+        "Time of the last frame of any kind, absent before the first one.",
+        of_sessions(lambda session: session.last_message_at),
+        unit="timestamp",
+        labels=BY_BROKER,
+    )
+    feed_stopped_by_request = gauge(
+        "Whether the feed was stopped by a request.",
+        of_healths(lambda health: health.is_stopped),
+        value=bool,
+        labels=BY_BROKER,
+    )
+    feed_frames = counter(
+        "Frames read, of every kind.",
+        of_feeds(lambda feed: feed.frames),
+        unit="frames",
+        labels=BY_BROKER,
+        status="feeds.*.frames",
+    )
+    feed_reconnects = counter(
+        "Connections after the first one.",
+        of_feeds(lambda feed: feed.reconnects),
+        unit="connections",
+        labels=BY_BROKER,
+        status="feeds.*.reconnects",
+    )
+    feed_counts = counter(
+        "How often each named event happened in a feed, for example odd.not-json.",
+        of_feeds(lambda feed: dict(sorted(feed.counts.items()))),
+        unit="events",
+        labels=("broker", "event"),
+        status="feeds.*.counts",
+    )
+    subscriptions_wanted = contract_gauge(
+        "Contracts that should be subscribed.",
+        lambda feed: feed.wanted,
+        status="feeds.*.wanted",
+    )
+    # Prometheus keeps the ending `_count` for histograms.
+    subscription_count = contract_gauge(
+        "Contracts that are subscribed on this connection.",
+        lambda feed: feed.subscription_count,
+        status="feeds.*.subscription_count",
+        metric_name="greeks_subscriptions",
+    )
+    subscriptions_without_line = contract_gauge(
+        "Contracts without a subscription because of the broker's limit.",
+        lambda feed: feed.without_line,
+        status="feeds.*.without_line",
+    )
+    subscriptions_warming = contract_gauge(
+        "Subscribed contracts without Greeks so far that may still bring some.",
+        lambda feed: feed.warming,
+        status="feeds.*.warming",
+    )
+    subscriptions_without_greeks = contract_gauge(
+        "Subscribed contracts that should have brought Greeks and have not.",
+        lambda feed: feed.without_greeks,
+        status="feeds.*.without_greeks",
+    )

@@ -1,0 +1,33 @@
+"""Figures of the program and of its process."""
+
+from __future__ import annotations
+
+from greeks_trio.monitoring.figures.figure import Figure, counter, gauge
+from greeks_trio.monitoring.readings import Readings
+
+
+class ProcessFigures:
+    """The program and its process."""
+
+    build = Figure(
+        about="The versions of the program and of Python.",
+        read=Readings.build,
+        kind="info",
+        labels=("version", "python"),
+    )
+
+    process_cpu = counter("User and system CPU time.", Readings.cpu_s, unit="seconds")
+    process_resident_memory_bytes = gauge(
+        "Resident memory.",
+        lambda now: now.process.memory_info().rss,
+        unit="bytes",
+        status="memory.resident_bytes",
+    )
+    process_open_fds = gauge(
+        "Open file descriptors.", lambda now: now.process.num_fds(), unit="files"
+    )
+    process_start_time = gauge(
+        "Start of the process, Unix time.",
+        lambda now: now.process.create_time(),
+        unit="seconds",
+    )
