@@ -21,7 +21,8 @@ from greeks_trio.api.server import run_http
 from greeks_trio.assembly import Service, build_service, make_routers
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.load import load_config
-from greeks_trio.config.settings import Config, describe
+from greeks_trio.config.report import describe
+from greeks_trio.config.settings import Config
 from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
 from greeks_trio.feeds.feed import FeedKind, TickSender
 from greeks_trio.model.records import Tick

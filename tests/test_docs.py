@@ -10,16 +10,12 @@ import pytest
 from docs.tools.blocks import read_blocks
 from docs.tools.pages import PAGES
 from greeks_trio.commands.cli import commands
-from greeks_trio.config.parse import VARIABLES, parse_config
-from greeks_trio.config.settings import RESTART_VARIABLES
 from greeks_trio.drill.schedule import KINDS
 from greeks_trio.simulators.registry import SIMULATORS
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-SETTING = re.compile(r"^#([A-Z][A-Z_]+)=(.*)$", re.MULTILINE)
 
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -53,35 +49,6 @@ def anchors(text):
         re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
         for heading in HEADING.findall(prose(text))
     }
-
-
-def test_the_example_has_every_variable_once_and_in_order():
-    assert [name for name, _ in SETTING.findall(EXAMPLE)] == sorted(
-        VARIABLES, key=lambda name: EXAMPLE.index(f"#{name}=")
-    )
-
-
-def test_the_defaults_of_the_example_are_the_real_ones():
-    settings = dict(SETTING.findall(EXAMPLE))
-    # What cannot be left out, so that the other settings are read.
-    needed = {
-        "IBKR_ENABLED": "true",
-        "TASTYTRADE_ENABLED": "true",
-        "TT_SECRET": "x",
-        "TT_REFRESH": "x",
-    }
-
-    assert parse_config({**settings, **needed}) == parse_config(needed)
-
-
-@pytest.mark.parametrize("name", VARIABLES)
-def test_the_example_says_whether_sighup_applies_it(name):
-    before = EXAMPLE[: EXAMPLE.index(f"#{name}=")]
-    comment = before[before.rindex("\n\n") if "\n\n" in before else 0 :]
-    [*_, mark] = re.findall(r"\[(SIGHUP|restart)\b[^]]*\]", comment)
-
-    needs_restart = name in RESTART_VARIABLES or name == "GREEKS_ENV_FILE"
-    assert mark == ("restart" if needs_restart else "SIGHUP")
 
 
 @pytest.mark.parametrize("name", PAGES)

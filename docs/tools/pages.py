@@ -13,10 +13,12 @@ from docs.tools.faults_page import faults_page
 from docs.tools.gap_reasons_page import gap_reasons_page
 from docs.tools.http_page import http_page
 from docs.tools.metrics_page import metrics_page
+from docs.tools.settings_page import env_example, settings_page
 
 ROOT: Final = Path(__file__).parents[2]
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    ".env.example": env_example,
     "docs/alerts.md": alerts_page,
     "docs/columns.md": columns_page,
     "docs/commands.md": commands_page,
@@ -24,6 +26,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/gap-reasons.md": gap_reasons_page,
     "docs/http-routes.md": http_page,
     "docs/metrics.md": metrics_page,
+    "docs/settings.md": settings_page,
 }
 
 

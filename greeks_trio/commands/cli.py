@@ -27,7 +27,7 @@ from greeks_trio.commands.options import (
 )
 from greeks_trio.commands.outcome import Plan, configured, run, run_trio
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
-from greeks_trio.config.load import load_config
+from greeks_trio.config.load import Override, load_config
 from greeks_trio.config.settings import BROKERS, Config
 from greeks_trio.errors import ConfigError
 from greeks_trio.logs import configure_logging
@@ -77,14 +77,18 @@ def serve(
     """
     if data_dir is not None and not embedded:
         raise click.UsageError("--data-dir is for --embedded.")
-    overrides = {} if http is None else {"GREEKS_HTTP_BIND": http}
+    overrides: dict[str, Override] = {}
+    if http is not None:
+        overrides["GREEKS_HTTP_BIND"] = Override(http, "--http")
     for broker in BROKERS:
         if only is not None and broker != only:
-            overrides[f"{broker.upper()}_ENABLED"] = "false"
+            overrides[f"{broker.upper()}_ENABLED"] = Override("false", "--only")
     return partial(_serve, overrides, embedded, data_dir)
 
 
-def _serve(overrides: dict[str, str], embedded: bool, data_dir: Path | None) -> int:
+def _serve(
+    overrides: dict[str, Override], embedded: bool, data_dir: Path | None
+) -> int:
     load = partial(load_config, overrides)
     config = configured(load)
     if embedded:

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from greeks_trio.config.kinds import parse_names
 from greeks_trio.config.settings import BROKERS
-from greeks_trio.config.values import parse_names
 
 
 class ServeByDefault(click.Group):

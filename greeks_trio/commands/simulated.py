@@ -62,7 +62,8 @@ def demo(
         address = None
         if http is not None:
             variables = {"GREEKS_HTTP_BIND": http, "GREEKS_API_TOKEN": api_token}
-            address = parse_config(variables, need_broker=False).http
+            sources = {"GREEKS_HTTP_BIND": "by --http"}
+            address = parse_config(variables, sources=sources, need_broker=False).http
         if sys.stdout.isatty() and not as_json:
             # The table says what the lines below a warning would.
             configure_logging(level=logging.WARNING)

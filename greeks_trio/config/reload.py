@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from greeks_trio.config.settings import Config, DatabaseConfig, needs_restart
+from greeks_trio.config.report import needs_restart
+from greeks_trio.config.settings import Config, DatabaseConfig
 from greeks_trio.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -1,246 +1,366 @@
-"""What the service is configured to do: frozen records, and how two of them compare.
+"""The configuration: its sections, and one declaration for each setting.  Pure.
 
-`greeks_trio.config.parse` makes them of variables, `greeks_trio.config.load` reads the
-variables.
+A new setting is one field with `setting` in a section.  The reader, the log, the rule
+for restarts and the documents take it from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import Broker
+from greeks_trio.config.addresses import is_loopback, is_this_machine
+from greeks_trio.config.broker_settings import (
+    BROKERS,
+    CONTRACTS,
+    IbkrConfig,
+    TastytradeConfig,
+)
+from greeks_trio.config.declaration import (
+    Applies,
+    Setting,
+    part,
+    section,
+    setting,
+    settings_of,
+)
+from greeks_trio.config.kinds import (
+    BIND,
+    DIRECTORY,
+    FILE,
+    FLAG,
+    HOST,
+    TEXT,
+    Address,
+    choice,
+    number,
+    whole_number,
+)
+from greeks_trio.config.secret import SECRET, Secret
 
-# The brokers that have settings: each is a section of `Config`.
-BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")
+__all__ = [
+    "BROKERS",
+    "ENV_FILE",
+    "GROUPS",
+    "SETTINGS",
+    "VARIABLES",
+    "Config",
+    "DatabaseConfig",
+    "HttpConfig",
+    "IbkrConfig",
+    "PipelineConfig",
+    "Secret",
+    "SpoolConfig",
+    "TastytradeConfig",
+]
+
+# The headings of the documents, in their order.
+FILE_GROUP: Final = "The file with the settings"
+DATABASE: Final = "PostgreSQL"
+IBKR: Final = "Interactive Brokers (Client Portal gateway)"
+TASTYTRADE: Final = "Tastytrade"
+HTTP: Final = "HTTP"
+PIPELINE: Final = "From the frame to the database"
+SPOOL: Final = "The spool on disk"
+LOG: Final = "Log"
+GROUPS: Final = (
+    FILE_GROUP,
+    DATABASE,
+    IBKR,
+    TASTYTRADE,
+    CONTRACTS,
+    HTTP,
+    PIPELINE,
+    SPOOL,
+    LOG,
+)
+
+_SSLMODE: Final = choice(
+    "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+)
+
+ENV_FILE: Final = Setting(
+    variable="GREEKS_ENV_FILE",
+    default=".env",
+    kind=TEXT,
+    about="The path of the file with the settings. Only the process environment can set "
+    "this variable.",
+    applies=Applies.RESTART,
+    group=FILE_GROUP,
+)
+_HTTP_BIND: Final = Setting(
+    variable="GREEKS_HTTP_BIND",
+    default=Address("127.0.0.1", 8080),
+    kind=BIND,
+    about="The address on which the HTTP interface listens. An empty value turns HTTP "
+    "off.",
+    applies=Applies.RESTART,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A text that never shows itself; ``reveal()`` is for the one who sends it."""
+def _sslmode_for(host: str) -> str:
+    return "prefer" if is_this_machine(host) else "verify-full"
 
-    _text: str
 
-    def reveal(self) -> str:
-        """Return the secret itself."""
-        return self._text
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
+def _token_beyond_this_machine(http: Mapping[str, Any]) -> str | None:
+    if is_loopback(http["host"]):
+        return None
+    return (
+        f"{_HTTP_BIND.variable} is {http['host']}, which other machines can reach, so "
+        "choose a long random text, or bind 127.0.0.1"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseConfig:
-    """How to reach PostgreSQL.
+    """How to reach PostgreSQL."""
 
-    Attributes:
-        host: Name, address, or the directory of a Unix socket.
-        password: May be empty.
-        sslmode: As libpq's; ``verify-full`` unless the host is loopback or a socket.
-        timeout_s: Seconds after which a connection that does not answer is given up.
-    """
-
-    host: str = "localhost"
-    port: int = 5432
-    user: str = "portfolio"
-    password: Secret = Secret("")
-    dbname: str = "portfolio_engine"
-    sslmode: str = "prefer"
-    sslrootcert: Path | None = None
-    timeout_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IbkrConfig:
-    """How to reach the Client Portal gateway, and what to stream from it.
-
-    Attributes:
-        api_url: REST base, ending in ``/v1/api``.
-        ca_file: Certificates to trust; the gateway's own is self-signed.  Without it
-            TLS towards loopback is not verified, towards anything else by the system.
-        accounts: Accounts to follow; empty means all.
-        watchlist: Contracts to stream although nobody may hold them.
-        positions_interval_s: Seconds between reads of the positions.
-        market_data_lines: How many subscriptions the account may have at a time.
-        compete: Whether to take the brokerage session back from another program of the
-            same user, which ends that one.
-        silence_limit_s: Seconds without any frame after which a connection is dead.
-    """
-
-    api_url: str = "https://localhost:5000/v1/api"
-    ws_url: str = "wss://localhost:5000/v1/api/ws"
-    ca_file: Path | None = None
-    accounts: tuple[str, ...] = ()
-    watchlist: tuple[ContractKey, ...] = ()
-    positions_interval_s: float = 60.0
-    market_data_lines: int = 100
-    compete: bool = False
-    silence_limit_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TastytradeConfig:
-    """How to reach Tastytrade, and what to stream from it.
-
-    Attributes:
-        secret: The OAuth client secret.
-        refresh: The OAuth refresh token.
-        streamer_url: The account streamer; `None` leaves positions to the interval.
-        accounts: Accounts to follow; empty means all.
-        watchlist: Contracts to stream although nobody may hold them.
-        positions_interval_s: Seconds between reads of the positions.
-        silence_limit_s: Seconds without any frame after which a connection is dead.
-    """
-
-    secret: Secret = Secret("")
-    refresh: Secret = Secret("")
-    api_url: str = "https://api.tastyworks.com"
-    streamer_url: str | None = None
-    accounts: tuple[str, ...] = ()
-    watchlist: tuple[ContractKey, ...] = ()
-    positions_interval_s: float = 60.0
-    silence_limit_s: float = 65.0
+    host: str = setting(
+        "POSTGRES_HOST",
+        "localhost",
+        HOST,
+        about="The server.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    port: int = setting(
+        "POSTGRES_PORT",
+        5432,
+        whole_number(1, 65_535),
+        about="The TCP port of the server.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    user: str = setting(
+        "POSTGRES_USER",
+        "portfolio",
+        TEXT,
+        about="The role that logs in.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    password: Secret = setting(
+        "POSTGRES_PASSWORD",
+        Secret(""),
+        SECRET,
+        about="The password of the role. It may be empty.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    dbname: str = setting(
+        "POSTGRES_DB",
+        "portfolio_engine",
+        TEXT,
+        about="The name of the database.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    sslmode: str = setting(
+        "POSTGRES_SSLMODE",
+        "prefer",
+        _SSLMODE,
+        about="How TLS protects the connection, as in libpq. The default is prefer for "
+        "this machine and verify-full for any other machine.",
+        applies=Applies.NEXT_CONNECTION,
+        default_from=("host", _sslmode_for),
+    )
+    sslrootcert: Path | None = setting(
+        "POSTGRES_SSLROOTCERT",
+        None,
+        FILE,
+        about="The certificates to trust with verify-ca and verify-full. Without this "
+        "setting libpq reads ~/.postgresql/root.crt.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    timeout_s: float = setting(
+        "GREEKS_DB_TIMEOUT_S",
+        5.0,
+        number(0.1, 600, "seconds"),
+        about="The service gives up a connection that does not answer for this time.",
+        applies=Applies.NEXT_CONNECTION,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
-    """Where the HTTP interface listens, and what it may ask of PostgreSQL.
+    """Where the HTTP interface listens, and how much work it may give PostgreSQL."""
 
-    Attributes:
-        port: 0 means any free one.
-        max_reads: Questions that PostgreSQL answers at a time.
-        max_exports: Exports under way at a time, beside these.
-        read_timeout_s: Seconds after which PostgreSQL is told to stop looking.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    token: Secret = Secret("")
-    max_reads: int = 4
-    max_exports: int = 2
-    read_timeout_s: float = 5.0
+    host: str = part(_HTTP_BIND, lambda address: address.host)
+    port: int = part(_HTTP_BIND, lambda address: address.port)
+    token: Secret = setting(
+        "GREEKS_API_TOKEN",
+        Secret(""),
+        SECRET,
+        about='The token of each request, sent as "Authorization: Bearer TOKEN". An '
+        "address that other machines can reach needs it.",
+        applies=Applies.RESTART,
+        needed=_token_beyond_this_machine,
+    )
+    max_reads: int = setting(
+        "GREEKS_HTTP_MAX_READS",
+        4,
+        whole_number(1, 100),
+        about="The number of queries that PostgreSQL answers at a time, each on its own "
+        "connection. A few more queries wait. Beyond them the answer is 503.",
+        applies=Applies.RESTART,
+    )
+    max_exports: int = setting(
+        "GREEKS_HTTP_MAX_EXPORTS",
+        2,
+        whole_number(1, 100),
+        about="The number of exports (CSV, NDJSON) at a time, each on a connection of "
+        "its own.",
+        applies=Applies.RESTART,
+    )
+    read_timeout_s: float = setting(
+        "GREEKS_HTTP_READ_TIMEOUT_S",
+        5.0,
+        number(0.1, 15, "seconds"),
+        about="PostgreSQL stops a query that takes longer.",
+        applies=Applies.RESTART,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineConfig:
-    """Sizes and times of the way from the feeds to the database.
+    """Sizes and times between the feeds and the database."""
 
-    Attributes:
-        intake_frames: Frames that may wait between the feeds and the processor; the
-            feeds wait when it is full.
-        batch_rows: Most rows in one COPY.
-        backlog_max_bytes: Most memory for ticks that wait for the database; beyond it
-            what the disk has is left to the disk, and then the oldest are lost, counted.
-        drain_timeout_s: Seconds that the writer may take to flush after a stop.
-        latency_slo_ms: The bar for the rolling p95 from frame read to durable.
-        stale_after_s: Seconds without a tick after which a contract is stale.
-    """
-
-    intake_frames: int = 100
-    batch_rows: int = 5_000
-    backlog_max_bytes: int = 256 * 1024**2
-    drain_timeout_s: float = 10.0
-    latency_slo_ms: float = 500.0
-    stale_after_s: float = 300.0
+    latency_slo_ms: float = setting(
+        "GREEKS_LATENCY_SLO_MS",
+        500.0,
+        number(1, 60_000, "milliseconds"),
+        about="The limit for the 95th percentile of the time from reading a frame until "
+        "its tick is durable.",
+        applies=Applies.RESTART,
+    )
+    stale_after_s: float = setting(
+        "GREEKS_STALE_AFTER_S",
+        300.0,
+        number(1, 86_400, "seconds"),
+        about="A contract without a tick for this time is stale. The status shows it, "
+        "and the log warns about it while the market is open.",
+        applies=Applies.RESTART,
+    )
+    drain_timeout_s: float = setting(
+        "GREEKS_DRAIN_TIMEOUT_S",
+        10.0,
+        number(0, 3_600, "seconds"),
+        about="The longest time that a stop takes to write the remaining ticks.",
+        applies=Applies.RESTART,
+    )
+    intake_frames: int = setting(
+        "GREEKS_INTAKE_FRAMES",
+        100,
+        whole_number(1, 1_000_000),
+        about="The number of frames that may wait for the processor. The feeds wait "
+        "when there are more.",
+        applies=Applies.RESTART,
+    )
+    batch_rows: int = setting(
+        "GREEKS_BATCH_ROWS",
+        5_000,
+        whole_number(1, 100_000),
+        about="The largest number of rows in one transaction.",
+        applies=Applies.RESTART,
+    )
+    backlog_max_bytes: int = setting(
+        "GREEKS_BACKLOG_MAX_BYTES",
+        256 * 1024**2,
+        whole_number(1024**2, 1024**4, "bytes"),
+        about="The memory for ticks that wait for the database, about 1 kB for each. "
+        "Beyond it the service keeps ticks only in the spool. If the disk does not take "
+        "them either, the oldest ticks are lost. The service logs and counts each loss.",
+        applies=Applies.RESTART,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolConfig:
-    """What is kept on disk until the database has it.
+    """The ticks on disk that are not in the database yet."""
 
-    Attributes:
-        directory: Of this service alone; `None` leaves the choice to the service.
-        max_bytes: Beyond it the oldest spooled ticks are lost, counted.
-        after_ms: Milliseconds after its frame was read at which a tick that is not
-            committed goes to disk as well.
-    """
-
-    directory: Path | None = None
-    max_bytes: int = 2 * 1024**3
-    after_ms: float = 50.0
+    directory: Path | None = setting(
+        "GREEKS_SPOOL_DIR",
+        None,
+        DIRECTORY,
+        about="A directory for this service alone. By default each database has its "
+        "own, such as ~/.local/share/greeks_trio/spool/localhost-5432-portfolio_engine.",
+        applies=Applies.RESTART,
+    )
+    max_bytes: int = setting(
+        "GREEKS_SPOOL_MAX_BYTES",
+        2 * 1024**3,
+        whole_number(1024**2, 1024**5, "bytes"),
+        about="The largest size of the spool. Beyond it the oldest ticks are lost. The "
+        "service logs and counts each loss.",
+        applies=Applies.RESTART,
+    )
+    after_ms: float = setting(
+        "GREEKS_SPOOL_AFTER_MS",
+        50.0,
+        number(0, 60_000, "milliseconds"),
+        about="A tick that is not committed within this time after its frame was read "
+        "also goes to disk.",
+        applies=Applies.RESTART,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything.  A broker that is not enabled is `None`."""
+    """The whole configuration.  A broker that is not enabled is `None`."""
 
-    database: DatabaseConfig = DatabaseConfig()
-    ibkr: IbkrConfig | None = None
-    tastytrade: TastytradeConfig | None = None
-    http: HttpConfig | None = HttpConfig()
-    pipeline: PipelineConfig = PipelineConfig()
-    spool: SpoolConfig = SpoolConfig()
-    log_json: bool = False
-    log_level: str = "INFO"
+    database: DatabaseConfig = section(DatabaseConfig, DatabaseConfig(), group=DATABASE)
+    ibkr: IbkrConfig | None = section(
+        IbkrConfig,
+        None,
+        group=IBKR,
+        switch=Setting(
+            variable="IBKR_ENABLED",
+            default=False,
+            kind=FLAG,
+            about="Turns the feed of IBKR on. At least one broker must be enabled.",
+            applies=Applies.RESTART,
+        ),
+    )
+    tastytrade: TastytradeConfig | None = section(
+        TastytradeConfig,
+        None,
+        group=TASTYTRADE,
+        switch=Setting(
+            variable="TASTYTRADE_ENABLED",
+            default=False,
+            kind=FLAG,
+            about="Turns the feed of Tastytrade on. At least one broker must be "
+            "enabled.",
+            applies=Applies.RESTART,
+        ),
+    )
+    http: HttpConfig | None = section(
+        HttpConfig, HttpConfig(), group=HTTP, off_when_empty=_HTTP_BIND
+    )
+    pipeline: PipelineConfig = section(PipelineConfig, PipelineConfig(), group=PIPELINE)
+    spool: SpoolConfig = section(SpoolConfig, SpoolConfig(), group=SPOOL)
+    log_json: bool = setting(
+        "GREEKS_LOG_JSON",
+        False,
+        FLAG,
+        about="Writes each line of the log as a JSON object.",
+        applies=Applies.RESTART,
+        group=LOG,
+    )
+    log_level: str = setting(
+        "GREEKS_LOG_LEVEL",
+        "INFO",
+        choice("DEBUG", "INFO", "WARNING", "ERROR"),
+        about="The least severe level that the log shows.",
+        applies=Applies.RESTART,
+        group=LOG,
+    )
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether any broker is enabled."""
+        return any(getattr(self, broker) is not None for broker in BROKERS)
 
 
-# What a running service does not change: connections and sockets that exist, sizes of
-# buffers that are in use.  Everything else SIGHUP applies.
-_RESTART_ONLY: Final[tuple[tuple[str, Callable[[Config], object]], ...]] = (
-    ("IBKR_ENABLED", lambda config: config.ibkr is not None),
-    ("TASTYTRADE_ENABLED", lambda config: config.tastytrade is not None),
-    ("GREEKS_HTTP_BIND", lambda config: _bind(config.http)),
-    ("GREEKS_API_TOKEN", lambda config: config.http and config.http.token),
-    ("GREEKS_HTTP_MAX_READS", lambda config: config.http and config.http.max_reads),
-    ("GREEKS_HTTP_MAX_EXPORTS", lambda config: config.http and config.http.max_exports),
-    (
-        "GREEKS_HTTP_READ_TIMEOUT_S",
-        lambda config: config.http and config.http.read_timeout_s,
-    ),
-    ("GREEKS_LATENCY_SLO_MS", lambda config: config.pipeline.latency_slo_ms),
-    ("GREEKS_STALE_AFTER_S", lambda config: config.pipeline.stale_after_s),
-    ("GREEKS_DRAIN_TIMEOUT_S", lambda config: config.pipeline.drain_timeout_s),
-    ("GREEKS_INTAKE_FRAMES", lambda config: config.pipeline.intake_frames),
-    ("GREEKS_BATCH_ROWS", lambda config: config.pipeline.batch_rows),
-    ("GREEKS_BACKLOG_MAX_BYTES", lambda config: config.pipeline.backlog_max_bytes),
-    ("GREEKS_SPOOL_DIR", lambda config: config.spool.directory),
-    ("GREEKS_SPOOL_MAX_BYTES", lambda config: config.spool.max_bytes),
-    ("GREEKS_SPOOL_AFTER_MS", lambda config: config.spool.after_ms),
-    ("GREEKS_LOG_JSON", lambda config: config.log_json),
-    ("GREEKS_LOG_LEVEL", lambda config: config.log_level),
+# In the order of the documents.
+SETTINGS: Final[tuple[Setting[Any], ...]] = tuple(
+    sorted((ENV_FILE, *settings_of(Config)), key=lambda each: GROUPS.index(each.group))
 )
-
-RESTART_VARIABLES: Final = frozenset(name for name, _ in _RESTART_ONLY)
-
-
-def needs_restart(old: Config, new: Config) -> list[str]:
-    """Return the variables that differ and that a running service cannot apply.
-
-    In the order of ``.env.example``.
-    """
-    return [name for name, get in _RESTART_ONLY if get(old) != get(new)]
-
-
-def describe(config: Config) -> dict[str, str]:
-    """Return the effective configuration for the log, secrets as ``***``.
-
-    Keys such as ``database.host``, in the order of the records.
-    """
-    return dict(_flatten("", config))
-
-
-def _flatten(prefix: str, value: object) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Secret):
-        yield prefix, str(value) if value else ""
-    elif is_dataclass(value):
-        for field in fields(value):
-            name = f"{prefix}.{field.name}" if prefix else field.name
-            yield from _flatten(name, getattr(value, field.name))
-    elif isinstance(value, tuple):
-        yield prefix, ",".join(map(str, value))
-    else:
-        # A broker or HTTP without settings is off; a single setting has its default.
-        unset = "" if "." in prefix else "off"
-        yield prefix, unset if value is None else str(value)
-
-
-def _bind(http: HttpConfig | None) -> object:
-    return http and (http.host, http.port)
+VARIABLES: Final = tuple(each.variable for each in SETTINGS)

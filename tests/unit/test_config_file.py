@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from greeks_trio.config.load import load_config
+from greeks_trio.config.load import Override, load_config
 from greeks_trio.errors import ConfigError
 
 
@@ -39,7 +39,7 @@ def test_the_environment_wins_over_the_file_and_overrides_over_both(
     monkeypatch.setenv("POSTGRES_USER", "environment")
     monkeypatch.setenv("POSTGRES_PORT", "2")
 
-    database = load_config({"POSTGRES_PORT": "3"}).database
+    database = load_config({"POSTGRES_PORT": Override("3", "--port")}).database
 
     assert (database.dbname, database.user, database.port) == ("file", "environment", 3)
 
@@ -53,25 +53,6 @@ def test_the_named_file_is_read_instead(tmp_path, monkeypatch):
 
     assert config.ibkr is not None
     assert config.database.dbname == "portfolio_engine"
-
-
-def test_a_named_file_that_is_not_there_is_a_problem(tmp_path, monkeypatch):
-    monkeypatch.setenv("GREEKS_ENV_FILE", str(tmp_path / "missing"))
-
-    with pytest.raises(ConfigError, match=r"GREEKS_ENV_FILE names .*missing"):
-        load_config()
-
-
-@pytest.mark.parametrize("content", [b"A=\xff\xfe", None])
-def test_a_file_that_cannot_be_read_is_a_problem(tmp_path, content):
-    file = tmp_path / ".env"
-    if content is None:
-        file.mkdir()
-    else:
-        file.write_bytes(content)
-
-    with pytest.raises(ConfigError, match=r"\.env"):
-        load_config()
 
 
 def test_a_certificate_file_has_to_exist(tmp_path, monkeypatch):
@@ -118,11 +99,13 @@ def test_unknown_names_of_file_and_environment_are_logged(
     ],
 )
 def test_a_database_elsewhere_that_is_not_verified_is_warned_about(
-    caplog, host, sslmode, warnings
+    caplog, monkeypatch, host, sslmode, warnings
 ):
-    overrides = {"POSTGRES_HOST": host, "POSTGRES_SSLMODE": sslmode}
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+    monkeypatch.setenv("POSTGRES_HOST", host)
+    monkeypatch.setenv("POSTGRES_SSLMODE", sslmode)
 
-    load_config({"IBKR_ENABLED": "true", **overrides})
+    load_config()
 
     said = f"database.unverified host={host} sslmode={sslmode}"
     assert caplog.messages.count(said) == warnings == len(caplog.messages)

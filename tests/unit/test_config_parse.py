@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.config.parse import VARIABLES, parse_config, unknown_variables
+from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import (
-    RESTART_VARIABLES,
+    VARIABLES,
     Config,
     HttpConfig,
     IbkrConfig,
@@ -17,8 +16,6 @@ from greeks_trio.config.settings import (
     Secret,
     SpoolConfig,
     TastytradeConfig,
-    describe,
-    needs_restart,
 )
 from greeks_trio.errors import ConfigError
 
@@ -153,20 +150,13 @@ def test_all_problems_are_reported_at_once():
     )
 
     assert [problem.split()[0] for problem in problems] == [
-        "GREEKS_WATCHLIST",
         "POSTGRES_PORT",
         "GREEKS_DB_TIMEOUT_S",
         "TT_SECRET",
         "TT_REFRESH",
+        "GREEKS_WATCHLIST",
     ]
     assert all(problem.endswith(".") for problem in problems)
-
-
-def test_no_broker_is_a_problem_that_says_what_to_do():
-    [problem] = problems_of({})
-
-    assert "IBKR_ENABLED=true" in problem
-    assert "bin/run-ingest demo" in problem
 
 
 def test_a_command_that_needs_no_broker_does_not_ask_for_one():
@@ -179,50 +169,18 @@ def test_a_broker_that_is_not_enabled_has_no_problems():
     assert parse_config(env).tastytrade is None
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("POSTGRES_PORT", "65536"),
-        ("POSTGRES_PORT", "5432.0"),
-        ("POSTGRES_SSLMODE", "sure"),
-        ("POSTGRES_HOST", "postgres://me:pa55@db/x"),
-        ("IBKR_ENABLED", "maybe"),
-        ("IBKR_API_URL", "https://gateway:5000"),
-        ("IBKR_API_URL", "http://gateway:5000/v1/api"),
-        ("IBKR_API_URL", "https://gateway:x/v1/api"),
-        ("IBKR_API_URL", "https://me:pa55@gateway/v1/api"),
-        ("IBKR_API_URL", "https://[::1/v1/api"),
-        ("IBKR_WS_URL", "https://localhost:5000/v1/api/ws"),
-        ("IBKR_WS_URL", "ws://10.0.0.1/v1/api/ws"),
-        ("GREEKS_IBKR_MARKET_DATA_LINES", "0"),
-        ("GREEKS_POSITIONS_INTERVAL_S", "nan"),
-        ("GREEKS_POSITIONS_INTERVAL_S", "inf"),
-        ("GREEKS_DRAIN_TIMEOUT_S", "-1"),
-        ("GREEKS_BATCH_ROWS", "1e3"),
-        ("GREEKS_BACKLOG_MAX_BYTES", "10"),
-        ("GREEKS_SPOOL_MAX_BYTES", "10"),
-        ("GREEKS_SPOOL_AFTER_MS", "soon"),
-        ("GREEKS_HTTP_BIND", "8080"),
-        ("GREEKS_HTTP_BIND", "::1:8080"),
-        ("GREEKS_HTTP_BIND", "localhost:99999"),
-        ("GREEKS_HTTP_BIND", "localhost:-1"),
-        ("GREEKS_LOG_JSON", "json"),
-        ("GREEKS_LOG_LEVEL", "LOUD"),
-    ],
-)
-def test_a_wrong_value_is_named_without_the_password_in_it(name, value):
-    [problem] = problems_of({**IBKR, name: value})
+def test_a_setting_of_all_brokers_is_checked_also_without_a_broker():
+    problems = problems_of({"GREEKS_WATCHLIST": "SPY"}, need_broker=False)
 
-    assert problem.startswith(f"{name} ")
-    assert "pa55" not in problem
+    assert [problem.split()[0] for problem in problems] == ["GREEKS_WATCHLIST"]
 
 
-def test_a_file_that_is_not_there_is_a_problem():
-    problems = problems_of(
-        {**IBKR, "IBKR_CA_FILE": "/no/ca.pem"}, is_file=lambda _: False
-    )
+def test_a_limit_of_http_is_checked_also_while_http_is_off():
+    env = {**IBKR, "GREEKS_HTTP_BIND": "", "GREEKS_HTTP_MAX_READS": "0"}
 
-    assert problems == ["IBKR_CA_FILE is '/no/ca.pem', and there is no such file."]
+    assert [problem.split()[0] for problem in problems_of(env)] == [
+        "GREEKS_HTTP_MAX_READS"
+    ]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "[::]", "example.org"])  # noqa: S104
@@ -299,125 +257,6 @@ def test_a_wrong_watch_list_names_the_item(item):
     [problem] = problems_of({**IBKR, "GREEKS_WATCHLIST": f"SPY261218C00600000,{item}"})
 
     assert repr(item) in problem
-
-
-def test_secrets_never_show():
-    env = {**TASTYTRADE, "POSTGRES_PASSWORD": "pa55", "GREEKS_API_TOKEN": "t0ken"}
-
-    config = parse_config(env)
-
-    for text in (repr(config), str(config), str(describe(config))):
-        for secret in ("s3cret", "r3f", "pa55", "t0ken"):
-            assert secret not in text
-    assert describe(config)["database.password"] == "***"
-    assert describe(config)["ibkr"] == "off"
-
-
-def test_a_setting_that_is_not_there_is_not_called_off():
-    """There is a spool, at its usual place."""
-    described = describe(parse_config({**TASTYTRADE, "GREEKS_HTTP_BIND": ""}))
-
-    assert described["spool.directory"] == described["database.sslrootcert"] == ""
-    assert described["http"] == "off"
-
-
-def test_an_unknown_name_is_warned_about_with_the_one_that_was_meant():
-    [warning] = unknown_variables({"GREEKS_HTTP_BLIND": "", "GREEKS_LOG_JSON": "1"})
-
-    assert warning.startswith("GREEKS_HTTP_BLIND is not a variable")
-    assert "GREEKS_HTTP_BIND" in warning
-
-
-class Recording(dict):
-    """Remembers which names were looked at."""
-
-    def __init__(self, env):
-        super().__init__(env)
-        self.asked = set()
-
-    def get(self, name, default=None):
-        self.asked.add(name)
-        return super().get(name, default)
-
-    def __contains__(self, name):
-        self.asked.add(name)
-        return super().__contains__(name)
-
-
-def test_the_list_of_variables_is_complete():
-    env = Recording({**IBKR, **TASTYTRADE})
-
-    parse_config(env)
-
-    assert env.asked == set(VARIABLES) - {"GREEKS_ENV_FILE"}
-
-
-def test_a_configuration_does_not_need_a_restart_for_itself():
-    config = parse_config({**IBKR, **TASTYTRADE})
-
-    assert needs_restart(config, config) == []
-
-
-CHANGED_VALUES = {
-    "POSTGRES_HOST": "127.0.0.1",
-    "POSTGRES_PORT": "1",
-    "POSTGRES_USER": "x",
-    "POSTGRES_PASSWORD": "x",
-    "POSTGRES_DB": "x",
-    "POSTGRES_SSLMODE": "require",
-    "POSTGRES_SSLROOTCERT": "/x",
-    "IBKR_ENABLED": "false",
-    "IBKR_API_URL": "https://localhost:1/v1/api",
-    "IBKR_WS_URL": "wss://localhost:1",
-    "IBKR_CA_FILE": "/x",
-    "IBKR_ACCOUNTS": "x",
-    "IBKR_COMPETE": "true",
-    "TASTYTRADE_ENABLED": "false",
-    "TT_SECRET": "x",
-    "TT_REFRESH": "x",
-    "TASTYTRADE_API_URL": "https://localhost:1",
-    "TASTYTRADE_STREAMER_URL": "wss://localhost:1",
-    "TASTYTRADE_ACCOUNTS": "x",
-    "GREEKS_WATCHLIST": "SPY261218C00600000",
-    "GREEKS_POSITIONS_INTERVAL_S": "7",
-    "GREEKS_IBKR_MARKET_DATA_LINES": "7",
-    "GREEKS_IBKR_SILENCE_S": "77",
-    "GREEKS_TASTYTRADE_SILENCE_S": "77",
-    "GREEKS_HTTP_BIND": "127.0.0.1:1",
-    "GREEKS_API_TOKEN": "x",
-    "GREEKS_DB_TIMEOUT_S": "7",
-    "GREEKS_LATENCY_SLO_MS": "7",
-    "GREEKS_STALE_AFTER_S": "7",
-    "GREEKS_DRAIN_TIMEOUT_S": "7",
-    "GREEKS_INTAKE_FRAMES": "7",
-    "GREEKS_BATCH_ROWS": "7",
-    "GREEKS_BACKLOG_MAX_BYTES": "7000000",
-    "GREEKS_SPOOL_DIR": "/spool",
-    "GREEKS_SPOOL_MAX_BYTES": "7000000",
-    "GREEKS_SPOOL_AFTER_MS": "7",
-    "GREEKS_LOG_JSON": "true",
-    "GREEKS_LOG_LEVEL": "ERROR",
-}
-
-
-@given(st.sets(st.sampled_from(sorted(CHANGED_VALUES))))
-def test_exactly_the_changes_that_a_reload_cannot_apply_need_a_restart(names):
-    before = {**IBKR, **TASTYTRADE}
-    after = {**before, **{name: CHANGED_VALUES[name] for name in names}}
-    options = {"need_broker": False}
-
-    needing = needs_restart(
-        parse_config(before, **options), parse_config(after, **options)
-    )
-
-    assert set(needing) == names & RESTART_VARIABLES
-    assert needing == sorted(needing, key=VARIABLES.index)
-
-
-def test_turning_http_off_needs_a_restart():
-    config = parse_config(IBKR)
-
-    assert "GREEKS_HTTP_BIND" in needs_restart(config, replace(config, http=None))
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=30)))

@@ -1,0 +1,209 @@
+"""The kinds of settings: how a text becomes a value, and which texts are right.  Pure.
+
+Each parser raises a `ValueError` for a wrong text.  Its message says what is wrong and
+what to write instead; the name of the variable goes in front of it.  A message never
+shows a text that may hold a password.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from greeks_trio.config.addresses import is_loopback
+
+ValueT = TypeVar("ValueT")
+
+_TRUE: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE: Final = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[ValueT]):
+    """How a text becomes a value.
+
+    Attributes:
+        parse: Returns the value of a text that is not empty.
+        values: The texts that are right, in words; ends a sentence such as "use ...".
+        write: Returns the text of a value.
+        is_secret: No output may show the value, and spaces around it belong to it.
+        is_file: The value is a path; the file must exist.
+    """
+
+    parse: Callable[[str], ValueT]
+    values: str
+    write: Callable[[ValueT], str] = str
+    is_secret: bool = False
+    is_file: bool = False
+
+
+class Address(NamedTuple):
+    """The host and the port on which a server listens; port 0 means any free port."""
+
+    host: str
+    port: int
+
+
+def choice(*words: str) -> Kind[str]:
+    """Return the kind with these words; capitals do not matter."""
+    by_name = {word.lower(): word for word in words}
+    values = f"{', '.join(words[:-1])} or {words[-1]}"
+
+    def parse(text: str) -> str:
+        if word := by_name.get(text.lower()):
+            return word
+        raise _wrong(text, values)
+
+    return Kind(parse=parse, values=values)
+
+
+def whole_number(least: int, most: int, unit: str = "") -> Kind[int]:
+    """Return the kind of whole numbers within the bounds."""
+    values = f"a whole number {_of(unit)}from {least} to {most}"
+
+    def parse(text: str) -> int:
+        with suppress(ValueError):
+            number = int(text)
+            if least <= number <= most:
+                return number
+        raise _wrong(text, values)
+
+    return Kind(parse=parse, values=values)
+
+
+def number(least: float, most: float, unit: str) -> Kind[float]:
+    """Return the kind of finite numbers within the bounds."""
+    values = f"a number {_of(unit)}from {least:g} to {most:g}"
+
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            value = float(text)
+            if least <= value <= most and math.isfinite(value):
+                return value
+        raise _wrong(text, values)
+
+    return Kind(parse=parse, values=values, write="{:g}".format)
+
+
+def url(scheme: Literal["http", "ws"], path: str = "") -> Kind[str]:
+    """Return the kind of URLs, without a slash at the end.
+
+    Args:
+        scheme: The scheme without encryption.  It is right only for this machine.
+        path: The end that the URL must have.
+    """
+    example = f"{scheme}s://HOST:PORT{path or '/PATH'}"
+    values = f"a URL such as {example}; {scheme}:// only for this machine"
+
+    def parse(text: str) -> str:
+        fault: str | None = f"is not a URL; write {example}"
+        address = ""
+        with suppress(ValueError):  # wrong brackets or a wrong port
+            parts = urlsplit(text)
+            fault = _url_fault(parts, scheme, example)
+            # Not the text itself, because its scheme may be in capitals.
+            address = parts.geturl().rstrip("/")
+        if not fault and not address.endswith(path):
+            fault = f"does not end in {path}; write {example}"
+        if fault:
+            raise ValueError(fault)
+        return address
+
+    return Kind(parse=parse, values=values)
+
+
+def _parse_flag(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise _wrong(text, "true or false")
+
+
+def _parse_host(text: str) -> str:
+    is_socket = text.startswith(("/", "@"))
+    # The text may be a URL with a password, so the message does not show it.
+    if not is_socket and any(odd in text for odd in "/@ ?="):
+        raise ValueError(
+            "is not a host; write only the name or the address of the server, the other "
+            "parts of a URL have variables of their own"
+        )
+    return text
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the comma-separated names in their order, each once."""
+    names = (part.strip() for part in text.split(","))
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
+def _parse_bind(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""  # an IPv6 address needs its brackets
+    if not (colon and host and port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise _wrong(text, BIND.values)
+    return Address(host, int(port))
+
+
+def _write_bind(address: Address) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
+
+
+def _url_fault(parts: SplitResult, scheme: str, example: str) -> str | None:
+    """Return what is wrong without showing the URL, which may hold a password."""
+    host, port = parts.hostname, parts.port  # a wrong port raises here
+    if parts.scheme not in (scheme, f"{scheme}s") or not host or port == 0:
+        return f"is not a URL of this kind; write {example}"
+    if parts.username is not None or parts.password is not None:
+        return "holds a user or a password; credentials have variables of their own"
+    if parts.query or parts.fragment:
+        return "holds a query or a fragment; write only the address"
+    if parts.scheme == scheme and not is_loopback(host):
+        return f"is not encrypted; use {scheme}s://, or an address of this machine"
+    return None
+
+
+def _wrong(text: str, values: str) -> ValueError:
+    return ValueError(f"is {text!r}; use {values}")
+
+
+def _of(unit: str) -> str:
+    return f"of {unit} " if unit else ""
+
+
+def _write_flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _write_optional(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+FLAG: Final = Kind(parse=_parse_flag, values="true or false", write=_write_flag)
+TEXT: Final = Kind(parse=str, values="any text")
+HOST: Final = Kind(
+    parse=_parse_host, values="a host name, an address, or the directory of a socket"
+)
+NAMES: Final = Kind(
+    parse=parse_names, values="names separated by commas", write=",".join
+)
+FILE: Final[Kind[Path | None]] = Kind(
+    parse=Path, values="the path of a file", write=_write_optional, is_file=True
+)
+DIRECTORY: Final[Kind[Path | None]] = Kind(
+    parse=Path, values="the path of a directory", write=_write_optional
+)
+BIND: Final = Kind(
+    parse=_parse_bind,
+    values="HOST:PORT such as 127.0.0.1:8080 or [::1]:8080; port 0 means any free port",
+    write=_write_bind,
+)
