@@ -190,7 +190,7 @@ class Watch:
 
 
 class Scene:
-    """One case's simulated brokers, service and witnesses."""
+    """One case's simulated brokers, service and observers."""
 
     def __init__(
         self, case: Case, directory: Path, database: DatabaseConfig, limit_s: float
@@ -225,7 +225,7 @@ class Scene:
                             ),
                         )
                     )
-                    await self._play(running)
+                    await self._run_case(running)
                     await self._stop_brokers(running)
                     stop.set()
         self.commits.close()
@@ -245,7 +245,7 @@ class Scene:
         spool = self.ledger_file.with_name("spool")
         return make_config(self.database, ibkr, tastytrade, spool)
 
-    async def _play(self, running: Running) -> None:
+    async def _run_case(self, running: Running) -> None:
         case, watch = self.case, self.watch
         health = running.status.feeds[case.broker]
         await watch.wait_ticks(5 * CONTRACTS)

@@ -49,7 +49,7 @@ class GapReason(StrEnum):
     )
     SESSION_IN_DOUBT = (
         "session in doubt",
-        "IBKR reported the session as lost and a moment later as valid again.",
+        "The broker reported the session as lost and a moment later as valid again.",
     )
     STOPPED = (
         "stopped",

@@ -28,14 +28,14 @@ _SLO_INTERVAL_S: Final = 1.0
 async def run_watches(status: ServiceStatus) -> NoReturn:
     """Run every watch until cancelled."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_reporter, status, name="reporter")
+        nursery.start_soon(run_minute_line, status, name="minute line")
         nursery.start_soon(run_staleness_watch, status, name="staleness")
         nursery.start_soon(run_slo_watch, status, name="slo")
         nursery.start_soon(run_loop_lag, status.loop_lag, name="loop lag")
     raise AssertionError("the watches never end")
 
 
-async def run_reporter(status: ServiceStatus) -> None:
+async def run_minute_line(status: ServiceStatus) -> None:
     """Log one line a minute until cancelled."""
     while True:
         await trio.sleep(_REPORT_INTERVAL_S)

@@ -818,7 +818,9 @@ async def test_a_client_that_keeps_itself_alive_is_kept(
     assert trio.current_time() <= 90.0
 
 
-async def test_a_silent_follower_of_the_account_is_dropped(autojump_clock, nursery):
+async def test_a_silent_client_of_the_account_streamer_is_dropped(
+    autojump_clock, nursery
+):
     streamer = AccountStreamer(lambda token: token == "Bearer x")
     client = await connect_in_memory(nursery, streamer.serve)
     action = make_action("connect", "Bearer x", value=["A"])

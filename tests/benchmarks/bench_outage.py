@@ -94,7 +94,7 @@ async def watch(measured: Measurements, status: ServiceStatus) -> None:
         await trio.sleep(SAMPLE_S)
 
 
-async def play(
+async def make_outage(
     options: argparse.Namespace,
     server: RestartableServer,
     status: ServiceStatus,
@@ -133,7 +133,7 @@ async def stream(
     directory: Path,
     measured: Measurements,
 ) -> None:
-    """Run the service through the play and to the end of the streams."""
+    """Run the service through the outage and to the end of the streams."""
     stop = trio.Event()
     config = replace(
         parse_config(simulators.variables()),
@@ -153,7 +153,7 @@ async def stream(
         )
         async with trio.open_nursery() as watching:
             watching.start_soon(watch, measured, running.status)
-            await play(options, server, running.status, measured)
+            await make_outage(options, server, running.status, measured)
             watching.cancel_scope.cancel()
         await simulators.stop()
         with trio.move_on_after(15):

@@ -211,23 +211,25 @@ class Environment:
         return set(told)
 
 
-async def play(steps, spool_rows):
+async def run_steps(steps, spool_rows):
     async with trio.open_nursery() as nursery:
-        world = Environment(nursery, spool_rows=spool_rows)
+        environment = Environment(nursery, spool_rows=spool_rows)
         for each in steps:
-            await world.step(*each)
-        await world.finish()
-        there = {*world.pipeline.sink.rows, *world.pipeline.quarantine.rows}
-        missing = world.put - there
-        assert there <= world.put
-        assert world.pipeline.spool.entries == {}
-        if world.is_countable:
-            assert len(missing) <= world.lost
-        if world.is_countable and not world.is_poisoned:
+            await environment.step(*each)
+        await environment.finish()
+        there = {*environment.pipeline.sink.rows, *environment.pipeline.quarantine.rows}
+        missing = environment.put - there
+        assert there <= environment.put
+        assert environment.pipeline.spool.entries == {}
+        if environment.is_countable:
+            assert len(missing) <= environment.lost
+        if environment.is_countable and not environment.is_poisoned:
             # A refused row divides its batch.  When that fails half-way, all of it is
             # offered again, and what falls out then may be in the table already.
-            assert len(missing) == world.lost
-        assert len(missing - world.forgiven) <= world.lost + world.slack
+            assert len(missing) == environment.lost
+        assert (
+            len(missing - environment.forgiven) <= environment.lost + environment.slack
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -250,4 +252,4 @@ def small_bounds():
 @settings(max_examples=200, deadline=None)
 @given(RUNS, st.sampled_from([20, 1_000]))
 def test_whatever_happens_every_tick_is_kept_or_counted_as_lost(steps, spool_rows):
-    trio.run(play, steps, spool_rows, clock=MockClock(autojump_threshold=0))
+    trio.run(run_steps, steps, spool_rows, clock=MockClock(autojump_threshold=0))

@@ -11,7 +11,7 @@ from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.stale_counts import not_realtime_counts, stale_contracts
 from greeks_trio.monitoring.status_json import status_json
 from greeks_trio.monitoring.watches import (
-    run_reporter,
+    run_minute_line,
     run_slo_watch,
     run_staleness_watch,
 )
@@ -278,7 +278,7 @@ async def test_the_minute_line_has_the_lag_of_the_loop(
     status, nursery, autojump_clock, caplog
 ):
     caplog.set_level(logging.INFO)
-    nursery.start_soon(run_reporter, status)
+    nursery.start_soon(run_minute_line, status)
     await trio.sleep(50)
     status.loop_lag.record(0.0123, now=trio.current_time())
 

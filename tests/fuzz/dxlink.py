@@ -27,8 +27,8 @@ from greeks_trio.model.contracts import (
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import UnifiedPositionRecord
 from greeks_trio.pipeline.journal import Journal
-from tests.fuzz.oracle import GREEKS, WrongTick
 from tests.fuzz.target import START_MS, Enough, Lane, Sent, bent_frame, expect_nothing
+from tests.fuzz.tick_rules import GREEKS, WrongTick
 
 # Bent frames are about these.
 SYMBOLS: Final = {

@@ -21,8 +21,8 @@ from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.records import UnifiedPositionRecord
 from tests.fuzz import material
-from tests.fuzz.oracle import WrongTick
 from tests.fuzz.target import START_MS, Enough, Lane, Sent, bent_frame, expect_nothing
+from tests.fuzz.tick_rules import WrongTick
 
 # Bent frames are about these.
 OPTIONS: Final = {

@@ -15,7 +15,7 @@ from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Broker, Tick, UnifiedPositionRecord
 from greeks_trio.pipeline.journal import Journal
 from tests.fuzz import material
-from tests.fuzz.oracle import WrongTick, check_tick
+from tests.fuzz.tick_rules import WrongTick, check_tick
 
 START: Final = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
 START_MS: Final = int(START.timestamp() * 1000)

@@ -11,7 +11,7 @@ from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
 from greeks_trio.feeds.health import FeedHealth
 from tests.factories import START, make_record
 from tests.fuzz.campaign import PROTOCOLS, run_campaign
-from tests.fuzz.oracle import WrongTick, check_tick
+from tests.fuzz.tick_rules import WrongTick, check_tick
 
 FRAMES = 3_000
 

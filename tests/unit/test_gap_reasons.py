@@ -7,7 +7,7 @@ import pytest
 
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
-from greeks_trio.spool.format import decode_note, encode_note
+from greeks_trio.spool.format import decode_journal_entry, encode_journal_entry
 from tests.factories import START
 
 OLD = {
@@ -27,14 +27,14 @@ def test_every_reason_is_lower_case_words_with_one_sentence(reason):
 def test_a_gap_on_disk_keeps_its_reason(reason):
     gap = FeedGap(broker="ibkr", started_at=START, reason=reason)
 
-    assert decode_note(*encode_note(gap)) == gap
+    assert decode_journal_entry(*encode_journal_entry(gap)) == gap
 
 
 @pytest.mark.parametrize(("old", "new"), OLD.items())
 def test_a_gap_that_an_earlier_version_has_spooled_can_be_read(old, new):
     stored = {"broker": "ibkr", "started_at": START, "reason": old}
 
-    gap = decode_note("gap", b"m" + msgspec.msgpack.encode(stored))
+    gap = decode_journal_entry("gap", b"m" + msgspec.msgpack.encode(stored))
 
     assert gap.reason is new
 
@@ -43,4 +43,4 @@ def test_an_unknown_reason_is_refused():
     stored = {"broker": "ibkr", "started_at": START, "reason": "boredom"}
 
     with pytest.raises(ValueError, match="boredom"):
-        decode_note("gap", b"m" + msgspec.msgpack.encode(stored))
+        decode_journal_entry("gap", b"m" + msgspec.msgpack.encode(stored))
