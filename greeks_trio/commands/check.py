@@ -1,4 +1,4 @@
-"""``check`` and ``migrate``: try once what the service would try for ever."""
+"""``check``: tests the database, the spool and the logins, each once."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ import trio
 from psycopg.rows import TupleRow
 
 from greeks_trio.brokers.registry import FEEDS
+from greeks_trio.commands.outcome import FAILED, OK
 from greeks_trio.config.settings import Config, DatabaseConfig
 from greeks_trio.errors import GreeksError, plain_reason
 from greeks_trio.feeds.feed import brokers_of, enabled_kinds
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
-from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.postgres.schema.migrate import load_migrations
 from greeks_trio.spool.location import spool_directory
 from greeks_trio.spool.lock import look_at
 
 Attempt: TypeAlias = Callable[[], Awaitable[str]]
 
-FINE: Final = 0
-FAILED: Final = 1
-
-# A cold gateway answers the first read of the positions after about ten seconds, and a
-# login over a slow line takes a few more.  Who waits longer thinks that we hang.
+# A gateway that has just started answers the first read of the positions after about ten
+# seconds, and a login over a slow line takes a few more.
 LIMIT_S: Final = 30.0
 
 
 async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
-    """Print how each part of the configuration does, one line each.
+    """Print one line for each part of the configuration: whether it works.
 
     Changes nothing, neither in the database nor at the brokers.
 
     Returns:
-        `FINE` or `FAILED`.
+        `OK` or `FAILED`.
     """
     click.echo("configuration: fine")
     results = [
@@ -46,22 +44,7 @@ async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
     for broker in brokers_of(FEEDS):
         if broker not in enabled_kinds(FEEDS, config):
             click.echo(f"{broker}: not enabled")
-    return FINE if all(results) else FAILED
-
-
-async def run_migrate(config: DatabaseConfig) -> int:
-    """Apply what the database lacks, print it, and return `FINE`.
-
-    Raises:
-        StoreUnavailable: the server cannot be reached.
-        SchemaRejected: the schema is newer than this program, or refused.
-    """
-    async with open_connection(config, autocommit=True) as connection:
-        with translated():
-            names = await migrate(connection)
-    what = f"applied {', '.join(names)}" if names else "nothing to apply"
-    click.echo(f"database: {what}")
-    return FINE
+    return OK if all(results) else FAILED
 
 
 def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
@@ -72,19 +55,19 @@ def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
 
 
 async def _try(name: str, attempt: Attempt, limit_s: float) -> bool:
-    """Print the sentence that the attempt ends with; return whether it is a good one."""
-    sentence, is_good = f"no answer within {limit_s:g} seconds", False
+    """Print the result of the attempt, and return whether it succeeded."""
+    sentence, succeeded = f"no answer within {limit_s:g} seconds", False
     with trio.move_on_after(limit_s):
         try:
-            sentence, is_good = await attempt(), True
+            sentence, succeeded = await attempt(), True
         except* GreeksError as group:
             sentence = plain_reason(group)
     click.echo(f"{name}: {sentence}")
-    return is_good
+    return succeeded
 
 
 async def check_database(config: DatabaseConfig) -> str:
-    """Return one sentence about server and schema.
+    """Return one sentence about the server and the schema.
 
     Raises:
         StoreError: the server cannot be used.
@@ -99,7 +82,7 @@ async def check_database(config: DatabaseConfig) -> str:
 
 
 async def check_spool(config: Config) -> str:
-    """Return where the spool is, and who uses it.
+    """Return the directory of the spool, and the process that uses it.
 
     Raises:
         ConfigError: the directory cannot be used.
@@ -108,7 +91,7 @@ async def check_spool(config: Config) -> str:
 
 
 async def _applied_migrations(connection: TrioConnection[TupleRow]) -> set[str]:
-    """Return what the database has, without making anything in it."""
+    """Return the names of the migrations in the database.  Change nothing."""
     cursor = await connection.execute(
         "select to_regclass('schema_migrations') is not null"
     )

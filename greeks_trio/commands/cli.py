@@ -1,21 +1,20 @@
 """The command line: arguments in, exit status out.
 
-Commands parse their arguments and return a plan, a function without arguments; `main`
-runs it outside of click, so that one place, `greeks_trio.commands.outcome`, turns outcomes into
-exit statuses.
+A command checks its arguments and returns a plan, which is a function without arguments.
+`main` runs the plan outside of click, so that `greeks_trio.commands.outcome` alone turns
+outcomes into exit statuses.
 
-Everything heavy is imported by the plans, so that ``--help`` is quick.
+The plans import everything heavy, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -28,14 +27,8 @@ from greeks_trio.commands.options import (
 from greeks_trio.commands.outcome import Plan, configured, run, run_trio
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.config.load import Override, load_config
-from greeks_trio.config.settings import BROKERS, Config
-from greeks_trio.errors import ConfigError
+from greeks_trio.config.settings import HTTP_BIND, SWITCHES
 from greeks_trio.logs import configure_logging
-
-logger = logging.getLogger(__name__)
-
-# Not the current directory: who starts serve elsewhere expects to find the same data.
-_DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
 
 
 def main(
@@ -47,7 +40,7 @@ def main(
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
-    # Not a plan but a status after --help.
+    # After --help, click returns a status and no plan.
     sys.exit(run(plan) if callable(plan) else plan)
 
 
@@ -57,81 +50,57 @@ def main(
 def commands() -> None:
     """Stream option Greeks from the brokers into PostgreSQL.
 
-    Without a command: serve.  Settings come from the environment and from .env in the
-    current directory; .env.example explains them.
+    The default command is serve.  Settings come from the process environment and from
+    the file .env in the current directory.  .env.example lists all settings.
     """
 
 
 @commands.command()
-@click.option("--embedded", is_flag=True, help="Use the PostgreSQL that comes along.")
+@click.option("--embedded", is_flag=True, help="Use the bundled PostgreSQL.")
 @only_option
 @data_dir_option
-@click.option("--http", metavar="HOST:PORT", help="Instead of GREEKS_HTTP_BIND.")
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="The address of the HTTP interface, instead of GREEKS_HTTP_BIND.",
+)
 def serve(
     *, embedded: bool, only: str | None, data_dir: Path | None, http: str | None
 ) -> Plan:
-    """Run the service until SIGTERM or Ctrl-C; SIGHUP reloads.
+    """Run the service until SIGTERM or Ctrl-C.
 
-    Exit status: 0 stopped on request, 1 a bug, 2 configuration, 3 every broker refused
-    its credentials, 4 the schema is not right.
+    SIGHUP makes it read the settings again.
+
+    Exit status: 0 stopped on request, 1 a bug, 2 wrong settings, 3 every broker refused
+    the login, 4 the schema of the database does not fit.
     """
     if data_dir is not None and not embedded:
-        raise click.UsageError("--data-dir is for --embedded.")
-    overrides: dict[str, Override] = {}
-    if http is not None:
-        overrides["GREEKS_HTTP_BIND"] = Override(http, "--http")
-    for broker in BROKERS:
-        if only is not None and broker != only:
-            overrides[f"{broker.upper()}_ENABLED"] = Override("false", "--only")
-    return partial(_serve, overrides, embedded, data_dir)
-
-
-def _serve(
-    overrides: dict[str, Override], embedded: bool, data_dir: Path | None
-) -> int:
-    load = partial(load_config, overrides)
-    config = configured(load)
-    if embedded:
-        return run_trio(_serve_embedded, config, load, data_dir or _home_data_dir())
-    from greeks_trio.service import run_service
-
-    return run_trio(partial(run_service, config, load=load))
-
-
-def _home_data_dir() -> Path:
-    try:
-        return _DEFAULT_DATA_DIR.expanduser()
-    except RuntimeError:
-        raise ConfigError(
-            ["--data-dir is needed, because this user has no home directory."]
-        ) from None
-
-
-async def _serve_embedded(
-    config: Config, load: Callable[[], Config], data_dir: Path
-) -> int:
-    from greeks_trio.postgres.embedded.guard import open_guarded_server
-    from greeks_trio.service import run_service
-
-    # Its port changes with each start, so the spool is found by the directory.
-    spool = replace(
-        config.spool,
-        directory=config.spool.directory
-        or data_dir.with_name(f"{data_dir.name}-spool"),
-    )
-    async with open_guarded_server(data_dir) as database:
-        logger.info("embedded.started data_dir=%s", data_dir)
-        return await run_service(
-            replace(config, database=database, spool=spool),
-            load=lambda: replace(load(), database=database, spool=spool),
+        raise click.UsageError(
+            "--data-dir works only with --embedded: add --embedded or remove --data-dir."
         )
+    overrides = {
+        variable: Override("false", "--only")
+        for broker, variable in SWITCHES.items()
+        if only is not None and broker != only
+    }
+    if http is not None:
+        overrides[HTTP_BIND.variable] = Override(http, "--http")
+
+    def plan() -> int:
+        from greeks_trio.commands.serve import run_serve
+
+        return run_serve(overrides, embedded=embedded, data_dir=data_dir)
+
+    return plan
 
 
 @commands.command()
 def check() -> Plan:
-    """Try the configuration, the database and each broker's login.
+    """Test the settings, the database, the spool and the login at each broker.
 
-    Exit status: 0 all is well, 1 something failed, 2 configuration.
+    It changes nothing.
+
+    Exit status: 0 every test passed, 1 a test failed, 2 wrong settings.
     """
 
     def plan() -> int:
@@ -145,14 +114,17 @@ def check() -> Plan:
 
 @commands.command()
 @click.option("--retry", is_flag=True, help="Offer the rows to the database again.")
-@click.option("--json", "as_json", is_flag=True, help="All rows, a JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print each row as a JSON line.")
 def quarantine(*, retry: bool, as_json: bool) -> Plan:
-    """Show the rows that PostgreSQL refused; also while the service runs.
+    """Show the rows that PostgreSQL refused.
 
-    Exit status: 0 done, 1 some are still refused or something failed, 2 configuration.
+    It also works while the service runs.
+
+    Exit status: 0 done, 1 the database still refuses a row or cannot be used, 2 wrong
+    settings.
     """
     if retry and as_json:
-        raise click.UsageError("--json is for looking, not for --retry.")
+        raise click.UsageError("--json and --retry exclude each other: remove one.")
 
     def plan() -> int:
         config = configured(partial(load_config, need_broker=False))
@@ -161,7 +133,7 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
 
         directory = spool_directory(config)
         if retry:
-            # Of the rows that are refused again it prints how many there are, and why.
+            # The command itself prints the number of refused rows and the reasons.
             configure_logging(json=config.log_json, level=logging.CRITICAL)
             return run_trio(retry_quarantine, directory, config.database)
         return show_quarantine(directory, as_json=as_json)
@@ -171,10 +143,10 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
 
 @commands.command()
 @status_options
-def status(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
-    """Ask a running service how it does.
+def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
+    """Show the health of a running service.
 
-    Exit status: 0 healthy, 1 degraded, 2 down or wrong configuration.
+    Exit status: 0 healthy, 1 degraded, 2 down or wrong settings.
     """
 
     def plan() -> int:
@@ -187,14 +159,14 @@ def status(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
 
 @commands.command()
 def migrate() -> Plan:
-    """Bring the database to the present schema and exit.
+    """Bring the schema of the database up to date.
 
-    Exit status: 0 done, 1 failed, 2 configuration, 4 the schema is not right.
+    Exit status: 0 done, 1 failed, 2 wrong settings, 4 the schema does not fit.
     """
 
     def plan() -> int:
         config = configured(partial(load_config, need_broker=False))
-        from greeks_trio.commands.check import run_migrate
+        from greeks_trio.commands.migrate import run_migrate
 
         return run_trio(run_migrate, config.database)
 

@@ -1,4 +1,4 @@
-"""What the commands' options have in common."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from greeks_trio.config.settings import BROKERS
 
 
 class ServeByDefault(click.Group):
-    """A group whose default command is ``serve``, also when there are only options."""
+    """A group with the default command ``serve``, also if there are only options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command in front where it is missing."""
+        """Put the default command in front if there is none."""
         if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h")):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
@@ -41,7 +41,7 @@ class FaultText(click.ParamType[str]):
 
 
 class FaultKinds(click.ParamType[tuple[str, ...]]):
-    """Names of kinds of faults of a drill, with commas."""
+    """Names of kinds of faults of a drill, separated by commas."""
 
     name = "kinds"
 
@@ -57,7 +57,7 @@ class FaultKinds(click.ParamType[tuple[str, ...]]):
         names = parse_names(value) if isinstance(value, str) else value
         if unknown := [name for name in names if name not in KINDS]:
             known = ", ".join(KINDS)
-            self.fail(f"unknown: {', '.join(unknown)}; known: {known}.", param, ctx)
+            self.fail(f"unknown: {', '.join(unknown)}. Use {known}.", param, ctx)
         return names
 
 
@@ -76,17 +76,21 @@ market_options = _combined(
         type=click.IntRange(1, 100_000),
         default=200,
         show_default=True,
-        help="Option contracts, split between the brokers.",
+        help="The number of option contracts of all brokers together.",
     ),
     click.option(
         "--rate",
         type=click.FloatRange(0.01, 1_000_000),
         default=50.0,
         show_default=True,
-        help="Ticks per second of all brokers together.",
+        help="The ticks per second of all brokers together.",
     ),
     click.option(
-        "--seed", type=int, default=1, show_default=True, help="Of the market's walk."
+        "--seed",
+        type=int,
+        default=1,
+        show_default=True,
+        help="The seed of the simulated market.",
     ),
     click.option(
         "--fault",
@@ -94,7 +98,7 @@ market_options = _combined(
         type=FaultText(),
         multiple=True,
         metavar="BROKER:NAME@SECONDS[:ARG]",
-        help="Something that shall go wrong; repeatable.",
+        help="A fault at a time after the start; may be repeated.",
     ),
 )
 simulator_options = _combined(
@@ -103,12 +107,12 @@ simulator_options = _combined(
         type=click.IntRange(1, 50),
         default=1,
         show_default=True,
-        help="Accounts at each broker that hold something.",
+        help="The number of accounts with positions at each broker.",
     ),
     click.option(
         "--ibkr-lines",
         type=click.IntRange(0, 1_000_000),
-        help="Contracts that IBKR gives data for at a time; default: all.",
+        help="The number of contracts with data at IBKR at a time; default: all.",
     ),
     click.option(
         "--ibkr-stream-end",
@@ -116,7 +120,7 @@ simulator_options = _combined(
         default=900.0,
         show_default=True,
         metavar="SECONDS",
-        help="When a subscription at IBKR that is not renewed falls silent.",
+        help="A subscription at IBKR that is not renewed ends after this time.",
     ),
     click.option(
         "--ibkr-session-timeout",
@@ -124,7 +128,7 @@ simulator_options = _combined(
         default=360.0,
         show_default=True,
         metavar="SECONDS",
-        help="When IBKR's session is lost to a client that sends no REST request.",
+        help="A session at IBKR without a REST request ends after this time.",
     ),
 )
 drill_options = _combined(
@@ -133,31 +137,35 @@ drill_options = _combined(
         type=click.FloatRange(0, 10_000, min_open=True),
         default=5.0,
         show_default=True,
-        help="How long there are faults.",
+        help="The time during which faults happen.",
     ),
     click.option(
-        "--seed", type=int, default=1, show_default=True, help="Of faults and market."
+        "--seed",
+        type=int,
+        default=1,
+        show_default=True,
+        help="The seed of the faults and of the market.",
     ),
     click.option(
         "--kinds",
         type=FaultKinds(),
         default="",
         metavar="A,B,...",
-        help="Only these kinds of faults; default: all.",
+        help="The kinds of faults that happen; default: all.",
     ),
     click.option(
         "--rate",
         type=click.FloatRange(0.01, 1_000_000),
         default=200.0,
         show_default=True,
-        help="Ticks per second of both brokers together.",
+        help="The ticks per second of all brokers together.",
     ),
     click.option(
         "--contracts",
         type=click.IntRange(1, 100_000),
         default=200,
         show_default=True,
-        help="Option contracts, split between the brokers.",
+        help="The number of option contracts of all brokers together.",
     ),
     click.option(
         "--interval",
@@ -166,39 +174,43 @@ drill_options = _combined(
         default=8.0,
         show_default=True,
         metavar="SECONDS",
-        help="From one fault to the next, on average.",
+        help="The average time from one fault to the next.",
     ),
-    click.option("--json", is_flag=True, help="One JSON object on stdout at the end."),
+    click.option("--json", is_flag=True, help="Print one JSON object at the end."),
     click.option(
         "--keep",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Leave database, ledger and logs there.",
+        help="Keep the database, the ledger and the logs in this directory.",
     ),
 )
 status_options = _combined(
     click.option(
         "--url",
         metavar="URL",
-        help="Where it is; default: GREEKS_HTTP_BIND.  The token is GREEKS_API_TOKEN.",
+        help="The address of the service; default: GREEKS_HTTP_BIND.  The token is always "
+        "GREEKS_API_TOKEN.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
 )
 port = click.IntRange(0, 65_535)
 port_options = _combined(
     *(
         click.option(
-            f"--{broker}-port", type=port, default=0, help="0 (default): any free one."
+            f"--{broker}-port",
+            type=port,
+            default=0,
+            help="The port; 0, the default, means any free port.",
         )
         for broker in BROKERS
     )
 )
 only_option = click.option(
-    "--only", type=click.Choice(BROKERS), help="Only this broker."
+    "--only", type=click.Choice(BROKERS), help="Use only this broker."
 )
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the embedded PostgreSQL keeps its data; serve has a place in your home, "
-    "demo a temporary one.",
+    help="The data of the bundled PostgreSQL.  The default of serve is a directory in your "
+    "home, that of demo is a temporary directory.",
 )

@@ -1,12 +1,12 @@
-"""Running what a command planned: outcomes into exit statuses.
+"""Runs the plan of a command and turns its outcome into an exit status.
 
 ====  ==================================================================
 0     stopped on request, or done
 1     a bug; a check, a migration or a demo that failed
-2     wrong arguments or configuration, also a port that is taken
-3     every enabled broker refused its credentials
+2     wrong arguments or settings, also a port that is in use
+3     every enabled broker refused the login
 4     the schema is newer than this program, or the database refused it
-130   Ctrl-C where nothing has to be drained
+130   Ctrl-C in a command that has nothing to write at its end
 ====  ==================================================================
 """
 
@@ -42,10 +42,10 @@ Plan: TypeAlias = Callable[[], int]
 
 
 def run(plan: Plan) -> int:
-    """Return the exit status of what the plan does.
+    """Run the plan and return its exit status.
 
-    The program's outermost handler: what arrives here as a bug is logged with its
-    traceback.
+    This is the outermost handler of the program.  It logs every other exception as a
+    bug, with its traceback.
     """
     configure_logging()
     status = OK
@@ -64,7 +64,7 @@ def run(plan: Plan) -> int:
         status = SCHEMA_REJECTED
         click.echo(f"database: {plain_reason(group)}", err=True)
     except* GreeksError as group:
-        status = status or FAILED  # what came before says more
+        status = status or FAILED  # the other statuses say more
         click.echo(plain_reason(group), err=True)
     except* Exception as group:
         status = FAILED
@@ -74,12 +74,12 @@ def run(plan: Plan) -> int:
 
 def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
     """Run an asynchronous function to its exit status."""
-    # Ctrl-C only at checkpoints: never in the middle of a COPY or of closing a file.
+    # Ctrl-C acts only at checkpoints, never within a COPY or while a file is closed.
     return trio.run(function, *args, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def configured(load: Callable[[], Config]) -> Config:
-    """Load the configuration and log as it says."""
+    """Load the configuration and set up the log by its settings."""
     config = load()
     configure_logging(json=config.log_json, level=config.log_level)
     return config

@@ -1,6 +1,6 @@
-"""``quarantine``: look at the rows that PostgreSQL refused, and offer them again.
+"""``quarantine``: shows the rows that PostgreSQL refused, and offers them again.
 
-Works beside a running service, whose file several processes may use at a time.
+It also works while the service runs: several processes may use the file at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from greeks_trio.commands.outcome import FAILED, OK
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.refused_rows import RefusedRows
@@ -27,19 +28,16 @@ from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.spool.directory import QUARANTINE_FILE
 from greeks_trio.spool.quarantine import QuarantinedTick, QuarantineFile
 
-FINE: Final = 0
-STILL_REFUSED: Final = 1
-
 # The table's primary key.
 _Key: TypeAlias = tuple[str, str, str, datetime, int]
 
 _BATCH_ROWS: Final = 500
-# Rows in the table for people; `--json` prints all.
+# The rows in the table.  `--json` prints all rows.
 _SHOWN: Final = 20
 
 
 class _StillRefused:
-    """A quarantine that only notes why a row was refused once more."""
+    """A quarantine that only keeps the reason of each row that is refused again."""
 
     def __init__(self) -> None:
         self.reasons: dict[_Key, str] = {}
@@ -55,35 +53,41 @@ class _StillRefused:
 
 
 def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
-    """Print what is in quarantine and return `FINE`.
+    """Print the rows in quarantine and return `OK`.
 
     Raises:
         SpoolUnavailable: the file cannot be read.
     """
-    with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine, _to_who_reads():
+    with (
+        QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine,
+        _until_the_reader_leaves(),
+    ):
         if as_json:
             for row in _rows(quarantine):
                 click.echo(_json_line(row))
-            return FINE
+            return OK
         total = quarantine.count()
         if not total:
             click.echo(f"quarantine: empty ({spool_dir})")
-            return FINE
+            return OK
         console = Console()
         console.print(_reasons_table(quarantine))
         console.print(_rows_table(quarantine.list(_SHOWN), total))
-        click.echo("Mend what the reasons say, then: bin/run-ingest quarantine --retry")
-    return FINE
+        click.echo(
+            "Fix the cause shown above, then run: bin/run-ingest quarantine --retry"
+        )
+    return OK
 
 
 async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
-    """Offer every row again; those that are stored leave the quarantine.
+    """Offer every row again.  A row that is stored leaves the quarantine.
 
     Returns:
-        `FINE`, or `STILL_REFUSED` when some remain.
+        `OK`, or `FAILED` if some rows remain.
 
     Raises:
-        StoreUnavailable: the database went away; what was stored has left already.
+        StoreUnavailable: the database ended the connection.  The rows that were stored
+            before have left the quarantine.
         SpoolUnavailable: the file cannot be read or written.
     """
     still_refused = _StillRefused()
@@ -92,7 +96,7 @@ async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
     with QuarantineFile(spool_dir / QUARANTINE_FILE) as quarantine:
         if not quarantine.count():
             click.echo(f"quarantine: empty ({spool_dir})")
-            return FINE
+            return OK
         async with TickStore(database).open() as sink:
             for batch in _batches(quarantine):
                 outcome = await refused_rows.store(
@@ -106,7 +110,7 @@ async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
     for reason, number in Counter(still_refused.reasons.values()).most_common():
         click.echo(f"still refused: {number} rows: {reason}")
     click.echo(f"quarantine: stored {stored}, {still_refused.waiting()} remain")
-    return STILL_REFUSED if still_refused.reasons else FINE
+    return FAILED if still_refused.reasons else OK
 
 
 def _batches(quarantine: QuarantineFile) -> Iterator[Sequence[QuarantinedTick]]:
@@ -122,12 +126,12 @@ def _rows(quarantine: QuarantineFile) -> Iterator[QuarantinedTick]:
 
 
 @contextmanager
-def _to_who_reads() -> Iterator[None]:
-    """Print until who reads, such as `head`, has enough."""
+def _until_the_reader_leaves() -> Iterator[None]:
+    """Stop printing without an error if the reader, such as `head`, leaves."""
     try:
         yield
     except BrokenPipeError:
-        # The interpreter would complain when it flushes at the end.
+        # Otherwise the interpreter reports an error when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -145,14 +149,14 @@ def _json_line(row: QuarantinedTick) -> str:
 
 
 def _clean(value: object) -> object:
-    # A text that UTF-8 does not have may be why the row is here.
+    # The reason for the refusal may be a text that UTF-8 cannot encode.
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     return value
 
 
 def _reasons_table(quarantine: QuarantineFile) -> Table:
-    table = Table("rows", "SQLSTATE", "reason", title="Why", title_justify="left")
+    table = Table("rows", "SQLSTATE", "reason", title="Reasons", title_justify="left")
     for count in quarantine.counts():
         table.add_row(f"{count.rows:,}", count.sqlstate or "", count.reason)
     return table
@@ -160,7 +164,7 @@ def _reasons_table(quarantine: QuarantineFile) -> Table:
 
 def _rows_table(rows: Sequence[QuarantinedTick], total: int) -> Table:
     title = f"The oldest {len(rows)} of {total:,} rows (all of them with --json)"
-    # Narrow enough for a contract's key to stay whole in 80 columns.
+    # Narrow enough to show the key of a contract whole in 80 columns.
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
     for heading in ("id", "broker", "account", "contract", "event time (UTC)"):
         table.add_column(heading, no_wrap=True)

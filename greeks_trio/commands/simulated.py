@@ -1,4 +1,4 @@
-"""The commands that need no account: simulated brokers alone, in a demo, in a drill."""
+"""The commands that need no account: simulated brokers, the demo and the drill."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
-    help="How long; without it until Ctrl-C.",
+    help="The length of the demo; by default it runs until Ctrl-C.",
 )
 @market_options
 @data_dir_option
-@click.option("--http", metavar="HOST:PORT", help="Serve HTTP there.")
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="The address of the HTTP interface; by default a free port of this machine.",
+)
 @click.option("--api-token", envvar="GREEKS_API_TOKEN", default="", hidden=True)
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def demo(
     *,
     seconds: float | None,
@@ -51,9 +55,10 @@ def demo(
     api_token: str,
     as_json: bool,
 ) -> Plan:
-    """Show it all without an account: simulated brokers, a real PostgreSQL.
+    """Run the service without an account: simulated brokers and a real PostgreSQL.
 
-    Exit status 1 when a tick was lost, stored twice, or stored without being sent.
+    Exit status: 0 every tick is stored once, 1 a tick is missing, stored twice or was
+    never sent, 2 wrong settings.
     """
 
     def plan() -> int:
@@ -65,7 +70,7 @@ def demo(
             sources = {"GREEKS_HTTP_BIND": "by --http"}
             address = parse_config(variables, sources=sources, need_broker=False).http
         if sys.stdout.isatty() and not as_json:
-            # The table says what the lines below a warning would.
+            # The table shows the content of the less severe lines.
             configure_logging(level=logging.WARNING)
         options = DemoOptions(
             seconds=seconds,
@@ -89,18 +94,18 @@ def demo(
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to which each tick is written before it is sent.",
+    help="The file to which the simulators write each tick before they send it.",
 )
 @click.option(
     "--control-port",
     type=port,
-    help="Where faults can be triggered over HTTP, on loopback; 0: any free one.",
+    help="The port of the HTTP interface that triggers faults; 0 means any free port.",
 )
 @only_option
 @click.option("--ends-with-parent", is_flag=True, hidden=True)
 @click.option("--quiet", is_flag=True, hidden=True)
-def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - handed on whole
-    """Run only the simulated brokers; the first line says where they are."""
+def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
+    """Run only the simulated brokers; the first line shows their addresses."""
 
     def plan() -> int:
         if quiet:
@@ -119,19 +124,21 @@ async def _simulate(options: SimulateOptions) -> int:
     try:
         await run_simulators(options)
     except* OSError as group:
-        raise ConfigError([f"Cannot start: {plain_reason(group)}."]) from group
+        raise ConfigError(
+            [f"The simulated brokers cannot start: {plain_reason(group)}."]
+        ) from group
     return OK
 
 
 @click.command()
 @drill_options
-def drill(**options: Any) -> Plan:  # noqa: ANN401 - handed on whole
-    """Break everything at random, then prove that no tick was lost or doubled.
+def drill(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
+    """Cause faults at random, then check that no tick was lost or stored twice.
 
-    Runs simulated brokers, a PostgreSQL of its own and the service, each as a process,
-    under a schedule of faults that the seed decides.
+    Runs simulated brokers, a PostgreSQL of its own and the service, each as a process.
+    The seed determines the schedule of the faults.
 
-    Exit status: 0 all is well, 1 it is not, 130 after Ctrl-C.
+    Exit status: 0 every tick is stored once, 1 a check failed, 130 Ctrl-C.
     """
 
     def plan() -> int:

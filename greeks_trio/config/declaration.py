@@ -42,8 +42,8 @@ class Setting(Generic[ValueT]):
         group: The heading in the documents; empty for that of the section.
         default_from: An earlier field of the section, and the function that makes the
             default from its value.
-        needed: Gets the earlier values of the section by field.  Returns the advice for
-            a user who has not set the variable, or `None` if it may be absent.
+        needed: Gets the earlier values of the section by field.  Returns advice for users
+            if the variable must be set, else `None`.
     """
 
     variable: str

@@ -1,8 +1,8 @@
 """The kinds of settings: how a text becomes a value, and which texts are right.  Pure.
 
-Each parser raises a `ValueError` for a wrong text.  Its message says what is wrong and
-what to write instead; the name of the variable goes in front of it.  A message never
-shows a text that may hold a password.
+Each parser raises a `ValueError` for a wrong text.  Its message names the fault and the
+right texts; the name of the variable goes in front of it.  A message never shows a text
+that may hold a password.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _write_bind(address: Address) -> str:
 
 
 def _url_fault(parts: SplitResult, scheme: str, example: str) -> str | None:
-    """Return what is wrong without showing the URL, which may hold a password."""
+    """Return the fault.  The URL may hold a password, so the text does not show it."""
     host, port = parts.hostname, parts.port  # a wrong port raises here
     if parts.scheme not in (scheme, f"{scheme}s") or not host or port == 0:
         return f"is not a URL of this kind; write {example}"

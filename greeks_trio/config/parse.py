@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from greeks_trio.config.declaration import Part, Section, Setting, declarations
-from greeks_trio.config.settings import VARIABLES, Config
+from greeks_trio.config.settings import SWITCHES, VARIABLES, Config
 from greeks_trio.errors import ConfigError
 
 _NO_SOURCES: Final[Mapping[str, str]] = {}
-_NO_BROKER: Final = (
-    "No broker is enabled: set IBKR_ENABLED=true or TASTYTRADE_ENABLED=true in .env "
-    "(copy it from .env.example) or in the environment, or run 'bin/run-ingest demo', "
-    "which needs no account."
-)
 
 
 def parse_config(
@@ -41,7 +36,7 @@ def parse_config(
     config = Config(**reading.fields_of(Config))
     problems = reading.in_order()
     if need_broker and not config.has_broker and not reading.has_wrong_switch():
-        problems.append(_NO_BROKER)
+        problems.append(_no_broker(sources))
     if problems:
         raise ConfigError(problems)
     return config
@@ -56,6 +51,20 @@ def unknown_variables(
         for name in sorted(env)
         if name.startswith("GREEKS_") and name not in VARIABLES
     ]
+
+
+def _no_broker(sources: Mapping[str, str]) -> str:
+    by_option = [
+        f"{variable} is set {sources[variable]}"
+        for variable in SWITCHES.values()
+        if sources.get(variable, "").startswith("by --")
+    ]
+    note = f" ({', '.join(by_option)})" if by_option else ""
+    switches = " or ".join(f"{variable}=true" for variable in SWITCHES.values())
+    return (
+        f"No broker is enabled{note}: set {switches} in .env (copy it from .env.example) "
+        "or in the environment, or run 'bin/run-ingest demo', which needs no account."
+    )
 
 
 def _suggestion(name: str) -> str:
@@ -91,12 +100,8 @@ class _Reading:
         return [self._problems[name] for name in VARIABLES if name in self._problems]
 
     def has_wrong_switch(self) -> bool:
-        """Return whether the switch of a section has a problem."""
-        return any(
-            each.switch is not None and each.switch.variable in self._problems
-            for each in declarations(Config).values()
-            if isinstance(each, Section)
-        )
+        """Return whether the switch of a broker has a problem."""
+        return not self._problems.keys().isdisjoint(SWITCHES.values())
 
     def fields_of(self, of: type[Any]) -> dict[str, Any]:
         """Return the values of a section's fields."""

@@ -20,7 +20,9 @@ from greeks_trio.config.broker_settings import (
 )
 from greeks_trio.config.declaration import (
     Applies,
+    Section,
     Setting,
+    declarations,
     part,
     section,
     setting,
@@ -39,12 +41,15 @@ from greeks_trio.config.kinds import (
     whole_number,
 )
 from greeks_trio.config.secret import SECRET, Secret
+from greeks_trio.model.records import Broker
 
 __all__ = [
     "BROKERS",
     "ENV_FILE",
     "GROUPS",
+    "HTTP_BIND",
     "SETTINGS",
+    "SWITCHES",
     "VARIABLES",
     "Config",
     "DatabaseConfig",
@@ -90,7 +95,7 @@ ENV_FILE: Final = Setting(
     applies=Applies.RESTART,
     group=FILE_GROUP,
 )
-_HTTP_BIND: Final = Setting(
+HTTP_BIND: Final = Setting(
     variable="GREEKS_HTTP_BIND",
     default=Address("127.0.0.1", 8080),
     kind=BIND,
@@ -108,7 +113,7 @@ def _token_beyond_this_machine(http: Mapping[str, Any]) -> str | None:
     if is_loopback(http["host"]):
         return None
     return (
-        f"{_HTTP_BIND.variable} is {http['host']}, which other machines can reach, so "
+        f"{HTTP_BIND.variable} is {http['host']}, which other machines can reach, so "
         "choose a long random text, or bind 127.0.0.1"
     )
 
@@ -182,8 +187,8 @@ class DatabaseConfig:
 class HttpConfig:
     """Where the HTTP interface listens, and how much work it may give PostgreSQL."""
 
-    host: str = part(_HTTP_BIND, lambda address: address.host)
-    port: int = part(_HTTP_BIND, lambda address: address.port)
+    host: str = part(HTTP_BIND, lambda address: address.host)
+    port: int = part(HTTP_BIND, lambda address: address.port)
     token: Secret = setting(
         "GREEKS_API_TOKEN",
         Secret(""),
@@ -332,7 +337,7 @@ class Config:
         ),
     )
     http: HttpConfig | None = section(
-        HttpConfig, HttpConfig(), group=HTTP, off_when_empty=_HTTP_BIND
+        HttpConfig, HttpConfig(), group=HTTP, off_when_empty=HTTP_BIND
     )
     pipeline: PipelineConfig = section(PipelineConfig, PipelineConfig(), group=PIPELINE)
     spool: SpoolConfig = section(SpoolConfig, SpoolConfig(), group=SPOOL)
@@ -363,4 +368,10 @@ class Config:
 SETTINGS: Final[tuple[Setting[Any], ...]] = tuple(
     sorted((ENV_FILE, *settings_of(Config)), key=lambda each: GROUPS.index(each.group))
 )
+# The variable that enables each broker.
+SWITCHES: Final[Mapping[Broker, str]] = {
+    name: declared.switch.variable
+    for name, declared in declarations(Config).items()
+    if isinstance(declared, Section) and declared.switch is not None
+}
 VARIABLES: Final = tuple(each.variable for each in SETTINGS)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
+import click
 import pytest
 
 from greeks_trio.commands.cli import commands, main
@@ -101,7 +103,8 @@ def test_only_one_broker_leaves_the_other_off(monkeypatch, capfd):
     monkeypatch.setenv("IBKR_ENABLED", "true")
 
     assert status_of("serve", "--only", "tastytrade") == 2
-    assert "No broker is enabled" in capfd.readouterr().err
+    expected = "No broker is enabled (IBKR_ENABLED is set by --only): set "
+    assert expected in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -133,6 +136,26 @@ def test_every_command_has_help(name, capfd):
     assert "Usage:" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_every_visible_option_is_described_in_sentences(name):
+    for option in commands.commands[name].params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert re.fullmatch(r"[A-Z].*\.", option.help), option.name
+
+
+@pytest.mark.parametrize(
+    ("args", "advice"),
+    [
+        (["serve", "--data-dir", "x"], "add --embedded or remove --data-dir"),
+        (["quarantine", "--json", "--retry"], "exclude each other: remove one"),
+        (["drill", "--kinds", "fire"], "unknown: fire. Use "),
+    ],
+)
+def test_options_that_do_not_fit_come_with_advice(args, advice, capfd):
+    assert status_of(*args) == 2
+    assert advice in capfd.readouterr().err
+
+
 def test_http_of_a_demo_beyond_this_machine_needs_a_token(capfd):
     assert status_of("demo", "--http", "0.0.0.0:0") == 2
     assert "GREEKS_API_TOKEN" in capfd.readouterr().err
@@ -146,4 +169,4 @@ def test_without_a_home_the_embedded_server_needs_a_directory(monkeypatch, capfd
     monkeypatch.setattr(Path, "expanduser", no_home)
 
     assert status_of("serve", "--embedded") == 2
-    assert "--data-dir is needed" in capfd.readouterr().err
+    assert "set --data-dir to a directory" in capfd.readouterr().err

@@ -1,0 +1,66 @@
+"""``serve``: the service, with the configured or with the bundled PostgreSQL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from greeks_trio.commands.outcome import configured, run_trio
+from greeks_trio.config.load import Override, load_config
+from greeks_trio.config.settings import Config
+from greeks_trio.errors import ConfigError
+from greeks_trio.postgres.embedded.guard import open_guarded_server
+from greeks_trio.service import run_service
+
+logger = logging.getLogger(__name__)
+
+# Not in the current directory: a start in another directory finds the same data.
+_DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
+
+
+def run_serve(
+    overrides: Mapping[str, Override], *, embedded: bool, data_dir: Path | None
+) -> int:
+    """Run the service until it stops, and return its exit status.
+
+    Args:
+        overrides: Values that win over the environment and the file, by variable.
+        embedded: Whether to use the bundled PostgreSQL.
+        data_dir: The data of the bundled PostgreSQL; `None` for the default.
+
+    Raises:
+        ConfigError: the configuration has problems.
+        SchemaRejected: the schema is newer than this program, or refused.
+    """
+    load = partial(load_config, overrides)
+    config = configured(load)
+    if embedded:
+        return run_trio(_serve_embedded, config, load, data_dir or _home_data_dir())
+    return run_trio(partial(run_service, config, load=load))
+
+
+def _home_data_dir() -> Path:
+    try:
+        return _DEFAULT_DATA_DIR.expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            ["This user has no home directory: set --data-dir to a directory."]
+        ) from None
+
+
+async def _serve_embedded(
+    config: Config, load: Callable[[], Config], data_dir: Path
+) -> int:
+    # The port of the server changes at each start, so it cannot name the spool.
+    directory = config.spool.directory or data_dir.with_name(f"{data_dir.name}-spool")
+    spool = replace(config.spool, directory=directory)
+    async with open_guarded_server(data_dir) as database:
+        logger.info("embedded.started data_dir=%s", data_dir)
+        return await run_service(
+            replace(config, database=database, spool=spool),
+            load=lambda: replace(load(), database=database, spool=spool),
+        )
