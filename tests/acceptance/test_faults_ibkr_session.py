@@ -1,9 +1,10 @@
-"""What goes wrong with the login of the simulated IBKR gateway and over REST."""
+"""Faults of the simulated IBKR gateway in its login, its session and its REST answers."""
 
 from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionRejected
 
 from greeks_trio.simulators.faults import Fault
@@ -11,6 +12,7 @@ from tests.acceptance.ibkr_client import merge, start_gateway
 
 INIT = "/iserver/auth/ssodh/init"
 STATUS = "/iserver/auth/status"
+OPEN_BY_FORCE = {"publish": True, "compete": True}
 
 
 @pytest.fixture
@@ -25,6 +27,13 @@ def start(nursery, tmp_path):
 
 async def receive_status(client):
     return (await client.receive_until("sts"))["args"]
+
+
+async def finish(gateway, client):
+    """Stop the gateway, read to the end, and compare with the ledger."""
+    gateway.simulator.stop()
+    await client.receive_until_closed()
+    assert merge(client.frames) == gateway.written
 
 
 async def test_a_refused_login_closes_sockets_in_a_loop_until_somebody_logs_in(start):
@@ -69,7 +78,7 @@ async def test_an_expired_session_must_be_opened_again_once_that_is_possible(sta
             await client.subscribe(gateway.conids[0])
             await client.receive_until_silent()
             heard = len(client.frames)
-            early = await rest.post(INIT, json={"publish": True, "compete": True})
+            early = await rest.post(INIT, json=OPEN_BY_FORCE)
             tickle = (await rest.get("/tickle")).json()["iserver"]["authStatus"]
             accounts = await rest.get("/iserver/accounts")
         before = (await rest.post(STATUS)).json()
@@ -103,7 +112,7 @@ async def test_a_session_lost_to_another_program_is_won_back_by_competing(
         news = [await receive_status(client), await receive_status(client)]
         status = (await rest.post(STATUS)).json()
         polite = await rest.post(INIT, json={"publish": True, "compete": False})
-        firm = await rest.post(INIT, json={"publish": True, "compete": True})
+        firm = await rest.post(INIT, json=OPEN_BY_FORCE)
         news.append(await receive_status(client))
         await client.subscribe(*gateway.conids)
         await client.receive_ticks(5)
@@ -253,3 +262,114 @@ async def test_a_tick_belongs_to_every_account_that_holds_the_contract(start):
     assert set(gateway.written) == set(merge(client.frames))
     doubled = [t for t in ticks if t.contract_key == keys[shared]]
     assert len(doubled) == 2 * len({t.event_time_ms for t in doubled})
+
+
+async def test_without_a_session_that_is_established_all_lists_are_empty(start):
+    gateway = await start()
+
+    async with gateway.open_rest() as rest, gateway.open_ready_socket() as client:
+        await rest.get("/portfolio/accounts")
+        await receive_status(client)
+        await client.subscribe(*gateway.conids)
+        await client.receive_ticks(10)
+        async with trio.open_nursery() as both:
+            both.start_soon(gateway.verbs["not-established"], 1.0)
+            news = [await receive_status(client)]
+            status = (await rest.post(INIT, json=OPEN_BY_FORCE)).json()
+            paths = ("/portfolio/accounts", "/iserver/accounts")
+            answers = [await rest.get(path) for path in paths]
+        news.append(await receive_status(client))
+        after = (await rest.post(STATUS)).json()
+        await client.subscribe(*gateway.conids)
+        await client.receive_ticks(10)
+        await finish(gateway, client)
+
+    assert (status["authenticated"], status["established"]) == (True, False)
+    assert [(a.status_code, a.json()) for a in answers] == [(200, [])] * 2
+    assert news == [{"established": False}, {"authenticated": True}]
+    assert after["established"] is True
+
+
+async def test_without_a_bridge_only_the_brokerage_session_is_out_of_reach(start):
+    gateway = await start()
+
+    async with gateway.open_rest() as rest:
+        async with trio.open_nursery() as both:
+            both.start_soon(gateway.verbs["no-bridge"], 0.5)
+            await trio.testing.wait_all_tasks_blocked()
+            refused = await rest.get("/iserver/accounts")
+            others = [await rest.post(STATUS), await rest.get("/portfolio/accounts")]
+        after = await rest.get("/iserver/accounts")
+
+    assert (refused.status_code, refused.text) == (400, "Bad Request: no bridge")
+    assert [each.status_code for each in (*others, after)] == [200] * 3
+
+
+async def test_a_status_may_be_wrong_while_the_session_stays(start):
+    gateway = await start()
+
+    async with gateway.open_rest() as rest, gateway.open_ready_socket() as client:
+        await receive_status(client)
+        await client.subscribe(*gateway.conids)
+        async with trio.open_nursery() as both:
+            both.start_soon(gateway.verbs["odd-status"], 3.2)
+            said = [await receive_status(client) for _ in range(6)]
+            status = (await rest.post(STATUS)).json()
+        await client.receive_ticks(10)
+        await finish(gateway, client)
+
+    assert {"authenticated": False} in said
+    assert {"authenticated": "false"} in said
+    assert {"message": ""} in said
+    assert status["authenticated"] is status["established"] is True
+
+
+async def test_a_position_of_nonsense_is_one_among_others(start):
+    gateway = await start()
+    path = f"/portfolio/{gateway.endpoints.account_id}/positions/0"
+
+    async with gateway.open_rest() as rest:
+        await rest.get("/portfolio/accounts")
+        await rest.get(path)
+        async with trio.open_nursery() as both:
+            both.start_soon(gateway.verbs["bad-position"], 0.5)
+            await trio.testing.wait_all_tasks_blocked()
+            during = (await rest.get(path)).json()
+        after = (await rest.get(path)).json()
+
+    assert during[0]["conid"] == "none"
+    assert [row["conid"] for row in during[1:]] == [row["conid"] for row in after]
+
+
+async def test_after_a_logout_only_a_person_can_log_in(start):
+    gateway = await start()
+
+    async with gateway.open_rest() as rest:
+        before = (await rest.get("/tickle")).json()["session"]
+        await rest.post("/logout")
+        paths = ("/tickle", "/portfolio/accounts", "/iserver/accounts", "/sso/validate")
+        codes = [(await rest.get(path)).status_code for path in paths]
+        codes.append((await rest.post(INIT, json=OPEN_BY_FORCE)).status_code)
+        status = (await rest.post(STATUS)).json()
+        page = str(rest.base_url.copy_with(path="/sso/Dispatcher"))
+        login = await rest.post(page, data={"user_name": "somebody"})
+        after = (await rest.get("/tickle")).json()
+
+    assert codes == [401] * 5
+    assert status["authenticated"] is status["connected"] is False
+    assert (login.status_code, login.text) == (200, "Client login succeeds")
+    assert after["session"] != before
+    assert after["iserver"]["authStatus"]["established"] is True
+
+
+async def test_a_login_is_refused_as_long_as_the_fault_lasts(start):
+    gateway = await start()
+
+    async with gateway.open_rest() as rest:
+        async with trio.open_nursery() as both:
+            both.start_soon(gateway.verbs["refuse-login"], 0.5)
+            await trio.testing.wait_all_tasks_blocked()
+            refused = await rest.post("/sso/Dispatcher")
+        accepted = await rest.post("/sso/Dispatcher")
+
+    assert (refused.status_code, accepted.status_code) == (401, 200)

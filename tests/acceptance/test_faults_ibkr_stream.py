@@ -1,4 +1,4 @@
-"""What goes wrong on the WebSocket of the simulated IBKR gateway, seen by a client.
+"""Faults of the simulated IBKR gateway on its WebSocket, seen by a client.
 
 In each test the ledger says exactly what the client can know, and afterwards the
 gateway is as it was.
@@ -405,3 +405,39 @@ async def test_a_cancelled_fault_is_over(start):
         await client.subscribe(*gateway.conids)
         await receive_ticks_of_each(client, gateway.conids)
         await finish(gateway, client)
+
+
+async def test_what_is_not_subscribed_says_so_and_nothing_else(start):
+    gateway = await start()
+
+    async with gateway.open_ready_socket() as client:
+        await client.subscribe(*gateway.conids[:3])
+        await client.receive_ticks(10)
+        async with trio.open_nursery() as both:
+            both.start_soon(gateway.verbs["not-subscribed"], 1.5)
+            await client.receive_until_silent()
+            heard = len(client.frames)
+            await client.subscribe(*gateway.conids[3:])
+            await client.receive_until_silent()
+            during = client.frames[heard:]
+        await client.receive_ticks(20)
+        await finish(gateway, client)
+
+    rows = [frame for frame in during if "conid" in frame]
+    assert {row["conid"] for row in rows} == set(gateway.conids[3:])
+    assert all(row["6509"].startswith("N") for row in rows)
+    assert not any({"31", *GREEKS} & row.keys() for row in rows)
+
+
+async def test_a_pong_that_nobody_asked_for_upsets_the_gateway_and_nothing_else(start):
+    gateway = await start()
+
+    async with gateway.open_ready_socket() as client:
+        await client.subscribe(*gateway.conids)
+        await client.socket.pong(b"here")
+        while "error" not in (frame := await client.receive()):
+            pass
+        await client.receive_ticks(10)
+        await finish(gateway, client)
+
+    assert frame == {"error": "Topic unknown 'null'", "code": 1}

@@ -277,3 +277,24 @@ async def test_an_odd_request_is_answered_somehow(rest, method, path, body):
 
     assert answer.status_code in (200, 404, 500)
     assert (await rest.get("/tickle")).status_code == 200
+
+
+async def test_a_client_may_tickle_several_times_when_it_begins(rest):
+    codes = [(await rest.post("/tickle")).status_code for _ in range(14)]
+
+    # ibind asks five times until its stream is up.
+    assert codes[:8] == [200] * 8
+    assert codes[-1] == 429
+
+
+async def test_the_answers_about_orders_and_profits_are_empty(rest):
+    paths = ("orders", "trades", "pnl/partitioned")
+    answers = [await rest.get(f"/iserver/account/{path}") for path in paths]
+    more = [await rest.get("/iserver/account/orders") for _ in range(6)]
+
+    assert [each.json() for each in answers] == [
+        {"orders": [], "snapshot": True},
+        [],
+        {"upnl": {}},
+    ]
+    assert (more[0].status_code, more[-1].status_code) == (200, 429)

@@ -1,4 +1,4 @@
-"""Rarer ways in which the simulated Tastytrade goes wrong."""
+"""Faults of the simulated Tastytrade that do not interrupt its stream of data."""
 
 from __future__ import annotations
 
