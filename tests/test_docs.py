@@ -69,14 +69,6 @@ def test_every_link_leads_somewhere(name):
             assert anchor in anchors(page.read_text(encoding="utf-8")), target
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_file_that_is_named_exists(name):
-    for path in re.findall(
-        r"`((?:greeks_trio|tests|db|bin)/[\w./-]*)`", DOCUMENTS[name]
-    ):
-        assert "NAME" in path or (ROOT / path).exists(), path
-
-
 @pytest.mark.parametrize("name", sorted(DOCUMENTS.keys() - {"CHANGELOG.md"}))
 def test_every_metric_that_is_named_exists(name):
     for metric in re.findall(r"`(greeks_[a-z_]+)`", DOCUMENTS[name]):
