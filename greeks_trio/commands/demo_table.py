@@ -1,4 +1,4 @@
-"""What the demo shows: a live table in a terminal, plain lines elsewhere, or JSON."""
+"""The output of the demo: a live table in a terminal, plain lines elsewhere, or JSON."""
 
 from __future__ import annotations
 

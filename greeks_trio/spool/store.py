@@ -132,8 +132,8 @@ class SpoolStore:
     def release(self, ids: Sequence[int]) -> None:
         """See `Spool.release`.
 
-        When there is no room, the log is copied into the file first: deleting is what a
-        full disk needs.
+        When there is no room, the log is copied into the file first: a full disk needs
+        the deletion.
         """
         if not ids:
             return

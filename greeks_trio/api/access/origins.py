@@ -64,7 +64,7 @@ def check_sender(method: str, headers: Mapping[bytes, bytes]) -> None:
     if not is_read and origin is not None and not is_own(origin, headers):
         raise _foreign()
     site = headers.get(b"sec-fetch-site", b"none").lower()
-    # A person who follows a link on another page makes a request that is not the page's.
+    # Following a link on another page makes a request that is not the page's.
     is_link = is_read and headers.get(b"sec-fetch-mode") == b"navigate"
     if site not in _OURS and not is_link:
         raise _foreign()

@@ -73,7 +73,7 @@ class AccountPositions(msgspec.Struct, frozen=True):
 
 
 class WantedContract(msgspec.Struct, frozen=True):
-    """A contract to stream, who holds it, and the symbols to subscribe.
+    """A contract to stream, its holders, and the symbols to subscribe.
 
     ``underlying_symbol`` is `None` when Tastytrade does not tell it.
     """
