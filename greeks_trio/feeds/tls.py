@@ -1,6 +1,6 @@
-"""The verification of the gateway's TLS certificate.
+"""The verification of a peer's TLS certificate.
 
-The gateway runs on this machine and shows a self-signed certificate.  A file with that
+A gateway on this machine shows a self-signed certificate.  A file with that
 certificate pins it; without a file, TLS to loopback is encrypted but not verified.
 """
 
@@ -14,8 +14,12 @@ from greeks_trio.config.addresses import is_loopback
 from greeks_trio.errors import FeedInterrupted
 
 
-def make_ssl_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:
+def make_ssl_context(
+    url: str, ca_file: Path | None, *, setting: str
+) -> ssl.SSLContext | None:
     """Return the verification for the peer of this URL; `None` without TLS.
+
+    ``setting`` is the variable that names ``ca_file``, for the message.
 
     Raises:
         FeedInterrupted: The file with certificates cannot be used.
@@ -36,9 +40,9 @@ def make_ssl_context(url: str, ca_file: Path | None) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=str(ca_file))
     except OSError as exc:  # ssl.SSLError is one
         raise FeedInterrupted(
-            f"cannot use the certificates in {ca_file} (IBKR_CA_FILE): {exc}"
+            f"cannot use the certificates in {ca_file} ({setting}): {exc}"
         ) from exc
-    # A certificate that is pinned itself is no authority, and the gateway's own names
+    # A certificate that is pinned itself is no authority, and a gateway's own names
     # no host; Python 3.13 refuses the first by default.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

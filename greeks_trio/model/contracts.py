@@ -34,10 +34,6 @@ OptionType = Literal["call", "put"]
 
 _OCC: Final = re.compile(r"([A-Z0-9./]{1,6}) *(\d{6})([CP])(\d{8})")
 _STREAMER: Final = re.compile(r"\.([A-Z0-9/]{1,6}?)(\d{6})([CP])(\d+(?:\.\d+)?)")
-_TASTY_FUTURE: Final = re.compile(
-    # The future's code is padded to five, so a code of five leaves no space.
-    r"\./([A-Z0-9]{2,5}) *([A-Z0-9]{3,6}) *(\d{6})([CP])(\d+(?:\.\d+)?)"
-)
 _FUTURE_KEY: Final = re.compile(r"\./([A-Z0-9]{1,6}) *(\d{6})([CP])(\d+(?:\.\d+)?)")
 _MONTH_CODE: Final = re.compile(r"[FGHJKMNQUVXZ]\d{1,2}$")
 
@@ -182,24 +178,6 @@ def parse_future_option_key(text: str) -> OptionTerms:
     root, day, right, strike = found.groups()
     return OptionTerms(
         root, _parse_day(day), _option_type(right), plain(Decimal(strike))
-    )
-
-
-def parse_tastytrade_future_option(text: str) -> OptionTerms:
-    """Return the terms of ``./CLJ6 LOJ6  260317P56``, the root without its month code.
-
-    Raises:
-        ValueError: the text is not Tastytrade's symbol of a futures option.
-    """
-    found = _TASTY_FUTURE.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{text!r} is not Tastytrade's symbol of a futures option")
-    _, code, day, right, strike = found.groups()
-    return OptionTerms(
-        strip_month_code(code),
-        _parse_day(day),
-        _option_type(right),
-        plain(Decimal(strike)),
     )
 
 

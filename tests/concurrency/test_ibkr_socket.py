@@ -102,7 +102,7 @@ async def test_a_gateway_that_never_begins_tls_is_given_up(monkeypatch):
 def test_what_tls_verifies(authority, tmp_path, host, is_pinned, verifies, checks_name):
     ca_file = write_ca(authority, tmp_path) if is_pinned else None
 
-    context = make_ssl_context(f"https://{host}:5000", ca_file)
+    context = make_ssl_context(f"https://{host}:5000", ca_file, setting="IBKR_CA_FILE")
 
     assert (context.verify_mode is ssl.CERT_REQUIRED) is verifies
     assert context.check_hostname is checks_name

@@ -16,7 +16,6 @@ from greeks_trio.model.contracts import (
     parse_future_option_key,
     parse_occ,
     parse_streamer_symbol,
-    parse_tastytrade_future_option,
     plain,
     underlying_of_root,
     underlying_symbol,
@@ -90,26 +89,11 @@ def test_a_root_that_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("symbol", "key"),
-    [
-        ("./CLJ6 LOJ6  260317P56", "./LO  260317P56"),
-        ("./GCQ5 OGN5  250625P2095", "./OG  250625P2095"),
-        ("./MNQZ5D4AU5 250922C24575", "./D4A 250922C24575"),
-        ("./6EM6 EUUJ6 260403C1.225", "./EUU 260403C1.225"),
-        ("./ESZ9 EW4U9 190927P2975", "./EW4 190927P2975"),
-    ],
-)
-def test_a_futures_option_of_tastytrade_gets_our_key(symbol, key):
-    assert format_future_option_key(parse_tastytrade_future_option(symbol)) == key
-
-
-@pytest.mark.parametrize(
     ("parse", "text"),
     [
         (parse_streamer_symbol, "./ESU25P900:XCME"),
         (parse_streamer_symbol, "SPY"),
         (parse_future_option_key, "./"),
-        (parse_tastytrade_future_option, "SPY   260116C00600000"),
     ],
 )
 def test_a_symbol_of_another_kind_is_refused(parse, text):

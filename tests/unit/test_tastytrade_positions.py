@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.tastytrade.positions.items import parse_position
+from greeks_trio.brokers.tastytrade.positions.items import (
+    future_contract,
+    parse_position,
+)
 from greeks_trio.brokers.tastytrade.positions.positions import (
     AccountPositions,
     future_symbols,
@@ -55,6 +58,27 @@ def test_an_equity_option_is_known_by_its_occ_symbol():
         strike=Decimal(600),
         option_type="call",
     )
+
+
+@pytest.mark.parametrize(
+    ("symbol", "key"),
+    [
+        ("./CLJ6 LOJ6  260317P56", "./LO  260317P56"),
+        ("./GCQ5 OGN5  250625P2095", "./OG  250625P2095"),
+        ("./MNQZ5D4AU5 250922C24575", "./D4A 250922C24575"),
+        ("./6EM6 EUUJ6 260403C1.225", "./EUU 260403C1.225"),
+        ("./ESZ9 EW4U9 190927P2975", "./EW4 190927P2975"),
+    ],
+)
+def test_the_symbol_of_a_futures_option_gives_our_key(symbol, key):
+    assert future_contract(symbol, None).contract_key == key
+
+
+@pytest.mark.parametrize(
+    "symbol", ["SPY   260116C00600000", "./CLJ6", "./CLJ6 LOJ6  261317P56"]
+)
+def test_another_symbol_is_no_futures_option(symbol):
+    assert future_contract(symbol, None) is None
 
 
 def test_a_futures_option_has_the_key_without_month_code():

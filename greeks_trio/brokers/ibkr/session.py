@@ -188,7 +188,7 @@ async def open_session(
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[GatewaySession]:
     """Open the REST half of a connection; does not send anything yet."""
-    context = make_ssl_context(config.api_url, config.ca_file)
+    context = make_ssl_context(config.api_url, config.ca_file, setting="IBKR_CA_FILE")
     async with httpx2.AsyncClient(
         verify=True if context is None else context,
         transport=transport,

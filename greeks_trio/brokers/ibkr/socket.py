@@ -32,7 +32,7 @@ def open_socket(
         Endpoint(
             url=config.ws_url,
             peer=GATEWAY,
-            tls=make_ssl_context(config.ws_url, config.ca_file),
+            tls=make_ssl_context(config.ws_url, config.ca_file, setting="IBKR_CA_FILE"),
             headers=[(b"Cookie", cookie.encode())],
             max_frame_bytes=_MAX_FRAME_BYTES,
             queued_frames=_QUEUED_FRAMES,

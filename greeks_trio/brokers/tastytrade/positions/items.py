@@ -5,6 +5,7 @@ Source: https://developer.tastytrade.com, "Account Positions" and "Symbology"
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -13,10 +14,10 @@ import msgspec
 from greeks_trio.model.contracts import (
     ContractKey,
     OptionContract,
-    OptionTerms,
     contract_from_occ,
     format_future_option_key,
-    parse_tastytrade_future_option,
+    parse_future_option_key,
+    strip_month_code,
     underlying_symbol,
 )
 from greeks_trio.model.records import Position, PositionKind
@@ -26,6 +27,11 @@ _KINDS: Final[dict[str, PositionKind]] = {
     "Equity": "equity",
     "Future": "future",
 }
+# ``./CLJ6 LOJ6  260317P56``: the codes of the future and of the option, the terms.
+_FUTURE_OPTION: Final = re.compile(
+    # The future's code is padded to five, so a code of five leaves no space.
+    r"\./([A-Z0-9]{2,5}) *([A-Z0-9]{3,6}) *(\d{6}[CP]\d+(?:\.\d+)?)"
+)
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -87,9 +93,13 @@ def symbol_of(item: bytes | msgspec.Raw) -> str | None:
 
 def future_contract(symbol: str, underlying: str | None) -> OptionContract | None:
     """Return the contract of a futures option, `None` if the symbol is none."""
+    found = _FUTURE_OPTION.fullmatch(symbol.strip())
+    if found is None:
+        return None
+    _, code, terms_text = found.groups()
     try:
-        terms: OptionTerms = parse_tastytrade_future_option(symbol)
-    except ValueError:
+        terms = parse_future_option_key(f"./{strip_month_code(code)} {terms_text}")
+    except ValueError:  # such as an impossible date
         return None
     return OptionContract(
         contract_key=format_future_option_key(terms),
