@@ -132,8 +132,8 @@ class SpoolStore:
     def release(self, ids: Sequence[int]) -> None:
         """See `Spool.release`.
 
-        When there is no room, the log is copied into the file first: deleting is what a
-        full disk needs.
+        When there is no room for the deletion in the log, the log is first copied into
+        the file.
         """
         if not ids:
             return

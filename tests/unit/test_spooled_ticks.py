@@ -25,77 +25,77 @@ def dropped(entry, **rows):
 
 
 def test_an_entry_is_released_with_its_last_tick():
-    book, ticks = SpooledTicks(), make_ticks(1, 3)
-    book.add(1, in_memory=ticks, stored=[])
+    spooled, ticks = SpooledTicks(), make_ticks(1, 3)
+    spooled.add(1, in_memory=ticks, stored=[])
 
-    assert [book.stored(tick) for tick in ticks] == [False, False, True]
-    assert book.pop_released() == [1]
-    assert book.pop_released() == []
+    assert [spooled.stored(tick) for tick in ticks] == [False, False, True]
+    assert spooled.pop_released() == [1]
+    assert spooled.pop_released() == []
 
 
-def test_an_entry_that_came_too_late_is_released_at_once():
-    book = SpooledTicks()
+def test_an_entry_whose_ticks_are_stored_already_is_released_at_once():
+    spooled = SpooledTicks()
 
-    book.add(1, in_memory=[], stored=make_ticks(1, 2))
+    spooled.add(1, in_memory=[], stored=make_ticks(1, 2))
 
-    assert book.pop_released() == [1]
+    assert spooled.pop_released() == [1]
 
 
 def test_an_entry_of_which_the_disk_has_more_than_memory_is_not_released():
-    book, ticks = SpooledTicks(), make_ticks(1, 2)
-    book.add(1, in_memory=ticks, stored=[])
+    spooled, ticks = SpooledTicks(), make_ticks(1, 2)
+    spooled.add(1, in_memory=ticks, stored=[])
 
-    book.evicted(ticks[0])
-    assert not book.stored(ticks[1])
+    spooled.evicted(ticks[0])
+    assert not spooled.stored(ticks[1])
 
-    assert book.pop_released() == []
+    assert spooled.pop_released() == []
 
 
 def test_an_entry_that_only_the_disk_has_is_forgotten():
-    book, ticks = SpooledTicks(), make_ticks(1, 2)
-    book.add(1, in_memory=ticks, stored=[])
+    spooled, ticks = SpooledTicks(), make_ticks(1, 2)
+    spooled.add(1, in_memory=ticks, stored=[])
 
     for tick in ticks:
-        book.evicted(tick)
+        spooled.evicted(tick)
 
-    assert book.is_empty
-    assert book.lost_with(dropped(1, ibkr=2)) == {"ibkr": 2}
+    assert spooled.is_empty
+    assert spooled.lost_with(dropped(1, ibkr=2)) == {"ibkr": 2}
 
 
-def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
-    book = SpooledTicks()
+def test_stored_ticks_and_those_in_memory_are_not_lost_with_their_entry():
+    spooled = SpooledTicks()
     ticks = make_ticks(1, 4) + make_ticks(1, 3, broker="tastytrade")
-    book.add(1, in_memory=ticks, stored=[])
-    book.stored(ticks[0])
+    spooled.add(1, in_memory=ticks, stored=[])
+    spooled.stored(ticks[0])
     for tick in ticks[4:6]:
-        book.evicted(tick)
-    assert book.in_memory([range(1, 2)]) == {1}
+        spooled.evicted(tick)
+    assert spooled.in_memory([range(1, 2)]) == {1}
 
-    lost = book.lost_with(dropped(1, ibkr=4, tastytrade=3))
+    lost = spooled.lost_with(dropped(1, ibkr=4, tastytrade=3))
 
     assert lost == {"tastytrade": 2}
-    assert book.is_empty
+    assert spooled.is_empty
 
 
-def test_an_entry_that_was_released_costs_nothing_until_the_disk_lets_go_of_it():
-    book, ticks = SpooledTicks(), make_ticks(1, 2)
-    book.add(1, in_memory=ticks, stored=[])
+def test_a_released_entry_costs_nothing_when_the_disk_drops_it():
+    spooled, ticks = SpooledTicks(), make_ticks(1, 2)
+    spooled.add(1, in_memory=ticks, stored=[])
     for tick in ticks:
-        book.stored(tick)
+        spooled.stored(tick)
 
-    assert book.lost_with(dropped(1, ibkr=2)) == {}
+    assert spooled.lost_with(dropped(1, ibkr=2)) == {}
 
 
-def test_what_the_disk_has_let_go_of_is_forgotten_unless_memory_has_it():
-    book, first, second = SpooledTicks(), make_ticks(1, 2), make_ticks(2, 1)
-    book.add(1, in_memory=first, stored=[])
-    book.add(2, in_memory=second, stored=[])
-    book.evicted(first[0])
-    book.stored(first[1])
+def test_a_deleted_entry_is_forgotten_unless_memory_has_its_ticks():
+    spooled, first, second = SpooledTicks(), make_ticks(1, 2), make_ticks(2, 1)
+    spooled.add(1, in_memory=first, stored=[])
+    spooled.add(2, in_memory=second, stored=[])
+    spooled.evicted(first[0])
+    spooled.stored(first[1])
 
-    book.forget([1, 2, 3])
+    spooled.forget([1, 2, 3])
 
-    assert book.in_memory([range(1, 3)]) == {2}
+    assert spooled.in_memory([range(1, 3)]) == {2}
 
 
 def test_an_entry_of_an_earlier_run_is_lost_whole():
