@@ -201,7 +201,7 @@ async def _store_across_connections(
         except* StoreUnavailable as group:
             reason = plain_reason(group)
             logger.log(
-                # The writer logs the trouble of the same database.
+                # The writer logs the failures of the same database.
                 logging.DEBUG if reason == last_reason else logging.WARNING,
                 "journal.retrying waiting=%d reason=%s",
                 len(journal),

@@ -11,8 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
-from greeks_trio.spool import entries, journal
-from greeks_trio.spool.database import FileDamaged, newest_id
+from greeks_trio.spool.database import FileDamaged, Order, newest_id
 from greeks_trio.spool.entries import RawEntry
 from greeks_trio.spool.journal import RawJournalEntry
 
@@ -26,8 +25,8 @@ _KEPT_FILES: Final = 3
 _UNREADABLE: Final = (sqlite3.Error, FileDamaged)
 
 _Row = TypeVar("_Row", RawEntry, RawJournalEntry)
-# Yields the rows with ids above one and below the other, backwards or not.
-_Scan: TypeAlias = Callable[[int, int, bool], Iterator[_Row]]
+# `scan_entries` or `scan_journal`: yields the rows between two ids in an order.
+_Scan: TypeAlias = Callable[[sqlite3.Connection, int, int, Order], Iterator[_Row]]
 
 
 @contextmanager
@@ -43,34 +42,28 @@ def open_damaged(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def readable_entries(
-    source: sqlite3.Connection,
-) -> Generator[RawEntry | range, None, None]:
-    """Yield the entries that can be read and the ids that cannot, in rising order."""
-
-    def scan(above: int, below: int, backwards: bool) -> Iterator[RawEntry]:
-        for entry in entries.scan(
-            source, above=above, below=below, backwards=backwards
-        ):
-            entry.ticks()
-            yield entry
-
-    return _read_around_damage(scan)
-
-
-def readable_journal(
-    source: sqlite3.Connection,
-) -> Generator[RawJournalEntry | range, None, None]:
-    """Yield the journal entries that can be read and the ids that cannot."""
-
-    def scan(above: int, below: int, backwards: bool) -> Iterator[RawJournalEntry]:
-        for entry in journal.scan_journal(
-            source, above=above, below=below, backwards=backwards
-        ):
-            entry.decoded()
-            yield entry
-
-    return _read_around_damage(scan)
+def readable(
+    scan: _Scan[_Row], source: sqlite3.Connection
+) -> Generator[_Row | range, None, None]:
+    """Yield the rows that can be read, and the ids that cannot, in rising order."""
+    last_id = 0
+    while True:
+        try:
+            for row in scan(source, last_id, END, "ASC"):
+                if row.id <= last_id:
+                    raise FileDamaged("the ids of a page are not in order")
+                row.decoded()
+                yield row
+                last_id = row.id
+        except _UNREADABLE as exc:
+            logger.debug("spool.unreadable above=%d reason=%s", last_id, exc)
+        else:
+            return
+        next_id = _next_readable_id(scan, source, last_id)
+        yield range(last_id + 1, next_id)
+        if next_id == END:
+            return
+        last_id = next_id - 1
 
 
 def newest_id_in(source: sqlite3.Connection, table: str) -> int:
@@ -120,46 +113,29 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _read_around_damage(scan: _Scan[_Row]) -> Generator[_Row | range, None, None]:
-    last_id = 0
-    while True:
-        try:
-            for row in scan(last_id, END, False):
-                if row.id <= last_id:
-                    raise FileDamaged("the ids of a page are not in order")
-                yield row
-                last_id = row.id
-        except _UNREADABLE as exc:
-            logger.debug("spool.unreadable above=%d reason=%s", last_id, exc)
-        else:
-            return
-        next_id = _next_readable_id(scan, last_id)
-        yield range(last_id + 1, next_id)
-        if next_id == END:
-            return
-        last_id = next_id - 1
-
-
-def _next_readable_id(scan: _Scan[_Row], last_id: int) -> int:
+def _next_readable_id(
+    scan: _Scan[_Row], source: sqlite3.Connection, last_id: int
+) -> int:
     """Return the lowest readable id behind a damaged page, `END` when there is none.
 
     Steps that double lead over the damaged page, and reading backwards leads to its end.
     """
-    next_id = _first_id_behind(scan, last_id)
+    next_id = _first_id_behind(scan, source, last_id)
     with suppress(*_UNREADABLE):
-        for row in scan(last_id, next_id, True):
-            if row.id >= next_id:
-                break
-            next_id = row.id
+        for row in scan(source, last_id, next_id, "DESC"):
+            row.decoded()
+            next_id = min(next_id, row.id)
     # The next id is the one that could not be read just now.
     return max(next_id, last_id + 2)
 
 
-def _first_id_behind(scan: _Scan[_Row], last_id: int) -> int:
+def _first_id_behind(
+    scan: _Scan[_Row], source: sqlite3.Connection, last_id: int
+) -> int:
     step = 1
     while last_id + step < END:
         try:
-            first = next(scan(last_id + step, END, False), None)
+            first = next(scan(source, last_id + step, END, "ASC"), None)
         except _UNREADABLE:
             step *= 2
         else:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from greeks_trio.errors import ConfigError, SpoolUnavailable
 
@@ -38,6 +38,9 @@ _PLAIN: Final = {
     sqlite3.SQLITE_BUSY: "another process holds the file",
     sqlite3.SQLITE_NOMEM: "there is no memory left",
 }
+
+# Of rows by their ids.
+Order: TypeAlias = Literal["ASC", "DESC"]
 
 _T = TypeVar("_T")
 

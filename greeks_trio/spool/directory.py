@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -188,6 +188,8 @@ async def open_spool(
             version of this program has written the spool.
     """
     owner = take_directory(directory)
+    with suppress(OSError):  # earlier versions kept 8 MB free in this file
+        (directory / "reserve").unlink()
     opened = SpoolDirectory(directory, owner, max_bytes=max_bytes)
     is_clean = False
     try:

@@ -19,7 +19,7 @@ import msgspec
 
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.stores import Dropped
-from greeks_trio.spool.database import FileDamaged
+from greeks_trio.spool.database import FileDamaged, Order
 from greeks_trio.spool.format import (
     checksum,
     decode_ticks,
@@ -81,7 +81,7 @@ class RawEntry:
     checksum: int
     blob: bytes
 
-    def ticks(self) -> list[Tick]:
+    def decoded(self) -> list[Tick]:
         """Return the ticks.
 
         Raises:
@@ -168,11 +168,10 @@ def count(connection: sqlite3.Connection) -> tuple[int, Counter[Broker]]:
     return texts.total(), rows
 
 
-def scan(
-    connection: sqlite3.Connection, *, above: int, below: int, backwards: bool = False
+def scan_entries(
+    connection: sqlite3.Connection, above: int, below: int, order: Order
 ) -> Generator[RawEntry, None, None]:
-    """Yield the entries with ids between these two, the oldest first unless backwards."""
-    order = "DESC" if backwards else "ASC"
+    """Yield the entries with ids between these two, in this order of ids."""
     cursor = connection.execute(
         f"SELECT {_ENTRY} FROM entries WHERE id > ? AND id < ? ORDER BY id {order}",  # noqa: S608
         (above, below),
@@ -190,7 +189,7 @@ def read_entries(
     """
     found: list[RawEntry] = []
     rows = 0
-    with closing(scan(connection, above=above, below=upto + 1)) as entries:
+    with closing(scan_entries(connection, above, upto + 1, "ASC")) as entries:
         for entry in entries:
             rows += entry.row_count
             if found and rows > max_rows:

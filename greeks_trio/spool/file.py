@@ -26,8 +26,7 @@ from greeks_trio.spool.damage import (
     newest_id_in,
     open_damaged,
     put_aside,
-    readable_entries,
-    readable_journal,
+    readable,
     rename,
     unlink,
 )
@@ -171,7 +170,7 @@ def _copy_entries(
     source: sqlite3.Connection, target: sqlite3.Connection, newest: int, saved: Saved
 ) -> None:
     last: RawEntry | None = None
-    found = readable_entries(source)
+    found = readable(entries.scan_entries, source)
     while part := list(islice(found, _BATCH)):
         with transaction(target):
             for each in part:
@@ -195,7 +194,7 @@ def _copy_journal(
     source: sqlite3.Connection, target: sqlite3.Connection, saved: Saved
 ) -> None:
     with transaction(target):
-        for each in readable_journal(source):
+        for each in readable(journal.scan_journal, source):
             if isinstance(each, range):
                 _log_lost_journal_entries(each)
                 continue

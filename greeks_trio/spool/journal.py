@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from greeks_trio.pipeline.stores import JournalEntry
-from greeks_trio.spool.database import FileDamaged
+from greeks_trio.spool.database import FileDamaged, Order
 from greeks_trio.spool.format import (
     checksum,
     decode_journal_entry,
@@ -67,10 +67,9 @@ def delete_journal_entries(connection: sqlite3.Connection, ids: Iterable[int]) -
 
 
 def scan_journal(
-    connection: sqlite3.Connection, *, above: int, below: int, backwards: bool = False
+    connection: sqlite3.Connection, above: int, below: int, order: Order
 ) -> Generator[RawJournalEntry, None, None]:
-    """Yield the journal entries between these ids, the oldest first unless backwards."""
-    order = "DESC" if backwards else "ASC"
+    """Yield the journal entries between these ids, in this order of ids."""
     cursor = connection.execute(
         "SELECT id, kind, checksum, blob FROM notes"  # noqa: S608
         f" WHERE id > ? AND id < ? ORDER BY id {order}",

@@ -132,8 +132,8 @@ class SpoolStore:
     def release(self, ids: Sequence[int]) -> None:
         """See `Spool.release`.
 
-        When there is no room, the log is copied into the file first: a full disk needs
-        the deletion.
+        When there is no room for the deletion in the log, the log is first copied into
+        the file.
         """
         if not ids:
             return
@@ -150,7 +150,7 @@ class SpoolStore:
             found = entries.read_entries(
                 connection, above=after, upto=upto, max_rows=max_rows
             )
-            return [SpooledEntry(id=each.id, ticks=each.ticks()) for each in found]
+            return [SpooledEntry(id=each.id, ticks=each.decoded()) for each in found]
 
         return self._database.use(read)
 
@@ -265,7 +265,7 @@ class SpoolStore:
     def _read_journal(
         self, connection: sqlite3.Connection
     ) -> list[tuple[int, JournalEntry]]:
-        found = list(journal.scan_journal(connection, above=0, below=END))
+        found = list(journal.scan_journal(connection, 0, END, "ASC"))
         return [(each.id, each.decoded()) for each in found]
 
     # The entries.

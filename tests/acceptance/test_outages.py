@@ -6,14 +6,19 @@ of its own that may be broken.
 
 from __future__ import annotations
 
+import random
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from greeks_trio.config.settings import Secret
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.postgres.embedded.restarts import open_restartable_server
+from greeks_trio.spool.directory import open_spool
+from tests.factories import make_tick
 from tests.fix_postgres import QUICK, connect, connect_trio
 from tests.fix_processes import Stage, fetch, wait_until
 
@@ -144,3 +149,38 @@ async def test_a_lock_on_the_table_costs_nothing_but_time(tmp_path, empty_databa
         # The server said so before we gave it up: 1.6 s, and again at the next try.
         assert "lock timeout" in await service.wait_line("writer.retrying")
         await service.wait_line("writer.connected", number=2)
+
+
+async def test_a_damaged_spool_is_saved_in_part_and_the_rest_is_told(
+    tmp_path, empty_database
+):
+    stage = Stage(tmp_path, empty_database)
+    payloads = [f'"{random.Random(n).randbytes(5000).hex()}"' for n in range(40)]
+    async with open_spool(tmp_path / "spool", max_bytes=2**30) as opened:
+        for number, payload in enumerate(payloads):
+            tick = make_tick(number, source_payload=payload.encode())
+            await opened.spool.append([tick])
+    file = tmp_path / "spool" / "spool.sqlite3"
+    with file.open("r+b") as writable:
+        writable.seek(file.stat().st_size // 4096 // 2 * 4096)
+        writable.write(random.Random(0).randbytes(4096))
+
+    async with stage.simulate() as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve() as service:
+            said = await service.wait_line("spool.damaged")
+            await service.wait_line("replayer.done")
+            assert await service.stop() == 0
+
+    assert "salvaged_rows=39 " in said
+    assert file.with_name("spool.sqlite3.damaged").exists()
+    saved = "select count(*), count(distinct event_time) from greek_snapshots"
+    own = f" where account_id = '{make_tick().record.account_id}'"
+    first = f" and event_time < '{make_tick(100).record.event_time}'"
+    assert await fetch(stage.database, saved + own + first) == [(39, 39)]
+    gaps = await fetch(
+        stage.database,
+        "select broker, ended_at - started_at from feed_gaps"
+        f" where reason = '{GapReason.TICKS_LOST}'",
+    )
+    assert gaps == [("ibkr", timedelta(seconds=2))]

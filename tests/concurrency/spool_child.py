@@ -1,4 +1,4 @@
-"""What the tests of the spool run as a process of its own: ``spool_child.py VERB ...``."""
+"""A process for the tests of the spool: ``spool_child.py VERB ...``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def say(*words):
 
 
 async def append(directory):
-    """Append one to three ticks at a time until killed, and say what is durable.
+    """Append one to three ticks at a time until killed, and print durable entries.
 
     Every fourth entry is released later, so that pages are used again.
     """
@@ -36,7 +36,7 @@ async def append(directory):
 
 
 async def fill_disk(directory):
-    """Meet a limit on the size of files, say what happens, and go on without it."""
+    """Meet a limit on the size of files, print the results, and go on without it."""
     async with open_spool(Path(directory), max_bytes=ROOM) as opened:
         spool, ids, number = opened.spool, [], 0
         noise = b'"%s"' % (b"7" * 3000)

@@ -52,7 +52,7 @@ async def test_beyond_the_bound_the_oldest_are_lost_and_counted(way, caplog):
     ]
 
 
-async def test_what_was_lost_is_a_gap_from_first_to_last():
+async def test_lost_ticks_are_a_gap_from_the_first_to_the_last():
     backlog = Backlog(tick_bytes(1))
     backlog.put([make_tick(n) for n in range(3)])
     backlog.put([make_tick(9, broker="tastytrade"), make_tick(10)])
@@ -79,7 +79,7 @@ async def test_what_was_lost_is_a_gap_from_first_to_last():
     assert backlog.losses.pop_gaps() == []
 
 
-async def test_what_the_disk_has_dropped_is_lost_when_it_falls_out_of_memory():
+async def test_ticks_that_the_disk_has_dropped_are_lost_when_they_leave_memory():
     backlog = Backlog(tick_bytes(2))
     backlog.put([make_tick(0), make_tick(1)])
     backlog.start_spooling(9)
@@ -116,7 +116,7 @@ def test_a_waiting_tick_takes_no_more_than_is_counted():
 
 
 def make_distinct_tick(number):
-    """Return a tick that shares with others what those of one contract share."""
+    """Return a tick that shares strings with others as those of one contract do."""
     names = ("delta", "gamma", "theta", "vega", "rho", "implied_volatility")
     values = {name: number + n / 10 for n, name in enumerate(names)}
     payload = f'{{"number":{number:0200}}}'.encode()

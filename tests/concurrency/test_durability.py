@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: every tick is somewhere, or counted as lost."""
+"""Random events in random order: every tick is stored or counted as lost."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ EVENTS = st.one_of(
     st.just(("kill",)),
     st.just(("stop",)),
 )
-# What happens, the ticks that come then, and the seconds that pass.
+# An event, the number of ticks that come after it, and the seconds that pass.
 STEPS = st.tuples(
     EVENTS,
     st.integers(0, 25),
     st.sampled_from([0.0, 0.02, 0.05, 0.07, 0.5, 6.0]),
 )
-# The generator likes short lists, in which little can go wrong.
+# Without the second kind the generator makes mostly short lists.
 RUNS = st.one_of(st.lists(STEPS, max_size=8), st.lists(STEPS, min_size=9, max_size=24))
 
 
@@ -51,7 +51,7 @@ class Environment:
         forgiven: Keys of those that only memory had when the service was killed.
         lost: Ticks counted as lost by the runs that have ended.
         slack: Ticks that a full spool had to drop while a killed service had them.
-        is_countable: Whether the service could always know what it has lost.
+        is_countable: Whether the service could always count its losses.
     """
 
     def __init__(self, nursery, *, spool_rows):
@@ -81,7 +81,7 @@ class Environment:
     async def step(self, event, rows, seconds):
         name, *arguments = event
         await getattr(self, name)(*arguments)
-        # A refused row that the disk did not take may be refused again, from the disk.
+        # A refused row without room in quarantine may be refused again at the replay.
         self.is_countable &= self.is_disk_good or not self.is_poisoned
         numbers = range(len(self.put), len(self.put) + rows)
         now = trio.current_time()
@@ -132,14 +132,14 @@ class Environment:
             disk.delay = seconds
 
     async def kill(self):
-        """Let memory vanish, and begin again with what table and disk have."""
+        """Delete the memory, and begin again with table and disk."""
         old = self.pipeline
         told = self.told_durable_once()
         in_memory = self.put_in_this_run.keys() - told
         if self.is_disk_good and not old.backlog.losses.total:
             for key in in_memory:
                 age = trio.current_time() - self.put_in_this_run[key]
-                # Up to an entry under way and one behind it, with what is released.
+                # An entry may be under way, with one behind it and the releases.
                 assert age <= AFTER_S + 0.08, "an old tick was in memory alone"
         self.forgiven |= in_memory
         self.is_countable = False
@@ -175,7 +175,7 @@ class Environment:
         self.begin(self.heir())
 
     async def finish(self):
-        """Let everything be well again, and look for every tick."""
+        """End all faults, and look for every tick."""
         await self.disk_is(True)
         await self.disk_takes(0.0)
         self.disks[0].failures.clear()
@@ -183,7 +183,7 @@ class Environment:
         self.pipeline.replay_sink.failures.clear()
         await self.database_is(True)
         await trio.sleep(30)
-        assert self.pipeline.spool.entries == {}, "an entry that nobody releases"
+        assert self.pipeline.spool.entries == {}, "an entry that is never released"
         assert len(self.pipeline.backlog) == 0
         await self.stop()
         self.pipeline.backlog.close()
@@ -225,7 +225,7 @@ async def run_steps(steps, spool_rows):
             assert len(missing) <= environment.lost
         if environment.is_countable and not environment.is_poisoned:
             # A refused row divides its batch.  When that fails half-way, all of it is
-            # offered again, and what falls out then may be in the table already.
+            # offered again, and a tick that is lost then may be in the table already.
             assert len(missing) == environment.lost
         assert (
             len(missing - environment.forgiven) <= environment.lost + environment.slack
@@ -251,5 +251,5 @@ def small_bounds():
 )
 @settings(max_examples=200, deadline=None)
 @given(RUNS, st.sampled_from([20, 1_000]))
-def test_whatever_happens_every_tick_is_kept_or_counted_as_lost(steps, spool_rows):
+def test_every_tick_is_kept_or_counted_as_lost(steps, spool_rows):
     trio.run(run_steps, steps, spool_rows, clock=MockClock(autojump_threshold=0))

@@ -152,7 +152,7 @@ async def test_a_database_that_is_back_in_time_gets_the_last_entries(autojump_cl
     assert sink.entries == [A]
 
 
-async def test_cancelled_it_leaves_what_is_not_stored(autojump_clock):
+async def test_cancelled_it_leaves_the_other_entries(autojump_clock):
     sink = ListJournalSink(*[StoreUnavailable("away")] * 99)
     journal = Journal()
     journal.record(A)
@@ -163,7 +163,7 @@ async def test_cancelled_it_leaves_what_is_not_stored(autojump_clock):
     assert len(journal) == 1
 
 
-async def test_a_full_journal_loses_the_oldest_and_says_so(caplog):
+async def test_a_full_journal_loses_the_oldest_and_logs_it(caplog):
     journal = Journal(max_waiting=2)
 
     for gap in (A, B, C):
@@ -184,7 +184,7 @@ async def test_only_the_entry_that_was_stored_is_removed(oldest):
     assert len(journal) == (0 if oldest is A else 1)
 
 
-async def test_a_note_that_is_stored_in_time_does_not_touch_the_disk(
+async def test_an_entry_that_is_stored_in_time_does_not_touch_the_disk(
     autojump_clock, nursery
 ):
     journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
@@ -199,7 +199,7 @@ async def test_a_note_that_is_stored_in_time_does_not_touch_the_disk(
     assert spool.disk.calls == []
 
 
-async def test_a_note_that_is_not_goes_to_disk_and_is_forgotten_when_it_is_stored(
+async def test_a_late_entry_goes_to_disk_and_is_deleted_there_when_it_is_stored(
     autojump_clock, nursery
 ):
     journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
@@ -217,7 +217,7 @@ async def test_a_note_that_is_not_goes_to_disk_and_is_forgotten_when_it_is_store
     assert spool.journal == {}
 
 
-async def test_a_note_that_was_stored_while_the_disk_took_it_is_forgotten(
+async def test_an_entry_that_is_stored_while_the_disk_takes_it_is_deleted_there(
     autojump_clock, nursery
 ):
     journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
@@ -231,7 +231,7 @@ async def test_a_note_that_was_stored_while_the_disk_took_it_is_forgotten(
     assert spool.journal == {}
 
 
-async def test_a_disk_that_was_full_gets_the_notes_later(autojump_clock, nursery):
+async def test_a_disk_that_was_full_gets_the_entries_later(autojump_clock, nursery):
     journal, spool = Journal(), MemorySpool()
     sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
     nursery.start_soon(keep_journal, journal, sink, spool)
@@ -249,7 +249,7 @@ async def test_a_disk_that_was_full_gets_the_notes_later(autojump_clock, nursery
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_at_the_end_the_disk_has_what_is_not_stored(autojump_clock, is_cancelled):
+async def test_at_the_end_the_disk_has_the_other_entries(autojump_clock, is_cancelled):
     journal, spool = Journal(), MemorySpool()
     sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
     with trio.move_on_after(0.01 if is_cancelled else 99):
@@ -261,7 +261,7 @@ async def test_at_the_end_the_disk_has_what_is_not_stored(autojump_clock, is_can
     assert list(spool.journal.values()) == [A]
 
 
-async def test_the_next_run_stores_what_the_last_one_left_before_its_own(
+async def test_the_next_run_stores_the_entries_of_the_last_one_first(
     autojump_clock,
 ):
     spool = MemorySpool()
@@ -278,7 +278,7 @@ async def test_the_next_run_stores_what_the_last_one_left_before_its_own(
     assert list(spool.journal.values()) == [A, B]
 
 
-async def test_a_note_that_a_full_journal_loses_is_forgotten_on_disk_too(
+async def test_an_entry_that_a_full_journal_loses_is_deleted_on_disk_too(
     autojump_clock, nursery
 ):
     journal, spool = Journal(max_waiting=2), MemorySpool()
@@ -295,10 +295,10 @@ async def test_a_note_that_a_full_journal_loses_is_forgotten_on_disk_too(
 
 
 @pytest.mark.parametrize("at_ms", range(0, 400, 20))
-async def test_a_journal_killed_at_any_moment_has_told_what_is_older_than_the_limit(
+async def test_a_journal_killed_at_any_moment_loses_no_entry_older_than_the_limit(
     autojump_clock, at_ms
 ):
-    """Storing takes 120 ms, the disk 20: a note is somewhere 90 ms after it came."""
+    """Storing takes 120 ms, the disk 20: an entry is durable 90 ms after it came."""
     journal, sink, spool = Journal(), ListJournalSink(), MemorySpool()
     sink.delay, spool.disk.delay = 0.12, 0.02
     recorded = []

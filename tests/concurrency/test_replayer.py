@@ -58,7 +58,7 @@ async def test_the_oldest_comes_first_and_is_forgotten_when_it_is_stored(
     assert "replayer.done rows=2000 seconds=3.0" in caplog.text
 
 
-async def test_fresh_ticks_do_not_wait_for_what_is_replayed(
+async def test_fresh_ticks_do_not_wait_for_replayed_ones(
     autojump_clock, nursery, pipeline
 ):
     nursery.start_soon(pipeline.run)
@@ -124,7 +124,7 @@ async def test_a_disk_that_fails_in_the_middle_costs_nothing_but_time(
     assert pipeline.spool.entries == {}
 
 
-async def test_what_the_disk_does_not_give_is_said_in_the_status(
+async def test_a_disk_that_refuses_to_read_is_shown_in_the_status(
     autojump_clock, nursery, pipeline, caplog
 ):
     nursery.start_soon(pipeline.run)
@@ -161,7 +161,7 @@ async def test_a_refused_row_goes_into_quarantine_and_its_entry_is_forgotten(
     assert pipeline.tick_counts.replayed == {"ibkr": 19}
 
 
-async def test_a_refused_row_that_nobody_keeps_is_lost_and_counted(
+async def test_a_refused_row_without_room_in_quarantine_is_lost_and_counted(
     autojump_clock, nursery, pipeline
 ):
     nursery.start_soon(pipeline.run)
@@ -192,7 +192,7 @@ async def test_an_entry_that_cannot_be_read_is_lost_and_counted(
     assert pipeline.spool.entries == {}
 
 
-async def test_what_is_being_replayed_is_not_dropped_to_make_room(
+async def test_entries_that_are_being_replayed_are_not_dropped_for_room(
     autojump_clock, nursery
 ):
     pipeline = Pipeline(MemorySpool(max_bytes=2_400_000))
@@ -227,7 +227,7 @@ async def test_the_next_batch_is_read_while_one_is_stored(
 
     reads = [at - began_at for at, kind in pipeline.spool.disk.calls if kind == "read"]
     writes = [at - began_at for at, _, _ in pipeline.replay_sink.writes]
-    # Only the first read is waited for; each batch is stored, then forgotten.
+    # Only the first read is waited for.  Each batch is stored, then deleted.
     assert writes == pytest.approx([0.2, 1.4, 2.6])
     assert reads == pytest.approx([0.0, 0.2, 1.4, 2.6, 3.8])
     assert keys(pipeline.sink.ticks) == ticks_of(*range(2_400))
@@ -294,11 +294,11 @@ async def test_at_the_end_it_does_not_wait_for_a_database(autojump_clock, pipeli
     assert len(pipeline.spool.entries) == 3
 
 
-async def test_at_the_end_it_does_not_sit_out_its_pause(autojump_clock, pipeline):
+async def test_at_the_end_it_cuts_its_pause_short(autojump_clock, pipeline):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pipeline.run)
         await spool_ticks(pipeline, 1, 10)
-        # The writer's connection works, the second one does not, for a minute by now.
+        # The writer's connection works.  The second one has not worked for a minute.
         pipeline.sink.is_down = False
         pipeline.retry_now.wake()
         await trio.sleep(60)
@@ -310,10 +310,10 @@ async def test_at_the_end_it_does_not_sit_out_its_pause(autojump_clock, pipeline
 
 @pytest.mark.parametrize("finishes", [False, True])
 @pytest.mark.parametrize("at_ms", range(0, 400, 20))
-async def test_cancelled_at_any_moment_it_leaves_to_the_disk_what_is_not_stored(
+async def test_cancelled_at_any_moment_it_leaves_the_other_ticks_on_disk(
     autojump_clock, pipeline, at_ms, finishes
 ):
-    """Reading takes 20 ms, storing 50, forgetting 20."""
+    """Reading takes 20 ms, storing 50, deleting 20."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pipeline.run)
         await spool_ticks(pipeline, 4, 600)
@@ -328,7 +328,7 @@ async def test_cancelled_at_any_moment_it_leaves_to_the_disk_what_is_not_stored(
     assert set(there) == set(ticks_of(*range(2_400)))
 
 
-async def test_the_next_run_stores_what_an_earlier_one_left(
+async def test_the_next_run_stores_the_ticks_of_an_earlier_one(
     autojump_clock, nursery, pipeline
 ):
     async with trio.open_nursery() as first:
@@ -355,10 +355,13 @@ async def test_an_earlier_runs_ticks_are_replayed_when_the_disk_can_be_read_at_l
         await spool_ticks(pipeline, 2, 10)
         pipeline.backlog.close()
     spool = pipeline.spool.restarted()
-    inherited, spool.inherited_id = spool.inherited_id, None  # nobody could look
+    inherited, spool.inherited_id = (
+        spool.inherited_id,
+        None,
+    )  # the disk could not be read
     spool.disk.is_full = True
     heir = Pipeline(spool, table=pipeline.sink)
-    heir.sink.delay = 0.2  # the disk is asked for help
+    heir.sink.delay = 0.2  # so the disk is used
     nursery.start_soon(heir.run)
 
     heir.put(30)

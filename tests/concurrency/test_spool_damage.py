@@ -12,7 +12,8 @@ import pytest
 
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.errors import ConfigError, SpoolUnavailable
-from greeks_trio.model.records import FeedGap, GapReason
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.spool.directory import open_spool
 from greeks_trio.spool.store import SpoolStore

@@ -1,4 +1,4 @@
-"""Somebody deletes the spool of a running service."""
+"""The spool of a running service is deleted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Waiting(logging.Handler):
             self.found.set()
 
 
-async def test_a_deleted_spool_is_said(tmp_path, nursery):
+async def test_a_deleted_spool_is_logged(tmp_path, nursery):
     said = Waiting(f"spool.directory_deleted directory={tmp_path / 'spool'}")
     logging.getLogger("greeks_trio.spool.directory").addHandler(said)
     async with open_spool(tmp_path / "spool", max_bytes=2**30) as opened:

@@ -1,4 +1,4 @@
-"""The spool's directory on a real disk: owner, contents, bounds."""
+"""The spool's directory on a real disk: lock, entries, bounds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAP = FeedGap(broker="ibkr", started_at=START, reason="disconnected")
 OTHER_GAP = FeedGap(broker="tastytrade", started_at=START, reason=GapReason.SILENCE)
 
 
-async def test_what_was_appended_is_there_at_the_next_open(tmp_path):
+async def test_appended_ticks_are_there_at_the_next_open(tmp_path):
     ticks = [make_tick(n) for n in range(3)]
     async with open_spool(tmp_path / "spool", max_bytes=ROOM) as opened:
         entry_id = await opened.spool.append(ticks)
@@ -97,7 +97,7 @@ async def test_any_number_of_entries_is_released_at_once(tmp_path):
         assert opened.spool.size().rows == 1
 
 
-async def test_the_size_counts_what_is_there(tmp_path):
+async def test_the_size_counts_entries_and_ticks(tmp_path):
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         await opened.spool.append([make_tick(5), make_tick(3)])
         entry_id = await opened.spool.append([make_tick(9)])
@@ -132,7 +132,7 @@ async def test_the_next_run_counts_the_entries(tmp_path):
     assert (after.entries, after.rows, after.oldest_at) == (0, 0, None)
 
 
-async def test_beyond_the_bound_the_oldest_unprotected_entries_go_and_are_told(
+async def test_beyond_the_bound_the_oldest_unprotected_entries_are_dropped(
     tmp_path, caplog
 ):
     big = b'"%s"' % os.urandom(10_000).hex().encode()
@@ -283,7 +283,7 @@ async def test_an_unclean_end_tells_when_each_broker_was_heard_of(tmp_path):
         assert opened.heard_at == {}
 
 
-async def test_the_mark_of_life_is_touched_until_cancelled(tmp_path, monkeypatch):
+async def test_the_alive_mark_is_touched_until_cancelled(tmp_path, monkeypatch):
     touched, send = [], trio.Event()
 
     def note_touch(self, **_):
@@ -304,7 +304,7 @@ async def test_the_mark_of_life_is_touched_until_cancelled(tmp_path, monkeypatch
     assert not (tmp_path / "alive").exists()
 
 
-async def test_a_disk_that_hangs_holds_up_nobody_who_is_cancelled():
+async def test_a_cancelled_call_does_not_wait_for_a_disk_that_hangs():
     worker, hangs, done = DiskWorker(), threading.Event(), []
     with trio.fail_after(10):
         with trio.move_on_after(0.01):

@@ -1,4 +1,4 @@
-"""A disk that takes nothing more, by a limit that the kernel puts on a process's files."""
+"""A full disk, made by a limit of the kernel on the size of a process's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.factories import make_tick
 from tests.fix_processes import CHECKOUT
 
 
-def test_a_full_disk_costs_nothing_that_was_taken_and_ends_when_there_is_room(tmp_path):
+def test_a_full_disk_costs_no_entry_and_works_again_when_there_is_room(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "tests.concurrency.spool_child", "fill_disk", tmp_path],
         cwd=CHECKOUT,

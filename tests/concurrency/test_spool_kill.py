@@ -1,4 +1,4 @@
-"""kill -9 while appending, again and again: what was durable is there, nothing is half."""
+"""kill -9 while appending, many times: durable entries stay, and none is in part there."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SEED = 4
 
 
 async def append_until_killed(directory, lines):
-    """Kill a process that appends when it has said so many lines, or soon after.
+    """Kill a process that appends soon after it has printed so many lines.
 
-    Return the first number of each entry that it said to be durable.
+    Return the first number of each entry that was printed as durable.
     """
     process = await trio.lowlevel.open_process(
         [

@@ -46,7 +46,7 @@ async def test_a_row_is_kept_once_however_often_it_is_refused(tmp_path, path):
 
 
 async def test_rows_are_not_counted_again_for_each_that_is_added(tmp_path, path):
-    """That would take longer and longer when PostgreSQL refuses everything."""
+    """Counting takes longer with each row when PostgreSQL refuses all of them."""
     counts = []
 
     class CountingFile(QuarantineFile):
@@ -81,7 +81,7 @@ async def test_a_command_takes_rows_out_while_the_service_runs(tmp_path, path):
         assert opened.quarantine.waiting() == 2
 
 
-async def test_the_service_takes_notice_of_what_a_command_does(path):
+async def test_the_service_notices_the_changes_of_a_command(path):
     worker = DiskWorker()
     with QuarantineFile(path, is_owner=True) as file, QuarantineFile(path) as command:
         quarantine = QuarantineOnDisk(file, worker)
@@ -95,7 +95,7 @@ async def test_the_service_takes_notice_of_what_a_command_does(path):
         assert quarantine.waiting() == 1
 
 
-async def test_what_waits_is_counted_and_said_at_the_start(tmp_path, caplog):
+async def test_waiting_rows_are_counted_and_logged_at_the_start(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         await opened.spool.append([make_tick(1), make_tick(2)])
@@ -122,7 +122,7 @@ def test_rows_are_counted_by_sqlstate_and_reason(path):
     assert {(each.sqlstate, each.rows) for each in counts[1:]} == {("23514", 1)}
 
 
-def test_looking_at_a_quarantine_that_is_not_there_does_not_make_one(path):
+def test_reading_a_missing_quarantine_does_not_make_one(path):
     with QuarantineFile(path) as file:
         file.remove([1])
         assert (file.list(5), file.count(), list(file.counts())) == ([], 0, [])
@@ -155,7 +155,7 @@ def test_beyond_the_bound_the_oldest_rows_go(path, caplog):
     assert "quarantine.full dropped_rows=100" in caplog.text
 
 
-async def test_the_service_begins_a_damaged_quarantine_anew(tmp_path, path, caplog):
+async def test_the_service_puts_a_damaged_quarantine_aside(tmp_path, path, caplog):
     path.write_bytes(b"not a database" * 1000)
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:

@@ -42,7 +42,7 @@ async def test_a_tick_that_is_committed_in_time_is_not_spooled(
     assert pipeline.spool.disk.calls == []
 
 
-async def test_a_tick_that_is_not_is_spooled_while_its_copy_goes_on(
+async def test_a_late_tick_is_spooled_while_its_copy_goes_on(
     autojump_clock, nursery, pipeline
 ):
     await begin(nursery, pipeline)
@@ -81,10 +81,10 @@ async def test_an_entry_is_released_when_its_last_tick_is_stored(
     assert pipeline.spool.disk.calls[-1] == (0.2, "release")
 
 
-async def test_after_a_stall_the_disk_gets_nothing_that_is_stored_in_time(
+async def test_after_a_stall_the_disk_gets_no_tick_that_is_stored_in_time(
     autojump_clock, nursery, pipeline
 ):
-    """Releasing an entry must not take young ticks along, for ever and ever."""
+    """Releasing an entry must not put young ticks on disk, again and again."""
     await begin(nursery, pipeline)
     pipeline.spool.disk.delay = 0.008
     pipeline.sink.delay = 0.1
@@ -101,10 +101,10 @@ async def test_after_a_stall_the_disk_gets_nothing_that_is_stored_in_time(
     assert len(pipeline.sink.ticks) == 1_000
 
 
-async def test_a_tick_that_was_stored_while_the_disk_took_it_is_told_once(
+async def test_a_tick_that_is_stored_while_the_disk_takes_it_is_counted_once(
     autojump_clock, nursery, pipeline
 ):
-    """The disk is slower than the database; then it has an entry for nothing."""
+    """The disk is slower than the database, so its entry is not needed."""
     await begin(nursery, pipeline)
     pipeline.sink.delay, pipeline.spool.disk.delay = 0.06, 0.03
 
@@ -148,7 +148,7 @@ async def test_a_connection_that_is_lost_leaves_its_batch_to_the_disk(
     assert len(pipeline.spool.entries) == 1
 
 
-async def test_a_full_disk_leaves_ticks_in_memory_and_is_said_once(
+async def test_a_full_disk_leaves_ticks_in_memory_and_is_logged_once(
     autojump_clock, nursery, pipeline, caplog
 ):
     caplog.set_level(logging.INFO)
@@ -171,7 +171,7 @@ async def test_a_full_disk_leaves_ticks_in_memory_and_is_said_once(
     assert levels(caplog, "spool.available_again") == ["WARNING"]
 
 
-async def test_a_full_disk_that_can_be_read_is_said_once_too(
+async def test_a_full_disk_that_can_be_read_is_logged_once_too(
     autojump_clock, nursery, pipeline, caplog
 ):
     pipeline.database_goes()
@@ -196,7 +196,7 @@ async def test_a_full_disk_that_can_be_read_is_said_once_too(
     assert levels(caplog, "spool.available_again") == ["WARNING"]
 
 
-async def test_what_neither_takes_is_lost_beyond_the_bound_and_told_as_a_gap(
+async def test_ticks_that_neither_takes_are_lost_beyond_the_bound_with_a_gap(
     autojump_clock, nursery, caplog
 ):
     pipeline = Pipeline(memory_rows=10)
@@ -222,7 +222,7 @@ async def test_what_neither_takes_is_lost_beyond_the_bound_and_told_as_a_gap(
     assert levels(caplog, "backlog.ticks_lost") == ["CRITICAL"]
 
 
-async def test_a_slow_disk_saves_what_falls_out_of_memory_meanwhile(
+async def test_a_slow_disk_saves_ticks_that_leave_memory_meanwhile(
     autojump_clock, nursery
 ):
     pipeline = Pipeline(memory_rows=10)
@@ -232,7 +232,7 @@ async def test_a_slow_disk_saves_what_falls_out_of_memory_meanwhile(
 
     pipeline.put(*range(8))
     await trio.sleep(0.5)
-    pipeline.put(*range(8, 16))  # 0 to 5 fall out while the disk takes them
+    pipeline.put(*range(8, 16))  # 0 to 5 leave memory while the disk takes them
     await trio.sleep(5)
 
     assert pipeline.backlog.losses.total == 0
@@ -240,7 +240,7 @@ async def test_a_slow_disk_saves_what_falls_out_of_memory_meanwhile(
     assert [at for at, _ in pipeline.durable] == [1.0] * 8 + [2.0] * 8
 
 
-async def test_a_disk_that_refuses_after_all_has_cost_what_fell_out(
+async def test_a_disk_that_refuses_in_the_end_costs_the_ticks_that_left_memory(
     autojump_clock, nursery, caplog
 ):
     pipeline = Pipeline(memory_rows=10)
@@ -260,7 +260,7 @@ async def test_a_disk_that_refuses_after_all_has_cost_what_fell_out(
     assert len(pipeline.durable) == 10
 
 
-async def test_a_full_spool_loses_the_oldest_that_memory_has_no_more(
+async def test_a_full_spool_loses_the_oldest_ticks_that_left_memory(
     autojump_clock, nursery, caplog
 ):
     pipeline = Pipeline(MemorySpool(max_bytes=3 * TICK_BYTES))
@@ -286,7 +286,7 @@ async def test_a_full_spool_loses_the_oldest_that_memory_has_no_more(
     assert levels(caplog, "spool.ticks_lost") == ["CRITICAL"] * 2
 
 
-async def test_what_a_full_spool_drops_is_not_lost_while_memory_has_it(
+async def test_ticks_that_a_full_spool_drops_are_not_lost_while_memory_has_them(
     autojump_clock, nursery
 ):
     pipeline = Pipeline(MemorySpool(max_bytes=3 * TICK_BYTES))
@@ -323,7 +323,7 @@ async def test_at_the_end_everything_is_stored_or_on_disk(
     assert pipeline.backlog.not_on_disk() == []
 
 
-async def test_at_the_end_the_disk_learns_what_nobody_needs(
+async def test_at_the_end_released_entries_are_deleted_on_disk(
     autojump_clock, nursery, pipeline
 ):
     await begin(nursery, pipeline)
@@ -342,7 +342,7 @@ async def test_at_the_end_the_disk_learns_what_nobody_needs(
 
 @pytest.mark.parametrize("finishes", [False, True])
 @pytest.mark.parametrize("at_ms", range(0, 330, 15))
-async def test_cancelled_at_any_moment_it_has_on_disk_what_is_not_stored(
+async def test_cancelled_at_any_moment_it_has_the_other_ticks_on_disk(
     autojump_clock, pipeline, at_ms, finishes
 ):
     """Commits take 120 ms, the disk 30: the cancellation meets every state."""
@@ -367,7 +367,7 @@ async def test_cancelled_at_any_moment_it_has_on_disk_what_is_not_stored(
     assert trio.current_time() <= at_ms / 1e3 + 0.2
 
 
-async def test_a_bug_beside_it_does_not_cost_what_is_held(autojump_clock, pipeline):
+async def test_a_bug_in_another_task_costs_no_tick(autojump_clock, pipeline):
     async def have_a_bug():
         await trio.sleep(0.02)
         raise KeyError
@@ -402,7 +402,7 @@ async def test_a_bug_in_the_writer_does_not_cost_its_batch(autojump_clock, pipel
     assert keys(pipeline.spool.ticks) == keys(make_tick(n) for n in range(3))
 
 
-async def test_a_disk_that_hangs_does_not_hold_up_the_end(autojump_clock, pipeline):
+async def test_a_disk_that_hangs_does_not_delay_the_end(autojump_clock, pipeline):
     pipeline.database_goes()
     pipeline.spool.disk.delay = math.inf
     pipeline.put(0)
@@ -415,7 +415,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_end(autojump_clock, pipeli
     assert len(pipeline.backlog.not_on_disk()) == 1
 
 
-async def test_a_disk_that_hangs_is_said_in_the_status(
+async def test_a_disk_that_hangs_is_shown_in_the_status(
     autojump_clock, nursery, pipeline
 ):
     pipeline.database_goes()

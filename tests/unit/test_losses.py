@@ -33,7 +33,7 @@ def test_losses_of_a_broker_are_one_gap_from_the_first_to_the_last():
     assert losses.pop_gaps() == [gap("ibkr", 5, 20), gap("tastytrade", 30, 30)]
 
 
-def test_a_gap_is_told_once_and_the_count_stays():
+def test_a_gap_is_returned_once_and_the_count_stays():
     losses = Losses()
     add(losses, "ibkr", 1, 0, 0)
     assert losses.is_untold

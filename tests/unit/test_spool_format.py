@@ -1,4 +1,4 @@
-"""Blobs of the spool: whatever goes in comes out."""
+"""Blobs of the spool: every value comes back unchanged."""
 
 from __future__ import annotations
 

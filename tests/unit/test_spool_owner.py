@@ -1,4 +1,4 @@
-"""Looking at a spool's directory without taking it."""
+"""Looking at a spool's directory without locking it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_directory_that_is_not_there_yet_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_says_who_uses_the_directory(tmp_path):
+def test_it_names_the_process_that_uses_the_directory(tmp_path):
     owner = take_directory(tmp_path)
     assert look_at(tmp_path) == f"{tmp_path}, in use by process {os.getpid()}"
 
@@ -35,7 +35,7 @@ def test_a_file_in_the_way_is_a_problem(tmp_path):
             look_at(directory)
 
 
-def test_an_owner_knows_that_its_directory_has_been_deleted(tmp_path):
+def test_an_owner_notices_that_its_directory_is_deleted(tmp_path):
     owner = take_directory(tmp_path / "spool")
     assert owner.is_in_place()
 

@@ -33,7 +33,7 @@ def test_an_entry_is_released_with_its_last_tick():
     assert spooled.pop_released() == []
 
 
-def test_an_entry_that_came_too_late_is_released_at_once():
+def test_an_entry_whose_ticks_are_stored_already_is_released_at_once():
     spooled = SpooledTicks()
 
     spooled.add(1, in_memory=[], stored=make_ticks(1, 2))
@@ -62,7 +62,7 @@ def test_an_entry_that_only_the_disk_has_is_forgotten():
     assert spooled.lost_with(dropped(1, ibkr=2)) == {"ibkr": 2}
 
 
-def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
+def test_stored_ticks_and_those_in_memory_are_not_lost_with_their_entry():
     spooled = SpooledTicks()
     ticks = make_ticks(1, 4) + make_ticks(1, 3, broker="tastytrade")
     spooled.add(1, in_memory=ticks, stored=[])
@@ -77,7 +77,7 @@ def test_what_is_stored_or_in_memory_is_not_lost_with_its_entry():
     assert spooled.is_empty
 
 
-def test_an_entry_that_was_released_costs_nothing_until_the_disk_lets_go_of_it():
+def test_a_released_entry_costs_nothing_when_the_disk_drops_it():
     spooled, ticks = SpooledTicks(), make_ticks(1, 2)
     spooled.add(1, in_memory=ticks, stored=[])
     for tick in ticks:
@@ -86,7 +86,7 @@ def test_an_entry_that_was_released_costs_nothing_until_the_disk_lets_go_of_it()
     assert spooled.lost_with(dropped(1, ibkr=2)) == {}
 
 
-def test_what_the_disk_has_let_go_of_is_forgotten_unless_memory_has_it():
+def test_a_deleted_entry_is_forgotten_unless_memory_has_its_ticks():
     spooled, first, second = SpooledTicks(), make_ticks(1, 2), make_ticks(2, 1)
     spooled.add(1, in_memory=first, stored=[])
     spooled.add(2, in_memory=second, stored=[])
