@@ -1,13 +1,13 @@
-# Sourced by the launchers, which have set $root and $lock: makes sure that .venv holds
-# exactly what bin/$lock pins, then sets $python.  Quick when it does: it compares two
-# files and starts nothing.
+# The launchers set $root and $lock, and source this file.  It makes .venv hold exactly the
+# packages that bin/$lock pins, then sets $python.  If .venv holds them already, it only
+# compares two files.
 # shellcheck shell=sh disable=SC2154
 
 venv=$root/.venv
 python=$venv/bin/python
 
-# The locked packages and this checkout, nothing else: what the user has in PYTHONPATH
-# could shadow a package, and so could a file in the current directory.
+# Python finds only the locked packages and this checkout.  Otherwise a file in the user's
+# PYTHONPATH or in the current directory could hide a package.
 unset PYTHONHOME
 PYTHONPATH=$root
 PYTHONSAFEPATH=1
@@ -18,8 +18,9 @@ is_installed() {
         [ "$(cat "$venv/$lock")" = "$(cat "$root/bin/$lock")" ]
 }
 
-# The first of these that is of a version for which every package has binaries, else the
-# first that is new enough.  Each is tried, because a name may be there and not work.
+# Prints the first Python of a version for which every package has binaries.  If there is
+# none, prints the first Python that is new enough.  Starts each of them, because a name
+# may exist and not work.
 find_python() {
     for newest in 15 99; do
         for candidate in "${PYTHON:-python3}" \
@@ -32,16 +33,16 @@ sys.exit(not (3, 11) <= sys.version_info < (3, $newest))" 2>/dev/null; then
         done
     done
     {
-        printf 'greeks_trio needs Python 3.11 or later, and there is none here'
+        printf 'greeks_trio needs Python 3.11 or later, and this machine has none'
         command -v python3 >/dev/null 2>&1 && printf ' (%s)' "$(python3 -V 2>&1)"
-        printf '.\nInstall it, or name it: PYTHON=/path/to/python3 %s\n' "$0"
+        printf '.\nInstall one, or set its path: PYTHON=/path/to/python3 %s\n' "$0"
     } >&2
     return 1
 }
 
 if ! is_installed; then
     base_python=$(find_python) || exit 1
-    # Replaces this shell, and is replaced by the launcher when it is done, so that there
-    # is one process for signals all the way.
+    # The setup replaces this shell, and at its end the launcher replaces the setup.  So
+    # signals always reach the one process.
     exec "$base_python" -I "$root/bin/setup-environment" "$root" "$lock" "$0" "$@"
 fi

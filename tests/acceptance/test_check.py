@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 async def silent_port(nursery):
-    """A port that accepts and says nothing."""
+    """A port that accepts connections and sends nothing."""
 
     async def say_nothing(_):
         await trio.sleep_forever()
@@ -33,7 +33,7 @@ async def output_of(process) -> tuple[int, list[str]]:
     return status, process.lines["stdout"]
 
 
-async def test_check_says_a_line_about_each_part_and_changes_nothing(stage):
+async def test_check_prints_a_line_for_each_part_and_changes_nothing(stage):
     async with stage.simulate() as simulators:
         stage.configure(await simulators.read_json())
         async with run_ingest("check", cwd=stage.directory) as check:
@@ -67,7 +67,7 @@ async def test_migrate_applies_once_and_check_sees_it(stage):
     assert outputs[1][1] == ["database: nothing to apply"]
 
 
-async def test_what_fails_is_said_in_words_and_is_status_1(stage):
+async def test_a_failure_is_described_in_words_and_gives_status_1(stage):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     stage.configure(
@@ -88,7 +88,7 @@ async def test_what_fails_is_said_in_words_and_is_status_1(stage):
     assert "wr0ng" not in check.transcript()
 
 
-async def test_a_part_that_never_answers_is_given_up(silent_port, database, capsys):
+async def test_check_gives_up_a_part_that_never_answers(silent_port, database, capsys):
     config = Config(
         database=database,
         ibkr=IbkrConfig(api_url=f"http://127.0.0.1:{silent_port}/v1/api"),
@@ -110,7 +110,7 @@ async def test_a_part_that_never_answers_is_given_up(silent_port, database, caps
     ]
 
 
-async def test_ctrl_c_is_quiet(silent_port, stage):
+async def test_ctrl_c_prints_no_traceback(silent_port, stage):
     stage.configure(
         {},
         IBKR_ENABLED="true",

@@ -16,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Triggered:
-    """Verbs that only remember what was asked of them, and last until told."""
+    """Verbs that only keep their arguments.  Each lasts until `over` is set."""
 
     def __init__(self):
         self.over = trio.Event()
@@ -46,7 +46,7 @@ async def http(nursery, triggered):
         yield http
 
 
-async def test_the_list_says_what_each_fault_of_a_running_broker_does(http):
+async def test_the_list_describes_each_fault_of_a_running_broker(http):
     answer = await http.get("/faults")
 
     assert answer.status_code == 200
@@ -94,7 +94,9 @@ async def test_a_fault_that_is_posted_happens_at_once(http, triggered, body, arg
         ('"ibkr:drop"', "ibkr does not run"),
     ],
 )
-async def test_a_fault_that_cannot_be_is_answered_with_its_reason(http, body, reason):
+async def test_a_fault_that_is_not_possible_is_refused_with_a_reason(
+    http, body, reason
+):
     answer = await http.post("/faults", content=body, headers=JSON)
 
     assert answer.status_code == 400
@@ -112,7 +114,7 @@ async def test_a_fault_that_cannot_be_is_answered_with_its_reason(http, body, re
         ("DELETE", "/faults", {}, 405),
     ],
 )
-async def test_what_a_page_of_a_browser_could_send_does_nothing(
+async def test_a_request_that_a_web_page_could_send_does_nothing(
     http, triggered, method, path, headers, status
 ):
     answer = await http.request(
@@ -124,9 +126,7 @@ async def test_what_a_page_of_a_browser_could_send_does_nothing(
         triggered.calls.receive_nowait()
 
 
-async def test_the_faults_under_way_are_bounded_and_make_room_when_over(
-    http, triggered
-):
+async def test_the_number_of_faults_at_a_time_is_limited(http, triggered):
     async def post():
         return await http.post("/faults", content='"tastytrade:drop"', headers=JSON)
 
@@ -141,7 +141,7 @@ async def test_the_faults_under_way_are_bounded_and_make_room_when_over(
     assert after.status_code == 202
 
 
-async def test_the_simulators_announce_the_endpoint_and_do_what_it_is_told():
+async def test_the_simulators_announce_the_endpoint_and_cause_its_faults():
     options = {"contracts": 4, "only": "tastytrade", "control_port": 0}
     async with open_simulators(**options) as (process, announced):
         tastytrade = TastytradeEndpoints(**announced["tastytrade"])

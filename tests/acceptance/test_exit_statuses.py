@@ -1,4 +1,4 @@
-"""What scripts and people learn from the end of a command."""
+"""The exit status of each command, and the message that explains it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(120)
 SMALL = ("--contracts", "20", "--rate", "60")
 
 
-async def test_a_bad_configuration_names_all_its_problems(tmp_path):
+async def test_wrong_settings_are_reported_all_at_once(tmp_path):
     (tmp_path / ".env").write_text(
         "POSTGRES_PORT=many\nPOSTGRES_PASSWORD=s3cret\nTASTYTRADE_ENABLED=true\n"
         "IBKR_ENABLED=perhaps\nGREEKS_HTTP_BIND=0.0.0.0:8080\n"
@@ -35,7 +35,7 @@ async def test_a_bad_configuration_names_all_its_problems(tmp_path):
     assert "Traceback" not in said
 
 
-async def test_without_a_broker_it_says_what_to_do(tmp_path):
+async def test_without_a_broker_the_message_names_the_settings(tmp_path):
     async with run_ingest(cwd=tmp_path) as service:
         assert await service.wait_exit() == 2
 
@@ -43,7 +43,7 @@ async def test_without_a_broker_it_says_what_to_do(tmp_path):
     assert "TASTYTRADE_ENABLED" in service.transcript()
 
 
-async def test_a_port_that_is_taken_is_a_configuration_error(stage):
+async def test_a_port_in_use_is_a_configuration_error(stage):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with stage.simulate(*SMALL) as simulators:
@@ -56,7 +56,7 @@ async def test_a_port_that_is_taken_is_a_configuration_error(stage):
     assert "Traceback" not in service.transcript()
 
 
-async def test_when_every_broker_refuses_the_service_ends(stage):
+async def test_the_service_ends_when_every_broker_refuses_the_login(stage):
     async with stage.simulate("--only", "tastytrade", *SMALL) as simulators:
         stage.configure(await simulators.read_json(), TT_REFRESH="wr0ng-token")
         async with stage.serve() as service:
@@ -66,7 +66,7 @@ async def test_when_every_broker_refuses_the_service_ends(stage):
     assert "wr0ng-token" not in service.transcript()
 
 
-async def test_one_refusal_leaves_the_other_broker_alone(stage):
+async def test_a_refusal_by_one_broker_does_not_affect_the_other(stage):
     async with stage.simulate(*SMALL) as simulators:
         endpoints = await simulators.read_json()
         stage.configure(endpoints, TT_REFRESH="wr0ng-token")
@@ -100,7 +100,7 @@ async def test_a_newer_schema_is_refused(stage):
     assert "Traceback" not in service.transcript()
 
 
-async def test_check_tells_each_part_in_a_line(stage):
+async def test_check_finds_a_wrong_password_and_a_wrong_secret(stage):
     async with stage.simulate(*SMALL) as simulators:
         endpoints = await simulators.read_json()
         stage.configure(endpoints)
@@ -118,7 +118,7 @@ async def test_check_tells_each_part_in_a_line(stage):
     assert "Traceback" not in failed.transcript()
 
 
-async def test_migrate_makes_the_schema_from_nothing(stage):
+async def test_migrate_makes_the_schema_in_an_empty_database(stage):
     stage.configure({"ibkr": None})
     for _ in range(2):
         async with run_ingest("migrate", cwd=stage.directory) as migrate:
@@ -135,7 +135,7 @@ async def test_wrong_arguments_are_a_usage_error(tmp_path, arguments):
     assert "Usage" in process.transcript()
 
 
-async def test_an_unknown_fault_is_named(tmp_path):
+async def test_the_message_names_an_unknown_fault(tmp_path):
     async with run_ingest("simulate", "--fault", "ibkr:nonsense@1", cwd=tmp_path) as it:
         assert await it.wait_exit() == 2
 

@@ -1,4 +1,4 @@
-"""bin/run-ingest on a machine that has never seen it.
+"""bin/run-ingest on a new machine.
 
 Most tests use a small checkout: the real launcher, one small package to install, and a
 program that only tells how it was started.
@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER_FILES = ("run-ingest", "test", "environment.sh", "setup-environment")
-# Everything is installed from the index or pip's cache; a busy machine is slow at it.
+# pip installs everything from the index or from its cache, which takes time.
 pytestmark = pytest.mark.timeout(300)
 
 PROGRAM = """\
@@ -39,7 +39,7 @@ if "wait" in sys.argv:
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A checkout with the real launcher and a program that tells how it was started."""
+    """A checkout with the real launcher and a program that prints its arguments."""
     root = tmp_path / "a checkout"
     (root / "bin").mkdir(parents=True)
     for name in LAUNCHER_FILES:
@@ -99,7 +99,7 @@ def test_a_fresh_clone_sets_itself_up_also_when_two_start_at_once(tmp_path):
     assert sorted(installed(stderr) for _, stderr in outputs) == [False, True]
 
 
-def test_the_first_start_says_what_it_does_on_stderr_only(checkout):
+def test_the_first_start_reports_only_on_stderr(checkout):
     status, stdout, stderr = run(checkout, "simulate")
 
     assert status == 0
@@ -112,7 +112,7 @@ def test_the_second_start_installs_nothing(checkout):
     stamp = checkout / ".venv/requirements.lock"
     before = stamp.stat()
 
-    # With an interpreter that cannot be started, only the one in .venv is left.
+    # PYTHON names no interpreter, so only the one in .venv can run.
     status, _, stderr = run(checkout, PYTHON="/nonexistent", PIP_NO_INDEX="1")
 
     assert (status, stderr) == (0, "")
@@ -131,7 +131,7 @@ def test_a_changed_lock_is_noticed(checkout):
     assert not installed(second[2])
 
 
-def test_a_setup_that_was_killed_begins_anew(checkout):
+def test_a_setup_that_was_killed_starts_from_the_beginning(checkout):
     (checkout / ".venv/bin").mkdir(parents=True)
     (checkout / ".venv/bin/python").write_text("half of it")
     (checkout / ".venv/setup-is-running").touch()
@@ -143,7 +143,7 @@ def test_a_setup_that_was_killed_begins_anew(checkout):
     assert not (checkout / ".venv/setup-is-running").exists()
 
 
-def test_a_python_that_has_gone_is_noticed(checkout):
+def test_a_missing_python_is_noticed(checkout):
     run(checkout)
     python = checkout / ".venv/bin/python"
     python.unlink()
@@ -155,8 +155,8 @@ def test_a_python_that_has_gone_is_noticed(checkout):
     assert installed(stderr)
 
 
-def test_a_setup_that_is_killed_does_not_hold_up_the_next(checkout):
-    """Killed while it installs, which it says; the next one waits for nobody."""
+def test_a_setup_that_is_killed_does_not_block_the_next(checkout):
+    """The first setup is killed while it installs.  The next one does not wait."""
     first = start(checkout)
     assert first.stderr is not None
     line = first.stderr.readline()
@@ -179,12 +179,12 @@ def test_signals_reach_the_program(checkout):
     process.send_signal(signal.SIGTERM)
     process.communicate()
 
-    # One process from the first start on, so that its parent sees one, too.
+    # It is one process from the start, so signals of its parent reach it.
     assert told["pid"] == process.pid
     assert process.returncode == 42
 
 
-def test_it_starts_from_anywhere_and_stays_there(checkout, tmp_path):
+def test_it_starts_in_any_directory_and_stays_there(checkout, tmp_path):
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     (elsewhere / "link").symlink_to(checkout / "bin/run-ingest")
@@ -204,7 +204,7 @@ def test_it_starts_from_anywhere_and_stays_there(checkout, tmp_path):
     assert told["args"] == ["a b", "*"]
 
 
-def test_what_the_user_has_set_for_other_programs_does_no_harm(checkout, tmp_path):
+def test_variables_for_other_programs_do_no_harm(checkout, tmp_path):
     (tmp_path / "decouple.py").write_text("raise SystemExit('the wrong one')")
     (tmp_path / "greeks_trio.py").write_text("raise SystemExit('the wrong one')")
 
@@ -224,7 +224,7 @@ def test_what_the_user_has_set_for_other_programs_does_no_harm(checkout, tmp_pat
 
 
 @pytest.mark.parametrize("version", [None, "3.10.4"])
-def test_without_a_new_enough_python_it_says_what_is_needed(
+def test_without_a_new_enough_python_the_message_names_the_version(
     checkout, tmp_path, version
 ):
     tools = tmp_path / "tools"
@@ -245,7 +245,7 @@ def test_without_a_new_enough_python_it_says_what_is_needed(
     assert not (checkout / ".venv").exists()
 
 
-def test_where_debian_left_out_venv_it_names_the_package(tmp_path, monkeypatch):
+def test_without_the_venv_package_of_debian_the_message_names_it(tmp_path, monkeypatch):
     path = str(ROOT / "bin/setup-environment")
     loader = importlib.machinery.SourceFileLoader("setup_environment", path)
     spec = importlib.util.spec_from_loader("setup_environment", loader)

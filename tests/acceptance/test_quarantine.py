@@ -16,7 +16,7 @@ from tests.fix_processes import LAUNCHER, fetch, run_ingest, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
-# Puts of two of the simulated underlyings' contracts: a part of almost every batch.
+# The contracts of two simulated underlyings have puts, so almost every batch has some.
 REFUSE_PUTS = (
     "alter table greek_snapshots"
     " add constraint no_puts check (option_type <> 'put') not valid"
@@ -25,7 +25,7 @@ ALLOW_PUTS = "alter table greek_snapshots drop constraint no_puts"
 
 
 async def quarantine(stage, *arguments):
-    """Return exit status and output of a command that says nothing on stderr."""
+    """Return the exit status and the output of a command that prints no error."""
     async with run_ingest("quarantine", *arguments, cwd=stage.directory) as command:
         status = await command.wait_exit()
         assert command.lines["stderr"] == []
@@ -42,7 +42,7 @@ async def test_refused_rows_wait_in_quarantine_and_are_stored_when_offered_again
                 admin.execute(REFUSE_PUTS)
             await service.wait_line("writer.row_refused")
             stored = await fetch(stage.database, "select max(id) from greek_snapshots")
-            # The calls go on.
+            # PostgreSQL still stores the calls.
             await wait_until(
                 stage.database,
                 f"select count(*) > 40 from greek_snapshots where id > {stored[0][0]}",
@@ -84,7 +84,7 @@ async def test_the_table_shows_contracts_whole(stage):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-async def test_a_reader_that_has_enough_is_no_bug(stage, arguments):
+async def test_a_reader_that_leaves_early_causes_no_error(stage, arguments):
     stage.configure({})
     put_aside(stage, 500)
 

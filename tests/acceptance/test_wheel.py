@@ -1,4 +1,4 @@
-"""The wheel, installed away from the checkout."""
+"""The wheel, installed outside of the checkout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from a copy, because a build leaves things behind."""
+    """The wheel, built from a copy, because a build leaves files in its directory."""
     directory = tmp_path_factory.mktemp("wheel")
     source = directory / "source"
     source.mkdir()
@@ -46,11 +46,11 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    """The command of an environment that has the wheel, and sees our dependencies."""
+    """The command in an environment with the wheel and the dependencies of the tests."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     [packages] = (venv / "lib").glob("python*/site-packages")
-    # Behind what is installed there, so that installing them again is not needed.
+    # After the packages of the environment itself, so that the wheel comes first.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     subprocess.run(
         [venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", wheel],
@@ -71,7 +71,7 @@ def run(command: Path, *args: str, cwd: Path, env: dict[str, str]):
     )
 
 
-def test_the_wheel_holds_the_package_and_its_sql_and_nothing_else(wheel):
+def test_the_wheel_holds_only_the_package_and_its_sql(wheel):
     names = zipfile.ZipFile(wheel).namelist()
 
     assert "greeks_trio/db/schema.sql" in names
@@ -100,7 +100,7 @@ def test_the_wheel_migrates_a_database(installed, empty_database, tmp_path):
     assert count == 0
 
 
-def test_it_is_the_wheel_that_was_tested(installed):
+def test_the_tests_import_the_wheel_and_not_the_checkout(installed):
     where = subprocess.run(
         [
             installed.parent / "python",
@@ -118,7 +118,9 @@ def test_it_is_the_wheel_that_was_tested(installed):
     assert Path(where.strip()).is_relative_to(installed.parents[1])
 
 
-def test_a_database_that_does_not_answer_is_status_1_in_words(installed, tmp_path):
+def test_a_database_that_does_not_answer_gives_status_1_and_a_message(
+    installed, tmp_path
+):
     env = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1"}
 
     done = run(installed, "migrate", cwd=tmp_path, env=env)

@@ -65,7 +65,7 @@ def test_each_outcome_has_its_exit_status(exc, status):
 
 
 @pytest.mark.parametrize("status", [0, 1, 3])
-def test_what_a_plan_returns_is_the_exit_status(status):
+def test_the_result_of_a_plan_is_the_exit_status(status):
     assert run(lambda: status) == status
 
 
@@ -82,7 +82,7 @@ def test_only_a_bug_has_a_traceback(capfd):
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_every_problem_of_the_configuration_is_a_line(capfd, monkeypatch):
+def test_every_problem_of_the_configuration_has_a_line(capfd, monkeypatch):
     monkeypatch.setenv("POSTGRES_PORT", "x")
     monkeypatch.setenv("IBKR_ENABLED", "x")
 
@@ -99,7 +99,7 @@ def test_serve_is_the_default_also_with_options_only(args, capfd):
     assert "No broker is enabled" in capfd.readouterr().err
 
 
-def test_only_one_broker_leaves_the_other_off(monkeypatch, capfd):
+def test_only_one_broker_turns_the_other_off(monkeypatch, capfd):
     monkeypatch.setenv("IBKR_ENABLED", "true")
 
     assert status_of("serve", "--only", "tastytrade") == 2

@@ -74,7 +74,7 @@ def test_nothing_else_counts_as_this_machine(host):
         "ws://localhost:9",
     ],
 )
-def test_secrets_go_where_nobody_can_read_them(url):
+def test_a_secret_may_go_over_tls_or_within_this_machine(url):
     assert require_private(url, what="it") == url
 
 

@@ -1,4 +1,4 @@
-"""Each message about a wrong setting: what is wrong, where it was set, what to do."""
+"""Each message about a wrong setting names the fault, its place and a remedy."""
 
 from __future__ import annotations
 

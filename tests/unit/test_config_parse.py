@@ -29,7 +29,7 @@ def problems_of(env, **options) -> list[str]:
     return caught.value.problems
 
 
-def test_the_defaults_are_those_of_the_records():
+def test_the_defaults_are_those_of_the_declarations():
     config = parse_config(IBKR)
 
     assert config == Config(ibkr=IbkrConfig())
@@ -130,7 +130,7 @@ def test_every_variable_arrives_in_its_field():
     assert config.log_level == "DEBUG"
 
 
-def test_a_scheme_in_capitals_is_a_scheme():
+def test_the_scheme_of_a_url_may_be_in_capitals():
     config = parse_config(
         {"IBKR_ENABLED": "true", "IBKR_API_URL": "HTTPS://gateway/v1/api/"}
     )
@@ -159,7 +159,7 @@ def test_all_problems_are_reported_at_once():
     assert all(problem.endswith(".") for problem in problems)
 
 
-def test_a_command_that_needs_no_broker_does_not_ask_for_one():
+def test_a_command_may_need_no_broker():
     assert parse_config({}, need_broker=False).ibkr is None
 
 
@@ -191,7 +191,7 @@ def test_http_beyond_this_machine_needs_a_token(host):
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:80", "localhost:80", "[::1]:80"])
-def test_http_on_this_machine_needs_none(bind):
+def test_http_on_this_machine_needs_no_token(bind):
     assert parse_config({**IBKR, "GREEKS_HTTP_BIND": bind}).http is not None
 
 
@@ -210,7 +210,7 @@ def test_an_empty_address_turns_http_off():
         ("10.0.0.1", "verify-full"),
     ],
 )
-def test_another_machine_is_verified_unless_told_otherwise(host, sslmode):
+def test_a_database_on_another_machine_is_verified_by_default(host, sslmode):
     assert parse_config({**IBKR, "POSTGRES_HOST": host}).database.sslmode == sslmode
 
 
@@ -260,7 +260,7 @@ def test_a_wrong_watch_list_names_the_item(item):
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=30)))
-def test_any_values_give_a_configuration_or_problems(env):
+def test_any_values_give_either_a_configuration_or_problems(env):
     problems = ["none"]
     try:
         parse_config(env)

@@ -32,7 +32,7 @@ def test_secrets_never_show():
 
 
 def test_a_setting_that_is_not_there_is_not_called_off():
-    """There is a spool, at its usual place."""
+    """Without this setting the spool is in its default directory."""
     described = describe(parse_config({**TASTYTRADE, "GREEKS_HTTP_BIND": ""}))
 
     assert described["spool.directory"] == described["database.sslrootcert"] == ""

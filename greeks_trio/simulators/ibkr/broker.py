@@ -17,10 +17,10 @@ from wsproto.utilities import RemoteProtocolError
 from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ibkr.clients import IbkrClients
-from greeks_trio.simulators.ibkr.contracts import ACCOUNT_ID
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ibkr.faults import IbkrFaults
 from greeks_trio.simulators.ibkr.http import Request, Response, serve_http
+from greeks_trio.simulators.ibkr.positions import ACCOUNT_ID
 from greeks_trio.simulators.ibkr.rest import IbkrRest
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.stream import IbkrStream
@@ -113,7 +113,7 @@ class SimulatedIbkr:
                         ws_url=f"wss://localhost:{chosen}{_API}/ws",
                         ca_file=str(certificate.authority_file),
                         account_id=ACCOUNT_ID,
-                        account_ids=self._state.book.account_ids,
+                        account_ids=self._state.account_positions.account_ids,
                     )
                 )
                 await self._stopping.wait()

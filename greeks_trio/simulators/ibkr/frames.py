@@ -179,5 +179,5 @@ class IbkrFrames:
                 implied_volatility=row[IMPLIED_VOLATILITY],
                 sent_monotonic=now,
             )
-            for account_id in self._state.book.holders(line.conid)
+            for account_id in self._state.account_positions.holders(line.conid)
         ]

@@ -49,7 +49,7 @@ class IbkrMarketData:
 
     def _accounts(self, _request: Request, _found: dict[str, str]) -> object:
         self._has_listed_accounts = True
-        accounts = self._state.book.account_ids
+        accounts = self._state.account_positions.account_ids
         return {
             "accounts": accounts,
             "acctProps": {each: {"hasChildAccounts": False} for each in accounts},

@@ -47,7 +47,9 @@ class IbkrPortfolio:
 
     def _accounts(self, _request: Request, _found: dict[str, str]) -> object:
         self._has_listed_accounts = True
-        return [rows.account_row(each) for each in self._state.book.account_ids]
+        return [
+            rows.account_row(each) for each in self._state.account_positions.account_ids
+        ]
 
     def _positions(self, _request: Request, found: dict[str, str]) -> object:
         account, page = found["account"], int(found["page"])
@@ -74,7 +76,7 @@ class IbkrPortfolio:
             each: [
                 row for row in self._rows(each) if str(row["conid"]) == found["conid"]
             ]
-            for each in self._state.book.account_ids
+            for each in self._state.account_positions.account_ids
         }
         return {account: listed for account, listed in held.items() if listed}
 
@@ -96,4 +98,7 @@ class IbkrPortfolio:
         ]
 
     def _is_readable(self, account: str) -> bool:
-        return self._has_listed_accounts and account in self._state.book.account_ids
+        return (
+            self._has_listed_accounts
+            and account in self._state.account_positions.account_ids
+        )

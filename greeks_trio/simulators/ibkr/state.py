@@ -12,7 +12,7 @@ import msgspec
 from greeks_trio.model.contracts import Conid
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.ibkr.client_memory import Values
-from greeks_trio.simulators.ibkr.contracts import ACCOUNT_ID, Holdings, make_book
+from greeks_trio.simulators.ibkr.positions import ACCOUNT_ID, Quantities, make_positions
 from greeks_trio.simulators.ibkr.quotes import Grade
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
@@ -60,7 +60,7 @@ class IbkrState:
     The gateway holds one login for all its clients, as the real one does.
 
     Attributes:
-        book: What the accounts hold.
+        account_positions: The positions of the accounts.
         conditions: What is wrong at present.
         session_id: What `/tickle` calls the session; another after each login.
         login: What has become of the brokerage session.
@@ -84,7 +84,9 @@ class IbkrState:
         self.random = random
         self.options = {each.conid: each for each in market.options}
         self.underlyings = {each.conid: each for each in market.underlyings}
-        self.book = make_book(market, options, random, settings.accounts)
+        self.account_positions = make_positions(
+            market, options, random, settings.accounts
+        )
         self.conditions = Conditions()
         self.login: Login = "logged-out"
         self.session_id = ""
@@ -96,9 +98,9 @@ class IbkrState:
         self.log_in()
 
     @property
-    def positions(self) -> Holdings:
+    def positions(self) -> Quantities:
         """What the first account holds in truth."""
-        return self.book.positions[ACCOUNT_ID]
+        return self.account_positions.positions[ACCOUNT_ID]
 
     @property
     def is_logged_in(self) -> bool:
@@ -136,12 +138,12 @@ class IbkrState:
 
     def read_positions(self, account_id: str, now: float) -> None:
         """Let clients know what an account holds."""
-        for conid in self.book.read(account_id):
+        for conid in self.account_positions.read(account_id):
             self._settling[conid] = now + _SETTLE_S
 
     def held(self, account_id: str) -> list[tuple[SimulatedOption | Underlying, float]]:
         """Return what clients know an account to hold, with signed quantities."""
-        known = self.book.known(account_id)
+        known = self.account_positions.known(account_id)
         found = ((self.find(conid), each) for conid, each in known.items())
         return [(each, quantity) for each, quantity in found if each is not None]
 

@@ -176,7 +176,7 @@ class IbkrStream:
             self._next_heartbeat_at = trio.current_time() + HEARTBEAT_INTERVAL_S
             self._write(
                 topics.encode_opening(
-                    self._state.book.account_ids,
+                    self._state.account_positions.account_ids,
                     now_ms(),
                     is_logged_in=self._state.is_logged_in,
                 )

@@ -62,14 +62,14 @@ class SimulatedTastytrade:
         self._random = random.Random(seed)
         self._secret = f"simulated-secret-{seed}"
         self._refresh = f"simulated-refresh-{seed}"
-        self._book = SimulatedPositions(
+        self._positions = SimulatedPositions(
             options, market.options, seed=seed, accounts=accounts
         )
         self._conditions = Conditions()
         self._sessions: set[DxlinkSession] = set()
         self._tape = self._make_tape(market, options, ledger, seed)
         self._rest = Rest(
-            self._book,
+            self._positions,
             self._conditions,
             secret=self._secret,
             refresh=self._refresh,
@@ -93,7 +93,7 @@ class SimulatedTastytrade:
             market,
             options,
             ledger,
-            accounts_of=self._book.accounts_of,
+            accounts_of=self._positions.accounts_of,
             symbol_of=streamer_symbol,
             seed=seed,
             conditions=self._conditions,
@@ -137,7 +137,7 @@ class SimulatedTastytrade:
         Raises:
             KeyError: no such contract is on the market.
         """
-        shape = self._book.change(contract_key, quantity)
+        shape = self._positions.change(contract_key, quantity)
         self._streamer.tell("CurrentPosition", ACCOUNT_ID, shape)
 
     async def wait_open(self) -> None:
@@ -180,5 +180,5 @@ class SimulatedTastytrade:
             secret=self._secret,
             refresh=self._refresh,
             account_id=ACCOUNT_ID,
-            account_ids=self._book.account_ids,
+            account_ids=self._positions.account_ids,
         )

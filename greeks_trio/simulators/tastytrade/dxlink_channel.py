@@ -114,13 +114,13 @@ class FeedChannel:
             if each.type == "Greeks" and self._sends_marker(each):
                 self.push(empty_greeks_snapshot(each.symbol))
             self._subscriptions[each] = None
-            self._tape.subscribe(each.type, each.symbol, self)
+            self._tape.subscribe(each.type, each.symbol, self.push)
 
     def unsubscribe(self, unwanted: list[Subscription]) -> None:
         """Remove subscriptions; unknown ones do not matter."""
         for each in unwanted:
             if self._subscriptions.pop(each, False) is None:
-                self._tape.unsubscribe(each.type, each.symbol, self)
+                self._tape.unsubscribe(each.type, each.symbol, self.push)
 
     def reset(self) -> None:
         """Remove every subscription."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
@@ -42,13 +42,8 @@ _RHO_MISSING: Final = 0.03
 _ONLY_DELTA: Final = 0.01
 _NOTHING: Final = 0.002
 _REDELIVERED: Final = 0.01
-
-
-class Subscriber(Protocol):
-    """Who takes events: a channel of a connection."""
-
-    def push(self, event: FeedEvent) -> None:
-        """Take one event of a subscribed type and symbol, at once."""
+# Takes one event of a subscribed type and symbol, at once.
+Subscriber: TypeAlias = Callable[[FeedEvent], None]
 
 
 class GreeksTape:
@@ -96,9 +91,9 @@ class GreeksTape:
             return
         self._subscribers.setdefault((kind, symbol), {})[subscriber] = None
         if kind == "Greeks" and self.has_greeks(symbol):
-            subscriber.push(self._last.get(symbol) or self._next_greeks(symbol))
+            subscriber(self._last.get(symbol) or self._next_greeks(symbol))
         elif symbol in self._underlyings and kind in ("Quote", "Trade"):
-            subscriber.push(self._price_event(kind, self._underlyings[symbol]))
+            subscriber(self._price_event(kind, self._underlyings[symbol]))
         self._subscribed.set()
 
     def unsubscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
@@ -186,9 +181,9 @@ class GreeksTape:
         symbol = str(event.values["eventSymbol"])
         twice = again or self.conditions.holds("duplicate")
         for subscriber in self._subscribers.get((event.kind, symbol), ()):
-            subscriber.push(event)
+            subscriber(event)
             if twice:
-                subscriber.push(event)
+                subscriber(event)
 
     def _take_turn(self) -> str | None:
         """Return the next subscribed symbol: each once, then all in a new order."""

@@ -51,7 +51,7 @@ class SimulatedPositions:
         seed: int,
         accounts: int = 1,
     ) -> None:
-        """Make a book of which ``accounts`` accounts hold something."""
+        """Make positions of which ``accounts`` accounts hold something."""
         numbers = random.Random(seed)
         self._options = {tasty_symbol(each): each for each in (*tradable, *options)}
         self._symbols: dict[str, str] = {

@@ -71,7 +71,7 @@ class _TokenRequest(msgspec.Struct, frozen=True):
 
 
 class Rest:
-    """Answers requests from the book.
+    """Answers requests from the simulated positions.
 
     Attributes:
         dxlink_url: Where quote tokens send their owner.
@@ -79,7 +79,7 @@ class Rest:
 
     def __init__(
         self,
-        book: SimulatedPositions,
+        positions: SimulatedPositions,
         conditions: Conditions,
         *,
         secret: str,
@@ -90,7 +90,7 @@ class Rest:
         self.access_tokens = Tokens(ACCESS_TOKEN_S, clock, conditions)
         self.quote_tokens = Tokens(QUOTE_TOKEN_S, clock, conditions)
         self._conditions = conditions
-        self._book = book
+        self._positions = positions
         self._secret = secret
         self._refresh = refresh
 
@@ -155,7 +155,7 @@ class Rest:
         )
 
     def _find(self, request: Request) -> Shape | None:
-        known = self._book.account_ids
+        known = self._positions.account_ids
         match request.path.strip("/").split("/", 2):
             case ["api-quote-tokens"]:
                 return {
@@ -166,24 +166,24 @@ class Rest:
             case ["customers", "me", rest]:
                 return self._accounts(rest)
             case ["accounts", account_id, "positions"] if account_id in known:
-                return {"items": self._positions(account_id, request)}
+                return {"items": self._position_items(account_id, request)}
             case ["instruments", "equity-options", symbol]:
-                return self._book.equity_option(symbol)
+                return self._positions.equity_option(symbol)
             case ["instruments", "future-options", symbol]:
-                return self._book.future_option(symbol)
+                return self._positions.future_option(symbol)
         return None
 
     def _accounts(self, rest: str) -> Shape | None:
-        accounts = self._book.accounts()
+        accounts = self._positions.accounts()
         if rest == "accounts":
             items = [{"account": each, "authority-level": "owner"} for each in accounts]
             return {"items": items}
         wanted = rest.removeprefix("accounts/")
         return next((a for a in accounts if a["account-number"] == wanted), None)
 
-    def _positions(self, account_id: str, request: Request) -> list[Shape]:
+    def _position_items(self, account_id: str, request: Request) -> list[Shape]:
         wants_closed = request.query.get("include-closed-positions") == ["true"]
-        positions = self._book.positions(account_id, with_closed=wants_closed)
+        positions = self._positions.positions(account_id, with_closed=wants_closed)
         if self._conditions.holds("bad-position"):
             return [dict(_BAD_POSITION), *positions]
         filters = (

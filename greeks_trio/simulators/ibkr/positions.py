@@ -14,10 +14,10 @@ ACCOUNT_ID: Final = "DU7654321"
 # Every so many of the first account's options are in the second one too.
 _SHARED_EVERY: Final = 3
 
-Holdings = dict[Conid, float]
+Quantities = dict[Conid, float]
 
 
-class IbkrContracts:
+class SimulatedPositions:
     """Signed quantities by account and conid; shares among them.
 
     A client attributes a tick to the accounts that held the contract when it last
@@ -27,9 +27,9 @@ class IbkrContracts:
         positions: The truth, by account; change it at will.
     """
 
-    def __init__(self, positions: Mapping[str, Holdings]) -> None:
+    def __init__(self, positions: Mapping[str, Quantities]) -> None:
         self.positions = dict(positions)
-        self._read: dict[str, Holdings] = {}
+        self._read: dict[str, Quantities] = {}
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class IbkrContracts:
             if bool(before.get(conid)) != bool(after.get(conid))
         }
 
-    def known(self, account_id: str) -> Holdings:
+    def known(self, account_id: str) -> Quantities:
         """Return what clients last read of an account."""
         return self._read.get(account_id, self.positions[account_id])
 
@@ -58,15 +58,15 @@ class IbkrContracts:
         return held or [WATCHLIST_ACCOUNT]
 
 
-def make_book(
+def make_positions(
     market: Market, options: Iterable[SimulatedOption], random: Random, accounts: int
-) -> IbkrContracts:
+) -> SimulatedPositions:
     """Return accounts of which the first holds the options and some shares.
 
     Each further one holds a third of the options, in quantities of its own.
     """
     shares = {"AAPL": 100.0, "F": 512.5, "SPY": -20.0}
-    first: Holdings = {
+    first: Quantities = {
         each.conid: shares[each.symbol]
         for each in market.underlyings
         if each.symbol in shares
@@ -82,4 +82,4 @@ def make_book(
         for each in range(1, accounts)
         if held
     }
-    return IbkrContracts({ACCOUNT_ID: first, **others})
+    return SimulatedPositions({ACCOUNT_ID: first, **others})

@@ -13,7 +13,7 @@ def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_without_a_file_the_environment_is_all(monkeypatch):
+def test_without_a_file_the_environment_is_read(monkeypatch):
     monkeypatch.setenv("IBKR_ENABLED", "true")
 
     assert load_config().ibkr is not None
@@ -66,9 +66,9 @@ def test_a_certificate_file_has_to_exist(tmp_path, monkeypatch):
     assert load_config().ibkr is not None
 
 
-def test_a_certificate_file_that_cannot_be_looked_for_is_a_problem(monkeypatch):
+def test_a_certificate_file_with_an_impossible_name_is_a_problem(monkeypatch):
     monkeypatch.setenv("IBKR_ENABLED", "true")
-    monkeypatch.setenv("IBKR_CA_FILE", "x" * 300)  # no such name is possible
+    monkeypatch.setenv("IBKR_CA_FILE", "x" * 300)  # too long for a name
 
     with pytest.raises(ConfigError, match="no such file"):
         load_config()
