@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from greeks_trio.config.parse import parse_config
-from greeks_trio.config.settings import GROUPS, SETTINGS, VARIABLES
+from greeks_trio.config.settings import (
+    BROKERS,
+    GROUPS,
+    SETTINGS,
+    SWITCHES,
+    VARIABLES,
+)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -33,6 +39,10 @@ def test_the_defaults_of_the_example_are_the_real_ones():
     }
 
     assert parse_config({**dict(EXAMPLES), **needed}) == parse_config(needed)
+
+
+def test_each_broker_has_a_section_with_a_switch():
+    assert tuple(SWITCHES) == BROKERS
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=VARIABLES)
