@@ -80,7 +80,7 @@ class JournalStore:
         self._config = config
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[JournalSink]:
+    async def open(self) -> AsyncIterator[SqlJournalSink]:
         """Connect, bring the schema up to date and yield a sink.
 
         The sink is closed at the end.
@@ -92,12 +92,12 @@ class JournalStore:
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
             await bring_up_to_date(connection, look_limit_s=config.timeout_s)
-            yield JournalSink(
+            yield SqlJournalSink(
                 connection, config, lambda: is_same_database(self._config, config)
             )
 
 
-class JournalSink:
+class SqlJournalSink:
     """Stores entries one by one over one connection; made by `JournalStore.open`."""
 
     def __init__(
