@@ -21,7 +21,6 @@ from typing import Final
 from greeks_trio.model.records import Broker
 from greeks_trio.spool import entries, journal
 from greeks_trio.spool.damage import (
-    END,
     beside,
     newest_id_in,
     open_damaged,
@@ -193,19 +192,17 @@ def _copy_entries(
 def _copy_journal(
     source: sqlite3.Connection, target: sqlite3.Connection, saved: Saved
 ) -> None:
+    newest = newest_id_in(source, "notes")
     with transaction(target):
         for each in readable(journal.scan_journal, source):
             if isinstance(each, range):
-                _log_lost_journal_entries(each)
+                _log_lost_journal_entries(each.start, min(each.stop - 1, newest))
                 continue
             journal.copy_journal_entry(target, each)
             saved.journal_entries += 1
 
 
-def _log_lost_journal_entries(ids: range) -> None:
-    if ids.stop == END:
-        return  # there may have been none
-    logger.critical(
-        "spool.note_lost id=%s reason=unreadable",
-        ids.start if len(ids) == 1 else f"{ids.start}-{ids.stop - 1}",
-    )
+def _log_lost_journal_entries(first: int, last: int) -> None:
+    if first <= last:
+        ids = first if first == last else f"{first}-{last}"
+        logger.critical("spool.note_lost id=%s reason=unreadable", ids)

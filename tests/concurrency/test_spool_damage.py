@@ -16,6 +16,7 @@ from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.spool.directory import open_spool
+from greeks_trio.spool.format import encode_ticks
 from greeks_trio.spool.store import SpoolStore
 from tests.factories import START, make_tick
 
@@ -270,6 +271,24 @@ async def test_overwritten_pages_cost_no_more_than_their_own_ticks(
     assert len(gaps) == 1
 
 
+async def test_a_page_of_many_entries_costs_only_these(tmp_path):
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        for number in range(300):
+            await opened.spool.append([make_tick(number)])
+    path = tmp_path / "spool.sqlite3"
+    overwrite(path, path.stat().st_size // PAGE // 2 * PAGE, bytes(PAGE))
+    on_a_page = PAGE // len(encode_ticks([make_tick()]))
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        [lost] = opened.spool.pop_dropped()
+        found = await opened.spool.read(upto=300, max_rows=300)
+
+    [ids] = lost.ids
+    assert on_a_page // 2 < len(ids) <= on_a_page + 1
+    assert lost.rows == {"ibkr": len(ids)}
+    assert [entry.id for entry in found] == [i for i in range(1, 301) if i not in ids]
+
+
 @pytest.mark.parametrize("page", range(8))
 async def test_an_overwritten_first_page_costs_ticks_and_not_the_start(tmp_path, page):
     path = await fill(tmp_path, 40)
@@ -325,8 +344,10 @@ async def test_damage_does_not_cost_ticks_that_memory_still_has(tmp_path):
         overwrite_header(tmp_path / "spool.sqlite3")
         assert await read_all(opened) == []
         [dropped] = opened.spool.pop_dropped()
+        new_id = await opened.spool.append([make_tick()])
 
     assert dropped.rows == {"ibkr": 20}
+    assert not any(new_id in ids for ids in dropped.ids)
     assert backlog.dropped_from_disk(dropped) == {}
     assert backlog.not_on_disk() == ticks[5:]
     assert backlog.losses.pop_gaps() == []
@@ -390,10 +411,10 @@ async def test_a_journal_entry_that_cannot_be_read_is_put_aside(tmp_path, caplog
     path = await fill(tmp_path, 1)
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         await opened.spool.append_journal([GAP, GAP])
-    change(path, "UPDATE notes SET blob = x'6d00' WHERE id = 2")
+    change(path, "UPDATE notes SET blob = x'6d00' WHERE id = 3")
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
-        assert opened.inherited_journal == [(1, GAP), (3, GAP)]
+        assert opened.inherited_journal == [(1, GAP), (2, GAP)]
         assert opened.spool.pop_dropped() == []
         assert await opened.spool.append_journal([GAP]) == [4]
 
