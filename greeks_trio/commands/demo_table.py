@@ -69,7 +69,9 @@ class Display:
 
     def comparing(self) -> None:
         """Say that the run is over and the comparison under way."""
-        self._console.print("Stopped. Comparing what was sent with what is stored ...")
+        self._console.print(
+            "Stopped. Comparing the sent ticks with the stored ones ..."
+        )
 
     def result(self, result: dict[str, Any]) -> None:
         """Show the comparison."""
@@ -126,7 +128,7 @@ def _table(status: ServiceStatus, rate: float) -> Group:
 
 def _result_table(result: dict[str, Any]) -> Table:
     table = Table(
-        title="What was sent, and what is stored", title_justify="left", box=SIMPLE
+        title="Sent and stored ticks", title_justify="left", box=SIMPLE
     )
     table.add_column("")
     names = ("sent", "persisted", "lost", "duplicates", "unexpected", "quarantined")

@@ -1,7 +1,7 @@
-"""What each kind of fault does to the environment: one context manager a kind.
+"""The faults of the environment: one context manager for each kind.
 
-It begins the fault, gives the block the time for which it lasts, and ends it.  Faults of
-one part of the environment take turns; faults of different parts overlap as they come.
+It begins the fault, runs the block for the duration of the fault, and ends it.  Faults of
+one part of the environment take turns; faults of different parts may overlap.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ async def _full_disk(
 ) -> AsyncIterator[None]:
     """Let no file of the service grow while it has no database either.
 
-    What comes then is in memory alone, where a SIGKILL would rightly lose it; so nobody
-    kills the service until its disk takes ticks again.
+    Ticks of this time are in memory only, and a SIGKILL would lose them.  So the service
+    is not killed until its disk takes ticks again.
     """
     async with environment.service.turn:
         await environment.service.wait_started()

@@ -1,4 +1,4 @@
-"""What each kind of fault does to PostgreSQL itself; see `greeks_trio.drill.faults`.
+"""The faults of PostgreSQL itself; see `greeks_trio.drill.faults`.
 
 They take turns: each finds a server that runs, and leaves one that does.
 """
@@ -25,7 +25,7 @@ Act: TypeAlias = Callable[
     [Environment, PlannedFault], AbstractAsyncContextManager[float | None]
 ]
 
-# A busy server's, and what a transaction of the service may hold up.
+# Time for a statement on a busy server, and for a wait behind the service's transactions.
 _STATEMENT_LIMIT_S: Final = 40.0
 _TERMINATE: Final = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -99,7 +99,7 @@ async def _lock_table(environment: Environment, _: PlannedFault) -> AsyncIterato
 @asynccontextmanager
 async def _read_only(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
     name: LiteralString = "default_transaction_read_only"
-    # One connection for both: nobody who wants to write is let in meanwhile.
+    # One connection for both steps: new connections for writing are refused meanwhile.
     async with environment.database_turn, _superuser(environment) as connection:
         await _execute(connection, f"alter system set {name} = on")
         await _execute(connection, "select pg_reload_conf()")

@@ -22,8 +22,8 @@ _CHUNK_BYTES: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)
 # After one side has said that it is done, the other one takes no longer.
 _LINGER_S: Final = 10.0
-# How a client ends what the server then commits: a simple query, or the end of a COPY
-# in a transaction of its own (CopyDone).
+# The messages that make the server commit: a simple query, or the end of a COPY in a
+# transaction of its own (CopyDone).
 _COMMITS: Final = (b"COMMIT\0", b"c\0\0\0\4")
 _GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -52,7 +52,7 @@ class Link:
         self.close()
 
     def close(self) -> None:
-        """Close both sides at once; what was written still arrives, unless broken."""
+        """Close both sides at once; bytes that were written still arrive, unless broken."""
         for stream in filter(None, (self.client, self.server)):
             _close(stream, reset=self.is_broken)
 
@@ -67,7 +67,7 @@ class Proxy:
 
     Args:
         target: Returns where the server is at present.
-        replace: Bytes of the server's, and what the client gets in their place, of the
+        replace: Bytes from the server, and the bytes for the client in their place, of the
             same length: an address that the server tells its clients.
     """
 
@@ -101,7 +101,7 @@ class Proxy:
         return len(links)
 
     def refuse(self) -> None:
-        """Cut, and reset whoever connects until `accept`; calls may be nested."""
+        """Cut, and reset new connections until `accept`; calls may be nested."""
         self._refuses += 1
         self.cut()
 
@@ -116,7 +116,7 @@ class Proxy:
             link.is_dead = True
 
     def hear(self) -> None:
-        """Forward what comes on new connections; those of before stay dead."""
+        """Forward the bytes of new connections; earlier connections stay dead."""
         self._is_deaf -= 1
         for link in self._links:
             if link.is_dead:
@@ -154,7 +154,7 @@ class Proxy:
         try:
             link.server = await trio.open_tcp_stream(*self._target())
         except OSError:
-            link.is_broken = True  # nobody is there
+            link.is_broken = True  # the server is down
             return
         async with trio.open_nursery() as nursery:
             scope = nursery.cancel_scope

@@ -1,6 +1,6 @@
-"""Which faults happen when: drawn from a seed before the drill begins.  Pure.
+"""The schedule of the faults: drawn from a seed before the drill begins.
 
-The kinds are data here; what each of them does is in `greeks_trio.drill.faults`.
+The kinds are data here; `greeks_trio.drill.faults` causes them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Kind:
         seconds: Shortest and longest duration; of a fault without one 0.
         hits_broker: Whether it happens to one broker, which is drawn too.
         values: Bounds of a number that the fault itself understands.
-        recovery: What is waited for afterwards: a tick of each affected feed that is
-            durable, or a commit.
+        recovery: The end of the wait afterwards: a durable tick of each affected feed,
+            or a commit.
         is_kill: Whether a process is killed.
         interrupts: Brokers whose feed it stops, which ``feed_gaps`` has to tell.
     """

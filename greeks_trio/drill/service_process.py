@@ -24,7 +24,7 @@ from greeks_trio.drill.report_stream import CLOCK_ERROR
 
 # Imports, a login and an empty database, on a machine that is busy with faults.
 START_LIMIT_S: Final = 60.0
-# The drain limit of the configuration and what the operating system takes.
+# The drain limit of the configuration, and time for the operating system.
 STOP_LIMIT_S: Final = 30.0
 
 

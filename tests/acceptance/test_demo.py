@@ -85,7 +85,7 @@ async def test_a_signal_ends_it_with_the_comparison_and_leaves_nothing(
         assert len(children) >= 2
         assert await demo.stop(number) == 0
 
-    assert any("What was sent" in line for line in demo.lines["stdout"])
+    assert any("Sent and stored" in line for line in demo.lines["stdout"])
     assert "Traceback" not in demo.transcript()
     assert not [child for child in children if child.is_running()]
 
@@ -183,4 +183,4 @@ def test_in_a_terminal_it_shows_a_table(tmp_path):
     assert demo.returncode == 0
     for word in ("session", "contracts", "connected", "frame read to commit"):
         assert word in text
-    assert "What was sent, and what is stored" in text
+    assert "Sent and stored ticks" in text
