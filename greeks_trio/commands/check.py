@@ -8,7 +8,6 @@ from typing import Final, TypeAlias
 
 import click
 import trio
-from psycopg.rows import TupleRow
 
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.commands.outcome import FAILED, OK
@@ -16,9 +15,8 @@ from greeks_trio.config.settings import Config, DatabaseConfig
 from greeks_trio.errors import GreeksError, plain_reason
 from greeks_trio.feeds.feed import brokers_of, enabled_kinds
 from greeks_trio.postgres.connect import open_connection
-from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
-from greeks_trio.postgres.schema.migrate import load_migrations
+from greeks_trio.postgres.schema.migrate import missing_migrations
 from greeks_trio.spool.location import spool_directory
 from greeks_trio.spool.lock import look_at
 
@@ -74,9 +72,8 @@ async def check_database(config: DatabaseConfig) -> str:
     """
     async with open_connection(config) as connection:
         with translated():
-            applied = await _applied_migrations(connection)
+            lacking = await missing_migrations(connection)
         server = connection.info.parameter_status("server_version")
-    lacking = [each.name for each in load_migrations() if each.name not in applied]
     schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
     return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
 
@@ -88,15 +85,3 @@ async def check_spool(config: Config) -> str:
         ConfigError: the directory cannot be used.
     """
     return await trio.to_thread.run_sync(lambda: look_at(spool_directory(config)))
-
-
-async def _applied_migrations(connection: TrioConnection[TupleRow]) -> set[str]:
-    """Return the names of the migrations in the database.  Change nothing."""
-    cursor = await connection.execute(
-        "select to_regclass('schema_migrations') is not null"
-    )
-    row = await cursor.fetchone()
-    if row is None or not row[0]:
-        return set()
-    cursor = await connection.execute("select name from schema_migrations")
-    return {name for (name,) in await cursor.fetchall()}

@@ -11,6 +11,8 @@ import trio
 
 from greeks_trio.commands.check import run_check
 from greeks_trio.config.settings import Config, IbkrConfig, Secret, TastytradeConfig
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.schema.migrate import migrate
 from tests.fix_processes import run_ingest
 
 pytestmark = pytest.mark.timeout(120)
@@ -123,3 +125,16 @@ async def test_ctrl_c_prints_no_traceback(silent_port, stage):
 
     assert status == 130
     assert "Traceback" not in check.transcript()
+
+
+async def test_a_schema_that_is_newer_than_the_program_is_a_failure(database, capsys):
+    async with open_connection(database, autocommit=True) as connection:
+        await migrate(connection)
+        await connection.execute(
+            "insert into schema_migrations (name, sha256) values ('9999_later', 'x')"
+        )
+
+    status = await run_check(Config(database=database))
+
+    assert status == 1
+    assert "newer than this program" in capsys.readouterr().out.splitlines()[1]

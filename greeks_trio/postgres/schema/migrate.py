@@ -108,9 +108,19 @@ async def is_up_to_date(connection: psycopg.AsyncConnection[Any]) -> bool:
         SchemaRejected: as for `migrate`.
         psycopg.Error: any other error; the caller may try again.
     """
+    return not await missing_migrations(connection)
+
+
+async def missing_migrations(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """Return the names of the migrations that the database lacks, oldest first.
+
+    Raises:
+        SchemaRejected: as for `migrate`.
+        psycopg.Error: any other error; the caller may try again.
+    """
     wanted = load_migrations()
     applied = await _look(connection, wanted)
-    return applied.keys() >= {migration.name for migration in wanted}
+    return [each.name for each in wanted if each.name not in applied]
 
 
 async def migrate(
