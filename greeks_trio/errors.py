@@ -22,7 +22,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
+from typing import Final
+
+_ERROR_NUMBER: Final = re.compile(r"\[Errno -?\d+\] ")
 
 
 class GreeksError(Exception):
@@ -186,8 +190,13 @@ def plain_reason(exc: BaseException) -> str:
     return "; ".join(dict.fromkeys(map(_sentence, leaves(exc))))
 
 
+def plain_text(text: str) -> str:
+    """Return the text in one line, without Python's numbers of operating system errors."""
+    return _ERROR_NUMBER.sub("", " ".join(text.split()))
+
+
 def _sentence(exc: BaseException) -> str:
-    message = " ".join(str(exc).split())
+    message = plain_text(str(exc))
     if isinstance(exc, GreeksError):
         return message
     return f"{type(exc).__name__}: {message}" if message else type(exc).__name__

@@ -100,7 +100,10 @@ async def _bind(config: HttpConfig) -> socket.socket:
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise ConfigError(
-            [f"GREEKS_HTTP_BIND is {where}, which cannot be used: {reason}."]
+            [
+                f"HTTP cannot listen at {where}: {reason}."
+                " Choose another address with GREEKS_HTTP_BIND or --http."
+            ]
         ) from exc
 
 

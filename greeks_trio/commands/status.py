@@ -20,7 +20,7 @@ from greeks_trio.commands.status_health import Health, HealthReport, Readiness, 
 from greeks_trio.commands.status_table import show
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import HttpConfig
-from greeks_trio.errors import ConfigError, GreeksError
+from greeks_trio.errors import ConfigError, GreeksError, plain_text
 
 # A healthy service answers within milliseconds, a busy one within a second.
 LIMIT_S: Final = 10.0
@@ -161,7 +161,7 @@ async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
         raise _NoAnswer(_ANOTHER_PROGRAM) from None
     except (httpx2.TransportError, UnicodeError) as exc:  # the name is not valid
         raise _NoAnswer(
-            f"no service answers: {str(exc) or type(exc).__name__}"
+            f"no service answers: {plain_text(str(exc)) or type(exc).__name__}"
         ) from exc
     _check_status(status, has_token=bool(token))
     try:

@@ -115,6 +115,12 @@ async def open_connection(
 _DEFAULT, _VERBOSE = 1, 2
 # The server asked for a password and none is configured: treated as a wrong password.
 _NO_PASSWORD: Final = "28P01"  # noqa: S105
+# The settings that a refused login is about.
+_SETTINGS_OF: Final = {
+    "28000": "POSTGRES_USER",
+    "28P01": "POSTGRES_USER or POSTGRES_PASSWORD",
+    "3D000": "POSTGRES_DB",
+}
 _SERVER_SAYS: Final = re.compile(r":  ([0-9A-Z]{5}): (.*)")
 
 
@@ -141,16 +147,25 @@ class LoginConnection(TrioConnection[Row]):
                 pass
         error = login_error(pgconn.get_error_message())
         if pgconn.needs_password:
+            error = psycopg.OperationalError(
+                "the server asks for a password; set POSTGRES_PASSWORD"
+            )
             error.sqlstate = _NO_PASSWORD
         pgconn.finish()
         raise error
 
 
 def login_error(text: str) -> psycopg.OperationalError:
-    """Return the error for libpq's text, with the server's own message."""
+    """Return the error for libpq's text: the server's message and our settings."""
     found = _SERVER_SAYS.search(text)
-    error = psycopg.OperationalError(found[2] if found else text)
-    error.sqlstate = found[1] if found else None
+    if found is None:
+        return psycopg.OperationalError(text)
+    sqlstate, message = found[1], found[2]
+    settings = _SETTINGS_OF.get(sqlstate)
+    error = psycopg.OperationalError(
+        f"{message}; correct {settings}" if settings else message
+    )
+    error.sqlstate = sqlstate
     return error
 
 

@@ -70,7 +70,10 @@ def test_libpqs_verbose_text_gives_the_code_in_any_language():
     )
 
     assert error.sqlstate == "28P01"
-    assert str(error) == "Passwort-Authentifizierung für Benutzer »p« fehlgeschlagen"
+    assert str(error) == (
+        "Passwort-Authentifizierung für Benutzer »p« fehlgeschlagen;"
+        " correct POSTGRES_USER or POSTGRES_PASSWORD"
+    )
 
 
 def test_libpqs_own_failures_have_no_code():

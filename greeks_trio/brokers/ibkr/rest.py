@@ -157,7 +157,10 @@ class GatewayClient:
                     " (set IBKR_CA_FILE to the file with it)"
                 )
             cause = cause.__cause__ or cause.__context__
-        return f"no IBKR gateway answers at {self._login_page}"
+        return (
+            f"no IBKR gateway answers at {self._login_page}"
+            " (start it, or correct IBKR_API_URL)"
+        )
 
 
 def _explain_lock_out(left_s: float) -> str:
