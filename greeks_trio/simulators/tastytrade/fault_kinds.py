@@ -40,7 +40,7 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             default=300.0,
         ),
         "refuse-login": FaultKind(
-            help="refuses the credentials for ARG seconds; who is logged in stays so",
+            help="refuses new logins for ARG seconds; a client that is logged in is not affected",
             default=30.0,
         ),
         "expire-session": FaultKind(
