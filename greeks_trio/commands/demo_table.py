@@ -127,9 +127,7 @@ def _table(status: ServiceStatus, rate: float) -> Group:
 
 
 def _result_table(result: dict[str, Any]) -> Table:
-    table = Table(
-        title="Sent and stored ticks", title_justify="left", box=SIMPLE
-    )
+    table = Table(title="Sent and stored ticks", title_justify="left", box=SIMPLE)
     table.add_column("")
     names = ("sent", "persisted", "lost", "duplicates", "unexpected", "quarantined")
     for name in names:
