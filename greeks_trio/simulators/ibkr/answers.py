@@ -1,4 +1,4 @@
-"""What the simulated gateway answers to what a client says on its WebSocket."""
+"""The simulated gateway's answers to the requests on its WebSocket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greeks_trio.simulators.ibkr.state import IbkrState
 
 
 class IbkrAnswers:
-    """Answers one client; ``on_change`` is called when its subscriptions changed."""
+    """Answers one client.  ``on_change`` is called when its subscriptions change."""
 
     def __init__(
         self, state: IbkrState, lines: IbkrLines, on_change: Callable[[], None]
@@ -24,7 +24,7 @@ class IbkrAnswers:
         self._on_change = on_change
 
     def answer(self, text: str) -> list[bytes]:
-        """Return the frames that a text is answered with, at once."""
+        """Return the frames that answer a text, without waiting."""
         match topics.parse_request(text):
             case topics.Subscribe(key, fields):
                 return self._subscribe(key, set(fields))

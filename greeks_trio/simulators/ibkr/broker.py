@@ -1,7 +1,8 @@
 """A simulated IBKR Client Portal gateway: REST and WebSocket on one TLS port.
 
-It behaves as the real one does on the wire, its oddities included, and independent
-clients can talk to it.  Every tick is in its ledger before it is sent.
+It sends the same frames and answers as the real gateway, with the same irregularities.
+Any client of the real gateway can use it.  Every tick is in the ledger before it is
+sent.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ _Stream = trio.SSLStream[trio.SocketStream]
 class SimulatedIbkr:
     """One gateway with an account that holds ``options`` and some shares.
 
-    The contracts of the whole market are known and can be subscribed.  ``rate`` is in
-    ticks a second on each connection, over its subscribed options; ``stream_end_s``
-    is after how many seconds a subscription ends unless it is renewed;
-    ``line_limit`` how many contracts may be subscribed, the others stay empty;
-    ``accounts`` how many accounts the login has, each further one with a third of the
-    options of the first; ``session_timeout_s`` after how many seconds without a REST
-    request the brokerage session is lost.
+    A client can subscribe to every contract of the market.  ``rate`` is the number of
+    ticks a second on each connection, over all its subscribed options.  A subscription
+    ends ``stream_end_s`` seconds after its last request.  At most ``line_limit``
+    contracts get data; the subscriptions of all others stay empty.  The login has
+    ``accounts`` accounts; each further one holds a third of the options of the first.
+    The brokerage session is lost ``session_timeout_s`` seconds after the last REST
+    request.
 
     Attributes:
-        faults: A method for each way to go wrong.
+        faults: The faults, one method for each.
     """
 
     def __init__(
@@ -91,13 +92,14 @@ class SimulatedIbkr:
         *,
         task_status: trio.TaskStatus[IbkrEndpoints] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve clients until `stop`; started when the port accepts.
+        """Serve clients until `stop`; started when the port accepts connections.
 
-        Then nothing more is made, what was written reaches the clients, and their
-        connections are closed.  A cancellation cuts them off.
+        After `stop` the gateway makes no new frames.  It sends the frames that are
+        already written and closes the connections.  A cancellation closes the
+        connections without sending.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is in use.
         """
         with open_certificate() as certificate:
             listeners, chosen = await open_local_listeners(port, certificate.server)
@@ -122,22 +124,22 @@ class SimulatedIbkr:
                 nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
-        """Make `run` come to its end; new connections are refused from here on."""
+        """Make `run` return; new connections are refused from now on."""
         self._stopping.set()
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """What can go wrong, each under its name."""
+        """The faults by name."""
         return self.faults.verbs
 
     @property
     def connections(self) -> int:
-        """WebSockets that were ever accepted."""
+        """The number of WebSockets accepted so far."""
         return self._clients.count
 
     @property
     def subscribed(self) -> frozenset[int]:
-        """Conids that are subscribed on some connection."""
+        """The conids that are subscribed on at least one connection."""
         streams = (each for each in self._clients.streams if each.is_open)
         return frozenset().union(*(each.lines.conids for each in streams))
 
@@ -148,7 +150,7 @@ class SimulatedIbkr:
             self._state.positions[option.conid] = quantity
 
     async def wait_connected(self) -> None:
-        """Return when some client has been told that it may subscribe."""
+        """Return when at least one client has been told that it may subscribe."""
         while not any(each.is_open for each in self._clients.streams):
             await self._clients.wait_changed()
 
@@ -158,7 +160,7 @@ class SimulatedIbkr:
             await self._clients.wait_changed()
 
     async def wait_subscribed(self, conids: Collection[int] | None = None) -> None:
-        """Return when these contracts are subscribed, by default all that are held."""
+        """Return when these contracts are subscribed; by default all held options."""
         while not self._option_conids(conids) <= self.subscribed:
             await self._clients.wait_changed()
 
@@ -171,7 +173,7 @@ class SimulatedIbkr:
         await trio.serve_listeners(self._serve, listeners)
 
     async def _serve(self, stream: _Stream) -> None:
-        """Serve one client from the first byte to the last."""
+        """Serve one client until its connection ends."""
         try:
             await self._serve_until_gone(stream)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -203,7 +205,7 @@ class SimulatedIbkr:
         return self._rest.respond(request)
 
     def _tell_login(self, is_logged_in: bool) -> None:
-        """Tell every client, in the short form that names only what changed."""
+        """Tell every client in a short status frame, which has only the changed field."""
         self._clients.tell(encode_status({"authenticated": is_logged_in}))
         if not is_logged_in:
             self._clients.end_subscriptions()

@@ -1,8 +1,8 @@
-"""What a client knows of a contract that has read every frame.  Pure.
+"""The values that a client knows of a contract after it has read every frame.  Pure.
 
-Frames carry only what changed, and may come late.  A client remembers each field with
-the time of the frame that brought it; to a row it adds what it remembers from that
-time or before; an empty text or ``N/A`` clears a field.
+A frame has only the changed fields, and may arrive late.  A client remembers each field
+with the time of its frame.  It fills the missing fields of a row with remembered values
+that are not newer than the row.  An empty text or ``N/A`` clears a field.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Final
 import msgspec
 
 DELTA, GAMMA, THETA, VEGA, IMPLIED_VOLATILITY = "7308", "7309", "7310", "7311", "7633"
-# Without one of these there is nothing to store.
+# A row without any of these is not stored.
 STORABLE_FIELDS: Final = frozenset((DELTA, GAMMA, THETA, VEGA))
 GREEK_FIELDS: Final = STORABLE_FIELDS | {IMPLIED_VOLATILITY}
-# What stands for no value.
+# The texts that mean "no value".
 BLANKS: Final = ("", "N/A")
 
 Values = dict[str, str | float | msgspec.Raw]
-# Each Greek field's number, `None` where there is none; volatility as a fraction.
+# The number of each Greek field, `None` without a value; volatility is a fraction.
 Row = dict[str, float | None]
 
 
@@ -31,7 +31,7 @@ class ReaderMemory:
         self._known: dict[str, tuple[int, float | None]] = {}
 
     def receive(self, frame: Mapping[str, object], updated_ms: int) -> Row | None:
-        """Take a frame; return the row to store, `None` when there is none."""
+        """Take a frame; return the row to store, or `None` when there is no row to store."""
         row: Row = {}
         for name in GREEK_FIELDS:
             at, number = self._known.get(name, (updated_ms, None))

@@ -1,4 +1,4 @@
-"""Who is connected to the simulated gateway, and what is done to all of them."""
+"""The connected clients of the simulated gateway, and the actions on all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 from greeks_trio.simulators.ibkr.stream import Ending, IbkrStream
 
-# Longer than a stream waits for a client that was told to go.
+# Longer than a stream waits for its client after it has sent a close frame.
 _STOP_LIMIT_S: Final = 15.0
 
 
@@ -18,7 +18,7 @@ class IbkrClients:
     """The open WebSockets and HTTP connections.
 
     Attributes:
-        count: WebSockets that were ever accepted.
+        count: The number of WebSockets accepted so far.
     """
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class IbkrClients:
 
     @property
     def streams(self) -> frozenset[IbkrStream]:
-        """The WebSockets at present."""
+        """The open WebSockets."""
         return frozenset(self._streams)
 
     @contextmanager
     def serving(self, stream: IbkrStream) -> Iterator[None]:
-        """Know a WebSocket for the time of the block."""
+        """Keep a WebSocket in the list of clients during the block."""
         self._streams.add(stream)
         self.count += 1
         try:
@@ -45,7 +45,7 @@ class IbkrClients:
 
     @contextmanager
     def answering(self) -> Iterator[trio.CancelScope]:
-        """Know an HTTP connection for the time of the block."""
+        """Keep an HTTP connection in the list of clients during the block."""
         with trio.CancelScope() as scope:
             self._http_scopes.add(scope)
             try:
@@ -64,12 +64,12 @@ class IbkrClients:
             each.tell(*frames)
 
     def end_subscriptions(self) -> None:
-        """Let every subscription fall silent, as they do by themselves in time."""
+        """Stop the data of every subscription, as at the end of its time."""
         for each in self._streams:
             each.lines.end_all()
 
     async def end(self, how: Ending, farewell: tuple[int, str] | None = None) -> None:
-        """End every WebSocket, and return when they are closed."""
+        """End every WebSocket; return when all are closed, or after a time limit."""
         ending = set(self._streams)
         for each in ending:
             each.end(how, farewell)
@@ -78,10 +78,10 @@ class IbkrClients:
                 await self.wait_changed()
 
     def note_change(self) -> None:
-        """Wake whoever waits for a change."""
+        """Wake the tasks that wait for a change."""
         self._changed.set()
         self._changed = trio.Event()
 
     async def wait_changed(self) -> None:
-        """Return when a client has come, gone, or asked for something."""
+        """Return when a client has connected, left, or changed its subscriptions."""
         await self._changed.wait()

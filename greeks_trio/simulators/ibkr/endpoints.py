@@ -1,4 +1,4 @@
-"""Where the simulated gateway listens."""
+"""The addresses of the simulated gateway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class IbkrEndpoints(BrokerEndpoints, frozen=True):
     """Addresses of the gateway.
 
     Attributes:
-        ca_file: PEM file of the authority to trust; the same at every start.
+        ca_file: PEM file of the certificate authority to trust; the same at every start.
         account_ids: All accounts of the login; ``account_id`` is the first one.
     """
 

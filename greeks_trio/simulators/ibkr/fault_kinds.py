@@ -9,33 +9,33 @@ from typing import Final
 from greeks_trio.simulators.fault_kinds import FaultKind
 
 _HELP: Final = {
-    "drop": "closes every connection and lets nobody in for ARG seconds",
-    "silent": "says nothing on any WebSocket, not even a heartbeat, for ARG seconds",
+    "drop": "closes every connection and refuses new ones for ARG seconds",
+    "silent": "sends nothing on any WebSocket, not even a heartbeat, for ARG seconds",
     "no-data": "ends every subscription silently; heartbeats go on (over after ARG seconds)",
-    "garbage": "sends frames that are no JSON or no sense among the others for ARG seconds",
-    "bad-utf8": "puts bytes that are no UTF-8 into notices and ticks for ARG seconds",
-    "half-open": "neither reads nor writes on its connections, nor closes them, for ARG seconds",
+    "garbage": "sends invalid or meaningless frames among the others for ARG seconds",
+    "bad-utf8": "puts bytes that are not UTF-8 into notices and ticks for ARG seconds",
+    "half-open": "stops reading and writing, but keeps its connections open, for ARG seconds",
     "refuse-login": "is not logged in (401) and closes WebSockets with 1000 for ARG seconds",
-    "expire-session": "loses the brokerage session, which can be opened again after ARG seconds",
-    "compete": "loses the session to another program for ARG seconds, or until competed for",
+    "expire-session": "loses the brokerage session; a client can open a new one after ARG seconds",
+    "compete": "loses the session to another program for ARG seconds, or until a client competes",
     "duplicate": "sends every frame twice for ARG seconds",
-    "reorder": "sends ticks after newer ones of their contract for ARG seconds",
+    "reorder": "sends older ticks of a contract after newer ones for ARG seconds",
     "cold": "answers new subscriptions of options with empty rows for ARG seconds",
     "http-429": "answers every REST request with 429 for ARG seconds",
-    "http-503": "is reset: 503 to everything for ARG seconds, and the session is lost",
-    "close-1000": "closes every WebSocket with 1000, new ones at once, for ARG seconds",
-    "close-1012": "closes every WebSocket with 1012, new ones at once, for ARG seconds",
-    "market-closed": "freezes all prices, heartbeats go on, for ARG seconds",
-    "nan": "blanks Greeks with empty texts and N/A for ARG seconds",
-    "not-established": "is logged in without a brokerage session, all lists empty, for ARG seconds",
+    "http-503": "answers everything with 503 for ARG seconds, and loses the session",
+    "close-1000": "closes every WebSocket with 1000, also new ones, for ARG seconds",
+    "close-1012": "closes every WebSocket with 1012, also new ones, for ARG seconds",
+    "market-closed": "freezes all prices for ARG seconds; heartbeats go on",
+    "nan": "sends Greeks as empty texts or N/A for ARG seconds",
+    "not-established": "has a login but no brokerage session, and empty lists, for ARG seconds",
     "no-bridge": "answers 400 'no bridge' to requests of the brokerage session for ARG seconds",
     "odd-status": "sends wrong and partial status frames for ARG seconds; the session stays",
     "not-subscribed": "marks all data as not subscribed and sends none for ARG seconds",
-    "bad-position": "lists a position of nonsense besides the others for ARG seconds",
+    "bad-position": "adds an invalid position to the list for ARG seconds",
     "delayed": "marks all data as delayed for ARG seconds",
 }
 
-# Every name here is a key of the gateway's verbs, and the other way round.
+# These names and the keys of the gateway's verbs are the same.
 IBKR_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {name: FaultKind(help=help_, default=30.0) for name, help_ in _HELP.items()}
     | {
@@ -46,7 +46,7 @@ IBKR_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             help="sends one frame of ARG MiB on every WebSocket", default=4.0, most=64.0
         ),
         "line-limit": FaultKind(
-            help="gives only ARG contracts a market-data line from then on",
+            help="gives market data for only ARG contracts from then on",
             default=10.0,
         ),
     }

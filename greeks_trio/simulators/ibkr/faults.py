@@ -1,7 +1,7 @@
-"""What can go wrong at the simulated gateway: one method for each fault.
+"""The faults of the simulated gateway: one method for each fault.
 
-Each ends when its fault is over and the gateway as before; cancelled, it ends the fault
-at once.
+A method returns when its fault is over and the gateway works as before.  A cancellation
+ends the fault at once.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from greeks_trio.simulators.ibkr.topics import (
     encode_status,
 )
 
-# What is sent out of turn comes this often, in seconds.
+# Seconds between two unrequested frames.
 _NOISE_INTERVAL_S: Final = 0.05
 _STATUS_INTERVAL_S: Final = 0.5
 _LOST: Final = MappingProxyType({"authenticated": False})
-# From the news that somebody else wants the session to its loss, in seconds.
+# Seconds from the message that another program wants the session to its loss.
 _LOSING_S: Final = 0.3
 
 
 class IbkrFaults:
-    """The faults of one gateway; `verbs` has each under its name."""
+    """The faults of one gateway; `verbs` has them by name."""
 
     def __init__(self, state: IbkrState, rest: IbkrRest, clients: IbkrClients) -> None:
         self._state = state
@@ -45,7 +45,7 @@ class IbkrFaults:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """Each fault of `IBKR_FAULTS`."""
+        """The faults of `IBKR_FAULTS`, by name."""
         hold = self._state.conditions.hold
         special: dict[str, Verb] = {
             "drop": self.drop,
@@ -68,9 +68,9 @@ class IbkrFaults:
         return MappingProxyType(plain | special)
 
     async def drop(self, refuse_s: float = 5.0) -> None:
-        """Hang up on every client, and let nobody in for ``refuse_s`` seconds.
+        """Close every connection, and refuse new ones for ``refuse_s`` seconds.
 
-        What was written reaches the clients before.
+        The frames that are already written reach the clients first.
         """
         with self._state.conditions.holding("drop", refuse_s):
             until = trio.current_time() + refuse_s
@@ -79,9 +79,9 @@ class IbkrFaults:
             await trio.sleep_until(until)
 
     async def no_data(self, seconds: float) -> None:
-        """End every subscription silently; one that is asked for again goes on.
+        """End every subscription silently; a new request starts it again.
 
-        Those that nobody asked for begin anew with the next request, also later.
+        A subscription without a new request stays silent after the fault.
         """
         self._clients.end_subscriptions()
         await trio.sleep(seconds)
@@ -91,20 +91,20 @@ class IbkrFaults:
         await self._make_noise(itertools.cycle(GARBAGE), seconds)
 
     async def bad_utf8(self, seconds: float) -> None:
-        """Send bytes that are no UTF-8 in notices and in a text field of every tick."""
+        """Send bytes that are not UTF-8 in notices and in a text field of every tick."""
         with self._state.conditions.holding("bad-utf8", seconds):
             await self._make_noise(itertools.repeat(encode_notice(NO_UTF8, 0)), seconds)
 
     async def oversize(self, size_mib: float) -> None:
-        """Send one notice of so many MiB to every client."""
+        """Send one notice of ``size_mib`` MiB to every client."""
         text = b"x" * int(size_mib * 2**20)
         self._clients.tell(encode_notice(text, 0))
         await trio.lowlevel.checkpoint()
 
     async def half_open(self, seconds: float) -> None:
-        """Neither read nor write on the connections there are, without closing them.
+        """Stop reading and writing on the present connections, but keep them open.
 
-        New ones are served.  The old ones are gone in the end.
+        New connections are served.  The old ones are closed at the end of the fault.
         """
         until = trio.current_time() + seconds
         with self._state.conditions.holding("half-open", seconds):
@@ -114,7 +114,7 @@ class IbkrFaults:
             await trio.sleep_until(until)
 
     async def refuse_login(self, seconds: float) -> None:
-        """Forget the login; then somebody logs in at the gateway's page."""
+        """Forget the login; at the end log in again, as a user does on the login page."""
         with self._state.conditions.holding("refuse-login", seconds):
             self._lose("logged-out")
             try:
@@ -129,7 +129,7 @@ class IbkrFaults:
         await self._state.conditions.hold("expire-session", seconds)
 
     async def not_established(self, seconds: float) -> None:
-        """Lose the brokerage session but not the login; both are back afterwards."""
+        """Lose the brokerage session but not the login; open a new session at the end."""
         with self._state.conditions.holding("not-established", seconds):
             self._lose("not-established", {"established": False})
             try:
@@ -138,14 +138,14 @@ class IbkrFaults:
                 self._win_back("not-established")
 
     async def odd_status(self, seconds: float) -> None:
-        """Send statuses that are wrong, or a part of one."""
+        """Send status frames that are wrong or incomplete."""
         frames = itertools.cycle([encode_status(each) for each in ODD_STATUSES])
         await self._make_noise(frames, seconds, _STATUS_INTERVAL_S)
 
     async def compete(self, seconds: float) -> None:
         """Let another program take the session, and give it back after ``seconds``.
 
-        Who competes for it has it sooner.
+        A client that competes for the session gets it earlier.
         """
         until = trio.current_time() + seconds
         self._clients.tell(encode_status({"competing": True}))
@@ -157,7 +157,7 @@ class IbkrFaults:
             self._win_back("competing")
 
     async def http_503(self, seconds: float) -> None:
-        """Reset the gateway: 503 to everything, no WebSocket, the session is lost."""
+        """Reset the gateway: answer 503, close every WebSocket, lose the session."""
         with self._state.conditions.holding("http-503", seconds):
             until = trio.current_time() + seconds
             self._lose("timed-out")
@@ -165,14 +165,14 @@ class IbkrFaults:
             await trio.sleep_until(until)
 
     async def close(self, name: str, seconds: float) -> None:
-        """Close every WebSocket as `FAREWELLS` says, and each new one at once."""
+        """Close every WebSocket, also new ones, with the code in `FAREWELLS`."""
         with self._state.conditions.holding(name, seconds):
             until = trio.current_time() + seconds
             await self._clients.end("close", FAREWELLS[name])
             await trio.sleep_until(until)
 
     async def line_limit(self, lines: float) -> None:
-        """Give only so many contracts a market-data line, until cancelled."""
+        """Give market data for only ``lines`` contracts, until cancelled."""
         state, before = self._state, self._state.line_limit
         state.line_limit = int(lines)
         state.lines = dict(itertools.islice(state.lines.items(), int(lines)))
@@ -184,7 +184,7 @@ class IbkrFaults:
             state.line_limit = before
 
     async def wait_idle(self) -> None:
-        """Lose the session whenever nobody has asked anything for too long.
+        """Lose the session each time no REST request comes for too long.
 
         Runs until cancelled.
         """

@@ -1,7 +1,7 @@
-"""The frames of one subscription, and what the ledger says of them.
+"""The frames of one subscription, and their ticks in the ledger.
 
-Every frame that is returned counts as sent: its values are what the next one is
-compared with.
+Every returned frame counts as sent: the next frame has only the values that differ from
+it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ledger import LedgerTick
 from greeks_trio.simulators.market import SimulatedOption
 
-_QUOTE_SHARE: Final = 0.3  # of the ticks move prices as well
+_QUOTE_SHARE: Final = 0.3  # of the ticks change prices too
 _BARE_SHARE: Final = 0.01  # of the ticks are followed by a frame without values
-_BLANK_SHARE: Final = 0.3  # of the ticks lose a Greek while some are unknown
+_BLANK_SHARE: Final = 0.3  # of the ticks lose a Greek during the fault `nan`
 
 
 class IbkrFrames:
-    """Makes frames from the market as it is now.
+    """Makes frames from the present values of the market.
 
-    `answer` and `first` write the ledger; `tick` and `delta` leave it to the caller,
-    who writes a batch at once.
+    `answer` and `first` write to the ledger.  `tick`, `late_pair` and `delta` add
+    their ticks to a list, and the caller writes the whole list to the ledger at once.
     """
 
     def __init__(self, state: IbkrState) -> None:
@@ -50,7 +50,7 @@ class IbkrFrames:
         self._random = state.random
 
     def answer(self, line: Line) -> list[bytes]:
-        """Return everything that is known, twice, as the gateway does."""
+        """Return all known values in two frames, as the real gateway does."""
         target = self._state.find(line.conid)
         if target is not None and self._state.conditions.holds("not-subscribed"):
             values: Values = {}
@@ -65,13 +65,13 @@ class IbkrFrames:
         return self.first(line, values | self.availability(line.conid))
 
     def availability(self, conid: int) -> Values:
-        """Return the field that says how good the contract's data are."""
+        """Return the field that says whether the contract's data are live or delayed."""
         return availability(self._state.grade(conid), self._random)
 
     def first(self, line: Line, values: Values) -> list[bytes]:
-        """Return the doubled first frame with what was asked of these values."""
+        """Return the first frame, twice, with the requested ones of these values."""
         if values.get("55") == COLD_ROW["55"]:
-            asked = values  # comes whole, whatever was asked
+            asked = values  # always complete, with any requested fields
         else:
             asked = line.take_asked(values)
         updated_ms = self._state.next_updated_ms(line.conid)
@@ -81,7 +81,7 @@ class IbkrFrames:
     def tick(
         self, line: Line, option: SimulatedOption, ticks: list[LedgerTick]
     ) -> list[bytes]:
-        """Move the market one step and return what it did to one option."""
+        """Move the market one step and return the frames of one option."""
         values, luck = self._step(line, option)
         frames = self.delta(line, values, ticks)
         if luck > 1.0 - _BARE_SHARE:
@@ -103,7 +103,7 @@ class IbkrFrames:
         ]
 
     def delta(self, line: Line, values: Values, ticks: list[LedgerTick]) -> list[bytes]:
-        """Return a frame of what changed, if anything did; adds its tick to ``ticks``."""
+        """Return a frame of the changed values, if any; add its tick to ``ticks``."""
         changed = line.take_changed(values)
         if not changed:
             return []
@@ -111,7 +111,7 @@ class IbkrFrames:
         return [self._send(line, changed, updated_ms, ticks)]
 
     def bare(self, line: Line) -> list[bytes]:
-        """Return a frame that says how good the data are, and nothing else."""
+        """Return a frame that has only the field of `availability`."""
         changed = self.availability(line.conid)
         line.sent.update(changed)
         updated_ms = self._state.next_updated_ms(line.conid)
@@ -138,7 +138,7 @@ class IbkrFrames:
         return values, luck
 
     def _option_values(self, option: SimulatedOption) -> Values:
-        """Return what is known of an option; it stands still in a closed market."""
+        """Return the values of an option; they do not change in a closed market."""
         closing = self._state.closing
         if not self._state.is_closed:
             return option_values(self._state.market, option, self._random)
@@ -157,7 +157,7 @@ class IbkrFrames:
     def _ledger_ticks(
         self, line: Line, frame: Values, updated_ms: int
     ) -> list[LedgerTick]:
-        """Return what must be stored after a frame, for each account that holds it."""
+        """Return the ticks to store after a frame, one for each account that holds it."""
         option = self._state.find(line.conid)
         if GREEK_FIELDS.isdisjoint(frame) or not isinstance(option, SimulatedOption):
             return []

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a stream that may turn into a WebSocket half way.
+"""HTTP/1.1 on a stream that may become a WebSocket later.
 
 Source: h11, "Supporting Upgrade".
 """
@@ -14,14 +14,14 @@ import msgspec
 import trio
 
 _RECEIVE_BYTES: Final = 65_536
-# No request of this interface is longer; whoever sends more is not a client of it.
+# No request of this interface is longer.
 _MAX_BODY_BYTES: Final = 1_048_576
-# As long as the usual servers keep an idle connection.
+# Common web servers keep an idle connection for this long.
 _IDLE_LIMIT_S: Final = 75.0
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request; header names are in lower case, the path is without the query."""
+    """One request.  Header names are in lower case; the path has no query."""
 
     method: str
     path: str
@@ -31,12 +31,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wants_websocket(self) -> bool:
-        """Whether the client asks to go on as a WebSocket."""
+        """Whether the client asks for a WebSocket."""
         return self.headers.get("upgrade", "").lower() == "websocket"
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer.  ``headers`` come besides type and length."""
+    """One answer.  ``headers`` are sent in addition to type and length."""
 
     status: int = 200
     body: bytes = b""
@@ -45,27 +45,27 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upgrade(msgspec.Struct, frozen=True):
-    """A connection that goes on as a WebSocket.
+    """A connection that becomes a WebSocket.
 
-    ``received`` is all that the client sent of it, from the first byte of the request.
+    ``received`` holds all bytes from the client, from the start of this request.
     """
 
     request: Request
     received: bytes
 
 
-# Answers one kind of request, given the parts that its path names; anything but a
-# response is sent as JSON.
+# Answers one kind of request; the second argument has the variable parts of the path.
+# A result that is not a `Response` is sent as JSON.
 Handler = Callable[[Request, dict[str, str]], object]
 # By methods and path: ``GET|POST /portfolio/{account}/positions/{page}``.
 Routes = dict[str, Handler]
 
-# Answers a request; `None` leaves the connection to the WebSocket.
+# Answers a request; `None` means that the connection becomes a WebSocket.
 Responder = Callable[[Request], Response | None]
 
 
 async def serve_http(stream: trio.abc.Stream, respond: Responder) -> Upgrade | None:
-    """Answer requests until one turns into a WebSocket; `None` when the client left.
+    """Answer requests until one asks for a WebSocket; `None` when the client left.
 
     Leaves the stream open.
     """
@@ -89,10 +89,10 @@ class _Connection:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._http = h11.Connection(h11.SERVER)
-        self.received = bytearray()  # since the request under way began
+        self.received = bytearray()  # since the start of the present request
 
     async def read_request(self) -> Request | None:
-        """Return the next request, `None` when there will be none."""
+        """Return the next request, or `None` when no more can come."""
         head: h11.Request | None = None
         body = bytearray()
         with trio.move_on_after(_IDLE_LIMIT_S):
@@ -109,7 +109,7 @@ class _Connection:
         return None
 
     async def send(self, response: Response) -> bool:
-        """Send the answer; false when the connection ends with it."""
+        """Send the answer; return false when the connection must end after it."""
         headers = [
             ("Content-Type", response.content_type),
             ("Content-Length", str(len(response.body))),
@@ -129,7 +129,7 @@ class _Connection:
         return True
 
     async def _next_event(self) -> h11.Event | None:
-        """Return the next part of a request, `None` at the end or after nonsense."""
+        """Return the next part of a request; `None` at the end or after invalid data."""
         while True:
             try:
                 event = self._http.next_event()

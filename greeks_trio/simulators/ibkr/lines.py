@@ -1,7 +1,7 @@
-"""The subscriptions of one connection, and the frames they give rise to.
+"""The subscriptions of one connection, and their frames.
 
-No I/O but the ledger: each method returns the frames to send, and has written down
-every tick in them.  Time is the monotonic clock's, in seconds, as an argument.
+Each method writes its ticks to the ledger, then returns the frames to send.  There is no
+other I/O.  The argument ``now`` is the time of the monotonic clock, in seconds.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ledger import LedgerTick
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
-# The gateway looks at prices twice a second.
+# The gateway sends changed prices twice a second.
 QUOTE_INTERVAL_S: Final = 0.5
 
-# Parts of all contracts whose first answer is empty, and whose Greeks come later than
-# their prices.
+# Limits of one random number: below the first one, the first answer is empty; below the
+# second one, the Greeks come later than the prices.
 _COLD, _LATE = 0.15, 0.4
-# How long that takes.  Up to a minute at IBKR; a demonstration has less patience.
+# Seconds until the Greeks come.  It takes up to a minute at IBKR; here it is shorter.
 _WARM_UP_S: Final = (0.2, 2.0)
 
 
 class IbkrLines:
-    """What one connection is subscribed to."""
+    """The subscriptions of one connection."""
 
     def __init__(self, state: IbkrState) -> None:
         self._state = state
@@ -48,23 +48,23 @@ class IbkrLines:
         self._requests = 0
         self._ticking: deque[tuple[Line, SimulatedOption]] = deque()
         self._quoting: list[tuple[Line, Callable[[], Values]]] = []
-        # (when, number against ties, what then)
+        # (time, number of the request to break ties, action)
         self._later: list[tuple[float, int, Callable[[float], list[bytes]]]] = []
         self._next_quotes_at = 0.0
 
     @property
     def conids(self) -> set[int]:
-        """Contracts that are subscribed, alive or silently ended."""
+        """The subscribed contracts, also those that get no data any more."""
         return {line.conid for line in self._lines.values()}
 
     @property
     def has_ticking(self) -> bool:
-        """Whether a tick could be made."""
+        """Whether at least one subscription can have ticks."""
         return bool(self._ticking)
 
     @property
     def next_at(self) -> float:
-        """When `due` has something to say, apart from ticks."""
+        """The time of the next frame that `due` returns."""
         if self._state.is_still:
             return float("inf")
         is_warming = self._later and not self._state.conditions.holds("cold")
@@ -72,7 +72,7 @@ class IbkrLines:
         return min(first, self._next_quotes_at) if self._quoting else first
 
     def subscribe(self, key: str, fields: set[str], now: float) -> list[bytes]:
-        """Return the first answer to a request; an open subscription is renewed."""
+        """Return the first answer to a request; renew a subscription that is open."""
         conid = int(key.partition("@")[0])
         line = self._lines.get(key)
         if line is not None and not line.is_closed and now < line.ends_at:
@@ -93,9 +93,10 @@ class IbkrLines:
         return self._open(line, now)
 
     def unsubscribe(self, key: str) -> None:
-        """Close one subscription; one that is not open is nobody's concern.
+        """Close one subscription; a subscription that is not open is ignored.
 
-        Who gives up a contract forgets its values, so a later request begins anew.
+        After the last subscription to a contract its sent values are forgotten, so the
+        next request starts without them.
         """
         line = self._lines.pop(key, None)
         if line is not None:
@@ -104,23 +105,23 @@ class IbkrLines:
                 self._sent.pop(line.conid, None)
 
     def unsubscribe_all(self) -> None:
-        """Close every subscription, without the client's doing."""
+        """Close every subscription without a request of the client."""
         self.end_all()
         self._lines.clear()
 
     def end_all(self) -> None:
-        """Let every subscription fall silent; asked for again, it goes on."""
+        """Stop the data of every subscription; a new request starts them again."""
         for line in self._lines.values():
             self._close(line)
 
     def end_unlined(self) -> None:
-        """Let the subscriptions fall silent whose line was taken away."""
+        """Stop the data of subscriptions that have no market-data line any more."""
         for line in self._lines.values():
             if line.conid not in self._state.lines:
                 self._close(line)
 
     def ticks(self, count: int, now: float) -> list[bytes]:
-        """Return frames with ``count`` ticks, the contracts taking turns."""
+        """Return frames with ``count`` ticks; the contracts take turns."""
         frames: list[bytes] = []
         ticks: list[LedgerTick] = []
         is_late = self._state.conditions.holds("reorder")
@@ -140,7 +141,7 @@ class IbkrLines:
         return frames
 
     def due(self, now: float) -> list[bytes]:
-        """Return the frames, ticks apart, whose time has come."""
+        """Return the frames that are due now, without the regular ticks."""
         frames = self._regrade()
         if self._state.is_still:
             return frames
@@ -183,7 +184,7 @@ class IbkrLines:
         return self._frames.first(line, values | self._frames.availability(line.conid))
 
     def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
-        """Begin with the last close, as a quiet contract does, or with all there is."""
+        """Start with the last close, as for a quiet contract, or with all values."""
         self._quoting.append((line, lambda: underlying_quote(underlying, self._random)))
         if self._random.random() < 0.5 or self._state.is_still:
             return self._frames.answer(line)
@@ -191,7 +192,7 @@ class IbkrLines:
         return self._frames.first(line, close | self._frames.availability(line.conid))
 
     def _warm_up(self, line: Line, option: SimulatedOption) -> list[bytes]:
-        """Send the first Greeks: all of them, or what has been computed so far."""
+        """Return the first Greeks: all of them, or those that are computed so far."""
         values = option_values(self._state.market, option, self._random)
         if self._random.random() < 0.3:
             values = {k: v for k, v in values.items() if k not in (THETA, VEGA)}
@@ -218,7 +219,7 @@ class IbkrLines:
         return tuple(self._state.conditions.holds(each) for each in names)
 
     def _regrade(self) -> list[bytes]:
-        """Return what tells the client that data are better or worse than they were."""
+        """Return frames that tell of a change between live, delayed and closed."""
         grading = self._grading()
         if grading == self._graded:
             return []

@@ -1,4 +1,4 @@
-"""What the simulated gateway says of its login.  Pure.
+"""The simulated gateway's answers about its login.  Pure.
 
 Source: IBKR Client Portal API, "Session".
 """
@@ -11,7 +11,7 @@ from greeks_trio.simulators.ibkr.state import Login
 
 
 def auth_status(login: Login) -> dict[str, Any]:
-    """Return what `/iserver/auth/status` answers."""
+    """Return the answer of `/iserver/auth/status`."""
     if login == "logged-out":
         return {
             "authenticated": False,
@@ -33,7 +33,7 @@ def auth_status(login: Login) -> dict[str, Any]:
 
 
 def validation(login: Login, now_ms: int) -> dict[str, Any]:
-    """Return what `/sso/validate` answers."""
+    """Return the answer of `/sso/validate`."""
     return {
         "USER_ID": 123_456_789,
         "USER_NAME": "simulated",

@@ -16,20 +16,20 @@ from greeks_trio.simulators.ibkr.quotes import COLD_ROW, option_values, underlyi
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
-# The first answer names the contract only, the second has no prices either.
+# The first answer has only the conid; the second one has no prices yet.
 _COLD_ANSWERS: Final = 2
 _MAX_SECURITIES: Final = 200
 _CONID: Final = re.compile(r"[0-9]{1,18}")
 
 
 class IbkrMarketData:
-    """What `/iserver` and `/trsrv` say of contracts and prices."""
+    """The answers of `/iserver` and `/trsrv` about contracts and prices."""
 
     def __init__(self, state: IbkrState, silence: Callable[[], None]) -> None:
         self._state = state
         self._silence = silence
         self._has_listed_accounts = False
-        self._asked: dict[int, int] = {}  # snapshots by conid
+        self._asked: dict[int, int] = {}  # number of snapshots by conid
         self.routes: Routes = {
             "GET /iserver/accounts": self._accounts,
             "GET /iserver/marketdata/snapshot": self._snapshot,
@@ -43,7 +43,7 @@ class IbkrMarketData:
         }
 
     def forget(self) -> None:
-        """Begin again, as after a login."""
+        """Forget all earlier requests, as after a login."""
         self._has_listed_accounts = False
         self._asked.clear()
 
@@ -150,7 +150,7 @@ class IbkrMarketData:
         return _error(500, "no contract found")
 
     def _matching(self, query: Mapping[str, str]) -> list[SimulatedOption]:
-        """Return the options that a query names by conid, month, strike and right."""
+        """Return the options that match the conid, month, strike and right of a query."""
         strike = _decimal(query.get("strike"))
         return [
             each

@@ -1,10 +1,10 @@
-"""What the simulated gateway says when it makes no sense, or is wrong."""
+"""The invalid and wrong frames that the simulated gateway can send."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# None of these is about a contract that anybody subscribed.
+# None of these is about a subscribed contract.
 GARBAGE: Final = (
     b"",
     b"{",
@@ -32,7 +32,7 @@ GARBAGE: Final = (
     b'{"31":NaN,"topic":"smd+1"}',
 )
 
-# Wrong, or a part of a status.
+# Statuses that are wrong or incomplete.
 ODD_STATUSES: Final[tuple[dict[str, object], ...]] = (
     {"authenticated": False},
     {"competing": False},

@@ -1,4 +1,4 @@
-"""Accounts and positions of the simulated gateway, cold at the first read."""
+"""The gateway's accounts and positions; the first read of a page is incomplete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from greeks_trio.simulators.ibkr.http import Request, Routes
 from greeks_trio.simulators.ibkr.rows import Row
 from greeks_trio.simulators.ibkr.state import IbkrState
 
-# What no client can make sense of.
+# A position that no client can read.
 _BAD_ROW: Final[Row] = {
     "acctId": None,
     "conid": "none",
@@ -25,7 +25,7 @@ _BAD_ROW: Final[Row] = {
 
 
 class IbkrPortfolio:
-    """What `/portfolio` answers; remembers what this session has read before."""
+    """The answers of `/portfolio`; it remembers the earlier reads of the session."""
 
     def __init__(self, state: IbkrState) -> None:
         self._state = state
@@ -41,7 +41,7 @@ class IbkrPortfolio:
         }
 
     def forget(self) -> None:
-        """Begin again, as after a login."""
+        """Forget all earlier reads, as after a login."""
         self._has_listed_accounts = False
         self._warm_pages.clear()
 
@@ -55,7 +55,7 @@ class IbkrPortfolio:
         account, page = found["account"], int(found["page"])
         if not self._is_readable(account):
             return []
-        if page == 0:  # the others show the rest of what it was then
+        if page == 0:  # the other pages show the positions of that time
             self._state.read_positions(account, trio.current_time())
         start = page * rows.PAGE_SIZE
         listed = self._rows(account)[start : start + rows.PAGE_SIZE]

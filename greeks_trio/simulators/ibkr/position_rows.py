@@ -1,4 +1,4 @@
-"""How the gateway's REST interface writes accounts and positions.  Pure.
+"""Accounts and positions in the format of the gateway's REST interface.  Pure.
 
 Source: IBKR Client Portal API, "Portfolio"; OpenAPI 2.28.
 """
@@ -74,8 +74,8 @@ def position_row(
 def cold_position_row(row: Row) -> Row:
     """Return a position as the first read of a session shows it.
 
-    What the gateway takes from its contract database is not there yet: an option is
-    known by the description only.
+    The fields from the gateway's contract database are still empty: only the
+    description identifies an option.
     """
     unknown = ("name", "ticker", "undSym", "undComp", "fullName", "allExchanges")
     cold = {name: each for name, each in row.items() if name not in unknown}

@@ -1,4 +1,4 @@
-"""What the accounts behind the simulated gateway hold, and what clients know of it."""
+"""The positions of the simulated accounts, and the positions that clients know."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.simulators.market import Market, SimulatedOption
 
 ACCOUNT_ID: Final = "DU7654321"
-# Every so many of the first account's options are in the second one too.
+# Each further account holds one in so many of the first account's options.
 _SHARED_EVERY: Final = 3
 
 Quantities = dict[Conid, float]
 
 
 class SimulatedPositions:
-    """Signed quantities by account and conid; shares among them.
+    """Signed quantities of options and shares, by account and conid.
 
-    A client attributes a tick to the accounts that held the contract when it last
-    asked, so that is what the ledger must say.  Until somebody asks, it is the truth.
+    A client assigns a tick to the accounts that held the contract when it last read the
+    positions, so the ledger does the same.  Before the first read it uses the present
+    positions.
 
     Attributes:
-        positions: The truth, by account; change it at will.
+        positions: The present positions by account.  They may be changed.
     """
 
     def __init__(self, positions: Mapping[str, Quantities]) -> None:
@@ -33,11 +34,11 @@ class SimulatedPositions:
 
     @property
     def account_ids(self) -> tuple[str, ...]:
-        """The accounts, the first one first."""
+        """The accounts, in order."""
         return tuple(self.positions)
 
     def read(self, account_id: str) -> set[Conid]:
-        """Let clients know the truth; return what is not held as they knew it."""
+        """Give clients the present positions; return the contracts opened or closed."""
         before = self.known(account_id)
         after = dict(self.positions[account_id])
         self._read[account_id] = after
@@ -48,7 +49,7 @@ class SimulatedPositions:
         }
 
     def known(self, account_id: str) -> Quantities:
-        """Return what clients last read of an account."""
+        """Return the positions that clients last read of an account."""
         return self._read.get(account_id, self.positions[account_id])
 
     def holders(self, conid: int) -> list[str]:
@@ -61,9 +62,9 @@ class SimulatedPositions:
 def make_positions(
     market: Market, options: Iterable[SimulatedOption], random: Random, accounts: int
 ) -> SimulatedPositions:
-    """Return accounts of which the first holds the options and some shares.
+    """Return the accounts; the first one holds the options and some shares.
 
-    Each further one holds a third of the options, in quantities of its own.
+    Each further one holds a third of the options, with different quantities.
     """
     shares = {"AAPL": 100.0, "F": 512.5, "SPY": -20.0}
     first: Quantities = {

@@ -1,8 +1,8 @@
-"""What the simulated gateway's market data looks like on the wire.
+"""Market data in the format of the gateway's frames.
 
 Values are texts in IBKR's formats: prices to the cent, Greeks to three decimals,
-implied volatility in percent with its sign, sizes with commas or K and M.  Everything
-random comes from the generator that is passed in.
+implied volatility with a percent sign, sizes with commas or K and M.  All random
+numbers come from the generator in the arguments.
 
 Source: IBKR Client Portal API, "Market Data Fields".
 """
@@ -29,9 +29,9 @@ from greeks_trio.simulators.ibkr.client_memory import (
 )
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
 
-# What a contract that has not warmed up shows, and one that does not exist for ever.
+# A contract has this row before its first data; an unknown contract always has it.
 COLD_ROW: Final[Values] = {"55": "-", "31": "N/A"}
-# How good the data are; only the first letter counts for a reader.
+# Live, delayed, frozen or not subscribed: the first letter of field 6509.
 Grade = Literal["R", "D", "Z", "N"]
 _CODES: Final[dict[Grade, tuple[str, ...]]] = {
     "R": ("RpB", "RB", "RPB", "RpBd", "R"),
@@ -41,9 +41,9 @@ _CODES: Final[dict[Grade, tuple[str, ...]]] = {
 }
 
 _SERVICES: Final = "&serviceID1=122&serviceID2=123&serviceID3=203&serviceID4=775"
-# Sent without having been asked for, when the other one was.
+# A request for the first field brings the second one too.
 _COMPANIONS: Final = {"87": "87_raw"}
-# In this order, one of them is moved by its last digit when the model stood still.
+# When no Greek changed, the first requested one of these changes by one unit.
 _NUDGES: Final = (
     (IMPLIED_VOLATILITY, 0.1, "{:.1f}%"),
     (THETA, 0.001, "{:.3f}"),
@@ -55,7 +55,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Sent:
-    """What one connection was sent of one contract, and what a reader knows of it."""
+    """The values of one contract sent on one connection, and a reader's memory."""
 
     def __init__(self) -> None:
         self.values: Values = {}
@@ -63,15 +63,16 @@ class Sent:
 
 
 class Line:
-    """One subscription: what was asked for, and what was sent so far.
+    """One subscription: its requested fields, and the values sent so far.
 
     Attributes:
         key: The contract as the client wrote it, ``265598`` or ``265598@SMART``.
-        fields: The fields that go out, with what comes along unasked.
-        ends_at: When it falls silent, on the monotonic clock.
-        sent: The last value of each field, which deltas are made against.  It belongs
-            to the connection: a reader remembers it until it unsubscribes.
-        reader: What a reader makes of it.
+        fields: The requested fields, and the fields that the gateway adds to them.
+        ends_at: When its data stop, on the monotonic clock.
+        sent: The last value of each field; a frame has only values that differ from it.
+            All subscriptions of the connection to the contract share it, until the
+            client unsubscribes.
+        reader: The values that a reader of the frames knows.
     """
 
     def __init__(
@@ -95,23 +96,23 @@ class Line:
         }
 
     def ask(self, fields: set[str]) -> None:
-        """Add fields to those that go out."""
+        """Add fields to those that are sent."""
         companions = {_COMPANIONS[field] for field in fields if field in _COMPANIONS}
         self.fields |= fields | companions | {"6509"}
 
     @property
     def has_greeks(self) -> bool:
-        """Whether a Greek that can be stored was asked for."""
+        """Whether a Greek that can be stored is requested."""
         return not STORABLE_FIELDS.isdisjoint(self.fields)
 
     def take_asked(self, values: Values) -> Values:
-        """Return the values that were asked for, and remember them as sent."""
+        """Return the requested values, and remember them as sent."""
         asked = {name: text for name, text in values.items() if name in self.fields}
         self.sent.update(asked)
         return asked
 
     def take_changed(self, values: Values) -> Values:
-        """Return the values that were asked for and differ from what was sent."""
+        """Return the requested values that changed, and remember them as sent."""
         sent, fields = self.sent, self.fields
         changed = {
             name: text
@@ -122,12 +123,12 @@ class Line:
         return changed
 
     def first_frames(self, values: Values, updated_ms: int) -> list[bytes]:
-        """Return the two frames that answer a request: the same, in another order."""
+        """Return two frames with the same values in a different order of keys."""
         envelope = {**self._envelope, "_updated": updated_ms}
         return [_encode({**values, **envelope}), _encode({**envelope, **values})]
 
     def delta_frame(self, changed: Values, updated_ms: int, random: Random) -> bytes:
-        """Return one frame of changed values, its keys in some order."""
+        """Return one frame of changed values, with its keys in a random order."""
         updated: Values = {"_updated": updated_ms}
         if not self._has_services:
             self._has_services = True
@@ -145,7 +146,7 @@ class Line:
 
 
 def greek_values(greeks: Greeks) -> Values:
-    """Return the model's Greeks as the gateway writes them."""
+    """Return the model's Greeks in the format of the gateway."""
     return {
         DELTA: f"{greeks.delta:.3f}",
         GAMMA: f"{greeks.gamma:.3f}",
@@ -156,10 +157,10 @@ def greek_values(greeks: Greeks) -> Values:
 
 
 def nudge(line: Line, values: Values, random: Random) -> Values:
-    """Return the values with one asked Greek moved by one unit of its last digit.
+    """Return the values with one requested Greek changed by one unit of its last digit.
 
-    A frame is a tick only if a Greek changed, and the market model may move less than
-    three decimals show.
+    A frame is a tick only if a Greek changed.  A change in the market model may be too
+    small for three decimals.
     """
     for name, unit, layout in _NUDGES:
         if name in line.fields:
@@ -172,7 +173,7 @@ def nudge(line: Line, values: Values, random: Random) -> Values:
 def option_quote(
     market: Market, option: SimulatedOption, greeks: Greeks, random: Random
 ) -> Values:
-    """Return an option's prices and sizes at the present price of its underlying."""
+    """Return an option's prices and sizes for the present price of its underlying."""
     price = max(market.price(option, greeks), 0.02)
     half_spread = max(0.01, price * 0.004)
     volume = float(int(random.random() * 400) * 100)
@@ -190,19 +191,19 @@ def option_quote(
         "6070": "OPT",
         "6457": int(option.underlying.conid),
     }
-    if option.conid % 2:  # open interest is missing on about half of the contracts
+    if option.conid % 2:  # about half of the contracts have no open interest
         quote["7638"] = _abbreviate(10.0 + option.conid % 9000)
     return quote
 
 
 def option_values(market: Market, option: SimulatedOption, random: Random) -> Values:
-    """Return everything that is known of an option: prices, sizes, Greeks."""
+    """Return all values of an option: prices, sizes, Greeks."""
     greeks = market.greeks(option)
     return option_quote(market, option, greeks, random) | greek_values(greeks)
 
 
 def availability(grade: Grade, random: Random) -> Values:
-    """Return the field that says how good the data are, in some spelling."""
+    """Return the field for this grade, with a random one of its codes."""
     return {"6509": random.choice(_CODES[grade])}
 
 
@@ -214,7 +215,7 @@ def blank(line: Line, values: Values, random: Random) -> Values:
 
 
 def underlying_quote(underlying: Underlying, random: Random) -> Values:
-    """Return an underlying's prices; the last one may say that trading is halted."""
+    """Return an underlying's prices; the last price may show a trading halt."""
     price = underlying.price
     halted = "H" if random.random() < 0.01 else ""
     volume = 1e6 + int(random.random() * 400) * 1e5
@@ -233,7 +234,7 @@ def underlying_quote(underlying: Underlying, random: Random) -> Values:
 
 
 def _java_number(number: float) -> float | msgspec.Raw:
-    """Return the number as the gateway writes it: with an exponent from ten million."""
+    """Return the number in the gateway's format: with an exponent from ten million."""
     if number < 1e7:
         return number
     mantissa, _, exponent = f"{number:.6E}".partition("E")

@@ -20,13 +20,13 @@ from greeks_trio.simulators.ibkr.portfolio import IbkrPortfolio
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.pacing import Allowance
 
-# The page where a person logs in lies outside of the interface.
+# The login page has a path without the prefix of the interface.
 _PREFIX: Final = re.compile(
     r"(?:/v1/(?:api|portal))?(/sso/Dispatcher)|/v1/(?:api|portal)(/.*)"
 )
 
-# (requests at once, requests a second); the rates are IBKR's, what may come at once
-# is enough for a client that begins.
+# (requests at once, requests a second).  The rates are IBKR's; the number at once is
+# enough for the start of a client.
 _LIMIT: Final = (120.0, 10.0)
 _LIMITS: Final = {
     "/tickle": (10.0, 1.0),
@@ -52,10 +52,10 @@ _NO_BRIDGE: Final = Response(
 
 
 class IbkrRest:
-    """Answers requests; holds what a session has asked for before.
+    """Answers requests; remembers the earlier requests of a session.
 
     Attributes:
-        last_request_at: When somebody asked for something, on the monotonic clock.
+        last_request_at: The time of the last request, on the monotonic clock.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class IbkrRest:
                 "GET /sso/validate": self._validate,
                 "GET|POST /logout": self._logout,
                 "POST /sso/Dispatcher": self._log_in,
-                # Nobody trades here.
+                # The simulated accounts have no orders.
                 "GET /iserver/account/orders": _always(
                     {"orders": [], "snapshot": True}
                 ),
@@ -122,7 +122,7 @@ class IbkrRest:
         return True
 
     def _refusal(self, path: str) -> object:
-        """Return what is answered instead of what was asked for, if anything is."""
+        """Return the answer that replaces the normal one, or `None`."""
         if not self._is_allowed_in(path):
             return _UNAUTHORIZED
         needs_session = path.startswith(("/iserver/", "/portfolio"))
@@ -183,7 +183,7 @@ class IbkrRest:
         return competes or self._state.login != "competing"
 
     def begin_session(self) -> None:
-        """Open a brokerage session, and tell every client."""
+        """Open a brokerage session and tell every client."""
         self._state.log_in()
         self._portfolio.forget()
         self._market_data.forget()
@@ -198,7 +198,7 @@ class IbkrRest:
         return validation(self._state.login, time.time_ns() // 1_000_000)
 
     def _log_in(self, _request: Request, _found: dict[str, str]) -> object:
-        """Do what a person does at the gateway's page, whatever is sent."""
+        """Log in as a user does on the login page; the body of the request is ignored."""
         if self._state.conditions.holds("refuse-login"):
             return _UNAUTHORIZED
         if self._state.login == "logged-out":

@@ -1,4 +1,4 @@
-"""How the gateway's REST interface writes contracts.  Pure.
+"""Contracts in the format of the gateway's REST interface.  Pure.
 
 Source: IBKR Client Portal API, "Contract"; OpenAPI 2.28.
 """
@@ -17,7 +17,7 @@ _EXCHANGES: Final = "SMART,AMEX,CBOE,PHLX,PSE,BOX,ISE,IBUSOPT"
 
 
 def security_row(instrument: SimulatedOption | Underlying) -> Row:
-    """Return what `/trsrv/secdef` says, and positions repeat."""
+    """Return a contract as `/trsrv/secdef` and the rows of positions show it."""
     row: Row = {
         "conid": instrument.conid,
         "currency": "USD",
@@ -84,7 +84,7 @@ def option_info_row(option: SimulatedOption) -> Row:
 
 
 def underlying_info_row(underlying: Underlying) -> Row:
-    """Return what `/iserver/secdef/info` says when only an underlying was given."""
+    """Return an underlying as `/iserver/secdef/info` lists it."""
     return {
         "conid": underlying.conid,
         "symbol": ibkr_symbol(underlying),
@@ -102,7 +102,7 @@ def underlying_info_row(underlying: Underlying) -> Row:
 
 
 def contract_info_row(instrument: SimulatedOption | Underlying) -> Row:
-    """Return what `/iserver/contract/{conid}/info` says, in another style again."""
+    """Return a contract as `/iserver/contract/{conid}/info` shows it."""
     row: Row = {
         "con_id": instrument.conid,
         "currency": "USD",
@@ -136,7 +136,7 @@ def contract_info_row(instrument: SimulatedOption | Underlying) -> Row:
 def contract_description(instrument: SimulatedOption | Underlying) -> str:
     """Return ``SPY    JAN2025 440 C [SPY   250117C00440000 100]``.
 
-    For some contracts the spaces are fewer, as the real gateway has it too.
+    Some contracts have fewer spaces, as at the real gateway.
     """
     if isinstance(instrument, Underlying):
         return ibkr_symbol(instrument)

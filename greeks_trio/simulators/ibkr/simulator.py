@@ -10,7 +10,7 @@ from greeks_trio.simulators.simulator import Setup, SimulatedBroker, Simulator
 
 
 def _make(setup: Setup) -> SimulatedBroker:
-    # The demo and the drill need only the endpoints; the broker is in another process.
+    # Imported late: the demo and the drill use only the endpoints in their process.
     from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 
     command = setup.command

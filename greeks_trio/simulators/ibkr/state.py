@@ -1,4 +1,4 @@
-"""What the REST side and the streams of one simulated gateway share."""
+"""The state that the REST interface and the streams of one gateway share."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from greeks_trio.simulators.ibkr.quotes import Grade
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
 
-# Where a client's contracts are not ticked for this long: it has just read that they
-# are held no more, or are held, and needs a moment to act on it.
+# A contract has no ticks for this long after a client has read that its position is
+# opened or closed.  The client needs this time to change its subscriptions.
 _SETTLE_S: Final = 2.0
 
-# The times of a contract's frames run ahead of the clock when there are more than one
-# in a millisecond; not by more than this.
+# Two frames of a contract never have the same time.  With more than one frame in a
+# millisecond their times are later than the clock, but at most by this much.
 _MAX_AHEAD_MS: Final = 2_000
 
-# One in so many options is delayed, as one is whose exchange was not paid for.
+# One in so many options is delayed, as without a subscription to its exchange.
 _DELAYED_EVERY: Final = 40
 
-# The brokerage session: there; not there any more; logged in but not there yet; taken
-# by another program; or not even a login that could open one.
+# The brokerage session is open; or it has timed out; or there is a login without a
+# session; or another program has the session; or there is no login.
 Login = Literal[
     "established", "timed-out", "not-established", "competing", "logged-out"
 ]
 
 
 class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the gateway behaves.
+    """The settings of the gateway.
 
     Attributes:
-        rate: Ticks a second on each connection, over its subscribed options.
-        stream_end_s: Seconds after its request at which a subscription falls silent.
+        rate: Ticks a second on each connection, over all its subscribed options.
+        stream_end_s: Seconds from the request of a subscription to the end of its data.
         line_limit: Subscriptions beyond this many stay empty; `None` for no limit.
         accounts: How many accounts the login has.
         session_timeout_s: Seconds without a REST request after which the brokerage
-            session is lost, whatever goes over the streams.
+            session is lost; WebSocket messages do not count.
     """
 
     rate: float
@@ -57,17 +57,18 @@ class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
 class IbkrState:
     """The accounts behind the gateway, its login and its market data.
 
-    The gateway holds one login for all its clients, as the real one does.
+    The gateway has one login for all its clients, like the real one.
 
     Attributes:
         account_positions: The positions of the accounts.
-        conditions: What is wrong at present.
-        session_id: What `/tickle` calls the session; another after each login.
-        login: What has become of the brokerage session.
-        line_limit: As in the settings, for now.
+        conditions: The faults at present.
+        session_id: The name of the session in `/tickle`; each login has a new one.
+        login: The state of the brokerage session.
+        line_limit: The present limit; at first the one of the settings.
         lines: When each market-data line is free again, by conid, on the monotonic
-            clock; whoever asked for it, and also after they have gone.
-        closing: What options show while the market is closed, by conid.
+            clock.  All clients share the lines.  A line stays in use after its client
+            has left.
+        closing: The values of options while the market is closed, by conid.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class IbkrState:
 
     @property
     def positions(self) -> Quantities:
-        """What the first account holds in truth."""
+        """The present positions of the first account."""
         return self.account_positions.positions[ACCOUNT_ID]
 
     @property
@@ -109,16 +110,16 @@ class IbkrState:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the market is."""
+        """Whether the market is closed."""
         return self.conditions.holds("market-closed")
 
     @property
     def is_still(self) -> bool:
-        """Whether no price moves, for whatever reason."""
+        """Whether no price changes."""
         return self.conditions.holds("market-closed", "not-subscribed")
 
     def grade(self, conid: int) -> Grade:
-        """Return how good the data of a contract are at present."""
+        """Return the present grade of a contract's data."""
         if self.conditions.holds("not-subscribed"):
             return "N"
         if self.is_closed:
@@ -127,22 +128,22 @@ class IbkrState:
         return "D" if is_unpaid or self.conditions.holds("delayed") else "R"
 
     def log_in(self) -> None:
-        """Begin a session, as a person does in the browser."""
+        """Begin a session, as a user does in the browser."""
         self.login = "established"
         self.session_id = f"{self.random.getrandbits(128):032x}"
 
     def find(self, conid: int) -> SimulatedOption | Underlying | None:
-        """Return what a conid stands for, `None` when it stands for nothing."""
+        """Return the contract of a conid, `None` for an unknown one."""
         known = Conid(conid)
         return self.options.get(known) or self.underlyings.get(known)
 
     def read_positions(self, account_id: str, now: float) -> None:
-        """Let clients know what an account holds."""
+        """Give clients the present positions of an account."""
         for conid in self.account_positions.read(account_id):
             self._settling[conid] = now + _SETTLE_S
 
     def held(self, account_id: str) -> list[tuple[SimulatedOption | Underlying, float]]:
-        """Return what clients know an account to hold, with signed quantities."""
+        """Return the positions of an account that clients know, as signed quantities."""
         known = self.account_positions.known(account_id)
         found = ((self.find(conid), each) for conid, each in known.items())
         return [(each, quantity) for each, quantity in found if each is not None]
@@ -162,7 +163,7 @@ class IbkrState:
         return ahead_ms < _MAX_AHEAD_MS
 
     def take_line(self, conid: int, now: float) -> bool:
-        """Return whether the contract has a market-data line, taking a free one."""
+        """Take or renew a market-data line; return false when no line is free."""
         limit = self.line_limit
         if limit is not None and conid not in self.lines:
             if len(self.lines) >= limit:
@@ -175,8 +176,8 @@ class IbkrState:
     def next_updated_ms(self, conid: int) -> int:
         """Return the time of the contract's next frame, later than that of the last.
 
-        The real clock, in milliseconds.  It runs over connections: what two of them
-        get of one contract is two events.
+        It is the real clock, in milliseconds.  All connections share it: frames of one
+        contract on two connections have different times.
         """
         updated = max(time.time_ns() // 1_000_000, self._updated_ms.get(conid, 0) + 1)
         self._updated_ms[conid] = updated

@@ -19,26 +19,25 @@ from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.pacing import Pacer
 from greeks_trio.simulators.server.websocket import PONG, ServerWebSocket
 
-# As the real gateway, whether the market is open or not.
+# The real gateway has the same interval, also while the market is closed.
 HEARTBEAT_INTERVAL_S: Final = 10.0
 
-# A client that was told to go gets this long to read what was written before, one
-# that was hung up on this long to notice: closing earlier could reset the connection
-# while the last frames are under way.
+# Seconds for a client to read the last frames after the gateway has sent the end of the
+# connection.  An earlier close could reset the connection before they arrive.
 _LINGER_S: Final = {"close": 10.0, "drop": 0.5}
 
-# Frames for a client that does not read; what is said out of turn beyond that is lost.
+# Limit of the frames that wait for a slow client; unrequested frames above it are lost.
 _MAX_WAITING_BYTES: Final = 32 * 2**20
-# So are requests beyond this many to a gateway that has fallen silent.
+# Limit of the requests that wait during the fault `silent`; later ones are lost.
 _MAX_DEFERRED: Final = 20_000
 
-# The upgrade succeeds before the gateway has a connection of its own to IBKR; what
-# clients write in this time is lost.
+# The upgrade succeeds before the gateway has its own connection to IBKR.  Requests in
+# this time are lost.
 _GAP_S: Final = (0.05, 0.2)
 
 _SESSION_COOKIE: Final = re.compile(r"(?:^|[;\s])(?:api|x-sess-uuid)=.")
 
-# Under these conditions a WebSocket is accepted, and closed with this code.
+# During these faults a WebSocket is accepted, then closed with this code.
 FAREWELLS: Final[Mapping[str, tuple[int, str]]] = {
     "refuse-login": (1000, ""),
     "close-1000": (1000, ""),
@@ -49,10 +48,10 @@ Ending = Literal["close", "drop", "freeze"]
 
 
 class IbkrStream:
-    """What one client hears.  Frames are binary and hold UTF-8 JSON.
+    """The frames to one client.  They are binary and hold UTF-8 JSON.
 
     Raises:
-        RemoteProtocolError: the request is not one for a WebSocket.
+        RemoteProtocolError: the request does not ask for a WebSocket.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class IbkrStream:
     ) -> None:
         self.lines = IbkrLines(state)
         self._answers = IbkrAnswers(state, self.lines, on_change)
-        self.is_open = False  # system was sent: requests are heard
+        self.is_open = False  # the opening frames are sent; requests are answered
         self._state = state
         self._socket = ServerWebSocket(stream, upgrade.received)
         cookie = upgrade.request.headers.get("cookie", "")
@@ -79,10 +78,10 @@ class IbkrStream:
         self._next_heartbeat_at = 0.0
 
     async def run(self) -> None:
-        """Serve the client until it leaves or `end` is called; leaves the stream open.
+        """Serve the client until it leaves or `end` is called; keep the stream open.
 
         Raises:
-            trio.BrokenResourceError: the client vanished.  It comes in a group.
+            trio.BrokenResourceError: the client vanished.  It is in an exception group.
         """
         watchers = self._state.conditions.watchers
         watchers.add(self._wake_up)
@@ -100,9 +99,9 @@ class IbkrStream:
             watchers.discard(self._wake_up)
 
     def end(self, how: Ending, farewell: tuple[int, str] | None = None) -> None:
-        """Make `run` return once everything written has left; no more is made.
+        """Make no more frames, and make `run` return after all written ones are sent.
 
-        ``close`` says goodbye as the protocol wants it, ``drop`` only hangs up.
+        ``close`` sends a close frame first; ``drop`` only ends the connection.
         """
         self._ending = self._ending or how
         self._farewell = farewell or self._farewell
@@ -111,13 +110,13 @@ class IbkrStream:
         self._wake.set()
 
     def freeze(self, until: float) -> None:
-        """Neither read nor write any more, and let `run` return only then."""
+        """Stop reading and writing, and make `run` return at the time ``until``."""
         self.end("freeze")
         self._thaws_at = until
         self._thaw = trio.Event()
 
     def tell(self, *frames: bytes) -> None:
-        """Send frames to the client as soon as its task runs."""
+        """Send frames to the client when its task runs next."""
         is_heard = self.is_open and not self._is_silent
         if is_heard and self._socket.waiting_bytes < _MAX_WAITING_BYTES:
             self._write(list(frames))
@@ -128,7 +127,7 @@ class IbkrStream:
         return self._state.conditions.holds("silent")
 
     def _write(self, frames: list[bytes]) -> None:
-        """Write frames as they leave under what is wrong at present."""
+        """Write frames, changed by the faults at present."""
         if self._state.conditions.holds("bad-utf8"):
             frames = [topics.spoil(frame) for frame in frames]
         if self._state.conditions.holds("duplicate"):
@@ -158,7 +157,7 @@ class IbkrStream:
             await self._socket.close(*self._farewell)
 
     async def _begin(self) -> None:
-        """Accept, wait for a session if need be, let the gap pass, open up."""
+        """Accept; wait for a session if there is none, and for the gap; then open."""
         self._socket.accept()
         if not self._has_session:
             self._socket.write([topics.encode_waiting()])
@@ -205,7 +204,7 @@ class IbkrStream:
 
     @property
     def _at_once(self) -> tuple[int, str] | None:
-        """With what a client is sent away as soon as it has come."""
+        """The code and text that close a new WebSocket at once, if any."""
         for condition, farewell in FAREWELLS.items():
             if self._state.conditions.holds(condition):
                 return farewell
@@ -216,7 +215,7 @@ class IbkrStream:
         return deferred
 
     async def _read(self, scope: trio.CancelScope) -> None:
-        """Hear the client out, then cancel ``scope``; ends with the connection."""
+        """Read from the client until the connection ends, then cancel ``scope``."""
         while (messages := await self._socket.receive()) is not None:
             for text in messages:
                 self._receive(text)
@@ -239,7 +238,7 @@ class IbkrStream:
             if text != PONG and len(self._deferred) < _MAX_DEFERRED:
                 self._deferred.append(text)
             return
-        if text == PONG:  # the real one trips over it
+        if text == PONG:  # the real gateway answers a pong with an error
             self._write([topics.encode_unknown_topic("null", whole=True)])
         else:
             self._write(self._answers.answer(text))

@@ -1,4 +1,4 @@
-"""What clients say to the gateway's WebSocket, and its frames apart from prices.  Pure.
+"""The requests to the gateway's WebSocket, and all its frames but prices.  Pure.
 
 Source: IBKR Client Portal API, "WebSockets".
 """
@@ -12,15 +12,14 @@ from typing import Final
 
 import msgspec
 
-# An exchange may follow the conid.  The JSON may hold spaces, and some clients leave
-# one at the end.
+# An exchange may follow the conid.  The JSON may have spaces in it and around it.
 _MARKET_DATA: Final = re.compile(
     r"(smd|umd)\+(\d{1,18}(?:@\w+)?)\+\s*(\{.*\})\s*", re.DOTALL
 )
 _COMBINATION: Final = re.compile(r"smd\+(\d{1,18};;;[-\d/,]+)\+.*", re.DOTALL)
 _SESSION: Final = re.compile(r'\s*\{\s*"session"\s*:\s*"[^"]+"\s*\}\s*')
 
-# Known topics that a portfolio without orders has nothing to say about.
+# Known topics without any message for a portfolio without orders.
 _QUIET_TOPICS: Final = frozenset(
     [
         "sor",
@@ -40,9 +39,9 @@ _QUIET_TOPICS: Final = frozenset(
     ]
 )
 
-# A trade mark sign in the code page of another system.
+# A trade mark sign in the encoding Windows-1252.
 NO_UTF8: Final = b"Index Options\x99 (delayed)"
-# Of the heartbeats, cumulated: those with a wrong status, a part of one, a broken text.
+# Cumulated shares of the heartbeats: with a wrong status, a partial one, a broken text.
 _SPURIOUS_SHARE, _PARTIAL_SHARE, _BROKEN_SHARE = 0.01, 0.06, 0.07
 
 _PARTS: Final[tuple[dict[str, object], ...]] = ({"competing": False}, {"message": ""})
@@ -51,7 +50,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Subscribe(msgspec.Struct, frozen=True):
-    """``smd+KEY+{"fields":[...]}``: send these fields, or these as well."""
+    """``smd+KEY+{"fields":[...]}``: send these fields too."""
 
     key: str
     fields: frozenset[str]
@@ -74,13 +73,13 @@ class KeepAlive(msgspec.Struct, frozen=True):
 
 
 class Echo(msgspec.Struct, frozen=True):
-    """``ech+hb``, which comes back as it is."""
+    """``ech+hb``; the answer is the same text."""
 
     text: str
 
 
 class Quiet(msgspec.Struct, frozen=True):
-    """A topic that is known and gets no answer here."""
+    """A known topic that gets no answer here."""
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -102,7 +101,7 @@ _decode_arguments = msgspec.json.Decoder(_MarketDataArguments).decode
 
 
 def parse_request(text: str) -> ClientRequest:
-    """Return what a client's text asks for."""
+    """Return the request in a client's text."""
     if text.strip() == "tic":
         return KeepAlive()
     if text.startswith("ech+"):
@@ -117,14 +116,14 @@ def parse_request(text: str) -> ClientRequest:
 
 
 def is_session(text: str) -> bool:
-    """Whether the text hands over a session, as a client without a cookie does."""
+    """Whether the text names a session, as a client without a cookie sends it."""
     return _SESSION.fullmatch(text) is not None
 
 
 def encode_opening(
     account_ids: Sequence[str], now_ms: int, *, is_logged_in: bool
 ) -> list[bytes]:
-    """Return the frames that every connection begins with, ``system`` first."""
+    """Return the first frames of every connection, starting with ``system``."""
     system = {
         "topic": "system",
         "success": "simulated",
@@ -142,17 +141,17 @@ def encode_opening(
 
 
 def encode_status(args: dict[str, object]) -> bytes:
-    """Return a frame that says what changed about the login; it may be a part."""
+    """Return a status frame about the login; it may have only some of the fields."""
     return _encode({"topic": "sts", "args": args})
 
 
 def encode_waiting() -> bytes:
-    """Return what a client without a cookie gets."""
+    """Return the first frame for a client without a cookie."""
     return _encode({"message": "waiting for session"})
 
 
 def encode_heartbeat(now_ms: int) -> bytes:
-    """Return the gateway's own sign of life."""
+    """Return the gateway's heartbeat."""
     return _encode({"topic": "system", "hb": now_ms})
 
 
@@ -164,26 +163,26 @@ def encode_keep_alive(session_id: str, now_ms: int) -> bytes:
 
 
 def encode_combination(key: str, now_ms: int) -> bytes:
-    """Return the answer for a combination: neither a conid nor a price."""
+    """Return the answer for a combination; it has no conid and no price."""
     return _encode({"_updated": now_ms, "topic": f"smd+{key}"})
 
 
 def encode_unknown_topic(text: str, *, whole: bool = False) -> bytes:
-    """Return the complaint about a text; its first three characters are the topic."""
+    """Return the error for a text; its first three characters are the topic."""
     topic = text if whole else text[:3]
     return _encode({"error": f"Topic unknown '{topic}'", "code": 1})
 
 
 def encode_notice(text: bytes, now_ms: int) -> bytes:
-    """Return a notification; the text goes out as it is, valid or not."""
+    """Return a notification; the text is not checked and may be invalid UTF-8."""
     notice = _encode({"topic": "ntf", "args": [{"id": f"{now_ms}", "text": "@"}]})
     return notice.replace(b"@", text)
 
 
 def encode_small_talk(now_ms: int, random: Random) -> list[bytes]:
-    """Return what comes beside a heartbeat now and then.
+    """Return the frames that sometimes follow a heartbeat.
 
-    The status may be a part of one, and may be wrong: the login is where it was.
+    A status among them may be incomplete or wrong; the login does not change.
     """
     luck = random.random()
     if luck < _SPURIOUS_SHARE:
@@ -196,7 +195,7 @@ def encode_small_talk(now_ms: int, random: Random) -> list[bytes]:
 
 
 def spoil(frame: bytes) -> bytes:
-    """Return a frame of market data with a text field that is no valid UTF-8."""
+    """Add a text field that is not valid UTF-8 to a frame of market data."""
     if b'"smd+' not in frame or not frame.endswith(b"}"):
         return frame
     return frame[:-1] + b',"58":"' + NO_UTF8 + b'"}'
