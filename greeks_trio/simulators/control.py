@@ -2,9 +2,9 @@
 
 ``GET /faults`` lists the faults of each broker; ``POST /faults`` makes one happen.  Its
 body is JSON, ``{"fault": "tastytrade:drop", "arg": 5}`` or ``"tastytrade:drop:5"``.
-There is no login: every program of this machine may break its simulated brokers.
-Pages of a browser may not, so a body has to say that it is ``application/json`` and a
-request has to name a loopback address as its host.
+There is no login: every program on this machine may trigger faults.  Web pages in a
+browser may not.  Therefore a body must have the type ``application/json``, and the host
+of a request must be a loopback address.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from greeks_trio.simulators.registry import SIMULATORS
 from greeks_trio.simulators.server.door import Door
 from greeks_trio.simulators.server.http import Request, Response
 
-# Faults under way that were triggered here; a few hundred bytes each.
+# Limit of the active faults that were triggered here; a few hundred bytes each.
 MAX_FAULTS: Final = 100
 
 
@@ -34,7 +34,7 @@ class _Order(msgspec.Struct, frozen=True):
 
 
 class Control:
-    """The endpoint; ``verbs`` are those of each broker that runs."""
+    """The endpoint; ``verbs`` has the verbs of each running broker."""
 
     def __init__(self, verbs: Mapping[Broker, Mapping[str, Verb]]) -> None:
         self._verbs = verbs
@@ -45,9 +45,9 @@ class Control:
     async def run(
         self, port: int, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until cancelled, which also ends the faults under way.
+        """Serve until cancelled; a cancellation also ends the active faults.
 
-        Started with the URL when it accepts; port 0 means any free one.
+        Reports the URL as started when the port accepts.  Port 0 means any free port.
 
         Raises:
             OSError: the port is taken; inside an `ExceptionGroup`.

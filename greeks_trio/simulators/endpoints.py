@@ -24,7 +24,7 @@ class BrokerEndpoints(msgspec.Struct, frozen=True):
         """The port of all addresses."""
         ports = {urlsplit(url).port for url in self._urls().values()}
         [port] = ports
-        assert port is not None  # noqa: S101  a simulator always names it
+        assert port is not None  # noqa: S101  a simulator always sets the port
         return port
 
     def at_port(self, port: int) -> Self:
@@ -57,10 +57,10 @@ class Endpoints(msgspec.Struct, frozen=True):
 def parse_endpoints(
     line: bytes, kinds: Mapping[Broker, type[BrokerEndpoints]]
 ) -> Endpoints:
-    """Return the endpoints that the line names; ``kinds`` has the type of each broker's.
+    """Return the endpoints in the line; ``kinds`` has the type for each broker.
 
     Raises:
-        msgspec.DecodeError: it is not such a line.
+        msgspec.DecodeError: the line does not have this format.
     """
     parts = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     control = parts.get("control_url", b"null")

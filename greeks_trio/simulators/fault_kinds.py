@@ -10,9 +10,9 @@ import msgspec
 # Long enough for any drill, short enough that a typing mistake is noticed.
 LONGEST_S: Final = 86_400.0
 
-# Makes a fault happen; the number is the fault's argument, 0 for a fault without one.
-# It ends when the fault is over and the broker normal again, and leaves the broker
-# normal when it is cancelled.
+# Makes a fault happen.  The number is the fault's argument, 0 for a fault without one.
+# It returns when the fault is over and the broker is normal again.  A cancelled verb
+# also leaves the broker normal.
 Verb: TypeAlias = Callable[[float], Awaitable[None]]
 
 
@@ -20,9 +20,9 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
     """One fault that a simulated broker can produce.
 
     Attributes:
-        help: One line; names the meaning of ARG where there is one.
-        default: The argument of a fault that is written without one; `None` when the
-            fault takes no argument.
+        help: One line; explains ARG if the fault has an argument.
+        default: The argument when the text gives none; `None` when the fault takes no
+            argument.
         most: The largest argument.
     """
 

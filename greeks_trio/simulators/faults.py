@@ -52,7 +52,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def parse_present_fault(text: str) -> Fault:
-    """Return the fault that ``BROKER:NAME[:ARG]`` describes, at 0 seconds.
+    """Return the fault that ``BROKER:NAME[:ARG]`` describes; its time is 0 seconds.
 
     Raises:
         ValueError: the text describes no fault; the message names the mistake.
@@ -67,8 +67,8 @@ def parse_present_fault(text: str) -> Fault:
 async def run_faults(faults: Iterable[Fault], verbs: Mapping[str, Verb]) -> None:
     """Make each fault happen at its time, counted from now.
 
-    Faults of one time happen side by side, and a long one delays no other.  Returns
-    when the last has ended; a cancellation ends those under way.
+    Faults with the same time happen together.  A long fault delays no other.  Returns
+    when the last fault has ended; a cancellation ends the active faults.
     """
     start = trio.current_time()
     async with trio.open_nursery() as nursery:

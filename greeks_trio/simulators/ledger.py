@@ -1,4 +1,4 @@
-"""What the simulated brokers sent: one JSON line per tick, written before it is sent."""
+"""A record of all sent ticks: one JSON line per tick, written before it is sent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from greeks_trio.model.records import Broker
 class LedgerTick(msgspec.Struct, frozen=True, kw_only=True):
     """One tick as the table must show it; values in canonical units.
 
-    Values are those of the text on the wire (IBKR's three decimals), `None` where
-    nothing or NaN was sent.  ``sent_monotonic`` is `time.monotonic` in seconds, which
-    every process of a machine shares.
+    The values equal the text on the wire (IBKR sends three decimals).  A value is
+    `None` if it was not sent or was NaN.  ``sent_monotonic`` is `time.monotonic` in
+    seconds; all processes of a machine share this clock.
     """
 
     broker: Broker
@@ -37,8 +37,8 @@ class LedgerTick(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger:
     """Appends ticks to a file, or only counts them when there is none.
 
-    Each line is written at once and unbuffered: a simulator that is killed has
-    written down everything that it may have sent.
+    Each line is written at once and without a buffer.  The file of a killed simulator
+    therefore has every tick that may have been sent.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -26,7 +26,7 @@ from greeks_trio.model.contracts import (
 from greeks_trio.model.records import Greeks
 
 RISK_FREE_RATE: Final = 0.04
-# About what an underlying moves in a second of a busy day, as a fraction.
+# Typical move of an underlying in a second of a busy day, as a fraction.
 _STEP: Final = 0.0002
 _FIRST_OPTION_CONID: Final = 700_000_001
 
@@ -98,13 +98,13 @@ class Market:
     def price(self, option: SimulatedOption, greeks: Greeks) -> float:
         """Return the option's value per unit of the underlying, from its own Greeks.
 
-        Black-Scholes' value is spot x delta less what rho says of the strike.
+        The Black-Scholes value is spot x delta less a term that follows from rho.
         """
         delta, rho = greeks.delta or 0.0, greeks.rho or 0.0
         return option.underlying.price * delta - rho * 100.0 / self._years(option)
 
     def _years(self, option: SimulatedOption) -> float:
-        # Half a day more, so that no option of the market expires at once.
+        # Half a day is added, so that no option expires at once.
         return ((option.terms.expiration - self._today).days + 0.5) / 365.0
 
     def _option(
@@ -160,7 +160,7 @@ def _normal(x: float) -> float:
 def _chain(
     underlyings: tuple[Underlying, ...], today: date
 ) -> Iterator[tuple[Underlying, OptionTerms]]:
-    """Yield endless different options, the underlyings taking turns."""
+    """Yield different options without end; the underlyings take turns."""
     series = [
         _series(underlying, Decimal(step), today)
         for underlying, (*_, step) in zip(underlyings, _UNDERLYINGS, strict=True)

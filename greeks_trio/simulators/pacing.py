@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-# Ticks that are due within this time go out together: at ten thousand a second a
-# wake-up and a TLS record for each would cost more than the ticks.
+# Ticks that are due within this time are sent together.  At ten thousand ticks a second,
+# one wake-up and one TLS record for each tick would cost more than the ticks.
 BATCH_INTERVAL_S: Final = 0.002
 
-# What is made up for after a client that did not read.  A market does not repeat
-# the minutes that somebody slept through.
+# The longest delay whose ticks are sent later, for example when a client did not read.
+# Ticks of a longer delay are skipped: a market does not repeat them either.
 MAX_DEBT_S: Final = 0.5
 
 
@@ -22,7 +22,7 @@ class Pacer:
         self._taken = 0
 
     def restart(self, now: float) -> None:
-        """Start again from here, owing nothing."""
+        """Count again from now, without any late ticks."""
         self._start = now
         self._taken = 0
 
@@ -36,7 +36,7 @@ class Pacer:
         return max(due, 0)
 
     def next_at(self, now: float) -> float:
-        """Return when to look again: at the next tick, or a little later with more."""
+        """Return when to call `take_due` again: at the next tick, or a little later."""
         if self._rate <= 0:
             return float("inf")
         due = self._start + (self._taken + 1) / self._rate
@@ -44,7 +44,7 @@ class Pacer:
 
 
 class Allowance:
-    """How often somebody may ask: so many times at once, and so many a second."""
+    """A limit of requests: ``burst`` at once, and ``rate`` a second."""
 
     def __init__(self, burst: float, rate: float, *, now: float) -> None:
         self._burst = burst
@@ -53,7 +53,7 @@ class Allowance:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Return whether this request is within the allowance, using it up."""
+        """Count one request; tell whether it is within the limit."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1.0:

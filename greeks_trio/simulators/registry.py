@@ -1,4 +1,4 @@
-"""The simulated brokers.  Another one is a package and a line here."""
+"""The simulated brokers.  A new one needs a package and a line here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The simulated brokers in one process, until a signal.
+"""Run the simulated brokers in one process, until a signal.
 
-The contracts and the rate are split evenly.  A few contracts of each broker are also
-held at the next one, so that one contract has ticks of two brokers.
+The brokers get equal parts of the contracts and of the rate.  The next broker also holds
+a few contracts of each broker, so that some contracts have ticks of two brokers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def write_line(text: str) -> None:
-    """Write one line to the standard output, at once."""
+    """Write one line to the standard output, and flush it."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -51,7 +51,7 @@ async def run_simulators(
         OSError: a port is taken, or the ledger cannot be written.
         ValueError: a text of ``faults`` describes no fault.
 
-    Both come inside an `ExceptionGroup`.
+    Both are raised inside an `ExceptionGroup`.
     """
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -99,7 +99,7 @@ async def _run_control(
             endpoints = Endpoints(endpoints.brokers, control_url=url)
         announce(endpoints.encode())
         await stop.wait()
-        # Ends the faults under way too, so that the brokers can finish cleanly.
+        # This also ends the active faults, so that the brokers can finish cleanly.
         nursery.cancel_scope.cancel()
 
 

@@ -28,19 +28,19 @@ class SimulateOptions:
         contracts: Held contracts of all brokers; one that two brokers hold counts twice.
         rate: Greeks events a second of all brokers.
         ledger: File to which each tick is appended before it is sent; `None` keeps none.
-        faults: Each as `parse_fault` reads it.
+        faults: Texts in the format of `parse_fault`.
         control_port: Port that takes faults at any time, see `Control`; 0 means any
             free one, `None` none.
-        accounts: Accounts at each broker that hold something: the first one all its
-            contracts, each further one a third of them.
+        accounts: Number of accounts with positions at each broker.  The first account
+            holds all contracts of the broker, each other account a third of them.
         ibkr_lines: Market-data lines at IBKR; `None` for no limit.
         ibkr_stream_end: Seconds after which a subscription at IBKR ends silently
             unless it is renewed.
         ibkr_session_timeout: Seconds without a REST request after which IBKR's
             brokerage session is lost.
-        only: The one broker to run.  It has the contracts and the rate that it has when
-            all brokers run.
-        ends_with_parent: Stop as at SIGTERM when the parent process ends (Linux).
+        only: Run only this broker.  Its contracts and its rate are the same as when all
+            brokers run.
+        ends_with_parent: When the parent process ends, stop as after SIGTERM (Linux).
     """
 
     ports: Mapping[Broker, int] | None = None
@@ -63,7 +63,8 @@ class Setup:
     """The parts from which one simulated broker is made.
 
     Attributes:
-        options: The contracts that its accounts hold; others of the market are known.
+        options: The contracts in its accounts; clients may also ask for other ones of
+            the market.
         rate: Ticks a second of this broker.
         faults: Faults of all brokers; each broker takes its own.
     """
@@ -86,10 +87,10 @@ class SimulatedBroker(Protocol):
     async def run(
         self, port: int, *, task_status: trio.TaskStatus[BrokerEndpoints]
     ) -> None:
-        """Serve until `stop`; started with the endpoints when the port accepts."""
+        """Serve until `stop`; report the endpoints as started when the port accepts."""
 
     def stop(self) -> None:
-        """Let `run` send everything that was written, and return."""
+        """Let `run` send all written data, and return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class Simulator:
 
     Attributes:
         endpoints: Type of its part of the first line.
-        faults: The faults that it knows, each under its name.
+        faults: The faults of the broker, each under its name.
         make: Returns the broker.  It may import modules that only this broker needs.
     """
 

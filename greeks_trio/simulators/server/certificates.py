@@ -1,7 +1,7 @@
-"""A TLS certificate for this machine, made once and trusted by nobody else.
+"""A TLS certificate for this machine, made once; other machines do not trust it.
 
-It stays in the user's cache directory, as the real gateway's stays in its installation:
-a client that was told to trust it still does after a restart.
+It stays in the user's cache directory, as the real gateway's certificate stays in its
+installation.  A client that trusts it needs no change after a restart.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _SERVER: Final = "server.pem"
 
 @dataclass(frozen=True, slots=True)
 class LocalCertificate:
-    """One end of TLS on this machine.
+    """The server's TLS context, and the file with which clients check it.
 
     Attributes:
         server: For the listener.
-        authority_file: What a client has to trust, as PEM.
+        authority_file: The certificate authority that clients must trust, as PEM.
     """
 
     server: ssl.SSLContext
@@ -40,9 +40,9 @@ class LocalCertificate:
 
 @contextmanager
 def open_certificate(cache: Path | None = None) -> Iterator[LocalCertificate]:
-    """Yield the certificate for `NAMES`, made if there is none in the cache.
+    """Yield the certificate for `NAMES`; make it if the cache has none.
 
-    Where the cache cannot be written, it lasts as long as the block.
+    If the cache cannot be written, the certificate exists only within the block.
     """
     directory = (cache or CACHE) / "simulated-gateway"
     try:
@@ -67,7 +67,7 @@ def _load(directory: Path) -> LocalCertificate | None:
 
 
 def _make(directory: Path) -> LocalCertificate:
-    """Make it under another name first, so that nobody loads half of it."""
+    """Make it under another name first, so that no process loads an unfinished one."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     issued = authority.issue_cert(*NAMES)

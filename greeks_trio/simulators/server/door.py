@@ -1,11 +1,12 @@
-"""A small HTTP/1.1 server on one loopback port whose clients may turn to WebSocket.
+"""A small HTTP/1.1 server on one loopback port, with upgrades to WebSocket.
 
-`Door` owns the listener and every client's task.  Stopping means: no new clients, idle
-HTTP connections are closed, each WebSocket is told through its `Closing` to send what
-it still has and to shake hands; who does not within `CLOSE_LIMIT_S` is cut off.
+`Door` owns the listener and every client's task.  At a stop it accepts no new clients
+and closes idle HTTP connections.  Through its `Closing`, each WebSocket's task is told
+to send its waiting data and to do the closing handshake.  After `CLOSE_LIMIT_S` the
+remaining connections are cut off.
 
-`HttpConnection` reads the requests.  When one asks for an upgrade, the bytes read so
-far are given again to trio-websocket, which does the handshake itself.
+`HttpConnection` reads the requests.  When a request asks for an upgrade, trio-websocket
+reads its bytes again and does the opening handshake.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from greeks_trio.simulators.server.http import (
     refuse_nothing,
 )
 
-# Longer than a slow client needs to read what its sockets buffer (a few MB), and
-# short enough that a dead one does not hold up a stop.
+# Longer than a slow client needs to read the data in the buffers of its socket (a few
+# MB), and short enough that a dead client does not delay a stop for long.
 CLOSE_LIMIT_S: Final = 10.0
 HANDSHAKE_LIMIT_S: Final = 5.0
 
 
 class Closing:
-    """Tells a WebSocket's task that it should finish, and with which close code.
+    """Tells a WebSocket's task to finish, and the close code to use.
 
     Attributes:
-        halted: Set when nothing more may be sent, no close either; the task is
+        halted: Set when nothing more may be sent, not even a close frame; the task is
             cancelled later.
     """
 
@@ -46,7 +47,7 @@ class Closing:
         self.reason: str | None = None
 
     def request(self, code: int, reason: str | None = None) -> None:
-        """Ask every task that watches to finish; the first request counts."""
+        """Ask every watching task to finish; only the first request counts."""
         if not self.requested.is_set():
             self.code, self.reason = code, reason
             self.requested.set()
@@ -65,13 +66,13 @@ class _SocketClient:
         self.scope = trio.CancelScope()
 
     def halt(self) -> None:
-        """Let it neither read nor write any more, without telling the other side."""
+        """Stop reading and writing; the client gets no sign of it."""
         self.stream.is_deaf = True
         self.closing.halted.set()
 
 
 class Door:
-    """One port on 127.0.0.1; knows nothing of what is served."""
+    """One port on 127.0.0.1; its callers supply the answers."""
 
     def __init__(
         self,
@@ -90,32 +91,33 @@ class Door:
         self._open = trio.Event()
 
     def stop(self) -> None:
-        """Let `run` return when all that was written has reached the clients."""
+        """Let `run` return when all written data has reached the clients."""
         self._stopped.set()
         self._close_all(1000)
 
     async def drop(self, pause_s: float) -> None:
         """Close every connection and refuse new ones for this many seconds.
 
-        Returns when new ones are accepted again, or never will be.  What was written
-        reaches the clients before they are closed, and the time counts from then.
+        Returns when new ones are accepted again, or after a `stop`.  Written data reaches
+        the clients before their connections are closed.  The time counts from the close.
         """
         self._pause_s = pause_s
-        if self._open.is_set():  # else somebody waits for it already
+        if self._open.is_set():  # else another task waits for it already
             self._open = trio.Event()
         self._close_all(1012, "Reconnection is required")
         await self._open.wait()
 
     def close_sockets(self, path: str, code: int, reason: str) -> None:
-        """Close the WebSockets of one path; they may come again at once."""
+        """Close the WebSockets of one path; clients may connect again at once."""
         for client in self._clients:
             if client.path == path:
                 client.closing.request(code, reason)
 
     async def halt_sockets(self, seconds: float) -> None:
-        """Neither read nor write on the present WebSockets, then cut them off.
+        """Stop reading and writing on the present WebSockets, then cut them off.
 
-        Until then they stay open, and nothing tells the other side.  Others may come.
+        For this many seconds they stay open, and their clients get no sign of it.  New
+        clients are served as usual.
         """
         halted = tuple(self._clients)
         for client in halted:
@@ -128,7 +130,7 @@ class Door:
                 client.scope.cancel()
 
     async def wait_open(self) -> None:
-        """Return when new clients are accepted, or never will be again."""
+        """Return when new clients are accepted, or after a `stop`."""
         await self._open.wait()
 
     async def run(
@@ -137,7 +139,7 @@ class Door:
         *,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop`; started with the port when it accepts.
+        """Serve until `stop`; report the port as started when it accepts.
 
         After a `drop` the same port is opened again.
         """
@@ -185,9 +187,9 @@ class Door:
             if upgrade is not None:
                 await self._serve_socket(_SocketClient(upgrade, http.replayed()))
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client is gone, which is its right
+            pass  # the client has closed the connection, which is no error
         except* ConnectionClosed:
-            pass  # so it is during the handshake
+            pass  # the same during the handshake
         finally:
             self._idle.discard(idle)
             await trio.aclose_forcefully(stream)
@@ -205,7 +207,7 @@ class Door:
     async def _shake_hands_and_serve(self, client: _SocketClient) -> None:
         async with trio.open_nursery() as nursery:
             socket: WebSocketConnection | None = None
-            # trio-websocket waits for ever for a handshake that went wrong.
+            # trio-websocket waits without end when a handshake fails.
             with trio.move_on_after(HANDSHAKE_LIMIT_S):
                 request = await wrap_server_stream(nursery, client.stream)
                 socket = await request.accept()

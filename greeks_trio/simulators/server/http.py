@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection's requests and answers, until one asks for an upgrade.
+"""The requests and answers of one HTTP/1.1 connection, until an upgrade.
 
-h11 reads the requests; which of them are answered how is the caller's business.
+h11 reads the requests.  The caller supplies the answers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """What is answered; ``retry_after_s`` is a header of its own."""
+    """One HTTP answer; ``retry_after_s`` becomes the header ``Retry-After``."""
 
     status: int
     body: bytes
@@ -36,17 +36,17 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Respond: TypeAlias = Callable[[Request], Response]
-# Says why nobody may turn to WebSocket at present.
+# Returns the refusal while upgrades to WebSocket are not allowed, else `None`.
 RefuseUpgrade: TypeAlias = Callable[[], Response | None]
 
 
 def refuse_nothing() -> Response | None:
-    """Let everybody turn to WebSocket."""
+    """Allow every upgrade to WebSocket."""
     return None
 
 
 class HttpConnection:
-    """One client as long as it speaks HTTP."""
+    """One client, until an upgrade or the end of its connection."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class HttpConnection:
         self._respond = respond
         self._refuse_upgrade = refuse_upgrade
         self._http = h11.Connection(h11.SERVER)
-        # What was read since the present request began, for the upgrade.
+        # The bytes of the present request, for the upgrade.
         self._read = bytearray()
 
     async def serve_until_upgrade(self, paths: Mapping[str, object]) -> str | None:
-        """Answer requests; return the path of an upgrade, `None` when all is over."""
+        """Answer requests; return the path of an upgrade, `None` at the end."""
         try:
             while isinstance(head := await self._next_event(), h11.Request):
                 try:
@@ -85,7 +85,7 @@ class HttpConnection:
         return None
 
     def replayed(self) -> ReplayedStream:
-        """Return the stream as it was before the present request was read."""
+        """Return a stream that begins again with the present request."""
         return ReplayedStream(bytes(self._read), self._stream)
 
     async def _answer(
@@ -128,10 +128,10 @@ class HttpConnection:
 
 
 class ReplayedStream(trio.abc.Stream):
-    """Gives some bytes again before it reads on.
+    """A stream that first returns some bytes again, then reads on.
 
     Attributes:
-        is_deaf: What comes from now on is not given to whoever reads, nor its end.
+        is_deaf: From now on a reader gets neither data nor the end of the stream.
     """
 
     def __init__(self, first: bytes, stream: trio.abc.Stream) -> None:
@@ -140,7 +140,7 @@ class ReplayedStream(trio.abc.Stream):
         self._stream = stream
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return the bytes to give again, then what comes."""
+        """Return the bytes from before first, then new data."""
         if not self._first:
             data = bytes(await self._stream.receive_some(max_bytes))
             if self.is_deaf:
@@ -152,11 +152,11 @@ class ReplayedStream(trio.abc.Stream):
         return taken
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send it."""
+        """Send the data on the stream beneath."""
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait as the stream beneath does."""
+        """Wait until the stream beneath can take data."""
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:

@@ -8,9 +8,9 @@ from typing import Final
 
 import trio
 
-# Under load many clients may knock at once.
+# Under load many clients may connect at once.
 _BACKLOG: Final = 128
-# A free port of IPv4 may be taken on IPv6 by somebody else.
+# A port that is free on IPv4 may be in use on IPv6.
 _ATTEMPTS: Final = 10
 
 TlsListener = trio.SSLListener[trio.SocketStream]
@@ -19,9 +19,9 @@ TlsListener = trio.SSLListener[trio.SocketStream]
 async def open_local_listeners(
     port: int, context: ssl.SSLContext
 ) -> tuple[list[TlsListener], int]:
-    """Listen on the loopback addresses, the same port on each; 0 is any free one.
+    """Listen on the loopback addresses, the same port on each; 0 means any free port.
 
-    Where there is no IPv6 it does without.
+    On a machine without IPv6 it listens on IPv4 alone.
 
     Raises:
         OSError: the port is taken.

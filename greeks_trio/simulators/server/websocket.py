@@ -20,20 +20,20 @@ from wsproto.events import (
 from wsproto.utilities import RemoteProtocolError
 
 _RECEIVE_BYTES: Final = 65_536
-# Longer than any request, shorter than an accident.
+# No real request is longer; it protects the memory of the simulator.
 _MAX_MESSAGE_CHARS: Final = 1_048_576
-# Stands for a PONG among the messages, and is none that a client can send.
+# Marks a PONG among the messages; a client cannot send this text.
 PONG: Final = "\ud800pong"
 
 
 class ServerWebSocket:
     """Writes to a buffer and sends it whole, so that many frames cost one TLS record.
 
-    Whoever writes must flush before writing again: then the buffer holds one batch
-    and one answer at most.
+    A caller must flush before it writes again: then the buffer holds at most one batch
+    and one answer.
 
     Raises:
-        RemoteProtocolError: what was received is not a request for a WebSocket.
+        RemoteProtocolError: the received bytes are no request for a WebSocket.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ServerWebSocket:
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._protocol.receive_data(received)
         next(self._protocol.events())  # the request
-        self._parts: list[str] = []  # of the message under way
+        self._parts: list[str] = []  # of the unfinished message
         self._buffer = bytearray()
         self._sending = trio.Lock()
         self._is_muted = False  # nothing more may be written
@@ -56,7 +56,7 @@ class ServerWebSocket:
 
     @property
     def waiting_bytes(self) -> int:
-        """How much is written and not yet on its way."""
+        """How many bytes are written but not yet sent."""
         return len(self._buffer)
 
     def accept(self) -> None:
@@ -64,16 +64,16 @@ class ServerWebSocket:
         self._buffer += self._protocol.send(AcceptConnection())
 
     def write(self, frames: Iterable[bytes]) -> None:
-        """Write binary frames; on a closed connection they go nowhere."""
+        """Write binary frames; on a closed connection they are dropped."""
         if self.is_open:
             for frame in frames:
                 self._buffer += self._protocol.send(BytesMessage(data=frame))
 
     async def flush(self) -> None:
-        """Send everything written.
+        """Send all written data.
 
         Raises:
-            trio.BrokenResourceError: the client vanished.
+            trio.BrokenResourceError: the connection is broken.
         """
         async with self._sending:
             if self._buffer:
@@ -81,7 +81,7 @@ class ServerWebSocket:
                 await self._stream.send_all(data)
 
     async def close(self, code: int, reason: str) -> None:
-        """Send what was written and say goodbye."""
+        """Send all written data, then a close frame."""
         if self.is_open:
             goodbye = CloseConnection(code=code, reason=reason)
             self._buffer += self._protocol.send(goodbye)
@@ -89,15 +89,16 @@ class ServerWebSocket:
         await self.flush()
 
     async def hang_up(self) -> None:
-        """Send what was written and nothing more, not even a goodbye."""
+        """Send all written data, then end the connection without a close frame."""
         self._is_muted = True
         await self.flush()
         await self._stream.transport_stream.send_eof()
 
     async def receive(self) -> list[str] | None:
-        """Return the messages that came together, `None` after the last.
+        """Return the messages of one read, `None` after the last one.
 
-        Pings are answered; a pong is `PONG`; text and binary messages are the same here.
+        Pings are answered.  A pong is returned as `PONG`.  Text and binary messages are
+        treated alike.
         """
         if self._is_over:
             return None
@@ -120,7 +121,7 @@ class ServerWebSocket:
         match event:
             case Ping() if self.is_open:
                 self._buffer += self._protocol.send(event.response())
-            case Pong():  # unsolicited: nobody is pinged here
+            case Pong():  # unsolicited: this server sends no pings
                 messages.append(PONG)
             case Message(data=data):
                 text = data if isinstance(data, str) else bytes(data).decode("latin-1")

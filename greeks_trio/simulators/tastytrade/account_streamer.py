@@ -1,8 +1,8 @@
-"""A simulated account streamer: acknowledges requests, tells of changed positions.
+"""A simulated account streamer: acknowledges requests, sends changed positions.
 
-No state comes at the beginning and nothing is repeated after a reconnect.  Every
-message needs a valid access token; a client that says nothing for `SILENCE_LIMIT_S` is
-dropped.
+It sends no state at the beginning and repeats nothing after a reconnect.  Every message
+needs a valid access token.  A client that is silent for `SILENCE_LIMIT_S` is
+disconnected.
 
 Source: developer.tastytrade.com, streaming account data.
 """
@@ -23,8 +23,8 @@ from greeks_trio.simulators.server.door import Closing
 from greeks_trio.simulators.tastytrade.instruments import Shape
 
 SILENCE_LIMIT_S: Final = 60.0
-# Messages that may wait for a slow client; a few hundred bytes each.  Beyond it they
-# are dropped, as after a reconnect: clients read positions over REST anyway.
+# Messages that may wait for a slow client; a few hundred bytes each.  Further ones are
+# dropped, as after a reconnect: clients also read positions over REST.
 _MAX_WAITING: Final = 1_000
 _ACTIONS: Final = frozenset(
     {
@@ -60,9 +60,9 @@ class AccountStreamer:
         return sum(bool(client.accounts) for client in self._clients)
 
     async def wait_connected(self) -> None:
-        """Return when some client follows an account."""
+        """Return when at least one client follows an account."""
         while not self.connected:
-            if self._connected.is_set():  # else somebody waits for it already
+            if self._connected.is_set():  # else another task waits for it already
                 self._connected = trio.Event()
             await self._connected.wait()
 
@@ -79,7 +79,7 @@ class AccountStreamer:
                 client.send(text)
 
     async def serve(self, socket: WebSocketConnection, closing: Closing) -> None:
-        """Serve one client; ends with its socket, also when ``closing`` is requested."""
+        """Serve one client until its socket ends or ``closing`` is requested."""
         if self._conditions.holds("streamer-close"):
             await socket.aclose(1000)
             return
@@ -142,7 +142,7 @@ class AccountStreamer:
 
 
 class _Client:
-    """One socket, the accounts it follows, and what waits to be sent to it."""
+    """One socket, the accounts that it follows, and its waiting messages."""
 
     def __init__(
         self, socket: WebSocketConnection, closing: Closing, conditions: Conditions

@@ -1,7 +1,7 @@
 """A simulated Tastytrade on one loopback port: REST, DXLink and account streamer.
 
-Plain HTTP, so that any client can talk to it.  `SimulatedTastytrade` puts the parts
-together; each part says at its head what it imitates.
+It uses plain HTTP, so that any client can connect.  `SimulatedTastytrade` puts the parts
+together.  The docstring of each part names the interface that it imitates.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from greeks_trio.simulators.tastytrade.rest import Rest
 class SimulatedTastytrade:
     """One broker; make a new one for each run.
 
-    ``accounts`` is how many accounts hold something, each further one a third of the
-    options of the first; another one is always empty.
+    ``accounts`` is the number of accounts with positions.  The first account holds all
+    options, each other one a third of them.  One more account is always empty.
 
-    The credentials follow from the seed, so that one that is started again on the same
-    port is the same broker to its clients.
+    The credentials are derived from the seed.  After a restart on the same port, clients
+    can therefore use the same credentials.
 
     Attributes:
-        verbs: What makes each of its faults happen, under the fault's name.
+        verbs: The function of each fault, under the fault's name.
     """
 
     def __init__(
@@ -110,10 +110,10 @@ class SimulatedTastytrade:
         *,
         task_status: trio.TaskStatus[TastytradeEndpoints] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop`; port 0 means any free one.
+        """Serve until `stop`; port 0 means any free port.
 
-        Started with the endpoints when everything accepts.  After `stop` no event is
-        made any more; what was written reaches the clients, then they are closed.
+        Reports the endpoints as started when the port accepts.  After `stop` there are
+        no new events.  Written data reaches the clients, then they are disconnected.
         """
         async with trio.open_nursery() as nursery:
             port = await nursery.start(self._door.run, port, name="tastytrade door")
@@ -123,25 +123,25 @@ class SimulatedTastytrade:
             task_status.started(endpoints)
 
     def stop(self) -> None:
-        """Let `run` finish; a fault that was scheduled ends with it."""
+        """Let `run` finish; scheduled and active faults end too."""
         self._stopped.set()
         self._door.stop()
 
     async def drop(self, seconds: float) -> None:
-        """Close every connection, refuse new ones for this long, return after it."""
+        """Close every connection, and refuse new ones for this many seconds."""
         await self._door.drop(seconds)
 
     def change_position(self, contract_key: str, quantity: int) -> None:
-        """Let the account hold this many, negative for short, and tell its followers.
+        """Set the account's quantity, negative for short, and notify its clients.
 
         Raises:
-            KeyError: no such contract is on the market.
+            KeyError: the market has no such contract.
         """
         shape = self._positions.change(contract_key, quantity)
         self._streamer.tell("CurrentPosition", ACCOUNT_ID, shape)
 
     async def wait_open(self) -> None:
-        """Return when clients are accepted: again, after a `drop`."""
+        """Return when clients are accepted, also after a `drop`."""
         await self._door.wait_open()
 
     async def wait_account_followed(self) -> None:

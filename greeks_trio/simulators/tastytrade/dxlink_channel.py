@@ -1,7 +1,7 @@
-"""One feed channel of a simulated DXLink server: what it sends and how.  No I/O.
+"""One feed channel of a simulated DXLink server: its events and their format.  No I/O.
 
-A channel remembers what its client asked for (format, period, columns), what it has
-announced in FEED_CONFIG, its subscriptions, and the events that wait to be sent.
+A channel remembers its client's wishes (format, period, columns), the event types that
+it has announced in FEED_CONFIG, its subscriptions, and its waiting events.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from greeks_trio.simulators.tastytrade.dxlink_messages import (
 from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape
 
 # Events that may wait for a slow client.  Enough for the last value of every symbol of
-# the largest subscription; about 1 KB each, so 30 MB at worst.  Beyond it the client
-# gets nothing new, and nothing of it is in the ledger.
+# the largest subscription; about 1 KB each, so 30 MB at worst.  Further events are
+# dropped and are not in the ledger.
 MAX_WAITING: Final = 30_000
 # With Greeks of 200 bytes a frame stays below the 64 KiB that some clients accept.
 ROWS_PER_FRAME: Final = 250
@@ -40,7 +40,7 @@ _MARKER_ROWS: Final = 0.05
 
 
 class FeedChannel:
-    """What one client set up and subscribed on one channel number."""
+    """One channel of one client: its setup and its subscriptions."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class FeedChannel:
         is_mute: Callable[[], bool],
     ) -> None:
         self.number = number
-        # When the waiting events may leave, on the connection's clock.
+        # The time from which waiting events may be sent, on the connection's clock.
         self.due_at = -math.inf
         self._tape = tape
         self._random = random.Random(seed)
@@ -60,7 +60,7 @@ class FeedChannel:
         self._period_s = 0.0
         self._format = "COMPACT"
         self._columns = dict(EVENT_FIELDS)
-        # What is in force, which a fault may make differ from what was asked for.
+        # The format and columns in use; during a fault they differ from the wishes.
         self._served_format = self._format
         self._served_columns = self._columns
         self._leaves_out_rho = False
@@ -76,14 +76,14 @@ class FeedChannel:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether events wait to be sent."""
+        """Whether there are waiting events."""
         return bool(self._waiting)
 
     def set_up(self, wish: FeedSetup) -> Iterator[Outgoing]:
         """Apply a FEED_SETUP, the first or a later one, and yield the answer.
 
-        What waits is rendered first, as it was announced.  The answer has columns only
-        when something is subscribed already.
+        Waiting events come first, in the format announced before.  The answer has
+        columns only if there are subscriptions already.
         """
         yield from self.take_waiting()
         if wish.accept_aggregation_period is not None:
@@ -98,7 +98,7 @@ class FeedChannel:
         yield from self.announce()
 
     def announce(self) -> Iterator[Outgoing]:
-        """Yield what waits, then the FEED_CONFIG that now is in force."""
+        """Yield the waiting events, then the present FEED_CONFIG."""
         yield from self.take_waiting()
         self._apply_wishes()
         yield self._config(self._announced)
@@ -117,7 +117,7 @@ class FeedChannel:
             self._tape.subscribe(each.type, each.symbol, self.push)
 
     def unsubscribe(self, unwanted: list[Subscription]) -> None:
-        """Remove subscriptions; unknown ones do not matter."""
+        """Remove subscriptions; ignore unknown ones."""
         for each in unwanted:
             if self._subscriptions.pop(each, False) is None:
                 self._tape.unsubscribe(each.type, each.symbol, self.push)
@@ -127,7 +127,7 @@ class FeedChannel:
         self.unsubscribe(list(self._subscriptions))
 
     def push(self, event: FeedEvent) -> None:
-        """Let an event wait for the next frame, unless too many do or none may."""
+        """Queue an event; drop it when the queue is full or the client is muted."""
         if self._is_mute():
             return
         if len(self._waiting) < MAX_WAITING:
@@ -135,13 +135,13 @@ class FeedChannel:
             self._on_event()
 
     def take_due(self, now: float) -> Iterator[Outgoing]:
-        """Yield what waits if the aggregation period is over."""
+        """Yield the waiting events if the aggregation period is over."""
         if self._waiting and now >= self.due_at:
             self.due_at = now + self._period_s
             yield from self.take_waiting()
 
     def take_waiting(self) -> Iterator[Outgoing]:
-        """Yield everything that waits, as frames in the announced format."""
+        """Yield all waiting events, as frames in the announced format."""
         waiting, self._waiting = self._waiting, []
         for events in self._grouped(waiting):
             left = iter(events)
@@ -149,9 +149,9 @@ class FeedChannel:
                 yield self._render(part)
 
     def take_huge(self, size: float) -> Iterator[Outgoing]:
-        """Yield what waits, then one frame of at least so many bytes.
+        """Yield the waiting events, then one frame of at least ``size`` bytes.
 
-        It has a new event of each subscribed option, all of them again and again.
+        The frame repeats one new event of each subscribed option.
         """
         symbols = [each.symbol for each in self._subscriptions if each.type == "Greeks"]
         told = [each for each in symbols if self._tape.has_greeks(each)]
@@ -162,14 +162,14 @@ class FeedChannel:
             yield self._render(events * (copies + 1))
 
     def send_markers(self) -> None:
-        """Let an empty snapshot wait for each option that has Greeks."""
+        """Queue an empty snapshot for each subscribed option that has Greeks."""
         if "eventFlags" in self._served_columns["Greeks"]:
             for each in self._subscriptions:
                 if each.type == "Greeks" and self._tape.has_greeks(each.symbol):
                     self.push(empty_greeks_snapshot(each.symbol))
 
     def _grouped(self, events: list[FeedEvent]) -> list[list[FeedEvent]]:
-        """Return the events by type: some clients read a frame's first pair only."""
+        """Group the events by type: some clients read only the first pair of a frame."""
         if self._tape.conditions.holds("packed"):
             return [events]
         groups: dict[str, list[FeedEvent]] = {}
@@ -186,7 +186,7 @@ class FeedChannel:
         return encode_data(self.number, rows, events)
 
     def _flat(self, events: list[FeedEvent]) -> list[object]:
-        """Return one [type, values] pair for each type, in one list."""
+        """Return one list with the type and the values of each event type."""
         rows: dict[str, list[object]] = {}
         columns = self._served_columns
         getters = {kind: itemgetter(*columns[kind]) for kind in self._announced}
@@ -238,7 +238,7 @@ class FeedChannel:
 
 
 def _forget_rho(event: FeedEvent) -> None:
-    """Let the ledger say of a tick what its frame says."""
+    """Remove rho from the note, so that the ledger equals the frame."""
     note = event.note
     if note is not None:
         greeks = msgspec.structs.replace(note.greeks, rho=None)

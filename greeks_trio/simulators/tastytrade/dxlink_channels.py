@@ -1,6 +1,6 @@
 """The channels of one DXLink connection: opened, set up, subscribed, closed.  No I/O.
 
-Each method that has something to say yields its frames in order.
+The methods yield the frames for the client, in order.
 
 Source: dxFeed/dxLink, dxlink-specification/asyncapi.yml.
 """
@@ -27,7 +27,7 @@ MAX_SUBSCRIPTIONS: Final = 25_000
 
 
 class Channels:
-    """Every channel of a client that is authorised."""
+    """All channels of an authorised client."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Channels:
         return sum(channel.size for channel in self._channels.values())
 
     def receive(self, message: ClientMessage) -> Iterator[Outgoing]:
-        """Take a message about a channel."""
+        """Handle a message about a channel."""
         number = message.channel
         channel = self._channels.get(number)
         if number % 2 == 0:
@@ -73,34 +73,34 @@ class Channels:
             yield encode_error(number, "INVALID_MESSAGE", "Unknown message type.")
 
     def take_due(self, now: float) -> Iterator[Outgoing]:
-        """Yield what is to be sent by now."""
+        """Yield the frames that are due now."""
         for channel in self._channels.values():
             yield from channel.take_due(now)
 
     def next_due_at(self) -> float:
-        """Return when something waits to be sent."""
+        """Return when the next frames are due; infinity if no event waits."""
         waiting = (each.due_at for each in self._channels.values() if each.has_waiting)
         return min(waiting, default=math.inf)
 
     def take_waiting(self) -> Iterator[Outgoing]:
-        """Yield everything that waits."""
+        """Yield all waiting events."""
         for channel in self._channels.values():
             yield from channel.take_waiting()
 
     def reset(self) -> Iterator[Outgoing]:
-        """End all subscriptions, and yield what waits."""
+        """End all subscriptions, and yield the waiting events."""
         for channel in self._channels.values():
             channel.reset()
         yield from self.take_waiting()
 
     def forget(self) -> None:
-        """End all subscriptions and channels; what waits is lost."""
+        """End all subscriptions and channels; drop the waiting events."""
         for channel in self._channels.values():
             channel.reset()
         self._channels.clear()
 
     def close(self) -> Iterator[Outgoing]:
-        """Yield what waits on every channel, and close it."""
+        """Yield the waiting events of every channel, and close it."""
         for number, channel in self._channels.items():
             yield from channel.take_waiting()
             channel.reset()
@@ -108,17 +108,17 @@ class Channels:
         self._channels.clear()
 
     def announce(self) -> Iterator[Outgoing]:
-        """Yield what waits, and the configuration that now is in force."""
+        """Yield the waiting events, then the present configuration of each channel."""
         for channel in self._channels.values():
             yield from channel.announce()
 
     def take_huge(self, size: float) -> Iterator[Outgoing]:
-        """Yield one frame of at least so many bytes for each channel with Greeks."""
+        """Yield one frame of at least ``size`` bytes for each channel with Greeks."""
         for channel in self._channels.values():
             yield from channel.take_huge(size)
 
     def send_markers(self) -> None:
-        """Let an empty snapshot of each option wait to be sent."""
+        """Queue an empty snapshot of each subscribed option."""
         for channel in self._channels.values():
             channel.send_markers()
 

@@ -32,7 +32,7 @@ EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
         *("dayTurnover", "tickDirection", "extendedTradingHours"),
     ),
 }
-# Columns that a server leaves out while the fault ``columns`` holds.
+# Columns that the server leaves out while the fault ``columns`` is active.
 _LEFT_OUT: Final = {"Greeks": frozenset({"rho", "price", "sequence"})}
 NAN: Final = "NaN"
 # SNAPSHOT_BEGIN | SNAPSHOT_END | REMOVE_EVENT: an empty snapshot, not data.
@@ -43,7 +43,7 @@ _MS_PER_DAY: Final = 86_400_000
 
 
 class TickNote(msgspec.Struct, frozen=True, gc=False):
-    """What the ledger has to know of a Greeks event."""
+    """The data of a Greeks event that the ledger needs."""
 
     contract_key: str
     event_time_ms: int
@@ -51,7 +51,7 @@ class TickNote(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeedEvent:
-    """One event; ``note`` is `None` when the ledger has it, or does not want it."""
+    """One event; ``note`` is `None` once it is in the ledger, or if it is no tick."""
 
     __slots__ = ("kind", "note", "values")
 
@@ -71,7 +71,7 @@ def greeks_index(time_ms: int, sequence: int) -> int:
 def greeks_event(
     symbol: str, option: SimulatedOption, greeks: Greeks, time_ms: int
 ) -> FeedEvent:
-    """Return the event; a missing Greek is NaN, no Greek at all is no tick."""
+    """Return the event; a missing Greek is NaN.  Without any Greek it is no tick."""
     values: dict[str, object] = {
         "eventType": "Greeks",
         "eventSymbol": symbol,
@@ -88,7 +88,9 @@ def greeks_event(
         "rho": _or_nan(greeks.rho),
         "vega": _or_nan(greeks.vega),
     }
-    is_tick = greeks.delta is not None  # the last Greek that a simulated event loses
+    is_tick = (
+        greeks.delta is not None
+    )  # delta is the last Greek that a simulated event loses
     note = TickNote(option.contract.contract_key, time_ms, greeks) if is_tick else None
     return FeedEvent("Greeks", values, note)
 
@@ -124,7 +126,7 @@ def quote_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
 
 
 def trade_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
-    """Return a trade at the price; volumes come with exponents, as Java writes them."""
+    """Return a trade at the price; volumes have exponents, as Java writes them."""
     is_index = symbol in _INDICES
     values: dict[str, object] = {
         "eventType": "Trade",
@@ -151,7 +153,7 @@ def _or_nan(value: float | None) -> float | str:
 
 
 def _price(option: SimulatedOption, greeks: Greeks) -> float | None:
-    """Return roughly what the option costs; nothing is checked against it."""
+    """Return a rough price of the option; no test compares it."""
     if greeks.vega is None or greeks.implied_volatility is None:
         return None
     sign = 1.0 if option.terms.option_type == "call" else -1.0
@@ -162,7 +164,7 @@ def _price(option: SimulatedOption, greeks: Greeks) -> float | None:
 def ledger_ticks(
     note: TickNote, account_ids: Iterable[str], now: float
 ) -> list[LedgerTick]:
-    """Return what the ledger says of a tick that is sent now, one line an account."""
+    """Return the ledger's lines for a tick that is sent now, one for each account."""
     greeks = note.greeks
     return [
         LedgerTick(

@@ -11,14 +11,14 @@ from greeks_trio.simulators.tastytrade.dxlink_events import FeedEvent
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """One entry of FEED_SUBSCRIPTION; what else it carries does not matter here."""
+    """One entry of FEED_SUBSCRIPTION; its other fields are ignored."""
 
     type: str
     symbol: str
 
 
 class FeedSetup(msgspec.Struct, frozen=True, rename="camel"):
-    """What a client wishes for."""
+    """The client's wishes for a channel: period, format, columns."""
 
     accept_aggregation_period: float | None = None
     accept_data_format: str | None = None
@@ -43,7 +43,7 @@ class ClientMessage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A frame and the events in it, which the ledger gets first."""
+    """A frame and its events; these are written to the ledger before it is sent."""
 
     text: str
     events: list[FeedEvent] = []

@@ -1,9 +1,9 @@
 """The sockets of a simulated DXLink server: one call serves one client.
 
-`DxlinkSession` decides what is said; here are the clocks and the socket.  One task
-writes, so that frames leave in order and the ledger has each tick just before its
-frame: what a client never reads because it is gone is not in the ledger, but for the
-frame under way.
+`DxlinkSession` makes the frames; this module has the clocks and the socket.  Only one
+task writes.  Therefore frames are sent in order, and the ledger gets each tick just
+before its frame.  When a client disconnects, its unsent ticks are not in the ledger; only
+the ticks of the last frame may be there although the client did not read them.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ async def serve_dxlink(
     seed: int = 0,
     sessions: set[DxlinkSession] | None = None,
 ) -> None:
-    """Serve one client; ends with its socket, also when ``closing`` is requested.
+    """Serve one client until its socket ends or ``closing`` is requested.
 
-    Its session is among ``sessions`` for that time.
+    During this time its session is in ``sessions``.
     """
     client = _DxlinkClient(socket, closing, tape, is_valid_token, seed)
     sessions = set() if sessions is None else sessions
@@ -67,12 +67,12 @@ class _DxlinkClient:
         self._tape = tape
         self._wake = trio.Event()
         self._session = DxlinkSession(tape, is_valid_token, self._notify, seed=seed)
-        # Taken from the session, not yet sent: the frames of one turn.
+        # Frames that were taken from the session and are not sent yet.
         self._frames: deque[Outgoing] = deque()
 
     @contextmanager
     def watched(self, sessions: set[DxlinkSession]) -> Iterator[None]:
-        """Let faults reach this client within the block."""
+        """Apply faults to this client within the block."""
         watchers = self._tape.conditions.watchers
         sessions.add(self._session)
         watchers.add(self._notify)
@@ -97,26 +97,26 @@ class _DxlinkClient:
                 return
 
     async def run_keepalive(self) -> None:
-        """Send a KEEPALIVE in time for us and for the client, until cancelled."""
+        """Send KEEPALIVEs, often enough for the client's time-out, until cancelled."""
         while True:
             patience = self._session.client_timeout_s / 2
             await trio.sleep(min(KEEPALIVE_INTERVAL_S, patience))
             self._session.keep_alive()
 
     async def run_closer(self) -> None:
-        """Wait for the request to close, pass it on, return."""
+        """Wait for the request to close, then finish the session."""
         await self._closing.requested.wait()
         self._session.finish()
 
     async def run_halter(self) -> None:
-        """Wait for the order to halt, forget what would be sent, return."""
+        """Wait for the request to halt, then drop all waiting frames."""
         await self._closing.halted.wait()
         self._abandon()
 
     async def run_writer(self) -> None:
-        """Send what there is to send; return when the session is over and closed.
+        """Send the frames; return when the session has ended and the socket is closed.
 
-        After a halt it returns no more, but when it is cancelled.
+        After a halt it waits until it is cancelled.
         """
         try:
             while not (self._session.is_finished and self._next_due_at() == math.inf):

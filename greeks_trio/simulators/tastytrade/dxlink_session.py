@@ -1,8 +1,8 @@
 """The server's half of one DXLink connection: frames in, frames out.  No I/O.
 
-SETUP, authorisation, channels and subscriptions; what is to be sent comes out of
-`take_frames` in order.  Lenient where the real server is: an early AUTH counts, and a
-FEED_SETUP may come any number of times.
+It handles SETUP, authorisation, channels and subscriptions.  `take_frames` returns the
+frames to send, in order.  It is as tolerant as the real server: it accepts an early AUTH,
+and any number of FEED_SETUP.
 
 Source: dxFeed/dxLink, dxlink-specification/asyncapi.yml.
 """
@@ -25,10 +25,10 @@ from greeks_trio.simulators.tastytrade.dxlink_messages import (
 )
 from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape
 
-# Advertised: a client that says nothing for so long, in seconds, is closed.
+# Announced to the client: seconds of silence after which its connection is closed.
 KEEPALIVE_TIMEOUT_S: Final = 60
 _VERSION: Final = "1.0-greeks_trio.simulators"
-# Odd frames that may wait for a slow client, of a hundred bytes each.
+# Invalid frames that may wait for a slow client; about a hundred bytes each.
 _MAX_ODD_FRAMES: Final = 1_000
 
 
@@ -36,9 +36,8 @@ class DxlinkSession:
     """One connection's state; ``on_change`` is called when there is more to send.
 
     Attributes:
-        client_timeout_s: After how many seconds without a message the client gives
-            up on us.
-        is_finished: Nothing more comes after what `take_frames` still returns.
+        client_timeout_s: Seconds without a message after which the client disconnects.
+        is_finished: No new frames come; `take_frames` may still return earlier ones.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class DxlinkSession:
         return self._channels.size
 
     def receive_frame(self, frame: str | bytes) -> None:
-        """Take one message of the client."""
+        """Handle one message of the client."""
         try:
             message = decode_message(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -85,7 +84,7 @@ class DxlinkSession:
             self._error(message.channel, "INVALID_MESSAGE", "Unknown message type.")
 
     def take_frames(self, now: float) -> list[Outgoing]:
-        """Return what is to be sent by now, in order."""
+        """Return the frames that are due now, in order."""
         frames, self._outgoing = self._outgoing, []
         if self._is_broken:
             return frames
@@ -93,7 +92,7 @@ class DxlinkSession:
         return frames
 
     def next_due_at(self) -> float:
-        """Return when `take_frames` has something again if nothing changes."""
+        """Return when `take_frames` has the next frame, if nothing changes."""
         if self._outgoing:
             return -math.inf
         if self._is_broken:
@@ -114,34 +113,34 @@ class DxlinkSession:
         self.finish()
 
     def finish(self) -> None:
-        """End all subscriptions; what waits is still sent."""
+        """End all subscriptions; waiting frames are still sent."""
         self._outgoing.extend(self._channels.reset())
         self.is_finished = True
         self._on_change()
 
     def abandon(self) -> None:
-        """End all subscriptions of a client that is gone; nothing is sent."""
+        """End all subscriptions of a disconnected client; nothing is sent."""
         self._channels.forget()
         self._outgoing.clear()
         self.is_finished = True
         self._on_change()
 
     def send_odd(self, text: str) -> None:
-        """Send a frame that no server should, unless too many wait."""
+        """Send an invalid frame, unless too many frames wait."""
         if self._is_authorized and len(self._outgoing) < _MAX_ODD_FRAMES:
             self._send(Outgoing(text))
 
     def break_off(self, text: str) -> None:
-        """Send what waits, then this frame, then nothing more.
+        """Send the waiting events, then this frame, then nothing more.
 
-        For a frame after which the client's WebSocket has to fail the connection.
+        For a frame at which the client's WebSocket must end the connection.
         """
         self._send(*self._channels.take_waiting(), *self._channels.reset())
         self._send(Outgoing(text))
         self._is_broken = True
 
     def send_huge(self, size: float) -> None:
-        """Send one frame of at least so many bytes on each channel with Greeks."""
+        """Send one frame of at least ``size`` bytes on each channel with Greeks."""
         self._send(*self._channels.take_huge(size))
 
     def send_markers(self) -> None:
@@ -149,20 +148,20 @@ class DxlinkSession:
         self._channels.send_markers()
 
     def send_errors(self, errors: Iterable[tuple[str, str]]) -> None:
-        """Send ERROR frames that mean nothing for what is going on."""
+        """Send ERROR frames without a real error."""
         if self._is_authorized:
             self._send(*(encode_error(0, *each) for each in errors))
 
     def announce(self) -> None:
-        """Send what waits, and the configuration that now is in force."""
+        """Send the waiting events, then the present configuration."""
         self._send(*self._channels.announce())
 
     def close_channels(self) -> None:
-        """Send what waits on every channel, and close it."""
+        """Send the waiting events of every channel, and close it."""
         self._send(*self._channels.close())
 
     def expire(self) -> None:
-        """Send what waits; then nothing until the client shows another token."""
+        """Send the waiting events, then nothing until the client sends a new token."""
         if self._is_authorized:
             self._send(*self._channels.take_waiting())
             self._is_authorized = False

@@ -1,4 +1,4 @@
-"""Where the simulated Tastytrade listens."""
+"""The addresses and credentials of the simulated Tastytrade."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from greeks_trio.simulators.fault_kinds import FaultKind
 
-# Every name here is a key of the broker's verbs, and the other way round.
+# The broker's verbs have exactly these names as keys.
 TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
     {
         "drop": FaultKind(
@@ -21,22 +21,22 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             default=90.0,
         ),
         "no-data": FaultKind(
-            help="sends no event for ARG seconds, KEEPALIVEs go on", default=30.0
+            help="sends no events for ARG seconds; KEEPALIVEs go on", default=30.0
         ),
         "garbage": FaultKind(
-            help="mixes frames that make no sense with the good ones for ARG seconds",
+            help="mixes invalid frames with the good ones for ARG seconds",
             default=10.0,
         ),
         "bad-utf8": FaultKind(
-            help="sends each DXLink client one text frame that is no UTF-8, then no more"
+            help="sends each DXLink client one text frame of invalid UTF-8, then nothing more"
         ),
         "oversize": FaultKind(
-            help="sends each DXLink client one frame of ARG MiB, all of it valid events",
+            help="sends each DXLink client one frame of ARG MiB that has only valid events",
             default=4.0,
             most=64.0,
         ),
         "half-open": FaultKind(
-            help="leaves the present WebSockets open, deaf and mute, for ARG seconds",
+            help="keeps present WebSockets open for ARG seconds without reading or sending",
             default=300.0,
         ),
         "refuse-login": FaultKind(
@@ -44,18 +44,18 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             default=30.0,
         ),
         "expire-session": FaultKind(
-            help="lets all tokens expire, and for ARG seconds every one issued meanwhile",
+            help="makes all tokens expire, also those that it issues within ARG seconds",
             default=0.0,
         ),
         "duplicate": FaultKind(
             help="sends every event twice for ARG seconds", default=10.0
         ),
         "reorder": FaultKind(
-            help="sends Greeks late and the newest first for ARG seconds", default=10.0
+            help="sends Greeks late, the newest first, for ARG seconds", default=10.0
         ),
         "nan": FaultKind(help="sends NaN for all Greeks for ARG seconds", default=10.0),
         "cold": FaultKind(
-            help="sends nothing for subscriptions made within ARG seconds until then",
+            help="starts the subscriptions of the next ARG seconds only after that time",
             default=30.0,
         ),
         "columns": FaultKind(
@@ -63,11 +63,11 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             default=30.0,
         ),
         "full-format": FaultKind(
-            help="sends the FULL data format to everybody for ARG seconds",
+            help="sends the FULL data format to all clients for ARG seconds",
             default=30.0,
         ),
         "channel-close": FaultKind(
-            help="closes every channel, and for ARG seconds each that is requested",
+            help="closes every channel, and new channels at once, for ARG seconds",
             default=0.0,
         ),
         "http-429": FaultKind(
@@ -78,14 +78,14 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             help="answers 503 to every request for ARG seconds", default=30.0
         ),
         "upgrade-502": FaultKind(
-            help="answers 502 to who wants a WebSocket for ARG seconds", default=30.0
+            help="answers 502 to every WebSocket request for ARG seconds", default=30.0
         ),
         "unauthorized": FaultKind(
-            help="answers every AUTH with UNAUTHORIZED, and goes on, for ARG seconds",
+            help="answers AUTH with UNAUTHORIZED for ARG seconds; keeps the connection open",
             default=30.0,
         ),
         "errors": FaultKind(
-            help="sends each DXLink client an ERROR of every kind; nothing else changes"
+            help="sends each DXLink client every kind of ERROR, without a real error"
         ),
         "markers": FaultKind(
             help="sends the marker of an empty snapshot for each subscribed option"
@@ -95,28 +95,28 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             default=10.0,
         ),
         "rate-limit": FaultKind(
-            help="refuses subscriptions as too fast, with ERROR, for ARG seconds",
+            help="refuses new subscriptions as too frequent, with an ERROR, for ARG seconds",
             default=10.0,
         ),
         "delayed": FaultKind(
             help="gives quote tokens for delayed data for ARG seconds", default=30.0
         ),
         "bad-position": FaultKind(
-            help="lists a position of nonsense besides the others for ARG seconds",
+            help="adds an invalid position to the list of positions for ARG seconds",
             default=60.0,
         ),
         "streamer-close": FaultKind(
-            help="closes the account streamer, new ones at once, for ARG seconds",
+            help="closes the account streamer's WebSockets, new ones at once, for ARG seconds",
             default=0.0,
         ),
         "close-1000": FaultKind(help="closes the DXLink WebSockets with code 1000"),
         "close-1012": FaultKind(help="closes the DXLink WebSockets with code 1012"),
         "line-limit": FaultKind(
-            help="for ARG seconds takes half as many subscriptions as before, with ERROR",
+            help="accepts only half of the subscriptions for ARG seconds, else sends an ERROR",
             default=60.0,
         ),
         "market-closed": FaultKind(
-            help="has no new event for ARG seconds; KEEPALIVEs go on", default=60.0
+            help="makes no new events for ARG seconds; KEEPALIVEs go on", default=60.0
         ),
     }
 )

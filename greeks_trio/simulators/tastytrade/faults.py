@@ -1,8 +1,8 @@
-"""What each fault does to a simulated Tastytrade: one method a fault.
+"""The faults of a simulated Tastytrade, one method for each.
 
-A lasting fault holds its name in `Conditions`, which the parts of the broker ask; the
-others act on the present connections.  What a fault keeps from a client is not in the
-ledger, and what it sends is in there as it was sent.
+A lasting fault keeps its name in `Conditions`, where the parts of the broker look it up;
+the other faults act on the present connections.  Ticks that a fault suppresses are not in
+the ledger.  Ticks that it changes are in the ledger as they were sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DXLINK_PATH: Final = "/realtime"
 STREAMER_PATH: Final = "/streamer"
 _RECONNECT: Final = "Reconnection is required"
 _MIB: Final = 2**20
-# How often an odd frame comes between the good ones.
+# Seconds between two invalid frames.
 _GARBAGE_PERIOD_S: Final = 0.05
 _FEWEST_LINES: Final = 10
 _GARBAGE: Final = (
@@ -48,7 +48,7 @@ _GARBAGE: Final = (
 )
 
 
-# Each kind of the specification, in words that real servers use.
+# Each kind of error in the specification, with a text of real servers.
 _ERRORS: Final = (
     ("UNSUPPORTED_PROTOCOL", "The protocol version is not supported."),
     ("TIMEOUT", "The timeout has been reached."),
@@ -60,7 +60,7 @@ _ERRORS: Final = (
 
 
 class _NotUtf8(str):
-    """Text whose bytes are none: wsproto sends in a text frame what this encodes to."""
+    """A text with invalid bytes: wsproto sends the result of `encode` in a text frame."""
 
     __slots__ = ()
 
@@ -69,9 +69,9 @@ class _NotUtf8(str):
 
 
 class TastytradeFaults:
-    """The faults of one broker; ``sessions`` are those of its DXLink clients.
+    """The faults of one broker; ``sessions`` has the sessions of its DXLink clients.
 
-    Each method returns when its fault is over and the broker normal again.
+    Each method returns when its fault is over and the broker is normal again.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TastytradeFaults:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """Return what does each fault of `TASTYTRADE_FAULTS`."""
+        """The function of each fault in `TASTYTRADE_FAULTS`."""
         lasting = (
             *("silent", "no-data", "refuse-login", "duplicate", "nan", "market-closed"),
             *("http-429", "http-503", "upgrade-502", "packed", "unauthorized"),
@@ -112,7 +112,7 @@ class TastytradeFaults:
         }
 
     async def garbage(self, seconds: float) -> None:
-        """Send an odd frame to every client now and then, each kind in turn."""
+        """Send invalid frames to every client at short intervals, each kind in turn."""
         with trio.move_on_after(seconds):
             for text in cycle(_GARBAGE):
                 for session in self._sessions:
@@ -122,20 +122,20 @@ class TastytradeFaults:
     async def bad_utf8(self) -> None:
         """Send a text frame that a WebSocket must not carry, and nothing after it.
 
-        The client has to fail the connection, so that more would be lost.
+        The client must end the connection; later frames would be lost.
         """
         for session in tuple(self._sessions):
             session.break_off(_NotUtf8())
         await trio.lowlevel.checkpoint()
 
     async def oversize(self, mib: float) -> None:
-        """Send one huge frame of new events, each many times over."""
+        """Send one huge frame that repeats each new event many times."""
         for session in tuple(self._sessions):
             session.send_huge(mib * _MIB)
         await trio.lowlevel.checkpoint()
 
     async def errors(self) -> None:
-        """Send an ERROR of each kind, though nothing is wrong."""
+        """Send an ERROR of each kind, without a real error."""
         for session in tuple(self._sessions):
             session.send_errors(_ERRORS)
         await trio.lowlevel.checkpoint()
@@ -153,7 +153,7 @@ class TastytradeFaults:
             await trio.sleep(seconds)
 
     async def expire_session(self, seconds: float) -> None:
-        """Let every token expire and tell who is connected with one."""
+        """Make every token expire, and notify the connected clients."""
         self._rest.access_tokens.forget_all()
         self._rest.quote_tokens.forget_all()
         for session in tuple(self._sessions):
@@ -161,7 +161,7 @@ class TastytradeFaults:
         await self._conditions.hold("expire-session", seconds)
 
     async def reorder(self, seconds: float) -> None:
-        """Hold events back and give them in the wrong order."""
+        """Delay events, and send them in the wrong order."""
         try:
             await self._conditions.hold("reorder", seconds)
         finally:
@@ -177,7 +177,7 @@ class TastytradeFaults:
 
     async def columns(self, seconds: float) -> None:
         """Announce and send other columns, and the usual ones again afterwards."""
-        # An event that was sent with rho would be another tick without.
+        # An event sent with rho and then again without would be two ticks.
         self._tape.forget_last_events()
         try:
             await self._hold_announced("columns", seconds)
@@ -191,7 +191,7 @@ class TastytradeFaults:
         await self._conditions.hold("channel-close", seconds)
 
     async def line_limit(self, seconds: float) -> None:
-        """Take no more than half of the subscriptions that the largest client has."""
+        """Accept at most half as many subscriptions as the largest client has."""
         most = max((each.subscription_count for each in self._sessions), default=0)
         limit = most // 2 or _FEWEST_LINES
         with self._conditions.holding("line-limit", seconds, value=limit):

@@ -1,8 +1,9 @@
-"""What a simulated DXLink server has to tell: Greeks of options, prices of underlyings.
+"""The events of a simulated DXLink server: Greeks of options, prices of underlyings.
 
-`GreeksTape` makes the events (odd ones while its `Conditions` say so), remembers the last one of each symbol, gives each to the
-channels that subscribed to it, and writes a tick into the ledger when its first frame
-is about to leave.  It is pure but for the ledger's file; `run_tape` is its clock.
+`GreeksTape` makes the events; active faults in its `Conditions` change them.  It remembers
+the last event of each symbol and gives each event to the subscribed channels.  It writes
+a tick into the ledger just before its first frame is sent.  Its only I/O is the ledger's
+file; `run_tape` is its clock.
 
 Units on this wire are the canonical ones (`greeks_trio.model.records`).
 
@@ -33,7 +34,7 @@ from greeks_trio.simulators.tastytrade.dxlink_events import (
     trade_event,
 )
 
-# How often an underlying's Quote and Trade come, in seconds.
+# Seconds between two Quotes, and between two Trades, of an underlying.
 UNDERLYING_PERIOD_S: Final = 0.5
 # One option in this many never trades and never has Greeks.
 _ILLIQUID_EVERY: Final = 50
@@ -42,7 +43,7 @@ _RHO_MISSING: Final = 0.03
 _ONLY_DELTA: Final = 0.01
 _NOTHING: Final = 0.002
 _REDELIVERED: Final = 0.01
-# Takes one event of a subscribed type and symbol, at once.
+# Receives each event of a subscribed type and symbol; it must not wait.
 Subscriber: TypeAlias = Callable[[FeedEvent], None]
 
 
@@ -50,7 +51,7 @@ class GreeksTape:
     """The events of one simulated broker; the same seed gives the same values.
 
     Attributes:
-        conditions: The faults that hold; whoever serves the tape asks them too.
+        conditions: The active faults; the server of the tape uses them too.
     """
 
     def __init__(
@@ -79,13 +80,13 @@ class GreeksTape:
         self._last_ms: dict[str, int] = {}
         self._subscribers: dict[tuple[str, str], dict[Subscriber, None]] = {}
         self._cold: dict[tuple[str, str, Subscriber], None] = {}
-        # Greeks events that are late, at most two of each subscribed symbol.
+        # Delayed Greeks events, at most two of each subscribed symbol.
         self._late: list[FeedEvent] = []
         self._turns: list[str] = []
         self._subscribed = trio.Event()
 
     def subscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
-        """Give the symbol's last event now and all later ones; unknown ones are mute."""
+        """Give the symbol's last event now, and all later ones; an unknown symbol has none."""
         if self.conditions.holds("cold"):
             self._cold[kind, symbol, subscriber] = None
             return
@@ -97,7 +98,7 @@ class GreeksTape:
         self._subscribed.set()
 
     def unsubscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
-        """Give this subscriber nothing more of the symbol."""
+        """Give this subscriber no more events of the symbol."""
         self._cold.pop((kind, symbol, subscriber), None)
         subscribers = self._subscribers.get((kind, symbol), {})
         subscribers.pop(subscriber, None)
@@ -110,18 +111,18 @@ class GreeksTape:
 
     @property
     def is_subscribed(self) -> bool:
-        """Whether anybody listens to anything."""
+        """Whether there is any subscription."""
         return bool(self._subscribers)
 
     async def wait_subscribed(self) -> None:
-        """Return when somebody listens to something."""
+        """Return when there is a subscription."""
         while not self._subscribers:
-            if self._subscribed.is_set():  # else somebody waits for it already
+            if self._subscribed.is_set():  # else another task waits for it already
                 self._subscribed = trio.Event()
             await self._subscribed.wait()
 
     def emit_greeks(self, count: int) -> None:
-        """Give the next ``count`` events to their subscribers, symbols taking turns."""
+        """Give the next ``count`` events to their subscribers; the symbols take turns."""
         if self.conditions.holds("market-closed"):
             return
         for _ in range(count):
@@ -137,7 +138,7 @@ class GreeksTape:
                 self._give(event, again=self._random.random() < _REDELIVERED)
 
     def emit_prices(self) -> None:
-        """Give one Quote and one Trade of each underlying to whoever wants them."""
+        """Give one Quote and one Trade of each underlying to their subscribers."""
         if self.conditions.holds("market-closed"):
             return
         for symbol, underlying in self._underlyings.items():
@@ -146,23 +147,23 @@ class GreeksTape:
                     self._give(self._price_event(kind, underlying), again=False)
 
     def make_greeks(self, symbol: str) -> FeedEvent:
-        """Return a new event of a symbol that has Greeks, and give it to nobody."""
+        """Return a new event of a symbol that has Greeks; subscribers do not get it."""
         return self._next_greeks(symbol)
 
     def give_late_events(self) -> None:
-        """Give the Greeks that were held back, the newest first."""
+        """Give the delayed Greeks to their subscribers, the newest first."""
         late, self._late = self._late, []
         for event in reversed(late):
             self._give(event, again=False)
 
     def warm_up(self) -> None:
-        """Begin the subscriptions that were made while everything was cold."""
+        """Start the subscriptions that were made during the fault ``cold``."""
         cold, self._cold = self._cold, {}
         for kind, symbol, subscriber in cold:
             self.subscribe(kind, symbol, subscriber)
 
     def forget_last_events(self) -> None:
-        """Give new subscribers a new event, not one that was sent before."""
+        """Forget the last events, so that new subscribers get a new event first."""
         self._last.clear()
 
     def write_down(self, events: Iterable[FeedEvent]) -> None:
@@ -227,9 +228,10 @@ class GreeksTape:
 
 
 async def run_tape(tape: GreeksTape, rate: float) -> None:
-    """Emit ``rate`` Greeks events a second while anybody listens, until cancelled.
+    """Emit ``rate`` Greeks events a second while there are subscriptions.
 
-    The time counts from the first subscription; see `Pacer` for being late.
+    It runs until cancelled.  The time counts from the first subscription; `Pacer` handles
+    delays.
     """
     while True:
         await tape.wait_subscribed()

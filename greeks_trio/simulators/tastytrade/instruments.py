@@ -18,7 +18,7 @@ Shape = dict[str, object]
 
 
 def tasty_symbol(option: SimulatedOption) -> str:
-    """Return Tastytrade's symbol: OCC, or future and option code for futures."""
+    """Return Tastytrade's symbol: OCC, or future and option code for a futures option."""
     if option.contract.kind == "option":
         return option.contract.contract_key
     terms = option.terms
@@ -42,7 +42,7 @@ def streamer_symbol(option: SimulatedOption) -> str:
 
 
 def equity_option_shape(symbol: str, option: SimulatedOption) -> Shape:
-    """Return what the API tells of an equity or index option."""
+    """Return the API's description of an equity or index option."""
     terms = option.terms
     return _option(symbol, option) | {
         "instrument-type": "Equity Option",
@@ -56,7 +56,7 @@ def equity_option_shape(symbol: str, option: SimulatedOption) -> Shape:
 
 
 def future_option_shape(symbol: str, option: SimulatedOption) -> Shape:
-    """Return what the API tells of a futures option."""
+    """Return the API's description of a futures option."""
     terms, future = option.terms, option.contract.underlying
     multiplier = str(Decimal(option.contract.multiplier))
     return _option(symbol, option) | {
@@ -106,6 +106,6 @@ def _option(symbol: str, option: SimulatedOption) -> Shape:
 
 
 def expiry_instant(day: date) -> str:
-    """Return the moment of expiry as the API writes it."""
+    """Return the time of expiry in the API's format."""
     instant = datetime.combine(day, _EXPIRES, tzinfo=UTC)
     return instant.isoformat(timespec="milliseconds")

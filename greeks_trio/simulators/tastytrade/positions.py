@@ -1,7 +1,7 @@
 """Accounts and positions of a simulated Tastytrade, in REST shapes.
 
-Pure but for the dates in the shapes.  Keys are in kebab-case; quantities are whole
-numbers or text, and optional fields are absent now and then, as in captured answers.
+Pure except for the dates in the shapes.  Keys are in kebab-case.  As in captured answers,
+quantities are whole numbers or text, and optional fields are sometimes absent.
 
 Source: developer.tastytrade.com, accounts and positions.
 """
@@ -26,7 +26,7 @@ from greeks_trio.simulators.tastytrade.instruments import (
 ACCOUNT_ID: Final = "5SM00001"
 EMPTY_ACCOUNT_ID: Final = "5SM00002"
 _FIRST_FURTHER: Final = 3
-# Every so many of the first account's options are in each further one too.
+# One in this many of the first account's options is also in each further account.
 _SHARED_EVERY: Final = 3
 # Shares that cover calls; a client records them and subscribes to none of them.
 _SHARES: Final = {"AAPL": 300, "F": -200}
@@ -34,13 +34,13 @@ _OPENED: Final = "2026-01-05T14:30:00.000+00:00"
 
 
 class SimulatedPositions:
-    """What the accounts hold.
+    """The positions of all accounts.
 
-    The first one holds the options and some shares, the second one nothing, each
-    further one a third of the options in quantities of its own.
+    The first account holds the options and some shares.  The second account is empty.
+    Each further account holds a third of the options, in its own quantities.
 
     Attributes:
-        account_ids: Those that hold something, the first one first, and the empty one.
+        account_ids: All accounts: the first, the empty one, then the further ones.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SimulatedPositions:
         seed: int,
         accounts: int = 1,
     ) -> None:
-        """Make positions of which ``accounts`` accounts hold something."""
+        """Make the positions; ``accounts`` accounts are not empty."""
         numbers = random.Random(seed)
         self._options = {tasty_symbol(each): each for each in (*tradable, *options)}
         self._symbols: dict[str, str] = {
@@ -69,9 +69,10 @@ class SimulatedPositions:
         self.account_ids = tuple(self._quantities)
 
     def accounts_of(self, contract_key: str) -> list[str]:
-        """Return whose tick this is: nobody's if the contract was never held.
+        """Return the accounts to which the contract's ticks belong.
 
-        A closed contract stays its accounts', because its last ticks are.
+        Ticks of a contract that was never held belong to `WATCHLIST_ACCOUNT`.  The last
+        ticks of a closed contract still belong to its accounts.
         """
         symbol = self._symbols.get(contract_key)
         holders = [name for name, held in self._quantities.items() if symbol in held]
@@ -81,7 +82,7 @@ class SimulatedPositions:
         """Set a signed quantity in the first account and return the new position.
 
         Raises:
-            KeyError: no such contract is on the market.
+            KeyError: the market has no such contract.
         """
         symbol = self._symbols[contract_key]
         self._quantities[ACCOUNT_ID][symbol] = quantity
@@ -92,7 +93,7 @@ class SimulatedPositions:
         return [_account(each) for each in self.account_ids]
 
     def positions(self, account_id: str, *, with_closed: bool = False) -> list[Shape]:
-        """Return what the account holds: options first, then shares."""
+        """Return the account's positions: options first, then shares."""
         held = [
             self._position(account_id, symbol, quantity)
             for symbol, quantity in self._quantities[account_id].items()
@@ -123,7 +124,7 @@ class SimulatedPositions:
         shape = _position(symbol, option.contract.underlying, kind, quantity)
         shape["account-number"] = account_id
         shape["multiplier"] = int(option.contract.multiplier)
-        if option.conid % 3:  # some answers lack it
+        if option.conid % 3:  # some answers do not have it
             shape["expires-at"] = expiry_instant(option.terms.expiration)
         if option.conid % 4 == 0:
             shape["quantity"] = str(abs(quantity))

@@ -1,7 +1,7 @@
 """The REST interface of a simulated Tastytrade: requests to answers.  No I/O.
 
-Answers come in the envelope ``{"data", "context"}``, errors as ``{"error"}``, and a
-request without User-Agent gets a page of HTML, as from the real one.
+Answers have the form ``{"data", "context"}``, errors the form ``{"error"}``.  A request
+without User-Agent gets an HTML page, as from the real Tastytrade.
 
 Source: developer.tastytrade.com, OAuth and API overview.
 """
@@ -22,7 +22,7 @@ from greeks_trio.simulators.tastytrade.positions import SimulatedPositions
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0
-# What no client can make sense of.
+# A position that no client can read.
 _BAD_POSITION: Final[Shape] = {
     "account-number": "",
     "symbol": 17,
@@ -30,7 +30,7 @@ _BAD_POSITION: Final[Shape] = {
     "quantity": "several",
     "quantity-direction": None,
 }
-# A client that asks for more before they expire loses the oldest.
+# With more unexpired tokens the oldest one is lost.
 _MAX_TOKENS: Final = 1_000
 
 
@@ -54,7 +54,7 @@ class Tokens:
         return token
 
     def forget_all(self) -> None:
-        """Let no token that was issued be valid any more."""
+        """Make all issued tokens invalid."""
         self._expiry.clear()
 
     def is_valid(self, token: str) -> bool:
@@ -74,7 +74,7 @@ class Rest:
     """Answers requests from the simulated positions.
 
     Attributes:
-        dxlink_url: Where quote tokens send their owner.
+        dxlink_url: The DXLink address in the answer with a quote token.
     """
 
     def __init__(
@@ -107,11 +107,13 @@ class Rest:
             return _refusal(401, "unauthorized", "Unauthorized")
         found = self._find(request) if request.method == "GET" else None
         if found is None:
-            return _refusal(404, "record_not_found", "Couldn't find what was asked for")
+            return _refusal(
+                404, "record_not_found", "Couldn't find the requested record"
+            )
         return _answer(200, {"data": found, "context": request.path})
 
     def refuse_upgrade(self) -> Response | None:
-        """Say why nobody may open a WebSocket, `None` when everybody may."""
+        """Return the refusal while upgrades to WebSocket are not allowed, else `None`."""
         if self._conditions.holds("upgrade-502"):
             page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
             return Response(status=502, body=page, content_type="text/html")
