@@ -148,14 +148,14 @@ def _taken(directory: Path, pid: str) -> ConfigError:
     return ConfigError(
         [
             f"the spool directory {directory} is in use by process {pid}: stop that "
-            "one, or give this one another GREEKS_SPOOL_DIR"
+            "one, or give this one another GREEKS_SPOOL_DIR."
         ]
     )
 
 
 def _unusable(directory: Path, reason: str) -> ConfigError:
     return ConfigError(
-        [f"GREEKS_SPOOL_DIR: cannot use the directory {directory}: {reason}"]
+        [f"GREEKS_SPOOL_DIR: cannot use the directory {directory}: {reason}."]
     )
 
 
