@@ -1,4 +1,4 @@
-"""Every fault of both simulated brokers against the whole service, and what came of it.
+"""Every fault of both simulated brokers against the whole service, and its outcome.
 
     python -m tests.fault_matrix [BROKER:NAME ...]
 
@@ -62,7 +62,7 @@ DURATION_S: Final = 2.0
 # Longer than the silence that a feed takes for death.
 DURATIONS_S: Final = {"silent": 20.0, "half-open": 20.0, "oversize": 2.0}
 IBKR_SILENCE_S: Final = 11.0
-# These show only to who connects while they last, so the connection is closed too.
+# These show only at a new connection, so the connection is closed too.
 NEED_RECONNECT: Final = {
     ("ibkr", "cold"),
     ("tastytrade", "delayed"),
@@ -76,7 +76,7 @@ NEED_RECONNECT: Final = {
 }
 # Only a person ends these, by a SIGHUP, which the whole process gets.
 NEED_PERSON: Final = {("tastytrade", "refuse-login")}
-# Three minutes in life, which nobody wants to wait for here.
+# Three minutes in production; shorter here.
 SHORT_QUIET_S: Final = 5.0
 RECOVERY_LIMIT_S: Final = 75.0
 _SIDE_BY_SIDE: Final = 8
@@ -118,7 +118,7 @@ CASES: Final = tuple(
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a fault.
+    """The outcome of a fault.
 
     Attributes:
         recovered_s: From the fault's start until it was over, the feed connected and
@@ -126,7 +126,7 @@ class Outcome:
         interrupted_s: The longest time without any tick of the broker.
         other_gap_s: The same for the other broker.
         sessions: The states of the broker's feed from the fault on, as they changed.
-        gaps: What the table says: broker, contract, reason, whether it has ended.
+        gaps: Rows of the table: broker, contract, reason, whether it has ended.
     """
 
     case: Case
@@ -140,13 +140,13 @@ class Outcome:
 
     @property
     def words(self) -> list[str]:
-        """Return what the status said was wrong, each once, in order."""
+        """Return the problems that the status showed, each once, in order."""
         said = [each.last_error for each in self.sessions if each.last_error]
         return list(dict.fromkeys(said))
 
 
 class Watch:
-    """Sees what became durable and every change of the feed's state."""
+    """Records durable ticks and every change of the feed's state."""
 
     def __init__(self) -> None:
         self.read_at: dict[Broker, list[float]] = {broker: [] for broker in BROKERS}
@@ -163,7 +163,7 @@ class Watch:
         self.wake()
 
     def wake(self) -> None:
-        """Let who waits look again."""
+        """Wake every task that waits."""
         self._changed.set()
         self._changed = trio.Event()
 
@@ -351,7 +351,7 @@ async def run_matrix(
     cases: Sequence[Case] = CASES,
     limit_s: float = RECOVERY_LIMIT_S,
 ) -> dict[str, Outcome]:
-    """Run the cases, some side by side, and return what came of each by its id."""
+    """Run the cases, some side by side, and return the outcome of each by its id."""
     outcomes: dict[str, Outcome] = {}
     places = trio.CapacityLimiter(_SIDE_BY_SIDE)
     alone = [case for case in cases if (case.broker, case.name) in NEED_PERSON]
@@ -440,7 +440,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def differences(outcome: Outcome) -> dict[str, Any]:
-    """Return what is lost, doubled or unexpected, of either broker."""
+    """Return the lost, doubled and unexpected ticks of each broker."""
     assert outcome.counts_by_broker is not None
     return {
         f"{broker}.{name}": number

@@ -28,9 +28,10 @@ _STATUS_STYLES: Final = {
 
 
 class Display:
-    """Where the demo's words go.
+    """The output of the demo.
 
-    With ``as_json`` stdout gets one object first and one last, and people read stderr.
+    With ``as_json`` stdout gets one object first and one last; all other text goes to
+    stderr.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -40,7 +41,7 @@ class Display:
         )
 
     def started(self, dsn: str, running: Running) -> None:
-        """Say where the rows and the status can be seen; ``dsn`` has no password."""
+        """Print the addresses of the rows and the status; ``dsn`` has no password."""
         if self._as_json:
             _print_json({"dsn": dsn, "http": running.http_url})
         self._console.print(f'Look at the rows:   psql "{dsn}"', soft_wrap=True)
@@ -53,7 +54,7 @@ class Display:
             self._console.print("Stop with Ctrl-C.")
 
     async def run(self, status: ServiceStatus) -> None:
-        """Show how the service is doing, until cancelled."""
+        """Show the state of the service, until cancelled."""
         rate = _Rate()
         if not self._console.is_terminal or self._as_json:
             while True:

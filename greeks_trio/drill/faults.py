@@ -91,7 +91,7 @@ def _on_broker(
 async def _at_broker(
     environment: Environment, fault: PlannedFault
 ) -> AsyncIterator[None]:
-    """Let the simulated broker itself go wrong."""
+    """Trigger a fault of the simulated broker itself."""
     assert fault.broker is not None  # noqa: S101
     takes_seconds = SIMULATORS[fault.broker].faults[fault.kind].default is not None
     argument = f":{fault.seconds:g}" if takes_seconds else ""

@@ -20,7 +20,7 @@ from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
 
-# Gives out when it began, if that was before it was in force.
+# Yields the time at which the fault began, if that was before it was in force.
 Act: TypeAlias = Callable[
     [Environment, PlannedFault], AbstractAsyncContextManager[float | None]
 ]

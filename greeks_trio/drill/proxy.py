@@ -1,8 +1,8 @@
 """A TCP proxy that fails as networks do.
 
 It forwards bytes as they come, each direction in a task of its own, and never more than
-`_CHUNK_BYTES` of each wait in it.  A connection that was made half-open is *dead*: what
-either side says is read and thrown away, and only the client's own end closes it.  Its
+`_CHUNK_BYTES` of each wait in it.  A connection that was made half-open is *dead*: the
+bytes of both sides are read and dropped, and only the client's own end closes it.  Its
 server's side is closed when the fault is over, as a server's keep-alive would.
 """
 

@@ -102,7 +102,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "clock-step": Kind(weight=3.0, values=(-30.0, 30.0)),
         "cut-broker": _of_broker(3.0, 0.0, 3.0, interrupts=BROKERS),
         "half-open-broker": _of_broker(2.0, 3.0, 15.0, interrupts=BROKERS),
-        # These the simulated brokers know themselves.
+        # The simulated brokers make these happen.
         "drop": _of_broker(2.0, 1.0, 5.0, interrupts=BROKERS),
         "silent": _of_broker(1.0, 1.0, 4.0, interrupts=BROKERS),
         "garbage": _of_broker(1.5, 2.0, 8.0),
@@ -124,9 +124,9 @@ class PlannedFault:
     Attributes:
         number: From 1, in the order of time.
         at_s: Seconds after the first ticks of both brokers are durable.
-        broker: Whom it happens to; `None` for a fault of the service or the database.
+        broker: The broker that it hits; `None` for the service or the database.
         seconds: How long it lasts.
-        value: What `Kind.values` bounds.
+        value: A number within `Kind.values`.
     """
 
     number: int

@@ -38,7 +38,7 @@ class Control:
 
     def __init__(self, verbs: Mapping[Broker, Mapping[str, Verb]]) -> None:
         self._verbs = verbs
-        self._door = Door(self._respond, {})
+        self._door = Door(self._respond)
         self._wanted, self._received = trio.open_memory_channel[Fault](MAX_FAULTS)
         self._under_way = 0
 

@@ -28,7 +28,7 @@ SILENCE_S = 0.4
 
 
 class Gateway:
-    """A running simulator, what is in its ledger, and clients for it."""
+    """A running simulator, its ledger, and clients for it."""
 
     def __init__(self, simulator, market, endpoints, ledger_path):
         self.simulator = simulator
@@ -164,7 +164,7 @@ class Client:
 
 
 def read(frame):
-    """Return a frame's object; what is none comes as ``text``."""
+    """Return a frame's object; a frame without an object comes as ``text``."""
     text = frame.decode("utf-8", "replace")
     try:
         content = json.loads(text)
@@ -176,8 +176,8 @@ def read(frame):
 def merge(frames):
     """Return the ticks of these frames of one connection, in the order they came.
 
-    A field that a frame does not have is what the newest earlier frame said, unless
-    that one is newer than the frame itself.
+    A field that a frame does not have is that of the newest earlier frame, unless that
+    one is newer than the frame itself.
     """
     history, rows = {}, {}
     for frame in frames:
@@ -198,7 +198,7 @@ def merge(frames):
         if any(each is not None for each in greeks):
             blank = percent in ("", "N/A")
             iv = None if blank else float(percent.removesuffix("%")) / 100
-            # What comes twice is one tick.
+            # A frame that comes twice is one tick.
             rows.setdefault((conid, updated), (*greeks, iv))
     return [(*key, *values) for key, values in rows.items()]
 

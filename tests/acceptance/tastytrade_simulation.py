@@ -5,17 +5,25 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from datetime import date
 
+import httpx2
+import trio
+from trio.testing import memory_stream_pair
+from trio_websocket import wrap_client_stream
+
 from greeks_trio.simulators.ledger import Ledger, read_ledger
 from greeks_trio.simulators.market import Market
+from greeks_trio.simulators.server.door import Closing
+from greeks_trio.simulators.server.http import serve_http
+from greeks_trio.simulators.server.websocket import ServerWebSocket
 from greeks_trio.simulators.tastytrade.broker import SimulatedTastytrade
 from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
-from tests.acceptance.dxlink_client import greeks_by_tick, ledger_by_tick
+from tests.acceptance.dxlink_client import DxlinkClient, greeks_by_tick, ledger_by_tick
 
 TODAY = date(2026, 11, 20)
 
 
 class Simulation:
-    """A broker that runs, and what a test asks about it."""
+    """A running broker, its ledger and its symbols."""
 
     def __init__(self, path, *, contracts=20, held=None, rate=500.0, **more):
         self.market = Market(contracts=contracts, seed=7, today=TODAY)
@@ -47,3 +55,40 @@ def open_simulations(nursery, path):
             return simulation, await nursery.start(simulation.broker.run, 0)
 
         yield start
+
+
+async def serve_in_memory(stream, serve):
+    """Accept a WebSocket on the server's end of a pair of streams, and serve it."""
+    upgrade = await serve_http(stream, lambda _request: None)
+    socket = ServerWebSocket(stream, upgrade.received)
+    await socket.accept()
+    try:
+        await serve(socket)
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def connect_in_memory(nursery, serve):
+    """Return a client whose server runs in the nursery."""
+    client_end, server_end = memory_stream_pair()
+    nursery.start_soon(
+        serve_in_memory, server_end, lambda socket: serve(socket, Closing())
+    )
+    socket = await wrap_client_stream(nursery, client_end, "sim", "/realtime")
+    return DxlinkClient(socket)
+
+
+class ToSimulator(httpx2.AsyncHTTPTransport):
+    """Sends requests for Tastytrade to the simulated one."""
+
+    def __init__(self, url):
+        super().__init__()
+        self._url = httpx2.URL(url)
+
+    async def handle_async_request(self, request):
+        request.url = request.url.copy_with(
+            scheme="http" if request.url.scheme == "https" else request.url.scheme,
+            host=self._url.host,
+            port=self._url.port,
+        )
+        return await super().handle_async_request(request)

@@ -37,7 +37,7 @@ def assert_clean(result):
     assert result["quarantined"] == 0
 
 
-async def test_what_was_sent_is_what_is_stored(tmp_path):
+async def test_every_sent_tick_is_stored(tmp_path):
     async with run_ingest(
         "demo", "--seconds", "4", *SMALL, "--json", cwd=tmp_path
     ) as demo:

@@ -1,4 +1,4 @@
-"""The drill as anybody runs it: a short one that ends well, and those that do not."""
+"""The drill as a process: a short one that succeeds, and those that fail."""
 
 from __future__ import annotations
 

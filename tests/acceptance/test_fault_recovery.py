@@ -31,7 +31,7 @@ ENDINGS = frozenset(
 
 @pytest.fixture(scope="module")
 def outcomes(postgres_server, database_template):
-    """What came of each case; made by an event loop of its own."""
+    """The outcome of each case; made by an event loop of its own."""
     with process_prepared():
         found = trio.run(run_matrix, postgres_server, database_template.dbname)
     print(table(list(found.values())))  # noqa: T201  pytest shows it after a failure
@@ -70,7 +70,7 @@ def test_each_interruption_is_a_gap_that_has_ended(outcome):
     assert bool(interrupted) == has_ended, (mine, outcome.sessions)
 
 
-def test_the_status_says_what_is_wrong(outcome):
+def test_the_status_names_the_problem(outcome):
     if outcome.case.id in ENDINGS:
         assert outcome.words
         assert any(each.status == "disconnected" for each in outcome.sessions)

@@ -1,7 +1,7 @@
 """Faults of the simulated IBKR gateway on its WebSocket, seen by a client.
 
-In each test the ledger says exactly what the client can know, and afterwards the
-gateway is as it was.
+In each test the ledger is equal to the values that the client can know, and afterwards
+the gateway is as before.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ async def test_a_silent_gateway_answers_later(start, nursery):
     assert during == before
 
 
-async def test_a_silent_gateway_lets_nobody_begin(start):
-    """What is written before ``system`` is lost, as ever."""
+async def test_a_silent_gateway_starts_no_new_client(start):
+    """Messages before ``system`` are lost, as always."""
     gateway = await start()
 
     async with trio.open_nursery() as both:
@@ -97,7 +97,7 @@ async def test_without_data_heartbeats_go_on_until_somebody_asks_again(
         await client.subscribe(*gateway.conids)
         await client.receive_ticks(50)
         await gateway.verbs["no-data"](0.0)
-        await client.receive_for(0.3)  # what was under way
+        await client.receive_for(0.3)  # frames under way
         client_heard = len(client.frames)
         await client.receive_for(1.0)
         later = client.frames[client_heard:]
@@ -225,7 +225,7 @@ async def test_every_frame_comes_twice(start):
     assert len(after) == len(set(after))
 
 
-async def test_frames_come_after_newer_ones_and_the_ledger_knows_what_that_means(
+async def test_frames_that_come_after_newer_ones_are_right_in_the_ledger(
     start,
 ):
     gateway = await start()
@@ -294,7 +294,7 @@ async def test_sockets_are_closed_and_new_ones_too_for_a_while(start, name, code
     assert merge(client.frames) == known
 
 
-async def test_a_line_limit_silences_what_is_beyond_it(start, nursery):
+async def test_contracts_beyond_a_line_limit_are_silent(start, nursery):
     gateway = await start()
     conids = gateway.conids
 
@@ -407,7 +407,7 @@ async def test_a_cancelled_fault_is_over(start):
         await finish(gateway, client)
 
 
-async def test_what_is_not_subscribed_says_so_and_nothing_else(start):
+async def test_data_without_subscription_is_marked_and_empty(start):
     gateway = await start()
 
     async with gateway.open_ready_socket() as client:
@@ -429,7 +429,7 @@ async def test_what_is_not_subscribed_says_so_and_nothing_else(start):
     assert not any({"31", *GREEKS} & row.keys() for row in rows)
 
 
-async def test_a_pong_that_nobody_asked_for_upsets_the_gateway_and_nothing_else(start):
+async def test_an_unsolicited_pong_upsets_only_the_gateway(start):
     gateway = await start()
 
     async with gateway.open_ready_socket() as client:

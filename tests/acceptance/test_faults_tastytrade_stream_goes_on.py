@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 
 import pytest
-import trio
 from trio_websocket import ConnectionClosed
 
 from tests.acceptance.dxlink_client import (
@@ -17,6 +15,7 @@ from tests.acceptance.dxlink_client import (
     open_http,
     open_socket,
 )
+from tests.acceptance.tastytrade_faults import during
 from tests.acceptance.tastytrade_simulation import open_simulations
 
 
@@ -24,17 +23,6 @@ from tests.acceptance.tastytrade_simulation import open_simulations
 async def simulate(nursery, tmp_path):
     with open_simulations(nursery, tmp_path) as start:
         yield start
-
-
-@asynccontextmanager
-async def during(simulation, name, arg=60.0):
-    """Let the fault hold within the block, and end it then."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(simulation.broker.verbs[name], arg)
-        for _ in range(2):  # after which a new task has come to its first wait
-            await trio.lowlevel.checkpoint()
-        yield
-        nursery.cancel_scope.cancel()
 
 
 async def stop_and_compare(simulation, client):

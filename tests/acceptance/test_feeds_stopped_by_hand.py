@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 
 SMALL = ("--contracts", "20", "--rate", "60")
 
-# What the broker sends while the stop is on its way is in its socket, and unread.
+# Frames that the broker sends during the stop stay unread in the socket.
 ON_ITS_WAY = timedelta(seconds=1)
 
 

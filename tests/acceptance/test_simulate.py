@@ -45,7 +45,7 @@ URLS = {
 
 @asynccontextmanager
 async def open_simulators(**options):
-    """Yield the process and what it announced; it is gone afterwards."""
+    """Yield the process and its first line; end the process afterwards."""
     entry = ENTRY.format(options=options)
     process = await trio.lowlevel.open_process(
         [sys.executable, "-c", entry],
@@ -187,7 +187,9 @@ async def test_one_broker_alone_can_be_run_and_is_the_same_again():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_after_what_was_written_has_been_read(tmp_path, number):
+async def test_a_signal_ends_it_after_the_clients_have_read_everything(
+    tmp_path, number
+):
     path = tmp_path / "ledger"
     # Text in the other process's program.
     options = {"contracts": 10, "rate": 400.0, "ledger": str(path)}

@@ -35,7 +35,7 @@ def conids():
     return range(700_000_001, 700_000_007)
 
 
-async def test_a_connection_begins_with_who_what_and_how_it_is(start):
+async def test_a_connection_begins_with_system_accounts_and_status(start):
     gateway = await start()
 
     async with gateway.open_socket() as client:
@@ -78,7 +78,7 @@ async def test_a_client_without_a_cookie_is_asked_for_its_session(start):
     assert second["topic"] == "system"
 
 
-async def test_what_is_written_before_system_is_lost(start, conids):
+async def test_requests_before_system_are_lost(start, conids):
     gateway = await start()
 
     async with gateway.open_socket() as client:
@@ -152,7 +152,7 @@ async def test_the_first_answer_comes_twice_with_its_keys_in_another_order(
         assert list(first) != list(second)
 
 
-async def test_merging_what_came_gives_the_ledger(start):
+async def test_merged_frames_give_the_ledger(start):
     gateway = await start(contracts=40, rate=400.0)
     conids = [option.conid for option in gateway.market.options]
     underlying = gateway.market.underlyings[0].conid
@@ -171,7 +171,7 @@ async def test_merging_what_came_gives_the_ledger(start):
     assert {row[0] for row in received} > set(conids[:10])
 
 
-async def test_later_frames_hold_only_what_was_asked_and_changed(start, conids):
+async def test_later_frames_hold_only_requested_fields_that_changed(start, conids):
     gateway = await start(rate=300.0)
 
     async with gateway.open_ready_socket() as client:
@@ -343,7 +343,7 @@ async def test_a_new_connection_hears_nothing_until_it_subscribes(start, conids)
     assert again.of(conids[3])[0]["server_id"] == "q1"
 
 
-async def test_drop_delivers_what_was_written_and_lets_nobody_in_for_a_while(
+async def test_drop_delivers_all_frames_and_then_refuses_clients_for_a_while(
     nursery, start, conids
 ):
     gateway = await start(rate=500.0)
@@ -466,7 +466,7 @@ async def receive_until(stream, ending):
         b"HEAD /v1/api/tickle HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_an_odd_request_disturbs_nobody_else(start, request_bytes):
+async def test_an_odd_request_disturbs_no_other_client(start, request_bytes):
     gateway = await start()
 
     async with gateway.open_ready_socket() as client:

@@ -184,7 +184,7 @@ async def test_an_option_is_found_by_symbol_month_strike_and_right(rest, market)
     assert {each["right"] for each in listed} == {"C"}
 
 
-async def test_what_a_conid_stands_for_can_be_asked_in_three_ways(rest, market):
+async def test_three_requests_return_the_contract_of_a_conid(rest, market):
     option = next(o for o in market.options if o.terms.root == "BRKB")
 
     [brk] = await get(rest, "/iserver/secdef/search", symbol="BRK B")
@@ -245,7 +245,7 @@ async def test_the_first_answer_sets_a_cookie_and_the_older_path_works(rest):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/reauthenticate", "/ws"])
-async def test_what_does_not_exist_is_answered_in_html(rest, path):
+async def test_an_unknown_path_is_answered_in_html(rest, path):
     answer = await rest.get(path)
 
     assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""Take the database away for a while, give it back, and measure what that costs.
+"""Stop the database for a while, start it again, and measure the cost.
 
     python -m tests.benchmarks.bench_outage [--seconds 600] [--rate 1000]
 

@@ -120,7 +120,7 @@ async def test_cut_connections_are_reset_on_both_sides(line):
     await assert_reset(server)
 
 
-async def test_whoever_connects_while_it_refuses_is_reset_and_later_let_in(line):
+async def test_clients_are_reset_while_it_refuses_and_accepted_later(line):
     line.proxy.refuse()
 
     await assert_reset(await line.knock())
@@ -196,7 +196,7 @@ async def test_an_address_in_the_servers_bytes_is_replaced(line):
     assert await read(client, 8) == b"at 5678/"
 
 
-async def test_cancelling_the_proxy_closes_what_it_holds(line):
+async def test_cancelling_the_proxy_closes_its_connections(line):
     async with trio.open_nursery() as nursery:
         proxy = Proxy(lambda: line.server.address)
         await nursery.start(proxy.run)

@@ -11,11 +11,12 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from greeks_trio.simulators.ibkr.http import serve_http
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.stream import HEARTBEAT_INTERVAL_S, IbkrStream
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market
+from greeks_trio.simulators.server.http import serve_http
+from greeks_trio.simulators.server.websocket import ServerWebSocket
 
 HEADERS = [("Cookie", "api=0123456789abcdef")]
 
@@ -41,7 +42,9 @@ class Server:
     async def _serve(self, stream):
         async with stream:
             upgrade = await serve_http(stream, lambda _request: None)
-            self.ibkr = IbkrStream(self.state, stream, upgrade, lambda: None)
+            socket = ServerWebSocket(stream, upgrade.received)
+            await socket.accept()
+            self.ibkr = IbkrStream(self.state, socket, upgrade.request, lambda: None)
             await self.ibkr.run()
         self.ended.set()
 

@@ -1,4 +1,4 @@
-"""What the service under drill says, byte by byte."""
+"""Reports of the service under drill, byte by byte."""
 
 from __future__ import annotations
 

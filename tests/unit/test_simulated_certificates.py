@@ -9,7 +9,7 @@ from greeks_trio.simulators.server.certificates import open_certificate
 
 
 def shake_hands(certificate):
-    """Finish a TLS handshake in memory; raises what the client says."""
+    """Finish a TLS handshake in memory; raises the client's error."""
     client = ssl.create_default_context(cafile=certificate.authority_file)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = client.wrap_bio(to_client, to_server, server_hostname="localhost")

@@ -21,7 +21,7 @@ from greeks_trio.simulators.registry import SIMULATORS
         ("ibkr:drop@1:0", Fault("ibkr", "drop", 1.0, 0.0)),
     ],
 )
-def test_a_fault_says_who_what_when_and_how_much(text, fault):
+def test_a_fault_has_broker_name_time_and_argument(text, fault):
     assert parse_fault(text) == fault
 
 
@@ -74,7 +74,7 @@ def test_a_fault_at_once_that_cannot_be_is_refused_with_its_reason(text, complai
 
 
 @pytest.mark.parametrize("broker", SIMULATORS)
-def test_every_fault_has_one_line_of_help_that_says_what_its_argument_is(broker):
+def test_every_fault_has_one_line_of_help_that_names_its_argument(broker):
     for name, kind in SIMULATORS[broker].faults.items():
         assert kind.help.count("\n") == 0
         assert ("ARG" in kind.help) == (kind.default is not None), name

@@ -22,7 +22,7 @@ from greeks_trio.simulators.ibkr.topics import (
     SubscribeCombination,
     Unknown,
     Unsubscribe,
-    encode_small_talk,
+    encode_beside_heartbeat,
     parse_request,
 )
 from greeks_trio.simulators.ledger import Ledger, read_ledger
@@ -331,7 +331,7 @@ def test_a_volume_of_ten_million_has_an_exponent(bench):
 def test_beside_heartbeats_come_wrong_partial_and_broken_frames_now_and_then():
     random = Random(5)
 
-    heard = [encode_small_talk(0, random) for _ in range(2_000)]
+    heard = [encode_beside_heartbeat(0, random) for _ in range(2_000)]
 
     frames = [frame for each in heard for frame in each]
     assert 0.03 < len(frames) / len(heard) < 0.15

@@ -21,7 +21,7 @@ def make_tick(number: int = 0) -> LedgerTick:
     )
 
 
-def test_what_was_written_is_read_back_to_the_last_bit(tmp_path):
+def test_written_ticks_are_read_back_to_the_last_bit(tmp_path):
     ticks = [make_tick(number) for number in range(5)]
 
     with Ledger(tmp_path / "ledger") as ledger:

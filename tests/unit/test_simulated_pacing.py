@@ -15,7 +15,7 @@ def test_the_rate_does_not_drift(rate):
     pacer, now, taken = Pacer(rate, now=100.0), 100.0, 0
 
     while now < 160.0:
-        now = pacer.next_at(now) + 0.0003  # nobody wakes up exactly in time
+        now = pacer.next_at(now) + 0.0003  # no task wakes up exactly in time
         taken += pacer.take_due(now)
 
     assert abs(taken - rate * (now - 100.0)) <= 1 + rate * 0.001
@@ -38,7 +38,7 @@ def test_at_a_high_rate_ticks_are_taken_together():
     assert pacer.take_due(BATCH_INTERVAL_S) == 20
 
 
-def test_what_a_long_stall_missed_is_not_made_up_for():
+def test_ticks_missed_in_a_long_stall_are_not_made_up_for():
     pacer = Pacer(100, now=0.0)
 
     assert pacer.take_due(MAX_DEBT_S) == 50

@@ -1,26 +1,22 @@
 """A simulated IBKR Client Portal gateway: REST and WebSocket on one TLS port.
 
-It sends the same frames and answers as the real gateway, with the same irregularities.
-Any client of the real gateway can use it.  Every tick is in the ledger before it is
-sent.
+It behaves on the wire as the real one does, with its oddities, and independent clients
+can talk to it.  Every tick is in its ledger before it is sent.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Final
 
 import trio
-from wsproto.utilities import RemoteProtocolError
 
 from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ibkr.faults import IbkrFaults
-from greeks_trio.simulators.ibkr.http import Request, Response, serve_http
 from greeks_trio.simulators.ibkr.positions import ACCOUNT_ID
 from greeks_trio.simulators.ibkr.rest import IbkrRest
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
@@ -28,10 +24,13 @@ from greeks_trio.simulators.ibkr.stream import IbkrStream
 from greeks_trio.simulators.ibkr.topics import encode_status
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption
-from greeks_trio.simulators.server.certificates import open_certificate
-from greeks_trio.simulators.server.listening import TlsListener, open_local_listeners
-
-logger = logging.getLogger(__name__)
+from greeks_trio.simulators.server.certificates import (
+    LocalCertificate,
+    open_certificate,
+)
+from greeks_trio.simulators.server.door import Closing, Door
+from greeks_trio.simulators.server.http import Request, Response
+from greeks_trio.simulators.server.websocket import ServerWebSocket
 
 _API: Final = "/v1/api"
 _WS_PATHS: Final = ("/v1/api/ws", "/v1/portal/ws")
@@ -39,8 +38,6 @@ _WS_PATHS: Final = ("/v1/api/ws", "/v1/portal/ws")
 _REFUSAL: Final = Response(
     status=503, body=b"Service Unavailable", content_type="text/plain"
 )
-
-_Stream = trio.SSLStream[trio.SocketStream]
 
 
 class SimulatedIbkr:
@@ -55,7 +52,7 @@ class SimulatedIbkr:
     request.
 
     Attributes:
-        faults: The faults, one method for each.
+        faults: A method for each fault.
     """
 
     def __init__(
@@ -82,7 +79,8 @@ class SimulatedIbkr:
         self._state = IbkrState(market, options, ledger, settings, Random(seed))
         self._clients = IbkrClients()
         self._rest = IbkrRest(self._state, self._tell_login, self._silence)
-        self.faults = IbkrFaults(self._state, self._rest, self._clients)
+        self._door = Door(self._respond, self._serve_socket)
+        self.faults = IbkrFaults(self._state, self._rest, self._clients, self._door)
         self._planned = [each for each in faults if each.broker == "ibkr"]
         self._stopping = trio.Event()
 
@@ -94,30 +92,22 @@ class SimulatedIbkr:
     ) -> None:
         """Serve clients until `stop`; started when the port accepts connections.
 
-        After `stop` the gateway makes no new frames.  It sends the frames that are
-        already written and closes the connections.  A cancellation closes the
-        connections without sending.
+        After `stop` no frame is made; everything that was written reaches the clients,
+        and their connections are closed.  A cancellation cuts them off.
 
         Raises:
             OSError: the port is in use.
         """
         with open_certificate() as certificate:
-            listeners, chosen = await open_local_listeners(port, certificate.server)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, listeners, name="ibkr listener")
+                chosen = await nursery.start(
+                    self._door.run, port, certificate.server, name="ibkr door"
+                )
                 nursery.start_soon(
                     run_faults, self._planned, self.verbs, name="ibkr faults"
                 )
                 nursery.start_soon(self.faults.wait_idle, name="ibkr session")
-                task_status.started(
-                    IbkrEndpoints(
-                        rest_url=f"https://localhost:{chosen}{_API}",
-                        ws_url=f"wss://localhost:{chosen}{_API}/ws",
-                        ca_file=str(certificate.authority_file),
-                        account_id=ACCOUNT_ID,
-                        account_ids=self._state.account_positions.account_ids,
-                    )
-                )
+                task_status.started(self._endpoints(chosen, certificate))
                 await self._stopping.wait()
                 self._state.conditions.end_all()
                 await self._clients.end("close")
@@ -129,7 +119,7 @@ class SimulatedIbkr:
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
-        """The faults by name."""
+        """The function of each fault, under the fault's name."""
         return self.faults.verbs
 
     @property
@@ -169,32 +159,22 @@ class SimulatedIbkr:
         while self._option_conids(conids) & self.subscribed:
             await self._clients.wait_changed()
 
-    async def _listen(self, listeners: list[TlsListener]) -> None:
-        await trio.serve_listeners(self._serve, listeners)
-
-    async def _serve(self, stream: _Stream) -> None:
-        """Serve one client until its connection ends."""
-        try:
-            await self._serve_until_gone(stream)
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            logger.debug("simulator.ibkr client=vanished")
-        except* RemoteProtocolError:
-            logger.debug("simulator.ibkr client=odd")
-        finally:
-            await trio.aclose_forcefully(stream)
-
-    async def _serve_until_gone(self, stream: _Stream) -> None:
-        conditions = self._state.conditions
-        with self._clients.answering() as scope:
-            upgrade = await serve_http(stream, self._respond)
-        if scope.cancelled_caught:
-            await trio.sleep(conditions.seconds_left("half-open"))
-            return
-        if upgrade is None:
-            return
-        client = IbkrStream(self._state, stream, upgrade, self._clients.note_change)
+    async def _serve_socket(
+        self, socket: ServerWebSocket, request: Request, _closing: Closing
+    ) -> None:
+        """Serve one client; `IbkrClients.end` ends it, never the door's request."""
+        client = IbkrStream(self._state, socket, request, self._clients.note_change)
         with self._clients.serving(client):
             await client.run()
+
+    def _endpoints(self, port: int, certificate: LocalCertificate) -> IbkrEndpoints:
+        return IbkrEndpoints(
+            rest_url=f"https://localhost:{port}{_API}",
+            ws_url=f"wss://localhost:{port}{_API}/ws",
+            ca_file=str(certificate.authority_file),
+            account_id=ACCOUNT_ID,
+            account_ids=self._state.account_positions.account_ids,
+        )
 
     def _respond(self, request: Request) -> Response | None:
         is_away = self._state.conditions.holds("drop", "http-503")

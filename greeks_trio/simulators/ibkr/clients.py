@@ -1,4 +1,4 @@
-"""The connected clients of the simulated gateway, and the actions on all of them."""
+"""The clients of the simulated gateway's WebSockets, and the actions on all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STOP_LIMIT_S: Final = 15.0
 
 
 class IbkrClients:
-    """The open WebSockets and HTTP connections.
+    """The open WebSockets.
 
     Attributes:
         count: The number of WebSockets accepted so far.
@@ -24,7 +24,6 @@ class IbkrClients:
     def __init__(self) -> None:
         self.count = 0
         self._streams: set[IbkrStream] = set()
-        self._http_scopes: set[trio.CancelScope] = set()
         self._changed = trio.Event()
 
     @property
@@ -43,42 +42,27 @@ class IbkrClients:
             self._streams.discard(stream)
             self.note_change()
 
-    @contextmanager
-    def answering(self) -> Iterator[trio.CancelScope]:
-        """Keep an HTTP connection in the list of clients during the block."""
-        with trio.CancelScope() as scope:
-            self._http_scopes.add(scope)
-            try:
-                yield scope
-            finally:
-                self._http_scopes.discard(scope)
-
-    def cut_http(self) -> None:
-        """End every connection that is not a WebSocket."""
-        for scope in self._http_scopes:
-            scope.cancel()
-
     def tell(self, *frames: bytes) -> None:
         """Send frames to every WebSocket."""
         for each in self._streams:
             each.tell(*frames)
 
     def end_subscriptions(self) -> None:
-        """Stop the data of every subscription, as at the end of its time."""
+        """End every subscription silently, as each one ends by itself after its time."""
         for each in self._streams:
             each.lines.end_all()
 
-    async def end(self, how: Ending, farewell: tuple[int, str] | None = None) -> None:
-        """End every WebSocket; return when all are closed, or after a time limit."""
+    async def end(self, how: Ending, close_with: tuple[int, str] | None = None) -> None:
+        """End every WebSocket, and return when they are closed."""
         ending = set(self._streams)
         for each in ending:
-            each.end(how, farewell)
+            each.end(how, close_with)
         with trio.move_on_after(_STOP_LIMIT_S):
             while ending & self._streams:
                 await self.wait_changed()
 
     def note_change(self) -> None:
-        """Wake the tasks that wait for a change."""
+        """Wake every task that waits for a change."""
         self._changed.set()
         self._changed = trio.Event()
 

@@ -1,6 +1,6 @@
-"""The faults of the simulated gateway: one method for each fault.
+"""The faults of the simulated gateway: one method for each.
 
-A method returns when its fault is over and the gateway works as before.  A cancellation
+A method returns when its fault is over and the gateway is as before.  A cancellation
 ends the fault at once.
 """
 
@@ -20,28 +20,32 @@ from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
 from greeks_trio.simulators.ibkr.noise import GARBAGE, ODD_STATUSES
 from greeks_trio.simulators.ibkr.rest import IbkrRest
 from greeks_trio.simulators.ibkr.state import IbkrState, Login
-from greeks_trio.simulators.ibkr.stream import FAREWELLS
+from greeks_trio.simulators.ibkr.stream import CLOSE_CODES
 from greeks_trio.simulators.ibkr.topics import (
     NO_UTF8,
     encode_notice,
     encode_status,
 )
+from greeks_trio.simulators.server.door import Door
 
-# Seconds between two unrequested frames.
+# Interval of the frames that are sent out of turn, in seconds.
 _NOISE_INTERVAL_S: Final = 0.05
 _STATUS_INTERVAL_S: Final = 0.5
 _LOST: Final = MappingProxyType({"authenticated": False})
-# Seconds from the message that another program wants the session to its loss.
+# From the notice that another program competes to the loss of the session, in seconds.
 _LOSING_S: Final = 0.3
 
 
 class IbkrFaults:
     """The faults of one gateway; `verbs` has them by name."""
 
-    def __init__(self, state: IbkrState, rest: IbkrRest, clients: IbkrClients) -> None:
+    def __init__(
+        self, state: IbkrState, rest: IbkrRest, clients: IbkrClients, door: Door
+    ) -> None:
         self._state = state
         self._rest = rest
         self._clients = clients
+        self._door = door
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -68,21 +72,18 @@ class IbkrFaults:
         return MappingProxyType(plain | special)
 
     async def drop(self, refuse_s: float = 5.0) -> None:
-        """Close every connection, and refuse new ones for ``refuse_s`` seconds.
+        """Hang up on every client, and refuse new ones for ``refuse_s`` seconds.
 
-        The frames that are already written reach the clients first.
+        Everything that was written reaches the clients first.
         """
         with self._state.conditions.holding("drop", refuse_s):
             until = trio.current_time() + refuse_s
-            self._clients.cut_http()
+            self._door.cut_http()
             await self._clients.end("drop")
             await trio.sleep_until(until)
 
     async def no_data(self, seconds: float) -> None:
-        """End every subscription silently; a new request starts it again.
-
-        A subscription without a new request stays silent after the fault.
-        """
+        """End every subscription silently; a new request starts it again."""
         self._clients.end_subscriptions()
         await trio.sleep(seconds)
 
@@ -102,23 +103,23 @@ class IbkrFaults:
         await trio.lowlevel.checkpoint()
 
     async def half_open(self, seconds: float) -> None:
-        """Stop reading and writing on the present connections, but keep them open.
+        """Neither read nor write on the present connections, without closing them.
 
-        New connections are served.  The old ones are closed at the end of the fault.
+        New ones are served.  The old ones are closed at the end.
         """
         until = trio.current_time() + seconds
         with self._state.conditions.holding("half-open", seconds):
-            self._clients.cut_http()
+            self._door.cut_http(hold_s=seconds)
             for each in self._clients.streams:
                 each.freeze(until)
             await trio.sleep_until(until)
 
     async def refuse_login(self, seconds: float) -> None:
-        """Forget the login; at the end log in again, as a user does on the login page."""
+        """Lose the login; after ``seconds`` a login at the gateway's page follows."""
         with self._state.conditions.holding("refuse-login", seconds):
             self._lose("logged-out")
             try:
-                await self._clients.end("close", FAREWELLS["refuse-login"])
+                await self._clients.end("close", CLOSE_CODES["refuse-login"])
                 await trio.sleep(seconds)
             finally:
                 self._win_back("logged-out")
@@ -138,14 +139,14 @@ class IbkrFaults:
                 self._win_back("not-established")
 
     async def odd_status(self, seconds: float) -> None:
-        """Send status frames that are wrong or incomplete."""
+        """Send statuses that are wrong or incomplete."""
         frames = itertools.cycle([encode_status(each) for each in ODD_STATUSES])
         await self._make_noise(frames, seconds, _STATUS_INTERVAL_S)
 
     async def compete(self, seconds: float) -> None:
         """Let another program take the session, and give it back after ``seconds``.
 
-        A client that competes for the session gets it earlier.
+        A client that competes for it gets it sooner.
         """
         until = trio.current_time() + seconds
         self._clients.tell(encode_status({"competing": True}))
@@ -165,10 +166,10 @@ class IbkrFaults:
             await trio.sleep_until(until)
 
     async def close(self, name: str, seconds: float) -> None:
-        """Close every WebSocket, also new ones, with the code in `FAREWELLS`."""
+        """Close every WebSocket as `CLOSE_CODES` says, and each new one at once."""
         with self._state.conditions.holding(name, seconds):
             until = trio.current_time() + seconds
-            await self._clients.end("close", FAREWELLS[name])
+            await self._clients.end("close", CLOSE_CODES[name])
             await trio.sleep_until(until)
 
     async def line_limit(self, lines: float) -> None:
@@ -184,7 +185,7 @@ class IbkrFaults:
             state.line_limit = before
 
     async def wait_idle(self) -> None:
-        """Lose the session each time no REST request comes for too long.
+        """Lose the session after each `session_timeout_s` without a request.
 
         Runs until cancelled.
         """

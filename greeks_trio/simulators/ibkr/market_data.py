@@ -11,10 +11,11 @@ import trio
 
 from greeks_trio.simulators.ibkr import rows
 from greeks_trio.simulators.ibkr.client_memory import Values
-from greeks_trio.simulators.ibkr.http import Request, Response, Routes
 from greeks_trio.simulators.ibkr.quotes import COLD_ROW, option_values, underlying_quote
+from greeks_trio.simulators.ibkr.routes import Routes, json_response
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.market import SimulatedOption, Underlying
+from greeks_trio.simulators.server.http import Request, Response
 
 # The first answer has only the conid; the second one has no prices yet.
 _COLD_ANSWERS: Final = 2
@@ -63,10 +64,10 @@ class IbkrMarketData:
     def _snapshot(self, request: Request, _found: dict[str, str]) -> object:
         if not self._has_listed_accounts:
             return _error(500, "please query /accounts first")
-        fields = set(request.query.get("fields", "").split(","))
+        fields = set(request.parameters.get("fields", "").split(","))
         return [
             self._snapshot_row(conid, fields)
-            for conid in _numbers(request.query.get("conids", "").split(","))
+            for conid in _numbers(request.parameters.get("conids", "").split(","))
         ]
 
     def _snapshot_row(self, conid: int, fields: set[str]) -> Values:
@@ -109,7 +110,7 @@ class IbkrMarketData:
         return {"unsubscribed": True}
 
     def _securities(self, request: Request, _found: dict[str, str]) -> object:
-        asked = request.query.get("conids", "").split(",")
+        asked = request.parameters.get("conids", "").split(",")
         if request.method == "POST":
             conids = _body(request).get("conids")
             asked = conids if isinstance(conids, list) else []
@@ -117,7 +118,7 @@ class IbkrMarketData:
         return {"secdef": [rows.security_row(each) for each in found if each]}
 
     def _search(self, request: Request, _found: dict[str, str]) -> object:
-        symbol = request.query.get("symbol") or _body(request).get("symbol")
+        symbol = request.parameters.get("symbol") or _body(request).get("symbol")
         found = [
             rows.search_row(each, self._state.market.options)
             for each in self._state.market.underlyings
@@ -126,7 +127,7 @@ class IbkrMarketData:
         return found or _error(400, "No symbol found")
 
     def _strikes(self, request: Request, _found: dict[str, str]) -> object:
-        options = self._matching(request.query)
+        options = self._matching(request.parameters)
         return {
             side: sorted(
                 {float(e.terms.strike) for e in options if e.terms.option_type == side}
@@ -135,10 +136,10 @@ class IbkrMarketData:
         }
 
     def _info(self, request: Request, _found: dict[str, str]) -> object:
-        if "month" in request.query:
-            options = self._matching(request.query)
+        if "month" in request.parameters:
+            options = self._matching(request.parameters)
             return [rows.option_info_row(each) for each in options]
-        for conid in _numbers([request.query.get("conid")]):
+        for conid in _numbers([request.parameters.get("conid")]):
             if isinstance(found := self._state.find(conid), Underlying):
                 return rows.underlying_info_row(found)
         return _error(500, "no contracts found")
@@ -181,5 +182,4 @@ def _decimal(text: str | None) -> float | None:
 
 
 def _error(status: int, message: str) -> Response:
-    body = msgspec.json.encode({"error": message})
-    return Response(status=status, body=body)
+    return json_response({"error": message}, status)

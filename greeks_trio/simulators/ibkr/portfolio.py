@@ -8,11 +8,12 @@ from typing import Final
 import trio
 
 from greeks_trio.simulators.ibkr import position_rows as rows
-from greeks_trio.simulators.ibkr.http import Request, Routes
+from greeks_trio.simulators.ibkr.routes import Routes
 from greeks_trio.simulators.ibkr.rows import Row
 from greeks_trio.simulators.ibkr.state import IbkrState
+from greeks_trio.simulators.server.http import Request
 
-# A position that no client can read.
+# No client can read this.
 _BAD_ROW: Final[Row] = {
     "acctId": None,
     "conid": "none",
@@ -25,7 +26,7 @@ _BAD_ROW: Final[Row] = {
 
 
 class IbkrPortfolio:
-    """The answers of `/portfolio`; it remembers the earlier reads of the session."""
+    """The answers of `/portfolio`; remembers the pages that this session has read."""
 
     def __init__(self, state: IbkrState) -> None:
         self._state = state
@@ -55,7 +56,7 @@ class IbkrPortfolio:
         account, page = found["account"], int(found["page"])
         if not self._is_readable(account):
             return []
-        if page == 0:  # the other pages show the positions of that time
+        if page == 0:  # the others show the rest of that reading
             self._state.read_positions(account, trio.current_time())
         start = page * rows.PAGE_SIZE
         listed = self._rows(account)[start : start + rows.PAGE_SIZE]

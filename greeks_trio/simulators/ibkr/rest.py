@@ -13,20 +13,25 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from greeks_trio.simulators.ibkr.http import Handler, Request, Response
 from greeks_trio.simulators.ibkr.login import auth_status, validation
 from greeks_trio.simulators.ibkr.market_data import IbkrMarketData
 from greeks_trio.simulators.ibkr.portfolio import IbkrPortfolio
+from greeks_trio.simulators.ibkr.routes import (
+    always,
+    compile_routes,
+    json_response,
+)
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.pacing import Allowance
+from greeks_trio.simulators.server.http import Request, Response
 
 # The login page has a path without the prefix of the interface.
 _PREFIX: Final = re.compile(
     r"(?:/v1/(?:api|portal))?(/sso/Dispatcher)|/v1/(?:api|portal)(/.*)"
 )
 
-# (requests at once, requests a second).  The rates are IBKR's; the number at once is
-# enough for the start of a client.
+# (requests at once, requests a second).  The rates are IBKR's; the requests at once
+# are enough for a client that starts.
 _LIMIT: Final = (120.0, 10.0)
 _LIMITS: Final = {
     "/tickle": (10.0, 1.0),
@@ -55,7 +60,7 @@ class IbkrRest:
     """Answers requests; remembers the earlier requests of a session.
 
     Attributes:
-        last_request_at: The time of the last request, on the monotonic clock.
+        last_request_at: Time of the last request, on the monotonic clock.
     """
 
     def __init__(
@@ -70,7 +75,7 @@ class IbkrRest:
         self._market_data = IbkrMarketData(state, silence)
         self._allowances: dict[str, Allowance] = {}
         self.last_request_at = trio.current_time()
-        self._routes = _compile(
+        self._routes = compile_routes(
             {
                 "GET|POST /tickle": self._tickle,
                 "GET|POST /iserver/auth/status": self._status,
@@ -79,12 +84,10 @@ class IbkrRest:
                 "GET /sso/validate": self._validate,
                 "GET|POST /logout": self._logout,
                 "POST /sso/Dispatcher": self._log_in,
-                # The simulated accounts have no orders.
-                "GET /iserver/account/orders": _always(
-                    {"orders": [], "snapshot": True}
-                ),
-                "GET /iserver/account/trades": _always([]),
-                "GET /iserver/account/pnl/partitioned": _always({"upnl": {}}),
+                # There is no trading here.
+                "GET /iserver/account/orders": always({"orders": [], "snapshot": True}),
+                "GET /iserver/account/trades": always([]),
+                "GET /iserver/account/pnl/partitioned": always({"upnl": {}}),
             }
             | self._portfolio.routes
             | self._market_data.routes
@@ -99,7 +102,7 @@ class IbkrRest:
         self.last_request_at = trio.current_time()
         conditions = self._state.conditions
         if conditions.holds("http-429") or not self._allows(path):
-            return _json_response({"error": "Too many requests"}, status=429)
+            return json_response({"error": "Too many requests"}, status=429)
         for method, pattern, handler in self._routes:
             if request.method not in method or not (match := pattern.fullmatch(path)):
                 continue
@@ -107,7 +110,7 @@ class IbkrRest:
             if answer is None:
                 answer = handler(request, match.groupdict())
             if not isinstance(answer, Response):
-                answer = _json_response(answer)
+                answer = json_response(answer)
             return self._with_cookie(request, answer)
         return _NOT_FOUND
 
@@ -122,7 +125,7 @@ class IbkrRest:
         return True
 
     def _refusal(self, path: str) -> object:
-        """Return the answer that replaces the normal one, or `None`."""
+        """Return the answer that replaces the requested one, `None` when there is none."""
         if not self._is_allowed_in(path):
             return _UNAUTHORIZED
         needs_session = path.startswith(("/iserver/", "/portfolio"))
@@ -170,7 +173,7 @@ class IbkrRest:
         except msgspec.DecodeError:
             arguments = {}
         if arguments.get("publish") is not True:
-            return _json_response({"error": "missing publish", "statusCode": 500}, 500)
+            return json_response({"error": "missing publish", "statusCode": 500}, 500)
         if self._may_log_in(competes=arguments.get("compete") is True):
             self.begin_session()
         return auth_status(self._state.login)
@@ -198,7 +201,7 @@ class IbkrRest:
         return validation(self._state.login, time.time_ns() // 1_000_000)
 
     def _log_in(self, _request: Request, _found: dict[str, str]) -> object:
-        """Log in as a user does on the login page; the body of the request is ignored."""
+        """Log in, as a person does at the gateway's page; the body does not matter."""
         if self._state.conditions.holds("refuse-login"):
             return _UNAUTHORIZED
         if self._state.login == "logged-out":
@@ -210,23 +213,3 @@ class IbkrRest:
         self._state.login = "logged-out"
         self._on_login(False)
         return {"status": True}
-
-
-def _always(content: object) -> Handler:
-    return lambda _request, _found: content
-
-
-def _compile(
-    routes: dict[str, Handler],
-) -> list[tuple[tuple[str, ...], re.Pattern[str], Handler]]:
-    compiled = []
-    for route, handler in routes.items():
-        methods, _, template = route.partition(" ")
-        pattern = re.sub(r"\{(\w+):int\}", r"(?P<\1>[0-9]{1,9})", template)
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
-        compiled.append((tuple(methods.split("|")), re.compile(pattern), handler))
-    return compiled
-
-
-def _json_response(content: object, status: int = 200) -> Response:
-    return Response(status=status, body=msgspec.json.encode(content))

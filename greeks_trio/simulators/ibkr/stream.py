@@ -13,32 +13,32 @@ import trio
 
 from greeks_trio.simulators.ibkr import topics
 from greeks_trio.simulators.ibkr.answers import IbkrAnswers, now_ms
-from greeks_trio.simulators.ibkr.http import Upgrade
 from greeks_trio.simulators.ibkr.lines import IbkrLines
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.pacing import Pacer
+from greeks_trio.simulators.server.http import Request
 from greeks_trio.simulators.server.websocket import PONG, ServerWebSocket
 
 # The real gateway has the same interval, also while the market is closed.
 HEARTBEAT_INTERVAL_S: Final = 10.0
 
-# Seconds for a client to read the last frames after the gateway has sent the end of the
-# connection.  An earlier close could reset the connection before they arrive.
+# Time from the end of writing to the end of the connection.  Closing earlier could
+# reset the connection while the last frames are under way.
 _LINGER_S: Final = {"close": 10.0, "drop": 0.5}
 
-# Limit of the frames that wait for a slow client; unrequested frames above it are lost.
+# Frames for a client that does not read; beyond that, frames out of turn are lost.
 _MAX_WAITING_BYTES: Final = 32 * 2**20
-# Limit of the requests that wait during the fault `silent`; later ones are lost.
+# Requests to a silent gateway; beyond that, requests are lost.
 _MAX_DEFERRED: Final = 20_000
 
-# The upgrade succeeds before the gateway has its own connection to IBKR.  Requests in
-# this time are lost.
+# The upgrade succeeds before the gateway has a connection of its own to IBKR.
+# Requests of clients in this time are lost.
 _GAP_S: Final = (0.05, 0.2)
 
 _SESSION_COOKIE: Final = re.compile(r"(?:^|[;\s])(?:api|x-sess-uuid)=.")
 
-# During these faults a WebSocket is accepted, then closed with this code.
-FAREWELLS: Final[Mapping[str, tuple[int, str]]] = {
+# Under these conditions a WebSocket is accepted, and closed with this code.
+CLOSE_CODES: Final[Mapping[str, tuple[int, str]]] = {
     "refuse-login": (1000, ""),
     "close-1000": (1000, ""),
     "close-1012": (1012, "restart"),
@@ -48,30 +48,26 @@ Ending = Literal["close", "drop", "freeze"]
 
 
 class IbkrStream:
-    """The frames to one client.  They are binary and hold UTF-8 JSON.
-
-    Raises:
-        RemoteProtocolError: the request does not ask for a WebSocket.
-    """
+    """The frames of one client.  They are binary and hold UTF-8 JSON."""
 
     def __init__(
         self,
         state: IbkrState,
-        stream: trio.SSLStream[trio.SocketStream],
-        upgrade: Upgrade,
+        socket: ServerWebSocket,
+        request: Request,
         on_change: Callable[[], None],
     ) -> None:
         self.lines = IbkrLines(state)
         self._answers = IbkrAnswers(state, self.lines, on_change)
-        self.is_open = False  # the opening frames are sent; requests are answered
+        self.is_open = False  # true once system was sent: requests are answered
         self._state = state
-        self._socket = ServerWebSocket(stream, upgrade.received)
-        cookie = upgrade.request.headers.get("cookie", "")
+        self._socket = socket
+        cookie = request.headers.get("cookie", "")
         self._has_session = _SESSION_COOKIE.search(cookie) is not None
         self._on_change = on_change
         self._wake = trio.Event()
         self._ending: Ending | None = None
-        self._farewell = (1001, "gateway stopped")
+        self._close_with = (1001, "gateway stopped")
         self._thaws_at = 0.0
         self._thaw = trio.Event()
         self._deferred: list[str] = []
@@ -98,13 +94,13 @@ class IbkrStream:
         finally:
             watchers.discard(self._wake_up)
 
-    def end(self, how: Ending, farewell: tuple[int, str] | None = None) -> None:
-        """Make no more frames, and make `run` return after all written ones are sent.
+    def end(self, how: Ending, close_with: tuple[int, str] | None = None) -> None:
+        """Make `run` return once everything written has left; no more is made.
 
-        ``close`` sends a close frame first; ``drop`` only ends the connection.
+        ``close`` sends a close frame, ``drop`` only hangs up.
         """
         self._ending = self._ending or how
-        self._farewell = farewell or self._farewell
+        self._close_with = close_with or self._close_with
         self.is_open = False
         self._thaw.set()
         self._wake.set()
@@ -127,7 +123,7 @@ class IbkrStream:
         return self._state.conditions.holds("silent")
 
     def _write(self, frames: list[bytes]) -> None:
-        """Write frames, changed by the faults at present."""
+        """Write frames, changed as the present faults require."""
         if self._state.conditions.holds("bad-utf8"):
             frames = [topics.spoil(frame) for frame in frames]
         if self._state.conditions.holds("duplicate"):
@@ -154,18 +150,17 @@ class IbkrStream:
         elif self._ending == "freeze":
             await self._socket.flush()
         else:
-            await self._socket.close(*self._farewell)
+            await self._socket.close(*self._close_with)
 
     async def _begin(self) -> None:
-        """Accept; wait for a session if there is none, and for the gap; then open."""
-        self._socket.accept()
+        """Wait for a session if need be, let the gap pass, and send the opening frames."""
         if not self._has_session:
             self._socket.write([topics.encode_waiting()])
         await self._socket.flush()
         while not self._has_session and self._ending is None:
             await self._pause_until(float("inf"))
-        if (farewell := self._at_once) is not None:
-            self.end("close", farewell)
+        if (close_with := self._at_once) is not None:
+            self.end("close", close_with)
         gap_ends_at = trio.current_time() + self._state.random.uniform(*_GAP_S)
         while trio.current_time() < gap_ends_at and self._ending is None:
             await self._pause_until(gap_ends_at)
@@ -190,7 +185,7 @@ class IbkrStream:
         if now >= self._next_heartbeat_at:
             self._next_heartbeat_at = now + HEARTBEAT_INTERVAL_S
             frames.append(topics.encode_heartbeat(now_ms()))
-            frames += topics.encode_small_talk(now_ms(), self._state.random)
+            frames += topics.encode_beside_heartbeat(now_ms(), self._state.random)
         frames += self.lines.due(now)
         if self._is_ticking:
             frames += self.lines.ticks(pacer.take_due(now), now)
@@ -204,10 +199,10 @@ class IbkrStream:
 
     @property
     def _at_once(self) -> tuple[int, str] | None:
-        """The code and text that close a new WebSocket at once, if any."""
-        for condition, farewell in FAREWELLS.items():
+        """The code and reason with which a new client is closed at once, if it is."""
+        for condition, close_with in CLOSE_CODES.items():
             if self._state.conditions.holds(condition):
-                return farewell
+                return close_with
         return None
 
     def _take_deferred(self) -> list[str]:
@@ -215,7 +210,7 @@ class IbkrStream:
         return deferred
 
     async def _read(self, scope: trio.CancelScope) -> None:
-        """Read from the client until the connection ends, then cancel ``scope``."""
+        """Read to the end of the connection, then cancel ``scope``."""
         while (messages := await self._socket.receive()) is not None:
             for text in messages:
                 self._receive(text)

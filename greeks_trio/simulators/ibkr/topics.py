@@ -179,7 +179,7 @@ def encode_notice(text: bytes, now_ms: int) -> bytes:
     return notice.replace(b"@", text)
 
 
-def encode_small_talk(now_ms: int, random: Random) -> list[bytes]:
+def encode_beside_heartbeat(now_ms: int, random: Random) -> list[bytes]:
     """Return the frames that sometimes follow a heartbeat.
 
     A status among them may be incomplete or wrong; the login does not change.

@@ -1,39 +1,32 @@
-"""A small HTTP/1.1 server on one loopback port, with upgrades to WebSocket.
+"""The HTTP and WebSocket server of every simulated broker, on one loopback port.
 
-`Door` owns the listener and every client's task.  At a stop it accepts no new clients
-and closes idle HTTP connections.  Through its `Closing`, each WebSocket's task is told
-to send its waiting data and to do the closing handshake.  After `CLOSE_LIMIT_S` the
-remaining connections are cut off.
-
-`HttpConnection` reads the requests.  When a request asks for an upgrade, trio-websocket
-reads its bytes again and does the opening handshake.
+`Door` owns the listeners and every client's task.  A stop means: no new clients, idle
+HTTP connections are closed, and each WebSocket is told through its `Closing` to send
+everything that is written and to close.  A client that does not answer within
+`CLOSE_LIMIT_S` is cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from wsproto.utilities import RemoteProtocolError
 
-from greeks_trio.simulators.server.http import (
-    HttpConnection,
-    RefuseUpgrade,
-    ReplayedStream,
-    Respond,
-    refuse_nothing,
+from greeks_trio.simulators.server.http import Request, Respond, Upgrade, serve_http
+from greeks_trio.simulators.server.listening import Listener, open_local_listeners
+from greeks_trio.simulators.server.websocket import (
+    CLOSE_LIMIT_S,
+    ServerStream,
+    ServerWebSocket,
 )
-
-# Longer than a slow client needs to read the data in the buffers of its socket (a few
-# MB), and short enough that a dead client does not delay a stop for long.
-CLOSE_LIMIT_S: Final = 10.0
-HANDSHAKE_LIMIT_S: Final = 5.0
 
 
 class Closing:
-    """Tells a WebSocket's task to finish, and the close code to use.
+    """Tells a WebSocket's task to finish, and with which close code.
 
     Attributes:
         halted: Set when nothing more may be sent, not even a close frame; the task is
@@ -47,77 +40,86 @@ class Closing:
         self.reason: str | None = None
 
     def request(self, code: int, reason: str | None = None) -> None:
-        """Ask every watching task to finish; only the first request counts."""
+        """Ask every task that watches to finish; the first request counts."""
         if not self.requested.is_set():
             self.code, self.reason = code, reason
             self.requested.set()
 
 
-ServeSocket: TypeAlias = Callable[[WebSocketConnection, Closing], Awaitable[None]]
+ServeSocket: TypeAlias = Callable[[ServerWebSocket, Request, Closing], Awaitable[None]]
 
 
 class _SocketClient:
     """One WebSocket, while it is served."""
 
-    def __init__(self, path: str, stream: ReplayedStream) -> None:
-        self.path = path
-        self.stream = stream
+    def __init__(self, socket: ServerWebSocket, request: Request) -> None:
+        self.socket = socket
+        self.request = request
         self.closing = Closing()
         self.scope = trio.CancelScope()
 
     def halt(self) -> None:
-        """Stop reading and writing; the client gets no sign of it."""
-        self.stream.is_deaf = True
+        """Stop reading and writing without telling the other side."""
+        self.socket.is_deaf = True
         self.closing.halted.set()
 
 
 class Door:
-    """One port on 127.0.0.1; its callers supply the answers."""
+    """One port of this machine.
+
+    ``respond`` answers each request, or returns `None` to let ``serve_socket`` serve
+    the client as a WebSocket.
+    """
 
     def __init__(
-        self,
-        respond: Respond,
-        sockets: Mapping[str, ServeSocket],
-        refuse_upgrade: RefuseUpgrade = refuse_nothing,
+        self, respond: Respond, serve_socket: ServeSocket | None = None
     ) -> None:
         self._respond = respond
-        self._sockets = sockets
-        self._refuse_upgrade = refuse_upgrade
+        self._serve_websocket = serve_socket
         self._clients: set[_SocketClient] = set()
         self._closing = Closing()
-        self._idle: set[trio.CancelScope] = set()
+        self._http: set[trio.CancelScope] = set()
+        self._http_held_until = 0.0
         self._stopped = trio.Event()
         self._pause_s = 0.0
         self._open = trio.Event()
 
     def stop(self) -> None:
-        """Let `run` return when all written data has reached the clients."""
+        """Let `run` return when everything that was written has reached the clients."""
         self._stopped.set()
         self._close_all(1000)
 
     async def drop(self, pause_s: float) -> None:
         """Close every connection and refuse new ones for this many seconds.
 
-        Returns when new ones are accepted again, or after a `stop`.  Written data reaches
-        the clients before their connections are closed.  The time counts from the close.
+        Returns when new ones are accepted again, or never will be.  Everything that was
+        written reaches the clients before they are closed; the time counts from then.
         """
         self._pause_s = pause_s
-        if self._open.is_set():  # else another task waits for it already
+        if self._open.is_set():  # otherwise another task waits for it already
             self._open = trio.Event()
         self._close_all(1012, "Reconnection is required")
         await self._open.wait()
 
+    def cut_http(self, hold_s: float = 0.0) -> None:
+        """End every connection that is not a WebSocket.
+
+        For ``hold_s`` seconds it stays open, and nothing is read or written.
+        """
+        self._http_held_until = trio.current_time() + hold_s
+        for scope in self._http:
+            scope.cancel()
+
     def close_sockets(self, path: str, code: int, reason: str) -> None:
-        """Close the WebSockets of one path; clients may connect again at once."""
+        """Close the WebSockets of one path; they may come again at once."""
         for client in self._clients:
-            if client.path == path:
+            if client.request.path == path:
                 client.closing.request(code, reason)
 
     async def halt_sockets(self, seconds: float) -> None:
-        """Stop reading and writing on the present WebSockets, then cut them off.
+        """Neither read nor write on the present WebSockets, then cut them off.
 
-        For this many seconds they stay open, and their clients get no sign of it.  New
-        clients are served as usual.
+        Until then they stay open, and nothing tells the other side.  Others may come.
         """
         halted = tuple(self._clients)
         for client in halted:
@@ -130,26 +132,29 @@ class Door:
                 client.scope.cancel()
 
     async def wait_open(self) -> None:
-        """Return when new clients are accepted, or after a `stop`."""
+        """Return when new clients are accepted, or never will be again."""
         await self._open.wait()
 
     async def run(
         self,
         port: int,
+        tls: ssl.SSLContext | None = None,
         *,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop`; report the port as started when it accepts.
+        """Serve until `stop`; started with the port when it accepts.
 
         After a `drop` the same port is opened again.
+
+        Raises:
+            OSError: the port is taken.
         """
         started = False
         while not self._stopped.is_set():
             self._closing = Closing()
-            listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+            listeners, port = await open_local_listeners(port, tls)
             self._open.set()
             if not started:
-                port = listeners[0].socket.getsockname()[1]
                 task_status.started(port)
                 started = True
             await self._serve(listeners)
@@ -157,7 +162,7 @@ class Door:
                 await self._stopped.wait()
         self._open.set()
 
-    async def _serve(self, listeners: list[trio.SocketListener]) -> None:
+    async def _serve(self, listeners: list[Listener]) -> None:
         async with trio.open_nursery() as clients:
             async with trio.open_nursery() as listening:
                 listening.start_soon(
@@ -171,49 +176,49 @@ class Door:
                 )
                 await self._closing.requested.wait()
                 listening.cancel_scope.cancel()
-            for scope in self._idle:
-                scope.cancel()
+            self.cut_http()
             clients.cancel_scope.deadline = trio.current_time() + CLOSE_LIMIT_S
 
-    async def _serve_client(self, stream: trio.SocketStream) -> None:
-        http = HttpConnection(stream, self._respond, self._refuse_upgrade)
-        upgrade: str | None = None
-        idle = trio.CancelScope()
-        self._idle.add(idle)
+    async def _serve_client(self, stream: ServerStream) -> None:
+        """Serve one client from the first byte to the last."""
         try:
-            with idle:
-                upgrade = await http.serve_until_upgrade(self._sockets)
-            self._idle.discard(idle)
-            if upgrade is not None:
-                await self._serve_socket(_SocketClient(upgrade, http.replayed()))
+            upgrade = await self._serve_http(stream)
+            if upgrade is not None and self._serve_websocket is not None:
+                await self._serve_socket(
+                    self._serve_websocket,
+                    ServerWebSocket(stream, upgrade.received),
+                    upgrade.request,
+                )
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client has closed the connection, which is no error
-        except* ConnectionClosed:
-            pass  # the same during the handshake
+            pass  # the client is gone
+        except* RemoteProtocolError:
+            pass  # not a request for a WebSocket
         finally:
-            self._idle.discard(idle)
             await trio.aclose_forcefully(stream)
 
-    async def _serve_socket(self, client: _SocketClient) -> None:
+    async def _serve_http(self, stream: ServerStream) -> Upgrade | None:
+        with trio.CancelScope() as scope:
+            self._http.add(scope)
+            try:
+                return await serve_http(stream, self._respond)
+            finally:
+                self._http.discard(scope)
+        await trio.sleep_until(self._http_held_until)
+        return None
+
+    async def _serve_socket(
+        self, serve: ServeSocket, socket: ServerWebSocket, request: Request
+    ) -> None:
+        client = _SocketClient(socket, request)
         if self._closing.requested.is_set():
             client.closing.request(self._closing.code, self._closing.reason)
         self._clients.add(client)
         try:
             with client.scope:
-                await self._shake_hands_and_serve(client)
+                await socket.accept()
+                await serve(socket, request, client.closing)
         finally:
             self._clients.discard(client)
-
-    async def _shake_hands_and_serve(self, client: _SocketClient) -> None:
-        async with trio.open_nursery() as nursery:
-            socket: WebSocketConnection | None = None
-            # trio-websocket waits without end when a handshake fails.
-            with trio.move_on_after(HANDSHAKE_LIMIT_S):
-                request = await wrap_server_stream(nursery, client.stream)
-                socket = await request.accept()
-            if socket is not None:
-                await self._sockets[client.path](socket, client.closing)
-            nursery.cancel_scope.cancel()
 
     def _close_all(self, code: int, reason: str | None = None) -> None:
         self._closing.request(code, reason)

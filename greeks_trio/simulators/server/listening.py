@@ -1,27 +1,28 @@
-"""A TLS port on this machine for a simulator's clients."""
+"""A port on this machine for a simulator's clients, with TLS or without."""
 
 from __future__ import annotations
 
 import errno
 import ssl
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
 # Under load many clients may connect at once.
 _BACKLOG: Final = 128
-# A port that is free on IPv4 may be in use on IPv6.
+# A free port of IPv4 may be taken on IPv6 by another program.
 _ATTEMPTS: Final = 10
 
-TlsListener = trio.SSLListener[trio.SocketStream]
+Listener: TypeAlias = trio.SocketListener | trio.SSLListener[trio.SocketStream]
 
 
 async def open_local_listeners(
-    port: int, context: ssl.SSLContext
-) -> tuple[list[TlsListener], int]:
-    """Listen on the loopback addresses, the same port on each; 0 means any free port.
+    port: int, tls: ssl.SSLContext | None
+) -> tuple[list[Listener], int]:
+    """Listen on loopback; return the listeners and the port.  0 means any free port.
 
-    On a machine without IPv6 it listens on IPv4 alone.
+    With TLS it listens on 127.0.0.1 and, if there is IPv6, on ::1; the certificate's
+    name is ``localhost``, which may mean either.  Without TLS it listens on 127.0.0.1.
 
     Raises:
         OSError: the port is taken.
@@ -31,6 +32,8 @@ async def open_local_listeners(
             port, host="127.0.0.1", backlog=_BACKLOG
         )
         chosen = int(first.socket.getsockname()[1])
+        if tls is None:
+            return [first], chosen
         try:
             others = await _open_ipv6(chosen)
         except OSError:
@@ -39,11 +42,11 @@ async def open_local_listeners(
             if port or attempt == _ATTEMPTS - 1:
                 raise
             continue
-        tls = [
-            trio.SSLListener(each, context, https_compatible=True)
+        listeners: list[Listener] = [
+            trio.SSLListener(each, tls, https_compatible=True)
             for each in (first, *others)
         ]
-        return tls, chosen
+        return listeners, chosen
     raise AssertionError("the last attempt returns or raises")
 
 

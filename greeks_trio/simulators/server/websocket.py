@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 from wsproto import ConnectionType, WSConnection
@@ -16,38 +16,47 @@ from wsproto.events import (
     Message,
     Ping,
     Pong,
+    TextMessage,
 )
 from wsproto.utilities import RemoteProtocolError
 
+ServerStream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+# A client that does not answer a close within this time is cut off.  A slow client reads
+# in this time the few MB that its sockets buffer.
+CLOSE_LIMIT_S: Final = 10.0
 _RECEIVE_BYTES: Final = 65_536
-# No real request is longer; it protects the memory of the simulator.
+# Longer than any request.
 _MAX_MESSAGE_CHARS: Final = 1_048_576
-# Marks a PONG among the messages; a client cannot send this text.
+# Represents a PONG among the messages.  No client can send this text.
 PONG: Final = "\ud800pong"
 
 
 class ServerWebSocket:
     """Writes to a buffer and sends it whole, so that many frames cost one TLS record.
 
-    A caller must flush before it writes again: then the buffer holds at most one batch
-    and one answer.
+    A task that writes must flush before it writes again: then the buffer holds one batch
+    and one answer at most.
+
+    Attributes:
+        is_deaf: Nothing that arrives is read any more, not even the end.
 
     Raises:
-        RemoteProtocolError: the received bytes are no request for a WebSocket.
+        RemoteProtocolError: the received bytes are not a request for a WebSocket.
     """
 
-    def __init__(
-        self, stream: trio.SSLStream[trio.SocketStream], received: bytes
-    ) -> None:
+    def __init__(self, stream: ServerStream, received: bytes) -> None:
+        self.is_deaf = False
         self._stream = stream
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._protocol.receive_data(received)
         next(self._protocol.events())  # the request
-        self._parts: list[str] = []  # of the unfinished message
+        self._parts: list[str] = []  # of the message under way
         self._buffer = bytearray()
         self._sending = trio.Lock()
         self._is_muted = False  # nothing more may be written
         self._is_over = False  # nothing more will come
+        self._ended = trio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -56,54 +65,77 @@ class ServerWebSocket:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes are written but not yet sent."""
+        """Number of bytes that are written and not yet sent."""
         return len(self._buffer)
 
-    def accept(self) -> None:
-        """Write the answer to the request, without any extension."""
+    async def accept(self) -> None:
+        """Answer the request, without any extension."""
         self._buffer += self._protocol.send(AcceptConnection())
+        await self.flush()
 
     def write(self, frames: Iterable[bytes]) -> None:
-        """Write binary frames; on a closed connection they are dropped."""
+        """Write binary frames; a closed connection drops them."""
         if self.is_open:
             for frame in frames:
                 self._buffer += self._protocol.send(BytesMessage(data=frame))
 
-    async def flush(self) -> None:
-        """Send all written data.
+    async def send_text(self, text: str) -> None:
+        """Send a text frame; a closed connection drops it.
 
         Raises:
-            trio.BrokenResourceError: the connection is broken.
+            trio.BrokenResourceError: the client vanished.
+        """
+        if self.is_open:
+            self._buffer += self._protocol.send(TextMessage(data=text))
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send everything that is written.
+
+        Raises:
+            trio.BrokenResourceError: the client vanished.
         """
         async with self._sending:
             if self._buffer:
                 data, self._buffer = self._buffer, bytearray()
                 await self._stream.send_all(data)
 
-    async def close(self, code: int, reason: str) -> None:
-        """Send all written data, then a close frame."""
+    async def close(self, code: int, reason: str | None = None) -> None:
+        """Send everything that is written, and a close frame."""
         if self.is_open:
-            goodbye = CloseConnection(code=code, reason=reason)
-            self._buffer += self._protocol.send(goodbye)
+            close = CloseConnection(code=code, reason=reason)
+            self._buffer += self._protocol.send(close)
         self._is_muted = True
         await self.flush()
+
+    async def wait_ended(self) -> None:
+        """Return when another task has read to the end, or after `CLOSE_LIMIT_S`."""
+        with trio.move_on_after(CLOSE_LIMIT_S):
+            await self._ended.wait()
+
+    async def drain(self) -> None:
+        """Read to the end and drop everything; return after `CLOSE_LIMIT_S` at most."""
+        with trio.move_on_after(CLOSE_LIMIT_S):
+            while await self.receive() is not None:
+                pass
 
     async def hang_up(self) -> None:
-        """Send all written data, then end the connection without a close frame."""
+        """Send everything that is written, and then the end, without a close frame."""
         self._is_muted = True
         await self.flush()
-        await self._stream.transport_stream.send_eof()
+        stream = self._stream
+        if isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream  # TLS would announce the end
+        await stream.send_eof()
 
     async def receive(self) -> list[str] | None:
-        """Return the messages of one read, `None` after the last one.
+        """Return the messages that came together, `None` after the last one.
 
-        Pings are answered.  A pong is returned as `PONG`.  Text and binary messages are
-        treated alike.
+        Pings are answered.  A pong is `PONG`.  Text and binary messages are the same here.
         """
-        if self._is_over:
-            return None
-        data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+        data = b"" if self._is_over else await self._receive_data()
         if not data:
+            self._ended.set()
             return None
         messages: list[str] = []
         try:
@@ -116,6 +148,15 @@ class ServerWebSocket:
             self._is_over = True
         await self.flush()
         return messages
+
+    async def _receive_data(self) -> bytes:
+        try:
+            data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+        except trio.BrokenResourceError:
+            data = b""  # the client vanished
+        if self.is_deaf:
+            await trio.sleep_forever()
+        return data
 
     def _receive_event(self, event: Event, messages: list[str]) -> None:
         match event:

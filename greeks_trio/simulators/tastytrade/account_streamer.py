@@ -1,8 +1,7 @@
-"""A simulated account streamer: acknowledges requests, sends changed positions.
+"""A simulated account streamer: acknowledges requests, reports changed positions.
 
 It sends no state at the beginning and repeats nothing after a reconnect.  Every message
-needs a valid access token.  A client that is silent for `SILENCE_LIMIT_S` is
-disconnected.
+needs a valid access token.  A client that sends nothing for `SILENCE_LIMIT_S` is closed.
 
 Source: developer.tastytrade.com, streaming account data.
 """
@@ -16,10 +15,10 @@ from typing import Final
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.server.door import Closing
+from greeks_trio.simulators.server.websocket import PONG, ServerWebSocket
 from greeks_trio.simulators.tastytrade.instruments import Shape
 
 SILENCE_LIMIT_S: Final = 60.0
@@ -62,7 +61,7 @@ class AccountStreamer:
     async def wait_connected(self) -> None:
         """Return when at least one client follows an account."""
         while not self.connected:
-            if self._connected.is_set():  # else another task waits for it already
+            if self._connected.is_set():  # otherwise another task waits for it already
                 self._connected = trio.Event()
             await self._connected.wait()
 
@@ -78,10 +77,11 @@ class AccountStreamer:
             if account_id in client.accounts:
                 client.send(text)
 
-    async def serve(self, socket: WebSocketConnection, closing: Closing) -> None:
-        """Serve one client until its socket ends or ``closing`` is requested."""
+    async def serve(self, socket: ServerWebSocket, closing: Closing) -> None:
+        """Serve one client; ends with its socket, also when ``closing`` is requested."""
         if self._conditions.holds("streamer-close"):
-            await socket.aclose(1000)
+            await socket.close(1000)
+            await socket.drain()
             return
         client = _Client(socket, closing, self._conditions)
         self._clients.add(client)
@@ -96,21 +96,22 @@ class AccountStreamer:
             client.close()
 
     async def _read(self, client: _Client) -> None:
-        try:
-            while True:
-                with trio.move_on_after(SILENCE_LIMIT_S) as patience:
-                    client.send(self._acknowledge(client, await client.receive()))
-                if patience.cancelled_caught:
-                    await client.aclose(1000, "Bye")
-                    return
-        except ConnectionClosed:
-            pass
+        with trio.move_on_after(SILENCE_LIMIT_S) as patience:
+            while (messages := await client.socket.receive()) is not None:
+                for text in messages:
+                    if text != PONG:
+                        patience.deadline = trio.current_time() + SILENCE_LIMIT_S
+                        client.send(self._acknowledge(client, text))
+        if patience.cancelled_caught:
+            await client.socket.close(1000, "Bye")
+            await client.socket.drain()
 
     async def _close_on_request(self, client: _Client, closing: Closing) -> None:
         await closing.requested.wait()
-        await client.aclose(closing.code, closing.reason)
+        await client.socket.close(closing.code, closing.reason)
+        await client.socket.wait_ended()
 
-    def _acknowledge(self, client: _Client, frame: str | bytes) -> str:
+    def _acknowledge(self, client: _Client, frame: str) -> str:
         try:
             wanted = msgspec.json.decode(frame, type=_Action)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -142,14 +143,14 @@ class AccountStreamer:
 
 
 class _Client:
-    """One socket, the accounts that it follows, and its waiting messages."""
+    """One socket, its accounts, and the messages that wait to be sent."""
 
     def __init__(
-        self, socket: WebSocketConnection, closing: Closing, conditions: Conditions
+        self, socket: ServerWebSocket, closing: Closing, conditions: Conditions
     ) -> None:
         self.session_id = secrets.token_hex(4)
         self.accounts: frozenset[str] = frozenset()
-        self._socket = socket
+        self.socket = socket
         self._closing = closing
         self._conditions = conditions
         self._send, self._waiting = trio.open_memory_channel[str](_MAX_WAITING)
@@ -161,23 +162,14 @@ class _Client:
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             return
 
-    async def receive(self) -> str | bytes:
-        return await self._socket.get_message()
-
     async def run_writer(self) -> None:
         """Send until the socket or the channel is closed, or until cancelled."""
         with self._waiting:
-            try:
-                async for text in self._waiting:
-                    await self._conditions.wait_over("silent")
-                    if self._closing.halted.is_set():
-                        await trio.sleep_forever()
-                    await self._socket.send_message(text)
-            except ConnectionClosed:
-                pass
-
-    async def aclose(self, code: int, reason: str | None) -> None:
-        await self._socket.aclose(code, reason)
+            async for text in self._waiting:
+                await self._conditions.wait_over("silent")
+                if self._closing.halted.is_set():
+                    await trio.sleep_forever()
+                await self.socket.send_text(text)
 
     def close(self) -> None:
         self._send.close()

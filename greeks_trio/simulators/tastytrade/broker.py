@@ -1,7 +1,7 @@
 """A simulated Tastytrade on one loopback port: REST, DXLink and account streamer.
 
-It uses plain HTTP, so that any client can connect.  `SimulatedTastytrade` puts the parts
-together.  The docstring of each part names the interface that it imitates.
+Plain HTTP, so that any client can talk to it.  `SimulatedTastytrade` puts the parts
+together; the head of each part names the interface that it imitates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import random
 from collections.abc import Mapping, Sequence
 
 import trio
-from trio_websocket import WebSocketConnection
 
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.fault_kinds import Verb
@@ -18,6 +17,8 @@ from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption
 from greeks_trio.simulators.server.door import Closing, Door
+from greeks_trio.simulators.server.http import Request, Response
+from greeks_trio.simulators.server.websocket import ServerWebSocket
 from greeks_trio.simulators.tastytrade.account_streamer import AccountStreamer
 from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
 from greeks_trio.simulators.tastytrade.dxlink_session import DxlinkSession
@@ -76,8 +77,7 @@ class SimulatedTastytrade:
             clock=trio.current_time,
         )
         self._streamer = AccountStreamer(self._rest.is_bearer, self._conditions)
-        sockets = {DXLINK_PATH: self._serve_dxlink, STREAMER_PATH: self._streamer.serve}
-        self._door = Door(self._rest.respond, sockets, self._rest.refuse_upgrade)
+        self._door = Door(self._respond, self._serve_socket)
         faulty = TastytradeFaults(self._door, self._rest, self._tape, self._sessions)
         self.verbs: Mapping[str, Verb] = faulty.verbs
         self._stopped = trio.Event()
@@ -112,8 +112,8 @@ class SimulatedTastytrade:
     ) -> None:
         """Serve until `stop`; port 0 means any free port.
 
-        Reports the endpoints as started when the port accepts.  After `stop` there are
-        no new events.  Written data reaches the clients, then they are disconnected.
+        Started with the endpoints when everything accepts.  After `stop` no event is
+        made; everything that was written reaches the clients, then they are closed.
         """
         async with trio.open_nursery() as nursery:
             port = await nursery.start(self._door.run, port, name="tastytrade door")
@@ -160,9 +160,18 @@ class SimulatedTastytrade:
             await self._stopped.wait()
             nursery.cancel_scope.cancel()
 
-    async def _serve_dxlink(
-        self, socket: WebSocketConnection, closing: Closing
+    def _respond(self, request: Request) -> Response | None:
+        is_socket = request.path in (DXLINK_PATH, STREAMER_PATH)
+        if is_socket and request.wants_websocket:
+            return self._rest.refuse_upgrade()
+        return self._rest.respond(request)
+
+    async def _serve_socket(
+        self, socket: ServerWebSocket, request: Request, closing: Closing
     ) -> None:
+        if request.path == STREAMER_PATH:
+            await self._streamer.serve(socket, closing)
+            return
         await serve_dxlink(
             socket,
             closing,

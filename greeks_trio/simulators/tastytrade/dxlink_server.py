@@ -1,9 +1,8 @@
 """The sockets of a simulated DXLink server: one call serves one client.
 
-`DxlinkSession` makes the frames; this module has the clocks and the socket.  Only one
-task writes.  Therefore frames are sent in order, and the ledger gets each tick just
-before its frame.  When a client disconnects, its unsent ticks are not in the ledger; only
-the ticks of the last frame may be there although the client did not read them.
+`DxlinkSession` makes the frames; here are the clocks and the socket.  One task writes,
+so that frames leave in order, and the ledger has each tick just before its frame.  Ticks
+for a client that has gone are not in the ledger, except those of the frame under way.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from greeks_trio.simulators.server.door import Closing
+from greeks_trio.simulators.server.websocket import PONG, ServerWebSocket
 from greeks_trio.simulators.tastytrade.dxlink_messages import Outgoing
 from greeks_trio.simulators.tastytrade.dxlink_session import (
     KEEPALIVE_TIMEOUT_S,
@@ -29,7 +28,7 @@ KEEPALIVE_INTERVAL_S: Final = 30.0
 
 
 async def serve_dxlink(
-    socket: WebSocketConnection,
+    socket: ServerWebSocket,
     closing: Closing,
     tape: GreeksTape,
     is_valid_token: Callable[[str], bool],
@@ -56,7 +55,7 @@ async def serve_dxlink(
 class _DxlinkClient:
     def __init__(
         self,
-        socket: WebSocketConnection,
+        socket: ServerWebSocket,
         closing: Closing,
         tape: GreeksTape,
         is_valid_token: Callable[[str], bool],
@@ -83,18 +82,17 @@ class _DxlinkClient:
             watchers.discard(self._notify)
 
     async def run_reader(self) -> None:
-        """Read until the client closes or is silent for too long."""
-        while True:
-            with trio.move_on_after(KEEPALIVE_TIMEOUT_S) as patience:
-                try:
-                    frame = await self._socket.get_message()
-                except ConnectionClosed:
-                    self._abandon()
-                    return
-                self._session.receive_frame(frame)
-            if patience.cancelled_caught:
-                self._session.time_out(KEEPALIVE_TIMEOUT_S)
-                return
+        """Read until the client closes; tell it once if it is silent for too long."""
+        with trio.move_on_after(KEEPALIVE_TIMEOUT_S) as patience:
+            while (messages := await self._socket.receive()) is not None:
+                for text in messages:
+                    if text != PONG:
+                        patience.deadline = trio.current_time() + KEEPALIVE_TIMEOUT_S
+                        self._session.receive_frame(text)
+        if patience.cancelled_caught:
+            self._session.time_out(KEEPALIVE_TIMEOUT_S)
+            await self._socket.drain()
+        self._abandon()
 
     async def run_keepalive(self) -> None:
         """Send KEEPALIVEs, often enough for the client's time-out, until cancelled."""
@@ -109,21 +107,21 @@ class _DxlinkClient:
         self._session.finish()
 
     async def run_halter(self) -> None:
-        """Wait for the request to halt, then drop all waiting frames."""
+        """Wait for the order to halt, drop the waiting frames, return."""
         await self._closing.halted.wait()
         self._abandon()
 
     async def run_writer(self) -> None:
-        """Send the frames; return when the session has ended and the socket is closed.
+        """Send all frames; return when the session is over and closed.
 
-        After a halt it waits until it is cancelled.
+        After a halt it ends only by cancellation.
         """
         try:
             while not (self._session.is_finished and self._next_due_at() == math.inf):
                 await self._wait_due()
                 await self._send_due()
-        except ConnectionClosed:
-            pass
+        except trio.BrokenResourceError:
+            pass  # the client vanished
         finally:
             self._abandon()
         if self._closing.halted.is_set():
@@ -133,10 +131,12 @@ class _DxlinkClient:
     async def _send_due(self) -> None:
         if not self._is_held():
             self._frames.extend(self._session.take_frames(trio.current_time()))
+        if not self._socket.is_open:
+            self._abandon()
         while self._frames and not self._is_held():
             frame = self._frames.popleft()
             self._tape.write_down(frame.events)
-            await self._socket.send_message(frame.text)
+            await self._socket.send_text(frame.text)
 
     def _next_due_at(self) -> float:
         return -math.inf if self._frames else self._session.next_due_at()
@@ -156,9 +156,10 @@ class _DxlinkClient:
 
     async def _close(self) -> None:
         if self._closing.requested.is_set():
-            await self._socket.aclose(self._closing.code, self._closing.reason)
+            await self._socket.close(self._closing.code, self._closing.reason)
         else:
-            await self._socket.aclose(1000, "Bye")
+            await self._socket.close(1000, "Bye")
+        await self._socket.wait_ended()
 
     def _abandon(self) -> None:
         self._frames.clear()

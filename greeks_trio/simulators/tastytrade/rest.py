@@ -22,7 +22,7 @@ from greeks_trio.simulators.tastytrade.positions import SimulatedPositions
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0
-# A position that no client can read.
+# No client can read this.
 _BAD_POSITION: Final[Shape] = {
     "account-number": "",
     "symbol": 17,
@@ -71,7 +71,7 @@ class _TokenRequest(msgspec.Struct, frozen=True):
 
 
 class Rest:
-    """Answers requests from the simulated positions.
+    """Answers requests about accounts, positions and instruments.
 
     Attributes:
         dxlink_url: The DXLink address in the answer with a quote token.
@@ -107,13 +107,11 @@ class Rest:
             return _refusal(401, "unauthorized", "Unauthorized")
         found = self._find(request) if request.method == "GET" else None
         if found is None:
-            return _refusal(
-                404, "record_not_found", "Couldn't find the requested record"
-            )
+            return _refusal(404, "record_not_found", "Record not found")
         return _answer(200, {"data": found, "context": request.path})
 
     def refuse_upgrade(self) -> Response | None:
-        """Return the refusal while upgrades to WebSocket are not allowed, else `None`."""
+        """Return the answer that refuses a WebSocket at present, `None` to allow it."""
         if self._conditions.holds("upgrade-502"):
             page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
             return Response(status=502, body=page, content_type="text/html")
@@ -126,7 +124,9 @@ class Rest:
         if self._conditions.holds("http-429"):
             left_s = self._conditions.seconds_left("http-429")
             answer = _refusal(429, "too_many_requests", "Too many requests")
-            return msgspec.structs.replace(answer, retry_after_s=math.ceil(left_s))
+            return msgspec.structs.replace(
+                answer, headers=(("Retry-After", str(math.ceil(left_s))),)
+            )
         return None
 
     def is_bearer(self, text: str) -> bool:
