@@ -45,6 +45,11 @@ create table greek_snapshots (
     availability text not null,
     source_payload jsonb not null,
     fingerprint bigint not null,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean not null default false,
     -- One index with three purposes: it keeps each event once, finds the timeline of a
     -- contract, and allows sharding.
     constraint greek_snapshots_pkey
@@ -80,10 +85,12 @@ comment on column greek_snapshots.persisted_at is
 comment on column greek_snapshots.account_id is
     'The account at the broker; watchlist for a watched contract that no account holds';
 comment on column greek_snapshots.underlying is
-    'Symbol of the underlying, not of the option root: SPX for SPXW, BRK/B for BRKB';
+    'The contract_key of the underlying, not the root of the option: SPX for SPXW, BRK/B '
+    'for BRKB, /ESM27 for an option on that future';
 comment on column greek_snapshots.contract_key is
-    'The 21-character OCC symbol; ./ROOT yymmdd right strike for futures options. Every '
-    'broker has the same key for a contract';
+    'The 21-character OCC symbol if the OCC clears the option; ./CLASS yymmdd right strike '
+    'for futures options; otherwise the broker''s name and its own id. A key with a symbol '
+    'is the same from every broker';
 comment on column greek_snapshots.strike is
     'In units of the contract''s currency';
 comment on column greek_snapshots.quantity is
@@ -103,7 +110,8 @@ comment on column greek_snapshots.rho is
 comment on column greek_snapshots.implied_volatility is
     'A fraction per year: 0.183 is 18.3 %';
 comment on column greek_snapshots.underlying_price is
-    'Last trade of the underlying, otherwise the middle of bid and ask; null if unknown';
+    'Last trade of the underlying or the middle of bid and ask, in the unit of its '
+    'quotation; null if unknown';
 comment on column greek_snapshots.availability is
     'Freshness that the broker reports: realtime, delayed, frozen or unknown';
 comment on column greek_snapshots.source_payload is
@@ -111,6 +119,21 @@ comment on column greek_snapshots.source_payload is
 comment on column greek_snapshots.fingerprint is
     'First 8 bytes of BLAKE2b over the six values. An event that is sent again has the '
     'same key';
+comment on column greek_snapshots.underlying_price_at is
+    'The time of the underlying''s price, otherwise the time when it was read. Not part of '
+    'the fingerprint';
+comment on column greek_snapshots.price is
+    'The option''s theoretical or mark price, in the unit of its quotation. Not part of the '
+    'fingerprint';
+comment on column greek_snapshots.bid is
+    'Bid for the option, in the unit of its quotation; tastytrade sends none. Not part of '
+    'the fingerprint';
+comment on column greek_snapshots.ask is
+    'Ask for the option, in the unit of its quotation; tastytrade sends none. Not part of '
+    'the fingerprint';
+comment on column greek_snapshots.in_rotation is
+    'True if the contract shares its market data line with others, so that its ticks come '
+    'in turns. Not part of the fingerprint';
 
 
 -- The positions of the accounts: one row for each change.
@@ -120,19 +143,28 @@ create table positions (
     contract_key text not null,
     observed_at timestamptz not null,
     kind text not null,
-    quantity numeric not null,
+    quantity numeric,
     multiplier numeric,
     currency text,
     underlying text,
     expiration date,
     strike numeric,
     option_type text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    description text,
+    problem text,
     constraint positions_pkey
         primary key (broker, account_id, contract_key, observed_at),
     constraint positions_broker_check
         check (broker ~ '^[a-z][a-z0-9_]*$'),
     constraint positions_kind_check
-        check (kind in ('option', 'future_option', 'equity', 'future', 'other')),
+        check (kind in
+            ('option', 'future_option', 'equity', 'future', 'other', 'unknown')),
+    constraint positions_quantity_check
+        check (quantity is not null or kind = 'unknown'),
     constraint positions_option_type_check
         check (option_type in ('call', 'put')),
     constraint positions_key_check
@@ -146,13 +178,32 @@ create index positions_expiration_idx
 comment on table positions is
     'History of the positions: the newest row of a contract is its present state';
 comment on column positions.contract_key is
-    'As in greek_snapshots; the broker''s symbol for other instruments than options';
+    'As in greek_snapshots for options. Futures: / with root, month code and year, such as '
+    '/ESZ27. Shares: the symbol, with market or currency if the market is not American, '
+    'such as RY:CAD. Other instruments: the broker''s name and its own id';
 comment on column positions.observed_at is
     'Our wall clock when the broker reported it';
 comment on column positions.quantity is
-    'Short negative; 0 after the position was closed';
+    'Short negative; 0 after the position was closed; null if it could not be read, which '
+    'only the kind unknown allows';
 comment on column positions.multiplier is
-    'Units of the underlying per contract';
+    'Units of the underlying per contract; null if it is not known';
+comment on column positions.underlying is
+    'The contract_key of the underlying. Shares and futures are their own underlying';
+comment on column positions.instrument_id is
+    'The broker''s own id. ibkr: the conid; tastytrade: the symbol';
+comment on column positions.exchange is
+    'Where the instrument is listed or traded, in the broker''s words; null if the broker '
+    'does not say it';
+comment on column positions.underlying_id is
+    'The broker''s own id of the underlying';
+comment on column positions.price_factor is
+    'Currency per quoted unit: 1 for prices in the currency, 0.01 for prices in cents or '
+    'pence; null if it is not known. Money is value x multiplier x price_factor';
+comment on column positions.description is
+    'The broker''s words for the instrument';
+comment on column positions.problem is
+    'The reason why the instrument could not be identified; only for the kind unknown';
 
 
 -- Known intervals without data.  They tell an outage from a quiet market.  A gap is
@@ -951,4 +1002,5 @@ insert into schema_migrations (name, sha256) values
     ('0002_risk_views', '10bf9acad408776965b6c55063e4ae93b7bcab78013d18e87eaf8b02e4d9a8c5'),
     ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660'),
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
-    ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af');
+    ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
+    ('0006_instruments', '6577f8561a15c65097890473c4da94c268081a032b8f8c5ff00eacdd97676c6e');

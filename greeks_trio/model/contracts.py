@@ -1,19 +1,21 @@
 """The identity of an option contract, the same from every broker.
 
-For equity and index options ``contract_key`` is the 21-character OCC symbol::
+For options that the OCC clears, ``contract_key`` is the 21-character OCC symbol::
 
     SPY   261218C00600000
     root  yymmdd R strike x 1000, eight digits
     (6)
 
-The OCC does not clear futures options.  Their key is ``./``, the option's product root
-padded to four, the expiration, the right and the plain strike::
+The OCC does not clear futures options.  Their key is ``./``, the trading class padded to
+four, the expiration, the right and the plain strike, which may be negative::
 
     ./LO  260317P56
     ./EW4 190927P2975
 
-Brokers add a month and year code to the root (``LOJ6``).  The key leaves it out: it adds
+Brokers add a month and year code to the class (``LOJ6``).  The key leaves it out: it adds
 nothing to the expiration, and its one-digit year repeats every decade.
+
+`greeks_trio.model.instruments` has the keys of all other instruments.
 
 Source: OCC Options Symbology Initiative; dxFeed symbol guide.
 """
@@ -34,7 +36,7 @@ OptionType = Literal["call", "put"]
 
 _OCC: Final = re.compile(r"([A-Z0-9./]{1,6}) *(\d{6})([CP])(\d{8})")
 _STREAMER: Final = re.compile(r"\.([A-Z0-9/]{1,6}?)(\d{6})([CP])(\d+(?:\.\d+)?)")
-_FUTURE_KEY: Final = re.compile(r"\./([A-Z0-9]{1,6}) *(\d{6})([CP])(\d+(?:\.\d+)?)")
+_FUTURE_KEY: Final = re.compile(r"\./([A-Z0-9]{1,6}) *(\d{6})([CP])(-?\d+(?:\.\d+)?)")
 _MONTH_CODE: Final = re.compile(r"[FGHJKMNQUVXZ]\d{1,2}$")
 
 # Roots whose underlying has another symbol.  Cboe and Nasdaq list the weekly and
@@ -72,8 +74,10 @@ class OptionContract(msgspec.Struct, frozen=True, kw_only=True):
     """One option, in the same terms for every broker.
 
     Attributes:
-        underlying: The underlying's symbol, not the option root.
-        multiplier: Units of the underlying per contract.
+        underlying: The key of the underlying, not the option root: SPX for SPXW,
+            ``/ESM27`` for an option on that future.
+        multiplier: Units of the underlying per contract; `None` if it is not known.
+        exchange: Where it trades, in the broker's words; `None` if that is not known.
     """
 
     contract_key: ContractKey
@@ -82,7 +86,8 @@ class OptionContract(msgspec.Struct, frozen=True, kw_only=True):
     strike: Decimal
     option_type: OptionType
     kind: Literal["option", "future_option"] = "option"
-    multiplier: Decimal = Decimal(100)
+    multiplier: Decimal | None = Decimal(100)
+    exchange: str | None = None
 
 
 def format_occ(terms: OptionTerms) -> ContractKey:
@@ -159,7 +164,7 @@ def parse_streamer_symbol(text: str) -> OptionTerms:
 
 
 def format_future_option_key(terms: OptionTerms) -> ContractKey:
-    """Return our key of a futures option; ``root`` without month and year code."""
+    """Return our key of a futures option; ``root`` is the trading class."""
     right = "C" if terms.option_type == "call" else "P"
     return ContractKey(
         f"./{terms.root:<4}{terms.expiration:%y%m%d}{right}{plain(terms.strike):f}"

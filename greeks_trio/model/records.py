@@ -21,7 +21,9 @@ from greeks_trio.model.gap_reasons import GapReason
 Broker: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
 Availability = Literal["realtime", "delayed", "frozen", "unknown"]
 SessionStatus = Literal["connecting", "connected", "degraded", "disconnected"]
-PositionKind = Literal["option", "future_option", "equity", "future", "other"]
+PositionKind = Literal[
+    "option", "future_option", "equity", "future", "other", "unknown"
+]
 
 # The account of a tick whose contract is watched, and that no account holds.
 WATCHLIST_ACCOUNT: Final = "watchlist"
@@ -59,12 +61,17 @@ class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False)
     """One tick: the Greeks of one contract in one account at one moment.
 
     Attributes:
-        underlying: The symbol of the underlying, not the root of the option: SPX for
-            SPXW.
+        underlying: The key of the underlying instrument, not the root of the option:
+            SPX for SPXW, ``/ESM27`` for an option on that future.
         event_time: The broker's time of the event, UTC.
         received_at: Our wall clock when the frame was read, UTC.
         quantity: Signed, short negative; `None` if no account holds the contract.
-        underlying_price: The last trade, otherwise the middle of bid and ask.
+        underlying_price: The last trade or the middle of bid and ask, in the units of
+            its quotation.
+        underlying_price_at: When that price was made, otherwise when it was read, UTC.
+        price: The option's theoretical or mark price, in the units of its quotation.
+        in_rotation: Whether the contract shares its market data line with others, so
+            that its ticks come in turns.
         source_payload: The broker's message, as JSON text that jsonb accepts.
     """
 
@@ -85,6 +92,11 @@ class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False)
     rho: float | None
     implied_volatility: float | None
     underlying_price: float | None
+    underlying_price_at: datetime | None = None
+    price: float | None = None
+    bid: float | None = None
+    ask: float | None = None
+    in_rotation: bool = False
     availability: Availability
     source_payload: bytes
 
@@ -109,22 +121,38 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """The position of one account in one instrument.
 
     Attributes:
-        contract_key: The key of an option; for other instruments the broker's symbol.
-        quantity: Signed, short negative; 0 when closed.
-        multiplier: Units of the underlying per contract.
+        contract_key: See `greeks_trio.model.contracts`.
+        quantity: Signed, short negative; 0 when closed.  `None` if it could not be read,
+            which only the kind ``unknown`` allows.
+        multiplier: Units of the underlying per contract; `None` if it is not known.
+        underlying: The key of the underlying instrument.  Shares and futures are their
+            own underlying.
+        instrument_id: The broker's own id of the instrument.
+        exchange: Where it is listed or traded, in the broker's words.
+        underlying_id: The broker's own id of the underlying.
+        price_factor: Currency per quoted unit: 0.01 for prices in cents; `None` if it is
+            not known.
+        description: The broker's words for the instrument.
+        problem: The reason why the instrument is of the kind ``unknown``.
     """
 
     broker: Broker
     account_id: str
     contract_key: ContractKey
     kind: PositionKind
-    quantity: Decimal
+    quantity: Decimal | None
     multiplier: Decimal | None = None
     currency: str | None = None
     underlying: str | None = None
     expiration: date | None = None
     strike: Decimal | None = None
     option_type: OptionType | None = None
+    instrument_id: str | None = None
+    exchange: str | None = None
+    underlying_id: str | None = None
+    price_factor: Decimal | None = None
+    description: str | None = None
+    problem: str | None = None
 
 
 class PositionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,7 +52,8 @@ where broker = %s and ended_at is null
 _LATEST_POSITIONS: Final = """
 select distinct on (account_id, contract_key)
     broker, account_id, contract_key, kind, quantity, multiplier,
-    currency, underlying, expiration, strike, option_type
+    currency, underlying, expiration, strike, option_type,
+    instrument_id, exchange, underlying_id, price_factor, description, problem
 from positions
 where broker = %s and account_id = any(%s) and observed_at <= %s
 order by account_id, contract_key, observed_at desc
@@ -60,8 +61,11 @@ order by account_id, contract_key, observed_at desc
 _INSERT_POSITION: Final = """
 insert into positions
     (broker, account_id, contract_key, kind, quantity, multiplier,
-     currency, underlying, expiration, strike, option_type, observed_at)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+     currency, underlying, expiration, strike, option_type,
+     instrument_id, exchange, underlying_id, price_factor, description, problem,
+     observed_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+        %s, %s, %s, %s, %s, %s, %s)
 on conflict do nothing
 """
 

@@ -32,8 +32,27 @@ _ATTEMPTS: Final = 5
 # Two milliseconds of work between two checkpoints.
 _STEP_ROWS: Final = 200
 
-# In the order of the record, without its last field: the payload is not used here.
-_COLUMNS: Final = UnifiedPositionRecord.__struct_fields__[:-1]
+# The columns that the view has.
+_COLUMNS: Final = (
+    "broker",
+    "account_id",
+    "underlying",
+    "contract_key",
+    "event_time",
+    "received_at",
+    "expiration",
+    "strike",
+    "option_type",
+    "quantity",
+    "delta",
+    "gamma",
+    "theta",
+    "vega",
+    "rho",
+    "implied_volatility",
+    "underlying_price",
+    "availability",
+)
 _NO_PAYLOAD: Final = b"null"
 
 _LATEST: Final = """

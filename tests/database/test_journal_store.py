@@ -104,7 +104,15 @@ async def test_gaps_of_an_earlier_run_end_and_no_others(sink, observer):
 
 
 async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
-    call = make_position(-3)
+    call = make_position(
+        -3,
+        instrument_id="701",
+        exchange="CBOE",
+        underlying_id="756733",
+        price_factor=Decimal("0.01"),
+        description="SPY    DEC2026 600 C",
+        problem="none",
+    )
     shares = make_position(
         "100.5",
         contract_key="SPY",
@@ -132,6 +140,12 @@ async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
         call.expiration,
         Decimal(600),
         "call",
+        "701",
+        "CBOE",
+        "756733",
+        Decimal("0.01"),
+        "SPY    DEC2026 600 C",
+        "none",
     )
 
 

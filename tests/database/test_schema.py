@@ -49,6 +49,11 @@ COLUMNS = {
         availability text not null
         source_payload jsonb not null
         fingerprint bigint not null
+        underlying_price_at timestamp with time zone
+        price double precision
+        bid double precision
+        ask double precision
+        in_rotation boolean not null
     """,
     "positions": """
         broker text not null
@@ -56,13 +61,19 @@ COLUMNS = {
         contract_key text not null
         observed_at timestamp with time zone not null
         kind text not null
-        quantity numeric not null
+        quantity numeric
         multiplier numeric
         currency text
         underlying text
         expiration date
         strike numeric
         option_type text
+        instrument_id text
+        exchange text
+        underlying_id text
+        price_factor numeric
+        description text
+        problem text
     """,
     "feed_gaps": """
         broker text not null

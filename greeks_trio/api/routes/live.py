@@ -90,6 +90,11 @@ class LatestTick(msgspec.Struct, frozen=True, gc=False):
     rho: float | None
     implied_volatility: float | None
     underlying_price: float | None
+    underlying_price_at: datetime | None
+    price: float | None
+    bid: float | None
+    ask: float | None
+    in_rotation: bool
     availability: Availability
 
 
@@ -284,7 +289,8 @@ data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
 "received_at":"2026-11-20T15:30:04.512Z","expiration":"2026-12-18","strike":600,\
 "option_type":"call","quantity":-3,"delta":0.51,"gamma":0.012,"theta":-0.21,\
 "vega":0.6,"rho":null,"implied_volatility":0.183,"underlying_price":668.25,\
-"availability":"realtime"}]
+"underlying_price_at":"2026-11-20T15:30:04.4Z","price":12.35,"bid":12.3,"ask":12.4,\
+"in_rotation":false,"availability":"realtime"}]
 
 """
 # The schema of one event, as OpenAPI describes this type of content.

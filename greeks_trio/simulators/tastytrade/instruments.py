@@ -47,7 +47,7 @@ def equity_option_shape(symbol: str, option: SimulatedOption) -> Shape:
     return _option(symbol, option) | {
         "instrument-type": "Equity Option",
         "root-symbol": terms.root,
-        "shares-per-contract": int(option.contract.multiplier),
+        "shares-per-contract": int(option.contract.multiplier or 100),
         "option-chain-type": "Standard",
         "expiration-type": "Weekly",
         "settlement-type": "PM",
@@ -58,7 +58,7 @@ def equity_option_shape(symbol: str, option: SimulatedOption) -> Shape:
 def future_option_shape(symbol: str, option: SimulatedOption) -> Shape:
     """Return the API's description of a futures option."""
     terms, future = option.terms, option.contract.underlying
-    multiplier = str(Decimal(option.contract.multiplier))
+    multiplier = str(Decimal(option.contract.multiplier or 100))
     return _option(symbol, option) | {
         "instrument-type": "Future Option",
         "root-symbol": future[:-2],

@@ -123,7 +123,7 @@ class SimulatedPositions:
         kind = "Future Option" if is_future else "Equity Option"
         shape = _position(symbol, option.contract.underlying, kind, quantity)
         shape["account-number"] = account_id
-        shape["multiplier"] = int(option.contract.multiplier)
+        shape["multiplier"] = int(option.contract.multiplier or 100)
         if option.conid % 3:  # some answers do not have it
             shape["expires-at"] = expiry_instant(option.terms.expiration)
         if option.conid % 4 == 0:

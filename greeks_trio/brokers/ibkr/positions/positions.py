@@ -101,7 +101,7 @@ def _conid(content: object) -> int | None:
 def _sum(lots: Sequence[Position]) -> Position:
     if len(lots) == 1:
         return lots[0]
-    quantity = sum((lot.quantity for lot in lots), Decimal(0))
+    quantity = sum((lot.quantity or Decimal(0) for lot in lots), Decimal(0))
     return msgspec.structs.replace(lots[0], quantity=plain(quantity))
 
 

@@ -124,7 +124,8 @@ def merge_holdings(holdings: Iterable[Holding]) -> tuple[Holding, ...]:
         position = holding.position
         place = (position.account_id, position.contract_key)
         if place in merged:
-            quantity = merged[place].position.quantity + position.quantity
+            lots = (merged[place].position.quantity, position.quantity)
+            quantity = sum((each or Decimal(0) for each in lots), Decimal(0))
             position = msgspec.structs.replace(position, quantity=quantity)
         merged[place] = Holding(position, holding.symbol)
     return tuple(merged.values())
