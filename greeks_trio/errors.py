@@ -82,7 +82,16 @@ class SessionLost(FeedInterrupted):
 
 
 class CredentialsRejected(BrokerError):
-    """The broker refused the configured credentials."""
+    """The broker refused the configured credentials.
+
+    Attributes:
+        worked_before: Whether the broker has accepted the same credentials in this run.
+            Then the refusal may be a mistake of the broker, and a few more tries follow.
+    """
+
+    def __init__(self, message: str, *, worked_before: bool = False) -> None:
+        super().__init__(message)
+        self.worked_before = worked_before
 
 
 class ProtocolViolation(BrokerError):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import signal
 import sys
 import tempfile
@@ -74,8 +73,6 @@ NEED_RECONNECT: Final = {
     ("tastytrade", "refuse-login"),
     ("tastytrade", "upgrade-502"),
 }
-# Only a person ends these, by a SIGHUP, which the whole process gets.
-NEED_PERSON: Final = {("tastytrade", "refuse-login")}
 # Three minutes in production; shorter here.
 SHORT_QUIET_S: Final = 5.0
 RECOVERY_LIMIT_S: Final = 75.0
@@ -286,8 +283,6 @@ class Scene:
                     await fault()
             else:
                 await fault()
-        if (case.broker, case.name) in NEED_PERSON:
-            os.kill(os.getpid(), signal.SIGHUP)
 
     async def _watch_state(self, health: FeedHealth) -> None:
         """Note every state of the feed, until cancelled."""
@@ -354,12 +349,7 @@ async def run_matrix(
     """Run the cases, some side by side, and return the outcome of each by its id."""
     outcomes: dict[str, Outcome] = {}
     places = trio.CapacityLimiter(_SIDE_BY_SIDE)
-    alone = [case for case in cases if (case.broker, case.name) in NEED_PERSON]
-    # The slow ones first.
-    together = sorted(
-        (case for case in cases if case not in alone),
-        key=lambda case: -DURATIONS_S.get(case.name, 0.0),
-    )
+    slowest_first = sorted(cases, key=lambda case: -DURATIONS_S.get(case.name, 0.0))
 
     async def run_case(case: Case) -> None:
         async with places:
@@ -369,10 +359,8 @@ async def run_matrix(
                     outcomes[case.id] = await scene.run()
 
     async with trio.open_nursery() as nursery:
-        for case in together:
+        for case in slowest_first:
             nursery.start_soon(run_case, case, name=case.id)
-    for case in alone:
-        await run_case(case)
     return outcomes
 
 

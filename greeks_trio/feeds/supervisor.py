@@ -6,6 +6,7 @@ the exception decides about the next connection:
 * `FeedInterrupted`: it follows after a delay with jitter.  The delay doubles up to a
   limit; a long enough connection resets it.
 * `CredentialsRejected`: it follows only on request, because a person has to act first.
+  Credentials that have worked in this run get a few more tries, ever further apart.
 * Any other exception is a bug of this program or of a library.  It ends this connection
   and leaves the other brokers alone.  The next connection follows after the longest
   delay; after too many bugs in an hour, only on request.
@@ -50,6 +51,8 @@ class RestartPolicy:
         healthy_after_s: A connection of at least this length resets the delay.
         max_bugs_an_hour: Restarts after an unexpected error within an hour.
         max_logins_a_minute: Connections that begin within any minute, also on request.
+        refused_delays_s: The delays before more tries with credentials that have worked
+            in this run and are refused now.
     """
 
     min_delay_s: float = 1.0
@@ -57,6 +60,7 @@ class RestartPolicy:
     healthy_after_s: float = 120.0
     max_bugs_an_hour: int = 5
     max_logins_a_minute: int = 6
+    refused_delays_s: tuple[float, ...] = (5.0, 15.0, 45.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Supervisor:
             min_delay_s=policy.min_delay_s, max_delay_s=policy.max_delay_s
         )
         self._bugs: deque[float] = deque()
+        # Refusals, one after the other, of credentials that have worked in this run.
+        self._refusals = 0
         self._logins: deque[float] = deque(maxlen=policy.max_logins_a_minute)
         # The end of the pause that the broker asked for; valid across runs.
         self._may_return_at = 0.0
@@ -111,6 +117,7 @@ class Supervisor:
     def forgive(self) -> None:
         """Begin with the shortest delay again, because a person has started the feed."""
         self._backoff.reset()
+        self._refusals = 0
 
     async def run(self, run_connection: Callable[[], Awaitable[object]]) -> None:
         """Run connections until cancelled; it may be run again after that.
@@ -135,15 +142,34 @@ class Supervisor:
         try:
             await run_connection()
         except* CredentialsRejected as group:
-            ends.append(_End(plain_reason(group), None, is_refusal=True))
+            ends.append(self._after_refusal(group))
         except* BrokerError as group:
             ends.append(_interrupted(group))
         except* Exception as group:  # noqa: BLE001  a bug must not reach the other broker
             ends.append(self._after_bug(group))
+        if not any(end.is_refusal for end in ends):
+            self._refusals = 0
         # A bug beside a disconnect counts as the bug, a refusal as the refusal.
         return next(
             (end for end in ends if end.delay_s is None),
             ends[-1] if ends else _End("the feed returned", 0.0),
+        )
+
+    def _after_refusal(self, group: BaseExceptionGroup[CredentialsRejected]) -> _End:
+        reason, delays_s = plain_reason(group), self._policy.refused_delays_s
+        worked_before = all(
+            isinstance(leaf, CredentialsRejected) and leaf.worked_before
+            for leaf in leaves(group)
+        )
+        if not worked_before or self._refusals >= len(delays_s):
+            self._refusals = 0
+            return _End(reason, None, is_refusal=True)
+        self._refusals += 1
+        return _End(
+            f"{reason}; this login has worked before, so it is tried again "
+            f"(try {self._refusals} of {len(delays_s)})",
+            delays_s[self._refusals - 1],
+            is_refusal=True,
         )
 
     def _after_bug(self, group: BaseExceptionGroup[Exception]) -> _End:

@@ -175,6 +175,52 @@ async def test_refused_credentials_wait_for_a_person(autojump_clock, nursery):
     assert scene.attempts == [0, 86_400]
 
 
+def refused_later():
+    return CredentialsRejected("invalid_grant", worked_before=True)
+
+
+async def test_credentials_that_have_worked_get_a_few_spaced_tries(
+    autojump_clock, nursery
+):
+    scene = Scene(refused_later())
+    nursery.start_soon(scene.run)
+    await trio.sleep(6)
+    between = scene.health.session()
+    await trio.sleep(86_400)
+
+    assert scene.attempts == [0, 5, 20, 65]
+    assert scene.refusals == 1
+    assert between.status == "disconnected"
+    assert between.last_error == (
+        "invalid_grant; this login has worked before, so it is tried again (try 2 of 3)"
+    )
+    assert scene.health.session().last_error == "invalid_grant"
+
+
+async def test_a_refusal_that_passes_is_forgotten(autojump_clock, nursery):
+    async def last_a_second():
+        await trio.sleep(1)
+        raise FeedInterrupted("close 1000")
+
+    passing = [refused_later(), refused_later(), refused_later(), last_a_second]
+    scene = Scene(*passing, *passing, trio.sleep_forever)
+    nursery.start_soon(scene.run)
+    await trio.sleep(600)
+
+    assert (len(scene.attempts), scene.refusals) == (9, 0)
+
+
+async def test_a_reload_ends_the_wait_for_the_next_try(autojump_clock, nursery):
+    scene = Scene(refused_later(), CredentialsRejected("another secret"))
+    nursery.start_soon(scene.run)
+    await trio.sleep(2)
+
+    scene.retry_now.wake()
+    await trio.sleep(600)
+
+    assert (scene.attempts, scene.refusals) == ([0, 2], 1)
+
+
 async def test_a_reload_during_a_login_that_is_refused_is_not_missed(
     autojump_clock, nursery
 ):

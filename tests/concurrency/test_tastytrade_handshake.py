@@ -17,6 +17,7 @@ from greeks_trio.brokers.tastytrade.handshake import (
     REFUSAL_LIMIT_S,
 )
 from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
+from greeks_trio.config.settings import Secret
 from greeks_trio.errors import CredentialsRejected, FeedSilent
 from tests.concurrency import tastytrade_fakes
 from tests.concurrency.tastytrade_fakes import (
@@ -28,6 +29,7 @@ from tests.concurrency.tastytrade_fakes import (
     entries,
     greeks_row,
     interrupted,
+    make_config,
     make_item,
     started,
 )
@@ -559,6 +561,26 @@ async def test_refused_credentials_are_told_apart(autojump_clock, tasty):
 
     with pytest.raises(CredentialsRejected, match="invalid_grant"):
         await tasty.feed.run_connection()
+
+
+@pytest.mark.parametrize(("secret", "worked"), [("s3cr3t", True), ("0ther", False)])
+async def test_a_refusal_says_whether_the_same_login_has_worked(
+    autojump_clock, nursery, tasty, secret, worked
+):
+    async def end():
+        await tasty.dxlink.wait_subscribed()
+        await tasty.dxlink.close()
+
+    nursery.start_soon(end)
+    with interrupted("1000"):
+        await tasty.feed.run_connection()
+    tasty.api.answers["/oauth/token"] = (401, {}, b'{"error":"invalid_grant"}')
+    tasty.feed.reload(make_config(secret=Secret(secret)))
+
+    with pytest.raises(CredentialsRejected) as found:
+        await tasty.feed.run_connection()
+
+    assert found.value.worked_before is worked
 
 
 async def test_losing_the_account_stream_never_ends_market_data(

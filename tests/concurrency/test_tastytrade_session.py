@@ -190,14 +190,48 @@ async def test_a_token_that_is_good_is_used_again(api):
     [
         (400, b'{"error":"invalid_grant","error_description":"Grant revoked"}'),
         (401, b'{"error_code":"invalid_grant","error_description":"Grant revoked"}'),
-        (401, b'{"error":{"code":"x","message":"Grant revoked"}}'),
+        (401, b'{"error":{"code":"invalid_client","message":"Grant revoked"}}'),
+        (403, b'{"error":{"code":"Unauthorized_Client","message":"Grant revoked"}}'),
+        (400, b'{"code":"invalid_grant","error_description":"Grant revoked"}'),
     ],
 )
 async def test_a_refused_login_is_for_the_operator(api, status, body):
     api.answers[LOGIN] = (status, {}, body)
 
-    with pytest.raises(CredentialsRejected, match="TT_REFRESH: Grant revoked"):
+    with pytest.raises(CredentialsRejected, match="TT_REFRESH: Grant revoked") as found:
         await check(make_config(), api)
+
+    assert not found.value.worked_before
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (
+            400,
+            b'{"error_code":"invalid_request","error_description":"Not a customer"}',
+            "400: Not a customer (invalid_request)",
+        ),
+        (400, b'{"error":"temporarily_unavailable"}', "400: temporarily_unavailable"),
+        (400, b'{"error":"server_error"}', "400: server_error"),
+        (401, b'{"error":{"code":"internal_server_error"}}', "401: internal_server"),
+        (401, b'{"error":{"code":"x","message":"Grant revoked"}}', "Grant revoked"),
+        (401, b'{"error":"slow_down","error_code":"invalid_grant"}', "401: slow_down"),
+        (400, b'{"error_description":"invalid_grant"}', "400: invalid_grant"),
+        (400, b'{"error":["invalid_grant"]}', "400: Bad Request"),
+        (401, b"{}", "401: Unauthorized"),
+        (503, b'{"error":"invalid_grant"}', "503: invalid_grant"),
+        (429, b'{"error":"invalid_client"}', "429: invalid_client"),
+    ],
+)
+async def test_any_other_refusal_of_the_login_may_pass(api, status, body, words):
+    api.answers[LOGIN] = (status, {}, body)
+
+    with pytest.raises(FeedInterrupted) as found:
+        await check(make_config(), api)
+
+    assert "answered to the login" in str(found.value)
+    assert words in str(found.value)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

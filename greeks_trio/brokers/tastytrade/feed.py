@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, NoReturn
 
@@ -24,7 +26,7 @@ from greeks_trio.brokers.tastytrade.socket import (
 )
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
-from greeks_trio.errors import FeedInterrupted
+from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.feed import FeedKind, FeedOutputs
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ class TastytradeFeed:
         self._open_socket = open_socket
         self._portfolio = Portfolio(outputs.health, outputs.positions)
         self._request_bytes = MAX_REQUEST_BYTES
+        # The login that Tastytrade has accepted last in this run.
+        self._accepted_login: tuple[object, ...] | None = None
         # Set when the positions should be read before their interval is over.
         self._refresh = trio.Event()
 
@@ -70,7 +74,7 @@ class TastytradeFeed:
         self._health.connecting()
         config = self._config
         self._refresh = trio.Event()
-        async with self._open_session(config) as session:
+        async with self._session(config) as session:
             await self._portfolio.read_first(session, config)
             if self._portfolio.unread is not None:
                 self._refresh_soon()
@@ -93,6 +97,19 @@ class TastytradeFeed:
                     if socket.was_request_too_long:
                         self._shorten_requests()
         raise AssertionError("a connection ends by raising")
+
+    @asynccontextmanager
+    async def _session(
+        self, config: TastytradeConfig
+    ) -> AsyncIterator[TastytradeSession]:
+        """Log in; a refusal says whether this login has worked in this run."""
+        try:
+            async with self._open_session(config) as session:
+                self._accepted_login = login_of(config)
+                yield session
+        except CredentialsRejected as exc:
+            exc.worked_before = self._accepted_login == login_of(config)
+            raise
 
     def reload(self, config: TastytradeConfig) -> None:
         """Take a new configuration and read the positions again.

@@ -15,8 +15,13 @@ from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.retry_after import parse_retry_after
 
 LOGIN_PATH: Final = "/oauth/token"
-# OAuth's answers to a wrong secret or a revoked refresh token.
-_REFUSED_LOGIN: Final = (400, 401)
+# OAuth's words for a wrong secret or a revoked refresh token (RFC 6749, 5.2).  Every
+# other refusal passes: for some minutes, Tastytrade can answer a good grant with
+# ``invalid_request`` and "User is not a TastyTrade customer".
+_FINAL_CODES: Final = frozenset(
+    ("invalid_grant", "invalid_client", "unauthorized_client")
+)
+_FINAL_STATUSES: Final = (400, 401, 403)
 _LONGEST_REASON: Final = 200
 
 
@@ -62,19 +67,32 @@ class ApiTransport(httpx2.AsyncBaseTransport):
 
 def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
     status, body = response.status_code, _body(response)
-    reason = _reason(body) or response.reason_phrase or "no reason given"
+    codes = _codes(body)
+    words = _reason(body) or response.reason_phrase or "no reason given"
+    reason = " ".join([words, *(f"({code})" for code in codes if code not in words)])
     reason = reason[:_LONGEST_REASON]
-    # The login answers in JSON; a page of HTML comes from something in front of it,
-    # and that may pass.
-    if login and status in _REFUSED_LOGIN and body:
+    if login and status in _FINAL_STATUSES and codes and _FINAL_CODES.issuperset(codes):
         return CredentialsRejected(
             f"Tastytrade refused TT_SECRET or TT_REFRESH: {reason}"
         )
+    what = " to the login" if login else ""
     return FeedInterrupted(
-        f"Tastytrade answered {status}: {reason}",
+        f"Tastytrade answered{what} {status}: {reason}",
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
         http_status=status,
     )
+
+
+def _codes(body: dict[str, object]) -> list[str]:
+    """Return the codes of the error, each once: OAuth's and those of the API."""
+    found = [body.get("error"), body.get("error_code"), body.get("code")]
+    match body.get("error"):
+        case {"code": code}:
+            found.append(code)
+        case {"error": code} | {"error_code": code}:
+            found.append(code)
+    codes = (each.strip().lower() for each in found if isinstance(each, str))
+    return [each for each in dict.fromkeys(codes) if each]
 
 
 def _body(response: httpx2.Response) -> dict[str, object]:
