@@ -21,6 +21,8 @@ MODULES = sorted(
 # Pure by its path: importable and testable with no event loop, no clock, no chance, no
 # socket and no database.
 PURE_FOLDERS = {"model", "wire", "positions", "lines"}
+# Pure modules in folders that are not.
+PURE_MODULES = ("feeds/quiet",)
 IMPURE_STDLIB = {
     "asyncio",
     "os",
@@ -93,6 +95,8 @@ def is_pure(module: str) -> bool:
     is_state = path.parts[0] == "brokers" and path.stem == "state"
     if path.parts[0] == "config":
         return not module.startswith(("config/load", "config/reload"))
+    if module.startswith(PURE_MODULES):
+        return True
     return is_state or not PURE_FOLDERS.isdisjoint(path.parts[:-1])
 
 

@@ -25,6 +25,7 @@ from greeks_trio.waiting import WakeUp, utc_now
 
 logger = logging.getLogger(__name__)
 
+_STOPPED: Final = GapReason.STOPPED_BY_REQUEST.value
 STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
 
 KEPT_ODD_FRAMES: Final = 100
@@ -101,6 +102,7 @@ class FeedHealth:
         self._frames = 0
         self._counts: Counter[str] = Counter()
         self._contracts = ContractCounts()
+        self._notes: tuple[str, ...] = ()
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
         self._status_changed = WakeUp()
@@ -117,11 +119,18 @@ class FeedHealth:
             logger.info("feed.connected broker=%s", self.broker)
         self._established("connected", None)
 
-    def degraded(self, reason: str) -> None:
-        """Data flow, but something is missing; ``reason`` says what, for a person."""
-        if self._status != "degraded" or self._last_error != reason:
+    def degraded(self, reason: str, *, is_news: bool = True) -> None:
+        """Data flow, but something is missing; ``reason`` says what, for a person.
+
+        ``is_news`` says whether the log gets the reason of a feed that is degraded already.
+        """
+        if self._status != "degraded" or is_news:
             logger.warning("feed.degraded broker=%s reason=%s", self.broker, reason)
         self._established("degraded", reason)
+
+    def noted(self, notes: Iterable[str]) -> None:
+        """Set the notes of the present connection: shown, and no fault."""
+        self._notes = tuple(notes)
 
     def disconnected(
         self,
@@ -144,6 +153,7 @@ class FeedHealth:
             self._contracts, subscription_count=0, warming=0, without_greeks=0
         )
         self._streamed = {}
+        self._notes = ()
         if reason is not None:
             self._start_gap(gap_reason)
 
@@ -246,6 +256,7 @@ class FeedHealth:
             last_error=(
                 STOPPING_BY_REQUEST if self._stop_asked_at else self._last_error
             ),
+            notes=(_STOPPED,) if self.is_stopped else self._notes,
         )
 
     def streamed(self) -> Mapping[ContractKey, float]:

@@ -210,6 +210,8 @@ class StreamSession(msgspec.Struct, frozen=True, kw_only=True):
         subscription_count: Contracts that are subscribed on this connection.
         last_error: The reason why the last connection ended, or why the present one is
             degraded, for a person.
+        notes: Facts for a person that are no faults, such as delayed data that were
+            accepted.  They never make the session degraded.
     """
 
     broker: Broker
@@ -219,3 +221,4 @@ class StreamSession(msgspec.Struct, frozen=True, kw_only=True):
     reconnect_attempt: int = 0
     subscription_count: int = 0
     last_error: str | None = None
+    notes: tuple[str, ...] = ()

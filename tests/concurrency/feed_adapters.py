@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from greeks_trio.brokers.ibkr.lines.quiet import GREEKS_LIMIT_S
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from greeks_trio.feeds.quiet import GREEKS_LIMIT_S
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import FeedGap
 from tests.concurrency import tastytrade_fakes as tastytrade

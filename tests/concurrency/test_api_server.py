@@ -116,6 +116,7 @@ async def test_the_status_has_the_sessions_and_the_numbers():
             "reconnect_attempt": 0,
             "subscription_count": 7,
             "last_error": None,
+            "notes": [],
         }
     ]
     assert status["latency_ms"] == {"p50": 1.5, "p99": None}

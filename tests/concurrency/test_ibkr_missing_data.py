@@ -8,12 +8,12 @@ from itertools import pairwise
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.lines.quiet import (
+from greeks_trio.brokers.ibkr.subscriber import CHECK_INTERVAL_S
+from greeks_trio.feeds.quiet import (
     ASK_AGAIN_S,
     GREEKS_LIMIT_S,
     SILENT_AT_LEAST_S,
 )
-from greeks_trio.brokers.ibkr.subscriber import CHECK_INTERVAL_S
 from greeks_trio.model.contracts import ContractKey
 from tests.concurrency.ibkr_gateway import CONFIG, Scene, T, make_row
 from tests.factories import records_of
@@ -74,7 +74,7 @@ async def test_a_cold_row_is_an_answer_and_no_greeks(autojump_clock, scene):
 
     await trio.sleep(3 * CHECK_INTERVAL_S)
     assert scene.status == "degraded"
-    assert scene.last_error == "1 contracts without Greeks so far"
+    assert scene.last_error == f"1 contracts without Greeks so far ({SPY_610})"
     assert scene.gaps() == [(SPY_610, "no greeks", False)]
     assert len(scene.gateway.sent("smd+8+")) == 1
 
@@ -148,7 +148,7 @@ async def test_an_underlying_without_an_answer_is_shown(autojump_clock, scene):
 
     assert scene.status == "degraded"
     assert scene.last_error == (
-        "1 underlyings without an answer: their price is unknown"
+        "1 underlyings without an answer: their price is unknown (SPY)"
     )
     await scene.gateway.send_fields(UNDERLYING, f31="668")
     await trio.sleep(0.1)
@@ -169,7 +169,7 @@ async def test_a_stream_that_ends_without_a_word_is_asked_for_again(
     [(at, _)] = await scene.gateway.wait_received("smd+8+", since=before)
     await trio.sleep(0.1)
     assert 0 <= at - silent_since - SILENT_AT_LEAST_S < CHECK_INTERVAL_S + 5
-    assert scene.last_error == "1 subscriptions that have gone silent"
+    assert scene.last_error == f"1 subscriptions that have gone silent ({SPY_610})"
     assert scene.gaps() == [(SPY_610, "subscription silent", False)]
 
     market.quiet.clear()
@@ -292,7 +292,9 @@ async def test_the_number_of_delayed_subscriptions_is_the_present_one(
         await scene.gateway.send_fields(conid, f7308="0.5", f6509="DPB")
     await scene.gateway.send_fields(UNDERLYING, f31="668", f6509="RB")
     await trio.sleep(0.1)
-    assert scene.last_error == "2 subscriptions with delayed market data"
+    assert scene.last_error == (
+        f"2 subscriptions with delayed market data ({SPY_600}, {SPY_610})"
+    )
 
     for conid in (7, 8):
         await scene.gateway.send_fields(conid, at=T + 1, f6509="RpB")
@@ -332,7 +334,7 @@ async def test_data_that_are_not_live_are_marked_and_shown(
     await trio.sleep(1)
 
     assert tick.availability == availability
-    assert scene.last_error == f"1 {words}"
+    assert scene.last_error == f"1 {words} ({SPY_600})"
     assert scene.counts[f"availability.{count}"] == 1
 
     await scene.gateway.send_fields(at=T + 2, f7308="0.6", f6509="RpB")

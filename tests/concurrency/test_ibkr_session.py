@@ -399,7 +399,7 @@ async def test_a_cold_answer_with_riddles_closes_no_position(autojump_clock, gat
 
     view = await desk.read()
 
-    assert view.unidentified == 1
+    assert len(view.unidentified) == 1
     assert desk.snapshots == []
     assert desk.health.statistics().counts["position.contract"] == 1
 

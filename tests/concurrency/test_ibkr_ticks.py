@@ -58,7 +58,7 @@ def make_reader(out, health, holders=HOLDERS):
     """Return a reader that makes ticks of the frames of `CONTRACT`."""
     state = StreamState("s", LineSchedule(jitter=random.random))
     wanted = WantedContract(CONTRACT, holders, None)
-    state.plan_changed(Plan({Conid(7): wanted}, (Conid(7),), (), 0), 0.0)
+    state.plan_changed(Plan({Conid(7): wanted}, (Conid(7),), (), ()), 0.0)
     protocol = IbkrProtocol(state.lines)
     return FrameReader(health, out, state, protocol, SilenceWatch(lambda: 30.0))
 

@@ -175,7 +175,7 @@ async def run_ibkr(lane: Lane, watch: Callable[[object], None]) -> None:
     state = StreamState("5e5510", LineSchedule(jitter=lambda: 0.0))
     options = wanted()
     conids = (*options, Conid(UNDERLYING), Conid(CLEAN_UNDERLYING))
-    state.plan_changed(Plan(options, conids, (), 0), 0.0)
+    state.plan_changed(Plan(options, conids, (), ()), 0.0)
     while state.lines.take_due(0.0) is not None:
         pass
     silence = SilenceWatch(lambda: math.inf)

@@ -31,14 +31,14 @@ def test_options_get_lines_first_and_share_one_for_each_underlying():
     plan = plan_of(make_listing(1), make_listing(2), make_listing(3, 901))
 
     assert plan.lines == (1, 2, 3, 900, 901)
-    assert (len(plan.waiting), plan.underlyings_without_line) == (0, 0)
+    assert (len(plan.waiting), len(plan.underlyings_without_line)) == (0, 0)
 
 
 def test_underlyings_get_what_the_options_leave():
     plan = plan_of(make_listing(1), make_listing(2, 901), max_lines=3)
 
     assert plan.lines == (1, 2, 900)
-    assert (len(plan.waiting), plan.underlyings_without_line) == (0, 1)
+    assert (len(plan.waiting), len(plan.underlyings_without_line)) == (0, 1)
 
 
 def test_options_beyond_the_limit_are_known_and_counted():
@@ -46,7 +46,7 @@ def test_options_beyond_the_limit_are_known_and_counted():
 
     assert plan.lines == (1, 2)
     assert set(plan.options) == {1, 2, 3}
-    assert (len(plan.waiting), plan.underlyings_without_line) == (1, 1)
+    assert (len(plan.waiting), len(plan.underlyings_without_line)) == (1, 1)
 
 
 def test_a_new_contract_takes_no_line_from_an_unchanged_one():

@@ -25,7 +25,7 @@ def make_plan(*conids):
         )
         for conid in conids
     }
-    return Plan(options, conids, (), 0)
+    return Plan(options, conids, (), ())
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ _EXAMPLE: Final = {
     "reconnect_attempt": 0,
     "subscription_count": 0,
     "last_error": "stopped by request",
+    "notes": ["stopped by request"],
 }
 _PROBLEMS: Final = described_problems(
     HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY

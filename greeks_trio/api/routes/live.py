@@ -281,7 +281,7 @@ def _encode(ticks: Sequence[UnifiedPositionRecord]) -> bytes:
 _EXAMPLE: Final = """event: sessions
 data: [{"broker":"ibkr","status":"connected","last_heartbeat_at":"2026-11-20T15:30:01Z",\
 "last_message_at":"2026-11-20T15:30:04.512Z","reconnect_attempt":0,\
-"subscription_count":7,"last_error":null}]
+"subscription_count":7,"last_error":null,"notes":[]}]
 
 event: greeks
 data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\

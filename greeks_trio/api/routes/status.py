@@ -123,4 +123,5 @@ _SESSION: Final = {
     "reconnect_attempt": 0,
     "subscription_count": 7,
     "last_error": None,
+    "notes": [],
 }

@@ -29,14 +29,14 @@ class PortfolioView(msgspec.Struct, frozen=True):
     Attributes:
         wanted: How many contracts should be streamed.
         unknown: Watched contracts that IBKR does not know.
-        unidentified: How many position rows could not be read.
+        unidentified: The position rows that could not be read, by account and conid.
         missing_accounts: Configured accounts that the login does not have.
     """
 
     plan: Plan
     wanted: int
     unknown: tuple[ContractKey, ...] = ()
-    unidentified: int = 0
+    unidentified: tuple[str, ...] = ()
     missing_accounts: tuple[str, ...] = ()
 
 
@@ -55,7 +55,7 @@ class Portfolio:
         self._positions: tuple[Position, ...] = ()
         # Of an answer in several pages, which may lack a row that has just moved.
         self._missed_once: set[tuple[str, ContractKey]] = set()
-        self._unidentified = 0
+        self._unidentified: tuple[str, ...] = ()
         self._account_ids: tuple[str, ...] = ()
 
     async def read_first(self, session: GatewaySession, config: IbkrConfig) -> None:
@@ -100,7 +100,10 @@ class Portfolio:
         self._count(reading)
         self._listings.update(reading.listings)
         self._account_ids = account_ids
-        self._unidentified = len(reading.unidentified)
+        self._unidentified = tuple(
+            f"account {account_id} conid {'unknown' if conid is None else conid}"
+            for account_id, conid in reading.unread
+        )
         incomplete = self._incomplete(reading)
         carried = self._carried(
             account_ids, reading, session.accounts.several_pages, incomplete

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
+from typing import Final
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
@@ -13,6 +13,15 @@ from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Shortfalls
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.gap_reasons import GapReason
+
+_DELAYED: Final = "subscriptions with delayed market data"
+# The words for the first letter of field 6509.
+_WORDS_OF_LETTER: Final = {
+    "D": _DELAYED,
+    "Y": _DELAYED,
+    "N": "subscriptions that this IBKR user has no market data for",
+    "O": "subscriptions that wait for the market-data API acknowledgement at IBKR",
+}
 
 
 class StreamReport:
@@ -53,7 +62,7 @@ class StreamReport:
             warming=quiet.warming(), without_greeks=without_greeks
         )
         self._gaps.update(self._missing(plan, now))
-        self._shortfalls.count(self._numbers(view, now))
+        self._shortfalls.count(self._names(view, now))
         self._note_account(view)
         self._note_doubt()
         self._shortfalls.stands()
@@ -80,31 +89,40 @@ class StreamReport:
         """Return the contracts that do not answer, without those that went silent."""
         return self._state.lines.unanswered() - set(self._state.quiet.silent(0.0))
 
-    def _numbers(self, view: PortfolioView, now: float) -> dict[str, int]:
-        """Return how many of each kind are missing."""
+    def _names(self, view: PortfolioView, now: float) -> dict[str, list[str]]:
+        """Return the names of the missing things by the words for their kind."""
         plan, quiet = view.plan, self._state.quiet
         unanswered = self._unanswered()
-        options = sum(conid in plan.options for conid in unanswered)
-        letters = Counter(self._state.letters.values())
-        return {
-            "contracts beyond the market-data lines": len(plan.waiting),
+        kinds: dict[str, Iterable[Conid]] = {
+            "contracts beyond the market-data lines": plan.waiting,
             "underlyings beyond the market-data lines: their price is unknown": (
                 plan.underlyings_without_line
             ),
-            "contracts that IBKR does not know": len(view.unknown),
-            "position rows that could not be read": view.unidentified,
-            "subscriptions without an answer": options,
+            "subscriptions without an answer": unanswered & plan.options.keys(),
             "underlyings without an answer: their price is unknown": (
-                len(unanswered) - options
+                unanswered - plan.options.keys()
             ),
-            "subscriptions that have gone silent": len(quiet.silent(now)),
-            "contracts without Greeks so far": len(quiet.without_greeks(now)),
-            "subscriptions with delayed market data": letters["D"] + letters["Y"],
-            "subscriptions that this IBKR user has no market data for": letters["N"],
-            "subscriptions that wait for the market-data API acknowledgement at IBKR": (
-                letters["O"]
-            ),
+            "subscriptions that have gone silent": quiet.silent(now),
+            "contracts without Greeks so far": quiet.without_greeks(now),
+            **self._by_letter(),
         }
+        names = _names_of(plan)
+        return {
+            "contracts that IBKR does not know": list(view.unknown),
+            "position rows that could not be read": list(view.unidentified),
+            **{
+                words: sorted(names.get(each, f"conid {each}") for each in conids)
+                for words, conids in kinds.items()
+            },
+        }
+
+    def _by_letter(self) -> dict[str, list[Conid]]:
+        """Return the contracts whose data are not as they should be, by the words."""
+        found: dict[str, list[Conid]] = {}
+        for conid, letter in self._state.letters.items():
+            if words := _WORDS_OF_LETTER.get(letter):
+                found.setdefault(words, []).append(conid)
+        return found
 
     def _note_account(self, view: PortfolioView) -> None:
         if view.missing_accounts:
@@ -124,3 +142,16 @@ class StreamReport:
             )
         else:
             self._shortfalls.clear("doubt")
+
+
+def _names_of(plan: Plan) -> dict[Conid, str]:
+    """Return the key of each option and of each underlying by its conid."""
+    names: dict[Conid, str] = {
+        each.underlying_conid: each.contract.underlying
+        for each in plan.options.values()
+        if each.underlying_conid is not None
+    }
+    names.update(
+        (conid, each.contract.contract_key) for conid, each in plan.options.items()
+    )
+    return names

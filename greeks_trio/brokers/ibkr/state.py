@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Final
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
-from greeks_trio.brokers.ibkr.lines.quiet import QuietLines
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.feeds.quiet import QuietLines
 from greeks_trio.model.contracts import Conid
 
 # The status shows these.  Real-time data, and frozen data after the close, are usual.
@@ -42,7 +42,7 @@ class StreamState:
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.lines = lines
-        self.quiet = QuietLines()
+        self.quiet: QuietLines[Conid] = QuietLines()
         self._on_change = on_change
         self._session_id = session_id
         self._options: Mapping[Conid, WantedContract] = {}

@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     options: dict[Conid, WantedContract]
     lines: tuple[Conid, ...]
     waiting: tuple[Conid, ...]
-    underlyings_without_line: int
+    underlyings_without_line: tuple[Conid, ...]
 
     def successor(self, conid: Conid) -> Conid | None:
         """Return the option that gets this option's line next, `None` if there is none."""
@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True):
         )
 
 
-NOTHING: Final = Plan({}, (), (), 0)
+NOTHING: Final = Plan({}, (), (), ())
 
 
 def make_plan(
@@ -102,12 +102,13 @@ def make_plan(
         for conid in streamed
         if (underlying := options[conid].underlying_conid) and underlying not in options
     )
-    underlyings = _lines_first(shared, had)[: max_lines - len(streamed)]
+    underlyings = _lines_first(shared, had)
+    left = max_lines - len(streamed)
     return Plan(
         {conid: options[conid] for conid in ordered},
-        (*streamed, *underlyings),
+        (*streamed, *underlyings[:left]),
         tuple(ordered[max_lines:]),
-        len(shared) - len(underlyings),
+        tuple(underlyings[left:]),
     )
 
 

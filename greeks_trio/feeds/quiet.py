@@ -1,18 +1,20 @@
 """The subscriptions that bring nothing although they were answered.  Pure.
 
-IBKR answers a request with a row without Greeks in two cases: the contract does not
-exist, or its model has no values yet.  Only time tells the two apart.  IBKR also ends a
-stream without a message, while the gateway's heartbeats go on.  The only sign is that
-the contract is quiet for much longer than usual, and others are not.
+A contract has no Greeks in two cases: it does not exist, or the broker's model has no
+values yet.  Only time tells the two apart.  A broker may also end a stream without a
+message, while its heartbeats go on.  The only sign is that the contract is quiet for much
+longer than usual, and others are not.
 
-All times are seconds of one monotonic clock.
+A key is the broker's own name of an instrument: IBKR's conid, dxFeed's symbol.  All times are
+seconds of one monotonic clock.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
 
-from greeks_trio.model.contracts import Conid
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 # The first Greeks of a quiet strike come up to a minute after the request.
 GREEKS_LIMIT_S: Final = 90.0
@@ -58,31 +60,31 @@ class _Watched:
         self.usual_s = 0.0
 
 
-class QuietLines:
+class QuietLines(Generic[KeyT]):
     """The times of the frames of one connection's subscriptions."""
 
     def __init__(self) -> None:
-        self._watched: dict[Conid, _Watched] = {}
+        self._watched: dict[KeyT, _Watched] = {}
         self._option_ticked_at = float("-inf")
         # Quiet counts from here for as long as nothing has ticked.
         self._first_asked_at = float("inf")
         self._asked_when_all_quiet = False
 
-    def requested(self, conid: Conid, now: float, *, is_option: bool) -> None:
+    def requested(self, key: KeyT, now: float, *, is_option: bool) -> None:
         """Note a request, whether the first one or another."""
-        watched = self._watched.get(conid)
+        watched = self._watched.get(key)
         if watched is None:
-            watched = self._watched[conid] = _Watched(now, is_option=is_option)
+            watched = self._watched[key] = _Watched(now, is_option=is_option)
         watched.window_ends = now + _ANSWER_WINDOW_S
         self._first_asked_at = min(self._first_asked_at, now)
 
-    def forget(self, conid: Conid) -> None:
-        """Drop the memory of a conid that is no longer subscribed."""
-        self._watched.pop(conid, None)
+    def forget(self, key: KeyT) -> None:
+        """Drop the memory of a key that is no longer subscribed."""
+        self._watched.pop(key, None)
 
-    def frame(self, conid: Conid, now: float, *, has_greeks: bool) -> bool:
+    def frame(self, key: KeyT, now: float, *, has_greeks: bool) -> bool:
         """Note a frame; return whether it changed the missing or the warming contracts."""
-        watched = self._watched.get(conid)
+        watched = self._watched.get(key)
         if watched is None:
             return False
         if now > watched.window_ends:
@@ -103,19 +105,19 @@ class QuietLines:
             watched.is_overdue = False
         return is_news
 
-    def without_greeks(self, now: float) -> dict[Conid, float]:
+    def without_greeks(self, now: float) -> dict[KeyT, float]:
         """Return the options whose Greeks are overdue, and for how long they answer.
 
         An option without any answer is not among them.
         """
         found = {}
-        for conid, watched in self._watched.items():
+        for key, watched in self._watched.items():
             if watched.has_greeks or not watched.is_option:
                 continue
             if watched.answered_at is None or now < watched.asked_at + GREEKS_LIMIT_S:
                 continue
             watched.is_overdue = True
-            found[conid] = now - watched.answered_at
+            found[key] = now - watched.answered_at
         return found
 
     def warming(self) -> int:
@@ -128,28 +130,28 @@ class QuietLines:
             for each in self._watched.values()
         )
 
-    def silent(self, now: float) -> dict[Conid, float]:
-        """Return the conids that have gone silent, and for how long."""
+    def silent(self, now: float) -> dict[KeyT, float]:
+        """Return the keys that have gone silent, and for how long."""
         return {
-            conid: now - watched.last_at
-            for conid, watched in self._watched.items()
+            key: now - watched.last_at
+            for key, watched in self._watched.items()
             if watched.is_silent
         }
 
-    def take_silent(self, now: float) -> list[Conid]:
-        """Return the conids to ask for again, and count them as silent from here on."""
+    def take_silent(self, now: float) -> list[KeyT]:
+        """Return the keys to ask for again, and count them as silent from here on."""
         if now - self._option_ticked_at > _OTHERS_WITHIN_S:
             return []  # the market may be closed
         taken = []
-        for conid, watched in self._watched.items():
+        for key, watched in self._watched.items():
             if _is_quiet(watched, now) and now >= watched.asked_again_at + ASK_AGAIN_S:
                 watched.is_silent = True
                 watched.ticks = 0
                 watched.asked_again_at = now
-                taken.append(conid)
+                taken.append(key)
         return taken
 
-    def take_all_quiet(self, now: float) -> list[Conid]:
+    def take_all_quiet(self, now: float) -> list[KeyT]:
         """Return everything, once, when all options have fallen quiet together.
 
         The market may have closed, or all streams may have ended at once, perhaps before
