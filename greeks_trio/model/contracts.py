@@ -41,7 +41,7 @@ _MONTH_CODE: Final = re.compile(r"[FGHJKMNQUVXZ]\d{1,2}$")
 
 # Roots whose underlying has another symbol.  Cboe and Nasdaq list the weekly and
 # PM-settled series of these indices under a root of their own.
-_UNDERLYING_BY_ROOT: Final = {
+UNDERLYING_BY_ROOT: Final = {
     "SPXW": "SPX",
     "NDXP": "NDX",
     "RUTW": "RUT",
@@ -197,12 +197,15 @@ def underlying_of_root(root: str) -> str:
     After a corporate action, the root of the adjusted contracts ends in a digit.
     """
     name = root.rstrip("0123456789") or root
-    return _UNDERLYING_BY_ROOT.get(name) or underlying_symbol(name)
+    return UNDERLYING_BY_ROOT.get(name) or underlying_symbol(name)
 
 
 def underlying_symbol(text: str) -> str:
-    """Return one spelling for both brokers: ``BRK B`` and ``BRK.B`` give ``BRK/B``."""
-    return re.sub(r"[ .]+", "/", text.strip())
+    """Return one spelling for both brokers: ``BRK B`` and ``BRK.B`` give ``BRK/B``.
+
+    London's symbols of two letters end with a point, which is left out: ``BP.``.
+    """
+    return re.sub(r"[ .]+", "/", text.strip().rstrip(". "))
 
 
 def plain(value: Decimal) -> Decimal:
