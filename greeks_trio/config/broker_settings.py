@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,8 @@ from greeks_trio.config.kinds import (
     whole_number,
 )
 from greeks_trio.config.secret import SECRET, Secret
-from greeks_trio.model.contracts import ContractKey, contract_from_occ
+from greeks_trio.model.contract_keys import parse_option_key
+from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker
 
 # The brokers that have settings: each is a section of `Config`.
@@ -46,24 +47,35 @@ def _parse_watchlist(text: str) -> dict[Broker, tuple[ContractKey, ...]]:
     lists: dict[Broker, dict[ContractKey, None]] = {broker: {} for broker in BROKERS}
     odd: list[str] = []
     for item in parse_names(text):
-        prefix, colon, symbol = item.rpartition(":")
-        brokers = [each for each in BROKERS if not colon or each == prefix.strip()]
-        key = _contract_key(symbol.strip().upper())
-        if key is None or not brokers:
-            odd.append(repr(item))
+        try:
+            brokers, key = _parse_watched(item)
+        except ValueError as exc:
+            odd.append(f"{item!r}, which {exc}")
             continue
         for broker in brokers:
             lists[broker][key] = None
     if odd:
-        raise ValueError(f"holds {', '.join(odd)}; use {_CONTRACT_LISTS.values}")
+        raise ValueError(f"holds {'; '.join(odd)}; use {_CONTRACT_LISTS.values}")
     return {broker: tuple(keys) for broker, keys in lists.items()}
 
 
-def _contract_key(symbol: str) -> ContractKey | None:
-    try:
-        return contract_from_occ(symbol).contract_key
-    except ValueError:
-        return None
+def _parse_watched(item: str) -> tuple[Sequence[Broker], ContractKey]:
+    """Return an option of the watch-list, and the brokers that stream it.
+
+    A broker before the symbol limits the option to that broker.  In ``ibkr:702`` no
+    symbol follows, but the broker's own id of a contract whose terms are not known here.
+
+    Raises:
+        ValueError: The item names no option.
+    """
+    prefix, colon, symbol = (part.strip() for part in item.partition(":"))
+    if not colon:
+        return BROKERS, parse_option_key(item)
+    if prefix.lower() not in BROKERS:
+        raise ValueError(f"begins with no broker ({', '.join(BROKERS)})")
+    if symbol.isdigit():
+        raise ValueError("is a broker's own id and not the symbol of an option")
+    return (prefix.lower(),), parse_option_key(symbol)
 
 
 def _write_nothing(_: Any) -> str:  # noqa: ANN401 - the default is always empty
@@ -72,8 +84,9 @@ def _write_nothing(_: Any) -> str:  # noqa: ANN401 - the default is always empty
 
 _CONTRACT_LISTS: Final = Kind(
     parse=_parse_watchlist,
-    values="OCC symbols separated by commas; a symbol for one broker has ibkr: or "
-    "tastytrade: in front, such as SPY261218C00600000,ibkr:SPXW261218P06000000",
+    values="symbols of options and futures options separated by commas; a symbol for "
+    "one broker has ibkr: or tastytrade: in front, such as SPY261218C00600000,"
+    "./EX3 270219C7100,ibkr:SPXW261218P06000000",
     write=_write_nothing,
 )
 

@@ -100,9 +100,11 @@ def parse_contract_key(text: str, brokers: Collection[Broker]) -> ContractKey:
     """
     typed = _clean(text)
     try:
-        return _option_key(typed) or _other_key(typed, brokers)
+        key = _option_key(typed) or _other_key(typed, brokers)
+        _check_share(key)
     except _Odd as exc:
         raise ValueError(f"{_shown(text)} {exc}; use such as {KEY_EXAMPLES}") from None
+    return key
 
 
 def parse_underlying(text: str, brokers: Collection[Broker]) -> ContractKey:
@@ -128,13 +130,14 @@ def parse_option_key(text: str) -> ContractKey:
 
     Raises:
         ValueError: The text is not the symbol of an option, or the symbol of several.
+            The message does not repeat the text.
     """
     try:
         found = _option_key(_clean(text))
     except _Odd as exc:
-        raise ValueError(f"{_shown(text)} {exc}") from None
+        raise ValueError(str(exc)) from None
     if found is None:
-        raise ValueError(f"{_shown(text)} names no option")
+        raise ValueError("names no option")
     return found
 
 
@@ -275,6 +278,12 @@ def _share_symbol(typed: str) -> str:
     if re.search(r"\d{5}", symbol) is not None:
         raise _Odd("has more digits than the symbol of a share")
     return UNDERLYING_BY_ROOT.get(symbol, symbol)
+
+
+def _check_share(key: ContractKey) -> None:
+    """Refuse a word that is too long for a share; some indices have long names."""
+    if re.fullmatch(r"[A-Z0-9&]{7,}(/.*)?", key) is not None:
+        raise _Odd("is no contract")
 
 
 def _symbol(typed: str) -> str:

@@ -48,6 +48,26 @@ async def test_rows_have_python_s_own_types(database, db):
     assert row["contract_key"] == CALL
 
 
+@pytest.mark.parametrize("typed", [CALL.replace(" ", ""), f" {CALL.lower()} "])
+async def test_a_contract_is_found_in_every_spelling(database, db, typed):
+    tick(db, event_time=MOMENT)
+    async with answering(database) as url:
+        rows = await call(
+            read_table, "snapshots", url=url, contract_key=typed, underlying="spy"
+        )
+
+    assert [row["contract_key"] for row in rows] == [CALL]
+
+
+async def test_a_text_that_names_no_contract_is_refused_in_words(database, db):
+    async with answering(database) as url:
+        with pytest.raises(Refused, match=r"query\.contract_key: 'SPY 600 call'") as no:
+            await call(read_table, "snapshots", url=url, contract_key="SPY 600 call")
+
+    assert no.value.status == 422
+    assert "SPY261211C00663000" in no.value.detail
+
+
 async def test_filters_may_have_python_s_own_types(database, db):
     for number in range(4):
         tick(db, event_time=MOMENT + seconds(number))

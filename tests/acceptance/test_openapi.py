@@ -39,9 +39,10 @@ expected-statuses = [400, 401, 403, 404, 405, 409, 414, 415, 422]
 include-path = "/readyz"
 checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
 
-# A cursor has to come from an earlier page; an invented one is refused.
+# A cursor has to come from an earlier page; an invented one is refused.  So is a text
+# that names no contract.
 [[operations]]
-include-name-regex = "^GET /v1/(greeks/.*|positions|portfolio|divergence|gaps|trades)$"
+include-name-regex = "^GET /v1/(greeks/.*|positions|portfolio|divergence|gaps|trades|stream)$"
 checks.positive_data_acceptance.expected-statuses = [200, 422, 503]
 
 # A schema cannot bound the decimals of a number; 409 is another trade of the same id.

@@ -69,6 +69,77 @@ async def test_a_parameter_is_a_filter(timeline, query, values):
     assert timeline.asked == [(listing_of(SNAPSHOTS, **values), None, 500)]
 
 
+LISTS_OF_KEYS = [path for path in EVERY_LIST if "portfolio" not in path]
+LISTS_OF_UNDERLYINGS = [
+    path for path in EVERY_LIST if path not in ("/v1/gaps", "/v1/trades")
+]
+SPELLINGS = [
+    ("IWM261218P00210000", "IWM   261218P00210000"),
+    (" iwm  261218 p 00210000", "IWM   261218P00210000"),
+    (".IWM261218P210", "IWM   261218P00210000"),
+    ("./EW2270312C7050", "./EW2 270312C7050"),
+    ("./esh7 ew2h7 270312c7050", "./EW2 270312C7050"),
+    ("./CLM7 LOM7  270514P-5", "./LO  270514P-5"),
+    ("/nqh27", "/NQH27"),
+    ("bf.b", "BF/B"),
+    ("shop:cad", "SHOP:CAD"),
+    ("IBKR:81234", "ibkr:81234"),
+    ("tastytrade:eth/usd", "tastytrade:ETH/USD"),
+]
+
+
+@pytest.mark.parametrize("path", LISTS_OF_KEYS)
+@pytest.mark.parametrize("form", ["json", "csv", "ndjson"])
+@pytest.mark.parametrize(("typed", "stored"), SPELLINGS)
+async def test_a_contract_is_found_in_every_spelling(
+    timeline, path, form, typed, stored
+):
+    url = httpx2.URL(path).copy_merge_params({"format": form, "contract_key": typed})
+    async with serving(timeline) as client:
+        answer = await client.get(url)
+
+    assert answer.status_code == 200
+    [(listing, *_)] = timeline.asked
+    [(_, values)] = listing.conditions
+    assert values == [stored]
+
+
+@pytest.mark.parametrize("path", LISTS_OF_UNDERLYINGS)
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [("bf.b", "BF/B"), ("BFB", "BF/B"), ("/esm27", "/ESM27"), ("spxw", "SPX")],
+)
+async def test_an_underlying_is_found_in_every_spelling(timeline, path, typed, stored):
+    url = httpx2.URL(path).copy_merge_params({"underlying": typed})
+    async with serving(timeline) as client:
+        answer = await client.get(url)
+
+    assert answer.status_code == 200
+    [(listing, *_)] = timeline.asked
+    [(_, values)] = listing.conditions
+    assert values == [stored]
+
+
+@pytest.mark.parametrize("path", LISTS_OF_KEYS)
+@pytest.mark.parametrize("form", ["json", "csv"])
+@pytest.mark.parametrize(
+    "typed", ["IWM261218P0021000", "IWM 210 put", "/NQH7", "NQH27", "acme:7", "81234"]
+)
+async def test_a_text_that_names_no_contract_is_refused_with_an_example(
+    timeline, path, form, typed
+):
+    url = httpx2.URL(path).copy_merge_params({"format": form, "contract_key": typed})
+    async with serving(timeline) as client:
+        answer = await client.get(url)
+
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["where"] == "query.contract_key"
+    assert repr(typed) in error["reason"]
+    assert "SPY261211C00663000" in error["reason"]
+    assert timeline.asked == []
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -87,6 +158,8 @@ async def test_a_parameter_is_a_filter(timeline, query, values):
         "start=1763653800",
         "start=yesterday",
         "start=2026-11-21T00:00:00Z&end=2026-11-20T00:00:00Z",
+        "underlying=/ESM7",
+        "underlying=SPY261218C00600000",
         "limit=0",
         "limit=5001",
         "limit=all",

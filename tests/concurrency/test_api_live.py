@@ -206,6 +206,8 @@ async def test_many_contracts_come_as_several_events(service, url):
         ({"account_id": "U2"}, [2, 3]),
         ({"underlying": "QQQ"}, [3]),
         ({"contract_key": SPY_PUT}, [2]),
+        ({"contract_key": SPY_PUT.replace(" ", "").lower()}, [2]),
+        ({"underlying": "qqq"}, [3]),
         ({"account_id": "U2", "underlying": "QQQ"}, [3]),
         ({"account_id": "nobody"}, []),
         ({}, [1, 2, 3, 4]),
@@ -236,6 +238,8 @@ async def test_a_filter_leaves_only_the_ticks_that_are_asked_for(
         {"interval_ms": 10_001},
         {"interval_ms": "often"},
         {"underlying": "SPY\0"},
+        {"underlying": "/ESM7"},
+        {"contract_key": "SPY 600 call"},
         {"underlyings": "SPY"},
     ],
 )

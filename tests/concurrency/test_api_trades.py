@@ -48,7 +48,7 @@ async def test_the_body_of_a_trade_is_described_or_says_nothing(timeline):
     body = description["paths"]["/v1/trades"]["post"]["requestBody"]
     columns = body["content"]["application/json"]["schema"]["properties"]
     assert all(column.get("description") != "" for column in columns.values())
-    assert columns["contract_key"]["pattern"]
+    assert "./EX3 270219C7100" in columns["contract_key"]["description"]
     created = description["paths"]["/v1/trades"]["post"]["responses"]["201"]
     row = created["content"]["application/json"]["schema"]["properties"]
     assert row["created_at"]["type"] == "string"
@@ -95,6 +95,12 @@ async def test_numbers_arrive_with_all_of_their_digits(timeline, text):
         (" spy 261218c00600000 ", "SPY   261218C00600000"),
         ("./LO  260317P56", "./LO  260317P56"),
         ("./LO260317P56.50", "./LO  260317P56.5"),
+        (".SPY261218C600", "SPY   261218C00600000"),
+        ("./CLM7 LOM7  270514P-5", "./LO  270514P-5"),
+        ("/esz27", "/ESZ27"),
+        ("brk.b", "BRK/B"),
+        ("ry:cad", "RY:CAD"),
+        ("ibkr:702", "ibkr:702"),
         (None, None),
     ],
 )
@@ -104,6 +110,17 @@ async def test_a_contract_key_is_kept_as_the_ticks_have_it(timeline, sent, kept)
 
     assert answer.status_code == 201
     assert [trade.contract_key for trade in timeline.asked] == [kept]
+
+
+async def test_the_refusal_of_a_key_names_the_field_the_text_and_examples(timeline):
+    body = TRADE | {"contract_key": "./EX3H27C7100"}
+    async with serving(timeline) as client:
+        answer = await client.post("/v1/trades", json=body)
+
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert detail.startswith("`contract_key` './EX3H27C7100' has no day of expiration")
+    assert "./EX3 270219C7100" in detail
 
 
 @pytest.mark.parametrize(
@@ -128,7 +145,10 @@ async def test_a_contract_key_is_kept_as_the_ticks_have_it(timeline, sent, kept)
         {"contract_key": 7},
         {"contract_key": "garbage"},
         {"contract_key": " "},
-        {"contract_key": "SPY"},
+        {"contract_key": "$SPY"},
+        {"contract_key": "/ESZ7"},
+        {"contract_key": "ESZ27"},
+        {"contract_key": "schwab:702"},
         {"contract_key": "SPY261218C600"},
         {"contract_key": "SPY261318C00600000"},
         {"contract_key": "SPY261218C0060000\u0660"},

@@ -131,6 +131,18 @@ async def test_no_text_of_a_trade_is_a_formula_to_a_spreadsheet(
     assert msgspec.json.decode(lines) == item
 
 
+@pytest.mark.parametrize("written", [CALL, CALL.replace(" ", ""), CALL.lower()])
+async def test_a_key_that_another_program_wrote_is_found_in_any_spelling(
+    database, written
+):
+    async with asking(database) as timeline:
+        await timeline.record(make_trade(contract_key=written), TRADES.columns)
+        await timeline.record(make_trade(contract_key="QQQ"), TRADES.columns)
+        rows = await all_of(timeline, TRADES, contract_key=CALL)
+
+    assert [row["contract_key"] for row in rows] == [written]
+
+
 async def exported(timeline, form):
     """Return all trades as text."""
     async with timeline.export(listing_of(TRADES), form) as (head, export):

@@ -18,8 +18,9 @@ API_URL = "https://HOST:PORT/v1/api"
 WS_URL = "wss://HOST:PORT/PATH"
 BIND = "use HOST:PORT such as 127.0.0.1:8080 or [::1]:8080; port 0 means any free port"
 SYMBOLS = (
-    "use OCC symbols separated by commas; a symbol for one broker has ibkr: or "
-    "tastytrade: in front, such as SPY261218C00600000,ibkr:SPXW261218P06000000"
+    "use symbols of options and futures options separated by commas; a symbol for one "
+    "broker has ibkr: or tastytrade: in front, such as SPY261218C00600000,"
+    "./EX3 270219C7100,ibkr:SPXW261218P06000000"
 )
 NOT_A_HOST = (
     "is not a host; write only the name or the address of the server, the other parts "
@@ -117,7 +118,24 @@ MESSAGES = [
     ("GREEKS_HTTP_BIND", "localhost:-1", f"is 'localhost:-1'; {BIND}"),
     ("GREEKS_LOG_JSON", "json", "is 'json'; use true or false"),
     ("GREEKS_LOG_LEVEL", "LOUD", "is 'LOUD'; use DEBUG, INFO, WARNING or ERROR"),
-    ("GREEKS_WATCHLIST", "SPY,ibkr:", f"holds 'SPY', 'ibkr:'; {SYMBOLS}"),
+    (
+        "GREEKS_WATCHLIST",
+        "SPY,ibkr:",
+        "holds 'SPY', which names no option; 'ibkr:', which names no option; "
+        f"{SYMBOLS}",
+    ),
+    (
+        "GREEKS_WATCHLIST",
+        "ibkr:702",
+        "holds 'ibkr:702', which is a broker's own id and not the symbol of an option; "
+        f"{SYMBOLS}",
+    ),
+    (
+        "GREEKS_WATCHLIST",
+        "acme:./EX3 270219C7100",
+        "holds 'acme:./EX3 270219C7100', which begins with no broker (ibkr, tastytrade); "
+        f"{SYMBOLS}",
+    ),
     ("TT_SECRET", "", f"is empty: {GRANT}"),
     (
         "IBKR_CA_FILE",

@@ -251,12 +251,37 @@ def test_a_watched_contract_goes_to_its_broker_or_to_both():
 
 
 @pytest.mark.parametrize(
-    "item", ["SPY", "schwab:SPY261218C00600000", "SPY261318C00600000", "ibkr:"]
+    "item",
+    [
+        *("SPY", "schwab:SPY261218C00600000", "SPY261318C00600000", "ibkr:"),
+        *("ibkr:702", "702", "ibkr:ibkr:702", "tastytrade:BTC/USD", "/ESZ27", "RY:CAD"),
+        *("./EX3H27C7100:XCME", "./LOM7270514P56", "ibkr:./EX3"),
+    ],
 )
 def test_a_wrong_watch_list_names_the_item(item):
     [problem] = problems_of({**IBKR, "GREEKS_WATCHLIST": f"SPY261218C00600000,{item}"})
 
     assert repr(item) in problem
+
+
+@pytest.mark.parametrize(
+    ("item", "key", "brokers"),
+    [
+        ("./EW2 270312C7050", "./EW2 270312C7050", {"ibkr", "tastytrade"}),
+        ("ibkr:./EW2 270312C7050", "./EW2 270312C7050", {"ibkr"}),
+        ("Tastytrade: ./ew2270312c7050", "./EW2 270312C7050", {"tastytrade"}),
+        ("tastytrade:./ESH7 EW2H7 270312C7050", "./EW2 270312C7050", {"tastytrade"}),
+        ("IBKR:./CLM7 LOM7  270514P-5", "./LO  270514P-5", {"ibkr"}),
+        ("./MNQZ6D3AX6 261116C25100", "./D3A 261116C25100", {"ibkr", "tastytrade"}),
+        ("ibkr : .spx261218p6000", "SPX   261218P06000000", {"ibkr"}),
+    ],
+)
+def test_the_watch_list_takes_options_of_every_kind_and_spelling(item, key, brokers):
+    config = parse_config({**IBKR, **TASTYTRADE, "GREEKS_WATCHLIST": f"{item},"})
+
+    lists = {"ibkr": config.ibkr, "tastytrade": config.tastytrade}
+    assert {name for name, each in lists.items() if each.watchlist == (key,)} == brokers
+    assert {name for name, each in lists.items() if each.watchlist} == brokers
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=30)))

@@ -139,7 +139,9 @@ UNDERLYING: Final = text(
 CONTRACT_KEY: Final = text(
     "contract_key",
     "SPY   261218C00600000",
-    "The 21-character OCC symbol of an option; the broker's symbol of anything else.",
+    "The 21-character OCC symbol of an option, ./EX3 270219C7100 of a futures option, "
+    "/ESZ27 of a future, BRK/B or RY:CAD of a share, ibkr:702 (the broker and its own "
+    "id) of anything else.",
     is_null=False,
 )
 EXPIRATION: Final = day("expiration", "2026-12-18")

@@ -7,14 +7,15 @@ otherwise give every row.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,13 +26,20 @@ from pydantic import (
     model_validator,
 )
 
-from greeks_trio.model.contracts import OptionType
+from greeks_trio.model.contract_keys import (
+    KEY_EXAMPLES,
+    UNDERLYING_EXAMPLES,
+    parse_contract_key,
+    parse_underlying,
+)
+from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.postgres.reads.conditions import (
     MakeCondition,
     before,
     equal,
     not_after,
     not_before,
+    same_spelling,
 )
 
 DEFAULT_LIMIT: Final = 500
@@ -86,12 +94,34 @@ Text: TypeAlias = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class OfBrokers:
+    """A type that depends on the names of all brokers; ``make`` returns it."""
+
+    make: Callable[[Sequence[str]], Any]
+
+
+BROKER_NAME: Final = OfBrokers(lambda brokers: Literal[tuple(brokers)])
+
+
+def _checked_text(parse: Callable[[str, Sequence[str]], ContractKey]) -> OfBrokers:
+    def make(brokers: Sequence[str]) -> Any:  # noqa: ANN401
+        return Annotated[Text, AfterValidator(lambda typed: parse(typed, brokers))]
+
+    return OfBrokers(make)
+
+
+# People type keys in many spellings.  The value is the key as it is stored.
+CONTRACT_KEY_TEXT: Final = _checked_text(parse_contract_key)
+UNDERLYING_TEXT: Final = _checked_text(parse_underlying)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
     """One parameter of a list.
 
     Attributes:
-        type: The type that pydantic checks; `None` for the name of a broker.
+        type: The type that pydantic checks, or `OfBrokers`.
         condition: Makes the condition on the rows; `None` where the source of the list
             takes the value.
         about: For OpenAPI, as is the example.
@@ -106,7 +136,8 @@ class Parameter:
 
     def field(self, brokers: Sequence[str]) -> tuple[Any, Any]:
         """Return the annotation and the default of the field in pydantic's model."""
-        checked = Literal[tuple(brokers)] if self.type is None else self.type
+        is_made = isinstance(self.type, OfBrokers)
+        checked = self.type.make(brokers) if is_made else self.type
         examples = None if self.example is None else [self.example]
         about = Field(description=self.about, examples=examples)
         if self.is_required:
@@ -188,12 +219,24 @@ def exactly(
     )
 
 
-BROKER: Final = exactly("broker", None)
-ACCOUNT_ID: Final = text("account_id", example="U1234567")
-CONTRACT_KEY: Final = text(
-    "contract_key", "The 21-character OCC symbol.", example="SPY   261218C00600000"
+ABOUT_CONTRACT_KEY: Final = (
+    "In any spelling; spaces and small letters do not matter.  A text that names no "
+    f"contract, or more than one, is refused.  Such as {KEY_EXAMPLES}."
 )
-UNDERLYING: Final = text("underlying", example="SPY")
+ABOUT_UNDERLYING: Final = f"In any spelling, such as {UNDERLYING_EXAMPLES}."
+
+BROKER: Final = exactly("broker", BROKER_NAME)
+ACCOUNT_ID: Final = text("account_id", example="U1234567")
+CONTRACT_KEY: Final = exactly(
+    "contract_key", CONTRACT_KEY_TEXT, ABOUT_CONTRACT_KEY, example="SPY261218C00600000"
+)
+# Other programs may write keys with other spaces into the table.
+WRITTEN_CONTRACT_KEY: Final = replace(
+    CONTRACT_KEY, condition=same_spelling("contract_key")
+)
+UNDERLYING: Final = exactly(
+    "underlying", UNDERLYING_TEXT, ABOUT_UNDERLYING, example="SPY"
+)
 OPTION_TYPE: Final = exactly("option_type", OptionType)
 EXPIRATIONS: Final = (
     Parameter(

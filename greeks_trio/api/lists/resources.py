@@ -299,7 +299,7 @@ TRADES: Final = ListResource(
         *parameters.times_of("created_at"),
         *(parameters.ID, parameters.BROKER, parameters.ACCOUNT_ID),
         parameters.text("symbol"),
-        parameters.CONTRACT_KEY,
+        parameters.WRITTEN_CONTRACT_KEY,
         parameters.text("strategy_tag"),
     ),
     columns=(

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 import trio
@@ -42,7 +42,12 @@ from greeks_trio.api.event_stream import (
     Streams,
     encode_event,
 )
-from greeks_trio.api.lists.parameters import Text
+from greeks_trio.api.lists.parameters import (
+    BROKER,
+    CONTRACT_KEY,
+    UNDERLYING,
+    Text,
+)
 from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.model.records import (
     Availability,
@@ -141,8 +146,8 @@ class StreamParams(BaseModel):
 
     broker: str | None = None
     account_id: Text | None = None
-    underlying: Annotated[Text | None, Field(examples=["SPY"])] = None
-    contract_key: Text | None = None
+    underlying: str | None = None
+    contract_key: str | None = None
     interval_ms: Annotated[int, Field(ge=100, le=10_000)] = 250
 
     def filters(self) -> dict[str, str]:
@@ -171,10 +176,9 @@ def make_router(source: EventSource, brokers: Sequence[str]) -> APIRouter:
         client = _Client(source, params.filters(), params.interval_ms / 1e3)
         return EventStream(source.streams, client.run, write_limit_s=WRITE_LIMIT_S)
 
-    one_broker: Any = Literal[tuple(brokers)]
-    model = create_model(
-        "StreamQuery", __base__=StreamParams, broker=(one_broker | None, None)
-    )
+    checked = (BROKER, UNDERLYING, CONTRACT_KEY)
+    fields: Any = {each.name: each.field(brokers) for each in checked}
+    model = create_model("StreamQuery", __base__=StreamParams, **fields)
     # FastAPI reads the type of the parameters from here.
     stream.__annotations__["params"] = Annotated[model, Query()]
     router.get("/v1/stream", responses=_ANSWERS, response_class=Response)(stream)

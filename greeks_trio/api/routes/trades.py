@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID, uuid4
@@ -26,24 +26,14 @@ from greeks_trio.api.answers import (
 from greeks_trio.api.lists.columns import row_schema
 from greeks_trio.api.lists.resources import TRADES
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
-from greeks_trio.model.contracts import (
-    ContractKey,
-    contract_from_occ,
-    format_future_option_key,
-    parse_future_option_key,
-)
+from greeks_trio.model.contract_keys import KEY_EXAMPLES, parse_contract_key
+from greeks_trio.model.contracts import ContractKey
 from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.reads.trades import NewTrade
 
 # Far beyond any market, and far below the limits of PostgreSQL.
 _MAX_DIGITS: Final = 15
 _MAX_METADATA_BYTES: Final = 16 * 1024
-
-_NO_CONTRACT_KEY: Final = (
-    "`contract_key` does not name an option.  Use an OCC symbol such as "
-    "SPY261218C00600000 or, for a futures option, ./LO260317P56.  Leave it out when the "
-    "trade is not one of an option."
-)
 
 _Text: TypeAlias = Annotated[
     str,
@@ -127,7 +117,7 @@ def parse_trade(body: bytes, brokers: Sequence[str]) -> NewTrade:
         symbol=sent.symbol,
         action=sent.action,
         quantity=sent.quantity,
-        contract_key=_parse_contract_key(sent.contract_key),
+        contract_key=_parse_contract_key(sent.contract_key, brokers),
         price=sent.price,
         strategy_tag=sent.strategy_tag,
         metadata=metadata,
@@ -167,22 +157,14 @@ def _parse_metadata(raw: msgspec.Raw) -> str | None:
     return bytes(raw).decode()
 
 
-def _parse_contract_key(text: str | None) -> ContractKey | None:
-    """Return the key as the ticks of that option have it, however it is padded."""
+def _parse_contract_key(text: str | None, brokers: Sequence[str]) -> ContractKey | None:
+    """Return the key as the ticks and positions have it, however it is spelled."""
     if text is None:
         return None
-    symbol = text.strip().upper()
     try:
-        if symbol.startswith("./"):
-            key = format_future_option_key(parse_future_option_key(symbol))
-        else:
-            key = contract_from_occ(symbol).contract_key
-    except (ValueError, InvalidOperation):
-        raise _invalid(_NO_CONTRACT_KEY) from None
-    # Python takes the digits of every alphabet, and some look like others.
-    if not symbol.isascii():
-        raise _invalid(_NO_CONTRACT_KEY)
-    return key
+        return parse_contract_key(text, brokers)
+    except ValueError as exc:
+        raise _invalid(f"`contract_key` {exc}.  Or leave it out.") from None
 
 
 def _check_number(name: str, value: Decimal) -> None:
@@ -245,11 +227,6 @@ def _decimal(description: str, *others: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# It accepts more than the service does: not every six digits are a day.
-_CONTRACT_KEY_PATTERN: Final = (
-    r"^ *(\./[A-Za-z0-9]{1,6} *[0-9]{6}[CPcp][0-9]+(\.[0-9]+)?"
-    r"|[A-Za-z0-9./]{1,6} *[0-9]{6}[CPcp][0-9]{8}) *$"
-)
 _ZERO: Final = {
     "anyOf": [{"const": 0}, {"type": "string", "pattern": r"^-?0+(\.0+)?$"}]
 }
@@ -265,10 +242,10 @@ _PROPERTIES: Final[dict[str, Any]] = {
     "account_id": _text("As the broker spells it."),
     "symbol": _text("As the broker spells it."),
     "contract_key": _text(
-        "Of an option: the OCC symbol, or ./ROOT with expiration, right and strike of a "
-        "futures option.  Spaces are optional; it is recorded as the ticks have it."
+        f"In any spelling, such as {KEY_EXAMPLES}.  It is recorded as the ticks and "
+        "positions have it."
     )
-    | {"type": ["string", "null"], "pattern": _CONTRACT_KEY_PATTERN},
+    | {"type": ["string", "null"]},
     "action": _text("Such as buy_to_open."),
     "quantity": _decimal("Not 0.") | {"not": _ZERO},
     "price": _decimal("Per unit of the underlying.", {"type": "null"}),

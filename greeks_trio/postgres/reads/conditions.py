@@ -17,6 +17,16 @@ def equal(column: str) -> MakeCondition:
     return _comparison("{} = %s", column)
 
 
+def same_spelling(column: str) -> MakeCondition:
+    """Return the condition that a column has the value but for spaces and small letters.
+
+    No index serves it.  It is for a column that other programs write too.
+    """
+    return _comparison(
+        "upper(replace({}, ' ', '')) = upper(replace(%s, ' ', ''))", column
+    )
+
+
 def not_before(column: str) -> MakeCondition:
     """Return the condition that a column has the value or a later one."""
     return _comparison("{} >= %s", column)
