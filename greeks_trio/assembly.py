@@ -196,7 +196,7 @@ def make_routers(service: Service) -> list[APIRouter]:
     events = live.EventSource(latest, state.sessions, slo)
     figures = partial(status_json, state)
     source = status.StatusSource(
-        state.sessions, state.readiness, state.warnings, figures
+        state.sessions, state.readiness, state.warnings, state.notes, figures
     )
     return [
         status.make_router(

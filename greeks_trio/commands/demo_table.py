@@ -112,10 +112,14 @@ def _table(status: ServiceStatus, rate: float) -> Group:
             f"{status.tick_counts.persisted.get(session.broker, 0):,}",
             f"{processor.duplicates.get(session.broker, 0):,}",
         )
+    faults = (*status.readiness(), *status.warnings())
+    lines = [Text(fault, "yellow") for fault in faults]
+    lines += [Text(f"note: {note}") for note in status.notes()]
     window = status.tick_counts.latency_to_durable().window.milliseconds()
     database = "connected" if writer.is_connected else "not connected"
     return Group(
         feeds,
+        *lines,
         Text(
             f"{rate:,.0f} rows/s   frame read to durable, last minute, ms: "
             f"{_percentiles(window)}"

@@ -212,6 +212,7 @@ def _print_json(
     body = {
         "verdict": report.health,
         "problems": report.problems,
+        "notes": report.notes,
         "url": base,
         "service": None if answers is None else answers.raw,
     }

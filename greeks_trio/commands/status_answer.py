@@ -65,6 +65,11 @@ class StatusAnswer:
         counts = cast(Mapping[str, int | None] | None, self._values[figure.name])
         return {label: n for label, n in (counts or {}).items() if n is not None}
 
+    def table(self, figure: Figure) -> Mapping[str, Mapping[str, int]]:
+        """Return the values of a figure with two labels, by the first and the second."""
+        values = self._values[figure.name]
+        return cast(Mapping[str, Mapping[str, int]] | None, values) or {}
+
     def last_minute(self, figure: Figure) -> Mapping[str, float | None]:
         """Return the percentiles of the last minute in milliseconds."""
         windows = cast(_Windows | None, self._values[figure.name])

@@ -5,14 +5,15 @@
   ``/readyz`` names, a connected broker that lacks something, a latency above the target,
   rows in the quarantine, ticks lost since the service started, ticks on disk for more than
   `SPOOLED_LONG_S`, a disk that takes no ticks.
-- **healthy**: neither.  A stopped feed while another one runs, contracts without recent
-  ticks and ticks on disk for a short time are normal.
+- **healthy**: neither.  A note is no problem: a stopped feed while another one runs,
+  accepted delayed data, contracts that take turns.  Contracts without recent ticks and
+  ticks on disk for a short time are normal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
@@ -38,20 +39,31 @@ class Readiness(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The health of a service, and a sentence for each problem, worst first."""
+    """The health of a service, as the command shows it.
+
+    Attributes:
+        problems: A sentence for each problem, worst first.
+        notes: A sentence for each fact that is no problem.
+    """
 
     health: Health
     problems: Sequence[str]
+    notes: Sequence[str] = field(default_factory=list)
 
 
 def judge(status: StatusAnswer, readiness: Readiness, now: datetime) -> HealthReport:
     """Return the health of a service that answers; ``now`` is the service's clock."""
     problems = [*_problems(status, readiness, now)]
+    notes = [
+        sentence
+        for session in status.sessions
+        for note in session.notes
+        if (sentence := f"{session.broker}: {note}") not in problems
+    ]
     if not any(session.status in _STREAMING for session in status.sessions):
-        return HealthReport(
-            "down", ["nothing streams: no broker is connected", *problems]
-        )
-    return HealthReport("degraded" if problems else "healthy", problems)
+        problems = ["nothing streams: no broker is connected", *problems]
+        return HealthReport("down", problems, notes)
+    return HealthReport("degraded" if problems else "healthy", problems, notes)
 
 
 def _problems(

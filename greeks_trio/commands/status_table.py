@@ -103,8 +103,11 @@ def _facts(
     """Yield the name and the text of each line below the sessions."""
     for session in status.sessions:
         error = session.last_error
-        if error and not any(problem.endswith(error) for problem in report.problems):
+        shown = (*report.problems, *report.notes)
+        if error and not any(sentence.endswith(error) for sentence in shown):
             yield session.broker, f"last error: {error}"
+    for note in report.notes:
+        yield "note", note
     yield "latency", _latency(status)
     if status.flag(Figures.database_connected):
         yield "database", "connected"
@@ -143,21 +146,19 @@ def _spool(status: StatusAnswer, now: datetime) -> str:
 
 def _stale(status: StatusAnswer) -> Iterator[str]:
     """Yield the stale contracts of each broker that has some, and the open markets."""
-    stale = status.counts(Figures.contracts_stale)
-    not_realtime = status.counts(Figures.contracts_not_realtime)
+    found = False
     after_s = status.number(Figures.contracts_stale_after) or 0.0
-    for broker in sorted({*stale, *not_realtime}):
-        parts = []
-        if stale.get(broker):
-            parts.append(f"{stale[broker]:,} no ticks for {after_s:,.0f} s")
-        if not_realtime.get(broker):
-            parts.append(f"{not_realtime[broker]:,} not realtime")
+    for broker, reasons in sorted(
+        status.table(Figures.contracts_stale_by_reason).items()
+    ):
+        parts = [f"{number:,} {reason}" for reason, number in reasons.items() if number]
         if parts:
+            found = True
             yield f"{broker}: {', '.join(parts)}"
-    if any(stale.values()) or any(not_realtime.values()):
+    if found:
         markets = status.counts(Figures.markets_open)
         names = [name for name, is_open in markets.items() if is_open]
-        yield f"markets open: {', '.join(names) or 'none'}"
+        yield f"old after {after_s:,.0f} s; markets open: {', '.join(names) or 'none'}"
 
 
 def _latency(status: StatusAnswer) -> str:

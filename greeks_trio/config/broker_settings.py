@@ -107,6 +107,17 @@ _POSITIONS_INTERVAL: Final = Setting(
     group=CONTRACTS,
 )
 
+_ACCEPT_DELAYED: Final = Setting(
+    variable="GREEKS_ACCEPT_DELAYED",
+    default=False,
+    kind=FLAG,
+    about="With false a feed with delayed market data is degraded. With true the status "
+    "has a note about them instead, and no alert fires. The rows say delayed or frozen, "
+    "and are stale in every view, either way.",
+    applies=Applies.RELOAD,
+    group=CONTRACTS,
+)
+
 
 def _ws_url_for(api_url: str) -> str:
     return f"{api_url}/ws".replace("http", "ws", 1)
@@ -159,6 +170,7 @@ class IbkrConfig:
         _WATCHLIST, lambda lists: lists.get("ibkr", ())
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
+    accept_delayed: bool = whole(_ACCEPT_DELAYED)
     compete: bool = setting(
         "IBKR_COMPETE",
         False,
@@ -236,6 +248,7 @@ class TastytradeConfig:
         _WATCHLIST, lambda lists: lists.get("tastytrade", ())
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
+    accept_delayed: bool = whole(_ACCEPT_DELAYED)
     # The server promises a frame every 60 s, and sends one every 30 s.
     silence_limit_s: float = setting(
         "GREEKS_TASTYTRADE_SILENCE_S",

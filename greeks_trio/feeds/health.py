@@ -76,6 +76,8 @@ class FeedHealth:
         odd_frames: The last frames that could not be understood, oldest first: the
             reason and the text.
         is_stopped: Whether a person has stopped the feed.
+        accepts_delayed: Whether delayed data are a note (GREEKS_ACCEPT_DELAYED), and no
+            fault.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class FeedHealth:
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._status: SessionStatus = "disconnected"
         self.is_stopped = False
+        self.accepts_delayed = False
         # When a person stopped the feed; `None` once its connection has ended.
         self._stop_asked_at: datetime | None = None
         self._last_heartbeat_at: datetime | None = None

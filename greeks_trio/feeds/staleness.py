@@ -1,4 +1,4 @@
-"""Which contracts have had no tick for too long.
+"""Which contracts have had no tick for too long, and the reasons to call one stale.
 
 A quiet contract is not an outage: staleness is reported, never reacted to.  It is worth a
 warning only while the contract's market is open.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -18,15 +19,22 @@ from greeks_trio.model.records import Broker
 logger = logging.getLogger(__name__)
 
 
+# The same words as the column `stale_reason` of the SQL views; the first that applies.
+StaleReason: TypeAlias = Literal["no tick", "old", "delayed", "frozen", "unknown"]
+
+
 class StaleContract(msgspec.Struct, frozen=True):
     """A contract that is subscribed and silent.
 
-    ``age_s`` counts from its last tick, or from its subscription when none came.
+    Attributes:
+        age_s: Seconds since its last tick, or since its subscription when none came.
+        stale_reason: ``no tick`` if the service knows no tick of it, else ``old``.
     """
 
     broker: Broker
     contract_key: ContractKey
     age_s: float
+    stale_reason: StaleReason = "old"
 
 
 def stale_contracts(

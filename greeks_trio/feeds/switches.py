@@ -147,14 +147,19 @@ def missing_feeds(healths: Iterable[FeedHealth]) -> list[str]:
     ]
 
 
-def unusual_feeds(healths: Iterable[FeedHealth]) -> list[str]:
-    """Return a sentence for each feed that is degraded or stopped by a person."""
-    sentences = []
-    for health in healths:
-        session = health.session()
-        if health.is_stopped:
-            sentences.append(f"{health.broker}: stopped by request")
-        elif session.status == "degraded":
-            reason = session.last_error or "something is missing"
-            sentences.append(f"{health.broker}: {reason}")
-    return sentences
+def degraded_feeds(healths: Iterable[FeedHealth]) -> list[str]:
+    """Return a sentence for each feed that is degraded."""
+    return [
+        f"{session.broker}: {session.last_error or 'something is missing'}"
+        for session in (health.session() for health in healths)
+        if session.status == "degraded"
+    ]
+
+
+def feed_notes(healths: Iterable[FeedHealth]) -> list[str]:
+    """Return a sentence for each note of the feeds: no fault, such as a stop by request."""
+    return [
+        f"{health.broker}: {note}"
+        for health in healths
+        for note in health.session().notes
+    ]

@@ -11,13 +11,16 @@ from typing import TypeVar
 import psutil
 
 from greeks_trio.feeds.health import FeedHealth, FeedStatistics
-from greeks_trio.feeds.staleness import StaleContract
+from greeks_trio.feeds.staleness import StaleContract, StaleReason
 from greeks_trio.model.records import Broker, StreamSession
 from greeks_trio.monitoring.market_hours import MARKETS
 from greeks_trio.monitoring.slo import SloStatistics
 from greeks_trio.monitoring.stale_counts import (
+    NewestTicks,
     count_by_broker,
+    newest_ticks,
     not_realtime_counts,
+    reason_counts,
     stale_contracts,
 )
 from greeks_trio.monitoring.status import ServiceStatus
@@ -108,13 +111,22 @@ class Readings:
         """Return the subscribed contracts without recent ticks, oldest of all first."""
         return stale_contracts(self.status)
 
+    @cached_property
+    def newest(self) -> NewestTicks:
+        """Return the newest tick of each contract."""
+        return newest_ticks(self.status)
+
     def stale_counts(self) -> Mapping[Broker, int]:
         """Return how many contracts of each broker `stale` has."""
         return count_by_broker(self.status, self.stale)
 
     def not_realtime(self) -> Mapping[Broker, int]:
         """Return how many contracts of each broker have Greeks not in real time."""
-        return not_realtime_counts(self.status)
+        return not_realtime_counts(self.status, self.newest)
+
+    def stale_reasons(self) -> Mapping[Broker, Mapping[StaleReason, int]]:
+        """Return how many contracts of each broker are stale, by the reason."""
+        return reason_counts(self.status, self.stale, self.newest)
 
     def markets_open(self) -> Mapping[str, bool]:
         """Return for each market whether it trades now."""

@@ -1,34 +1,52 @@
-"""Which contracts have no recent Greeks, and how many of each broker."""
+"""Which contracts have no recent Greeks, why, and how many of each broker."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from typing import TypeAlias, get_args
 
+import msgspec
 import trio
 
-from greeks_trio.feeds.staleness import StaleContract
+from greeks_trio.feeds.staleness import StaleContract, StaleReason
 from greeks_trio.feeds.staleness import stale_contracts as stale_contracts_of
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, UnifiedPositionRecord
 from greeks_trio.monitoring.status import ServiceStatus
 
+NewestTicks: TypeAlias = Mapping[tuple[Broker, ContractKey], UnifiedPositionRecord]
+
 
 def stale_contracts(status: ServiceStatus) -> list[StaleContract]:
     """Return the subscribed contracts without recent ticks, oldest of all first."""
     now = trio.current_time()
-    stale = chain.from_iterable(
-        stale_contracts_of(
-            broker,
-            health.streamed(),
-            status.processor.last_read_at,
-            now=now,
-            limit_s=status.stale_after_s,
-        )
-        for broker, health in status.feeds.items()
+    last_read_at = status.processor.last_read_at
+    stale = sorted(
+        chain.from_iterable(
+            stale_contracts_of(
+                broker,
+                health.streamed(),
+                last_read_at,
+                now=now,
+                limit_s=status.stale_after_s,
+            )
+            for broker, health in status.feeds.items()
+        ),
+        key=lambda each: each.age_s,
+        reverse=True,
     )
-    return sorted(stale, key=lambda each: each.age_s, reverse=True)
+    if all(_name(each) in last_read_at for each in stale):
+        return stale
+    # An earlier run may have stored ticks of the others.
+    known = newest_ticks(status)
+    return [
+        each
+        if _name(each) in last_read_at or _name(each) in known
+        else msgspec.structs.replace(each, stale_reason="no tick")
+        for each in stale
+    ]
 
 
 def count_by_broker(
@@ -39,29 +57,14 @@ def count_by_broker(
     return {broker: numbers[broker] for broker in status.feeds}
 
 
-def not_realtime_counts(status: ServiceStatus) -> Mapping[Broker, int]:
-    """Return how many subscribed contracts of each broker have Greeks not in real time.
+def newest_ticks(status: ServiceStatus) -> NewestTicks:
+    """Return the newest tick of each contract over all accounts.
 
-    The SQL views call these contracts stale too, however recent the Greeks are.  This
-    reads the newest tick of every contract, so call it for an answer, not for each tick.
+    This reads the newest tick of every series, so call it for an answer, not for each tick.
     """
-    streamed = {broker: health.streamed() for broker, health in status.feeds.items()}
-    _, newest_of_series = status.processor.latest.changes()
-    numbers = Counter(
-        broker
-        for (broker, contract_key), record in _newest(newest_of_series).items()
-        if record.availability != "realtime"
-        and contract_key in streamed.get(broker, ())
-    )
-    return {broker: numbers[broker] for broker in status.feeds}
-
-
-def _newest(
-    records: Iterable[UnifiedPositionRecord],
-) -> dict[tuple[Broker, ContractKey], UnifiedPositionRecord]:
-    """Return the newest tick of each contract over all accounts."""
     newest: dict[tuple[Broker, ContractKey], UnifiedPositionRecord] = {}
-    for record in records:
+    _, newest_of_series = status.processor.latest.changes()
+    for record in newest_of_series:
         key = (record.broker, record.contract_key)
         known = newest.setdefault(key, record)
         if (known.event_time, known.received_at) < (
@@ -70,3 +73,49 @@ def _newest(
         ):
             newest[key] = record
     return newest
+
+
+def not_realtime_counts(
+    status: ServiceStatus, newest: NewestTicks
+) -> Mapping[Broker, int]:
+    """Return how many subscribed contracts of each broker have Greeks not in real time.
+
+    The SQL views call these contracts stale too, however recent the Greeks are.
+    """
+    numbers = Counter(broker for broker, _ in _not_realtime(status, newest))
+    return {broker: numbers[broker] for broker in status.feeds}
+
+
+def reason_counts(
+    status: ServiceStatus, stale: Iterable[StaleContract], newest: NewestTicks
+) -> Mapping[Broker, Mapping[StaleReason, int]]:
+    """Return how many subscribed contracts of each broker are stale, by the reason.
+
+    Each contract counts once, for the first reason that applies, as in the SQL views.
+    """
+    reasons: dict[tuple[Broker, ContractKey], StaleReason] = {
+        **_not_realtime(status, newest),
+        **{_name(each): each.stale_reason for each in stale},
+    }
+    numbers = Counter((broker, reason) for (broker, _), reason in reasons.items())
+    return {
+        broker: {reason: numbers[broker, reason] for reason in get_args(StaleReason)}
+        for broker in status.feeds
+    }
+
+
+def _not_realtime(
+    status: ServiceStatus, newest: NewestTicks
+) -> dict[tuple[Broker, ContractKey], StaleReason]:
+    """Return the availability of the subscribed contracts that are not in real time."""
+    streamed = {broker: health.streamed() for broker, health in status.feeds.items()}
+    return {
+        (broker, contract_key): record.availability
+        for (broker, contract_key), record in newest.items()
+        if record.availability != "realtime"
+        and contract_key in streamed.get(broker, ())
+    }
+
+
+def _name(stale: StaleContract) -> tuple[Broker, ContractKey]:
+    return stale.broker, stale.contract_key

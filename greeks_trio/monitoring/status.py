@@ -9,7 +9,7 @@ from datetime import datetime
 import trio
 
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.feeds.switches import missing_feeds, unusual_feeds
+from greeks_trio.feeds.switches import degraded_feeds, feed_notes, missing_feeds
 from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.monitoring.loop_lag import LoopLag
 from greeks_trio.monitoring.market_hours import MarketHours
@@ -95,13 +95,19 @@ class ServiceStatus:
     def warnings(self) -> Sequence[str]:
         """Return a sentence for each fault that leaves the service ready.
 
-        A problem of `readiness` is no warning as well.
-
         A latency above the target is a warning only.  No tick is lost, no other service
         could take over, and a restart would add a gap.
         """
         words = self.slo.statistics().in_words()
-        feeds = unusual_feeds(self.feeds.values())
+        degraded = degraded_feeds(self.feeds.values())
+        return degraded if words is None else [words, *degraded]
+
+    def notes(self) -> Sequence[str]:
+        """Return a sentence for each note: a person should know it, and it is no fault.
+
+        A problem of `readiness` is no note as well.
+        """
         problems = self.readiness()
-        warnings = [feed for feed in feeds if feed not in problems]
-        return warnings if words is None else [words, *warnings]
+        return [
+            note for note in feed_notes(self.feeds.values()) if note not in problems
+        ]

@@ -41,6 +41,9 @@ class FakeState:
         return self.problems
 
     def warnings(self):
+        return ["latency: above the SLO"]
+
+    def notes(self):
         return ["ibkr: stopped by request"]
 
     def source(self):
@@ -48,6 +51,7 @@ class FakeState:
             sessions=self.sessions,
             readiness=self.readiness,
             warnings=self.warnings,
+            notes=self.notes,
             figures=figures,
         )
 
@@ -93,12 +97,14 @@ async def test_readyz_gives_the_reasons_why_not():
     assert ready.json() == {
         "status": "ready",
         "problems": [],
-        "warnings": ["ibkr: stopped by request"],
+        "warnings": ["latency: above the SLO"],
+        "notes": ["ibkr: stopped by request"],
     }
     assert not_ready.json() == {
         "status": "not ready",
         "problems": ["database: not connected yet"],
-        "warnings": ["ibkr: stopped by request"],
+        "warnings": ["latency: above the SLO"],
+        "notes": ["ibkr: stopped by request"],
     }
 
 

@@ -499,3 +499,45 @@ async def test_what_is_streamed_is_told_for_staleness(autojump_clock, scene):
     await trio.sleep(1)
 
     assert scene.health.streamed() == {SPY_600: since[SPY_600]}
+
+
+@pytest.mark.parametrize(
+    ("letters", "is_accepted"),
+    [("DPB", True), ("YB", True), ("NpB", False), ("O", False)],
+)
+async def test_accepted_delayed_data_are_a_note(
+    nursery, autojump_clock, letters, is_accepted
+):
+    """Data that this user has no right to are a fault all the same."""
+    scene = Scene(nursery, replace(CONFIG, accept_delayed=True))
+    await scene.start_streaming(2)
+    await scene.gateway.send_fields(UNDERLYING, f31="668")
+    await scene.gateway.send_fields(f7308="0.5", f6509=letters)
+    await trio.sleep(CHECK_INTERVAL_S)
+
+    notes = scene.health.session().notes
+    assert scene.status == ("connected" if is_accepted else "degraded")
+    if is_accepted:
+        text = f"1 subscriptions with delayed market data ({SPY_600}), accepted by"
+        assert notes == (f"{text} GREEKS_ACCEPT_DELAYED",)
+        assert scene.last_error is None
+    else:
+        assert notes == ()
+
+
+async def test_a_reload_turns_delayed_data_into_a_note_and_back(
+    nursery, autojump_clock
+):
+    scene = Scene(nursery)
+    await scene.start_streaming(2)
+    await scene.gateway.send_fields(UNDERLYING, f31="668")
+    await scene.gateway.send_fields(f7308="0.5", f6509="DPB")
+    await trio.sleep(1)
+    seen = [(scene.status, len(scene.health.session().notes))]
+
+    for accept_delayed in (True, False):
+        scene.feed.reload(replace(CONFIG, accept_delayed=accept_delayed))
+        await trio.sleep(CHECK_INTERVAL_S)
+        seen.append((scene.status, len(scene.health.session().notes)))
+
+    assert seen == [("degraded", 0), ("connected", 1), ("degraded", 0)]

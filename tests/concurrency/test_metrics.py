@@ -209,7 +209,8 @@ async def test_the_number_of_series_does_not_grow_with_the_contracts(status):
         for sample in family.samples
         for label in sample.labels
     }
-    assert labels == {"broker", "status", "market", "le", "version", "python"}
+    ours = {"broker", "status", "market", "stale_reason"}
+    assert labels == {*ours, "le", "version", "python"}
 
 
 async def test_metrics_are_text_by_default(status):

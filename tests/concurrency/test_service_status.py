@@ -6,9 +6,10 @@ import math
 import pytest
 import trio
 
+from greeks_trio.model.contracts import ContractKey
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.readings import Readings
-from greeks_trio.monitoring.stale_counts import not_realtime_counts, stale_contracts
+from greeks_trio.monitoring.stale_counts import stale_contracts
 from greeks_trio.monitoring.status_json import status_json
 from greeks_trio.monitoring.watches import (
     run_minute_line,
@@ -112,7 +113,39 @@ async def test_subscribed_contracts_with_delayed_greeks_are_counted(
 
     status.processor.process(make_frame(make_record(9, **put)))
 
-    assert not_realtime_counts(status) == {"ibkr": 0, "tastytrade": 0}
+    assert Readings(status).not_realtime() == {"ibkr": 0, "tastytrade": 0}
+
+
+async def test_each_stale_contract_has_one_reason(status, autojump_clock):
+    keys = [ContractKey(f"SPY   261218C{n:08d}") for n in range(6)]
+    none, earlier, old, delayed, frozen, unknown = keys
+    status.feeds["ibkr"].contracts_streamed(keys)
+    # Of an earlier run; the delayed data of an old tick are no reason any more.
+    seeds = {earlier: "delayed", delayed: "realtime"}
+    status.processor.latest.seed(
+        make_record(-1, contract_key=key, availability=each)
+        for key, each in seeds.items()
+    )
+    status.processor.process(make_frame(make_record(0, contract_key=old)))
+    await trio.sleep(70)
+    for key, each in ((delayed, "delayed"), (frozen, "frozen"), (unknown, "unknown")):
+        record = make_record(1, contract_key=key, availability=each)
+        status.processor.process(make_frame(record, read_at=trio.current_time()))
+
+    staleness = status_json(status)["staleness"]
+
+    assert staleness["by_reason"]["ibkr"] == {
+        "no tick": 1,
+        "old": 2,
+        "delayed": 1,
+        "frozen": 1,
+        "unknown": 1,
+    }
+    assert set(staleness["by_reason"]["tastytrade"].values()) == {0}
+    reasons = {
+        each["contract_key"]: each["stale_reason"] for each in staleness["oldest"]
+    }
+    assert reasons == {none: "no tick", earlier: "old", old: "old"}
 
 
 async def test_warming_contracts_and_contracts_without_greeks_are_two_figures(status):
@@ -289,7 +322,7 @@ async def test_the_minute_line_has_the_lag_of_the_loop(
     assert status_json(status)["loop_lag_ms"]["last_minute"]["max"] == 12.3
 
 
-async def test_a_feed_that_was_stopped_by_request_is_a_warning(status):
+async def test_a_feed_that_was_stopped_by_request_is_a_note(status):
     ibkr, tastytrade = status.feeds.values()
     ibkr.connected()
     tastytrade.connected()
@@ -297,11 +330,12 @@ async def test_a_feed_that_was_stopped_by_request_is_a_warning(status):
 
     ibkr.stopped_by_request()
 
-    assert status.warnings() == ["ibkr: stopped by request"]
+    assert status.warnings() == []
+    assert status.notes() == ["ibkr: stopped by request"]
     assert not [each for each in status.readiness() if each.startswith("ibkr")]
 
 
-async def test_when_all_feeds_are_stopped_each_is_a_problem_and_no_warning(status):
+async def test_when_all_feeds_are_stopped_each_is_a_problem_and_no_note(status):
     for health in status.feeds.values():
         health.stopped_by_request()
 
@@ -309,7 +343,7 @@ async def test_when_all_feeds_are_stopped_each_is_a_problem_and_no_warning(statu
         "ibkr: stopped by request",
         "tastytrade: stopped by request",
     ]
-    assert status.warnings() == []
+    assert status.warnings() == status.notes() == []
 
 
 async def test_a_feed_that_lacks_something_is_a_warning(status):
@@ -319,4 +353,16 @@ async def test_a_feed_that_lacks_something_is_a_warning(status):
     ibkr.degraded("28 subscriptions with delayed market data")
 
     assert status.warnings() == ["ibkr: 28 subscriptions with delayed market data"]
+    assert not [each for each in status.readiness() if each.startswith("ibkr")]
+
+
+async def test_a_note_of_a_connected_feed_is_no_warning(status):
+    ibkr, tastytrade = status.feeds.values()
+    ibkr.connected()
+    tastytrade.connected()
+
+    ibkr.noted(["delayed data are accepted"])
+
+    assert status.notes() == ["ibkr: delayed data are accepted"]
+    assert status.warnings() == []
     assert not [each for each in status.readiness() if each.startswith("ibkr")]

@@ -38,7 +38,16 @@ VARIABLES = {
     "$broker": ".*",
 }
 # The labels of Prometheus itself and of our metrics.
-LABELS = {"job", "instance", "le", "broker", "status", "market", "event"}
+LABELS = {
+    "job",
+    "instance",
+    "le",
+    "broker",
+    "status",
+    "market",
+    "event",
+    "stale_reason",
+}
 PAGING = {
     "GreeksServiceAbsent",
     "GreeksFeedDown",

@@ -127,10 +127,43 @@ def test_a_normal_state_is_healthy(changes):
     assert report_of(make_status(**changes)).health == "healthy"
 
 
-def test_a_stopped_feed_beside_another_one_is_healthy():
-    stopped = session("tastytrade", "disconnected", last_error="stopped by request")
+def test_a_stopped_feed_beside_another_one_is_a_note():
+    stopped = session(
+        "tastytrade",
+        "disconnected",
+        last_error="stopped by request",
+        notes=("stopped by request",),
+    )
+    status = make_status(session(), stopped)
 
-    assert report_of(make_status(session(), stopped)).health == "healthy"
+    report = report_of(status)
+
+    assert report == HealthReport("healthy", [], ["tastytrade: stopped by request"])
+    assert shown(report, status).count("stopped by request") == 1
+
+
+def test_notes_are_no_problem_and_are_shown():
+    status = make_status(session(notes=("delayed data", "3 contracts take turns")))
+
+    report = report_of(status)
+
+    assert (report.health, report.problems) == ("healthy", [])
+    text = shown(report, status)
+    assert [line.split() for line in text.splitlines() if "note" in line] == [
+        ["note", "ibkr:", "delayed", "data"],
+        ["note", "ibkr:", "3", "contracts", "take", "turns"],
+    ]
+
+
+def test_a_note_that_is_a_problem_as_well_is_told_once():
+    stopped = session(status="disconnected", notes=("stopped by request",))
+    readiness = Readiness("not ready", ["ibkr: stopped by request"])
+
+    report = report_of(make_status(stopped), readiness)
+
+    assert report.health == "down"
+    assert report.notes == []
+    assert report.problems[1:] == ["ibkr: stopped by request"]
 
 
 def test_a_service_may_lack_figures():
@@ -174,7 +207,10 @@ def test_the_table_fits_a_small_terminal():
         spool_replaying=True,
         contracts_stale_after=300.0,
         contracts_stale={"ibkr": 12},
-        contracts_not_realtime={"ibkr": 3, "tastytrade": 1_998},
+        contracts_stale_by_reason={
+            "ibkr": {"no tick": 2, "old": 12, "delayed": 3, "frozen": 0},
+            "tastytrade": {"no tick": 0, "unknown": 1_998},
+        },
         markets_open={"options": True, "futures": False},
     )
 
@@ -191,9 +227,9 @@ def test_the_table_fits_a_small_terminal():
         "12,000 ticks, 9.0 MiB, the oldest 0 s old, being replayed",
         "0 ticks since the start",
         "130 MiB; backlog 0.0 of 256",
-        "ibkr: 12 no ticks for 300 s, 3 not realtime",
-        "tastytrade: 1,998 not realtime",
-        "markets open: options",
+        "ibkr: 2 no tick, 12 old, 3 delayed ",
+        "tastytrade: 1,998 unknown ",
+        "old after 300 s; markets open: options",
     ):
         assert words in text
 

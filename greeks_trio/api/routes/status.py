@@ -22,12 +22,14 @@ class StatusSource:
         sessions: Returns the state of each enabled broker's feed.
         readiness: Returns a sentence for each reason why the service is not ready.
         warnings: Returns a sentence for each fault that leaves the service ready.
+        notes: Returns a sentence for each fact that is no fault.
         figures: Returns the figures of the status, in types that JSON has.
     """
 
     sessions: Callable[[], Sequence[StreamSession]]
     readiness: Callable[[], Sequence[str]]
     warnings: Callable[[], Sequence[str]]
+    notes: Callable[[], Sequence[str]]
     figures: Callable[[], Mapping[str, Any]]
 
 
@@ -60,10 +62,14 @@ def make_router(
     @router.get("/readyz", responses=described(_READINESS) | _NOT_READY)
     async def readyz() -> Response:  # noqa: ASYNC124
         """Answer 200 when database and feeds are up, else 503 with the reasons."""
-        problems, warnings = list(source.readiness()), list(source.warnings())
-        body = {"status": "ready", "problems": problems, "warnings": warnings}
+        problems = list(source.readiness())
+        body = {
+            "status": "not ready" if problems else "ready",
+            "problems": problems,
+            "warnings": list(source.warnings()),
+            "notes": list(source.notes()),
+        }
         if problems:
-            body["status"] = "not ready"
             return json_answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
         return json_answer(body)
 
@@ -85,7 +91,12 @@ def _object(example: dict[str, Any], **properties: dict[str, Any]) -> dict[str, 
 
 
 _READINESS: Final = _object(
-    {"status": "ready", "problems": [], "warnings": ["ibkr: stopped by request"]},
+    {
+        "status": "ready",
+        "problems": [],
+        "warnings": ["tastytrade: 1 contracts without Greeks so far"],
+        "notes": ["ibkr: stopped by request"],
+    },
     status={"enum": ["ready", "not ready"]},
     problems={
         "type": "array",
@@ -96,6 +107,12 @@ _READINESS: Final = _object(
         "type": "array",
         "items": {"type": "string"},
         "description": "A sentence for each fault that leaves the service ready",
+    },
+    notes={
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "A sentence for each fact that is no fault, such as a stop by"
+        " request",
     },
 )
 _ALIVE: Final = _object({"status": "alive"}, status={"const": "alive"})
@@ -110,6 +127,7 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
                     "status": "not ready",
                     "problems": ["ibkr: the IBKR gateway is not logged in"],
                     "warnings": [],
+                    "notes": [],
                 },
             }
         },

@@ -41,6 +41,7 @@ class IbkrFeed:
     ) -> None:
         self._config = config
         self._health = outputs.health
+        self._health.accepts_delayed = config.accept_delayed
         self._out = outputs.ticks
         self._open_session = open_session
         self._open_socket = open_socket
@@ -85,6 +86,7 @@ class IbkrFeed:
         Applies only the difference: an unchanged contract misses no tick.
         """
         self._config = config
+        self._health.accepts_delayed = config.accept_delayed
         self._portfolio.retry_unknown()
         self._reload.set()
 

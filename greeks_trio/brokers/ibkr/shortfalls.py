@@ -10,7 +10,7 @@ from greeks_trio.brokers.ibkr.portfolio import PortfolioView
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.feeds.contract_gaps import ContractGaps, Missing
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.feeds.shortfalls import Shortfalls
+from greeks_trio.feeds.shortfalls import Shortfalls, in_short
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.gap_reasons import GapReason
 
@@ -62,7 +62,9 @@ class StreamReport:
             warming=quiet.warming(), without_greeks=without_greeks
         )
         self._gaps.update(self._missing(plan, now))
-        self._shortfalls.count(self._names(view, now))
+        names = self._names(view, now)
+        self._note_delayed(names)
+        self._shortfalls.count(names)
         self._note_account(view)
         self._note_doubt()
         self._shortfalls.stands()
@@ -123,6 +125,15 @@ class StreamReport:
             if words := _WORDS_OF_LETTER.get(letter):
                 found.setdefault(words, []).append(conid)
         return found
+
+    def _note_delayed(self, names: dict[str, list[str]]) -> None:
+        """Turn delayed data from a fault into a note, if they are accepted."""
+        delayed = names.pop(_DELAYED, []) if self._health.accepts_delayed else []
+        if delayed:
+            text = f"{in_short(_DELAYED, delayed)}, accepted by GREEKS_ACCEPT_DELAYED"
+            self._shortfalls.note("delayed", text)
+        else:
+            self._shortfalls.clear("delayed")
 
     def _note_account(self, view: PortfolioView) -> None:
         if view.missing_accounts:

@@ -52,6 +52,7 @@ class TastytradeFeed:
     ) -> None:
         self._config = config
         self._health = outputs.health
+        self._health.accepts_delayed = config.accept_delayed
         self._out = outputs.ticks
         self._open_session = open_session
         self._open_socket = open_socket
@@ -118,6 +119,7 @@ class TastytradeFeed:
         or address ends the connection, and the next one has it.
         """
         self._config = config
+        self._health.accepts_delayed = config.accept_delayed
         self._refresh.set()
 
     async def _wait_positions_due(self, connected: TastytradeConfig) -> None:

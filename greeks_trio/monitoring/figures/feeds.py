@@ -53,6 +53,14 @@ class FeedFigures:
         labels=BY_BROKER,
         status="staleness.not_realtime",
     )
+    contracts_stale_by_reason = gauge(
+        "Subscribed contracts that are stale, by the reason: no tick, old, delayed, frozen"
+        " or unknown, as in the column stale_reason of the SQL views. Each counts once.",
+        Readings.stale_reasons,
+        unit="contracts",
+        labels=("broker", "stale_reason"),
+        status="staleness.by_reason",
+    )
     contracts_stale_after = gauge(
         "The age from which a contract without a tick is stale.",
         lambda now: now.status.stale_after_s,
@@ -91,6 +99,13 @@ class FeedFigures:
     feed_stopped_by_request = gauge(
         "Whether the feed was stopped by a request.",
         of_healths(lambda health: health.is_stopped),
+        value=bool,
+        labels=BY_BROKER,
+    )
+    feed_accepts_delayed = gauge(
+        "Whether delayed data are accepted (GREEKS_ACCEPT_DELAYED), so that they are no"
+        " fault.",
+        of_healths(lambda health: health.accepts_delayed),
         value=bool,
         labels=BY_BROKER,
     )
