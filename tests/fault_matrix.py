@@ -43,10 +43,10 @@ from greeks_trio.pipeline.tick_counts import TickListeners
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.service import Running, run_service
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ledger import Ledger
-from greeks_trio.simulators.market import Market
 from greeks_trio.simulators.registry import SIMULATORS
 from greeks_trio.simulators.tastytrade.broker import SimulatedTastytrade
 from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
@@ -230,7 +230,9 @@ class Scene:
         return self.outcome
 
     async def _start_brokers(self, ledger: Ledger, nursery: trio.Nursery) -> Config:
-        market = Market(contracts=2 * CONTRACTS, seed=7, today=datetime.now(UTC).date())
+        market = textbook_market(
+            contracts=2 * CONTRACTS, seed=7, today=datetime.now(UTC).date()
+        )
         self.ibkr = SimulatedIbkr(
             market, market.options[:CONTRACTS], ledger, rate=RATE, seed=7
         )

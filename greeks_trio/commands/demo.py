@@ -47,6 +47,8 @@ from greeks_trio.postgres.embedded.passfile import write_passfile
 from greeks_trio.postgres.schema.migrate import migrate
 from greeks_trio.service import Running, run_service
 from greeks_trio.signals import run_stop_on_signal
+from greeks_trio.simulators.book.book import BookName
+from greeks_trio.simulators.book.kinds import BOOKS
 
 DIFFERENCES: Final = 1
 
@@ -63,7 +65,8 @@ class DemoOptions:
 
     Attributes:
         seconds: Duration; `None` until SIGINT or SIGTERM.
-        contracts: Option positions, split between the brokers.
+        book: What the accounts hold.
+        contracts: Option positions of all brokers; `None` for the number of the book.
         rate: Ticks per second of all brokers together.
         data_dir: Directory of a database that stays; `None` for a temporary one.
         http: Address of the HTTP server; `None` for any free port of loopback.
@@ -72,7 +75,8 @@ class DemoOptions:
     """
 
     seconds: float | None = None
-    contracts: int = 200
+    book: BookName = "textbook"
+    contracts: int | None = None
     rate: float = 50.0
     seed: int = 1
     data_dir: Path | None = None
@@ -110,6 +114,7 @@ async def _run(
     ledger = directory / "ledger.jsonl"
     started_at = time.monotonic()
     async with open_simulated_brokers(
+        book=options.book,
         contracts=options.contracts,
         rate=options.rate,
         seed=options.seed,
@@ -127,7 +132,11 @@ async def _run(
             brokers,
             options.seconds,
             commits.record,
-            partial(display.started, write_passfile(database, directory / "pgpass")),
+            partial(
+                display.started,
+                write_passfile(database, directory / "pgpass"),
+                BOOKS[options.book].about,
+            ),
             display,
             asked_to_stop,
         )

@@ -40,8 +40,11 @@ class Display:
             file=sys.stderr if as_json else sys.stdout, highlight=False
         )
 
-    def started(self, dsn: str, running: Running) -> None:
-        """Print the addresses of the rows and the status; ``dsn`` has no password."""
+    def started(self, dsn: str, about: str, running: Running) -> None:
+        """Print where the rows and the status are, and what is imperfect on purpose.
+
+        ``dsn`` has no password.
+        """
         if self._as_json:
             _print_json({"dsn": dsn, "http": running.http_url})
         self._console.print(f'Look at the rows:   psql "{dsn}"', soft_wrap=True)
@@ -50,6 +53,7 @@ class Display:
                 f"Look at the status: {running.http_url}/v1/streaming/status",
                 soft_wrap=True,
             )
+        self._console.print(about, soft_wrap=True)
         if not self._as_json:
             self._console.print("Stop with Ctrl-C.")
 

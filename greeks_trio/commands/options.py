@@ -70,14 +70,23 @@ def _combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+book_option = click.option(
+    "--book",
+    type=click.Choice(("textbook", "real")),
+    default="textbook",
+    show_default=True,
+    help="What the accounts hold: options on American shares, or all that people have: "
+    "futures options, several countries, an advisor's clients, a split.",
+)
+contracts_option = click.option(
+    "--contracts",
+    type=click.IntRange(1, 100_000),
+    help="The number of option contracts of all brokers together; default: that of the "
+    "book.",
+)
 market_options = _combined(
-    click.option(
-        "--contracts",
-        type=click.IntRange(1, 100_000),
-        default=200,
-        show_default=True,
-        help="The number of option contracts of all brokers together.",
-    ),
+    book_option,
+    contracts_option,
     click.option(
         "--rate",
         type=click.FloatRange(0.01, 1_000_000),
@@ -112,7 +121,8 @@ simulator_options = _combined(
     click.option(
         "--ibkr-lines",
         type=click.IntRange(0, 1_000_000),
-        help="The number of contracts with data at IBKR at a time; default: all.",
+        help="The number of contracts with data at IBKR at a time; default: that of the "
+        "book.",
     ),
     click.option(
         "--ibkr-stream-end",
@@ -160,13 +170,8 @@ drill_options = _combined(
         show_default=True,
         help="The ticks per second of all brokers together.",
     ),
-    click.option(
-        "--contracts",
-        type=click.IntRange(1, 100_000),
-        default=200,
-        show_default=True,
-        help="The number of option contracts of all brokers together.",
-    ),
+    book_option,
+    contracts_option,
     click.option(
         "--interval",
         "interval_s",

@@ -25,6 +25,7 @@ from greeks_trio.errors import ConfigError, plain_reason
 from greeks_trio.logs import configure_logging
 
 if TYPE_CHECKING:
+    from greeks_trio.simulators.book.book import BookName
     from greeks_trio.simulators.simulator import SimulateOptions
 
 
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 def demo(
     *,
     seconds: float | None,
-    contracts: int,
+    book: BookName,
+    contracts: int | None,
     rate: float,
     seed: int,
     faults: tuple[str, ...],
@@ -74,6 +76,7 @@ def demo(
             configure_logging(level=logging.WARNING)
         options = DemoOptions(
             seconds=seconds,
+            book=book,
             contracts=contracts,
             rate=rate,
             seed=seed,

@@ -33,6 +33,7 @@ from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reas
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.signals import run_stop_on_signal
+from greeks_trio.simulators.book.book import BookName
 
 OK: Final = 0
 FAILED: Final = 1
@@ -51,7 +52,8 @@ class DrillOptions:
         kinds: Names from `KINDS`; empty for all.
         interval_s: Average seconds from one fault to the next.
         rate: Ticks a second of all brokers together.
-        contracts: Option positions, split between the brokers.
+        book: What the accounts hold.
+        contracts: Option positions of all brokers; `None` for the number of the book.
         keep: Directory in which all files stay; `None` deletes them.
     """
 
@@ -60,7 +62,8 @@ class DrillOptions:
     kinds: tuple[str, ...] = ()
     interval_s: float = 8.0
     rate: float = 200.0
-    contracts: int = 200
+    book: BookName = "textbook"
+    contracts: int | None = None
     keep: Path | None = None
     json: bool = False
 
@@ -69,9 +72,10 @@ class DrillOptions:
         words = [
             "bin/run-ingest drill",
             f"--minutes {self.minutes:g} --seed {self.seed}",
-            f"--rate {self.rate:g} --contracts {self.contracts}",
-            f"--interval {self.interval_s:g}",
+            f"--rate {self.rate:g} --book {self.book} --interval {self.interval_s:g}",
         ]
+        if self.contracts is not None:
+            words.append(f"--contracts {self.contracts}")
         if self.kinds:
             words.append(f"--kinds {','.join(self.kinds)}")
         return " ".join(words)
@@ -146,7 +150,10 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
     _say(f"seed {options.seed}, {len(schedule)} faults in {options.minutes:g} minutes")
     epoch_s = time.time() - time.monotonic()
     streams = EnvironmentOptions(
-        contracts=options.contracts, rate=options.rate, seed=options.seed
+        book=options.book,
+        contracts=options.contracts,
+        rate=options.rate,
+        seed=options.seed,
     )
     async with open_environment(directory, streams) as environment:
         runner = DrillRunner(environment, _tell)

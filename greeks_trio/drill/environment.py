@@ -27,6 +27,7 @@ from greeks_trio.postgres.embedded.restarts import (
     RestartableServer,
     open_restartable_server,
 )
+from greeks_trio.simulators.book.book import BookName
 
 # Connection limits do not apply to superusers, so the service has a role of its own.
 ROLE: Final = "drilled_service"
@@ -34,9 +35,10 @@ ROLE: Final = "drilled_service"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentOptions:
-    """Contracts, and ticks a second, of all brokers together."""
+    """Book, contracts, and ticks a second, of all brokers together."""
 
-    contracts: int
+    book: BookName
+    contracts: int | None
     rate: float
     seed: int
 
@@ -84,6 +86,7 @@ async def open_environment(
     async with (
         open_restartable_server(directory / "postgres") as postgres,
         open_simulated_brokers(
+            book=options.book,
             contracts=options.contracts,
             rate=options.rate,
             seed=options.seed,

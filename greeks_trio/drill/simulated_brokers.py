@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,8 @@ import msgspec
 import trio
 
 from greeks_trio.drill.processes import Child, ProcessFailed
+from greeks_trio.simulators.book.book import BookName
+from greeks_trio.simulators.book.kinds import BOOKS
 from greeks_trio.simulators.endpoints import Endpoints, parse_endpoints
 from greeks_trio.simulators.registry import SIMULATORS
 
@@ -26,16 +28,16 @@ _UNDERLYING_LINES: Final = 100
 class SimulatedBrokers:
     """The running process; made by `open_simulated_brokers`."""
 
-    def __init__(self, child: Child, endpoints: Endpoints, contracts: int) -> None:
+    def __init__(
+        self, child: Child, endpoints: Endpoints, variables: Mapping[str, str]
+    ) -> None:
         self.endpoints = endpoints
         self._child = child
-        self._contracts = contracts
+        self._variables = variables
 
     def variables(self) -> dict[str, str]:
         """Return the service's environment variables for these brokers."""
-        variables = {
-            "GREEKS_IBKR_MARKET_DATA_LINES": str(self._contracts + _UNDERLYING_LINES)
-        }
+        variables = dict(self._variables)
         for each in self.endpoints.brokers.values():
             variables |= each.variables()
         return variables
@@ -73,10 +75,11 @@ class SimulatedBrokers:
 @asynccontextmanager
 async def open_simulated_brokers(
     *,
-    contracts: int,
     rate: float,
     seed: int,
     ledger: Path,
+    book: BookName = "textbook",
+    contracts: int | None = None,
     faults: Sequence[str] = (),
     takes_faults: bool = False,
     log: Path | None = None,
@@ -91,7 +94,8 @@ async def open_simulated_brokers(
     """
     arguments = [
         *("simulate", "--ends-with-parent"),
-        *("--contracts", str(contracts), "--rate", str(rate)),
+        *("--book", book, "--rate", str(rate)),
+        *(() if contracts is None else ("--contracts", str(contracts))),
         *("--seed", str(seed), "--ledger", str(ledger)),
         *(word for fault in faults for word in ("--fault", fault)),
         *(("--control-port", "0") if takes_faults else ()),
@@ -100,9 +104,20 @@ async def open_simulated_brokers(
     child = Child("the simulated brokers", arguments, log=log)
     try:
         endpoints = await _read_endpoints(child)
-        yield SimulatedBrokers(child, endpoints, contracts)
+        yield SimulatedBrokers(child, endpoints, _variables(book, contracts))
     finally:
         child.destroy()
+
+
+def _variables(book: BookName, contracts: int | None) -> dict[str, str]:
+    """Return the settings that the service needs for a book."""
+    kind = BOOKS[book]
+    most = (contracts or kind.contracts) + _UNDERLYING_LINES
+    lines = most if kind.ibkr_lines is None else kind.ibkr_lines
+    variables = {"GREEKS_IBKR_MARKET_DATA_LINES": str(lines)}
+    if kind.positions_interval_s is not None:
+        variables["GREEKS_POSITIONS_INTERVAL_S"] = str(kind.positions_interval_s)
+    return variables
 
 
 async def _read_endpoints(child: Child) -> Endpoints:

@@ -1,84 +1,92 @@
 """One seeded market for both simulated brokers.  Pure: no clock, no I/O.
 
-Underlyings move by geometric Brownian motion, one step a tick; Greeks follow by
-Black-Scholes in canonical units (`greeks_trio.model.records`), so that any tick can be
-checked in the database.
+Prices move by geometric Brownian motion, one step a tick; Greeks follow by Black-Scholes,
+or by Bachelier for a strike below zero, in canonical units (`greeks_trio.model.records`).
+`greeks_trio.simulators.book` has the instruments of a market.
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import Decimal
-from itertools import count, cycle, islice
+from datetime import date
+from random import Random
 from typing import Final
 
-from greeks_trio.model.contracts import (
-    Conid,
-    OptionContract,
-    OptionTerms,
-    OptionType,
-    format_occ,
-)
+from greeks_trio.model.contracts import Conid, OptionContract, OptionTerms, OptionType
 from greeks_trio.model.records import Greeks
+from greeks_trio.simulators.book.listings import IbkrListing, TastytradeListing
 
 RISK_FREE_RATE: Final = 0.04
 # Typical move of an underlying in a second of a busy day, as a fraction.
 _STEP: Final = 0.0002
-_FIRST_OPTION_CONID: Final = 700_000_001
-
-# symbol, option root, IBKR conid, price, distance of strikes
-_UNDERLYINGS: Final = (
-    ("SPY", "SPY", 756733, 668.0, "1"),
-    ("SPX", "SPXW", 416904, 6690.0, "5"),
-    ("AAPL", "AAPL", 265598, 271.5, "2.5"),
-    ("NVDA", "NVDA", 4815747, 225.5, "2.5"),
-    ("BRK/B", "BRKB", 72063691, 489.0, "5"),
-    ("F", "F", 9599491, 12.6, "0.5"),
-    ("TSLA", "TSLA", 76792991, 410.0, "5"),
-    ("QQQ", "QQQ", 320227571, 602.0, "1"),
-)
 
 
 class Underlying:
-    """A share or an index whose price moves."""
+    """An instrument that is no option: a share, an index, a future.  Its price moves."""
 
-    def __init__(self, symbol: str, root: str, conid: int, price: float) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        root: str,
+        conid: int,
+        price: float,
+        *,
+        ibkr: IbkrListing | None = None,
+        tastytrade: TastytradeListing | None = None,
+    ) -> None:
         self.symbol = symbol
         self.root = root
         self.conid = Conid(conid)
         self.price = price
+        self.ibkr = ibkr
+        self.tastytrade = tastytrade
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedOption:
-    """One option of the market and IBKR's number for it."""
+    """One option of the market and IBKR's number for it.
+
+    Without a listing a broker describes it as a US option on a share.
+    """
 
     terms: OptionTerms
     contract: OptionContract
     conid: Conid
     underlying: Underlying
     volatility: float
+    ibkr: IbkrListing | None = None
+    tastytrade: TastytradeListing | None = None
 
 
 class Market:
-    """A set of options on moving underlyings; the same seed gives the same walk."""
+    """A set of options on moving underlyings; the same seed gives the same walk.
 
-    def __init__(self, *, contracts: int, seed: int, today: date) -> None:
+    Attributes:
+        underlyings: Everything that is no option, also instruments without options.
+    """
+
+    def __init__(
+        self,
+        underlyings: Sequence[Underlying],
+        options: Sequence[SimulatedOption],
+        *,
+        random: Random,
+        today: date,
+    ) -> None:
+        self.underlyings = tuple(underlyings)
+        self.options = tuple(options)
+        self._random = random
         self._today = today
-        self._random = random.Random(seed)
-        self.underlyings = tuple(
-            Underlying(symbol, root, conid, price)
-            for symbol, root, conid, price, _ in _UNDERLYINGS
-        )
-        terms = islice(_chain(self.underlyings, today), contracts)
-        self.options = tuple(
-            self._option(number, underlying, each)
-            for number, (underlying, each) in enumerate(terms)
-        )
+        self._split: set[Conid] = set()
+
+    def split(self, shares: Underlying, basket: Underlying, ratio: float) -> None:
+        """Split shares; the basket is worth what one of them was.  Only once."""
+        if shares.conid not in self._split:
+            self._split.add(shares.conid)
+            basket.price = shares.price
+            shares.price /= ratio
 
     def move(self, underlying: Underlying) -> float:
         """Take one step of the underlying's walk and return its new price."""
@@ -87,10 +95,12 @@ class Market:
 
     def greeks(self, option: SimulatedOption) -> Greeks:
         """Return the option's Greeks at the underlying's present price."""
-        return black_scholes_greeks(
+        strike = float(option.terms.strike)
+        model = black_scholes_greeks if strike > 0.0 else bachelier_greeks
+        return model(
             option.terms.option_type,
             spot=option.underlying.price,
-            strike=float(option.terms.strike),
+            strike=strike,
             years=self._years(option),
             volatility=option.volatility,
         )
@@ -106,21 +116,6 @@ class Market:
     def _years(self, option: SimulatedOption) -> float:
         # Half a day is added, so that no option expires at once.
         return ((option.terms.expiration - self._today).days + 0.5) / 365.0
-
-    def _option(
-        self, number: int, underlying: Underlying, terms: OptionTerms
-    ) -> SimulatedOption:
-        contract = OptionContract(
-            contract_key=format_occ(terms),
-            underlying=underlying.symbol,
-            expiration=terms.expiration,
-            strike=terms.strike,
-            option_type=terms.option_type,
-        )
-        conid = Conid(_FIRST_OPTION_CONID + number)
-        moneyness = float(terms.strike) / underlying.price - 1.0
-        volatility = 0.2 + 0.4 * moneyness**2 + self._random.uniform(0.0, 0.15)
-        return SimulatedOption(terms, contract, conid, underlying, volatility)
 
 
 def black_scholes_greeks(
@@ -153,35 +148,34 @@ def black_scholes_greeks(
     )
 
 
+def bachelier_greeks(
+    option_type: OptionType,
+    *,
+    spot: float,
+    strike: float,
+    years: float,
+    volatility: float,
+) -> Greeks:
+    """Return Greeks for prices that may fall below zero; ``volatility`` is a fraction.
+
+    Rho is such that `Market.price` gives the value of this model too.
+    """
+    root_years = math.sqrt(years)
+    spread = volatility * abs(spot) * root_years
+    d = (spot - strike) / spread
+    density = math.exp(-d * d / 2.0) / math.sqrt(2.0 * math.pi)
+    sign = 1.0 if option_type == "call" else -1.0
+    delta = sign * _normal(sign * d)
+    price = (spot - strike) * delta + spread * density
+    return Greeks(
+        delta=delta,
+        gamma=density / spread,
+        theta=-spread * density / (2.0 * years) / 365.0,
+        vega=abs(spot) * root_years * density / 100.0,
+        rho=(spot * delta - price) * years / 100.0,
+        implied_volatility=volatility,
+    )
+
+
 def _normal(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
-
-
-def _chain(
-    underlyings: tuple[Underlying, ...], today: date
-) -> Iterator[tuple[Underlying, OptionTerms]]:
-    """Yield different options without end; the underlyings take turns."""
-    series = [
-        _series(underlying, Decimal(step), today)
-        for underlying, (*_, step) in zip(underlyings, _UNDERLYINGS, strict=True)
-    ]
-    yield from zip(cycle(underlyings), _take_turns(series), strict=False)
-
-
-def _take_turns(series: list[Iterator[OptionTerms]]) -> Iterator[OptionTerms]:
-    for each in cycle(series):
-        yield next(each)
-
-
-def _series(
-    underlying: Underlying, step: Decimal, today: date
-) -> Iterator[OptionTerms]:
-    """Yield one underlying's options: near the money first, week after week."""
-    middle = round(Decimal(underlying.price) / step)
-    friday = today + timedelta(days=(4 - today.weekday()) % 7 + 7)
-    for week in count():
-        expiration = friday + timedelta(weeks=week)
-        for distance in (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5):
-            strike = step * (middle + distance)
-            yield OptionTerms(underlying.root, expiration, "call", strike)
-            yield OptionTerms(underlying.root, expiration, "put", strike)

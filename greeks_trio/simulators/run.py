@@ -1,7 +1,6 @@
 """Run the simulated brokers in one process, until a signal.
 
-The brokers get equal parts of the contracts and of the rate.  The next broker also holds
-a few contracts of each broker, so that some contracts have ticks of two brokers.
+The brokers get equal parts of the rate; the book says what their accounts hold.
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ import trio
 
 from greeks_trio.model.records import Broker
 from greeks_trio.signals import run_stop_on_signal
+from greeks_trio.simulators.book.book import Plan
+from greeks_trio.simulators.book.kinds import BOOKS
 from greeks_trio.simulators.control import Control
 from greeks_trio.simulators.endpoints import Endpoints
 from greeks_trio.simulators.faults import parse_fault
 from greeks_trio.simulators.ledger import Ledger
-from greeks_trio.simulators.market import Market
 from greeks_trio.simulators.registry import SIMULATORS
 from greeks_trio.simulators.simulator import Setup, SimulatedBroker, SimulateOptions
 
 logger = logging.getLogger(__name__)
 
-# One in this many of a broker's contracts is held at the next broker too.
-_SHARED_EVERY: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -106,41 +104,34 @@ async def _run_control(
 def _make_brokers(
     options: SimulateOptions, ledger: Ledger
 ) -> dict[Broker, SimulatedBroker]:
-    ranges = split_contracts(options.contracts, len(SIMULATORS))
-    today = datetime.now(UTC).date()
-    market = Market(contracts=ranges[-1].stop, seed=options.seed, today=today)
+    kind = BOOKS[options.book]
+    plan = Plan(
+        contracts=kind.contracts if options.contracts is None else options.contracts,
+        seed=options.seed,
+        today=datetime.now(UTC).date(),
+        brokers=tuple(SIMULATORS),
+    )
+    book = kind.make(plan)
     faults = [parse_fault(text) for text in options.faults]
     return {
         name: simulator.make(
             Setup(
-                market=market,
-                options=market.options[held.start : held.stop],
+                market=book.market,
+                options=book.options[name],
                 ledger=ledger,
                 rate=options.rate / len(SIMULATORS),
                 faults=faults,
                 command=options,
+                holdings=book.holdings.get(name),
+                imperfections=book.imperfections,
+                ibkr_lines=kind.ibkr_lines
+                if options.ibkr_lines is None
+                else options.ibkr_lines,
             )
         )
-        for (name, simulator), held in zip(SIMULATORS.items(), ranges, strict=True)
+        for name, simulator in SIMULATORS.items()
         if options.only in (None, name)
     }
-
-
-def split_contracts(contracts: int, brokers: int) -> list[range]:
-    """Return the contracts that each broker's account holds, by their numbers.
-
-    Each broker holds at least one contract.  A broker and the next one share a tenth of
-    the smaller one's contracts, at least one.
-    """
-    ranges: list[range] = []
-    for number in range(brokers):
-        size = max(1, (contracts + number) // brokers)
-        start = 0
-        if ranges:
-            before = ranges[-1]
-            start = before.stop - -(-min(len(before), size) // _SHARED_EVERY)
-        ranges.append(range(start, start + size))
-    return ranges
 
 
 def _end_with_parent() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from greeks_trio.model.records import Broker
+from greeks_trio.simulators.book.book import FLAWLESS, BookName, Holdings, Imperfections
 from greeks_trio.simulators.endpoints import BrokerEndpoints
 from greeks_trio.simulators.fault_kinds import FaultKind, Verb
 
@@ -25,7 +26,9 @@ class SimulateOptions:
 
     Attributes:
         ports: Port of each broker; 0, the default, means any free one.
+        book: What the accounts hold.
         contracts: Held contracts of all brokers; one that two brokers hold counts twice.
+            `None` for the usual number of the book.
         rate: Greeks events a second of all brokers.
         ledger: File to which each tick is appended before it is sent; `None` keeps none.
         faults: Texts in the format of `parse_fault`.
@@ -33,7 +36,7 @@ class SimulateOptions:
             free one, `None` none.
         accounts: Number of accounts with positions at each broker.  The first account
             holds all contracts of the broker, each other account a third of them.
-        ibkr_lines: Market-data lines at IBKR; `None` for no limit.
+        ibkr_lines: Market-data lines at IBKR; `None` for the number of the book.
         ibkr_stream_end: Seconds after which a subscription at IBKR ends silently
             unless it is renewed.
         ibkr_session_timeout: Seconds without a REST request after which IBKR's
@@ -44,7 +47,8 @@ class SimulateOptions:
     """
 
     ports: Mapping[Broker, int] | None = None
-    contracts: int = 200
+    book: BookName = "textbook"
+    contracts: int | None = None
     rate: float = 50.0
     seed: int = 1
     ledger: Path | None = None
@@ -67,6 +71,8 @@ class Setup:
             the market.
         rate: Ticks a second of this broker.
         faults: Faults of all brokers; each broker takes its own.
+        holdings: The accounts; `None` if the broker gives the options to accounts itself.
+        ibkr_lines: Market-data lines at IBKR; `None` for no limit.
     """
 
     market: Market
@@ -75,6 +81,9 @@ class Setup:
     rate: float
     faults: Sequence[Fault]
     command: SimulateOptions
+    holdings: Holdings | None = None
+    imperfections: Imperfections = FLAWLESS
+    ibkr_lines: int | None = None
 
 
 class SimulatedBroker(Protocol):

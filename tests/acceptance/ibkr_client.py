@@ -12,9 +12,9 @@ import httpx2
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger, read_ledger
-from greeks_trio.simulators.market import Market
 
 FIELDS = ["31", "84", "86", "85", "88", "87", "6509", "7308", "7309", "7310", "7311"]
 FIELDS += ["7633"]
@@ -206,7 +206,7 @@ def merge(frames):
 async def start_gateway(
     nursery, ledger_path, *, contracts=6, held=None, rate=100.0, **options
 ):
-    market = Market(contracts=contracts, seed=5, today=date(2026, 3, 2))
+    market = textbook_market(contracts=contracts, seed=5, today=date(2026, 3, 2))
     mine = market.options[:held]
     simulator = SimulatedIbkr(
         market, mine, Ledger(ledger_path), rate=rate, seed=7, **options

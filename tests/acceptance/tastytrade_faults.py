@@ -10,9 +10,9 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.ledger import Ledger, read_ledger
-from greeks_trio.simulators.market import Market
 from greeks_trio.simulators.server.door import Closing
 from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
 from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape, run_tape
@@ -69,7 +69,7 @@ class InMemory:
         self.path = path / "ledger"
         self.ledger_file = Ledger(self.path)
         self.conditions = Conditions()
-        market = Market(contracts=10, seed=7, today=TODAY)
+        market = textbook_market(contracts=10, seed=7, today=TODAY)
         self.tape = GreeksTape(
             market,
             [],

@@ -10,8 +10,8 @@ import trio
 from trio.testing import memory_stream_pair
 from trio_websocket import wrap_client_stream
 
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ledger import Ledger, read_ledger
-from greeks_trio.simulators.market import Market
 from greeks_trio.simulators.server.door import Closing
 from greeks_trio.simulators.server.http import serve_http
 from greeks_trio.simulators.server.websocket import ServerWebSocket
@@ -26,7 +26,7 @@ class Simulation:
     """A running broker, its ledger and its symbols."""
 
     def __init__(self, path, *, contracts=20, held=None, rate=500.0, **more):
-        self.market = Market(contracts=contracts, seed=7, today=TODAY)
+        self.market = textbook_market(contracts=contracts, seed=7, today=TODAY)
         self.options = self.market.options[:held] + more.pop("extra", ())
         self.path = path / "ledger"
         self.ledger_file = Ledger(self.path)

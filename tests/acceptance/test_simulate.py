@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from greeks_trio.simulators.book.textbook import split_contracts
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ledger import read_ledger
-from greeks_trio.simulators.run import split_contracts
 from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
 from tests.acceptance.dxlink_client import get, open_feed
 from tests.acceptance.ibkr_client import Gateway

@@ -176,7 +176,7 @@ async def test_later_frames_hold_only_requested_fields_that_changed(start, conid
 
     async with gateway.open_ready_socket() as client:
         await client.subscribe(*conids)
-        await client.receive_ticks(300)
+        await client.receive_ticks(750)  # by then each contract is warm
 
     envelope = {"topic", "conid", "conidEx", "server_id", "6119", "_updated"}
     for conid in conids:

@@ -10,16 +10,16 @@ import httpx2
 import pytest
 
 from greeks_trio.model.contracts import contract_from_occ, parse_occ
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger
-from greeks_trio.simulators.market import Market
 
 ACCOUNT = "DU7654321"
 
 
 @pytest.fixture
 def market():
-    return Market(contracts=250, seed=5, today=date(2026, 3, 2))
+    return textbook_market(contracts=250, seed=5, today=date(2026, 3, 2))
 
 
 @pytest.fixture

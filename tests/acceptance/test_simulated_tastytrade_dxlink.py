@@ -11,8 +11,9 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from greeks_trio.simulators.book.book import Imperfections
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ledger import Ledger
-from greeks_trio.simulators.market import Market
 from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
 from greeks_trio.simulators.tastytrade.dxlink_session import DxlinkSession
 from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape
@@ -152,7 +153,9 @@ async def test_a_removed_symbol_falls_silent_and_the_others_go_on(simulate):
 
 
 async def test_unknown_and_illiquid_symbols_are_mute(simulate):
-    simulation, endpoints = await simulate(contracts=60, rate=2_000.0)
+    simulation, endpoints = await simulate(
+        contracts=60, rate=2_000.0, imperfections=Imperfections(illiquid_every=50)
+    )
     [illiquid] = simulation.broker.illiquid_symbols
     occ = simulation.options[0].contract.contract_key
     spoken = simulation.symbols[0]
@@ -280,7 +283,7 @@ async def test_marker_rows_come_only_with_event_flags(simulate):
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES)))
 def test_no_message_upsets_a_session(messages):
-    market = Market(contracts=3, seed=7, today=TODAY)
+    market = textbook_market(contracts=3, seed=7, today=TODAY)
     tape = GreeksTape(market, [], Ledger(None), accounts_of=lambda key: [key], seed=7)
     session = DxlinkSession(tape, bool, lambda: None, seed=7)
     log_in = [{"type": "SETUP"}, {"type": "AUTH", "token": "x"}]
@@ -329,6 +332,6 @@ async def test_a_client_that_keeps_itself_alive_is_kept(
 
 
 def make_tape_server(tmp_path):
-    market = Market(contracts=1, seed=7, today=TODAY)
+    market = textbook_market(contracts=1, seed=7, today=TODAY)
     tape = GreeksTape(market, [], Ledger(None), accounts_of=lambda key: [key], seed=7)
     return partial(serve_dxlink, tape=tape, is_valid_token=bool)

@@ -18,9 +18,10 @@ from tastytrade.dxfeed import Greeks
 from tastytrade.instruments import FutureOption
 
 from greeks_trio.model.contracts import OptionTerms, format_future_option_key
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.faults import Fault
 from greeks_trio.simulators.ledger import Ledger, read_ledger
-from greeks_trio.simulators.market import Market, Underlying
+from greeks_trio.simulators.market import Underlying
 from greeks_trio.simulators.server.door import Closing
 from greeks_trio.simulators.tastytrade.dxlink_events import EVENT_FIELDS
 from greeks_trio.simulators.tastytrade.dxlink_server import serve_dxlink
@@ -64,7 +65,7 @@ async def test_a_client_receives_the_ticks_of_the_ledger_before_the_stop(
 
 
 async def test_a_tick_is_in_the_ledger_before_its_frame_is_sent(nursery):
-    market = Market(contracts=3, seed=7, today=TODAY)
+    market = textbook_market(contracts=3, seed=7, today=TODAY)
     symbols = [streamer_symbol(option) for option in market.options]
     with Ledger(None) as ledger:
         tape = GreeksTape(market, [], ledger, accounts_of=lambda key: [key], seed=7)
@@ -236,7 +237,9 @@ async def test_the_sdk_streams_the_greeks_of_the_ledger(simulate):
 
 
 async def test_a_futures_option_has_its_own_symbols_and_streams(simulate, tmp_path):
-    future = make_future_option(Market(contracts=1, seed=7, today=TODAY).options[0])
+    future = make_future_option(
+        textbook_market(contracts=1, seed=7, today=TODAY).options[0]
+    )
     simulation, endpoints = await simulate(extra=(future,))
     transport = ToSimulator(endpoints.api_url)
 

@@ -11,10 +11,10 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.stream import HEARTBEAT_INTERVAL_S, IbkrStream
 from greeks_trio.simulators.ledger import Ledger
-from greeks_trio.simulators.market import Market
 from greeks_trio.simulators.server.http import serve_http
 from greeks_trio.simulators.server.websocket import ServerWebSocket
 
@@ -25,7 +25,7 @@ class Server:
     """The gateway's end of one connection, in a nursery of its own."""
 
     def __init__(self, nursery, stream, *, rate):
-        market = Market(contracts=4, seed=1, today=date(2026, 3, 2))
+        market = textbook_market(contracts=4, seed=1, today=date(2026, 3, 2))
         self.ledger = Ledger(None)
         self.conids = [option.conid for option in market.options]
         self.state = IbkrState(

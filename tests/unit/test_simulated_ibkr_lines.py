@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greeks_trio.simulators.book.book import Imperfections
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ibkr.lines import QUOTE_INTERVAL_S, IbkrLines
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.topics import (
@@ -26,7 +28,6 @@ from greeks_trio.simulators.ibkr.topics import (
     parse_request,
 )
 from greeks_trio.simulators.ledger import Ledger, read_ledger
-from greeks_trio.simulators.market import Market
 
 GREEKS = {"7308", "7309", "7310", "7311", "7633"}
 LONG_AFTER = 3.0  # every contract is warm by then
@@ -35,7 +36,7 @@ LONG_AFTER = 3.0  # every contract is warm by then
 class Bench:
     def __init__(self, path, contracts=1, **settings):
         self.path = path
-        market = Market(contracts=contracts, seed=2, today=date(2026, 3, 2))
+        market = textbook_market(contracts=contracts, seed=2, today=date(2026, 3, 2))
         settings = IbkrSettings(**{"rate": 1.0, **settings})
         self.ledger = Ledger(path)
         self.state = IbkrState(market, market.options, self.ledger, settings, Random(4))
@@ -303,8 +304,10 @@ async def test_lines_of_a_closed_market_wait_for_its_opening(bench):
     assert {f["conid"] for f in opened} == set(bench.conids)
 
 
-def test_a_few_contracts_are_always_delayed(bench):
-    bench = bench(contracts=80)
+def test_a_few_contracts_are_always_delayed_if_the_book_says_so(bench):
+    flawless = bench(contracts=80)
+    assert {flawless.state.grade(conid) for conid in flawless.conids} == {"R"}
+    bench = bench(contracts=80, imperfections=Imperfections(delayed_every=40))
 
     grades = {bench.state.grade(conid) for conid in bench.conids}
 
@@ -331,7 +334,7 @@ def test_a_volume_of_ten_million_has_an_exponent(bench):
 def test_beside_heartbeats_come_wrong_partial_and_broken_frames_now_and_then():
     random = Random(5)
 
-    heard = [encode_beside_heartbeat(0, random) for _ in range(2_000)]
+    heard = [encode_beside_heartbeat(0, random, wrong_share=0.01) for _ in range(2_000)]
 
     frames = [frame for each in heard for frame in each]
     assert 0.03 < len(frames) / len(heard) < 0.15

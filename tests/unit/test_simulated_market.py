@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.market import Market, SimulatedOption, black_scholes_greeks
 
 TODAY = date(2026, 3, 2)
 
 
 def make_market(contracts: int = 50, seed: int = 1) -> Market:
-    return Market(contracts=contracts, seed=seed, today=TODAY)
+    return textbook_market(contracts=contracts, seed=seed, today=TODAY)
 
 
 def test_the_same_seed_gives_the_same_walk():

@@ -12,12 +12,12 @@ from typing import Final
 
 import trio
 
+from greeks_trio.simulators.book.book import FLAWLESS, Holdings, Imperfections
 from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ibkr.faults import IbkrFaults
-from greeks_trio.simulators.ibkr.positions import ACCOUNT_ID
 from greeks_trio.simulators.ibkr.rest import IbkrRest
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.stream import IbkrStream
@@ -49,7 +49,7 @@ class SimulatedIbkr:
     contracts get data; the subscriptions of all others stay empty.  The login has
     ``accounts`` accounts; each further one holds a third of the options of the first.
     The brokerage session is lost ``session_timeout_s`` seconds after the last REST
-    request.
+    request.  ``holdings`` gives other accounts, and the split that happens in them.
 
     Attributes:
         faults: A method for each fault.
@@ -68,6 +68,8 @@ class SimulatedIbkr:
         line_limit: int | None = None,
         accounts: int = 1,
         session_timeout_s: float = 360.0,
+        holdings: Holdings | None = None,
+        imperfections: Imperfections = FLAWLESS,
     ) -> None:
         settings = IbkrSettings(
             rate=rate,
@@ -75,8 +77,12 @@ class SimulatedIbkr:
             line_limit=line_limit,
             accounts=accounts,
             session_timeout_s=session_timeout_s,
+            imperfections=imperfections,
         )
-        self._state = IbkrState(market, options, ledger, settings, Random(seed))
+        self._state = IbkrState(
+            market, options, ledger, settings, Random(seed), holdings
+        )
+        self._split = None if holdings is None else holdings.split
         self._clients = IbkrClients()
         self._rest = IbkrRest(self._state, self._tell_login, self._silence)
         self._door = Door(self._respond, self._serve_socket)
@@ -107,6 +113,7 @@ class SimulatedIbkr:
                     run_faults, self._planned, self.verbs, name="ibkr faults"
                 )
                 nursery.start_soon(self.faults.wait_idle, name="ibkr session")
+                nursery.start_soon(self._run_split, name="ibkr split")
                 task_status.started(self._endpoints(chosen, certificate))
                 await self._stopping.wait()
                 self._state.conditions.end_all()
@@ -172,9 +179,15 @@ class SimulatedIbkr:
             rest_url=f"https://localhost:{port}{_API}",
             ws_url=f"wss://localhost:{port}{_API}/ws",
             ca_file=str(certificate.authority_file),
-            account_id=ACCOUNT_ID,
+            account_id=self._state.account_positions.account_ids[0],
             account_ids=self._state.account_positions.account_ids,
         )
+
+    async def _run_split(self) -> None:
+        """Let the book's split happen at its time; ends then."""
+        if self._split is not None:
+            await trio.sleep(self._split.at_s)
+            self._state.adjust(self._split)
 
     def _respond(self, request: Request) -> Response | None:
         is_away = self._state.conditions.holds("drop", "http-503")

@@ -2,7 +2,8 @@
 
 A frame has only the changed fields, and may arrive late.  A client remembers each field
 with the time of its frame.  It fills the missing fields of a row with remembered values
-that are not newer than the row.  An empty text or ``N/A`` clears a field.
+that are not newer than the row.  An empty text, ``N/A`` and an
+impossible number clear a field.
 """
 
 from __future__ import annotations
@@ -18,6 +19,22 @@ STORABLE_FIELDS: Final = frozenset((DELTA, GAMMA, THETA, VEGA))
 GREEK_FIELDS: Final = STORABLE_FIELDS | {IMPLIED_VOLATILITY}
 # The texts that mean "no value".
 BLANKS: Final = ("", "N/A")
+
+# Texts beyond these are no values: they mean "unset".  Theta alone may be below -1.
+_LOWEST: Final = {
+    DELTA: -1.001,
+    GAMMA: 0.0,
+    THETA: -1e6,
+    VEGA: 0.0,
+    IMPLIED_VOLATILITY: 0.0,
+}
+_HIGHEST: Final = {
+    DELTA: 1.001,
+    GAMMA: 1e6,
+    THETA: 1e6,
+    VEGA: 1e6,
+    IMPLIED_VOLATILITY: 10_000.0,
+}
 
 Values = dict[str, str | float | msgspec.Raw]
 # The number of each Greek field, `None` without a value; volatility is a fraction.
@@ -47,8 +64,10 @@ class ReaderMemory:
 
 
 def _read(name: str, text: str) -> float | None:
+    """Return the number; `None` if there is none, or one that the Greek cannot have."""
     if text in BLANKS:
         return None
-    if name == IMPLIED_VOLATILITY:
-        return float(text.rstrip("%")) / 100
-    return float(text)
+    number = float(text.rstrip("%"))
+    if not _LOWEST[name] <= number <= _HIGHEST[name]:
+        return None
+    return number / 100 if name == IMPLIED_VOLATILITY else number

@@ -28,13 +28,16 @@ from greeks_trio.simulators.ibkr.quotes import (
     option_quote,
     option_values,
     underlying_quote,
+    unset,
 )
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ledger import LedgerTick
-from greeks_trio.simulators.market import SimulatedOption
+from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 _QUOTE_SHARE: Final = 0.3  # of the ticks change prices too
 _BARE_SHARE: Final = 0.01  # of the ticks are followed by a frame without values
+# Of the ticks, those that are followed by a frame with prices or without values.
+_PRICE_SHARE: Final = 0.1
 _BLANK_SHARE: Final = 0.3  # of the ticks lose a Greek during the fault `nan`
 
 
@@ -59,10 +62,15 @@ class IbkrFrames:
                 return self.first(line, dict(COLD_ROW))
             values = self._option_values(target)
         elif target is not None:
-            values = underlying_quote(target, self._random)
+            values = self.underlying_values(target)
         else:
             values = dict(COLD_ROW)
         return self.first(line, values | self.availability(line.conid))
+
+    def underlying_values(self, underlying: Underlying) -> Values:
+        """Return the present prices of an underlying."""
+        unset_share = self._state.settings.imperfections.unset_share
+        return underlying_quote(underlying, self._random, unset_share=unset_share)
 
     def availability(self, conid: int) -> Values:
         """Return the field that says whether the contract's data are live or delayed."""
@@ -86,6 +94,8 @@ class IbkrFrames:
         frames = self.delta(line, values, ticks)
         if luck > 1.0 - _BARE_SHARE:
             frames += self.bare(line)
+        elif luck > 1.0 - _PRICE_SHARE:
+            frames += self.prices(line, option, ticks)
         return frames
 
     def late_pair(
@@ -109,6 +119,14 @@ class IbkrFrames:
             return []
         updated_ms = self._state.next_updated_ms(line.conid)
         return [self._send(line, changed, updated_ms, ticks)]
+
+    def prices(
+        self, line: Line, option: SimulatedOption, ticks: list[LedgerTick]
+    ) -> list[bytes]:
+        """Return a frame with changed prices of an option, and no Greek; it is no tick."""
+        market = self._state.market
+        quote = option_quote(market, option, market.greeks(option), self._random)
+        return self.delta(line, quote, ticks)
 
     def bare(self, line: Line) -> list[bytes]:
         """Return a frame that has only the field of `availability`."""
@@ -135,6 +153,9 @@ class IbkrFrames:
             values |= option_quote(market, option, greeks, random)
         if self._state.conditions.holds("nan") and random.random() < _BLANK_SHARE:
             values = blank(line, values, random)
+        unset_share = self._state.settings.imperfections.unset_share
+        if unset_share and random.random() < unset_share:
+            values = unset(line, values, random)
         return values, luck
 
     def _option_values(self, option: SimulatedOption) -> Values:

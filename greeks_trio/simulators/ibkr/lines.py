@@ -17,9 +17,9 @@ from greeks_trio.simulators.ibkr.quotes import (
     COLD_ROW,
     Line,
     Sent,
+    close_quote,
     option_quote,
     option_values,
-    underlying_quote,
 )
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ledger import LedgerTick
@@ -79,6 +79,8 @@ class IbkrLines:
             line.ask(fields)
             line.ends_at = now + self._state.settings.stream_end_s
             self._state.take_line(conid, now)
+            if self._state.is_halted(conid, now):
+                return self._frames.first(line, dict(COLD_ROW))
             return self._frames.answer(line)
         if line is not None:
             line.is_closed = True
@@ -126,7 +128,8 @@ class IbkrLines:
         ticks: list[LedgerTick] = []
         is_late = self._state.conditions.holds("reorder")
         while count > 0 and self._ticking:
-            line, option = self._ticking[0]
+            line, before = self._ticking[0]
+            option = self._state.present(before)
             if line.is_closed or now >= line.ends_at:
                 self._ticking.popleft()
                 self._close(line)
@@ -135,6 +138,10 @@ class IbkrLines:
             count -= 2 if is_late else 1
             if not self._state.may_tick(line.conid, now):
                 continue
+            if option is not before:
+                # It has become another option: everything is sent anew.
+                self._ticking[-1] = (line, option)
+                line.sent.clear()
             make = self._frames.late_pair if is_late else self._frames.tick
             frames += make(line, option, ticks)
         self._state.ledger.write(ticks)
@@ -167,16 +174,14 @@ class IbkrLines:
             return self._frames.answer(line)
         is_cold = self._state.conditions.holds("cold")
         luck = 0.0 if is_cold else self._random.random()
-        if luck >= _LATE or (self._state.is_still and not is_cold):
+        is_halted = self._state.is_halted(line.conid, now)
+        is_prompt = luck >= _LATE and not is_halted
+        if is_prompt or (self._state.is_still and not is_cold):
             self._ticking.append((line, target))
             return self._frames.answer(line)
 
-        def warm_up(now: float) -> list[bytes]:
-            is_over = line.is_closed or now >= line.ends_at
-            return [] if is_over else self._warm_up(line, target)
-
-        self._run_later(now + self._random.uniform(*_WARM_UP_S), warm_up)
-        if luck < _COLD:
+        self._warm_up_later(line, target, now)
+        if luck < _COLD or is_halted:
             return self._frames.first(line, dict(COLD_ROW))
         values = option_quote(
             self._state.market, target, self._state.market.greeks(target), self._random
@@ -185,11 +190,22 @@ class IbkrLines:
 
     def _open_underlying(self, line: Line, underlying: Underlying) -> list[bytes]:
         """Start with the last close, as for a quiet contract, or with all values."""
-        self._quoting.append((line, lambda: underlying_quote(underlying, self._random)))
+        self._quoting.append((line, lambda: self._frames.underlying_values(underlying)))
         if self._random.random() < 0.5 or self._state.is_still:
             return self._frames.answer(line)
-        close: Values = {"31": f"C{underlying.price:.2f}", "83": 0}
+        close = close_quote(underlying)
         return self._frames.first(line, close | self._frames.availability(line.conid))
+
+    def _warm_up_later(self, line: Line, option: SimulatedOption, now: float) -> None:
+        def warm_up(now: float) -> list[bytes]:
+            if line.is_closed or now >= line.ends_at:
+                return []
+            if self._state.is_halted(line.conid, now):
+                self._warm_up_later(line, option, now)
+                return []
+            return self._warm_up(line, self._state.present(option))
+
+        self._run_later(now + self._random.uniform(*_WARM_UP_S), warm_up)
 
     def _warm_up(self, line: Line, option: SimulatedOption) -> list[bytes]:
         """Return the first Greeks: all of them, or those that are computed so far."""

@@ -11,6 +11,7 @@ import trio
 
 from greeks_trio.simulators.ibkr import rows
 from greeks_trio.simulators.ibkr.client_memory import Values
+from greeks_trio.simulators.ibkr.listing import ibkr_symbol
 from greeks_trio.simulators.ibkr.quotes import COLD_ROW, option_values, underlying_quote
 from greeks_trio.simulators.ibkr.routes import Routes, json_response
 from greeks_trio.simulators.ibkr.state import IbkrState
@@ -50,7 +51,7 @@ class IbkrMarketData:
 
     def _accounts(self, _request: Request, _found: dict[str, str]) -> object:
         self._has_listed_accounts = True
-        accounts = self._state.account_positions.account_ids
+        accounts = self._state.account_positions.login_account_ids
         return {
             "accounts": accounts,
             "acctProps": {each: {"hasChildAccounts": False} for each in accounts},
@@ -122,7 +123,7 @@ class IbkrMarketData:
         found = [
             rows.search_row(each, self._state.market.options)
             for each in self._state.market.underlyings
-            if rows.ibkr_symbol(each) == symbol
+            if ibkr_symbol(each) == symbol
         ]
         return found or _error(400, "No symbol found")
 
@@ -157,8 +158,8 @@ class IbkrMarketData:
             each
             for each in self._state.market.options
             if query.get("conid") == str(each.underlying.conid)
-            and query.get("month", "").upper() == rows.month_code(each.terms)
-            and query.get("right", rows.right(each.terms)) == rows.right(each.terms)
+            and query.get("month", "").upper() == rows.month_code(each.terms.expiration)
+            and query.get("right", rows.right(each)) == rows.right(each)
             and strike in (None, float(each.terms.strike))
         ]
 

@@ -26,11 +26,26 @@ class SimulatedPositions:
 
     Attributes:
         positions: The present positions by account.  They may be changed.
+        master: The advisor's account, if these are the accounts of clients.
     """
 
-    def __init__(self, positions: Mapping[str, Quantities]) -> None:
+    def __init__(
+        self, positions: Mapping[str, Quantities], *, master: str | None = None
+    ) -> None:
         self.positions = dict(positions)
+        self.master = master
         self._read: dict[str, Quantities] = {}
+
+    @property
+    def login_account_ids(self) -> tuple[str, ...]:
+        """The accounts that the gateway names beside prices: an advisor's own one too."""
+        own = () if self.master is None else (self.master,)
+        return (*own, *self.positions)
+
+    @property
+    def first(self) -> Quantities:
+        """The present positions of the first account."""
+        return next(iter(self.positions.values()))
 
     @property
     def account_ids(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from greeks_trio.simulators.ibkr.client_memory import (
     ReaderMemory,
     Values,
 )
+from greeks_trio.simulators.ibkr.listing import listing_of
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
 
 # A contract has this row before its first data; an unknown contract always has it.
@@ -51,6 +52,17 @@ _NUDGES: Final = (
     (DELTA, 0.001, "{:.3f}"),
     (GAMMA, 0.001, "{:.3f}"),
 )
+# Sent for "unset": the largest numbers of C, C++ and Java, and small ones where no
+# Greek can be so small.
+_LARGEST: Final = ("1.7976931348623157E308", "2147483647", "9223372036854775807")
+UNSET_GREEKS: Final = {
+    DELTA: (*_LARGEST, "-2"),
+    GAMMA: (*_LARGEST, "-1"),
+    THETA: _LARGEST,
+    VEGA: (*_LARGEST, "-1"),
+    IMPLIED_VOLATILITY: (*_LARGEST, "-1"),
+}
+_UNSET_PRICES: Final = ("-1", "-1.00", "0", "1.7976931348623157E308", "2147483647")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -174,21 +186,23 @@ def option_quote(
     market: Market, option: SimulatedOption, greeks: Greeks, random: Random
 ) -> Values:
     """Return an option's prices and sizes for the present price of its underlying."""
-    price = max(market.price(option, greeks), 0.02)
-    half_spread = max(0.01, price * 0.004)
+    listing = listing_of(option)
+    smallest = 10.0**-listing.decimals
+    price = max(market.price(option, greeks), 2.0 * smallest)
+    half_spread = max(smallest, price * 0.004)
     volume = float(int(random.random() * 400) * 100)
     quote: Values = {
-        "31": f"{price:.2f}",
-        "84": f"{max(price - half_spread, 0.01):.2f}",
-        "86": f"{price + half_spread:.2f}",
+        "31": f"{price:.{listing.decimals}f}",
+        "84": f"{max(price - half_spread, smallest):.{listing.decimals}f}",
+        "86": f"{price + half_spread:.{listing.decimals}f}",
         "88": f"{1 + int(random.random() * 4000):,}",
         "85": f"{1 + int(random.random() * 400):,}",
         "7059": str(1 + int(random.random() * 20)),
-        "7635": f"{price:.2f}",
+        "7635": f"{price:.{listing.decimals}f}",
         "87": _abbreviate(volume),
         "87_raw": volume,
-        "55": option.underlying.symbol.replace("/", " "),
-        "6070": "OPT",
+        "55": listing.ticker,
+        "6070": listing.asset_class,
         "6457": int(option.underlying.conid),
     }
     if option.conid % 2:  # about half of the contracts have no open interest
@@ -214,23 +228,49 @@ def blank(line: Line, values: Values, random: Random) -> Values:
     return values | dict.fromkeys(lost, random.choice(BLANKS))
 
 
-def underlying_quote(underlying: Underlying, random: Random) -> Values:
-    """Return an underlying's prices; the last price may show a trading halt."""
-    price = underlying.price
+def underlying_quote(
+    underlying: Underlying, random: Random, *, unset_share: float = 0.0
+) -> Values:
+    """Return an underlying's prices; the last price may show a trading halt.
+
+    In ``unset_share`` of all cases one of them means "unset".
+    """
+    listing, price = listing_of(underlying), underlying.price
+    digits = f".{listing.decimals}f"
+    tick = 10.0**-listing.decimals
+    identity: Values = {"55": listing.ticker, "6070": listing.asset_class}
+    mark: Values = {"7635": format(price, digits)}
+    if listing.prices != "all":
+        return identity | (mark if listing.prices == "mark" else {})
     halted = "H" if random.random() < 0.01 else ""
     volume = 1e6 + int(random.random() * 400) * 1e5
-    return {
-        "31": f"{halted}{price:.2f}",
-        "84": f"{price - 0.01:.2f}",
-        "86": f"{price + 0.01:.2f}",
+    quote: Values = {
+        "31": f"{halted}{format(price, digits)}",
+        "84": format(price - tick, digits),
+        "86": format(price + tick, digits),
         "88": f"{100 * (1 + int(random.random() * 90)):,}",
         "85": f"{100 * (1 + int(random.random() * 90)):,}",
         "83": round(random.gauss(0.3, 0.02), 2),
         "87": _abbreviate(volume),
         "87_raw": _java_number(volume),
-        "55": underlying.symbol.replace("/", " "),
-        "6070": "IND" if underlying.symbol == "SPX" else "STK",
     }
+    if unset_share and random.random() < unset_share:
+        quote[random.choice(("31", "84", "86"))] = random.choice(_UNSET_PRICES)
+    return quote | mark | identity
+
+
+def close_quote(underlying: Underlying) -> Values:
+    """Return what a quiet contract begins with: the last close, and no change."""
+    listing = listing_of(underlying)
+    if listing.prices != "all":
+        return {}
+    return {"31": f"C{underlying.price:.{listing.decimals}f}", "83": 0}
+
+
+def unset(line: Line, values: Values, random: Random) -> Values:
+    """Return the values with a number that means "unset" in place of one Greek."""
+    asked = [name for name in sorted(GREEK_FIELDS) if name in line.fields]
+    return values | {(lost := random.choice(asked)): random.choice(UNSET_GREEKS[lost])}
 
 
 def _java_number(number: float) -> float | msgspec.Raw:

@@ -6,9 +6,11 @@ Source: IBKR Client Portal API, "Contract"; OpenAPI 2.28.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any, Final
 
-from greeks_trio.model.contracts import OptionTerms, plain
+from greeks_trio.simulators.book.keys import number
+from greeks_trio.simulators.ibkr.listing import listing_of
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 Row = dict[str, Any]
@@ -18,40 +20,83 @@ _EXCHANGES: Final = "SMART,AMEX,CBOE,PHLX,PSE,BOX,ISE,IBUSOPT"
 
 def security_row(instrument: SimulatedOption | Underlying) -> Row:
     """Return a contract as `/trsrv/secdef` and the rows of positions show it."""
+    listing = listing_of(instrument)
+    day = None if listing.expiry is None else f"{listing.expiry:%Y%m%d}"
+    # Without a definition there is neither a multiplier nor a strike.
+    multiplier = None if listing.multiplier is None else float(listing.multiplier)
+    is_derivative = listing.underlying_ticker is not None
     row: Row = {
         "conid": instrument.conid,
-        "currency": "USD",
+        "currency": listing.currency,
         "time": 26,
         "chineseName": "&#x6A21;&#x62DF;",
-        "allExchanges": _EXCHANGES,
-        "countryCode": "US",
-        "isUS": True,
-        "isEventContract": False,
+        "allExchanges": _all_exchanges(listing.exchange, listing.country),
+        "countryCode": listing.country,
+        "isUS": listing.country == "US",
+        "isEventContract": listing.is_event_contract,
+        "listingExchange": listing.exchange,
+        "name": f"{listing.ticker} Oil&amp;Gas",
+        "assetClass": listing.asset_class,
+        "expiry": day,
+        "lastTradingDay": day,
+        "putOrCall": listing.right,
+        "multiplier": multiplier,
+        "strike": number(listing.strike),
+        "ticker": listing.ticker,
+        "undConid": listing.underlying_conid,
+        "type": "" if is_derivative else "COMMON",
+        "hasOptions": not is_derivative,
+        "fullName": listing.full_name or listing.description,
+        "displayRule": {
+            "magnification": listing.magnification,
+            "displayRuleStep": [
+                {
+                    "decimalDigits": listing.decimals,
+                    "lowerEdge": 0.0,
+                    "wholeDigits": 4,
+                }
+            ],
+        },
     }
-    if isinstance(instrument, Underlying):
-        return row | _share_terms(instrument)
-    return row | _option_terms(instrument)
+    if is_derivative:
+        row["undComp"] = f"{listing.underlying_ticker} Oil&amp;Gas"
+        row["undSym"] = listing.underlying_ticker
+    return row if listing.is_readable else row | _NO_DEFINITION
+
+
+# A contract that IBKR has delisted, or that this login may not see.
+_NO_DEFINITION: Final[Row] = {
+    "expiry": None,
+    "lastTradingDay": None,
+    "putOrCall": None,
+    "multiplier": None,
+    "strike": 0.0,
+    "undConid": 0,
+    "name": None,
+    "fullName": None,
+}
 
 
 def search_row(underlying: Underlying, options: Iterable[SimulatedOption]) -> Row:
     """Return an underlying as `/iserver/secdef/search` finds it."""
     months = dict.fromkeys(
-        month_code(each.terms)
+        month_code(each.terms.expiration)
         for each in sorted(options, key=lambda each: each.terms.expiration)
         if each.underlying is underlying
     )
-    symbol = ibkr_symbol(underlying)
+    listing = listing_of(underlying)
+    symbol = listing.ticker
     return {
         "conid": str(underlying.conid),
-        "companyHeader": f"{symbol} - NYSE",
+        "companyHeader": f"{symbol} - {listing.exchange}",
         "companyName": symbol,
         "symbol": symbol,
-        "description": "NYSE",
+        "description": listing.exchange,
         "restricted": None,
         "sections": [
-            {"secType": "IND" if underlying.symbol == "SPX" else "STK"},
+            {"secType": listing.asset_class},
             {
-                "secType": "OPT",
+                "secType": "FOP" if listing.asset_class == "FUT" else "OPT",
                 "months": ";".join(months),
                 "exchange": _EXCHANGES.replace(",", ";"),
             },
@@ -61,154 +106,91 @@ def search_row(underlying: Underlying, options: Iterable[SimulatedOption]) -> Ro
 
 def option_info_row(option: SimulatedOption) -> Row:
     """Return an option as `/iserver/secdef/info` lists it."""
-    terms = option.terms
+    listing, day = listing_of(option), option.terms.expiration
+    symbol = listing.underlying_ticker or listing.ticker
+    word = "Call" if listing.right == "C" else "Put"
     return {
         "conid": option.conid,
-        "symbol": ibkr_symbol(option.underlying),
-        "secType": "OPT",
+        "symbol": symbol,
+        "secType": listing.asset_class,
         "exchange": "SMART",
         "listingExchange": None,
-        "right": right(terms),
-        "strike": float(terms.strike),
-        "currency": "USD",
+        "right": listing.right,
+        "strike": float(listing.strike),
+        "currency": listing.currency,
         "cusip": None,
         "coupon": "No Coupon",
-        "desc1": ibkr_symbol(option.underlying),
-        "desc2": f"{terms.expiration:%b %d '%y} {plain(terms.strike):f} "
-        + ("Call" if right(terms) == "C" else "Put"),
-        "maturityDate": f"{terms.expiration:%Y%m%d}",
-        "multiplier": "100",
-        "tradingClass": terms.root,
-        "validExchanges": _EXCHANGES,
+        "desc1": symbol,
+        "desc2": f"{day:%b %d '%y} {number(listing.strike)} {word}",
+        "maturityDate": f"{day:%Y%m%d}",
+        "multiplier": _multiplier_text(option),
+        "tradingClass": listing.root,
+        "validExchanges": _all_exchanges(listing.exchange, listing.country),
     }
 
 
 def underlying_info_row(underlying: Underlying) -> Row:
     """Return an underlying as `/iserver/secdef/info` lists it."""
+    listing = listing_of(underlying)
     return {
         "conid": underlying.conid,
-        "symbol": ibkr_symbol(underlying),
-        "secType": "IND" if underlying.symbol == "SPX" else "STK",
+        "symbol": listing.ticker,
+        "secType": listing.asset_class,
         "exchange": "SMART",
-        "listingExchange": "NYSE",
+        "listingExchange": listing.exchange,
         "right": "?",
         "strike": 0.0,
-        "currency": "USD",
-        "maturityDate": None,
-        "multiplier": "",
-        "tradingClass": ibkr_symbol(underlying),
-        "validExchanges": _EXCHANGES,
+        "currency": listing.currency,
+        "maturityDate": None if listing.expiry is None else f"{listing.expiry:%Y%m%d}",
+        "multiplier": _multiplier_text(underlying),
+        "tradingClass": listing.root or listing.ticker,
+        "validExchanges": _all_exchanges(listing.exchange, listing.country),
     }
 
 
 def contract_info_row(instrument: SimulatedOption | Underlying) -> Row:
     """Return a contract as `/iserver/contract/{conid}/info` shows it."""
+    listing = listing_of(instrument)
+    is_option = isinstance(instrument, SimulatedOption)
     row: Row = {
         "con_id": instrument.conid,
-        "currency": "USD",
-        "valid_exchanges": _EXCHANGES,
+        "currency": listing.currency,
+        "valid_exchanges": _all_exchanges(listing.exchange, listing.country),
         "exchange": "SMART",
+        "symbol": listing.underlying_ticker or listing.ticker,
+        "instrument_type": listing.asset_class,
+        "underlying_con_id": listing.underlying_conid,
+        "maturity_date": None if listing.expiry is None else f"{listing.expiry:%Y%m%d}",
+        "right": listing.right or "?",
+        "strike": float(listing.strike),
+        "multiplier": _multiplier_text(instrument) or None,
     }
-    if isinstance(instrument, Underlying):
-        return row | {
-            "symbol": ibkr_symbol(instrument),
-            "instrument_type": "IND" if instrument.symbol == "SPX" else "STK",
-            "underlying_con_id": 0,
-            "maturity_date": None,
-            "right": "?",
-            "strike": 0.0,
-            "multiplier": None,
-        }
-    terms = instrument.terms
-    return row | {
-        "symbol": ibkr_symbol(instrument.underlying),
-        "local_symbol": instrument.contract.contract_key,
-        "instrument_type": "OPT",
-        "trading_class": terms.root,
-        "underlying_con_id": instrument.underlying.conid,
-        "maturity_date": f"{terms.expiration:%Y%m%d}",
-        "right": right(terms),
-        "strike": float(terms.strike),
-        "multiplier": "100",
-    }
+    if is_option:
+        row["local_symbol"] = _local_symbol(listing.description)
+        row["trading_class"] = listing.root
+    return row
 
 
-def contract_description(instrument: SimulatedOption | Underlying) -> str:
-    """Return ``SPY    JAN2025 440 C [SPY   250117C00440000 100]``.
-
-    Some contracts have fewer spaces, as at the real gateway.
-    """
-    if isinstance(instrument, Underlying):
-        return ibkr_symbol(instrument)
-    terms = instrument.terms
-    month = f"{terms.expiration:%b%Y}".upper()
-    key = str(instrument.contract.contract_key)
-    root = f"{terms.root:<6}"
-    if instrument.conid % 3 == 0:
-        key, root = f"{terms.root:<5}{key[6:]}".replace("  ", " "), terms.root
-    return f"{root} {month} {plain(terms.strike):f} {right(terms)} [{key} 100]"
-
-
-def month_code(terms: OptionTerms) -> str:
+def month_code(day: date) -> str:
     """Return ``JAN25``."""
-    return f"{terms.expiration:%b%y}".upper()
+    return f"{day:%b%y}".upper()
 
 
-def right(terms: OptionTerms) -> str:
+def right(option: SimulatedOption) -> str:
     """Return ``C`` or ``P``."""
-    return "C" if terms.option_type == "call" else "P"
+    return "C" if option.terms.option_type == "call" else "P"
 
 
-def ibkr_symbol(underlying: Underlying) -> str:
-    """Return IBKR's spelling: ``BRK B`` for BRK/B."""
-    return underlying.symbol.replace("/", " ")
+def _local_symbol(description: str) -> str:
+    """Return what the brackets hold, without the size of the contract."""
+    _, bracket, inner = description.partition("[")
+    return inner.rstrip("]").rpartition(" ")[0] if bracket else description
 
 
-def _share_terms(underlying: Underlying) -> Row:
-    symbol = ibkr_symbol(underlying)
-    return {
-        "listingExchange": "NYSE",
-        "name": f"{symbol} Oil&amp;Gas",
-        "assetClass": "IND" if underlying.symbol == "SPX" else "STK",
-        "expiry": None,
-        "lastTradingDay": None,
-        "putOrCall": None,
-        "strike": "0",
-        "multiplier": 0.0,
-        "ticker": symbol,
-        "undConid": 0,
-        "type": "COMMON",
-        "hasOptions": True,
-        "fullName": symbol,
-    }
+def _multiplier_text(instrument: SimulatedOption | Underlying) -> str:
+    multiplier = listing_of(instrument).multiplier
+    return number(multiplier) if multiplier else ""
 
 
-def _option_terms(option: SimulatedOption) -> Row:
-    terms, symbol = option.terms, ibkr_symbol(option.underlying)
-    day = f"{terms.expiration:%Y%m%d}"
-    return {
-        "listingExchange": "AMEX",
-        "name": f"{symbol} Oil&amp;Gas",
-        "assetClass": "OPT",
-        "expiry": day,
-        "lastTradingDay": day,
-        "putOrCall": right(terms),
-        "multiplier": 100.0,
-        "strike": f"{plain(terms.strike):f}",
-        "ticker": symbol,
-        "undConid": option.underlying.conid,
-        "undComp": f"{symbol} Oil&amp;Gas",
-        "undSym": symbol,
-        "type": "",
-        "hasOptions": False,
-        "fullName": _full_name(option),
-    }
-
-
-def _full_name(option: SimulatedOption) -> str:
-    terms = option.terms
-    kind = "Call" if right(terms) == "C" else "Put"
-    return (
-        f"{ibkr_symbol(option.underlying)} {terms.expiration:%b%d'%y} "
-        f"{plain(terms.strike):f} {kind}"
-    )
+def _all_exchanges(exchange: str, country: str) -> str:
+    return _EXCHANGES if country == "US" and exchange in ("AMEX", "NYSE") else exchange

@@ -22,9 +22,11 @@ def _make(setup: Setup) -> SimulatedBroker:
         seed=command.seed,
         faults=setup.faults,
         accounts=command.accounts,
-        line_limit=command.ibkr_lines,
+        line_limit=setup.ibkr_lines,
         stream_end_s=command.ibkr_stream_end,
         session_timeout_s=command.ibkr_session_timeout,
+        holdings=setup.holdings,
+        imperfections=setup.imperfections,
     )
 
 

@@ -10,9 +10,14 @@ from typing import Final, Literal
 import msgspec
 
 from greeks_trio.model.contracts import Conid
+from greeks_trio.simulators.book.book import FLAWLESS, Holdings, Imperfections, Split
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.ibkr.client_memory import Values
-from greeks_trio.simulators.ibkr.positions import ACCOUNT_ID, Quantities, make_positions
+from greeks_trio.simulators.ibkr.positions import (
+    Quantities,
+    SimulatedPositions,
+    make_positions,
+)
 from greeks_trio.simulators.ibkr.quotes import Grade
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
@@ -24,9 +29,8 @@ _SETTLE_S: Final = 2.0
 # Two frames of a contract never have the same time.  With more than one frame in a
 # millisecond their times are later than the clock, but at most by this much.
 _MAX_AHEAD_MS: Final = 2_000
-
-# One in so many options is delayed, as without a subscription to its exchange.
-_DELAYED_EVERY: Final = 40
+# The same after a client has read that an instrument is another one from now on.
+_ADJUST_S: Final = 4.0
 
 # The brokerage session is open; or it has timed out; or there is a login without a
 # session; or another program has the session; or there is no login.
@@ -45,6 +49,7 @@ class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
         accounts: How many accounts the login has.
         session_timeout_s: Seconds without a REST request after which the brokerage
             session is lost; WebSocket messages do not count.
+        imperfections: Those of the book.
     """
 
     rate: float
@@ -52,6 +57,7 @@ class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
     line_limit: int | None = None
     accounts: int = 1
     session_timeout_s: float = 360.0
+    imperfections: Imperfections = FLAWLESS
 
 
 class IbkrState:
@@ -78,6 +84,7 @@ class IbkrState:
         ledger: Ledger,
         settings: IbkrSettings,
         random: Random,
+        holdings: Holdings | None = None,
     ) -> None:
         self.market = market
         self.ledger = ledger
@@ -85,8 +92,13 @@ class IbkrState:
         self.random = random
         self.options = {each.conid: each for each in market.options}
         self.underlyings = {each.conid: each for each in market.underlyings}
-        self.account_positions = make_positions(
-            market, options, random, settings.accounts
+        self.account_positions = (
+            make_positions(market, options, random, settings.accounts)
+            if holdings is None
+            else SimulatedPositions(
+                {name: dict(held) for name, held in holdings.accounts.items()},
+                master=holdings.master,
+            )
         )
         self.conditions = Conditions()
         self.login: Login = "logged-out"
@@ -95,13 +107,16 @@ class IbkrState:
         self.lines: dict[int, float] = {}
         self.closing: dict[int, Values] = {}
         self._settling: dict[int, float] = {}
+        # Options that become others when a client next reads the positions.
+        self._adjusting: dict[Conid, SimulatedOption] = {}
+        self._halted: dict[int, float] = {}
         self._updated_ms: dict[int, int] = {}
         self.log_in()
 
     @property
     def positions(self) -> Quantities:
         """The present positions of the first account."""
-        return self.account_positions.positions[ACCOUNT_ID]
+        return self.account_positions.first
 
     @property
     def is_logged_in(self) -> bool:
@@ -124,7 +139,9 @@ class IbkrState:
             return "N"
         if self.is_closed:
             return "Z"
-        is_unpaid = conid in self.options and conid % _DELAYED_EVERY == 39
+        every = self.settings.imperfections.delayed_every
+        is_unpaid = every is not None and conid % every == every - 1
+        is_unpaid = is_unpaid and conid in self.options
         return "D" if is_unpaid or self.conditions.holds("delayed") else "R"
 
     def log_in(self) -> None:
@@ -137,10 +154,34 @@ class IbkrState:
         known = Conid(conid)
         return self.options.get(known) or self.underlyings.get(known)
 
+    def present(self, option: SimulatedOption) -> SimulatedOption:
+        """Return what has become of an option: usually itself."""
+        return self.options.get(option.conid, option)
+
     def read_positions(self, account_id: str, now: float) -> None:
         """Give clients the present positions of an account."""
         for conid in self.account_positions.read(account_id):
             self._settling[conid] = now + _SETTLE_S
+        held = self.account_positions.positions[account_id]
+        for adjusted in self._adjusting.keys() & held.keys():
+            self.options[adjusted] = self._adjusting.pop(adjusted)
+            self._halted[adjusted] = now + _ADJUST_S
+
+    def adjust(self, split: Split) -> None:
+        """Make an option another one, under the same conid, and split its shares.
+
+        The option has no ticks until a client has read this in the positions.
+        """
+        self._adjusting[split.after.conid] = split.after
+        shares = split.before.underlying
+        self.market.split(shares, split.after.underlying, split.ratio)
+        for held in self.account_positions.positions.values():
+            if shares.conid in held:
+                held[shares.conid] *= split.ratio
+
+    def is_halted(self, conid: int, now: float) -> bool:
+        """Whether the option is becoming another one at present."""
+        return Conid(conid) in self._adjusting or now < self._halted.get(conid, now)
 
     def held(self, account_id: str) -> list[tuple[SimulatedOption | Underlying, float]]:
         """Return the positions of an account that clients know, as signed quantities."""
@@ -158,6 +199,8 @@ class IbkrState:
     def may_tick(self, conid: int, now: float) -> bool:
         """Whether the contract may have a tick now."""
         if self._settling and now < self._settling.get(conid, now):
+            return False
+        if self.is_halted(conid, now):
             return False
         ahead_ms = self._updated_ms.get(conid, 0) - time.time_ns() // 1_000_000
         return ahead_ms < _MAX_AHEAD_MS

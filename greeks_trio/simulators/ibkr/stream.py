@@ -170,7 +170,7 @@ class IbkrStream:
             self._next_heartbeat_at = trio.current_time() + HEARTBEAT_INTERVAL_S
             self._write(
                 topics.encode_opening(
-                    self._state.account_positions.account_ids,
+                    self._state.account_positions.login_account_ids,
                     now_ms(),
                     is_logged_in=self._state.is_logged_in,
                 )
@@ -185,7 +185,11 @@ class IbkrStream:
         if now >= self._next_heartbeat_at:
             self._next_heartbeat_at = now + HEARTBEAT_INTERVAL_S
             frames.append(topics.encode_heartbeat(now_ms()))
-            frames += topics.encode_beside_heartbeat(now_ms(), self._state.random)
+            frames += topics.encode_beside_heartbeat(
+                now_ms(),
+                self._state.random,
+                wrong_share=self._state.settings.imperfections.wrong_status_share,
+            )
         frames += self.lines.due(now)
         if self._is_ticking:
             frames += self.lines.ticks(pacer.take_due(now), now)

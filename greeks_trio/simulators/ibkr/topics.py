@@ -41,8 +41,8 @@ _QUIET_TOPICS: Final = frozenset(
 
 # A trade mark sign in the encoding Windows-1252.
 NO_UTF8: Final = b"Index Options\x99 (delayed)"
-# Cumulated shares of the heartbeats: with a wrong status, a partial one, a broken text.
-_SPURIOUS_SHARE, _PARTIAL_SHARE, _BROKEN_SHARE = 0.01, 0.06, 0.07
+# Cumulated shares of the heartbeats: with a partial status, with a broken text.
+_PARTIAL_SHARE, _BROKEN_SHARE = 0.05, 0.06
 
 _PARTS: Final[tuple[dict[str, object], ...]] = ({"competing": False}, {"message": ""})
 
@@ -179,13 +179,16 @@ def encode_notice(text: bytes, now_ms: int) -> bytes:
     return notice.replace(b"@", text)
 
 
-def encode_beside_heartbeat(now_ms: int, random: Random) -> list[bytes]:
+def encode_beside_heartbeat(
+    now_ms: int, random: Random, *, wrong_share: float
+) -> list[bytes]:
     """Return the frames that sometimes follow a heartbeat.
 
-    A status among them may be incomplete or wrong; the login does not change.
+    A status among them may be incomplete, and in ``wrong_share`` of all cases it is
+    wrong; the login does not change.
     """
     luck = random.random()
-    if luck < _SPURIOUS_SHARE:
+    if luck > 1.0 - wrong_share:
         return [encode_status({"authenticated": False})]
     if luck < _PARTIAL_SHARE:
         return [encode_status(random.choice(_PARTS))]

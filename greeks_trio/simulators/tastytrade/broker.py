@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import trio
 
+from greeks_trio.simulators.book.book import FLAWLESS, Holdings, Imperfections
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.faults import Fault, run_faults
@@ -32,6 +34,8 @@ from greeks_trio.simulators.tastytrade.greeks_tape import GreeksTape, run_tape
 from greeks_trio.simulators.tastytrade.instruments import streamer_symbol
 from greeks_trio.simulators.tastytrade.positions import ACCOUNT_ID, SimulatedPositions
 from greeks_trio.simulators.tastytrade.rest import Rest
+
+_HALT_S: Final = 2.0
 
 
 class SimulatedTastytrade:
@@ -57,18 +61,30 @@ class SimulatedTastytrade:
         seed: int,
         faults: Sequence[Fault] = (),
         accounts: int = 1,
+        holdings: Holdings | None = None,
+        imperfections: Imperfections = FLAWLESS,
     ) -> None:
         self._rate = rate
         self._faults = [each for each in faults if each.broker == "tastytrade"]
         self._random = random.Random(seed)
         self._secret = f"simulated-secret-{seed}"
         self._refresh = f"simulated-refresh-{seed}"
+        self._split = None if holdings is None else holdings.split
+        to_come = () if self._split is None else (self._split.after,)
+        tradable = (*to_come, *market.options)
         self._positions = SimulatedPositions(
-            options, market.options, seed=seed, accounts=accounts
+            options,
+            tradable,
+            seed=seed,
+            accounts=accounts,
+            holdings=holdings,
+            underlyings=market.underlyings,
         )
+        self._market = market
+        self._imperfections = imperfections
         self._conditions = Conditions()
         self._sessions: set[DxlinkSession] = set()
-        self._tape = self._make_tape(market, options, ledger, seed)
+        self._tape = self._make_tape(market, (*options, *to_come), ledger, seed)
         self._rest = Rest(
             self._positions,
             self._conditions,
@@ -97,6 +113,7 @@ class SimulatedTastytrade:
             symbol_of=streamer_symbol,
             seed=seed,
             conditions=self._conditions,
+            imperfections=self._imperfections,
         )
 
     @property
@@ -157,8 +174,25 @@ class SimulatedTastytrade:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_tape, self._tape, self._rate)
             nursery.start_soon(run_faults, self._faults, self.verbs)
+            nursery.start_soon(self._run_split, name="tastytrade split")
             await self._stopped.wait()
             nursery.cancel_scope.cancel()
+
+    async def _run_split(self) -> None:
+        """Let the book's split happen at its time; ends then.
+
+        Trading in the option ends a little earlier.  So every tick of it has reached
+        the clients before they hear that it is closed.
+        """
+        split = self._split
+        if split is None:
+            return
+        await trio.sleep(split.at_s - _HALT_S)
+        self._tape.halt(streamer_symbol(split.before))
+        await trio.sleep(_HALT_S)
+        self._market.split(split.before.underlying, split.after.underlying, split.ratio)
+        for account_id, shape in self._positions.split(split):
+            self._streamer.tell("CurrentPosition", account_id, shape)
 
     def _respond(self, request: Request) -> Response | None:
         is_socket = request.path in (DXLINK_PATH, STREAMER_PATH)
@@ -188,6 +222,6 @@ class SimulatedTastytrade:
             streamer_url=f"ws://127.0.0.1:{port}{STREAMER_PATH}",
             secret=self._secret,
             refresh=self._refresh,
-            account_id=ACCOUNT_ID,
+            account_id=self._positions.account_ids[0],
             account_ids=self._positions.account_ids,
         )

@@ -15,6 +15,11 @@ from greeks_trio.model.records import Greeks
 from greeks_trio.simulators.ledger import LedgerTick
 from greeks_trio.simulators.market import SimulatedOption
 
+_TRADE_FIELDS: Final = (
+    *("eventType", "eventSymbol", "eventTime", "time", "timeNanoPart", "sequence"),
+    *("exchangeCode", "price", "change", "size", "dayId", "dayVolume"),
+    *("dayTurnover", "tickDirection", "extendedTradingHours"),
+)
 # Columns of each event type that we serve, in the order of the specification.
 EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "Greeks": (
@@ -26,11 +31,9 @@ EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
         *("bidTime", "bidExchangeCode", "bidPrice", "bidSize"),
         *("askTime", "askExchangeCode", "askPrice", "askSize"),
     ),
-    "Trade": (
-        *("eventType", "eventSymbol", "eventTime", "time", "timeNanoPart", "sequence"),
-        *("exchangeCode", "price", "change", "size", "dayId", "dayVolume"),
-        *("dayTurnover", "tickDirection", "extendedTradingHours"),
-    ),
+    "Trade": _TRADE_FIELDS,
+    # A trade outside the regular session.
+    "TradeETH": _TRADE_FIELDS,
 }
 # Columns that the server leaves out while the fault ``columns`` is active.
 _LEFT_OUT: Final = {"Greeks": frozenset({"rho", "price", "sequence"})}
@@ -39,6 +42,19 @@ NAN: Final = "NaN"
 EMPTY_SNAPSHOT: Final = 4 | 8 | 2
 # Indices have prices but no sizes, and no exchange.
 _INDICES: Final = frozenset({"SPX"})
+# The numbers that mean "unset": the largest ones of C, C++ and Java, and small ones
+# where no Greek can be so small.
+_LARGEST: Final = (1.7976931348623157e308, 2147483647.0, 9223372036854775807.0)
+UNSET: Final = {
+    "delta": (*_LARGEST, -2.0),
+    "gamma": (*_LARGEST, -1.0),
+    "theta": _LARGEST,
+    "vega": (*_LARGEST, -1.0),
+    "rho": _LARGEST,
+    "implied_volatility": (*_LARGEST, -1.0),
+}
+_COLUMNS: Final = {"implied_volatility": "volatility"}
+_SMALL_PRICE: Final = 5.0
 _MS_PER_DAY: Final = 86_400_000
 
 
@@ -95,6 +111,24 @@ def greeks_event(
     return FeedEvent("Greeks", values, note)
 
 
+def unset_event(event: FeedEvent, name: str, number: float) -> FeedEvent:
+    """Return a Greeks event in which one column has a number that means "unset".
+
+    Without its delta it is still a tick: the other Greeks are those of the model.
+    """
+    column = _COLUMNS.get(name, name)
+    if event.note is None or event.values[column] == NAN:
+        return event
+    greeks = msgspec.structs.replace(event.note.greeks, **{name: None})
+    note = msgspec.structs.replace(event.note, greeks=greeks)
+    is_tick = any(
+        each is not None
+        for each in (greeks.delta, greeks.gamma, greeks.theta, greeks.vega, greeks.rho)
+    )
+    values = event.values | {column: number}
+    return FeedEvent("Greeks", values, note if is_tick else None)
+
+
 def empty_greeks_snapshot(symbol: str) -> FeedEvent:
     """Return the marker row of a symbol without events; all its values are NaN."""
     values: dict[str, object] = dict.fromkeys(EVENT_FIELDS["Greeks"], NAN)
@@ -115,21 +149,23 @@ def quote_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
         "timeNanoPart": 0,
         "bidTime": second_ms,
         "bidExchangeCode": "" if is_index else "Q",
-        "bidPrice": round(price * 0.99995, 2),
+        "bidPrice": _rounded(price * 0.99995),
         "bidSize": NAN if is_index else 51.0,
         "askTime": second_ms,
         "askExchangeCode": "" if is_index else "Q",
-        "askPrice": round(price * 1.00005, 2),
+        "askPrice": _rounded(price * 1.00005),
         "askSize": NAN if is_index else 10.0,
     }
     return FeedEvent("Quote", values)
 
 
-def trade_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
+def trade_event(
+    symbol: str, price: float, time_ms: int, *, kind: str = "Trade"
+) -> FeedEvent:
     """Return a trade at the price; volumes have exponents, as Java writes them."""
     is_index = symbol in _INDICES
     values: dict[str, object] = {
-        "eventType": "Trade",
+        "eventType": kind,
         "eventSymbol": symbol,
         "eventTime": 0,
         "time": time_ms,
@@ -143,9 +179,14 @@ def trade_event(symbol: str, price: float, time_ms: int) -> FeedEvent:
         "dayVolume": NAN if is_index else msgspec.Raw(b"1.3743299E7"),
         "dayTurnover": NAN if is_index else msgspec.Raw(b"3.41724504505567E9"),
         "tickDirection": "UNDEFINED",
-        "extendedTradingHours": False,
+        "extendedTradingHours": kind == "TradeETH",
     }
-    return FeedEvent("Trade", values)
+    return FeedEvent(kind, values)
+
+
+def _rounded(price: float) -> float:
+    """Return a price to the cent, or with more digits for a currency's future."""
+    return round(price, 2 if abs(price) > _SMALL_PRICE else 6)
 
 
 def _or_nan(value: float | None) -> float | str:

@@ -22,23 +22,27 @@ import trio
 
 from greeks_trio.model.contracts import format_streamer_symbol
 from greeks_trio.model.records import Greeks
+from greeks_trio.simulators.book.book import FLAWLESS, Imperfections
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.ledger import Ledger, LedgerTick
-from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
+from greeks_trio.simulators.market import Market, SimulatedOption
 from greeks_trio.simulators.pacing import Pacer
 from greeks_trio.simulators.tastytrade.dxlink_events import (
+    UNSET,
     FeedEvent,
     greeks_event,
     ledger_ticks,
     quote_event,
     trade_event,
+    unset_event,
 )
+from greeks_trio.simulators.tastytrade.instruments import price_symbol
 
 # Seconds between two Quotes, and between two Trades, of an underlying.
 UNDERLYING_PERIOD_S: Final = 0.5
-# One option in this many never trades and never has Greeks.
-_ILLIQUID_EVERY: Final = 50
-
+PRICE_KINDS: Final = ("Quote", "Trade", "TradeETH")
+# An old trade's price, relative to the present one.
+_OLD_PRICE: Final = 0.8
 _RHO_MISSING: Final = 0.03
 _ONLY_DELTA: Final = 0.01
 _NOTHING: Final = 0.002
@@ -64,6 +68,7 @@ class GreeksTape:
         seed: int,
         symbol_of: Callable[[SimulatedOption], str] | None = None,
         conditions: Conditions | None = None,
+        imperfections: Imperfections = FLAWLESS,
     ) -> None:
         self.conditions = conditions or Conditions()
         self._market = market
@@ -73,9 +78,13 @@ class GreeksTape:
         name = symbol_of or (lambda option: format_streamer_symbol(option.terms))
         self._options = {name(each): each for each in (*market.options, *options)}
         self.illiquid_symbols = frozenset(
-            name(each) for each in options[_ILLIQUID_EVERY - 1 :: _ILLIQUID_EVERY]
+            name(each)
+            for number, each in enumerate(options, start=1)
+            if (every := imperfections.illiquid_every) and number % every == 0
         )
-        self._underlyings = {each.symbol: each for each in market.underlyings}
+        self._unset_share = imperfections.unset_share
+        self._halted: set[str] = set()
+        self._underlyings = {price_symbol(each): each for each in market.underlyings}
         self._last: dict[str, FeedEvent] = {}
         self._last_ms: dict[str, int] = {}
         self._subscribers: dict[tuple[str, str], dict[Subscriber, None]] = {}
@@ -93,8 +102,8 @@ class GreeksTape:
         self._subscribers.setdefault((kind, symbol), {})[subscriber] = None
         if kind == "Greeks" and self.has_greeks(symbol):
             subscriber(self._last.get(symbol) or self._next_greeks(symbol))
-        elif symbol in self._underlyings and kind in ("Quote", "Trade"):
-            subscriber(self._price_event(kind, self._underlyings[symbol]))
+        elif (event := self._price_event(kind, symbol)) is not None:
+            subscriber(event)
         self._subscribed.set()
 
     def unsubscribe(self, kind: str, symbol: str, subscriber: Subscriber) -> None:
@@ -107,7 +116,12 @@ class GreeksTape:
 
     def has_greeks(self, symbol: str) -> bool:
         """Tell whether a subscription to the symbol's Greeks ever gives an event."""
-        return symbol in self._options and symbol not in self.illiquid_symbols
+        is_mute = symbol in self.illiquid_symbols or symbol in self._halted
+        return symbol in self._options and not is_mute
+
+    def halt(self, symbol: str) -> None:
+        """Give no more Greeks of a symbol."""
+        self._halted.add(symbol)
 
     @property
     def is_subscribed(self) -> bool:
@@ -138,13 +152,15 @@ class GreeksTape:
                 self._give(event, again=self._random.random() < _REDELIVERED)
 
     def emit_prices(self) -> None:
-        """Give one Quote and one Trade of each underlying to their subscribers."""
+        """Give one event with a price of each kind and underlying to their subscribers."""
         if self.conditions.holds("market-closed"):
             return
-        for symbol, underlying in self._underlyings.items():
-            for kind in ("Quote", "Trade"):
+        for symbol in self._underlyings:
+            for kind in PRICE_KINDS:
                 if (kind, symbol) in self._subscribers:
-                    self._give(self._price_event(kind, underlying), again=False)
+                    event = self._price_event(kind, symbol)
+                    if event is not None:
+                        self._give(event, again=False)
 
     def make_greeks(self, symbol: str) -> FeedEvent:
         """Return a new event of a symbol that has Greeks; subscribers do not get it."""
@@ -191,7 +207,7 @@ class GreeksTape:
         for _ in range(2):
             while self._turns:
                 symbol = self._turns.pop()
-                if ("Greeks", symbol) in self._subscribers:
+                if ("Greeks", symbol) in self._subscribers and self.has_greeks(symbol):
                     return symbol
             self._turns = [
                 symbol
@@ -207,6 +223,8 @@ class GreeksTape:
         greeks = self._with_gaps(self._market.greeks(option))
         time_ms = max(time.time_ns() // 1_000_000, self._last_ms.get(symbol, 0) + 1)
         event = greeks_event(symbol, option, greeks, time_ms)
+        if self._unset_share and self._random.random() < self._unset_share:
+            event = self._unset(event)
         self._last[symbol] = event
         self._last_ms[symbol] = time_ms
         return event
@@ -221,10 +239,27 @@ class GreeksTape:
             return msgspec.structs.replace(greeks, rho=None)
         return greeks
 
-    def _price_event(self, kind: str, underlying: Underlying) -> FeedEvent:
-        now_ms = time.time_ns() // 1_000_000
-        make = quote_event if kind == "Quote" else trade_event
-        return make(underlying.symbol, underlying.price, now_ms)
+    def _unset(self, event: FeedEvent) -> FeedEvent:
+        """Return the event with a number that means "unset" in place of one Greek."""
+        lost = self._random.choice(sorted(UNSET))
+        return unset_event(event, lost, self._random.choice(UNSET[lost]))
+
+    def _price_event(self, kind: str, symbol: str) -> FeedEvent | None:
+        """Return a new quote or trade, `None` for a symbol without prices."""
+        underlying, now_ms = self._underlyings.get(symbol), time.time_ns() // 1_000_000
+        if underlying is None or kind not in PRICE_KINDS:
+            return None
+        listing = underlying.tastytrade
+        if listing is not None and listing.prices == "none":
+            return None
+        if kind == "Quote":
+            return quote_event(symbol, underlying.price, now_ms)
+        age_s = 0.0 if listing is None else listing.trade_age_s
+        if not age_s:
+            return trade_event(symbol, underlying.price, now_ms, kind=kind)
+        # Nobody has traded since, and the price was another one.
+        old_ms = now_ms - int(age_s * 1000)
+        return trade_event(symbol, underlying.price * _OLD_PRICE, old_ms, kind=kind)
 
 
 async def run_tape(tape: GreeksTape, rate: float) -> None:

@@ -1,5 +1,8 @@
 """Instruments of a simulated Tastytrade: their symbols, and their shapes over REST.
 
+An instrument with a listing has the symbols of its listing; the symbols of all others
+follow from their terms.
+
 Source: developer.tastytrade.com, instruments.
 """
 
@@ -10,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from greeks_trio.model.contracts import format_streamer_symbol, plain
-from greeks_trio.simulators.market import SimulatedOption
+from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 _EXPIRES: Final = time(20, 0)
 
@@ -19,6 +22,8 @@ Shape = dict[str, object]
 
 def tasty_symbol(option: SimulatedOption) -> str:
     """Return Tastytrade's symbol: OCC, or future and option code for a futures option."""
+    if option.tastytrade is not None:
+        return option.tastytrade.symbol
     if option.contract.kind == "option":
         return option.contract.contract_key
     terms = option.terms
@@ -32,6 +37,8 @@ def tasty_symbol(option: SimulatedOption) -> str:
 
 def streamer_symbol(option: SimulatedOption) -> str:
     """Return dxFeed's symbol, for futures options with two-digit year and exchange."""
+    if option.tastytrade is not None:
+        return option.tastytrade.streamer_symbol
     if option.contract.kind == "option":
         return format_streamer_symbol(option.terms)
     terms = option.terms
@@ -41,14 +48,72 @@ def streamer_symbol(option: SimulatedOption) -> str:
     return f"./{terms.root}{month}{year:02d}{right}{plain(terms.strike):f}:XNYM"
 
 
+def price_symbol(underlying: Underlying) -> str:
+    """Return dxFeed's symbol of a share, an index or a future."""
+    if underlying.tastytrade is not None:
+        return underlying.tastytrade.streamer_symbol
+    return underlying.symbol
+
+
+def future_shape(future: Underlying) -> Shape | None:
+    """Return the API's description of a future, `None` for another instrument."""
+    listing = future.tastytrade
+    if listing is None or listing.instrument_type != "Future":
+        return None
+    product = listing.underlying_symbol
+    day = None if future.ibkr is None else future.ibkr.expiry
+    shape: Shape = {
+        "symbol": listing.symbol,
+        "product-code": product.removeprefix("/"),
+        "contract-size": "1.0",
+        "tick-size": "0.25",
+        "notional-multiplier": str(listing.multiplier),
+        "main-fraction": "0.0",
+        "sub-fraction": "0.0",
+        "display-factor": "0.01",
+        "last-trade-date": None if day is None else day.isoformat(),
+        "expiration-date": None if day is None else day.isoformat(),
+        "closing-only-date": None if day is None else day.isoformat(),
+        "active": True,
+        "active-month": True,
+        "next-active-month": False,
+        "is-closing-only": False,
+        "exchange": listing.exchange,
+        "product-group": product.removeprefix("/"),
+        "exchange-symbol": listing.symbol,
+        "streamer-exchange-code": listing.streamer_symbol.partition(":")[2],
+        "streamer-symbol": listing.streamer_symbol,
+        "back-month-first-calendar-symbol": False,
+        "is-tradeable": True,
+    }
+    if listing.is_page_lean:
+        del shape["streamer-symbol"]
+    return shape
+
+
 def equity_option_shape(symbol: str, option: SimulatedOption) -> Shape:
     """Return the API's description of an equity or index option."""
     terms = option.terms
+    adjusted = option.tastytrade.deliverables if option.tastytrade else ()
+    deliverables = [
+        {
+            "id": number,
+            "root-symbol": terms.root,
+            "deliverable-type": each.kind,
+            "description": f"{each.amount} {each.kind.lower()} of {each.symbol or 'USD'}",
+            "amount": f"{each.amount:.1f}",
+            "symbol": each.symbol,
+            "instrument-type": "Equity" if each.symbol else None,
+            "percent": "100",
+        }
+        for number, each in enumerate(adjusted, start=1)
+    ]
     return _option(symbol, option) | {
+        **({"deliverables": deliverables} if adjusted else {}),
         "instrument-type": "Equity Option",
         "root-symbol": terms.root,
         "shares-per-contract": int(option.contract.multiplier or 100),
-        "option-chain-type": "Standard",
+        "option-chain-type": "Non-standard" if adjusted else "Standard",
         "expiration-type": "Weekly",
         "settlement-type": "PM",
         "market-time-instrument-collection": "Equity Option",
@@ -59,7 +124,10 @@ def future_option_shape(symbol: str, option: SimulatedOption) -> Shape:
     """Return the API's description of a futures option."""
     terms, future = option.terms, option.contract.underlying
     multiplier = str(Decimal(option.contract.multiplier or 100))
-    return _option(symbol, option) | {
+    listing = option.tastytrade
+    if listing is not None:
+        future, multiplier = listing.underlying_symbol, str(listing.multiplier)
+    shape: Shape = _option(symbol, option) | {
         "instrument-type": "Future Option",
         "root-symbol": future[:-2],
         "option-root-symbol": terms.root,
@@ -82,6 +150,11 @@ def future_option_shape(symbol: str, option: SimulatedOption) -> Shape:
         "maturity-date": terms.expiration.isoformat(),
         "last-trade-time": "0",
     }
+    if listing is not None:
+        shape |= {"underlying-symbol": future, "exchange": listing.exchange}
+        if listing.is_page_lean:
+            del shape["streamer-symbol"]
+    return shape
 
 
 def _option(symbol: str, option: SimulatedOption) -> Shape:

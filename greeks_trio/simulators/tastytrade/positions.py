@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
-from greeks_trio.simulators.market import SimulatedOption
+from greeks_trio.simulators.book.book import Holdings, Split
+from greeks_trio.simulators.book.listings import TastytradeListing
+from greeks_trio.simulators.market import SimulatedOption, Underlying
 from greeks_trio.simulators.tastytrade.instruments import (
     Shape,
     equity_option_shape,
     expiry_instant,
     future_option_shape,
+    future_shape,
     tasty_symbol,
 )
 
@@ -50,10 +53,21 @@ class SimulatedPositions:
         *,
         seed: int,
         accounts: int = 1,
+        holdings: Holdings | None = None,
+        underlyings: Sequence[Underlying] = (),
     ) -> None:
-        """Make the positions; ``accounts`` accounts are not empty."""
+        """Make the positions; ``accounts`` accounts are not empty.
+
+        With ``holdings`` the accounts are those, and they may hold ``underlyings`` too.
+        """
         numbers = random.Random(seed)
         self._options = {tasty_symbol(each): each for each in (*tradable, *options)}
+        self._others = {
+            each.tastytrade.symbol: each
+            for each in underlyings
+            if each.tastytrade is not None
+        }
+        self._closed = holdings.closed if holdings is not None else ()
         self._symbols: dict[str, str] = {
             each.contract.contract_key: symbol for symbol, each in self._options.items()
         }
@@ -66,6 +80,9 @@ class SimulatedPositions:
             shared = list(first)[each % max(1, len(first)) :: _SHARED_EVERY]
             name = f"5SM{_FIRST_FURTHER - 1 + each:05d}"
             self._quantities[name] = dict.fromkeys(shared, each + 1)
+        if holdings is not None:
+            self._quantities = self._hold(holdings)
+        self._has_shares = holdings is None
         self.account_ids = tuple(self._quantities)
 
     def accounts_of(self, contract_key: str) -> list[str]:
@@ -88,9 +105,30 @@ class SimulatedPositions:
         self._quantities[ACCOUNT_ID][symbol] = quantity
         return self._position(ACCOUNT_ID, symbol, quantity)
 
+    def split(self, split: Split) -> list[tuple[str, Shape]]:
+        """Replace an option by the adjusted one; return accounts and new positions."""
+        before, after = tasty_symbol(split.before), tasty_symbol(split.after)
+        shares = split.before.underlying.tastytrade
+        changed: list[tuple[str, Shape]] = []
+        for account_id, held in self._quantities.items():
+            changes: dict[str, int] = {}
+            if quantity := held.get(before, 0):
+                changes = {before: 0, after: quantity}
+            if shares is not None and shares.symbol in held:
+                changes[shares.symbol] = round(held[shares.symbol] * split.ratio)
+            held.update(changes)
+            changed += [
+                (account_id, self._position(account_id, symbol, quantity))
+                for symbol, quantity in changes.items()
+            ]
+        return changed
+
     def accounts(self) -> list[Shape]:
         """Return every account's description."""
-        return [_account(each) for each in self.account_ids]
+        return [
+            _account(each, is_closed=each in self._closed)
+            for each in (*self.account_ids, *self._closed)
+        ]
 
     def positions(self, account_id: str, *, with_closed: bool = False) -> list[Shape]:
         """Return the account's positions: options first, then shares."""
@@ -99,7 +137,7 @@ class SimulatedPositions:
             for symbol, quantity in self._quantities[account_id].items()
             if quantity or with_closed
         ]
-        if account_id == ACCOUNT_ID:
+        if account_id == ACCOUNT_ID and self._has_shares:
             held += [_shares(symbol, quantity) for symbol, quantity in _SHARES.items()]
         return held
 
@@ -117,7 +155,28 @@ class SimulatedPositions:
             return None
         return future_option_shape(symbol, option)
 
+    def future(self, symbol: str) -> Shape | None:
+        """Return the instrument, `None` when there is no such future."""
+        found = self._others.get("/" + symbol.removeprefix("/"))
+        return None if found is None else future_shape(found)
+
+    def _hold(self, holdings: Holdings) -> dict[str, dict[str, int]]:
+        # What an option becomes by a split has the number of the option before it.
+        to_come = None if holdings.split is None else holdings.split.after
+        symbols = {
+            each.conid: symbol
+            for symbol, each in self._options.items()
+            if each is not to_come
+        }
+        symbols |= {each.conid: symbol for symbol, each in self._others.items()}
+        return {
+            account_id: {symbols[conid]: int(each) for conid, each in held.items()}
+            for account_id, held in holdings.accounts.items()
+        }
+
     def _position(self, account_id: str, symbol: str, quantity: int) -> Shape:
+        if symbol in self._others:
+            return _other_position(account_id, self._others[symbol], quantity)
         option = self._options[symbol]
         is_future = option.contract.kind == "future_option"
         kind = "Future Option" if is_future else "Equity Option"
@@ -128,10 +187,31 @@ class SimulatedPositions:
             shape["expires-at"] = expiry_instant(option.terms.expiration)
         if option.conid % 4 == 0:
             shape["quantity"] = str(abs(quantity))
-        return shape
+        return shape if option.tastytrade is None else shape | _named(option.tastytrade)
 
 
-def _account(account_id: str) -> Shape:
+def _other_position(account_id: str, instrument: Underlying, quantity: int) -> Shape:
+    listing = instrument.tastytrade
+    assert listing is not None  # noqa: S101  only these have a symbol
+    shape = _position(
+        listing.symbol, listing.underlying_symbol, listing.instrument_type, quantity
+    )
+    return shape | {"account-number": account_id} | _named(listing)
+
+
+def _named(listing: TastytradeListing) -> Shape:
+    """Return the fields of a position that its listing decides."""
+    shape: Shape = {
+        "underlying-symbol": listing.underlying_symbol,
+        "multiplier": listing.multiplier,
+    }
+    if listing.position_streamer_symbol != "absent":
+        is_named = listing.position_streamer_symbol == "named"
+        shape["streamer-symbol"] = listing.streamer_symbol if is_named else None
+    return shape
+
+
+def _account(account_id: str, *, is_closed: bool) -> Shape:
     return {
         "account-number": account_id,
         "external-id": f"A{account_id}",
@@ -140,7 +220,7 @@ def _account(account_id: str) -> Shape:
         "nickname": "Simulated",
         "account-type-name": "Individual",
         "day-trader-status": False,
-        "is-closed": False,
+        "is-closed": is_closed,
         "is-firm-error": False,
         "is-firm-proprietary": False,
         "is-futures-approved": True,

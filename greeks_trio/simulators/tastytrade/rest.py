@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -91,6 +91,11 @@ class Rest:
         self.quote_tokens = Tokens(QUOTE_TOKEN_S, clock, conditions)
         self._conditions = conditions
         self._positions = positions
+        self._instruments: Mapping[str, Callable[[str], Shape | None]] = {
+            "equity-options": positions.equity_option,
+            "future-options": positions.future_option,
+            "futures": positions.future,
+        }
         self._secret = secret
         self._refresh = refresh
 
@@ -169,10 +174,12 @@ class Rest:
                 return self._accounts(rest)
             case ["accounts", account_id, "positions"] if account_id in known:
                 return {"items": self._position_items(account_id, request)}
-            case ["instruments", "equity-options", symbol]:
-                return self._positions.equity_option(symbol)
-            case ["instruments", "future-options", symbol]:
-                return self._positions.future_option(symbol)
+            case ["instruments", kind, symbol] if kind in self._instruments:
+                return self._instruments[kind](symbol)
+            case ["instruments", kind] if kind in self._instruments:
+                wanted = request.query.get("symbol[]", [])
+                found = map(self._instruments[kind], wanted)
+                return {"items": [each for each in found if each is not None]}
         return None
 
     def _accounts(self, rest: str) -> Shape | None:

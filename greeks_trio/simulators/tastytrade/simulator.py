@@ -21,6 +21,8 @@ def _make(setup: Setup) -> SimulatedBroker:
         seed=setup.command.seed,
         faults=setup.faults,
         accounts=setup.command.accounts,
+        holdings=setup.holdings,
+        imperfections=setup.imperfections,
     )
 
 

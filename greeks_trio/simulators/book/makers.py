@@ -1,0 +1,352 @@
+"""Makes the instruments of a book from a few words on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Final, Literal
+
+from greeks_trio.model.contracts import (
+    Conid,
+    ContractKey,
+    OptionContract,
+    OptionTerms,
+)
+from greeks_trio.simulators.book.dates import month_code, month_name
+from greeks_trio.simulators.book.keys import (
+    Right,
+    broker_key,
+    future_option_key,
+    number,
+    occ_key,
+)
+from greeks_trio.simulators.book.listings import (
+    Deliverable,
+    IbkrListing,
+    TastytradeListing,
+)
+from greeks_trio.simulators.market import SimulatedOption, Underlying
+
+# How IBKR writes a futures option: with its class in parentheses, with its own symbol in
+# brackets, or with neither, for the class that has the name of the product.
+Spelling = Literal["class", "bracket", "none"]
+_FIRST_CONID: Final = 760_000_001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A product of a futures exchange.
+
+    Attributes:
+        root: The exchange's own name, which Tastytrade uses too: 6E.
+        ibkr: IBKR's name: EUR.
+        streamer_exchange: dxFeed's suffix: XCME.
+        in_cents: Whether prices are in cents.
+        index_conid: IBKR's conid of the index behind the future.
+    """
+
+    root: str
+    ibkr: str
+    exchange: str
+    streamer_exchange: str
+    multiplier: Decimal
+    price: float
+    decimals: int = 2
+    in_cents: bool = False
+    index_conid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FutureOption:
+    """A futures option: what the exchange knows, and how IBKR writes it.
+
+    Attributes:
+        root: The trading class.
+        month: The contract month; that of the expiration unless it is named.
+        bracket: What IBKR writes in brackets, without the multiplier.
+        long_years: Whether Tastytrade writes years with two digits.
+    """
+
+    future: Underlying
+    product: Product
+    root: str
+    expiration: date
+    right: Right
+    strike: Decimal
+    spelling: Spelling = "class"
+    month: date | None = None
+    bracket: str = ""
+    long_years: bool = False
+    is_always_cold: bool = False
+    has_text_conid: bool = False
+    is_page_lean: bool = False
+    position_streamer_symbol: Literal["named", "null", "absent"] = "named"
+
+
+@dataclass(slots=True)
+class Maker:
+    """Makes instruments, each with a conid of its own, and keeps them in order."""
+
+    underlyings: list[Underlying] = field(default_factory=list)
+    options: list[SimulatedOption] = field(default_factory=list)
+    _next: int = _FIRST_CONID
+
+    def conid(self) -> Conid:
+        """Return a new number."""
+        self._next += 1
+        return Conid(self._next - 1)
+
+    def share(
+        self,
+        symbol: str,
+        price: float,
+        *,
+        conid: int = 0,
+        listing: IbkrListing | None = None,
+        tastytrade: TastytradeListing | None = None,
+        at_tastytrade: bool = True,
+    ) -> Underlying:
+        """Make a share; without a listing it is one of the New York Stock Exchange."""
+        default = IbkrListing(description=symbol, asset_class="STK", ticker=symbol)
+        named = TastytradeListing(
+            symbol=symbol,
+            instrument_type="Equity",
+            underlying_symbol=symbol,
+            streamer_symbol=symbol,
+            multiplier=1,
+            position_streamer_symbol="null" if len(self.underlyings) % 2 else "named",
+        )
+        made = Underlying(
+            symbol,
+            symbol,
+            conid or self.conid(),
+            price,
+            ibkr=listing or default,
+            tastytrade=tastytrade or (named if at_tastytrade else None),
+        )
+        self.underlyings.append(made)
+        return made
+
+    def only_at_ibkr(self, price: float, listing: IbkrListing) -> Underlying:
+        """Make an instrument without options that only IBKR knows."""
+        made = Underlying(listing.description, "", self.conid(), price, ibkr=listing)
+        self.underlyings.append(made)
+        return made
+
+    def us_option(
+        self,
+        underlying: Underlying,
+        expiration: date,
+        right: Right,
+        strike: Decimal,
+        *,
+        root: str = "",
+        conid: Conid | None = None,
+        size: Decimal = Decimal(100),
+        deliverables: tuple[Deliverable, ...] = (),
+    ) -> SimulatedOption:
+        """Make an option that the OCC clears."""
+        root = root or underlying.root
+        key = occ_key(root, expiration, right, strike)
+        contract = _contract(key, underlying.symbol, expiration, right, strike, size)
+        spoken = underlying.symbol.replace("/", " ")
+        ticker = root if root[-1:].isdecimal() else spoken
+        month, text = month_name(expiration), number(strike)
+        listing = IbkrListing(
+            description=f"{ticker:<6} {month} {text} {right} [{key} {number(size)}]",
+            asset_class="OPT",
+            ticker=ticker,
+            root=root,
+            exchange="CBOE" if underlying.symbol in ("SPX", "VIX") else "AMEX",
+            multiplier=size,
+            expiry=expiration,
+            right=right,
+            strike=strike,
+            underlying_conid=underlying.conid,
+            underlying_ticker=ticker,
+        )
+        tastytrade = TastytradeListing(
+            symbol=key,
+            instrument_type="Equity Option",
+            underlying_symbol=underlying.symbol,
+            streamer_symbol=f".{root}{expiration:%y%m%d}{right}{text}",
+            multiplier=int(size),
+            position_streamer_symbol="named",
+            deliverables=deliverables,
+        )
+        return self._add(contract, root, underlying, listing, tastytrade, conid)
+
+    def foreign_option(
+        self, underlying: Underlying, listing: IbkrListing
+    ) -> SimulatedOption:
+        """Make an option of an exchange outside the US; only IBKR has it."""
+        assert listing.expiry is not None  # noqa: S101  the book names it
+        assert listing.right is not None  # noqa: S101  the book names it
+        conid = self.conid()
+        contract = _contract(
+            broker_key("ibkr", conid),
+            underlying.symbol,
+            listing.expiry,
+            listing.right,
+            listing.strike,
+            listing.multiplier,
+        )
+        return self._add(contract, listing.root, underlying, listing, None, conid)
+
+    def future(self, product: Product, month: date, expiry: date) -> Underlying:
+        """Make a future."""
+        letter, year = month_code(month), month.year
+        streamer = (
+            f"/{product.root}{letter}{year % 100:02d}:{product.streamer_exchange}"
+        )
+        listing = IbkrListing(
+            description=f"{product.ibkr:<8} {month_name(month)}",
+            asset_class="FUT",
+            ticker=product.ibkr,
+            exchange=product.exchange,
+            multiplier=product.multiplier,
+            magnification=2 if product.in_cents else 0,
+            decimals=product.decimals,
+            expiry=expiry,
+            underlying_conid=product.index_conid,
+        )
+        made = Underlying(
+            f"/{product.root}{letter}{year % 100:02d}",
+            product.root,
+            self.conid(),
+            product.price,
+            ibkr=listing,
+            tastytrade=TastytradeListing(
+                symbol=f"/{product.root}{letter}{year % 10}",
+                instrument_type="Future",
+                underlying_symbol=f"/{product.root}",
+                streamer_symbol=streamer,
+                multiplier=number(product.multiplier),
+                exchange=product.exchange,
+                position_streamer_symbol="named",
+            ),
+        )
+        self.underlyings.append(made)
+        return made
+
+    def future_option(self, wanted: FutureOption) -> SimulatedOption:
+        """Make a futures option."""
+        key = future_option_key(
+            wanted.root, wanted.expiration, wanted.right, wanted.strike
+        )
+        contract = _contract(
+            key,
+            wanted.future.symbol,
+            wanted.expiration,
+            wanted.right,
+            wanted.strike,
+            wanted.product.multiplier,
+            kind="future_option",
+        )
+        return self._add(
+            contract,
+            wanted.root,
+            wanted.future,
+            _ibkr_future_option(wanted),
+            _tastytrade_future_option(wanted),
+            None,
+        )
+
+    def _add(
+        self,
+        contract: OptionContract,
+        root: str,
+        underlying: Underlying,
+        ibkr: IbkrListing,
+        tastytrade: TastytradeListing | None,
+        conid: Conid | None,
+    ) -> SimulatedOption:
+        terms = OptionTerms(
+            root, contract.expiration, contract.option_type, contract.strike
+        )
+        smile = min(abs(float(contract.strike) / underlying.price - 1.0), 1.0)
+        made = SimulatedOption(
+            terms,
+            contract,
+            conid or self.conid(),
+            underlying,
+            0.2 + 0.4 * smile**2 + len(self.options) % 7 / 50.0,
+            ibkr,
+            tastytrade,
+        )
+        self.options.append(made)
+        return made
+
+
+def _contract(
+    key: str,
+    underlying: str,
+    expiration: date,
+    right: Right,
+    strike: Decimal,
+    multiplier: Decimal | None,
+    *,
+    kind: Literal["option", "future_option"] = "option",
+) -> OptionContract:
+    return OptionContract(
+        contract_key=ContractKey(key),
+        underlying=underlying,
+        expiration=expiration,
+        strike=strike,
+        option_type="call" if right == "C" else "put",
+        kind=kind,
+        multiplier=multiplier,
+    )
+
+
+def _ibkr_future_option(wanted: FutureOption) -> IbkrListing:
+    product = wanted.product
+    month, strike = month_name(wanted.month or wanted.expiration), number(wanted.strike)
+    description = f"{product.ibkr:<6} {month} {strike} {wanted.right}"
+    if wanted.spelling == "class":
+        description += f" ({wanted.root})"
+    elif wanted.spelling == "bracket":
+        description += f" [{wanted.bracket} {number(product.multiplier)}]"
+    return IbkrListing(
+        description=description,
+        asset_class="FOP",
+        ticker=product.ibkr,
+        root=wanted.root,
+        exchange=product.exchange,
+        multiplier=product.multiplier,
+        magnification=2 if product.in_cents else 0,
+        decimals=product.decimals,
+        expiry=wanted.expiration,
+        right=wanted.right,
+        strike=wanted.strike,
+        underlying_conid=wanted.future.conid,
+        underlying_ticker=product.ibkr,
+        is_always_cold=wanted.is_always_cold,
+        has_text_conid=wanted.has_text_conid,
+        knows_underlying_early=False,
+    )
+
+
+def _tastytrade_future_option(wanted: FutureOption) -> TastytradeListing:
+    product, future = wanted.product, wanted.future
+    month = wanted.month or wanted.expiration
+    letter, strike = month_code(month), number(wanted.strike)
+    year = f"{month.year % 100:02d}" if wanted.long_years else f"{month.year % 10}"
+    short = future.symbol[1:-2]
+    own = f"{short}{future.symbol[-2:] if wanted.long_years else future.symbol[-1]}"
+    code = f"{wanted.root}{letter}{year}"
+    day = f"{wanted.expiration:%y%m%d}"
+    return TastytradeListing(
+        symbol=f"./{own:<5}{code:<6}{day}{wanted.right}{strike}"
+        if not wanted.long_years
+        else f"./{own}{code} {day}{wanted.right}{strike}",
+        instrument_type="Future Option",
+        underlying_symbol=f"/{short}{future.symbol[-1]}",
+        streamer_symbol=f"./{wanted.root}{letter}{month.year % 100:02d}{wanted.right}"
+        f"{strike}:{product.streamer_exchange}",
+        multiplier=number(product.multiplier),
+        exchange=product.exchange,
+        position_streamer_symbol=wanted.position_streamer_symbol,
+        is_page_lean=wanted.is_page_lean,
+    )
