@@ -17,6 +17,7 @@ from greeks_trio.model.records import (
     Tick,
     UnifiedPositionRecord,
 )
+from greeks_trio.model.underlying_price import UnderlyingPrice
 from greeks_trio.pipeline.backlog import Backlog
 
 START = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
@@ -114,16 +115,19 @@ def normalise_quote(
     event_time_ms=START_MS,
     payload=b"{}",
     count=lambda _: None,
+    in_rotation=False,
+    **prices,
 ):
     """Return the ticks of an event about `SPY_CALL`, received 20 ms after `START`."""
     return normalise(
-        BrokerGreeks(greeks, event_time_ms, payload),
+        BrokerGreeks(greeks, event_time_ms, payload, **prices),
         contract_from_occ(SPY_CALL),
         holders,
         broker="ibkr",
         availability="realtime",
-        underlying_price=668.25,
+        underlying_price=UnderlyingPrice(668.25, START),
         received_at=START + timedelta(milliseconds=20),
         read_at=7.5,
         count=count,
+        in_rotation=in_rotation,
     )

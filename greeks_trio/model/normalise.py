@@ -17,6 +17,11 @@ from greeks_trio.model.contracts import OptionContract
 from greeks_trio.model.fingerprint import fingerprint
 from greeks_trio.model.payload import jsonb_safe
 from greeks_trio.model.positions import Holder
+from greeks_trio.model.possible import (
+    impossible_fields,
+    is_possible,
+    without_fields,
+)
 from greeks_trio.model.records import (
     Availability,
     Broker,
@@ -25,6 +30,7 @@ from greeks_trio.model.records import (
     Tick,
     UnifiedPositionRecord,
 )
+from greeks_trio.model.underlying_price import UnderlyingPrice
 
 # Before the listed options of today existed: a broker's clock that says so is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
@@ -40,21 +46,27 @@ def normalise(
     *,
     broker: Broker,
     availability: Availability,
-    underlying_price: float | None,
+    underlying_price: UnderlyingPrice | None,
     received_at: datetime,
     read_at: float,
     count: Callable[[str], object],
+    in_rotation: bool = False,
 ) -> list[Tick]:
     """Return one tick for each holder, in the order of the holders.
 
+    An impossible value becomes a missing one, see `greeks_trio.model.possible`.
+
     ``received_at`` is the wall clock (UTC) and ``read_at`` the monotonic clock (seconds)
-    when the frame was read.  ``count`` is called with ``mended.event-time`` or
-    ``mended.payload`` when that part of the event was replaced.
+    when the frame was read.  ``count`` is called with ``impossible.`` and the field for
+    each impossible value, and with ``mended.event-time`` or ``mended.payload`` when that
+    part of the event was replaced.
 
     Raises:
         BadQuote: there is neither delta, gamma, theta, vega nor rho; implied
             volatility alone is not a tick.
     """
+    if not is_possible(event):
+        event = _only_possible(event, count)
     greeks = event.greeks
     if not _has_greek(greeks):
         raise BadQuote("no-greeks")
@@ -67,10 +79,11 @@ def normalise(
         count("mended.payload")
     common = _common_record(
         contract,
-        greeks,
+        event,
         (broker, availability, underlying_price),
         (event_time, received_at),
         payload,
+        in_rotation,
     )
     key = fingerprint(greeks)
     return [
@@ -85,15 +98,24 @@ def normalise(
     ]
 
 
+def _only_possible(event: BrokerGreeks, count: Callable[[str], object]) -> BrokerGreeks:
+    names = impossible_fields(event)
+    for name in names:
+        count(f"impossible.{name.replace('_', '-')}")
+    return without_fields(event, names)
+
+
 def _common_record(
     contract: OptionContract,
-    greeks: Greeks,
-    market: tuple[Broker, Availability, float | None],
+    event: BrokerGreeks,
+    market: tuple[Broker, Availability, UnderlyingPrice | None],
     times: tuple[datetime, datetime],
     payload: bytes,
+    in_rotation: bool,
 ) -> UnifiedPositionRecord:
     """Return the record of an event, without account and quantity."""
-    broker, availability, underlying_price = market
+    greeks = event.greeks
+    broker, availability, underlying = market
     event_time, received_at = times
     return UnifiedPositionRecord(
         broker=broker,
@@ -112,7 +134,12 @@ def _common_record(
         vega=greeks.vega,
         rho=greeks.rho,
         implied_volatility=greeks.implied_volatility,
-        underlying_price=underlying_price,
+        underlying_price=None if underlying is None else underlying.value,
+        underlying_price_at=None if underlying is None else underlying.at,
+        price=event.price,
+        bid=event.bid,
+        ask=event.ask,
+        in_rotation=in_rotation,
         availability=availability,
         source_payload=payload,
     )

@@ -50,11 +50,17 @@ class BrokerGreeks(msgspec.Struct, frozen=True, gc=False):
         event_time_ms: The broker's time, milliseconds since 1970; `None` if it is
             absent or not a number.
         payload: The broker's message, as valid JSON text.
+        price: The option's theoretical or mark price, in the units of its quotation.
+        bid: The best bid for the option, in the same units.
+        ask: The best offer, in the same units.
     """
 
     greeks: Greeks
     event_time_ms: int | None
     payload: bytes
+    price: float | None = None
+    bid: float | None = None
+    ask: float | None = None
 
 
 class UnifiedPositionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -98,6 +98,47 @@ async def test_a_tick_is_handed_over_with_everything_that_is_known(
     assert b'"7308": "0.5"' in tick.source_payload
 
 
+async def test_a_tick_has_the_prices_of_its_option_and_of_its_underlying(
+    autojump_clock, scene
+):
+    await scene.start_streaming(2)
+    gateway = scene.gateway
+    await gateway.send_fields(756733, at=T, f31="598.10", f84="668.2", f86="668.3")
+    await gateway.send_fields(at=T, f7635="2.42", f84="2.41", f86="2.43")
+    await gateway.send_fields(at=T + 500, f84="2.40")
+    await gateway.send_fields(at=T + 900, f7308="0.5")
+
+    [tick] = await receive_ticks(scene)
+
+    assert (tick.price, tick.bid, tick.ask) == (2.42, 2.4, 2.43)
+    assert tick.underlying_price == 668.25
+    assert tick.underlying_price_at.timestamp() == T / 1000
+
+
+async def test_numbers_that_stand_for_unset_are_missing_and_counted(
+    autojump_clock, scene
+):
+    await scene.start_streaming(2)
+    unset = "1.7976931348623157E308"
+    await scene.gateway.send_fields(756733, f31="-1", f84="-1", f86="-1")
+    await scene.gateway.send_fields(at=T, f7308="0.5", f7311=unset, f7633=unset)
+    names = ("f7308", "f7309", "f7310", "f7311", "f7633")
+    await scene.gateway.send_fields(at=T + 1, **dict.fromkeys(names, unset))
+    await scene.gateway.send_fields(at=T + 2, f7308="0.6", f7311="0.2")
+
+    first, second = [(await receive_ticks(scene))[0] for _ in range(2)]
+
+    assert (first.delta, first.vega, first.implied_volatility) == (0.5, None, None)
+    assert (first.underlying_price, first.underlying_price_at) == (None, None)
+    assert unset.encode() in first.source_payload
+    assert (second.delta, second.gamma, second.vega) == (0.6, None, 0.2)
+    counts = scene.health.statistics().counts
+    assert counts["impossible.delta"] == 1
+    assert counts["impossible.vega"] == 2
+    assert counts["impossible.underlying-price"] == 3
+    assert counts["quote.no-greeks"] == 1
+
+
 async def test_greeks_that_come_in_pieces_are_merged(autojump_clock, scene):
     await scene.start_streaming()
     await scene.gateway.send_fields(at=T, f7308="0.5", f7309="0.01")

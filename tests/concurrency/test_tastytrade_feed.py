@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -48,7 +49,54 @@ async def test_a_greeks_event_becomes_a_tick(autojump_clock, nursery, tasty):
     )
 
 
-async def test_the_middle_of_the_market_stands_in_until_there_is_a_trade(
+async def test_an_old_trade_loses_against_the_market_of_now(
+    autojump_clock, nursery, tasty
+):
+    tasty.dxlink.columns["Trade"] = ["eventSymbol", "time", "price"]
+    tasty.dxlink.columns["TradeETH"] = ["eventSymbol", "price", "time"]
+    tasty.dxlink.columns["Greeks"] = [*COLUMNS["Greeks"], "price"]
+    await started(nursery, tasty)
+    hours = 3_600_000
+
+    await tasty.dxlink.send_rows(
+        ("Trade", [["SPY", TIME_MS - 5 * hours, 612.5]]),
+        ("Greeks", [[*greeks_row(CALL), 12.75]]),
+        ("TradeETH", [["SPY", 640.0, TIME_MS - 2 * hours]]),
+        ("Greeks", [[*greeks_row(CALL), 12.75]]),
+        ("Quote", [["SPY", 668.0, 668.5]]),
+        ("Greeks", [[*greeks_row(CALL), "NaN"]]),
+    )
+
+    ticks = await tasty.receive()
+    assert [tick.underlying_price for tick in ticks] == [612.5, 640.0, 668.25]
+    assert [tick.underlying_price_at for tick in ticks] == [
+        START - timedelta(hours=5),
+        START - timedelta(hours=2),
+        ticks[2].received_at,
+    ]
+    assert [tick.price for tick in ticks] == [12.75, 12.75, None]
+
+
+async def test_numbers_that_stand_for_unset_are_missing_and_counted(
+    autojump_clock, nursery, tasty
+):
+    await started(nursery, tasty)
+    unset = 1.7976931348623157e308
+
+    await tasty.dxlink.send_rows(
+        ("Trade", [["SPY", -1.0]]),
+        ("Greeks", [greeks_row(CALL, unset, vega=-1, theta=-1)]),
+    )
+
+    [tick] = await tasty.receive()
+    assert (tick.delta, tick.vega, tick.theta, tick.gamma) == (None, None, None, 0.01)
+    assert tick.underlying_price is None
+    counts = tasty.health.statistics().counts
+    names = ("delta", "theta", "vega", "underlying-price")
+    assert [counts[f"impossible.{name}"] for name in names] == [1, 1, 1, 1]
+
+
+async def test_without_times_a_trade_inside_the_market_comes_before_its_middle(
     autojump_clock, nursery, tasty
 ):
     await started(nursery, tasty)

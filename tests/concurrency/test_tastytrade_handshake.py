@@ -67,7 +67,7 @@ async def test_the_handshake_waits_for_each_answer(autojump_clock, nursery, tast
     assert greeks == subscription
     assert (prices["channel"], entries(prices)) == (
         PRICES_CHANNEL,
-        [("Trade", "SPY"), ("Quote", "SPY")],
+        [("Trade", "SPY"), ("TradeETH", "SPY"), ("Quote", "SPY")],
     )
     assert (greeks["channel"], entries(greeks)) == (
         GREEKS_CHANNEL,

@@ -91,7 +91,7 @@ async def test_many_contracts_are_subscribed_in_chunks_with_pauses(
         if each["type"] == "FEED_SUBSCRIPTION"
     ]
     symbols = [symbol for _, each in chunks for _, symbol in entries(each)]
-    assert len(symbols) == len(set(symbols)) + 1 == 1002  # SPY has two
+    assert len(symbols) == len(set(symbols)) + 2 == 1003  # SPY has three
     sizes = [len(json.dumps(each, separators=(",", ":"))) for _, each in chunks]
     assert max(sizes) <= MAX_REQUEST_BYTES
     assert [time for time, _ in chunks] == [0.25 * n for n in range(len(chunks))]
@@ -113,7 +113,9 @@ async def test_a_reload_applies_only_the_difference(autojump_clock, nursery, tas
 
     prices = tasty.dxlink.all("FEED_SUBSCRIPTION")[-2]
     assert entries(removed, "remove") == [("Greeks", PUT)]
-    assert entries(prices) == [("Trade", "AAPL"), ("Quote", "AAPL")]
+    assert entries(prices) == [
+        (kind, "AAPL") for kind in ("Trade", "TradeETH", "Quote")
+    ]
     assert entries(added) == [("Greeks", ".AAPL261218C250")]
     assert [tick.quantity for tick in await tasty.receive()] == [-9]
     assert tasty.dxlink.connections == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -52,13 +53,17 @@ _COLUMNS: Final = (
     *("sequence", "price", *_DOUBLES),
 )
 _PRICES: Final = {
-    "Trade": ("eventSymbol", "price", "size"),
+    "Trade": ("eventSymbol", "price", "size", "time"),
+    "TradeETH": ("eventSymbol", "price", "time"),
     "Quote": ("eventSymbol", "bidPrice", "askPrice"),
 }
+# What stands for "unset" in programs in C and Java.
+_UNSET: Final = 1.7976931348623157e308
 _ALL_COLUMNS: Final = {"Greeks": _COLUMNS, **_PRICES}
 WORDS: Final = (
     *_COLUMNS,
     *("type", "channel", "data", "eventFields", "Greeks", "Quote", "Trade", "Candle"),
+    "TradeETH",
     *(
         "bidPrice",
         "askPrice",
@@ -93,11 +98,12 @@ class DxlinkFrames:
 
     def __init__(self) -> None:
         self.lane: Lane
-        self._last: float | None = None
+        self._underlying_price: float | None = None
+        self._underlying_price_at: datetime | None = None
 
     def connected(self) -> None:
         """Announce the clean channel's columns; a connection forgets them."""
-        self._last = None
+        self._underlying_price = self._underlying_price_at = None
         frame = _message("FEED_CONFIG", CLEAN_CHANNEL, eventFields=_ALL_COLUMNS)
         self.lane.pending.clear()
         self.lane.pending.append(Sent(json.dumps(frame), "good", expect_nothing))
@@ -140,16 +146,24 @@ class DxlinkFrames:
 
     def _clean(self, rng: Random) -> Sent:
         event, expected = self._event(rng, CLEAN, missing=0.1)
-        expected["underlying_price"] = self._last
+        expected["underlying_price"] = self._underlying_price
+        expected["underlying_price_at"] = self._underlying_price_at
         values = [event[column] for column in _COLUMNS]
         frame = _message("FEED_DATA", CLEAN_CHANNEL, data=["Greeks", values])
         return self._good(frame, [expected])
 
     def _price(self, rng: Random) -> Sent:
-        self._last = rng.randrange(1, 10**6) / 100
-        values = [CLEAN_UNDERLYING, self._last, "NaN", CLEAN_UNDERLYING, "NaN", 3]
-        quote = [CLEAN_UNDERLYING, 1.0, 1.5]
-        data = ["Trade", values, "Quote", quote]
+        """A market, and a trade in it, or an old one outside it."""
+        cents = rng.randrange(1_000, 10**6)
+        price = cents / 100
+        self._underlying_price, self._underlying_price_at = price, self.lane.now
+        now_ms = self.lane.now_ms
+        trade, at_ms = rng.choice(((price, now_ms), (price, 0), (price / 2, START_MS)))
+        trades = [CLEAN_UNDERLYING, trade, "NaN", at_ms]
+        trades += [CLEAN_UNDERLYING, "NaN", 3, now_ms]
+        late = [CLEAN_UNDERLYING, price * 3, START_MS - 1000]
+        quote = [CLEAN_UNDERLYING, (cents - 1) / 100, (cents + 1) / 100]
+        data = ["Trade", trades, "TradeETH", late, "Quote", quote]
         frame = _message("FEED_DATA", CLEAN_CHANNEL, data=data)
         return Sent(json.dumps(frame), "good", expect_nothing)
 
@@ -161,15 +175,15 @@ class DxlinkFrames:
         event = _greeks_event(rng, symbol, at_ms)
         for name in _DOUBLES[1:]:
             if rng.random() < missing:
-                event[name] = rng.choice(("NaN", "Infinity", "-Infinity"))
+                event[name] = rng.choice(("NaN", "Infinity", "-Infinity", _UNSET))
         meant = {
-            name: None if isinstance(event[name], str) else event[name]
-            for name in GREEKS
+            name: event[field] if _is_real(event[field]) else None
+            for field, name in (
+                *((name, name) for name in GREEKS),
+                ("volatility", "implied_volatility"),
+                ("price", "price"),
+            )
         }
-        volatility = event["volatility"]
-        meant["implied_volatility"] = (
-            None if isinstance(volatility, str) else volatility
-        )
         meant["contract_key"] = SYMBOLS.get(symbol, CLEAN_KEY)
         return event, meant
 
@@ -307,7 +321,8 @@ def _seed(now_ms: int, rng: Random) -> dict[str, Any]:
     symbols = rng.choices([*SYMBOLS, "SPY", ".NOBODY261218C1"], k=rng.randrange(1, 5))
     if kind < 0.3:
         quotes = [[each, 1.5, rng.choice((2, "NaN", 0, None))] for each in symbols]
-        data: list[Any] = [rng.choice(("Quote", "Trade")), [*chain(*quotes)]]
+        kinds = ("Quote", "Trade", "TradeETH")
+        data: list[Any] = [rng.choice(kinds), [*chain(*quotes)]]
         return _message("FEED_DATA", 1, data=data)
     events = [_greeks_event(rng, each, at_ms) for each in symbols]
     for event in events:
@@ -329,9 +344,14 @@ def _greeks_event(rng: Random, symbol: str, at_ms: int) -> dict[str, Any]:
         "index": at_ms // 1000 << 32 | at_ms % 1000 << 22,
         "time": at_ms,
         "sequence": 0,
-        "price": 12.5,
+        "price": rng.choice((12.5, 0.0, 1_204.25, "NaN", -1.0, _UNSET)),
         **{name: rng.uniform(-1, 1) for name in _DOUBLES},
+        "volatility": rng.uniform(0.001, 3),
     }
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, float) and value not in (_UNSET, -1.0)
 
 
 def _is_json(data: bytes) -> bool:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from random import Random
@@ -39,10 +40,14 @@ HOLDERS: Final = (Holder("U7654321", Decimal(-2)), Holder("U1234567", Decimal(5)
 _GREEKS: Final = {"7308": "delta", "7309": "gamma", "7310": "theta", "7311": "vega"}
 _VOLATILITY: Final = "7633"
 _NO_VALUE: Final = ("", "N/A")
+# What stands for "unset" in the programs behind the gateway.
+_UNSET: Final = ("1.7976931348623157E308", "2147483647", "-9223372036854775808")
+_PRICES: Final = {"7635": "price", "84": "bid", "86": "ask"}
 
 WORDS: Final = (
     *_GREEKS,
-    *("7633", "6509", "31", "84", "86", "topic", "conid", "conidEx", "_updated"),
+    *("7633", "6509", "31", "84", "86", "7635", "topic", "conid", "conidEx"),
+    "_updated",
     *("success", "hb", "message", "error", "args", "code", "server_id", "6119", "6508"),
     *(
         "authenticated",
@@ -77,9 +82,10 @@ class IbkrFrames:
     def __init__(self) -> None:
         self.lane: Lane
         self._known: dict[str, float | None] = dict.fromkeys(
-            (*_GREEKS.values(), "implied_volatility")
+            (*_GREEKS.values(), "implied_volatility", *_PRICES.values())
         )
-        self._last: float | None = None
+        self._underlying_price: float | None = None
+        self._underlying_price_at: datetime | None = None
 
     def make(self, _index: int, rng: Random) -> Sent:
         """Return the frame of an index."""
@@ -118,10 +124,13 @@ class IbkrFrames:
         """A frame with some fields: the others are those of the frames before."""
         names = rng.sample([*_GREEKS, _VOLATILITY], rng.randrange(1, 5))
         fields, carried = _values(rng, names, missing=0.1)
-        self._known |= carried
+        prices, priced = _option_prices(rng)
+        fields |= prices
+        self._known |= carried | priced
         expected = self._known | {
             "contract_key": "QQQ   261218P00500000",
-            "underlying_price": self._last,
+            "underlying_price": self._underlying_price,
+            "underlying_price_at": self._underlying_price_at,
             "availability": "unknown",
         }
         frame = self._quote(rng, CLEAN, fields)
@@ -130,9 +139,19 @@ class IbkrFrames:
         return Sent(frame, "good", partial(self._check, expected))
 
     def _underlying(self, rng: Random) -> Sent:
-        cents = rng.randrange(1, 10**6)
-        self._last = cents / 100
-        fields = {"31": f"{cents / 100:.2f}", "84": "1.00", "86": "1.02"}
+        """A market, with a trade in it, or one from before it, or none."""
+        cents = rng.randrange(1_000, 10**6)
+        price = cents / 100
+        self._underlying_price = price
+        self._underlying_price_at = self.lane.now
+        last = rng.choice((f"{price:.2f}", f"{price / 2:.2f}", f"C{price:.2f}", "-1"))
+        bid, ask = f"{(cents - 1) / 100:.2f}", f"{(cents + 1) / 100:.2f}"
+        fields = {
+            "31": last,
+            "84": bid,
+            "86": ask,
+            "7635": rng.choice((bid, ask, "-1")),
+        }
         frame = self._quote(rng, CLEAN_UNDERLYING, fields)
         return Sent(frame, "good", expect_nothing)
 
@@ -196,13 +215,29 @@ def _values(
     for number in numbers:
         name = _GREEKS.get(number, "implied_volatility")
         if rng.random() < missing:
-            fields[number], meant[name] = rng.choice(_NO_VALUE), None
+            fields[number], meant[name] = rng.choice(_NO_VALUE + _UNSET), None
         elif number == _VOLATILITY:
             text = f"{rng.randrange(1, 3000) / 10:.1f}"
             fields[number], meant[name] = f"{text}%", float(text) / 100
         else:
-            fields[number] = f"{rng.randrange(-2000, 2000) / 1000:.3f}"
+            # Neither gamma nor vega is negative, and no delta is larger than 1.
+            low = 0 if name in ("gamma", "vega") else -1000
+            fields[number] = f"{rng.randrange(low, 1001) / 1000:.3f}"
             meant[name] = float(fields[number])
+    return fields, meant
+
+
+def _option_prices(rng: Random) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return some of an option's prices as the gateway writes them, and their values."""
+    fields: dict[str, str] = {}
+    meant: dict[str, Any] = {}
+    for number in rng.sample([*_PRICES], rng.randrange(len(_PRICES) + 1)):
+        name = _PRICES[number]
+        if rng.random() < 0.2:
+            fields[number], meant[name] = rng.choice((*_NO_VALUE, *_UNSET, "-1")), None
+        else:
+            fields[number] = f"{rng.randrange(1, 10**6) / 100:,.2f}"
+            meant[name] = float(fields[number].replace(",", ""))
     return fields, meant
 
 
@@ -226,12 +261,15 @@ def _seed(now_ms: int, rng: Random) -> dict[str, Any]:
     frame = _envelope(conid, at_ms)
     if conid == UNDERLYING:
         prices = ("668.25", "C4735.10", "H12", "1,234.5", "-", "N/A", 420.49)
-        frame |= {key: rng.choice(prices) for key in rng.sample(("31", "84", "86"), 2)}
+        names = rng.sample(("31", "84", "86", "7635"), 2)
+        frame |= {key: rng.choice((*prices, *_UNSET, -1, 0)) for key in names}
         return frame
     names = rng.sample([*_GREEKS, _VOLATILITY], rng.randrange(6))
     frame |= _values(rng, names, 0.1)[0]
     if rng.random() < 0.3:
         frame |= {"6509": "RpB", "87": "21.7K", "87_raw": 1.22e7, "83": -1.63}
+    if rng.random() < 0.3:
+        frame |= _option_prices(rng)[0] | {"31": rng.choice(("2.4", "C2.4", "-1"))}
     if rng.random() < 0.1:
         frame |= {"55": "-", "31": "N/A"}
     return frame

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
@@ -12,7 +11,17 @@ from greeks_trio.model.records import UnifiedPositionRecord
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD: Final = timedelta(minutes=5)
 GREEKS: Final = ("delta", "gamma", "theta", "vega", "rho")
-_VALUES: Final = (*GREEKS, "implied_volatility", "underlying_price")
+# The smallest and the largest value of each field.
+_LIMITS: Final = {
+    "delta": (-1.05, 1.05),
+    **dict.fromkeys(("gamma", "theta", "vega", "rho"), (-1e9, 1e9)),
+    "implied_volatility": (5e-324, 100.0),
+    # All underlyings of the campaign are shares.
+    "underlying_price": (5e-324, 1e9),
+    "price": (0.0, 1e9),
+    "bid": (0.0, 1e9),
+    "ask": (5e-324, 1e9),
+}
 
 
 class WrongTick(AssertionError):
@@ -25,12 +34,18 @@ def check_tick(record: UnifiedPositionRecord, now: datetime) -> None:
     Raises:
         WrongTick: it does not.
     """
-    values = [getattr(record, name) for name in _VALUES]
     if all(getattr(record, name) is None for name in GREEKS):
         raise WrongTick(f"no Greek in {record}")
-    for value in values:
-        if value is not None and not (type(value) is float and math.isfinite(value)):
-            raise WrongTick(f"{value!r} in {record}")
+    for name, (low, high) in _LIMITS.items():
+        value = getattr(record, name)
+        # NaN is in no range.
+        if value is not None and not (type(value) is float and low <= value <= high):
+            raise WrongTick(f"{name} {value!r} in {record}")
+    priced_at = record.underlying_price_at
+    if priced_at is not None and (
+        record.underlying_price is None or not EARLIEST <= priced_at <= now + MAX_AHEAD
+    ):
+        raise WrongTick(f"time of the underlying's price in {record}")
     if not EARLIEST <= record.event_time <= now + MAX_AHEAD:
         raise WrongTick(f"time of {record}")
     if record.received_at != now:

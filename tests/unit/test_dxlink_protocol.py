@@ -33,6 +33,7 @@ def as_json(event):
     if isinstance(event, GreeksEvent):
         shown["greeks"] = msgspec.structs.asdict(event.greeks)
         shown["payload"] = json.loads(event.payload)
+        assert (shown.pop("bid"), shown.pop("ask")) == (None, None)
     # For those who read the server's mind, not its rows.
     shown.pop("aggregation_period", None)
     shown.pop("event_type", None)
@@ -262,6 +263,55 @@ def test_a_price_of_zero_is_missing(event_type, columns, row, expected):
     events = protocol.receive_frame(frame_of(f'"{event_type}"', f'["SPY",{row}]'))
 
     assert events == [expected]
+
+
+@pytest.mark.parametrize(
+    ("event_type", "columns", "row", "expected"),
+    [
+        (
+            "Quote",
+            ["bidTime", "bidPrice", "askTime", "askPrice"],
+            "1795188600000,600.0,1795188601000,601.0",
+            QuoteEvent("SPY", 600.0, 601.0, 1795188601000),
+        ),
+        (
+            "Quote",
+            ["bidTime", "bidPrice", "askTime", "askPrice"],
+            '0,600.0,"NaN",601.0',
+            QuoteEvent("SPY", 600.0, 601.0, 0),
+        ),
+        (
+            "Quote",
+            ["bidTime", "bidPrice", "askTime", "askPrice"],
+            "1.795188600E12,600.0,null,601.0",
+            QuoteEvent("SPY", 600.0, 601.0, 1795188600000),
+        ),
+        ("Trade", ["price", "time"], "600.5,7", TradeEvent("SPY", 600.5, 7)),
+        ("TradeETH", ["price", "time"], "600.5,7", TradeEvent("SPY", 600.5, 7)),
+        ("TradeETH", ["price", "time"], '600.5,"x"', TradeEvent("SPY", 600.5, 0)),
+    ],
+)
+def test_a_price_carries_the_time_that_the_server_tells(
+    event_type, columns, row, expected
+):
+    protocol = announced(["eventSymbol", *columns], event_type)
+
+    events = protocol.receive_frame(frame_of(f'"{event_type}"', f'["SPY",{row}]'))
+
+    assert events == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "price"),
+    [("12.75", 12.75), ("0", 0.0), ('"NaN"', None), ("null", None), ("-1", -1.0)],
+)
+def test_greeks_come_with_the_price_of_the_option(text, price):
+    protocol = announced(["eventSymbol", "price", "delta"])
+
+    [event] = protocol.receive_frame(frame_of('"Greeks"', f'[".X261218C1",{text},0.5]'))
+
+    assert (event.price, event.bid, event.ask) == (price, None, None)
+    assert event.greeks.delta == 0.5
 
 
 def test_half_a_character_does_not_cost_the_frame():

@@ -58,7 +58,7 @@ def test_the_feed_is_asked_for_compact_events_with_all_greeks():
         "COMPACT",
         0.1,
     )
-    assert set(setup["acceptEventFields"]) == {"Greeks", "Quote", "Trade"}
+    assert set(setup["acceptEventFields"]) == {"Greeks", "Quote", "Trade", "TradeETH"}
     assert {
         "eventSymbol",
         "eventFlags",

@@ -225,7 +225,7 @@ def test_strangers_are_counted_and_leave_no_memory():
     for conid in range(1000, 2000):
         events = protocol.receive_frame(make_frame(conid=conid, f31="668"))
         assert events == [Counted("quote.not-wanted")]
-    assert protocol.underlying_price(1000) is None
+    assert protocol.underlying_price(1000, "share", lambda _: None) is None
     [quote] = protocol.receive_frame(make_frame(f7308="0.5"))
     assert quote.greeks.delta == 0.5
     assert len(protocol._memories) == 1
@@ -259,29 +259,149 @@ def test_a_field_that_cannot_be_read_is_counted_and_costs_no_other():
     assert events[1:] == [Counted("field.unreadable")]
 
 
+def price_after(sequence, kind="share", count=lambda _: None):
+    """Return the price of an underlying after frames that are a millisecond apart."""
+    protocol = IbkrProtocol()
+    for number, fields in enumerate(sequence):
+        message = {"topic": "smd+756733", "conid": 756733, "_updated": T + number}
+        protocol.receive_frame(json.dumps(message | fields))
+    price = protocol.underlying_price(756733, kind, count)
+    if price is None:
+        return None
+    return price.value, round(price.at.timestamp() * 1000) - T
+
+
 @pytest.mark.parametrize(
-    ("fields", "price"),
+    ("sequence", "price"),
     [
-        ([{"31": "271.5", "84": "270", "86": "272"}], 271.5),
-        ([{"84": "270", "86": "272"}], 271.0),
-        ([{"84": "4712.49", "86": "4741.13"}], 4726.81),
+        ([{"31": "271.5", "84": "270", "86": "272"}], (271.5, 0)),
+        ([{"84": "270", "86": "272"}], (271.0, 0)),
+        ([{"84": "4712.49", "86": "4741.13"}], (4726.81, 0)),
         ([{"84": "270"}], None),
-        ([{"84": "0", "86": "0"}], None),
-        ([{"31": "C268"}], 268.0),
-        ([{"31": "C268", "84": "270", "86": "272"}], 271.0),
-        ([{"31": "H268.5", "84": "270", "86": "272"}], 268.5),
-        ([{"31": "C268"}, {"31": "269"}], 269.0),
+        ([{"84": "270", "86": "269"}], None),
         ([{"31": "N/A", "55": "-"}], None),
         ([], None),
+        # The last trade is from before the market, also if one frame brings both.
+        ([{"31": "260", "84": "270", "86": "272"}], (271.0, 0)),
+        ([{"31": "271.5"}, {"84": "280", "86": "281"}], (280.5, 1)),
+        ([{"31": "271.5", "84": "271", "86": "272"}, {"86": "280"}], (275.5, 1)),
+        ([{"84": "270", "86": "272"}, {"31": "273"}], (273.0, 1)),
+        # A previous close, and the last price before a halt.
+        ([{"31": "C268"}], (268.0, 0)),
+        ([{"31": "C268", "84": "270", "86": "272"}], (271.0, 0)),
+        ([{"31": "C268", "7635": "269.5"}], (269.5, 0)),
+        ([{"31": "H268.5", "84": "270", "86": "272"}], (271.0, 0)),
+        ([{"31": "H268.5", "84": "-1", "86": "-1"}], (268.5, 0)),
+        ([{"31": "C268"}, {"31": "269"}], (269.0, 1)),
+        # The mark price.
+        ([{"7635": "17.35"}], (17.35, 0)),
+        ([{"7635": "17.35", "31": "-1", "84": "-1", "86": "-1"}], (17.35, 0)),
+        ([{"31": "17.1"}, {"7635": "17.35"}], (17.35, 1)),
+        ([{"31": "17.1", "7635": "17.35"}], (17.35, 0)),
+        ([{"7635": "17.35"}, {"31": "17.4"}], (17.4, 1)),
+        ([{"7635": "271.2", "84": "270", "86": "272"}], (271.0, 0)),
+        # What no share and no index can cost.
+        ([{"31": "-1", "84": "-1", "86": "-1"}], None),
+        ([{"31": "0", "84": "-1", "86": "-1"}], None),
+        ([{"31": "0.00", "84": "118.40", "86": "118.60"}], (118.5, 0)),
+        ([{"31": "118.5"}, {"31": "-1.00"}], None),
+        ([{"31": "118.5", "84": "118.4", "86": "118.6"}, {"31": "-1"}], (118.5, 0)),
+        ([{"31": "118.5", "84": "118.4", "86": "-1"}], (118.5, 0)),
+        ([{"31": "1.7976931348623157E308", "7635": 2147483647}], None),
+        ([{"31": "9223372036854775807", "84": "1", "86": "2147483647"}], None),
+        ([{"31": 118.5, "84": 0.01, "86": 199999.99}], (118.5, 0)),
     ],
 )
-def test_the_underlying_price_is_the_last_trade_or_else_the_middle(fields, price):
-    protocol = IbkrProtocol()
-    for number, each in enumerate(fields):
-        message = {"topic": "smd+756733", "conid": 756733, "_updated": T + number}
-        protocol.receive_frame(json.dumps(message | each))
+def test_the_price_of_a_share_or_an_index(sequence, price):
+    assert price_after(sequence) == price
+    assert price_after(sequence, "index") == price
 
-    assert protocol.underlying_price(756733) == price
+
+@pytest.mark.parametrize(
+    ("sequence", "price"),
+    [
+        ([{"31": "-37.63"}], (-37.63, 0)),
+        ([{"31": "-12", "84": "-37.65", "86": "-37.61"}], (-37.63, 0)),
+        ([{"84": "-0.02", "86": "0.02"}], (0.0, 0)),
+        ([{"31": "-1", "84": "-1.01", "86": "-0.99"}], (-1.0, 0)),
+        ([{"31": "-1", "84": "-1", "86": "-1"}], None),
+        ([{"31": "0", "84": "0", "86": "0"}], None),
+        ([{"31": "6012.25", "84": "-1", "86": "6012.5"}], (6012.25, 0)),
+        ([{"7635": "6012.25"}], (6012.25, 0)),
+        ([{"31": "-1.7976931348623157E308", "7635": "-2147483648"}], None),
+    ],
+)
+def test_the_price_of_a_future_may_be_negative(sequence, price):
+    assert price_after(sequence, "future") == price
+
+
+def test_an_impossible_price_is_counted_once_for_as_long_as_it_stays():
+    counted = []
+    protocol = IbkrProtocol()
+
+    def price(at, **fields):
+        protocol.receive_frame(make_frame(at, **fields))
+        found = protocol.underlying_price(7, "share", counted.append)
+        return None if found is None else found.value
+
+    assert price(T, f31="-1", f84="-1") is None
+    assert price(T + 1, f86="118.60") is None
+    assert price(T + 2, f31="118.5") == 118.5
+    assert len(counted) == 2
+    assert price(T + 3, f31="-1") is None
+    assert counted == ["impossible.underlying-price"] * 3
+
+
+def test_a_price_without_any_time_has_none():
+    protocol = IbkrProtocol()
+    protocol.receive_frame(make_frame(None, f31="118.5"))
+
+    price = protocol.underlying_price(7, "share", lambda _: None)
+
+    assert (price.value, price.at) == (118.5, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "prices"),
+    [
+        (
+            {"f31": "2.40", "f84": "2.41", "f86": "2.43", "f7635": "2.42"},
+            (2.42, 2.41, 2.43),
+        ),
+        ({"f31": "2.40"}, (2.4, None, None)),
+        ({"f31": "C2.40", "f84": "0", "f86": "0.05"}, (2.4, 0.0, 0.05)),
+        ({"f31": "H1,002.5"}, (1002.5, None, None)),
+        ({"f7635": "0.00"}, (0.0, None, None)),
+        ({"f31": "2.40", "f7635": "-1"}, (2.4, None, None)),
+        ({"f31": "N/A", "f84": "", "f86": "-"}, (None, None, None)),
+        ({}, (None, None, None)),
+    ],
+)
+def test_an_option_comes_with_its_own_price(fields, prices):
+    quote = receive(IbkrProtocol(), f7308="0.5", **fields)
+
+    assert (quote.price, quote.bid, quote.ask) == prices
+
+
+def test_prices_alone_are_no_tick_and_belong_to_the_next_one():
+    protocol = IbkrProtocol()
+    receive(protocol, f7308="0.5", f84="2.41", f86="2.43", f7635="2.42")
+
+    assert receive(protocol, T + 1, f84="2.51", f86="2.53", f7635="2.52") is None
+    assert receive(protocol, T + 2, f84="2.61") is None
+    quote = receive(protocol, T + 3, f7309="0.01")
+
+    assert (quote.price, quote.bid, quote.ask) == (2.52, 2.61, 2.53)
+
+
+def test_a_late_frame_has_no_price_of_its_future():
+    protocol = IbkrProtocol()
+    receive(protocol, f7308="0.5", f84="2.41", f7635="2.42")
+    receive(protocol, T + 10, f7635="2.52", f86="2.53")
+
+    late = receive(protocol, T + 5, f7308="0.6")
+
+    assert (late.price, late.bid, late.ask) == (None, 2.41, None)
 
 
 def test_bytes_that_are_no_utf8_are_replaced_and_counted():
@@ -332,9 +452,13 @@ def test_requests_are_what_the_gateway_expects():
 
     assert subscribe.startswith("smd+7+{")
     assert json.loads(subscribe.split("+", 2)[2]) == {
-        "fields": ["7308", "7309", "7310", "7311", "7633", "6509"]
+        "fields": [
+            *("7308", "7309", "7310", "7311", "7633", "6509", "31", "84", "86", "7635")
+        ]
     }
-    assert '"31"' in encode_subscribe(8, underlying=True)
+    assert json.loads(encode_subscribe(8, underlying=True).split("+", 2)[2]) == {
+        "fields": ["31", "84", "86", "7635", "6509"]
+    }
     assert encode_unsubscribe(7) == "umd+7+{}"
     assert json.loads(encode_session("ab")) == {"session": "ab"}
 
@@ -399,6 +523,7 @@ keys = st.sampled_from(
         "31",
         "84",
         "86",
+        "7635",
         "args",
         "error",
         "message",

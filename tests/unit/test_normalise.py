@@ -99,3 +99,21 @@ def test_a_payload_that_jsonb_refuses_never_costs_its_tick():
 
     assert b"u0000" not in tick.record.source_payload
     assert counted == ["mended.payload"]
+
+
+def test_a_tick_has_the_prices_of_the_option_and_of_its_underlying():
+    [tick] = normalise_quote(
+        [HOLDER], price=12.75, bid=12.5, ask=13.0, in_rotation=True, count=unexpected
+    )
+
+    record = tick.record
+    assert (record.price, record.bid, record.ask) == (12.75, 12.5, 13.0)
+    assert (record.underlying_price, record.underlying_price_at) == (668.25, START)
+    assert record.in_rotation
+
+
+def test_prices_are_no_part_of_the_fingerprint():
+    [without] = normalise_quote([HOLDER])
+    [priced] = normalise_quote([HOLDER], price=12.75, bid=12.5, ask=13.0)
+
+    assert priced.fingerprint == without.fingerprint

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 import trio
 
+from greeks_trio.brokers.ibkr.lines.plan import WantedContract
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.wire.events import (
     AvailabilityNoted,
@@ -35,6 +36,7 @@ from greeks_trio.feeds.silence import SilenceWatch
 from greeks_trio.feeds.websocket import WebSocket
 from greeks_trio.model.normalise import normalise
 from greeks_trio.model.records import Tick
+from greeks_trio.model.underlying_price import UnderlyingPrice
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,6 @@ class FrameReader:
         if wanted is None:  # an underlying has no Greeks of its own
             self._health.count("quote.not-wanted")
             return []
-        underlying = wanted.underlying_conid
         try:
             return normalise(
                 event,
@@ -125,11 +126,7 @@ class FrameReader:
                 wanted.holders,
                 broker="ibkr",
                 availability=event.availability,
-                underlying_price=(
-                    None
-                    if underlying is None
-                    else self._protocol.underlying_price(underlying)
-                ),
+                underlying_price=self._underlying_price(wanted),
                 received_at=received_at,
                 read_at=read_at,
                 count=self._health.count,
@@ -137,6 +134,16 @@ class FrameReader:
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")
             return []
+
+    def _underlying_price(self, wanted: WantedContract) -> UnderlyingPrice | None:
+        if wanted.underlying_conid is None:
+            return None
+        is_future = wanted.contract.kind == "future_option"
+        return self._protocol.underlying_price(
+            wanted.underlying_conid,
+            "future" if is_future else "share",
+            self._health.count,
+        )
 
     def _note(self, event: Event, received_at: datetime, read_at: float) -> None:
         match event:

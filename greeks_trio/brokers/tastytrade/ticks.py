@@ -104,9 +104,9 @@ class FrameReader:
                 case GreeksEvent():
                     ticks += self._make_ticks(event, received_at, read_at)
                 case TradeEvent():
-                    self._contracts.take_trade(event)
+                    self._contracts.take_trade(event, received_at, self._health.count)
                 case QuoteEvent():
-                    self._contracts.take_quote(event)
+                    self._contracts.take_quote(event, received_at, self._health.count)
                 case OddRows():
                     self._take_odd_rows(event)
                 case _:

@@ -17,7 +17,7 @@ from greeks_trio.model.records import Availability, BrokerGreeks
 TIC: Final = "tic"
 
 
-class GreeksQuote(BrokerGreeks, frozen=True, gc=False):
+class GreeksQuote(BrokerGreeks, frozen=True, gc=False, kw_only=True):
     """A frame that carried a Greek or the implied volatility of one conid.
 
     ``event_time_ms`` is the frame's ``_updated``, ``payload`` the frame.

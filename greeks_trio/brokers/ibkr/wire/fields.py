@@ -39,10 +39,12 @@ FIELDS: Final = (
     Field("31", "last", "currency; C in front: previous close, H: halted"),
     Field("84", "bid", "currency"),
     Field("86", "ask", "currency"),
+    Field("7635", "mark", "currency; the only price of some indices, such as VIX"),
 )
 
-OPTION_FIELDS: Final = ("7308", "7309", "7310", "7311", "7633", "6509")
-UNDERLYING_FIELDS: Final = ("31", "84", "86", "6509")
+_PRICES: Final = ("31", "84", "86", "7635")
+OPTION_FIELDS: Final = ("7308", "7309", "7310", "7311", "7633", "6509", *_PRICES)
+UNDERLYING_FIELDS: Final = (*_PRICES, "6509")
 
 _AVAILABILITY: Final[dict[str, Availability]] = {
     "R": "realtime",
@@ -140,9 +142,10 @@ def availability_of(letter: str | None) -> Availability:
 def _parse_text(text: str) -> float | None:
     try:
         # Nearly every value; float() also takes "1_000", which is no number here.
-        return _finite(float(text)) if "_" not in text else _parse_decorated(text)
+        number = float(text) if "_" not in text else _parse_decorated(text)
     except ValueError:
         return _parse_decorated(text)
+    return number if number is None or isfinite(number) else None
 
 
 def _parse_decorated(text: str) -> float | None:

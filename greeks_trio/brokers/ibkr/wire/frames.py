@@ -25,6 +25,7 @@ class Frame(msgspec.Struct):
     last: Scalar | UnsetType = msgspec.field(name="31", default=UNSET)
     bid: Scalar | UnsetType = msgspec.field(name="84", default=UNSET)
     ask: Scalar | UnsetType = msgspec.field(name="86", default=UNSET)
+    mark: Scalar | UnsetType = msgspec.field(name="7635", default=UNSET)
     topic: str | None = None
     conid: Scalar = None
     updated: Scalar = msgspec.field(name="_updated", default=None)

@@ -12,7 +12,7 @@ Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#websockets
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -41,9 +41,22 @@ from greeks_trio.brokers.ibkr.wire.fields import (
     parse_price,
 )
 from greeks_trio.brokers.ibkr.wire.frames import Frame, decode_frame
+from greeks_trio.brokers.ibkr.wire.memory import (
+    ASK,
+    AVAILABILITY,
+    BID,
+    GREEKS,
+    IV,
+    LAST,
+    MARK,
+    PLACES,
+    FieldMemory,
+)
 from greeks_trio.model.contracts import Conid
 from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD
+from greeks_trio.model.possible import PriceKind, price_range
 from greeks_trio.model.records import Greeks
+from greeks_trio.model.underlying_price import UnderlyingPrice
 
 # The only frame that is not JSON: the gateway's echo of a client's keep-alive.
 KEEPALIVE_ECHO: Final = (b"ech+hb", "ech+hb")
@@ -57,23 +70,6 @@ _IDLE_TOPICS: Final = frozenset(
     ("act", "blt", "ntf", "sor", "str", "spl", "ssd", "sld", "sbd", "smh", "shs", "inp")
 )
 
-# Places of the fields in a conid's memory, as in `greeks_trio.brokers.ibkr.wire.fields`.
-_IV, _AVAILABILITY, _LAST, _BID, _ASK = range(4, 9)
-_PLACES: Final = 9
-# The places before this one make a row: the Greeks, volatility and availability.
-_ROW: Final = 6
-_NEVER: Final = -1
-
-
-class _Memory:
-    """The last value of each field of one conid, and when it was true."""
-
-    __slots__ = ("times", "values")
-
-    def __init__(self) -> None:
-        self.values: list[Any] = [None] * _PLACES
-        self.times: list[int] = [_NEVER] * _PLACES
-
 
 class IbkrProtocol:
     """One connection's worth of memory.  Make a new one per connection.
@@ -85,7 +81,7 @@ class IbkrProtocol:
 
     def __init__(self, subscribed: Container[Conid] | None = None) -> None:
         self._subscribed = subscribed
-        self._memories: dict[int, _Memory] = {}
+        self._memories: dict[int, FieldMemory] = {}
 
     def receive_frame(
         self, frame: bytes | str, received_ms: int | None = None
@@ -112,22 +108,25 @@ class IbkrProtocol:
             events.append(Counted("frame.bad-utf8"))
         return events
 
-    def underlying_price(self, conid: Conid) -> float | None:
-        """Return the last trade of a conid, else the middle of bid and ask.
+    def underlying_price(
+        self, conid: Conid, kind: PriceKind, count: Callable[[str], object]
+    ) -> UnderlyingPrice | None:
+        """Return the price of a conid, `None` while it has none.
 
-        A previous close counts only while nothing else is known.
+        It is the newer of the last trade and the middle of the market, otherwise the mark
+        price.  A price from before a halt and a previous close count only while there is
+        nothing else.
+
+        Args:
+            conid: One that is subscribed.
+            kind: The same for each call about the conid.
+            count: Called with ``impossible.underlying-price`` for each new value that
+                is none.
         """
         memory = self._memories.get(conid)
         if memory is None:
             return None
-        last: Price | None = memory.values[_LAST]
-        if last is not None and last.kind != "close":
-            return last.value
-        bid, ask = memory.values[_BID], memory.values[_ASK]
-        if bid is not None and ask is not None and bid.value > 0 and ask.value > 0:
-            # Rounded, because the middle of 4712.49 and 4741.13 is 4726.81.
-            return round(float(bid.value + ask.value) / 2, 8)
-        return None if last is None else last.value
+        return memory.underlying_price(kind, count)
 
     def forget(self, conid: Conid) -> None:
         """Drop the memory of a conid that is no longer subscribed."""
@@ -146,61 +145,81 @@ class IbkrProtocol:
         if memory is None:
             if self._subscribed is not None and conid not in self._subscribed:
                 return [Counted("quote.not-wanted")]
-            memory = self._memories[conid] = _Memory()
+            memory = self._memories[conid] = FieldMemory()
         at = message.updated
         if type(at) is not int:
             at = message.updated = _parse_time(at)
         if at is None or at < EARLIEST_MS or _is_ahead(at, received_ms):
             # As new as the newest known field.  Our own clock may be ahead of IBKR's;
             # its time would shut out the frames that follow.
-            at = max(memory.times)
+            at = memory.newest
         return _merge(memory, message, Conid(conid), at, payload)
 
 
 def _merge(
-    memory: _Memory, message: Frame, conid: Conid, at: int, payload: bytes
+    memory: FieldMemory, message: Frame, conid: Conid, at: int, payload: bytes
 ) -> list[Event]:
     """Remember the fields of the frame; ``message.updated`` has been read."""
-    values, times = memory.values, memory.times
-    row: list[Any] = [None] * _ROW
     noticed: list[Event] = []
-    carries_greeks = False
-    value: Any
-    for place, raw in enumerate(astuple(message)[:_PLACES]):
-        if raw is UNSET:
-            if place < _ROW and times[place] <= at:
-                row[place] = values[place]
-            continue
-        value = _parse(place, raw, noticed)
-        if at >= times[place]:
-            if place == _AVAILABILITY and value != values[place]:
-                noticed.append(AvailabilityNoted(conid, value or ""))
-            values[place], times[place] = value, at
-        if place < _ROW:
-            row[place] = value
-            carries_greeks = carries_greeks or place != _AVAILABILITY
-    if not carries_greeks:
+    named = _named_fields(message, noticed)
+    letter = memory.values[AVAILABILITY]
+    memory.take(named, at)
+    if letter != memory.values[AVAILABILITY]:
+        noticed.append(AvailabilityNoted(conid, memory.values[AVAILABILITY] or ""))
+    if not named or named[0][0] >= GREEKS:
         return [FieldsSeen(conid), *noticed]
-    delta, gamma, theta, vega, volatility, letter = row
-    greeks = Greeks(delta, gamma, theta, vega, None, volatility)
-    updated = cast("int | None", message.updated)
-    quote = GreeksQuote(greeks, updated, payload, conid, availability_of(letter))
+    row = memory.row_at(at)
+    if row is not memory.values:
+        for place, value in named:
+            row[place] = value
+    quote = GreeksQuote(
+        Greeks(row[0], row[1], row[2], row[3], None, row[IV]),
+        cast("int | None", message.updated),
+        payload,
+        _option_price(row, noticed),
+        row[BID],
+        row[ASK],
+        conid=conid,
+        availability=availability_of(row[AVAILABILITY]),
+    )
     return [quote, *noticed]
+
+
+def _named_fields(message: Frame, noticed: list[Event]) -> list[tuple[int, Any]]:
+    """Return the places and values of the fields that the frame has, in their order."""
+    return [
+        (place, _parse(place, raw, noticed))
+        for place, raw in enumerate(astuple(message)[:PLACES])
+        if raw is not UNSET
+    ]
+
+
+def _option_price(row: list[Any], noticed: list[Event]) -> float | None:
+    """Return the mark price, otherwise the last one."""
+    mark: float | None = row[MARK]
+    last: Price | None = row[LAST]
+    if last is None:
+        return mark
+    if mark is not None:
+        if price_range("option").has(mark):
+            return mark
+        noticed.append(Counted("impossible.price"))
+    return last.value
 
 
 def _parse(place: int, raw: object, noticed: list[Event]) -> object:
     """Return a field's value in our units, `None` for none or an unreadable one."""
     try:
-        if place < _IV:
+        if place < IV:
             return parse_number(raw)
-        if place == _IV:
+        if place == IV:
             fraction, signed = parse_percent(raw)
             if not signed:
                 noticed.append(Counted("field.volatility-without-percent"))
             return fraction
-        if place == _AVAILABILITY:
+        if place == AVAILABILITY:
             return parse_letter(raw)
-        return parse_price(raw)
+        return parse_price(raw) if place == LAST else parse_number(raw)
     except Unreadable:
         noticed.append(Counted("field.unreadable"))
         return None

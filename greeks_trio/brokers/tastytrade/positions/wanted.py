@@ -5,8 +5,9 @@ It lives as long as the connection, so no price outlives its source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
@@ -19,8 +20,18 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
 from greeks_trio.brokers.tastytrade.wire.requests import Subscription
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
-from greeks_trio.model.normalise import normalise
+from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD, normalise
+from greeks_trio.model.possible import PriceKind, possible_price, price_range
 from greeks_trio.model.records import Availability, Tick
+from greeks_trio.model.underlying_price import (
+    Stamped,
+    UnderlyingPrice,
+    market_of,
+    newest_price,
+    underlying_price,
+)
+
+_MAX_AHEAD_MS: Final = MAX_AHEAD // timedelta(milliseconds=1)
 
 
 class SubscriptionChanges(msgspec.Struct, frozen=True):
@@ -28,6 +39,42 @@ class SubscriptionChanges(msgspec.Struct, frozen=True):
 
     add: tuple[Subscription, ...]
     remove: tuple[Subscription, ...]
+
+
+class _Prices:
+    """The last trade and the market of one underlying.
+
+    An event without a time of its own has the time when it was read.
+    """
+
+    def __init__(self, kind: PriceKind) -> None:
+        self.kind: PriceKind = kind
+        self._trade: Stamped | None = None
+        self._quote: tuple[float | None, float | None, int] = (None, None, 0)
+        # Worked out when a tick wants it, not at each quote.
+        self._price: UnderlyingPrice | None = None
+        self._is_priced = True
+
+    def take_trade(self, price: float | None, at_ms: int) -> None:
+        """Take a trade, unless a newer one is known; one without a price says nothing."""
+        price = possible_price(price, self.kind)
+        if price is None or (self._trade is not None and at_ms < self._trade.at_ms):
+            return
+        self._trade = Stamped(price, at_ms)
+        self._is_priced = False
+
+    def take_quote(self, bid: float | None, ask: float | None, at_ms: int) -> None:
+        """Take the market; half a market is none."""
+        self._quote = (bid, ask, at_ms)
+        self._is_priced = False
+
+    def price(self) -> UnderlyingPrice | None:
+        """Return the newer one of the last trade and the middle of the market."""
+        if not self._is_priced:
+            market = market_of(*self._quote, self.kind)
+            self._price = underlying_price(newest_price(self._trade, market))
+            self._is_priced = True
+        return self._price
 
 
 class WantedContracts:
@@ -40,9 +87,7 @@ class WantedContracts:
         self._subscriptions: dict[Subscription, None] = {}
         # The underlyings whose prices are wanted.  An event may still arrive after the end
         # of its subscription; it must not leave a price behind.
-        self._underlyings: set[StreamerSymbol] = set()
-        self._last_trades: dict[StreamerSymbol, float] = {}
-        self._middles: dict[StreamerSymbol, float] = {}
+        self._underlyings: dict[StreamerSymbol, _Prices] = {}
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -60,24 +105,35 @@ class WantedContracts:
         self._wanted = {each.symbol: each for each in wanted.values()}
         self._subscriptions = after
         removed = tuple(each for each in before if each not in after)
-        self._underlyings = {each.symbol for each in after if each.type == "Trade"}
-        for prices in (self._last_trades, self._middles):
-            for symbol in prices.keys() - self._underlyings:
-                del prices[symbol]
+        self._underlyings = {
+            symbol: self._prices_of(symbol, kind)
+            for symbol, kind in _underlyings(wanted).items()
+        }
         added = tuple(each for each in after if each not in before)
         return SubscriptionChanges(added, removed)
 
-    def take_trade(self, event: TradeEvent) -> None:
-        """Remember an underlying's last trade; one without a price says nothing."""
-        if event.price is not None and event.symbol in self._underlyings:
-            self._last_trades[event.symbol] = event.price
+    def take_trade(
+        self, event: TradeEvent, received_at: datetime, count: Callable[[str], object]
+    ) -> None:
+        """Remember an underlying's last trade, in the regular session or outside it.
 
-    def take_quote(self, event: QuoteEvent) -> None:
-        """Remember the middle of an underlying's market; half a market has none."""
-        if event.bid is None or event.ask is None:
-            self._middles.pop(event.symbol, None)
-        elif event.symbol in self._underlyings:
-            self._middles[event.symbol] = (event.bid + event.ask) / 2.0
+        ``count`` is called with ``impossible.underlying-price`` if its price is.
+        """
+        prices = self._underlyings.get(event.symbol)
+        if prices is not None:
+            _count_impossible((event.price,), prices.kind, count)
+            at_ms = _time_of(event.time_ms, received_at)
+            prices.take_trade(event.price, at_ms)
+
+    def take_quote(
+        self, event: QuoteEvent, received_at: datetime, count: Callable[[str], object]
+    ) -> None:
+        """Remember the market of an underlying; ``count`` as in `take_trade`."""
+        prices = self._underlyings.get(event.symbol)
+        if prices is not None:
+            _count_impossible((event.bid, event.ask), prices.kind, count)
+            at_ms = _time_of(event.time_ms, received_at)
+            prices.take_quote(event.bid, event.ask, at_ms)
 
     def ticks(
         self,
@@ -107,11 +163,43 @@ class WantedContracts:
             count=count,
         )
 
-    def _underlying_price(self, symbol: StreamerSymbol | None) -> float | None:
-        if symbol is None:
+    def _underlying_price(
+        self, symbol: StreamerSymbol | None
+    ) -> UnderlyingPrice | None:
+        if symbol is None or symbol not in self._underlyings:
             return None
-        price = self._last_trades.get(symbol)
-        return self._middles.get(symbol) if price is None else price
+        return self._underlyings[symbol].price()
+
+    def _prices_of(self, symbol: StreamerSymbol, kind: PriceKind) -> _Prices:
+        known = self._underlyings.get(symbol)
+        return known if known is not None and known.kind == kind else _Prices(kind)
+
+
+def _count_impossible(
+    prices: Iterable[float | None], kind: PriceKind, count: Callable[[str], object]
+) -> None:
+    for price in prices:
+        if price is not None and not price_range(kind).has(price):
+            count("impossible.underlying-price")
+
+
+def _time_of(time_ms: int, received_at: datetime) -> int:
+    """Return the event's time if it can be true, otherwise when it was read."""
+    received_ms = int(received_at.timestamp() * 1000)
+    is_possible = EARLIEST_MS <= time_ms <= received_ms + _MAX_AHEAD_MS
+    return time_ms if is_possible else received_ms
+
+
+def _underlyings(
+    wanted: Mapping[ContractKey, WantedContract],
+) -> dict[StreamerSymbol, PriceKind]:
+    return {
+        each.underlying_symbol: (
+            "future" if each.contract.kind == "future_option" else "share"
+        )
+        for each in wanted.values()
+        if each.underlying_symbol is not None
+    }
 
 
 def _subscriptions(
@@ -119,10 +207,11 @@ def _subscriptions(
 ) -> dict[Subscription, None]:
     """Return the entries, underlyings first so that the first ticks have a price."""
     entries: dict[Subscription, None] = {}
-    for each in wanted.values():
-        if each.underlying_symbol is not None:
-            entries[Subscription("Trade", each.underlying_symbol)] = None
-            entries[Subscription("Quote", each.underlying_symbol)] = None
+    for symbol, kind in _underlyings(wanted).items():
+        entries[Subscription("Trade", symbol)] = None
+        if kind != "future":  # futures trade around the clock, all in `Trade`
+            entries[Subscription("TradeETH", symbol)] = None
+        entries[Subscription("Quote", symbol)] = None
     for each in wanted.values():
         entries[Subscription("Greeks", each.symbol)] = None
     return entries

@@ -109,25 +109,34 @@ KNOWN_TYPES: Final = frozenset(
 )
 
 
-class GreeksEvent(BrokerGreeks, frozen=True, gc=False):
+class GreeksEvent(BrokerGreeks, frozen=True, gc=False, kw_only=True):
     """One Greeks event; ``payload`` is an object with the server's field names."""
 
     symbol: StreamerSymbol
 
 
 class QuoteEvent(msgspec.Struct, frozen=True, gc=False):
-    """The best bid and ask of an instrument."""
+    """The best bid and ask of an instrument.
+
+    ``time_ms`` is the server's time of the newer one, milliseconds since 1970; 0 if it
+    tells none.
+    """
 
     symbol: StreamerSymbol
     bid: float | None
     ask: float | None
+    time_ms: int = 0
 
 
 class TradeEvent(msgspec.Struct, frozen=True, gc=False):
-    """The last trade of an instrument."""
+    """The last trade of an instrument, in the regular session or outside it.
+
+    ``time_ms`` is its time as in `QuoteEvent`.
+    """
 
     symbol: StreamerSymbol
     price: float | None
+    time_ms: int = 0
 
 
 class Ignored(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from greeks_trio.model.contracts import StreamerSymbol
 
-EventType = Literal["Greeks", "Quote", "Trade"]
+EventType = Literal["Greeks", "Quote", "Trade", "TradeETH"]
 
 # The first part names the version of the protocol, the rest the implementation.
 VERSION: Final = "0.1-greeks-trio/0.1.0"
@@ -34,8 +34,10 @@ EVENT_FIELDS: Final[dict[EventType, tuple[str, ...]]] = {
         "rho",
         "vega",
     ),
-    "Quote": ("eventSymbol", "bidPrice", "askPrice"),
+    "Quote": ("eventSymbol", "bidTime", "bidPrice", "askTime", "askPrice"),
     "Trade": ("eventSymbol", "price", "time"),
+    # Trades outside the regular session; `Trade` keeps the last one of the session.
+    "TradeETH": ("eventSymbol", "price", "time"),
 }
 
 # The server limits the length of a client's message without saying to what; dxFeed's

@@ -37,6 +37,7 @@ class _GreeksRow(msgspec.Struct, rename="camel", gc=False):
     event_symbol: str
     event_flags: int = 0
     time: int | None = None
+    price: _Wire = None
     delta: _Wire = None
     gamma: _Wire = None
     theta: _Wire = None
@@ -51,6 +52,7 @@ class _PlainGreeksRow(msgspec.Struct, rename="camel", gc=False):
     event_symbol: str
     event_flags: int = 0
     time: int | None = None
+    price: float | None = None
     delta: float | None = None
     gamma: float | None = None
     theta: float | None = None
@@ -61,13 +63,16 @@ class _PlainGreeksRow(msgspec.Struct, rename="camel", gc=False):
 
 class _QuoteRow(msgspec.Struct, rename="camel", gc=False):
     event_symbol: str
+    bid_time: int | None = None
     bid_price: _Wire = None
+    ask_time: int | None = None
     ask_price: _Wire = None
 
 
 class _TradeRow(msgspec.Struct, rename="camel", gc=False):
     event_symbol: str
     price: _Wire = None
+    time: int | None = None
 
 
 _RowT = TypeVar("_RowT", _GreeksRow, _QuoteRow, _TradeRow)
@@ -79,6 +84,7 @@ _QUOTE: Final = msgspec.json.Decoder(_QuoteRow)
 _TRADE: Final = msgspec.json.Decoder(_TradeRow)
 # No integer of ours is longer, and Python refuses to read those of 4,300 digits.
 _MAX_DIGITS: Final = 100
+_TIMES: Final = ("time", "bidTime", "askTime")
 
 
 def parse_full(fields: dict[str, Raw]) -> RowEvent:
@@ -101,7 +107,8 @@ def _parse_greeks(payload: bytes) -> RowEvent:
     greeks = Greeks(row.delta, row.gamma, row.theta, row.vega, row.rho, row.volatility)
     if row.event_flags and _is_marker(row.event_flags, greeks):
         return Ignored("marker")
-    return GreeksEvent(greeks, row.time, payload, StreamerSymbol(row.event_symbol))
+    symbol = StreamerSymbol(row.event_symbol)
+    return GreeksEvent(greeks, row.time, payload, row.price, symbol=symbol)
 
 
 def _parse_other_greeks(payload: bytes) -> RowEvent:
@@ -118,7 +125,8 @@ def _parse_other_greeks(payload: bytes) -> RowEvent:
     )
     if _is_marker(row.event_flags, greeks):
         return Ignored("marker")
-    return GreeksEvent(greeks, row.time, payload, StreamerSymbol(row.event_symbol))
+    symbol = StreamerSymbol(row.event_symbol)
+    return GreeksEvent(greeks, row.time, payload, _finite(row.price), symbol=symbol)
 
 
 def _is_marker(flags: int, greeks: Greeks) -> bool:
@@ -131,20 +139,23 @@ def _parse_quote(payload: bytes) -> RowEvent:
     if row is None:
         return _odd_event("Quote", payload)
     bid, ask = _price(row.bid_price), _price(row.ask_price)
-    return QuoteEvent(StreamerSymbol(row.event_symbol), bid, ask)
+    at = max(row.bid_time or 0, row.ask_time or 0)
+    return QuoteEvent(StreamerSymbol(row.event_symbol), bid, ask, at)
 
 
 def _parse_trade(payload: bytes) -> RowEvent:
     row = _decode_row(_TRADE, _TradeRow, payload)
     if row is None:
         return _odd_event("Trade", payload)
-    return TradeEvent(StreamerSymbol(row.event_symbol), _price(row.price))
+    symbol = StreamerSymbol(row.event_symbol)
+    return TradeEvent(symbol, _price(row.price), row.time or 0)
 
 
 PARSERS: Final[dict[str, Callable[[bytes], RowEvent]]] = {
     "Greeks": _parse_greeks,
     "Quote": _parse_quote,
     "Trade": _parse_trade,
+    "TradeETH": _parse_trade,
 }
 
 
@@ -166,7 +177,7 @@ def _decode_row(
         if isinstance(value, int | float | str) and not isinstance(value, bool)
     }
     usable["eventFlags"] = _whole(usable.get("eventFlags")) or 0
-    usable["time"] = _whole(usable.get("time"))
+    usable |= {name: _whole(usable.get(name)) for name in _TIMES}
     try:
         return msgspec.convert(usable, row_type)
     except msgspec.ValidationError:

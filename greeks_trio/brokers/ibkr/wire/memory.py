@@ -1,0 +1,125 @@
+"""The memory of one conid: the last value of each field, and when it was true.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from greeks_trio.brokers.ibkr.wire.fields import Price
+from greeks_trio.model.possible import PriceKind, possible_price, price_range
+from greeks_trio.model.underlying_price import (
+    Market,
+    Stamped,
+    UnderlyingPrice,
+    market_of,
+    newest_price,
+    underlying_price,
+)
+
+# Places of the fields, as in `greeks_trio.brokers.ibkr.wire.fields`.
+IV, AVAILABILITY, LAST, BID, ASK, MARK = range(4, 10)
+PLACES: Final = 10
+# The places before this one are the Greeks and the volatility; with none of them a frame
+# is no tick.
+GREEKS: Final = 5
+
+_PRICES: Final = (LAST, BID, ASK, MARK)
+_NEVER: Final = -1
+
+
+class FieldMemory:
+    """The fields of one conid.
+
+    Attributes:
+        values: The last value of each place, `None` for none; `LAST` has a `Price`.
+        times: When each value was true, milliseconds since 1970.
+        newest: The newest of the times.
+    """
+
+    __slots__ = ("_impossible", "_is_priced", "_price", "newest", "times", "values")
+
+    def __init__(self) -> None:
+        self.values: list[Any] = [None] * PLACES
+        self.times: list[int] = [_NEVER] * PLACES
+        self.newest = _NEVER
+        # The price is worked out when a tick wants it, not in each frame.
+        self._price: UnderlyingPrice | None = None
+        self._is_priced = False
+        self._impossible: frozenset[int] = frozenset()
+
+    def take(self, named: Iterable[tuple[int, Any]], at: int) -> None:
+        """Remember the fields of a frame; a late one overwrites nothing newer."""
+        values, times = self.values, self.times
+        for place, value in named:
+            if at >= times[place]:
+                values[place], times[place] = value, at
+                if place >= LAST:
+                    self._is_priced = False
+        if at > self.newest:
+            self.newest = at
+
+    def row_at(self, at: int) -> list[Any]:
+        """Return the values that were true at a moment; they are not to be changed."""
+        if at >= self.newest:
+            return self.values
+        return [
+            value if time <= at else None
+            for value, time in zip(self.values, self.times, strict=True)
+        ]
+
+    def underlying_price(
+        self, kind: PriceKind, count: Callable[[str], object]
+    ) -> UnderlyingPrice | None:
+        """Return the price of the underlying; see `IbkrProtocol.underlying_price`."""
+        if not self._is_priced:
+            self._price = underlying_price(self._best_price(kind, count))
+            self._is_priced = True
+        return self._price
+
+    def _best_price(
+        self, kind: PriceKind, count: Callable[[str], object]
+    ) -> Stamped | None:
+        last: Price | None = self.values[LAST]
+        prices = dict(zip(_PRICES, self.values[LAST:], strict=True))
+        prices[LAST] = None if last is None else last.value
+        self._count_impossible(prices, kind, count)
+        market = market_of(
+            prices[BID], prices[ASK], max(self.times[BID], self.times[ASK]), kind
+        )
+        stamped = self._stamped(LAST, prices, kind)
+        is_trade = last is not None and last.kind == "trade"
+        trade = stamped if is_trade else None
+        mark = self._stamped(MARK, prices, kind)
+        return _newest(trade, market, mark) or stamped
+
+    def _stamped(
+        self, place: int, prices: dict[int, float | None], kind: PriceKind
+    ) -> Stamped | None:
+        price = possible_price(prices[place], kind)
+        return None if price is None else Stamped(price, self.times[place])
+
+    def _count_impossible(
+        self,
+        prices: dict[int, float | None],
+        kind: PriceKind,
+        count: Callable[[str], object],
+    ) -> None:
+        """Count each impossible value once, for as long as it stays."""
+        allowed = price_range(kind)
+        impossible = frozenset(
+            place
+            for place, price in prices.items()
+            if price is not None and not allowed.has(price)
+        )
+        for _ in impossible - self._impossible:
+            count("impossible.underlying-price")
+        self._impossible = impossible
+
+
+def _newest(
+    trade: Stamped | None, market: Market | None, mark: Stamped | None
+) -> Stamped | None:
+    if market is not None or mark is None:
+        return newest_price(trade, market)
+    # IBKR works out the mark from the trade, so with the same time it is the newer one.
+    return trade if trade is not None and trade.at_ms > mark.at_ms else mark
