@@ -65,7 +65,7 @@ class DemoOptions:
 
     Attributes:
         seconds: Duration; `None` until SIGINT or SIGTERM.
-        book: What the accounts hold.
+        book: The name of the book that the accounts hold.
         contracts: Option positions of all brokers; `None` for the number of the book.
         rate: Ticks per second of all brokers together.
         data_dir: Directory of a database that stays; `None` for a temporary one.

@@ -41,7 +41,7 @@ class Display:
         )
 
     def started(self, dsn: str, about: str, running: Running) -> None:
-        """Print where the rows and the status are, and what is imperfect on purpose.
+        """Print the places of the rows and the status, and the deliberate imperfections.
 
         ``dsn`` has no password.
         """

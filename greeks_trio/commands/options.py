@@ -75,7 +75,7 @@ book_option = click.option(
     type=click.Choice(("textbook", "real")),
     default="textbook",
     show_default=True,
-    help="What the accounts hold: options on American shares, or all that people have: "
+    help="The positions of the accounts: options on American shares, or a real mixture: "
     "futures options, several countries, an advisor's clients, a split.",
 )
 contracts_option = click.option(

@@ -52,7 +52,7 @@ class DrillOptions:
         kinds: Names from `KINDS`; empty for all.
         interval_s: Average seconds from one fault to the next.
         rate: Ticks a second of all brokers together.
-        book: What the accounts hold.
+        book: The name of the book that the accounts hold.
         contracts: Option positions of all brokers; `None` for the number of the book.
         keep: Directory in which all files stay; `None` deletes them.
     """

@@ -82,7 +82,7 @@ class Market:
         self._split: set[Conid] = set()
 
     def split(self, shares: Underlying, basket: Underlying, ratio: float) -> None:
-        """Split shares; the basket is worth what one of them was.  Only once."""
+        """Split shares; the basket has the value of one of them.  Only once."""
         if shares.conid not in self._split:
             self._split.add(shares.conid)
             basket.price = shares.price

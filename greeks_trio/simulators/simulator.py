@@ -26,7 +26,7 @@ class SimulateOptions:
 
     Attributes:
         ports: Port of each broker; 0, the default, means any free one.
-        book: What the accounts hold.
+        book: The name of the book that the accounts hold.
         contracts: Held contracts of all brokers; one that two brokers hold counts twice.
             `None` for the usual number of the book.
         rate: Greeks events a second of all brokers.

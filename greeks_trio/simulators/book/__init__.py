@@ -1,1 +1,1 @@
-"""The books of the simulated brokers: what their accounts hold, as data.  Pure."""
+"""The books of the simulated brokers: the holdings of their accounts, as data."""

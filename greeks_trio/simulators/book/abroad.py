@@ -22,7 +22,7 @@ from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 @dataclass(frozen=True, slots=True)
 class Abroad:
-    """What `make_abroad` made.
+    """The instruments that `make_abroad` made.
 
     Attributes:
         shares: Shares of other markets.

@@ -31,7 +31,7 @@ _QUIET_S: Final = 10_800.0
 
 @dataclass(frozen=True, slots=True)
 class American:
-    """What `make_american` made.
+    """The instruments that `make_american` made.
 
     Attributes:
         apple: The share beside which there is a CFD.
@@ -114,7 +114,7 @@ def make_american(maker: Maker, today: date) -> American:
 
 
 def _split(maker: Maker, shares: Underlying, expiration: date) -> Split:
-    """Make the option that becomes another one, and what it becomes."""
+    """Make the option that becomes another one, and the adjusted one."""
     before = maker.us_option(shares, expiration, "C", Decimal("2.5"))
     basket = maker.share("LCID1", shares.price, at_tastytrade=False)
     basket.symbol = "LCID1"

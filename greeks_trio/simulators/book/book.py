@@ -1,4 +1,4 @@
-"""A book: the market, what each broker's accounts hold of it, and its imperfections."""
+"""A book: the market, the holdings at each broker, and its imperfections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BookName = Literal["textbook", "real"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imperfections:
-    """What a broker does badly on purpose, as the real one does.
+    """The deliberate faults of the brokers; the real ones have them too.
 
     Attributes:
         delayed_every: One in so many options at IBKR has delayed data.
@@ -40,7 +40,7 @@ class Split:
     """A split of shares in the middle of a session, and an option on them.
 
     The shares keep their number at the broker.  The option becomes one on a basket that
-    is worth what one old share was.  At IBKR it keeps its conid.  At Tastytrade the old
+    has the value of one old share.  At IBKR it keeps its conid.  At Tastytrade the old
     option is closed and the adjusted one is opened.
 
     Attributes:
@@ -92,7 +92,7 @@ class BookKind:
 
     Attributes:
         contracts: The usual number of held options of all brokers together.
-        about: One line about what the brokers do badly on purpose, for a person.
+        about: One line about the deliberate imperfections, for a person.
         make: Returns the book.
         ibkr_lines: Market-data lines at IBKR, `None` for no limit.
         positions_interval_s: How often a client should read the positions in order to
@@ -108,7 +108,7 @@ class BookKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is asked of a book: how large it is, and from which seed.
+    """The size and the seed of a wanted book.
 
     Attributes:
         contracts: Held options of all brokers; one that two brokers hold counts twice.

@@ -96,7 +96,7 @@ CL: Final = Product(
 
 @dataclass(frozen=True, slots=True)
 class Futures:
-    """What `make_futures` made.
+    """The instruments that `make_futures` made.
 
     Attributes:
         calendar: The near and the far future of one product.

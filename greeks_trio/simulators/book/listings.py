@@ -67,7 +67,7 @@ class IbkrListing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverable:
-    """A part of what the exercise of one adjusted contract delivers."""
+    """A part of the delivery at the exercise of one adjusted contract."""
 
     kind: Literal["Shares", "Cash"]
     amount: Decimal

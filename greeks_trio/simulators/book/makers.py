@@ -59,12 +59,12 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FutureOption:
-    """A futures option: what the exchange knows, and how IBKR writes it.
+    """A futures option: its terms, and the way in which IBKR writes it.
 
     Attributes:
         root: The trading class.
         month: The contract month; that of the expiration unless it is named.
-        bracket: What IBKR writes in brackets, without the multiplier.
+        bracket: The text in IBKR's brackets, without the multiplier.
         long_years: Whether Tastytrade writes years with two digits.
     """
 

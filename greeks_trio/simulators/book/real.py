@@ -1,4 +1,4 @@
-"""The real book: what people have who trade more than options on American shares.
+"""The real book: the mixture of a person who trades more than American options.
 
 An advisor with three clients at IBKR, who hold more options than there are market-data
 lines; two open accounts and a closed one at Tastytrade.
@@ -61,7 +61,7 @@ def make_real_book(plan: Plan) -> Book:
         "ibkr": _ibkr(at_ibkr, american, futures, abroad, random),
         "tastytrade": _tastytrade(at_tastytrade, american, futures, random),
     }
-    # What an option becomes by the split is no contract of its own at IBKR.
+    # The adjusted option is no contract of its own at IBKR.
     options = [each for each in maker.options if each is not american.split.after]
     market = Market(maker.underlyings, options, random=random, today=plan.today)
     return Book(

@@ -260,7 +260,7 @@ def underlying_quote(
 
 
 def close_quote(underlying: Underlying) -> Values:
-    """Return what a quiet contract begins with: the last close, and no change."""
+    """Return the first values of a quiet contract: the last close, and no change."""
     listing = listing_of(underlying)
     if listing.prices != "all":
         return {}

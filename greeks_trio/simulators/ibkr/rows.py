@@ -182,7 +182,7 @@ def right(option: SimulatedOption) -> str:
 
 
 def _local_symbol(description: str) -> str:
-    """Return what the brackets hold, without the size of the contract."""
+    """Return the symbol in the brackets, without the size of the contract."""
     _, bracket, inner = description.partition("[")
     return inner.rstrip("]").rpartition(" ")[0] if bracket else description
 

@@ -155,7 +155,7 @@ class IbkrState:
         return self.options.get(known) or self.underlyings.get(known)
 
     def present(self, option: SimulatedOption) -> SimulatedOption:
-        """Return what has become of an option: usually itself."""
+        """Return the option that has this conid now: usually the same one."""
         return self.options.get(option.conid, option)
 
     def read_positions(self, account_id: str, now: float) -> None:

@@ -257,7 +257,7 @@ class GreeksTape:
         age_s = 0.0 if listing is None else listing.trade_age_s
         if not age_s:
             return trade_event(symbol, underlying.price, now_ms, kind=kind)
-        # Nobody has traded since, and the price was another one.
+        # There was no trade since then, and the price was another one.
         old_ms = now_ms - int(age_s * 1000)
         return trade_event(symbol, underlying.price * _OLD_PRICE, old_ms, kind=kind)
 

@@ -161,7 +161,7 @@ class SimulatedPositions:
         return None if found is None else future_shape(found)
 
     def _hold(self, holdings: Holdings) -> dict[str, dict[str, int]]:
-        # What an option becomes by a split has the number of the option before it.
+        # The adjusted option of a split has the number of the option before it.
         to_come = None if holdings.split is None else holdings.split.after
         symbols = {
             each.conid: symbol
