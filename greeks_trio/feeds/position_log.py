@@ -62,4 +62,5 @@ class PositionLog:
                 incomplete_account_ids=reading[1],
             )
         )
-        logger.info("feed.positions broker=%s positions=%d", self._broker, len(held))
+        held_now = sum(position.quantity != 0 for position in held)
+        logger.info("feed.positions broker=%s positions=%d", self._broker, held_now)

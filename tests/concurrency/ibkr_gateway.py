@@ -284,6 +284,10 @@ class Scene:
         return self.health.session().status
 
     @property
+    def notes(self):
+        return self.health.session().notes
+
+    @property
     def last_error(self):
         return self.health.session().last_error
 

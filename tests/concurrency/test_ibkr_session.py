@@ -47,7 +47,7 @@ async def fail(gateway, config=CONFIG):
 
 
 async def test_a_login_is_told_in_one_sentence(autojump_clock, gateway):
-    gateway.positions["U2"] = [make_row(8), make_row(9, position=0)]
+    gateway.positions["U2"] = [make_row(8, 610), make_row(9, 620, position=0)]
 
     assert await check(gateway) == "logged in, 2 accounts, 2 option positions"
 
@@ -394,17 +394,19 @@ async def test_a_contract_that_was_sold_but_is_watched_keeps_its_line(
 
 
 async def test_a_cold_answer_with_riddles_closes_no_position(autojump_clock, gateway):
-    gateway.positions["U1"] = [make_row(8), make_row(contractDesc="", ticker=None)]
+    riddle = make_row(contractDesc="", ticker=None, undSym=None)
+    gateway.positions["U1"] = [make_row(8), riddle]
     desk = Desk(gateway)
 
     view = await desk.read()
 
-    assert len(view.unidentified) == 1
-    assert desk.snapshots == []
-    assert desk.health.statistics().counts["position.contract"] == 1
+    [unreadable] = view.unreadable
+    assert unreadable.name.startswith("U1 7 ")
+    assert desk.snapshots[-1].incomplete_account_ids == ("U1",)
+    assert desk.health.statistics().counts["position.unreadable"] == 1
 
     await desk.read(view.plan)
-    assert len(desk.snapshots) == 1
+    assert desk.snapshots[-1].incomplete_account_ids == ()
 
 
 async def test_nothing_at_all_is_believed_only_with_a_session(autojump_clock, gateway):

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from greeks_trio.brokers.ibkr.positions.positions import read_positions
+from greeks_trio.brokers.ibkr.positions.known import KnownContracts
+from greeks_trio.brokers.ibkr.positions.positions import GivenRow, read_positions
 
 
 def make_row(**changes):
@@ -37,7 +38,11 @@ def make_cold_row(**changes):
 
 
 def read(*rows, known=None):
-    return read_positions([("U1", row) for row in rows], {} if known is None else known)
+    """Read the rows of one account; ``known`` remembers what they say."""
+    known = KnownContracts() if known is None else known
+    reading = read_positions([GivenRow("U1", row) for row in rows], known)
+    known.take(reading.rows, reading.instruments)
+    return reading
 
 
 def only(reading):
@@ -146,54 +151,12 @@ def test_an_adjusted_contract_has_the_multiplier_of_its_bracket():
     assert only(read(row))[0].multiplier == 28
 
 
-def test_an_index_option_without_a_bracket_is_not_guessed():
-    reading = read(make_row(contractDesc="SPX DEC2026 6000 C", ticker="SPX"))
+def test_an_index_option_without_a_bracket_is_known_by_its_conid():
+    row = make_row(contractDesc="SPX DEC2026 6000 C", ticker="SPX", undSym="SPX")
 
-    assert reading.positions == ()
-    assert reading.unidentified == ("ambiguous-root",)
-    assert reading.is_cold
+    position, _ = only(read(row))
 
-
-def test_a_futures_option_gets_our_key():
-    row = make_row(
-        assetClass="FOP",
-        contractDesc="CL     MAR2026 56 P [LOJ6 P5600 1000]",
-        expiry="20260317",
-        putOrCall="P",
-        strike="56",
-        multiplier="1000",
-        ticker="CL",
-        undSym="CL",
-        undConid=212921504,
-    )
-
-    position, listing = only(read(row))
-
-    assert position.contract_key == "./LO  260317P56"
-    assert (position.kind, position.underlying) == ("future_option", "CL")
-    assert listing.contract.multiplier == 1000
-
-
-@pytest.mark.parametrize(
-    ("changes", "kind", "key", "underlying"),
-    [
-        ({"assetClass": "STK", "ticker": "BRK B"}, "equity", "BRK/B", "BRK/B"),
-        ({"assetClass": "STK", "ticker": "VOW3"}, "equity", "VOW3", "VOW3"),
-        ({"assetClass": "FUT", "ticker": "ES"}, "future", "ES", None),
-        ({"assetClass": "BOND", "ticker": "T"}, "other", "T", None),
-        ({"assetClass": None, "ticker": "X"}, "other", "X", None),
-    ],
-)
-def test_what_is_no_option_is_recorded_and_never_listed(changes, kind, key, underlying):
-    row = make_row(position=2.5, multiplier=0.0, strike="0", undConid=0, **changes)
-
-    reading = read(row)
-
-    [position] = reading.positions
-    assert (position.kind, position.contract_key) == (kind, key)
-    assert (position.quantity, position.multiplier) == (Decimal("2.5"), None)
-    assert position.underlying == underlying
-    assert reading.listings == {}
+    assert (position.contract_key, position.kind) == ("ibkr:700000001", "option")
 
 
 @pytest.mark.parametrize(
@@ -206,32 +169,63 @@ def test_what_is_no_option_is_recorded_and_never_listed(changes, kind, key, unde
         {"conid": "x", "position": 1},
         make_row(position="many"),
         make_row(position=None),
+        make_row(position=True),
         make_row(conid=None),
+        make_row(conid=2147483647),
         make_row(position=1e30),
-        make_row(multiplier="1e30"),
+        make_row(position=2**63 - 1),
         make_row(contractDesc="", strike="1e30"),
         make_row(assetClass="STK", position=1e-30),
         make_row(position="NaN"),
+        make_row(position="1.7976931348623157E308"),
         make_row(contractDesc="SPY", expiry="2026-12-18"),
         make_row(contractDesc="SPY", putOrCall="X"),
         make_row(contractDesc="SPY [SPY   261399C00600000 100]"),
+        make_row(assetClass=None),
+        make_row(assetClass="None"),
     ],
 )
-def test_a_malformed_row_hides_no_other(bad):
-    reading = read(make_row(conid=1), bad, make_row(conid=2))
+def test_a_row_that_cannot_be_read_hides_no_other(bad):
+    other = make_row(
+        conid=2, contractDesc="SPY DEC2026 610 C [SPY 261218C00610000 100]"
+    )
 
-    assert len(reading.positions) == 2
-    assert len(reading.unidentified) == 1
+    reading = read(make_row(conid=1), bad, other)
+
+    assert [each.instrument_id for each in reading.positions] == ["1", "2"]
+    [unreadable] = reading.unreadable
+    assert unreadable.reason
+    assert unreadable.position.kind == "unknown"
+    assert unreadable.position.problem == unreadable.reason
 
 
 def test_a_row_that_cannot_be_read_says_whose_it_is_if_it_can():
-    reading = read(make_row(conid=1, position="many"), "text", {"conid": "x"})
+    reading = read(
+        make_row(conid=1, position="many"), "text", {"conid": "x", "position": -2}
+    )
 
-    assert reading.unread == (("U1", 1), ("U1", None), ("U1", None))
+    recorded = [each.position for each in reading.unreadable]
+    assert [each.contract_key for each in recorded] == [
+        "ibkr:1",
+        "ibkr:?text",
+        "ibkr:?{'conid': 'x', 'position': -2}",
+    ]
+    assert [each.quantity for each in recorded] == [None, None, Decimal(-2)]
+    assert recorded[0].description == "SPY DEC2026 600 C [SPY 261218C00600000 100]"
+    assert reading.unreadable[0].name.startswith("U1 1 SPY DEC2026 600 C")
+
+
+def test_rows_without_a_conid_that_look_alike_are_both_there():
+    reading = read({"contractDesc": "A BOND"}, {"contractDesc": "A BOND"})
+
+    assert [each.position.contract_key for each in reading.unreadable] == [
+        "ibkr:?A BOND",
+        "ibkr:?A BOND #2",
+    ]
 
 
 def test_what_was_identified_once_stays_identified():
-    known = {}
+    known = KnownContracts()
     read(make_row(), known=known)
 
     reading = read(make_cold_row(contractDesc=""), known=known)
@@ -240,12 +234,18 @@ def test_what_was_identified_once_stays_identified():
     assert not reading.is_cold
 
 
-def test_numbers_as_text_are_numbers():
-    row = make_row(conid="700000001", position="-3", strike=600, multiplier="100")
+@pytest.mark.parametrize("conid", ["700000001", 700000001.0, "700000001.0"])
+@pytest.mark.parametrize("position", ["-3", -3, -3.0, "-3.0"])
+def test_numbers_as_text_are_numbers(conid, position):
+    row = make_row(
+        conid=conid, position=position, strike=600, multiplier="100", undConid="756733"
+    )
 
     position, listing = only(read(row))
 
     assert (position.quantity, listing.conid) == (Decimal(-3), 700000001)
+    assert (listing.underlying_conid, position.multiplier) == (756733, Decimal(100))
+    assert (position.instrument_id, position.underlying_id) == ("700000001", "756733")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_date_may_be_a_number():
 
 
 def test_the_name_of_an_underlying_replaces_what_the_root_suggested():
-    known = {}
+    known = KnownContracts()
     description = "HEI A DEC2026 200 C [HEI A 261218C00200000 100]"
     cold = read(make_cold_row(contractDesc=description, undConid=4628), known=known)
     warm = read(
@@ -289,16 +289,35 @@ def test_the_name_of_an_underlying_replaces_what_the_root_suggested():
 
 
 def test_models_of_one_account_are_one_position():
+    other = make_row(
+        conid=8, contractDesc="SPY DEC2026 610 C [SPY 261218C00610000 100]"
+    )
+
     reading = read(
-        make_row(position=-3.0),
-        make_row(position=1.0, model="Income"),
-        make_row(conid=8),
+        make_row(position=-3.0), make_row(position=1.0, model="Income"), other
     )
 
     assert [each.quantity for each in reading.positions] == [Decimal(-2), Decimal(-3)]
 
 
 def test_a_row_on_two_pages_counts_once():
-    reading = read(make_row(position=-3.0), make_row(position=-3.0))
+    rows = [
+        GivenRow("U1", make_row(position=quantity), page)
+        for page, quantity in enumerate((-3.0, -4.0))
+    ]
 
-    assert only(reading)[0].quantity == -3
+    assert only(read_positions(rows, KnownContracts()))[0].quantity == -4
+
+
+def test_two_rows_of_one_page_are_two_lots():
+    assert (
+        only(read(make_row(position=-3.0), make_row(position=-1.0)))[0].quantity == -4
+    )
+
+
+def test_a_row_of_another_account_is_left_to_that_account():
+    row = GivenRow("F1", make_row(acctId="U2"))
+
+    assert not row.belongs_here(["F1", "U2"])
+    assert row.belongs_here(["F1"])
+    assert GivenRow("U2", make_row(acctId="U2")).belongs_here(["F1", "U2"])

@@ -10,17 +10,21 @@ from typing import Any, Final
 
 import trio
 
+from greeks_trio.brokers.ibkr.definitions import read_definitions
+from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import (
     AccountPositions,
+    GivenRow,
     read_positions,
 )
-from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.brokers.ibkr.rest import GatewayClient
+from greeks_trio.brokers.ibkr.subaccounts import read_subaccounts
 from greeks_trio.errors import FeedInterrupted
-from greeks_trio.model.contracts import Conid
 
 # The first read of a session is cold, the second one usually is not.
 _COLD_DELAYS_S: Final = (0.5, 1.0, 2.0, 2.0)
+# An option first, then its future.
+_DEFINITION_ROUNDS: Final = 2
 # Gateways before 2022 send 30 rows a page, later ones 100; not all give the number.
 _SMALLEST_PAGE: Final = 30
 # More positions than any account has; a gateway may ignore the page and never end.
@@ -33,26 +37,29 @@ class Accounts:
     The asynchronous methods raise `FeedInterrupted` like `GatewayClient.request`.
 
     Attributes:
-        several_pages: The accounts whose last answer came in several pages.
+        problem: The reason why accounts may be missing; `None` if all are known.
     """
 
     def __init__(self, client: GatewayClient) -> None:
         self._client = client
+        self.problem: str | None = None
         self._ids: tuple[str, ...] | None = None
-        self.several_pages: set[str] = set()
 
     async def choose(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the login's accounts; only the wanted ones if any are named.
 
-        Sends the request once.  IBKR wants it before any request for positions.
+        Sends the requests once.  IBKR wants them before any request for positions.  An
+        advisor's login has its clients' accounts, too.
         """
         if self._ids is None:
-            entries = map(
-                _mapping,
-                _rows(await self._client.request("GET", "/portfolio/accounts")),
-            )
-            ids = (entry.get("accountId") or entry.get("id") for entry in entries)
-            self._ids = tuple(str(each) for each in ids if each)
+            entries = [
+                entry
+                for each in _rows(
+                    await self._client.request("GET", "/portfolio/accounts")
+                )
+                if (entry := _mapping(each))
+            ]
+            self._ids = await self._with_clients(entries)
         chosen = tuple(each for each in self._ids if not wanted or each in wanted)
         if chosen:
             return chosen
@@ -67,11 +74,11 @@ class Accounts:
         )
 
     def forget(self) -> None:
-        """Make the next `choose` send its request: the session may be another one."""
+        """Make the next `choose` send its requests: the session may be another one."""
         self._ids = None
 
     async def read(
-        self, account_ids: Sequence[str], known: dict[Conid, Listing]
+        self, account_ids: Sequence[str], known: KnownContracts
     ) -> AccountPositions:
         """Return the positions; read again while the answer is cold.
 
@@ -86,29 +93,48 @@ class Accounts:
         return reading
 
     async def read_once(
-        self, account_ids: Sequence[str], known: dict[Conid, Listing]
+        self, account_ids: Sequence[str], known: KnownContracts
     ) -> AccountPositions:
-        """Return the positions of the accounts, all pages."""
+        """Return the positions of the accounts, all pages.
+
+        Requests the definitions of the contracts that the rows do not describe.
+        """
         rows = [
-            (account_id, row)
+            row
             for account_id in account_ids
             for row in await self._read_account(account_id)
+            if row.belongs_here(account_ids)
         ]
-        return read_positions(rows, known)
+        reading = read_positions(rows, known)
+        for _ in range(_DEFINITION_ROUNDS):
+            conids = known.to_define(reading.undefined)
+            if not conids:
+                break
+            found = await read_definitions(self._client, conids)
+            known.define(found, reading.undefined)
+            reading = read_positions(rows, known)
+        return reading
 
-    async def _read_account(self, account_id: str) -> list[Any]:
-        rows: list[Any] = []
+    async def _with_clients(self, entries: list[dict[str, Any]]) -> tuple[str, ...]:
+        """Return the accounts of these entries, and those of an advisor's clients."""
+        self.problem = None
+        if any(_is_advisor(entry) for entry in entries):
+            clients = await read_subaccounts(self._client)
+            self.problem = clients.problem
+            entries = [*entries, *map(_mapping, clients.entries)]
+        ids = (entry.get("accountId") or entry.get("id") for entry in entries)
+        return tuple(dict.fromkeys(str(each) for each in ids if each))
+
+    async def _read_account(self, account_id: str) -> list[GivenRow]:
+        rows: list[GivenRow] = []
         page_size = _SMALLEST_PAGE
-        self.several_pages.discard(account_id)
         for page in range(_PAGE_CAP):
             found = _rows(
                 await self._client.request(
                     "GET", f"/portfolio/{account_id}/positions/{page}"
                 )
             )
-            rows += found
-            if page and found:
-                self.several_pages.add(account_id)
+            rows += (GivenRow(account_id, each, page) for each in found)
             if page == 0:
                 page_size = _page_size(found)
             # A page of the old size counts as full.
@@ -117,6 +143,10 @@ class Accounts:
         raise FeedInterrupted(
             f"the IBKR gateway has no last page of positions for {account_id}"
         )
+
+
+def _is_advisor(entry: dict[str, Any]) -> bool:
+    return str(entry.get("faclient")).lower() == "true"
 
 
 def _page_size(rows: list[Any]) -> int:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import msgspec
+import trio
 
 from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan, make_plan
-from greeks_trio.brokers.ibkr.positions.positions import AccountPositions
+from greeks_trio.brokers.ibkr.positions.earlier import Holdings
+from greeks_trio.brokers.ibkr.positions.identities import SharedKey
+from greeks_trio.brokers.ibkr.positions.known import KnownContracts
+from greeks_trio.brokers.ibkr.positions.positions import AccountPositions, Unreadable
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.brokers.ibkr.search import resolve_watchlist, search_symbol
 from greeks_trio.brokers.ibkr.session import GatewaySession
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
-from greeks_trio.model.contracts import Conid, ContractKey
+from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.positions import holders_by_contract
-from greeks_trio.model.records import Position
 
 logger = logging.getLogger(__name__)
+
+# An answer that lacks a position is asked for again, until two agree.
+_CONFIRM_AFTER_S: Final = 0.5
+_CONFIRMATIONS: Final = 3
+# The log names this many rows of one kind.
+_NAMED: Final = 3
 
 
 class PortfolioView(msgspec.Struct, frozen=True):
@@ -29,48 +38,61 @@ class PortfolioView(msgspec.Struct, frozen=True):
     Attributes:
         wanted: How many contracts should be streamed.
         unknown: Watched contracts that IBKR does not know.
-        unidentified: The position rows that could not be read, by account and conid.
+        unreadable: The position rows that could not be read.
+        shared_keys: The instruments that would have one key.
+        adjusted: Contracts whose deliverable IBKR does not say.
         missing_accounts: Configured accounts that the login does not have.
+        accounts_problem: The reason why the login may have more accounts.
+        empty_accounts: The accounts, if none of them has a position.
     """
 
     plan: Plan
     wanted: int
     unknown: tuple[ContractKey, ...] = ()
-    unidentified: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    shared_keys: tuple[SharedKey, ...] = ()
+    adjusted: tuple[ContractKey, ...] = ()
     missing_accounts: tuple[str, ...] = ()
+    accounts_problem: str | None = None
+    empty_accounts: tuple[str, ...] = ()
 
 
 class Portfolio:
     """Reads positions and watch-list and plans the subscriptions.
 
-    A contract's identity and conid never change, so each is kept once it is found.
+    Contracts are identified anew in each reading: a conid may become another contract.
     """
 
     def __init__(self, health: FeedHealth, position_log: PositionLog) -> None:
         self._health = health
         self._position_log = position_log
-        self._known: dict[Conid, Listing] = {}
-        self._listings: dict[ContractKey, Listing] = {}
+        self._known = KnownContracts()
+        self._holdings = Holdings(self._known)
+        self._searched: dict[ContractKey, Listing] = {}
         self._unknown: set[ContractKey] = set()
-        self._positions: tuple[Position, ...] = ()
-        # Of an answer in several pages, which may lack a row that has just moved.
-        self._missed_once: set[tuple[str, ContractKey]] = set()
-        self._unidentified: tuple[str, ...] = ()
         self._account_ids: tuple[str, ...] = ()
+        self._accounts_problem: str | None = None
+        self._reading: AccountPositions | None = None
 
     async def read_first(self, session: GatewaySession, config: IbkrConfig) -> None:
         """Read the positions for a new connection; read a cold answer again.
+
+        The table may have positions of an earlier run.  So no answer closes one before
+        a second one agrees.
 
         Raises:
             FeedInterrupted: The gateway did not answer, or not well.
         """
         self._unknown.clear()
+        self._known.request_again()
         account_ids = await session.accounts.choose(config.accounts)
         reading = await session.accounts.read(account_ids, self._known)
-        # A snapshot closes the positions that it does not name, so a cold one is not
-        # recorded.
-        is_partial = reading.is_cold and bool(reading.unidentified)
-        self._take(session, account_ids, reading, record=not is_partial)
+        if reading.is_empty:
+            account_ids, reading = await self._read_anew(session, config)
+        reading = await self._confirm(session, account_ids, reading)
+        # A cold row may be any position of an earlier run.
+        cold = {each.account_id for each in reading.unreadable}
+        self._take(session, account_ids, reading, incomplete=cold)
 
     async def read(self, session: GatewaySession, config: IbkrConfig) -> None:
         """Read the positions; record them if they have changed.
@@ -80,14 +102,42 @@ class Portfolio:
         """
         account_ids = await session.accounts.choose(config.accounts)
         reading = await session.accounts.read_once(account_ids, self._known)
-        if self._positions and not (reading.positions or reading.unidentified):
-            # A session that was just lost or opened anew also answers like this.  A new
-            # one wants a request for the accounts first.
-            await session.require_established()
-            session.accounts.forget()
-            account_ids = await session.accounts.choose(config.accounts)
-            reading = await session.accounts.read(account_ids, self._known)
-        self._take(session, account_ids, reading, record=True)
+        if self._holdings.lacks(reading, account_ids):
+            if reading.is_empty:
+                account_ids, reading = await self._read_anew(session, config)
+            reading = await self._confirm(session, account_ids, reading)
+        self._take(session, account_ids, reading)
+
+    async def _read_anew(
+        self, session: GatewaySession, config: IbkrConfig
+    ) -> tuple[tuple[str, ...], AccountPositions]:
+        """Read again after an answer without a row.
+
+        A session that was just lost or opened anew also answers like this.  A new one
+        wants a request for the accounts first.
+        """
+        await session.require_established()
+        session.accounts.forget()
+        account_ids = await session.accounts.choose(config.accounts)
+        return account_ids, await session.accounts.read(account_ids, self._known)
+
+    async def _confirm(
+        self,
+        session: GatewaySession,
+        account_ids: Sequence[str],
+        reading: AccountPositions,
+    ) -> AccountPositions:
+        """Return a reading with the same rows as the one before it, if there is one.
+
+        A lean answer, and a row that moves to another page, look like a sale.
+        """
+        for _ in range(_CONFIRMATIONS):
+            await trio.sleep(_CONFIRM_AFTER_S)
+            again = await session.accounts.read_once(account_ids, self._known)
+            if again.held() == reading.held():
+                return again
+            reading = again
+        return reading
 
     def _take(
         self,
@@ -95,22 +145,37 @@ class Portfolio:
         account_ids: tuple[str, ...],
         reading: AccountPositions,
         *,
-        record: bool,
+        incomplete: Collection[str] = (),
     ) -> None:
-        self._count(reading)
-        self._listings.update(reading.listings)
+        for change in self._known.take(reading.rows, reading.instruments):
+            self._health.count("position.contract-changed")
+            logger.warning("ibkr.contract_changed conid=%d %s", change.conid, change)
+        self._note_problems(reading)
         self._account_ids = account_ids
-        self._unidentified = tuple(
-            f"account {account_id} conid {'unknown' if conid is None else conid}"
-            for account_id, conid in reading.unread
+        self._accounts_problem = session.accounts.problem
+        self._reading = reading
+        listed = self._holdings.listings
+        kept = self._holdings.take(reading, account_ids, incomplete)
+        if kept:
+            self._health.count("position.kept", kept)
+        self._keep_listings(listed)
+        self._position_log.read(
+            account_ids,
+            self._holdings.positions,
+            incomplete=self._holdings.incomplete,
         )
-        incomplete = self._incomplete(reading)
-        carried = self._carried(
-            account_ids, reading, session.accounts.several_pages, incomplete
-        )
-        self._positions = (*reading.positions, *carried)
-        if record:
-            self._position_log.read(account_ids, self._positions, incomplete=incomplete)
+
+    def _keep_listings(self, listed: Mapping[ContractKey, Listing]) -> None:
+        """Remember the contracts that are no longer held: they may be watched.
+
+        A watched contract whose conid has become another contract is not known.
+        """
+        self._searched |= listed
+        for key, listing in list(self._searched.items()):
+            instrument = self._known.instrument(listing.conid)
+            if instrument is not None and instrument.contract_key != key:
+                del self._searched[key]
+                self._unknown.add(key)
 
     async def resolve_next(self, session: GatewaySession, config: IbkrConfig) -> bool:
         """Look up the watched contracts of one symbol; return whether there were any.
@@ -121,14 +186,16 @@ class Portfolio:
         missing = [
             key
             for key in config.watchlist
-            if key not in self._listings and key not in self._unknown
+            if key not in self._holdings.listings
+            and key not in self._searched
+            and key not in self._unknown
         ]
         if not missing:
             return False
         symbol = search_symbol(missing[0])
         keys = [key for key in missing if search_symbol(key) == symbol]
         found, unknown = await resolve_watchlist(session, keys)
-        self._listings.update(found)
+        self._searched.update(found)
         self._unknown.update(unknown)
         if unknown:
             self._health.count("watchlist.unknown", len(unknown))
@@ -136,88 +203,52 @@ class Portfolio:
 
     def view(self, config: IbkrConfig, before: Plan = NOTHING) -> PortfolioView:
         """Return the contracts to stream, by the present knowledge."""
-        holders = holders_by_contract(self._positions, config.watchlist)
+        holdings, reading = self._holdings, self._reading
+        holders = holders_by_contract(holdings.positions, config.watchlist)
+        # A held contract is certain; a search may have found another one of this name.
+        listings = self._searched | holdings.listings
         plan = make_plan(
-            holders, self._listings, max_lines=config.market_data_lines, before=before
+            holders, listings, max_lines=config.market_data_lines, before=before
         )
         return PortfolioView(
             plan,
             len(holders),
-            tuple(key for key in holders if key in self._unknown),
-            self._unidentified,
-            tuple(each for each in config.accounts if each not in self._account_ids),
+            unknown=tuple(key for key in holders if key in self._unknown),
+            unreadable=() if reading is None else reading.unreadable,
+            shared_keys=() if reading is None else reading.shared_keys,
+            adjusted=holdings.adjusted(),
+            missing_accounts=tuple(
+                each for each in config.accounts if each not in self._account_ids
+            ),
+            accounts_problem=self._accounts_problem,
+            empty_accounts=() if holdings.are_any_open() else self._account_ids,
         )
 
     def retry_unknown(self) -> None:
         """Search again for the watched contracts that IBKR did not know."""
         self._unknown.clear()
 
-    def _incomplete(self, reading: AccountPositions) -> set[str]:
-        """Return the accounts with an unread row of an unknown contract.
-
-        The row may be a position that an earlier run has recorded.
-        """
-        known = {
-            (each.account_id, listing.conid)
-            for each in (*reading.positions, *self._positions)
-            if (listing := self._listings.get(each.contract_key)) is not None
-        }
-        return {
-            account_id
-            for account_id, conid in reading.unread
-            if (account_id, conid) not in known
-        }
-
-    def _carried(
-        self,
-        account_ids: Sequence[str],
-        reading: AccountPositions,
-        several_pages: set[str],
-        incomplete: set[str],
-    ) -> list[Position]:
-        """Return earlier positions that are not in the answer, but belong into a snapshot.
-
-        Such a position may still be open, because its row may be unread.  Or it is
-        closed, and its account is incomplete: then its quantity is 0.
-        """
-        named = {(each.account_id, each.contract_key) for each in reading.positions}
-        kept, closed = [], []
-        missed_now: set[tuple[str, ContractKey]] = set()
-        for each in self._positions:
-            name = (each.account_id, each.contract_key)
-            if name in named or each.account_id not in account_ids:
-                continue
-            if each.quantity and self._may_be_unread(each, reading):
-                kept.append(each)
-            elif (
-                each.quantity
-                and each.account_id in several_pages
-                and name not in self._missed_once
-            ):
-                missed_now.add(name)
-                kept.append(each)
-            elif each.account_id in incomplete:
-                closed.append(msgspec.structs.replace(each, quantity=Decimal(0)))
-        self._missed_once = missed_now
-        if kept:
-            self._health.count("position.kept", len(kept))
-        return kept + closed
-
-    def _may_be_unread(self, position: Position, reading: AccountPositions) -> bool:
-        """Return whether a row that could not be read may be this position."""
-        listing = self._listings.get(position.contract_key)
-        return any(
-            account_id == position.account_id
-            and (listing is None or conid is None or conid == listing.conid)
-            for account_id, conid in reading.unread
-        )
-
-    def _count(self, reading: AccountPositions) -> None:
-        for reason in reading.unidentified:
-            self._health.count(f"position.{reason}")
-        if reading.unidentified:
-            logger.warning(
-                "ibkr.positions_unidentified rows=%d reasons=%s",
-                len(reading.unidentified),
-                ",".join(sorted(set(reading.unidentified))),
-            )
+    def _note_problems(self, reading: AccountPositions) -> None:
+        """Log rows that cannot be read and shared keys, when there are new ones."""
+        before = self._reading
+        if reading.unreadable:
+            self._health.count("position.unreadable", len(reading.unreadable))
+        if before is None or before.unreadable != reading.unreadable:
+            for each in reading.unreadable[:_NAMED]:
+                logger.warning(
+                    "ibkr.position_unreadable account=%s conid=%s text=%r reason=%s",
+                    each.account_id,
+                    each.conid,
+                    each.text,
+                    each.reason,
+                )
+            more = len(reading.unreadable) - _NAMED
+            if more > 0:
+                logger.warning("ibkr.positions_unreadable more=%d", more)
+        if before is None or before.shared_keys != reading.shared_keys:
+            for shared in reading.shared_keys:
+                logger.error(
+                    "ibkr.shared_key key=%r conids=%s",
+                    shared.contract_key,
+                    ",".join(map(str, shared.conids)),
+                )

@@ -27,7 +27,12 @@ REQUEST_LIMIT_S: Final = 15.0
 # A user may send ten requests a second, over all programs; this program takes half.
 _REQUEST_SPACING_S: Final = 0.2
 # IBKR allows these once in five seconds and once a second; this is a little slower.
-_SPACINGS_S: Final = {"/portfolio/accounts": 5.1, "/tickle": 1.1}
+_SPACINGS_S: Final = {
+    "/portfolio/accounts": 5.1,
+    "/portfolio/subaccounts": 5.1,
+    "/portfolio/subaccounts2": 5.1,
+    "/tickle": 1.1,
+}
 # The usual length of a lock-out, if the answer does not give one.
 PENALTY_S: Final = 600.0
 

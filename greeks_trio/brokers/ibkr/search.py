@@ -46,6 +46,7 @@ class _Option(msgspec.Struct, rename="camel"):
     desc2: str | None = None
     trading_class: str | None = None
     multiplier: Decimal | None = None
+    currency: str | None = None
 
 
 def search_symbol(key: ContractKey) -> str | None:
@@ -148,6 +149,8 @@ def _match(
             continue
         if (
             (option.trading_class or "").replace(" ", "") == root
+            # The same class, day and strike may be listed at Eurex, in euros.
+            and option.currency in (None, "", "USD")
             and _matures(option, contract.expiration)
             and option.strike == contract.strike
             and option.right[:1] == ("C" if contract.option_type == "call" else "P")

@@ -21,10 +21,12 @@ import msgspec
 import trio
 
 from greeks_trio.brokers.ibkr.accounts import Accounts
+from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.rest import GatewayClient, Pacer
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted, SessionLost
+from greeks_trio.feeds.shortfalls import in_short
 from greeks_trio.feeds.tls import make_ssl_context
 from greeks_trio.model.positions import open_options
 
@@ -214,9 +216,22 @@ async def check_login(
     async with open_session(config, Pacer()) as session:
         await session.log_in()
         account_ids = await session.accounts.choose(config.accounts)
-        reading = await session.accounts.read(account_ids, {})
+        reading = await session.accounts.read(account_ids, KnownContracts())
+        problem = session.accounts.problem
     options = len(open_options(reading.positions))
-    return f"logged in, {_plural(len(account_ids), 'account')}, {_plural(options, 'option position')}"
+    words = [
+        f"logged in, {_plural(len(account_ids), 'account')},"
+        f" {_plural(options, 'option position')}",
+        "" if reading.positions else "IBKR lists no position",
+        problem,
+    ]
+    for kind, things in (
+        ("position rows that could not be read", reading.unreadable),
+        ("contract keys that several instruments share", reading.shared_keys),
+    ):
+        if things:
+            words.append(in_short(kind, [each.name for each in things]))
+    return "; ".join(filter(None, words))
 
 
 def _plural(number: int, noun: str) -> str:

@@ -66,6 +66,7 @@ class StreamReport:
         self._note_delayed(names)
         self._shortfalls.count(names)
         self._note_account(view)
+        self._note_holdings(view)
         self._note_doubt()
         self._shortfalls.stands()
 
@@ -111,7 +112,12 @@ class StreamReport:
         names = _names_of(plan)
         return {
             "contracts that IBKR does not know": list(view.unknown),
-            "position rows that could not be read": list(view.unidentified),
+            "position rows that could not be read": [
+                each.name for each in view.unreadable
+            ],
+            "contract keys that several instruments share": [
+                each.name for each in view.shared_keys
+            ],
             **{
                 words: sorted(names.get(each, f"conid {each}") for each in conids)
                 for words, conids in kinds.items()
@@ -143,6 +149,25 @@ class StreamReport:
             )
         else:
             self._shortfalls.clear("accounts")
+        if view.accounts_problem is not None:
+            self._shortfalls.add("client accounts", view.accounts_problem)
+        else:
+            self._shortfalls.clear("client accounts")
+
+    def _note_holdings(self, view: PortfolioView) -> None:
+        """Show the accounts without positions, and contracts that were adjusted."""
+        empty = " and ".join(view.empty_accounts)
+        words = "adjusted contracts whose deliverable IBKR does not say"
+        notes = {
+            "no positions": empty
+            and f"logged in, and IBKR lists no position in {empty}",
+            "adjusted": view.adjusted and in_short(words, view.adjusted),
+        }
+        for thing, text in notes.items():
+            if text:
+                self._shortfalls.note(thing, text)
+            else:
+                self._shortfalls.clear(thing)
 
     def _note_doubt(self) -> None:
         if self._state.shows_doubt:

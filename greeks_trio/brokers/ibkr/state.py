@@ -16,7 +16,7 @@ from typing import Final
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.feeds.quiet import QuietLines
-from greeks_trio.model.contracts import Conid
+from greeks_trio.model.contracts import Conid, OptionContract
 
 # The status shows these.  Real-time data, and frozen data after the close, are usual.
 _SHOWN_LETTERS: Final = frozenset("DYNO")
@@ -166,14 +166,27 @@ class StreamState:
             self._change()
 
     def plan_changed(self, plan: Plan, now: float) -> list[Conid]:
-        """Take the contracts to stream; return those to unsubscribe."""
+        """Take the contracts to stream; return those to unsubscribe.
+
+        A conid that has become another contract is subscribed anew.
+        """
+        kept = [conid for conid in plan.lines if not self._is_another(conid, plan)]
         self._options = plan.options
-        dropped = self.lines.want(plan.lines, now)
+        dropped = self.lines.want(kept, now)
+        self.lines.want(plan.lines, now)
         for conid in dropped:
             self._letters.pop(conid, None)
             self.quiet.forget(conid)
         self._change()
         return dropped
+
+    def _is_another(self, conid: Conid, plan: Plan) -> bool:
+        before, after = self._options.get(conid), plan.options.get(conid)
+        return (
+            before is not None
+            and after is not None
+            and _terms(before.contract) != _terms(after.contract)
+        )
 
     def sending_due(self, now: float) -> None:
         """Note that everything due is being requested; all is due after a restart."""
@@ -185,3 +198,7 @@ class StreamState:
     def _change(self) -> None:
         self._has_changed = True
         self._on_change()
+
+
+def _terms(contract: OptionContract) -> tuple[object, ...]:
+    return (contract.contract_key, contract.expiration, contract.strike)

@@ -1,137 +1,230 @@
-"""Rows of IBKR's portfolio -> positions with a contract identity.  Pure.
+"""Rows of IBKR's portfolio -> positions in instruments.  Pure.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#positions
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
-from typing import Final
 
 import msgspec
 
+from greeks_trio.brokers.ibkr.positions.identities import Identities, SharedKey
+from greeks_trio.brokers.ibkr.positions.instruments import Instrument
+from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.rows import (
     Listing,
     Row,
-    Unidentified,
-    convert_row,
-    identify,
+    read_row,
+    shown_text,
 )
-from greeks_trio.model.contracts import (
-    Conid,
-    ContractKey,
-    OptionContract,
-    plain,
-    underlying_symbol,
-)
-from greeks_trio.model.records import Position, PositionKind
+from greeks_trio.model.contracts import Conid, ContractKey, plain
+from greeks_trio.model.instruments import broker_key
+from greeks_trio.model.records import Position
 
-_KINDS: Final[dict[str, PositionKind]] = {
-    "OPT": "option",
-    "FOP": "future_option",
-    "STK": "equity",
-    "FUT": "future",
-}
+_NO_QUANTITY = "its quantity cannot be read"
+
+
+class GivenRow(msgspec.Struct, frozen=True):
+    """A row as the gateway gave it, decoded from JSON."""
+
+    account_id: str
+    content: object
+    page: int = 0
+
+    def belongs_here(self, account_ids: Container[str]) -> bool:
+        """Return whether no other of these accounts lists the row.
+
+        An advisor's account may list the positions of its clients.
+        """
+        named = read_row(self.content).account_id
+        return named in (None, self.account_id) or named not in account_ids
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A row without a readable instrument or quantity.
+
+    Attributes:
+        conid: `None` if the row has none.
+        text: The row's own words.
+        reason: A short sentence for a person.
+        position: The record of it if nothing better is known.
+        is_nameless: Whether the row has no description either.
+    """
+
+    account_id: str
+    conid: Conid | None
+    text: str
+    reason: str
+    position: Position
+    is_nameless: bool
+
+    @property
+    def name(self) -> str:
+        """Account, conid and text, for a person."""
+        conid = "without conid" if self.conid is None else self.conid
+        return f"{self.account_id} {conid} {self.text}"
 
 
 class AccountPositions(msgspec.Struct, frozen=True):
     """One reading of the positions of one or more accounts.
 
     Attributes:
-        positions: In the order of the rows, one for each account and conid.
-        listings: The options among them by contract.
-        unidentified: The reasons why rows could not be read, one word a row.
-        unread: Account and conid of those rows; the conid is `None` if it is missing.
+        positions: The positions that were read, in the order of the rows, one for each
+            account and conid.
+        rows, instruments: The rows, completed, and their instruments, by conid.
+        unreadable: The rows that could not be read.
+        shared_keys: The instruments that would have one key.
+        undefined: The contracts whose definition would tell more, with the
+            descriptions of their rows.
         is_cold: Whether another read may give more.
     """
 
     positions: tuple[Position, ...]
-    listings: dict[ContractKey, Listing]
-    unidentified: tuple[str, ...]
-    unread: tuple[tuple[str, int | None], ...]
+    rows: dict[Conid, Row]
+    instruments: dict[Conid, Instrument]
+    unreadable: tuple[Unreadable, ...]
+    shared_keys: tuple[SharedKey, ...]
+    undefined: dict[Conid, str | None]
     is_cold: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the answer had no row at all."""
+        return not self.positions and not self.unreadable
+
+    @property
+    def listings(self) -> dict[ContractKey, Listing]:
+        """The options among the instruments by contract."""
+        found = (each.listing for each in self.instruments.values())
+        return {each.contract.contract_key: each for each in found if each is not None}
+
+    def held(self) -> set[tuple[str, str | None]]:
+        """Return account and conid of every row, readable or not."""
+        return {(each.account_id, each.instrument_id) for each in self.positions} | {
+            (each.account_id, None if each.conid is None else str(each.conid))
+            for each in self.unreadable
+        }
 
 
 def read_positions(
-    rows: Iterable[tuple[str, object]], known: dict[Conid, Listing]
+    given: Iterable[GivenRow], known: KnownContracts
 ) -> AccountPositions:
-    """Read ``(account_id, row)`` pairs; a bad row hides no other.
+    """Read the rows; a bad row hides no other.
 
     Args:
-        rows: Rows as decoded from JSON.
-        known: Options that were identified before, by conid: a contract never
-            changes, so a cold row needs no second look.  New ones are added.
+        given: The rows of all accounts.
+        known: The memory of earlier reads and definitions.  It is not changed.
     """
-    # A model portfolio has a row of its own; a row that is there twice has moved from
-    # one page to the next between two requests.
-    lots: dict[tuple[str, int], dict[str, Position]] = {}
-    listings: dict[ContractKey, Listing] = {}
-    unidentified: list[str] = []
-    unread: list[tuple[str, int | None]] = []
-    is_cold = False
-    for account_id, content in rows:
-        try:
-            row = convert_row(content)
-            kind = _KINDS.get(row.asset_class or "", "other")
-            if kind in ("option", "future_option"):
-                listing = identify(row, known)
-                listings[listing.contract.contract_key] = listing
-                is_cold |= not listing.is_complete
-                position = _option_position(account_id, row, listing.contract)
-            else:
-                position = _other_position(account_id, row, kind)
-                is_cold |= not row.ticker
-            lots.setdefault((account_id, row.conid), {})[row.model or ""] = position
-        except Unidentified as exc:
-            unidentified.append(exc.reason)
-            unread.append((account_id, _conid(content)))
-            is_cold |= exc.cold
-    positions = tuple(_sum(tuple(each.values())) for each in lots.values())
+    rows = [(each, read_row(each.content)) for each in given]
+    identities = Identities((row for _, row in rows), known)
+    # By account and conid, and then by model, which has a row of its own.
+    lots: dict[tuple[str, Conid], dict[str, _Lot]] = {}
+    unreadable: list[Unreadable] = []
+    for each, row in rows:
+        reason = identities.problem(row)
+        instrument = None if row.conid is None else identities.instrument(row.conid)
+        if reason is not None or row.quantity is None:
+            unreadable.append(_unreadable(each, row, reason or _NO_QUANTITY))
+        if instrument is None or row.conid is None or row.quantity is None:
+            continue
+        lot = lots.setdefault((each.account_id, row.conid), {})
+        _add(lot, row.model or "", each.page, row.quantity)
+    positions = tuple(
+        position_of(identities.held[conid], account_id, _total(each))
+        for (account_id, conid), each in lots.items()
+    )
     return AccountPositions(
-        positions, listings, tuple(unidentified), tuple(unread), is_cold
+        positions,
+        identities.rows,
+        identities.held,
+        _apart(unreadable),
+        identities.shared_keys,
+        identities.undefined,
+        identities.is_cold or any(each.conid is not None for each in unreadable),
     )
 
 
-def _conid(content: object) -> int | None:
-    conid = content.get("conid") if isinstance(content, dict) else None
-    return conid if type(conid) is int else None
-
-
-def _sum(lots: Sequence[Position]) -> Position:
-    if len(lots) == 1:
-        return lots[0]
-    quantity = sum((lot.quantity or Decimal(0) for lot in lots), Decimal(0))
-    return msgspec.structs.replace(lots[0], quantity=plain(quantity))
-
-
-def _option_position(account_id: str, row: Row, contract: OptionContract) -> Position:
+def position_of(
+    instrument: Instrument, account_id: str, quantity: Decimal | None
+) -> Position:
+    """Return the position of an account in the instrument."""
+    underlying_conid = instrument.underlying_conid
     return Position(
         broker="ibkr",
         account_id=account_id,
-        contract_key=contract.contract_key,
-        kind=contract.kind,
-        quantity=plain(row.position),
-        multiplier=contract.multiplier,
-        currency=row.currency,
-        underlying=contract.underlying,
-        expiration=contract.expiration,
-        strike=contract.strike,
-        option_type=contract.option_type,
+        contract_key=instrument.contract_key,
+        kind=instrument.kind,
+        quantity=quantity,
+        multiplier=instrument.multiplier,
+        currency=instrument.currency,
+        underlying=instrument.underlying,
+        expiration=instrument.expiration,
+        strike=instrument.strike,
+        option_type=instrument.option_type,
+        instrument_id=str(instrument.conid),
+        exchange=instrument.exchange,
+        underlying_id=None if underlying_conid is None else str(underlying_conid),
+        price_factor=instrument.price_factor,
+        description=instrument.description,
     )
 
 
-def _other_position(account_id: str, row: Row, kind: PositionKind) -> Position:
-    symbol = row.ticker or (row.contract_desc or "").split("[")[0].strip()
-    if not symbol:
-        raise Unidentified("symbol", cold=True)
-    return Position(
+class _Lot(msgspec.Struct):
+    page: int
+    quantity: Decimal
+
+
+def _add(lots: dict[str, _Lot], model: str, page: int, quantity: Decimal) -> None:
+    """Add a row's quantity.
+
+    A row that comes again on a later page has moved there between two requests.
+    """
+    lot = lots.get(model)
+    if lot is None or lot.page != page:
+        lots[model] = _Lot(page, quantity)
+    else:
+        lot.quantity += quantity
+
+
+def _total(lots: Mapping[str, _Lot]) -> Decimal:
+    return plain(sum((lot.quantity for lot in lots.values()), Decimal(0)))
+
+
+def _unreadable(given: GivenRow, row: Row, reason: str) -> Unreadable:
+    text = shown_text(given.content)
+    # The text is all that a row without a conid has; it is the same in the next read.
+    key = broker_key("ibkr", f"?{text[:60]}" if row.conid is None else str(row.conid))
+    position = Position(
         broker="ibkr",
-        account_id=account_id,
-        contract_key=ContractKey(underlying_symbol(symbol)),
-        kind=kind,
-        quantity=plain(row.position),
-        multiplier=plain(row.multiplier) if row.multiplier else None,
+        account_id=given.account_id,
+        contract_key=key,
+        kind="unknown",
+        quantity=row.quantity,
+        multiplier=row.multiplier,
         currency=row.currency,
-        underlying=underlying_symbol(symbol) if kind == "equity" else None,
+        instrument_id=None if row.conid is None else str(row.conid),
+        exchange=row.exchange,
+        underlying_id=None
+        if row.underlying_conid is None
+        else str(row.underlying_conid),
+        description=text,
+        problem=reason,
     )
+    is_nameless = row.description is None
+    return Unreadable(given.account_id, row.conid, text, reason, position, is_nameless)
+
+
+def _apart(unreadable: Iterable[Unreadable]) -> tuple[Unreadable, ...]:
+    """Give each row a key of its own; one with a conid counts once in an account."""
+    apart: dict[tuple[str, str], Unreadable] = {}
+    for each in unreadable:
+        key, number = each.position.contract_key, 1
+        while (each.account_id, key) in apart and each.conid is None:
+            number += 1
+            key = ContractKey(f"{each.position.contract_key} #{number}")
+        position = msgspec.structs.replace(each.position, contract_key=key)
+        named = msgspec.structs.replace(each, position=position)
+        apart.setdefault((each.account_id, key), named)
+    return tuple(apart.values())

@@ -1,10 +1,9 @@
-"""Which option a row of IBKR's portfolio is.  Pure.
+"""Rows of IBKR's portfolio and of its contract definitions, field by field.  Pure.
 
-The first read of a session is cold: rows lack names and multiplier, strikes are the
-number 0.0 instead of a text, ``expiry`` is null.  What identifies an option best is the
-bracket in ``contractDesc``, which holds its OCC symbol and is there from the start::
-
-    SPY    JAN2025 440 C [SPY   250117C00440000 100]
+Both kinds of rows have the same names for the same things.  The first read of a session is
+cold: rows lack names and multiplier, strikes are the number 0.0 instead of a text,
+``expiry`` is null.  Types drift at any time: a number comes as text, a missing value as
+"None".  A field that cannot be read is as good as absent, so it hides no other field.
 
 Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#positions
 """
@@ -13,38 +12,21 @@ from __future__ import annotations
 
 import html
 import re
-from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import msgspec
 
-from greeks_trio.model.contracts import (
-    Conid,
-    OptionContract,
-    OptionTerms,
-    OptionType,
-    contract_from_occ,
-    format_future_option_key,
-    format_occ,
-    plain,
-    strip_month_code,
-    underlying_symbol,
-)
+from greeks_trio.model.contracts import Conid, OptionContract, plain
 
-# "[SPY   250117C00440000 100]"; a root with a space in it is written without ("BRKB").
-_OCC_BRACKET: Final = re.compile(
-    r"\[\s*([A-Z0-9./ ]{1,8}?)\s*(\d{6}[CP]\d{8})(?:\s+([\d.]+))?\s*\]"
-)
-# What names have and OCC roots have not: the root of "BRK B" or "BRK.B" is "BRKB".
-_NO_ROOT: Final = re.compile(r"[ ./]")
-# "[LOJ6 P5600 1000]": a futures option's own symbol, its root with month and year.
-_FUTURE_BRACKET: Final = re.compile(r"\[\s*([A-Z0-9]{2,6})\s")
-# Indices that list further series, under another root, beside those of their own name.
-# Without the bracket nothing in a row says which of the two it is.
-_AMBIGUOUS_ROOTS: Final = frozenset(
-    ("SPX", "NDX", "RUT", "VIX", "DJX", "OEX", "XEO", "MRUT")
-)
+# "649180695", "649180695.0" and "649180695@SMART" are the same conid.
+_ID: Final = re.compile(r"(\d{1,18})(?:\.0+)?(?:@.*)?")
+# The values that stand for "not set" in C and Java.
+_UNSET_IDS: Final = frozenset((0, 2**31 - 1, 2**63 - 1))
+_NO_TEXT: Final = frozenset(("", "None", "null", "N/A", "?", "-"))
+# Beyond these magnitudes no quantity, strike, price or value is real.
+_SMALLEST, _LARGEST = -15, 15
+_WORDS: Final = {"true": True, "false": False}
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -52,171 +34,164 @@ class Listing(msgspec.Struct, frozen=True):
 
     Attributes:
         underlying_conid: `None` while IBKR has not said.
-        is_named: Whether IBKR has named the underlying; until then the contract has
-            the one that its root suggests.
     """
 
     contract: OptionContract
     conid: Conid
     underlying_conid: Conid | None
-    is_named: bool = True
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether another look at the row would tell nothing new."""
-        return self.underlying_conid is not None and self.is_named
 
 
-class Unidentified(ValueError):
-    """A row does not say which instrument it is, or is none at all.
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that are used; `None` where the row does not say.
 
     Attributes:
-        reason: A short stable word to count it by.
-        cold: Whether another read may tell.
+        account_id: The account that the row names.
+        quantity: The position, signed; 0 is a quantity.
+        underlying_symbol, underlying_conid: Of an option or a future.
+        right: ``C``, ``P``, ``CALL`` or ``PUT``.
+        magnification: The number of places between the currency and the quoted unit.
     """
 
-    def __init__(self, reason: str, *, cold: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.cold = cold
-
-
-class Row(msgspec.Struct, rename="camel"):
-    """The fields of a position row that are used."""
-
-    conid: int
-    position: Decimal
+    conid: Conid | None = None
+    account_id: str | None = None
+    quantity: Decimal | None = None
+    model: str | None = None
     asset_class: str | None = None
-    contract_desc: str | None = None
+    description: str | None = None
+    full_name: str | None = None
     ticker: str | None = None
-    und_sym: str | None = None
-    und_conid: int | None = None
+    underlying_symbol: str | None = None
+    underlying_conid: Conid | None = None
     expiry: str | None = None
-    put_or_call: str | None = None
+    right: str | None = None
     strike: Decimal | None = None
     multiplier: Decimal | None = None
     currency: str | None = None
-    model: str | None = None
+    exchange: str | None = None
+    is_american: bool | None = None
+    is_event_contract: bool | None = None
+    price: Decimal | None = None
+    value: Decimal | None = None
+    magnification: Decimal | None = None
+
+    @property
+    def symbol(self) -> str | None:
+        """The symbol of the underlying product."""
+        return self.underlying_symbol or self.ticker
 
 
-def convert_row(content: object) -> Row:
-    """Return the fields of the row.
+# The fields that identify the instrument.  A row without one may take it from an earlier
+# row of the same conid or from the definition of the contract.
+_IDENTITY: Final = (
+    "asset_class",
+    "description",
+    "full_name",
+    "ticker",
+    "underlying_symbol",
+    "underlying_conid",
+    "expiry",
+    "right",
+    "strike",
+    "multiplier",
+    "currency",
+    "exchange",
+    "is_american",
+    "is_event_contract",
+    "magnification",
+)
 
-    Raises:
-        Unidentified: it is none, or its numbers cannot be true.
-    """
-    try:
-        row = msgspec.convert(content, Row, strict=False)
-    except (msgspec.ValidationError, ArithmeticError):
-        row = _convert_leniently(content)
-    for number in (row.position, row.strike, row.multiplier):
-        if number and not (number.is_finite() and -15 < number.adjusted() < 15):
-            raise Unidentified("malformed")
-    for name in ("contract_desc", "ticker", "und_sym"):
-        text = getattr(row, name)
-        if text is not None:
-            setattr(row, name, html.unescape(text).strip())
-    return row
 
-
-def _convert_leniently(content: object) -> Row:
-    """Convert field by field: types drift, and one that has is as good as absent."""
+def read_row(content: object) -> Row:
+    """Return the fields of the row; of something that is no row, none."""
     given = content if isinstance(content, dict) else {}
-    values = {}
-    for field in msgspec.structs.fields(Row):
-        raw = given.get(field.encode_name)
-        if type(raw) is int and field.type == str | None:
-            raw = str(raw)
-        try:
-            values[field.name] = msgspec.convert(raw, field.type, strict=False)
-        except (msgspec.ValidationError, ArithmeticError) as exc:
-            if field.required:
-                raise Unidentified("malformed") from exc
-            values[field.name] = None
-    return Row(**values)
-
-
-def identify(row: Row, known: dict[Conid, Listing]) -> Listing:
-    """Return which option the row is, and remember it in ``known``.
-
-    Raises:
-        Unidentified: the row does not say it.
-    """
-    conid = Conid(row.conid)
-    before = known.get(conid)
-    if before is not None and before.is_complete:
-        return before
-    contract = before.contract if before is not None else _option_contract(row)
-    name = row.und_sym or row.ticker
-    if name:
-        contract = msgspec.structs.replace(contract, underlying=underlying_symbol(name))
-    underlying = Conid(row.und_conid) if row.und_conid else None
-    known[conid] = Listing(contract, conid, underlying, bool(name))
-    return known[conid]
-
-
-def _option_contract(row: Row) -> OptionContract:
-    if row.asset_class == "FOP":
-        return _future_option_contract(row)
-    found = _OCC_BRACKET.search(row.contract_desc or "")
-    try:
-        if found is not None:
-            contract = contract_from_occ(
-                f"{_NO_ROOT.sub('', found[1]):<6}{found[2]}",
-                row.und_sym or row.ticker or None,
-            )
-        else:
-            root = _NO_ROOT.sub("", row.ticker or row.und_sym or "")
-            if root in _AMBIGUOUS_ROOTS:
-                raise Unidentified("ambiguous-root", cold=True)
-            contract = contract_from_occ(format_occ(_terms(row, root)), row.und_sym)
-    except ValueError as exc:
-        if isinstance(exc, Unidentified):
-            raise
-        raise Unidentified("contract", cold=True) from exc
-    multiplier = row.multiplier or _decimal(found[3] if found else None)
-    return msgspec.structs.replace(
-        contract, multiplier=plain(multiplier or Decimal(100))
+    rule = given.get("displayRule")
+    return Row(
+        conid=_id(given.get("conid")),
+        account_id=_text(given.get("acctId")),
+        quantity=_number(given.get("position")),
+        model=_text(given.get("model")),
+        asset_class=_text(given.get("assetClass")) or _text(given.get("secType")),
+        description=_text(given.get("contractDesc")),
+        full_name=_text(given.get("fullName")),
+        ticker=_text(given.get("ticker")),
+        underlying_symbol=_text(given.get("undSym")),
+        underlying_conid=_id(given.get("undConid")),
+        expiry=_text(given.get("expiry")) or _text(given.get("lastTradingDay")),
+        right=_text(given.get("putOrCall")),
+        strike=_number(given.get("strike")) or None,
+        multiplier=_positive(given.get("multiplier")),
+        currency=_currency(given.get("currency")),
+        exchange=_text(given.get("listingExchange")),
+        is_american=_flag(given.get("isUS")),
+        is_event_contract=_flag(given.get("isEventContract")),
+        price=_number(given.get("mktPrice")),
+        value=_number(given.get("mktValue")),
+        magnification=_number(
+            rule.get("magnification") if isinstance(rule, dict) else None
+        ),
     )
 
 
-def _future_option_contract(row: Row) -> OptionContract:
-    found = _FUTURE_BRACKET.search(row.contract_desc or "")
-    if found is None or not row.multiplier:
-        raise Unidentified("contract", cold=True)
-    terms = _terms(row, strip_month_code(found[1]))
-    return OptionContract(
-        contract_key=format_future_option_key(terms),
-        underlying=underlying_symbol(row.und_sym or row.ticker or terms.root),
-        expiration=terms.expiration,
-        strike=terms.strike,
-        option_type=terms.option_type,
-        kind="future_option",
-        multiplier=plain(row.multiplier),
-    )
+def completed(row: Row, *others: Row | None) -> Row:
+    """Return the row, with the holes in its identity filled from the others."""
+    missing = {}
+    for name in _IDENTITY:
+        if getattr(row, name) is None:
+            given = (getattr(other, name) for other in others if other is not None)
+            missing[name] = next((value for value in given if value is not None), None)
+    return msgspec.structs.replace(row, **missing)
 
 
-def _terms(row: Row, root: str) -> OptionTerms:
-    if not root or not row.strike or not row.expiry:
-        raise Unidentified("contract", cold=True)
-    try:
-        expiration = datetime.strptime(row.expiry, "%Y%m%d").date()  # noqa: DTZ007
-    except ValueError as exc:
-        raise Unidentified("expiry") from exc
-    return OptionTerms(root, expiration, _right(row.put_or_call), plain(row.strike))
+def shown_text(content: object) -> str:
+    """Return the row's own words, for a person, on one line and not too long."""
+    given = content if isinstance(content, dict) else {}
+    words = _text(given.get("contractDesc")) or _text(given.get("ticker"))
+    return " ".join((words or str(content)).split())[:80]
 
 
-def _right(text: str | None) -> OptionType:
-    match (text or "").upper():
-        case "C" | "CALL":
-            return "call"
-        case "P" | "PUT":
-            return "put"
-    raise Unidentified("right", cold=True)
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    try:
-        return Decimal(text) if text else None
-    except ArithmeticError:
+def _text(raw: object) -> str | None:
+    if type(raw) is int:
+        raw = str(raw)
+    if not isinstance(raw, str):
         return None
+    text = html.unescape(raw).strip()
+    return None if text in _NO_TEXT else text
+
+
+def _currency(raw: object) -> str | None:
+    text = (_text(raw) or "").upper()
+    return text if re.fullmatch("[A-Z]{3}", text) else None
+
+
+def _number(raw: object) -> Decimal | None:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        return None
+    try:
+        number = Decimal(str(raw).replace(",", "").strip())
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or (
+        number and not _SMALLEST < number.adjusted() < _LARGEST
+    ):
+        return None
+    return plain(number)
+
+
+def _positive(raw: object) -> Decimal | None:
+    number = _number(raw)
+    return number if number is not None and number > 0 else None
+
+
+def _id(raw: object) -> Conid | None:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        return None
+    found = _ID.fullmatch(str(raw).strip())
+    if found is None or int(found[1]) in _UNSET_IDS:
+        return None
+    return Conid(int(found[1]))
+
+
+def _flag(raw: object) -> bool | None:
+    if isinstance(raw, str):
+        return _WORDS.get(raw.lower())
+    return raw if isinstance(raw, bool) else None

@@ -1,0 +1,134 @@
+"""The memory of each contract, from earlier reads and from definitions.  Pure.
+
+The symbol, the underlying, the strike and the multiplier of a contract change at splits and
+renames, while its conid stays.  So a row always comes first, and this memory only fills
+its holes.  With another description the row is another contract, and nothing of the
+earlier one holds for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from greeks_trio.brokers.ibkr.positions.instruments import Instrument
+from greeks_trio.brokers.ibkr.positions.rows import Row, completed
+from greeks_trio.model.contracts import Conid
+
+# These fields are compared, and named in the log.
+_COMPARED: Final = (
+    "contract_key",
+    "underlying",
+    "underlying_conid",
+    "multiplier",
+    "strike",
+    "expiration",
+    "option_type",
+    "currency",
+)
+# A definition that lacks a field will lack it the next time.
+_MAX_REQUESTS: Final = 3
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A contract that is another one under the same conid."""
+
+    conid: Conid
+    before: Instrument
+    after: Instrument
+
+    def __str__(self) -> str:
+        changed = (
+            (name, getattr(self.before, name), getattr(self.after, name))
+            for name in _COMPARED
+        )
+        words = (f"{name}={old}->{new}" for name, old, new in changed if old != new)
+        return " ".join(words)
+
+
+class KnownContracts:
+    """The memory of one feed; it outlives a connection."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Conid, Row] = {}
+        # With the description that the row had when the definition was requested.
+        self._definitions: dict[Conid, tuple[str | None, Row]] = {}
+        self._requests: dict[tuple[Conid, str | None], int] = {}
+        self._instruments: dict[Conid, Instrument] = {}
+
+    def instrument(self, conid: Conid) -> Instrument | None:
+        """Return which instrument the conid was in the last read that told it."""
+        return self._instruments.get(conid)
+
+    def definition(self, conid: Conid) -> Row | None:
+        """Return the definition of a contract that no row has."""
+        found = self._definitions.get(conid)
+        return None if found is None else found[1]
+
+    def complete(self, row: Row) -> Row:
+        """Return the row, its holes filled from the memory of the same contract."""
+        if row.conid is None:
+            return row
+        text = _words(row.description)
+        sources = [self._definitions.get(row.conid)]
+        earlier = self._rows.get(row.conid)
+        if earlier is not None:
+            sources.append((_words(earlier.description), earlier))
+        usable = (
+            other
+            for said, other in filter(None, sources)
+            if text is None or said is None or said == text
+        )
+        return completed(row, *usable)
+
+    def to_define(self, wanted: Mapping[Conid, str | None]) -> list[Conid]:
+        """Return the contracts whose definition is worth a request; count it.
+
+        Args:
+            wanted: The descriptions of the rows by conid; `None` for contracts without.
+        """
+        chosen = []
+        for conid, description in wanted.items():
+            name = (conid, _words(description))
+            if self._requests.get(name, 0) < _MAX_REQUESTS:
+                self._requests[name] = self._requests.get(name, 0) + 1
+                chosen.append(conid)
+        return chosen
+
+    def define(
+        self, definitions: Iterable[Row], wanted: Mapping[Conid, str | None]
+    ) -> None:
+        """Take the definitions that were requested for ``wanted``."""
+        for row in definitions:
+            if row.conid is not None and row.conid in wanted:
+                self._definitions[row.conid] = (_words(wanted[row.conid]), row)
+
+    def request_again(self) -> None:
+        """Let every definition be requested again: it may be another one by now."""
+        self._requests.clear()
+
+    def take(
+        self, rows: Mapping[Conid, Row], instruments: Mapping[Conid, Instrument]
+    ) -> list[Change]:
+        """Remember a reading; return the contracts that have changed."""
+        self._rows.update(rows)
+        changes = []
+        for conid, after in instruments.items():
+            before = self._instruments.get(conid)
+            if before is not None and _has_changed(before, after):
+                changes.append(Change(conid, before, after))
+            self._instruments[conid] = after
+        return changes
+
+
+def _has_changed(before: Instrument, after: Instrument) -> bool:
+    """Return whether something differs that was certain before."""
+    return before.is_complete and any(
+        getattr(before, name) not in (None, getattr(after, name)) for name in _COMPARED
+    )
+
+
+def _words(text: str | None) -> str | None:
+    return " ".join(text.split()) if text else None
