@@ -323,7 +323,7 @@ async def test_greeks_of_the_contract_before_a_change_are_not_those_after(
     await scene.frames.receive()
 
     await read_again(scene, [adjusted()])
-    assert scene.gateway.sent("umd+7") == ["umd+7+{}"]
+    assert scene.gateway.sent("umd+7+") == ["umd+7+{}"]
     assert len(scene.gateway.sent("smd+7+")) == 2
     await scene.gateway.send_fields(7, f7308="0.63", at=T + 1000)
     [after] = records_of(await scene.frames.receive())
