@@ -23,6 +23,8 @@ PriceKind = Literal["option", "share", "index", "future"]
 # Sensitivities and prices of real instruments stay far below.  The largest integer of 32
 # bits, which stands for "unset", is above.
 LARGEST: Final = 1e9
+# The smallest doubles of C and Java, which stand for "unset" too, are below.
+SMALLEST: Final = 1e-9
 
 
 class Range(NamedTuple):
@@ -32,23 +34,17 @@ class Range(NamedTuple):
         low: The smallest value.
         high: The largest value.
         reason: The fact behind the limits.
-        includes_low: Whether the smallest value itself is possible.
         unset: Values inside the limits that stand for a missing one.
     """
 
     low: float
     high: float
     reason: str
-    includes_low: bool = True
     unset: tuple[float, ...] = ()
 
     def has(self, value: float) -> bool:
         """Return whether the value is possible; NaN never is."""
-        return (
-            self.low <= value <= self.high
-            and (self.includes_low or value != self.low)
-            and value not in self.unset
-        )
+        return self.low <= value <= self.high and value not in self.unset
 
 
 _SENSITIVITY: Final = "any sign; no real one is so large"
@@ -60,24 +56,23 @@ _GREEKS: Final = {
     "vega": Range(-LARGEST, LARGEST, _CONVEX, unset=(-1.0, -2.0)),
     "rho": Range(-LARGEST, LARGEST, _SENSITIVITY),
     "implied_volatility": Range(
-        0.0, 100.0, "a fraction; 0 and -1 stand for unset", includes_low=False
+        SMALLEST, 100.0, "a fraction; 0 and -1 stand for unset"
     ),
 }
 _OPTION: Final = {
     "price": Range(0.0, LARGEST, "an option is a right, so it may be worthless"),
     "bid": Range(0.0, LARGEST, "0 is the bid for a worthless option"),
-    "ask": Range(0.0, LARGEST, "0 says that there is no offer", includes_low=False),
+    "ask": Range(SMALLEST, LARGEST, "0 says that there is no offer"),
 }
 _POSITIVE: Final = "always above zero; 0 and -1 stand for unset"
 _PRICES: Final[dict[PriceKind, Range]] = {
     "option": _OPTION["price"],
-    "share": Range(0.0, LARGEST, _POSITIVE, includes_low=False),
-    "index": Range(0.0, LARGEST, _POSITIVE, includes_low=False),
+    "share": Range(SMALLEST, LARGEST, _POSITIVE),
+    "index": Range(SMALLEST, LARGEST, _POSITIVE),
     "future": Range(-LARGEST, LARGEST, "oil was at -37.63 in 2020"),
 }
-# Futures have these prices, too, but far more often they stand for "unset".
-_DOUBTFUL: Final = (0.0, -1.0)
-# A doubtful side of a market is real if the other side is as near as this.
+# Futures cost 0 or -1 at times, but far more often these stand for "unset".  Such a side
+# of a market is real if the other side is as near as this.
 _NEAR: Final = 1.0
 
 
@@ -106,13 +101,13 @@ def is_possible(event: BrokerGreeks) -> bool:
         return False
     if (value := greeks.rho) is not None and not -1e9 <= value <= 1e9:
         return False
-    if (value := greeks.implied_volatility) is not None and not 0.0 < value <= 100.0:
+    if (value := greeks.implied_volatility) is not None and not 1e-9 <= value <= 100.0:
         return False
     if (value := event.price) is not None and not 0.0 <= value <= 1e9:
         return False
     if (value := event.bid) is not None and not 0.0 <= value <= 1e9:
         return False
-    return (value := event.ask) is None or 0.0 < value <= 1e9
+    return (value := event.ask) is None or 1e-9 <= value <= 1e9
 
 
 def impossible_fields(event: BrokerGreeks) -> tuple[str, ...]:
@@ -155,12 +150,13 @@ def possible_price(
     """
     if value is None or not _PRICES[kind].has(value):
         return None
-    if kind == "future" and value in _DOUBTFUL and not _is_near(value, beside):
+    if kind != "future" or not _is_doubtful(value):
+        return value
+    if beside is None or _is_doubtful(beside) or abs(value - beside) > _NEAR:
         return None
     return value
 
 
-def _is_near(value: float, beside: float | None) -> bool:
-    return (
-        beside is not None and beside not in _DOUBTFUL and abs(value - beside) <= _NEAR
-    )
+def _is_doubtful(value: float) -> bool:
+    """Return whether it may be the price of a future but usually means "unset"."""
+    return value == -1.0 or abs(value) < SMALLEST

@@ -352,6 +352,18 @@ def test_an_impossible_price_is_counted_once_for_as_long_as_it_stays():
     assert counted == ["impossible.underlying-price"] * 3
 
 
+def test_minus_one_of_a_future_is_counted_unless_its_market_is_there():
+    counted = []
+
+    real = {"31": "-1.2", "84": "-1.01", "86": "-1"}
+    assert price_after([real], "future", counted.append) == (-1.005, 0)
+    assert counted == []
+
+    unset = {"31": "-1", "84": "-1", "86": "-1", "7635": "0"}
+    assert price_after([unset], "future", counted.append) is None
+    assert counted == ["impossible.underlying-price"] * 4
+
+
 def test_a_price_without_any_time_has_none():
     protocol = IbkrProtocol()
     protocol.receive_frame(make_frame(None, f31="118.5"))

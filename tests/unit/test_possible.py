@@ -37,6 +37,8 @@ UNSET = [
     math.inf,
     -math.inf,
 ]
+# The smallest doubles; a sensitivity may be as small as this.
+TINY = [4.9e-324, 2.2250738585072014e-308, 1.1754943508222875e-38]
 POSSIBLE = {
     "delta": [-1.0, -0.5, 0.0, 1.0, 1.04],
     "gamma": [0.0, 0.011, 6000.0, -0.0001],
@@ -54,10 +56,10 @@ IMPOSSIBLE = {
     "theta": [],
     "vega": [-1.0, -2.0],
     "rho": [],
-    "implied_volatility": [0.0, -1.0, -2.0, 100.1],
+    "implied_volatility": [0.0, -1.0, -2.0, 100.1, *TINY],
     "price": [-0.01, -1.0, -2.0],
     "bid": [-1.0],
-    "ask": [0.0, -1.0],
+    "ask": [0.0, -1.0, *TINY],
 }
 
 
@@ -113,7 +115,7 @@ def test_a_real_delta_beside_an_unset_volatility_and_price_stays():
 
 borders = [
     each
-    for number in (0.0, 1.05, 1.0, 2.0, 100.0, LARGEST, 2.0**31 - 1, 1.8e308)
+    for number in (0.0, 1e-9, 1.05, 1.0, 2.0, 100.0, LARGEST, 2.0**31 - 1, 1.8e308)
     for sign in (number, -number)
     for each in (sign, math.nextafter(sign, 1e300), math.nextafter(sign, -1e300))
 ]
@@ -202,6 +204,11 @@ def test_no_instrument_has_a_price_that_stands_for_unset(kind, value):
         ("future", -1.0, 6000.0, None),
         ("future", -1.0, -0.98, -1.0),
         ("future", 0.0, 6000.0, None),
+        ("future", TINY[0], None, None),
+        ("future", -0.5, -1.0, -0.5),
+        ("share", TINY[0], None, None),
+        ("index", TINY[2], None, None),
+        ("option", TINY[1], None, TINY[1]),
         ("future", 0.0, 0.0, None),
         ("future", 0.0, -0.02, 0.0),
         ("option", 0.0, None, 0.0),

@@ -187,8 +187,17 @@ def test_other_holders_change_no_subscription(contracts):
                 QuoteEvent("SPY", 610.0, 612.0, at_s(-10)),
                 TradeEvent("SPY", 611.5, at_s(10**6)),
             ],
-            (611.5, 0),
+            (611.5, -10),
         ),
+        # A trade without a time may be an old one.
+        (
+            [
+                QuoteEvent("SPY", 610.0, 612.0, at_s(-10)),
+                TradeEvent("SPY", 590.0),
+            ],
+            (611.0, -10),
+        ),
+        ([TradeEvent("SPY", 590.0)], (590.0, 0)),
         ([TradeEvent("SPY", -1.0, at_s(0))], None),
         ([TradeEvent("SPY", 2147483647.0, at_s(0))], None),
         ([QuoteEvent("SPY", 600.0, 1.7976931348623157e308, at_s(0))], None),

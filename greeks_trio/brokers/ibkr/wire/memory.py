@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from greeks_trio.brokers.ibkr.wire.fields import Price
-from greeks_trio.model.possible import PriceKind, possible_price, price_range
+from greeks_trio.model.possible import PriceKind, possible_price
 from greeks_trio.model.underlying_price import (
     Market,
     Stamped,
@@ -23,7 +23,6 @@ PLACES: Final = 10
 # is no tick.
 GREEKS: Final = 5
 
-_PRICES: Final = (LAST, BID, ASK, MARK)
 _NEVER: Final = -1
 
 
@@ -79,41 +78,37 @@ class FieldMemory:
     def _best_price(
         self, kind: PriceKind, count: Callable[[str], object]
     ) -> Stamped | None:
+        prices = self._possible_prices(kind, count)
+        stamped = {
+            place: None if price is None else Stamped(price, self.times[place])
+            for place, price in prices.items()
+        }
+        market_at = max(self.times[BID], self.times[ASK])
+        market = market_of(prices[BID], prices[ASK], market_at, kind)
         last: Price | None = self.values[LAST]
-        prices = dict(zip(_PRICES, self.values[LAST:], strict=True))
-        prices[LAST] = None if last is None else last.value
-        self._count_impossible(prices, kind, count)
-        market = market_of(
-            prices[BID], prices[ASK], max(self.times[BID], self.times[ASK]), kind
-        )
-        stamped = self._stamped(LAST, prices, kind)
         is_trade = last is not None and last.kind == "trade"
-        trade = stamped if is_trade else None
-        mark = self._stamped(MARK, prices, kind)
-        return _newest(trade, market, mark) or stamped
+        trade = stamped[LAST] if is_trade else None
+        return _newest(trade, market, stamped[MARK]) or stamped[LAST]
 
-    def _stamped(
-        self, place: int, prices: dict[int, float | None], kind: PriceKind
-    ) -> Stamped | None:
-        price = possible_price(prices[place], kind)
-        return None if price is None else Stamped(price, self.times[place])
-
-    def _count_impossible(
-        self,
-        prices: dict[int, float | None],
-        kind: PriceKind,
-        count: Callable[[str], object],
-    ) -> None:
-        """Count each impossible value once, for as long as it stays."""
-        allowed = price_range(kind)
+    def _possible_prices(
+        self, kind: PriceKind, count: Callable[[str], object]
+    ) -> dict[int, float | None]:
+        """Return the prices that can be; count the others once, for as long as they stay."""
+        last, bid, ask, mark = self.values[LAST:]
+        known = {LAST: None if last is None else last.value, MARK: mark}
+        prices = {each: possible_price(price, kind) for each, price in known.items()}
+        prices[BID] = possible_price(bid, kind, beside=ask)
+        prices[ASK] = possible_price(ask, kind, beside=bid)
+        known |= {BID: bid, ASK: ask}
         impossible = frozenset(
             place
             for place, price in prices.items()
-            if price is not None and not allowed.has(price)
+            if price is None and known[place] is not None
         )
         for _ in impossible - self._impossible:
             count("impossible.underlying-price")
         self._impossible = impossible
+        return prices
 
 
 def _newest(

@@ -5,13 +5,13 @@ It lives as long as the connection, so no price outlives its source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import msgspec
 
 from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
+from greeks_trio.brokers.tastytrade.positions.prices import UnderlyingPrices
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
     QuoteEvent,
@@ -20,18 +20,10 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
 from greeks_trio.brokers.tastytrade.wire.requests import Subscription
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
-from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD, normalise
-from greeks_trio.model.possible import PriceKind, possible_price, price_range
+from greeks_trio.model.normalise import normalise
+from greeks_trio.model.possible import PriceKind
 from greeks_trio.model.records import Availability, Tick
-from greeks_trio.model.underlying_price import (
-    Stamped,
-    UnderlyingPrice,
-    market_of,
-    newest_price,
-    underlying_price,
-)
-
-_MAX_AHEAD_MS: Final = MAX_AHEAD // timedelta(milliseconds=1)
+from greeks_trio.model.underlying_price import UnderlyingPrice
 
 
 class SubscriptionChanges(msgspec.Struct, frozen=True):
@@ -39,42 +31,6 @@ class SubscriptionChanges(msgspec.Struct, frozen=True):
 
     add: tuple[Subscription, ...]
     remove: tuple[Subscription, ...]
-
-
-class _Prices:
-    """The last trade and the market of one underlying.
-
-    An event without a time of its own has the time when it was read.
-    """
-
-    def __init__(self, kind: PriceKind) -> None:
-        self.kind: PriceKind = kind
-        self._trade: Stamped | None = None
-        self._quote: tuple[float | None, float | None, int] = (None, None, 0)
-        # Worked out when a tick wants it, not at each quote.
-        self._price: UnderlyingPrice | None = None
-        self._is_priced = True
-
-    def take_trade(self, price: float | None, at_ms: int) -> None:
-        """Take a trade, unless a newer one is known; one without a price says nothing."""
-        price = possible_price(price, self.kind)
-        if price is None or (self._trade is not None and at_ms < self._trade.at_ms):
-            return
-        self._trade = Stamped(price, at_ms)
-        self._is_priced = False
-
-    def take_quote(self, bid: float | None, ask: float | None, at_ms: int) -> None:
-        """Take the market; half a market is none."""
-        self._quote = (bid, ask, at_ms)
-        self._is_priced = False
-
-    def price(self) -> UnderlyingPrice | None:
-        """Return the newer one of the last trade and the middle of the market."""
-        if not self._is_priced:
-            market = market_of(*self._quote, self.kind)
-            self._price = underlying_price(newest_price(self._trade, market))
-            self._is_priced = True
-        return self._price
 
 
 class WantedContracts:
@@ -87,7 +43,7 @@ class WantedContracts:
         self._subscriptions: dict[Subscription, None] = {}
         # The underlyings whose prices are wanted.  An event may still arrive after the end
         # of its subscription; it must not leave a price behind.
-        self._underlyings: dict[StreamerSymbol, _Prices] = {}
+        self._underlyings: dict[StreamerSymbol, UnderlyingPrices] = {}
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -115,25 +71,18 @@ class WantedContracts:
     def take_trade(
         self, event: TradeEvent, received_at: datetime, count: Callable[[str], object]
     ) -> None:
-        """Remember an underlying's last trade, in the regular session or outside it.
-
-        ``count`` is called with ``impossible.underlying-price`` if its price is.
-        """
+        """Remember an underlying's last trade; see `UnderlyingPrices.take_trade`."""
         prices = self._underlyings.get(event.symbol)
         if prices is not None:
-            _count_impossible((event.price,), prices.kind, count)
-            at_ms = _time_of(event.time_ms, received_at)
-            prices.take_trade(event.price, at_ms)
+            prices.take_trade(event, received_at, count)
 
     def take_quote(
         self, event: QuoteEvent, received_at: datetime, count: Callable[[str], object]
     ) -> None:
-        """Remember the market of an underlying; ``count`` as in `take_trade`."""
+        """Remember the market of an underlying; see `UnderlyingPrices.take_quote`."""
         prices = self._underlyings.get(event.symbol)
         if prices is not None:
-            _count_impossible((event.bid, event.ask), prices.kind, count)
-            at_ms = _time_of(event.time_ms, received_at)
-            prices.take_quote(event.bid, event.ask, at_ms)
+            prices.take_quote(event, received_at, count)
 
     def ticks(
         self,
@@ -170,24 +119,13 @@ class WantedContracts:
             return None
         return self._underlyings[symbol].price()
 
-    def _prices_of(self, symbol: StreamerSymbol, kind: PriceKind) -> _Prices:
+    def _prices_of(self, symbol: StreamerSymbol, kind: PriceKind) -> UnderlyingPrices:
         known = self._underlyings.get(symbol)
-        return known if known is not None and known.kind == kind else _Prices(kind)
-
-
-def _count_impossible(
-    prices: Iterable[float | None], kind: PriceKind, count: Callable[[str], object]
-) -> None:
-    for price in prices:
-        if price is not None and not price_range(kind).has(price):
-            count("impossible.underlying-price")
-
-
-def _time_of(time_ms: int, received_at: datetime) -> int:
-    """Return the event's time if it can be true, otherwise when it was read."""
-    received_ms = int(received_at.timestamp() * 1000)
-    is_possible = EARLIEST_MS <= time_ms <= received_ms + _MAX_AHEAD_MS
-    return time_ms if is_possible else received_ms
+        return (
+            known
+            if known is not None and known.kind == kind
+            else UnderlyingPrices(kind)
+        )
 
 
 def _underlyings(
