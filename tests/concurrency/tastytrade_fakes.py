@@ -111,6 +111,7 @@ class FakeApi(httpx2.AsyncBaseTransport):
     def __init__(self, *items):
         self.positions = {ACCOUNT: list(items)}
         self.closed_accounts = []
+        self.authority_level = "owner"
         self.instruments = {}
         self.answers = {}
         self.answer_once = {}
@@ -169,13 +170,14 @@ class FakeApi(httpx2.AsyncBaseTransport):
                 {"account-number": each, "is-closed": each in self.closed_accounts}
                 for each in numbers
             ]
-            return {"data": {"items": [{"account": each} for each in accounts]}}
+            level = {"authority-level": self.authority_level}
+            return {"data": {"items": [{"account": each} | level for each in accounts]}}
         if path.startswith("/accounts/"):
             return {"data": {"items": self.positions[path.split("/")[2]]}}
-        symbol = unquote(path.rpartition("/")[2])
-        if symbol in self.instruments:
-            return {"data": {"streamer-symbol": self.instruments[symbol]}}
-        return None
+        page = self.instruments.get(unquote(path.rpartition("/")[2]))
+        if isinstance(page, str):
+            page = {"streamer-symbol": page}
+        return None if page is None else {"data": page}
 
 
 class FakeSocketServer:

@@ -4,11 +4,15 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.brokers.tastytrade.rest import LOGIN_DISTANCE_S, REQUEST_LIMIT_S
-from greeks_trio.brokers.tastytrade.session import (
-    check_login,
-    open_session,
+from greeks_trio.brokers.tastytrade.instrument_pages import (
+    ASK_AGAIN_S,
+    MAX_AT_ONCE,
+    REFRESH_S,
+    InstrumentPages,
 )
+from greeks_trio.brokers.tastytrade.login_check import check_login
+from greeks_trio.brokers.tastytrade.rest import LOGIN_DISTANCE_S, REQUEST_LIMIT_S
+from greeks_trio.brokers.tastytrade.session import open_session
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from tests.concurrency.tastytrade_fakes import (
@@ -78,7 +82,11 @@ async def test_a_malformed_position_or_account_does_not_hide_the_others(api):
     async with open_session(make_config(), api) as session:
         portfolio = await session.read_positions()
 
-    assert [each.contract_key for each in portfolio.positions] == [SPY_PUT]
+    assert [(each.contract_key, each.kind) for each in portfolio.positions] == [
+        (SPY_CALL, "unknown"),
+        ("tastytrade:unnamed 1 of 5WT00001", "unknown"),
+        (SPY_PUT, "option"),
+    ]
     assert portfolio.malformed == 2
 
 
@@ -356,8 +364,10 @@ async def test_the_trouble_of_one_account_does_not_hide_the_others(api, status, 
     async with open_session(make_config(), api) as session:
         portfolio = await session.read_positions()
 
-    assert portfolio.account_ids == (ACCOUNT, "5WT00002")
-    assert portfolio.incomplete == (ACCOUNT,)
+        again = await session.read_positions(previous=portfolio)
+
+    assert portfolio.account_ids == again.account_ids == (ACCOUNT, "5WT00002")
+    assert again.incomplete == (ACCOUNT,)
 
 
 async def test_the_trouble_of_every_account_is_the_servers(api):
@@ -373,9 +383,12 @@ async def test_the_trouble_of_every_account_is_the_servers(api):
 async def test_the_check_tells_of_accounts_that_cannot_be_read(api):
     api.positions["5WT00002"] = []
     api.answers["/accounts/5WT00002/positions"] = (403, {}, b"")
+    api.authority_level = "trade-only"
 
     assert await check(make_config(), api) == (
-        "logged in, 2 accounts, 1 option position, 1 account not readable"
+        "logged in, 2 accounts, 1 option position, 1 account not readable; account "
+        "5WT00002 cannot be read: Tastytrade answered 403: Forbidden (authority level "
+        "trade-only)"
     )
 
 
@@ -399,22 +412,91 @@ async def test_an_instrument_that_cannot_be_read_does_not_hide_the_others(
     api.instruments = {"CLJ6": "/CLJ26:XNYM"}
 
     async with open_session(make_config(), api) as session:
-        found = await session.streamer_symbols(["./GCQ5 OGN5  250625P2095", "/CLJ6"])
+        found = await InstrumentPages().get(
+            session, ["./GCQ5 OGN5  250625P2095", "/CLJ6"]
+        )
 
-    assert found == {"/CLJ6": "/CLJ26:XNYM"}
+    assert found.pages["/CLJ6"].streamer_symbol == "/CLJ26:XNYM"
+    assert list(found.refusals) == ["./GCQ5 OGN5  250625P2095"]
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_instruments_are_not_asked_for_while_the_server_is_in_trouble(
     api, status
 ):
-    api.answers["/instruments/futures/CLJ6"] = (status, {}, b"")
+    symbols = [f"/ES{code}{year}" for code in "HMUZ" for year in range(10)]
+    for symbol in symbols:
+        api.answers[f"/instruments/futures{symbol}"] = (status, {}, b"")
+    pages = InstrumentPages()
 
     async with open_session(make_config(), api) as session:
-        found = await session.streamer_symbols(["/CLJ6", "/ESZ6", "/GCQ6"])
+        found = await pages.get(session, symbols)
+        again = await pages.get(session, symbols)
 
-    assert found == {}
-    assert api.paths() == [LOGIN, "/instruments/futures/CLJ6"]
+    assert found.pages == again.pages == {}
+    assert len(api.paths()) <= 1 + 2 * MAX_AT_ONCE
+
+
+async def test_instruments_are_asked_for_side_by_side_and_seldom(autojump_clock, api):
+    """So a book of futures options does not delay the first connection."""
+
+    class SlowApi(FakeApi):
+        under_way = most = 0
+
+        async def handle_async_request(self, request):
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await trio.sleep(1)
+            self.under_way -= 1
+            return await super().handle_async_request(request)
+
+    api = SlowApi()
+    symbols = [f"/ES{code}{year}" for code in "HMUZ" for year in range(6)]
+    api.instruments = {each[1:]: "/X:XCME" for each in symbols[1:]}
+    pages = InstrumentPages()
+
+    async with open_session(make_config(), api) as session:
+        began = trio.current_time()
+        first = await pages.get(session, symbols)
+        took_s = trio.current_time() - began
+        asked = len(api.requests)
+        await pages.get(session, symbols)
+        again = len(api.requests)
+        await trio.sleep(ASK_AGAIN_S)
+        await pages.get(session, symbols)
+        refused_again = len(api.requests)
+        await trio.sleep(REFRESH_S)
+        await pages.get(session, symbols)
+
+    assert took_s == len(symbols) / MAX_AT_ONCE
+    assert api.most == MAX_AT_ONCE
+    assert set(first.pages) == set(symbols[1:])
+    assert first.refusals == {symbols[0]: "Tastytrade answered 404: not found"}
+    assert again == asked
+    assert refused_again == asked + 1
+    assert api.paths().count(f"/instruments/futures{symbols[5]}") == 2
+
+
+async def test_a_login_that_is_refused_ends_the_requests_for_instruments(
+    autojump_clock, api
+):
+    async with open_session(make_config(), api) as session:
+        await trio.sleep(LOGIN_DISTANCE_S)
+        api.expires_in = 0
+        api.answers["/instruments/futures/ESZ6"] = (401, {}, b"")
+        api.answers[LOGIN] = (400, {}, b'{"error":"invalid_grant"}')
+        with pytest.raises(CredentialsRejected):
+            await InstrumentPages().get(session, ["/ESZ6", "/ESZ7"])
+
+
+async def test_requests_side_by_side_need_one_login(autojump_clock, api):
+    api.expires_in = 30
+    api.instruments = {"ESZ6": "/ESZ26:XCME", "ESH7": "/ESH27:XCME"}
+    async with open_session(make_config(), api) as session:
+        await trio.sleep(LOGIN_DISTANCE_S)
+        found = await InstrumentPages().get(session, ["/ESZ6", "/ESH7"])
+
+    assert (len(found.pages), api.logins) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +506,9 @@ async def test_instruments_are_not_asked_for_while_the_server_is_in_trouble(
         ([make_item(SPY_CALL)], "logged in, 1 account, 1 option position"),
         (
             [make_item(SPY_CALL), make_item(SPY_PUT), make_item("F", kind="Equity"), 7],
-            "logged in, 1 account, 2 option positions, 1 position not understood",
+            "logged in, 1 account, 2 option positions, 1 position not understood; "
+            "position without a symbol of account 5WT00001 is not understood: it cannot "
+            "be decoded: Expected `object`, got `int`",
         ),
     ],
 )

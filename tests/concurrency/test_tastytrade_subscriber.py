@@ -6,6 +6,7 @@ import json
 import pytest
 import trio
 
+from greeks_trio.brokers.tastytrade.position_watch import CONFIRM_AFTER_S
 from greeks_trio.brokers.tastytrade.subscriber import (
     SUBSCRIBE_PAUSE_S,
 )
@@ -125,12 +126,13 @@ async def test_the_positions_are_read_again_on_their_interval(
     autojump_clock, nursery, tasty
 ):
     await started(nursery, tasty)
+    await trio.sleep(10)
     tasty.api.positions[ACCOUNT].pop()
 
     removed = await tasty.dxlink.wait_subscribed()
 
     assert entries(removed, "remove") == [("Greeks", PUT)]
-    assert trio.current_time() == SUBSCRIBE_PAUSE_S + 61.0
+    assert trio.current_time() == SUBSCRIBE_PAUSE_S + CONFIRM_AFTER_S + 61.0
 
 
 async def test_a_watched_contract_needs_no_holder(autojump_clock, nursery):
@@ -180,6 +182,7 @@ async def test_positions_are_not_asked_for_sooner_than_the_server_wants(
 ):
     path = f"/accounts/{ACCOUNT}/positions"
     await started(nursery, tasty)
+    await trio.sleep(10)
     tasty.api.answers[path] = (429, {"Retry-After": "100"}, b"")
     await trio.sleep(62)
     before = tasty.api.paths().count(path)
@@ -197,7 +200,7 @@ async def test_positions_are_not_asked_for_sooner_than_the_server_wants(
 async def test_a_contract_without_streamer_symbol_is_told_of_once(
     autojump_clock, nursery, caplog
 ):
-    item = make_item("./CLJ6 LOJ6  260317P56", kind="Future Option")
+    item = make_item("./ZYXM7 OZYM7 270514P56", kind="Future Option")
     tasty = Tastytrade(nursery, item, make_item(SPY_CALL))
     await started(nursery, tasty)
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import trio
 
+from greeks_trio.brokers.tastytrade.position_watch import CONFIRM_AFTER_S
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import CredentialsRejected
 from greeks_trio.model.records import PositionsSnapshot
@@ -67,6 +68,8 @@ async def test_an_account_that_refuses_us_does_not_hide_the_others(
     await trio.testing.wait_all_tasks_blocked()
     session = tasty.health.session()
     [snapshot] = await snapshots(tasty)
+    await trio.sleep(CONFIRM_AFTER_S + 1)
+    [confirmed] = await snapshots(tasty)
 
     assert entries(subscription) == [("Greeks", CALL)]
     assert session.status == "degraded"
@@ -74,8 +77,9 @@ async def test_an_account_that_refuses_us_does_not_hide_the_others(
         f"account {OTHER} cannot be read: Tastytrade answered {status}: not yours"
     )
     assert snapshot.account_ids == (ACCOUNT, OTHER)
-    assert snapshot.incomplete_account_ids == (OTHER,)
-    assert tasty.health.statistics().counts["positions.refused"] == 1
+    assert snapshot.incomplete_account_ids == (ACCOUNT, OTHER)
+    assert confirmed.incomplete_account_ids == (OTHER,)
+    assert tasty.health.statistics().counts["positions.refused"] == 2
 
 
 async def test_an_account_that_begins_to_refuse_us_stays_subscribed(
@@ -104,7 +108,8 @@ async def test_a_position_that_becomes_malformed_is_neither_closed_nor_unsubscri
     autojump_clock, nursery, tasty
 ):
     await started(nursery, tasty)
-    [first] = await snapshots(tasty)
+    await trio.sleep(10)
+    *_, first = await snapshots(tasty)
     tasty.api.positions[OTHER] = [make_item(SPY_PUT, "many")]
     await trio.sleep(70)
 
@@ -118,20 +123,23 @@ async def test_a_position_that_becomes_malformed_is_neither_closed_nor_unsubscri
     assert len(first.positions) == 2
 
 
-async def test_a_position_that_was_never_readable_lets_the_table_close_nothing(
+async def test_a_position_that_was_never_readable_is_recorded_as_unknown(
     autojump_clock, nursery, tasty
 ):
     tasty.api.positions[OTHER] = [make_item(SPY_PUT, "many")]
     await started(nursery, tasty)
-    [at_start] = await snapshots(tasty)
+    await trio.sleep(10)
+    *_, at_start = await snapshots(tasty)
     tasty.api.positions[OTHER] = [make_item(SPY_PUT, 3)]
     await trio.sleep(70)
     [at_last] = await snapshots(tasty)
 
-    assert at_start.incomplete_account_ids == (OTHER,)
-    assert [each.contract_key for each in at_start.positions] == [SPY_CALL]
-    assert at_last.incomplete_account_ids == ()
-    assert len(at_last.positions) == 2
+    assert at_start.incomplete_account_ids == ()
+    unknown = at_start.positions[1]
+    assert (unknown.contract_key, unknown.kind) == (SPY_PUT, "unknown")
+    assert (unknown.quantity, unknown.instrument_id) == (None, SPY_PUT)
+    assert unknown.problem == "its quantity is not a number"
+    assert (at_last.positions[1].kind, at_last.positions[1].problem) == ("option", None)
 
 
 async def test_an_account_that_becomes_malformed_is_neither_closed_nor_unsubscribed(
@@ -247,11 +255,16 @@ async def test_an_account_that_is_named_but_not_there_is_said_to_be_missing(
 async def test_one_of_many_problems_is_shown_and_the_others_counted(
     autojump_clock, nursery
 ):
-    tasty = Tastytrade(nursery, make_item(SPY_CALL), 7, {"symbol": "AAPL"})
+    odd = [7, {"symbol": "AAPL"}, {"quantity": 3}, make_item("WEIRD"), "text"]
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), *odd)
     await started(nursery, tasty)
     await trio.testing.wait_all_tasks_blocked()
+    [snapshot] = await snapshots(tasty)
 
-    assert tasty.health.session().last_error.endswith("(and 1 more)")
+    assert tasty.health.session().last_error.endswith("(and 2 more)")
+    assert tasty.health.session().last_error.count("is not understood") == 3
+    assert [each.kind for each in snapshot.positions] == ["option", *["unknown"] * 5]
+    assert len({each.contract_key for each in snapshot.positions}) == 6
 
 
 async def test_an_account_that_is_listed_twice_is_read_once(autojump_clock, nursery):
@@ -303,18 +316,24 @@ async def test_credentials_that_are_refused_at_the_connect_are_for_the_operator(
 async def test_a_contract_without_streamer_symbol_shows_in_the_state(
     autojump_clock, nursery
 ):
-    item = make_item("./CLJ6 LOJ6  260317P56", kind="Future Option")
+    symbol = "./ZYXM7 OZYM7 270514P56"
+    item = make_item(symbol, kind="Future Option")
     tasty = Tastytrade(nursery, item, make_item(SPY_CALL))
     await started(nursery, tasty)
     await trio.testing.wait_all_tasks_blocked()
     degraded = tasty.health.session()
 
-    tasty.api.instruments = {"./CLJ6 LOJ6  260317P56": "./LOJ26P56:XNYM"}
+    tasty.api.instruments = {symbol: "./OZYM27P56:XNYM", "ZYXM7": "/ZYXM27:XNYM"}
     await tasty.dxlink.wait_subscribed()
     await trio.testing.wait_all_tasks_blocked()
 
     assert degraded.status == "degraded"
-    assert degraded.last_error == "no streamer symbol for ./LO  260317P56"
+    assert degraded.last_error == (
+        "the streamer symbol of /ZYXM7 is not known (Tastytrade answered 404: not "
+        "found), so the price of /ZYXM27 is not known; "
+        f"the streamer symbol of {symbol} is not known (Tastytrade answered 404: not "
+        "found), so it is not streamed; no streamer symbol for ./OZY 270514P56"
+    )
     assert degraded.subscription_count == 1
     assert tasty.health.session().status == "connected"
     assert tasty.health.session().subscription_count == 2

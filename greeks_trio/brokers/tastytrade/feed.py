@@ -12,11 +12,11 @@ import trio
 
 from greeks_trio.brokers.tastytrade.account_stream import AccountWatch
 from greeks_trio.brokers.tastytrade.connection import Connection
+from greeks_trio.brokers.tastytrade.login_check import check_login
 from greeks_trio.brokers.tastytrade.portfolio import Portfolio, login_of
 from greeks_trio.brokers.tastytrade.session import (
     OpenSession,
     TastytradeSession,
-    check_login,
     open_session,
 )
 from greeks_trio.brokers.tastytrade.socket import (

@@ -6,10 +6,18 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from greeks_trio.brokers.tastytrade.positions.positions import (
+from greeks_trio.brokers.tastytrade.instrument_pages import InstrumentPages
+from greeks_trio.brokers.tastytrade.positions.accounts import (
     AccountPositions,
+    changed_terms,
+)
+from greeks_trio.brokers.tastytrade.positions.instruments import (
+    Completed,
+    complete,
+    needed_pages,
+)
+from greeks_trio.brokers.tastytrade.positions.positions import (
     WantedContract,
-    future_symbols,
     wanted_contracts,
 )
 from greeks_trio.brokers.tastytrade.session import TastytradeSession
@@ -18,12 +26,16 @@ from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.feeds.shortfalls import Shortfalls
-from greeks_trio.model.contracts import ContractKey, StreamerSymbol
+from greeks_trio.model.contracts import ContractKey
 
 logger = logging.getLogger(__name__)
 
 _PORTFOLIO: Final = "portfolio"
+_INSTRUMENTS: Final = "instruments"
 _SYMBOLS: Final = "streamer symbols"
+_RULES: Final = "streamer symbols by rule"
+# The state names this many problems.
+_NAMED: Final = 3
 
 
 class Portfolio:
@@ -41,19 +53,23 @@ class Portfolio:
         self._position_log = position_log
         self.unread: str | None = None
         self.wanted: dict[ContractKey, WantedContract | None] = {}
-        self._positions: AccountPositions | None = None
+        self._completed: Completed | None = None
         # The login and the accounts of the last reading.
         self._asked_for: tuple[object, object] | None = None
-        # Tastytrade's symbol -> dxFeed's, where no rule leads there.  These never
-        # change, so they outlive the connection.
-        self._streamer_symbols: dict[str, StreamerSymbol] = {}
-        # The shortfalls in the log.
+        self._pages = InstrumentPages()
+        # The problems in the log.
         self._told: frozenset[str] = frozenset()
 
     @property
     def account_ids(self) -> tuple[str, ...]:
         """The accounts that are streamed."""
-        return self._positions.account_ids if self._positions is not None else ()
+        reading = self._reading
+        return reading.account_ids if reading is not None else ()
+
+    @property
+    def needs_confirmation(self) -> bool:
+        """Whether the positions should be read again soon."""
+        return self._reading is not None and self._reading.needs_confirmation
 
     async def read_first(
         self, session: TastytradeSession, config: TastytradeConfig
@@ -68,14 +84,14 @@ class Portfolio:
             FeedInterrupted: nothing can be read, and nothing is known.
         """
         if self._asked_for != (login_of(config), config.accounts):
-            self._positions = None
+            self._completed = None
         try:
             await self.read(session, config)
         except FeedInterrupted as exc:
-            if self._positions is None or exc.retry_after is not None:
+            if self._completed is None or exc.retry_after is not None:
                 raise
             self._health.count("positions.failed")
-            await self._find_wanted(session, config, self._positions)
+            self._choose(self._completed, config)
             self.unread = f"positions cannot be read: {exc}"
 
     async def read(self, session: TastytradeSession, config: TastytradeConfig) -> None:
@@ -85,57 +101,65 @@ class Portfolio:
             CredentialsRejected: the login was refused.
             FeedInterrupted: nothing can be read at present.
         """
-        positions = await session.read_positions(config.accounts, self._positions)
-        self._positions, self.unread = positions, None
+        before = self._reading
+        reading = await session.read_positions(config.accounts, before)
+        pages = await self._pages.get(session, needed_pages(reading))
+        self._completed = completed = complete(reading, pages)
+        self.unread = None
         self._asked_for = login_of(config), config.accounts
-        if positions.malformed:
-            self._health.count("positions.malformed", positions.malformed)
-        if positions.refused:
-            self._health.count("positions.refused", positions.refused)
+        self._count(completed.reading)
+        if before is not None:
+            _tell_changes(before, completed.reading)
         self._position_log.read(
-            positions.account_ids,
-            positions.positions,
-            incomplete=positions.incomplete,
+            completed.reading.account_ids,
+            completed.reading.positions,
+            incomplete=completed.reading.incomplete,
         )
-        await self._find_wanted(session, config, positions)
+        self._choose(completed, config)
 
     def report(self, shortfalls: Shortfalls) -> None:
-        """Show the shortfalls; log each one when it is new."""
+        """Show the problems; log each one when it is new."""
+        completed = self._completed
         unknown = [str(key) for key, each in self.wanted.items() if each is None]
-        problems = self._positions.problems if self._positions is not None else ()
-        for thing, reasons in (
-            (_PORTFOLIO, problems),
-            (_SYMBOLS, [f"no streamer symbol for {key}" for key in unknown]),
-        ):
-            if reasons:
-                shortfalls.add(thing, _in_short(reasons))
+        found = {
+            _PORTFOLIO: completed.reading.problems if completed is not None else (),
+            _INSTRUMENTS: completed.problems if completed is not None else (),
+            _SYMBOLS: [f"no streamer symbol for {key}" for key in unknown],
+        }
+        for thing, problems in found.items():
+            if problems:
+                shortfalls.add(thing, in_brief(problems))
             else:
                 shortfalls.clear(thing)
+        if completed is not None and completed.by_rule:
+            text = f"streamer symbols by rule: {in_brief(completed.by_rule)}"
+            shortfalls.note(_RULES, text)
+        else:
+            shortfalls.clear(_RULES)
+        self._log_new(found, unknown)
+
+    @property
+    def _reading(self) -> AccountPositions | None:
+        return self._completed.reading if self._completed is not None else None
+
+    def _log_new(self, found: dict[str, Sequence[str]], unknown: Sequence[str]) -> None:
         for key in unknown:
             if key not in self._told:
                 logger.warning("tastytrade.streamer_symbol_unknown contract=%s", key)
+        problems = [*found[_PORTFOLIO], *found[_INSTRUMENTS]]
         for problem in problems:
             if problem not in self._told:
                 logger.warning("tastytrade.position_unread problem=%s", problem)
         self._told = frozenset([*unknown, *problems])
 
-    async def _find_wanted(
-        self,
-        session: TastytradeSession,
-        config: TastytradeConfig,
-        positions: AccountPositions,
-    ) -> None:
-        symbols = future_symbols(positions)
-        known = {
-            symbol: streamer_symbol
-            for symbol, streamer_symbol in self._streamer_symbols.items()
-            if symbol in symbols
-        }
-        missing = sorted(symbols - known.keys())
-        self._streamer_symbols = {**known, **await session.streamer_symbols(missing)}
-        wanted, unknown = wanted_contracts(
-            positions, config.watchlist, self._streamer_symbols
-        )
+    def _count(self, reading: AccountPositions) -> None:
+        if reading.malformed:
+            self._health.count("positions.malformed", reading.malformed)
+        if reading.refused:
+            self._health.count("positions.refused", reading.refused)
+
+    def _choose(self, completed: Completed, config: TastytradeConfig) -> None:
+        wanted, unknown = wanted_contracts(completed, config.watchlist)
         self.wanted = {**wanted, **dict.fromkeys(unknown)}
 
 
@@ -144,7 +168,13 @@ def login_of(config: TastytradeConfig) -> tuple[object, ...]:
     return config.secret, config.refresh, config.api_url, config.streamer_url
 
 
-def _in_short(reasons: Sequence[str]) -> str:
-    """Return the first reason and how many more there are."""
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return f"{reasons[0]}{more}"
+def in_brief(sentences: Sequence[str]) -> str:
+    """Return the first sentences and how many more there are."""
+    more = len(sentences) - _NAMED
+    first = "; ".join(sentences[:_NAMED])
+    return f"{first} (and {more} more)" if more > 0 else first
+
+
+def _tell_changes(before: AccountPositions, after: AccountPositions) -> None:
+    for sentence in changed_terms(before.holdings, after.holdings):
+        logger.warning("tastytrade.contract_changed %s", sentence)

@@ -18,6 +18,8 @@ from greeks_trio.feeds.shortfalls import Shortfalls
 
 # A fill of several legs comes as several messages, and the streamer may send many.
 POSITIONS_DISTANCE_S: Final = 1.0
+# An answer that may be wrong is compared with another one after this time.
+CONFIRM_AFTER_S: Final = 5.0
 # The server may ask for a longer distance, up to this.
 MAX_POSITIONS_DISTANCE_S: Final = 300.0
 _POSITIONS: Final = "positions"
@@ -65,22 +67,29 @@ class PositionWatch:
         Raises:
             FeedInterrupted: ``wait_due`` raises it.
         """
-        pause_s = POSITIONS_DISTANCE_S
+        pause_s, is_due = self._next_read()
         while True:
             await trio.sleep(pause_s)
-            await wait_due()
-            pause_s = await self._refresh()
+            if not is_due:
+                await wait_due()
+            pause_s, is_due = await self._refresh()
 
-    async def _refresh(self) -> float:
-        """Read the positions; return for how many seconds not to read them again."""
+    def _next_read(self) -> tuple[float, bool]:
+        """Return for how many seconds not to read again, and whether to read then."""
+        if self._portfolio.needs_confirmation and self._portfolio.unread is None:
+            return CONFIRM_AFTER_S, True
+        return POSITIONS_DISTANCE_S, False
+
+    async def _refresh(self) -> tuple[float, bool]:
+        """Read the positions; return the same as `_next_read`."""
         try:
             await self._portfolio.read(self._session, self._current_config())
         except (FeedInterrupted, CredentialsRejected) as exc:
             self._health.count("positions.failed")
             self._shortfalls.add(_POSITIONS, f"positions cannot be read: {exc}")
-            return _distance(exc)
+            return _distance(exc), False
         await self.apply()
-        return POSITIONS_DISTANCE_S
+        return self._next_read()
 
 
 def _distance(exc: BrokerError) -> float:

@@ -38,10 +38,11 @@ class Account(msgspec.Struct, rename="kebab"):
     is_closed: bool = False
 
 
-class AccountItem(msgspec.Struct):
-    """One of the customer's accounts in a list."""
+class AccountItem(msgspec.Struct, rename="kebab"):
+    """One of the customer's accounts in a list, and our rights in it."""
 
     account: Account
+    authority_level: object = None
 
 
 class Items(msgspec.Struct):
@@ -56,12 +57,6 @@ class QuoteTokenAnswer(msgspec.Struct, rename="kebab"):
     token: str
     dxlink_url: str
     level: str | None = None
-
-
-class Instrument(msgspec.Struct, rename="kebab"):
-    """The field of an instrument that is used."""
-
-    streamer_symbol: str | None = None
 
 
 def decode_data(content: bytes, expected: type[_T]) -> _T:
@@ -82,6 +77,8 @@ class Rest:
         # The time of the last login, and its error.
         self._asked_at = -inf
         self._failure: BrokerError | None = None
+        # Requests run side by side, and one login is enough for them.
+        self._logging_in = trio.Lock()
 
     async def access_token(self) -> str:
         """Return a token that is valid for another minute at least.
@@ -93,19 +90,20 @@ class Rest:
             CredentialsRejected: the login was refused.
             FeedInterrupted: there was no usable answer.
         """
-        if not self._may_log_in():
-            if self._failure is not None:
-                raise copy(self._failure)
+        async with self._logging_in:
+            if not self._may_log_in():
+                if self._failure is not None:
+                    raise copy(self._failure)
+                return self._sdk.session_token
+            before, asked_at = self._sdk.session_expiration, trio.current_time()
+            try:
+                await self._refresh()
+            except BrokerError as exc:
+                self._asked_at, self._failure = asked_at, copy(exc)
+                raise
+            if self._sdk.session_expiration != before:
+                self._asked_at, self._failure = asked_at, None
             return self._sdk.session_token
-        before, asked_at = self._sdk.session_expiration, trio.current_time()
-        try:
-            await self._refresh()
-        except BrokerError as exc:
-            self._asked_at, self._failure = asked_at, copy(exc)
-            raise
-        if self._sdk.session_expiration != before:
-            self._asked_at, self._failure = asked_at, None
-        return self._sdk.session_token
 
     def _may_log_in(self) -> bool:
         return trio.current_time() >= self._asked_at + LOGIN_DISTANCE_S

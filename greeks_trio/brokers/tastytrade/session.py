@@ -5,8 +5,7 @@ Source: https://developer.tastytrade.com
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from urllib.parse import quote
@@ -15,15 +14,16 @@ import httpx2
 import msgspec
 from tastytrade.session import Session
 
-from greeks_trio.brokers.tastytrade.positions.positions import (
+from greeks_trio.brokers.tastytrade.positions.accounts import (
+    NOT_LISTED,
     AccountPositions,
     AccountReading,
     read_positions,
 )
+from greeks_trio.brokers.tastytrade.positions.instruments import Instrument
 from greeks_trio.brokers.tastytrade.rest import (
     UNAUTHORIZED,
     AccountItem,
-    Instrument,
     Items,
     QuoteTokenAnswer,
     Rest,
@@ -32,18 +32,18 @@ from greeks_trio.brokers.tastytrade.transport import ApiTransport
 from greeks_trio.config.addresses import require_private
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
-from greeks_trio.model.contracts import StreamerSymbol
-from greeks_trio.model.positions import open_options
 from greeks_trio.model.records import Availability
-
-logger = logging.getLogger(__name__)
+from greeks_trio.waiting import utc_now
 
 # Its sandbox does not accept the version header that the SDK sends otherwise.
 _SANDBOX_HOST: Final = "api.cert.tastyworks.com"
 # The account is closed to us, or gone.
 _REFUSED_ACCOUNT: Final = (403, 404)
 # A problem of the server with any request; no answer is one too.
-_TROUBLE: Final = (None, UNAUTHORIZED, 429, 502, 503, 504)
+SERVER_TROUBLE: Final = (None, UNAUTHORIZED, 429, 502, 503, 504)
+_ALL_RIGHTS: Final = "owner"
+# A sentence names this many accounts.
+_NAMED: Final = 3
 _AVAILABILITY: Final[dict[str | None, Availability]] = {
     "api": "realtime",
     "demo": "delayed",
@@ -88,23 +88,22 @@ class TastytradeSession:
             FeedInterrupted: nothing can be read at present.
         """
         listed, problems = await self._accounts()
-        known = previous.account_ids if previous is not None else ()
-        # An unreadable account may be any account that is not listed.
-        hidden = [each for each in known if problems and each not in listed]
         named = set(accounts)
-        open_accounts = [each for each, is_open in listed.items() if is_open]
+        open_accounts = [each for each, account in listed.items() if account.is_open]
         for account in sorted(named.difference(open_accounts)):
             problems.append(f"account {account} is not among the open accounts")
+        hidden = _hidden_accounts(listed, previous, is_whole=not problems)
         chosen = [each for each in open_accounts if not named or each in named]
-        readings = await self._read_accounts(chosen)
-        readings += [
-            AccountReading(each, refusal="it is not listed")
-            for each in hidden
-            if not named or each in named
-        ]
-        return read_positions(readings, previous, problems)
+        kept = [each for each in hidden if not named or each in named]
+        if not chosen and not kept:
+            problems.append(_explain_no_account(listed))
+        readings = await self._read_accounts({each: listed[each] for each in chosen})
+        readings += [AccountReading(each, refusal=NOT_LISTED) for each in kept]
+        return read_positions(readings, previous, problems, today=utc_now().date())
 
-    async def _read_accounts(self, account_ids: Iterable[str]) -> list[AccountReading]:
+    async def _read_accounts(
+        self, accounts: Mapping[str, _ListedAccount]
+    ) -> list[AccountReading]:
         """Return each account's positions, or why it has none to see.
 
         Raises:
@@ -112,16 +111,17 @@ class TastytradeSession:
         """
         readings: list[AccountReading] = []
         troubles: list[FeedInterrupted] = []
-        for account_id in account_ids:
+        for account_id, account in accounts.items():
             path = f"/accounts/{quote(account_id, safe='')}/positions"
             try:
                 items = (await self._rest.get(path, Items)).items
             except FeedInterrupted as exc:
-                if exc.http_status in _TROUBLE:
+                if exc.http_status in SERVER_TROUBLE:
                     raise
                 if exc.http_status not in _REFUSED_ACCOUNT:
                     troubles.append(exc)
-                readings.append(AccountReading(account_id, refusal=str(exc)))
+                refusal = f"{exc}{account.authority}"
+                readings.append(AccountReading(account_id, refusal=refusal))
             else:
                 readings.append(AccountReading(account_id, tuple(items)))
         if troubles and all(each.refusal is not None for each in readings):
@@ -140,50 +140,76 @@ class TastytradeSession:
         availability = _AVAILABILITY.get(found.level, "unknown")
         return QuoteToken(url, Secret(found.token), availability)
 
-    async def streamer_symbols(
-        self, symbols: Iterable[str]
-    ) -> Mapping[str, StreamerSymbol]:
-        """Return the streamer symbols of futures options and futures, where known.
-
-        An unreadable instrument is left out: it must not hide the others.  If the server
-        has a problem, the rest is not requested: a later call may do better.
+    async def instrument(self, symbol: str) -> Instrument:
+        """Return the page of an option or of a future.
 
         Raises:
             CredentialsRejected: the login was refused.
+            FeedInterrupted: there is no such page, or it cannot be read.
         """
-        found: dict[str, StreamerSymbol] = {}
-        for symbol in symbols:
-            # A future's path has no slash, a futures option's has one, escaped.
-            path = (
-                f"/instruments/future-options/{quote(symbol, safe='')}"
-                if symbol.startswith("./")
-                else f"/instruments/futures/{quote(symbol.lstrip('/'), safe='')}"
-            )
-            try:
-                instrument = await self._rest.get(path, Instrument)
-            except FeedInterrupted as exc:
-                # The caller reports the missing symbol; this is the reason.
-                logger.debug("tastytrade.instrument_unread %s: %s", symbol, exc)
-                if exc.http_status in _TROUBLE:
-                    break
-                continue
-            if instrument.streamer_symbol:
-                found[symbol] = StreamerSymbol(instrument.streamer_symbol)
-        return found
+        # A future's path has no slash, a futures option's has one, escaped.
+        if symbol.startswith("./"):
+            folder, name = "future-options", symbol
+        elif symbol.startswith("/"):
+            folder, name = "futures", symbol.lstrip("/")
+        else:
+            folder, name = "equity-options", symbol
+        path = f"/instruments/{folder}/{quote(name, safe='')}"
+        return await self._rest.get(path, Instrument)
 
-    async def _accounts(self) -> tuple[dict[str, bool], list[str]]:
-        """Return which accounts are open, and what could not be read of them."""
+    async def _accounts(self) -> tuple[dict[str, _ListedAccount], list[str]]:
+        """Return the listed accounts, and a sentence for each unreadable one."""
         items = await self._rest.get("/customers/me/accounts", Items)
-        accounts: dict[str, bool] = {}
+        accounts: dict[str, _ListedAccount] = {}
         problems: list[str] = []
         for item in items.items:
             try:
-                account = msgspec.json.decode(item, type=AccountItem).account
+                found = msgspec.json.decode(item, type=AccountItem)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
                 problems.append(f"an account is not understood: {exc}")
                 continue
-            accounts[account.account_number] = not account.is_closed
+            accounts[found.account.account_number] = _ListedAccount(
+                not found.account.is_closed, _explain_level(found.authority_level)
+            )
         return accounts, problems
+
+
+class _ListedAccount(msgspec.Struct, frozen=True):
+    """An account in the list of the login, and our rights in it in words."""
+
+    is_open: bool
+    authority: str
+
+
+def _explain_level(level: object) -> str:
+    """Return our rights in an account in words, empty if they are all rights."""
+    is_limited = isinstance(level, str) and level != _ALL_RIGHTS
+    return f" (authority level {level})" if is_limited else ""
+
+
+def _hidden_accounts(
+    listed: Collection[str], previous: AccountPositions | None, *, is_whole: bool
+) -> list[str]:
+    """Return the known accounts that the list does not have and that stay all the same.
+
+    An unreadable item may be any of them.  Otherwise an account stays for one reading.
+    """
+    if previous is None:
+        return []
+    return [
+        each
+        for each in previous.account_ids
+        if each not in listed and not (is_whole and each in previous.unlisted)
+    ]
+
+
+def _explain_no_account(listed: Mapping[str, _ListedAccount]) -> str:
+    if not listed:
+        return "there is no account to stream: the login lists none"
+    if any(each.is_open for each in listed.values()):
+        return "there is no account to stream: TASTYTRADE_ACCOUNTS names no open one"
+    closed = ", ".join(list(listed)[:_NAMED])
+    return f"there is no account to stream: all {len(listed)} are closed ({closed})"
 
 
 OpenSession = Callable[
@@ -215,31 +241,3 @@ async def open_session(
         session = TastytradeSession(Rest(sdk))
         await session.access_token()
         yield session
-
-
-async def check_login(
-    config: TastytradeConfig, *, open_session: OpenSession = open_session
-) -> str:
-    """Try the login and return one sentence about it, for a person at a terminal.
-
-    Raises:
-        CredentialsRejected: Tastytrade refused the configured login.
-        FeedInterrupted: Tastytrade could not be reached or did not make sense.
-    """
-    async with open_session(config) as session:
-        found = await session.read_positions(config.accounts)
-        await session.quote_token()
-    options = len(open_options(found.positions))
-    sentence = (
-        f"logged in, {_counted(len(found.account_ids), 'account')}, "
-        f"{_counted(options, 'option position')}"
-    )
-    if found.refused:
-        sentence += f", {_counted(found.refused, 'account')} not readable"
-    if found.malformed:
-        sentence += f", {_counted(found.malformed, 'position')} not understood"
-    return sentence
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
