@@ -16,9 +16,12 @@ DASHBOARD = DIRECTORY / "dashboard.json"
 NOT_ON_THE_DASHBOARD = {
     "greeks_backlog_max_bytes",
     "greeks_buffers_max_bytes",
+    "greeks_contracts_hours_unknown",
     "greeks_contracts_not_realtime",
     "greeks_contracts_stale",
     "greeks_contracts_stale_after_seconds",
+    "greeks_contracts_stale_trading",
+    "greeks_contracts_trading",
     "greeks_feed_accepts_delayed",
     "greeks_feed_stopped_by_request",
     "greeks_slo_breaches",

@@ -145,7 +145,7 @@ def _spool(status: StatusAnswer, now: datetime) -> str:
 
 
 def _stale(status: StatusAnswer) -> Iterator[str]:
-    """Yield the stale contracts of each broker that has some, and the open markets."""
+    """Yield the stale contracts, the open markets, and the exchanges without hours."""
     found = False
     after_s = status.number(Figures.contracts_stale_after) or 0.0
     for broker, reasons in sorted(
@@ -159,6 +159,13 @@ def _stale(status: StatusAnswer) -> Iterator[str]:
         markets = status.counts(Figures.markets_open)
         names = [name for name, is_open in markets.items() if is_open]
         yield f"old after {after_s:,.0f} s; markets open: {', '.join(names) or 'none'}"
+    without_hours = status.table(Figures.contracts_hours_unknown)
+    for broker, numbers in sorted(without_hours.items()):
+        for exchange, number in sorted(numbers.items()):
+            yield (
+                f"{broker}: hours of exchange {exchange} are not known: no warning about "
+                f"{number:,} contracts"
+            )
 
 
 def _latency(status: StatusAnswer) -> str:

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -108,6 +109,7 @@ class FeedHealth:
         self._notes: tuple[str, ...] = ()
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
+        self._exchanges: Mapping[ContractKey, str | None] = {}
         self._status_changed = WakeUp()
 
     # The states of a connection, in order.
@@ -239,8 +241,13 @@ class FeedHealth:
             self._contracts, warming=warming, without_greeks=without_greeks
         )
 
-    def contracts_streamed(self, contract_keys: Iterable[ContractKey]) -> None:
-        """Set which contracts are subscribed on this connection."""
+    def contracts_streamed(
+        self,
+        contract_keys: Iterable[ContractKey],
+        exchanges: Mapping[ContractKey, str | None] = MappingProxyType({}),
+    ) -> None:
+        """Set which contracts are subscribed on this connection, and their exchanges."""
+        self._exchanges = exchanges
         now = trio.current_time()
         before = self._streamed
         self._streamed = {key: before.get(key, now) for key in contract_keys}
@@ -265,6 +272,10 @@ class FeedHealth:
     def streamed(self) -> Mapping[ContractKey, float]:
         """Return when each contract was subscribed, in seconds of the monotonic clock."""
         return self._streamed
+
+    def exchange_of(self, contract_key: ContractKey) -> str | None:
+        """Return the exchange of a subscribed contract, `None` if it is not known."""
+        return self._exchanges.get(contract_key)
 
     def statistics(self) -> FeedStatistics:
         """Return the counters."""

@@ -69,11 +69,13 @@ class StalenessLog:
         self._known: set[tuple[Broker, ContractKey]] = set()
 
     def update(
-        self, stale: Sequence[StaleContract], trades: Callable[[ContractKey], bool]
+        self,
+        stale: Sequence[StaleContract],
+        trades: Callable[[Broker, ContractKey], bool],
     ) -> None:
         """Log what changed since the last call, of contracts whose market is open."""
-        known = {(broker, key) for broker, key in self._known if trades(key)}
-        worth_it = [each for each in stale if trades(each.contract_key)]
+        known = {each for each in self._known if trades(*each)}
+        worth_it = [each for each in stale if trades(each.broker, each.contract_key)]
         found = {(each.broker, each.contract_key) for each in worth_it}
         if new := found - known:
             _warn(worth_it, (broker for broker, _ in new))

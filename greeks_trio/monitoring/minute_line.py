@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from greeks_trio.monitoring.figures.figure import Figure
 from greeks_trio.monitoring.figures.table import FIGURES
@@ -23,11 +24,15 @@ def minute_line(status: ServiceStatus) -> str:
 
 def _fields(figure: Figure, now: Readings) -> Iterator[str]:
     if isinstance(figure.minute, str):
-        value = figure.read(now)
-        total = sum(value.values()) if isinstance(value, Mapping) else value
-        yield f"{figure.minute}={total}"
+        yield f"{figure.minute}={_total(figure.read(now))}"
     elif figure.minute is not None and figure.percentiles is not None:
         window = figure.percentiles(now).window.milliseconds()
         for key in figure.minute:
             percentile = key.removesuffix("_ms").rpartition("_")[2]
             yield f"{key}={window[percentile]}"
+
+
+def _total(value: Any) -> Any:  # noqa: ANN401 - a number, or a table of numbers
+    if isinstance(value, Mapping):
+        return sum(_total(each) for each in value.values())
+    return value

@@ -13,7 +13,12 @@ import psutil
 from greeks_trio.feeds.health import FeedHealth, FeedStatistics
 from greeks_trio.feeds.staleness import StaleContract, StaleReason
 from greeks_trio.model.records import Broker, StreamSession
-from greeks_trio.monitoring.market_hours import MARKETS
+from greeks_trio.monitoring.contract_hours import (
+    NOT_NAMED,
+    contracts_without_hours,
+    streamed_contracts,
+    trading_counts,
+)
 from greeks_trio.monitoring.slo import SloStatistics
 from greeks_trio.monitoring.stale_counts import (
     NewestTicks,
@@ -128,10 +133,28 @@ class Readings:
         """Return how many contracts of each broker are stale, by the reason."""
         return reason_counts(self.status, self.stale, self.newest)
 
+    def trading(self) -> Mapping[Broker, int]:
+        """Return how many contracts of each broker have an open market."""
+        contracts = streamed_contracts(self.status)
+        return trading_counts(self.status, self.now, contracts)
+
+    def stale_trading(self) -> Mapping[Broker, int]:
+        """Return how many contracts of each broker are in `stale` in an open market."""
+        return trading_counts(self.status, self.now, self.stale)
+
+    def hours_unknown(self) -> Mapping[Broker, Mapping[str, int]]:
+        """Return how many contracts have no known hours, by broker and exchange."""
+        contracts = contracts_without_hours(self.status, self.now)
+        numbers: dict[Broker, Counter[str]] = {
+            broker: Counter() for broker in self.status.feeds
+        }
+        for each in contracts:
+            numbers[each.broker][each.exchange or NOT_NAMED] += 1
+        return numbers
+
     def markets_open(self) -> Mapping[str, bool]:
-        """Return for each market whether it trades now."""
-        hours = self.status.hours
-        return {market: hours.is_open(self.now, market) for market in MARKETS}
+        """Return for each market in use whether it trades now."""
+        return self.status.hours.open_markets(self.now)
 
     # Of the process.
 

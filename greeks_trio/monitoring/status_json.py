@@ -42,6 +42,7 @@ _EXAMPLES: Final[Mapping[type, object]] = {
 }
 _LABEL_VALUES: Final[Mapping[str, str]] = {
     "event": "odd.not-json",
+    "exchange": "MEXDER",
     "market": "equity",
     "stale_reason": "old",
 }

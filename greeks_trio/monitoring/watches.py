@@ -10,9 +10,13 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.feeds.staleness import StalenessLog
-from greeks_trio.model.contracts import ContractKey
+from greeks_trio.monitoring.contract_hours import (
+    UnknownHoursLog,
+    contracts_without_hours,
+    prepare_hours,
+    trades,
+)
 from greeks_trio.monitoring.loop_lag import run_loop_lag
-from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.stale_counts import stale_contracts
 from greeks_trio.monitoring.status import ServiceStatus
@@ -48,10 +52,13 @@ async def run_minute_line(status: ServiceStatus) -> None:
 
 async def run_staleness_watch(status: ServiceStatus) -> None:
     """Log when contracts become stale or every row is refused, until cancelled."""
-    log = StalenessLog()
+    log, unknown_hours = StalenessLog(), UnknownHoursLog()
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
-        log.update(stale_contracts(status), partial(_trades_now, status.hours))
+        now = utc_now()
+        await prepare_hours(status, now)
+        unknown_hours.update(contracts_without_hours(status, now))
+        log.update(stale_contracts(status), partial(trades, status, now))
         status.refusals.update(
             persisted=status.tick_counts.persisted,
             quarantined=status.refused_rows.quarantined,
@@ -65,10 +72,6 @@ async def run_slo_watch(status: ServiceStatus) -> None:
         now = trio.current_time()
         window = status.tick_counts.to_durable.rolling.window_histogram(now=now)
         status.slo.update(window, _undurable_ages_s(status, now), now)
-
-
-def _trades_now(hours: MarketHours, contract_key: ContractKey) -> bool:
-    return hours.trades(contract_key, utc_now())
 
 
 def _undurable_ages_s(status: ServiceStatus, now: float) -> Sequence[float]:

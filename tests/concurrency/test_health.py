@@ -125,6 +125,15 @@ async def test_a_contract_that_stays_subscribed_keeps_its_time(health, autojump_
     assert health.streamed() == {}
 
 
+async def test_a_subscribed_contract_has_the_exchange_that_the_broker_names(health):
+    health.contracts_streamed([SPY_CALL, SPY_PUT], {SPY_CALL: "AMEX"})
+
+    assert health.exchange_of(SPY_CALL) == "AMEX"
+    assert health.exchange_of(SPY_PUT) is None
+    health.contracts_streamed([SPY_CALL])
+    assert health.exchange_of(SPY_CALL) is None
+
+
 async def test_contracts_without_greeks_are_counted_until_the_connection_ends(health):
     health.greeks_awaited(warming=3, without_greeks=2)
     statistics = health.statistics()

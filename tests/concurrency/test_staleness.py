@@ -9,12 +9,16 @@ CALL = StaleContract("ibkr", SPY_CALL, 400.0)
 PUT = StaleContract("ibkr", SPY_PUT, 350.0)
 
 
-def always(_):
+def always(_broker, _contract_key):
     return True
 
 
-def never(_):
+def never(_broker, _contract_key):
     return False
+
+
+def put_trades(_broker, contract_key):
+    return contract_key == SPY_PUT
 
 
 def events(caplog):
@@ -87,9 +91,9 @@ def test_the_end_of_a_contracts_session_says_nothing_of_the_others(caplog):
     events(caplog)
 
     # The call's market has closed, so the call is neither stale nor fresh.
-    log.update([CALL, PUT], SPY_PUT.__eq__)
+    log.update([CALL, PUT], put_trades)
     assert events(caplog) == []
-    log.update([CALL], SPY_PUT.__eq__)
+    log.update([CALL], put_trades)
     assert events(caplog) == ["contracts.fresh"]
     log.update([CALL], never)
     log.update([CALL], always)

@@ -212,6 +212,7 @@ def test_the_table_fits_a_small_terminal():
             "tastytrade": {"no tick": 0, "unknown": 1_998},
         },
         markets_open={"options": True, "futures": False},
+        contracts_hours_unknown={"ibkr": {"MEXDER": 1_200}, "tastytrade": {}},
     )
 
     text = shown(HealthReport("degraded", [f"tastytrade: {error}"]), status)
@@ -230,6 +231,8 @@ def test_the_table_fits_a_small_terminal():
         "ibkr: 2 no tick, 12 old, 3 delayed ",
         "tastytrade: 1,998 unknown ",
         "old after 300 s; markets open: options",
+        "ibkr: hours of exchange MEXDER are not known: no warning about",
+        "1,200 contracts",
     ):
         assert words in text
 

@@ -38,19 +38,19 @@ class StreamReport:
         self._shortfalls = shortfalls
         self._state = state
         self._gaps = gaps
-        self._streamed: set[ContractKey] = set()
+        self._streamed: dict[ContractKey, str | None] = {}
 
     def update(self, view: PortfolioView, now: float) -> None:
         """Report the streamed and the missing contracts; start and end gaps."""
         plan, sent = view.plan, self._state.lines.sent()
         streamed = {
-            wanted.contract.contract_key
+            wanted.contract.contract_key: wanted.contract.exchange
             for conid, wanted in plan.options.items()
             if conid in sent
         }
         if streamed != self._streamed:
             self._streamed = streamed
-            self._health.contracts_streamed(streamed)
+            self._health.contracts_streamed(streamed, streamed)
         self._health.subscriptions(
             wanted=view.wanted,
             subscription_count=len(streamed),

@@ -83,7 +83,8 @@ class SubscriptionSender:
             self._keys = {each.symbol: key for key, each in known.items()}
             self._heard &= self._keys.keys()
             self._gaps.keep(known)
-            self._health.contracts_streamed(known)
+            exchanges = {key: each.contract.exchange for key, each in known.items()}
+            self._health.contracts_streamed(known, exchanges)
             frames = self._encode(remove=changes.remove)
             await self._send_paced(frames + self._encode(add=changes.add))
             self._show()

@@ -45,6 +45,29 @@ class FeedFigures:
         status="staleness.stale",
         minute="stale",
     )
+    contracts_trading = gauge(
+        "Subscribed contracts whose market trades now.",
+        Readings.trading,
+        unit="contracts",
+        labels=BY_BROKER,
+        status="staleness.trading",
+    )
+    contracts_stale_trading = gauge(
+        "Stale contracts whose market trades now.",
+        Readings.stale_trading,
+        unit="contracts",
+        labels=BY_BROKER,
+        status="staleness.stale_trading",
+    )
+    contracts_hours_unknown = gauge(
+        "Subscribed contracts of an exchange whose hours are not known. They give no"
+        " warning when they are silent.",
+        Readings.hours_unknown,
+        unit="contracts",
+        labels=("broker", "exchange"),
+        status="staleness.hours_unknown",
+        minute="hours_unknown",
+    )
     contracts_not_realtime = gauge(
         "Subscribed contracts whose newest tick is delayed, frozen or of unknown"
         " availability. The SQL views call them stale, however recent they are.",

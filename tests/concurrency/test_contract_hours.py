@@ -1,0 +1,143 @@
+"""The hours of subscribed contracts: alarms by their exchange, and exchanges without hours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+import trio
+
+from greeks_trio.model.contracts import ContractKey
+from greeks_trio.monitoring import watches
+from greeks_trio.monitoring.contract_hours import (
+    UnknownHoursLog,
+    contracts_without_hours,
+    prepare_hours,
+    streamed_contracts,
+    trades,
+    trading_counts,
+)
+from greeks_trio.monitoring.minute_line import minute_line
+from greeks_trio.monitoring.status_json import status_json
+from tests.concurrency.status_parts import make_status
+from tests.factories import SPY_CALL
+
+EUREX_OPTION = ContractKey("ibkr:5001")
+LONDON_OPTION = ContractKey("ibkr:5002")
+STRANGE_OPTION = ContractKey("ibkr:5003")
+NAMELESS_OPTION = ContractKey("ibkr:5004")
+EXCHANGES = {
+    SPY_CALL: "AMEX",
+    EUREX_OPTION: "EUREX",
+    LONDON_OPTION: "ICEEU",
+    STRANGE_OPTION: "MEXDER",
+    NAMELESS_OPTION: None,
+}
+# A Friday.
+BERLIN_MORNING = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+NEW_YORK_AFTERNOON = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def status():
+    status = make_status()
+    status.feeds["ibkr"].contracts_streamed(EXCHANGES, EXCHANGES)
+    return status
+
+
+def trading(status, moment):
+    return {
+        each.contract_key
+        for each in streamed_contracts(status)
+        if trades(status, moment, each.broker, each.contract_key)
+    }
+
+
+async def test_each_contract_trades_in_the_hours_of_its_own_exchange(status):
+    await prepare_hours(status, BERLIN_MORNING)
+
+    assert trading(status, BERLIN_MORNING) == {EUREX_OPTION, LONDON_OPTION}
+    assert trading(status, NEW_YORK_AFTERNOON) == {SPY_CALL}
+    counts = trading_counts(status, BERLIN_MORNING, streamed_contracts(status))
+    assert counts == {"ibkr": 2, "tastytrade": 0}
+
+
+async def test_a_calendar_that_is_not_made_yet_raises_no_alarm(status):
+    assert trading(status, BERLIN_MORNING) == set()
+    # Its hours are about to be known, so the log says nothing either.
+    without = contracts_without_hours(status, BERLIN_MORNING)
+    assert {each.contract_key for each in without} == {STRANGE_OPTION, NAMELESS_OPTION}
+
+
+async def test_calendars_are_made_once_and_outside_of_the_event_loop(
+    status, monkeypatch
+):
+    made = []
+    prepare = status.hours.prepare
+
+    def prepare_in_thread(markets, today):
+        with pytest.raises(RuntimeError):
+            trio.lowlevel.current_task()
+        made.append(set(markets))
+        prepare(markets, today)
+
+    monkeypatch.setattr(status.hours, "prepare", prepare_in_thread)
+    for _ in range(3):
+        await prepare_hours(status, BERLIN_MORNING)
+
+    assert made == [{"EUREX", "LSE"}]
+
+
+async def test_the_calendars_in_use_are_made_anew_before_their_days_end(status):
+    summer = datetime(2027, 7, 15, 9, tzinfo=UTC)
+    await prepare_hours(status, BERLIN_MORNING)
+    assert trading(status, summer) == set()
+
+    await prepare_hours(status, summer)
+
+    assert trading(status, summer) == {EUREX_OPTION, LONDON_OPTION}
+
+
+async def test_the_log_says_once_of_each_exchange_that_its_hours_are_not_known(
+    status, caplog
+):
+    log = UnknownHoursLog()
+    for _ in range(3):
+        log.update(contracts_without_hours(status, BERLIN_MORNING))
+
+    said = sorted(record.getMessage() for record in caplog.records)
+    assert [text.partition(": there is no warning")[0] for text in said] == [
+        "contracts.hours_unknown broker=ibkr exchange=MEXDER contracts=1 "
+        "first=ibkr:5003",
+        "contracts.hours_unknown broker=ibkr exchange=not-named contracts=1 "
+        "first=ibkr:5004",
+    ]
+
+
+async def test_the_status_and_the_minute_line_count_contracts_without_hours(status):
+    staleness = status_json(status)["staleness"]
+
+    assert staleness["hours_unknown"] == {
+        "ibkr": {"MEXDER": 1, "not-named": 1},
+        "tastytrade": {},
+    }
+    assert " hours_unknown=2 " in minute_line(status)
+
+
+@pytest.mark.parametrize(
+    ("moment", "stale"),
+    [(BERLIN_MORNING, [EUREX_OPTION, LONDON_OPTION]), (NEW_YORK_AFTERNOON, [SPY_CALL])],
+)
+async def test_the_watch_warns_only_about_contracts_whose_exchange_is_open(
+    autojump_clock, status, caplog, monkeypatch, moment, stale
+):
+    monkeypatch.setattr(watches, "utc_now", lambda: moment)
+    await prepare_hours(status, moment)
+    with trio.move_on_after(status.stale_after_s + 60):
+        await watches.run_staleness_watch(status)
+
+    texts = [record.getMessage() for record in caplog.records]
+    [warned] = [text for text in texts if text.startswith("contracts.stale")]
+    assert f"broker=ibkr new={len(stale)} " in warned
+    assert any(f"oldest={key} " in warned for key in stale)
+    assert sum("hours_unknown" in text for text in texts) == 2
