@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -48,6 +49,8 @@ where broker = %s and ended_at is null
         and own.started_at = feed_gaps.started_at)
 """
 
+# The second row of a position at one moment is this much later.
+_NEXT_ROW: Final = timedelta(microseconds=1)
 # In the order of `_position`.
 _LATEST_POSITIONS: Final = """
 select distinct on (account_id, contract_key)
@@ -164,8 +167,8 @@ class SqlJournalSink:
     async def _write_positions(self, snapshot: PositionsSnapshot) -> None:
         async with self._connection.transaction():
             rows = [
-                (*msgspec.structs.astuple(position), snapshot.observed_at)
-                for position in changed_positions(
+                (*msgspec.structs.astuple(position), at)
+                for at, position in changed_positions(
                     snapshot, await self._latest_positions(snapshot)
                 )
             ]
@@ -195,47 +198,78 @@ class SqlJournalSink:
                 await cursor.executemany(_INSERT_POSITION, rows)
 
     async def _latest_positions(self, snapshot: PositionsSnapshot) -> list[Position]:
-        """Return the positions of these accounts in the table, as of the snapshot."""
+        """Return the positions of these accounts in the table, as of the snapshot.
+
+        If it was stored before, its own rows are among them.
+        """
         cursor = self._connection.cursor(row_factory=args_row(_position))
         accounts = [
             *snapshot.account_ids,
             *(position.account_id for position in snapshot.positions),
         ]
         await cursor.execute(
-            _LATEST_POSITIONS, [snapshot.broker, accounts, snapshot.observed_at]
+            _LATEST_POSITIONS,
+            [snapshot.broker, accounts, snapshot.observed_at + _NEXT_ROW],
         )
         return await cursor.fetchall()
 
 
 def changed_positions(
     snapshot: PositionsSnapshot, stored: Iterable[Position]
-) -> list[Position]:
+) -> list[tuple[datetime, Position]]:
     """Return the rows to append so that the newest rows agree with the snapshot.
 
     First come the positions that differ, in the order of the snapshot.  Then come the
     positions that the snapshot's accounts no longer have, with quantity 0, in the order
     of ``stored``.  Of an account that was not read completely, nothing is closed.
+
+    A contract that has become another one under the same key is closed, and opened again
+    a microsecond later.
     """
     before = {_key(position): position for position in stored}
     after = {_key(position): position for position in snapshot.positions}
     complete = set(snapshot.account_ids) - set(snapshot.incomplete_account_ids)
-    changed = [
-        position
-        for key, position in after.items()
-        if not _says_the_same(before.get(key), position)
-    ]
-    closed = [
-        msgspec.structs.replace(position, quantity=Decimal(0))
+    at = snapshot.observed_at
+    rows: list[tuple[datetime, Position]] = []
+    for key, position in after.items():
+        earlier = before.get(key)
+        if _says_the_same(earlier, position):
+            continue
+        if earlier is not None and _is_another(earlier, position):
+            rows += [(at, _closed(earlier)), (at + _NEXT_ROW, position)]
+        else:
+            rows.append((at, position))
+    rows += [
+        (at, _closed(position))
         for key, position in before.items()
-        if position.quantity and key not in after and key[0] in complete
+        if position.quantity != 0 and key not in after and key[0] in complete
     ]
-    return changed + closed
+    return rows
+
+
+def _closed(position: Position) -> Position:
+    return msgspec.structs.replace(position, quantity=Decimal(0))
 
 
 def _says_the_same(stored: Position | None, position: Position) -> bool:
-    if not position.quantity:  # nothing is held; the other columns do not matter
-        return stored is None or not stored.quantity
+    if position.quantity == 0:  # nothing is held; the other columns do not matter
+        return stored is None or stored.quantity == 0
     return stored == position
+
+
+def _is_another(stored: Position, position: Position) -> bool:
+    """Return whether an open position now is one in another contract.
+
+    A value that was not known before is no change.
+    """
+    if 0 in (stored.quantity, position.quantity):
+        return False
+    fields = ["multiplier", "underlying_id", "strike"]
+    is_certain = None not in (stored.underlying_id, position.underlying_id)
+    if is_certain and not (stored.underlying or "").startswith(f"{stored.broker}:"):
+        fields.append("underlying")
+    pairs = [(getattr(stored, name), getattr(position, name)) for name in fields]
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
 def _key(position: Position) -> tuple[str, str]:

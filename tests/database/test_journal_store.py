@@ -219,7 +219,7 @@ def test_only_the_snapshots_own_accounts_lose_positions():
     other = make_position(account_id="U7654321")
     of_other = make_position(account_id="U7654321", contract_key=SPY_PUT)
 
-    assert changed_positions(make_snapshot(other), [of_other]) == [other]
+    assert changed_positions(make_snapshot(other), [of_other]) == [(START, other)]
 
 
 def test_a_position_missing_from_an_incomplete_account_is_closed_only_if_reported():
@@ -232,8 +232,8 @@ def test_a_position_missing_from_an_incomplete_account_is_closed_only_if_reporte
     )
 
     assert changed_positions(snapshot, [mute, closed, of_other]) == [
-        said,
-        msgspec.structs.replace(of_other, quantity=Decimal(0)),
+        (START, said),
+        (START, msgspec.structs.replace(of_other, quantity=Decimal(0))),
     ]
 
 
@@ -246,6 +246,78 @@ def test_other_words_for_a_closed_position_are_no_news():
     again = make_position(0, currency=None)
 
     assert changed_positions(make_snapshot(again), [closed]) == []
+
+
+def contract_history(observer):
+    """Return (seconds, quantity, multiplier, underlying) of all rows, oldest first."""
+    cursor = observer.execute(
+        "select observed_at, quantity, multiplier, underlying from positions"
+        " order by observed_at"
+    )
+    return [((at - START).total_seconds(), *rest) for at, *rest in cursor]
+
+
+@pytest.mark.parametrize(
+    ("changes", "multiplier", "underlying"),
+    [
+        ({"multiplier": Decimal(150)}, 150, "SPY"),
+        ({"underlying": "SPYX", "underlying_id": "5757"}, 100, "SPYX"),
+        ({"underlying_id": "5757"}, 100, "SPY"),
+        ({"underlying": "SPYX"}, 100, "SPYX"),
+    ],
+)
+async def test_a_contract_that_has_become_another_one_is_closed_and_opened(
+    sink, observer, changes, multiplier, underlying
+):
+    before = make_position(10, underlying_id="756733")
+    after = msgspec.structs.replace(before, quantity=Decimal(11), **changes)
+    await sink.write(make_snapshot(before, at=0))
+
+    for _ in range(3):
+        await sink.write(make_snapshot(after, at=1))
+
+    assert contract_history(observer) == [
+        (0, 10, 100, "SPY"),
+        (1, 0, 100, "SPY"),
+        (1.000001, 11, multiplier, underlying),
+    ]
+    await sink.write(make_snapshot(after, at=2))
+    await sink.write(make_snapshot(at=3))
+    assert contract_history(observer)[3:] == [(3, 0, multiplier, underlying)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"multiplier": None}, {}),
+        ({"underlying_id": None, "underlying": "ES"}, {"underlying": "/ESM27"}),
+        ({"underlying": "ibkr:756733"}, {"underlying": "/ESM27"}),
+        ({}, {"multiplier": None}),
+        ({}, {"description": "SPY    DEC2026 600 C"}),
+    ],
+)
+async def test_more_knowledge_of_a_contract_does_not_close_it(
+    sink, observer, before, after
+):
+    position = make_position(10, underlying_id="756733")
+    await sink.write(make_snapshot(msgspec.structs.replace(position, **before), at=0))
+    await sink.write(make_snapshot(msgspec.structs.replace(position, **after), at=1))
+
+    assert [row[:2] for row in contract_history(observer)] == [(0, 10), (1, 10)]
+
+
+async def test_a_position_without_a_quantity_is_stored_and_closed(sink, observer):
+    unknown = make_position(
+        0, contract_key="ibkr:55", kind="unknown", problem="its quantity is missing"
+    )
+    unknown = msgspec.structs.replace(unknown, quantity=None)
+    for second in range(2):
+        await sink.write(make_snapshot(unknown, at=second))
+    await sink.write(make_snapshot(at=2))
+    await sink.write(make_snapshot(at=3))
+
+    rows = contract_history(observer)
+    assert [row[:2] for row in rows] == [(0, None), (2, 0)]
 
 
 async def test_a_gap_is_stored_at_its_start_and_ended_later(sink, observer):
