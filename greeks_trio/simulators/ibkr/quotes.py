@@ -268,9 +268,17 @@ def close_quote(underlying: Underlying) -> Values:
 
 
 def unset(line: Line, values: Values, random: Random) -> Values:
-    """Return the values with a number that means "unset" in place of one Greek."""
+    """Return the values with a number that means "unset" in place of one Greek.
+
+    It is a large one if another Greek really is -1 or -2: a reader cannot tell these from
+    the same number that means "unset".
+    """
     asked = [name for name in sorted(GREEK_FIELDS) if name in line.fields]
-    return values | {(lost := random.choice(asked)): random.choice(UNSET_GREEKS[lost])}
+    lost = random.choice(asked)
+    texts = (str(values[name]) for name in asked if name in values)
+    real = {float(each.rstrip("%")) for each in texts if each not in BLANKS}
+    numbers = UNSET_GREEKS[lost] if real.isdisjoint((-1.0, -2.0)) else _LARGEST
+    return values | {lost: random.choice(numbers)}
 
 
 def _java_number(number: float) -> float | msgspec.Raw:
