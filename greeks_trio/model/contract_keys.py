@@ -54,33 +54,35 @@ _SHOWN: Final = 64
 _MONTH: Final = "[FGHJKMNQUVXZ]"
 _OCC: Final = re.compile(r"([A-Z0-9./]{1,8}?)(\d{6}[CP]\d{8})")
 _LIKE_OPTION: Final = re.compile(r"[^:]{1,12}\d{6}[CP]\d")
-_TERMS: Final = r"(?P<terms>\d{6} ?[CP] ?-?\d+(\.\d+)?)"
-_LONG_FORM: Final = re.compile(
-    rf"\./(?P<future>[A-Z0-9]{{2,3}}{_MONTH}\d{{1,2}}) "
-    rf"(?P<root>[A-Z0-9]{{1,4}}?)(?P<code>{_MONTH}\d{{1,2}}) ?{_TERMS}"
+_FUTURE_OPTION: Final = re.compile(
+    r"\./(?P<codes>[A-Z0-9]+( [A-Z0-9]+)?) ?(?P<terms>\d{6} ?[CP] ?-?\d+(\.\d+)?)"
 )
-# Tastytrade pads the future's code to five, so a code of five leaves no space.
-_GLUED_FORM: Final = re.compile(
-    rf"\./(?P<future>[A-Z0-9]{{2,3}}{_MONTH}\d)"
-    rf"(?P<root>[A-Z0-9]{{1,4}}?)(?P<code>{_MONTH}\d) ?{_TERMS}"
+# Of a key that has one code, the trading class.
+_LONGEST_CLASS: Final = 6
+# Tastytrade's codes: those of the future and of the option, with month and year.
+_FUTURE_CODE: Final = re.compile(rf"[A-Z0-9]{{1,4}}?{_MONTH}(?P<year>\d{{1,2}})")
+_OPTION_CODE: Final = re.compile(
+    rf"(?P<root>[A-Z0-9]{{1,6}}?){_MONTH}(?P<year>\d{{1,2}})"
 )
-_SHORT_FORM: Final = re.compile(rf"\./(?P<root>[A-Z0-9]{{1,6}}) ?{_TERMS}")
 _STREAMED_BY_MONTH: Final = re.compile(
     rf"\./[A-Z0-9]{{1,4}}{_MONTH}\d{{2}}[CP]-?\d+(\.\d+)?(:[A-Z]{{4}})?"
 )
 # With the month and year of the contract, which our key leaves out.
 _CODED_ROOT: Final = re.compile(rf"([A-Z0-9]{{2,}}?){_MONTH}(\d{{1,2}})")
 _FUTURE: Final = re.compile(
-    rf"/(?P<root>[A-Z0-9]{{1,4}}?)(?P<month>{_MONTH})(?P<year>\d{{1,2}})(:[A-Z]{{4}})?"
+    rf"/(?P<root>[A-Z0-9]{{1,8}}?)(?P<month>{_MONTH})(?P<year>\d{{1,2}})(:[A-Z]{{4}})?"
 )
-_PRODUCT: Final = re.compile(r"/[A-Z0-9]{1,4}")
+_PRODUCT: Final = re.compile(r"/[A-Z0-9]{0,7}[A-Z]")
 _SYMBOL: Final = re.compile(r"[A-Z0-9&]{1,12}(/[A-Z]{1,3}){0,2}")
 # A share class after a hyphen, as some websites write it.
 _HYPHEN: Final = re.compile(r"(?<=[A-Z])-(?=[A-Z]{1,2}$)")
 _MARKET: Final = re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Z0-9.]{1,11}")
 # Their shares have no market in their keys.
 _AMERICAN: Final = frozenset(
-    ("NYSE", "NASDAQ", "ARCA", "AMEX", "BATS", "CBOE", "IEX", "ISLAND", "PINK")
+    (
+        *("NYSE", "NASDAQ", "NASDAQ.NMS", "NMS", "ISLAND", "ARCA", "AMEX", "BATS"),
+        *("IEX", "CBOE", "SMART", "PINK", "OTC"),
+    )
 )
 # A future without its slash.
 _BARE_FUTURE: Final = re.compile(rf"[A-Z0-9]{{1,3}}{_MONTH}[2-4]\d")
@@ -98,9 +100,8 @@ def parse_contract_key(text: str, brokers: Collection[Broker]) -> ContractKey:
         ValueError: The text names no contract, or more than one.  The message says why,
             and gives examples.
     """
-    typed = _clean(text)
     try:
-        key = _option_key(typed) or _other_key(typed, brokers)
+        key = _key(text, brokers)
         _check_share(key)
     except _Odd as exc:
         raise ValueError(f"{_shown(text)} {exc}; use such as {KEY_EXAMPLES}") from None
@@ -113,16 +114,14 @@ def parse_underlying(text: str, brokers: Collection[Broker]) -> ContractKey:
     Raises:
         ValueError: The text names an option, nothing, or more than one thing.
     """
-    typed = _clean(text)
     try:
-        is_option = _option_key(typed) is not None
-        reason = "names an option, not an underlying"
-        found = None if is_option else _other_key(typed, brokers)
+        key = _key(text, brokers)
+        _check_underlying(key)
     except _Odd as exc:
-        found, reason = None, str(exc)
-    if found is None:
-        raise ValueError(f"{_shown(text)} {reason}; use such as {UNDERLYING_EXAMPLES}")
-    return found
+        raise ValueError(
+            f"{_shown(text)} {exc}; use such as {UNDERLYING_EXAMPLES}"
+        ) from None
+    return key
 
 
 def parse_option_key(text: str) -> ContractKey:
@@ -143,6 +142,14 @@ def parse_option_key(text: str) -> ContractKey:
 
 class _Odd(Exception):
     """The reason why a text names no contract, without the text itself."""
+
+
+def _key(text: str, brokers: Collection[Broker]) -> ContractKey:
+    prefix, colon, own_id = (part.strip() for part in text.partition(":"))
+    if colon and prefix.lower() in brokers:
+        return _own_key(prefix.lower(), own_id)
+    typed = _clean(text)
+    return _option_key(typed) or _other_key(typed, brokers)
 
 
 def _clean(text: str) -> str:
@@ -180,24 +187,44 @@ def _option_key(typed: str) -> ContractKey | None:
 
 
 def _future_option_key(typed: str) -> ContractKey:
-    if (found := _long_form(typed)) is not None:
-        return _formatted(found["root"], found["terms"])
     if _STREAMED_BY_MONTH.fullmatch(typed) is not None:
         raise _Odd("has no day of expiration")
-    found = _SHORT_FORM.fullmatch(typed)
+    found = _FUTURE_OPTION.fullmatch(typed)
     if found is None:
         raise _Odd("is not the symbol of a futures option")
-    root, terms = found["root"], found["terms"]
-    if (known := _without_code(root, terms)) is not None:
+    codes, terms = found["codes"], found["terms"]
+    if " " in codes or len(codes) > _LONGEST_CLASS:
+        _, option = _split(codes, terms)
+        return _formatted(option["root"], terms)
+    if (known := _without_code(codes, terms)) is not None:
         raise _Odd(
-            f"can have the class {root}, or the class {known} with a month and a year; "
+            f"can have the class {codes}, or the class {known} with a month and a year; "
             f"write ./{known} {terms} for the class {known}"
         )
-    return _formatted(root, terms)
+    return _formatted(codes, terms)
 
 
-def _long_form(typed: str) -> re.Match[str] | None:
-    return _LONG_FORM.fullmatch(typed) or _GLUED_FORM.fullmatch(typed)
+def _split(codes: str, terms: str) -> tuple[str, re.Match[str]]:
+    """Return the codes of the future and of the option.
+
+    Tastytrade leaves a space between them only after a short code.
+    """
+    first, space, last = codes.partition(" ")
+    places = range(1, len(codes))
+    cuts = [(first, last)] if space else [(codes[:at], codes[at:]) for at in places]
+    found = [
+        (future[0], option)
+        for first, last in cuts
+        if (future := _FUTURE_CODE.fullmatch(first)) is not None
+        and (option := _OPTION_CODE.fullmatch(last)) is not None
+        and _is_year_of(terms, option["year"])
+        and (space or len(future["year"]) == len(option["year"]))
+    ]
+    if not found:
+        raise _Odd("is not the symbol of a futures option")
+    if len(found) > 1:
+        raise _Odd("can be read in two ways; write a space between future and option")
+    return found[0]
 
 
 def _without_code(root: str, terms: str) -> str | None:
@@ -207,13 +234,16 @@ def _without_code(root: str, terms: str) -> str | None:
     with the year of the expiration.
     """
     found = _CODED_ROOT.fullmatch(root)
-    if found is None:
-        return None
-    year = int(terms[:2])
-    # The future expires in the year of the option or in the next.
-    digits = 10 ** len(found[2])
-    fits = int(found[2]) in (year % digits, (year + 1) % digits)
-    return found[1] if fits else None
+    return found[1] if found and _is_year_of(terms, found[2]) else None
+
+
+def _is_year_of(terms: str, digits: str) -> bool:
+    """Return whether the last digits of a year are those of the expiration or the next.
+
+    A code names the month of the future, which expires after the option.
+    """
+    year, some = int(terms[:2]), 10 ** len(digits)
+    return int(digits) in (year % some, (year + 1) % some)
 
 
 def _formatted(root: str, terms: str) -> ContractKey:
@@ -234,8 +264,6 @@ def _other_key(typed: str, brokers: Collection[Broker]) -> ContractKey:
     first, colon, last = (part.strip() for part in typed.partition(":"))
     if not colon:
         return share_key(_share_symbol(first))
-    if first.lower() in brokers:
-        return _own_key(first.lower(), last)
     if _MARKET.fullmatch(last) is None:
         raise _Odd(f"begins with {first!a}, which is no broker ({', '.join(brokers)})")
     return share_key(_symbol(first), market=None if last in _AMERICAN else last)
@@ -256,15 +284,28 @@ def _future_key(packed: str) -> ContractKey:
 
 
 def _own_key(broker: Broker, own_id: str) -> ContractKey:
-    """Return the key with a broker's own id; ids have capital letters."""
+    """Return the key with a broker's own id.
+
+    An id without any capital letter is put in capitals, as both brokers write them.  The
+    texts of unreadable rows, which begin with a question mark, stay as they are.
+    """
     if not own_id:
         raise _Odd("has no id after the broker")
-    if (found := _long_form(own_id)) is not None:
-        code, terms = f"{found['root']}{found['code']}", found["terms"].replace(" ", "")
-        return broker_key(broker, f"./{found['future']:<5}{code:<6}{terms}")
-    if _option_key(own_id) is not None:
+    if own_id.startswith("?"):
+        return broker_key(broker, own_id)
+    typed = _clean(own_id)
+    if not typed.isascii():
+        return broker_key(broker, own_id)
+    found = _FUTURE_OPTION.fullmatch(typed)
+    if found is not None and (
+        " " in found["codes"] or len(found["codes"]) > _LONGEST_CLASS
+    ):
+        future, option = _split(found["codes"], found["terms"])
+        terms = found["terms"].replace(" ", "")
+        return broker_key(broker, f"./{future:<5}{option[0]:<6}{terms}")
+    if _option_key(typed) is not None:
         raise _Odd("has a broker before a symbol; write the symbol alone")
-    return broker_key(broker, own_id)
+    return broker_key(broker, typed if own_id == own_id.lower() else own_id)
 
 
 def _share_symbol(typed: str) -> str:
@@ -284,6 +325,11 @@ def _check_share(key: ContractKey) -> None:
     """Refuse a word that is too long for a share; some indices have long names."""
     if re.fullmatch(r"[A-Z0-9&]{7,}(/.*)?", key) is not None:
         raise _Odd("is no contract")
+
+
+def _check_underlying(key: ContractKey) -> None:
+    if key.startswith("./") or _OCC.fullmatch(key.replace(" ", "")) is not None:
+        raise _Odd("names an option, not an underlying")
 
 
 def _symbol(typed: str) -> str:

@@ -66,6 +66,9 @@ SPELLINGS = [
     ("./lo 270514p-5.0", LO),
     ("./CLM7 LOM7  270514P-5", LO),
     ("./G 270514P-0", "./G   270514P0"),
+    ("./ESM27EX3M27 270219C7100", "./EX3 270219C7100"),
+    ("./MNQZ5D4AU5 250922C24575", "./D4A 250922C24575"),
+    ("./ESH7 E1AAZH7 270212C7050", "./E1AAZ270212C7050"),
     ("./WKLYX270514P10", "./WKLYX270514P10"),
     # Futures.
     ("/NQH27", "/NQH27"),
@@ -74,6 +77,7 @@ SPELLINGS = [
     ("/NQH27:XCME", "/NQH27"),
     ("/M2KH27", "/M2KH27"),
     ("/6EM27", "/6EM27"),
+    ("/estx50z26", "/ESTX50Z26"),
     # Shares.
     ("KO", "KO"),
     ("ko", "KO"),
@@ -98,6 +102,8 @@ SPELLINGS = [
     ("IBKR: 81234", "ibkr:81234"),
     ("tastytrade:ETH/USD", "tastytrade:ETH/USD"),
     ("Tastytrade:eth/usd", "tastytrade:ETH/USD"),
+    ("tastytrade:Odd Thing", "tastytrade:Odd Thing"),
+    ('ibkr:?{"acctId":"U1","ä": 7', 'ibkr:?{"acctId":"U1","ä": 7'),
     ("tastytrade:./clm7 lom7 270514p-5", "tastytrade:./CLM7 LOM7  270514P-5"),
     (
         "tastytrade:./MNQZ6D3AX6 261116C25100",
@@ -128,6 +134,9 @@ def test_every_spelling_gives_the_stored_key(text, key):
         ("garbage", "is no contract"),
         ("QQQ 480 put", "is no contract"),
         ("QQQ\uff12\uff1770115P00480500", "characters that no symbol has"),
+        ("./ESH7 EX2", "not the symbol of a futures option"),
+        ("./ESH7 EX2 270212C7050", "not the symbol of a futures option"),
+        ("./AM7BM7XU7 270212C7050", "write a space between"),
         ("./EX2", "not the symbol of a futures option"),
         ("./EX2 270230C7050", "not the symbol of a futures option"),
         ("./EX2H27C7050:XCME", "has no day of expiration"),

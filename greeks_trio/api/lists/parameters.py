@@ -89,8 +89,13 @@ Day: TypeAlias = Annotated[
     WithJsonSchema({"type": "string", "format": "date"}),
 ]
 # A text of PostgreSQL has no NUL; the other control characters are always a mistake.
+_NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f]+$"
 Text: TypeAlias = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")
+    str, StringConstraints(min_length=1, max_length=64, pattern=_NO_CONTROLS)
+]
+# The key of a row that cannot be read has a part of the row in it.
+_KeyText: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=_NO_CONTROLS)
 ]
 
 
@@ -106,7 +111,7 @@ BROKER_NAME: Final = OfBrokers(lambda brokers: Literal[tuple(brokers)])
 
 def _checked_text(parse: Callable[[str, Sequence[str]], ContractKey]) -> OfBrokers:
     def make(brokers: Sequence[str]) -> Any:  # noqa: ANN401
-        return Annotated[Text, AfterValidator(lambda typed: parse(typed, brokers))]
+        return Annotated[_KeyText, AfterValidator(lambda typed: parse(typed, brokers))]
 
     return OfBrokers(make)
 
