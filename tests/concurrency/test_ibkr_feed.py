@@ -115,6 +115,36 @@ async def test_a_tick_has_the_prices_of_its_option_and_of_its_underlying(
     assert tick.underlying_price_at.timestamp() == T / 1000
 
 
+async def test_an_option_on_a_future_has_the_price_of_its_future(autojump_clock, scene):
+    option = make_row(
+        contractDesc="CL     MAY2027 -5 P (LO)",
+        assetClass="FOP",
+        expiry="20270414",
+        putOrCall="P",
+        multiplier=1000.0,
+        ticker="CL",
+        undSym="CL",
+        underlying=212,
+    ) | {"strike": "-5"}
+    future = make_row(
+        212,
+        contractDesc="CL       MAY2027",
+        assetClass="FUT",
+        expiry="20270420",
+        multiplier=1000.0,
+        ticker="CL",
+        underlying=0,
+    )
+    scene.gateway.positions["U1"] = [option, future]
+    await scene.start_streaming(2)
+    await scene.gateway.send_fields(212, at=T, f31="-12.1", f84="-37.7", f86="-37.5")
+    await scene.gateway.send_fields(at=T + 900, f7308="-0.5", f7635="32.8")
+
+    [tick] = await receive_ticks(scene)
+
+    assert (tick.underlying_price, tick.price) == (-37.6, 32.8)
+
+
 async def test_numbers_that_stand_for_unset_are_missing_and_counted(
     autojump_clock, scene
 ):
