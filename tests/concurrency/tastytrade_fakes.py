@@ -121,6 +121,8 @@ class FakeApi(httpx2.AsyncBaseTransport):
         self.logins = 0
         self.tokens = 0
         self.silent = False
+        self.delay_s = 0.0
+        self.under_way = self.most_under_way = 0
         self._changed = trio.Event()
 
     def __call__(self):
@@ -128,7 +130,10 @@ class FakeApi(httpx2.AsyncBaseTransport):
         return self
 
     async def handle_async_request(self, request):
-        await trio.lowlevel.checkpoint()
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await trio.sleep(self.delay_s)
+        self.under_way -= 1
         path = request.url.raw_path.decode().removeprefix("/base")
         self.requests.append((request.method, str(request.url), dict(request.headers)))
         self._changed.set()

@@ -440,17 +440,7 @@ async def test_instruments_are_not_asked_for_while_the_server_is_in_trouble(
 async def test_instruments_are_asked_for_side_by_side_and_seldom(autojump_clock, api):
     """So a book of futures options does not delay the first connection."""
 
-    class SlowApi(FakeApi):
-        under_way = most = 0
-
-        async def handle_async_request(self, request):
-            self.under_way += 1
-            self.most = max(self.most, self.under_way)
-            await trio.sleep(1)
-            self.under_way -= 1
-            return await super().handle_async_request(request)
-
-    api = SlowApi()
+    api.delay_s = 1.0
     symbols = [f"/ES{code}{year}" for code in "HMUZ" for year in range(6)]
     api.instruments = {each[1:]: "/X:XCME" for each in symbols[1:]}
     pages = InstrumentPages()
@@ -469,7 +459,7 @@ async def test_instruments_are_asked_for_side_by_side_and_seldom(autojump_clock,
         await pages.get(session, symbols)
 
     assert took_s == len(symbols) / MAX_AT_ONCE
-    assert api.most == MAX_AT_ONCE
+    assert api.most_under_way == MAX_AT_ONCE
     assert set(first.pages) == set(symbols[1:])
     assert first.refusals == {symbols[0]: "Tastytrade answered 404: not found"}
     assert again == asked
