@@ -13,6 +13,7 @@ from greeks_trio.config.kinds import (
     FLAG,
     NAMES,
     Kind,
+    choice,
     number,
     parse_names,
     url,
@@ -186,6 +187,15 @@ class IbkrConfig:
         whole_number(1, 100_000),
         about="The number of contracts and underlyings that the account may stream at a "
         "time.",
+        applies=Applies.RELOAD,
+    )
+    rotation: str = setting(
+        "IBKR_ROTATION",
+        "risk",
+        choice("risk", "even"),
+        about="How contracts share market-data lines when there are more contracts than "
+        "lines. With risk, held options with the largest dollar gamma and vega have a "
+        "line the most often. With even, all held options have it equally often.",
         applies=Applies.RELOAD,
     )
     # The gateway's heartbeat comes every 10 s.

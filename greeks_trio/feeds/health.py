@@ -40,18 +40,24 @@ class ContractCounts:
 
     Attributes:
         wanted: Contracts that should be subscribed.
-        subscription_count: Contracts that are subscribed.
-        without_line: Contracts beyond the limit of the broker, so not subscribed.
+        subscription_count: Contracts that are subscribed, or share a line with others.
         warming: Subscribed contracts without Greeks so far, within the usual time.
         without_greeks: Subscribed contracts whose Greeks are overdue.  The contract may
             not exist.
+        in_rotation: Contracts that share lines with others, so their ticks come in turns.
+        rotation_lines: How many lines they share.
+        rotation_seen_within_s: Within how many seconds each of them should bring Greeks again.
+        rotation_longest_s: The longest of their last intervals without Greeks.
     """
 
     wanted: int = 0
     subscription_count: int = 0
-    without_line: int = 0
     warming: int = 0
     without_greeks: int = 0
+    in_rotation: int = 0
+    rotation_lines: int = 0
+    rotation_seen_within_s: float = 0.0
+    rotation_longest_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,7 @@ class FeedHealth:
         # When each subscribed contract was subscribed, `trio.current_time`.
         self._streamed: dict[ContractKey, float] = {}
         self._exchanges: Mapping[ContractKey, str | None] = {}
+        self._in_rotation: frozenset[ContractKey] = frozenset()
         self._status_changed = WakeUp()
 
     # The states of a connection, in order.
@@ -154,10 +161,9 @@ class FeedHealth:
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
-        self._contracts = replace(
-            self._contracts, subscription_count=0, warming=0, without_greeks=0
-        )
+        self._contracts = ContractCounts(wanted=self._contracts.wanted)
         self._streamed = {}
+        self._in_rotation = frozenset()
         self._notes = ()
         if reason is not None:
             self._start_gap(gap_reason)
@@ -224,15 +230,28 @@ class FeedHealth:
         self.odd_frames.append((violation.reason, text[:_KEPT_CHARACTERS]))
         logger.debug("feed.odd_frame broker=%s %s", self.broker, violation.reason)
 
-    def subscriptions(
-        self, *, wanted: int, subscription_count: int, without_line: int = 0
+    def subscriptions(self, *, wanted: int, subscription_count: int) -> None:
+        """Set how many contracts are wanted, and how many are subscribed."""
+        self._contracts = replace(
+            self._contracts, wanted=wanted, subscription_count=subscription_count
+        )
+
+    def rotation(
+        self,
+        contract_keys: Iterable[ContractKey],
+        *,
+        lines: int,
+        seen_within_s: float,
+        longest_s: float,
     ) -> None:
-        """Set how many contracts are wanted, are subscribed, and have no line."""
+        """Set which contracts share lines, and the times of their turns."""
+        self._in_rotation = frozenset(contract_keys)
         self._contracts = replace(
             self._contracts,
-            wanted=wanted,
-            subscription_count=subscription_count,
-            without_line=without_line,
+            in_rotation=len(self._in_rotation),
+            rotation_lines=lines,
+            rotation_seen_within_s=seen_within_s,
+            rotation_longest_s=longest_s,
         )
 
     def greeks_awaited(self, *, warming: int, without_greeks: int) -> None:
@@ -276,6 +295,15 @@ class FeedHealth:
     def exchange_of(self, contract_key: ContractKey) -> str | None:
         """Return the exchange of a subscribed contract, `None` if it is not known."""
         return self._exchanges.get(contract_key)
+
+    def stale_after_s(self, contract_key: ContractKey, limit_s: float) -> float:
+        """Return the age from which a contract is stale.
+
+        A contract that shares a line is not expected to tick before its next turn.
+        """
+        if contract_key not in self._in_rotation:
+            return limit_s
+        return max(limit_s, self._contracts.rotation_seen_within_s)
 
     def statistics(self) -> FeedStatistics:
         """Return the counters."""

@@ -78,6 +78,11 @@ class QuietLines(Generic[KeyT]):
         watched.window_ends = now + _ANSWER_WINDOW_S
         self._first_asked_at = min(self._first_asked_at, now)
 
+    def market_ticks(self, now: float) -> None:
+        """Note a tick of an option that is not among these contracts."""
+        self._option_ticked_at = now
+        self._asked_when_all_quiet = False
+
     def forget(self, key: KeyT) -> None:
         """Drop the memory of a key that is no longer subscribed."""
         self._watched.pop(key, None)
@@ -91,8 +96,7 @@ class QuietLines(Generic[KeyT]):
             watched.ticks += 1
             watched.usual_s += _WEIGHT * (now - watched.last_at - watched.usual_s)
             if watched.is_option:
-                self._option_ticked_at = now
-                self._asked_when_all_quiet = False
+                self.market_ticks(now)
         watched.last_at = now
         is_first = watched.answered_at is None
         if is_first:

@@ -43,7 +43,7 @@ def stale_contracts(
     last_read_at: Mapping[tuple[Broker, ContractKey], float],
     *,
     now: float,
-    limit_s: float,
+    limit_of: Callable[[ContractKey], float],
 ) -> list[StaleContract]:
     """Return one broker's stale contracts, the longest silent first.
 
@@ -52,13 +52,15 @@ def stale_contracts(
         streamed: When each contract of the connection was subscribed.
         last_read_at: When the last tick of each contract was read.
         now: The same monotonic clock as both.
-        limit_s: The age from which a contract is stale.
+        limit_of: Returns the age from which a contract is stale, in seconds.
     """
     ages = (
         (now - max(since, last_read_at.get((broker, key), since)), key)
         for key, since in streamed.items()
     )
-    stale = sorted((each for each in ages if each[0] >= limit_s), reverse=True)
+    stale = sorted(
+        (each for each in ages if each[0] >= limit_of(each[1])), reverse=True
+    )
     return [StaleContract(broker, key, age) for age, key in stale]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import chain
 from typing import TypeAlias, get_args
 
@@ -30,7 +31,7 @@ def stale_contracts(status: ServiceStatus) -> list[StaleContract]:
                 health.streamed(),
                 last_read_at,
                 now=now,
-                limit_s=status.stale_after_s,
+                limit_of=partial(health.stale_after_s, limit_s=status.stale_after_s),
             )
             for broker, health in status.feeds.items()
         ),

@@ -173,6 +173,10 @@ class FakeGateway(httpx2.AsyncBaseTransport):
                 return found[:number]
             await self._arrived.wait()
 
+    async def wait_arrived(self):
+        """Return when another frame has come."""
+        await self._arrived.wait()
+
     def sent_at(self, start):
         return [at for at, text in self.received if text.startswith(start)]
 

@@ -167,13 +167,13 @@ async def test_signs_of_life_have_their_times(health, clock):
     clock.pass_(3)
     health.heartbeat()
     health.count("quote.no-greeks", 2)
-    health.subscriptions(wanted=5, subscription_count=3, without_line=2)
+    health.subscriptions(wanted=5, subscription_count=3)
 
     session, statistics = health.session(), health.statistics()
     assert session.last_message_at == START
     assert session.last_heartbeat_at == START + timedelta(seconds=3)
     assert session.subscription_count == 3
-    assert (statistics.frames, statistics.wanted, statistics.without_line) == (1, 5, 2)
+    assert (statistics.frames, statistics.wanted) == (1, 5)
     assert statistics.counts == {"quote.no-greeks": 2}
 
 

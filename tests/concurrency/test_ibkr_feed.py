@@ -548,7 +548,7 @@ async def test_another_gateway_needs_another_connection(autojump_clock, scene):
     assert "names another IBKR gateway" in one_reason(await scene.wait_ended())
 
 
-async def test_contracts_beyond_the_lines_are_counted_and_shown(
+async def test_contracts_that_share_lines_are_counted_and_noted(
     nursery, autojump_clock
 ):
     scene = Scene(nursery, replace(CONFIG, market_data_lines=2))
@@ -560,11 +560,13 @@ async def test_contracts_beyond_the_lines_are_counted_and_shown(
     assert (
         statistics.wanted,
         statistics.subscription_count,
-        statistics.without_line,
-    ) == (3, 2, 1)
+        statistics.in_rotation,
+        statistics.rotation_lines,
+    ) == (3, 3, 3, 1)
     session = scene.health.session()
-    assert session.status == "degraded"
-    assert "1 contracts beyond the market-data lines" in session.last_error
+    assert session.status == "connected"
+    [note] = session.notes
+    assert note == "3 contracts share 1 lines: each is seen at least every 332 s"
 
 
 async def test_no_positions_at_all_is_healthy(autojump_clock, scene):

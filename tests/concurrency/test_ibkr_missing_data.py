@@ -358,64 +358,6 @@ async def test_frozen_data_after_the_close_are_marked_and_no_trouble(
     assert scene.counts["availability.frozen"] == 1
 
 
-async def test_contracts_without_a_line_are_gaps_and_take_turns(
-    nursery, autojump_clock
-):
-    scene = Scene(nursery, replace(CONFIG, market_data_lines=2))
-    rows = {n: make_row(n, 600 + n) for n in (1, 2, 3, 4)}
-    scene.gateway.positions["U1"] = list(rows.values())
-    nursery.start_soon(drain, scene.frames)
-    await scene.start_streaming(2)
-    market = Market(scene)
-    for conid in rows:
-        market.start(conid, 10)
-    await trio.sleep(1)
-    assert "2 contracts beyond the market-data lines" in scene.last_error
-    assert [each[1:] for each in scene.gaps()] == [("no market data line", False)] * 2
-    assert len(scene.health.streamed()) == 2
-
-    held_s = dict.fromkeys(rows, 0.0)
-    keys = {ContractKey(f"SPY   261218C{(600 + n) * 1000:08d}"): n for n in rows}
-    for _ in range(4 * 60):
-        await trio.sleep(60)
-        streamed = scene.health.streamed()
-        assert len(streamed) == 2
-        for key in streamed:
-            held_s[keys[key]] += 60
-
-    assert min(held_s.values()) > 0.8 * max(held_s.values())
-    swaps = scene.counts["line.passed-on"]
-    assert 4 * 60 * 60 / 600 < swaps < 2 * 4 * 60 * 60 / 530
-    assert len(scene.gateway.sent("umd+")) == swaps
-
-
-async def test_a_watched_contract_never_takes_a_held_ones_line(nursery, autojump_clock):
-    scene = Scene(nursery, replace(CONFIG, market_data_lines=1, watchlist=(SPY_610,)))
-    scene.gateway.positions["U1"] = [make_row(7), make_row(8, 610)]
-    await scene.start_streaming(1)
-    scene.gateway.positions["U1"] = [make_row(7)]
-    scene.feed.reload(replace(CONFIG, market_data_lines=1, watchlist=(SPY_610,)))
-
-    await trio.sleep(2 * HOUR_S)
-
-    assert scene.gateway.sent("smd+8+") == []
-    assert scene.health.statistics().without_line == 1
-
-
-async def test_a_new_position_takes_the_line_of_a_watched_contract(
-    nursery, autojump_clock
-):
-    config = replace(CONFIG, market_data_lines=1, watchlist=(SPY_610,))
-    scene = Scene(nursery, config)
-    scene.gateway.positions["U1"] = [make_row(8, 610)]
-    await scene.start_streaming(1)
-    scene.gateway.positions["U1"] = [make_row(7)]
-
-    await scene.gateway.wait_received("smd+7+")
-
-    assert scene.gateway.sent("umd+8+") == ["umd+8+{}"]
-
-
 async def test_held_options_stream_before_the_watch_list_is_looked_up(
     nursery, autojump_clock
 ):

@@ -8,7 +8,6 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.lines.plan import NOTHING
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.brokers.ibkr.search import resolve_watchlist
@@ -337,15 +336,15 @@ class Desk:
         self.portfolio = Portfolio(self.health, PositionLog("ibkr", self.journal))
         self.pacer = Pacer()
 
-    async def read(self, before=NOTHING):
+    async def read(self, *, first=True):
         async with self.gateway.open_session(self.config, self.pacer) as session:
-            if before is NOTHING:
+            if first:
                 await self.portfolio.read_first(session, self.config)
             else:
                 await self.portfolio.read(session, self.config)
             while await self.portfolio.resolve_next(session, self.config):
                 pass
-        return self.portfolio.view(self.config, before)
+        return self.portfolio.view(self.config)
 
     @property
     def snapshots(self):
@@ -361,7 +360,7 @@ async def test_watched_contracts_are_streamed_beside_the_held_ones(
 
     view = await desk.read()
 
-    assert view.plan.lines == (7, 6, 756733, 416904)
+    assert view.plan.lines == (756733, 416904, 7, 6)
     [watcher] = view.plan.options[6].holders
     assert (watcher.account_id, watcher.quantity) == ("watchlist", None)
     assert len(view.plan.options[7].holders) == 1
@@ -373,7 +372,7 @@ async def test_what_was_resolved_or_not_is_not_asked_again(autojump_clock, gatew
     view = await desk.read()
     asked = len(gateway.times_of("/iserver/secdef/search"))
 
-    view = await desk.read(view.plan)
+    view = await desk.read(first=False)
 
     assert len(gateway.times_of("/iserver/secdef/search")) == asked == 2
     assert view.unknown == ("QQQ   261218C00600000",)
@@ -387,7 +386,7 @@ async def test_a_contract_that_was_sold_but_is_watched_keeps_its_line(
     view = await desk.read()
     gateway.positions["U1"] = []
 
-    after = await desk.read(view.plan)
+    after = await desk.read(first=False)
 
     assert after.plan.lines == view.plan.lines
     assert gateway.times_of("/iserver/secdef/search") == []
@@ -405,7 +404,7 @@ async def test_a_cold_answer_with_riddles_closes_no_position(autojump_clock, gat
     assert desk.snapshots[-1].incomplete_account_ids == ("U1",)
     assert desk.health.statistics().counts["position.unreadable"] == 1
 
-    await desk.read(view.plan)
+    await desk.read(first=False)
     assert desk.snapshots[-1].incomplete_account_ids == ()
 
 
@@ -416,21 +415,21 @@ async def test_nothing_at_all_is_believed_only_with_a_session(autojump_clock, ga
     gateway.status = NOT_ESTABLISHED
 
     with pytest.raises(FeedInterrupted, match="session"):
-        await desk.read(view.plan)
+        await desk.read(first=False)
     assert len(desk.snapshots) == 1
 
     gateway.status = LOGGED_IN
-    view = await desk.read(view.plan)
+    view = await desk.read(first=False)
     assert view.wanted == 0
     assert desk.snapshots[-1].positions == ()
 
 
 async def test_positions_are_journaled_when_they_change(autojump_clock, gateway):
     desk = Desk(gateway)
-    view = await desk.read()
-    await desk.read(view.plan)
+    await desk.read()
+    await desk.read(first=False)
     gateway.positions["U1"] = [make_row(position=-4)]
-    await desk.read(view.plan)
+    await desk.read(first=False)
 
     quantities = [each.positions[0].quantity for each in desk.snapshots]
     assert quantities == [-3, -4]

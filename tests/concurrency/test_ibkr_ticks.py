@@ -9,6 +9,7 @@ import trio
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
@@ -56,10 +57,10 @@ class CancelAtStep(trio.abc.Instrument):
 
 def make_reader(out, health, holders=HOLDERS):
     """Return a reader that makes ticks of the frames of `CONTRACT`."""
-    state = StreamState("s", LineSchedule(jitter=random.random))
+    state = StreamState("s", LineSchedule(jitter=random.random), Rotation())
     wanted = WantedContract(CONTRACT, holders, None)
-    state.plan_changed(Plan({Conid(7): wanted}, (Conid(7),), (), ()), 0.0)
-    protocol = IbkrProtocol(state.lines)
+    state.plan_changed(Plan({Conid(7): wanted}, (Conid(7),)), 0.0)
+    protocol = IbkrProtocol(state)
     return FrameReader(health, out, state, protocol, SilenceWatch(lambda: 30.0))
 
 

@@ -153,7 +153,8 @@ async def test_a_session_has_one_status(status):
 async def test_subscriptions_and_stale_contracts_are_counted(status, autojump_clock):
     health = status.feeds["ibkr"]
     health.connected()
-    health.subscriptions(wanted=5, subscription_count=2, without_line=3)
+    health.subscriptions(wanted=5, subscription_count=2)
+    health.rotation([SPY_PUT], lines=1, seen_within_s=150.0, longest_s=12.5)
     health.greeks_awaited(warming=1, without_greeks=1)
     health.contracts_streamed([SPY_CALL, SPY_PUT])
     status.processor.process(make_frame(make_record(availability="delayed")))
@@ -161,10 +162,15 @@ async def test_subscriptions_and_stale_contracts_are_counted(status, autojump_cl
 
     found = {
         name: value_of(status, f"greeks_subscriptions{name}", broker="ibkr")
-        for name in ("_wanted", "", "_without_line", "_warming", "_without_greeks")
+        for name in ("_wanted", "", "_in_rotation", "_warming", "_without_greeks")
     }
-    assert list(found.values()) == [5, 2, 3, 1, 1]
-    assert value_of(status, "greeks_contracts_stale", broker="ibkr") == 2
+    assert list(found.values()) == [5, 2, 1, 1, 1]
+    rotation = ("lines", "seen_within_seconds", "longest_seconds")
+    assert [
+        value_of(status, f"greeks_rotation_{name}", broker="ibkr") for name in rotation
+    ] == [1, 150.0, 12.5]
+    # The other one is not expected to tick before its turn.
+    assert value_of(status, "greeks_contracts_stale", broker="ibkr") == 1
     assert value_of(status, "greeks_contracts_stale", broker="tastytrade") == 0
     assert value_of(status, "greeks_contracts_not_realtime", broker="ibkr") == 1
     assert value_of(status, "greeks_contracts_not_realtime", broker="tastytrade") == 0

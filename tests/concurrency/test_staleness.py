@@ -40,13 +40,29 @@ def events(caplog):
 def test_age_counts_from_the_last_tick_or_the_subscription(last_read_at, stale):
     streamed = {SPY_CALL: 500.0, SPY_PUT: 700.0}
 
-    found = stale_contracts("ibkr", streamed, last_read_at, now=1000.0, limit_s=300.0)
+    found = stale_contracts(
+        "ibkr", streamed, last_read_at, now=1000.0, limit_of=lambda _: 300.0
+    )
 
     assert [(each.contract_key[12], each.age_s) for each in found] == stale
 
 
 def test_a_contract_younger_than_the_limit_is_not_stale():
-    assert stale_contracts("ibkr", {SPY_CALL: 701.0}, {}, now=1000.0, limit_s=300) == []
+    found = stale_contracts(
+        "ibkr", {SPY_CALL: 701.0}, {}, now=1000.0, limit_of=lambda _: 300
+    )
+
+    assert found == []
+
+
+def test_each_contract_has_a_limit_of_its_own():
+    limits = {SPY_CALL: 300.0, SPY_PUT: 400.0}
+
+    found = stale_contracts(
+        "ibkr", dict.fromkeys(limits, 650.0), {}, now=1000.0, limit_of=limits.get
+    )
+
+    assert [each.contract_key for each in found] == [SPY_CALL]
 
 
 def test_each_contract_is_warned_about_once(caplog):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.ticks import FrameReader
 from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
@@ -191,16 +192,14 @@ class IbkrSocket:
 
 async def run_ibkr(lane: Lane, watch: Callable[[object], None]) -> None:
     """Read frames until the lane has no more; ``watch`` gets the objects of the feed."""
-    state = StreamState("5e5510", LineSchedule(jitter=lambda: 0.0))
+    state = StreamState("5e5510", LineSchedule(jitter=lambda: 0.0), Rotation())
     options = wanted()
     conids = (*options, Conid(UNDERLYING), Conid(CLEAN_UNDERLYING))
-    state.plan_changed(Plan(options, conids, (), ()), 0.0)
+    state.plan_changed(Plan(options, conids), 0.0)
     while state.lines.take_due(0.0) is not None:
         pass
     silence = SilenceWatch(lambda: math.inf)
-    reader = FrameReader(
-        lane.health, lane.out, state, IbkrProtocol(state.lines), silence
-    )
+    reader = FrameReader(lane.health, lane.out, state, IbkrProtocol(state), silence)
     watch((reader, lane.health))
     with suppress(Enough):
         await reader.run(IbkrSocket(lane))  # type: ignore[arg-type]

@@ -4,16 +4,18 @@ import itertools
 import random
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greeks_trio.brokers.ibkr.lines.plan import NOTHING, make_plan
+from greeks_trio.brokers.ibkr.lines.plan import make_plan
 from greeks_trio.brokers.ibkr.lines.renewals import ANSWER_LIMIT_S, LineSchedule
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.model.contracts import contract_from_occ
 from greeks_trio.model.positions import Holder
 
 HELD = (Holder("U1", Decimal(1)),)
+WATCHED = (Holder("watchlist", None),)
 
 
 def make_listing(conid, underlying_conid=900):
@@ -21,94 +23,134 @@ def make_listing(conid, underlying_conid=900):
     return Listing(contract, conid, underlying_conid)
 
 
-def plan_of(*listings, max_lines=100, before=NOTHING):
-    by_key = {listing.contract.contract_key: listing for listing in listings}
-    holders = dict.fromkeys(by_key, HELD)
-    return make_plan(holders, by_key, max_lines=max_lines, before=before)
+def plan_of(*listings, max_lines=100):
+    return plan_with_watched(listings, (), max_lines)
 
 
-def test_options_get_lines_first_and_share_one_for_each_underlying():
-    plan = plan_of(make_listing(1), make_listing(2), make_listing(3, 901))
-
-    assert plan.lines == (1, 2, 3, 900, 901)
-    assert (len(plan.waiting), len(plan.underlyings_without_line)) == (0, 0)
-
-
-def test_underlyings_get_what_the_options_leave():
-    plan = plan_of(make_listing(1), make_listing(2, 901), max_lines=3)
-
-    assert plan.lines == (1, 2, 900)
-    assert (len(plan.waiting), len(plan.underlyings_without_line)) == (0, 1)
+def plan_with_watched(held, watched, max_lines):
+    by_key = {each.contract.contract_key: each for each in (*watched, *held)}
+    watching = {each.contract.contract_key for each in watched}
+    holders = {key: WATCHED if key in watching else HELD for key in by_key}
+    return make_plan(holders, by_key, max_lines=max_lines)
 
 
-def test_options_beyond_the_limit_are_known_and_counted():
-    plan = plan_of(make_listing(1), make_listing(2), make_listing(3), max_lines=2)
-
-    assert plan.lines == (1, 2)
-    assert set(plan.options) == {1, 2, 3}
-    assert (len(plan.waiting), len(plan.underlyings_without_line)) == (1, 1)
+def make_listings(number, first=1, underlying_conid=None):
+    return [make_listing(first + each, underlying_conid) for each in range(number)]
 
 
-def test_a_new_contract_takes_no_line_from_an_unchanged_one():
-    before = plan_of(make_listing(2), make_listing(3), max_lines=2)
+def test_everything_has_a_line_if_there_are_enough():
+    plan = plan_of(make_listing(1), make_listing(2), make_listing(3, 901), max_lines=5)
 
-    after = plan_of(
-        make_listing(1), make_listing(2), make_listing(3), max_lines=2, before=before
+    assert set(plan.lines) == {1, 2, 3, 900, 901}
+    assert (plan.rotating, plan.shared_lines, plan.underlyings_without_line) == (
+        (),
+        0,
+        (),
     )
 
-    assert after.lines == (2, 3)
-    assert after.waiting == (1,)
+
+def test_underlyings_come_first_and_options_share_the_other_lines():
+    plan = plan_of(make_listing(1), make_listing(2), make_listing(3), max_lines=3)
+
+    assert plan.lines == (900,)
+    assert (plan.rotating, plan.shared_lines) == ((1, 2, 3), 2)
+    assert set(plan.options) == {1, 2, 3}
+
+
+def test_underlyings_take_at_most_half_of_the_lines_while_options_need_them():
+    listings = [make_listing(each, 900 + each) for each in range(1, 9)]
+
+    plan = plan_of(*listings, max_lines=6)
+
+    assert plan.lines == (901, 902, 903)
+    assert plan.underlyings_without_line == (904, 905, 906, 907, 908)
+    assert (len(plan.rotating), plan.shared_lines) == (8, 3)
+
+
+def test_underlyings_take_all_lines_that_options_do_not_need():
+    listings = [make_listing(each, 900 + each) for each in range(1, 5)]
+
+    plan = plan_of(*listings, max_lines=7)
+
+    assert plan.lines == (901, 902, 903, 1, 2, 3, 4)
+    assert plan.underlyings_without_line == (904,)
+
+
+def test_an_option_has_the_only_line():
+    plan = plan_of(make_listing(1), max_lines=1)
+
+    assert (plan.lines, plan.underlyings_without_line) == ((1,), (900,))
+
+
+def test_underlyings_of_held_options_come_before_those_of_many_watched_ones():
+    plan = plan_with_watched(
+        [make_listing(1, 901)], make_listings(5, 2, underlying_conid=902), max_lines=2
+    )
+
+    assert plan.lines == (901,)
+    assert plan.underlyings_without_line == (902,)
+
+
+def test_the_order_of_the_positions_changes_no_line():
+    listings = [make_listing(each, 900 + each) for each in range(1, 9)]
+    plan, other = (plan_of(*each, max_lines=6) for each in (listings, listings[::-1]))
+
+    assert plan.lines == other.lines
 
 
 def test_an_underlying_that_ibkr_has_not_named_needs_no_line():
     assert plan_of(make_listing(1, None)).lines == (1,)
 
 
-WATCHED = (Holder("watchlist", None),)
+def test_held_options_keep_their_lines_and_watched_ones_share_the_rest():
+    plan = plan_with_watched(make_listings(5), make_listings(8, 101), max_lines=7)
+
+    assert plan.lines == (1, 2, 3, 4, 5)
+    assert (plan.rotating, plan.shared_lines) == (tuple(range(101, 109)), 2)
 
 
-def plan_with_watched(held, watched, max_lines, before=NOTHING):
-    listings = [make_listing(conid, None) for conid in (*watched, *held)]
-    by_key = {listing.contract.contract_key: listing for listing in listings}
-    holders = {
-        key: HELD if listing.conid in held else WATCHED
-        for key, listing in by_key.items()
-    }
-    return make_plan(holders, by_key, max_lines=max_lines, before=before)
+@pytest.mark.parametrize(
+    ("held", "watched", "shared"),
+    [
+        # A long watch-list needs a tenth of the lines.
+        (90, 500, 10),
+        (91, 500, 100),
+        # A short one needs a line for four contracts.
+        (98, 8, 2),
+        (99, 8, 100),
+        (99, 4, 1),
+        (100, 1, 100),
+    ],
+)
+def test_all_options_share_lines_if_too_few_are_left_for_the_watched_ones(
+    held, watched, shared
+):
+    plan = plan_with_watched(
+        make_listings(held), make_listings(watched, 1001), max_lines=100
+    )
+
+    assert plan.shared_lines == shared
+    assert len(plan.lines) + plan.shared_lines == 100
+    assert len(plan.rotating) == watched + (held if shared == 100 else 0)
 
 
-def test_held_options_come_before_watched_ones():
-    plan = plan_with_watched(held=[5, 6], watched=[1, 2], max_lines=3)
+@given(st.integers(1, 120), st.integers(0, 80), st.integers(0, 80), st.integers(1, 40))
+def test_no_line_is_given_twice_or_wasted(max_lines, held, watched, underlyings):
+    listings = [
+        make_listing(each, 1000 + each % underlyings)
+        for each in range(1, held + watched + 1)
+    ]
 
-    assert (plan.lines, plan.waiting) == ((5, 6, 1), (2,))
+    plan = plan_with_watched(listings[:held], listings[held:], max_lines)
 
-
-def test_a_held_option_takes_the_line_of_a_watched_one():
-    before = plan_with_watched(held=[5], watched=[1], max_lines=2)
-
-    after = plan_with_watched(held=[5, 6], watched=[1], max_lines=2, before=before)
-
-    assert (after.lines, after.waiting) == ((5, 6), (1,))
-
-
-def test_a_line_is_passed_on_within_its_rank_or_upwards():
-    plan = plan_with_watched(held=[5, 6], watched=[1, 2], max_lines=3)
-    crowded = plan_with_watched(held=[5, 6], watched=[1], max_lines=1)
-
-    assert plan.successor(5) is None
-    assert plan.successor(1) == 2
-    assert crowded.successor(5) == 6
-    assert plan.successor(900) is None
-
-
-def test_who_passes_a_line_on_queues_up_behind_the_others():
-    plan = plan_with_watched(held=[1, 2, 3], watched=[], max_lines=1)
-
-    once = plan.pass_on(1, 2)
-    again = plan_with_watched(held=[1, 2, 3], watched=[], max_lines=1, before=once)
-
-    assert (once.lines, once.waiting) == ((2,), (3, 1))
-    assert (again.lines, again.waiting) == (once.lines, once.waiting)
+    assert len(set(plan.lines)) == len(plan.lines)
+    assert not set(plan.rotating) & set(plan.lines)
+    assert len(plan.lines) + plan.shared_lines <= max_lines
+    assert plan.options.keys() == {*plan.rotating, *plan.lines} & plan.options.keys()
+    if plan.rotating:
+        assert 0 < plan.shared_lines < len(plan.rotating)
+    if plan.rotating or plan.underlyings_without_line:
+        assert len(plan.lines) + plan.shared_lines == max_lines
 
 
 def take_all(lines, now):

@@ -9,6 +9,7 @@ import pytest
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.model.contracts import Conid, contract_from_occ
 from greeks_trio.model.positions import Holder
@@ -25,7 +26,7 @@ def make_plan(*conids):
         )
         for conid in conids
     }
-    return Plan(options, conids, (), ())
+    return Plan(options, conids)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def news():
 def state(news):
     """A connection that streams two contracts and has requested both."""
     schedule = LineSchedule(jitter=lambda: 0.0)
-    state = StreamState("s1", schedule, lambda: news.append(None))
+    state = StreamState("s1", schedule, Rotation(), lambda: news.append(None))
     state.plan_changed(make_plan(CALL, PUT), 0.0)
     state.sending_due(0.0)
     for conid in (CALL, PUT):
@@ -53,7 +54,7 @@ def flags(state):
 
 
 def test_a_new_connection_knows_nothing():
-    state = StreamState("s1", LineSchedule(jitter=lambda: 0.0))
+    state = StreamState("s1", LineSchedule(jitter=lambda: 0.0), Rotation())
 
     assert flags(state) == set()
     assert (state.session_id, state.options, state.letters) == ("s1", {}, {})

@@ -16,6 +16,7 @@ import trio
 
 from greeks_trio.brokers.ibkr.keep_alive import KeepAlive
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.position_watch import PositionWatch
 from greeks_trio.brokers.ibkr.session import GatewaySession
@@ -58,15 +59,17 @@ class Connection:
         out: TickSender,
         session_id: str,
         gaps: ContractGaps,
+        rotation: Rotation,
         current_config: Callable[[], IbkrConfig],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._socket = socket
         self._changes = changes = WakeUp()
         lines = LineSchedule(jitter=jitter)
-        self._state = state = StreamState(session_id, lines, changes.wake)
+        rotation.connected(trio.current_time())
+        self._state = state = StreamState(session_id, lines, rotation, changes.wake)
         self._silence = SilenceWatch(lambda: current_config().silence_limit_s)
-        protocol = IbkrProtocol(lines)
+        protocol = IbkrProtocol(state)
         shortfalls = Shortfalls(health)
         report = StreamReport(health, shortfalls, state, gaps)
         self._reader = FrameReader(health, out, state, protocol, self._silence)

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.brokers.ibkr.connection import Connection
+from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
 from greeks_trio.brokers.ibkr.session import OpenSession, check_login, open_session
@@ -27,7 +28,7 @@ class IbkrFeed:
     """Streams the Greeks of the accounts' open options and of the watch-list.
 
     This object outlives a connection.  It keeps the configuration, the positions, the
-    pace of requests, and the open gaps of contracts.
+    pace of requests, the open gaps of contracts, and the turns on shared lines.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class IbkrFeed:
         self._portfolio = Portfolio(outputs.health, outputs.positions)
         self._pacer = Pacer()
         self._gaps = ContractGaps(outputs.health.gaps)
+        self._rotation = Rotation()
         self._reload = trio.Event()
 
     async def run_connection(self) -> NoReturn:
@@ -74,6 +76,7 @@ class IbkrFeed:
                     out=self._out,
                     session_id=session_id,
                     gaps=self._gaps,
+                    rotation=self._rotation,
                     current_config=lambda: self._config,
                     jitter=self._jitter,
                 )

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import trio
 
-from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan, make_plan
+from greeks_trio.brokers.ibkr.lines.plan import Plan, make_plan
 from greeks_trio.brokers.ibkr.positions.earlier import Holdings
 from greeks_trio.brokers.ibkr.positions.identities import SharedKey
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
@@ -201,14 +201,17 @@ class Portfolio:
             self._health.count("watchlist.unknown", len(unknown))
         return True
 
-    def view(self, config: IbkrConfig, before: Plan = NOTHING) -> PortfolioView:
+    def view(self, config: IbkrConfig) -> PortfolioView:
         """Return the contracts to stream, by the present knowledge."""
         holdings, reading = self._holdings, self._reading
         holders = holders_by_contract(holdings.positions, config.watchlist)
         # A held contract is certain; a search may have found another one of this name.
         listings = self._searched | holdings.listings
         plan = make_plan(
-            holders, listings, max_lines=config.market_data_lines, before=before
+            holders,
+            listings,
+            max_lines=config.market_data_lines,
+            by_risk=config.rotation == "risk",
         )
         return PortfolioView(
             plan,

@@ -51,8 +51,7 @@ class PositionWatch:
 
     def apply(self) -> None:
         """Give the portfolio to the subscriber."""
-        before = self._subscriber.view.plan
-        self._subscriber.apply(self._portfolio.view(self._current_config(), before))
+        self._subscriber.apply(self._portfolio.view(self._current_config()))
 
     async def run_positions(self, wait_due: WaitDue) -> NoReturn:
         """Read the positions whenever they are due; runs until cancelled.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan
+from greeks_trio.brokers.ibkr.lines.rotation import Outcome
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.feeds.contract_gaps import ContractGaps, Missing
@@ -14,6 +15,15 @@ from greeks_trio.feeds.shortfalls import Shortfalls, in_short
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.gap_reasons import GapReason
 
+_UNANSWERED: Final = "subscriptions without an answer"
+_NO_GREEKS: Final = "contracts without Greeks so far"
+# The reason and the words for missing Greeks, by how the last turn of a contract went.
+_REASONS: Final[dict[Outcome, tuple[GapReason, str]]] = {
+    "no turn": (GapReason.NO_MARKET_DATA_LINE, "contracts without a market-data line"),
+    "no answer": (GapReason.SUBSCRIPTION_UNANSWERED, _UNANSWERED),
+    "no greeks": (GapReason.NO_GREEKS, _NO_GREEKS),
+    "greeks": (GapReason.NO_MARKET_DATA_LINE, "contracts without a market-data line"),
+}
 _DELAYED: Final = "subscriptions with delayed market data"
 # The words for the first letter of field 6509.
 _WORDS_OF_LETTER: Final = {
@@ -42,25 +52,24 @@ class StreamReport:
 
     def update(self, view: PortfolioView, now: float) -> None:
         """Report the streamed and the missing contracts; start and end gaps."""
-        plan, sent = view.plan, self._state.lines.sent()
+        plan, sent, rotation = view.plan, self._state.lines.sent(), self._state.rotation
         streamed = {
             wanted.contract.contract_key: wanted.contract.exchange
             for conid, wanted in plan.options.items()
-            if conid in sent
+            if conid in sent or conid in rotation
         }
         if streamed != self._streamed:
             self._streamed = streamed
             self._health.contracts_streamed(streamed, streamed)
-        self._health.subscriptions(
-            wanted=view.wanted,
-            subscription_count=len(streamed),
-            without_line=len(plan.waiting),
-        )
+        self._health.subscriptions(wanted=view.wanted, subscription_count=len(streamed))
         quiet = self._state.quiet
         without_greeks = len(quiet.without_greeks(now))  # before `warming`
+        overdue = rotation.overdue(now)
         self._health.greeks_awaited(
-            warming=quiet.warming(), without_greeks=without_greeks
+            warming=quiet.warming() + rotation.warming(now),
+            without_greeks=without_greeks + len(overdue),
         )
+        self._note_rotation(plan)
         self._gaps.update(self._missing(plan, now))
         names = self._names(view, now)
         self._note_delayed(names)
@@ -76,7 +85,7 @@ class StreamReport:
 
         def note(reason: GapReason, conids: Iterable[tuple[Conid, float]]) -> None:
             for conid, age_s in conids:
-                if conid in options:
+                if conid in options and conid not in state.rotation:
                     found[options[conid].contract.contract_key] = (reason, age_s)
 
         note(GapReason.NO_GREEKS, state.quiet.without_greeks(now).items())
@@ -85,28 +94,50 @@ class StreamReport:
             GapReason.SUBSCRIPTION_UNANSWERED,
             ((each, state.lines.held_s(each, now)) for each in self._unanswered()),
         )
-        note(GapReason.NO_MARKET_DATA_LINE, ((each, 0.0) for each in plan.waiting))
+        for conid, (outcome, age_s) in state.rotation.overdue(now).items():
+            reason, _ = _REASONS[outcome]
+            found[options[conid].contract.contract_key] = (reason, age_s)
         return found
 
     def _unanswered(self) -> set[Conid]:
-        """Return the contracts that do not answer, without those that went silent."""
-        return self._state.lines.unanswered() - set(self._state.quiet.silent(0.0))
+        """Return the contracts that do not answer, without those that went silent.
+
+        A contract that shares a line may answer in its next turn.
+        """
+        silent = self._state.quiet.silent(0.0)
+        return {
+            each
+            for each in self._state.lines.unanswered()
+            if each not in silent and each not in self._state.rotation
+        }
+
+    def _overdue(self, now: float) -> dict[str, list[Conid]]:
+        """Return the contracts that were not seen in their turns, by the words."""
+        found: dict[str, list[Conid]] = {}
+        for conid, (outcome, _) in self._state.rotation.overdue(now).items():
+            _, words = _REASONS[outcome]
+            found.setdefault(words, []).append(conid)
+        return found
 
     def _names(self, view: PortfolioView, now: float) -> dict[str, list[str]]:
         """Return the names of the missing things by the words for their kind."""
         plan, quiet = view.plan, self._state.quiet
         unanswered = self._unanswered()
+        overdue = self._overdue(now)
         kinds: dict[str, Iterable[Conid]] = {
-            "contracts beyond the market-data lines": plan.waiting,
+            **overdue,
             "underlyings beyond the market-data lines: their price is unknown": (
                 plan.underlyings_without_line
             ),
-            "subscriptions without an answer": unanswered & plan.options.keys(),
+            _UNANSWERED: [
+                *(unanswered & plan.options.keys()),
+                *overdue.get(_UNANSWERED, ()),
+            ],
             "underlyings without an answer: their price is unknown": (
                 unanswered - plan.options.keys()
             ),
             "subscriptions that have gone silent": quiet.silent(now),
-            "contracts without Greeks so far": quiet.without_greeks(now),
+            _NO_GREEKS: [*quiet.without_greeks(now), *overdue.get(_NO_GREEKS, ())],
             **self._by_letter(),
         }
         names = _names_of(plan)
@@ -140,6 +171,27 @@ class StreamReport:
             self._shortfalls.note("delayed", text)
         else:
             self._shortfalls.clear("delayed")
+
+    def _note_rotation(self, plan: Plan) -> None:
+        rotation = self._state.rotation
+        promised_s, measured_s = rotation.promised_s, rotation.measured_s
+        self._health.rotation(
+            (plan.options[conid].contract.contract_key for conid in plan.rotating),
+            lines=plan.shared_lines,
+            seen_within_s=promised_s,
+            longest_s=measured_s,
+        )
+        if not plan.rotating:
+            self._shortfalls.clear("rotation")
+            return
+        measured = (
+            f"; the longest interval was {measured_s:.0f} s" if measured_s else ""
+        )
+        self._shortfalls.note(
+            "rotation",
+            f"{len(plan.rotating)} contracts share {plan.shared_lines} lines: each is seen"
+            f" at least every {promised_s:.0f} s{measured}",
+        )
 
     def _note_account(self, view: PortfolioView) -> None:
         if view.missing_accounts:

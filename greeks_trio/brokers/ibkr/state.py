@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
-from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
+from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
+from greeks_trio.brokers.ibkr.lines.risk import held_first
+from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.feeds.quiet import QuietLines
 from greeks_trio.model.contracts import Conid, OptionContract
 
@@ -27,11 +30,13 @@ class StreamState:
 
     Attributes:
         lines: The subscriptions, and when each is due again.
-        quiet: The times of the frames of each subscription.
+        quiet: The times of the frames of each contract with a line of its own.
+        rotation: The turns of the contracts that share lines.
 
     Args:
         session_id: The session to name when the gateway asks for it.
         lines: The empty schedule of this connection.
+        rotation: The turns of earlier connections.
         on_change: Called after a change that a task may wait for.
     """
 
@@ -39,13 +44,15 @@ class StreamState:
         self,
         session_id: str,
         lines: LineSchedule,
+        rotation: Rotation,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.lines = lines
+        self.rotation = rotation
         self.quiet: QuietLines[Conid] = QuietLines()
         self._on_change = on_change
         self._session_id = session_id
-        self._options: Mapping[Conid, WantedContract] = {}
+        self._plan = NOTHING
         self._letters: dict[Conid, str] = {}
         self._is_ready = self._is_restarted = self._has_changed = False
         self._must_ask = self._is_doubted = self._shows_doubt = False
@@ -61,7 +68,14 @@ class StreamState:
     @property
     def options(self) -> Mapping[Conid, WantedContract]:
         """The contracts whose frames become ticks."""
-        return self._options
+        return self._plan.options
+
+    def __contains__(self, conid: object) -> bool:
+        """Return whether frames about the conid are for us.
+
+        So are those that were on their way when a turn ended.
+        """
+        return conid in self.lines or conid in self.rotation
 
     @property
     def letters(self) -> Mapping[Conid, str]:
@@ -111,8 +125,13 @@ class StreamState:
 
     def frame_came(self, conid: Conid, now: float, *, has_greeks: bool) -> None:
         """Take a frame of a contract."""
-        is_late_answer = self.lines.answer(conid)
-        if self.quiet.frame(conid, now, has_greeks=has_greeks) or is_late_answer:
+        is_news = self.lines.answer(conid)
+        if conid in self.rotation:
+            is_first, is_tick = self.rotation.frame(conid, now, has_greeks=has_greeks)
+            is_news = is_news or is_first
+            if is_tick:
+                self.quiet.market_ticks(now)
+        if self.quiet.frame(conid, now, has_greeks=has_greeks) or is_news:
             self._change()
 
     def letter_came(self, conid: Conid, letter: str) -> None:
@@ -170,18 +189,48 @@ class StreamState:
 
         A conid that has become another contract is subscribed anew.
         """
-        kept = [conid for conid in plan.lines if not self._is_another(conid, plan)]
-        self._options = plan.options
-        dropped = self.lines.want(kept, now)
-        self.lines.want(plan.lines, now)
-        for conid in dropped:
-            self._letters.pop(conid, None)
+        others = {conid for conid in plan.options if self._is_another(conid, plan)}
+        in_turn, sent = set(self.rotation.in_turn), self.lines.sent() - others
+        # A contract that changes between an own and a shared line answers anew.
+        changed = in_turn.intersection(plan.lines)
+        changed |= sent.intersection(plan.rotating) - in_turn
+        self._plan = plan
+        shared = {conid: plan.options[conid] for conid in plan.rotating}
+        self.rotation.risks.keep(shared.keys() - others)
+        self.rotation.drop(others)
+        self.rotation.assign(
+            shared,
+            plan.shared_lines,
+            now,
+            weigh=self._weigher(shared),
+            with_line=sent,
+        )
+        for conid in shared:
             self.quiet.forget(conid)
+        dropped = self.lines.want(
+            (each for each in self._with_line() if each not in others), now
+        )
+        self.lines.want(self._with_line(), now)
+        for conid in changed - others:
+            if conid in self.lines:
+                self.lines.request_anew(conid, now)
+        for conid in dropped:
+            self.quiet.forget(conid)
+        self._letters = {
+            conid: letter
+            for conid, letter in self._letters.items()
+            if conid in self and conid not in others
+        }
         self._change()
         return dropped
 
+    def turns_due(self, now: float) -> tuple[list[Conid], list[Conid]]:
+        """Begin and end turns; return the conids to unsubscribe and those that begin."""
+        begun = self.rotation.advance(now)
+        return self.lines.want(self._with_line(), now) if begun else [], begun
+
     def _is_another(self, conid: Conid, plan: Plan) -> bool:
-        before, after = self._options.get(conid), plan.options.get(conid)
+        before, after = self._plan.options.get(conid), plan.options.get(conid)
         return (
             before is not None
             and after is not None
@@ -193,7 +242,19 @@ class StreamState:
         self._has_changed = False
         if self._is_restarted:
             self._is_restarted = False
-            self.lines.request_all_again(now)
+            self.lines.request_all_anew(now)
+
+    def _weigher(
+        self, shared: Mapping[Conid, WantedContract]
+    ) -> Callable[[], Mapping[Conid, float]] | None:
+        """Return what weighs the contracts; `None` if all have equally many turns."""
+        held = sum(wanted.is_held for wanted in shared.values())
+        if self._plan.by_risk and held:
+            return partial(self.rotation.risks.weights, shared)
+        return partial(held_first, shared) if 0 < held < len(shared) else None
+
+    def _with_line(self) -> tuple[Conid, ...]:
+        return (*self._plan.lines, *self.rotation.in_turn)
 
     def _change(self) -> None:
         self._has_changed = True

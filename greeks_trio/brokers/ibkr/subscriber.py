@@ -1,4 +1,4 @@
-"""Keeps the subscriptions equal to the wanted contracts."""
+"""Keeps the subscriptions equal to the wanted contracts, and changes the turns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import trio
-from msgspec.structs import replace
 
-from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan
+from greeks_trio.brokers.ibkr.lines.plan import NOTHING
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
 from greeks_trio.brokers.ibkr.shortfalls import StreamReport
 from greeks_trio.brokers.ibkr.state import StreamState
@@ -22,17 +21,13 @@ from greeks_trio.waiting import WakeUp
 CHECK_INTERVAL_S: Final = 15.0
 # Changes come in bursts, one in each frame; one look at all contracts serves many.
 _GATHER_S: Final = 0.05
-# A contract passes its line on after both the wait of the next contract in turn and its
-# own time with the line.
-TURN_S: Final = 530.0
-HELD_AT_LEAST_S: Final = 300.0
 
 
 class SubscriptionSender:
-    """Subscribes, renews, repeats requests, passes lines on, and reports.
+    """Subscribes, renews, repeats requests, changes the turns, and reports.
 
     Attributes:
-        view: The wanted contracts, with the present plan.
+        view: The wanted contracts, with their plan.
     """
 
     def __init__(
@@ -51,13 +46,15 @@ class SubscriptionSender:
         self._changes = changes
         self._report = report
         self._to_drop: list[Conid] = []
-        self._waiting_since: dict[Conid, float] = {}
         self.view = PortfolioView(NOTHING, 0)
 
     def apply(self, view: PortfolioView) -> None:
         """Take the wanted contracts; `run` sends the difference."""
-        self.view = view
-        self._apply_plan(view.plan)
+        rotated, self.view = self.view.plan.rotating, view
+        self._drop(self._state.plan_changed(view.plan, trio.current_time()))
+        for conid in rotated:
+            if conid not in self._state.rotation:
+                self._protocol.forget(conid)
 
     async def run(self) -> NoReturn:
         """Send the due requests, and again after each change and at each due time.
@@ -71,18 +68,26 @@ class SubscriptionSender:
             await self._send_due()
             self._report.update(self.view, trio.current_time())
             check_at = trio.current_time() + CHECK_INTERVAL_S
-            with trio.move_on_at(min(self._state.lines.next_due(), check_at)):
+            state = self._state
+            next_at = min(state.lines.next_due(), state.rotation.next_at(), check_at)
+            with trio.move_on_at(next_at):
                 while not self._state.has_changed:
                     await self._changes.wait()
                 await trio.sleep(_GATHER_S)
 
-    def _apply_plan(self, plan: Plan) -> None:
-        now = trio.current_time()
-        for conid in self._state.plan_changed(plan, now):
+    def _drop(self, conids: list[Conid]) -> None:
+        self._to_drop += conids
+        for conid in conids:
+            # Frames of a turn that has ended may be on their way.
+            if conid not in self._state.rotation:
+                self._protocol.forget(conid)
+
+    def _change_turns(self, now: float) -> None:
+        dropped, begun = self._state.turns_due(now)
+        self._drop(dropped)
+        self._health.count("line.passed-on", len(dropped))
+        for conid in begun:
             self._protocol.forget(conid)
-            self._to_drop.append(conid)
-        before = self._waiting_since
-        self._waiting_since = {conid: before.get(conid, now) for conid in plan.waiting}
 
     async def _send_due(self) -> None:
         now = trio.current_time()
@@ -94,35 +99,20 @@ class SubscriptionSender:
         for conid in quiet.take_all_quiet(now):
             self._health.count("subscription.all-quiet")
             lines.request_again(conid, now)
+        self._change_turns(now)
         while True:
             while self._to_drop:
-                await self._send(encode_unsubscribe(self._to_drop.pop()))
+                await self._send(encode_unsubscribe(self._to_drop.pop(0)))
             now = trio.current_time()
             due = lines.take_due(now)
             if due is None:
                 return
-            if not self._pass_on(due, now):
-                await self._request(due, now)
+            await self._request(due, now)
 
     async def _request(self, conid: Conid, now: float) -> None:
         is_option = conid in self.view.plan.options
         if self._state.lines.is_unanswered(conid):
             self._health.count("subscription.repeated")
-        self._state.quiet.requested(conid, now, is_option=is_option)
+        if conid not in self._state.rotation:
+            self._state.quiet.requested(conid, now, is_option=is_option)
         await self._send(encode_subscribe(conid, underlying=not is_option))
-
-    def _pass_on(self, conid: Conid, now: float) -> bool:
-        """Give the line of a contract that is due to the next in turn, if it is time."""
-        plan = self.view.plan
-        successor = plan.successor(conid)
-        if (
-            successor is None
-            or now - self._waiting_since[successor] < TURN_S
-            or self._state.lines.held_s(conid, now) < HELD_AT_LEAST_S
-        ):
-            return False
-        self._health.count("line.passed-on")
-        changed = plan.pass_on(conid, successor)
-        self.view = replace(self.view, plan=changed)
-        self._apply_plan(changed)
-        return True

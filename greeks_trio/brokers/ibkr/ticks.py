@@ -119,8 +119,9 @@ class FrameReader:
         if wanted is None:  # an underlying has no Greeks of its own
             self._health.count("quote.not-wanted")
             return []
+        in_rotation = event.conid in self._state.rotation
         try:
-            return normalise(
+            ticks = normalise(
                 event,
                 wanted.contract,
                 wanted.holders,
@@ -130,10 +131,17 @@ class FrameReader:
                 received_at=received_at,
                 read_at=read_at,
                 count=self._health.count,
+                in_rotation=in_rotation,
             )
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")
             return []
+        if in_rotation:
+            record = ticks[0].record
+            self._state.rotation.risks.note(
+                event.conid, record.gamma, record.vega, record.underlying_price
+            )
+        return ticks
 
     def _underlying_price(self, wanted: WantedContract) -> UnderlyingPrice | None:
         if wanted.underlying_conid is None:

@@ -160,15 +160,10 @@ class FeedFigures:
     )
     # Prometheus keeps the ending `_count` for histograms.
     subscription_count = contract_gauge(
-        "Contracts that are subscribed on this connection.",
+        "Contracts that are subscribed on this connection, or share a line with others.",
         lambda feed: feed.subscription_count,
         status="feeds.*.subscription_count",
         metric_name="greeks_subscriptions",
-    )
-    subscriptions_without_line = contract_gauge(
-        "Contracts without a subscription because of the broker's limit.",
-        lambda feed: feed.without_line,
-        status="feeds.*.without_line",
     )
     subscriptions_warming = contract_gauge(
         "Subscribed contracts without Greeks so far that may still bring some.",
@@ -179,4 +174,30 @@ class FeedFigures:
         "Subscribed contracts that should have brought Greeks and have not.",
         lambda feed: feed.without_greeks,
         status="feeds.*.without_greeks",
+    )
+    subscriptions_in_rotation = contract_gauge(
+        "Contracts that share lines with others, so their ticks come in turns.",
+        lambda feed: feed.in_rotation,
+        status="feeds.*.in_rotation",
+    )
+    rotation_lines = gauge(
+        "Lines that the contracts in rotation share.",
+        of_feeds(lambda feed: feed.rotation_lines),
+        unit="lines",
+        labels=BY_BROKER,
+        status="feeds.*.rotation_lines",
+    )
+    rotation_seen_within = gauge(
+        "Within this time every contract in rotation should bring Greeks again.",
+        of_feeds(lambda feed: feed.rotation_seen_within_s),
+        unit="seconds",
+        labels=BY_BROKER,
+        status="feeds.*.rotation_seen_within_s",
+    )
+    rotation_longest = gauge(
+        "The longest of the last intervals without Greeks, over the contracts in rotation.",
+        of_feeds(lambda feed: feed.rotation_longest_s),
+        unit="seconds",
+        labels=BY_BROKER,
+        status="feeds.*.rotation_longest_s",
     )

@@ -1,14 +1,17 @@
-"""The plan: which contracts get a market-data line, and which one is next.  Pure.
+"""The plan: which contracts have a market-data line, and which ones share lines.  Pure.
 
-Held options come before watched ones, and all options before the underlyings.  One line
-of an underlying serves all its options.  Contracts beyond the limit take turns with those
-of their own rank: a line that is due for renewal goes to a contract that has waited for
-as long as a line is held.  So no contract waits for ever, and there are few changes.
+Underlyings come first, because they are few and each serves many options; but they take
+at most half of the lines while options need the others.  If the options do not fit into
+the other lines, held options keep a line of their own and watched ones share the rest.  If
+too few lines are left for that, all options share lines; see
+`greeks_trio.brokers.ibkr.lines.rotation`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -16,6 +19,11 @@ import msgspec
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.model.contracts import Conid, ContractKey, OptionContract
 from greeks_trio.model.positions import Holder
+
+# Held options share lines too if fewer lines than this are left for watched ones: one for
+# so many of them, but no more than one in so many lines.
+_WATCHED_ON_A_LINE: Final = 4
+_WATCHED_LINE_IN: Final = 10
 
 
 class WantedContract(msgspec.Struct, frozen=True):
@@ -35,37 +43,23 @@ class Plan(msgspec.Struct, frozen=True):
     """The contracts to subscribe.
 
     Attributes:
-        options: By conid; those with a line come first.
-        lines: Conids to subscribe, options before underlyings.
-        waiting: Options beyond the limit, the one whose turn is next first.
-        underlyings_without_line: Underlyings beyond it; their price stays unknown.
+        options: By conid, held ones first.
+        lines: Conids that have a line of their own, underlyings before options.
+        rotating: Options that share lines, held ones first.
+        shared_lines: How many lines they share.
+        underlyings_without_line: The others; their price stays unknown.
+        by_risk: Whether the options with the largest risk have the most turns.
     """
 
     options: dict[Conid, WantedContract]
     lines: tuple[Conid, ...]
-    waiting: tuple[Conid, ...]
-    underlyings_without_line: tuple[Conid, ...]
-
-    def successor(self, conid: Conid) -> Conid | None:
-        """Return the option that gets this option's line next, `None` if there is none."""
-        wanted = self.options.get(conid)
-        if wanted is None:
-            return None
-        for each in self.waiting:
-            if self.options[each].is_held or not wanted.is_held:
-                return each
-        return None
-
-    def pass_on(self, conid: Conid, successor: Conid) -> Plan:
-        """Return the plan in which the successor has the line; the other queues up."""
-        return msgspec.structs.replace(
-            self,
-            lines=tuple(successor if each == conid else each for each in self.lines),
-            waiting=(*(each for each in self.waiting if each != successor), conid),
-        )
+    rotating: tuple[Conid, ...] = ()
+    shared_lines: int = 0
+    underlyings_without_line: tuple[Conid, ...] = ()
+    by_risk: bool = True
 
 
-NOTHING: Final = Plan({}, (), (), ())
+NOTHING: Final = Plan({}, ())
 
 
 def make_plan(
@@ -73,44 +67,61 @@ def make_plan(
     listings: Mapping[ContractKey, Listing],
     *,
     max_lines: int,
-    before: Plan = NOTHING,
+    by_risk: bool = True,
 ) -> Plan:
     """Give lines to the wanted contracts.
 
-    A contract keeps its line, so a new contract never takes a line from an unchanged one
-    of its own rank.
+    Args:
+        holders: The accounts that get the ticks of each wanted contract.
+        listings: Where IBKR streams each contract that it knows.
+        max_lines: How many contracts the account may stream at a time.
+        by_risk: Whether the options with the largest risk have the most turns.
     """
-    options = {
+    found = {
         listings[key].conid: WantedContract(
             listings[key].contract, who, listings[key].underlying_conid
         )
         for key, who in holders.items()
         if key in listings
     }
-    had, turns = set(before.lines), {each: n for n, each in enumerate(before.waiting)}
-    ordered = sorted(
-        options,
-        key=lambda conid: (
-            not options[conid].is_held,
-            conid not in had,
-            turns.get(conid, len(turns)),
-        ),
-    )
-    streamed = ordered[:max_lines]
-    shared = dict.fromkeys(
-        underlying
-        for conid in streamed
-        if (underlying := options[conid].underlying_conid) and underlying not in options
-    )
-    underlyings = _lines_first(shared, had)
-    left = max_lines - len(streamed)
+    ordered = sorted(found, key=lambda conid: not found[conid].is_held)
+    options = {conid: found[conid] for conid in ordered}
+    underlyings = _underlyings(options)
+    reserved = max(max_lines // 2, max_lines - len(options))
+    served, beyond = underlyings[:reserved], underlyings[reserved:]
+    own, shared_lines = _own_lines(options, max_lines - len(served))
     return Plan(
-        {conid: options[conid] for conid in ordered},
-        (*streamed, *underlyings[:left]),
-        tuple(ordered[max_lines:]),
-        tuple(underlyings[left:]),
+        options,
+        (*served, *ordered[:own]),
+        tuple(ordered[own:]),
+        shared_lines,
+        tuple(beyond),
+        by_risk,
     )
 
 
-def _lines_first(conids: Iterable[Conid], had: set[Conid]) -> list[Conid]:
-    return sorted(conids, key=lambda conid: conid not in had)
+def _underlyings(options: Mapping[Conid, WantedContract]) -> list[Conid]:
+    """Return the underlyings: those of held options first, then by number of options.
+
+    The last order is by conid, so that no line changes when positions come in another
+    order.
+    """
+    held: Counter[Conid] = Counter()
+    served: Counter[Conid] = Counter()
+    for wanted in options.values():
+        conid = wanted.underlying_conid
+        if conid and conid not in options:
+            held[conid] += wanted.is_held
+            served[conid] += 1
+    return sorted(served, key=lambda each: (-held[each], -served[each], each))
+
+
+def _own_lines(options: Mapping[Conid, WantedContract], lines: int) -> tuple[int, int]:
+    """Return how many options, held ones first, have own lines, and the shared lines."""
+    if len(options) <= lines:
+        return len(options), 0
+    held = sum(wanted.is_held for wanted in options.values())
+    needed = math.ceil((len(options) - held) / _WATCHED_ON_A_LINE)
+    if held <= lines - max(1, min(needed, lines // _WATCHED_LINE_IN)):
+        return held, lines - held
+    return 0, lines

@@ -10,6 +10,7 @@ All times are seconds of one monotonic clock.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -44,8 +45,10 @@ class LineSchedule:
     def __init__(self, *, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._lines: dict[Conid, _Line] = {}
-        # (due, conid); an entry whose time is not its line's own is out of date.
-        self._queue: list[tuple[float, Conid]] = []
+        # (due, number to break ties, conid); an entry whose time is not its line's own is
+        # out of date.
+        self._queue: list[tuple[float, int, Conid]] = []
+        self._numbers = itertools.count()
 
     def __contains__(self, conid: object) -> bool:
         """Return whether the conid is wanted, requested or not yet."""
@@ -75,28 +78,36 @@ class LineSchedule:
         if line is not None:
             self._plan(conid, line, now)
 
-    def request_all_again(self, now: float) -> None:
+    def request_anew(self, conid: Conid, now: float) -> None:
+        """Make the conid due now, as if it had not been requested before."""
+        line = self._lines[conid]
+        line.requests, line.answered, line.sent_at = 0, False, None
+        self._plan(conid, line, now)
+
+    def request_all_anew(self, now: float) -> None:
         """Make everything due now: IBKR has forgotten all requests."""
-        for conid, line in self._lines.items():
-            line.requests, line.answered, line.sent_at = 0, False, None
-            self._plan(conid, line, now)
+        for conid in self._lines:
+            self.request_anew(conid, now)
 
     def want(self, conids: Iterable[Conid], now: float) -> list[Conid]:
-        """Take the wanted conids; return those to unsubscribe.  New ones become due."""
+        """Take the wanted conids; return those to unsubscribe.
+
+        New ones become due, in their order.
+        """
         wanted = dict.fromkeys(conids)
         dropped = [conid for conid in self._lines if conid not in wanted]
         for conid in dropped:
             del self._lines[conid]
         for conid in wanted:
             if conid not in self._lines:
-                self._lines[conid] = _Line(now)
-                heapq.heappush(self._queue, (now, conid))
+                line = self._lines[conid] = _Line(now)
+                self._plan(conid, line, now)
         return dropped
 
     def next_due(self) -> float:
         """Return the time of the next due request; infinity if there is none."""
         while self._queue:
-            due, conid = self._queue[0]
+            due, _, conid = self._queue[0]
             line = self._lines.get(conid)
             if line is not None and line.due == due:
                 return due
@@ -107,7 +118,7 @@ class LineSchedule:
         """Return a conid to request now, `None` if there is none; counts it as sent."""
         if self.next_due() > now:
             return None
-        _, conid = heapq.heappop(self._queue)
+        _, _, conid = heapq.heappop(self._queue)
         line = self._lines[conid]
         line.sent_at = now
         line.since = now if line.since is None else line.since
@@ -127,7 +138,7 @@ class LineSchedule:
 
     def _plan(self, conid: Conid, line: _Line, due: float) -> None:
         line.due = due
-        heapq.heappush(self._queue, (due, conid))
+        heapq.heappush(self._queue, (due, next(self._numbers), conid))
 
     def _renewal(self, sent_at: float) -> float:
         return sent_at + RENEW_LATEST_S - RENEW_SPREAD_S * self._jitter()
