@@ -443,6 +443,28 @@ async def test_what_is_streamed_is_told_for_staleness(autojump_clock, scene):
     assert scene.health.streamed() == {SPY_600: since[SPY_600]}
 
 
+async def test_the_exchange_of_a_streamed_option_is_told_for_its_hours(
+    autojump_clock, scene
+):
+    foreign = make_row(
+        9,
+        4500,
+        contractDesc="ESTX50 DEC2026 4500 C [C OESX 20261218 4500 M 10]",
+        currency="EUR",
+        listingExchange="EUREX",
+        undConid=4356500,
+        multiplier=10.0,
+        expiry="20261218",
+        putOrCall="C",
+    ) | {"strike": "4500"}
+    scene.gateway.positions["U1"] = [make_row(7, listingExchange="AMEX"), foreign]
+    await scene.start_streaming(3)
+    await trio.sleep(1)
+
+    exchanges = {key: scene.health.exchange_of(key) for key in scene.health.streamed()}
+    assert exchanges == {SPY_600: "AMEX", "ibkr:9": "EUREX"}
+
+
 @pytest.mark.parametrize(
     ("letters", "is_accepted"),
     [("DPB", True), ("YB", True), ("NpB", False), ("O", False)],

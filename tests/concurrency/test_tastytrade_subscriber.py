@@ -225,6 +225,7 @@ async def test_a_futures_option_uses_tastytrades_own_streamer_symbols(
 
     assert entries(subscription)[-1] == ("Greeks", "./LOJ26P56:XNYM")
     assert (tick.contract_key, tick.underlying_price) == ("./LO  260317P56", 57.5)
+    assert tasty.health.exchange_of(tick.contract_key) == "XNYM"
 
 
 async def test_streamer_symbols_are_asked_for_once(autojump_clock, nursery):

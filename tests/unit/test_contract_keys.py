@@ -20,6 +20,8 @@ from greeks_trio.model.instruments import (
     format_future_key,
     share_key,
 )
+from greeks_trio.simulators.book.book import Plan
+from greeks_trio.simulators.book.real import make_real_book
 
 BROKERS = ("ibkr", "tastytrade")
 parse_contract_key = partial(contract_keys.parse_contract_key, brokers=BROKERS)
@@ -265,3 +267,23 @@ def test_any_other_underlying_is_refused(text, words):
 def test_only_options_are_options(text):
     with pytest.raises(ValueError, match="names no option"):
         parse_option_key(text)
+
+
+@pytest.fixture(scope="module")
+def real_book():
+    day = date(2026, 11, 20)
+    return make_real_book(Plan(contracts=250, seed=7, today=day, brokers=BROKERS))
+
+
+def test_every_option_of_a_real_book_is_found_however_it_is_typed(real_book):
+    contracts = [
+        option.contract for held in real_book.options.values() for option in held
+    ]
+    assert len({each.contract_key for each in contracts}) > 100
+
+    for each in contracts:
+        key = each.contract_key
+        assert parse_contract_key(key) == key
+        assert parse_contract_key(key.lower().replace(" ", "")) == key
+        assert parse_underlying(each.underlying) == each.underlying
+        assert parse_underlying(f" {each.underlying.lower()} ") == each.underlying
