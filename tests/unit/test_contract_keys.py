@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -287,3 +289,37 @@ def test_every_option_of_a_real_book_is_found_however_it_is_typed(real_book):
         assert parse_contract_key(key.lower().replace(" ", "")) == key
         assert parse_underlying(each.underlying) == each.underlying
         assert parse_underlying(f" {each.underlying.lower()} ") == each.underlying
+
+
+def documented_spellings():
+    """Yield the stored keys and a spelling of each, from the table of the document."""
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    section = page.partition("### Keys as you type them")[2].partition("###")[0]
+    for row in re.findall(
+        r"^\| [^|]+ \| (`[^|]+) \| ([^|]+) \|$", section, re.MULTILINE
+    ):
+        stored, typed = (re.findall("`([^`]+)`", cell) for cell in row)
+        for text in (*stored, *typed):
+            yield stored, text
+
+
+def documented_refusals():
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    section = page.partition("| text | reason |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `([^`]+)` ", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("stored", "typed"), [*documented_spellings()])
+def test_the_document_is_right_about_each_spelling(stored, typed):
+    assert parse_contract_key(typed) in stored
+
+
+@pytest.mark.parametrize("typed", documented_refusals())
+def test_the_document_is_right_about_each_refusal(typed):
+    with pytest.raises(ValueError, match="use such as"):
+        parse_contract_key(typed)
+
+
+def test_the_document_has_both_tables():
+    assert len([*documented_spellings()]) > 20
+    assert len(documented_refusals()) == 6
