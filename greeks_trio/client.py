@@ -31,6 +31,7 @@ Table = Literal[
     "portfolio",
     "divergence",
     "gaps",
+    "outages",
     "trades",
 ]
 
@@ -44,6 +45,7 @@ _PATHS: Final[Mapping[str, str]] = {
     "portfolio": "/v1/portfolio",
     "divergence": "/v1/divergence",
     "gaps": "/v1/gaps",
+    "outages": "/v1/outages",
     "trades": "/v1/trades",
 }
 

@@ -32,36 +32,14 @@ _ATTEMPTS: Final = 5
 # Two milliseconds of work between two checkpoints.
 _STEP_ROWS: Final = 200
 
-# The columns that the view has.
-_COLUMNS: Final = (
-    "broker",
-    "account_id",
-    "underlying",
-    "contract_key",
-    "event_time",
-    "received_at",
-    "expiration",
-    "strike",
-    "option_type",
-    "quantity",
-    "delta",
-    "gamma",
-    "theta",
-    "vega",
-    "rho",
-    "implied_volatility",
-    "underlying_price",
-    "availability",
-)
+# The record, without its last field: the payload is not used here.
+_COLUMNS: Final = UnifiedPositionRecord.__struct_fields__[:-1]
 _NO_PAYLOAD: Final = b"null"
 
-_LATEST: Final = """
-select broker, account_id, underlying, contract_key, event_time, received_at, expiration,
-    strike, option_type, quantity, delta, gamma, theta, vega, rho, implied_volatility,
-    underlying_price, availability
-from latest_greeks
-where event_time is not null
-"""
+# The ticks as they are stored: the risk views fill in values of other ticks.
+_LATEST: Final = f"""
+select {", ".join(_COLUMNS)} from newest_asof('infinity') where event_time is not null
+"""  # noqa: S608
 
 
 async def run_latest_seed(

@@ -21,6 +21,7 @@ from tests.database.risk_rows import (
 )
 
 GREEKS = ("delta", "gamma", "theta", "vega", "rho")
+CARRIED = tuple(f"carried_{name}" for name in (*GREEKS, "implied_volatility"))
 
 
 @pytest.fixture
@@ -34,8 +35,17 @@ def contracts(found):
 
 
 def test_a_held_contract_has_the_position_and_the_newest_tick(db):
-    hold(db, -3)
-    tick(db, event_time=MOMENT - seconds(12), received_at=MOMENT - seconds(10))
+    hold(db, -3, instrument_id="701", exchange="CBOE", price_factor=1)
+    tick(
+        db,
+        event_time=MOMENT - seconds(12),
+        received_at=MOMENT - seconds(10),
+        underlying_price_at=MOMENT - seconds(13),
+        price=12.35,
+        bid=12.25,
+        ask=12.5,
+        in_rotation=True,
+    )
 
     assert greeks_asof(db) == [
         {
@@ -61,6 +71,20 @@ def test_a_held_contract_has_the_position_and_the_newest_tick(db):
             "availability": "realtime",
             "age_s": 10.0,
             "is_stale": False,
+            "stale_reason": None,
+            "kind": "option",
+            "instrument_id": "701",
+            "exchange": "CBOE",
+            "price_factor": Decimal(1),
+            "price": 12.35,
+            "bid": 12.25,
+            "ask": 12.5,
+            "position_value": -300 * 12.35,
+            "underlying_price_at": MOMENT - seconds(13),
+            "underlying_price_source": None,
+            **dict.fromkeys(CARRIED, False),
+            "carried_age_s": None,
+            "in_rotation": True,
         }
     ]
 
@@ -116,6 +140,7 @@ def test_a_contract_without_a_tick_is_in_it_with_nothing_and_stale(db):
 
     assert row["quantity"] == 1
     assert row["is_stale"] is True
+    assert row["stale_reason"] == "no tick"
     assert {row[name] for name in (*GREEKS, "event_time", "received_at", "age_s")} == {
         None
     }
@@ -124,8 +149,9 @@ def test_a_contract_without_a_tick_is_in_it_with_nothing_and_stale(db):
 
 @pytest.mark.parametrize("greek", GREEKS)
 def test_a_tick_with_one_greek_has_that_one_only(db, greek):
+    """The tick before is older than the limit."""
     hold(db)
-    tick(db)
+    tick(db, event_time=MOMENT - seconds(301))
     nothing = dict.fromkeys(GREEKS)
     tick(db, event_time=MOMENT - seconds(1), **{**nothing, greek: 0.25})
 
@@ -170,7 +196,10 @@ def test_a_tick_is_stale_when_it_came_or_happened_too_long_ago(db, times, stale)
     hold(db)
     tick(db, **{name: MOMENT - seconds(age) for name, age in times.items()})
 
-    assert [row["is_stale"] for row in greeks_asof(db)] == [stale]
+    [row] = greeks_asof(db)
+
+    assert row["is_stale"] is stale
+    assert row["stale_reason"] == ("old" if stale else None)
 
 
 @pytest.mark.parametrize("availability", ["delayed", "frozen", "unknown"])
@@ -178,7 +207,18 @@ def test_a_tick_that_is_not_realtime_is_stale(db, availability):
     hold(db)
     tick(db, availability=availability)
 
-    assert [row["is_stale"] for row in greeks_asof(db)] == [True]
+    [row] = greeks_asof(db)
+
+    assert row["is_stale"] is True
+    assert row["stale_reason"] == availability
+
+
+def test_a_tick_that_is_old_and_delayed_is_old(db):
+    """Delayed data that have stopped are worse than delayed data."""
+    hold(db)
+    tick(db, event_time=MOMENT - seconds(301), availability="delayed")
+
+    assert [row["stale_reason"] for row in greeks_asof(db)] == ["old"]
 
 
 def test_the_age_from_which_a_tick_is_stale_is_an_argument(db):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 
 from greeks_trio.postgres.schema.migrate import load_migrations, migrate
-from tests.database.risk_rows import MOMENT, hold, risk_database, tick
+from tests.database.risk_rows import MOMENT, PUT, hold, risk_database, tick
 from tests.fix_postgres import (
     apply_schema,
     connect,
@@ -17,7 +19,10 @@ from tests.fix_postgres import (
 LATEST = """
     broker account_id contract_key underlying expiration strike option_type quantity
     multiplier currency event_time received_at delta gamma theta vega rho
-    implied_volatility underlying_price availability age_s is_stale
+    implied_volatility underlying_price availability age_s is_stale stale_reason kind
+    instrument_id exchange price_factor price bid ask position_value underlying_price_at
+    underlying_price_source carried_delta carried_gamma carried_theta carried_vega
+    carried_rho carried_implied_volatility carried_age_s in_rotation
 """
 PORTFOLIO = """
     broker account_id currency underlying expiration contracts shares_futures
@@ -25,11 +30,15 @@ PORTFOLIO = """
     dollar_gamma missing_tick missing_multiplier missing_price missing_delta
     missing_share_future_delta missing_gamma missing_theta missing_vega missing_rho
     missing_dollar_delta missing_dollar_gamma stale not_realtime oldest_age_s
+    unknown_positions market_value missing_value missing_price_factor carried_delta
+    carried_gamma carried_theta carried_vega carried_rho oldest_carried_age_s
 """
 POSITIONS = """
     broker account_id contract_key observed_at kind quantity multiplier currency
-    underlying expiration strike option_type
+    underlying expiration strike option_type instrument_id exchange underlying_id
+    price_factor description problem
 """
+OUTAGES = "broker account_id contract_key started_at ended_at reasons"
 # A word of the unit of each value.
 UNITS = {
     "latest_greeks": {
@@ -42,9 +51,16 @@ UNITS = {
         "vega": "volatility point",
         "rho": "rate point",
         "implied_volatility": "fraction per year",
-        "underlying_price": "currency",
+        "underlying_price": "unit of its quotation",
         "age_s": "Seconds",
         "is_stale": "300 seconds",
+        "stale_reason": "300 seconds",
+        "price_factor": "Currency per quoted unit",
+        "price": "unit of its quotation",
+        "bid": "unit of its quotation",
+        "ask": "unit of its quotation",
+        "position_value": "currency",
+        "carried_age_s": "Seconds",
     },
     "portfolio_greeks": {
         "option_delta": "units of the underlying",
@@ -56,6 +72,8 @@ UNITS = {
         "dollar_delta": "currency",
         "dollar_gamma": "per 1 % move",
         "oldest_age_s": "Seconds",
+        "market_value": "currency",
+        "oldest_carried_age_s": "Seconds",
     },
     "broker_divergence": {
         "delta_difference": "per 1.00",
@@ -65,7 +83,9 @@ UNITS = {
         "rho_difference": "rate point",
         "implied_volatility_difference": "fraction",
         "ibkr_age_s": "Seconds",
+        "price_difference": "unit of its quotation",
     },
+    "outages": {},
 }
 _DEFINITIONS = """
 select relname || ': ' || pg_get_viewdef(oid) from pg_class
@@ -108,6 +128,7 @@ def plan_of(connection: psycopg.Connection, query: str) -> str:
         ("portfolio_asof(now())", PORTFOLIO),
         ("portfolio_asof(now(), 60)", PORTFOLIO),
         ("positions_asof(now())", POSITIONS),
+        ("outages", OUTAGES),
     ],
 )
 def test_a_view_has_exactly_these_columns_in_this_order(db, name, columns):
@@ -155,7 +176,7 @@ async def test_migrations_and_schema_define_and_describe_the_same_views(any_serv
         with connect(migrated) as one, connect(created) as other:
             found = set(one.execute(_DEFINITIONS).fetchall())
             assert found == set(other.execute(_DEFINITIONS).fetchall())
-            assert len(found) == 8
+            assert len(found) == 18
             assert one.execute("select * from broker_divergence").fetchall() == []
             assert one.execute("select * from portfolio_greeks").fetchall() == []
 
@@ -203,6 +224,46 @@ def test_a_condition_of_the_caller_reaches_the_ticks(db):
 
     [ticks] = [line for line in plan.splitlines() if "ticks_pkey" in line]
     assert "loops=1)" in ticks
+
+
+LOOKUPS = ("carried_greeks", "prices_asof")
+
+
+def looked_up(db, query):
+    """Return which of the lookups for incomplete ticks a query ran."""
+    plan = plan_of(db, f"(analyze, costs off, timing off, summary off) {query}")
+    lines = [line for line in plan.splitlines() if "Function Scan on" in line]
+    found = {name: [line for line in lines if name in line] for name in LOOKUPS}
+    assert all(found.values())
+    return [
+        name
+        for name in LOOKUPS
+        if any("never executed" not in line for line in found[name])
+    ]
+
+
+@pytest.mark.parametrize("function", ["greeks_asof", "portfolio_asof"])
+@pytest.mark.parametrize(
+    ("changes", "lookups"),
+    [
+        ({}, []),
+        ({"rho": None}, []),  # ibkr sends none
+        ({"broker": "tastytrade", "account_id": "T1", "rho": None}, LOOKUPS[:1]),
+        ({"vega": None}, LOOKUPS[:1]),
+        ({"implied_volatility": None}, LOOKUPS[:1]),
+        ({"underlying_price": None}, LOOKUPS[1:]),
+        ({"event_time": MOMENT - timedelta(hours=1), "vega": None}, []),
+    ],
+)
+def test_only_an_incomplete_tick_costs_another_look(db, function, changes, lookups):
+    account = {
+        name: changes[name] for name in changes.keys() & {"broker", "account_id"}
+    }
+    hold(db, **account)
+    hold(db, contract_key=PUT)  # which has no tick
+    tick(db, **changes)
+
+    assert looked_up(db, f"select * from {function}('{MOMENT}')") == list(lookups)
 
 
 @pytest.mark.parametrize("contracts", [1, 3])

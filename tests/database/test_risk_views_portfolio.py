@@ -37,6 +37,13 @@ COUNTS = (
     "missing_dollar_gamma",
     "stale",
     "not_realtime",
+    "unknown_positions",
+    "missing_price_factor",
+    "carried_delta",
+    "carried_gamma",
+    "carried_theta",
+    "carried_vega",
+    "carried_rho",
 )
 SUMS = (
     "option_delta",
@@ -103,6 +110,9 @@ def test_each_sum_is_quantity_times_multiplier_times_greek(db):
                 -300 * 0.01 * 650**2 / 100 + 200 * 0.02 * 660**2 / 100
             ),
             "oldest_age_s": 20.0,
+            "market_value": None,
+            "missing_value": 2,
+            "oldest_carried_age_s": None,
         }
     ]
 
@@ -129,17 +139,17 @@ def test_shares_have_a_row_of_their_own_with_the_price_from_the_options(db):
 
 def test_a_future_counts_with_its_multiplier_beside_the_options_on_it(db):
     """With the same expiration they share a row, but not a column."""
-    key = "./ESZ5 251219C06600"
-    hold(db, 2, key, kind="future_option", underlying="/ES", multiplier=50)
-    tick(db, key, underlying="/ES", underlying_price=6700.0)
+    key = "./ES  251219C6600"
+    future = {"underlying": "/ESZ25", "multiplier": 50, "price_factor": 1}
+    hold(db, 2, key, kind="future_option", **future)
+    tick(db, key, underlying="/ESZ25", underlying_price=6700.0)
     hold_shares(
         db,
         -3,
-        contract_key="/ESZ5",
+        contract_key="/ESZ25",
         kind="future",
-        underlying="/ES",
-        multiplier=50,
         expiration="2025-12-19",
+        **future,
     )
 
     [row] = portfolio_asof(db)
@@ -160,11 +170,6 @@ def test_a_future_counts_with_its_multiplier_beside_the_options_on_it(db):
         ("theta", {"theta"}, {"theta": 60.0}),
         ("vega", {"vega"}, {"vega": -180.0}),
         ("rho", {"rho"}, {"rho": -30.0}),
-        (
-            "underlying_price",
-            {"price", "dollar_delta", "dollar_gamma"},
-            {"dollar_delta": -97_500.0},
-        ),
     ],
 )
 def test_a_value_that_is_missing_is_counted_beside_the_sum_of_the_others(
@@ -218,29 +223,36 @@ def test_an_option_without_a_multiplier_is_in_no_sum(db):
 
 
 @pytest.mark.parametrize(
-    ("kind", "multiplier", "delta", "missing"),
-    [
-        ("equity", None, 10.0, {}),
-        ("equity", 1, 10.0, {}),
-        ("equity", 3, 30.0, {}),
-        ("future", 50, 500.0, {}),
-        (
-            "future",
-            None,
-            None,
-            dict.fromkeys(("multiplier", "share_future_delta", "dollar_delta"), 1),
-        ),
-    ],
+    ("multiplier", "delta"), [(None, 10.0), (0, 10.0), (1, 10.0), (3, 30.0)]
 )
-def test_only_a_share_needs_no_multiplier(db, kind, multiplier, delta, missing):
-    hold_shares(db, 10, kind=kind, multiplier=multiplier)
+def test_a_share_needs_no_multiplier(db, multiplier, delta):
+    hold_shares(db, 10, multiplier=multiplier)
     tick(db, account_id="watchlist", quantity=None)
 
     [row] = portfolio_asof(db)
 
     assert row["share_future_delta"] == delta
+    assert row["dollar_delta"] == delta * 650
+    assert counts(row) == {}
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "delta"), [(50, 500.0), (None, None), (0, None), ("NaN", None)]
+)
+def test_a_future_needs_a_multiplier(db, multiplier, delta):
+    future = {"kind": "future", "underlying": "/ESZ25", "price_factor": 1}
+    hold_shares(db, 10, contract_key="/ESZ25", multiplier=multiplier, **future)
+    watched = {"account_id": "watchlist", "quantity": None, "underlying": "/ESZ25"}
+    tick(db, "./ES  251219C6600", **watched)
+
+    [row] = portfolio_asof(db)
+
+    assert row["share_future_delta"] == delta
     assert row["dollar_delta"] == (None if delta is None else delta * 650)
-    assert counts(row) == {f"missing_{name}": 1 for name in missing}
+    missing = ("multiplier", "share_future_delta", "dollar_delta")
+    assert counts(row) == (
+        {f"missing_{name}": 1 for name in missing} if delta is None else {}
+    )
 
 
 def test_shares_take_the_newest_price_of_their_own_broker(db):

@@ -81,9 +81,10 @@ def whole(name: str, example: int, about: str) -> ListColumn:
     return ListColumn(name, "plain", {"type": "integer", "description": about}, example)
 
 
-def flag(name: str, about: str = "") -> ListColumn:
+def flag(name: str, about: str = "", *, is_null: bool = False) -> ListColumn:
     """Return a column of truth values."""
-    return ListColumn(name, "plain", {"type": "boolean"} | _described(about), False)
+    schema = _typed("boolean", is_null) | _described(about)
+    return ListColumn(name, "plain", schema, False)
 
 
 def day(name: str, example: str) -> ListColumn:
@@ -104,6 +105,12 @@ def json_object(
     """Return a column of JSON objects."""
     schema = _typed("object", is_null) | _described(about)
     return ListColumn(name, "json", schema, example)
+
+
+def texts(name: str, example: list[str], about: str) -> ListColumn:
+    """Return a column of lists of texts, which are never null."""
+    schema = {"type": "array", "items": {"type": "string"}, "description": about}
+    return ListColumn(name, "text", schema, example)
 
 
 def uuid(name: str, example: str) -> ListColumn:
@@ -166,5 +173,24 @@ MEASURES: Final = (
     number("rho", 0.188, "Per rate point (0.01); IBKR sends none."),
     number("implied_volatility", 0.183, "A fraction per year: 0.183 is 18.3 %."),
     number("underlying_price", 601.25, "Last trade, else the middle of bid and ask."),
+)
+INSTRUMENT_ID: Final = text(
+    "instrument_id", "756733123", "The broker's own id: conid, or Tastytrade's symbol."
+)
+EXCHANGE: Final = text("exchange", "CBOE", "In the broker's words; null if not known.")
+PRICE_FACTOR: Final = number(
+    "price_factor", 1, "Currency per quoted unit: 0.01 for cents; null if not known."
+)
+UNDERLYING_PRICE_AT: Final = time(
+    "underlying_price_at", EVENT_TIME, "The time of `underlying_price`."
+)
+PRICE: Final = number("price", 12.35, "The option's theoretical or mark price.")
+QUOTES: Final = (
+    PRICE,
+    number("bid", 12.3, "Bid for the option."),
+    number("ask", 12.4, "Ask for the option."),
+)
+IN_ROTATION_ABOUT: Final = (
+    "The contract shares its market data line; its ticks come in turns."
 )
 AVAILABILITY: Final = choice("availability", get_args(Availability), "realtime")

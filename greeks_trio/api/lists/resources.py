@@ -6,10 +6,10 @@ from typing import Final, get_args
 
 from greeks_trio.api.lists import columns, parameters
 from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
+from greeks_trio.api.lists.intervals import GAPS, OUTAGES
 from greeks_trio.api.lists.parameters import Parameter
 from greeks_trio.api.lists.resource import ListResource
 from greeks_trio.model.records import PositionKind
-from greeks_trio.postgres.reads.conditions import after_or_null, before, is_null
 from greeks_trio.postgres.reads.listing import Key
 from greeks_trio.postgres.reads.sources import (
     greeks_asof,
@@ -58,6 +58,9 @@ SNAPSHOTS: Final = ListResource(
         *(columns.STRIKE, columns.OPTION_TYPE, columns.QUANTITY),
         *columns.MEASURES,
         columns.AVAILABILITY,
+        columns.UNDERLYING_PRICE_AT,
+        *columns.QUOTES,
+        columns.flag("in_rotation", columns.IN_ROTATION_ABOUT),
     ),
     # The identity column gives each id once, so these are unique.  Rows that somebody
     # else inserts with ids of their own may break that.
@@ -76,6 +79,10 @@ SNAPSHOTS: Final = ListResource(
     },
 )
 
+_GREEKS: Final = ("delta", "gamma", "theta", "vega", "rho")
+_STALE_REASONS: Final = ("no tick", "old", "delayed", "frozen", "unknown")
+_OPTION_KINDS: Final = ("option", "future_option")
+
 _LATEST: Final = (
     *columns.HELD,
     columns.time("event_time", EVENT_TIME, "Null where the contract has no tick."),
@@ -90,6 +97,26 @@ _LATEST: Final = (
     columns.flag(
         "is_stale", "Older than GREEKS_STALE_AFTER_S, not real-time, or no tick."
     ),
+    columns.choice("stale_reason", (*_STALE_REASONS, None), "old"),
+    columns.choice("kind", _OPTION_KINDS, "option"),
+    *(columns.INSTRUMENT_ID, columns.EXCHANGE, columns.PRICE_FACTOR),
+    *columns.QUOTES,
+    columns.number(
+        "position_value", -3705, "Quantity x multiplier x price_factor x price."
+    ),
+    columns.UNDERLYING_PRICE_AT,
+    columns.text(
+        "underlying_price_source",
+        "tastytrade",
+        "The broker whose tick of another contract gave `underlying_price`; null if it "
+        "is from this contract's own tick.",
+    ),
+    *(
+        columns.flag(f"carried_{name}", "From an older tick than the newest.")
+        for name in (*_GREEKS, "implied_volatility")
+    ),
+    columns.number("carried_age_s", 2.5, "Seconds: the oldest of the carried values."),
+    columns.flag("in_rotation", columns.IN_ROTATION_ABOUT, is_null=True),
 )
 _IS_STALE: Final = parameters.exactly("is_stale", bool)
 
@@ -162,12 +189,16 @@ DIVERGENCE: Final = ListResource(
         ),
         *(columns.number(f"{side}_age_s", 1.25, "Seconds.") for side in _SIDES),
         *(columns.flag(f"{side}_is_stale") for side in _SIDES),
+        *(columns.PRICE.called(f"{side}_price") for side in _SIDES),
+        columns.number("price_difference", 0.0, "IBKR minus Tastytrade."),
     ),
     keys=(Key("contract_key", "text"),),
 )
 
 _SUM: Final = "Sum of quantity x multiplier x Greek over the contracts that have one."
-_MISSING: Final = "Contracts that are not in the sums because this is missing."
+_MONEY: Final = "Sum of quantity x multiplier x price_factor x Greek, in the currency."
+_MISSING: Final = "Positions that are not in the sums because this is missing."
+_CARRIED: Final = "Contracts whose value is from an older tick than the newest."
 
 PORTFOLIO: Final = ListResource(
     path="/v1/portfolio",
@@ -193,14 +224,16 @@ PORTFOLIO: Final = ListResource(
         columns.number("option_delta", -153.6, _SUM),
         columns.number("share_future_delta", 0, "Sum of quantity x multiplier."),
         columns.number("gamma", -4.47, _SUM),
-        columns.number("theta", 90.57, _SUM),
-        columns.number("vega", -289.5, _SUM),
-        columns.number("rho", -56.4, _SUM),
-        columns.number("dollar_delta", -92352, "Sum of q m delta S, in the currency."),
+        columns.number("theta", 90.57, _MONEY),
+        columns.number("vega", -289.5, _MONEY),
+        columns.number("rho", -56.4, _MONEY),
+        columns.number(
+            "dollar_delta", -92352, "Sum of q m f delta S, in the currency."
+        ),
         columns.number(
             "dollar_gamma",
             -16159.3,
-            "Sum of q m gamma S^2 / 100, for a move of 1 %.",
+            "Sum of q m f gamma S^2 / 100, for a move of 1 %.",
         ),
         *(
             columns.whole(f"missing_{name}", 0, _MISSING)
@@ -214,6 +247,18 @@ PORTFOLIO: Final = ListResource(
             "not_realtime", 0, "Of these, those that the broker calls not real-time."
         ),
         columns.number("oldest_age_s", 1.25, "Seconds."),
+        columns.whole(
+            "unknown_positions",
+            0,
+            "Of the other positions, those that are unidentified.",
+        ),
+        columns.number(
+            "market_value", -3705, "Sum of q m f price of options and shares."
+        ),
+        columns.whole("missing_value", 0, "Positions that are not in `market_value`."),
+        columns.whole("missing_price_factor", 0, _MISSING),
+        *(columns.whole(f"carried_{name}", 0, _CARRIED) for name in _GREEKS),
+        columns.number("oldest_carried_age_s", 2.5, "Seconds."),
     ),
     keys=(
         Key("broker", "text"),
@@ -242,50 +287,21 @@ POSITIONS: Final = ListResource(
         columns.time(
             "observed_at", RECEIVED_AT, "When the broker last reported a change."
         ),
+        *(columns.INSTRUMENT_ID, columns.EXCHANGE),
+        columns.text(
+            "underlying_id", "756733", "The broker's own id of the underlying."
+        ),
+        columns.PRICE_FACTOR,
+        columns.text(
+            "description", "SPY DEC2026 600 C", "The broker's words for the instrument."
+        ),
+        columns.text(
+            "problem",
+            "the row names no contract",
+            "The reason why the kind is `unknown`.",
+        ),
     ),
     keys=_CONTRACT_KEYS,
-)
-
-GAPS: Final = ListResource(
-    path="/v1/gaps",
-    name="gaps",
-    tag="greeks",
-    about="Return the known intervals without data that touch the time from `start` "
-    "until `end`, by their beginning.",
-    file_name="feed_gaps",
-    source=relation("feed_gaps"),
-    parameters=(
-        *parameters.times(after_or_null("ended_at"), before("started_at")),
-        *(parameters.BROKER, parameters.ACCOUNT_ID, parameters.CONTRACT_KEY),
-        parameters.text("reason", example="disconnected"),
-        Parameter(
-            name="is_open",
-            type=bool,
-            condition=is_null("ended_at"),
-            about="Whether the gap has not ended yet.",
-        ),
-    ),
-    columns=(
-        columns.BROKER,
-        columns.text("account_id", "5WX01234", "Null: every account of the broker."),
-        columns.text(
-            "contract_key",
-            "SPY   261218C00600000",
-            "Null: every contract of the account.",
-        ),
-        columns.time("started_at", EVENT_TIME, "The first moment without data."),
-        columns.time(
-            "ended_at", "2026-11-20T15:30:04.000000Z", "Null while the gap is open."
-        ),
-        columns.text("reason", "subscription silent", is_null=False),
-    ),
-    keys=(
-        Key("started_at", "timestamptz"),
-        Key("broker", "text"),
-        Key("account_id", "text", if_null=""),
-        Key("contract_key", "text", if_null=""),
-        Key("reason", "text"),
-    ),
 )
 
 TRADES: Final = ListResource(
@@ -337,5 +353,5 @@ TRADES: Final = ListResource(
 
 RESOURCES: Final = (
     *(SNAPSHOTS, LATEST, AS_OF, DIVERGENCE),
-    *(PORTFOLIO, POSITIONS, GAPS, TRADES),
+    *(PORTFOLIO, POSITIONS, GAPS, OUTAGES, TRADES),
 )
