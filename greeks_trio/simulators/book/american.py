@@ -22,7 +22,7 @@ from greeks_trio.simulators.book.listings import (
 from greeks_trio.simulators.book.makers import Maker
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
-SPLIT_AT_S: Final = 10.0
+SPLIT_AT_S: Final = 6.0
 # Ten old shares become one new share.
 _REVERSE_SPLIT: Final = 0.1
 # The last trade of this share is three hours old; only its quote lives.

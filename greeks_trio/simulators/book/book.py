@@ -44,7 +44,7 @@ class Split:
     option is closed and the adjusted one is opened.
 
     Attributes:
-        at_s: Seconds after the broker's port accepts.
+        at_s: Seconds after the first subscription of a client.
         ratio: New shares for one old share.
     """
 

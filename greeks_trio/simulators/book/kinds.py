@@ -25,11 +25,11 @@ BOOKS: Final[Mapping[BookName, BookKind]] = MappingProxyType(
             "each first frame twice, some Greeks late, a few options delayed, numbers "
             'that mean "unset", a position that nothing identifies, rows without terms, '
             "and 100 lines for more contracts; Tastytrade repeats events, leaves out "
-            "Greeks, and never sends those of a few contracts. After 10 s a split "
+            "Greeks, and never sends those of a few contracts. After 6 s a split "
             "makes one option another one.",
             make=make_real_book,
             ibkr_lines=100,
-            positions_interval_s=5.0,
+            positions_interval_s=3.0,
         ),
     }
 )

@@ -186,6 +186,8 @@ class SimulatedIbkr:
     async def _run_split(self) -> None:
         """Let the book's split happen at its time; ends then."""
         if self._split is not None:
+            while not self.subscribed:
+                await self._clients.wait_changed()
             await trio.sleep(self._split.at_s)
             self._state.adjust(self._split)
 

@@ -30,7 +30,7 @@ _SETTLE_S: Final = 2.0
 # millisecond their times are later than the clock, but at most by this much.
 _MAX_AHEAD_MS: Final = 2_000
 # The same after a client has read that an instrument is another one from now on.
-_ADJUST_S: Final = 4.0
+_ADJUST_S: Final = 3.0
 
 # The brokerage session is open; or it has timed out; or there is a login without a
 # session; or another program has the session; or there is no login.

@@ -187,6 +187,7 @@ class SimulatedTastytrade:
         split = self._split
         if split is None:
             return
+        await self._tape.wait_subscribed()
         await trio.sleep(max(0.0, split.at_s - _HALT_S))
         self._tape.halt(streamer_symbol(split.before))
         await trio.sleep(_HALT_S)
