@@ -65,6 +65,16 @@ async def test_every_sent_tick_is_stored(tmp_path):
     assert last["seconds"] >= 4
 
 
+async def test_the_plain_book_keeps_both_feeds_healthy_from_the_start(tmp_path):
+    async with run_ingest("demo", "--seconds", "15", "--json", cwd=tmp_path) as demo:
+        assert await demo.wait_exit() == 0, demo.transcript()
+
+    assert demo.count("feed.connected broker=") == len(BROKERS)
+    assert demo.count("degraded") == 0, demo.transcript()
+    assert demo.count("Deliberate imperfections") == 1
+    assert_clean(json.loads(demo.lines["stdout"][-1]))
+
+
 async def test_its_connection_string_lets_other_programs_in(tmp_path):
     async with run_ingest("demo", *SMALL, "--json", cwd=tmp_path) as demo:
         dsn = (await demo.read_json())["dsn"]

@@ -1,0 +1,82 @@
+"""The demo with the real book: every instrument is itself, and every tick is stored once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+
+from greeks_trio.postgres.connection import TrioConnection
+from tests.fix_processes import run_ingest
+
+pytestmark = pytest.mark.timeout(180)
+
+# Until the adjusted option has had ticks at both brokers.
+AFTER_SPLIT_S = 8.0
+COUNTS = ("lost", "duplicates", "unexpected", "quarantined")
+
+
+async def ask(connection, query):
+    cursor = await connection.execute(query)
+    return await cursor.fetchall()
+
+
+async def test_every_tick_of_the_real_book_is_stored_once(tmp_path):
+    async with run_ingest(
+        "demo", "--book", "real", "--seconds", "20", "--json", cwd=tmp_path
+    ) as demo:
+        assert await demo.wait_exit() == 0, demo.transcript()
+
+    result = json.loads(demo.lines["stdout"][-1])
+    assert {name: result[name] for name in COUNTS} == dict.fromkeys(COUNTS, 0)
+    for counts in result["brokers"].values():
+        assert counts["sent"] == counts["persisted"] > 0
+    assert demo.count("Deliberate imperfections") == 1
+
+
+async def test_the_table_has_each_instrument_and_the_split(tmp_path):
+    async with run_ingest("demo", "--book", "real", "--json", cwd=tmp_path) as demo:
+        dsn = (await demo.read_json())["dsn"]
+        changed = await demo.wait_line("ibkr.contract_changed")
+        await trio.sleep(AFTER_SPLIT_S)
+        async with await TrioConnection.connect(dsn) as connection:
+            positions = {
+                (broker, key): (kind, quantity)
+                for broker, key, kind, quantity in await ask(
+                    connection,
+                    "select broker, contract_key, kind, quantity from positions",
+                )
+            }
+            ticks = await ask(
+                connection,
+                "select distinct broker, contract_key from greek_snapshots",
+            )
+        assert await demo.stop() == 0, demo.transcript()
+
+    assert "LCID" in changed
+    assert "LCID1" in changed
+    for broker in ("ibkr", "tastytrade"):
+        quantities = {
+            key[:6]: quantity
+            for (name, key), (_, quantity) in positions.items()
+            if name == broker and key.startswith("LCID") and len(key) > 6
+        }
+        assert quantities["LCID  "] == 0, quantities
+        assert quantities["LCID1 "] != 0, quantities
+    streamed = {broker: set() for broker in ("ibkr", "tastytrade")}
+    for broker, key in ticks:
+        streamed[broker].add(key)
+    assert any(key.startswith("LCID1 ") for key in streamed["tastytrade"])
+    for start in ("./EX3 ", "./LO  ", "./EUU ", "SPY   ", "BRKB  "):
+        for keys in streamed.values():
+            assert any(key.startswith(start) for key in keys), start
+    assert any(key.startswith("ibkr:") for key in streamed["ibkr"])
+    assert any(key.startswith("BABA2 ") for key in streamed["tastytrade"])
+    at_ibkr = [key for name, key in positions if name == "ibkr"]
+    assert {"RY", "AAPL", "VOD:LSE"} <= set(at_ibkr)
+    assert sum(key.startswith("RY:") for key in at_ibkr) == 1
+    assert sum(key.startswith("/ES") for key in at_ibkr) == 2
+    kinds = [kind for kind, _ in positions.values()]
+    assert kinds.count("unknown") == 1
+    assert demo.count("ibkr.position_unreadable") >= 1
