@@ -53,9 +53,7 @@ def read(*rows, known=None, definitions=()):
     given = [GivenRow("U1", each) for each in rows]
     reading = read_positions(given, known)
     for _ in range(3):
-        wanted = known.to_define(reading.undefined)
-        answers = [each for each in definitions if int(each["conid"]) in wanted]
-        known.define(map(read_row, answers), reading.undefined)
+        known.define(map(read_row, definitions), reading.undefined)
         reading = read_positions(given, known)
     known.take(reading.rows, reading.instruments)
     return reading
@@ -111,8 +109,14 @@ DEFINED_FUTURE = {
         ("ES", {"ticker": "ES", "expiry": "20270917"}, "/ESU27"),
         ("CL       JAN2028 [CLF8 1000]", {"ticker": "CL"}, "/CLF28"),
         ("EUR      DEC2027", {"ticker": "EUR", "currency": "EUR"}, "/EURZ27"),
-        # Energy expires in the month before: without the month it has no symbol.
-        ("CL", {"ticker": "CL", "expiry": "20271220"}, "ibkr:9000001"),
+        # Energy expires in the month before.
+        ("CL", {"ticker": "CL", "expiry": "20271220"}, "/CLF28"),
+        ("BZ", {"ticker": "BZ", "expiry": "20271130"}, "/BZF28"),
+        ("SOFR3", {"ticker": "SOFR3", "expiry": "20280314"}, "/SR3Z27"),
+        ("ZZZ", {"ticker": "ZZZ", "expiry": "20271220"}, "ibkr:9000001"),
+        ("ZZZ", {"ticker": "ZZZ", "fullName": "ZZZ Jan'28"}, "/ZZZF28"),
+        ("ZZZ", {"ticker": "ZZZ", "fullName": "ZZZ JAN2028 @X"}, "/ZZZF28"),
+        ("ZZZ", {"ticker": "ZZZ", "fullName": "ZZZ Jan20'28"}, "ibkr:9000001"),
         ("ES", {"ticker": "ES"}, "ibkr:9000001"),
     ],
 )
@@ -243,7 +247,6 @@ def test_an_unknown_future_is_named_by_its_conid_until_it_is_known():
     option = future_option("ES     JUN2027 6100 C (E2B)")
 
     assert only(read(option, known=known)).underlying == "ibkr:9100"
-    known.request_again()
     read(option, known=known, definitions=[DEFINED_FUTURE])
     assert only(read(option, known=known)).underlying == "/ESM27"
 

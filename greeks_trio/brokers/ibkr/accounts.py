@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from greeks_trio.brokers.ibkr.definitions import read_definitions
+from greeks_trio.brokers.ibkr.definitions import Definitions
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import (
     AccountPositions,
@@ -20,6 +20,7 @@ from greeks_trio.brokers.ibkr.positions.positions import (
 from greeks_trio.brokers.ibkr.rest import GatewayClient
 from greeks_trio.brokers.ibkr.subaccounts import read_subaccounts
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.model.contracts import Conid
 
 # The first read of a session is cold, the second one usually is not.
 _COLD_DELAYS_S: Final = (0.5, 1.0, 2.0, 2.0)
@@ -42,6 +43,7 @@ class Accounts:
 
     def __init__(self, client: GatewayClient) -> None:
         self._client = client
+        self._definitions = Definitions(client)
         self.problem: str | None = None
         self._ids: tuple[str, ...] | None = None
 
@@ -106,12 +108,17 @@ class Accounts:
             if row.belongs_here(account_ids)
         ]
         reading = read_positions(rows, known)
+        requested: set[Conid] = set()
         for _ in range(_DEFINITION_ROUNDS):
-            conids = known.to_define(reading.undefined)
-            if not conids:
+            wanted = {
+                conid: text
+                for conid, text in reading.undefined.items()
+                if conid not in requested
+            }
+            if not wanted:
                 break
-            found = await read_definitions(self._client, conids)
-            known.define(found, reading.undefined)
+            requested.update(wanted)
+            known.define(await self._definitions.read(wanted), wanted)
             reading = read_positions(rows, known)
         return reading
 

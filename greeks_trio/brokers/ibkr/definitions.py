@@ -21,26 +21,39 @@ _MOST_AT_ONCE: Final = 200
 _NO_LOGIN: Final = 401
 
 
-async def read_definitions(client: GatewayClient, conids: Iterable[Conid]) -> list[Row]:
-    """Return the definitions that IBKR has; a request that fails gives none.
+class Definitions:
+    """Requests definitions over one connection."""
 
-    Raises:
-        FeedInterrupted: There is no login, or IBKR locks this user out.
-    """
-    rows: list[Row] = []
-    wanted = list(conids)
-    for start in range(0, len(wanted), _MOST_AT_ONCE):
-        some = wanted[start : start + _MOST_AT_ONCE]
-        try:
+    def __init__(self, client: GatewayClient) -> None:
+        self._client = client
+        self._failure = ""
+
+    async def read(self, conids: Iterable[Conid]) -> list[Row]:
+        """Return the definitions that IBKR has; a request that fails gives none.
+
+        Raises:
+            FeedInterrupted: There is no login, or IBKR locks this user out.
+        """
+        rows: list[Row] = []
+        wanted = list(conids)
+        for start in range(0, len(wanted), _MOST_AT_ONCE):
+            some = wanted[start : start + _MOST_AT_ONCE]
             params = {"conids": ",".join(map(str, some))}
-            answer = await client.request("GET", _PATH, params=params)
-        except FeedInterrupted as exc:
-            if exc.retry_after is not None or exc.http_status == _NO_LOGIN:
-                raise
-            logger.warning("ibkr.definitions contracts=%d reason=%s", len(some), exc)
-            continue
-        rows += map(read_row, _entries(answer))
-    return rows
+            try:
+                answer = await self._client.request("GET", _PATH, params=params)
+            except FeedInterrupted as exc:
+                if exc.retry_after is not None or exc.http_status == _NO_LOGIN:
+                    raise
+                self._note_failure(str(exc), len(some))
+            else:
+                rows += map(read_row, _entries(answer))
+        return rows
+
+    def _note_failure(self, reason: str, number: int) -> None:
+        """Log a reason once; the requests come with each reading."""
+        if reason != self._failure:
+            self._failure = reason
+            logger.warning("ibkr.definitions contracts=%d reason=%s", number, reason)
 
 
 def _entries(answer: object) -> Sequence[object]:

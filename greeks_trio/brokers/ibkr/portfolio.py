@@ -84,7 +84,7 @@ class Portfolio:
             FeedInterrupted: The gateway did not answer, or not well.
         """
         self._unknown.clear()
-        self._known.request_again()
+        self._known.outdate_definitions()
         account_ids = await session.accounts.choose(config.accounts)
         reading = await session.accounts.read(account_ids, self._known)
         if reading.is_empty:

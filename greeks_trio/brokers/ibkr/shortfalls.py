@@ -210,10 +210,13 @@ class StreamReport:
         """Show the accounts without positions, and contracts that were adjusted."""
         empty = " and ".join(view.empty_accounts)
         words = "adjusted contracts whose deliverable IBKR does not say"
+        nameless = _nameless(view.plan)
         notes = {
             "no positions": empty
             and f"logged in, and IBKR lists no position in {empty}",
             "adjusted": view.adjusted and in_short(words, view.adjusted),
+            "nameless": nameless
+            and in_short("underlyings whose name IBKR has not told", nameless),
         }
         for thing, text in notes.items():
             if text:
@@ -230,6 +233,12 @@ class StreamReport:
             )
         else:
             self._shortfalls.clear("doubt")
+
+
+def _nameless(plan: Plan) -> list[str]:
+    """Return the underlyings that only have their conid."""
+    keys = dict.fromkeys(each.contract.underlying for each in plan.options.values())
+    return [key for key in keys if key.startswith("ibkr:")]
 
 
 def _names_of(plan: Plan) -> dict[Conid, str]:

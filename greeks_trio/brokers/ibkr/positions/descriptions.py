@@ -32,6 +32,8 @@ _BRACKET: Final = re.compile(r"\[([^\]]*)\]")
 _CLASS: Final = re.compile(r"\(\s*([A-Z0-9]{1,6})\s*\)")
 # "SPY Jan17'25 440 Call": the day, which the description leaves out.
 _DAY: Final = re.compile(r"\b([A-Z][a-z]{2})(\d{1,2})'(\d\d)\b")
+# "CL Apr'26", "CL APR2026": the month of a future.
+_MONTH: Final = re.compile(r"\b([A-Z][A-Za-z]{2}) ?'?(20\d\d|\d\d)\b(?!')")
 _MONTHS: Final = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()  # noqa: SIM905
 
 # "SPY   250117C00440000 100"; a root with a space in it is written without ("BRKB").
@@ -126,6 +128,15 @@ def day_in_name(text: str | None) -> date | None:
         return date(2000 + int(found[3]), month, int(found[2]))
     except ValueError:
         return None
+
+
+def month_in_name(text: str | None) -> tuple[int, int] | None:
+    """Return year and month that a full name like ``CL Apr'26`` has, without a day."""
+    for found in _MONTH.finditer(text or ""):
+        month = _month(found[1])
+        if month is not None:
+            return 2000 + int(found[2][-2:]), month
+    return None
 
 
 def read_right(text: str | None) -> OptionType | None:

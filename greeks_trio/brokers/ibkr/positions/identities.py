@@ -82,13 +82,27 @@ class Identities:
         wanted: dict[Conid, str | None] = {}
         for conid, row in self.rows.items():
             found = self._found[conid]
-            if conid in self._problems or (found is not None and _lacks(found)):
+            if self._is_undefined(conid, found):
                 wanted[conid] = row.description
-            if found is not None and not found.is_complete:
-                underlying = found.underlying_conid
-                if underlying not in (None, conid) and underlying not in self.rows:
-                    wanted.setdefault(underlying, None)
+            underlying = None if found is None else self._to_define(found)
+            if underlying is not None:
+                wanted.setdefault(underlying, None)
         return wanted
+
+    def _is_undefined(self, conid: Conid, found: Instrument | None) -> bool:
+        return (
+            conid in self._problems
+            or self._known.is_outdated(conid)
+            or (found is not None and _lacks(found))
+        )
+
+    def _to_define(self, found: Instrument) -> Conid | None:
+        """Return the underlying if it has no row and its definition is wanted."""
+        underlying = found.underlying_conid
+        if underlying is None or underlying in self.rows:
+            return None
+        is_wanted = not found.is_complete or self._known.is_outdated(underlying)
+        return underlying if is_wanted else None
 
     @property
     def is_cold(self) -> bool:

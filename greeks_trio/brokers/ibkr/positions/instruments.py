@@ -18,6 +18,7 @@ from greeks_trio.brokers.ibkr.positions.descriptions import (
     Bracket,
     Description,
     day_in_name,
+    month_in_name,
     read_day,
     read_description,
     read_future,
@@ -29,8 +30,8 @@ from greeks_trio.brokers.ibkr.positions.price_factors import (
     share_price_factor,
 )
 from greeks_trio.brokers.ibkr.positions.products import (
+    contract_month,
     exchange_root,
-    expires_in_its_month,
 )
 from greeks_trio.brokers.ibkr.positions.rows import Listing, Row
 from greeks_trio.model.contracts import (
@@ -270,9 +271,10 @@ def _future_terms(row: Row, said: Description) -> FutureTerms | None:
         if terms is not None:
             return terms
     root = _root(row, product)
-    if expiration is None or not expires_in_its_month(root):
-        return None
-    return FutureTerms(root, expiration.month, expiration.year)
+    named = month_in_name(row.full_name)
+    if named is None and expiration is not None:
+        named = contract_month(root, expiration)
+    return None if named is None else FutureTerms(root, named[1], named[0])
 
 
 def _month_of(said: Description) -> date | None:

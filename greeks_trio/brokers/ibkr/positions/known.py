@@ -28,8 +28,6 @@ _COMPARED: Final = (
     "option_type",
     "currency",
 )
-# A definition that lacks a field will lack it the next time.
-_MAX_REQUESTS: Final = 3
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -55,7 +53,7 @@ class KnownContracts:
         self._rows: dict[Conid, Row] = {}
         # With the description that the row had when the definition was requested.
         self._definitions: dict[Conid, tuple[str | None, Row]] = {}
-        self._requests: dict[tuple[Conid, str | None], int] = {}
+        self._outdated: set[Conid] = set()
         self._instruments: dict[Conid, Instrument] = {}
 
     def instrument(self, conid: Conid) -> Instrument | None:
@@ -83,31 +81,28 @@ class KnownContracts:
         )
         return completed(row, *usable)
 
-    def to_define(self, wanted: Mapping[Conid, str | None]) -> list[Conid]:
-        """Return the contracts whose definition is worth a request; count it.
+    def is_outdated(self, conid: Conid) -> bool:
+        """Return whether the definition of the contract may be another one by now."""
+        return conid in self._outdated
 
-        Args:
-            wanted: The descriptions of the rows by conid; `None` for contracts without.
-        """
-        chosen = []
-        for conid, description in wanted.items():
-            name = (conid, _words(description))
-            if self._requests.get(name, 0) < _MAX_REQUESTS:
-                self._requests[name] = self._requests.get(name, 0) + 1
-                chosen.append(conid)
-        return chosen
+    def outdate_definitions(self) -> None:
+        """Let every definition be requested again; until then it counts."""
+        self._outdated.update(self._definitions)
 
     def define(
         self, definitions: Iterable[Row], wanted: Mapping[Conid, str | None]
     ) -> None:
-        """Take the definitions that were requested for ``wanted``."""
+        """Take definitions.
+
+        Args:
+            definitions: As IBKR gives them.
+            wanted: The descriptions of the rows by conid; `None` for a contract without
+                a row.
+        """
         for row in definitions:
             if row.conid is not None and row.conid in wanted:
                 self._definitions[row.conid] = (_words(wanted[row.conid]), row)
-
-    def request_again(self) -> None:
-        """Let every definition be requested again: it may be another one by now."""
-        self._requests.clear()
+                self._outdated.discard(row.conid)
 
     def take(
         self, rows: Mapping[Conid, Row], instruments: Mapping[Conid, Instrument]

@@ -5,6 +5,7 @@ Sources: CME Group and ICE contract specifications; IBKR's "Contract Information
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Final
 
@@ -57,13 +58,21 @@ _IN_DOLLARS: Final = frozenset(
     BTC MBT ETH MET ZM CC
     """.split()  # noqa: SIM905
 )
-# These expire in the month that names them; energy, for one, expires in the month before.
-_EXPIRE_IN_THEIR_MONTH: Final = frozenset(
-    """
-    ES MES NQ MNQ YM MYM RTY M2K EMD NKD VX VXM ZB UB ZN TN ZF ZT
-    6A 6B 6C 6E 6J 6L 6M 6N 6S 6Z E7 J7 M6A M6B M6E MCD MJY MSF DX BTC MBT ETH MET
-    """.split()  # noqa: SIM905
-)
+# By how many months the month of the contract lies after that of its expiration.
+_MONTHS_LATER: Final = {
+    **dict.fromkeys(
+        """
+        ES MES NQ MNQ YM MYM RTY M2K EMD NKD VX VXM ZB UB ZN TN ZF ZT ZQ SR1
+        6A 6B 6C 6E 6J 6L 6M 6N 6S 6Z E7 J7 M6A M6B M6E MCD MJY MSF DX
+        GC MGC QO SI SIL QI HG MHG QC PL PA BTC MBT ETH MET
+        ZC ZW ZS KE ZO ZR ZL ZM XC XK XW MZC MZW MZS MZL LE HE GF KC CT OJ CC
+        """.split(),  # noqa: SIM905
+        0,
+    ),
+    **dict.fromkeys("CL MCL QM NG QG MNG RB HO MRB MHO SB".split(), 1),  # noqa: SIM905
+    "BZ": 2,
+    "SR3": -3,
+}
 _CENT: Final = Decimal("0.01")
 
 
@@ -73,9 +82,13 @@ def exchange_root(name: str, multiplier: Decimal | None) -> str:
     return by_size or _ROOTS.get(name, name)
 
 
-def expires_in_its_month(root: str) -> bool:
-    """Return whether the month of the expiration certainly is that of the contract."""
-    return root in _EXPIRE_IN_THEIR_MONTH
+def contract_month(root: str, expiration: date) -> tuple[int, int] | None:
+    """Return year and month of the contract; `None` if the product is not known."""
+    later = _MONTHS_LATER.get(root)
+    if later is None:
+        return None
+    year, month = divmod(expiration.year * 12 + expiration.month - 1 + later, 12)
+    return year, month + 1
 
 
 def product_price_factor(root: str, multiplier: Decimal | None) -> Decimal | None:
