@@ -43,8 +43,15 @@ def trades(
     status: ServiceStatus, moment: datetime, broker: Broker, contract_key: ContractKey
 ) -> bool:
     """Return whether the market of a subscribed contract is open at this moment."""
+    market = _market(status, broker, contract_key)
+    return market is not None and status.hours.is_open(moment, market)
+
+
+def _market(
+    status: ServiceStatus, broker: Broker, contract_key: ContractKey
+) -> str | None:
     exchange = status.feeds[broker].exchange_of(contract_key)
-    return status.hours.trades(contract_key, moment, exchange)
+    return market_of(contract_key, exchange)
 
 
 def trading_counts(
@@ -53,10 +60,11 @@ def trading_counts(
     contracts: Iterable[StreamedContract | StaleContract],
 ) -> Mapping[Broker, int]:
     """Return how many of the contracts of each broker have an open market."""
+    is_open = status.hours.open_markets(moment)
     numbers = Counter(
         each.broker
         for each in contracts
-        if trades(status, moment, each.broker, each.contract_key)
+        if is_open.get(_market(status, each.broker, each.contract_key) or "", False)
     )
     return {broker: numbers[broker] for broker in status.feeds}
 

@@ -141,3 +141,23 @@ async def test_the_watch_warns_only_about_contracts_whose_exchange_is_open(
     assert f"broker=ibkr new={len(stale)} " in warned
     assert any(f"oldest={key} " in warned for key in stale)
     assert sum("hours_unknown" in text for text in texts) == 2
+
+
+async def test_the_watch_makes_the_calendars_of_the_contracts_in_use(
+    status, monkeypatch, nursery
+):
+    looked = trio.Event()
+
+    def look(status, moment):
+        looked.set()
+        return contracts_without_hours(status, moment)
+
+    monkeypatch.setattr(watches, "utc_now", lambda: BERLIN_MORNING)
+    monkeypatch.setattr(watches, "_STALENESS_INTERVAL_S", 0.01)
+    monkeypatch.setattr(watches, "contracts_without_hours", look)
+    nursery.start_soon(watches.run_staleness_watch, status)
+
+    with trio.fail_after(20):
+        await looked.wait()
+    assert trading(status, BERLIN_MORNING) == {EUREX_OPTION, LONDON_OPTION}
+    nursery.cancel_scope.cancel()
