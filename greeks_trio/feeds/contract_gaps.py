@@ -31,12 +31,23 @@ class ContractGaps:
         """Return how many gaps are open."""
         return len(self._open)
 
-    def update(self, missing: Mapping[ContractKey, Missing]) -> None:
-        """Start and end gaps so that these contracts, and no others, have one."""
+    def update(
+        self,
+        missing: Mapping[ContractKey, Missing],
+        *,
+        awaited: Container[ContractKey] = (),
+    ) -> None:
+        """Start and end gaps so that these contracts, and no others, have one.
+
+        Args:
+            missing: The contracts without data.
+            awaited: Contracts that have brought no data on this connection so far.  A
+                gap of theirs stays open, for example that of the last connection.
+        """
         self.end(
             key
             for key, reason in list(self._open.items())
-            if key not in missing or missing[key][0] != reason
+            if (missing[key][0] != reason if key in missing else key not in awaited)
         )
         self.start(missing)
 

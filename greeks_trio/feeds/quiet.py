@@ -60,10 +60,16 @@ class _Watched:
         self.usual_s = 0.0
 
 
-class QuietLines(Generic[KeyT]):
-    """The times of the frames of one connection's subscriptions."""
+class QuietSubscriptions(Generic[KeyT]):
+    """The times of the frames of one connection's subscriptions.
 
-    def __init__(self) -> None:
+    Args:
+        are_answered: Whether the broker answers each request with a frame.  Otherwise a
+            request without a frame is not told from a contract without Greeks.
+    """
+
+    def __init__(self, *, are_answered: bool = True) -> None:
+        self._are_answered = are_answered
         self._watched: dict[KeyT, _Watched] = {}
         self._option_ticked_at = float("-inf")
         # Quiet counts from here for as long as nothing has ticked.
@@ -75,6 +81,8 @@ class QuietLines(Generic[KeyT]):
         watched = self._watched.get(key)
         if watched is None:
             watched = self._watched[key] = _Watched(now, is_option=is_option)
+            if not self._are_answered:
+                watched.answered_at = now
         watched.window_ends = now + _ANSWER_WINDOW_S
         self._first_asked_at = min(self._first_asked_at, now)
 
@@ -110,7 +118,7 @@ class QuietLines(Generic[KeyT]):
         return is_news
 
     def without_greeks(self, now: float) -> dict[KeyT, float]:
-        """Return the options whose Greeks are overdue, and for how long they answer.
+        """Return the options whose Greeks are overdue, and seconds since the request.
 
         An option without any answer is not among them.
         """
@@ -121,8 +129,13 @@ class QuietLines(Generic[KeyT]):
             if watched.answered_at is None or now < watched.asked_at + GREEKS_LIMIT_S:
                 continue
             watched.is_overdue = True
-            found[key] = now - watched.answered_at
+            found[key] = now - watched.asked_at
         return found
+
+    def has_greeks(self, key: KeyT) -> bool:
+        """Return whether the subscription has brought Greeks."""
+        watched = self._watched.get(key)
+        return watched is not None and watched.has_greeks
 
     def warming(self) -> int:
         """Return how many options were answered and are not overdue, without Greeks."""

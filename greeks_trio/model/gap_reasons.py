@@ -83,7 +83,11 @@ class GapReason(StrEnum):
     )
     NO_GREEKS = (
         "no greeks",
-        "The broker sends prices for this contract, but no Greeks.",
+        "The contract is subscribed, and the broker sends no Greeks for it.",
+    )
+    UNKNOWN_CONTRACT = (
+        "unknown contract",
+        "The broker does not know this contract, or has no name under which it streams.",
     )
     NO_MARKET_DATA_LINE = (
         "no market data line",

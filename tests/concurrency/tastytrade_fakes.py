@@ -373,3 +373,10 @@ async def started(nursery, tasty):
     """Run one connection in the background; return its first subscription."""
     nursery.start_soon(tasty.feed.run_connection)
     return await tasty.dxlink.wait_subscribed()
+
+
+async def quoted(tasty, *symbols):
+    """Send the price of SPY and the first Greeks of these contracts; take the ticks."""
+    rows = [greeks_row(each) for each in symbols]
+    await tasty.dxlink.send_rows(("Trade", [["SPY", 668.25]]), ("Greeks", rows))
+    return await tasty.receive()

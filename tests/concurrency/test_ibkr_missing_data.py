@@ -147,9 +147,7 @@ async def test_an_underlying_without_an_answer_is_shown(autojump_clock, scene):
     await trio.sleep(60)
 
     assert scene.status == "degraded"
-    assert scene.last_error == (
-        "1 underlyings without an answer: their price is unknown (SPY)"
-    )
+    assert scene.last_error == ("1 underlyings without a price (SPY)")
     await scene.gateway.send_fields(UNDERLYING, f31="668")
     await trio.sleep(0.1)
     assert scene.status == "connected"

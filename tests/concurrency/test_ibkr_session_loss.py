@@ -49,10 +49,10 @@ def answer_init(gateway, answer, *, then=None):
 
 
 async def stream_both(scene):
-    """Begin to stream and let both conids answer with Greeks."""
+    """Begin to stream and let both conids answer: Greeks and a price."""
     await scene.start_streaming(2)
-    for conid in (7, 756733):
-        await scene.gateway.send_fields(conid, f7308="0.5")
+    await scene.gateway.send_fields(756733, f31="668.25")
+    await scene.gateway.send_fields(7, f7308="0.5")
     await scene.frames.receive()
 
 

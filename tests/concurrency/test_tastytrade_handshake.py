@@ -31,6 +31,7 @@ from tests.concurrency.tastytrade_fakes import (
     interrupted,
     make_config,
     make_item,
+    quoted,
     started,
 )
 from tests.factories import SPY_CALL, SPY_PUT, START
@@ -298,9 +299,10 @@ async def test_a_subscription_needs_no_answer(autojump_clock, nursery, tasty):
     await trio.sleep(3600)
 
     await tasty.dxlink.announce(**COLUMNS)
-    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+    ticks = await quoted(tasty, CALL, PUT)
+    await trio.sleep(1)
 
-    assert len(await tasty.receive()) == 1
+    assert len(ticks) == 2
     assert tasty.health.session().status == "connected"
 
 
@@ -391,6 +393,7 @@ async def test_a_frame_of_any_kind_is_a_sign_of_life(
 ):
     tasty.dxlink.keepalives = False
     await started(nursery, tasty)
+    await quoted(tasty, CALL, PUT)
 
     for _ in range(10):
         await trio.sleep(SILENCE_LIMIT_S - 5)
@@ -405,7 +408,9 @@ async def test_a_pipeline_that_stands_still_is_not_the_servers_silence(
 ):
     tasty = Tastytrade(nursery, make_item(SPY_CALL), room=0)
     await started(nursery, tasty)
-    await tasty.dxlink.send_rows(("Greeks", [greeks_row(CALL)]))
+    await tasty.dxlink.send_rows(
+        ("Trade", [["SPY", 668.25]]), ("Greeks", [greeks_row(CALL)])
+    )
 
     await trio.sleep(5 * SILENCE_LIMIT_S)
     ticks = await tasty.receive()
@@ -437,6 +442,7 @@ async def test_a_quiet_market_with_keepalives_is_no_silence(
     autojump_clock, nursery, tasty
 ):
     await started(nursery, tasty)
+    await quoted(tasty, CALL, PUT)
 
     await trio.sleep(3600)
 
@@ -588,6 +594,7 @@ async def test_losing_the_account_stream_never_ends_market_data(
 ):
     tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
     await started(nursery, tasty)
+    await quoted(tasty, CALL)
     await tasty.streamer.wait_connected()
 
     await tasty.streamer.close()

@@ -21,6 +21,7 @@ from tests.concurrency.tastytrade_fakes import (
     greeks_row,
     interrupted,
     make_item,
+    quoted,
     started,
 )
 from tests.factories import SPY_CALL, SPY_PUT
@@ -162,6 +163,7 @@ async def test_positions_that_cannot_be_read_leave_the_data_running(
     autojump_clock, nursery, tasty
 ):
     await started(nursery, tasty)
+    await quoted(tasty, CALL, PUT)
     path = f"/accounts/{ACCOUNT}/positions"
     tasty.api.answers[path] = (503, {}, b"")
     await trio.sleep(70)

@@ -22,6 +22,7 @@ from tests.concurrency.tastytrade_fakes import (
     interrupted,
     journalled,
     make_item,
+    quoted,
     started,
 )
 from tests.factories import SPY_CALL, SPY_PUT
@@ -86,6 +87,7 @@ async def test_an_account_that_begins_to_refuse_us_stays_subscribed(
     autojump_clock, nursery, tasty
 ):
     await started(nursery, tasty)
+    await quoted(tasty, CALL, PUT)
     await snapshots(tasty)
     tasty.api.answers[REFUSED] = (403, {}, b"")
     await trio.sleep(70)
@@ -242,6 +244,7 @@ async def test_an_account_that_is_named_but_not_there_is_said_to_be_missing(
 ):
     tasty = Tastytrade(nursery, make_item(SPY_CALL), accounts=(ACCOUNT, "5WT00009"))
     await started(nursery, tasty)
+    await quoted(tasty, CALL)
 
     await trio.sleep(600)
 
@@ -285,6 +288,7 @@ async def test_credentials_that_are_refused_later_leave_the_data_running(
     tasty = Tastytrade(nursery, make_item(SPY_CALL), streamer_url=STREAMER_URL)
     tasty.api.expires_in = 30  # so that each read logs in
     await started(nursery, tasty)
+    await quoted(tasty, CALL)
     tasty.api.answers["/oauth/token"] = (400, {}, b'{"error":"invalid_grant"}')
     await trio.sleep(200)
     degraded = tasty.health.session()
@@ -322,6 +326,7 @@ async def test_a_contract_without_streamer_symbol_shows_in_the_state(
     await started(nursery, tasty)
     await trio.testing.wait_all_tasks_blocked()
     degraded = tasty.health.session()
+    await quoted(tasty, CALL)
 
     tasty.api.instruments = {symbol: "./OZYM27P56:XNYM", "ZYXM7": "/ZYXM27:XNYM"}
     await tasty.dxlink.wait_subscribed()
@@ -329,10 +334,11 @@ async def test_a_contract_without_streamer_symbol_shows_in_the_state(
 
     assert degraded.status == "degraded"
     assert degraded.last_error == (
+        "1 contracts without a streamer symbol (./OZY 270514P56); "
         "the streamer symbol of /ZYXM7 is not known (Tastytrade answered 404: not "
         "found), so the price of /ZYXM27 is not known; "
         f"the streamer symbol of {symbol} is not known (Tastytrade answered 404: not "
-        "found), so it is not streamed; no streamer symbol for ./OZY 270514P56"
+        "found), so it is not streamed"
     )
     assert degraded.subscription_count == 1
     assert tasty.health.session().status == "connected"

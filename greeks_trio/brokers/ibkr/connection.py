@@ -71,7 +71,13 @@ class Connection:
         self._silence = SilenceWatch(lambda: current_config().silence_limit_s)
         protocol = IbkrProtocol(state)
         shortfalls = Shortfalls(health)
-        report = StreamReport(health, shortfalls, state, gaps)
+        report = StreamReport(
+            health,
+            shortfalls,
+            state,
+            gaps,
+            lambda option: self._reader.underlying_price(option) is not None,
+        )
         self._reader = FrameReader(health, out, state, protocol, self._silence)
         self._subscriber = SubscriptionSender(
             self._send, health, state, protocol, changes, report

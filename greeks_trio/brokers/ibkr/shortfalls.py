@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from greeks_trio.brokers.ibkr.lines.plan import Plan
+from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.rotation import Outcome
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.feeds.contract_gaps import ContractGaps, Missing
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.quiet import GREEKS_LIMIT_S
 from greeks_trio.feeds.shortfalls import Shortfalls, in_short
+from greeks_trio.feeds.stream_report import (
+    DELAYED,
+    WENT_SILENT,
+    WITHOUT_GREEKS,
+    WITHOUT_PRICE,
+    show_missing,
+)
 from greeks_trio.model.contracts import Conid, ContractKey
+from greeks_trio.model.expiry import expiration_of, has_expired
 from greeks_trio.model.gap_reasons import GapReason
 
-_UNANSWERED: Final = "subscriptions without an answer"
-_NO_GREEKS: Final = "contracts without Greeks so far"
-# The reason and the words for missing Greeks, by how the last turn of a contract went.
-_REASONS: Final[dict[Outcome, tuple[GapReason, str]]] = {
-    "no turn": (GapReason.NO_MARKET_DATA_LINE, "contracts without a market-data line"),
-    "no answer": (GapReason.SUBSCRIPTION_UNANSWERED, _UNANSWERED),
-    "no greeks": (GapReason.NO_GREEKS, _NO_GREEKS),
-    "greeks": (GapReason.NO_MARKET_DATA_LINE, "contracts without a market-data line"),
+_WORDS: Final = {
+    GapReason.NO_MARKET_DATA_LINE: "contracts without a market-data line",
+    GapReason.SUBSCRIPTION_UNANSWERED: "subscriptions without an answer",
+    GapReason.SUBSCRIPTION_SILENT: WENT_SILENT,
+    GapReason.NO_GREEKS: WITHOUT_GREEKS,
 }
-_DELAYED: Final = "subscriptions with delayed market data"
+# Why a contract that shares a line has no Greeks, by how its last turn went.
+_REASONS: Final[dict[Outcome, GapReason]] = {
+    "no turn": GapReason.NO_MARKET_DATA_LINE,
+    "no answer": GapReason.SUBSCRIPTION_UNANSWERED,
+    "no greeks": GapReason.NO_GREEKS,
+    "greeks": GapReason.NO_MARKET_DATA_LINE,
+}
 # The words for the first letter of field 6509.
 _WORDS_OF_LETTER: Final = {
-    "D": _DELAYED,
-    "Y": _DELAYED,
+    "D": DELAYED,
+    "Y": DELAYED,
     "N": "subscriptions that this IBKR user has no market data for",
     "O": "subscriptions that wait for the market-data API acknowledgement at IBKR",
 }
 
 
 class StreamReport:
-    """Compares the wanted contracts with the frames, and tells the health of the feed."""
+    """Compares the wanted contracts with the frames, and tells the health of the feed.
+
+    Args:
+        has_price: Returns whether the underlying of an option has a price.
+    """
 
     def __init__(
         self,
@@ -43,11 +59,13 @@ class StreamReport:
         shortfalls: Shortfalls,
         state: StreamState,
         gaps: ContractGaps,
+        has_price: Callable[[WantedContract], bool],
     ) -> None:
         self._health = health
         self._shortfalls = shortfalls
         self._state = state
         self._gaps = gaps
+        self._has_price = has_price
         self._streamed: dict[ContractKey, str | None] = {}
 
     def update(self, view: PortfolioView, now: float) -> None:
@@ -62,42 +80,78 @@ class StreamReport:
             self._streamed = streamed
             self._health.contracts_streamed(streamed, streamed)
         self._health.subscriptions(wanted=view.wanted, subscription_count=len(streamed))
-        quiet = self._state.quiet
-        without_greeks = len(quiet.without_greeks(now))  # before `warming`
-        overdue = rotation.overdue(now)
+        expired = self._expired(plan)
+        missing = self._missing(plan, expired, now)
         self._health.greeks_awaited(
-            warming=quiet.warming() + rotation.warming(now),
-            without_greeks=without_greeks + len(overdue),
+            warming=self._state.quiet.warming() + rotation.warming(now),
+            without_greeks=len(missing[GapReason.NO_GREEKS]),
         )
         self._note_rotation(plan)
-        self._gaps.update(self._missing(plan, now))
-        names = self._names(view, now)
-        self._note_delayed(names)
-        self._shortfalls.count(names)
+        self._update_gaps(view, missing, expired)
+        without_price = self._without_price(plan, expired, now)
+        names = self._names(view, missing, without_price)
+        keys = sorted(plan.options[each].contract.contract_key for each in expired)
+        show_missing(self._health, self._shortfalls, names, expired=keys)
         self._note_account(view)
         self._note_holdings(view)
         self._note_doubt()
         self._shortfalls.stands()
 
-    def _missing(self, plan: Plan, now: float) -> dict[ContractKey, Missing]:
-        options, state = plan.options, self._state
-        found: dict[ContractKey, Missing] = {}
+    def _missing(
+        self, plan: Plan, expired: set[Conid], now: float
+    ) -> dict[GapReason, dict[Conid, float]]:
+        """Return the options without data and the seconds since, by the reason."""
+        quiet, lines = self._state.quiet, self._state.lines
+        found: dict[GapReason, dict[Conid, float]] = {
+            GapReason.NO_GREEKS: quiet.without_greeks(now),
+            GapReason.SUBSCRIPTION_SILENT: quiet.silent(now),
+            GapReason.SUBSCRIPTION_UNANSWERED: {
+                each: lines.held_s(each, now) for each in self._unanswered()
+            },
+            GapReason.NO_MARKET_DATA_LINE: {},
+        }
+        for conid, (outcome, age_s) in self._state.rotation.overdue(now).items():
+            found[_REASONS[outcome]][conid] = age_s
+        return {
+            reason: {
+                conid: age_s
+                for conid, age_s in ages.items()
+                if conid in plan.options and conid not in expired
+            }
+            for reason, ages in found.items()
+        }
 
-        def note(reason: GapReason, conids: Iterable[tuple[Conid, float]]) -> None:
-            for conid, age_s in conids:
-                if conid in options and conid not in state.rotation:
-                    found[options[conid].contract.contract_key] = (reason, age_s)
-
-        note(GapReason.NO_GREEKS, state.quiet.without_greeks(now).items())
-        note(GapReason.SUBSCRIPTION_SILENT, state.quiet.silent(now).items())
-        note(
-            GapReason.SUBSCRIPTION_UNANSWERED,
-            ((each, state.lines.held_s(each, now)) for each in self._unanswered()),
+    def _update_gaps(
+        self,
+        view: PortfolioView,
+        missing: Mapping[GapReason, Mapping[Conid, float]],
+        expired: set[Conid],
+    ) -> None:
+        options, today = view.plan.options, self._health.now()
+        gaps: dict[ContractKey, Missing] = {
+            options[conid].contract.contract_key: (reason, age_s)
+            for reason, ages in missing.items()
+            for conid, age_s in ages.items()
+        }
+        gaps.update(
+            (key, (GapReason.UNKNOWN_CONTRACT, 0.0))
+            for key in view.unknown
+            if not has_expired(expiration_of(key), today)
         )
-        for conid, (outcome, age_s) in state.rotation.overdue(now).items():
-            reason, _ = _REASONS[outcome]
-            found[options[conid].contract.contract_key] = (reason, age_s)
-        return found
+        awaited = {
+            wanted.contract.contract_key
+            for conid, wanted in options.items()
+            if conid not in expired and not self._has_greeks(conid)
+        }
+        self._gaps.update(gaps, awaited=awaited)
+
+    def _expired(self, plan: Plan) -> set[Conid]:
+        now = self._health.now()
+        return {
+            conid
+            for conid, wanted in plan.options.items()
+            if has_expired(wanted.contract.expiration, now)
+        }
 
     def _unanswered(self) -> set[Conid]:
         """Return the contracts that do not answer, without those that went silent.
@@ -111,38 +165,53 @@ class StreamReport:
             if each not in silent and each not in self._state.rotation
         }
 
-    def _overdue(self, now: float) -> dict[str, list[Conid]]:
-        """Return the contracts that were not seen in their turns, by the words."""
-        found: dict[str, list[Conid]] = {}
-        for conid, (outcome, _) in self._state.rotation.overdue(now).items():
-            _, words = _REASONS[outcome]
-            found.setdefault(words, []).append(conid)
-        return found
+    def _has_greeks(self, conid: Conid) -> bool:
+        """Return whether the option has brought Greeks on this connection."""
+        state = self._state
+        return state.quiet.has_greeks(conid) or state.rotation.has_greeks(conid)
 
-    def _names(self, view: PortfolioView, now: float) -> dict[str, list[str]]:
+    def _without_price(self, plan: Plan, expired: set[Conid], now: float) -> list[str]:
+        """Return the underlyings that should have a price by now, each once.
+
+        An underlying beyond the lines is not among them.
+        """
+        beyond = set(plan.underlyings_without_line)
+        found = {
+            option.contract.underlying
+            for conid, option in plan.options.items()
+            if conid not in expired and option.underlying_conid not in beyond
+            if self._is_price_late(conid, option, now) and not self._has_price(option)
+        }
+        return sorted(found)
+
+    def _is_price_late(self, conid: Conid, option: WantedContract, now: float) -> bool:
+        lines, line = self._state.lines, option.underlying_conid
+        if line is None:  # IBKR has not told the underlying, so it has no line
+            is_new = conid in lines and lines.held_s(conid, now) < GREEKS_LIMIT_S
+            return self._has_greeks(conid) and not is_new
+        return line in lines and (
+            lines.held_s(line, now) >= GREEKS_LIMIT_S or lines.is_unanswered(line)
+        )
+
+    def _names(
+        self,
+        view: PortfolioView,
+        missing: Mapping[GapReason, Iterable[Conid]],
+        without_price: list[str],
+    ) -> dict[str, list[str]]:
         """Return the names of the missing things by the words for their kind."""
-        plan, quiet = view.plan, self._state.quiet
-        unanswered = self._unanswered()
-        overdue = self._overdue(now)
+        plan = view.plan
         kinds: dict[str, Iterable[Conid]] = {
-            **overdue,
+            **{words: missing[reason] for reason, words in _WORDS.items()},
             "underlyings beyond the market-data lines: their price is unknown": (
                 plan.underlyings_without_line
             ),
-            _UNANSWERED: [
-                *(unanswered & plan.options.keys()),
-                *overdue.get(_UNANSWERED, ()),
-            ],
-            "underlyings without an answer: their price is unknown": (
-                unanswered - plan.options.keys()
-            ),
-            "subscriptions that have gone silent": quiet.silent(now),
-            _NO_GREEKS: [*quiet.without_greeks(now), *overdue.get(_NO_GREEKS, ())],
             **self._by_letter(),
         }
         names = _names_of(plan)
         return {
             "contracts that IBKR does not know": list(view.unknown),
+            WITHOUT_PRICE: without_price,
             "position rows that could not be read": [
                 each.name for each in view.unreadable
             ],
@@ -162,15 +231,6 @@ class StreamReport:
             if words := _WORDS_OF_LETTER.get(letter):
                 found.setdefault(words, []).append(conid)
         return found
-
-    def _note_delayed(self, names: dict[str, list[str]]) -> None:
-        """Turn delayed data from a fault into a note, if they are accepted."""
-        delayed = names.pop(_DELAYED, []) if self._health.accepts_delayed else []
-        if delayed:
-            text = f"{in_short(_DELAYED, delayed)}, accepted by GREEKS_ACCEPT_DELAYED"
-            self._shortfalls.note("delayed", text)
-        else:
-            self._shortfalls.clear("delayed")
 
     def _note_rotation(self, plan: Plan) -> None:
         rotation = self._state.rotation

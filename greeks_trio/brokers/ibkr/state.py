@@ -18,7 +18,7 @@ from greeks_trio.brokers.ibkr.lines.plan import NOTHING, Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
 from greeks_trio.brokers.ibkr.lines.risk import held_first
 from greeks_trio.brokers.ibkr.lines.rotation import Rotation
-from greeks_trio.feeds.quiet import QuietLines
+from greeks_trio.feeds.quiet import QuietSubscriptions
 from greeks_trio.model.contracts import Conid, OptionContract
 
 # The status shows these.  Real-time data, and frozen data after the close, are usual.
@@ -49,7 +49,7 @@ class StreamState:
     ) -> None:
         self.lines = lines
         self.rotation = rotation
-        self.quiet: QuietLines[Conid] = QuietLines()
+        self.quiet: QuietSubscriptions[Conid] = QuietSubscriptions()
         self._on_change = on_change
         self._session_id = session_id
         self._plan = NOTHING

@@ -127,7 +127,7 @@ class FrameReader:
                 wanted.holders,
                 broker="ibkr",
                 availability=event.availability,
-                underlying_price=self._underlying_price(wanted),
+                underlying_price=self.underlying_price(wanted),
                 received_at=received_at,
                 read_at=read_at,
                 count=self._health.count,
@@ -143,7 +143,8 @@ class FrameReader:
             )
         return ticks
 
-    def _underlying_price(self, wanted: WantedContract) -> UnderlyingPrice | None:
+    def underlying_price(self, wanted: WantedContract) -> UnderlyingPrice | None:
+        """Return the price of the option's underlying, `None` while it has none."""
         if wanted.underlying_conid is None:
             return None
         is_future = wanted.contract.kind == "future_option"

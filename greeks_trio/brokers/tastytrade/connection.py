@@ -20,6 +20,7 @@ from greeks_trio.brokers.tastytrade.position_watch import PositionWatch
 from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
 from greeks_trio.brokers.tastytrade.server_errors import ServerErrors
 from greeks_trio.brokers.tastytrade.session import QuoteToken, TastytradeSession
+from greeks_trio.brokers.tastytrade.shortfalls import StreamReport
 from greeks_trio.brokers.tastytrade.subscriber import SubscriptionSender
 from greeks_trio.brokers.tastytrade.ticks import FrameReader
 from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
@@ -28,6 +29,7 @@ from greeks_trio.brokers.tastytrade.wire.protocol import Event
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Shortfalls
@@ -50,6 +52,7 @@ class Connection:
         health: FeedHealth,
         out: TickSender,
         token: QuoteToken,
+        gaps: ContractGaps,
         current_config: Callable[[], TastytradeConfig],
         account_watch: AccountWatch | None = None,
         request_bytes: int = MAX_REQUEST_BYTES,
@@ -63,15 +66,18 @@ class Connection:
         self._keep_alive = KeepAlive()
         self._unreadable = UnreadableGreeks(shortfalls, self._request_columns)
         contracts = WantedContracts(token.availability)
+        report = StreamReport(
+            health, shortfalls, gaps, token.availability, contracts.has_price
+        )
         self._subscriber = subscriber = SubscriptionSender(
-            contracts, health, shortfalls, self._send, request_bytes
+            contracts, report, self._send, request_bytes
         )
         self._errors = ServerErrors(health, shortfalls, subscriber, token.token)
         self._reader = FrameReader(
             health,
             out,
             contracts,
-            subscriber,
+            report,
             self._unreadable,
             self._silence,
             token=token.token,
@@ -107,6 +113,7 @@ class Connection:
             start(self._keep_alive.run, self._send, name="tastytrade keep-alive")
             await self._positions.apply()
             self._shortfalls.stands()
+            start(self._subscriber.run_report, name="tastytrade report")
             if self._account_watch is not None:
                 start(self._account_watch.run, name="tastytrade account stream")
             start(self._positions.run_positions, wait_due, name="tastytrade positions")

@@ -27,6 +27,7 @@ from greeks_trio.brokers.tastytrade.socket import (
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import FeedKind, FeedOutputs
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ MIN_REQUEST_BYTES: Final = 500
 class TastytradeFeed:
     """Streams the Greeks of the accounts' open options and of the watch-list.
 
-    This object outlives a connection.  It keeps the configuration, the positions and the
-    length of requests.
+    This object outlives a connection.  It keeps the configuration, the positions, the
+    length of requests, and the open gaps of contracts.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TastytradeFeed:
         self._open_session = open_session
         self._open_socket = open_socket
         self._portfolio = Portfolio(outputs.health, outputs.positions)
+        self._gaps = ContractGaps(outputs.health.gaps)
         self._request_bytes = MAX_REQUEST_BYTES
         # The login that Tastytrade has accepted last in this run.
         self._accepted_login: tuple[object, ...] | None = None
@@ -88,6 +90,7 @@ class TastytradeFeed:
                     health=self._health,
                     out=self._out,
                     token=token,
+                    gaps=self._gaps,
                     current_config=lambda: self._config,
                     account_watch=self._account_watch(config, session),
                     request_bytes=self._request_bytes,

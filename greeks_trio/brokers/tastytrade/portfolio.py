@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 _PORTFOLIO: Final = "portfolio"
 _INSTRUMENTS: Final = "instruments"
-_SYMBOLS: Final = "streamer symbols"
 _RULES: Final = "streamer symbols by rule"
 # The state names this many problems.
 _NAMED: Final = 3
@@ -121,10 +120,9 @@ class Portfolio:
         """Show the problems; log each one when it is new."""
         completed = self._completed
         unknown = [str(key) for key, each in self.wanted.items() if each is None]
-        found = {
+        found: dict[str, Sequence[str]] = {
             _PORTFOLIO: completed.reading.problems if completed is not None else (),
             _INSTRUMENTS: completed.problems if completed is not None else (),
-            _SYMBOLS: [f"no streamer symbol for {key}" for key in unknown],
         }
         for thing, problems in found.items():
             if problems:

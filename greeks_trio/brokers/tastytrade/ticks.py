@@ -13,7 +13,7 @@ import trio
 
 from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
 from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
-from greeks_trio.brokers.tastytrade.subscriber import SubscriptionSender
+from greeks_trio.brokers.tastytrade.shortfalls import StreamReport
 from greeks_trio.brokers.tastytrade.unreadable import UnreadableGreeks
 from greeks_trio.brokers.tastytrade.wire.messages import (
     GreeksEvent,
@@ -39,7 +39,7 @@ class FrameReader:
         health: Counts frames and oddities.
         out: Takes the ticks, one item for each frame.
         contracts: Makes the ticks.
-        subscriber: Is told which contracts bring Greeks.
+        report: Is told which contracts bring Greeks.
         unreadable: Is told whether Greeks can be read.
         silence: Measures how long no frame comes.
         token: Is hidden in the frames that are kept for a look.
@@ -51,7 +51,7 @@ class FrameReader:
         health: FeedHealth,
         out: TickSender,
         contracts: WantedContracts,
-        subscriber: SubscriptionSender,
+        report: StreamReport,
         unreadable: UnreadableGreeks,
         silence: SilenceWatch,
         *,
@@ -61,7 +61,7 @@ class FrameReader:
         self._health = health
         self._out = out
         self._contracts = contracts
-        self._subscriber = subscriber
+        self._report = report
         self._unreadable = unreadable
         self._silence = silence
         self._token = token
@@ -117,9 +117,9 @@ class FrameReader:
         self, event: GreeksEvent, received_at: datetime, read_at: float
     ) -> list[Tick]:
         self._unreadable.take_readable()
-        self._subscriber.heard(event.symbol)
+        ticks: list[Tick] = []
         try:
-            return self._contracts.ticks(
+            ticks = self._contracts.ticks(
                 event,
                 received_at=received_at,
                 read_at=read_at,
@@ -127,7 +127,8 @@ class FrameReader:
             )
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")
-            return []
+        self._report.event(event.symbol, read_at, has_greeks=bool(ticks))
+        return ticks
 
     def _take_odd_rows(self, rows: OddRows) -> None:
         violation = ProtocolViolation(rows.reason, frame=rows.text)

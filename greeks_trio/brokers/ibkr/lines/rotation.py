@@ -241,6 +241,11 @@ class Rotation:
             return True, False
         return False, now > turn.first_greeks_at + _ANSWER_WINDOW_S
 
+    def has_greeks(self, conid: Conid) -> bool:
+        """Return whether the contract has brought Greeks on this connection."""
+        shared = self._shared.get(conid)
+        return shared is not None and shared.seen_at is not None
+
     def warming(self, now: float) -> int:
         """Return how many contracts have brought no Greeks so far and are not overdue."""
         limit_s = _OVERDUE_TIMES * self.promised_s

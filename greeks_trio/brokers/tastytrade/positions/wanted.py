@@ -112,6 +112,10 @@ class WantedContracts:
             count=count,
         )
 
+    def has_price(self, symbol: StreamerSymbol) -> bool:
+        """Return whether the underlying has had a price on this connection."""
+        return self._underlying_price(symbol) is not None
+
     def _underlying_price(
         self, symbol: StreamerSymbol | None
     ) -> UnderlyingPrice | None:
