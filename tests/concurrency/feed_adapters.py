@@ -66,6 +66,14 @@ class IbkrAdapter:
         self._at += 1
         await self._gateway.send_fields(CONIDS[contract], at=self._at, f7308=str(delta))
 
+    async def send_price(self):
+        """Send a price of the underlying."""
+        await self._gateway.send_fields(UNDERLYING, f31="668.25")
+
+    async def send_delayed(self):
+        """Say that the data of the first contract are delayed."""
+        await self._gateway.send_fields(CONIDS[self.contracts[0]], f6509="DPB")
+
     async def send_300(self):
         """Send one frame that makes 300 ticks."""
         await self.send_tick(self.contracts[0], 0.5)
@@ -105,6 +113,13 @@ class IbkrAdapter:
         [other] = set(self.contracts) - {contract}
         await self._gateway.send_fields(UNDERLYING, f31="668.25")
         await self.send_tick(other, 0.1)
+
+    def be_delayed(self):
+        """Have delayed data only, see `send_delayed`."""
+
+    def hold_nothing(self):
+        """Hold no contract any more."""
+        self._gateway.positions["U1"] = []
 
     def hold_one_more(self):
         """Hold `NEW_CALL` too."""
@@ -148,6 +163,13 @@ class TastytradeAdapter:
         row = tastytrade.greeks_row(SYMBOLS[contract], delta)
         await self._dxlink.send_rows(("Greeks", [row]))
 
+    async def send_price(self):
+        """Send a price of the underlying."""
+        await self._dxlink.send_rows(("Trade", [["SPY", 668.25]]))
+
+    async def send_delayed(self):
+        """Do nothing: the quote token says it from the beginning, see `be_delayed`."""
+
     async def send_300(self):
         """Send one frame that makes 300 ticks."""
         symbol = SYMBOLS[self.contracts[0]]
@@ -188,6 +210,14 @@ class TastytradeAdapter:
         await self._dxlink.send(
             type="ERROR", channel=0, error="BAD_ACTION", message="rate is too high"
         )
+
+    def be_delayed(self):
+        """Have delayed data only, see `send_delayed`."""
+        self._tastytrade.api.level = "demo"
+
+    def hold_nothing(self):
+        """Hold no contract any more."""
+        self._tastytrade.api.positions[tastytrade.ACCOUNT].clear()
 
     def hold_one_more(self):
         """Hold `NEW_CALL` too."""

@@ -6,6 +6,8 @@ A new feed needs an adapter in `tests.concurrency.feed_adapters`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -308,3 +310,165 @@ async def test_a_contract_without_greeks_makes_no_tick_and_disturbs_no_other(
     assert {tick.contract_key for tick in received} == {other}
     assert [tick.delta for tick in received] == [n / 10 for n in range(10)]
     assert connection.errors == []
+
+
+async def without_greeks(nursery, broker):
+    """Stream; the first contract brings no Greeks, the second one ticks for minutes."""
+    connection = await stream(nursery, broker)
+    empty, other = broker.contracts
+    await broker.send_price()
+    nursery.start_soon(drain, broker)
+    for number in range(10):
+        await broker.send_without_greeks(empty)
+        await broker.send_tick(other, number / 10)
+        await trio.sleep(WITHOUT_GREEKS_S / 10)
+    return connection
+
+
+async def drain(broker):
+    async for _ in broker.frames:
+        pass
+
+
+async def test_a_held_contract_without_greeks_degrades_and_opens_one_gap(
+    autojump_clock, nursery, broker
+):
+    await without_greeks(nursery, broker)
+    empty, _ = broker.contracts
+
+    session, statistics = broker.health.session(), broker.health.statistics()
+    assert session.status == "degraded"
+    assert session.last_error == f"1 contracts without Greeks so far ({empty})"
+    assert (statistics.warming, statistics.without_greeks) == (0, 1)
+    assert gaps_of(broker) == [(empty, False)]
+    [gap] = broker.health.gaps.open_gaps()
+    assert gap.reason == "no greeks"
+    # It began with the request, which is older than the limit.
+    assert (broker.health.now() - gap.started_at).total_seconds() >= WITHOUT_GREEKS_S
+
+    await broker.send_tick(empty, 0.5)
+    await trio.sleep(1)
+
+    assert gaps_of(broker) == [(empty, False), (empty, True)]
+    assert broker.health.session().status == "connected"
+    assert broker.health.statistics().without_greeks == 0
+
+
+async def test_a_contract_that_warms_up_is_counted_and_no_fault(
+    autojump_clock, nursery, broker
+):
+    await stream(nursery, broker)
+    nursery.start_soon(drain, broker)
+    await broker.send_price()
+    for contract in broker.contracts:
+        await broker.send_without_greeks(contract)
+    await trio.sleep(30)
+    assert broker.health.statistics().warming == 2
+    assert broker.health.session().status == "connected"
+
+    await broker.send_tick(broker.contracts[0], 0.5)
+    await trio.sleep(1)
+
+    assert broker.health.statistics().warming == 1
+    assert gaps_of(broker) == []
+
+
+async def test_a_closed_position_ends_its_gap(autojump_clock, nursery, broker):
+    await without_greeks(nursery, broker)
+
+    broker.hold_nothing()
+    broker.feed.reload(broker.config)
+    await trio.sleep(30)
+
+    empty, _ = broker.contracts
+    assert gaps_of(broker) == [(empty, False), (empty, True)]
+    assert broker.health.session().last_error is None
+
+
+async def test_the_gap_of_a_contract_lasts_over_a_lost_connection(
+    autojump_clock, nursery, broker
+):
+    """Its row ends with the first Greeks, on whichever connection they come."""
+    connection = await without_greeks(nursery, broker)
+    empty, _ = broker.contracts
+    before = broker.requests(empty)
+    await broker.close()
+    await connection.wait_end()
+    nursery.start_soon(Connection(broker).run)
+    await broker.wait_requested(empty, before + 1)
+    await broker.send_price()
+    await trio.sleep(10)
+    of_contract = [each for each in gaps_of(broker) if each[0] == empty]
+    assert of_contract == [(empty, False)]
+
+    await broker.send_tick(empty, 0.5)
+    await trio.sleep(1)
+
+    of_contract = [each for each in gaps_of(broker) if each[0] == empty]
+    assert of_contract == [(empty, False), (empty, True)]
+
+
+async def test_a_contract_that_went_silent_while_others_tick_is_a_gap(
+    autojump_clock, nursery, broker
+):
+    await stream(nursery, broker)
+    silent, other = broker.contracts
+    nursery.start_soon(drain, broker)
+    requests = broker.requests(silent)
+    await broker.send_price()
+    for second in range(0, 60 + 240, 5):
+        if second < 60:
+            await broker.send_tick(silent, second / 1000)
+        await broker.send_tick(other, second / 1000)
+        await trio.sleep(5)
+
+    words = f"1 subscriptions that have gone silent ({silent})"
+    assert broker.health.session().last_error == words
+    assert gaps_of(broker) == [(silent, False)]
+    assert broker.health.gaps.open_gaps()[0].reason == "subscription silent"
+    assert broker.health.statistics().counts["subscription.silent"] == 1
+    assert broker.requests(silent) == requests + 1
+
+    await broker.send_tick(silent, 0.5)
+    await trio.sleep(1)
+
+    assert gaps_of(broker) == [(silent, False), (silent, True)]
+    assert broker.health.session().status == "connected"
+
+
+async def test_an_underlying_without_a_price_is_named(autojump_clock, nursery, broker):
+    await stream(nursery, broker)
+    nursery.start_soon(drain, broker)
+    for _ in range(2):
+        for contract in broker.contracts:
+            await broker.send_tick(contract, 0.5)
+        await trio.sleep(WITHOUT_GREEKS_S / 2)
+
+    assert broker.health.session().status == "degraded"
+    assert broker.health.session().last_error == "1 underlyings without a price (SPY)"
+    assert gaps_of(broker) == []
+
+    await broker.send_price()
+    await trio.sleep(16)
+    assert broker.health.session().status == "connected"
+
+
+@pytest.mark.parametrize("is_accepted", [False, True])
+async def test_delayed_data_are_a_fault_or_a_note(
+    autojump_clock, nursery, broker, is_accepted
+):
+    broker.be_delayed()
+    broker.config = replace(broker.config, accept_delayed=is_accepted)
+    broker.feed.reload(broker.config)
+    await stream(nursery, broker)
+    await broker.send_delayed()
+    await trio.sleep(1)
+
+    session = broker.health.session()
+    told = session.notes[0] if is_accepted else session.last_error
+    assert session.status == ("connected" if is_accepted else "degraded")
+    assert len(session.notes) == is_accepted
+    assert "subscriptions with delayed market data (" in told
+    assert broker.contracts[0] in told
+    assert ("GREEKS_ACCEPT_DELAYED" in told) is is_accepted
+    assert gaps_of(broker) == []
