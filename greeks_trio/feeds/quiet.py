@@ -110,7 +110,7 @@ class QuietSubscriptions(Generic[KeyT]):
         if is_first:
             watched.answered_at = now
         warms_up = watched.is_option and not watched.has_greeks
-        is_news = watched.is_silent or (warms_up and is_first != has_greeks)
+        is_news = watched.is_silent or (warms_up and (is_first or has_greeks))
         watched.is_silent = False
         if has_greeks:
             watched.has_greeks = True

@@ -99,9 +99,14 @@ def test_a_first_frame_without_greeks_is_news(state, news):
     assert state.quiet.warming() == 1
 
 
-def test_a_usual_frame_is_no_news(state, news):
+def test_the_first_greeks_are_news_and_usual_frames_are_none(state, news):
     state.frame_came(CALL, 1.0, has_greeks=True)
+    assert flags(state) == {"has_changed"}
+    state.sending_due(1.0)
+    news.clear()
+
     state.frame_came(CALL, 2.0, has_greeks=True)
+    state.frame_came(CALL, 3.0, has_greeks=False)
 
     assert flags(state) == set()
     assert news == []
