@@ -131,7 +131,7 @@ class Readings:
 
     def stale_reasons(self) -> Mapping[Broker, Mapping[StaleReason, int]]:
         """Return how many contracts of each broker are stale, by the reason."""
-        return reason_counts(self.status, self.stale, self.newest)
+        return reason_counts(self.status, self.stale, self.newest, self.now)
 
     def trading(self) -> Mapping[Broker, int]:
         """Return how many contracts of each broker have an open market."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from typing import TypeAlias, get_args
@@ -83,19 +84,33 @@ def not_realtime_counts(
 
     The SQL views call these contracts stale too, however recent the Greeks are.
     """
-    numbers = Counter(broker for broker, _ in _not_realtime(status, newest))
+    not_realtime = _not_realtime(_newest_of_streamed(status, newest))
+    numbers = Counter(broker for broker, _ in not_realtime)
     return {broker: numbers[broker] for broker in status.feeds}
 
 
 def reason_counts(
-    status: ServiceStatus, stale: Iterable[StaleContract], newest: NewestTicks
+    status: ServiceStatus,
+    stale: Iterable[StaleContract],
+    newest: NewestTicks,
+    now: datetime,
 ) -> Mapping[Broker, Mapping[StaleReason, int]]:
     """Return how many subscribed contracts of each broker are stale, by the reason.
 
     Each contract counts once, for the first reason that applies, as in the SQL views.
+    ``now`` is the wall clock, UTC.
     """
+    streamed = _newest_of_streamed(status, newest)
     reasons: dict[tuple[Broker, ContractKey], StaleReason] = {
-        **_not_realtime(status, newest),
+        **_not_realtime(streamed),
+        **{
+            name: "old"
+            for name, record in streamed.items()
+            if _age_s(record, now)
+            > status.feeds[record.broker].stale_after_s(
+                record.contract_key, status.stale_after_s
+            )
+        },
         **{_name(each): each.stale_reason for each in stale},
     }
     numbers = Counter((broker, reason) for (broker, _), reason in reasons.items())
@@ -105,17 +120,30 @@ def reason_counts(
     }
 
 
-def _not_realtime(
-    status: ServiceStatus, newest: NewestTicks
-) -> dict[tuple[Broker, ContractKey], StaleReason]:
-    """Return the availability of the subscribed contracts that are not in real time."""
+def _newest_of_streamed(status: ServiceStatus, newest: NewestTicks) -> NewestTicks:
+    """Return the newest tick of each subscribed contract."""
     streamed = {broker: health.streamed() for broker, health in status.feeds.items()}
     return {
-        (broker, contract_key): record.availability
+        (broker, contract_key): record
         for (broker, contract_key), record in newest.items()
-        if record.availability != "realtime"
-        and contract_key in streamed.get(broker, ())
+        if contract_key in streamed.get(broker, ())
     }
+
+
+def _not_realtime(
+    newest: NewestTicks,
+) -> dict[tuple[Broker, ContractKey], StaleReason]:
+    """Return the availability of the contracts that are not in real time."""
+    return {
+        name: record.availability
+        for name, record in newest.items()
+        if record.availability != "realtime"
+    }
+
+
+def _age_s(record: UnifiedPositionRecord, now: datetime) -> float:
+    """Return the age of a tick in seconds: of its event or its receipt, the older one."""
+    return (now - min(record.event_time, record.received_at)).total_seconds()
 
 
 def _name(stale: StaleContract) -> tuple[Broker, ContractKey]:

@@ -121,6 +121,24 @@ class IbkrAdapter:
         """Hold no contract any more."""
         self._gateway.positions["U1"] = []
 
+    def want_unknown(self):
+        """Want a contract that IBKR does not know; return its key."""
+        key = ContractKey("QQQ   261218C00600000")
+        self._gateway.answers["/iserver/secdef/search"] = (200, [])
+        self.config = replace(self.config, watchlist=(key,))
+        return key
+
+    def forget_unknown(self):
+        """Want it no longer."""
+        self.config = replace(self.config, watchlist=())
+
+    def hold_expired(self):
+        """Hold an option whose last day is over; return its key."""
+        occ = "SPY   261119C00600000"
+        text = f"SPY    NOV2026 600 C [{occ} 100]"
+        self._gateway.positions["U1"].append(make_row(10, contractDesc=text))
+        return ContractKey(occ)
+
     def hold_one_more(self):
         """Hold `NEW_CALL` too."""
         self._gateway.positions["U1"].append(make_row(9, 610))
@@ -218,6 +236,22 @@ class TastytradeAdapter:
     def hold_nothing(self):
         """Hold no contract any more."""
         self._tastytrade.api.positions[tastytrade.ACCOUNT].clear()
+
+    def want_unknown(self):
+        """Hold an option that has no streamer symbol; return its key."""
+        item = tastytrade.make_item("./ZYXM7 OZYM7 270514P56", kind="Future Option")
+        self._tastytrade.api.positions[tastytrade.ACCOUNT].append(item)
+        return ContractKey("./OZY 270514P56")
+
+    def forget_unknown(self):
+        """Hold it no longer."""
+        self._tastytrade.api.positions[tastytrade.ACCOUNT].pop()
+
+    def hold_expired(self):
+        """Hold an option whose last day is over; return its key."""
+        item = tastytrade.make_item("SPY   261119C00600000")
+        self._tastytrade.api.positions[tastytrade.ACCOUNT].append(item)
+        return ContractKey("SPY   261119C00600000")
 
     def hold_one_more(self):
         """Hold `NEW_CALL` too."""

@@ -392,6 +392,7 @@ async def test_the_gap_of_a_contract_lasts_over_a_lost_connection(
     connection = await without_greeks(nursery, broker)
     empty, _ = broker.contracts
     before = broker.requests(empty)
+    await trio.sleep(1)  # no heartbeat is due
     await broker.close()
     await connection.wait_end()
     nursery.start_soon(Connection(broker).run)
@@ -471,4 +472,49 @@ async def test_delayed_data_are_a_fault_or_a_note(
     assert "subscriptions with delayed market data (" in told
     assert broker.contracts[0] in told
     assert ("GREEKS_ACCEPT_DELAYED" in told) is is_accepted
+    assert gaps_of(broker) == []
+
+
+async def test_a_contract_that_the_broker_does_not_know_is_a_gap(
+    autojump_clock, nursery, broker
+):
+    key = broker.want_unknown()
+    broker.feed.reload(broker.config)
+    await stream(nursery, broker)
+    nursery.start_soon(drain, broker)
+    await broker.send_price()
+    for contract in broker.contracts:
+        await broker.send_tick(contract, 0.5)
+    await trio.sleep(10)
+
+    assert broker.health.session().status == "degraded"
+    assert f"({key})" in broker.health.session().last_error
+    assert gaps_of(broker) == [(key, False)]
+    assert broker.health.gaps.open_gaps()[0].reason == "unknown contract"
+    assert broker.health.statistics().wanted == 3
+    assert broker.health.session().subscription_count == 2
+
+    broker.forget_unknown()
+    broker.feed.reload(broker.config)
+    await trio.sleep(150)  # one of the fakes confirms what it does not list any more
+
+    assert gaps_of(broker) == [(key, False), (key, True)]
+
+
+async def test_an_expired_contract_is_a_note(autojump_clock, nursery, broker):
+    """Brokers list an expired position for days, and it brings nothing."""
+    key = broker.hold_expired()
+    broker.feed.reload(broker.config)
+    await stream(nursery, broker)
+    nursery.start_soon(drain, broker)
+    await broker.send_price()
+    for _ in range(4):
+        for contract in broker.contracts:
+            await broker.send_tick(contract, 0.5)
+        await trio.sleep(WITHOUT_GREEKS_S / 4)
+
+    session = broker.health.session()
+    assert (session.status, session.last_error) == ("connected", None)
+    assert session.notes == (f"1 contracts that have expired ({key})",)
+    assert broker.health.statistics().without_greeks == 0
     assert gaps_of(broker) == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -117,26 +118,35 @@ async def test_subscribed_contracts_with_delayed_greeks_are_counted(
 
 
 async def test_each_stale_contract_has_one_reason(status, autojump_clock):
-    keys = [ContractKey(f"SPY   261218C{n:08d}") for n in range(6)]
-    none, earlier, old, delayed, frozen, unknown = keys
+    keys = [ContractKey(f"SPY   261218C{n:08d}") for n in range(8)]
+    none, earlier, old, delayed, frozen, unknown, late, fresh = keys
     status.feeds["ibkr"].contracts_streamed(keys)
-    # Of an earlier run; the delayed data of an old tick are no reason any more.
-    seeds = {earlier: "delayed", delayed: "realtime"}
-    status.processor.latest.seed(
-        make_record(-1, contract_key=key, availability=each)
-        for key, each in seeds.items()
-    )
-    status.processor.process(make_frame(make_record(0, contract_key=old)))
+    now = datetime.now(UTC)
+
+    def record(key, availability="realtime", *, age_s=0):
+        at = now - timedelta(seconds=age_s)
+        return make_record(
+            contract_key=key, availability=availability, event_time=at, received_at=now
+        )
+
+    # Of an earlier run.
+    status.processor.latest.seed([record(earlier, "delayed", age_s=90)])
+    status.processor.process(make_frame(record(old, "delayed")))
     await trio.sleep(70)
-    for key, each in ((delayed, "delayed"), (frozen, "frozen"), (unknown, "unknown")):
-        record = make_record(1, contract_key=key, availability=each)
-        status.processor.process(make_frame(record, read_at=trio.current_time()))
+    for tick in (
+        record(delayed, "delayed"),
+        record(frozen, "frozen"),
+        record(unknown, "unknown"),
+        record(late, "delayed", age_s=61),
+        record(fresh),
+    ):
+        status.processor.process(make_frame(tick, read_at=trio.current_time()))
 
     staleness = status_json(status)["staleness"]
 
     assert staleness["by_reason"]["ibkr"] == {
         "no tick": 1,
-        "old": 2,
+        "old": 3,
         "delayed": 1,
         "frozen": 1,
         "unknown": 1,

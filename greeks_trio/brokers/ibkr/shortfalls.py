@@ -71,16 +71,12 @@ class StreamReport:
     def update(self, view: PortfolioView, now: float) -> None:
         """Report the streamed and the missing contracts; start and end gaps."""
         plan, sent, rotation = view.plan, self._state.lines.sent(), self._state.rotation
-        streamed = {
-            wanted.contract.contract_key: wanted.contract.exchange
-            for conid, wanted in plan.options.items()
-            if conid in sent or conid in rotation
-        }
-        if streamed != self._streamed:
-            self._streamed = streamed
-            self._health.contracts_streamed(streamed, streamed)
-        self._health.subscriptions(wanted=view.wanted, subscription_count=len(streamed))
         expired = self._expired(plan)
+        subscribed = [each for each in plan.options if each in sent or each in rotation]
+        self._tell_streamed(plan, subscribed, expired)
+        self._health.subscriptions(
+            wanted=view.wanted, subscription_count=len(subscribed)
+        )
         missing = self._missing(plan, expired, now)
         self._health.greeks_awaited(
             warming=self._state.quiet.warming() + rotation.warming(now),
@@ -96,6 +92,18 @@ class StreamReport:
         self._note_holdings(view)
         self._note_doubt()
         self._shortfalls.stands()
+
+    def _tell_streamed(
+        self, plan: Plan, subscribed: Iterable[Conid], expired: set[Conid]
+    ) -> None:
+        """Tell which contracts should tick, and their exchanges."""
+        contracts = (
+            plan.options[conid].contract for conid in subscribed if conid not in expired
+        )
+        streamed = {each.contract_key: each.exchange for each in contracts}
+        if streamed != self._streamed:
+            self._streamed = streamed
+            self._health.contracts_streamed(streamed, streamed)
 
     def _missing(
         self, plan: Plan, expired: set[Conid], now: float

@@ -69,6 +69,7 @@ class StreamReport:
         self._quiet: QuietSubscriptions[StreamerSymbol] = QuietSubscriptions(
             are_answered=False
         )
+        self._streamed: dict[ContractKey, str | None] = {}
         self._wanted: Mapping[ContractKey, WantedContract | None] = {}
         self._keys: dict[StreamerSymbol, ContractKey] = {}
         self._heard: set[StreamerSymbol] = set()
@@ -94,8 +95,6 @@ class StreamReport:
             each.contract.underlying: before.get(each.contract.underlying, now)
             for each in known.values()
         }
-        exchanges = {key: each.contract.exchange for key, each in known.items()}
-        self._health.contracts_streamed(known, exchanges)
 
     def requested(self, symbols: Iterable[StreamerSymbol]) -> None:
         """Note that the Greeks of these contracts are requested, or once more."""
@@ -148,6 +147,7 @@ class StreamReport:
         now = trio.current_time()
         expired = self._expired()
         missing = self._missing(now, expired)
+        self._tell_streamed(expired)
         subscribed = self._heard if self._in_doubt else self._keys
         self._health.subscriptions(
             wanted=len(self._wanted), subscription_count=len(subscribed)
@@ -191,6 +191,17 @@ class StreamReport:
             reason: {key: age_s for key, age_s in ages.items() if key not in expired}
             for reason, ages in found.items()
         }
+
+    def _tell_streamed(self, expired: set[ContractKey]) -> None:
+        """Tell which contracts should tick, and their exchanges."""
+        streamed = {
+            key: each.contract.exchange
+            for key, each in self._wanted.items()
+            if each is not None and key not in expired
+        }
+        if streamed != self._streamed:
+            self._streamed = streamed
+            self._health.contracts_streamed(streamed, streamed)
 
     def _update_gaps(
         self,
