@@ -3,7 +3,8 @@
 A turn lasts until the contract has brought Greeks and has had its line for `TURN_S`.  A
 contract without Greeks gives its line back after `GREEKS_WAIT_S`.  Every second line that
 becomes free goes to the contract that has waited the longest; the others go by weight
-and waiting time.  So for all weights there is a longest interval between two turns:
+and waiting time.  Of the contracts that have had their time, the lightest leaves first.
+ So for all weights there is a longest interval between two turns:
 `longest_interval_s`.
 
 All times are seconds of one monotonic clock.
@@ -27,8 +28,6 @@ SETTLE_S: Final = 3.0
 LONGEST_TURN_S: Final = GREEKS_WAIT_S + SETTLE_S
 # One change of a line takes two messages; together they are at most ten a second.
 CHANGE_S: Final = 0.2
-# After a standstill at most this much time is made up for.
-_CATCH_UP_S: Final = 1.0
 # With weights, one turn in so many goes to the contract that has waited the longest.
 FAIR_EVERY: Final = 2
 # A request is answered with all fields; these frames are no ticks of the market.
@@ -200,9 +199,10 @@ class Rotation:
         begun: list[Conid] = []
         while self._waiting and len(self._turns) < self._lines:
             begun.append(self._begin(self._pick(now, None), now))
-        self._change_at = max(self._change_at, now - _CATCH_UP_S)
+        # A wake-up that comes late is made up for, but only by one change.
+        self._change_at = max(self._change_at, now - CHANGE_S)
         while self._waiting and self.next_at() <= now:
-            leaving = self._first_to_end()
+            leaving = self._first_to_leave(now)
             chosen = self._pick(now, leaving)
             if chosen == leaving:
                 self._turns[leaving].since = now
@@ -281,10 +281,14 @@ class Rotation:
                 best, best_score = conid, score
         if leaving is None:
             return best
-        turn = self._turns[leaving]
-        has_ticked = now - turn.greeks_at <= TURN_S
-        own_score = weights.get(leaving, 0.0) * (now - turn.since)
-        return leaving if has_ticked and own_score > best_score else best
+        own_score = self._standing(leaving, now) * (now - self._turns[leaving].since)
+        return leaving if own_score > best_score else best
+
+    def _standing(self, conid: Conid, now: float) -> float:
+        """Return the weight of a contract with a line, 0 if it brings nothing."""
+        if self._weigh is None or now - self._turns[conid].greeks_at > TURN_S:
+            return 0.0
+        return self._present_weights(self._weigh, now).get(conid, 0.0)
 
     def _present_weights(self, weigh: Weigh, now: float) -> Mapping[Conid, float]:
         if now >= self._weighed_at + TURN_S:
@@ -304,6 +308,14 @@ class Rotation:
 
     def _first_to_end(self) -> Conid:
         return min(self._turns, key=lambda each: self._turns[each].ends_at)
+
+    def _first_to_leave(self, now: float) -> Conid:
+        """Return the lightest contract of those that have had their time."""
+        due = [conid for conid, turn in self._turns.items() if turn.ends_at <= now]
+        return min(
+            due,
+            key=lambda each: (self._standing(each, now), self._turns[each].ends_at),
+        )
 
 
 def _is_first(turn: _Turn) -> bool:
