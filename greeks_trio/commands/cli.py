@@ -146,7 +146,7 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
 def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
     """Show the health of a running service.
 
-    Exit status: 0 healthy, 1 degraded, 2 down or wrong settings.
+    Exit status: 0 healthy, also with notes, 1 degraded, 2 down or wrong settings.
     """
 
     def plan() -> int:
