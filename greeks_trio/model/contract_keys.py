@@ -172,16 +172,14 @@ def _option_key(typed: str) -> ContractKey | None:
     try:
         if packed.startswith("."):
             return format_occ(parse_streamer_symbol(packed))
-        if (found := _OCC.fullmatch(packed)) is None:
+        if _OCC.fullmatch(packed) is None:
             if _LIKE_OPTION.match(packed):
                 raise _Odd(
                     "looks like an option, but an OCC symbol has eight digits of strike, "
                     "and a futures option begins with ./"
                 )
             return None
-        # The OCC leaves out the point of a share class: BRKB.
-        root = found[1].replace(".", "").replace("/", "")
-        return format_occ(parse_occ(f"{root}{found[2]}"))
+        return format_occ(parse_occ(packed))
     except (ValueError, InvalidOperation):
         raise _Odd("is not the symbol of an option") from None
 

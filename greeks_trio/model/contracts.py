@@ -118,7 +118,10 @@ def parse_occ(text: str) -> OptionTerms:
         raise ValueError(f"{text!r} is not an OCC symbol")
     root, day, right, thousandths = found.groups()
     return OptionTerms(
-        root, _parse_day(day), _option_type(right), plain(Decimal(thousandths) / 1000)
+        _occ_root(root),
+        _parse_day(day),
+        _option_type(right),
+        plain(Decimal(thousandths) / 1000),
     )
 
 
@@ -159,7 +162,7 @@ def parse_streamer_symbol(text: str) -> OptionTerms:
         raise ValueError(f"{text!r} is not a streamer symbol of an equity option")
     root, day, right, strike = found.groups()
     return OptionTerms(
-        root, _parse_day(day), _option_type(right), plain(Decimal(strike))
+        _occ_root(root), _parse_day(day), _option_type(right), plain(Decimal(strike))
     )
 
 
@@ -212,6 +215,11 @@ def plain(value: Decimal) -> Decimal:
     """Return the number without trailing zeros and without an exponent."""
     normal = value.normalize()
     return normal.quantize(Decimal(1)) if normal == normal.to_integral() else normal
+
+
+def _occ_root(text: str) -> str:
+    """Return the root without the point of a share class: ``BRKB``."""
+    return re.sub(r"[./]", "", text)
 
 
 def _option_type(right: str) -> OptionType:

@@ -127,3 +127,11 @@ def test_a_watched_contract_knows_its_underlying():
     assert contract.underlying == "SPX"
     assert contract.strike == 4000
     assert contract.option_type == "put"
+
+
+@pytest.mark.parametrize("root", ["BRKB  ", "BRK/B ", "BRK.B"])
+def test_a_share_class_has_one_root(root):
+    contract = contract_from_occ(f"{root}270115C00500000")
+
+    assert contract.contract_key == "BRKB  270115C00500000"
+    assert contract.underlying == "BRK/B"
