@@ -90,7 +90,8 @@ async def test_filters_may_have_python_s_own_types(database, db):
 
 
 @pytest.mark.parametrize(
-    "table", ["latest", "positions", "portfolio", "divergence", "gaps", "trades"]
+    "table",
+    ["latest", "positions", "portfolio", "divergence", "gaps", "outages", "trades"],
 )
 async def test_every_table_can_be_read(database, db, table):
     async with answering(database) as url:

@@ -41,6 +41,7 @@ LISTS = [
     f"/v1/portfolio?{AS_OF}",
     "/v1/divergence",
     "/v1/gaps",
+    "/v1/outages",
     "/v1/trades",
 ]
 

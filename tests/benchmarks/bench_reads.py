@@ -92,10 +92,12 @@ with ticking as materialized (
 insert into {table}
     (id, event_time, received_at, broker, account_id, underlying, contract_key,
      expiration, strike, option_type, quantity, delta, gamma, theta, vega, rho,
-     implied_volatility, underlying_price, availability, source_payload, fingerprint)
+     implied_volatility, underlying_price, underlying_price_at, price, availability,
+     source_payload, fingerprint)
 select i, at, at + interval '20 ms', broker, account_id, underlying, contract_key,
-    expiration, strike, 'call', 1, random(), random(), -random(), random(), null, 0.2,
-    100 + strike / 40, 'realtime', %(payload)s::jsonb, i
+    expiration, strike, 'call', 1, random(), random(), -random(), random(),
+    case when broker <> 'ibkr' then random() end, 0.2,
+    100 + strike / 40, at, 5 + random(), 'realtime', %(payload)s::jsonb, i
 from (
     select i, %(start)s::timestamptz + (i - %(first)s) * %(step)s::interval as at,
         (i * 7919) %% (select count(*) from ticking) as place
@@ -256,6 +258,9 @@ class Ingest:
             event_time=now,
             received_at=now,
             delta=random.random(),
+            rho=None if broker == "ibkr" else random.random(),
+            underlying_price_at=now,
+            price=random.random(),
             source_payload=PAYLOAD,
         )
 

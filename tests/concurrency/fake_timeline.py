@@ -23,6 +23,7 @@ EVERY_LIST = {
     "/v1/portfolio": listing_of(resources.PORTFOLIO),
     "/v1/divergence": listing_of(resources.DIVERGENCE),
     "/v1/gaps": listing_of(resources.GAPS),
+    "/v1/outages": listing_of(resources.OUTAGES),
     "/v1/trades": listing_of(resources.TRADES),
 }
 

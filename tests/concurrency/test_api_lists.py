@@ -71,7 +71,7 @@ async def test_a_parameter_is_a_filter(timeline, query, values):
 
 LISTS_OF_KEYS = [path for path in EVERY_LIST if "portfolio" not in path]
 LISTS_OF_UNDERLYINGS = [
-    path for path in EVERY_LIST if path not in ("/v1/gaps", "/v1/trades")
+    path for path in EVERY_LIST if path not in ("/v1/gaps", "/v1/outages", "/v1/trades")
 ]
 SPELLINGS = [
     ("IWM261218P00210000", "IWM   261218P00210000"),
