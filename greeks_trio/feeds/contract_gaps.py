@@ -7,6 +7,8 @@ from collections.abc import Container, Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
+import trio
+
 from greeks_trio.feeds.gap_log import GapLog
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.gap_reasons import GapReason
@@ -27,15 +29,12 @@ class ContractGaps:
         self._gaps = gaps
         self._open: dict[ContractKey, GapReason] = {}
 
-    def __len__(self) -> int:
-        """Return how many gaps are open."""
-        return len(self._open)
-
     def update(
         self,
         missing: Mapping[ContractKey, Missing],
         *,
         awaited: Container[ContractKey] = (),
+        now: float | None = None,
     ) -> None:
         """Start and end gaps so that these contracts, and no others, have one.
 
@@ -43,20 +42,22 @@ class ContractGaps:
             missing: The contracts without data.
             awaited: Contracts that have brought no data on this connection so far.  A
                 gap of theirs stays open, for example that of the last connection.
+            now: The moment of the ages by the monotonic clock; `None` for the present.
         """
         self.end(
             key
             for key, reason in list(self._open.items())
             if (missing[key][0] != reason if key in missing else key not in awaited)
         )
-        self.start(missing)
+        self._start(missing, trio.current_time() if now is None else now)
 
-    def start(self, missing: Mapping[ContractKey, Missing]) -> None:
-        """Start the gaps of these contracts that have none."""
+    def _start(self, missing: Mapping[ContractKey, Missing], now: float) -> None:
         started: dict[GapReason, list[ContractKey]] = {}
         for key, (reason, age_s) in missing.items():
             if key not in self._open:
                 self._open[key] = reason
+                # A gap of this run must touch that of an earlier one, to the moment.
+                age_s += trio.current_time() - now
                 since = self._gaps.now() - timedelta(seconds=age_s)
                 self._gaps.started(reason, key, since=since)
                 started.setdefault(reason, []).append(key)
@@ -74,11 +75,3 @@ class ContractGaps:
         for key in keys:
             if self._open.pop(key, None) is not None:
                 self._gaps.ended(key)
-
-    def keep(self, keys: Container[ContractKey]) -> None:
-        """End the gaps of all other contracts."""
-        self.end([key for key in self._open if key not in keys])
-
-    def end_all(self) -> None:
-        """End every gap."""
-        self.end(list(self._open))

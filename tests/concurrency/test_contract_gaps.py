@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+import trio
 
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.gap_log import GapLog
@@ -61,3 +64,30 @@ async def test_missing_contracts_are_one_line_for_each_reason(
         "ibkr.contracts_missing reason='no greeks' contracts=2"
         f" first={SPY_CALL},{SPY_PUT}"
     ]
+
+
+async def test_a_gap_of_a_contract_that_is_awaited_stays_open(
+    autojump_clock, gaps, journal
+):
+    gaps.update({SPY_CALL: NO_GREEKS, SPY_PUT: NO_GREEKS})
+    gaps.update({}, awaited={SPY_CALL})
+
+    assert recorded(journal)[2:] == [(SPY_PUT, "no greeks", True)]
+    gaps.update({SPY_CALL: SILENT}, awaited={SPY_CALL})
+    assert recorded(journal)[3:] == [
+        (SPY_CALL, "no greeks", True),
+        (SPY_CALL, "subscription silent", False),
+    ]
+
+
+async def test_the_start_of_a_gap_does_not_depend_on_when_it_is_told(
+    autojump_clock, gaps, journal
+):
+    gaps.update({SPY_PUT: SILENT})
+    await trio.sleep(100)
+    now = trio.current_time()
+    await trio.sleep(7)  # a computer that is busy
+
+    gaps.update({SPY_CALL: (GapReason.NO_GREEKS, 90.0)}, awaited={SPY_PUT}, now=now)
+
+    assert journal.recorded[-1].started_at == START + timedelta(seconds=10)

@@ -14,6 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.errors import FeedInterrupted, FeedSilent, leaves
+from greeks_trio.feeds.earlier_run import end_leftover_gaps
+from greeks_trio.model.records import LeftoverGaps
 from tests.concurrency.feed_adapters import (
     ADAPTERS,
     NEW_CALL,
@@ -407,6 +409,22 @@ async def test_the_gap_of_a_contract_lasts_over_a_lost_connection(
 
     of_contract = [each for each in gaps_of(broker) if each[0] == empty]
     assert of_contract == [(empty, False), (empty, True)]
+
+
+async def test_after_a_restart_the_gap_of_a_contract_touches_that_of_the_earlier_run(
+    autojump_clock, nursery, broker
+):
+    """So both are one outage: the first connection ends the gaps of the earlier run."""
+    nursery.start_soon(end_leftover_gaps, broker.health, broker.journal)
+
+    await without_greeks(nursery, broker)
+
+    recorded = broker.journal.recorded
+    [leftover] = [each for each in recorded if isinstance(each, LeftoverGaps)]
+    [gap] = broker.health.gaps.open_gaps()
+    assert (gap.contract_key, gap.reason) == (broker.contracts[0], "no greeks")
+    assert gap.started_at <= leftover.ended_at
+    assert leftover.own == ()
 
 
 async def test_a_contract_that_went_silent_while_others_tick_is_a_gap(

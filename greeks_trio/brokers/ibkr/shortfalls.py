@@ -83,7 +83,7 @@ class StreamReport:
             without_greeks=len(missing[GapReason.NO_GREEKS]),
         )
         self._note_rotation(plan)
-        self._update_gaps(view, missing, expired)
+        self._update_gaps(view, missing, expired, now)
         without_price = self._without_price(plan, expired, now)
         names = self._names(view, missing, without_price)
         keys = sorted(plan.options[each].contract.contract_key for each in expired)
@@ -134,6 +134,7 @@ class StreamReport:
         view: PortfolioView,
         missing: Mapping[GapReason, Mapping[Conid, float]],
         expired: set[Conid],
+        now: float,
     ) -> None:
         options, today = view.plan.options, self._health.now()
         gaps: dict[ContractKey, Missing] = {
@@ -151,7 +152,7 @@ class StreamReport:
             for conid, wanted in options.items()
             if conid not in expired and not self._has_greeks(conid)
         }
-        self._gaps.update(gaps, awaited=awaited)
+        self._gaps.update(gaps, awaited=awaited, now=now)
 
     def _expired(self, plan: Plan) -> set[Conid]:
         now = self._health.now()

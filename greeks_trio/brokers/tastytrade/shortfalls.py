@@ -156,7 +156,7 @@ class StreamReport:
             warming=self._quiet.warming(),
             without_greeks=len(missing[GapReason.NO_GREEKS]),
         )
-        self._update_gaps(missing, expired)
+        self._update_gaps(missing, expired, now)
         names: dict[str, list[str]] = {
             _WORDS[reason]: [*keys] for reason, keys in missing.items()
         }
@@ -207,6 +207,7 @@ class StreamReport:
         self,
         missing: Mapping[GapReason, Mapping[ContractKey, float]],
         expired: set[ContractKey],
+        now: float,
     ) -> None:
         gaps: dict[ContractKey, Missing] = {
             key: (reason, age_s)
@@ -218,7 +219,8 @@ class StreamReport:
             for symbol, key in self._keys.items()
             if key not in expired and not self._quiet.has_greeks(symbol)
         }
-        self._gaps.update(dict(islice(gaps.items(), MAX_GAPS)), awaited=awaited)
+        first = dict(islice(gaps.items(), MAX_GAPS))
+        self._gaps.update(first, awaited=awaited, now=now)
 
     def _without_price(self, now: float, expired: set[ContractKey]) -> list[str]:
         """Return the underlyings that should have a price by now, each once."""
