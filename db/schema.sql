@@ -1333,9 +1333,9 @@ select
     (tastytrade).implied_volatility as tastytrade_implied_volatility,
     (ibkr).implied_volatility - (tastytrade).implied_volatility
         as implied_volatility_difference,
-    (ibkr).underlying_price as ibkr_underlying_price,
-    (tastytrade).underlying_price as tastytrade_underlying_price,
-    (ibkr).underlying_price - (tastytrade).underlying_price
+    ibkr_price_of.underlying as ibkr_underlying_price,
+    tastytrade_price_of.underlying as tastytrade_underlying_price,
+    ibkr_price_of.underlying - tastytrade_price_of.underlying
         as underlying_price_difference,
     (ibkr).age_s as ibkr_age_s,
     (tastytrade).age_s as tastytrade_age_s,
@@ -1354,7 +1354,16 @@ from (
     from latest_greeks l
     group by contract_key
     having bool_or(broker = 'ibkr') and bool_or(broker = 'tastytrade')
-) newest;
+) newest
+-- A price that one broker has lent to the other is no price of the other's.
+cross join lateral (
+    select case when coalesce((ibkr).underlying_price_source, 'ibkr') = 'ibkr'
+        then (ibkr).underlying_price end as underlying
+) ibkr_price_of
+cross join lateral (
+    select case when coalesce((tastytrade).underlying_price_source, 'tastytrade')
+        = 'tastytrade' then (tastytrade).underlying_price end as underlying
+) tastytrade_price_of;
 
 
 comment on function possible(double precision, double precision, double precision) is
@@ -1675,9 +1684,9 @@ comment on column broker_divergence.tastytrade_implied_volatility is
 comment on column broker_divergence.implied_volatility_difference is
     'Implied volatility, ibkr minus tastytrade, as a fraction';
 comment on column broker_divergence.ibkr_underlying_price is
-    'Price of the underlying with the tick of ibkr';
+    'Price of the underlying from ibkr';
 comment on column broker_divergence.tastytrade_underlying_price is
-    'Price of the underlying with the tick of tastytrade';
+    'Price of the underlying from tastytrade';
 comment on column broker_divergence.underlying_price_difference is
     'Price, ibkr minus tastytrade, in the contract''s currency';
 comment on column broker_divergence.ibkr_age_s is
@@ -1721,4 +1730,4 @@ insert into schema_migrations (name, sha256) values
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
     ('0006_instruments', '6577f8561a15c65097890473c4da94c268081a032b8f8c5ff00eacdd97676c6e'),
-    ('0007_real_books', '491469466945a79d4cc08a9fb72c53d47831d959894133100b8850f310e9d3b0');
+    ('0007_real_books', '559f4b63a92b30bb48c50354796be5eb3b8d14869f08873fd13c34548c7e83a5');

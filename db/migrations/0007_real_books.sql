@@ -1023,9 +1023,9 @@ select
     (tastytrade).implied_volatility as tastytrade_implied_volatility,
     (ibkr).implied_volatility - (tastytrade).implied_volatility
         as implied_volatility_difference,
-    (ibkr).underlying_price as ibkr_underlying_price,
-    (tastytrade).underlying_price as tastytrade_underlying_price,
-    (ibkr).underlying_price - (tastytrade).underlying_price
+    ibkr_price_of.underlying as ibkr_underlying_price,
+    tastytrade_price_of.underlying as tastytrade_underlying_price,
+    ibkr_price_of.underlying - tastytrade_price_of.underlying
         as underlying_price_difference,
     (ibkr).age_s as ibkr_age_s,
     (tastytrade).age_s as tastytrade_age_s,
@@ -1044,7 +1044,16 @@ from (
     from latest_greeks l
     group by contract_key
     having bool_or(broker = 'ibkr') and bool_or(broker = 'tastytrade')
-) newest;
+) newest
+-- A price that one broker has lent to the other is no price of the other's.
+cross join lateral (
+    select case when coalesce((ibkr).underlying_price_source, 'ibkr') = 'ibkr'
+        then (ibkr).underlying_price end as underlying
+) ibkr_price_of
+cross join lateral (
+    select case when coalesce((tastytrade).underlying_price_source, 'tastytrade')
+        = 'tastytrade' then (tastytrade).underlying_price end as underlying
+) tastytrade_price_of;
 
 drop function portfolio_asof_before(timestamptz, double precision);
 drop function greeks_asof_before(timestamptz, double precision);
@@ -1252,6 +1261,10 @@ comment on column portfolio_greeks.oldest_carried_age_s is
     'Seconds since the oldest tick with a carried Greek was received; null without one';
 comment on column broker_divergence.underlying is
     'The contract_key of the underlying';
+comment on column broker_divergence.ibkr_underlying_price is
+    'Price of the underlying from ibkr';
+comment on column broker_divergence.tastytrade_underlying_price is
+    'Price of the underlying from tastytrade';
 comment on column broker_divergence.ibkr_price is
     'The option''s own price from ibkr, in the unit of its quotation';
 comment on column broker_divergence.tastytrade_price is

@@ -11,7 +11,8 @@ _ABOUT: Final = """\
 The table `feed_gaps` holds every interval without data that the service knows about. With it
 you can tell an outage from a quiet market. `contract_key` is null when the reason concerns a
 whole feed, and `ended_at` is null while the gap lasts. [The cookbook](sql-cookbook.md) has a
-query, and `GET /v1/gaps` gives the same rows over [HTTP](http.md).
+query, and `GET /v1/gaps` gives the same rows over [HTTP](http.md). The view `outages` and
+`GET /v1/outages` merge rows that overlap.
 """
 
 

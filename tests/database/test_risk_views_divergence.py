@@ -17,6 +17,7 @@ VALUES = {
     "rho": (None, 0.2),
     "implied_volatility": (0.2, 0.19),
     "underlying_price": (650.0, 649.5),
+    "price": (12.5, 12.25),
 }
 
 
@@ -142,3 +143,16 @@ def test_a_third_broker_does_not_hide_the_other_two(db, now):
     hold_now(db, now, "thirdbroker", PUT)
 
     assert [row["contract_key"] for row in divergence(db)] == [CALL]
+
+
+def test_a_lent_price_of_the_underlying_is_no_price_of_the_other_broker(db, now):
+    for broker in ("ibkr", "tastytrade"):
+        hold_now(db, now, broker)
+    tick(db, event_time=now, underlying_price=None)
+    tick(db, broker="tastytrade", event_time=now, underlying_price=649.5)
+
+    [row] = divergence(db)
+
+    assert row["ibkr_underlying_price"] is None
+    assert row["tastytrade_underlying_price"] == 649.5
+    assert row["underlying_price_difference"] is None
