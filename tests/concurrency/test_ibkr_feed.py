@@ -566,7 +566,7 @@ async def test_contracts_that_share_lines_are_counted_and_noted(
     session = scene.health.session()
     assert session.status == "connected"
     [note] = session.notes
-    assert note == "3 contracts share 1 lines: each is seen at least every 332 s"
+    assert note == "3 contracts share 1 lines: each is seen at least every 236 s"
 
 
 async def test_no_positions_at_all_is_healthy(autojump_clock, scene):

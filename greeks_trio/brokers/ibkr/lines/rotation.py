@@ -1,11 +1,11 @@
 """The turns of the contracts that share market-data lines.  Pure.
 
 A turn lasts until the contract has brought Greeks and has had its line for `TURN_S`.  A
-contract without Greeks gives its line back after `GREEKS_WAIT_S`.  Every second line that
-becomes free goes to the contract that has waited the longest; the others go by weight
-and waiting time.  Of the contracts that have had their time, the lightest leaves first.
- So for all weights there is a longest interval between two turns:
-`longest_interval_s`.
+contract without Greeks gives its line back after `GREEKS_WAIT_S`.  A free line goes by
+weight and waiting time, unless a contract has waited for longer than `patience_s`: then it
+goes to the one that has waited the longest.  So for all weights there is a longest interval
+between two turns: `longest_interval_s`.  Of the contracts that have had their time, the
+lightest leaves first.
 
 All times are seconds of one monotonic clock.
 """
@@ -28,8 +28,8 @@ SETTLE_S: Final = 3.0
 LONGEST_TURN_S: Final = GREEKS_WAIT_S + SETTLE_S
 # One change of a line takes two messages; together they are at most ten a second.
 CHANGE_S: Final = 0.2
-# With weights, one turn in so many goes to the contract that has waited the longest.
-FAIR_EVERY: Final = 2
+# With weights a contract waits for this many times as long as without, if Greeks come soon.
+_PATIENCE: Final = 1.5
 # A request is answered with all fields; these frames are no ticks of the market.
 _ANSWER_WINDOW_S: Final = 5.0
 # A contract is missing if it was not seen for this many times the longest interval.
@@ -38,6 +38,11 @@ _OVERDUE_TIMES: Final = 2.0
 # How the last turn of a contract went.
 Outcome = Literal["no turn", "no answer", "no greeks", "greeks"]
 Weigh = Callable[[], Mapping[Conid, float]]
+
+
+def patience_s(contracts: int, lines: int) -> float:
+    """Return for how many seconds weights may keep a contract waiting."""
+    return _PATIENCE * (contracts - lines) * max(TURN_S / lines, CHANGE_S)
 
 
 def longest_interval_s(contracts: int, lines: int, *, is_even: bool) -> float:
@@ -52,11 +57,13 @@ def longest_interval_s(contracts: int, lines: int, *, is_even: bool) -> float:
         lines: How many lines they share.
         is_even: Whether no contract has more turns than another.
     """
-    starts = max(0, contracts - lines) * (1 if is_even else FAIR_EVERY)
     change_all_s = lines * CHANGE_S
     own_turn_s = 2 * TURN_S + change_all_s
-    waiting_s = math.ceil(starts / lines) * max(LONGEST_TURN_S, change_all_s)
-    return own_turn_s + waiting_s + change_all_s + GREEKS_WAIT_S
+    rounds = math.ceil((contracts - lines) / lines)
+    waiting_s = rounds * max(LONGEST_TURN_S, change_all_s) + change_all_s
+    if not is_even:
+        waiting_s += patience_s(contracts, lines)
+    return own_turn_s + waiting_s + GREEKS_WAIT_S
 
 
 class _Shared:
@@ -106,7 +113,6 @@ class Rotation:
         self._turns: dict[Conid, _Turn] = {}
         # The contract that has waited the longest comes first.
         self._waiting: dict[Conid, None] = {}
-        self._picks = 0
         self._change_at = -math.inf
 
     def __contains__(self, conid: object) -> bool:
@@ -149,7 +155,7 @@ class Rotation:
         cut_off = [each for each, turn in self._turns.items() if _is_first(turn)]
         for conid in list(self._turns):
             self._end(conid, now)
-        self._waiting = dict.fromkeys((*cut_off, *self._waiting))
+        self._queue_first(cut_off)
         for each in self._shared.values():
             each.joined_at, each.seen_at = now, None
             each.interval_s, each.outcome = 0.0, "no turn"
@@ -181,8 +187,7 @@ class Rotation:
             self._shared[conid] = _Shared(now)
             if conid in with_line:
                 self._turns[conid] = _Turn(now)
-        queued = [each for each in added if each not in self._turns]
-        self._waiting = dict.fromkeys((*queued, *self._waiting))
+        self._queue_first([each for each in added if each not in self._turns])
         surplus = sorted(self._turns, key=lambda each: self._turns[each].ends_at)
         for conid in surplus[: max(0, len(self._turns) - lines)]:
             self._end(conid, now)
@@ -269,9 +274,10 @@ class Rotation:
 
     def _pick(self, now: float, leaving: Conid | None) -> Conid:
         """Return the contract that gets a line: one that waits, or the one that leaves."""
-        self._picks += 1
         first = next(iter(self._waiting))
-        if self._weigh is None or self._picks % FAIR_EVERY:
+        waited_s = now - self._shared[first].left_at
+        limit_s = patience_s(len(self._shared), self._lines)
+        if self._weigh is None or waited_s >= limit_s:
             return first
         weights = self._present_weights(self._weigh, now)
         best, best_score = first, 0.0
@@ -294,6 +300,14 @@ class Rotation:
         if now >= self._weighed_at + TURN_S:
             self._weights, self._weighed_at = weigh(), now
         return self._weights
+
+    def _queue_first(self, conids: list[Conid]) -> None:
+        """Let contracts wait in front, as if they had waited for as long as the first."""
+        if self._waiting:
+            first = self._shared[next(iter(self._waiting))]
+            for conid in conids:
+                self._shared[conid].left_at = first.left_at
+        self._waiting = dict.fromkeys((*conids, *self._waiting))
 
     def _begin(self, conid: Conid, now: float) -> Conid:
         del self._waiting[conid]
