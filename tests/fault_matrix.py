@@ -26,7 +26,6 @@ from typing import Any, Final
 import pytest
 import trio
 
-from greeks_trio.brokers.ibkr.lines import quiet as line_watch
 from greeks_trio.config.settings import (
     Config,
     DatabaseConfig,
@@ -37,6 +36,7 @@ from greeks_trio.config.settings import (
 )
 from greeks_trio.drill.comparison import BrokerCounts, Evidence, compare
 from greeks_trio.drill.tick_log import TickLog
+from greeks_trio.feeds import quiet as line_watch
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.pipeline.tick_counts import TickListeners
