@@ -19,6 +19,7 @@ from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
 from greeks_trio.brokers.tastytrade.session import QuoteToken
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.contracts import (
     ContractKey,
@@ -270,6 +271,7 @@ async def _run_connection(
         out=lane.out,
         token=token,
         current_config=TastytradeConfig,
+        gaps=ContractGaps(lane.health.gaps),
     )
     watch((connection, lane.health))
     await connection.run(trio.sleep_forever)
