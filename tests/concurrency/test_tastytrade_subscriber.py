@@ -214,19 +214,19 @@ async def test_a_contract_without_streamer_symbol_is_told_of_once(
 async def test_a_futures_option_uses_tastytrades_own_streamer_symbols(
     autojump_clock, nursery
 ):
-    symbol = "./CLJ6 LOJ6  260317P56"
-    item = make_item(symbol, kind="Future Option", **{"underlying-symbol": "/CLJ6"})
+    symbol = "./CLJ7 LOJ7  270317P56"
+    item = make_item(symbol, kind="Future Option", **{"underlying-symbol": "/CLJ7"})
     tasty = Tastytrade(nursery, item)
-    tasty.api.instruments = {symbol: "./LOJ26P56:XNYM", "CLJ6": "/CLJ26:XNYM"}
+    tasty.api.instruments = {symbol: "./LOJ27P56:XNYM", "CLJ7": "/CLJ27:XNYM"}
     subscription = await started(nursery, tasty)
 
     await tasty.dxlink.send_rows(
-        ("Trade", [["/CLJ26:XNYM", 57.5]]), ("Greeks", [greeks_row("./LOJ26P56:XNYM")])
+        ("Trade", [["/CLJ27:XNYM", 57.5]]), ("Greeks", [greeks_row("./LOJ27P56:XNYM")])
     )
     [tick] = await tasty.receive()
 
-    assert entries(subscription)[-1] == ("Greeks", "./LOJ26P56:XNYM")
-    assert (tick.contract_key, tick.underlying_price) == ("./LO  260317P56", 57.5)
+    assert entries(subscription)[-1] == ("Greeks", "./LOJ27P56:XNYM")
+    assert (tick.contract_key, tick.underlying_price) == ("./LO  270317P56", 57.5)
     assert tasty.health.exchange_of(tick.contract_key) == "XNYM"
 
 
