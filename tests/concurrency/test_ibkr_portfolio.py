@@ -225,6 +225,15 @@ async def test_a_lean_first_answer_is_confirmed(autojump_clock, scene, lean):
     ]
 
 
+async def test_answers_are_read_until_two_agree(autojump_clock, scene):
+    full = [make_row(7), make_row(8, 610), make_row(9, 620)]
+    answer_with(scene, full[:1], full[1:], full)
+
+    await scene.start_streaming(4)
+
+    assert [set(held(scene)), len(snapshots(scene))] == [{SPY_600, SPY_610, SPY_620}, 1]
+
+
 @pytest.mark.parametrize("lean", [[], [make_row(8, 610)]])
 async def test_a_lean_later_answer_is_confirmed(autojump_clock, scene, lean):
     full = [make_row(7), make_row(8, 610), make_row(9, 620)]

@@ -269,6 +269,7 @@ async def test_a_watched_contract_is_found_by_all_that_identifies_it(
         make_option(2, maturityDate="20261219"),
         make_option(3, right="C"),
         make_option(4, strike=6005.0),
+        make_option(7, currency="EUR"),
         {"conid": 5},
         make_option(6),
     )

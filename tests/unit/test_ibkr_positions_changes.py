@@ -104,6 +104,19 @@ def test_more_knowledge_is_no_change():
     assert read(known, ROW)[1] == []
 
 
+def test_the_name_of_an_underlying_that_was_unknown_is_no_change():
+    known = KnownContracts()
+    option = ROW | {"currency": "EUR", "contractDesc": "ACME [C ACME 20271217 2.5 M 10]"}
+    share = {"conid": 500, "position": 1, "assetClass": "STK", "contractDesc": "ACME"}
+    share |= {"ticker": "ACME", "currency": "EUR"}
+    reading, _ = read(known, option)
+    assert reading.positions[0].underlying == "ibkr:500"
+
+    reading, changes = read(known, option, share)
+
+    assert (reading.positions[0].underlying, changes) == ("ACME:EUR", [])
+
+
 def test_a_share_that_is_renamed_and_a_future_that_is_resized_are_told():
     known = KnownContracts()
     share = {"conid": 5, "position": 1, "assetClass": "STK", "contractDesc": "OLD"}

@@ -155,8 +155,7 @@ def _match(
             and option.strike == contract.strike
             and option.right[:1] == ("C" if contract.option_type == "call" else "P")
         ):
-            multiplier = option.multiplier or contract.multiplier
-            multiplier = None if multiplier is None else plain(multiplier)
+            multiplier = plain(option.multiplier) if option.multiplier else None
             named = msgspec.structs.replace(contract, multiplier=multiplier)
             return Listing(named, Conid(option.conid), underlying)
     return None

@@ -335,9 +335,7 @@ def _underlying(row: Row, find: Find, unnamed: str) -> tuple[str, bool]:
 
 
 def _option(row: Row, conid: Conid, said: Description, find: Find) -> Instrument:
-    if _is_foreign(row, said):
-        return _foreign_option(row, conid, said, find)
-    occ = _occ_symbol(row, said)
+    occ = None if _is_foreign(row) else _occ_symbol(row, said)
     if occ is None:
         return _foreign_option(row, conid, said, find)
     try:
@@ -369,18 +367,21 @@ def _option(row: Row, conid: Conid, said: Description, find: Find) -> Instrument
     )
 
 
-def _is_foreign(row: Row, said: Description) -> bool:
+def _is_foreign(row: Row) -> bool:
     """Return whether anything says that the OCC does not clear the option."""
     return (
         row.currency not in (None, "USD")
         or row.is_american is False
         or row.exchange in _FOREIGN_OPTIONS
-        or (said.bracket is not None and said.bracket.form != "occ")
     )
 
 
 def _occ_symbol(row: Row, said: Description) -> str | None:
-    """Return the OCC symbol; `None` if two series have the terms that are known."""
+    """Return the OCC symbol.
+
+    Returns `None` if the bracket has another exchange's symbol, or if two series have
+    the terms that are known.
+    """
     if said.bracket is not None:
         return said.bracket.occ
     name = said.trading_class or row.ticker or row.underlying_symbol or said.symbol
