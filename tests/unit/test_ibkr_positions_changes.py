@@ -106,7 +106,10 @@ def test_more_knowledge_is_no_change():
 
 def test_the_name_of_an_underlying_that_was_unknown_is_no_change():
     known = KnownContracts()
-    option = ROW | {"currency": "EUR", "contractDesc": "ACME [C ACME 20271217 2.5 M 10]"}
+    option = ROW | {
+        "currency": "EUR",
+        "contractDesc": "ACME [C ACME 20271217 2.5 M 10]",
+    }
     share = {"conid": 500, "position": 1, "assetClass": "STK", "contractDesc": "ACME"}
     share |= {"ticker": "ACME", "currency": "EUR"}
     reading, _ = read(known, option)
