@@ -399,6 +399,19 @@ async def test_the_check_names_the_holes_of_the_book():
     assert sentence.endswith("(and 2 more)")
 
 
+async def test_the_check_names_watched_options_that_are_not_listed():
+    api = FakeApi(make_item(SPY_CALL))
+    config = make_config(watchlist=("./EX2 270212P6100", SPY_PUT))
+
+    assert await check_login(
+        config, open_session=lambda each: open_session(each, api)
+    ) == (
+        "logged in, 1 account, 1 option position; no streamer symbol for ./EX2 "
+        "270212P6100: the list of products cannot be read: Tastytrade answered 404: not "
+        "found"
+    )
+
+
 async def test_a_book_of_futures_options_connects_soon(autojump_clock, nursery):
     symbols = [f"./ESH7 EW{each % 4 + 1}F7 270108P{5000 + each}" for each in range(240)]
     items = [option(each, "/ESH7") for each in symbols]

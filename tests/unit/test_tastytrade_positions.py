@@ -241,6 +241,11 @@ def test_the_expiration_of_a_future_is_that_of_its_item():
         ("WEIRD OPTION", "Equity Option", "tastytrade:WEIRD OPTION", "unknown", "USD", None),
         ("./WEIRD", "Future Option", "tastytrade:./WEIRD", "unknown", "USD", None),
         ("/ES", "Future", "tastytrade:/ES", "unknown", "USD", None),
+        # The key of a share must not be that of another kind.
+        ("/ESZ6", "Equity", "tastytrade:/ESZ6", "unknown", "USD", None),
+        (OIL, "Equity", f"tastytrade:{OIL}", "unknown", "USD", None),
+        (SPY_CALL, "Equity", f"tastytrade:{SPY_CALL}", "unknown", "USD", None),
+        ("RY:CAD", "Equity", "tastytrade:RY:CAD", "unknown", "USD", None),
         ("ABC", "Tulip", "tastytrade:ABC", "unknown", "USD", None),
     ],
 )  # fmt: skip

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from greeks_trio.brokers.tastytrade.instrument_pages import InstrumentPages
-from greeks_trio.brokers.tastytrade.portfolio import in_brief
+from greeks_trio.brokers.tastytrade.portfolio import (
+    in_brief,
+    watched_futures_options,
+)
 from greeks_trio.brokers.tastytrade.positions.accounts import AccountPositions
 from greeks_trio.brokers.tastytrade.positions.instruments import complete, needed_pages
 from greeks_trio.brokers.tastytrade.session import OpenSession, open_session
+from greeks_trio.brokers.tastytrade.watched_options import WatchedOptions
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.model.positions import open_options
@@ -27,9 +31,13 @@ async def check_login(
         if found.refused == len(found.account_ids):
             raise FeedInterrupted(f"logged in, but {'; '.join(found.problems)}")
         answers = await InstrumentPages().get(session, needed_pages(found))
+        watched = WatchedOptions()
+        await watched.look_for(session, watched_futures_options(config, found))
         await session.quote_token()
     completed = complete(found, answers)
-    return _sentence(found, [*found.problems, *completed.problems])
+    return _sentence(
+        found, [*found.problems, *completed.problems, *watched.sentences()]
+    )
 
 
 def _sentence(found: AccountPositions, problems: list[str]) -> str:

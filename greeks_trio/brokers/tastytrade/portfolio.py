@@ -21,6 +21,7 @@ from greeks_trio.brokers.tastytrade.positions.positions import (
     wanted_contracts,
 )
 from greeks_trio.brokers.tastytrade.session import TastytradeSession
+from greeks_trio.brokers.tastytrade.watched_options import WatchedOptions
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _PORTFOLIO: Final = "portfolio"
 _INSTRUMENTS: Final = "instruments"
+_WATCHED: Final = "watched futures options"
 _RULES: Final = "streamer symbols by rule"
 # The state names this many problems.
 _NAMED: Final = 3
@@ -56,6 +58,7 @@ class Portfolio:
         # The login and the accounts of the last reading.
         self._asked_for: tuple[object, object] | None = None
         self._pages = InstrumentPages()
+        self._watched = WatchedOptions()
         # The problems in the log.
         self._told: frozenset[str] = frozenset()
 
@@ -114,6 +117,7 @@ class Portfolio:
             completed.reading.positions,
             incomplete=completed.reading.incomplete,
         )
+        await self._watched.look_for(session, watched_futures_options(config, reading))
         self._choose(completed, config)
 
     def report(self, shortfalls: Shortfalls) -> None:
@@ -123,6 +127,7 @@ class Portfolio:
         found: dict[str, Sequence[str]] = {
             _PORTFOLIO: completed.reading.problems if completed is not None else (),
             _INSTRUMENTS: completed.problems if completed is not None else (),
+            _WATCHED: self._watched.sentences(),
         }
         for thing, problems in found.items():
             if problems:
@@ -157,13 +162,23 @@ class Portfolio:
             self._health.count("positions.refused", reading.refused)
 
     def _choose(self, completed: Completed, config: TastytradeConfig) -> None:
-        wanted, unknown = wanted_contracts(completed, config.watchlist)
+        wanted, unknown = wanted_contracts(
+            completed, config.watchlist, self._watched.found
+        )
         self.wanted = {**wanted, **dict.fromkeys(unknown)}
 
 
 def login_of(config: TastytradeConfig) -> tuple[object, ...]:
     """Return the settings that a connection cannot change."""
     return config.secret, config.refresh, config.api_url, config.streamer_url
+
+
+def watched_futures_options(
+    config: TastytradeConfig, reading: AccountPositions
+) -> list[ContractKey]:
+    """Return the futures options of the watch-list that no account holds."""
+    held = {each.contract_key for each in reading.positions if each.quantity != 0}
+    return [each for each in config.watchlist if each[:2] == "./" and each not in held]
 
 
 def in_brief(sentences: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx2
 import msgspec
+from msgspec import Raw
 from tastytrade.session import Session
 
 from greeks_trio.brokers.tastytrade.positions.accounts import (
@@ -20,6 +21,7 @@ from greeks_trio.brokers.tastytrade.positions.accounts import (
     AccountReading,
     read_positions,
 )
+from greeks_trio.brokers.tastytrade.positions.chains import OptionChain
 from greeks_trio.brokers.tastytrade.positions.instruments import Instrument
 from greeks_trio.brokers.tastytrade.rest import (
     UNAUTHORIZED,
@@ -156,6 +158,27 @@ class TastytradeSession:
             folder, name = "equity-options", symbol
         path = f"/instruments/{folder}/{quote(name, safe='')}"
         return await self._rest.get(path, Instrument)
+
+    async def option_products(self) -> list[Raw]:
+        """Return the products of futures options.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: there is no usable answer.
+        """
+        return (
+            await self._rest.get("/instruments/future-option-products", Items)
+        ).items
+
+    async def option_chain(self, product: str) -> OptionChain:
+        """Return the options on the futures of a product, such as ``ES``.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: there is no usable answer.
+        """
+        path = f"/futures-option-chains/{quote(product, safe='')}/nested"
+        return await self._rest.get(path, OptionChain)
 
     async def _accounts(self) -> tuple[dict[str, _ListedAccount], list[str]]:
         """Return the listed accounts, and a sentence for each unreadable one."""

@@ -9,6 +9,7 @@ Source: https://developer.tastytrade.com, "Account Positions" and "Symbology"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
@@ -54,6 +55,8 @@ _KINDS: Final[Mapping[str, PositionKind]] = {
 }
 _QUOTED_IN_PERCENT: Final = ("Bond", "Fixed Income Security")
 _DOLLAR: Final = "USD"
+# The symbol of a share, in any of the usual spellings of its class.
+_SHARE: Final = re.compile(r"[A-Za-z0-9]{1,10}([./ -][A-Za-z0-9]{1,6}){0,2}", re.ASCII)
 # An expired future may be listed for some days more.
 _LISTED_AFTER_EXPIRY: Final = timedelta(days=14)
 
@@ -172,6 +175,8 @@ def _kind_of(fields: ItemFields, today: date) -> PositionKind:
 
 
 def _read_share(account_id: str, fields: ItemFields, today: date) -> Holding:
+    if _SHARE.fullmatch(fields.symbol) is None:
+        raise ValueError("the symbol is not that of a share")
     key = share_key(fields.symbol)
     position = replace(
         _plain_position(account_id, fields),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from greeks_trio.brokers.tastytrade.positions.chains import WatchedOption
 from greeks_trio.brokers.tastytrade.positions.instruments import Completed
 from greeks_trio.brokers.tastytrade.positions.items import Holding, contract_of
 from greeks_trio.model.contracts import (
@@ -32,9 +33,14 @@ class WantedContract(msgspec.Struct, frozen=True):
 
 
 def wanted_contracts(
-    found: Completed, watchlist: Sequence[ContractKey]
+    found: Completed,
+    watchlist: Sequence[ContractKey],
+    watched: Mapping[ContractKey, WatchedOption] = {},
 ) -> tuple[dict[ContractKey, WantedContract], list[ContractKey]]:
-    """Return the contracts to stream, and those with an unknown streamer symbol."""
+    """Return the contracts to stream, and those with an unknown streamer symbol.
+
+    ``watched``: the futures options of the watch-list that Tastytrade lists.
+    """
     held: dict[ContractKey, Holding] = {}
     for holding in found.reading.holdings:
         key = holding.position.contract_key
@@ -50,7 +56,7 @@ def wanted_contracts(
         contract = (
             _held(held[key], holders, found.futures)
             if key in held
-            else _watched(key, holders)
+            else _watched(key, holders, watched.get(key))
         )
         # Two contracts under one symbol could not be told apart.
         if contract is None or contract.symbol in taken:
@@ -76,7 +82,13 @@ def _held(
     return WantedContract(contract, holders, symbol, futures.get(contract.underlying))
 
 
-def _watched(key: ContractKey, holders: tuple[Holder, ...]) -> WantedContract | None:
+def _watched(
+    key: ContractKey, holders: tuple[Holder, ...], listed: WatchedOption | None
+) -> WantedContract | None:
+    if listed is not None:
+        return WantedContract(
+            listed.contract, holders, listed.symbol, listed.underlying_symbol
+        )
     try:
         contract = contract_from_occ(key)
         symbol = format_streamer_symbol(parse_occ(key))
