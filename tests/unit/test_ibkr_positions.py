@@ -130,6 +130,18 @@ def test_a_cold_row_is_identified_but_worth_another_read():
             "SPY",
         ),
         (
+            {"contractDesc": "SPX DEC2026 6000 C (SPXW)", "strike": "6000"}
+            | {"ticker": "SPX", "undSym": "SPX"},
+            "SPXW  261218C06000000",
+            "SPX",
+        ),
+        (
+            {"contractDesc": "SPXW DEC2026 6000 C", "strike": "6000"}
+            | {"ticker": "SPX", "undSym": "SPX"},
+            "SPXW  261218C06000000",
+            "SPX",
+        ),
+        (
             {"contractDesc": "BRK B DEC2026 400 P", "strike": 400, "putOrCall": "P"}
             | {"ticker": "BRK B", "undSym": "BRK B"},
             "BRKB  261218P00400000",

@@ -6,11 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from greeks_trio.brokers.ibkr.positions.instruments import (
-    Instrument,
-    Unidentified,
-    identify,
-)
+from greeks_trio.brokers.ibkr.positions.identify import identify
+from greeks_trio.brokers.ibkr.positions.instruments import Instrument, Unidentified
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.rows import Row, completed
 from greeks_trio.model.contracts import Conid, ContractKey
