@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from greeks_trio.brokers.tastytrade.feed import MIN_REQUEST_BYTES
@@ -19,6 +20,8 @@ from greeks_trio.brokers.tastytrade.handshake import (
 from greeks_trio.brokers.tastytrade.subscriber import SUBSCRIBE_PAUSE_S
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import CredentialsRejected, FeedSilent
+from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
+from greeks_trio.waiting import WakeUp
 from tests.concurrency import tastytrade_fakes
 from tests.concurrency.tastytrade_fakes import (
     CALL,
@@ -567,6 +570,76 @@ async def test_refused_credentials_are_told_apart(autojump_clock, tasty):
 
     with pytest.raises(CredentialsRejected, match="invalid_grant"):
         await tasty.feed.run_connection()
+
+
+NO_CUSTOMER = (
+    400,
+    {},
+    b'{"error_code":"invalid_request","error_description":"No such customer"}',
+)
+REVOKED = (400, {}, b'{"error_code":"invalid_grant"}')
+
+
+async def supervised(nursery, tasty):
+    """Run the feed as the service does; return the list of its final refusals."""
+    refusals = []
+    supervisor = Supervisor(
+        tasty.health,
+        RestartPolicy(),
+        WakeUp(),
+        on_refused=lambda: refusals.append(trio.current_time()),
+    )
+    nursery.start_soon(supervisor.run, tasty.feed.run_connection)
+    return refusals
+
+
+async def test_a_refusal_at_the_start_that_passes_is_an_outage(
+    autojump_clock, nursery, tasty
+):
+    tasty.api.answers["/oauth/token"] = NO_CUSTOMER
+    refusals = await supervised(nursery, tasty)
+    await trio.sleep(840)
+    session = tasty.health.session()
+    tasty.api.answers.clear()
+    await tasty.dxlink.wait_subscribed()
+
+    assert refusals == []
+    assert session.status in ("disconnected", "connecting")
+    assert session.last_error == (
+        "Tastytrade answered to the login 400: No such customer (invalid_request)"
+    )
+
+
+@pytest.mark.parametrize("answer", [NO_CUSTOMER, REVOKED])
+async def test_a_refusal_after_a_good_run_passes(
+    autojump_clock, nursery, tasty, answer
+):
+    refusals = await supervised(nursery, tasty)
+    await tasty.dxlink.wait_subscribed()
+    tasty.api.answers["/oauth/token"] = answer
+    await tasty.dxlink.close()
+    await trio.sleep(20)
+    tasty.api.answers.clear()
+    await tasty.dxlink.wait_subscribed()
+    await wait_all_tasks_blocked()
+
+    assert refusals == []
+    assert tasty.health.session().status == "connected"
+    assert tasty.health.gaps.feed_gap() is None
+
+
+async def test_a_login_that_stays_revoked_is_final_after_a_few_tries(
+    autojump_clock, nursery, tasty
+):
+    refusals = await supervised(nursery, tasty)
+    await tasty.dxlink.wait_subscribed()
+    tasty.api.answers["/oauth/token"] = REVOKED
+    await tasty.dxlink.close()
+    await trio.sleep(300)
+
+    assert len(refusals) == 1
+    assert 60 < refusals[0] < 80
+    assert tasty.api.paths().count("/oauth/token") == 1 + 4
 
 
 @pytest.mark.parametrize(("secret", "worked"), [("s3cr3t", True), ("0ther", False)])

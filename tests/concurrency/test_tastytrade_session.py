@@ -437,6 +437,25 @@ async def test_instruments_are_not_asked_for_while_the_server_is_in_trouble(
     assert len(api.paths()) <= 1 + 2 * MAX_AT_ONCE
 
 
+async def test_no_instrument_is_asked_for_before_the_server_wants_it(
+    autojump_clock, api
+):
+    path = "/instruments/futures/ESZ6"
+    api.answer_once[path] = (429, {"Retry-After": "100"}, b"")
+    api.instruments = {"ESZ6": "/ESZ26:XCME"}
+    pages = InstrumentPages()
+
+    async with open_session(make_config(), api) as session:
+        await pages.get(session, ["/ESZ6"])
+        await trio.sleep(99)
+        held_back = await pages.get(session, ["/ESZ6"])
+        await trio.sleep(1)
+        found = await pages.get(session, ["/ESZ6"])
+
+    assert (held_back.pages, list(found.pages)) == ({}, ["/ESZ6"])
+    assert api.paths().count(path) == 2
+
+
 async def test_instruments_are_asked_for_side_by_side_and_seldom(autojump_clock, api):
     """So a book of futures options does not delay the first connection."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 import trio
@@ -35,6 +36,8 @@ class InstrumentPages:
         self._refusals: dict[str, str] = {}
         # From when on the page is requested again.
         self._due_at: dict[str, float] = {}
+        # Until then the server wants no request.
+        self._stay_away_until = -inf
 
     async def get(
         self, session: TastytradeSession, symbols: Iterable[str]
@@ -52,8 +55,9 @@ class InstrumentPages:
             for symbol in known.keys() - wanted:
                 del known[symbol]
         now = trio.current_time()
-        due = [each for each in sorted(wanted) if self._due_at.get(each, now) <= now]
-        await self._ask(session, due)
+        if now >= self._stay_away_until:
+            due = (each for each in wanted if self._due_at.get(each, now) <= now)
+            await self._ask(session, sorted(due))
         return InstrumentAnswers(dict(self._pages), dict(self._refusals))
 
     async def _ask(self, session: TastytradeSession, symbols: list[str]) -> None:
@@ -88,5 +92,8 @@ class InstrumentPages:
         # The caller names the fact that is missing; this is the reason.
         logger.debug("tastytrade.instrument_unread %s: %s", symbol, exc)
         self._refusals[symbol] = str(exc)
+        now = trio.current_time()
         if exc.http_status not in SERVER_TROUBLE:
-            self._due_at[symbol] = trio.current_time() + ASK_AGAIN_S
+            self._due_at[symbol] = now + ASK_AGAIN_S
+        elif exc.retry_after is not None:
+            self._stay_away_until = now + exc.retry_after

@@ -35,7 +35,7 @@ class Account(msgspec.Struct, rename="kebab"):
     """An account of the customer."""
 
     account_number: str
-    is_closed: bool = False
+    is_closed: bool | None = False
 
 
 class AccountItem(msgspec.Struct, rename="kebab"):
