@@ -266,6 +266,33 @@ async def test_without_definitions_the_rest_streams(nursery, autojump_clock, bro
     assert "(U1 88 ES JUN2027 6100 C (E2B))" in scene.last_error
 
 
+async def test_definitions_that_hang_hold_the_rest_back_only_once(
+    nursery, autojump_clock
+):
+    scene = Scene(nursery)
+    scene.gateway.positions["U1"] = [OPTION, make_row(7)]
+    scene.gateway.answers["/trsrv/secdef"] = (200, ...)
+
+    [(at, _)] = await scene.start_streaming()
+
+    assert at < 30
+    assert len(scene.gateway.times_of("/trsrv/secdef")) == 1
+
+
+async def test_an_underlying_without_a_name_is_a_note(nursery, autojump_clock):
+    scene = Scene(nursery)
+    scene.gateway.positions["U1"] = [OPTION]
+    define(scene.gateway, OPTION_DEFINED)
+    await scene.start_streaming(2)
+    await trio.sleep(1)
+    note = "1 underlyings whose name IBKR has not told (ibkr:9100)"
+    assert (scene.status, scene.notes) == ("connected", (note,))
+
+    define(scene.gateway, OPTION_DEFINED, FUTURE_DEFINED)
+    await trio.sleep(CONFIG.positions_interval_s + 1)
+    assert scene.notes == ()
+
+
 async def test_many_definitions_take_several_requests(autojump_clock, gateway):
     requested = define(gateway, *({"conid": n} for n in range(1, 451)))
 

@@ -278,8 +278,9 @@ def test_a_field_of_another_type_does_not_hide_an_option(drifted):
     assert position.multiplier == 100
 
 
-def test_a_date_may_be_a_number():
-    position, _ = only(read(make_row(contractDesc="SPY", expiry=20261218)))
+@pytest.mark.parametrize("expiry", [20261218, 20261218.0])
+def test_a_date_may_be_a_number(expiry):
+    position, _ = only(read(make_row(contractDesc="SPY", expiry=expiry)))
 
     assert position.expiration == date(2026, 12, 18)
 

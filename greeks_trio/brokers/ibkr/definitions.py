@@ -9,6 +9,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import trio
+
 from greeks_trio.brokers.ibkr.positions.rows import Row, read_row
 from greeks_trio.brokers.ibkr.rest import GatewayClient
 from greeks_trio.errors import FeedInterrupted
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 _PATH: Final = "/trsrv/secdef"
 _MOST_AT_ONCE: Final = 200
 _NO_LOGIN: Final = 401
+# A gateway that does not answer must not hold back the positions again and again.
+_PAUSE_S: Final = 30.0
 
 
 class Definitions:
@@ -27,15 +31,18 @@ class Definitions:
     def __init__(self, client: GatewayClient) -> None:
         self._client = client
         self._failure = ""
+        self._not_before = 0.0
 
     async def read(self, conids: Iterable[Conid]) -> list[Row]:
         """Return the definitions that IBKR has; a request that fails gives none.
+
+        After a failure no request is sent for a while.
 
         Raises:
             FeedInterrupted: There is no login, or IBKR locks this user out.
         """
         rows: list[Row] = []
-        wanted = list(conids)
+        wanted = list(conids) if trio.current_time() >= self._not_before else []
         for start in range(0, len(wanted), _MOST_AT_ONCE):
             some = wanted[start : start + _MOST_AT_ONCE]
             params = {"conids": ",".join(map(str, some))}
@@ -44,13 +51,14 @@ class Definitions:
             except FeedInterrupted as exc:
                 if exc.retry_after is not None or exc.http_status == _NO_LOGIN:
                     raise
-                self._note_failure(str(exc), len(some))
-            else:
-                rows += map(read_row, _entries(answer))
+                self._note_failure(str(exc), len(wanted))
+                break
+            rows += map(read_row, _entries(answer))
         return rows
 
     def _note_failure(self, reason: str, number: int) -> None:
         """Log a reason once; the requests come with each reading."""
+        self._not_before = trio.current_time() + _PAUSE_S
         if reason != self._failure:
             self._failure = reason
             logger.warning("ibkr.definitions contracts=%d reason=%s", number, reason)

@@ -150,6 +150,8 @@ def shown_text(content: object) -> str:
 
 
 def _text(raw: object) -> str | None:
+    if type(raw) is float and raw.is_integer():
+        raw = int(raw)
     if type(raw) is int:
         raw = str(raw)
     if not isinstance(raw, str):
