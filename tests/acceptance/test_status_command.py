@@ -7,6 +7,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 import trio
 
@@ -110,6 +111,27 @@ async def test_one_broker_away_gives_1_and_says_so(stage):
 
     assert "is degraded" in said
     assert "- tastytrade:" in said
+
+
+async def test_a_feed_that_a_person_has_stopped_is_a_note_and_gives_0(stage):
+    async with serving(stage) as url:
+        await wait_for(stage, 0, "--url", url)
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+            wish = {"brokers": ["ibkr"]}
+            answer = await client.post("/v1/streaming/stop", json=wish, timeout=10)
+            ready = await client.get("/readyz")
+        status, table = await ask(stage, "--url", url)
+        json_status, said = await ask(stage, "--url", url, "--json")
+
+    note = "ibkr: stopped by request"
+    assert answer.json()["sessions"][0]["notes"] == ["stopped by request"]
+    assert (ready.status_code, ready.json()["notes"]) == (200, [note])
+    assert ready.json()["warnings"] == []
+    assert (status, json_status) == (0, 0)
+    assert "is healthy" in table
+    assert note in table
+    document = json.loads(said.splitlines()[0])
+    assert (document["problems"], document["notes"]) == ([], [note])
 
 
 async def test_a_service_without_a_connected_broker_gives_2(stage):
