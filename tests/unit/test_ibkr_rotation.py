@@ -278,6 +278,23 @@ def test_the_interval_is_measured_from_turn_to_turn():
     assert rotation.measured_s == 25.0 - 9.0
 
 
+def test_a_frame_that_comes_after_its_turn_is_seen_and_no_interval():
+    rotation = Rotation()
+    rotation.assign(range(2), 1, 0.0)
+    rotation.advance(0.0)
+    rotation.frame(0, 1.0, has_greeks=True)
+    rotation.advance(10.0)
+    rotation.frame(1, 11.0, has_greeks=True)
+    assert rotation.frame(0, 10.1, has_greeks=True) == (False, False)
+    rotation.advance(20.0)
+    rotation.frame(0, 21.0, has_greeks=True)
+    rotation.advance(30.0)
+
+    assert rotation.frame(0, 30.1, has_greeks=True) == (False, False)
+
+    assert rotation.measured_s == 21.0 - 10.1
+
+
 def test_a_new_contract_comes_before_those_that_wait():
     rotation = Rotation()
     rotation.assign([1, 2, 3], 1, 0.0)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.renewals import LineSchedule
@@ -230,3 +231,102 @@ def test_a_new_plan_drops_what_it_does_not_name(state):
 def test_the_same_plan_drops_nothing(state):
     assert state.plan_changed(make_plan(CALL, PUT), 1.0) == []
     assert state.lines.next_due() > 1.0
+
+
+def make_shared_plan(*shared, own=()):
+    everything = make_plan(*own, *shared)
+    return Plan(everything.options, own, shared, 1)
+
+
+def request_everything(state, now):
+    while (conid := state.lines.take_due(now)) is not None:
+        yield conid
+
+
+def test_contracts_that_begin_to_share_a_line_answer_anew(state):
+    dropped = state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+
+    assert dropped == [PUT] or dropped == [CALL]
+    [in_turn] = state.rotation.in_turn
+    assert [in_turn, *dropped] in ([CALL, PUT], [PUT, CALL])
+    assert list(request_everything(state, 1.0)) == [in_turn]
+    assert CALL in state
+    assert PUT in state
+
+
+def test_a_contract_that_gets_a_line_of_its_own_answers_anew(state):
+    state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+    list(request_everything(state, 1.0))
+
+    assert state.plan_changed(make_plan(CALL, PUT), 2.0) == []
+
+    assert set(request_everything(state, 2.0)) == {CALL, PUT}
+    assert state.lines.unanswered() == set()
+    assert len(state.rotation) == 0
+
+
+def test_a_contract_between_its_turns_is_neither_silent_nor_unanswered(state):
+    state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+    waiting = ({CALL, PUT} - set(state.rotation.in_turn)).pop()
+
+    assert waiting not in state.lines
+    assert waiting not in state.quiet.without_greeks(10_000.0)
+    assert waiting not in state.quiet.silent(10_000.0)
+    assert waiting in state
+
+
+def test_turns_change_their_line(state):
+    state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+    [first] = state.rotation.in_turn
+    list(request_everything(state, 1.0))
+    assert state.turns_due(5.0) == ([], [])
+    state.frame_came(first, 2.0, has_greeks=True)
+
+    dropped, begun = state.turns_due(100.0)
+
+    assert (dropped, [*dropped, *begun]) in (
+        ([CALL], [CALL, PUT]),
+        ([PUT], [PUT, CALL]),
+    )
+    assert list(request_everything(state, 100.0)) == begun
+
+
+def test_the_first_greeks_of_a_turn_are_news(state, news):
+    state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+    list(request_everything(state, 1.0))
+    state.sending_due(1.0)
+    news.clear()
+    [first] = state.rotation.in_turn
+
+    state.frame_came(first, 2.0, has_greeks=True)
+    state.sending_due(2.0)
+    state.frame_came(first, 3.0, has_greeks=True)
+
+    assert len(news) == 1
+
+
+def test_letters_stay_between_the_turns_and_end_with_the_contract(state):
+    state.letter_came(CALL, "D")
+    state.letter_came(PUT, "D")
+
+    state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+    assert set(state.letters) == {CALL, PUT}
+
+    state.plan_changed(make_plan(CALL), 2.0)
+    assert set(state.letters) == {CALL}
+
+
+def test_a_conid_that_has_become_another_contract_waits_for_its_turn_anew(state):
+    state.plan_changed(make_shared_plan(CALL, PUT), 1.0)
+    list(request_everything(state, 1.0))
+    [first] = state.rotation.in_turn
+    state.frame_came(first, 2.0, has_greeks=True)
+    plan = make_shared_plan(CALL, PUT)
+    wanted = plan.options[first]
+    other = replace(wanted.contract, contract_key="another key")
+    plan.options[first] = replace(wanted, contract=other)
+
+    assert state.plan_changed(plan, 3.0) == [first]
+
+    assert state.rotation.in_turn == ()
+    assert not state.rotation.has_greeks(first)

@@ -152,7 +152,9 @@ class Rotation:
 
         The contracts whose turn was cut off before they brought Greeks come first.
         """
-        cut_off = [each for each, turn in self._turns.items() if _is_first(turn)]
+        cut_off = [
+            conid for conid, turn in self._turns.items() if turn.first_greeks_at is None
+        ]
         for conid in list(self._turns):
             self._end(conid, now)
         self._queue_first(cut_off)
@@ -232,7 +234,8 @@ class Rotation:
         """
         turn, shared = self._turns.get(conid), self._shared[conid]
         if has_greeks:
-            if shared.seen_at is not None and (turn is None or _is_first(turn)):
+            begins = turn is not None and turn.first_greeks_at is None
+            if begins and shared.seen_at is not None:
                 shared.interval_s = now - shared.seen_at
             shared.seen_at = now
         if turn is None:  # it was on its way when the turn ended
@@ -330,10 +333,6 @@ class Rotation:
             due,
             key=lambda each: (self._standing(each, now), self._turns[each].ends_at),
         )
-
-
-def _is_first(turn: _Turn) -> bool:
-    return turn.first_greeks_at is None
 
 
 def _outcome(turn: _Turn) -> Outcome:
