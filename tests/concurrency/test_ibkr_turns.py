@@ -133,7 +133,7 @@ async def test_every_contract_is_seen_as_often_as_the_status_says(
 ):
     scene, broker, ticks = await start(nursery, 60, 20)
 
-    await trio.sleep(HOUR_S)
+    await trio.sleep(HOUR_S / 3)
 
     statistics = scene.health.statistics()
     assert len(ticks.at) == 60
@@ -175,14 +175,14 @@ async def test_a_contract_with_a_line_of_its_own_is_not_in_rotation(
 
 async def test_messages_come_at_a_humane_pace(nursery, autojump_clock):
     scene, _, _ = await start(nursery, 236, 100)
-    await trio.sleep(120)
+    await trio.sleep(60)
     since = len(scene.gateway.received)
 
-    await trio.sleep(600)
+    await trio.sleep(200)
 
     sent = Counter(int(at) for at, _ in scene.gateway.received[since:])
     assert max(sent.values()) <= 13
-    assert sum(sent.values()) / 600 <= 10.5
+    assert sum(sent.values()) / 200 <= 10.5
 
 
 async def test_the_largest_risk_is_seen_the_most_often(nursery, autojump_clock):
@@ -190,7 +190,7 @@ async def test_the_largest_risk_is_seen_the_most_often(nursery, autojump_clock):
     broker.gammas = {3: 1.0, 9: 0.5}
     broker.ticks_every_s = 2.0
 
-    await trio.sleep(HOUR_S)
+    await trio.sleep(HOUR_S / 2)
 
     seen = Counter({key: len(at) for key, at in ticks.at.items()})
     assert [key for key, _ in seen.most_common(2)] == [key_of(3), key_of(9)]
@@ -205,7 +205,7 @@ async def test_even_turns_can_be_had_by_a_reload(nursery, autojump_clock):
     await trio.sleep(120)
     ticks.at.clear()
 
-    await trio.sleep(HOUR_S)
+    await trio.sleep(HOUR_S / 2)
 
     turns = [len(at) for at in ticks.at.values()]
     assert max(turns) - min(turns) <= 1
@@ -268,11 +268,14 @@ async def test_a_closed_market_is_no_silence(nursery, autojump_clock):
     assert scene.health.statistics().in_rotation == 6
     broker.ticks_every_s = None
     broker.answer_s = dict.fromkeys(range(1, 9), 8.0)
-    await trio.sleep(HOUR_S)
+    ticks.records.clear()
+    await trio.sleep(HOUR_S / 2)
 
     assert scene.gaps() == []
     assert scene.status == "connected"
-    assert {each.in_rotation for each in ticks.records[-20:]} == {True}
+    assert {each.contract_key for each in ticks.records if each.in_rotation} == {
+        *watched
+    }
 
 
 async def test_held_contracts_come_before_a_long_watch_list(nursery, autojump_clock):
@@ -284,7 +287,7 @@ async def test_held_contracts_come_before_a_long_watch_list(nursery, autojump_cl
     assert scene.health.statistics().in_rotation == 40
     ticks.at.clear()
 
-    await trio.sleep(HOUR_S)
+    await trio.sleep(HOUR_S / 2)
 
     held = [len(ticks.at[key_of(n)]) for n in range(1, 7)]
     others = [len(ticks.at[key_of(n)]) for n in range(7, 41)]
