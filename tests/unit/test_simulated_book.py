@@ -224,6 +224,9 @@ def test_both_brokers_hold_the_same_contracts_under_the_same_key(book):
 
 def test_keys_made_apart_from_the_product_are_those_of_the_product(book):
     kinds = set()
+    conids = {}
+    for option in book.market.options:
+        conids.setdefault(listing_of(option).description, option.conid)
     for option in book.market.options:
         key = option.contract.contract_key
         if key.startswith("./"):
@@ -233,13 +236,26 @@ def test_keys_made_apart_from_the_product_are_those_of_the_product(book):
         elif key.startswith("ibkr:"):
             kinds.add("foreign")
             assert key == f"ibkr:{option.conid}"
-            assert not security_row(option)["isUS"]
+            is_twin = conids[listing_of(option).description] < option.conid
+            assert is_twin or not security_row(option)["isUS"]
         else:
             kinds.add("american")
             assert parse_occ(key) == option.terms
             assert format_occ(option.terms) == key
             assert security_row(option)["isUS"]
     assert kinds == {"future", "foreign", "american"}
+
+
+def test_one_contract_has_two_numbers_at_ibkr_and_two_keys(book, rows):
+    twice = [
+        r for r in rows if r["contractDesc"].startswith("AAPL ") and r["putOrCall"]
+    ]
+    keys = {o.conid: o.contract.contract_key for o in book.options["ibkr"]}
+
+    low, high = sorted(row["conid"] for row in twice)
+    assert len({row["contractDesc"] for row in twice}) == 1
+    assert keys[low].startswith("AAPL  ")
+    assert keys[high] == f"ibkr:{high}"
 
 
 def test_an_advisor_has_clients_and_the_own_account_holds_nothing(book):

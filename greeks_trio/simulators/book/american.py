@@ -38,7 +38,7 @@ class American:
         royal: The share that is listed in New York and in Toronto.
         sap: The receipt in New York of a share in Frankfurt.
         splitting: The share that is split.
-        bitcoin: A position at Tastytrade without options.
+        others: Positions at Tastytrade without options; one cannot be identified.
         both: Options that both brokers' accounts hold.
         tastytrade: Options that only Tastytrade's accounts hold.
     """
@@ -47,7 +47,7 @@ class American:
     royal: Underlying
     sap: Underlying
     splitting: Underlying
-    bitcoin: Underlying
+    others: tuple[Underlying, ...]
     shares: tuple[Underlying, ...]
     both: tuple[SimulatedOption, ...]
     ibkr: tuple[SimulatedOption, ...]
@@ -76,8 +76,10 @@ def make_american(maker: Maker, today: date) -> American:
         maker.us_option(berkshire, standard, "C", Decimal(490)),
         maker.us_option(spx, standard, "P", Decimal(6600), root="SPXW"),
     )
+    listed_twice = maker.us_option(apple, standard, "P", Decimal("267.5"))
     at_ibkr = (
-        maker.us_option(apple, standard, "P", Decimal("267.5")),
+        listed_twice,
+        maker.twin(listed_twice),
         maker.us_option(royal, standard, "C", Decimal(155)),
         maker.us_option(sap, standard, "C", Decimal(250)),
         maker.us_option(spx, standard, "C", Decimal(6800)),
@@ -104,7 +106,7 @@ def make_american(maker: Maker, today: date) -> American:
         royal,
         sap,
         splitting,
-        _bitcoin(maker),
+        (_bitcoin(maker), _unreadable(maker)),
         (apple, royal, splitting),
         both,
         at_ibkr,
@@ -165,6 +167,17 @@ def _bitcoin(maker: Maker) -> Underlying:
         position_streamer_symbol="named",
     )
     return maker.share("BTC/USD", 91_000.0, tastytrade=coin)
+
+
+def _unreadable(maker: Maker) -> Underlying:
+    symbol = "ZVZZT SPECIAL 17"
+    odd = TastytradeListing(
+        symbol=symbol,
+        instrument_type="Equity Option",
+        underlying_symbol="ZVZZT",
+        streamer_symbol=symbol,
+    )
+    return maker.share(symbol, 1.25, tastytrade=odd)
 
 
 def _index(maker: Maker, symbol: str, price: float, *, conid: int) -> Underlying:

@@ -23,9 +23,10 @@ BOOKS: Final[Mapping[BookName, BookKind]] = MappingProxyType(
             contracts=CONTRACTS,
             about="Deliberate imperfections, as the real brokers have them: IBKR sends "
             "each first frame twice, some Greeks late, a few options delayed, numbers "
-            'that mean "unset", a position that nothing identifies, rows without terms, '
-            "and 100 lines for more contracts; Tastytrade repeats events, leaves out "
-            "Greeks, and never sends those of a few contracts. After 6 s a split "
+            'that mean "unset", a position that nothing identifies, one contract under '
+            "two numbers, rows without terms, and 100 lines for more contracts; "
+            "Tastytrade repeats events, leaves out Greeks, never sends those of a few "
+            "contracts, and has a position that nothing identifies too. After 6 s a split "
             "makes one option another one.",
             make=make_real_book,
             ibkr_lines=100,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final, Literal
+
+import msgspec
 
 from greeks_trio.model.contracts import (
     Conid,
@@ -176,6 +178,19 @@ class Maker:
             deliverables=deliverables,
         )
         return self._add(contract, root, underlying, listing, tastytrade, conid)
+
+    def twin(self, option: SimulatedOption) -> SimulatedOption:
+        """Make an option that IBKR describes as this one, under a higher conid.
+
+        Only the lower one can have the key of their description.
+        """
+        conid = self.conid()
+        contract = msgspec.structs.replace(
+            option.contract, contract_key=ContractKey(broker_key("ibkr", conid))
+        )
+        made = replace(option, conid=conid, contract=contract, tastytrade=None)
+        self.options.append(made)
+        return made
 
     def foreign_option(
         self, underlying: Underlying, listing: IbkrListing

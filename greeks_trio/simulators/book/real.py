@@ -110,7 +110,7 @@ def _tastytrade(
     random: Random,
 ) -> Holdings:
     near, far = futures.calendar
-    instruments = (near, far, *futures.at_tastytrade, american.bitcoin)
+    instruments = (near, far, *futures.at_tastytrade, *american.others)
     first: _Quantities = {each.conid: -2.0 for each in instruments}
     first |= {each.conid: 300.0 for each in american.shares}
     first |= {each.conid: float(random.choice(_QUANTITIES)) for each in options}
