@@ -99,6 +99,9 @@ MARKETS: Final[Mapping[str, Market]] = {
 _MARKET_BY_EXCHANGE: Final[Mapping[str, str]] = {
     name: market
     for market, names in {
+        # Options that share their OCC symbol with another one have a key of their broker.
+        "equity": "AMEX ARCA BATS BOX CBOE CBOE2 EDGX ISE MIAX NASDAQ NASDAQOM NYSE PHLX"
+        " PSE",
         "future": "CME CBOT NYMEX COMEX GLOBEX ECBOT XCME XCBT XNYM XCEC CMES GLBX",
         "CFE": "CFE XCBF",
         "NYBOT": "NYBOT IFUS ICEUS",

@@ -256,6 +256,9 @@ def test_every_market_has_a_calendar(world, name):
         ("./AP  261217C8500", "SNFE", "ASX"),
         ("./ABC 261217C8500", "MEXDER", None),
         (FOREIGN, "eurex", "EUREX"),
+        # An American option that shares its OCC symbol has a key of its broker.
+        (FOREIGN, "AMEX", "equity"),
+        (FOREIGN, "CBOE", "equity"),
         ("tastytrade:BTC/USD", None, None),
     ],
 )
