@@ -503,3 +503,14 @@ async def test_a_reload_turns_delayed_data_into_a_note_and_back(
         seen.append((scene.status, len(scene.health.session().notes)))
 
     assert seen == [("degraded", 0), ("connected", 1), ("degraded", 0)]
+
+
+async def test_the_named_contracts_begin_with_the_options(autojump_clock, scene):
+    await scene.start_streaming(3)
+    await scene.gateway.send_fields(UNDERLYING, f31="668", f6509="DPB")
+    await scene.gateway.send_fields(8, f7308="0.5", f6509="DPB")
+    await trio.sleep(1)
+
+    assert scene.last_error == (
+        f"2 subscriptions with delayed market data ({SPY_610}, SPY)"
+    )

@@ -218,6 +218,10 @@ class StreamReport:
             **self._by_letter(),
         }
         names = _names_of(plan)
+
+        def order(conid: Conid) -> tuple[bool, str]:
+            return conid not in plan.options, names.get(conid, "")  # options first
+
         return {
             "contracts that IBKR does not know": list(view.unknown),
             WITHOUT_PRICE: without_price,
@@ -228,7 +232,10 @@ class StreamReport:
                 each.name for each in view.shared_keys
             ],
             **{
-                words: sorted(names.get(each, f"conid {each}") for each in conids)
+                words: [
+                    names.get(each, f"conid {each}")
+                    for each in sorted(conids, key=order)
+                ]
                 for words, conids in kinds.items()
             },
         }
