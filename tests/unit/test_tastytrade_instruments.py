@@ -201,6 +201,19 @@ def test_a_held_future_prices_its_options():
     assert found.by_rule == ()
 
 
+def test_a_sibling_names_the_exchange_of_a_future():
+    found = completed(
+        item("/ZYXU7", "Future"),
+        item("/ZYXM7", "Future", streamer_symbol="/ZYXM27:XABC"),
+        item("/ABCM7", "Future"),
+    )
+
+    assert [each.position.exchange for each in found.reading.holdings] == [
+        *("XABC", "XABC"),
+        None,
+    ]
+
+
 def test_an_equity_option_streams_under_its_own_symbol_first():
     found = completed(
         item("XYZ1  261218C00250500", streamer_symbol=".XYZ1SPECIAL"),

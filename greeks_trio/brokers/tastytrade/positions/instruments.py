@@ -171,6 +171,9 @@ class _Completion:
             self._look_at_multiplier(holding)
         if position.kind == "future_option":
             return self._with_streamer_symbol(holding)
+        if position.kind == "future" and position.exchange is None:
+            exchange = self._exchange(position.underlying or "")
+            return replace(holding, position=replace(position, exchange=exchange))
         return holding
 
     def _look_at_multiplier(self, holding: Holding) -> None:
