@@ -142,6 +142,7 @@ class IbkrLines:
                 # It has become another option: everything is sent anew.
                 self._ticking[-1] = (line, option)
                 line.sent.clear()
+                frames += self._frames.bare(line)
             make = self._frames.late_pair if is_late else self._frames.tick
             frames += make(line, option, ticks)
         self._state.ledger.write(ticks)
@@ -212,6 +213,8 @@ class IbkrLines:
         values = option_values(self._state.market, option, self._random)
         if self._random.random() < 0.3:
             values = {k: v for k, v in values.items() if k not in (THETA, VEGA)}
+        # The first answer may have been empty, so this is told with the first values.
+        values |= self._frames.availability(line.conid)
         ticks: list[LedgerTick] = []
         frames = self._frames.delta(line, values, ticks)
         self._state.ledger.write(ticks)

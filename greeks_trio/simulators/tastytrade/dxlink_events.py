@@ -85,9 +85,14 @@ def greeks_index(time_ms: int, sequence: int) -> int:
 
 
 def greeks_event(
-    symbol: str, option: SimulatedOption, greeks: Greeks, time_ms: int
+    symbol: str,
+    option: SimulatedOption,
+    greeks: Greeks,
+    time_ms: int,
+    *,
+    price: float | None,
 ) -> FeedEvent:
-    """Return the event; a missing Greek is NaN.  Without any Greek it is no tick."""
+    """Return the event; a missing value is NaN.  Without any Greek it is no tick."""
     values: dict[str, object] = {
         "eventType": "Greeks",
         "eventSymbol": symbol,
@@ -96,7 +101,7 @@ def greeks_event(
         "index": greeks_index(time_ms, 0),
         "time": time_ms,
         "sequence": 0,
-        "price": _or_nan(_price(option, greeks)),
+        "price": _or_nan(price),
         "volatility": _or_nan(greeks.implied_volatility),
         "delta": _or_nan(greeks.delta),
         "gamma": _or_nan(greeks.gamma),
@@ -191,15 +196,6 @@ def _rounded(price: float) -> float:
 
 def _or_nan(value: float | None) -> float | str:
     return NAN if value is None else value
-
-
-def _price(option: SimulatedOption, greeks: Greeks) -> float | None:
-    """Return a rough price of the option; no test compares it."""
-    if greeks.vega is None or greeks.implied_volatility is None:
-        return None
-    sign = 1.0 if option.terms.option_type == "call" else -1.0
-    intrinsic = sign * (option.underlying.price - float(option.terms.strike))
-    return max(intrinsic, 0.0) + 100.0 * greeks.vega * greeks.implied_volatility
 
 
 def ledger_ticks(

@@ -220,9 +220,13 @@ class GreeksTape:
     def _next_greeks(self, symbol: str) -> FeedEvent:
         option = self._options[symbol]
         self._market.move(option.underlying)
-        greeks = self._with_gaps(self._market.greeks(option))
+        whole = self._market.greeks(option)
+        greeks = self._with_gaps(whole)
+        price = None
+        if greeks.vega is not None:
+            price = max(self._market.price(option, whole), 0.0)
         time_ms = max(time.time_ns() // 1_000_000, self._last_ms.get(symbol, 0) + 1)
-        event = greeks_event(symbol, option, greeks, time_ms)
+        event = greeks_event(symbol, option, greeks, time_ms, price=price)
         if self._unset_share and self._random.random() < self._unset_share:
             event = self._unset(event)
         self._last[symbol] = event
