@@ -362,6 +362,32 @@ async def test_the_same_key_follows_what_changes(
     assert (field == "underlying_id") == (scene.gateway.sent("smd+5757") != [])
 
 
+async def test_facts_that_ibkr_does_not_tell_are_named(autojump_clock, scene):
+    pence = make_row(9, 72, contractDesc="VOD DEC2026 72 C", currency="GBP")
+    pence |= {"expiry": "20261218", "putOrCall": "C", "multiplier": 1000}
+    scene.gateway.positions["U1"] = [
+        adjusted(undSym="SPY", ticker="SPY"),
+        make_row(8, multiplier=None, contractDesc="SPY [SPY 261218C00610000]"),
+        pence,
+    ]
+    await scene.start_streaming(3)
+    await trio.sleep(1)
+
+    assert scene.status == "degraded"
+    assert (
+        "1 adjusted contracts whose deliverable IBKR does not say"
+        " (SPY1  261218C00600000)" in scene.last_error
+    )
+    assert (
+        "1 contracts without a multiplier: their sums in money are missing"
+        " (SPY   261218C00610000)" in scene.last_error
+    )
+    assert (
+        "1 contracts that may be quoted in pence or cents: their sums in money are"
+        " missing (ibkr:9)"
+    ) in scene.notes
+
+
 async def test_a_watched_contract_that_has_become_another_one_is_unknown(
     nursery, autojump_clock
 ):

@@ -227,6 +227,12 @@ def test_a_row_that_cannot_be_read_says_whose_it_is_if_it_can():
     assert reading.unreadable[0].name.startswith("U1 1 SPY DEC2026 600 C")
 
 
+def test_a_closed_row_that_cannot_be_read_is_nothing():
+    reading = read(make_row(assetClass=None, position=0), {"position": "0.0"})
+
+    assert (reading.positions, reading.unreadable) == ((), ())
+
+
 def test_rows_without_a_conid_that_look_alike_are_both_there():
     reading = read({"contractDesc": "A BOND"}, {"contractDesc": "A BOND"})
 

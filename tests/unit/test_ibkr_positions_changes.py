@@ -224,6 +224,25 @@ def test_a_position_without_a_quantity_is_kept_as_the_contract_that_it_is_now():
     assert held == {"ACME1 271217C00002500": Decimal(10)}
 
 
+def test_each_contract_without_a_figure_in_money_is_named_once():
+    known = KnownContracts()
+    holdings = Holdings(known)
+    bare = ROW | {"contractDesc": "ACME DEC2027 2.5 C", "multiplier": None}
+    plain_name = ADJUSTED | {"ticker": "ACME", "conid": 42}
+    share = {"conid": 43, "position": 1, "assetClass": "STK", "contractDesc": "VOD"}
+    share |= {"currency": "GBP", "ticker": "VOD"}
+    fine = ROW | {"conid": 44, "contractDesc": "ACME [ACME 271217C00003000 100]"}
+    closed = bare | {"conid": 45, "position": 0, "ticker": "OTHER"}
+
+    take(holdings, known, bare, plain_name, share, fine, closed)
+
+    assert holdings.holes() == {
+        "multiplier": ("ACME  271217C00002500",),
+        "deliverable": ("ACME1 271217C00002500",),
+        "unit": ("VOD:GBP",),
+    }
+
+
 def test_an_unknown_position_gives_way_to_the_identified_one():
     known = KnownContracts()
     holdings = Holdings(known)

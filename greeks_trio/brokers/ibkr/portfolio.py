@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from greeks_trio.brokers.ibkr.lines.plan import Plan, make_plan
-from greeks_trio.brokers.ibkr.positions.earlier import Holdings
+from greeks_trio.brokers.ibkr.positions.earlier import Holdings, Hole
 from greeks_trio.brokers.ibkr.positions.identities import SharedKey
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import AccountPositions, Unreadable
@@ -40,7 +40,7 @@ class PortfolioView(msgspec.Struct, frozen=True):
         unknown: Watched contracts that IBKR does not know.
         unreadable: The position rows that could not be read.
         shared_keys: The instruments that would have one key.
-        adjusted: Contracts whose deliverable IBKR does not say.
+        holes: Contracts without a figure in money, by the missing fact.
         missing_accounts: Configured accounts that the login does not have.
         accounts_problem: The reason why the login may have more accounts.
         empty_accounts: The accounts, if none of them has a position.
@@ -51,7 +51,7 @@ class PortfolioView(msgspec.Struct, frozen=True):
     unknown: tuple[ContractKey, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     shared_keys: tuple[SharedKey, ...] = ()
-    adjusted: tuple[ContractKey, ...] = ()
+    holes: Mapping[Hole, tuple[ContractKey, ...]] = {}
     missing_accounts: tuple[str, ...] = ()
     accounts_problem: str | None = None
     empty_accounts: tuple[str, ...] = ()
@@ -219,7 +219,7 @@ class Portfolio:
             unknown=tuple(key for key in holders if key in self._unknown),
             unreadable=() if reading is None else reading.unreadable,
             shared_keys=() if reading is None else reading.shared_keys,
-            adjusted=holdings.adjusted(),
+            holes=holdings.holes(),
             missing_accounts=tuple(
                 each for each in config.accounts if each not in self._account_ids
             ),

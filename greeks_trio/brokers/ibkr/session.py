@@ -10,7 +10,7 @@ Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#session
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -21,7 +21,9 @@ import msgspec
 import trio
 
 from greeks_trio.brokers.ibkr.accounts import Accounts
+from greeks_trio.brokers.ibkr.positions.earlier import HOLES, Holdings
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
+from greeks_trio.brokers.ibkr.positions.positions import AccountPositions
 from greeks_trio.brokers.ibkr.rest import GatewayClient, Pacer
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import IbkrConfig
@@ -216,22 +218,39 @@ async def check_login(
     async with open_session(config, Pacer()) as session:
         await session.log_in()
         account_ids = await session.accounts.choose(config.accounts)
-        reading = await session.accounts.read(account_ids, KnownContracts())
+        known = KnownContracts()
+        reading = await session.accounts.read(account_ids, known)
         problem = session.accounts.problem
+    known.take(reading.rows, reading.instruments)
+    holdings = Holdings(known)
+    holdings.take(reading, account_ids)
+    return "; ".join(_findings(account_ids, reading, holdings, problem))
+
+
+def _findings(
+    account_ids: Sequence[str],
+    reading: AccountPositions,
+    holdings: Holdings,
+    problem: str | None,
+) -> Iterator[str]:
+    """Yield the size of the accounts, and then everything that is not in order."""
     options = len(open_options(reading.positions))
-    words = [
-        f"logged in, {_plural(len(account_ids), 'account')},"
-        f" {_plural(options, 'option position')}",
-        "" if reading.positions else "IBKR lists no position",
-        problem,
-    ]
-    for kind, things in (
-        ("position rows that could not be read", reading.unreadable),
-        ("contract keys that several instruments share", reading.shared_keys),
-    ):
-        if things:
-            words.append(in_short(kind, [each.name for each in things]))
-    return "; ".join(filter(None, words))
+    accounts = _plural(len(account_ids), "account")
+    yield f"logged in, {accounts}, {_plural(options, 'option position')}"
+    if not reading.positions:
+        yield "IBKR lists no position"
+    if problem is not None:
+        yield problem
+    found: dict[str, list[str]] = {
+        "position rows that could not be read": [x.name for x in reading.unreadable],
+        "contract keys that several instruments share": [
+            x.name for x in reading.shared_keys
+        ],
+        **{HOLES[hole]: list(keys) for hole, keys in holdings.holes().items()},
+    }
+    for kind, names in found.items():
+        if names:
+            yield in_short(kind, names)
 
 
 def _plural(number: int, noun: str) -> str:

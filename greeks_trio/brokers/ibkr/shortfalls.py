@@ -8,6 +8,7 @@ from typing import Final
 from greeks_trio.brokers.ibkr.lines.plan import Plan, WantedContract
 from greeks_trio.brokers.ibkr.lines.rotation import Outcome
 from greeks_trio.brokers.ibkr.portfolio import PortfolioView
+from greeks_trio.brokers.ibkr.positions.earlier import HOLES
 from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.feeds.contract_gaps import ContractGaps, Missing
 from greeks_trio.feeds.health import FeedHealth
@@ -232,6 +233,11 @@ class StreamReport:
                 each.name for each in view.shared_keys
             ],
             **{
+                words: list(view.holes.get(hole, ()))
+                for hole, words in HOLES.items()
+                if hole != "unit"
+            },
+            **{
                 words: [
                     names.get(each, f"conid {each}")
                     for each in sorted(conids, key=order)
@@ -283,14 +289,14 @@ class StreamReport:
             self._shortfalls.clear("client accounts")
 
     def _note_holdings(self, view: PortfolioView) -> None:
-        """Show the accounts without positions, and contracts that were adjusted."""
+        """Show the accounts without positions, and facts that IBKR does not tell."""
         empty = " and ".join(view.empty_accounts)
-        words = "adjusted contracts whose deliverable IBKR does not say"
         nameless = _nameless(view.plan)
+        unit = view.holes.get("unit")
         notes = {
             "no positions": empty
             and f"logged in, and IBKR lists no position in {empty}",
-            "adjusted": view.adjusted and in_short(words, view.adjusted),
+            "unit": unit and in_short(HOLES["unit"], unit),
             "nameless": nameless
             and in_short("underlyings whose name IBKR has not told", nameless),
         }

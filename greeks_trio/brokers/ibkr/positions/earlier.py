@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from decimal import Decimal
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,6 +18,18 @@ from greeks_trio.brokers.ibkr.positions.positions import (
 from greeks_trio.brokers.ibkr.positions.rows import Listing
 from greeks_trio.model.contracts import Conid, ContractKey
 from greeks_trio.model.records import Position
+
+# A fact that the sums in money want; "unit" is the unit of quotation.
+Hole = Literal["deliverable", "multiplier", "unit"]
+
+HOLES: Final[dict[Hole, str]] = {
+    "deliverable": "adjusted contracts whose deliverable IBKR does not say",
+    "multiplier": "contracts without a multiplier: their sums in money are missing",
+    "unit": (
+        "contracts that may be quoted in pence or cents: their sums in money are missing"
+    ),
+}
+_VALUED: Final = ("option", "future_option", "future", "equity")
 
 
 class Holdings:
@@ -69,17 +82,24 @@ class Holdings:
         self.listings = self._list()
         return len(kept)
 
-    def adjusted(self) -> tuple[ContractKey, ...]:
-        """Return the open contracts whose deliverable is unknown."""
-        return tuple(
-            dict.fromkeys(
-                each.contract_key
-                for each in self.positions
-                if is_open(each)
-                and (instrument := self._instrument(each)) is not None
-                and instrument.is_adjusted
-            )
-        )
+    def holes(self) -> dict[Hole, tuple[ContractKey, ...]]:
+        """Return the contracts without a figure in money, by the missing fact."""
+        found: dict[Hole, dict[ContractKey, None]] = {}
+        for each in self.positions:
+            hole = self._hole(each) if is_open(each) else None
+            if hole is not None:
+                found.setdefault(hole, {})[each.contract_key] = None
+        return {hole: tuple(keys) for hole, keys in found.items()}
+
+    def _hole(self, position: Position) -> Hole | None:
+        if position.kind not in _VALUED:
+            return None
+        instrument = self._instrument(position)
+        if instrument is not None and instrument.is_adjusted:
+            return "deliverable"
+        if position.multiplier is None and position.kind != "equity":
+            return "multiplier"
+        return "unit" if position.price_factor is None else None
 
     def are_any_open(self) -> bool:
         """Return whether anything is held."""

@@ -106,7 +106,7 @@ class Identities:
         """Whether a row may tell more in the next read."""
         return any(
             found is not None and not found.is_complete
-            for found in self._found.values()
+            for found in map(self._found.get, self.rows)
         )
 
     def _note_quantity(self, conid: Conid, row: Row) -> None:

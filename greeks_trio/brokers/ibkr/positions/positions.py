@@ -125,7 +125,7 @@ def read_positions(
     for each, row in rows:
         reason = identities.problem(row)
         instrument = None if row.conid is None else identities.instrument(row.conid)
-        if reason is not None or row.quantity is None:
+        if row.quantity != 0 and (reason is not None or row.quantity is None):
             unreadable.append(_unreadable(each, row, reason or _NO_QUANTITY))
         if instrument is None or row.conid is None or row.quantity is None:
             continue
