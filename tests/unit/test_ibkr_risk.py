@@ -101,12 +101,12 @@ def test_gamma_that_rounds_to_nothing_leaves_the_weight_to_vega():
     assert found == pytest.approx({1: 0.25, 2: 0.75})
 
 
-def test_other_contracts_are_forgotten():
+def test_a_contract_is_forgotten():
     book = RiskBook()
     for conid in (1, 2):
         book.note(conid, 0.01, 0.1, 10.0)
 
-    book.keep({2})
+    book.forget(1)
 
     found = book.weights({1: make_wanted(), 2: make_wanted()})
     assert found == {1: 2.0, 2: 2.0}  # the mean of the known ones

@@ -334,4 +334,4 @@ def test_nothing_is_due_without_contracts():
     rotation = Rotation()
 
     assert (rotation.next_at(), rotation.advance(1.0)) == (math.inf, [])
-    assert (rotation.promised_s, rotation.measured_s, len(rotation)) == (0, 0, 0)
+    assert (rotation.promised_s, rotation.measured_s) == (0, 0)

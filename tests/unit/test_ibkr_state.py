@@ -262,7 +262,7 @@ def test_a_contract_that_gets_a_line_of_its_own_answers_anew(state):
 
     assert set(request_everything(state, 2.0)) == {CALL, PUT}
     assert state.lines.unanswered() == set()
-    assert len(state.rotation) == 0
+    assert state.rotation.in_turn == ()
 
 
 def test_a_contract_between_its_turns_is_neither_silent_nor_unanswered(state):

@@ -195,18 +195,8 @@ class StreamState:
         changed = in_turn.intersection(plan.lines)
         changed |= sent.intersection(plan.rotating) - in_turn
         self._plan = plan
-        shared = {conid: plan.options[conid] for conid in plan.rotating}
-        self.rotation.risks.keep(shared.keys() - others)
         self.rotation.drop(others)
-        self.rotation.assign(
-            shared,
-            plan.shared_lines,
-            now,
-            weigh=self._weigher(shared),
-            with_line=sent,
-        )
-        for conid in shared:
-            self.quiet.forget(conid)
+        self._share_lines(plan, sent, now)
         dropped = self.lines.want(
             (each for each in self._with_line() if each not in others), now
         )
@@ -214,7 +204,7 @@ class StreamState:
         for conid in changed - others:
             if conid in self.lines:
                 self.lines.request_anew(conid, now)
-        for conid in dropped:
+        for conid in (*dropped, *plan.rotating):
             self.quiet.forget(conid)
         self._letters = {
             conid: letter
@@ -243,6 +233,16 @@ class StreamState:
         if self._is_restarted:
             self._is_restarted = False
             self.lines.request_all_anew(now)
+
+    def _share_lines(self, plan: Plan, with_line: set[Conid], now: float) -> None:
+        shared = {conid: plan.options[conid] for conid in plan.rotating}
+        self.rotation.assign(
+            shared,
+            plan.shared_lines,
+            now,
+            weigh=self._weigher(shared),
+            with_line=with_line,
+        )
 
     def _weigher(
         self, shared: Mapping[Conid, WantedContract]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 
 from greeks_trio.brokers.ibkr.lines.plan import WantedContract
@@ -57,11 +57,9 @@ class RiskBook:
             for conid, wanted in options.items()
         }
 
-    def keep(self, conids: Container[Conid]) -> None:
-        """Drop all other contracts."""
-        self._known = {
-            conid: known for conid, known in self._known.items() if conid in conids
-        }
+    def forget(self, conid: Conid) -> None:
+        """Drop one contract."""
+        self._known.pop(conid, None)
 
 
 def held_first(options: Mapping[Conid, WantedContract]) -> dict[Conid, float]:

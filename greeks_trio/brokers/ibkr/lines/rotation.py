@@ -119,15 +119,6 @@ class Rotation:
         """Return whether the contract shares a line, in its turn or between two."""
         return conid in self._shared
 
-    def __len__(self) -> int:
-        """Return how many contracts share the lines."""
-        return len(self._shared)
-
-    @property
-    def lines(self) -> int:
-        """How many lines the contracts share."""
-        return self._lines if self._shared else 0
-
     @property
     def in_turn(self) -> tuple[Conid, ...]:
         """The contracts that have a line now."""
@@ -197,6 +188,7 @@ class Rotation:
     def drop(self, conids: Iterable[Conid]) -> None:
         """Forget contracts and their turns."""
         for conid in conids:
+            self.risks.forget(conid)
             self._shared.pop(conid, None)
             self._turns.pop(conid, None)
             self._waiting.pop(conid, None)
