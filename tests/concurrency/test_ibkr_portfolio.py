@@ -145,6 +145,22 @@ async def test_a_row_that_cannot_be_read_keeps_no_other_position_open(
     assert "(U1 55 ES JUN2027 6100 C (E2B))" in scene.last_error
 
 
+async def test_a_row_that_nothing_identifies_holds_back_no_other(
+    autojump_clock, nursery
+):
+    """The others stream as soon as a second read has told nothing new."""
+    begun = []
+    for riddles in ([], [make_row(55, assetClass=None)]):
+        scene = Scene(nursery)
+        scene.gateway.positions["U1"] = [make_row(7), make_row(8, 610), *riddles]
+        before = trio.current_time()
+        await scene.start_streaming(3)
+        begun.append(trio.current_time() - before)
+
+    without, with_riddle = begun
+    assert 0 < with_riddle - without < 1.5
+
+
 async def test_rows_that_cannot_be_read_are_named_once_in_the_log(
     autojump_clock, scene, caplog
 ):

@@ -91,7 +91,10 @@ class Accounts:
             if not reading.is_cold:
                 break
             await trio.sleep(delay)
-            reading = await self.read_once(account_ids, known)
+            before, reading = reading, await self.read_once(account_ids, known)
+            if reading.unreadable == before.unreadable and _is_complete(reading):
+                # A row that nothing identifies must not hold back the others.
+                break
         return reading
 
     async def read_once(
@@ -154,6 +157,11 @@ class Accounts:
 
 def _is_advisor(entry: dict[str, Any]) -> bool:
     return str(entry.get("faclient")).lower() == "true"
+
+
+def _is_complete(reading: AccountPositions) -> bool:
+    """Return whether every row that can be read tells all."""
+    return all(each.is_complete for each in reading.instruments.values())
 
 
 def _page_size(rows: list[Any]) -> int:
