@@ -507,8 +507,9 @@ $$;
 
 
 -- The open positions at the moment, each option with its newest tick that was known then,
--- and the options that were watched in the seven days before.  All values are as they are
--- stored.
+-- and the options that were watched in the seven days before; possible values only.  They
+-- are computed in the inner selects, so that each is computed once: the planner repeats an
+-- expression wherever an outer select uses it.
 create function newest_asof(moment timestamptz)
 returns table (
     broker text,
@@ -540,7 +541,8 @@ returns table (
     bid double precision,
     ask double precision,
     in_rotation boolean,
-    availability text
+    availability text,
+    is_future boolean
 )
 language sql stable parallel safe
 begin atomic
@@ -574,23 +576,53 @@ begin atomic
         tick.bid,
         tick.ask,
         tick.in_rotation,
-        tick.availability
+        tick.availability,
+        coalesce(wanted.is_future, tick.is_future, false)
     from (
         select
             p.broker, p.account_id, p.contract_key, p.kind, p.underlying,
-            p.expiration, p.strike, p.option_type, p.quantity, p.multiplier, p.currency,
-            p.instrument_id, p.exchange, p.underlying_id, p.price_factor
+            p.expiration, p.strike, p.option_type,
+            case when p.quantity < 0 then possible(p.quantity, -1e12, -1e-12)
+                else possible(p.quantity, 1e-12, 1e12) end as quantity,
+            -- A share is one unit of itself unless the broker names another number.
+            case when p.kind = 'equity' and coalesce(p.multiplier, 0) = 0 then 1
+                else possible(p.multiplier, 1e-12, 1e12) end as multiplier,
+            p.currency, p.instrument_id, p.exchange, p.underlying_id,
+            case
+                when p.price_factor is not null
+                then possible(p.price_factor, 1e-12, 1e12)
+                when is_in_dollars(p.kind, p.contract_key, p.currency) then 1
+            end as price_factor,
+            p.kind in ('future', 'future_option') or p.underlying like '/%'
+                as is_future
         from positions_asof(moment) p
         union all
         select
             w.broker, 'watchlist', w.contract_key,
             case when w.contract_key like './%' then 'future_option' else 'option' end,
-            null, null, null, null, null, null, null, null, null, null, null
+            null, null, null, null, null, null, null, null, null, null,
+            case when is_in_dollars('option', w.contract_key, null) then 1 end,
+            case when w.contract_key like './%' then true end
         from watched_asof(moment) w
     ) wanted
     left join lateral (
-        select s.*
+        select
+            s.event_time, s.received_at, s.underlying, s.expiration, s.strike,
+            s.option_type, s.availability, s.in_rotation, g.*,
+            possible_price(
+                s.underlying_price,
+                wanted.kind = 'future_option' or s.underlying like '/%'
+            ) as underlying_price,
+            case when isfinite(s.underlying_price_at) then s.underlying_price_at end
+                as underlying_price_at,
+            possible(s.price, 0, 1e9) as price,
+            possible(s.bid, 0, 1e9) as bid,
+            possible(s.ask, 1e-9, 1e9) as ask,
+            s.underlying like '/%' as is_future
         from greek_snapshots s
+        cross join lateral possible_greeks(
+            s.delta, s.gamma, s.theta, s.vega, s.rho, s.implied_volatility
+        ) g
         where wanted.kind in ('option', 'future_option')
           and s.broker = wanted.broker
           and s.account_id = wanted.account_id
@@ -713,32 +745,26 @@ language sql stable parallel safe rows 50
 set jit = off
 begin atomic
     select distinct on (
-        n.broker, n.underlying_id, n.underlying, n.currency, of.is_future, n.price_factor
+        n.broker, n.underlying_id, n.underlying, n.currency, n.is_future, n.price_factor
     )
-        n.broker, n.underlying_id, n.underlying, n.currency, of.is_future, n.price_factor,
-        own.price, own.price_at, n.availability,
+        n.broker, n.underlying_id, n.underlying, n.currency, n.is_future, n.price_factor,
+        n.underlying_price,
+        coalesce(n.underlying_price_at, n.event_time),
+        n.availability,
         n.availability <> 'realtime'
-            or extract(epoch from
-                least(moment, statement_timestamp()) - least(own.price_at, n.received_at)
-            ) > stale_after_s
+            or least(coalesce(n.underlying_price_at, n.event_time), n.received_at)
+                < least(moment, statement_timestamp())
+                    - stale_after_s * interval '1 second'
     from newest_asof(moment) n
-    cross join lateral (
-        select n.kind = 'future_option' or n.underlying like '/%' as is_future
-    ) of
-    cross join lateral (
-        select
-            possible_price(n.underlying_price, of.is_future) as price,
-            case when isfinite(n.underlying_price_at) then n.underlying_price_at
-                else n.event_time end as price_at
-    ) own
-    where own.price is not null
-    order by n.broker, n.underlying_id, n.underlying, n.currency, of.is_future,
-        n.price_factor, own.price_at desc, n.received_at desc;
+    where n.underlying_price is not null
+    order by n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
+        n.price_factor, coalesce(n.underlying_price_at, n.event_time) desc,
+        n.received_at desc;
 end;
 
 
--- The rows of newest_asof with possible values only.  A Greek that the newest tick lacks
--- comes from an older tick, and the price of the underlying from another option.
+-- The rows of newest_asof with their ages.  A Greek that the newest tick lacks comes from an
+-- older tick, and the price of the underlying from another option.
 create function holdings_asof(
     moment timestamptz, stale_after_s double precision default 300
 )
@@ -774,7 +800,8 @@ returns table (
     price double precision,
     bid double precision,
     ask double precision,
-    position_value double precision,
+    units double precision,
+    money double precision,
     in_rotation boolean,
     availability text,
     age_s double precision,
@@ -799,124 +826,94 @@ begin atomic
         n.expiration,
         n.strike,
         n.option_type,
-        held.quantity,
-        held.multiplier,
+        n.quantity,
+        n.multiplier,
         n.currency,
         n.instrument_id,
         n.exchange,
         n.underlying_id,
-        held.price_factor,
+        n.price_factor,
         n.event_time,
         n.received_at,
-        coalesce(own.delta, carried.delta),
-        coalesce(own.gamma, carried.gamma),
-        coalesce(own.theta, carried.theta),
-        coalesce(own.vega, carried.vega),
-        coalesce(own.rho, carried.rho),
-        coalesce(own.implied_volatility, carried.implied_volatility),
-        coalesce(own.underlying_price, lent.price),
-        case when own.underlying_price is null then lent.price_at
-            else own.underlying_price_at end,
+        coalesce(n.delta, carried.delta),
+        coalesce(n.gamma, carried.gamma),
+        coalesce(n.theta, carried.theta),
+        coalesce(n.vega, carried.vega),
+        coalesce(n.rho, carried.rho),
+        coalesce(n.implied_volatility, carried.implied_volatility),
+        coalesce(n.underlying_price, lent.price),
+        case when n.underlying_price is null then lent.price_at
+            else n.underlying_price_at end,
         lent.broker,
-        case when own.underlying_price is null then lent.availability
+        case when n.underlying_price is null then lent.availability
             else n.availability end,
-        case when own.underlying_price is null then lent.is_stale
+        case when n.underlying_price is null then lent.is_stale
             else n.availability <> 'realtime'
-                or extract(epoch from
-                    held.as_of
-                    - least(own.underlying_price_at, n.event_time, n.received_at)
-                ) > stale_after_s
+                or least(n.underlying_price_at, n.event_time, n.received_at)
+                    < least(moment, statement_timestamp())
+                        - stale_after_s * interval '1 second'
         end,
-        own.price,
-        own.bid,
-        own.ask,
-        (held.quantity * held.multiplier * held.price_factor)::double precision
-            * own.price,
+        n.price,
+        n.bid,
+        n.ask,
+        case when n.kind not in ('other', 'unknown')
+            then (n.quantity * n.multiplier)::double precision end,
+        case when n.kind not in ('other', 'unknown')
+            then (n.quantity * n.multiplier * n.price_factor)::double precision end,
         n.in_rotation,
         n.availability,
         -- Not negative for a tick that arrived while this statement began.
-        case when n.received_at is not null then greatest(0, extract(epoch from
-            held.as_of - n.received_at
-        ))::double precision end,
+        case when n.received_at is not null then greatest(0, date_part(
+            'epoch', least(moment, statement_timestamp()) - n.received_at
+        )) end,
         case
             when n.event_time is null then 'no tick'
-            when extract(epoch from held.as_of - least(n.received_at, n.event_time))
-                > stale_after_s then 'old'
+            when least(n.received_at, n.event_time)
+                < least(moment, statement_timestamp())
+                    - stale_after_s * interval '1 second' then 'old'
             when n.availability <> 'realtime' then n.availability
         end,
-        own.delta is null and carried.delta is not null,
-        own.gamma is null and carried.gamma is not null,
-        own.theta is null and carried.theta is not null,
-        own.vega is null and carried.vega is not null,
-        own.rho is null and carried.rho is not null,
-        own.implied_volatility is null and carried.implied_volatility is not null,
-        case when carried.received_at is not null then greatest(0, extract(epoch from
-            held.as_of - carried.received_at
-        ))::double precision end,
-        own.is_future
+        n.delta is null and carried.delta is not null,
+        n.gamma is null and carried.gamma is not null,
+        n.theta is null and carried.theta is not null,
+        n.vega is null and carried.vega is not null,
+        n.rho is null and carried.rho is not null,
+        n.implied_volatility is null and carried.implied_volatility is not null,
+        case when carried.received_at is not null then greatest(0, date_part(
+            'epoch', least(moment, statement_timestamp()) - carried.received_at
+        )) end,
+        n.is_future
     from newest_asof(moment) n
-    cross join lateral (
-        select
-            least(moment, statement_timestamp()) as as_of,
-            coalesce(
-                possible(n.quantity, 1e-12, 1e12), possible(n.quantity, -1e12, -1e-12)
-            ) as quantity,
-            -- A share is one unit of itself unless the broker names another number.
-            case when n.kind = 'equity' and coalesce(n.multiplier, 0) = 0 then 1
-                else possible(n.multiplier, 1e-12, 1e12) end as multiplier,
-            coalesce(
-                possible(n.price_factor, 1e-12, 1e12),
-                case when n.price_factor is null
-                    and is_in_dollars(n.kind, n.contract_key, n.currency) then 1 end
-            ) as price_factor
-    ) held
-    cross join lateral (
-        select
-            g.*,
-            possible(n.price, 0, 1e9) as price,
-            possible(n.bid, 0, 1e9) as bid,
-            possible(n.ask, 1e-9, 1e9) as ask,
-            possible_price(
-                n.underlying_price, n.kind = 'future_option' or n.underlying like '/%'
-            ) as underlying_price,
-            case when isfinite(n.underlying_price_at) then n.underlying_price_at end
-                as underlying_price_at,
-            n.kind in ('future', 'future_option') or n.underlying like '/%'
-                as is_future
-        from possible_greeks(
-            n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
-        ) g
-    ) own
     left join lateral (
         select c.*
         from carried_greeks(
             n.broker, n.account_id, n.contract_key,
-            held.as_of - stale_after_s * interval '1 second',
+            least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
             n.event_time,
             least(moment, statement_timestamp() + interval '1 day'),
             n.availability,
-            own.delta, own.gamma, own.theta, own.vega, own.rho, own.implied_volatility
+            n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
         ) c
-        where n.event_time >= held.as_of - stale_after_s * interval '1 second'
-          and (
-              num_nulls(
-                  own.delta, own.gamma, own.theta, own.vega, own.implied_volatility
-              ) > 0
-              or (own.rho is null and n.broker <> 'ibkr')
+        where (
+              num_nulls(n.delta, n.gamma, n.theta, n.vega, n.implied_volatility) > 0
+              or (n.rho is null and n.broker <> 'ibkr')
           )
+          and n.event_time >= least(moment, statement_timestamp())
+              - stale_after_s * interval '1 second'
         -- Keeps the conditions before the call.
         offset 0
     ) carried on true
     left join lateral (
         select p.*
         from prices_asof(moment, stale_after_s) p
-        where n.event_time is not null
-          and own.underlying_price is null
+        where n.underlying_price is null
+          and n.event_time is not null
+          and (p.underlying = n.underlying or p.underlying_id = n.underlying_id)
           and is_same_underlying(
-              n.broker, n.underlying_id, n.underlying, n.currency, own.is_future,
+              n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
               p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
           )
-          and coalesce(held.price_factor = p.price_factor, true)
+          and coalesce(n.price_factor = p.price_factor, true)
         order by p.is_stale, p.broker <> n.broker, p.price_at desc
         limit 1
     ) lent on true;
@@ -977,7 +974,7 @@ begin atomic
         h.event_time, h.received_at, h.delta, h.gamma, h.theta, h.vega, h.rho,
         h.implied_volatility, h.underlying_price, h.availability, h.age_s,
         h.stale_reason is not null, h.stale_reason, h.kind, h.instrument_id, h.exchange,
-        h.price_factor, h.price, h.bid, h.ask, h.position_value, h.underlying_price_at,
+        h.price_factor, h.price, h.bid, h.ask, h.money * h.price, h.underlying_price_at,
         h.underlying_price_source, h.carried_delta, h.carried_gamma, h.carried_theta,
         h.carried_vega, h.carried_rho, h.carried_implied_volatility, h.carried_age_s,
         h.in_rotation
@@ -1057,8 +1054,8 @@ begin atomic
             is_a.option as is_option,
             is_a.share_future as is_share_future,
             h.kind = 'unknown' as is_unknown,
-            (h.quantity * is_a.multiplier)::double precision as units,
-            (h.quantity * is_a.multiplier * h.price_factor)::double precision as money,
+            h.units,
+            h.money,
             case when is_a.option or is_a.share_future then h.price_factor end
                 as price_factor,
             case when is_a.share_future then 1 else h.delta end as delta,
@@ -1089,14 +1086,17 @@ begin atomic
         cross join lateral (
             select
                 h.kind in ('option', 'future_option') as option,
-                h.kind in ('equity', 'future') as share_future,
-                case when h.kind not in ('other', 'unknown') then h.multiplier end
-                    as multiplier
+                h.kind in ('equity', 'future') as share_future
         ) is_a
         left join lateral (
             select p.*
             from prices p
             where is_a.share_future
+              -- Follows from the next condition, and takes less time.
+              and (
+                  p.underlying = coalesce(h.underlying, h.contract_key)
+                  or p.underlying_id = h.underlying_id
+              )
               and is_same_underlying(
                   h.broker, h.underlying_id, coalesce(h.underlying, h.contract_key),
                   h.currency, h.is_future,
@@ -1107,6 +1107,8 @@ begin atomic
             limit 1
         ) lent on true
         where h.account_id <> 'watchlist'
+        -- Computes each value once, and not in each sum.
+        offset 0
     ),
     summed as (
         select
@@ -1397,8 +1399,8 @@ comment on function watched_asof(timestamptz) is
     'watch-list in the month of the moment or, in its first week, in the month before; '
     'used by newest_asof';
 comment on function newest_asof(timestamptz) is
-    'positions_asof with the newest tick of each option, and watched contracts; all values '
-    'as they are stored';
+    'positions_asof with the newest tick of each option, and watched contracts; impossible '
+    'values are null';
 comment on function carried_greeks(
     text, text, text, timestamptz, timestamptz, timestamptz, text, double precision,
     double precision, double precision, double precision, double precision,
@@ -1411,9 +1413,9 @@ comment on function prices_asof(timestamptz, double precision) is
     'The newest price of each underlying from the ticks of newest_asof; used by '
     'holdings_asof for ticks that lack it';
 comment on function holdings_asof(timestamptz, double precision) is
-    'The common part of greeks_asof and portfolio_asof: newest_asof with possible values '
-    'only, carried Greeks and prices from other options; the arguments are those of '
-    'greeks_asof';
+    'The common part of greeks_asof and portfolio_asof: newest_asof with ages, carried '
+    'Greeks and prices from other options; units: quantity x multiplier; money: units x '
+    'price_factor; the arguments are those of greeks_asof';
 comment on function greeks_asof(timestamptz, double precision) is
     'The columns of latest_greeks at any moment: the open positions at that moment, each '
     'with its newest tick by event_time. Only ticks whose event_time and received_at are '
@@ -1730,4 +1732,4 @@ insert into schema_migrations (name, sha256) values
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
     ('0006_instruments', '6577f8561a15c65097890473c4da94c268081a032b8f8c5ff00eacdd97676c6e'),
-    ('0007_real_books', '559f4b63a92b30bb48c50354796be5eb3b8d14869f08873fd13c34548c7e83a5');
+    ('0007_real_books', '013c224c6d796eb55d85a1dc471351367d97689eaf37fd7a408b01ba5cd74f79');
