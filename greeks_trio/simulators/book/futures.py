@@ -20,7 +20,8 @@ from greeks_trio.simulators.book.dates import (
     quarter_month,
     third_friday,
 )
-from greeks_trio.simulators.book.makers import FutureOption, Maker, Product
+from greeks_trio.simulators.book.future_options import FutureOption, Product
+from greeks_trio.simulators.book.makers import Maker
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 ES: Final = Product(
