@@ -327,11 +327,16 @@ return possible(price, case when is_of_future then -1e9 else 1e-9 end, 1e9);
 create function is_in_dollars(kind text, contract_key text, currency text)
 returns boolean
 language sql immutable parallel safe
-return coalesce(currency, 'USD') = 'USD' and case kind
-    when 'option' then contract_key ~ '^[A-Z0-9./ ]{6}[0-9]{6}[CP][0-9]{8}$'
-    when 'equity' then contract_key not like '%:%'
-    else false
-end;
+return coalesce(currency, 'USD') = 'USD'
+    and contract_key not like '%:%'
+    and (
+        kind = 'equity'
+        -- A regular expression takes ten times as long.
+        or kind = 'option' and (
+            contract_key like '____________C________'
+            or contract_key like '____________P________'
+        )
+    );
 
 
 -- Whether two rows have the same underlying.  One broker names it by its own id.  Between
@@ -1732,4 +1737,4 @@ insert into schema_migrations (name, sha256) values
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
     ('0006_instruments', '6577f8561a15c65097890473c4da94c268081a032b8f8c5ff00eacdd97676c6e'),
-    ('0007_real_books', '013c224c6d796eb55d85a1dc471351367d97689eaf37fd7a408b01ba5cd74f79');
+    ('0007_real_books', 'bade5206c14771be60c571e9ce487858f9698f50d23092c38ae1152473faa9d6');

@@ -73,11 +73,16 @@ return possible(price, case when is_of_future then -1e9 else 1e-9 end, 1e9);
 create function is_in_dollars(kind text, contract_key text, currency text)
 returns boolean
 language sql immutable parallel safe
-return coalesce(currency, 'USD') = 'USD' and case kind
-    when 'option' then contract_key ~ '^[A-Z0-9./ ]{6}[0-9]{6}[CP][0-9]{8}$'
-    when 'equity' then contract_key not like '%:%'
-    else false
-end;
+return coalesce(currency, 'USD') = 'USD'
+    and contract_key not like '%:%'
+    and (
+        kind = 'equity'
+        -- A regular expression takes ten times as long.
+        or kind = 'option' and (
+            contract_key like '____________C________'
+            or contract_key like '____________P________'
+        )
+    );
 
 
 -- Whether two rows have the same underlying.  One broker names it by its own id.  Between
