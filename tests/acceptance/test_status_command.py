@@ -91,7 +91,7 @@ async def test_a_wrong_configuration_gives_2_and_json_too(
 
     answer = json.loads(process.stdout)
     assert process.returncode == 2
-    assert answer.keys() == {"verdict", "problems", "url", "service"}
+    assert answer.keys() == {"verdict", "problems", "notes", "url", "service"}
     assert answer["verdict"] == "down"
     assert problem in answer["problems"][0]
     assert answer["problems"][0] in process.stderr.decode()
