@@ -125,6 +125,8 @@ async def test_the_three_formats_say_the_same(database, some_rows, path):
 def _as_csv(value):
     if value is None:
         return ""
+    if isinstance(value, list):
+        return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

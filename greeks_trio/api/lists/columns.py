@@ -110,7 +110,7 @@ def json_object(
 def texts(name: str, example: list[str], about: str) -> ListColumn:
     """Return a column of lists of texts, which are never null."""
     schema = {"type": "array", "items": {"type": "string"}, "description": about}
-    return ListColumn(name, "text", schema, example)
+    return ListColumn(name, "texts", schema, example)
 
 
 def uuid(name: str, example: str) -> ListColumn:

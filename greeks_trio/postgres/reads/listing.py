@@ -21,7 +21,7 @@ from psycopg import sql
 from greeks_trio.postgres.reads.conditions import Condition
 
 ExportFormat = Literal["csv", "ndjson"]
-Kind = Literal["plain", "text", "written", "time", "json"]
+Kind = Literal["plain", "text", "texts", "written", "time", "json"]
 Statement: TypeAlias = tuple[sql.Composed, list[Any]]
 
 # The values of the keys in the last row of a page; the next page has the rows after
@@ -32,6 +32,7 @@ _TIME: Final = sql.SQL(
     "to_char({} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 )
 _QUOTED: Final = sql.SQL("'\"' || replace({}::text, '\"', '\"\"') || '\"'")
+_JOINED: Final = sql.SQL("array_to_string({}, ', ')")
 # A text that begins with one of these is a formula to a spreadsheet.
 _DEFUSED: Final = sql.SQL(r"regexp_replace({}, '^[-=+@[:cntrl:]]', '''\&')")
 
@@ -42,6 +43,7 @@ class Column:
 
     Attributes:
         kind: How the value is written.  ``plain`` is a number, a date or a truth value.
+            ``texts`` is a list, which is one field with commas in CSV.
             ``written`` is text from a person: other people open it in a spreadsheet, so
             CSV has an apostrophe before anything that would be a formula there.  Source:
             https://owasp.org/www-community/attacks/CSV_Injection
@@ -65,6 +67,8 @@ class Column:
                 return _TIME.format(value)
             case "plain":
                 return sql.SQL("{}::text").format(value)
+            case "texts":
+                return _QUOTED.format(_JOINED.format(value))
             case "written":
                 return _QUOTED.format(_DEFUSED.format(value))
             case _:
