@@ -35,6 +35,7 @@ async def test_every_tick_of_the_real_book_is_stored_once(tmp_path):
     async with run_ingest(
         "demo", "--book", "real", "--seconds", "20", "--json", cwd=tmp_path
     ) as demo:
+        await demo.wait_line("feed.connected broker=ibkr")  # a slow machine takes long
         assert await demo.wait_exit() == 0, demo.transcript()
 
     result = json.loads(demo.lines["stdout"][-1])
@@ -88,5 +89,5 @@ async def test_the_table_has_each_instrument_and_the_split(tmp_path):
     assert sum(key.startswith("RY:") for key in at_ibkr) == 1
     assert sum(key.startswith("/ES") for key in at_ibkr) == 2
     kinds = [kind for kind, _ in positions.values()]
-    assert kinds.count("unknown") == 1
+    assert kinds.count("unknown") == 2  # one at each broker
     assert demo.count("ibkr.position_unreadable") >= 1
