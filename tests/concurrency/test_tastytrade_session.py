@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import httpx2
 import pytest
 import trio
@@ -275,6 +277,22 @@ async def test_a_server_that_refuses_every_token_is_asked_twice(autojump_clock, 
 async def test_missing_credentials_are_for_the_operator(api):
     with pytest.raises(CredentialsRejected, match="TT_SECRET or TT_REFRESH is not set"):
         await check(make_config(refresh=Secret("")), api)
+
+
+@pytest.mark.parametrize("bare", ["NaN", "Infinity", "-Infinity"])
+async def test_a_number_that_json_lacks_costs_only_its_position(api, bare):
+    good = json.dumps(make_item(SPY_CALL))
+    odd = json.dumps(make_item(SPY_PUT, "here")).replace('"here"', bare)
+    body = f'{{"data":{{"items":[{good},{odd}]}}}}'.encode()
+    api.answers[POSITIONS] = (200, {}, body)
+
+    async with open_session(make_config(), api) as session:
+        portfolio = await session.read_positions()
+
+    assert [(each.contract_key, each.kind) for each in portfolio.positions] == [
+        (SPY_CALL, "option"),
+        (SPY_PUT, "unknown"),
+    ]
 
 
 @pytest.mark.parametrize("path", [LOGIN, POSITIONS, QUOTE_TOKEN])

@@ -324,6 +324,19 @@ def test_half_a_character_does_not_cost_the_frame():
     assert json.loads(event.payload)["gamma"] == "\N{REPLACEMENT CHARACTER}"
 
 
+@pytest.mark.parametrize("bare", ["NaN", "Infinity", "-Infinity"])
+def test_a_bare_number_that_json_lacks_costs_only_its_field(bare):
+    rows = f'[".X261218C1",0,1,0.5,{bare},0.7,".NaN261218C1",0,1,0.4,0.1,0.6]'
+
+    mended, first, second = announced().receive_frame(frame_of('"Greeks"', rows))
+
+    assert mended == Ignored("mended-text")
+    assert first.greeks == Greeks(delta=0.5, vega=0.7)
+    assert json.loads(first.payload)["gamma"] == bare
+    assert second.symbol == ".NaN261218C1"
+    assert second.greeks == Greeks(delta=0.4, gamma=0.1, vega=0.6)
+
+
 def test_a_frame_may_come_as_bytes():
     frame = frame_of('"Greeks"', '[".X261218C1",0,1,0.5,0.1,0.7]')
 

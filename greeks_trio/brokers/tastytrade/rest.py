@@ -18,6 +18,7 @@ from msgspec import Raw
 from tastytrade.session import Session
 from tastytrade.utils import TastytradeError
 
+from greeks_trio.brokers.tastytrade.wire.text import mended_json
 from greeks_trio.errors import BrokerError, FeedInterrupted
 
 # The API answers within a second or two; a request that takes longer is better made
@@ -62,10 +63,19 @@ class QuoteTokenAnswer(msgspec.Struct, rename="kebab"):
 def decode_data(content: bytes, expected: type[_T]) -> _T:
     """Return the ``data`` of an answer.
 
+    NaN and Infinity, which JSON does not have, become texts: one odd number in a list must
+    not cost the list.
+
     Raises:
         msgspec.DecodeError: it has none, or that is not as expected.
+        UnicodeError: it is no UTF-8.
     """
-    envelope = msgspec.json.decode(content, type=dict[str, Raw])
+    try:
+        envelope = msgspec.json.decode(content, type=dict[str, Raw])
+    except msgspec.DecodeError:
+        if (mended := mended_json(content.decode())) is None:
+            raise
+        envelope = msgspec.json.decode(mended, type=dict[str, Raw])
     return msgspec.json.decode(envelope.get("data", Raw(b"null")), type=expected)
 
 

@@ -47,8 +47,8 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
 )
 from greeks_trio.brokers.tastytrade.wire.rows import parse_full
 from greeks_trio.brokers.tastytrade.wire.text import (
+    mended_json,
     text_of,
-    without_lone_surrogates,
 )
 from greeks_trio.errors import ProtocolViolation
 
@@ -126,7 +126,7 @@ class DxlinkProtocol:
         except msgspec.ValidationError:
             raise ProtocolViolation("not-a-message", frame=frame) from None
         except (msgspec.DecodeError, UnicodeError) as exc:
-            mended = without_lone_surrogates(frame)
+            mended = mended_json(frame)
             if mended is None:
                 raise ProtocolViolation("not-json", frame=frame) from exc
             return [Ignored("mended-text"), *self.receive_frame(mended)]

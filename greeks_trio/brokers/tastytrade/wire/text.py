@@ -1,4 +1,4 @@
-"""The text of a websocket frame, also of one that is not quite JSON.  Pure."""
+"""The text of a websocket frame or an answer that is not quite JSON.  Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from greeks_trio.errors import ProtocolViolation
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+# A string, or a number that JSON does not have.
+_BARE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 
 def text_of(frame: str | bytes) -> str:
@@ -26,7 +28,21 @@ def text_of(frame: str | bytes) -> str:
         raise ProtocolViolation("bad-utf8", frame=frame) from None
 
 
-def without_lone_surrogates(text: str) -> str | None:
+def mended_json(text: str) -> str | None:
+    """Return the text as msgspec reads it, `None` if nothing in it could be mended.
+
+    NaN and Infinity become texts.  U+FFFD stands for surrogates that msgspec refuses.
+    """
+    quoted = _BARE.sub(_quote, text)
+    return quoted if quoted != text else _without_lone_surrogates(text)
+
+
+def _quote(found: re.Match[str]) -> str:
+    token = found[0]
+    return token if token.startswith('"') else f'"{token}"'
+
+
+def _without_lone_surrogates(text: str) -> str | None:
     """Return the frame with U+FFFD for surrogates that msgspec refuses, else `None`.
 
     JSON allows an escaped half of a character, UTF-8 does not.
