@@ -212,8 +212,8 @@ def underlying_symbol(text: str) -> str:
 
 
 def plain(value: Decimal) -> Decimal:
-    """Return the number without trailing zeros and without an exponent."""
-    normal = value.normalize()
+    """Return the number without trailing zeros, an exponent, or the sign of minus zero."""
+    normal = value.normalize() + 0
     return normal.quantize(Decimal(1)) if normal == normal.to_integral() else normal
 
 

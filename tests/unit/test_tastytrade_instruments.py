@@ -380,3 +380,17 @@ def test_a_closed_contract_lacks_nothing():
     )
 
     assert (found.problems, found.by_rule, streamed(found)) == ((), (), ([], []))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "exchange"),
+    [("/VXZ6", "XCBF"), ("/ZBH7", "XCBT"), ("/GCG7", "XCEC"), ("/ZYXH7", None)],
+)
+def test_a_future_alone_has_the_exchange_of_its_root(symbol, exchange):
+    assert only(completed(item(symbol, "Future"))).position.exchange == exchange
+
+
+def test_a_strike_of_minus_zero_is_zero():
+    option = item("./CLM7 LOM7  270514P-0", "Future Option", underlying_symbol="/CLM7")
+
+    assert only(completed(option)).position.contract_key == "./LO  270514P0"

@@ -172,7 +172,8 @@ class _Completion:
         if position.kind == "future_option":
             return self._with_streamer_symbol(holding)
         if position.kind == "future" and position.exchange is None:
-            exchange = self._exchange(position.underlying or "")
+            key = position.underlying or ""
+            exchange = self._exchange(key) or exchange_of(future_by_rule(_future(key)))
             return replace(holding, position=replace(position, exchange=exchange))
         return holding
 
