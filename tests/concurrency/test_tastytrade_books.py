@@ -362,6 +362,18 @@ async def test_a_closed_account_beside_an_open_one_is_no_problem(
     assert tasty.health.session().status == "connected"
 
 
+async def test_an_empty_list_with_limited_rights_is_a_note(autojump_clock, nursery):
+    tasty = Tastytrade(nursery)
+    tasty.api.authority_level = "read-only"
+    await settled(nursery, tasty)
+
+    session = tasty.health.session()
+    assert (session.status, session.last_error) == ("connected", None)
+    assert session.notes == (
+        f"account {ACCOUNT} lists no position (authority level read-only)",
+    )
+
+
 async def test_accounts_that_all_refuse_us_fail_the_check_with_our_rights():
     api = FakeApi(make_item(SPY_CALL))
     api.authority_level = "trade-only"

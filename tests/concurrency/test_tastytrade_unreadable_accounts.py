@@ -163,7 +163,9 @@ async def test_an_account_that_becomes_malformed_is_neither_closed_nor_unsubscri
 
     assert (snapshot.incomplete_account_ids, len(snapshot.positions)) == ((OTHER,), 2)
     assert "an account is not understood" in degraded.last_error
-    assert closed.account_ids == (ACCOUNT,)
+    assert closed.account_ids == (ACCOUNT, OTHER)
+    assert closed.incomplete_account_ids == ()
+    assert {each.account_id for each in closed.positions} == {ACCOUNT}
     [removed] = filter(None, (entries(each, "remove") for each in subscribed(tasty)))
     assert removed == [("Greeks", PUT)]
 

@@ -149,6 +149,42 @@ def test_an_account_that_is_not_listed_any_more_is_asked_for_soon_and_once(befor
     assert held(second) == held(before)
 
 
+def test_an_account_that_is_not_read_any_more_is_noted():
+    first = read(reading(item(SPY_CALL)), reading(item(SPY_PUT), account=OTHER))
+    second = read(reading(item(SPY_CALL)), before=first)
+    third = read(reading(item(SPY_CALL)), before=second)
+
+    assert (first.notes, first.left) == ((), ())
+    for each in (second, third):
+        assert each.notes == (
+            f"account {OTHER} is not read any more; its positions in the database stay "
+            "as they were",
+        )
+    again = read(reading(item(SPY_CALL)), reading(account=OTHER), before=third)
+    assert again.notes == ()
+
+
+def test_an_account_that_the_broker_has_closed_is_no_account_that_is_not_read():
+    first = read(reading(item(SPY_CALL)), reading(item(SPY_PUT), account=OTHER))
+    readings = [reading(item(SPY_CALL))]
+    second = read_positions(readings, first, today=TODAY, closed=[OTHER])
+
+    assert (second.closed, second.left, second.notes) == ((OTHER,), (), ())
+    assert held(second) == {(ACCOUNT, SPY_CALL): 2}
+
+
+def test_an_empty_list_is_noted_where_it_may_be_a_lack_of_rights():
+    limited = AccountReading(OTHER, authority=" (authority level read-only)")
+
+    beside = read(reading(item(SPY_CALL)), reading(account="5WT3"), limited)
+    alone = read(reading())
+
+    assert beside.notes == (
+        f"account {OTHER} lists no position (authority level read-only)",
+    )
+    assert alone.notes == (f"account {ACCOUNT} lists no position",)
+
+
 def test_a_position_that_makes_no_sense_stays_as_it_was(before):
     after = read(reading(item(SPY_PUT, "many")), before=before)
 

@@ -35,6 +35,7 @@ _PORTFOLIO: Final = "portfolio"
 _INSTRUMENTS: Final = "instruments"
 _WATCHED: Final = "watched futures options"
 _RULES: Final = "streamer symbols by rule"
+_ACCOUNTS: Final = "accounts"
 # The state names this many problems.
 _NAMED: Final = 3
 
@@ -113,7 +114,7 @@ class Portfolio:
         if before is not None:
             _tell_changes(before, completed.reading)
         self._position_log.read(
-            completed.reading.account_ids,
+            [*completed.reading.account_ids, *completed.reading.closed],
             completed.reading.positions,
             incomplete=completed.reading.incomplete,
         )
@@ -134,11 +135,9 @@ class Portfolio:
                 shortfalls.add(thing, in_brief(problems))
             else:
                 shortfalls.clear(thing)
-        if completed is not None and completed.by_rule:
-            text = f"streamer symbols by rule: {in_brief(completed.by_rule)}"
-            shortfalls.note(_RULES, text)
-        else:
-            shortfalls.clear(_RULES)
+        by_rule = completed.by_rule if completed is not None else ()
+        _note(shortfalls, _RULES, by_rule, "streamer symbols by rule: ")
+        _note(shortfalls, _ACCOUNTS, completed.reading.notes if completed else ())
         self._log_new(found, unknown)
 
     @property
@@ -188,6 +187,19 @@ def in_brief(sentences: Sequence[str]) -> str:
     return f"{first} (and {more} more)" if more > 0 else first
 
 
+def _note(
+    shortfalls: Shortfalls, thing: str, sentences: Sequence[str], start: str = ""
+) -> None:
+    if sentences:
+        shortfalls.note(thing, f"{start}{in_brief(sentences)}")
+    else:
+        shortfalls.clear(thing)
+
+
 def _tell_changes(before: AccountPositions, after: AccountPositions) -> None:
+    for account in sorted(set(before.account_ids).intersection(after.closed)):
+        logger.warning(
+            "tastytrade.account_closed account=%s: it holds nothing", account
+        )
     for sentence in changed_terms(before.holdings, after.holdings):
         logger.warning("tastytrade.contract_changed %s", sentence)

@@ -101,7 +101,13 @@ class TastytradeSession:
             problems.append(_explain_no_account(listed))
         readings = await self._read_accounts({each: listed[each] for each in chosen})
         readings += [AccountReading(each, refusal=NOT_LISTED) for each in kept]
-        return read_positions(readings, previous, problems, today=utc_now().date())
+        return read_positions(
+            readings,
+            previous,
+            problems,
+            today=utc_now().date(),
+            closed=[each for each in listed if each not in open_accounts],
+        )
 
     async def _read_accounts(
         self, accounts: Mapping[str, _ListedAccount]
@@ -125,7 +131,11 @@ class TastytradeSession:
                 refusal = f"{exc}{account.authority}"
                 readings.append(AccountReading(account_id, refusal=refusal))
             else:
-                readings.append(AccountReading(account_id, tuple(items)))
+                readings.append(
+                    AccountReading(
+                        account_id, tuple(items), authority=account.authority
+                    )
+                )
         if troubles and all(each.refusal is not None for each in readings):
             raise troubles[0]
         return readings

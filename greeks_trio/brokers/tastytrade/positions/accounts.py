@@ -5,6 +5,7 @@
 - A refused account keeps the positions of the last reading.
 - An account that lists nothing after it has held something keeps its positions until the
   next reading says the same.
+- An account that the broker has closed holds nothing.
 - The first answer of an account closes nothing in the table, because an earlier run may
   have stored positions that this answer does not have.  The second one does.
 - Two instruments never share a key: the one with the lower symbol keeps it.
@@ -12,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -33,17 +34,23 @@ from greeks_trio.model.records import Position
 
 # The refusal of a known account that the login does not list any more.
 NOT_LISTED: Final = "it is not listed"
+_LEFT: Final = "is not read any more; its positions in the database stay as they were"
 
 
 class AccountReading(msgspec.Struct, frozen=True):
     """Tastytrade's answer to the request for the positions of one account.
 
-    ``refusal`` is the reason why there is no list; `None` if there is one.
+    Attributes:
+        account_id: The account.
+        items: One object in JSON for each position.
+        refusal: The reason why there is no list; `None` if there is one.
+        authority: Our rights in the account in words, empty if they are all rights.
     """
 
     account_id: str
     items: tuple[Raw, ...] = ()
     refusal: str | None = None
+    authority: str = ""
 
 
 class AccountPositions(msgspec.Struct, frozen=True):
@@ -54,6 +61,10 @@ class AccountPositions(msgspec.Struct, frozen=True):
         holdings: Their positions, one per account and instrument.
         incomplete: The accounts of which the table closes nothing.
         problems: The unreadable parts, for a person; each once.
+        notes: The accounts that list nothing, which may be right, and those that were read
+            before, for a person.
+        left: The accounts that were read before in this run and are not any more.
+        closed: The accounts that the broker has closed.
         malformed: How many items could not be read.
         refused: How many accounts could not be read at all.
         answered: The accounts that have listed their positions in this run.
@@ -66,6 +77,9 @@ class AccountPositions(msgspec.Struct, frozen=True):
     holdings: tuple[Holding, ...]
     incomplete: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
     malformed: int = 0
     refused: int = 0
     answered: frozenset[str] = frozenset()
@@ -94,8 +108,12 @@ def read_positions(
     problems: Iterable[str] = (),
     *,
     today: date,
+    closed: Collection[str] = (),
 ) -> AccountPositions:
-    """Join the readings; ``previous`` replaces their unreadable parts."""
+    """Join the readings; ``previous`` replaces their unreadable parts.
+
+    ``closed``: the accounts that the broker has closed.
+    """
     previous = previous or AccountPositions((), ())
     before: dict[str, list[Holding]] = {}
     for holding in previous.holdings:
@@ -116,6 +134,7 @@ def read_positions(
     unlisted = frozenset(
         each.account_id for each in readings if each.refusal == NOT_LISTED
     )
+    left = {*previous.account_ids, *previous.left}.difference(accounts, closed)
     holdings, collisions = _with_own_keys(
         holding for each in accounts.values() for holding in each.holdings
     )
@@ -124,13 +143,35 @@ def read_positions(
         account_ids=tuple(accounts),
         holdings=holdings,
         incomplete=tuple(dict.fromkeys([*refused, *emptied, *new])),
-        problems=tuple(dict.fromkeys([*problems, *found, *collisions])),
+        problems=tuple(dict.fromkeys([*problems, *collisions, *found])),
+        notes=(
+            *_empty_accounts(readings, holdings),
+            *(f"account {each} {_LEFT}" for each in sorted(left)),
+        ),
+        left=tuple(sorted(left)),
+        closed=tuple(closed),
         malformed=sum(each.malformed for each in accounts.values()),
         refused=len(refused),
         answered=previous.answered.union(answered),
         emptied=tuple(emptied),
         unlisted=unlisted,
         needs_confirmation=bool(emptied or new or unlisted - previous.unlisted),
+    )
+
+
+def _empty_accounts(
+    readings: Iterable[AccountReading], holdings: Iterable[Holding]
+) -> tuple[str, ...]:
+    """Return a sentence for each account whose empty list may be a lack of rights.
+
+    If nothing is held at all, each account has a sentence.
+    """
+    is_any_open = any(each.position.quantity != 0 for each in holdings)
+    return tuple(
+        f"account {each.account_id} lists no position{each.authority}"
+        for each in readings
+        if each.refusal is None and not each.items
+        if each.authority or not is_any_open
     )
 
 
