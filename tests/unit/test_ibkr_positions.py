@@ -7,6 +7,8 @@ import pytest
 
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import GivenRow, read_positions
+from greeks_trio.brokers.ibkr.positions.rows import read_row
+from greeks_trio.model.contracts import Conid
 
 
 def make_row(**changes):
@@ -186,6 +188,8 @@ def test_an_index_option_without_a_bracket_is_known_by_its_conid():
         make_row(conid=2147483647),
         make_row(position=1e30),
         make_row(position=2**63 - 1),
+        make_row(position=2**31 - 1),
+        make_row(position="-2147483648"),
         make_row(contractDesc="", strike="1e30"),
         make_row(assetClass="STK", position=1e-30),
         make_row(position="NaN"),
@@ -282,6 +286,32 @@ def test_a_field_of_another_type_does_not_hide_an_option(drifted):
 
     assert position.contract_key == "SPY   261218C00600000"
     assert position.multiplier == 100
+
+
+@pytest.mark.parametrize("unset", [2**31 - 1, "2147483647", -1, -2, 2**63 - 1, "NaN"])
+@pytest.mark.parametrize("name", ["multiplier", "strike", "expiry"])
+def test_an_unset_number_is_none(unset, name):
+    position, _ = only(read(make_row(**{name: unset})))
+
+    assert position.contract_key == "SPY   261218C00600000"
+    assert position.multiplier == 100
+
+
+@pytest.mark.parametrize("unset", ["-1", "2147483647", "99999999", "20261399", "soon"])
+def test_a_day_that_is_none_does_not_hide_the_definition(unset):
+    known = KnownContracts()
+    text = "SPY    DEC2026 600 C"
+    known.define([read_row(make_row(contractDesc=None))], {Conid(700000001): text})
+
+    position, _ = only(read(make_row(contractDesc=text, expiry=unset), known=known))
+
+    assert position.expiration == date(2026, 12, 18)
+
+
+def test_small_letters_are_capitals():
+    position, _ = only(read(make_row(assetClass="Opt", listingExchange="Amex")))
+
+    assert (position.kind, position.exchange) == ("option", "AMEX")
 
 
 @pytest.mark.parametrize("expiry", [20261218, 20261218.0])

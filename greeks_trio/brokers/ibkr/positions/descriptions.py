@@ -38,18 +38,18 @@ _MONTHS: Final = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()  # no
 
 # "SPY   250117C00440000 100"; a root with a space in it is written without ("BRKB").
 _OCC: Final = re.compile(
-    r"(?P<root>[A-Z0-9./ ]{1,8}?)\s*(?P<rest>\d{6}[CP]\d{8})(?:\s+(?P<multiplier>[\d.]+))?"
+    r"(?P<root>[A-Z0-9./ ]{1,8}?)\s*(?P<rest>\d{6}[CP]\d{8})(?:\s+(?P<multiplier>[\d.,]+))?"
 )
 # "C OESX 20271217 5800 M 10"; the letter is the kind of series, and both may be absent.
 _OTHER: Final = re.compile(
     r"(?P<right>[CP])\s+(?P<root>\S+)\s+(?P<day>\d{8})\s+(?P<strike>-?[\d.]+)"
-    r"(?:\s+[A-Z]+)?(?:\s+(?P<multiplier>[\d.]+))?.*"
+    r"(?:\s+[A-Z]+\d?)?(?:\s+(?P<multiplier>[\d.,]+)\b)?.*"
 )
 # "LOJ6 P5600 1000": the strike is without its decimal point.
 _FUTURE_OPTION: Final = re.compile(
-    r"(?P<root>[A-Z0-9]{2,7})\s+(?P<right>[CP])-?[\d.]+(?:\s+(?P<multiplier>[\d.]+))?"
+    r"(?P<root>[A-Z0-9]{2,7})\s+(?P<right>[CP])-?[\d.,]+(?:\s+(?P<multiplier>[\d.,]+))?"
 )
-_FUTURE: Final = re.compile(r"(?P<root>[A-Z0-9]{3,7})(?:\s+(?P<multiplier>[\d.]+))?")
+_FUTURE: Final = re.compile(r"(?P<root>[A-Z0-9]{3,7})(?:\s+(?P<multiplier>[\d.,]+))?")
 _NO_ROOT: Final = re.compile(r"[ ./]")
 
 BracketForm = Literal["occ", "other", "future_option", "future", "unreadable"]
@@ -99,14 +99,15 @@ def read_description(text: str | None) -> Description:
     named = _CLASS.search(text)
     head = _HEAD.match(text)
     plain_text = text[: bracket.start()] if bracket else text
+    year = int(head["year"]) if head else None
     return Description(
         symbol=(head["symbol"] if head else plain_text).strip() or None,
         month=_month(head["month"]) if head else None,
-        year=int(head["year"]) if head else None,
+        year=year,
         strike=_decimal(head["strike"]) if head else None,
         option_type=read_right(head["right"]) if head else None,
         trading_class=named[1] if named else None,
-        bracket=_read_bracket(bracket[1].strip()) if bracket else None,
+        bracket=_read_bracket(bracket[1].strip(), year) if bracket else None,
     )
 
 
@@ -160,11 +161,9 @@ def read_future(text: str | None, expiration: date | None) -> FutureTerms | None
         return None
 
 
-def _read_bracket(text: str) -> Bracket:
+def _read_bracket(text: str, year: int | None) -> Bracket:
     if found := _OCC.fullmatch(text):
-        root = _NO_ROOT.sub("", found["root"])
-        occ, multiplier = f"{root:<6}{found['rest']}", _decimal(found["multiplier"])
-        return Bracket("occ", root, occ, multiplier=multiplier)
+        return _read_occ(found)
     if found := _OTHER.fullmatch(text):
         return Bracket(
             "other",
@@ -177,7 +176,7 @@ def _read_bracket(text: str) -> Bracket:
     if found := _FUTURE_OPTION.fullmatch(text):
         return Bracket(
             "future_option",
-            strip_month_code(found["root"]),
+            _without_month(found["root"], year),
             option_type=read_right(found["right"]),
             multiplier=_decimal(found["multiplier"]),
         )
@@ -185,6 +184,33 @@ def _read_bracket(text: str) -> Bracket:
         multiplier = _decimal(found["multiplier"])
         return Bracket("future", found["root"], multiplier=multiplier)
     return Bracket("unreadable")
+
+
+def _without_month(root: str, year: int | None) -> str:
+    """Return the class in ``LOJ6``.
+
+    The class EX3 ends like a code too, but not with the year of the expiration, or of the
+    future that expires after it.
+    """
+    years = () if year is None else (year, year + 1)
+    digits = root[-2:] if root[-2:].isdigit() else root[-1:]
+    if years and int(digits) not in {each % 10 ** len(digits) for each in years}:
+        return root
+    return strip_month_code(root)
+
+
+def _read_occ(found: re.Match[str]) -> Bracket:
+    """Return the parts of an OCC symbol; other exchanges use its form, too."""
+    root, rest = _NO_ROOT.sub("", found["root"]), found["rest"]
+    return Bracket(
+        "occ",
+        root,
+        f"{root:<6}{rest}",
+        expiration=read_day(f"20{rest[:6]}"),
+        strike=Decimal(rest[7:]).scaleb(-3),
+        option_type=read_right(rest[6]),
+        multiplier=_decimal(found["multiplier"]),
+    )
 
 
 def _month(text: str) -> int | None:

@@ -12,7 +12,11 @@ from greeks_trio.brokers.ibkr.positions.descriptions import (
 )
 from greeks_trio.brokers.ibkr.positions.instruments import Instrument, own_key
 from greeks_trio.brokers.ibkr.positions.price_factors import future_price_factor
-from greeks_trio.brokers.ibkr.positions.products import contract_month, exchange_root
+from greeks_trio.brokers.ibkr.positions.products import (
+    contract_month,
+    exchange_root,
+    is_of_month,
+)
 from greeks_trio.brokers.ibkr.positions.rows import Row
 from greeks_trio.model.contracts import Conid
 from greeks_trio.model.instruments import FutureTerms, format_future_key
@@ -21,6 +25,10 @@ from greeks_trio.model.instruments import FutureTerms, format_future_key
 def future(row: Row, conid: Conid, said: Description) -> Instrument:
     """Return the future of a row."""
     terms = _future_terms(row, said)
+    expiration = read_day(row.expiry)
+    is_weekly = terms is not None and not is_of_month(terms.root, expiration)
+    if is_weekly:  # month and year name another contract
+        terms = None
     key = own_key(conid) if terms is None else format_future_key(terms)
     multiplier = row.multiplier or (said.bracket.multiplier if said.bracket else None)
     product = product_of(row, said) or (terms.root if terms is not None else "")
@@ -32,11 +40,11 @@ def future(row: Row, conid: Conid, said: Description) -> Instrument:
         underlying_conid=conid,
         multiplier=multiplier,
         currency=row.currency,
-        expiration=read_day(row.expiry),
+        expiration=expiration,
         exchange=row.exchange,
         price_factor=future_price_factor(row, product, multiplier),
         description=row.description,
-        is_complete=terms is not None and multiplier is not None,
+        is_complete=(terms is not None or is_weekly) and multiplier is not None,
     )
 
 

@@ -26,6 +26,7 @@ from greeks_trio.brokers.ibkr.positions.price_factors import (
 )
 from greeks_trio.brokers.ibkr.positions.rows import Row
 from greeks_trio.model.contracts import (
+    UNDERLYING_BY_ROOT,
     Conid,
     OptionTerms,
     contract_from_occ,
@@ -56,7 +57,7 @@ def option(row: Row, conid: Conid, said: Description, find: Find) -> Instrument:
     if occ is None:
         return _foreign_option(row, conid, said, find)
     try:
-        contract = contract_from_occ(occ, row.symbol)
+        contract = contract_from_occ(occ, row.symbol or _symbol_said(said))
     except ValueError as exc:
         raise Unidentified("its symbol names no possible contract") from exc
     multiplier = row.multiplier or (said.bracket.multiplier if said.bracket else None)
@@ -158,6 +159,13 @@ def _occ_symbol(row: Row, said: Description) -> str | None:
         raise Unidentified("its terms do not fit an OCC symbol") from exc
 
 
+def _symbol_said(said: Description) -> str | None:
+    """Return the underlying's symbol in a description; some begin with the root."""
+    if said.month is None or said.symbol is None:
+        return None
+    return UNDERLYING_BY_ROOT.get(said.symbol, said.symbol)
+
+
 def _is_unclear(occ: str, row: Row, multiplier: Decimal | None) -> bool:
     """Return whether the deliverable of an adjusted contract is unknown.
 
@@ -216,8 +224,6 @@ def _terms(row: Row, said: Description, root: str) -> OptionTerms:
     option_type = option_type or said.option_type
     if not root:
         raise Unidentified(NOT_SAID + "symbol")
-    if row.expiry is not None and expiration is None:
-        raise Unidentified(f"its expiration {row.expiry[:20]!r} is no date")
     if expiration is None:
         raise Unidentified(NOT_SAID + "expiration")
     if strike is None:

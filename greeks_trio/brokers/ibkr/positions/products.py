@@ -5,7 +5,7 @@ Sources: CME Group and ICE contract specifications; IBKR's "Contract Information
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -74,6 +74,7 @@ _MONTHS_LATER: Final = {
     "SR3": -3,
 }
 _CENT: Final = Decimal("0.01")
+_WEEKLY: Final = frozenset(("VX", "VXM"))
 
 
 def exchange_root(name: str, multiplier: Decimal | None) -> str:
@@ -89,6 +90,20 @@ def contract_month(root: str, expiration: date) -> tuple[int, int] | None:
         return None
     year, month = divmod(expiration.year * 12 + expiration.month - 1 + later, 12)
     return year, month + 1
+
+
+def is_of_month(root: str, expiration: date | None) -> bool:
+    """Return whether the future can be the one of its month.
+
+    Futures on the VIX expire every week.  That of the month expires 30 days before the
+    third Friday of the next month, or one day earlier because of a holiday.
+    """
+    if root not in _WEEKLY or expiration is None:
+        return True
+    year, month = divmod(expiration.year * 12 + expiration.month, 12)
+    first = date(year, month + 1, 1)
+    third_friday = first + timedelta((4 - first.weekday()) % 7 + 14)
+    return 29 <= (third_friday - expiration).days <= 32
 
 
 def product_price_factor(root: str, multiplier: Decimal | None) -> Decimal | None:

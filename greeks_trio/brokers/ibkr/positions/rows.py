@@ -17,12 +17,14 @@ from typing import Final
 
 import msgspec
 
+from greeks_trio.brokers.ibkr.positions.descriptions import read_day
 from greeks_trio.model.contracts import Conid, OptionContract, plain
 
 # "649180695", "649180695.0" and "649180695@SMART" are the same conid.
 _ID: Final = re.compile(r"(\d{1,18})(?:\.0+)?(?:@.*)?")
 # The values that stand for "not set" in C and Java.
 _UNSET_IDS: Final = frozenset((0, 2**31 - 1, 2**63 - 1))
+_UNSET_NUMBERS: Final = frozenset((2**31 - 1, -(2**31), 2**32 - 1))
 _NO_TEXT: Final = frozenset(("", "None", "null", "N/A", "?", "-"))
 # Beyond these magnitudes no quantity, strike, price or value is real.
 _SMALLEST, _LARGEST = -15, 15
@@ -110,18 +112,19 @@ def read_row(content: object) -> Row:
         account_id=_text(given.get("acctId")),
         quantity=_number(given.get("position")),
         model=_text(given.get("model")),
-        asset_class=_text(given.get("assetClass")) or _text(given.get("secType")),
+        asset_class=_capitals(given.get("assetClass"))
+        or _capitals(given.get("secType")),
         description=_text(given.get("contractDesc")),
         full_name=_text(given.get("fullName")),
         ticker=_text(given.get("ticker")),
         underlying_symbol=_text(given.get("undSym")),
         underlying_conid=_id(given.get("undConid")),
-        expiry=_text(given.get("expiry")) or _text(given.get("lastTradingDay")),
+        expiry=_day(given.get("expiry")) or _day(given.get("lastTradingDay")),
         right=_text(given.get("putOrCall")),
         strike=_number(given.get("strike")) or None,
         multiplier=_positive(given.get("multiplier")),
         currency=_currency(given.get("currency")),
-        exchange=_text(given.get("listingExchange")),
+        exchange=_capitals(given.get("listingExchange")),
         is_american=_flag(given.get("isUS")),
         is_event_contract=_flag(given.get("isEventContract")),
         price=_number(given.get("mktPrice")),
@@ -160,6 +163,17 @@ def _text(raw: object) -> str | None:
     return None if text in _NO_TEXT else text
 
 
+def _capitals(raw: object) -> str | None:
+    text = _text(raw)
+    return None if text is None else text.upper()
+
+
+def _day(raw: object) -> str | None:
+    """Return the text if it names a day; any other text hides one elsewhere."""
+    text = _text(raw)
+    return None if read_day(text) is None else text
+
+
 def _currency(raw: object) -> str | None:
     text = (_text(raw) or "").upper()
     return text if re.fullmatch("[A-Z]{3}", text) else None
@@ -172,9 +186,9 @@ def _number(raw: object) -> Decimal | None:
         number = Decimal(str(raw).replace(",", "").strip())
     except InvalidOperation:
         return None
-    if not number.is_finite() or (
-        number and not _SMALLEST < number.adjusted() < _LARGEST
-    ):
+    if not number.is_finite() or number in _UNSET_NUMBERS:
+        return None
+    if number and not _SMALLEST < number.adjusted() < _LARGEST:
         return None
     return plain(number)
 
