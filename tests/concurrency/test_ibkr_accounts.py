@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -331,3 +332,128 @@ async def test_definitions_that_are_missing_are_requested_with_each_reading(
     await scene.gateway.wait_received("smd+88+")
 
     assert requested == [[88], [9100]]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [(405, b"no"), (404, b"<html>"), (400, {"error": "no"})],
+)
+async def test_a_gateway_that_takes_conids_in_a_body_only(
+    autojump_clock, gateway, refused
+):
+    def answer(content, _params):
+        if content is None:
+            return refused
+        return 200, {"secdef": [{"conid": each} for each in content["conids"]]}
+
+    gateway.answers["/trsrv/secdef"] = answer
+
+    async with gateway.open_session(ALL, Pacer()) as session:
+        definitions = Definitions(session)
+        rows = [*await definitions.read([5, 6]), *await definitions.read([7])]
+
+    assert [row.conid for row in rows] == [5, 6, 7]
+    methods = [how for _, how, path in gateway.requests if path == "/trsrv/secdef"]
+    assert methods == ["GET", "POST", "POST"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [{"conid": "5"}],
+        {"conid": 5},
+        {"5": {"conid": 5}},
+        {"secdef": {"conid": 5}},
+        {"secdef": [None, {"conid": 5.0}, "x"]},
+    ],
+)
+async def test_definitions_come_in_several_shapes(autojump_clock, gateway, answer):
+    gateway.answers["/trsrv/secdef"] = (200, answer)
+
+    async with gateway.open_session(ALL, Pacer()) as session:
+        rows = await Definitions(session).read([5])
+
+    assert [row.conid for row in rows if row.conid is not None] == [5]
+
+
+# Accounts that IBKR refuses to list.
+
+REFUSED = [(500, {"error": "y"}), (404, b"<html>"), (200, {"error": "z"}), (200, b"?")]
+
+
+def last_held(scene):
+    snapshot = [e for e in scene.journal.recorded if isinstance(e, PositionsSnapshot)]
+    return {
+        (each.account_id, each.instrument_id): each.quantity
+        for each in snapshot[-1].positions
+    }, snapshot[-1].incomplete_account_ids
+
+
+@pytest.mark.parametrize("refusal", REFUSED)
+async def test_an_account_without_a_list_hides_no_other(
+    nursery, autojump_clock, refusal
+):
+    scene = Scene(nursery, ALL)
+    scene.gateway.positions = {"U1": [], "U2": [make_row(8, 610, position=2)]}
+    scene.gateway.answers["/portfolio/U1/positions/0"] = refusal
+
+    await scene.start_streaming()
+    await trio.sleep(1)
+
+    assert last_held(scene) == ({("U2", "8"): 2}, ("U1",))
+    assert scene.status == "degraded"
+    assert "1 accounts that IBKR does not list (U1): the IBKR" in scene.last_error
+
+    del scene.gateway.answers["/portfolio/U1/positions/0"]
+    await trio.sleep(15)
+    assert last_held(scene) == ({("U2", "8"): 2}, ())
+    assert scene.status == "connected"
+
+
+async def test_the_positions_of_an_account_without_a_list_stay(nursery, autojump_clock):
+    scene = Scene(nursery, ALL)
+    scene.gateway.positions = {
+        "U1": [make_row(7)],
+        "U2": [make_row(8, 610, position=2), make_row(9, 620)],
+    }
+    await scene.start_streaming(3)
+    scene.gateway.answers["/portfolio/U1/positions/0"] = REFUSED[0]
+    scene.gateway.positions["U2"].pop()
+    scene.feed.reload(ALL)
+    await trio.sleep(8)
+
+    held, incomplete = last_held(scene)
+    assert held == {("U2", "8"): 2, ("U1", "7"): -3}
+    assert incomplete == ("U1",)
+    assert scene.gateway.sent("umd+") == ["umd+9+{}"]
+
+
+async def test_accounts_that_are_all_without_a_list_are_a_failure(
+    autojump_clock, gateway
+):
+    for account_id in gateway.positions:
+        gateway.answers[f"/portfolio/{account_id}/positions/0"] = REFUSED[0]
+
+    with pytest.raises(FeedInterrupted, match="with 500"):
+        await check_login(ALL, open_session=gateway.open_session)
+
+
+async def test_check_names_the_accounts_without_a_list(autojump_clock, gateway):
+    gateway.answers["/portfolio/U1/positions/0"] = REFUSED[0]
+
+    sentence = await check_login(ALL, open_session=gateway.open_session)
+
+    assert "; 1 accounts that IBKR does not list (U1)" in sentence
+
+
+@pytest.mark.parametrize("odd", [b'"avgCost": NaN', b'"name": "\x99"'])
+async def test_an_odd_number_or_letter_hides_no_page(autojump_clock, gateway, odd):
+    page = json.dumps([make_row(7)]).encode()
+    gateway.answers["/portfolio/U1/positions/0"] = (
+        200,
+        page.replace(b"[{", b"[{" + odd + b", "),
+    )
+
+    sentence = await check_login(ALL, open_session=gateway.open_session)
+
+    assert sentence == "logged in, 2 accounts, 1 option position"

@@ -94,7 +94,7 @@ async def test_accounts_are_asked_before_positions(autojump_clock, gateway):
             (200, {"error": "x"}),
             "without a list: {'error': 'x'}",
         ),
-        ("/portfolio/U1/positions/0", (500, {"error": "y"}), "with 500"),
+        ("/portfolio/U1/positions/0", (503, {"error": "y"}), "with 503"),
     ],
 )
 async def test_what_is_wrong_is_said_in_plain_words(
@@ -216,7 +216,7 @@ async def test_a_gateway_without_a_last_page_is_given_up(autojump_clock, gateway
     for page in range(101):
         gateway.answers[f"/portfolio/U1/positions/{page}"] = (200, rows)
 
-    assert "no last page" in str(await fail(gateway))
+    assert "no last page" in str(await fail(gateway, replace(CONFIG, accounts=("U1",))))
 
 
 async def test_requests_keep_their_distance_across_connections(autojump_clock, gateway):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from greeks_trio.brokers.ibkr.definitions import Definitions
@@ -28,6 +29,8 @@ _COLD_DELAYS_S: Final = (0.5, 1.0, 2.0, 2.0)
 _DEFINITION_ROUNDS: Final = 2
 # Gateways before 2022 send 30 rows a page, later ones 100; not all give the number.
 _SMALLEST_PAGE: Final = 30
+# Without an answer, or with one of these, a request for another account fails, too.
+_OF_ALL_ACCOUNTS: Final = (None, 401, 429, 503)
 # More positions than any account has; a gateway may ignore the page and never end.
 _PAGE_CAP: Final = 100
 
@@ -102,14 +105,11 @@ class Accounts:
     ) -> AccountPositions:
         """Return the positions of the accounts, all pages.
 
-        Requests the definitions of the contracts that the rows do not describe.
+        Requests the definitions of the contracts that the rows do not describe.  An
+        account that IBKR refuses is named in the reading, and hides no other.
         """
-        rows = [
-            row
-            for account_id in account_ids
-            for row in await self._read_account(account_id)
-            if row.belongs_here(account_ids)
-        ]
+        given, unread = await self._read_accounts(account_ids)
+        rows = [row for row in given if row.belongs_here(account_ids)]
         reading = read_positions(rows, known)
         requested: set[Conid] = set()
         for _ in range(_DEFINITION_ROUNDS):
@@ -123,7 +123,27 @@ class Accounts:
             requested.update(wanted)
             known.define(await self._definitions.read(wanted), wanted)
             reading = read_positions(rows, known)
-        return reading
+        return msgspec.structs.replace(reading, unread=unread)
+
+    async def _read_accounts(
+        self, account_ids: Sequence[str]
+    ) -> tuple[list[GivenRow], dict[str, str]]:
+        """Return the rows, and why the accounts without an answer have none.
+
+        Raises:
+            FeedInterrupted: No account has an answer, or the login is the reason.
+        """
+        rows: list[GivenRow] = []
+        unread: dict[str, str] = {}
+        for account_id in account_ids:
+            try:
+                rows += await self._read_account(account_id)
+            except FeedInterrupted as exc:
+                unread[account_id] = str(exc)
+                is_last = len(unread) == len(account_ids)
+                if is_last or exc.http_status in _OF_ALL_ACCOUNTS:
+                    raise
+        return rows, unread
 
     async def _with_clients(self, entries: list[dict[str, Any]]) -> tuple[str, ...]:
         """Return the accounts of these entries, and those of an advisor's clients."""
@@ -151,7 +171,8 @@ class Accounts:
             if len(found) < page_size and len(found) != _SMALLEST_PAGE:
                 return rows
         raise FeedInterrupted(
-            f"the IBKR gateway has no last page of positions for {account_id}"
+            f"the IBKR gateway has no last page of positions for {account_id}",
+            http_status=200,
         )
 
 
@@ -183,6 +204,7 @@ def _mapping(content: object) -> dict[str, Any]:
 def _rows(content: object) -> list[Any]:
     if not isinstance(content, list):
         raise FeedInterrupted(
-            f"the IBKR gateway answered without a list: {str(content)[:120]}"
+            f"the IBKR gateway answered without a list: {str(content)[:120]}",
+            http_status=200,
         )
     return content

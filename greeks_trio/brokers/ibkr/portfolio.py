@@ -42,6 +42,7 @@ class PortfolioView(msgspec.Struct, frozen=True):
         shared_keys: The instruments that would have one key.
         holes: Contracts without a figure in money, by the missing fact.
         missing_accounts: Configured accounts that the login does not have.
+        unread_accounts: The accounts that IBKR refuses to list, with the reasons.
         accounts_problem: The reason why the login may have more accounts.
         empty_accounts: The accounts, if none of them has a position.
     """
@@ -53,6 +54,7 @@ class PortfolioView(msgspec.Struct, frozen=True):
     shared_keys: tuple[SharedKey, ...] = ()
     holes: Mapping[Hole, tuple[ContractKey, ...]] = {}
     missing_accounts: tuple[str, ...] = ()
+    unread_accounts: Mapping[str, str] = {}
     accounts_problem: str | None = None
     empty_accounts: tuple[str, ...] = ()
 
@@ -134,7 +136,7 @@ class Portfolio:
         for _ in range(_CONFIRMATIONS):
             await trio.sleep(_CONFIRM_AFTER_S)
             again = await session.accounts.read_once(account_ids, self._known)
-            if again.held() == reading.held():
+            if (again.held(), again.unread) == (reading.held(), reading.unread):
                 return again
             reading = again
         return reading
@@ -201,6 +203,11 @@ class Portfolio:
             self._health.count("watchlist.unknown", len(unknown))
         return True
 
+    @property
+    def has_unread_accounts(self) -> bool:
+        """Whether IBKR refused to list an account in the last reading."""
+        return self._reading is not None and bool(self._reading.unread)
+
     def view(self, config: IbkrConfig) -> PortfolioView:
         """Return the contracts to stream, by the present knowledge."""
         holdings, reading = self._holdings, self._reading
@@ -223,6 +230,7 @@ class Portfolio:
             missing_accounts=tuple(
                 each for each in config.accounts if each not in self._account_ids
             ),
+            unread_accounts={} if reading is None else reading.unread,
             accounts_problem=self._accounts_problem,
             empty_accounts=() if holdings.are_any_open() else self._account_ids,
         )
@@ -248,6 +256,12 @@ class Portfolio:
             more = len(reading.unreadable) - _NAMED
             if more > 0:
                 logger.warning("ibkr.positions_unreadable more=%d", more)
+        for account_id, reason in reading.unread.items():
+            self._health.count("positions.refused")
+            if before is None or account_id not in before.unread:
+                logger.warning(
+                    "ibkr.account_unread account=%s reason=%s", account_id, reason
+                )
         if before is None or before.shared_keys != reading.shared_keys:
             for shared in reading.shared_keys:
                 logger.error(

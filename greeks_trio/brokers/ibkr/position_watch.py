@@ -59,7 +59,7 @@ class PositionWatch:
         Raises:
             FeedInterrupted: ``wait_due`` raises it.
         """
-        pause_s = math.inf
+        pause_s = self._pause_s()
         while True:
             with trio.move_on_after(pause_s):
                 await wait_due()
@@ -89,7 +89,15 @@ class PositionWatch:
         self._shortfalls.clear("positions")
         self.apply()
         self._to_resolve.set()
-        return math.inf
+        return self._pause_s()
+
+    def _pause_s(self) -> float:
+        """Return when to read again an account that IBKR did not list."""
+        if not self._portfolio.has_unread_accounts:
+            return math.inf
+        # A session that was opened anew refuses positions before the accounts.
+        self._session.accounts.forget()
+        return _POSITIONS_RETRY_S
 
     async def _resolve(self) -> float:
         try:

@@ -8,6 +8,7 @@ Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#pacing-limitations
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Mapping
 from math import ceil
@@ -110,10 +111,10 @@ class GatewayClient:
         if response.status_code != 200:
             self._refuse(response, path)
         try:
-            return msgspec.json.decode(response.content)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+            return _decode(response.content)
+        except (ValueError, RecursionError) as exc:
             raise FeedInterrupted(
-                f"the IBKR gateway's answer to {path} is not JSON"
+                f"the IBKR gateway's answer to {path} is not JSON", http_status=200
             ) from exc
 
     def explain_no_login(self) -> str:
@@ -166,6 +167,21 @@ class GatewayClient:
             f"no IBKR gateway answers at {self._login_page}"
             " (start it, or correct IBKR_API_URL)"
         )
+
+
+def _decode(content: bytes) -> object:
+    """Return the JSON, decoded.
+
+    One odd number or letter must not hide a whole page: NaN is a number here, and an
+    invalid byte becomes U+FFFD.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeError):
+        return json.loads(content.decode("utf-8", "replace"))
 
 
 def _explain_lock_out(left_s: float) -> str:

@@ -246,6 +246,7 @@ def _findings(
         "contract keys that several instruments share": [
             x.name for x in reading.shared_keys
         ],
+        "accounts that IBKR does not list": list(reading.unread),
         **{HOLES[hole]: list(keys) for hole, keys in holdings.holes().items()},
     }
     for kind, names in found.items():

@@ -283,6 +283,12 @@ class StreamReport:
             )
         else:
             self._shortfalls.clear("accounts")
+        if view.unread_accounts:
+            some = in_short("accounts that IBKR does not list", view.unread_accounts)
+            [reason, *_] = view.unread_accounts.values()
+            self._shortfalls.add("unread accounts", f"{some}: {reason}")
+        else:
+            self._shortfalls.clear("unread accounts")
         if view.accounts_problem is not None:
             self._shortfalls.add("client accounts", view.accounts_problem)
         else:

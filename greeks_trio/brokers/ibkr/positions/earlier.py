@@ -54,6 +54,7 @@ class Holdings:
         return any(
             is_open(each)
             and each.account_id in account_ids
+            and each.account_id not in reading.unread
             and (each.account_id, each.instrument_id) not in held
             for each in self.positions
         )
@@ -71,11 +72,11 @@ class Holdings:
             account_ids: The accounts that were read.
             incomplete: Accounts of which nothing is closed for want of a row.
         """
-        self.incomplete = frozenset(incomplete) | {
-            each.account_id for each in reading.unreadable if each.conid is None
-        }
+        nameless = {x.account_id for x in reading.unreadable if x.conid is None}
+        self.incomplete = frozenset(incomplete) | nameless | frozenset(reading.unread)
         kept = list(self._kept(reading, account_ids))
-        held = (*reading.positions, *kept)
+        unread = [each for each in self.positions if each.account_id in reading.unread]
+        held = (*reading.positions, *kept, *unread)
         shown = (*held, *_unread(reading, held))
         closed = self._closed(shown, account_ids)
         self.positions = (*shown, *closed)

@@ -79,6 +79,7 @@ class AccountPositions(msgspec.Struct, frozen=True):
         undefined: The contracts whose definition would tell more, with the
             descriptions of their rows.
         is_cold: Whether another read may give more.
+        unread: The accounts that IBKR refuses to list, with the reasons for a person.
     """
 
     positions: tuple[Position, ...]
@@ -88,6 +89,7 @@ class AccountPositions(msgspec.Struct, frozen=True):
     shared_keys: tuple[SharedKey, ...]
     undefined: dict[Conid, str | None]
     is_cold: bool
+    unread: Mapping[str, str] = {}
 
     @property
     def is_empty(self) -> bool:
