@@ -226,6 +226,15 @@ def test_an_unreadable_item_costs_only_itself(before, odd):
     assert unknown.problem in after.problems[0]
 
 
+def test_an_unreadable_item_of_quantity_zero_is_no_problem(before):
+    closed = item("WEIRD", 0, "Mystery", quantity_direction="Zero")
+
+    after = read(reading(item(SPY_CALL), item(SPY_PUT), closed), before=before)
+
+    assert (after.problems, after.malformed) == ((), 0)
+    assert held(after)[ACCOUNT, "tastytrade:WEIRD"] == 0
+
+
 def test_an_unreadable_item_is_known_by_its_symbol():
     [unknown] = read(reading(item("./CLM7", 3, "Future Option"))).positions
 

@@ -345,12 +345,11 @@ def test_an_adjusted_option_without_a_page_has_no_multiplier(refusals, reason):
         ("SPXW  261218C06700000", "SPX", False),
         ("BRKB  261218C00500000", "BRK/B", False),
         ("MRUT  261218C00200000", "MRUT", False),
-        ("NEW7  261218C00200000", "NEW7", False),
+        ("NEW7  261218C00200000", "NEW7", True),
+        ("4SPX  261218C06700000", "SPX", False),
     ],
 )
-def test_an_adjusted_root_has_a_digit_that_its_underlying_lacks(
-    symbol, underlying, is_adjusted
-):
+def test_an_adjusted_root_ends_in_a_digit(symbol, underlying, is_adjusted):
     changes = {} if underlying is ... else {"underlying_symbol": underlying}
 
     assert (needed_pages(read(item(symbol, **changes))) == {symbol}) == is_adjusted

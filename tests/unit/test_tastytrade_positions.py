@@ -300,7 +300,8 @@ def test_an_unreadable_option_still_names_its_underlying(kind, underlying, expec
         ("0.25", "Long", "0.25"),
         (-3, "Short", "-3"),
         (3, "Zero", "0"),
-        (0, ..., "0"),
+        *((0, each, "0") for each in (..., None, "", "Long", "Short", "?")),
+        ("0.0", ..., "0"),
     ],
 )
 def test_the_direction_is_the_sign(quantity, direction, expected):

@@ -240,7 +240,11 @@ def _read_account(
         )
         return _Account(tuple(before), (problem,), is_emptied=True)
     holdings = [parse_position(account_id, item, today=today) for item in reading.items]
-    odd = [each for each in holdings if each.position.kind == "unknown"]
+    odd = [
+        each
+        for each in holdings
+        if each.position.kind == "unknown" and each.position.quantity != 0
+    ]
     known = {each.identity: each for each in held if each.position.kind != "unknown"}
     merged = [
         known.get(each.identity, each) if each.position.kind == "unknown" else each

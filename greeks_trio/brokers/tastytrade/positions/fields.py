@@ -115,6 +115,8 @@ def _quantity(value: object, direction: object) -> tuple[Decimal | None, str]:
     quantity = as_number(value)
     if quantity is None or abs(quantity) > _MOST:
         return None, "its quantity is not a number"
+    if quantity == 0:
+        return Decimal(0), ""
     match direction:
         case "Long":
             return abs(quantity), ""
@@ -122,8 +124,6 @@ def _quantity(value: object, direction: object) -> tuple[Decimal | None, str]:
             return -abs(quantity), ""
         case "Zero":
             return Decimal(0), ""
-        case None if quantity == 0:
-            return quantity, ""
     return None, "it does not say whether it is long or short"
 
 

@@ -87,12 +87,12 @@ def needed_pages(found: AccountPositions) -> set[str]:
 
 
 def is_adjusted(holding: Holding) -> bool:
-    """Return whether the option's root has a digit that its underlying does not have.
+    """Return whether the option's root ends in a digit.
 
-    A corporate action has changed the deliverable of such a series.
+    A corporate action has changed the deliverable of such a series.  The OCC keeps these
+    roots for them, so a position that names the root as the underlying changes nothing.
     """
-    root, underlying = parse_occ(holding.identity).root, holding.position.underlying
-    return root[-1].isdigit() and root != underlying
+    return parse_occ(holding.identity).root[-1].isdigit()
 
 
 def delivered_shares(page: Instrument, underlying: str) -> Decimal:
