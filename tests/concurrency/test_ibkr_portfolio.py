@@ -356,6 +356,19 @@ async def test_greeks_of_the_contract_before_a_change_are_not_those_after(
     assert (after.delta, after.gamma) == (0.63, None)
 
 
+async def test_an_option_with_another_underlying_is_requested_anew(
+    autojump_clock, scene
+):
+    scene.gateway.positions["U1"] = [make_row(7), make_row(8, 610)]
+    await scene.start_streaming(3)
+
+    await read_again(scene, [make_row(7, undConid=5757), make_row(8, 610)])
+
+    assert scene.gateway.sent("umd+7+") == ["umd+7+{}"]
+    assert len(scene.gateway.sent("smd+7+")) == 2
+    assert len(scene.gateway.sent("smd+8+")) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "value"),
     [

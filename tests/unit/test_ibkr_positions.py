@@ -364,6 +364,12 @@ def test_two_rows_of_one_page_are_two_lots():
     )
 
 
+def test_a_row_that_comes_twice_on_a_page_counts_once():
+    other = make_row(position=-1.0, avgCost=4.0)
+
+    assert only(read(make_row(), make_row(), other, make_row()))[0].quantity == -4
+
+
 def test_a_row_of_another_account_is_left_to_that_account():
     row = GivenRow("F1", make_row(acctId="U2"))
 

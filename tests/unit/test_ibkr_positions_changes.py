@@ -89,6 +89,24 @@ def test_a_change_under_the_same_description_is_told(changes, words):
     assert str(change) == words
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"multiplier": 12.5}, "multiplier=10->12.5"),
+        ({"undConid": 600}, "underlying=ibkr:500->ibkr:600 underlying_conid=500->600"),
+        ({"strike": "3"}, "strike=2.5->3"),
+    ],
+)
+def test_a_change_is_told_before_the_underlying_has_a_name(changes, words):
+    known = KnownContracts()
+    option = ROW | {"currency": "EUR", "multiplier": 10, "contractDesc": "ACME [x y z]"}
+    read(known, option)
+
+    _, [change] = read(known, option | changes)
+
+    assert str(change) == words
+
+
 @pytest.mark.parametrize("changes", [{}, {"mktPrice": 3.1}, {"name": "Acme"}, COLD])
 def test_the_same_contract_is_no_change(changes):
     known = KnownContracts()

@@ -224,7 +224,11 @@ class StreamState:
         return (
             before is not None
             and after is not None
-            and _terms(before.contract) != _terms(after.contract)
+            and (
+                _terms(before.contract) != _terms(after.contract)
+                # The tick before has the price of the other underlying.
+                or before.underlying_conid not in (None, after.underlying_conid)
+            )
         )
 
     def sending_due(self, now: float) -> None:

@@ -28,6 +28,7 @@ _COMPARED: Final = (
     "option_type",
     "currency",
 )
+_NEVER_GUESSED: Final = ("underlying_conid", "multiplier", "strike", "expiration")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -119,9 +120,13 @@ class KnownContracts:
 
 
 def _has_changed(before: Instrument, after: Instrument) -> bool:
-    """Return whether something differs that was certain before."""
-    return before.is_complete and any(
-        getattr(before, name) not in (None, getattr(after, name)) for name in _COMPARED
+    """Return whether something differs that was certain before.
+
+    A name may be a guess until the instrument is complete; numbers never are.
+    """
+    compared = _COMPARED if before.is_complete else _NEVER_GUESSED
+    return any(
+        getattr(before, name) not in (None, getattr(after, name)) for name in compared
     )
 
 

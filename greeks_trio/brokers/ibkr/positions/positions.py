@@ -132,7 +132,7 @@ def read_positions(
         if instrument is None or row.conid is None or row.quantity is None:
             continue
         lot = lots.setdefault((each.account_id, row.conid), {})
-        _add(lot, row.model or "", each.page, row.quantity)
+        _add(lot, row.model or "", each, row.quantity)
     positions = tuple(
         position_of(identities.held[conid], account_id, _total(each))
         for (account_id, conid), each in lots.items()
@@ -174,19 +174,21 @@ def position_of(
 
 
 class _Lot(msgspec.Struct):
-    page: int
+    rows: list[GivenRow]
     quantity: Decimal
 
 
-def _add(lots: dict[str, _Lot], model: str, page: int, quantity: Decimal) -> None:
+def _add(lots: dict[str, _Lot], model: str, row: GivenRow, quantity: Decimal) -> None:
     """Add a row's quantity.
 
-    A row that comes again on a later page has moved there between two requests.
+    A row that comes again on a later page has moved there between two requests.  A row
+    that is the same in every field, also in its cost, is no second lot.
     """
     lot = lots.get(model)
-    if lot is None or lot.page != page:
-        lots[model] = _Lot(page, quantity)
-    else:
+    if lot is None or lot.rows[0].page != row.page:
+        lots[model] = _Lot([row], quantity)
+    elif row not in lot.rows:
+        lot.rows.append(row)
         lot.quantity += quantity
 
 
