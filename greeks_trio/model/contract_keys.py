@@ -86,6 +86,11 @@ _AMERICAN: Final = frozenset(
 )
 # A future without its slash.
 _BARE_FUTURE: Final = re.compile(rf"[A-Z0-9]{{1,3}}{_MONTH}[2-4]\d")
+# Shares of other markets have such symbols too, with their market: PAH3:IBIS.  A 1, 2 or 3
+# may end the root of an adjusted series, such as GM1.
+_BARE_FUTURE_ONE_DIGIT: Final = re.compile(
+    rf"(?P<product>[A-Z0-9]{{1,3}}{_MONTH})(?P<year>[04-9])"
+)
 _INDICES_LIKE_FUTURES: Final = frozenset(("OMXH25", "IBEX35"))
 
 
@@ -314,6 +319,8 @@ def _share_symbol(typed: str) -> str:
     looks_like_future = _BARE_FUTURE.fullmatch(symbol) is not None
     if looks_like_future and symbol not in _INDICES_LIKE_FUTURES:
         raise _Odd(f"looks like a future; write /{symbol}")
+    if (found := _BARE_FUTURE_ONE_DIGIT.fullmatch(symbol)) is not None:
+        raise _Odd(f"looks like a future; write /{found['product']}2{found['year']}")
     if re.search(r"\d{5}", symbol) is not None:
         raise _Odd("has more digits than the symbol of a share")
     return UNDERLYING_BY_ROOT.get(symbol, symbol)

@@ -154,6 +154,8 @@ def test_every_spelling_gives_the_stored_key(text, key):
         ("/NQA27", "not the symbol of a future"),
         ("/", "not the symbol of a future"),
         ("NQH27", "write /NQH27"),
+        ("NQH7", "write /NQH27"),
+        ("6em8", "write /6EM28"),
         ("6EM27", "write /6EM27"),
         ("81234", "ibkr:81234"),
         ("$SPX", "is no contract"),
@@ -171,6 +173,11 @@ def test_any_other_text_is_refused_with_the_text_the_reason_and_examples(text, w
 
     assert words in str(caught.value)
     assert str(caught.value).startswith(ascii(text))
+
+
+@pytest.mark.parametrize("text", ["PAH3", "GM1", "LCID1", "PETR4:BOVESPA", "HEN9:IBIS"])
+def test_a_share_or_an_adjusted_root_is_no_future(text):
+    assert parse_contract_key(text) == text
 
 
 def test_a_long_text_is_shortened_in_the_refusal():
