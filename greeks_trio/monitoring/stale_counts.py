@@ -98,10 +98,12 @@ def reason_counts(
     """Return how many subscribed contracts of each broker are stale, by the reason.
 
     Each contract counts once, for the first reason that applies, as in the SQL views.
-    ``now`` is the wall clock, UTC.
+    A contract without any tick counts from its subscription on.  ``now`` is the wall clock,
+    UTC.
     """
     streamed = _newest_of_streamed(status, newest)
     reasons: dict[tuple[Broker, ContractKey], StaleReason] = {
+        **_without_tick(status, newest),
         **_not_realtime(streamed),
         **{
             name: "old"
@@ -127,6 +129,18 @@ def _newest_of_streamed(status: ServiceStatus, newest: NewestTicks) -> NewestTic
         (broker, contract_key): record
         for (broker, contract_key), record in newest.items()
         if contract_key in streamed.get(broker, ())
+    }
+
+
+def _without_tick(
+    status: ServiceStatus, newest: NewestTicks
+) -> dict[tuple[Broker, ContractKey], StaleReason]:
+    """Return the subscribed contracts of which the service knows no tick."""
+    return {
+        (broker, contract_key): "no tick"
+        for broker, health in status.feeds.items()
+        for contract_key in health.streamed()
+        if (broker, contract_key) not in newest
     }
 
 

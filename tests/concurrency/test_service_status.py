@@ -158,6 +158,18 @@ async def test_each_stale_contract_has_one_reason(status, autojump_clock):
     assert reasons == {none: "no tick", earlier: "old", old: "old"}
 
 
+async def test_a_contract_without_any_tick_has_its_reason_at_once(status):
+    with_tick, without = (ContractKey(f"SPY   261218C{n:08d}") for n in range(2))
+    status.feeds["ibkr"].contracts_streamed([with_tick, without])
+    status.processor.process(make_frame(make_record(contract_key=with_tick)))
+
+    staleness = status_json(status)["staleness"]
+
+    assert staleness["by_reason"]["ibkr"]["no tick"] == 1
+    # As an alert it counts only after the limit of staleness.
+    assert staleness["stale"]["ibkr"] == 0
+
+
 async def test_warming_contracts_and_contracts_without_greeks_are_two_figures(status):
     status.feeds["ibkr"].greeks_awaited(warming=3, without_greeks=2)
 
