@@ -136,7 +136,14 @@ def _table(status: ServiceStatus, rate: float) -> Group:
 
 
 def _result_table(result: dict[str, Any]) -> Table:
-    table = Table(title="Sent and stored ticks", title_justify="left", box=SIMPLE)
+    # Narrow enough for the whole headings in a terminal of 80 columns.
+    table = Table(
+        title="Sent and stored ticks",
+        title_justify="left",
+        box=SIMPLE,
+        padding=0,
+        collapse_padding=True,
+    )
     table.add_column("")
     names = ("sent", "persisted", "lost", "duplicates", "unexpected", "quarantined")
     for name in names:
