@@ -71,6 +71,7 @@ _PRICES: Final[dict[PriceKind, Range]] = {
     "index": Range(SMALLEST, LARGEST, _POSITIVE),
     "future": Range(-LARGEST, LARGEST, "oil was at -37.63 in 2020"),
 }
+_NOT_SET: Final = (-1.0, -2.0)
 # Futures cost 0 or -1 at times, but far more often these stand for "unset".  Such a side
 # of a market is real if the other side is as near as this.
 _NEAR: Final = 1.0
@@ -114,7 +115,7 @@ def impossible_fields(event: BrokerGreeks) -> tuple[str, ...]:
     """Return the names of the fields with an impossible value, in a fixed order.
 
     -1 and -2 are possible for theta, and for delta -1.  But if gamma or vega is such a
-    number, or delta is -2, it means "unset" in all Greeks of the event.
+    number, or delta is -2, both mean "unset" in all Greeks of the event.
     """
     values = structs.asdict(event.greeks)
     values |= {name: getattr(event, name) for name in _OPTION}
@@ -123,9 +124,10 @@ def impossible_fields(event: BrokerGreeks) -> tuple[str, ...]:
         for name, allowed in (_GREEKS | _OPTION).items()
         if values[name] is not None and not allowed.has(values[name])
     ]
-    unset = {values[name] for name in wrong if name in ("delta", "gamma", "vega")}
-    unset &= {-1.0, -2.0}
-    sisters = [name for name in _GREEKS if values[name] in unset]
+    is_unset = any(
+        values[name] in _NOT_SET for name in wrong if name in ("delta", "gamma", "vega")
+    )
+    sisters = [name for name in _GREEKS if is_unset and values[name] in _NOT_SET]
     return tuple(name for name in values if name in wrong or name in sisters)
 
 

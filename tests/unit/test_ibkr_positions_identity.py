@@ -231,6 +231,24 @@ def test_a_cold_row_without_a_definition_is_named_and_not_guessed():
     assert unreadable.reason == "the row does not say its expiration"
 
 
+@pytest.mark.parametrize("description", [None, "", "ES", "a futures option"])
+def test_a_class_that_nothing_names_is_not_guessed(description):
+    unnamed = future_option("ES", strike="6100", conid=77)
+    unnamed |= {"contractDesc": description}
+
+    [unreadable] = read(unnamed).unreadable
+    assert unreadable.reason == "the row does not say its trading class"
+
+    defined = {"conid": 77, "assetClass": "FOP", "tradingClass": "E2B"}
+    assert "./E2B 270611C6100" in keys(read(unnamed, definitions=[defined]))
+
+
+def test_a_description_without_a_month_does_not_hide_the_symbol():
+    odd = row("OPT", "XSP 271217", ticker="XSP", strike="600", putOrCall="C")
+
+    assert keys(read(odd | {"expiry": "20271217"})) == ["XSP   271217C00600000"]
+
+
 def test_the_underlying_of_a_futures_option_is_its_own_future():
     near = future_option("ES     JUN2027 6100 C (E2B)", conid=1)
     far = future_option(

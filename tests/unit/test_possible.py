@@ -102,6 +102,10 @@ def test_minus_one_and_two_are_unset_everywhere_if_they_are_unset_somewhere(unse
     all_unset = make_event(**dict.fromkeys(GREEKS[:5], unset))
     some = make_event(delta=0.5, gamma=unset, theta=unset, vega=0.6, rho=0.1)
 
+    mixed = make_event(delta=-3.0 - unset, gamma=0.01, theta=-3.0 - unset, vega=unset)
+    rest = ("delta", "theta", "vega")
+
+    assert impossible_fields(mixed) == rest
     assert impossible_fields(alone) == ()
     assert impossible_fields(all_unset) == GREEKS[:5]
     assert impossible_fields(some) == ("gamma", "theta")

@@ -89,8 +89,10 @@ def future_option(row: Row, conid: Conid, said: Description, find: Find) -> Inst
     """Return the option of a row on a future."""
     bracket = said.bracket
     product = product_of(row, said)
-    # Without a class the class has the name of the product.
-    root = said.trading_class or _class_in(bracket) or said.symbol or product
+    root = said.trading_class or _class_in(bracket) or row.trading_class
+    if root is None and said.month is not None:
+        # A description without a class means the class with the product's name.
+        root = said.symbol or product
     if root is None:
         raise Unidentified(NOT_SAID + "trading class")
     terms = _terms(row, said, root)
@@ -147,9 +149,13 @@ def _occ_symbol(row: Row, said: Description) -> str | None:
     """
     if said.bracket is not None:
         return said.bracket.occ
-    name = said.trading_class or said.symbol or row.symbol
+    name = said.trading_class or row.trading_class
+    if name is None:
+        symbol, own = said.symbol, row.symbol
+        name = symbol or own if said.month is not None else own or symbol
     root = (name or "").translate(_NO_ROOT)
-    if said.trading_class is None and root in _AMBIGUOUS_ROOTS:
+    has_class = said.trading_class is not None or row.trading_class is not None
+    if not has_class and root in _AMBIGUOUS_ROOTS:
         return None
     try:
         return format_occ(_terms(row, said, root))

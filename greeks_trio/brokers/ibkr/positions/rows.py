@@ -50,6 +50,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         account_id: The account that the row names.
         quantity: The position, signed; 0 is a quantity.
         underlying_symbol, underlying_conid: Of an option or a future.
+        trading_class: Only some definitions have it.
         right: ``C``, ``P``, ``CALL`` or ``PUT``.
         magnification: The number of places between the currency and the quoted unit.
     """
@@ -63,6 +64,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     full_name: str | None = None
     ticker: str | None = None
     underlying_symbol: str | None = None
+    trading_class: str | None = None
     underlying_conid: Conid | None = None
     expiry: str | None = None
     right: str | None = None
@@ -90,6 +92,7 @@ _IDENTITY: Final = (
     "full_name",
     "ticker",
     "underlying_symbol",
+    "trading_class",
     "underlying_conid",
     "expiry",
     "right",
@@ -118,6 +121,7 @@ def read_row(content: object) -> Row:
         full_name=_text(given.get("fullName")),
         ticker=_text(given.get("ticker")),
         underlying_symbol=_text(given.get("undSym")),
+        trading_class=_capitals(given.get("tradingClass")),
         underlying_conid=_id(given.get("undConid")),
         expiry=_day(given.get("expiry")) or _day(given.get("lastTradingDay")),
         right=_text(given.get("putOrCall")),
