@@ -337,6 +337,12 @@ def test_a_bare_number_that_json_lacks_costs_only_its_field(bare):
     assert second.greeks == Greeks(delta=0.4, gamma=0.1, vega=0.6)
 
 
+def test_an_endless_text_is_refused_at_once():
+    """A look for its end at each of its quotes would take minutes."""
+    with pytest.raises(ProtocolViolation, match="not-json"):
+        announced().receive_frame('{"q":[NaN,"' + r"\"" * 500_000 + "\\")
+
+
 def test_a_frame_may_come_as_bytes():
     frame = frame_of('"Greeks"', '[".X261218C1",0,1,0.5,0.1,0.7]')
 

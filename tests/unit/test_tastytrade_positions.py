@@ -326,6 +326,17 @@ def test_a_multiplier_is_a_positive_number_in_any_form(multiplier, expected):
     assert position.quantity == 3
 
 
+@pytest.mark.parametrize("share", ["BRK/B", "BRK.B", "BRK B"])
+@pytest.mark.parametrize("underlying", ["BRK/B", "BRK.B", None])
+def test_a_share_class_and_its_options_have_one_underlying(share, underlying):
+    option = parse("BRKB  261218C00500000", underlying_symbol=underlying).position
+    held = parse(share, "Equity", underlying_symbol=share).position
+
+    assert (held.underlying, held.underlying_id) == ("BRK/B", "BRK/B")
+    assert (option.underlying, option.underlying_id) == ("BRK/B", "BRK/B")
+    assert held.instrument_id == share
+
+
 def test_a_share_is_one_unit_whatever_the_item_says():
     assert parse("F", "Equity", multiplier="0.0").position.multiplier == 1
 

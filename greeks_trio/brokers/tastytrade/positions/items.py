@@ -185,7 +185,8 @@ def _read_share(account_id: str, fields: ItemFields, today: date) -> Holding:
         # A share is one unit.
         multiplier=fields.multiplier or Decimal(1),
         underlying=key,
-        underlying_id=fields.symbol,
+        # One spelling, so that the options on a share class find its share: BRK/B.
+        underlying_id=key,
     )
     return Holding(position, fields.symbol, fields.streamer_symbol, key)
 
@@ -198,7 +199,7 @@ def _read_option(account_id: str, fields: ItemFields, today: date) -> Holding:
         contract_key=key,
         kind="option",
         underlying=contract.underlying,
-        underlying_id=fields.underlying or contract.underlying,
+        underlying_id=contract.underlying,
         expiration=contract.expiration,
         strike=contract.strike,
         option_type=contract.option_type,

@@ -11,8 +11,10 @@ from greeks_trio.errors import ProtocolViolation
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-# A string, or a number that JSON does not have.
-_BARE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+# A string, perhaps without an end, or a number that JSON does not have.
+_BARE: Final = re.compile(
+    r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|-?\b(?:NaN|Infinity)\b', re.DOTALL
+)
 
 
 def text_of(frame: str | bytes) -> str:
