@@ -71,6 +71,12 @@ values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
         %s, %s, %s, %s, %s, %s, %s)
 on conflict do nothing
 """
+# Open positions that the snapshot does not close, because it did not read their accounts.
+_UNREAD_ACCOUNTS: Final = """
+select account_id, count(*) from positions_asof('infinity')
+where broker = %s and account_id <> all(%s)
+group by account_id order by account_id
+"""
 
 
 class JournalStore:
@@ -116,6 +122,8 @@ class SqlJournalSink:
         self._connection = connection
         self._config = config
         self._is_wanted = is_wanted
+        # The accounts of the snapshots that were compared with the table.
+        self._compared: set[tuple[str, tuple[str, ...]]] = set()
 
     async def write(self, entry: JournalEntry) -> None:
         """Store the entry; storing it twice has the effect of storing it once.
@@ -147,6 +155,7 @@ class SqlJournalSink:
                         )
                     case PositionsSnapshot():
                         await self._write_positions(entry)
+                        await self._tell_unread_accounts(entry)
         except StoreUnavailable:
             self._connection.close_nowait()
             raise
@@ -177,6 +186,24 @@ class SqlJournalSink:
             except StoreRejected:
                 for row in rows:
                     await self._insert_if_accepted(row)
+
+    async def _tell_unread_accounts(self, snapshot: PositionsSnapshot) -> None:
+        """Log the accounts whose positions stay open because no reading has them."""
+        accounts = snapshot.broker, snapshot.account_ids
+        if accounts in self._compared:
+            return
+        self._compared.add(accounts)
+        cursor = await self._connection.execute(
+            _UNREAD_ACCOUNTS, [snapshot.broker, list(snapshot.account_ids)]
+        )
+        for account_id, number in await cursor.fetchall():
+            logger.warning(
+                "journal.account_not_read broker=%s account=%s positions=%d: they stay "
+                "open as they were stored",
+                snapshot.broker,
+                account_id,
+                number,
+            )
 
     async def _insert_if_accepted(self, row: PositionRow) -> None:
         """Store one position, or log the reason of PostgreSQL's refusal."""

@@ -17,6 +17,8 @@ from greeks_trio.postgres.journal_store import JournalStore, changed_positions
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 from tests.fix_postgres import connect
 
+BOTH = ("U1234567", "U7654321")
+
 
 @pytest.fixture
 async def sink(database):
@@ -177,6 +179,23 @@ async def test_accounts_that_the_snapshot_does_not_name_are_left_alone(sink, obs
     await sink.write(make_snapshot(at=1))
 
     assert [row[2:] for row in history(observer)] == [(0, 7)]
+
+
+async def test_accounts_that_stay_open_unread_are_told_once(sink, caplog):
+    other = make_position(account_id="U7654321")
+    await sink.write(make_snapshot(make_position(), other, accounts=BOTH))
+    told = caplog.text
+
+    for at, count in ((1, 3), (2, 4)):
+        changed = make_position(quantity=Decimal(count))
+        await sink.write(make_snapshot(changed, at=at))
+
+    assert "account_not_read" not in told
+    assert caplog.text.count("account_not_read") == 1
+    assert (
+        "journal.account_not_read broker=ibkr account=U7654321 positions=1"
+        in caplog.text
+    )
 
 
 async def test_an_entry_that_is_offered_twice_is_stored_once(sink, observer):
