@@ -423,6 +423,47 @@ end
 $$;
 
 
+-- The newest price of the option itself among the last ticks: for an option whose newest
+-- tick has none.  It reads few ticks, because a contract may never have a price.
+create function carried_price(
+    of_broker text,
+    of_account_id text,
+    of_contract_key text,
+    earliest timestamptz,
+    of_event_time timestamptz,
+    known_until timestamptz,
+    of_availability text,
+    out price double precision,
+    out received_at timestamptz
+)
+language plpgsql stable parallel safe
+set plan_cache_mode = force_generic_plan
+set search_path from current
+as $$
+begin
+    select possible(t.price, 0, 1e9), t.received_at
+    into price, received_at
+    from (
+        select s.price, s.event_time, s.received_at, s.id
+        from greek_snapshots s
+        where s.broker = of_broker
+          and s.account_id = of_account_id
+          and s.contract_key = of_contract_key
+          -- As in newest_asof.
+          and s.contract_key between of_contract_key and of_contract_key
+          and s.event_time between earliest and of_event_time
+          and s.received_at between earliest and known_until
+          and s.availability in (of_availability, 'realtime')
+        order by s.event_time desc, s.received_at desc, s.id desc
+        limit 20
+    ) t
+    where possible(t.price, 0, 1e9) is not null
+    order by t.event_time desc, t.received_at desc, t.id desc
+    limit 1;
+end
+$$;
+
+
 -- The newest price of each underlying, from the ticks of the options on it: for an option
 -- whose own tick has none.  It has a plan of its own, so that it costs nothing where every
 -- tick has a price.
@@ -510,6 +551,7 @@ returns table (
     carried_vega boolean,
     carried_rho boolean,
     carried_implied_volatility boolean,
+    carried_price boolean,
     carried_age_s double precision,
     is_future boolean
 )
@@ -551,7 +593,7 @@ begin atomic
                     < least(moment, statement_timestamp())
                         - stale_after_s * interval '1 second'
         end,
-        n.price,
+        coalesce(n.price, earlier.price),
         n.bid,
         n.ask,
         case when n.kind not in ('other', 'unknown')
@@ -577,9 +619,14 @@ begin atomic
         n.vega is null and carried.vega is not null,
         n.rho is null and carried.rho is not null,
         n.implied_volatility is null and carried.implied_volatility is not null,
-        case when carried.received_at is not null then greatest(0, date_part(
-            'epoch', least(moment, statement_timestamp()) - carried.received_at
-        )) end,
+        n.price is null and earlier.price is not null,
+        case when num_nonnulls(carried.received_at, earlier.received_at) > 0
+            then greatest(0, date_part(
+                'epoch',
+                least(moment, statement_timestamp())
+                    - least(carried.received_at, earlier.received_at)
+            ))
+        end,
         n.is_future
     from newest_asof(moment) n
     left join lateral (
@@ -601,6 +648,21 @@ begin atomic
         -- Keeps the conditions before the call.
         offset 0
     ) carried on true
+    left join lateral (
+        select c.*
+        from carried_price(
+            n.broker, n.account_id, n.contract_key,
+            least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
+            n.event_time,
+            least(moment, statement_timestamp() + interval '1 day'),
+            n.availability
+        ) c
+        where n.price is null
+          and n.event_time >= least(moment, statement_timestamp())
+              - stale_after_s * interval '1 second'
+        -- Keeps the conditions before the call.
+        offset 0
+    ) earlier on true
     left join lateral (
         select p.*
         from prices_asof(moment, stale_after_s) p
@@ -662,7 +724,8 @@ returns table (
     carried_rho boolean,
     carried_implied_volatility boolean,
     carried_age_s double precision,
-    in_rotation boolean
+    in_rotation boolean,
+    carried_price boolean
 )
 language sql stable parallel safe
 begin atomic
@@ -675,7 +738,7 @@ begin atomic
         h.price_factor, h.price, h.bid, h.ask, h.money * h.price, h.underlying_price_at,
         h.underlying_price_source, h.carried_delta, h.carried_gamma, h.carried_theta,
         h.carried_vega, h.carried_rho, h.carried_implied_volatility, h.carried_age_s,
-        h.in_rotation
+        h.in_rotation, h.carried_price
     from holdings_asof(moment, stale_after_s) h
     where h.kind in ('option', 'future_option');
 end;
@@ -725,7 +788,8 @@ returns table (
     carried_theta bigint,
     carried_vega bigint,
     carried_rho bigint,
-    oldest_carried_age_s double precision
+    oldest_carried_age_s double precision,
+    carried_value bigint
 )
 language sql stable parallel safe
 begin atomic
@@ -776,9 +840,10 @@ begin atomic
                 else lent.underlying_price_availability <> 'realtime'
             end as is_not_realtime,
             h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
-            h.carried_rho,
+            h.carried_rho, h.carried_price,
             case when h.carried_delta or h.carried_gamma or h.carried_theta
-                or h.carried_vega or h.carried_rho then h.carried_age_s
+                or h.carried_vega or h.carried_rho or h.carried_price
+                then h.carried_age_s
             end as carried_age_s
         from held h
         cross join lateral (
@@ -856,7 +921,8 @@ begin atomic
             count(*) filter (where h.carried_theta) as carried_theta,
             count(*) filter (where h.carried_vega) as carried_vega,
             count(*) filter (where h.carried_rho) as carried_rho,
-            max(h.carried_age_s) as oldest_carried_age_s
+            max(h.carried_age_s) as oldest_carried_age_s,
+            count(*) filter (where h.carried_price) as carried_value
         from valued h
         group by h.broker, h.account_id, h.currency, h.underlying, h.expiration
     )
@@ -901,7 +967,8 @@ begin atomic
         s.carried_theta,
         s.carried_vega,
         s.carried_rho,
-        s.oldest_carried_age_s
+        s.oldest_carried_age_s,
+        s.carried_value
     from summed s;
 end;
 
@@ -914,7 +981,7 @@ select
     stale_reason, kind, instrument_id, exchange, price_factor, price, bid, ask,
     position_value, underlying_price_at, underlying_price_source, carried_delta,
     carried_gamma, carried_theta, carried_vega, carried_rho, carried_implied_volatility,
-    carried_age_s, in_rotation
+    carried_age_s, in_rotation, carried_price
 from greeks_asof('infinity');
 
 
@@ -927,7 +994,7 @@ select
     missing_vega, missing_rho, missing_dollar_delta, missing_dollar_gamma, stale,
     not_realtime, oldest_age_s, unknown_positions, market_value, missing_value,
     missing_price_factor, carried_delta, carried_gamma, carried_theta, carried_vega,
-    carried_rho, oldest_carried_age_s
+    carried_rho, oldest_carried_age_s, carried_value
 from portfolio_asof('infinity');
 
 
@@ -1112,6 +1179,12 @@ comment on function carried_greeks(
     'The Greeks that are given, and for each that is null the newest one of the contract''s '
     'ticks since the earliest time; received_at of the oldest tick that was used. Used by '
     'holdings_asof for ticks that lack a Greek';
+comment on function carried_price(
+    text, text, text, timestamptz, timestamptz, timestamptz, text
+) is
+    'The newest price of the option itself among the contract''s last 20 ticks since the '
+    'earliest time, and received_at of its tick. Used by holdings_asof for ticks without a '
+    'price';
 comment on function prices_asof(timestamptz, double precision) is
     'The newest price of each underlying from the ticks of newest_asof; used by '
     'holdings_asof for ticks that lack it';
@@ -1131,8 +1204,8 @@ comment on function portfolio_asof(timestamptz, double precision) is
 comment on view latest_greeks is
     'Newest tick of each option contract in each account that holds it, by event_time, '
     'received_at, id; nulls before the first tick. A Greek or implied volatility that the '
-    'newest tick lacks is the newest one that is at most 300 seconds old, and carried_ '
-    'columns tell so. An impossible value is null. Contracts with a tick for the '
+    'newest tick lacks is the newest one that is at most 300 seconds old, as is price '
+    'within the last 20 ticks, and carried_ columns tell so. An impossible value is null. Contracts with a tick for the '
     'watch-list in the last seven days have the account watchlist. Closed positions and '
     'expired contracts are not in it. The same as greeks_asof(''infinity'')';
 comment on column latest_greeks.underlying is
@@ -1157,7 +1230,8 @@ comment on column latest_greeks.price_factor is
     'Currency per quoted unit: 1 for prices in the currency, 0.01 for prices in cents or '
     'pence; 1 for options of the OCC if positions has none; null if not known';
 comment on column latest_greeks.price is
-    'The option''s theoretical or mark price with that tick, in the unit of its quotation';
+    'The option''s theoretical or mark price with that tick, otherwise the newest one of the '
+    'last 20 ticks, in the unit of its quotation';
 comment on column latest_greeks.bid is
     'Bid for the option with that tick, in the unit of its quotation';
 comment on column latest_greeks.ask is
@@ -1182,6 +1256,8 @@ comment on column latest_greeks.carried_rho is
     'True if rho is from an older tick than the newest';
 comment on column latest_greeks.carried_implied_volatility is
     'True if implied_volatility is from an older tick than the newest';
+comment on column latest_greeks.carried_price is
+    'True if price is from an older tick than the newest';
 comment on column latest_greeks.carried_age_s is
     'Seconds since the oldest tick with a carried value was received; null without one';
 comment on column latest_greeks.in_rotation is
@@ -1264,8 +1340,11 @@ comment on column portfolio_greeks.carried_vega is
     'Number of contracts whose vega is from an older tick than the newest';
 comment on column portfolio_greeks.carried_rho is
     'Number of contracts whose rho is from an older tick than the newest';
+comment on column portfolio_greeks.carried_value is
+    'Number of contracts in market_value whose price is from an older tick than the newest';
 comment on column portfolio_greeks.oldest_carried_age_s is
-    'Seconds since the oldest tick with a carried Greek was received; null without one';
+    'Seconds since the oldest tick with a carried Greek or price was received; null without '
+    'one';
 comment on column broker_divergence.underlying is
     'The contract_key of the underlying';
 comment on column broker_divergence.ibkr_underlying_price is

@@ -85,6 +85,7 @@ def test_a_held_contract_has_the_position_and_the_newest_tick(db):
             **dict.fromkeys(CARRIED, False),
             "carried_age_s": None,
             "in_rotation": True,
+            "carried_price": False,
         }
     ]
 

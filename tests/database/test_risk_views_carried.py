@@ -274,3 +274,44 @@ def test_the_present_views_carry_too(db):
     assert (row["vega"], row["carried_vega"]) == (0.7, True)
     assert (total["vega"], total["carried_vega"]) == (140.0, 1)
     assert 20 <= total["oldest_carried_age_s"] < 60
+
+
+def test_a_price_that_the_newest_tick_lacks_is_carried_so_that_the_value_stays(db):
+    hold(db, quantity=-2)
+    tick(db, event_time=MOMENT - seconds(60), price=11.5)
+    tick(db, event_time=MOMENT - seconds(40), price=12.5)
+    tick(db, event_time=MOMENT - seconds(20), price=float("nan"))
+    tick(db, event_time=MOMENT - seconds(1))
+
+    [row] = greeks_asof(db)
+    [sums] = portfolio_asof(db)
+
+    assert (row["price"], row["carried_price"]) == (12.5, True)
+    assert (row["position_value"], row["carried_age_s"]) == (-2500.0, 40.0)
+    assert (sums["market_value"], sums["missing_value"]) == (-2500.0, 0)
+    assert (sums["carried_value"], sums["oldest_carried_age_s"]) == (1, 40.0)
+
+
+def test_the_carried_age_is_that_of_the_oldest_of_greeks_and_price(db):
+    hold(db)
+    tick(db, event_time=MOMENT - seconds(60), vega=0.7)
+    tick(db, event_time=MOMENT - seconds(40), price=12.5, vega=None)
+    tick(db, event_time=MOMENT - seconds(1), vega=None)
+
+    [row] = greeks_asof(db)
+
+    assert (row["vega"], row["price"], row["carried_age_s"]) == (0.7, 12.5, 60.0)
+
+
+def test_a_price_that_is_older_than_the_limit_or_20_ticks_is_missing(db):
+    hold(db)
+    tick(db, event_time=MOMENT - seconds(400), price=12.5)
+    tick(db)
+    hold(db, contract_key=PUT, option_type="put")
+    tick(db, contract_key=PUT, event_time=MOMENT - seconds(100), price=12.5)
+    for age in range(20, 40):
+        tick(db, contract_key=PUT, event_time=MOMENT - seconds(age))
+
+    for row in greeks_asof(db):
+        assert (row["price"], row["carried_price"]) == (None, False)
+    assert sum(sums["missing_value"] for sums in portfolio_asof(db)) == 2

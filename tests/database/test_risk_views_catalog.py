@@ -22,7 +22,7 @@ LATEST = """
     implied_volatility underlying_price availability age_s is_stale stale_reason kind
     instrument_id exchange price_factor price bid ask position_value underlying_price_at
     underlying_price_source carried_delta carried_gamma carried_theta carried_vega
-    carried_rho carried_implied_volatility carried_age_s in_rotation
+    carried_rho carried_implied_volatility carried_age_s in_rotation carried_price
 """
 PORTFOLIO = """
     broker account_id currency underlying expiration contracts shares_futures
@@ -32,6 +32,7 @@ PORTFOLIO = """
     missing_dollar_delta missing_dollar_gamma stale not_realtime oldest_age_s
     unknown_positions market_value missing_value missing_price_factor carried_delta
     carried_gamma carried_theta carried_vega carried_rho oldest_carried_age_s
+    carried_value
 """
 POSITIONS = """
     broker account_id contract_key observed_at kind quantity multiplier currency
@@ -176,7 +177,7 @@ async def test_migrations_and_schema_define_and_describe_the_same_views(any_serv
         with connect(migrated) as one, connect(created) as other:
             found = set(one.execute(_DEFINITIONS).fetchall())
             assert found == set(other.execute(_DEFINITIONS).fetchall())
-            assert len(found) == 18
+            assert len(found) == 19
             assert one.execute("select * from broker_divergence").fetchall() == []
             assert one.execute("select * from portfolio_greeks").fetchall() == []
 
@@ -226,7 +227,7 @@ def test_a_condition_of_the_caller_reaches_the_ticks(db):
     assert "loops=1)" in ticks
 
 
-LOOKUPS = ("carried_greeks", "prices_asof")
+LOOKUPS = ("carried_greeks", "prices_asof", "carried_price")
 
 
 def looked_up(db, query):
@@ -251,7 +252,8 @@ def looked_up(db, query):
         ({"broker": "tastytrade", "account_id": "T1", "rho": None}, LOOKUPS[:1]),
         ({"vega": None}, LOOKUPS[:1]),
         ({"implied_volatility": None}, LOOKUPS[:1]),
-        ({"underlying_price": None}, LOOKUPS[1:]),
+        ({"underlying_price": None}, LOOKUPS[1:2]),
+        ({"price": None}, LOOKUPS[2:]),
         ({"event_time": MOMENT - timedelta(hours=1), "vega": None}, []),
     ],
 )
@@ -261,7 +263,7 @@ def test_only_an_incomplete_tick_costs_another_look(db, function, changes, looku
     }
     hold(db, **account)
     hold(db, contract_key=PUT)  # which has no tick
-    tick(db, **changes)
+    tick(db, **{"price": 12.5, **changes})
 
     assert looked_up(db, f"select * from {function}('{MOMENT}')") == list(lookups)
 

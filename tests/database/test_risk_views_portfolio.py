@@ -44,6 +44,7 @@ COUNTS = (
     "carried_theta",
     "carried_vega",
     "carried_rho",
+    "carried_value",
 )
 SUMS = (
     "option_delta",

@@ -117,6 +117,7 @@ _LATEST: Final = (
     ),
     columns.number("carried_age_s", 2.5, "Seconds: the oldest of the carried values."),
     columns.flag("in_rotation", columns.IN_ROTATION_ABOUT, is_null=True),
+    columns.flag("carried_price", "`price` is from an older tick than the newest."),
 )
 _IS_STALE: Final = parameters.exactly("is_stale", bool)
 
@@ -259,6 +260,7 @@ PORTFOLIO: Final = ListResource(
         columns.whole("missing_price_factor", 0, _MISSING),
         *(columns.whole(f"carried_{name}", 0, _CARRIED) for name in _GREEKS),
         columns.number("oldest_carried_age_s", 2.5, "Seconds."),
+        columns.whole("carried_value", 0, _CARRIED),
     ),
     keys=(
         Key("broker", "text"),
