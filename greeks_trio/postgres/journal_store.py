@@ -248,7 +248,8 @@ def changed_positions(
 
     First come the positions that differ, in the order of the snapshot.  Then come the
     positions that the snapshot's accounts no longer have, with quantity 0, in the order
-    of ``stored``.  Of an account that was not read completely, nothing is closed.
+    of ``stored``.  Of an account that was not read completely, only those are closed whose
+    instrument is held under another key now.
 
     A contract that has become another one under the same key is closed, and opened again
     a microsecond later.
@@ -256,6 +257,7 @@ def changed_positions(
     before = {_key(position): position for position in stored}
     after = {_key(position): position for position in snapshot.positions}
     complete = set(snapshot.account_ids) - set(snapshot.incomplete_account_ids)
+    held = {_instrument(each) for each in snapshot.positions if each.quantity}
     at = snapshot.observed_at
     rows: list[tuple[datetime, Position]] = []
     for key, position in after.items():
@@ -269,7 +271,9 @@ def changed_positions(
     rows += [
         (at, _closed(position))
         for key, position in before.items()
-        if position.quantity != 0 and key not in after and key[0] in complete
+        if position.quantity != 0 and key not in after
+        if key[0] in complete
+        or (position.instrument_id is not None and _instrument(position) in held)
     ]
     return rows
 
@@ -301,6 +305,10 @@ def _is_another(stored: Position, position: Position) -> bool:
 
 def _key(position: Position) -> tuple[str, str]:
     return position.account_id, position.contract_key
+
+
+def _instrument(position: Position) -> tuple[str, str | None]:
+    return position.account_id, position.instrument_id
 
 
 def _position(*values: object) -> Position:

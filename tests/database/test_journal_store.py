@@ -256,6 +256,28 @@ def test_a_position_missing_from_an_incomplete_account_is_closed_only_if_reporte
     ]
 
 
+@pytest.mark.parametrize(
+    ("instrument_id", "quantity", "is_closed"),
+    [("7", 1, True), ("8", 1, False), (None, 1, False), ("7", None, False)],
+)
+def test_an_instrument_of_an_incomplete_account_has_one_key(
+    instrument_id, quantity, is_closed
+):
+    stored = make_position(1, instrument_id=instrument_id)
+    unknown = msgspec.structs.replace(
+        make_position(1, contract_key="ibkr:7", kind="unknown", instrument_id="7"),
+        quantity=None if quantity is None else Decimal(quantity),
+    )
+    snapshot = msgspec.structs.replace(
+        make_snapshot(unknown), incomplete_account_ids=("U1234567",)
+    )
+
+    rows = changed_positions(snapshot, [stored])
+
+    closed = msgspec.structs.replace(stored, quantity=Decimal(0))
+    assert rows == [(START, unknown), *[(START, closed)] * is_closed]
+
+
 def test_a_closed_position_that_was_never_held_is_no_change():
     assert changed_positions(make_snapshot(make_position(0)), []) == []
 
