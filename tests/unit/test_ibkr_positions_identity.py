@@ -164,6 +164,8 @@ def test_a_definition_tells_the_month_that_a_row_leaves_out():
         ("ES     JUN2027 6100 C (E2B)", {"strike": "6100"}, "./E2B 270611C6100"),
         ("ES     JUN2027 6100 C (E2B)", {"strike": 6100}, "./E2B 270611C6100"),
         ("ES     JUN2027 6100 C (E2B)", {"strike": 0.0}, "./E2B 270611C6100"),
+        ("ES     JUN2027 6100 C (E2B)", {"strike": "-1"}, "./E2B 270611C6100"),
+        ("CL     JUN2027 -1 P (LO2)", {"strike": -1}, "./LO2 270611C-1"),
         ("ZN     JUN2027 111.25 C (ZN2)", {"multiplier": 1000}, "./ZN2 270611C111.25"),
         ("ZN     JUN2027 111.25 P (VY2)", {"putOrCall": "P"}, "./VY2 270611P111.25"),
         ("MES    JUN2027 7050 C", {"strike": "7050"}, "./MES 270611C7050"),

@@ -208,6 +208,11 @@ def _foreign_option(
     )
 
 
+def _contradicts(strike: Decimal, said: Decimal | None) -> bool:
+    """Return whether a strike of a row is none: -1 stands for "unset"."""
+    return said is not None and strike < 0 <= said
+
+
 def _unknown_underlying(row: Row, conid: Conid) -> str:
     """Return a key that no other instrument has."""
     return share_key(row.symbol or str(conid), market=row.currency or "IBKR")
@@ -226,7 +231,8 @@ def _terms(row: Row, said: Description, root: str) -> OptionTerms:
         expiration = bracket.expiration or expiration
         strike = strike if bracket.strike is None else bracket.strike
         option_type = bracket.option_type or option_type
-    strike = said.strike if strike is None else strike
+    if strike is None or _contradicts(strike, said.strike):
+        strike = said.strike
     option_type = option_type or said.option_type
     if not root:
         raise Unidentified(NOT_SAID + "symbol")
