@@ -77,6 +77,8 @@ class OptionContract(msgspec.Struct, frozen=True, kw_only=True):
         underlying: The key of the underlying, not the option root: SPX for SPXW,
             ``/ESM27`` for an option on that future.
         multiplier: Units of the underlying per contract; `None` if it is not known.
+        price_factor: Currency per quoted unit, such as 0.01 for cents; `None` if it is
+            not known.
         exchange: Where it trades, in the broker's words; `None` if that is not known.
     """
 
@@ -86,7 +88,8 @@ class OptionContract(msgspec.Struct, frozen=True, kw_only=True):
     strike: Decimal
     option_type: OptionType
     kind: Literal["option", "future_option"] = "option"
-    multiplier: Decimal | None = Decimal(100)
+    multiplier: Decimal | None = None
+    price_factor: Decimal | None = None
     exchange: str | None = None
 
 

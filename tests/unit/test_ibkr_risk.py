@@ -13,12 +13,15 @@ from greeks_trio.model.contracts import contract_from_occ
 from greeks_trio.model.positions import Holder
 
 
-def make_wanted(quantity=1, *, strike=600, multiplier=100):
+def make_wanted(quantity=1, *, strike=600, multiplier=100, price_factor=1):
     contract = contract_from_occ(f"SPY   261218C{strike * 1000:08d}")
     multiplier = None if multiplier is None else Decimal(multiplier)
+    factor = None if price_factor is None else Decimal(price_factor)
     held = None if quantity is None else Decimal(quantity)
     return WantedContract(
-        replace(contract, multiplier=multiplier), (Holder("U1", held),), None
+        replace(contract, multiplier=multiplier, price_factor=factor),
+        (Holder("U1", held),),
+        None,
     )
 
 
@@ -57,6 +60,22 @@ def test_the_quantities_of_all_accounts_add_up():
     found = weights_of((1, 0.01, 0.1, 10.0), (2, 0.01, 0.1, 10.0), options=options)
 
     assert found[1] == pytest.approx(found[2])
+
+
+def test_prices_in_cents_weigh_a_hundredth():
+    options = {1: make_wanted(100, price_factor="0.01"), 2: make_wanted(1)}
+
+    found = weights_of((1, 0.01, 0.1, 10.0), (2, 0.01, 0.1, 10.0), options=options)
+
+    assert found == pytest.approx({1: 1.0, 2: 1.0})
+
+
+def test_an_unknown_unit_weighs_as_much_as_the_mean():
+    options = {1: make_wanted(), 2: make_wanted(1000, price_factor=None)}
+
+    found = weights_of((1, 0.01, 0.1, 10.0), (2, 0.01, 0.1, 10.0), options=options)
+
+    assert found[2] == pytest.approx(found[1])
 
 
 def test_unknown_risk_weighs_as_much_as_the_mean():

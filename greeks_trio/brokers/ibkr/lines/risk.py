@@ -68,9 +68,9 @@ def held_first(options: Mapping[Conid, WantedContract]) -> dict[Conid, float]:
 
 
 def _units(wanted: WantedContract) -> float | None:
-    """Return the units of the underlying over all accounts, long and short alike."""
-    multiplier = wanted.contract.multiplier
-    if multiplier is None:
+    """Return the currency per quoted unit over all accounts, long and short alike."""
+    multiplier, factor = wanted.contract.multiplier, wanted.contract.price_factor
+    if multiplier is None or factor is None:
         return None
     quantities = (each.quantity or Decimal(0) for each in wanted.holders)
-    return float(multiplier * sum(map(abs, quantities), Decimal(0)))
+    return float(multiplier * factor * sum(map(abs, quantities), Decimal(0)))

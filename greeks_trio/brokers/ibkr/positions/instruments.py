@@ -79,6 +79,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
             option_type=self.option_type,
             kind="option" if self.kind == "option" else "future_option",
             multiplier=self.multiplier,
+            price_factor=self.price_factor,
             exchange=self.exchange,
         )
         return Listing(contract, self.conid, self.underlying_conid)

@@ -145,6 +145,7 @@ def contract_of(position: Position) -> OptionContract:
         option_type=position.option_type,
         kind="option" if position.kind == "option" else "future_option",
         multiplier=position.multiplier,
+        price_factor=position.price_factor,
         exchange=position.exchange,
     )
 
