@@ -57,23 +57,32 @@ def test_underlyings_come_first_and_options_share_the_other_lines():
     assert set(plan.options) == {1, 2, 3}
 
 
-def test_underlyings_take_at_most_half_of_the_lines_while_options_need_them():
+def test_underlyings_leave_a_quarter_of_the_lines_to_options():
     listings = [make_listing(each, 900 + each) for each in range(1, 9)]
 
-    plan = plan_of(*listings, max_lines=6)
+    plan = plan_of(*listings, max_lines=8)
 
-    assert plan.lines == (901, 902, 903)
-    assert plan.underlyings_without_line == (904, 905, 906, 907, 908)
-    assert (len(plan.rotating), plan.shared_lines) == (8, 3)
+    assert plan.lines == (901, 902, 903, 904, 905, 906)
+    assert plan.underlyings_without_line == (907, 908)
+    assert (len(plan.rotating), plan.shared_lines) == (8, 2)
+
+
+def test_single_options_of_many_underlyings_all_have_a_price():
+    listings = [make_listing(each, 900 + each) for each in range(1, 71)]
+
+    plan = plan_of(*listings, max_lines=100)
+
+    assert plan.underlyings_without_line == ()
+    assert (len(plan.rotating), plan.shared_lines) == (70, 30)
 
 
 def test_underlyings_take_all_lines_that_options_do_not_need():
     listings = [make_listing(each, 900 + each) for each in range(1, 5)]
 
-    plan = plan_of(*listings, max_lines=7)
+    plan = plan_of(*listings, max_lines=8)
 
-    assert plan.lines == (901, 902, 903, 1, 2, 3, 4)
-    assert plan.underlyings_without_line == (904,)
+    assert plan.lines == (901, 902, 903, 904, 1, 2, 3, 4)
+    assert plan.underlyings_without_line == ()
 
 
 def test_an_option_has_the_only_line():

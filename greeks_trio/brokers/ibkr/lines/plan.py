@@ -1,7 +1,7 @@
 """The plan: which contracts have a market-data line, and which ones share lines.  Pure.
 
 Underlyings come first, because they are few and each serves many options; but they take
-at most half of the lines while options need the others.  If the options do not fit into
+at most three quarters of the lines while options need the others.  If the options do not fit into
 the other lines, held options keep a line of their own and watched ones share the rest.  If
 too few lines are left for that, all options share lines; see
 `greeks_trio.brokers.ibkr.lines.rotation`.
@@ -87,7 +87,8 @@ def make_plan(
     ordered = sorted(found, key=lambda conid: not found[conid].is_held)
     options = {conid: found[conid] for conid in ordered}
     underlyings = _underlyings(options)
-    reserved = max(max_lines // 2, max_lines - len(options))
+    # Options take turns, and underlyings do not: without a line they have no price.
+    reserved = max(max_lines * 3 // 4, max_lines - len(options))
     served, beyond = underlyings[:reserved], underlyings[reserved:]
     own, shared_lines = _own_lines(options, max_lines - len(served))
     return Plan(
