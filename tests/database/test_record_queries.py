@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import trio
 
-from greeks_trio.api.lists.resources import GAPS, TRADES
+from greeks_trio.api.lists.resources import GAPS, OUTAGES, TRADES
 from greeks_trio.errors import StoreRejected
 from greeks_trio.postgres.reads.trades import NewTrade
-from tests.database.risk_rows import CALL, MOMENT, seconds
+from tests.database.risk_rows import CALL, MOMENT, PUT, seconds
 from tests.fix_postgres import connect
 from tests.timeline import all_of, asking, listing_of
 
@@ -70,6 +70,30 @@ async def test_gaps_that_touch_the_time(database, gaps, filters, expected, limit
         rows = await all_of(timeline, GAPS, limit, **filters)
 
     assert "".join(row["reason"] for row in rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "aedc"),
+        ({"contract_key": CALL}, "aedc"),
+        ({"contract_key": PUT}, "aed"),
+        ({"account_id": "U2"}, "ae"),
+        ({"broker": "tastytrade", "contract_key": CALL}, "e"),
+    ],
+)
+async def test_an_outage_of_the_whole_feed_is_one_of_each_contract(
+    database, db, filters, expected
+):
+    gap(db, "a", 0, 10)
+    gap(db, "b", 2, 8, contract_key=CALL)  # within the one before
+    gap(db, "c", 25, 40, account_id="U1", contract_key=CALL)
+    gap(db, "d", 20, 30, account_id="U1")
+    gap(db, "e", 5, None, broker="tastytrade")
+    async with asking(database) as timeline:
+        rows = await all_of(timeline, OUTAGES, 500, **filters)
+
+    assert "".join(reason for row in rows for reason in row["reasons"]) == expected
 
 
 def make_trade(**changes):

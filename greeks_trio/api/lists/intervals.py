@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from greeks_trio.api.lists import columns, parameters
 from greeks_trio.api.lists.columns import EVENT_TIME
 from greeks_trio.api.lists.parameters import Parameter
 from greeks_trio.api.lists.resource import ListResource
-from greeks_trio.postgres.reads.conditions import after_or_null, before, is_null
+from greeks_trio.postgres.reads.conditions import (
+    after_or_null,
+    before,
+    equal_or_null,
+    is_null,
+)
 from greeks_trio.postgres.reads.listing import Key
 from greeks_trio.postgres.reads.sources import relation
 
-_INTERVAL_PARAMETERS: Final = (
-    *parameters.times(after_or_null("ended_at"), before("started_at")),
-    *(parameters.BROKER, parameters.ACCOUNT_ID, parameters.CONTRACT_KEY),
-)
+_TIMES: Final = parameters.times(after_or_null("ended_at"), before("started_at"))
 _INTERVAL: Final = (
     columns.BROKER,
     columns.text("account_id", "5WX01234", "Null: every account of the broker."),
@@ -43,7 +46,7 @@ GAPS: Final = ListResource(
     file_name="feed_gaps",
     source=relation("feed_gaps"),
     parameters=(
-        *_INTERVAL_PARAMETERS,
+        *(*_TIMES, parameters.BROKER, parameters.ACCOUNT_ID, parameters.CONTRACT_KEY),
         parameters.text("reason", example="disconnected"),
         Parameter(
             name="is_open",
@@ -66,11 +69,16 @@ OUTAGES: Final = ListResource(
     about="Return the intervals without data that touch the time from `start` until "
     "`end`, by their beginning.\n\n"
     "The gaps of one broker, account and contract that overlap or touch are one interval.  "
-    "An interval that lies within one of the whole account or feed is left out.",
+    "An interval that lies within one of the whole account or feed is left out; so the "
+    "filters for an account or a contract give the wider intervals, too.",
     file_name="outages",
     source=relation("outages"),
     parameters=(
-        *_INTERVAL_PARAMETERS,
+        *(*_TIMES, parameters.BROKER),
+        *(
+            replace(each, condition=equal_or_null(each.name))
+            for each in (parameters.ACCOUNT_ID, parameters.CONTRACT_KEY)
+        ),
         Parameter(
             name="is_open",
             type=bool,

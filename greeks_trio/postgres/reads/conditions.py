@@ -17,6 +17,11 @@ def equal(column: str) -> MakeCondition:
     return _comparison("{} = %s", column)
 
 
+def equal_or_null(column: str) -> MakeCondition:
+    """Return the condition that a column has exactly the value, or none."""
+    return _comparison("coalesce({} = %s, true)", column)
+
+
 def same_spelling(column: str) -> MakeCondition:
     """Return the condition that a column has the value but for spaces and small letters.
 
