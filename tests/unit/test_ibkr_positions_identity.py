@@ -147,6 +147,19 @@ def test_the_months_of_a_calendar_are_two_positions():
     ]
 
 
+def test_futures_of_one_name_and_three_sizes_are_three_positions():
+    sizes = [
+        row("FUT", "DAX      MAR2027", conid=n, ticker="DAX", currency="EUR")
+        | {"multiplier": size}
+        for n, size in ((1, 1.0), (2, "5"), (3, 25))
+    ]
+
+    reading = read(*sizes)
+
+    assert keys(reading) == ["/FDXSH27", "/FDXMH27", "/DAXH27"]
+    assert reading.shared_keys == ()
+
+
 def test_a_definition_tells_the_month_that_a_row_leaves_out():
     bare = row("FUT", "NQ", conid=5, ticker="NQ", strike=0.0)
     defined = {"conid": 5, "assetClass": "FUT", "ticker": "NQ", "expiry": "20270319"}

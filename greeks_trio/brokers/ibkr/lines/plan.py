@@ -1,9 +1,9 @@
 """The plan: which contracts have a market-data line, and which ones share lines.  Pure.
 
 Underlyings come first, because they are few and each serves many options; but they take
-at most three quarters of the lines while options need the others.  If the options do not fit into
-the other lines, held options keep a line of their own and watched ones share the rest.  If
-too few lines are left for that, all options share lines; see
+at most three quarters of the lines while options need the others.  If the options do not
+fit into the other lines, held options keep a line of their own and watched ones share the
+rest.  If too few lines are left for that, all options share lines; see
 `greeks_trio.brokers.ibkr.lines.rotation`.
 """
 

@@ -14,6 +14,7 @@ from greeks_trio.brokers.ibkr.positions.instruments import Instrument, own_key
 from greeks_trio.brokers.ibkr.positions.price_factors import future_price_factor
 from greeks_trio.brokers.ibkr.positions.products import (
     contract_month,
+    european_root,
     exchange_root,
     is_of_month,
 )
@@ -82,5 +83,9 @@ def _month_of(said: Description) -> date | None:
 
 
 def _root(row: Row, name: str) -> str:
-    is_american = row.currency in (None, "USD")
-    return exchange_root(name, row.multiplier) if is_american else name
+    match row.currency:
+        case None | "USD":
+            return exchange_root(name, row.multiplier)
+        case "EUR":
+            return european_root(name, row.multiplier)
+    return name

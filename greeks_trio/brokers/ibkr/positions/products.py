@@ -40,6 +40,12 @@ _ROOTS_BY_SIZE: Final = {
     ("SI", Decimal(1000)): "SIL",
     ("VIX", Decimal(100)): "VXM",
 }
+# The same of European products, in euros.
+_EUROPEAN_ROOTS_BY_SIZE: Final = {
+    ("DAX", Decimal(5)): "FDXM",
+    ("DAX", Decimal(1)): "FDXS",
+    ("ESTX50", Decimal(1)): "FSXE",
+}
 # Products that are quoted in cents: the dollars that one cent is worth in a contract.
 # Brokers differ in the multiplier that they give, so this value tells the unit.
 _DOLLARS_A_CENT: Final = {
@@ -81,6 +87,13 @@ def exchange_root(name: str, multiplier: Decimal | None) -> str:
     """Return the exchange's root of an American product that IBKR calls by this name."""
     by_size = None if multiplier is None else _ROOTS_BY_SIZE.get((name, multiplier))
     return by_size or _ROOTS.get(name, name)
+
+
+def european_root(name: str, multiplier: Decimal | None) -> str:
+    """Return the root of a product in euros; the usual size keeps IBKR's name."""
+    if multiplier is None:
+        return name
+    return _EUROPEAN_ROOTS_BY_SIZE.get((name, multiplier), name)
 
 
 def contract_month(root: str, expiration: date) -> tuple[int, int] | None:
