@@ -332,6 +332,13 @@ def test_only_american_options_get_an_occ_symbol(description, changes):
     assert position.underlying == "ibkr:555"
 
 
+def test_a_definition_tells_the_currency_that_a_row_leaves_out():
+    bare = option("SIE    DEC2027 140 C [SIE   271217C00140000 100]", currency=None)
+    defined = {"conid": 9000001, "assetClass": "OPT", "currency": "CAD"}
+
+    assert keys(read(bare, definitions=[defined])) == ["ibkr:9000001"]
+
+
 def test_the_american_and_the_european_option_of_one_name_are_two():
     american = option("SIE    DEC2027 140 C [SIE   271217C00140000 100]", conid=1)
     european = option(

@@ -164,8 +164,9 @@ class Identities:
 
 def _lacks(found: Instrument) -> bool:
     if found.kind in ("option", "future_option"):
-        lacks_underlying = found.underlying_conid is None
-        return (found.multiplier is None and not found.is_adjusted) or lacks_underlying
+        lacks_multiplier = found.multiplier is None and not found.is_adjusted
+        # Without a currency an option with an OCC symbol may be one of Montreal.
+        return lacks_multiplier or None in (found.underlying_conid, found.currency)
     return found.kind == "future" and not found.is_complete
 
 
