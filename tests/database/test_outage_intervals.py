@@ -189,8 +189,10 @@ def test_no_stored_time_makes_the_view_fail(db, end):
     [
         ({}, [0, 30, 60]),
         ({"broker": "ibkr"}, [0, 60]),
-        ({"account_id": "U1"}, [60]),
-        ({"contract_key": CALL}, [60]),
+        ({"account_id": "U1"}, [0, 30, 60]),
+        ({"account_id": "U2"}, [0, 30]),
+        ({"contract_key": CALL, "broker": "ibkr"}, [0, 60]),
+        ({"contract_key": PUT}, [0, 30]),
         ({"is_open": True}, [60]),
         ({"is_open": False}, [0, 30]),
         ({"start": MOMENT + seconds(12)}, [30, 60]),
