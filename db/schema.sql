@@ -157,6 +157,7 @@ create table positions (
     price_factor numeric,
     description text,
     problem text,
+    premium_multiplier numeric,
     constraint positions_pkey
         primary key (broker, account_id, contract_key, observed_at),
     constraint positions_broker_check
@@ -205,6 +206,9 @@ comment on column positions.description is
     'The broker''s words for the instrument';
 comment on column positions.problem is
     'The reason why the instrument could not be identified; only for the kind unknown';
+comment on column positions.premium_multiplier is
+    'Units of the option''s price per contract; null if it is the multiplier. An adjusted '
+    'option delivers another number of shares. Value, theta, vega and rho count with it';
 
 
 -- Known intervals without data.  They tell an outage from a quiet market.  A gap is
@@ -1815,5 +1819,5 @@ insert into schema_migrations (name, sha256) values
     ('0003_trades_by_time', 'a8f94a78d1939b4d2fc0500982137362434d3a0b7485325fb91778907b0fd660'),
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
-    ('0006_instruments', '6577f8561a15c65097890473c4da94c268081a032b8f8c5ff00eacdd97676c6e'),
+    ('0006_instruments', '1eaff28cb7f5cec422a44c1b363c655096ea58d5c3ed020adb77bec83db86218'),
     ('0007_real_books', '4737a2664857719bfe89430bdcd8f745fe8d216c9dadcb98b0eaf137818b01c0');

@@ -7,6 +7,7 @@ alter table positions
     add column price_factor numeric,
     add column description text,
     add column problem text,
+    add column premium_multiplier numeric,
     alter column quantity drop not null,
     drop constraint positions_kind_check,
     add constraint positions_kind_check
@@ -47,6 +48,9 @@ comment on column positions.description is
     'The broker''s words for the instrument';
 comment on column positions.problem is
     'The reason why the instrument could not be identified; only for the kind unknown';
+comment on column positions.premium_multiplier is
+    'Units of the option''s price per contract; null if it is the multiplier. An adjusted '
+    'option delivers another number of shares. Value, theta, vega and rho count with it';
 comment on column greek_snapshots.underlying is
     'The contract_key of the underlying, not the root of the option: SPX for SPXW, BRK/B '
     'for BRKB, /ESM27 for an option on that future';

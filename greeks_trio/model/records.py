@@ -140,6 +140,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
             not known.
         description: The broker's words for the instrument.
         problem: The reason why the instrument is of the kind ``unknown``.
+        premium_multiplier: Units of the option's own price per contract, if an adjusted
+            option delivers another number of shares; otherwise `None`.
     """
 
     broker: Broker
@@ -159,6 +161,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     price_factor: Decimal | None = None
     description: str | None = None
     problem: str | None = None
+    premium_multiplier: Decimal | None = None
 
 
 class PositionsSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,8 @@ _LATEST_POSITIONS: Final = """
 select distinct on (account_id, contract_key)
     broker, account_id, contract_key, kind, quantity, multiplier,
     currency, underlying, expiration, strike, option_type,
-    instrument_id, exchange, underlying_id, price_factor, description, problem
+    instrument_id, exchange, underlying_id, price_factor, description, problem,
+    premium_multiplier
 from positions
 where broker = %s and account_id = any(%s) and observed_at <= %s
 order by account_id, contract_key, observed_at desc
@@ -66,9 +67,9 @@ insert into positions
     (broker, account_id, contract_key, kind, quantity, multiplier,
      currency, underlying, expiration, strike, option_type,
      instrument_id, exchange, underlying_id, price_factor, description, problem,
-     observed_at)
+     premium_multiplier, observed_at)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-        %s, %s, %s, %s, %s, %s, %s)
+        %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict do nothing
 """
 # Open positions that the snapshot does not close, because it did not read their accounts.

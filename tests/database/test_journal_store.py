@@ -114,6 +114,7 @@ async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
         price_factor=Decimal("0.01"),
         description="SPY    DEC2026 600 C",
         problem="none",
+        premium_multiplier=Decimal(10),
     )
     shares = make_position(
         "100.5",
@@ -148,6 +149,7 @@ async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
         Decimal("0.01"),
         "SPY    DEC2026 600 C",
         "none",
+        Decimal(10),
     )
 
 

@@ -74,6 +74,7 @@ COLUMNS = {
         price_factor numeric
         description text
         problem text
+        premium_multiplier numeric
     """,
     "feed_gaps": """
         broker text not null

@@ -198,7 +198,12 @@ class _Completion:
                 f"the multiplier of the adjusted option {holding.symbol} is not known: "
                 f"{reason}"
             )
-        return replace(holding, position=replace(position, multiplier=shares))
+        # The item's own number multiplies the premium, and the delivered shares the delta.
+        premium = None if shares in (None, position.multiplier) else position.multiplier
+        return replace(
+            holding,
+            position=replace(position, multiplier=shares, premium_multiplier=premium),
+        )
 
     def _with_streamer_symbol(self, holding: Holding) -> Holding:
         position = holding.position
