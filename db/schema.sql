@@ -628,24 +628,31 @@ begin atomic
             possible(s.bid, 0, 1e9) as bid,
             possible(s.ask, 1e-9, 1e9) as ask,
             s.underlying like '/%' as is_future
-        from greek_snapshots s
-        cross join lateral possible_greeks(
+        from (
+            select t.*
+            from greek_snapshots t
+            where wanted.kind in ('option', 'future_option')
+              and t.broker = wanted.broker
+              and t.account_id = wanted.account_id
+              and t.contract_key = wanted.contract_key
+              -- This repeats the condition above.  It keeps the planner from the index of
+              -- event_time, which it would read from end to end for a contract without a
+              -- tick.
+              and t.contract_key between wanted.contract_key and wanted.contract_key
+              and t.event_time <= moment
+              -- A time that lies more than a day ahead is no time of an event.  (A sum with
+              -- hours takes less time than one with days.)
+              and t.event_time <= statement_timestamp() + interval '24 hours'
+              and t.received_at <= least(moment, statement_timestamp() + interval '24 hours')
+              and least(t.event_time, t.received_at) > '-infinity'
+            order by t.event_time desc, t.received_at desc, t.id desc
+            limit 1
+        ) s,
+        possible_greeks(
             s.delta, s.gamma, s.theta, s.vega, s.rho, s.implied_volatility
         ) g
-        where wanted.kind in ('option', 'future_option')
-          and s.broker = wanted.broker
-          and s.account_id = wanted.account_id
-          and s.contract_key = wanted.contract_key
-          -- This repeats the condition above.  It keeps the planner from the index of
-          -- event_time, which it would read from end to end for a contract without a tick.
-          and s.contract_key between wanted.contract_key and wanted.contract_key
-          -- A time that lies more than a day ahead is no time of an event.
-          and s.event_time <= least(moment, statement_timestamp() + interval '1 day')
-          and s.received_at <= least(moment, statement_timestamp() + interval '1 day')
-          and isfinite(s.event_time)
-          and isfinite(s.received_at)
-        order by s.event_time desc, s.received_at desc, s.id desc
-        limit 1
+        -- Computes each value once, and for the newest tick only.
+        offset 0
     ) tick on true
     where wanted.account_id <> 'watchlist'
        or (
@@ -946,7 +953,7 @@ begin atomic
             n.broker, n.account_id, n.contract_key,
             least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
             n.event_time,
-            least(moment, statement_timestamp() + interval '1 day'),
+            least(moment, statement_timestamp() + interval '24 hours'),
             n.availability,
             n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
         ) c
@@ -965,7 +972,7 @@ begin atomic
             n.broker, n.account_id, n.contract_key,
             least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
             n.event_time,
-            least(moment, statement_timestamp() + interval '1 day'),
+            least(moment, statement_timestamp() + interval '24 hours'),
             n.availability
         ) c
         where n.price is null
@@ -975,18 +982,23 @@ begin atomic
         offset 0
     ) earlier on true
     left join lateral (
-        select p.*
-        from prices_asof(moment, stale_after_s) p
+        select best.*
+        from (
+            select p.broker, p.price, p.price_at, p.availability, p.is_stale
+            from prices_asof(moment, stale_after_s) p
+            where (p.underlying = n.underlying or p.underlying_id = n.underlying_id)
+              and is_same_underlying(
+                  n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
+                  p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+              )
+              and coalesce(n.price_factor = p.price_factor, true)
+            order by p.is_stale, p.broker <> n.broker, p.price_at desc
+            limit 1
+        ) best
         where n.underlying_price is null
           and n.event_time is not null
-          and (p.underlying = n.underlying or p.underlying_id = n.underlying_id)
-          and is_same_underlying(
-              n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
-              p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
-          )
-          and coalesce(n.price_factor = p.price_factor, true)
-        order by p.is_stale, p.broker <> n.broker, p.price_at desc
-        limit 1
+        -- Keeps the conditions before the sort.
+        offset 0
     ) lent on true;
 end;
 
@@ -1105,47 +1117,60 @@ returns table (
 language sql stable parallel safe
 begin atomic
     with held as materialized (
-        select * from holdings_asof(moment, stale_after_s)
+        -- The columns that are needed, because each is copied.
+        select
+            h.broker, h.account_id, h.contract_key, h.kind, h.underlying, h.expiration,
+            h.currency, h.underlying_id, h.price_factor, h.received_at, h.delta, h.gamma,
+            h.theta, h.vega, h.rho, h.underlying_price, h.underlying_price_source,
+            coalesce(h.underlying_price_at, h.event_time) as price_at,
+            h.underlying_price_availability, h.is_underlying_price_stale, h.price,
+            h.units, h.money, h.availability, h.age_s, h.stale_reason, h.carried_delta,
+            h.carried_gamma, h.carried_theta, h.carried_vega, h.carried_rho,
+            h.carried_price, h.carried_age_s, h.is_future,
+            h.kind in ('option', 'future_option') as is_option,
+            h.kind in ('equity', 'future') as is_share_future
+        from holdings_asof(moment, stale_after_s) h
     ),
     prices as materialized (
         select distinct on (
-            h.broker, h.underlying_id, h.underlying, h.currency, h.is_future,
+            h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
             h.price_factor
         )
-            h.*, coalesce(h.underlying_price_at, h.event_time) as price_at
+            h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+            h.price_factor, h.underlying_price, h.price_at, h.age_s,
+            h.underlying_price_availability, h.is_underlying_price_stale
         from held h
         where h.underlying_price is not null and h.underlying_price_source is null
-        order by h.broker, h.underlying_id, h.underlying, h.currency, h.is_future,
-            h.price_factor, coalesce(h.underlying_price_at, h.event_time) desc,
-            h.received_at desc
+        -- The sort is fastest if the first key has many values.
+        order by h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+            h.price_factor, h.price_at desc, h.received_at desc
     ),
     -- Positions of an unknown kind have no values; those of other kinds are in no sum.
     valued as (
         select
             h.broker, h.account_id, h.currency,
             coalesce(h.underlying, h.contract_key) as underlying, h.expiration,
-            is_a.option as is_option,
-            is_a.share_future as is_share_future,
+            h.is_option, h.is_share_future,
             h.kind = 'unknown' as is_unknown,
             h.units,
             h.money,
-            case when is_a.option or is_a.share_future then h.price_factor end
+            case when h.is_option or h.is_share_future then h.price_factor end
                 as price_factor,
-            case when is_a.share_future then 1 else h.delta end as delta,
+            case when h.is_share_future then 1 else h.delta end as delta,
             h.gamma, h.theta, h.vega, h.rho,
-            case when is_a.option then h.underlying_price else lent.underlying_price end
+            case when h.is_option then h.underlying_price else lent.underlying_price end
                 as underlying_price,
             case h.kind
                 when 'equity' then lent.underlying_price
                 when 'future' then 0
                 else h.price
             end as price,
-            case when is_a.option then h.age_s else lent.age_s end as age_s,
-            case when is_a.option
+            case when h.is_option then h.age_s else lent.age_s end as age_s,
+            case when h.is_option
                 then h.stale_reason is not null or h.is_underlying_price_stale is true
                 else lent.is_underlying_price_stale is not false
             end as is_stale,
-            case when is_a.option
+            case when h.is_option
                 then h.availability <> 'realtime'
                     or h.underlying_price_availability <> 'realtime'
                 else lent.underlying_price_availability <> 'realtime'
@@ -1157,28 +1182,31 @@ begin atomic
                 then h.carried_age_s
             end as carried_age_s
         from held h
-        cross join lateral (
-            select
-                h.kind in ('option', 'future_option') as option,
-                h.kind in ('equity', 'future') as share_future
-        ) is_a
         left join lateral (
-            select p.*
-            from prices p
-            where is_a.share_future
-              -- Follows from the next condition, and takes less time.
-              and (
-                  p.underlying = coalesce(h.underlying, h.contract_key)
-                  or p.underlying_id = h.underlying_id
-              )
-              and is_same_underlying(
-                  h.broker, h.underlying_id, coalesce(h.underlying, h.contract_key),
-                  h.currency, h.is_future,
-                  p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
-              )
-              and coalesce(h.price_factor = p.price_factor, true)
-            order by p.is_underlying_price_stale, p.broker <> h.broker, p.price_at desc
-            limit 1
+            select best.*
+            from (
+                select
+                    p.underlying_price, p.age_s, p.underlying_price_availability,
+                    p.is_underlying_price_stale
+                from prices p
+                -- Follows from the next condition, and takes less time.
+                where (
+                      p.underlying = coalesce(h.underlying, h.contract_key)
+                      or p.underlying_id = h.underlying_id
+                  )
+                  and is_same_underlying(
+                      h.broker, h.underlying_id, coalesce(h.underlying, h.contract_key),
+                      h.currency, h.is_future,
+                      p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+                  )
+                  and coalesce(h.price_factor = p.price_factor, true)
+                order by p.is_underlying_price_stale, p.broker <> h.broker,
+                    p.price_at desc
+                limit 1
+            ) best
+            where h.is_share_future
+            -- As in holdings_asof.
+            offset 0
         ) lent on true
         where h.account_id <> 'watchlist'
         -- Computes each value once, and not in each sum.
@@ -1820,4 +1848,4 @@ insert into schema_migrations (name, sha256) values
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
     ('0006_instruments', '1eaff28cb7f5cec422a44c1b363c655096ea58d5c3ed020adb77bec83db86218'),
-    ('0007_real_books', '4737a2664857719bfe89430bdcd8f745fe8d216c9dadcb98b0eaf137818b01c0');
+    ('0007_real_books', '9b420651eeb4e23dad6e1553398e5b312027053b9bcdb86ed782c878b2f428e4');
