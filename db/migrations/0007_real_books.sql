@@ -129,7 +129,8 @@ returns table (
     underlying_id text,
     price_factor numeric,
     description text,
-    problem text
+    problem text,
+    premium_multiplier numeric
 )
 language sql stable parallel safe rows 200
 set jit = off
@@ -173,7 +174,8 @@ begin atomic
         newest.underlying_id,
         newest.price_factor,
         newest.description,
-        newest.problem
+        newest.problem,
+        newest.premium_multiplier
     from (
         select p.broker, p.account_id, p.contract_key
         from positions p
@@ -240,7 +242,8 @@ returns table (
     ask double precision,
     in_rotation boolean,
     availability text,
-    is_future boolean
+    is_future boolean,
+    premium_multiplier numeric
 )
 language sql stable parallel safe
 begin atomic
@@ -275,7 +278,8 @@ begin atomic
         tick.ask,
         tick.in_rotation,
         tick.availability,
-        coalesce(wanted.is_future, tick.is_future, false)
+        coalesce(wanted.is_future, tick.is_future, false),
+        wanted.premium_multiplier
     from (
         select
             p.broker, p.account_id, p.contract_key, p.kind, p.underlying,
@@ -292,7 +296,8 @@ begin atomic
                 when is_in_dollars(p.kind, p.contract_key, p.currency) then 1
             end as price_factor,
             p.kind in ('future', 'future_option') or p.underlying like '/%'
-                as is_future
+                as is_future,
+            p.premium_multiplier
         from positions_asof(moment) p
         union all
         select
@@ -300,7 +305,8 @@ begin atomic
             case when w.contract_key like './%' then 'future_option' else 'option' end,
             null, null, null, null, null, null, null, null, null, null,
             case when is_in_dollars('option', w.contract_key, null) then 1 end,
-            case when w.contract_key like './%' then true end
+            case when w.contract_key like './%' then true end,
+            null
         from watched_asof(moment) w
     ) wanted
     left join lateral (
@@ -560,7 +566,8 @@ returns table (
     carried_implied_volatility boolean,
     carried_price boolean,
     carried_age_s double precision,
-    is_future boolean
+    is_future boolean,
+    premium double precision
 )
 language sql stable parallel safe
 begin atomic
@@ -634,7 +641,16 @@ begin atomic
                     - least(carried.received_at, earlier.received_at)
             ))
         end,
-        n.is_future
+        n.is_future,
+        -- The money of the option's own price.
+        case when n.kind not in ('other', 'unknown')
+            then (
+                n.quantity * n.price_factor * case
+                    when n.premium_multiplier is null then n.multiplier
+                    else possible(n.premium_multiplier, 1e-12, 1e12)
+                end
+            )::double precision
+        end
     from newest_asof(moment) n
     left join lateral (
         select c.*
@@ -681,7 +697,7 @@ begin atomic
                   p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
               )
               and coalesce(n.price_factor = p.price_factor, true)
-            order by p.is_stale, p.broker <> n.broker, p.price_at desc
+            order by p.is_stale, p.broker <> n.broker, p.price_at desc, p.price
             limit 1
         ) best
         where n.underlying_price is null
@@ -747,7 +763,7 @@ begin atomic
         h.event_time, h.received_at, h.delta, h.gamma, h.theta, h.vega, h.rho,
         h.implied_volatility, h.underlying_price, h.availability, h.age_s,
         h.stale_reason is not null, h.stale_reason, h.kind, h.instrument_id, h.exchange,
-        h.price_factor, h.price, h.bid, h.ask, h.money * h.price, h.underlying_price_at,
+        h.price_factor, h.price, h.bid, h.ask, h.premium * h.price, h.underlying_price_at,
         h.underlying_price_source, h.carried_delta, h.carried_gamma, h.carried_theta,
         h.carried_vega, h.carried_rho, h.carried_implied_volatility, h.carried_age_s,
         h.in_rotation, h.carried_price
@@ -813,8 +829,8 @@ begin atomic
             h.theta, h.vega, h.rho, h.underlying_price, h.underlying_price_source,
             coalesce(h.underlying_price_at, h.event_time) as price_at,
             h.underlying_price_availability, h.is_underlying_price_stale, h.price,
-            h.units, h.money, h.availability, h.age_s, h.stale_reason, h.carried_delta,
-            h.carried_gamma, h.carried_theta, h.carried_vega, h.carried_rho,
+            h.units, h.money, h.premium, h.availability, h.age_s, h.stale_reason,
+            h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega, h.carried_rho,
             h.carried_price, h.carried_age_s, h.is_future,
             h.kind in ('option', 'future_option') as is_option,
             h.kind in ('equity', 'future') as is_share_future
@@ -843,6 +859,7 @@ begin atomic
             h.kind = 'unknown' as is_unknown,
             h.units,
             h.money,
+            h.premium,
             case when h.is_option or h.is_share_future then h.price_factor end
                 as price_factor,
             case when h.is_share_future then 1 else h.delta end as delta,
@@ -911,12 +928,12 @@ begin atomic
             sum(h.units * h.delta) filter (where h.is_option) as option_delta,
             sum(h.units) filter (where h.is_share_future) as share_future_delta,
             sum(h.units * h.gamma) as gamma,
-            sum(h.money * h.theta) as theta,
-            sum(h.money * h.vega) as vega,
-            sum(h.money * h.rho) as rho,
+            sum(h.premium * h.theta) as theta,
+            sum(h.premium * h.vega) as vega,
+            sum(h.premium * h.rho) as rho,
             sum(h.money * h.delta * h.underlying_price) as dollar_delta,
             sum(h.money * h.gamma * h.underlying_price ^ 2 / 100) as dollar_gamma,
-            sum(h.money * h.price) as market_value,
+            sum(h.premium * h.price) as market_value,
             count(h.age_s) filter (where h.is_option) as with_tick,
             count(*) filter (
                 where h.units is null
@@ -933,12 +950,12 @@ begin atomic
             count(h.units * h.delta) filter (where h.is_option) as with_delta,
             count(h.units) filter (where h.is_share_future) as with_units,
             count(h.units * h.gamma) as with_gamma,
-            count(h.money * h.theta) as with_theta,
-            count(h.money * h.vega) as with_vega,
-            count(h.money * h.rho) as with_rho,
+            count(h.premium * h.theta) as with_theta,
+            count(h.premium * h.vega) as with_vega,
+            count(h.premium * h.rho) as with_rho,
             count(h.money * h.delta * h.underlying_price) as with_dollar_delta,
             count(h.money * h.gamma * h.underlying_price) as with_dollar_gamma,
-            count(h.money * h.price) as with_value,
+            count(h.premium * h.price) as with_value,
             count(*) filter (
                 where h.is_stale and (h.is_option or h.is_share_future)
             ) as stale,
@@ -1265,7 +1282,8 @@ comment on column latest_greeks.bid is
 comment on column latest_greeks.ask is
     'Ask for the option with that tick, in the unit of its quotation';
 comment on column latest_greeks.position_value is
-    'quantity x multiplier x price_factor x price, in the currency; null if one of them is';
+    'quantity x multiplier x price_factor x price, in the currency; null if one of them is. '
+    'An adjusted option counts with positions.premium_multiplier';
 comment on column latest_greeks.underlying_price_at is
     'The time of underlying_price by the broker, otherwise when it was read; null if not '
     'known. The price can be stale while the Greeks are not';
@@ -1304,7 +1322,9 @@ comment on column portfolio_greeks.other_positions is
     'included. They are in no sum. Their count is in missing_dollar_delta and '
     'missing_value; the other Greeks are those of options';
 comment on column portfolio_greeks.theta is
-    'Sum of quantity x multiplier x price_factor x theta: currency per calendar day';
+    'Sum of quantity x multiplier x price_factor x theta: currency per calendar day. '
+    'Adjusted options count with positions.premium_multiplier here and in vega, rho and '
+    'market_value';
 comment on column portfolio_greeks.vega is
     'Sum of quantity x multiplier x price_factor x vega: currency per volatility point '
     '(0.01)';

@@ -37,7 +37,7 @@ PORTFOLIO = """
 POSITIONS = """
     broker account_id contract_key observed_at kind quantity multiplier currency
     underlying expiration strike option_type instrument_id exchange underlying_id
-    price_factor description problem
+    price_factor description problem premium_multiplier
 """
 OUTAGES = "broker account_id contract_key started_at ended_at reasons"
 # A word of the unit of each value.

@@ -311,6 +311,32 @@ def test_prices_in_cents_count_as_cents(db):
     assert future["share_future_delta"] == -5000.0
 
 
+@pytest.mark.parametrize(
+    ("premium", "units_of_premium"), [(None, 150), (100, 100), (0, None), ("NaN", None)]
+)
+def test_the_premium_of_an_adjusted_option_has_its_own_multiplier(
+    db, premium, units_of_premium
+):
+    """It delivers 150 shares, and its price counts 100 times."""
+    key = "BABA2 251219C00145000"
+    hold(db, 1, key, underlying="BABA", multiplier=150, premium_multiplier=premium)
+    tick(db, key, underlying="BABA", underlying_price=150.0, price=9.5)
+
+    [row] = portfolio_asof(db)
+
+    assert (row["option_delta"], row["dollar_delta"]) == (75.0, 75.0 * 150)
+    assert row["gamma"] == pytest.approx(1.5)
+    per_unit = {"theta": -0.2, "vega": 0.6, "rho": 0.1, "market_value": 9.5}
+    for name, value in per_unit.items():
+        expected = None if units_of_premium is None else value * units_of_premium
+        assert row[name] == (expected and pytest.approx(expected))
+    count = int(units_of_premium is None)
+    assert (row["missing_vega"], row["missing_value"]) == (count, count)
+    assert row["missing_dollar_delta"] == 0
+    value = row_of(db, key)["position_value"]
+    assert value == (None if count else 9.5 * units_of_premium)
+
+
 MONEY = ("theta", "vega", "rho", "dollar_delta", "dollar_gamma", "market_value")
 
 

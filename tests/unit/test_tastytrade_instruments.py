@@ -292,7 +292,10 @@ def test_the_deliverable_is_the_multiplier(fields, expected):
         item(ADJUSTED, underlying_symbol="ACME"), pages={ADJUSTED: page(**fields)}
     )
 
-    assert only(found).position.multiplier == expected
+    position = only(found).position
+    assert position.multiplier == expected
+    # The item's own 100 multiplies the premium.
+    assert position.premium_multiplier == (None if expected == 100 else 100)
     assert found.problems == ()
 
 
