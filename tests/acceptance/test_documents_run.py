@@ -125,8 +125,9 @@ async def test_every_block_runs_in_a_demo_and_every_query_returns_rows(tmp_path)
         connection = await TrioConnection.connect(first["dsn"], autocommit=True)
         await wait_until_on(
             connection,
-            "select count(*) > 0 from feed_gaps, portfolio_asof(now() - interval '10 s')"
-            " where ended_at is not null",
+            # The blocks ask for both brokers, and IBKR's positions come last.
+            "select exists (select from feed_gaps where ended_at is not null) and"
+            " count(distinct broker) = 2 from portfolio_asof(now() - interval '10 s')",
         )
         for name, blocks in BLOCKS.items():
             for block in blocks:
