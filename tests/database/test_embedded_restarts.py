@@ -117,12 +117,12 @@ async def test_a_frozen_server_ends_with_the_block(tmp_path):
 async def test_a_port_that_was_taken_meanwhile_is_given_up(server):
     before = server.config
     await server.stop()
-    taken = trio.socket.socket()
-    await taken.bind(("127.0.0.1", before.port))
-    taken.listen()
-
-    await server.start()
-    taken.close()
+    with trio.socket.socket() as taken:
+        # Connections that have just ended may still hold the port.
+        taken.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+        await taken.bind(("127.0.0.1", before.port))
+        taken.listen()
+        await server.start()
 
     assert server.config.port != before.port
     write_row(server.config)
