@@ -210,19 +210,13 @@ class StreamReport:
         without_price: list[str],
     ) -> dict[str, list[str]]:
         """Return the names of the missing things by the words for their kind."""
-        plan = view.plan
         kinds: dict[str, Iterable[Conid]] = {
             **{words: missing[reason] for reason, words in _WORDS.items()},
             "underlyings beyond the market-data lines: their price is unknown": (
-                plan.underlyings_without_line
+                view.plan.underlyings_without_line
             ),
             **self._by_letter(),
         }
-        names = _names_of(plan)
-
-        def order(conid: Conid) -> tuple[bool, str]:
-            return conid not in plan.options, names.get(conid, "")  # options first
-
         return {
             "contracts that IBKR does not know": list(view.unknown),
             WITHOUT_PRICE: without_price,
@@ -237,13 +231,7 @@ class StreamReport:
                 for hole, words in HOLES.items()
                 if hole != "unit"
             },
-            **{
-                words: [
-                    names.get(each, f"conid {each}")
-                    for each in sorted(conids, key=order)
-                ]
-                for words, conids in kinds.items()
-            },
+            **_named(kinds, view.plan),
         }
 
     def _by_letter(self) -> dict[str, list[Conid]]:
@@ -327,6 +315,19 @@ def _nameless(plan: Plan) -> list[str]:
     """Return the underlyings that only have their conid."""
     keys = dict.fromkeys(each.contract.underlying for each in plan.options.values())
     return [key for key in keys if key.startswith("ibkr:")]
+
+
+def _named(kinds: Mapping[str, Iterable[Conid]], plan: Plan) -> dict[str, list[str]]:
+    """Return the names of the conids of each kind, options before underlyings."""
+    names = _names_of(plan)
+
+    def order(conid: Conid) -> tuple[bool, str]:
+        return conid not in plan.options, names.get(conid, "")
+
+    return {
+        words: [names.get(each, f"conid {each}") for each in sorted(conids, key=order)]
+        for words, conids in kinds.items()
+    }
 
 
 def _names_of(plan: Plan) -> dict[Conid, str]:

@@ -115,18 +115,7 @@ def read_positions(
     ``closed``: the accounts that the broker has closed.
     """
     previous = previous or AccountPositions((), ())
-    before: dict[str, list[Holding]] = {}
-    for holding in previous.holdings:
-        before.setdefault(holding.position.account_id, []).append(holding)
-    accounts = {
-        each.account_id: _read_account(
-            each,
-            before.get(each.account_id, []),
-            was_emptied=each.account_id in previous.emptied,
-            today=today,
-        )
-        for each in readings
-    }
+    accounts = _read_accounts(readings, previous, today)
     refused = [each.account_id for each in readings if each.refusal is not None]
     answered = [each for each in accounts if each not in refused]
     new = [each for each in answered if each not in previous.answered]
@@ -157,6 +146,24 @@ def read_positions(
         unlisted=unlisted,
         needs_confirmation=bool(emptied or new or unlisted - previous.unlisted),
     )
+
+
+def _read_accounts(
+    readings: Iterable[AccountReading], previous: AccountPositions, today: date
+) -> dict[str, _Account]:
+    """Return the readable part of each account."""
+    before: dict[str, list[Holding]] = {}
+    for holding in previous.holdings:
+        before.setdefault(holding.position.account_id, []).append(holding)
+    return {
+        each.account_id: _read_account(
+            each,
+            before.get(each.account_id, []),
+            was_emptied=each.account_id in previous.emptied,
+            today=today,
+        )
+        for each in readings
+    }
 
 
 def _empty_accounts(
