@@ -9,6 +9,7 @@ from typing import Final
 from docs.tools.alerts_page import alerts_page
 from docs.tools.columns_page import columns_page
 from docs.tools.commands_page import commands_page
+from docs.tools.conditions_page import conditions_page
 from docs.tools.faults_page import faults_page
 from docs.tools.gap_reasons_page import gap_reasons_page
 from docs.tools.http_page import http_page
@@ -22,6 +23,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/alerts.md": alerts_page,
     "docs/columns.md": columns_page,
     "docs/commands.md": commands_page,
+    "docs/conditions.md": conditions_page,
     "docs/faults.md": faults_page,
     "docs/gap-reasons.md": gap_reasons_page,
     "docs/http-routes.md": http_page,

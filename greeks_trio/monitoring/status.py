@@ -10,12 +10,14 @@ import trio
 
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.switches import degraded_feeds, feed_notes, missing_feeds
+from greeks_trio.model.condition_kinds import Severity
 from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.monitoring.loop_lag import LoopLag
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.refusal_watch import RefusalWatch
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
@@ -48,6 +50,7 @@ class ServiceStatus:
         stale_after_s: The age from which a contract without a tick is stale.
         buffers_max_bytes: Most memory that all buffers together can take.
         hours: The hours of the markets.
+        conditions: The faults that are no fault of a feed.
         refusals: The brokers of which PostgreSQL refuses every row.
         intake: The channel between the feeds and the processor.
     """
@@ -67,6 +70,7 @@ class ServiceStatus:
     spool_max_bytes: int
     buffers_max_bytes: int
     hours: MarketHours
+    conditions: Conditions = field(default_factory=Conditions)
     refusals: RefusalWatch = field(default_factory=RefusalWatch)
     loop_lag: LoopLag = field(default_factory=LoopLag)
     intake: Intake = field(default_factory=Intake)
@@ -89,6 +93,7 @@ class ServiceStatus:
         writer = self.writer.statistics()
         if not writer.is_connected:
             problems.append(f"database: {writer.last_error or 'not connected yet'}")
+        problems += self.conditions.sentences(Severity.NOT_READY)
         problems += self.refusals.problems()
         return problems + missing_feeds(self.feeds.values())
 
@@ -99,8 +104,12 @@ class ServiceStatus:
         could take over, and a restart would add a gap.
         """
         words = self.slo.statistics().in_words()
-        degraded = degraded_feeds(self.feeds.values())
-        return degraded if words is None else [words, *degraded]
+        latency = [] if words is None else [words]
+        return [
+            *latency,
+            *self.conditions.sentences(Severity.DEGRADED),
+            *degraded_feeds(self.feeds.values()),
+        ]
 
     def notes(self) -> Sequence[str]:
         """Return a sentence for each note: a person should know it, and it is no fault.
@@ -108,6 +117,8 @@ class ServiceStatus:
         A problem of `readiness` is no note as well.
         """
         problems = self.readiness()
+        feeds = feed_notes(self.feeds.values())
         return [
-            note for note in feed_notes(self.feeds.values()) if note not in problems
+            *self.conditions.sentences(Severity.NOTE),
+            *(note for note in feeds if note not in problems),
         ]

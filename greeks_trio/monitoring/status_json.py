@@ -43,6 +43,7 @@ _EXAMPLES: Final[Mapping[type, object]] = {
 _LABEL_VALUES: Final[Mapping[str, str]] = {
     "event": "odd.not-json",
     "exchange": "MEXDER",
+    "kind": "journal stuck",
     "market": "equity",
     "stale_reason": "old",
 }

@@ -57,6 +57,15 @@ class StoreFigures:
         status="writer.journal_waiting",
     )
 
+    # Faults.
+
+    conditions = gauge(
+        "Faults of the database, the disk and this machine that there are now, by kind.",
+        lambda now: now.status.conditions.counts(),
+        labels=("kind",),
+        status="conditions",
+    )
+
     # The database.
 
     database_connected = gauge(

@@ -1,0 +1,49 @@
+"""Every fault of the service that is no fault of a feed, with its explanation."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Severity(StrEnum):
+    """How a condition changes the health of the service."""
+
+    # The service is not ready: ticks are not committed, or what they say may be wrong.
+    NOT_READY = "not ready"
+    # The service does its main work, and a person has to act.
+    DEGRADED = "degraded"
+    # A person should know it; nothing is wrong.
+    NOTE = "note"
+
+
+class ConditionKind(StrEnum):
+    """A fault of the database, the disk or this machine.
+
+    Attributes:
+        severity: How it changes the health of the service.
+        explanation: One sentence for the documentation.
+        remedy: One sentence: the action of a person.
+    """
+
+    severity: Severity
+    explanation: str
+    remedy: str
+
+    def __new__(
+        cls, value: str, severity: Severity, explanation: str, remedy: str
+    ) -> Self:
+        """Make a member of its name, its severity and the sentences that explain it."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.severity = severity
+        member.explanation = explanation
+        member.remedy = remedy
+        return member
+
+    JOURNAL_STUCK = (
+        "journal stuck",
+        Severity.NOT_READY,
+        "Positions and gaps have not been stored for a minute, although some wait.",
+        "Read the reason in the status; it is PostgreSQL's own message.",
+    )
