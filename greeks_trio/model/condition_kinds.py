@@ -9,7 +9,7 @@ from typing import Self
 class Severity(StrEnum):
     """How a condition changes the health of the service."""
 
-    # The service is not ready: ticks are not committed, or what they say may be wrong.
+    # The service is not ready: ticks are not committed, or their values may be wrong.
     NOT_READY = "not ready"
     # The service does its main work, and a person has to act.
     DEGRADED = "degraded"
