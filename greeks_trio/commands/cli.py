@@ -20,7 +20,7 @@ import click
 
 from greeks_trio.commands.options import (
     ServeByDefault,
-    data_dir_option,
+    embedded_options,
     only_option,
     status_options,
 )
@@ -56,9 +56,8 @@ def commands() -> None:
 
 
 @commands.command()
-@click.option("--embedded", is_flag=True, help="Use the bundled PostgreSQL.")
+@embedded_options
 @only_option
-@data_dir_option
 @click.option(
     "--http",
     metavar="HOST:PORT",
@@ -74,10 +73,6 @@ def serve(
     Exit status: 0 stopped on request, 1 a bug, 2 wrong settings, 3 every broker refused
     the login, 4 the schema of the database does not fit.
     """
-    if data_dir is not None and not embedded:
-        raise click.UsageError(
-            "--data-dir works only with --embedded: add --embedded or remove --data-dir."
-        )
     overrides = {
         variable: Override("false", "--only")
         for broker, variable in SWITCHES.items()

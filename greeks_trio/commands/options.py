@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,31 @@ data_dir_option = click.option(
     help="The data of the bundled PostgreSQL.  The default of serve is a directory in your "
     "home, that of demo is a temporary directory.",
 )
+
+
+def embedded_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--embedded`` and ``--data-dir``: which database a command uses.
+
+    The function gets ``embedded`` and ``data_dir``.  `commands.target` makes the
+    configuration of them.
+
+    Raises:
+        click.UsageError: there is a data directory without ``--embedded``.
+    """
+
+    @click.option("--embedded", is_flag=True, help="Use the bundled PostgreSQL.")
+    @click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The data of the bundled PostgreSQL; default: a directory in your home.",
+    )
+    @wraps(function)
+    def checked(*, embedded: bool, data_dir: Path | None, **options: Any) -> Any:  # noqa: ANN401 - passed on as they are
+        if data_dir is not None and not embedded:
+            raise click.UsageError(
+                "--data-dir works only with --embedded: add --embedded or remove "
+                "--data-dir."
+            )
+        return function(embedded=embedded, data_dir=data_dir, **options)
+
+    return checked

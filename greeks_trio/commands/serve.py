@@ -7,19 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from greeks_trio.commands.outcome import configured, run_trio
+from greeks_trio.commands.target import embedded_spool, home_data_dir
 from greeks_trio.config.load import Override, load_config
 from greeks_trio.config.settings import Config
-from greeks_trio.errors import ConfigError
 from greeks_trio.postgres.embedded.guard import open_guarded_server
 from greeks_trio.service import run_service
 
 logger = logging.getLogger(__name__)
-
-# Not in the current directory: a start in another directory finds the same data.
-_DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
 
 
 def run_serve(
@@ -39,25 +35,15 @@ def run_serve(
     load = partial(load_config, overrides)
     config = configured(load)
     if embedded:
-        return run_trio(_serve_embedded, config, load, data_dir or _home_data_dir())
+        directory = data_dir or home_data_dir()
+        return run_trio(_serve_embedded, config, load, directory)
     return run_trio(partial(run_service, config, load=load))
-
-
-def _home_data_dir() -> Path:
-    try:
-        return _DEFAULT_DATA_DIR.expanduser()
-    except RuntimeError:
-        raise ConfigError(
-            ["This user has no home directory: set --data-dir to a directory."]
-        ) from None
 
 
 async def _serve_embedded(
     config: Config, load: Callable[[], Config], data_dir: Path
 ) -> int:
-    # The port of the server changes at each start, so it cannot name the spool.
-    directory = config.spool.directory or data_dir.with_name(f"{data_dir.name}-spool")
-    spool = replace(config.spool, directory=directory)
+    spool = embedded_spool(config.spool, data_dir)
     async with open_guarded_server(data_dir) as database:
         logger.info("embedded.started data_dir=%s", data_dir)
         return await run_service(
