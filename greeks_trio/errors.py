@@ -26,14 +26,22 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from greeks_trio.foreign_text import clean, mask, remove_controls
+
+# The most characters of one error in a line.
+_LONGEST: Final = 2_000
 _ERROR_NUMBER: Final = re.compile(r"\[Errno -?\d+\] ")
 
 
 class GreeksError(Exception):
-    """An error that this program expects."""
+    """An error that this program expects.
+
+    Its message may quote a broker, a server or a user, so it has neither secrets nor
+    control characters.
+    """
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
+        super().__init__(mask(remove_controls(message or self.__doc__ or "")))
 
 
 class ConfigError(GreeksError):
@@ -200,8 +208,8 @@ def plain_reason(exc: BaseException) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Return the text in one line, without Python's numbers of operating system errors."""
-    return _ERROR_NUMBER.sub("", " ".join(text.split()))
+    """Return the text in one line, without secrets and without Python's error numbers."""
+    return clean(_ERROR_NUMBER.sub("", " ".join(text.split())), limit=_LONGEST)
 
 
 def _sentence(exc: BaseException) -> str:

@@ -22,7 +22,7 @@ MODULES = sorted(
 # socket and no database.
 PURE_FOLDERS = {"model", "wire", "positions", "lines"}
 # Pure modules in folders that are not.
-PURE_MODULES = ("feeds/quiet",)
+PURE_MODULES = ("feeds/quiet", "foreign_text")
 IMPURE_STDLIB = {
     "asyncio",
     "os",
@@ -48,6 +48,7 @@ ORDER = (
     ("model",),
     ("logs",),
     ("errors", "waiting", "signals", "version"),
+    ("foreign_text",),
 )
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 BROKERS = {path.parent.name for path in (PACKAGE / "brokers").glob("*/__init__.py")}

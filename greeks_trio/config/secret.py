@@ -1,4 +1,4 @@
-"""Secrets, and the kind of settings that hold one.  Pure."""
+"""Secrets, and the kind of settings that hold one.  Pure, apart from the masking."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from greeks_trio.config.kinds import Kind
+from greeks_trio.foreign_text import MASK, register_secret
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A text that no output shows; only ``reveal()`` returns it."""
+    """A text that no output shows; only ``reveal()`` returns it.
+
+    It is masked in the log and in errors, too, from the moment it is made.
+    """
 
     _text: str
+
+    def __post_init__(self) -> None:
+        register_secret(self._text)
 
     def reveal(self) -> str:
         """Return the secret itself."""
@@ -22,13 +29,18 @@ class Secret:
         return bool(self._text)
 
     def __repr__(self) -> str:
-        return "***"
+        return MASK
 
     __str__ = __repr__
 
 
+def _configured(text: str) -> Secret:
+    register_secret(text, lasting=True)
+    return Secret(text)
+
+
 SECRET: Final = Kind(
-    parse=Secret,
+    parse=_configured,
     values="any text",
     write=lambda secret: secret.reveal(),
     is_secret=True,
