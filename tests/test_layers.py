@@ -95,7 +95,9 @@ def is_pure(module: str) -> bool:
     path = Path(module)
     is_state = path.parts[0] == "brokers" and path.stem == "state"
     if path.parts[0] == "config":
-        return not module.startswith(("config/load", "config/reload"))
+        return not module.startswith(
+            ("config/directories", "config/load", "config/reload")
+        )
     if module.startswith(PURE_MODULES):
         return True
     return is_state or not PURE_FOLDERS.isdisjoint(path.parts[:-1])
