@@ -16,8 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-JSON: Final = "application/json"
-PROBLEM_JSON: Final = "application/problem+json"
+from greeks_trio.api.media_types import JSON, PROBLEM_JSON
 
 # With 400: the syntax is wrong.  JSON that is not a valid request gets 422 (RFC 9110).
 NOT_JSON: Final = "The body is not JSON."

@@ -35,7 +35,8 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from greeks_trio.api.access.limits import App, Limits
-from greeks_trio.api.answers import PROBLEM_JSON, SAFE_HEADERS, problem_body
+from greeks_trio.api.answers import SAFE_HEADERS, problem_body
+from greeks_trio.api.media_types import PROBLEM_JSON
 
 logger = logging.getLogger(__name__)
 

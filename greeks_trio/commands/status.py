@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 import trio
 
-from greeks_trio.api.answers import PROBLEM_JSON
+from greeks_trio.api.media_types import PROBLEM_JSON
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import Health, HealthReport, Readiness, judge
 from greeks_trio.commands.status_table import show

@@ -13,8 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-import exchange_calendars
-
 from greeks_trio.monitoring.markets import MARKETS, Market, market_of
 
 # Their calendars are made at the start.
@@ -128,6 +126,8 @@ def _make_calendar(name: str, first: date, last: date) -> tuple[Any, date]:
 
     For some exchanges the library knows the holidays up to a year only.
     """
+    import exchange_calendars  # it takes half a second, and most commands need none
+
     for end in (last, date(first.year + 1, 12, 31), date(first.year, 12, 31)):
         if not first < end <= last:
             continue

@@ -37,10 +37,8 @@ if "wait" in sys.argv:
 """
 
 
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    """A checkout with the real launcher and a program that prints its arguments."""
-    root = tmp_path / "a checkout"
+def make_checkout(root: Path) -> Path:
+    """Make a checkout with the real launcher and a program that prints its arguments."""
     (root / "bin").mkdir(parents=True)
     for name in LAUNCHER_FILES:
         shutil.copy2(ROOT / "bin" / name, root / "bin" / name)
@@ -51,6 +49,26 @@ def checkout(tmp_path) -> Path:
     (root / "greeks_trio/__init__.py").touch()
     (root / "greeks_trio/__main__.py").write_text(PROGRAM)
     return root
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A small checkout that was never started."""
+    return make_checkout(tmp_path / "a checkout")
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """A small checkout, and the process and the output of its first start."""
+    root = make_checkout(tmp_path_factory.mktemp("launcher") / "a checkout")
+    process = start(root, "simulate")
+    return root, process, process.communicate()
+
+
+@pytest.fixture
+def set_up(started, tmp_path) -> Path:
+    """A copy of a small checkout that was started once.  A start installs nothing."""
+    return shutil.copytree(started[0], tmp_path / "a checkout", symlinks=True)
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -99,33 +117,34 @@ def test_a_fresh_clone_sets_itself_up_also_when_two_start_at_once(tmp_path):
     assert sorted(installed(stderr) for _, stderr in outputs) == [False, True]
 
 
-def test_the_first_start_reports_only_on_stderr(checkout):
-    status, stdout, stderr = run(checkout, "simulate")
+def test_the_first_start_reports_only_on_stderr(started):
+    _, process, (stdout, stderr) = started
 
-    assert status == 0
+    assert process.returncode == 0
     assert installed(stderr)
-    assert json.loads(stdout)["args"] == ["simulate"]
+    told = json.loads(stdout)
+    assert told["args"] == ["simulate"]
+    # The setup is the same process, so signals of the parent reach each part.
+    assert told["pid"] == process.pid
 
 
-def test_the_second_start_installs_nothing(checkout):
-    run(checkout)
-    stamp = checkout / ".venv/requirements.lock"
+def test_the_second_start_installs_nothing(set_up):
+    stamp = set_up / ".venv/requirements.lock"
     before = stamp.stat()
 
     # PYTHON names no interpreter, so only the one in .venv can run.
-    status, _, stderr = run(checkout, PYTHON="/nonexistent", PIP_NO_INDEX="1")
+    status, _, stderr = run(set_up, PYTHON="/nonexistent", PIP_NO_INDEX="1")
 
     assert (status, stderr) == (0, "")
     assert stamp.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_changed_lock_is_noticed(checkout):
-    run(checkout)
-    with (checkout / "bin/requirements.lock").open("a") as lock:
+def test_a_changed_lock_is_noticed(set_up):
+    with (set_up / "bin/requirements.lock").open("a") as lock:
         lock.write("# changed\n")
 
-    first = run(checkout)
-    second = run(checkout)
+    first = run(set_up)
+    second = run(set_up)
 
     assert installed(first[2])
     assert not installed(second[2])
@@ -143,13 +162,12 @@ def test_a_setup_that_was_killed_starts_from_the_beginning(checkout):
     assert not (checkout / ".venv/setup-is-running").exists()
 
 
-def test_a_missing_python_is_noticed(checkout):
-    run(checkout)
-    python = checkout / ".venv/bin/python"
+def test_a_missing_python_is_noticed(set_up):
+    python = set_up / ".venv/bin/python"
     python.unlink()
     python.symlink_to("/usr/bin/python3.0")
 
-    status, _, stderr = run(checkout)
+    status, _, stderr = run(set_up)
 
     assert status == 0, stderr
     assert installed(stderr)
@@ -170,8 +188,8 @@ def test_a_setup_that_is_killed_does_not_block_the_next(checkout):
     assert installed(stderr)
 
 
-def test_signals_reach_the_program(checkout):
-    process = start(checkout, "wait")
+def test_signals_reach_the_program(set_up):
+    process = start(set_up, "wait")
     assert process.stdout is not None
     told = json.loads(process.stdout.readline())
     assert process.stdout.readline() == "ready\n"
@@ -179,16 +197,14 @@ def test_signals_reach_the_program(checkout):
     process.send_signal(signal.SIGTERM)
     process.communicate()
 
-    # It is one process from the start, so signals of its parent reach it.
     assert told["pid"] == process.pid
     assert process.returncode == 42
 
 
-def test_it_starts_in_any_directory_and_stays_there(checkout, tmp_path):
+def test_it_starts_in_any_directory_and_stays_there(set_up, tmp_path):
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
-    (elsewhere / "link").symlink_to(checkout / "bin/run-ingest")
-    run(checkout)
+    (elsewhere / "link").symlink_to(set_up / "bin/run-ingest")
 
     done = subprocess.run(
         ["./link", "a b", "*"],

@@ -20,7 +20,8 @@ import trio
 from fastapi import APIRouter, Request, Response
 
 from greeks_trio.api.access.origins import is_encrypted
-from greeks_trio.api.answers import JSON, NOT_JSON, Problem, described_problems
+from greeks_trio.api.answers import NOT_JSON, Problem, described_problems
+from greeks_trio.api.media_types import JSON
 from greeks_trio.config.settings import Secret
 
 SESSION_PATH: Final = "/v1/session"

@@ -44,7 +44,8 @@ from greeks_trio.api.access.limits import (
     read_body,
 )
 from greeks_trio.api.access.origins import READS, check_host, check_sender
-from greeks_trio.api.answers import JSON, SAFE_HEADERS, Problem, problem_answer
+from greeks_trio.api.answers import SAFE_HEADERS, Problem, problem_answer
+from greeks_trio.api.media_types import JSON
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import HttpConfig
 

@@ -9,11 +9,12 @@ from typing import Literal
 import msgspec
 from fastapi import Request, Response
 
-from greeks_trio.api.answers import JSON, Problem
+from greeks_trio.api.answers import Problem
 from greeks_trio.api.lists.cursor import decode_cursor, encode_cursor
 from greeks_trio.api.lists.exports import MEDIA_TYPES, ExportAnswer
 from greeks_trio.api.lists.parameters import DEFAULT_LIMIT, ListParams
 from greeks_trio.api.lists.resource import ListFilter, ListResource
+from greeks_trio.api.media_types import JSON
 from greeks_trio.api.store_problems import store_problems
 from greeks_trio.postgres.reads.listing import ExportFormat, Listing
 from greeks_trio.postgres.reads.timeline import Timeline

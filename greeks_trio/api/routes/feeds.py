@@ -10,13 +10,8 @@ import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from greeks_trio.api.answers import (
-    JSON,
-    Problem,
-    described,
-    described_problems,
-    json_answer,
-)
+from greeks_trio.api.answers import Problem, described, described_problems, json_answer
+from greeks_trio.api.media_types import JSON
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import Broker, StreamSession
 

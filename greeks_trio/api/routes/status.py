@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from greeks_trio.api.answers import JSON, described, json_answer
+from greeks_trio.api.answers import described, json_answer
+from greeks_trio.api.media_types import JSON
 from greeks_trio.api.routes.feeds import session_schema
 from greeks_trio.model.records import StreamSession
 

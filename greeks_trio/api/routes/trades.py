@@ -16,15 +16,10 @@ from uuid import UUID, uuid4
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from greeks_trio.api.answers import (
-    JSON,
-    NOT_JSON,
-    Problem,
-    described,
-    described_problems,
-)
+from greeks_trio.api.answers import NOT_JSON, Problem, described, described_problems
 from greeks_trio.api.lists.columns import row_schema
 from greeks_trio.api.lists.resources import TRADES
+from greeks_trio.api.media_types import JSON
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
 from greeks_trio.model.contract_keys import KEY_EXAMPLES, parse_contract_key
 from greeks_trio.model.contracts import ContractKey
