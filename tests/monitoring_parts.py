@@ -28,6 +28,7 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_rotation_longest_seconds",
     "greeks_rotation_seen_within_seconds",
     "greeks_slo_breaches",
+    "greeks_tasks",
     "greeks_spool_up",
     "greeks_subscriptions_warming",
     "greeks_writer_retries",

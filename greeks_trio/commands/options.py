@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,15 @@ class FaultKinds(click.ParamType[tuple[str, ...]]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> tuple[str, ...]:
-        """Return the names, each once."""
-        from greeks_trio.drill.schedule import KINDS
+        """Return the names, each once, those of a set in its place."""
+        from greeks_trio.drill.schedule import KIND_SETS, KINDS
 
         names = parse_names(value) if isinstance(value, str) else value
-        if unknown := [name for name in names if name not in KINDS]:
-            known = ", ".join(KINDS)
+        if unknown := [name for name in names if name not in {*KINDS, *KIND_SETS}]:
+            known = ", ".join((*KIND_SETS, *KINDS))
             self.fail(f"unknown: {', '.join(unknown)}. Use {known}.", param, ctx)
-        return names
+        members = (KIND_SETS.get(name, (name,)) for name in names)
+        return tuple(dict.fromkeys(chain.from_iterable(members)))
 
 
 def _combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -162,7 +164,8 @@ drill_options = _combined(
         type=FaultKinds(),
         default="",
         metavar="A,B,...",
-        help="The kinds of faults that happen; default: all.",
+        help="The kinds of faults that happen; default: all.  mild means those that end no "
+        "process of the service or of PostgreSQL.",
     ),
     click.option(
         "--rate",

@@ -27,6 +27,7 @@ from greeks_trio.drill.explanations import (
     compare_drill,
 )
 from greeks_trio.drill.processes import ProcessFailed
+from greeks_trio.drill.resources import interval_of
 from greeks_trio.drill.runner import DrillFailed, DrillRunner
 from greeks_trio.drill.schedule import KINDS, draw_schedule
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
@@ -157,7 +158,7 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
     )
     async with open_environment(directory, streams) as environment:
         runner = DrillRunner(environment, _tell)
-        await runner.run(schedule)
+        await runner.run(schedule, sample_s=interval_of(options.minutes))
         environment.observer.close()
         _say("All has stopped. Comparing the sent ticks with the table ...")
         async with open_connection(environment.postgres.config) as connection:
@@ -200,6 +201,7 @@ def _result(
         started_at=runner.started_at,
         comparison=comparison,
         peak_memory_mb=peak_memory_mb,
+        resources=runner.resources,
         ok=comparison.is_clean
         and peak_memory_mb <= MEMORY_LIMIT_MB
         and all(fault.recovery_s is not None for fault in runner.faults),

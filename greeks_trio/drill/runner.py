@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import httpx2
@@ -16,6 +17,7 @@ import trio
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults import ACTS
+from greeks_trio.drill.resources import ResourceSample, run_sampling
 from greeks_trio.drill.schedule import KINDS, PlannedFault
 from greeks_trio.drill.summary import HappenedFault
 from greeks_trio.errors import GreeksError, StoreUnavailable
@@ -55,6 +57,7 @@ class DrillRunner:
     Attributes:
         started_at: Start of the schedule, `time.monotonic`.
         faults: The faults that are over, in the order of their ends.
+        resources: Samples of the time in which faults come.
     """
 
     def __init__(
@@ -62,11 +65,16 @@ class DrillRunner:
     ) -> None:
         self.started_at = time.monotonic()
         self.faults: list[HappenedFault] = []
+        self.resources: list[ResourceSample] = []
         self._environment = environment
         self._tell = tell
 
-    async def run(self, schedule: Sequence[PlannedFault]) -> None:
+    async def run(self, schedule: Sequence[PlannedFault], *, sample_s: float) -> None:
         """Run the drill from warm-up to drain; then brokers and service have stopped.
+
+        Args:
+            schedule: The faults.
+            sample_s: The time from one sample of the resources to the next.
 
         Raises:
             DrillFailed: ticks, feeds or the spool did not recover within their time.
@@ -75,7 +83,7 @@ class DrillRunner:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_memory, name="memory")
             await self._wait_flow()
-            await self._make_faults(schedule)
+            await self._make_faults(schedule, sample_s)
             await self._calm_down()
             nursery.cancel_scope.cancel()
 
@@ -86,14 +94,20 @@ class DrillRunner:
             return
         raise DrillFailed("no ticks of each broker became durable at the start")
 
-    async def _make_faults(self, schedule: Sequence[PlannedFault]) -> None:
+    async def _make_faults(
+        self, schedule: Sequence[PlannedFault], sample_s: float
+    ) -> None:
         """Start each fault at its time; return when all has recovered from the last."""
         self.started_at = time.monotonic()
         begin = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for plan in schedule:
-                await trio.sleep_until(begin + plan.at_s)
-                nursery.start_soon(self._make_fault, plan, name=plan.kind)
+        sample = partial(run_sampling, interval_s=sample_s)
+        async with trio.open_nursery() as sampling:
+            sampling.start_soon(sample, self._environment, self.resources)
+            async with trio.open_nursery() as nursery:
+                for plan in schedule:
+                    await trio.sleep_until(begin + plan.at_s)
+                    nursery.start_soon(self._make_fault, plan, name=plan.kind)
+            sampling.cancel_scope.cancel()
 
     async def _make_fault(self, plan: PlannedFault) -> None:
         async with ACTS[plan.kind](self._environment, plan) as since:

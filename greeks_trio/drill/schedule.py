@@ -35,6 +35,7 @@ class Kind:
         recovery: The end of the wait afterwards: a durable tick of each affected feed,
             or a commit.
         is_kill: Whether a process is killed.
+        is_mild: Whether the processes of the service and of PostgreSQL live on.
         interrupts: Brokers whose feed it stops, which ``feed_gaps`` has to tell.
     """
 
@@ -44,6 +45,7 @@ class Kind:
     values: tuple[float, float] = (0.0, 0.0)
     recovery: Recovery = "feed"
     is_kill: bool = False
+    is_mild: bool = True
     interrupts: tuple[Broker, ...] = ()
 
 
@@ -80,12 +82,18 @@ def _of_database(
 # Half of the weight is that of the kills.
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
-        "kill-service": Kind(weight=30.0, is_kill=True, interrupts=BROKERS),
-        "stop-service": Kind(weight=4.0, interrupts=BROKERS),
-        "kill-postgres": Kind(
-            weight=22.0, seconds=(0.0, 5.0), is_kill=True, recovery="commit"
+        "kill-service": Kind(
+            weight=30.0, is_kill=True, is_mild=False, interrupts=BROKERS
         ),
-        "restart-postgres": _of_database(3.0, 0.0, 0.0),
+        "stop-service": Kind(weight=4.0, is_mild=False, interrupts=BROKERS),
+        "kill-postgres": Kind(
+            weight=22.0,
+            seconds=(0.0, 5.0),
+            is_kill=True,
+            is_mild=False,
+            recovery="commit",
+        ),
+        "restart-postgres": Kind(weight=3.0, is_mild=False, recovery="commit"),
         "freeze-postgres": _of_database(3.0, 1.0, 8.0),
         "cut-database": _of_database(4.0, 0.0, 3.0),
         "half-open-database": _of_database(3.0, 2.0, 10.0),
@@ -114,6 +122,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "close-1012": _of_broker(2.0, 0.0, 2.0, interrupts=BROKERS),
         "expire-session": _of_broker(1.0, 0.0, 3.0, interrupts=BROKERS),
     }
+)
+
+# Sets of kinds, by the names that ``--kinds`` takes in place of their members.
+KIND_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"mild": tuple(name for name, kind in KINDS.items() if kind.is_mild)}
 )
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from greeks_trio.drill.explanations import ComparisonResult
+from greeks_trio.drill.resources import RESOURCES, ResourceSample, slopes
 from greeks_trio.drill.schedule import KINDS, PlannedFault
 from greeks_trio.model.records import Broker
 
@@ -61,6 +62,7 @@ def result(
     started_at: float,
     comparison: ComparisonResult,
     peak_memory_mb: float,
+    resources: Sequence[ResourceSample],
     ok: bool,
 ) -> dict[str, Any]:
     """Return the object that ``--json`` prints."""
@@ -74,6 +76,8 @@ def result(
         "recovery_s": msgspec.to_builtins(recoveries(faults)),
         **found,
         "peak_memory_mb": round(peak_memory_mb, 1),
+        "resources": msgspec.to_builtins(resources),
+        "resources_an_hour": slopes(resources),
         "ok": ok,
         "examples": examples,
     }
@@ -100,6 +104,7 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     # A file or a pipe has no width to which lines must be cut.
     console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
     console.print(_recovery_table(result))
+    console.print(_resources_table(result))
     console.print(_comparison_table(result))
     for example in result["examples"]:
         console.print(example, soft_wrap=True, markup=False)
@@ -164,6 +169,31 @@ def _comparison_table(result: dict[str, Any]) -> Table:
     )
     table.caption_justify = "left"
     return table
+
+
+def _resources_table(result: dict[str, Any]) -> Table:
+    table = Table(
+        title="Resources of the service", title_justify="left", box=SIMPLE, min_width=60
+    )
+    for name in ("minute", *RESOURCES):
+        table.add_column(name.replace("_", " "), justify="right")
+    for sample in result["resources"]:
+        values = (sample[name] for name in RESOURCES)
+        table.add_row(f"{sample['at_s'] / 60:.1f}", *map(_number, values))
+    growth = (result["resources_an_hour"][name] for name in RESOURCES)
+    table.add_section()
+    table.add_row("an hour", *map(_signed, growth))
+    table.caption = "an hour: growth in the second half of the samples"
+    table.caption_justify = "left"
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+,}"
 
 
 def _shown(value: float | None) -> str:

@@ -68,6 +68,10 @@ async def test_a_short_drill_ends_well(tmp_path, scratch):
     assert result["kills"] > 0
     assert result["sent"] >= result["persisted"] >= result["durable"] > 0
     assert all(each["recovery_s"] is not None for each in result["faults"])
+    sampled = [each for each in result["resources"] if each["tasks"]]
+    assert sampled, result["resources"]
+    for name in ("memory_mb", "open_files", "threads", "connections"):
+        assert any(each[name] for each in sampled), name
     assert set(result["recovery_s"]) == {each["kind"] for each in result["faults"]}
     assert sum(" recovered after " in line for line in drill.lines["stderr"]) == len(
         result["faults"]

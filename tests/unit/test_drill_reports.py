@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.drill.report_stream import Report, decode_reports, encode_report
+from greeks_trio.drill.resources import ResourceSample, interval_of, slopes
 from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.drill.summary import HappenedFault, recoveries
 from greeks_trio.drill.tick_log import TickLog, read_tick_log, tick_identity
@@ -88,3 +89,27 @@ def test_recovery_times_are_told_by_kind():
     assert msgspec.to_builtins(told) == {
         "drop": {"n": 100, "p50": 50.0, "p95": 95.0, "max": 100.0}
     }
+
+
+def test_growth_is_that_of_the_second_half_and_of_samples_that_answered():
+    # Ten minutes of warm-up, then 6 MB an hour; every third status was not answered.
+    samples = [
+        ResourceSample(
+            at_s=60.0 * minute,
+            memory_mb=100.0 + 10 * min(minute, 10) + 0.1 * max(0, minute - 10),
+            tasks=None if minute % 3 else 40,
+        )
+        for minute in range(41)
+    ]
+
+    growth = slopes(samples)
+
+    assert growth["memory_mb"] == 6.0
+    assert growth["tasks"] == 0.0
+    assert growth["connections"] is None
+    assert slopes([]) == dict.fromkeys(growth)
+
+
+def test_samples_are_a_minute_apart_and_closer_in_a_short_drill():
+    assert interval_of(120.0) == 60.0
+    assert interval_of(1.0) == 3.0

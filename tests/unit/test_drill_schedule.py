@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greeks_trio.commands.options import FaultKinds
 from greeks_trio.drill.faults import ACTS
-from greeks_trio.drill.schedule import KINDS, SILENCE_S, draw_schedule
+from greeks_trio.drill.schedule import KIND_SETS, KINDS, SILENCE_S, draw_schedule
 
 ALL = tuple(KINDS)
 
@@ -85,3 +86,17 @@ def test_an_hour_of_the_usual_faults_has_two_hundred_kills(seed):
 
     assert sum(KINDS[name].is_kill * number for name, number in kinds.items()) >= 200
     assert set(kinds) == set(KINDS)
+
+
+def test_mild_faults_end_no_process():
+    mild = set(KIND_SETS["mild"])
+
+    assert not mild & {name for name, kind in KINDS.items() if kind.is_kill}
+    assert not mild & {"stop-service", "restart-postgres"}
+    assert {"cut-database", "freeze-postgres", "clock-step", "drop"} <= mild
+
+
+def test_a_set_of_kinds_stands_for_its_members():
+    kinds = FaultKinds().convert("mild,kill-service,drop", None, None)
+
+    assert kinds == (*KIND_SETS["mild"], "kill-service")

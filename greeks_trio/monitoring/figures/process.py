@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from greeks_trio.monitoring.figures.figure import Figure, counter, gauge
 from greeks_trio.monitoring.readings import Readings
 
@@ -30,4 +32,10 @@ class ProcessFigures:
         "Start of the process, Unix time.",
         lambda now: now.process.create_time(),
         unit="seconds",
+    )
+    tasks = gauge(
+        "Trio tasks.",
+        lambda _: trio.lowlevel.current_statistics().tasks_living,
+        unit="tasks",
+        status="tasks",
     )
