@@ -47,7 +47,7 @@ ORDER = (
     ("config",),
     ("model",),
     ("logs",),
-    ("errors", "waiting", "signals", "version"),
+    ("errors", "program", "waiting", "signals", "version"),
     ("foreign_text",),
 )
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -10,6 +10,7 @@ from typing import Any, Final
 from docs.tools.markdown import code, page, table
 from greeks_trio.config.declaration import Setting
 from greeks_trio.config.kinds import TEXT
+from greeks_trio.config.secret import FILE_SUFFIX
 from greeks_trio.config.settings import SETTINGS
 
 _WIDTH: Final = 88
@@ -21,6 +22,21 @@ A setting is a variable of the process environment, or a line `NAME=VALUE` in th
 another file. The process environment wins over the file. A setting that is absent or empty
 has its default. The file `.env.example` has all of them as comments, ready to copy. No
 message and no log line shows a secret.
+
+A line of the file is `NAME=VALUE`, a comment that begins with `#`, or empty. `export` may
+stand in front of the name. Quotes around a value keep spaces and `#` in it. Every line that
+means nothing is a problem, with its number: a line without `=`, a comment behind a value, a
+quote that does not close, a name that is set twice, and a name that begins like a setting
+and is none. A misspelt `IBKR_ACCOUNTS` would otherwise stream all accounts. In the process
+environment, which other programs share, such names are only warned about
+(`config.doubtful`).
+
+Each secret can be in a file of its own, which `NAME_FILE` names, for instance
+`POSTGRES_PASSWORD_FILE=/run/secrets/password`. A file with the name of the setting in
+`$CREDENTIALS_DIRECTORY`, which `LoadCredential=` of systemd makes, works without a
+variable. A line break at the end of such a file does not belong to the secret. A secret
+that is set twice is a problem. `chmod 600 .env` keeps other users of the machine away; the
+log warns if they can read a secret.
 
 The last column says how a change takes effect:
 
@@ -40,9 +56,9 @@ of `GREEKS_WATCHLIST`.
 _HEADER: Final = """\
 # The settings of greeks_trio.  Made from the declarations in greeks_trio/config.
 #
-# Copy this file to .env in the directory in which you start bin/run-ingest.  Each line
-# shows the default; to change a setting, remove the '#' in front of it.  The process
-# environment wins over the file.
+# Copy this file to .env in the directory in which you start bin/run-ingest, or let
+# bin/run-ingest init ask and write it.  Each line shows the default; to change a setting,
+# remove the '#' in front of it.  The process environment wins over the file.
 #
 # [SIGHUP]   kill -HUP applies a change to the running service
 # [restart]  a change needs a restart; on kill -HUP the log says so
@@ -95,7 +111,10 @@ def _examples() -> Iterator[str]:
 def _comment(setting: Setting[Any]) -> list[str]:
     values = "" if setting.kind.values == TEXT.values else f"{setting.kind.values}. "
     mark = f"[{setting.applies}]".replace(" ", _NO_BREAK)
-    text = f"{setting.about} {values and 'Value: '}{values}".replace(". ", ".  ")
+    about = setting.about
+    if setting.kind.is_secret:
+        about += f" {setting.variable}{FILE_SUFFIX} names a file with it instead."
+    text = f"{about} {values and 'Value: '}{values}".replace(". ", ".  ")
     lines = textwrap.wrap(
         f"{text} {mark}",
         _WIDTH,

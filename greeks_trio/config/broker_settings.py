@@ -19,7 +19,7 @@ from greeks_trio.config.kinds import (
     url,
     whole_number,
 )
-from greeks_trio.config.secret import SECRET, Secret
+from greeks_trio.config.secret import TOKEN, Secret
 from greeks_trio.model.contract_keys import parse_option_key
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker
@@ -216,7 +216,7 @@ class TastytradeConfig:
     secret: Secret = setting(
         "TT_SECRET",
         Secret(""),
-        SECRET,
+        TOKEN,
         about="The client secret of your OAuth application.",
         applies=Applies.NEXT_CONNECTION,
         needed=_grant,
@@ -224,7 +224,7 @@ class TastytradeConfig:
     refresh: Secret = setting(
         "TT_REFRESH",
         Secret(""),
-        SECRET,
+        TOKEN,
         about="The refresh token of your grant.",
         applies=Applies.NEXT_CONNECTION,
         needed=_grant,

@@ -44,6 +44,8 @@ class Setting(Generic[ValueT]):
             default from its value.
         needed: Gets the earlier values of the section by field.  Returns advice for users
             if the variable must be set, else `None`.
+        refuse: Gets a value that is set and the earlier values of the section.  Returns
+            the fault of the value beside them, else `None`.
     """
 
     variable: str
@@ -54,6 +56,7 @@ class Setting(Generic[ValueT]):
     group: str = ""
     default_from: tuple[str, Callable[[Any], ValueT]] | None = None
     needed: Callable[[Mapping[str, Any]], str | None] | None = None
+    refuse: Callable[[ValueT, Mapping[str, Any]], str | None] | None = None
 
     @property
     def default_text(self) -> str:
@@ -99,6 +102,7 @@ def setting(
     group: str = "",
     default_from: tuple[str, Callable[[Any], ValueT]] | None = None,
     needed: Callable[[Mapping[str, Any]], str | None] | None = None,
+    refuse: Callable[[ValueT, Mapping[str, Any]], str | None] | None = None,
 ) -> ValueT:
     """Return the field of a dataclass that holds a setting.
 
@@ -115,6 +119,7 @@ def setting(
             group=group,
             default_from=default_from,
             needed=needed,
+            refuse=refuse,
         )
     )
 

@@ -136,6 +136,16 @@ def _parse_host(text: str) -> str:
     return text
 
 
+def _parse_login_name(text: str) -> str:
+    # A connection string may hold a password, so the message does not show it.
+    if "://" in text or "=" in text:
+        raise ValueError(
+            "is a connection string; write only the name, the other parts have "
+            "variables of their own"
+        )
+    return text
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Return the comma-separated names in their order, each once."""
     names = (part.strip() for part in text.split(","))
@@ -193,6 +203,7 @@ TEXT: Final = Kind(parse=str, values="any text")
 HOST: Final = Kind(
     parse=_parse_host, values="a host name, an address, or the directory of a socket"
 )
+LOGIN_NAME: Final = Kind(parse=_parse_login_name, values="any text")
 NAMES: Final = Kind(
     parse=parse_names, values="names separated by commas", write=",".join
 )

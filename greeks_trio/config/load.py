@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from decouple import Config as Decouple
-from decouple import RepositoryEmpty, RepositoryEnv
+from decouple import RepositoryEmpty
 
 from greeks_trio.config.addresses import is_this_machine
-from greeks_trio.config.parse import parse_config, unknown_variables
-from greeks_trio.config.settings import ENV_FILE, VARIABLES, Config, DatabaseConfig
+from greeks_trio.config.env_file import EnvFile, read_env_file
+from greeks_trio.config.load_secrets import read_secret_files
+from greeks_trio.config.names import (
+    KNOWN,
+    SECRETS,
+    environment_warnings,
+    file_problems,
+)
+from greeks_trio.config.parse import parse_config
+from greeks_trio.config.settings import ENV_FILE, Config, DatabaseConfig
 from greeks_trio.errors import ConfigError
+from greeks_trio.program import program_name
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +38,45 @@ class Override:
     option: str
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration, and a sentence for each doubtful thing in its sources."""
+
+    config: Config
+    warnings: list[str]
+
+
+@dataclass(slots=True)
+class _Sources:
+    """The variables that are set.
+
+    Attributes:
+        variables: The text of each.
+        places: The place of each, such as ``in the environment``.
+        problems: A sentence for each line or file that cannot be read.
+        warnings: A sentence for each doubtful thing.
+    """
+
+    variables: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Repository(RepositoryEmpty):  # type: ignore[misc]  # has no annotations
+    """The values of the file, for decouple, which prefers the process environment."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__()
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+
 _NO_OVERRIDES: Final[Mapping[str, Override]] = {}
 _VERIFYING: Final = ("verify-ca", "verify-full")
 
@@ -35,33 +84,55 @@ _VERIFYING: Final = ("verify-ca", "verify-full")
 def load_config(
     overrides: Mapping[str, Override] = _NO_OVERRIDES, *, need_broker: bool = True
 ) -> Config:
+    """Return the configuration as it is at this moment, and log the doubtful things.
+
+    As `read_config`; also logs a database whose identity is not verified.
+    """
+    loaded = read_config(overrides, need_broker=need_broker)
+    for warning in loaded.warnings:
+        logger.warning("config.doubtful %s", warning)
+    _warn_of_unverified(loaded.config.database)
+    return loaded.config
+
+
+def read_config(
+    overrides: Mapping[str, Override] = _NO_OVERRIDES,
+    *,
+    need_broker: bool = True,
+    file: Path | None = None,
+) -> Loaded:
     """Return the configuration as it is at this moment.
 
-    Each call reads the file again.  Its name is in ``GREEKS_ENV_FILE``; without it the
-    file is ``.env`` in the current directory, and it may be absent.  Logs a warning for
-    each unknown ``GREEKS_*`` name, and for a database whose identity is not verified.
+    Each call reads the files again.  The name of the file with the settings is in
+    ``GREEKS_ENV_FILE``; without it the file is ``.env`` in the current directory, and it
+    may be absent.
 
     Args:
         overrides: Values that win over the environment and the file, by variable.
         need_broker: Whether it is a problem that no broker is enabled.
+        file: The file to read instead.
 
     Raises:
         ConfigError: It has every problem, each in one sentence without any secret.
     """
-    variables, sources = _read_variables()
+    sources = _read_sources(file)
     for name, override in overrides.items():
-        variables[name], sources[name] = override.text, f"by {override.option}"
-    for warning in unknown_variables(variables, sources):
-        logger.warning("config.unknown_variable %s", warning)
-    config = parse_config(
-        variables,
-        sources=sources,
-        # Not `Path.is_file`, which raises an error in a directory without access.
-        is_file=os.path.isfile,
-        need_broker=need_broker,
-    )
-    _warn_of_unverified(config.database)
-    return config
+        sources.variables[name] = override.text
+        sources.places[name] = f"by {override.option}"
+    try:
+        config = parse_config(
+            sources.variables,
+            sources=sources.places,
+            # Not `Path.is_file`, which raises an error in a directory without access.
+            is_file=os.path.isfile,
+            need_broker=need_broker,
+            program=program_name(),
+        )
+    except ConfigError as exc:
+        raise ConfigError([*sources.problems, *exc.problems]) from None
+    if sources.problems:
+        raise ConfigError(sources.problems)
+    return Loaded(config, sources.warnings)
 
 
 def _warn_of_unverified(database: DatabaseConfig) -> None:
@@ -72,27 +143,29 @@ def _warn_of_unverified(database: DatabaseConfig) -> None:
         )
 
 
-def _read_variables() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the text and the source of each variable that is set."""
-    path = _file()
-    repository = _open_repository(path)
-    in_file = repository.data if isinstance(repository, RepositoryEnv) else {}
-    read = Decouple(repository)
-    names = {*VARIABLES, *(name for name in (*os.environ, *in_file) if _is_ours(name))}
-    found = {name: read(name, default=None) for name in names}
-    variables = {name: text for name, text in found.items() if text is not None}
-    sources = {
-        name: "in the environment" if name in os.environ else f"in {path.absolute()}"
-        for name in variables
-    }
-    return variables, sources
+def _read_sources(file: Path | None) -> _Sources:
+    path = file or settings_file()
+    is_named = file is None and bool(_named_file())
+    content = _read_file(path, is_named=is_named)
+    sources = _Sources()
+    read = Decouple(_Repository(content.values))
+    for name in KNOWN:
+        if (text := read(name, default=None)) is not None:
+            sources.variables[name] = text
+            is_outer = name in os.environ
+            sources.places[name] = (
+                "in the environment" if is_outer else f"in {path.absolute()}"
+            )
+    sources.problems += file_problems(content, str(path.absolute()))
+    sources.warnings += environment_warnings(os.environ)
+    sources.warnings += _file_warnings(path, content)
+    sources.problems += read_secret_files(sources.variables, sources.places, os.environ)
+    sources.warnings += _password_warnings(sources)
+    return sources
 
 
-def _is_ours(name: str) -> bool:
-    return name.startswith("GREEKS_")
-
-
-def _file() -> Path:
+def settings_file() -> Path:
+    """Return the path of the file with the settings, which may be absent."""
     return Path(_named_file() or ENV_FILE.default)
 
 
@@ -100,16 +173,15 @@ def _named_file() -> str:
     return os.environ.get(ENV_FILE.variable, "").strip()
 
 
-def _open_repository(path: Path) -> RepositoryEmpty:
-    is_named = bool(_named_file())
-    if not is_named and not path.exists():
-        return RepositoryEmpty()
+def _read_file(path: Path, *, is_named: bool) -> EnvFile:
+    if not is_named and not os.path.lexists(path):
+        return EnvFile()
     source = f"{path.absolute()}"
     if is_named:
         source = f"{ENV_FILE.variable} (set in the environment) names {path}, which"
     try:
         # With a byte order mark, the first name would not be found.
-        return RepositoryEnv(path, encoding="utf-8-sig")
+        return read_env_file(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as exc:
         raise ConfigError(
             [f"{source} is not UTF-8 text (byte {exc.start}); save it as UTF-8."]
@@ -119,3 +191,33 @@ def _open_repository(path: Path) -> RepositoryEmpty:
         raise ConfigError(
             [f"{source} cannot be read ({exc.strerror}); {advice}."]
         ) from exc
+
+
+def _file_warnings(path: Path, content: EnvFile) -> Iterator[str]:
+    """Yield a sentence if other users can read the secrets in the file, or change it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    held = [name for name in SECRETS if content.values.get(name)]
+    if mode & stat.S_IWOTH:
+        yield (
+            f"Every user of this machine can change {path.absolute()}; run "
+            f"chmod 600 {path.absolute()}."
+        )
+    elif mode & stat.S_IROTH and held:
+        yield (
+            f"Every user of this machine can read {path.absolute()}, which holds "
+            f"{', '.join(held)}; run chmod 600 {path.absolute()}."
+        )
+
+
+def _password_warnings(sources: _Sources) -> Iterator[str]:
+    """Yield a sentence for each password with spaces around it; tokens have none."""
+    for name in SECRETS:
+        text = sources.variables.get(name, "")
+        if text != text.strip():
+            yield (
+                f"{name} (set {sources.places[name]}) begins or ends with a space or a "
+                "line break, which belongs to it; remove it if that is a mistake."
+            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ def parse_config(
     sources: Mapping[str, str] = _NO_SOURCES,
     is_file: Callable[[Path], bool] = lambda _: True,
     need_broker: bool = True,
+    program: str = "greeks-trio",
 ) -> Config:
     """Return the configuration that the variables describe.
 
@@ -28,6 +28,7 @@ def parse_config(
         sources: The place of each variable, such as ``in .env``, for messages.
         is_file: Whether a file exists.
         need_broker: Whether it is a problem that no broker is enabled.
+        program: The command that starts this program, for messages.
 
     Raises:
         ConfigError: It has every problem, each in one sentence without any secret.
@@ -36,24 +37,13 @@ def parse_config(
     config = Config(**reading.fields_of(Config))
     problems = reading.in_order()
     if need_broker and not config.has_broker and not reading.has_wrong_switch():
-        problems.append(_no_broker(sources))
+        problems.append(_no_broker(sources, program))
     if problems:
         raise ConfigError(problems)
     return config
 
 
-def unknown_variables(
-    env: Mapping[str, str], sources: Mapping[str, str] = _NO_SOURCES
-) -> list[str]:
-    """Return a warning for each ``GREEKS_*`` name that is no setting, sorted."""
-    return [
-        f"{_named(name, sources)} is not a setting{_suggestion(name)}."
-        for name in sorted(env)
-        if name.startswith("GREEKS_") and name not in VARIABLES
-    ]
-
-
-def _no_broker(sources: Mapping[str, str]) -> str:
+def _no_broker(sources: Mapping[str, str], program: str) -> str:
     by_option = [
         f"{variable} is set {sources[variable]}"
         for variable in SWITCHES.values()
@@ -62,14 +52,10 @@ def _no_broker(sources: Mapping[str, str]) -> str:
     note = f" ({', '.join(by_option)})" if by_option else ""
     switches = " or ".join(f"{variable}=true" for variable in SWITCHES.values())
     return (
-        f"No broker is enabled{note}: set {switches} in .env (copy it from .env.example) "
-        "or in the environment, or run 'bin/run-ingest demo', which needs no account."
+        f"No broker is enabled{note}: run '{program} init', which asks for the "
+        f"settings, or set {switches} in .env or in the environment, or run "
+        f"'{program} demo', which needs no account."
     )
-
-
-def _suggestion(name: str) -> str:
-    similar = get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
-    return f"; {similar[0]} is one" if similar else "; correct the name or remove it"
 
 
 def _named(variable: str, sources: Mapping[str, str]) -> str:
@@ -151,6 +137,8 @@ class _Reading:
             self._problem(
                 setting, f"is {text!r}, and there is no such file; correct the path"
             )
+        if setting.refuse and (fault := setting.refuse(value, earlier)):
+            self._problem(setting, fault)
         return value
 
     def _text(self, setting: Setting[Any]) -> str:

@@ -34,13 +34,14 @@ from greeks_trio.config.kinds import (
     FILE,
     FLAG,
     HOST,
+    LOGIN_NAME,
     TEXT,
     Address,
     choice,
     number,
     whole_number,
 )
-from greeks_trio.config.secret import SECRET, Secret
+from greeks_trio.config.secret import SECRET, TOKEN, Secret
 from greeks_trio.model.records import Broker
 
 __all__ = [
@@ -82,6 +83,9 @@ GROUPS: Final = (
     LOG,
 )
 
+# A random text of this length cannot be guessed.
+_SHORTEST_TOKEN: Final = 16
+
 _SSLMODE: Final = choice(
     "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 )
@@ -118,6 +122,15 @@ def _token_beyond_this_machine(http: Mapping[str, Any]) -> str | None:
     )
 
 
+def _short_token(token: Secret, http: Mapping[str, Any]) -> str | None:
+    if is_loopback(http["host"]) or len(token.reveal()) >= _SHORTEST_TOKEN:
+        return None
+    return (
+        f"has fewer than {_SHORTEST_TOKEN} characters, and {HTTP_BIND.variable} is "
+        f"{http['host']}, which other machines can reach; choose a long random text"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseConfig:
     """How to reach PostgreSQL."""
@@ -139,7 +152,7 @@ class DatabaseConfig:
     user: str = setting(
         "POSTGRES_USER",
         "portfolio",
-        TEXT,
+        LOGIN_NAME,
         about="The role that logs in.",
         applies=Applies.NEXT_CONNECTION,
     )
@@ -153,7 +166,7 @@ class DatabaseConfig:
     dbname: str = setting(
         "POSTGRES_DB",
         "portfolio_engine",
-        TEXT,
+        LOGIN_NAME,
         about="The name of the database.",
         applies=Applies.NEXT_CONNECTION,
     )
@@ -192,11 +205,12 @@ class HttpConfig:
     token: Secret = setting(
         "GREEKS_API_TOKEN",
         Secret(""),
-        SECRET,
+        TOKEN,
         about='The token of each request, sent as "Authorization: Bearer TOKEN". An '
-        "address that other machines can reach needs it.",
+        "address that other machines can reach needs one of at least 16 characters.",
         applies=Applies.RESTART,
         needed=_token_beyond_this_machine,
+        refuse=_short_token,
     )
     max_reads: int = setting(
         "GREEKS_HTTP_MAX_READS",

@@ -103,7 +103,7 @@ def test_only_one_broker_turns_the_other_off(monkeypatch, capfd):
     monkeypatch.setenv("IBKR_ENABLED", "true")
 
     assert status_of("serve", "--only", "tastytrade") == 2
-    expected = "No broker is enabled (IBKR_ENABLED is set by --only): set "
+    expected = "No broker is enabled (IBKR_ENABLED is set by --only): run "
     assert expected in capfd.readouterr().err
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from greeks_trio.config.load import Override, load_config
@@ -72,19 +70,6 @@ def test_a_certificate_file_with_an_impossible_name_is_a_problem(monkeypatch):
 
     with pytest.raises(ConfigError, match="no such file"):
         load_config()
-
-
-def test_unknown_names_of_file_and_environment_are_logged(
-    tmp_path, monkeypatch, caplog
-):
-    (tmp_path / ".env").write_text("IBKR_ENABLED=true\nGREEKS_SPOON=1\n")
-    monkeypatch.setenv("GREEKS_FORK", "1")
-
-    with caplog.at_level(logging.WARNING):
-        load_config()
-
-    assert "GREEKS_FORK" in caplog.text
-    assert "GREEKS_SPOON" in caplog.text
 
 
 @pytest.mark.parametrize(

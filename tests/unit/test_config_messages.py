@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greeks_trio.config.load import Override, load_config
-from greeks_trio.config.parse import parse_config, unknown_variables
+from greeks_trio.config.parse import parse_config
 from greeks_trio.errors import ConfigError
 
 NEEDED = {
@@ -46,6 +46,24 @@ MESSAGES = [
         "is 'sure'; use disable, allow, prefer, require, verify-ca or verify-full",
     ),
     ("POSTGRES_HOST", "postgres://me:pa55@db/x", NOT_A_HOST),
+    (
+        "POSTGRES_DB",
+        "postgresql://me:pa55@db/x",
+        "is a connection string; write only the name, the other parts have variables of "
+        "their own",
+    ),
+    (
+        "POSTGRES_USER",
+        "user=me password=pa55",
+        "is a connection string; write only the name, the other parts have variables of "
+        "their own",
+    ),
+    (
+        "TT_SECRET",
+        "pa55\r",
+        "begins or ends with a space or a line break; remove it",
+    ),
+    ("TT_REFRESH", "pa\x0055", "holds a control character; copy it again"),
     ("IBKR_ENABLED", "maybe", "is 'maybe'; use true or false"),
     ("IBKR_COMPETE", "2", "is '2'; use true or false"),
     (
@@ -174,11 +192,23 @@ def test_an_address_that_others_can_reach_needs_a_token():
     assert problems == [f"GREEKS_API_TOKEN is not set: {TOKEN}."]
 
 
+def test_a_token_that_can_be_guessed_is_refused_where_others_can_reach_it():
+    token = {"GREEKS_API_TOKEN": "x" * 15}
+
+    problems = problems_of({**NEEDED, **token, "GREEKS_HTTP_BIND": "0.0.0.0:80"})
+
+    assert problems == [
+        "GREEKS_API_TOKEN has fewer than 16 characters, and GREEKS_HTTP_BIND is 0.0.0.0, "
+        "which other machines can reach; choose a long random text."
+    ]
+    assert parse_config({**NEEDED, **token}).http is not None
+
+
 def test_without_a_broker_the_message_names_both_and_the_demo():
     assert problems_of({}) == [
-        "No broker is enabled: set IBKR_ENABLED=true or TASTYTRADE_ENABLED=true in .env "
-        "(copy it from .env.example) or in the environment, or run 'bin/run-ingest "
-        "demo', which needs no account."
+        "No broker is enabled: run 'greeks-trio init', which asks for the settings, or "
+        "set IBKR_ENABLED=true or TASTYTRADE_ENABLED=true in .env or in the "
+        "environment, or run 'greeks-trio demo', which needs no account."
     ]
 
 
@@ -241,16 +271,3 @@ def test_a_named_file_that_is_not_there_has_a_message(directory, monkeypatch):
         "GREEKS_ENV_FILE (set in the environment) names missing, which cannot be read "
         "(No such file or directory); correct the path."
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "advice"),
-    [
-        ("GREEKS_HTTP_BLIND", "GREEKS_HTTP_BIND is one"),
-        ("GREEKS_FORK", "correct the name or remove it"),
-    ],
-)
-def test_an_unknown_name_is_named_with_one_that_is_like_it(name, advice):
-    warnings = unknown_variables({name: "", "GREEKS_LOG_JSON": "1"}, {name: "in .env"})
-
-    assert warnings == [f"{name} (set in .env) is not a setting; {advice}."]

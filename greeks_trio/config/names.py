@@ -1,0 +1,98 @@
+"""The names of variables: ours, misspelt ones, and those of other programs.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from greeks_trio.config.env_file import EnvFile
+from greeks_trio.config.secret import FILE_SUFFIX
+from greeks_trio.config.settings import SETTINGS, VARIABLES
+
+# Each secret may also be in a file of its own.
+SECRETS: Final = tuple(each.variable for each in SETTINGS if each.kind.is_secret)
+SECRET_FILES: Final = tuple(f"{name}{FILE_SUFFIX}" for name in SECRETS)
+KNOWN: Final = frozenset({*VARIABLES, *SECRET_FILES})
+
+_OURS_ALONE: Final = "GREEKS_"
+_PREFIXES: Final = (_OURS_ALONE, "POSTGRES_", "IBKR_", "TASTYTRADE_", "TT_")
+# The variables of the container image of PostgreSQL, which often share our file.
+_OF_THE_IMAGE: Final = frozenset(
+    {
+        "POSTGRES_HOST_AUTH_METHOD",
+        "POSTGRES_INITDB_ARGS",
+        "POSTGRES_INITDB_WALDIR",
+    }
+)
+# libpq's variables do not reach the service.  Each has a setting instead.
+_OF_LIBPQ: Final[Mapping[str, str]] = {
+    "PGHOST": "POSTGRES_HOST",
+    "PGPORT": "POSTGRES_PORT",
+    "PGUSER": "POSTGRES_USER",
+    "PGPASSWORD": "POSTGRES_PASSWORD",
+    "PGDATABASE": "POSTGRES_DB",
+    "PGSSLMODE": "POSTGRES_SSLMODE",
+    "PGSSLROOTCERT": "POSTGRES_SSLROOTCERT",
+    "PGSERVICE": "POSTGRES_HOST",
+    "PGPASSFILE": "POSTGRES_PASSWORD_FILE",
+}
+
+
+def nearest(name: str, cutoff: float = 0.8) -> str | None:
+    """Return the setting with the most similar name, `None` if none is similar."""
+    similar = get_close_matches(name.upper(), sorted(KNOWN), n=1, cutoff=cutoff)
+    return similar[0] if similar else None
+
+
+def file_problems(content: EnvFile, path: str) -> Iterator[str]:
+    """Yield a sentence for each line that means nothing.
+
+    A name that begins like ours and is no setting is one, too.  With a misspelt
+    ``IBKR_ACCOUNTS`` the service would stream every account.
+    """
+    for odd in content.problems:
+        similar = nearest(odd.word) if odd.word else None
+        meant = f" ({similar}?)" if similar and similar not in odd.fault else ""
+        yield f"Line {odd.line} of {path} {odd.fault}{meant}."
+    lines: dict[str, int] = {}
+    for entry in content.entries:
+        place = f"line {entry.line} of {path}"
+        if _is_misspelt(entry.name):
+            yield f"{entry.name} ({place}) is not a setting{_suggestion(entry.name)}."
+        elif entry.name in KNOWN and entry.name in lines:
+            yield (
+                f"{entry.name} ({place}) is also set in line {lines[entry.name]}; remove "
+                "one of the two lines."
+            )
+        lines[entry.name] = entry.line
+
+
+def environment_warnings(names: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each variable of the process that looks like ours.
+
+    Other programs share the process environment, so this is no problem.
+    """
+    for name in sorted(names):
+        is_near = name.startswith(_PREFIXES) and nearest(name, 0.85)
+        if name in KNOWN or name in _OF_THE_IMAGE:
+            continue
+        if name.startswith(_OURS_ALONE) or is_near:
+            yield f"{name} (set in the environment) is not a setting{_suggestion(name)}."
+    for name, setting in _OF_LIBPQ.items():
+        if name in names and setting not in names:
+            yield (
+                f"{name} (set in the environment) is not read; set {setting} instead."
+            )
+
+
+def _is_misspelt(name: str) -> bool:
+    """Return whether a name in the file is meant for us and is no setting."""
+    if name in KNOWN or name in _OF_THE_IMAGE:
+        return False
+    return name.upper().startswith(_PREFIXES) or nearest(name, 0.85) is not None
+
+
+def _suggestion(name: str) -> str:
+    similar = nearest(name)
+    return f"; {similar} is one" if similar else "; correct the name or remove it"
