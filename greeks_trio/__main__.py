@@ -11,6 +11,6 @@ if __name__ == "__main__":
         # Imported here, so that Ctrl-C during the imports has no traceback either.
         from greeks_trio.commands.cli import main
 
-        main(prog_name="run-ingest")
+        main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -13,7 +13,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 import click
@@ -24,24 +24,32 @@ from greeks_trio.commands.options import (
     only_option,
     status_options,
 )
-from greeks_trio.commands.outcome import Plan, configured, run, run_trio
+from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
+from greeks_trio.commands.output import open_outputs
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.config.load import Override, load_config
 from greeks_trio.config.settings import HTTP_BIND, SWITCHES
 from greeks_trio.logs import configure_logging
+from greeks_trio.program import program_name
 
 
 def main(
     args: Sequence[str] | None = None, *, prog_name: str | None = None
 ) -> NoReturn:
     """Run the command and exit with its status."""
+    output = open_outputs()
+    name = prog_name or PurePath(program_name()).name
     try:
-        plan = commands.main(args, prog_name, standalone_mode=False)
+        plan = commands.main(args, name, standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
     # After --help, click returns a status and no plan.
-    sys.exit(run(plan) if callable(plan) else plan)
+    status = run(plan) if callable(plan) else plan
+    if fault := output.fault():
+        click.echo(f"The output cannot be written: {fault}.", err=True)
+        status = status or FAILED
+    sys.exit(status)
 
 
 @click.group(
@@ -51,7 +59,7 @@ def commands() -> None:
     """Stream option Greeks from the brokers into PostgreSQL.
 
     The default command is serve.  Settings come from the process environment and from
-    the file .env in the current directory.  .env.example lists all settings.
+    the file .env in the current directory.  The command init makes that file.
     """
 
 

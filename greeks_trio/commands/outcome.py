@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from itertools import chain
@@ -37,6 +38,11 @@ FAILED: Final = 1
 MISCONFIGURED: Final = 2
 SCHEMA_REJECTED: Final = 4
 INTERRUPTED: Final = 130
+
+_NO_FILES: Final = (
+    "The process has no file handle left: raise its limit with `ulimit -n 1024`, or with "
+    "LimitNOFILE= in a unit of systemd."
+)
 
 Plan: TypeAlias = Callable[[], int]
 
@@ -66,10 +72,20 @@ def run(plan: Plan) -> int:
     except* GreeksError as group:
         status = status or FAILED  # the other statuses say more
         click.echo(plain_reason(group), err=True)
+    except* click.Abort:
+        status = INTERRUPTED
     except* Exception as group:
         status = FAILED
-        logger.critical("service.bug", exc_info=group)
+        scarce, bugs = group.split(_is_scarcity)
+        if scarce is not None:
+            click.echo(_NO_FILES, err=True)
+        if bugs is not None:
+            logger.critical("service.bug", exc_info=bugs)
     return status
+
+
+def _is_scarcity(exc: BaseException) -> bool:
+    return isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:

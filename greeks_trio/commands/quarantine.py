@@ -25,6 +25,7 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.program import program_name
 from greeks_trio.spool.directory import QUARANTINE_FILE
 from greeks_trio.spool.quarantine import QuarantinedTick, QuarantineFile
 
@@ -74,7 +75,7 @@ def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
         console.print(_reasons_table(quarantine))
         console.print(_rows_table(quarantine.list(_SHOWN), total))
         click.echo(
-            "Fix the cause shown above, then run: bin/run-ingest quarantine --retry"
+            f"Fix the cause shown above, then run: {program_name()} quarantine --retry"
         )
     return OK
 

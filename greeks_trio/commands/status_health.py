@@ -21,6 +21,7 @@ import msgspec
 
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.monitoring.figures.table import Figures
+from greeks_trio.program import program_name
 
 Health = Literal["healthy", "degraded", "down"]
 
@@ -89,7 +90,7 @@ def _problems_of_disk(status: StatusAnswer, now: datetime) -> Iterator[str]:
     if waiting := status.count(Figures.quarantine_waiting):
         yield (
             f"quarantine: {_counted(waiting, 'row')} that PostgreSQL refused;"
-            " run bin/run-ingest quarantine for the reasons"
+            f" run {program_name()} quarantine for the reasons"
         )
     if (error := status.text(Figures.spool_last_error)) is not None:
         yield f"spool: {error}"

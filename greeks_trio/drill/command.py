@@ -33,6 +33,7 @@ from greeks_trio.drill.schedule import KINDS, draw_schedule
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.postgres.connect import open_connection
+from greeks_trio.program import program_name
 from greeks_trio.signals import run_stop_on_signal
 from greeks_trio.simulators.book.book import BookName
 
@@ -71,7 +72,7 @@ class DrillOptions:
     def again(self) -> str:
         """Return the command that repeats this drill."""
         words = [
-            "bin/run-ingest drill",
+            f"{program_name()} drill",
             f"--minutes {self.minutes:g} --seed {self.seed}",
             f"--rate {self.rate:g} --book {self.book} --interval {self.interval_s:g}",
         ]

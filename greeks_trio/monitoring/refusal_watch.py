@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from greeks_trio.model.records import Broker
+from greeks_trio.program import program_name
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,6 @@ class RefusalWatch:
         """Return a sentence for each broker without a stored row."""
         return [
             f"{broker}: PostgreSQL refuses every row, {rows} so far; "
-            "run bin/run-ingest quarantine for the reasons"
+            f"run {program_name()} quarantine for the reasons"
             for broker, rows in sorted(self._refused.items())
         ]

@@ -163,7 +163,7 @@ class StoreFigures:
         status="spool.replaying",
     )
     quarantine_waiting = gauge(
-        "Refused rows that wait for `bin/run-ingest quarantine`.",
+        "Refused rows that wait for the command `quarantine`.",
         lambda now: now.status.quarantine.waiting(),
         unit="rows",
         status="quarantine.waiting",
