@@ -120,6 +120,41 @@ async def test_after_duplicates_the_sink_goes_on(sink, observer):
     assert count(observer) == 3
 
 
+async def test_duplicates_leave_nothing_in_the_catalog(sink, observer):
+    """A temporary table would hold back the age of the database's transaction ids."""
+    for _ in range(3):
+        await sink.write([make_tick(1), make_tick(2)], check_duplicates=True)
+
+    assert (
+        observer.execute(
+            "select relname from pg_class where relpersistence <> 'p'"
+        ).fetchall()
+        == []
+    )
+
+
+async def test_duplicates_need_no_right_to_make_temporary_tables(database, observer):
+    observer.execute(f"revoke all on database {database.dbname} from public")
+    with a_writers_role(database, observer) as writer:
+        observer.execute(
+            f"grant connect on database {database.dbname} to {writer.user}"
+        )
+        async with TickStore(database, today=START.date).open() as sink:
+            await sink.write([make_tick(1)])
+        async with TickStore(writer, today=START.date).open() as sink:
+            assert await sink.write([make_tick(1), make_tick(2)]) == 1
+
+    assert count(observer) == 2
+
+
+async def test_more_rows_than_a_row_of_copy_has_fields(sink, observer):
+    """psycopg's formatter of rows makes the arrays, and counts its fields in 16 bits."""
+    ticks = [make_tick(number) for number in range(33_000)]
+
+    assert await sink.write(ticks, check_duplicates=True) == 33_000
+    assert await sink.write(ticks[::2], check_duplicates=True) == 0
+
+
 async def test_of_equal_ticks_in_one_batch_the_one_received_first_stays(sink, observer):
     late = make_tick(1, received_at=START + timedelta(seconds=9))
     early = make_tick(1, received_at=START + timedelta(seconds=2))
