@@ -34,7 +34,7 @@ def count(observer):
 def sessions(observer):
     """Return the pids of our other sessions in this database."""
     cursor = observer.execute(
-        "select pid from pg_stat_activity where application_name = 'greeks_trio'"
+        "select pid from pg_stat_activity where application_name like 'greeks_trio/%'"
         " and datname = current_database()"
     )
     return {pid for (pid,) in cursor}
@@ -45,7 +45,7 @@ async def wait_blocked(observer):
     while True:
         if observer.execute(
             "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
-            " and application_name = 'greeks_trio' and datname = current_database()"
+            " and application_name like 'greeks_trio/%' and datname = current_database()"
         ).fetchone():
             return
         await trio.lowlevel.checkpoint()

@@ -21,6 +21,7 @@ ValueT = TypeVar("ValueT")
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
+_METHODS: Final = ("scram-sha-256", "md5", "password", "gss", "sspi", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Kind(Generic[ValueT]):
         values: The texts that are right, in words; ends a sentence such as "use ...".
         write: Returns the text of a value.
         is_secret: No output may show the value, and spaces around it belong to it.
-        is_file: The value is a path; the file must exist.
+        is_file: A value that is a path names a file that must exist.
     """
 
     parse: Callable[[str], ValueT]
@@ -146,6 +147,19 @@ def _parse_login_name(text: str) -> str:
     return text
 
 
+def _parse_certificates(text: str) -> Path | Literal["system"]:
+    return "system" if text == "system" else Path(text)
+
+
+def _parse_methods(text: str) -> str:
+    methods = parse_names(text)
+    allowed = [method.removeprefix("!") for method in methods]
+    is_mixed = len({method.startswith("!") for method in methods}) > 1
+    if is_mixed or not set(allowed) <= set(_METHODS):
+        raise _wrong(text, METHODS.values)
+    return ",".join(methods)
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Return the comma-separated names in their order, each once."""
     names = (part.strip() for part in text.split(","))
@@ -204,11 +218,22 @@ HOST: Final = Kind(
     parse=_parse_host, values="a host name, an address, or the directory of a socket"
 )
 LOGIN_NAME: Final = Kind(parse=_parse_login_name, values="any text")
+METHODS: Final = Kind(
+    parse=_parse_methods,
+    values=f"one or more of {', '.join(_METHODS)}, separated by commas; a ! before every "
+    "method excludes them",
+)
 NAMES: Final = Kind(
     parse=parse_names, values="names separated by commas", write=",".join
 )
 FILE: Final[Kind[Path | None]] = Kind(
     parse=Path, values="the path of a file", write=_write_optional, is_file=True
+)
+CERTIFICATES: Final[Kind[Path | Literal["system"] | None]] = Kind(
+    parse=_parse_certificates,
+    values="the path of a file, or system",
+    write=_write_optional,
+    is_file=True,
 )
 DIRECTORY: Final[Kind[Path | None]] = Kind(
     parse=Path, values="the path of a directory", write=_write_optional

@@ -129,11 +129,15 @@ class _Reading:
                 self._problem(setting, f"is {state}: {advice}")
             return default
         try:
-            value = setting.kind.parse(text)
+            value: object = setting.kind.parse(text)
         except ValueError as exc:
             self._problem(setting, str(exc))
             return default
-        if setting.kind.is_file and not self._is_file(value):
+        if (
+            setting.kind.is_file
+            and isinstance(value, Path)
+            and not self._is_file(value)
+        ):
             self._problem(
                 setting, f"is {text!r}, and there is no such file; correct the path"
             )

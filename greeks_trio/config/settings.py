@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from greeks_trio.config.addresses import is_loopback, is_this_machine
 from greeks_trio.config.broker_settings import (
@@ -30,11 +30,12 @@ from greeks_trio.config.declaration import (
 )
 from greeks_trio.config.kinds import (
     BIND,
+    CERTIFICATES,
     DIRECTORY,
-    FILE,
     FLAG,
     HOST,
     LOGIN_NAME,
+    METHODS,
     TEXT,
     Address,
     choice,
@@ -113,6 +114,14 @@ def _sslmode_for(host: str) -> str:
     return "prefer" if is_this_machine(host) else "verify-full"
 
 
+def _system_needs_verify_full(
+    certificates: object, database: Mapping[str, Any]
+) -> str | None:
+    if certificates != "system" or database["sslmode"] == "verify-full":
+        return None
+    return "is 'system', which needs POSTGRES_SSLMODE=verify-full"
+
+
 def _token_beyond_this_machine(http: Mapping[str, Any]) -> str | None:
     if is_loopback(http["host"]):
         return None
@@ -179,12 +188,23 @@ class DatabaseConfig:
         applies=Applies.NEXT_CONNECTION,
         default_from=("host", _sslmode_for),
     )
-    sslrootcert: Path | None = setting(
+    sslrootcert: Path | Literal["system"] | None = setting(
         "POSTGRES_SSLROOTCERT",
         None,
-        FILE,
-        about="The certificates to trust with verify-ca and verify-full. Without this "
+        CERTIFICATES,
+        about="The certificates to trust with verify-ca and verify-full. The word system "
+        "stands for those of the operating system and needs verify-full. Without this "
         "setting libpq reads ~/.postgresql/root.crt.",
+        applies=Applies.NEXT_CONNECTION,
+        refuse=_system_needs_verify_full,
+    )
+    require_auth: str = setting(
+        "POSTGRES_REQUIRE_AUTH",
+        "",
+        METHODS,
+        about="The methods by which the server may authenticate the role, as in libpq's "
+        "require_auth. Without this setting they are scram-sha-256 if a password is set, "
+        "and else all methods that do not send a password in clear or as MD5.",
         applies=Applies.NEXT_CONNECTION,
     )
     timeout_s: float = setting(

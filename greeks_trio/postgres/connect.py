@@ -1,4 +1,6 @@
-"""Connect to the configured database, and keep the SQLSTATE of a refused login.
+"""Connect to the configured database, set the session up, and keep refusals' SQLSTATE.
+
+A password is sent only to a server that proves that it knows it, see `required_methods`.
 
 libpq drops the SQLSTATE of a connection that fails.  `LoginConnection` asks libpq for its
 verbose messages while it connects: they contain the code.
@@ -9,15 +11,19 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Self
 
+import msgspec
 import psycopg
 import trio
-from psycopg import pq
+from psycopg import pq, sql
 from psycopg.abc import PQGenConn
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq.abc import PGconn
 from psycopg.rows import Row, TupleRow
 from psycopg.waiting import Wait
@@ -25,6 +31,18 @@ from psycopg.waiting import Wait
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.poolers import refuse_shared_sessions
+from greeks_trio.postgres.session_settings import (
+    Session,
+    read_back_statement,
+    read_session,
+    refuse_wrong_settings,
+    session_settings,
+    set_up_statement,
+)
+
+# Each session adds a slash and a name of its own.
+APPLICATION: Final = "greeks_trio"
 
 # Much longer than a healthy server takes to answer a request to cancel.
 _CANCEL_LIMIT_S: Final = 2.0
@@ -36,16 +54,10 @@ _KEEPALIVES: Final = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-# The same at the server's end.  Without it, the session of a machine that disappeared
-# during a COPY would keep its rows locked for two hours.
-_SERVER_KEEPALIVES: Final = {
-    "tcp_keepalives_idle": 10,
-    "tcp_keepalives_interval": 5,
-    "tcp_keepalives_count": 3,
-}
-
-# The server gives up waiting for a lock before we give up the server: it says why.
-_LOCK_SHARE: Final = 0.8
+# A method in which the server proves that it knows the password, and never sees it.
+_WITH_PASSWORD: Final = "scram-sha-256"  # noqa: S105
+# libpq may find a password in its own file.
+_WITHOUT_PASSWORD: Final = "!password,!md5"  # noqa: S105
 
 
 def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
@@ -56,76 +68,132 @@ def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
 def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
     """Return the arguments for ``connect``; they contain the password as plain text.
 
-    Sessions are in UTC and commit durably.  They end an idle transaction, because the
-    locks of a stopped service would hold back all others.
+    Nothing here depends on the variables of libpq that have a setting of ours.
     """
-    timeout_ms = math.ceil(config.timeout_s * 1000)
-    settings = {
-        "TimeZone": "UTC",
-        "DateStyle": "ISO",  # psycopg reads no other
-        "synchronous_commit": "on",
-        "lock_timeout": math.ceil(timeout_ms * _LOCK_SHARE),
-        # Our own limits apply; the role's limit is meant for people's queries.
-        "statement_timeout": 0,
-        "idle_in_transaction_session_timeout": 2 * timeout_ms,
-        **_SERVER_KEEPALIVES,
-    }
     return {
         "host": config.host,
         "port": config.port,
         "user": config.user,
+        # An empty one lets libpq look into its password file.
         "password": config.password.reveal(),
         "dbname": config.dbname,
         "sslmode": config.sslmode,
         "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
+        "require_auth": required_methods(config),
         # For each address of the host, so that a second one is tried in time.
         "connect_timeout": math.ceil(config.timeout_s / 2),
         # Of several addresses, the one that accepts rows: a failover changes it.
         "target_session_attrs": "read-write",
-        "application_name": "greeks_trio",
+        "application_name": APPLICATION,
         "client_encoding": "utf8",
-        "tcp_user_timeout": timeout_ms,
-        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        # Poolers refuse options; `greeks_trio.postgres.session_settings` sets them.
+        "options": "",
+        "tcp_user_timeout": math.ceil(config.timeout_s * 1000),
         **_KEEPALIVES,
     }
+
+
+def required_methods(config: DatabaseConfig) -> str:
+    """Return the methods of authentication that we accept, as libpq writes them."""
+    by_default = _WITH_PASSWORD if config.password.reveal() else _WITHOUT_PASSWORD
+    return config.require_auth or by_default
 
 
 @asynccontextmanager
 async def open_connection(
     config: DatabaseConfig, *, autocommit: bool = False
-) -> AsyncIterator[TrioConnection[TupleRow]]:
+) -> AsyncIterator[LoginConnection[TupleRow]]:
     """Connect within ``config.timeout_s`` seconds, and always close at the end.
 
-    PostgreSQL rolls back a transaction that the block did not commit.
+    The session has `session_settings` and a name of its own.  PostgreSQL rolls back a
+    transaction that the block did not commit.
 
     Raises:
-        StoreUnavailable: there is no connection; also for a refused login.
+        StoreUnavailable: there is no connection; also for a refused login, a pooler that
+            shares sessions, and settings that the session does not keep.
     """
-    with translated(), trio.fail_after(config.timeout_s):
-        connection = await LoginConnection.connect(
-            autocommit=autocommit, **connection_arguments(config)
-        )
-    connection.cancel_limit_s = min(_CANCEL_LIMIT_S, config.timeout_s)
+    connection = None
     try:
+        with translated(may_refuse=False), trio.fail_after(config.timeout_s):
+            connection = await _connect(config)
+            await _set_up(connection, config)
+            await connection.set_autocommit(autocommit)
         yield connection
     finally:
-        connection.close_nowait()
+        if connection is not None:
+            connection.close_nowait()
+
+
+async def _connect(config: DatabaseConfig) -> LoginConnection[TupleRow]:
+    arguments = connection_arguments(config)
+    # The name tells our session from a later one in the same process of the server.
+    arguments["application_name"] = f"{APPLICATION}/{secrets.token_hex(8)}"
+    connection = await LoginConnection.connect(autocommit=True, **arguments)
+    connection.cancel_limit_s = min(_CANCEL_LIMIT_S, config.timeout_s)
+    return connection
+
+
+async def _set_up(
+    connection: LoginConnection[TupleRow], config: DatabaseConfig
+) -> None:
+    """Set and verify the settings, and recognise a pooler."""
+    settings = session_settings(config)
+    pid = connection.info.backend_pid
+    session = await _ask(connection, set_up_statement(settings, pid))
+    if session.pid != pid:
+        await refuse_shared_sessions(connection, partial(_connect, config))
+        await _ask(connection, set_up_statement(settings, session.pid))
+        # Read by a statement of its own: the settings must outlive a transaction.
+        again = await _ask(connection, read_back_statement(settings))
+        session = msgspec.structs.replace(
+            again, homes=session.homes, role_path=session.role_path
+        )
+        connection.is_pooled = True
+    refuse_wrong_settings(session, settings)
+    connection.session = session
+
+
+async def _ask(
+    connection: LoginConnection[TupleRow], statement: sql.Composed
+) -> Session:
+    cursor = await connection.execute(statement)
+    while cursor.nextset():
+        pass
+    [(answer,)] = await cursor.fetchall()
+    return read_session(answer)
 
 
 _DEFAULT, _VERBOSE = 1, 2
 # The server asked for a password and none is configured: treated as a wrong password.
 _NO_PASSWORD: Final = "28P01"  # noqa: S105
-# The settings that a refused login is about.
-_SETTINGS_OF: Final = {
-    "28000": "POSTGRES_USER",
-    "28P01": "POSTGRES_USER or POSTGRES_PASSWORD",
-    "3D000": "POSTGRES_DB",
+# Treated as a login that the server refuses.
+_NO_SAFE_METHOD: Final = "28000"
+_UNSAFE: Final = (
+    "no password was sent. If this is the right server, let it use scram-sha-256: in "
+    "pg_hba.conf or as the pooler's auth_type, and with alter role ... password after "
+    "set password_encryption = 'scram-sha-256'. If it needs no password, leave "
+    "POSTGRES_PASSWORD empty. POSTGRES_REQUIRE_AUTH allows other methods"
+)
+_ADVICE: Final = {
+    "28000": "correct POSTGRES_USER",
+    "28P01": "correct POSTGRES_USER or POSTGRES_PASSWORD",
+    "3D000": "correct POSTGRES_DB",
+    "53300": "raise the limit to the number of connections that check names, or lower "
+    "GREEKS_HTTP_MAX_READS and GREEKS_HTTP_MAX_EXPORTS",
 }
 _SERVER_SAYS: Final = re.compile(r":  ([0-9A-Z]{5}): (.*)")
 
 
 class LoginConnection(TrioConnection[Row]):
-    """A `TrioConnection` whose failed ``connect`` carries the server's SQLSTATE."""
+    """A `TrioConnection` whose failed ``connect`` carries the server's SQLSTATE.
+
+    Attributes:
+        session: The session, as `open_connection` has set it up.
+        is_pooled: Whether a pooler is between us and the server.
+    """
+
+    session: Session
+    is_pooled: bool = False
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
@@ -145,7 +213,8 @@ class LoginConnection(TrioConnection[Row]):
                     break
             while not (yield pgconn.socket, wanted):
                 pass
-        error = login_error(pgconn.get_error_message())
+        required = str(conninfo_to_dict(conninfo).get("require_auth", ""))
+        error = login_error(pgconn.get_error_message(), required)
         if pgconn.needs_password:
             error = psycopg.OperationalError(
                 "the server asks for a password; set POSTGRES_PASSWORD"
@@ -155,17 +224,29 @@ class LoginConnection(TrioConnection[Row]):
         raise error
 
 
-def login_error(text: str) -> psycopg.OperationalError:
-    """Return the error for libpq's text: the server's message and our settings."""
+def login_error(text: str, required: str = "") -> psycopg.OperationalError:
+    """Return the error for libpq's text: the server's message and our settings.
+
+    Args:
+        text: The text.
+        required: The methods of authentication that libpq has accepted.
+    """
     found = _SERVER_SAYS.search(text)
     if found is None:
+        if required and required in text:
+            return _unsafe_login(text)
         return psycopg.OperationalError(text)
     sqlstate, message = found[1], found[2]
-    settings = _SETTINGS_OF.get(sqlstate)
-    error = psycopg.OperationalError(
-        f"{message}; correct {settings}" if settings else message
-    )
+    advice = _ADVICE.get(sqlstate)
+    error = psycopg.OperationalError(f"{message}; {advice}" if advice else message)
     error.sqlstate = sqlstate
+    return error
+
+
+def _unsafe_login(text: str) -> psycopg.OperationalError:
+    """Return the error for a server that does not authenticate as libpq must insist."""
+    error = psycopg.OperationalError(f"{text.strip()}; {_UNSAFE}")
+    error.sqlstate = _NO_SAFE_METHOD
     return error
 
 

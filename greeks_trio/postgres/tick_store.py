@@ -64,12 +64,15 @@ _DUPLICATE: Final = "23505"
 _UNKNOWN: Final = "XX000"
 
 _WHO_AM_I: Final = """
-select pid, backend_start from pg_stat_activity where pid = pg_backend_pid()
+select pid, backend_start, application_name
+from pg_stat_activity where pid = pg_backend_pid()
 """
-# The time of its start tells a session from a later one with the same process id.
+# The time of its start tells a session from a later one with the same process id, and its
+# name tells it from another client's session after a pooler has passed it on.
 _END_SESSION: Final = """
 select pg_terminate_backend(pid, %s) from pg_stat_activity
-where pid = %s and backend_start = %s and usename = current_user
+where pid = %s and backend_start = %s and application_name = %s
+    and usename = current_user
 """
 
 
@@ -78,6 +81,7 @@ class _Backend(NamedTuple):
 
     pid: int
     started_at: datetime
+    name: str
 
 
 def _today() -> date:

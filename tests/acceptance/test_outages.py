@@ -109,7 +109,7 @@ async def test_a_password_that_changes_is_said_once_and_sighup_takes_the_new_one
             admin.execute("alter role portfolio password 'another'")
             admin.execute(
                 "select pg_terminate_backend(pid, 2000) from pg_stat_activity"
-                " where application_name = 'greeks_trio'"
+                " where application_name like 'greeks_trio/%'"
             )
             said = await wait_writer_says(service, "password authentication failed")
         env = stage.env_file.read_text().replace(password, "another")

@@ -91,7 +91,6 @@ async def test_sessions_are_in_utc_and_commit_durably(database):
             "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
-            "application_name": "greeks_trio",
         }.items():
             cursor = await connection.execute(f"show {setting}")
             assert await cursor.fetchall() == [(value,)]

@@ -52,6 +52,7 @@ CHANGED_VALUES = {
     "POSTGRES_PASSWORD": "x",
     "POSTGRES_DB": "x",
     "POSTGRES_SSLMODE": "require",
+    "POSTGRES_REQUIRE_AUTH": "none",
     "POSTGRES_SSLROOTCERT": "/x",
     "IBKR_ENABLED": "false",
     "IBKR_API_URL": "https://localhost:1/v1/api",

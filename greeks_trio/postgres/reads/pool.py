@@ -7,22 +7,36 @@ which end with `ReadPool.close`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Lock
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+import msgspec
 import psycopg
+import trio
+from psycopg import sql
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import ReadTooLong, StoreUnavailable
-from greeks_trio.postgres.connect import connection_arguments
-from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.connect import (
+    APPLICATION,
+    connection_arguments,
+    open_connection,
+)
+from greeks_trio.postgres.failures import store_error, translated
+from greeks_trio.postgres.session_settings import (
+    Session,
+    read_back_statement,
+    read_session,
+    refuse_wrong_settings,
+    session_settings,
+    set_up_statement,
+)
 
 T = TypeVar("T")
-ReadConnection: TypeAlias = psycopg.Connection[TupleRow]
 
 # The longest wait for a connection: far longer than connecting takes, and short enough for
 # a person who looks at a page.
@@ -39,6 +53,31 @@ _MAX_IDLE_S: Final = 120.0
 _IDLE_IN_TRANSACTION_S: Final = 120
 
 _QUERY_CANCELLED: Final = "57014"
+
+
+class ReadConnection(psycopg.Connection[TupleRow]):
+    """A connection of the pool, which tells the reason when it cannot be made.
+
+    Attributes:
+        session: The session, once it is set up.
+    """
+
+    session: Session | None = None
+
+    @classmethod
+    def connect(  # type: ignore[override]
+        cls,
+        conninfo: str = "",
+        *,
+        tell: Callable[[psycopg.Error], None],
+        **kwargs: Any,  # noqa: ANN401 - passed on
+    ) -> Self:
+        """Connect, or tell the reason and raise it."""
+        try:
+            return super().connect(conninfo, **kwargs)
+        except psycopg.Error as exc:
+            tell(exc)
+            raise
 
 
 class Lease:
@@ -105,8 +144,12 @@ class ReadPool:
         self, config: DatabaseConfig, *, size: int, statement_timeout_s: float
     ) -> None:
         self.config = config
+        self._settings = _settings(config, statement_timeout_s)
+        # The pool itself does not say why it cannot connect.
+        self._failure: psycopg.Error | None = None
         self._pool = ConnectionPool(
-            kwargs=_arguments(config, statement_timeout_s),
+            connection_class=ReadConnection,
+            kwargs={**_arguments(config), "tell": self._note_failure},
             min_size=0,
             max_size=size,
             open=False,
@@ -166,36 +209,82 @@ class ReadPool:
 
     @contextmanager
     def _connection(self) -> Iterator[ReadConnection]:
+        self._failure = None
         try:
             connection = self._pool.getconn(timeout=_CONNECT_LIMIT_S)
         except PoolTimeout as exc:
+            if self._failure is not None:
+                raise store_error(self._failure, may_refuse=False) from self._failure
             raise StoreUnavailable("the database cannot be reached") from exc
         try:
+            if connection.session is None:
+                connection.session = self._set_up(connection)
             yield connection
         finally:
+            if connection.session is None:
+                connection.close()
             self._pool.putconn(connection)
+
+    def _set_up(self, connection: ReadConnection) -> Session:
+        try:
+            return _set_up(connection, self.config, self._settings)
+        except psycopg.OperationalError as exc:
+            if connection.closed:
+                raise _ConnectionLost from exc
+            raise
+
+    def _note_failure(self, failure: psycopg.Error) -> None:
+        self._failure = failure
 
 
 class _ConnectionLost(Exception):
     """The connection broke during the work."""
 
 
-def _arguments(config: DatabaseConfig, statement_timeout_s: float) -> dict[str, Any]:
-    """Return the arguments of ``connect``; they contain the password as plain text."""
-    arguments = connection_arguments(config)
-    settings = {
+def _set_up(
+    connection: ReadConnection, config: DatabaseConfig, settings: Mapping[str, str]
+) -> Session:
+    """Set and verify the settings; see `greeks_trio.postgres.connect`."""
+    pid = connection.info.backend_pid
+    session = _ask(connection, set_up_statement(settings, pid))
+    if session.pid != pid:
+        # `open_connection` tries the pooler, which takes two connections and time limits.
+        trio.from_thread.run(_try_pooler, config)
+        _ask(connection, set_up_statement(settings, session.pid))
+        again = _ask(connection, read_back_statement(settings))
+        session = msgspec.structs.replace(again, homes=session.homes)
+    refuse_wrong_settings(session, settings)
+    return session
+
+
+def _ask(connection: ReadConnection, statement: sql.Composed) -> Session:
+    cursor = connection.execute(statement)
+    while cursor.nextset():
+        pass
+    [(answer,)] = cursor.fetchall()
+    return read_session(answer)
+
+
+async def _try_pooler(config: DatabaseConfig) -> None:
+    async with open_connection(config):
+        pass
+
+
+def _settings(config: DatabaseConfig, statement_timeout_s: float) -> dict[str, str]:
+    return session_settings(config) | {
         "default_transaction_read_only": "on",
-        "statement_timeout": math.ceil(statement_timeout_s * 1000),
-        "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION_S * 1000,
+        "statement_timeout": str(math.ceil(statement_timeout_s * 1000)),
+        "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_S * 1000),
         # Compiling would cost more than these statements.
         "jit": "off",
     }
-    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    return arguments | {
-        "application_name": "greeks_trio reads",
-        # A later setting wins.
-        "options": f"{arguments['options']} {options}",
-        # Not `read-write`: libpq would take our read-only sessions for those of a standby.
+
+
+def _arguments(config: DatabaseConfig) -> dict[str, Any]:
+    """Return the arguments of ``connect``; they contain the password as plain text."""
+    return connection_arguments(config) | {
+        "application_name": f"{APPLICATION} reads",
+        # Not `read-write`: a role whose sessions only read is good enough here.
         "target_session_attrs": "primary",
         "autocommit": True,
         # A plan that fits every value is a bad plan for partitions.

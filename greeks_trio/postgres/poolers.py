@@ -1,0 +1,106 @@
+"""Recognise a connection pooler, and refuse one that does not pool whole sessions.
+
+Between two transactions, a pooler such as PgBouncer may give our session on the server to
+another client.  Then settings, locks and temporary tables are those of strangers, and
+ending "our" session ends one of theirs.  Only session pooling keeps what the writer needs.
+
+Discussion: no statement says how a pooler works, so it is tried.  The session gets a mark.
+A second connection opens a transaction: a pooler that shares sessions gives it the one
+that is free, with the mark.  While the transaction is open, the first connection must
+still have its own.  A second connection that has to wait for a session proves the same.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn
+
+import psycopg
+import trio
+from psycopg.rows import TupleRow
+
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.postgres.connection import TrioConnection
+
+# A pooler with a free session gives it at once.
+_WAIT_S: Final = 0.5
+
+_MARK: Final = """
+select set_config('greeks_trio.mark', %s, false), pg_backend_pid()
+"""
+_LOOK: Final = """
+select coalesce(current_setting('greeks_trio.mark', true), ''), pg_backend_pid()
+"""
+_UNMARK: Final = "select set_config('greeks_trio.mark', '', false)"
+
+
+async def refuse_shared_sessions(
+    connection: TrioConnection[TupleRow],
+    connect: Callable[[], Awaitable[TrioConnection[TupleRow]]],
+) -> None:
+    """Return if the pooler keeps one session on the server for this connection.
+
+    Args:
+        connection: A connection by way of the pooler, in autocommit.
+        connect: Opens a second connection of the same kind.
+
+    Raises:
+        StoreUnavailable: it shares sessions; a person has to act.
+        psycopg.Error: the pooler or the server fails.
+    """
+    mark = secrets.token_hex(16)
+    marked = await _fetch(connection, _MARK, [mark])
+    try:
+        await _expect(connection, marked)
+        second = await connect()
+        try:
+            await _look_from(second, connection, marked)
+        finally:
+            second.close_nowait()
+    finally:
+        if not connection.closed:
+            await connection.execute(_UNMARK)
+
+
+async def _look_from(
+    second: TrioConnection[TupleRow],
+    first: TrioConnection[TupleRow],
+    marked: tuple[Any, ...],
+) -> None:
+    """Compare both sessions while the second one is in a transaction."""
+    seen: tuple[Any, ...] = ()
+    with trio.move_on_after(_WAIT_S):
+        try:
+            await second.execute("begin")
+            seen = await _fetch(second, _LOOK)
+        except psycopg.Error as exc:
+            _refuse(f"it says: {exc}", exc)
+    if seen and (seen[0] == marked[0] or seen[1] == marked[1]):
+        _refuse("a second connection got the same session")
+    await _expect(first, marked)
+
+
+async def _expect(
+    connection: TrioConnection[TupleRow], marked: tuple[Any, ...]
+) -> None:
+    if await _fetch(connection, _LOOK) != marked:
+        _refuse("two statements ran in two sessions")
+
+
+async def _fetch(
+    connection: TrioConnection[TupleRow], query: str, values: list[str] | None = None
+) -> tuple[Any, ...]:
+    # Named statements are one of the things that poolers do not keep.
+    cursor = await connection.execute(query.encode(), values, prepare=False)
+    [row] = await cursor.fetchall()
+    return row
+
+
+def _refuse(evidence: str, cause: psycopg.Error | None = None) -> NoReturn:
+    raise StoreUnavailable(
+        "POSTGRES_HOST and POSTGRES_PORT lead to a connection pooler that does not keep "
+        f"one session for each client ({evidence}): set pool_mode = session for this "
+        "database, or connect to PostgreSQL itself",
+        needs_person=True,
+    ) from cause
