@@ -2,9 +2,9 @@
 
 Between two transactions, a pooler such as PgBouncer may give our session on the server to
 another client.  Then settings, locks and temporary tables are those of strangers, and
-ending "our" session ends one of theirs.  Only session pooling keeps what the writer needs.
+ending "our" session ends one of theirs.  The writer needs session pooling.
 
-Discussion: no statement says how a pooler works, so it is tried.  The session gets a mark.
+Discussion: no statement tells the kind of pooling, so it is tried.  The session gets a mark.
 A second connection opens a transaction: a pooler that shares sessions gives it the one
 that is free, with the mark.  While the transaction is open, the first connection must
 still have its own.  A second connection that has to wait for a session proves the same.

@@ -250,7 +250,7 @@ def _doubt_about_schema(session: Session) -> str | None:
             f"alter role {session.user} set search_path = ..."
         )
     return (
-        f"schema {first.schema} belongs to {first.owner}, who is neither role "
-        f"{session.user} nor the owner of the database; choose the schema for the tables "
-        f"with: alter role {session.user} set search_path = ..."
+        f"schema {first.schema} belongs to {first.owner}; role {session.user} and the "
+        "owner of the database are others; choose the schema for the tables with: "
+        f"alter role {session.user} set search_path = ..."
     )
