@@ -80,7 +80,8 @@ comment on column greek_snapshots.event_time is
     'The broker''s time of the event; received_at if the broker''s time is absent or '
     'impossible';
 comment on column greek_snapshots.received_at is
-    'Our wall clock when the frame was read';
+    'Our clock when the frame was read. If it is later than persisted_at, our clock was '
+    'ahead, and the views take persisted_at';
 comment on column greek_snapshots.persisted_at is
     'The database''s clock at the insert';
 comment on column greek_snapshots.account_id is
@@ -158,6 +159,7 @@ create table positions (
     description text,
     problem text,
     premium_multiplier numeric,
+    recorded_at timestamptz default clock_timestamp(),
     constraint positions_pkey
         primary key (broker, account_id, contract_key, observed_at),
     constraint positions_broker_check
@@ -173,18 +175,27 @@ create table positions (
         check (account_id <> '' and contract_key <> '')
 );
 
--- Finds the contracts that have not expired, without the history of expired ones.
+-- Finds the contracts that have not expired, without the history of expired ones.  The two
+-- times spare a look at the table.
 create index positions_expiration_idx
-    on positions (expiration, broker, account_id, contract_key, observed_at);
+    on positions (expiration, broker, account_id, contract_key, observed_at, recorded_at);
+-- Finds the newest row of a contract.  Our clock may have been wrong when a row was written:
+-- a row from the future counts from the moment when the database took it.
+create index positions_known_idx
+    on positions (
+        broker, account_id, contract_key, least(observed_at, recorded_at), observed_at
+    );
 
 comment on table positions is
-    'History of the positions: the newest row of a contract is its present state';
+    'History of the positions. The newest row of a contract by the earlier of observed_at '
+    'and recorded_at is its present state';
 comment on column positions.contract_key is
     'As in greek_snapshots for options. Futures: / with root, month code and year, such as '
     '/ESZ27. Shares: the symbol, with market or currency if the market is not American, '
     'such as RY:CAD. Other instruments: the broker''s name and its own id';
 comment on column positions.observed_at is
-    'Our wall clock when the broker reported it';
+    'Our clock when the broker reported it. If it is later than recorded_at, our clock was '
+    'ahead, and recorded_at counts';
 comment on column positions.quantity is
     'Short negative; 0 after the position was closed; null if it could not be read, which '
     'only the kind unknown allows';
@@ -209,6 +220,8 @@ comment on column positions.problem is
 comment on column positions.premium_multiplier is
     'Units of the option''s price per contract; null if it is the multiplier. An adjusted '
     'option delivers another number of shares. Value, theta, vega and rho count with it';
+comment on column positions.recorded_at is
+    'The database''s clock at the insert; null in rows of older versions';
 
 
 -- Known intervals without data.  They tell an outage from a quiet market.  A gap is
@@ -220,11 +233,16 @@ create table feed_gaps (
     started_at timestamptz not null,
     ended_at timestamptz,
     reason text not null,
+    recorded_at timestamptz default clock_timestamp(),
     constraint feed_gaps_key
         unique nulls not distinct (broker, account_id, contract_key, started_at, reason),
     constraint feed_gaps_broker_check
         check (broker ~ '^[a-z][a-z0-9_]*$')
 );
+
+-- A publication of all tables stops every update of a table without a replica identity, and
+-- the key has columns that can be null.
+alter table feed_gaps replica identity full;
 
 comment on table feed_gaps is
     'Intervals without data: disconnections, silence, lost subscriptions, lost ticks';
@@ -236,6 +254,9 @@ comment on column feed_gaps.ended_at is
     'Null until the gap ends';
 comment on column feed_gaps.reason is
     'One of a fixed set of reasons in lower-case words, such as disconnected';
+comment on column feed_gaps.recorded_at is
+    'The database''s clock at the insert; null in rows of older versions. If started_at is '
+    'later, our clock was ahead, and the gap began at recorded_at';
 
 
 -- Trades that other programs and people record.
@@ -375,6 +396,9 @@ end;
 -- The open positions at the moment.  A contract has expired when its last day is over
 -- everywhere on Earth, which is 36 hours after that day began in UTC.
 --
+-- A row counts from the earlier of its two times.  If observed_at is the later one, our
+-- clock was ahead, and without recorded_at the row would hide newer rows.
+--
 -- The first step finds the contracts that have not expired, from the index alone.  Contracts
 -- without an expiration are few, but each may have a hundred thousand rows, so the recursive
 -- part goes from one contract to the next.  (Its order begins with the expiration, because
@@ -404,24 +428,24 @@ returns table (
 language sql stable parallel safe rows 200
 set jit = off
 begin atomic
-    with recursive undated (broker, account_id, contract_key, first_at) as (
+    with recursive undated (broker, account_id, contract_key) as (
         (
-            select p.broker, p.account_id, p.contract_key, p.observed_at
+            select p.broker, p.account_id, p.contract_key
             from positions p
             where p.expiration is null
-            order by p.expiration, 1, 2, 3, 4
+            order by p.expiration, 1, 2, 3
             limit 1
         )
         union all
         select next.*
         from undated
         cross join lateral (
-            select p.broker, p.account_id, p.contract_key, p.observed_at
+            select p.broker, p.account_id, p.contract_key
             from positions p
             where p.expiration is null
               and (p.broker, p.account_id, p.contract_key)
                 > (undated.broker, undated.account_id, undated.contract_key)
-            order by p.expiration, 1, 2, 3, 4
+            order by p.expiration, 1, 2, 3
             limit 1
         ) next
     )
@@ -448,13 +472,12 @@ begin atomic
     from (
         select p.broker, p.account_id, p.contract_key
         from positions p
-        where p.observed_at <= moment
+        where least(p.observed_at, p.recorded_at) <= moment
           and p.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
               - interval '36 hours'
         union
         select u.broker, u.account_id, u.contract_key
         from undated u
-        where u.first_at <= moment
     ) held
     cross join lateral (
         select p.*
@@ -462,8 +485,8 @@ begin atomic
         where p.broker = held.broker
           and p.account_id = held.account_id
           and p.contract_key = held.contract_key
-          and p.observed_at <= moment
-        order by p.observed_at desc
+          and least(p.observed_at, p.recorded_at) <= moment
+        order by least(p.observed_at, p.recorded_at) desc, p.observed_at desc
         limit 1
     ) newest
     -- Null is a quantity that could not be read; the position is open.
@@ -622,14 +645,21 @@ begin atomic
     ) wanted
     left join lateral (
         select
-            s.event_time, s.received_at, s.underlying, s.expiration, s.strike,
+            s.event_time,
+            -- If our clock was ahead, the database's clock at the insert counts.
+            least(s.received_at, s.persisted_at) as received_at,
+            s.underlying, s.expiration, s.strike,
             s.option_type, s.availability, s.in_rotation, g.*,
             possible_price(
                 s.underlying_price,
                 wanted.kind = 'future_option' or s.underlying like '/%'
             ) as underlying_price,
-            case when isfinite(s.underlying_price_at) then s.underlying_price_at end
-                as underlying_price_at,
+            case
+                when isfinite(s.underlying_price_at)
+                    and s.underlying_price_at
+                        <= statement_timestamp() + interval '5 minutes'
+                then s.underlying_price_at
+            end as underlying_price_at,
             possible(s.price, 0, 1e9) as price,
             possible(s.bid, 0, 1e9) as bid,
             possible(s.ask, 1e-9, 1e9) as ask,
@@ -646,10 +676,11 @@ begin atomic
               -- tick.
               and t.contract_key between wanted.contract_key and wanted.contract_key
               and t.event_time <= moment
-              -- A time that lies more than a day ahead is no time of an event.  (A sum with
-              -- hours takes less time than one with days.)
-              and t.event_time <= statement_timestamp() + interval '24 hours'
-              and t.received_at <= least(moment, statement_timestamp() + interval '24 hours')
+              -- A time that lies further ahead is no time of an event: such a tick would
+              -- hide all others until then.
+              and t.event_time <= statement_timestamp() + interval '5 minutes'
+              and least(t.received_at, t.persisted_at)
+                  <= least(moment, statement_timestamp() + interval '5 minutes')
               and least(t.event_time, t.received_at) > '-infinity'
             order by t.event_time desc, t.received_at desc, t.id desc
             limit 1
@@ -695,13 +726,12 @@ create function carried_greeks(
 )
 language plpgsql stable parallel safe
 set plan_cache_mode = force_generic_plan
-set search_path from current
 as $$
 declare
     tick record;
 begin
     for tick in
-        select g.*, s.received_at
+        select g.*, least(s.received_at, s.persisted_at) as received_at
         from greek_snapshots s
         cross join lateral possible_greeks(
             s.delta, s.gamma, s.theta, s.vega, s.rho, s.implied_volatility
@@ -712,7 +742,7 @@ begin
           -- As in newest_asof.
           and s.contract_key between of_contract_key and of_contract_key
           and s.event_time between earliest and of_event_time
-          and s.received_at between earliest and known_until
+          and least(s.received_at, s.persisted_at) between earliest and known_until
           and s.availability in (of_availability, 'realtime')
           and (
               (carried_greeks.delta is null and g.delta is not null)
@@ -762,13 +792,14 @@ create function carried_price(
 )
 language plpgsql stable parallel safe
 set plan_cache_mode = force_generic_plan
-set search_path from current
 as $$
 begin
     select possible(t.price, 0, 1e9), t.received_at
     into price, received_at
     from (
-        select s.price, s.event_time, s.received_at, s.id
+        select
+            s.price, s.event_time, s.id,
+            least(s.received_at, s.persisted_at) as received_at
         from greek_snapshots s
         where s.broker = of_broker
           and s.account_id = of_account_id
@@ -776,7 +807,7 @@ begin
           -- As in newest_asof.
           and s.contract_key between of_contract_key and of_contract_key
           and s.event_time between earliest and of_event_time
-          and s.received_at between earliest and known_until
+          and least(s.received_at, s.persisted_at) between earliest and known_until
           and s.availability in (of_availability, 'realtime')
         order by s.event_time desc, s.received_at desc, s.id desc
         limit 20
@@ -784,6 +815,31 @@ begin
     where possible(t.price, 0, 1e9) is not null
     order by t.event_time desc, t.received_at desc, t.id desc
     limit 1;
+end
+$$;
+
+
+-- The functions in plpgsql look for their tables at each call, so they carry the schema: a
+-- reader may have another search_path, and pg_restore has none.  All other functions and the
+-- views were bound to their tables when they were made.
+do $$
+declare
+    name regprocedure;
+begin
+    foreach name in array array[
+        'watched_asof(timestamptz)',
+        'carried_greeks(text, text, text, timestamptz, timestamptz, timestamptz, text,
+            double precision, double precision, double precision, double precision,
+            double precision, double precision)',
+        'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)'
+    ]::regprocedure[] loop
+        execute format(
+            'alter function %s set search_path = %I, pg_temp',
+            name,
+            (select relnamespace::regnamespace::name from pg_class
+             where oid = 'greek_snapshots'::regclass)
+        );
+    end loop;
 end
 $$;
 
@@ -969,7 +1025,7 @@ begin atomic
             n.broker, n.account_id, n.contract_key,
             least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
             n.event_time,
-            least(moment, statement_timestamp() + interval '24 hours'),
+            least(moment, statement_timestamp() + interval '5 minutes'),
             n.availability,
             n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
         ) c
@@ -988,7 +1044,7 @@ begin atomic
             n.broker, n.account_id, n.contract_key,
             least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
             n.event_time,
-            least(moment, statement_timestamp() + interval '24 hours'),
+            least(moment, statement_timestamp() + interval '5 minutes'),
             n.availability
         ) c
         where n.price is null
@@ -1356,12 +1412,25 @@ from portfolio_asof('infinity');
 
 -- Rows of feed_gaps that overlap or touch, merged within one scope: a broker, an account of
 -- it, or a contract.  An interval that lies within one of a wider scope is left out.
+-- A gap that began in the future is moved to the moment when the database took it, because
+-- our clock was ahead.
 create view outages as
 with gaps as (
     select
-        broker, account_id, contract_key, reason, started_at,
-        greatest(started_at, coalesce(ended_at, 'infinity')) as ended_at
-    from feed_gaps
+        broker, account_id, contract_key, reason,
+        case when is_ahead then recorded_at else started_at end as started_at,
+        case
+            when ended_at is null then 'infinity'
+            when ended_at <= started_at
+            then case when is_ahead then recorded_at else started_at end
+            when is_ahead then ended_at - (started_at - recorded_at)
+            else ended_at
+        end as ended_at
+    from (
+        select *, isfinite(started_at) and coalesce(started_at > recorded_at, false)
+            as is_ahead
+        from feed_gaps
+    ) stored
 ),
 marked as (
     select
@@ -1512,7 +1581,7 @@ comment on function is_same_underlying(
     'broker, otherwise by key, currency and kind. Null counts as USD';
 comment on function positions_asof(timestamptz) is
     'The open positions at the moment, with the columns of positions: the newest row of '
-    'each contract by observed_at, unless its quantity is 0 or the contract had expired '
+    'each contract by the earlier of its two times, unless its quantity is 0 or the contract had expired '
     '(its last day was over everywhere on Earth). A quantity that could not be read (null) '
     'is open. ''infinity'' is the present';
 comment on function watched_asof(timestamptz) is
@@ -1546,7 +1615,8 @@ comment on function holdings_asof(timestamptz, double precision) is
 comment on function greeks_asof(timestamptz, double precision) is
     'The columns of latest_greeks at any moment: the open positions at that moment, each '
     'with its newest tick by event_time. Only ticks whose event_time and received_at are '
-    'not after the moment count, and ages are relative to the moment. A moment in the '
+    'not after the moment count, and ages are relative to the moment. A tick that is more '
+    'than 5 minutes ahead of the database''s clock does not count. A moment in the '
     'future is the present. stale_after_s: age in seconds from which a tick is stale, and '
     'up to which a Greek is carried';
 comment on function portfolio_asof(timestamptz, double precision) is
@@ -1868,4 +1938,5 @@ insert into schema_migrations (name, sha256) values
     ('0004_any_broker', 'ef8e16d282a35897d54a1b46b4228cd6e0a80d88d375257507ef62eb943ade90'),
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
     ('0006_instruments', '1eaff28cb7f5cec422a44c1b363c655096ea58d5c3ed020adb77bec83db86218'),
-    ('0007_real_books', '02842ca00e605c591f3d4ef18d8472d78d44e78f401de110a0c5c94ced337eb9');
+    ('0007_real_books', '02842ca00e605c591f3d4ef18d8472d78d44e78f401de110a0c5c94ced337eb9'),
+    ('0008_wrong_clocks', 'bc194751985f97ee11afdb3da778b71f2c9720dc4c901223acfd541023ece00b');

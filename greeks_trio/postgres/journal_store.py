@@ -39,9 +39,14 @@ on conflict on constraint feed_gaps_key
     do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
 """
 # It names our own gaps and does not compare times: the clock of an earlier run may have
-# been wrong, so that its gaps begin in the future.
+# been wrong, so that its gaps begin in the future.  Such a gap keeps its true duration, see
+# the view `outages`.
 _END_LEFTOVER_GAPS: Final = """
-update feed_gaps set ended_at = greatest(%s, started_at)
+update feed_gaps
+set ended_at = greatest(
+    started_at,
+    %s + (started_at - least(started_at, coalesce(recorded_at, started_at)))
+)
 where broker = %s and ended_at is null
   and not exists (
       select from unnest(%s::text[], %s::timestamptz[]) as own (contract_key, started_at)
@@ -51,7 +56,7 @@ where broker = %s and ended_at is null
 
 # The second row of a position at one moment is this much later.
 _NEXT_ROW: Final = timedelta(microseconds=1)
-# In the order of `_position`.
+# In the order of `_position`.  A row from the future counts from its recorded_at.
 _LATEST_POSITIONS: Final = """
 select distinct on (account_id, contract_key)
     broker, account_id, contract_key, kind, quantity, multiplier,
@@ -59,8 +64,10 @@ select distinct on (account_id, contract_key)
     instrument_id, exchange, underlying_id, price_factor, description, problem,
     premium_multiplier
 from positions
-where broker = %s and account_id = any(%s) and observed_at <= %s
-order by account_id, contract_key, observed_at desc
+where broker = %s and account_id = any(%s)
+  and least(observed_at, recorded_at) <= %s
+order by
+    account_id, contract_key, least(observed_at, recorded_at) desc, observed_at desc
 """
 _INSERT_POSITION: Final = """
 insert into positions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -129,8 +129,9 @@ async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
 
     assert await sink._latest_positions(make_snapshot(at=1)) == [shares, call]
     cursor = observer.execute("select * from positions where kind = 'option'")
-    [row] = cursor.fetchall()
-    assert row == (
+    [(*row, recorded_at)] = cursor.fetchall()
+    assert abs(datetime.now(UTC) - recorded_at) < timedelta(minutes=1)
+    assert tuple(row) == (
         "ibkr",
         "U1234567",
         SPY_CALL,

@@ -75,6 +75,7 @@ COLUMNS = {
         description text
         problem text
         premium_multiplier numeric
+        recorded_at timestamp with time zone
     """,
     "feed_gaps": """
         broker text not null
@@ -83,6 +84,7 @@ COLUMNS = {
         started_at timestamp with time zone not null
         ended_at timestamp with time zone
         reason text not null
+        recorded_at timestamp with time zone
     """,
     "trades": """
         id uuid not null
