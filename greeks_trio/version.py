@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+_PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def program_version() -> str:
-    """Return the installed version, 0 if the program runs from a checkout."""
+    """Return the installed version, or that of the checkout; 0 if there is neither."""
     try:
         return version("greeks-trio")
     except PackageNotFoundError:
+        return _version_of_checkout()
+
+
+def _version_of_checkout() -> str:
+    try:
+        project = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))
+    except OSError:
         return "0"
+    return str(project["project"]["version"])

@@ -41,7 +41,7 @@ async def run_http(
     Raises:
         ConfigError: the address cannot be used.
     """
-    with await _bind(config) as listening:
+    with await bind(config) as listening:
         url = _base_url(listening)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
         door = _Door(_make_app(config, routers, limits), limits)
@@ -87,8 +87,12 @@ class _Door:
             self._inside -= 1
 
 
-async def _bind(config: HttpConfig) -> socket.socket:
-    """Return a listening socket.  Opened here, because that gives port 0 its number."""
+async def bind(config: HttpConfig) -> socket.socket:
+    """Return a listening socket.  Opened here, because that gives port 0 its number.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
     where = f"{config.host}:{config.port}"
     try:
         found = await trio.socket.getaddrinfo(

@@ -1,87 +1,238 @@
-"""``check``: tests the database, the spool and the logins, each once."""
+"""``check``: tests everything that ``serve`` needs, each once, and changes nothing.
+
+Each test is an inspection: a function that returns findings.  It lies in the package of
+the part that it tests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import click
+import msgspec
+import psycopg
 import trio
 
+from greeks_trio.api.inspection import inspect_http
 from greeks_trio.brokers.registry import FEEDS
-from greeks_trio.commands.outcome import FAILED, OK
+from greeks_trio.commands.machine import inspect_machine
+from greeks_trio.commands.outcome import FAILED, MISCONFIGURED, OK
+from greeks_trio.commands.target import existing_target
+from greeks_trio.config.load import Loaded, settings_file
 from greeks_trio.config.settings import Config, DatabaseConfig
-from greeks_trio.errors import GreeksError, plain_reason
-from greeks_trio.feeds.feed import brokers_of, enabled_kinds
+from greeks_trio.errors import ConfigError, GreeksError, StoreError, plain_reason
+from greeks_trio.feeds.feed import FeedKind, brokers_of, enabled_kinds
+from greeks_trio.foreign_text import clean
+from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
-from greeks_trio.postgres.schema.migrate import missing_migrations
-from greeks_trio.spool.location import spool_directory
-from greeks_trio.spool.lock import look_at
+from greeks_trio.postgres.inspect_rights import (
+    inspect_rights,
+    inspect_schema_state,
+    inspect_tls,
+)
+from greeks_trio.spool.inspection import inspect_spool
 
-Attempt: TypeAlias = Callable[[], Awaitable[str]]
+Inspection: TypeAlias = Callable[[], Awaitable[list[Finding]]]
+OfConnection: TypeAlias = Callable[
+    [psycopg.AsyncConnection[Any], DatabaseConfig], Awaitable[list[Finding]]
+]
 
 # A gateway that has just started answers the first read of the positions after about ten
 # seconds, and a login over a slow line takes a few more.
 LIMIT_S: Final = 30.0
+_LONGEST: Final = 2_000
+
+# On one connection, in this order.
+OF_DATABASE: Final[Sequence[tuple[str, OfConnection]]] = (
+    ("database", inspect_schema_state),
+    ("rights", inspect_rights),
+    ("TLS", inspect_tls),
+)
+_COLOURS: Final[dict[Verdict, str]] = {"warning": "yellow", "failed": "red"}
 
 
-async def run_check(config: Config, *, limit_s: float = LIMIT_S) -> int:
-    """Print one line for each part of the configuration: whether it works.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """The options of the command.
 
-    Changes nothing, neither in the database nor at the brokers.
+    Attributes:
+        embedded: Whether to test with the bundled PostgreSQL.
+        data_dir: Its data; `None` for the default.
+        as_json: Print one JSON object instead of lines.
+        limit_s: Seconds for each test.
+    """
+
+    embedded: bool = False
+    data_dir: Path | None = None
+    as_json: bool = False
+    limit_s: float = LIMIT_S
+
+
+async def run_check(
+    load: Callable[[], Loaded], options: CheckOptions = CheckOptions()
+) -> int:
+    """Print a line for each finding, as soon as it is there.
 
     Returns:
-        `OK` or `FAILED`.
+        `OK`, also with warnings; `FAILED` if a test failed; `MISCONFIGURED` if the
+        configuration has problems.
     """
-    click.echo("configuration: fine")
-    results = [
-        await _try(name, attempt, limit_s) for name, attempt in _attempts(config)
-    ]
+    findings: list[Finding] = []
+    try:
+        loaded = load()
+    except ConfigError as exc:
+        if not options.as_json:
+            raise  # every command prints the problems in the same way
+        _print_json([_failed("configuration", each) for each in exc.problems])
+        return MISCONFIGURED
+    async for finding in _findings(loaded, options):
+        findings.append(finding)
+        if not options.as_json:
+            _print(finding)
+    if options.as_json:
+        _print_json(findings)
+    return FAILED if _worst(findings) == "failed" else OK
+
+
+async def _findings(loaded: Loaded, options: CheckOptions) -> AsyncIterator[Finding]:
+    for finding in _of_configuration(loaded.warnings):
+        yield finding
+    for subject, inspection in _inspections(loaded.config, options):
+        for finding in await attempt(subject, inspection, options.limit_s):
+            yield finding
     for broker in brokers_of(FEEDS):
-        if broker not in enabled_kinds(FEEDS, config):
-            click.echo(f"{broker}: not enabled")
-    return OK if all(results) else FAILED
+        if broker not in enabled_kinds(FEEDS, loaded.config):
+            yield _fine(broker, "not enabled")
 
 
-def _attempts(config: Config) -> Iterator[tuple[str, Attempt]]:
-    yield "database", partial(check_database, config.database)
-    yield "spool", partial(check_spool, config)
+def _inspections(
+    config: Config, options: CheckOptions
+) -> Iterator[tuple[str, Inspection]]:
+    yield "machine", inspect_machine
+    yield "database", partial(_inspect_stores, config, options)
+    yield "http", partial(inspect_http, config.http)
     for broker, kind in enabled_kinds(FEEDS, config).items():
-        yield broker, partial(kind.check_login, kind.section(config))
+        yield broker, partial(_inspect_login, broker, kind, config)
 
 
-async def _try(name: str, attempt: Attempt, limit_s: float) -> bool:
-    """Print the result of the attempt, and return whether it succeeded."""
-    sentence, succeeded = f"no answer within {limit_s:g} seconds", False
+async def attempt(
+    subject: str, inspection: Inspection, limit_s: float
+) -> list[Finding]:
+    """Return the findings; an expected error and a time limit are findings, too."""
+    sentence = f"no answer within {limit_s:g} seconds"
     with trio.move_on_after(limit_s):
         try:
-            sentence, succeeded = await attempt(), True
+            with translated():
+                return await inspection()
         except* GreeksError as group:
             sentence = plain_reason(group)
-    click.echo(f"{name}: {sentence}")
-    return succeeded
+    return [_failed(subject, sentence)]
 
 
-async def check_database(config: DatabaseConfig) -> str:
-    """Return one sentence about the server and the schema.
+async def _inspect_stores(config: Config, options: CheckOptions) -> list[Finding]:
+    """Return the findings about the database, then about the spool that belongs to it."""
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(
+            existing_target(
+                config, embedded=options.embedded, data_dir=options.data_dir
+            )
+        )
+        found = list(target.findings)
+        if target.is_there:
+            found += await inspect_database(target.config.database, options.limit_s)
+        return found + await attempt(
+            "spool", partial(inspect_spool, target.config), options.limit_s
+        )
 
-    Raises:
-        StoreError: the server cannot be used.
-    """
-    async with open_connection(config) as connection:
-        with translated():
-            lacking = await missing_migrations(connection)
-        server = connection.info.parameter_status("server_version")
-    schema = f"it lacks {', '.join(lacking)}, which serve applies" if lacking else ""
-    return f"PostgreSQL {server}, {schema or 'the schema is in place'}"
+
+async def inspect_database(
+    config: DatabaseConfig, limit_s: float = LIMIT_S
+) -> list[Finding]:
+    """Return the findings about the database, each inspection within the limit."""
+    found: list[Finding] = []
+    try:
+        async with open_connection(config, autocommit=True) as connection:
+            for subject, inspect in OF_DATABASE:
+                found += await attempt(
+                    subject, partial(inspect, connection, config), limit_s
+                )
+    except StoreError as exc:
+        found.append(_unreachable(config, exc))
+    return found
 
 
-async def check_spool(config: Config) -> str:
-    """Return the directory of the spool, and the process that uses it.
+async def _inspect_login(
+    broker: str, kind: FeedKind[Any], config: Config
+) -> list[Finding]:
+    return [_fine(broker, await kind.check_login(kind.section(config)))]
 
-    Raises:
-        ConfigError: the directory cannot be used.
-    """
-    return await trio.to_thread.run_sync(lambda: look_at(spool_directory(config)))
+
+def _unreachable(config: DatabaseConfig, exc: StoreError) -> Finding:
+    """Return the finding for a server that does not answer or refuses the login."""
+    place = f"{config.host}:{config.port}"
+    if config.host.startswith(("/", "@")):
+        place = config.host
+    if exc.sqlstate is not None:
+        return _failed("database", f"{place}: {exc}")
+    return Finding(
+        subject="database",
+        verdict="failed",
+        sentence=f"no connection to {place}: {exc}",
+        remedy="Start PostgreSQL, or correct POSTGRES_HOST and POSTGRES_PORT in the "
+        f"environment or in {settings_file().absolute()}, or use --embedded.",
+    )
+
+
+def _of_configuration(warnings: Sequence[str]) -> Iterator[Finding]:
+    if not warnings:
+        yield _fine("configuration", "fine")
+    for warning in warnings:
+        yield Finding(subject="configuration", verdict="warning", sentence=warning)
+
+
+def _fine(subject: str, sentence: str) -> Finding:
+    return Finding(subject=subject, verdict="fine", sentence=sentence)
+
+
+def _failed(subject: str, sentence: str) -> Finding:
+    return Finding(subject=subject, verdict="failed", sentence=sentence)
+
+
+def _worst(findings: Sequence[Finding]) -> Verdict:
+    verdicts = {finding.verdict for finding in findings}
+    ordered: Sequence[Verdict] = ("failed", "warning")
+    return next((each for each in ordered if each in verdicts), "fine")
+
+
+def _print(finding: Finding) -> None:
+    sentence = clean(finding.sentence, limit=_LONGEST)
+    if finding.verdict == "fine":
+        click.echo(f"{finding.subject}: {sentence}")
+        return
+    word = click.style(finding.verdict.upper(), fg=_COLOURS[finding.verdict])
+    line = f"{finding.subject}: {word}: {sentence}"
+    if finding.remedy is not None:
+        line = f"{line.rstrip('.')}. {clean(finding.remedy, limit=_LONGEST)}"
+    click.echo(line)
+
+
+def _print_json(findings: Sequence[Finding]) -> None:
+    """Print one object, which has no secret and no control character either."""
+    cleaned = [
+        msgspec.structs.replace(
+            finding,
+            sentence=clean(finding.sentence, limit=_LONGEST),
+            remedy=None
+            if finding.remedy is None
+            else clean(finding.remedy, limit=_LONGEST),
+        )
+        for finding in findings
+    ]
+    body = {"verdict": _worst(findings), "findings": cleaned}
+    click.echo(msgspec.json.encode(body).decode())

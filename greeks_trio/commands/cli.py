@@ -27,7 +27,8 @@ from greeks_trio.commands.options import (
 from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
 from greeks_trio.commands.output import open_outputs
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
-from greeks_trio.config.load import Override, load_config
+from greeks_trio.commands.version import show_version
+from greeks_trio.config.load import Override, load_config, read_config
 from greeks_trio.config.settings import HTTP_BIND, SWITCHES
 from greeks_trio.logs import configure_logging
 from greeks_trio.program import program_name
@@ -54,6 +55,15 @@ def main(
 
 @click.group(
     cls=ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--version",
+    "-V",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the versions of the program, Python and the bundled PostgreSQL.",
 )
 def commands() -> None:
     """Stream option Greeks from the brokers into PostgreSQL.
@@ -98,19 +108,23 @@ def serve(
 
 
 @commands.command()
-def check() -> Plan:
+@embedded_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(*, embedded: bool, data_dir: Path | None, as_json: bool) -> Plan:
     """Test the settings, the database, the spool and the login at each broker.
 
-    It changes nothing.
+    It tests everything that serve will need, with the same code, and changes nothing.
+    Each line is a finding. WARNING will not work later, FAILED does not work now.
 
-    Exit status: 0 every test passed, 1 a test failed, 2 wrong settings.
+    Exit status: 0 every test passed, also with warnings, 1 a test failed, 2 wrong
+    settings.
     """
 
     def plan() -> int:
-        config = configured(load_config)
-        from greeks_trio.commands.check import run_check
+        from greeks_trio.commands.check import CheckOptions, run_check
 
-        return run_trio(run_check, config)
+        options = CheckOptions(embedded=embedded, data_dir=data_dir, as_json=as_json)
+        return run_trio(run_check, read_config, options)
 
     return plan
 

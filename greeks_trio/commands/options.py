@@ -6,12 +6,15 @@ from collections.abc import Callable
 from functools import wraps
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from greeks_trio.config.kinds import parse_names
 from greeks_trio.config.settings import BROKERS
+
+# The options of the program itself; all others belong to a command.
+_OF_THE_GROUP: Final = ("--help", "-h", "--version", "-V")
 
 
 class ServeByDefault(click.Group):
@@ -19,7 +22,7 @@ class ServeByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command in front if there is none."""
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h")):
+        if not args or (args[0].startswith("-") and args[0] not in _OF_THE_GROUP):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 

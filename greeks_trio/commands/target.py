@@ -6,14 +6,15 @@ bundled PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from greeks_trio.config.settings import Config, SpoolConfig
 from greeks_trio.errors import ConfigError
+from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.embedded.guard import open_guarded_server
 
 # Not in the current directory: a start in another directory finds the same data.
@@ -62,3 +63,39 @@ async def open_target(
     async with open_guarded_server(directory) as database:
         spool = embedded_spool(config.spool, directory)
         yield replace(config, database=database, spool=spool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingTarget:
+    """What a command works on that changes nothing.
+
+    Attributes:
+        config: The configuration, as `open_target` yields it.
+        is_there: Whether the database exists; the bundled one may not yet.
+        findings: The findings about that.
+    """
+
+    config: Config
+    is_there: bool = True
+    findings: Sequence[Finding] = ()
+
+
+@asynccontextmanager
+async def existing_target(
+    config: Config, *, embedded: bool, data_dir: Path | None
+) -> AsyncIterator[ExistingTarget]:
+    """Do as `open_target`, but make no data directory for the bundled PostgreSQL."""
+    directory = None if not embedded else data_dir or home_data_dir()
+    if directory is not None and not directory.exists():
+        spool = embedded_spool(config.spool, directory)
+        finding = Finding(
+            subject="database",
+            verdict="fine",
+            sentence=f"the bundled PostgreSQL, in {directory}, which serve makes",
+        )
+        yield ExistingTarget(
+            config=replace(config, spool=spool), is_there=False, findings=[finding]
+        )
+        return
+    async with open_target(config, embedded=embedded, data_dir=data_dir) as target:
+        yield ExistingTarget(config=target)
