@@ -213,6 +213,7 @@ class Stage:
                 "TASTYTRADE_STREAMER_URL": tastytrade["streamer_url"],
             }
         values |= changes
+        self.env_file.touch(mode=0o600)
         self.env_file.write_text(
             "".join(f"{name}={value}\n" for name, value in values.items())
         )

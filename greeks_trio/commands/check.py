@@ -159,6 +159,8 @@ async def inspect_database(
     try:
         async with open_connection(config, autocommit=True) as connection:
             for subject, inspect in OF_DATABASE:
+                if connection.closed:
+                    break  # the last finding says why
                 found += await attempt(
                     subject, partial(inspect, connection, config), limit_s
                 )
@@ -183,7 +185,7 @@ def _unreachable(config: DatabaseConfig, exc: StoreError) -> Finding:
     return Finding(
         subject="database",
         verdict="failed",
-        sentence=f"no connection to {place}: {exc}",
+        sentence=f"no connection to {place}: {str(exc).partition('; Is the server')[0]}",
         remedy="Start PostgreSQL, or correct POSTGRES_HOST and POSTGRES_PORT in the "
         f"environment or in {settings_file().absolute()}, or use --embedded.",
     )

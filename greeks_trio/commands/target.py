@@ -67,7 +67,7 @@ async def open_target(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingTarget:
-    """What a command works on that changes nothing.
+    """The target of a command that changes nothing.
 
     Attributes:
         config: The configuration, as `open_target` yields it.

@@ -1,0 +1,141 @@
+"""``check`` says about a database what ``serve`` would find out."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from psycopg import sql
+
+from greeks_trio.commands.check import inspect_database
+from greeks_trio.config.settings import Secret
+from greeks_trio.errors import GreeksError
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.inspect_rights import NEEDED, inspect_tls
+from greeks_trio.postgres.schema import migrate
+from tests.fix_postgres import connect
+
+
+@contextmanager
+def other_role(database, *statements):
+    """Yield the login of a new role, after these statements about it."""
+    name = f"role_{database.dbname}"
+    with connect(database) as admin:
+        admin.execute(
+            sql.SQL("create role {} login password 'pa55word'").format(
+                sql.Identifier(name)
+            )
+        )
+        try:
+            for statement in statements:
+                admin.execute(sql.SQL(statement).format(role=sql.Identifier(name)))
+            yield replace(database, user=name, password=Secret("pa55word"))
+        finally:
+            admin.execute(
+                sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(name))
+            )
+
+
+async def serve_starts(config) -> bool:
+    """Return whether the service would go on after its first look at the database."""
+    try:
+        async with open_connection(config, autocommit=True) as connection:
+            await migrate.bring_up_to_date(connection, look_limit_s=5)
+    except GreeksError:
+        return False
+    return True
+
+
+async def failures(config) -> dict[str, str]:
+    return {
+        each.subject: f"{each.sentence}; {each.remedy}"
+        for each in await inspect_database(config)
+        if each.verdict == "failed"
+    }
+
+
+async def test_a_server_that_is_too_old(database, monkeypatch):
+    monkeypatch.setattr(migrate, "OLDEST_SERVER", 99_00_00)
+
+    assert "PostgreSQL 15 or later is needed" in (await failures(database))["database"]
+    assert not await serve_starts(database)
+
+
+async def test_a_schema_that_is_newer_than_the_program(database):
+    with connect(database) as admin:
+        admin.execute("insert into schema_migrations values ('9999_later', 'x')")
+
+    assert "newer than this program" in (await failures(database))["database"]
+    assert not await serve_starts(database)
+
+
+async def test_a_table_of_another_program_with_the_name_of_ours(empty_database):
+    with connect(empty_database) as admin:
+        admin.execute("create table schema_migrations (version bigint)")
+
+    assert "schema_migrations" in str(await failures(empty_database))
+    assert not await serve_starts(empty_database)
+
+
+async def test_an_empty_database_without_the_right_to_make_tables(empty_database):
+    with other_role(empty_database) as config:
+        found = await failures(config)
+        assert not await serve_starts(config)
+
+    assert "may not make tables in the schema public" in found["rights"]
+    assert 'grant create on schema "public" to' in found["rights"]
+
+
+async def test_a_role_that_owns_an_empty_database(empty_database):
+    with other_role(
+        empty_database, "grant create on schema public to {role}"
+    ) as config:
+        assert await failures(config) == {}
+        assert await serve_starts(config)
+
+
+GRANTS = tuple(
+    f"grant {', '.join(rights)} on {name} to {{role}}"
+    for name, rights in NEEDED.items()
+)
+
+
+@pytest.mark.parametrize("lacking", range(len(GRANTS)))
+async def test_each_missing_right_is_named_with_its_grant(database, lacking):
+    grants = [each for number, each in enumerate(GRANTS) if number != lacking]
+    name = list(NEEDED)[lacking]
+    with other_role(database, *grants) as config:
+        found = await failures(config)
+
+    assert f"INSERT on {name}" in found["rights"] or name == "schema_migrations"
+    assert f'grant select on "{name}" to' in found["rights"]
+
+
+async def test_a_role_that_cannot_make_partitions_is_a_warning(database):
+    with other_role(database, *GRANTS) as config:
+        found = await inspect_database(config)
+
+    [rights] = [each for each in found if each.subject == "rights"]
+    assert rights.verdict == "warning"
+    assert "cannot make the partitions of later months" in rights.sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "sslmode", "verdict"),
+    [
+        ("127.0.0.1", "prefer", "fine"),
+        ("/run/postgresql", "disable", "fine"),
+        ("db.example", "require", "warning"),
+        ("db.example", "disable", "warning"),
+        ("db.example", "verify-full", "fine"),
+    ],
+)
+async def test_a_server_elsewhere_that_is_not_verified_is_a_warning(
+    database, connection, host, sslmode, verdict
+):
+    [finding] = await inspect_tls(
+        connection, replace(database, host=host, sslmode=sslmode)
+    )
+
+    assert finding.verdict == verdict
