@@ -61,6 +61,7 @@ class Service:
         brokers: Every broker that a feed exists for, enabled or not.
         kinds: The kind of feed of each enabled broker.
         feeds: The feeds that run.
+        rejected: The reason why the schema does not fit, if it does not.
     """
 
     config: Config
@@ -78,6 +79,7 @@ class Service:
     retry_now: WakeUp = field(default_factory=WakeUp)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
     exit_status: int = STOPPED
+    rejected: BaseException | None = None
 
     def make_feed(self, broker: Broker, ticks: TickSender) -> Feed[Any]:
         """Make the feed of an enabled broker; it writes its ticks into the channel."""
@@ -106,6 +108,12 @@ class Service:
         self.switches.retry()
         self.retry_now.wake()
         logger.info("config.reloaded")
+
+    def schema_rejected(self, reason: BaseException) -> None:
+        """Stop the service, because the schema of the database does not fit."""
+        self.rejected = self.rejected or reason
+        self.status.backlog.is_database_up = False
+        self.stop.set()
 
     def all_refused(self) -> None:
         """Stop the service, because every broker has refused its login."""

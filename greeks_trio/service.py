@@ -9,7 +9,7 @@ that the drain can be watched.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,8 +23,9 @@ from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.load import load_config
 from greeks_trio.config.report import describe
 from greeks_trio.config.settings import Config
-from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
-from greeks_trio.feeds.feed import FeedKind, TickSender
+from greeks_trio.errors import SchemaRejected, leaves
+from greeks_trio.feeds.earlier_run import end_leftover_gaps, gaps_of_killed_run
+from greeks_trio.feeds.feed import FeedKind, TickSender, enabled_kinds
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status import ServiceStatus
@@ -85,22 +86,30 @@ async def run_service(
         open_spool(spool_directory(config), max_bytes=config.spool.max_bytes) as disk,
         trio.open_nursery() as background,
     ):
+        enabled = enabled_kinds(kinds, config)
+        await disk.inherit(gaps_of_killed_run(enabled, disk.killed_at, disk.heard_at))
         service = build_service(
             config, load, kinds, asked_to_stop, disk, listeners=listeners, now=now
         )
         status = service.status
-        note_killed_run(status.feeds, status.journal, disk.killed_at, disk.heard_at)
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
         url = await _start_background(service, disk, background)
         task_status.started(Running(status, url))
+        is_in_order = are_told = False
         try:
             await _run_pipeline(service, disk)
+            is_in_order = True
         finally:
             with trio.move_on_after(LEFTOVERS_LIMIT_S, shield=True):
-                await record_leftovers(status.backlog, status.journal, status.spool)
+                are_told = await record_leftovers(
+                    status.backlog, status.journal, status.spool
+                )
+            disk.is_clean = is_in_order and are_told
         background.cancel_scope.cancel()
     logger.info("service.stopped %s", minute_line(status))
+    if service.rejected is not None:
+        raise service.rejected
     return service.exit_status
 
 
@@ -109,12 +118,15 @@ async def _start_background(
 ) -> str | None:
     """Start the tasks beside the stream; return the address of the HTTP interface."""
     status = service.status
-    nursery.start_soon(disk.run_alive_mark, status.heard_at, name="alive mark")
     await nursery.start(run_on_hangup, service.reload)
     url: str | None = None
     if service.config.http is not None:
         nursery.start_soon(service.reader.run, name="reader")
         url = await nursery.start(run_http, service.config.http, make_routers(service))
+    # From here on the run has begun: only now its mark replaces that of an earlier run.
+    nursery.start_soon(
+        disk.run_alive_mark, status.heard_at, status.conditions, name="alive mark"
+    )
     nursery.start_soon(run_watches, status, name="watches")
     nursery.start_soon(
         run_partition_keeper, lambda: service.config.database, name="partition keeper"
@@ -161,18 +173,34 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
 def _start_sinks(service: Service, disk: SpoolDirectory, nursery: trio.Nursery) -> None:
     """Start the tasks that end when the backlog and the journal are closed and empty."""
     config, status = service.config, service.status
-    nursery.start_soon(
-        status.writer.run, service.tick_store.open, service.retry_now, name="writer"
+    write, replay, store = (
+        partial(status.writer.run, service.tick_store.open, service.retry_now),
+        partial(service.replayer.run, service.tick_store.open),
+        partial(
+            run_journal,
+            status.journal,
+            service.journal_store.open,
+            disk.spool,
+            after_s=config.spool.after_ms / 1e3,
+        ),
     )
+    nursery.start_soon(_stop_if_rejected, service, write, name="writer")
     nursery.start_soon(status.spooler.run, name="spooler")
-    nursery.start_soon(service.replayer.run, service.tick_store.open, name="replayer")
-    nursery.start_soon(
-        partial(run_journal, after_s=config.spool.after_ms / 1e3),
-        status.journal,
-        service.journal_store.open,
-        disk.spool,
-        name="journal",
-    )
+    nursery.start_soon(_stop_if_rejected, service, replay, name="replayer")
+    nursery.start_soon(_stop_if_rejected, service, store, name="journal")
+
+
+async def _stop_if_rejected(
+    service: Service, run: Callable[[], Awaitable[None]]
+) -> None:
+    """Run a sink.  If the schema does not fit, stop the service in the usual order.
+
+    Then ticks and journal entries go to the spool, for a program that fits the schema.
+    """
+    try:
+        await run()
+    except* SchemaRejected as group:
+        service.schema_rejected(next(leaves(group)))
 
 
 def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> None:

@@ -22,25 +22,26 @@ async def end_leftover_gaps(health: FeedHealth, journal: Journal) -> None:
     journal.record(LeftoverGaps(broker=health.broker, own=own, ended_at=health.now()))
 
 
-def note_killed_run(
+def gaps_of_killed_run(
     brokers: Iterable[Broker],
-    journal: Journal,
     killed_at: datetime | None,
     heard_at: Mapping[str, datetime],
-) -> None:
-    """Record a gap of each broker if the earlier run ended without a clean shutdown.
+) -> list[FeedGap]:
+    """Return a gap of each broker if the earlier run ended without a clean shutdown.
 
     Args:
         brokers: The brokers that are enabled now.
-        journal: Takes the gaps.
         killed_at: When the earlier run was last alive; `None` after a clean shutdown.
         heard_at: When its last frame of each broker came.
     """
     if killed_at is None:
-        return
+        return []
     logger.warning("service.killed_before last_alive=%s", killed_at.isoformat())
-    for broker in brokers:
-        started_at = min(killed_at, heard_at.get(broker, killed_at))
-        journal.record(
-            FeedGap(broker=broker, started_at=started_at, reason=GapReason.KILLED)
+    return [
+        FeedGap(
+            broker=broker,
+            started_at=min(killed_at, heard_at.get(broker, killed_at)),
+            reason=GapReason.KILLED,
         )
+        for broker in brokers
+    ]

@@ -41,6 +41,13 @@ class ConditionKind(StrEnum):
         member.remedy = remedy
         return member
 
+    SPOOL_UNAVAILABLE = (
+        "spool unavailable",
+        Severity.DEGRADED,
+        "The disk of the spool refuses data, so ticks are lost if the database is away"
+        " for longer than the memory lasts, or if the service is killed.",
+        "Read the reason in the status, and make room on the disk or repair it.",
+    )
     JOURNAL_STUCK = (
         "journal stuck",
         Severity.NOT_READY,

@@ -16,19 +16,23 @@ logger = logging.getLogger(__name__)
 LEFTOVERS_LIMIT_S: Final = 2.0
 
 
-async def record_leftovers(backlog: Backlog, journal: Journal, spool: Spool) -> None:
-    """Log the ticks and journal entries that are lost.  The next run writes their gap."""
+async def record_leftovers(backlog: Backlog, journal: Journal, spool: Spool) -> bool:
+    """Log the lost ticks, and put on disk the journal entries that are only in memory.
+
+    The next run stores them.  Return whether the disk took all.
+    """
     if left := backlog.not_on_disk():
         logger.critical("service.ticks_lost reason=not-drained rows=%d", len(left))
         backlog.losses.add_ticks(left)
-    if entries := len(journal.not_on_disk()):
-        logger.error("service.journal_lost entries=%d", entries)
     if rows := spool.size().rows:
         logger.warning("service.left_in_spool rows=%d", rows)
     # These may also be losses since the journal was closed, for example for lack of room.
-    gaps = backlog.losses.pop_gaps()
+    entries = [each.entry for each in journal.not_on_disk()]
+    entries += backlog.losses.pop_gaps()
     try:
-        if gaps:
-            await spool.append_journal(gaps)
+        if entries:
+            await spool.append_journal(entries)
     except SpoolUnavailable as exc:
-        logger.error("service.journal_lost entries=%d reason=%s", len(gaps), exc)
+        logger.error("service.journal_lost entries=%d reason=%s", len(entries), exc)
+        return False
+    return True

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
-from greeks_trio.spool.database import FileDamaged, Order, newest_id
+from greeks_trio.spool.database import MAX_ID, FileDamaged, Order, newest_id
 from greeks_trio.spool.entries import RawEntry
 from greeks_trio.spool.journal import RawJournalEntry
 
@@ -50,7 +50,7 @@ def readable(
     while True:
         try:
             for row in scan(source, last_id, END, "ASC"):
-                if row.id <= last_id:
+                if not last_id < row.id <= MAX_ID:
                     raise FileDamaged("the ids of a page are not in order")
                 row.decoded()
                 yield row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -9,7 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar
 
+from greeks_trio.config.directories import open_own_file
 from greeks_trio.errors import ConfigError, SpoolUnavailable
+
+logger = logging.getLogger(__name__)
 
 # Other processes use the quarantine for milliseconds at a time.
 _BUSY_S: Final = 2.0
@@ -17,6 +22,10 @@ _BUSY_S: Final = 2.0
 # bytes of the log's file: deleting needs room there even when the disk is full.
 _CHECKPOINT_PAGES: Final = 1000
 _LOG_BYTES: Final = 4 * 2**20
+
+# The highest id that an entry can have; SQLite's own limit is twice as high.  A thousand
+# entries a second take 146 million years.
+MAX_ID: Final = 2**62
 
 # The second try has an undamaged file, the third is for damage that comes meanwhile.
 _TRIES: Final = 3
@@ -57,6 +66,11 @@ class Database:
         open_file: Opens the file and checks it.
         replace: Puts a good file in the place of a damaged one.  Its argument is the
             damage in words.
+        rescue: Makes a deleted file again, with everything that its open connection still
+            has.  Without it an empty file takes its place.
+
+    Attributes:
+        last_error: Why the last use failed; `None` if it did not.
     """
 
     def __init__(
@@ -65,10 +79,15 @@ class Database:
         *,
         open_file: Callable[[], sqlite3.Connection],
         replace: Callable[[str], None],
+        rescue: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         self._path = path
         self._open_file = open_file
         self._replace = replace
+        self._rescue = rescue
+        self.last_error: str | None = None
+        # The file and its log as they were opened, by path.
+        self._opened: dict[Path, os.stat_result] = {}
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -83,6 +102,15 @@ class Database:
             SpoolUnavailable: the disk refuses.
             ConfigError: a newer version of this program has written the file.
         """
+        try:
+            result = self._use(work)
+        except SpoolUnavailable as exc:
+            self.last_error = str(exc)
+            raise
+        self.last_error = None
+        return result
+
+    def _use(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         damage: str | None = None
         for _ in range(_TRIES):
             try:
@@ -90,7 +118,10 @@ class Database:
                     if damage is not None:
                         self._replace(damage)
                         damage = None
-                    return work(self._open())
+                    self._rescue_deleted()
+                    result = work(self._open())
+                    self._remember_files()
+                    return result
             except FileDamaged as exc:
                 self.close()
                 damage = str(exc)
@@ -103,10 +134,32 @@ class Database:
     def close(self) -> None:
         """Close the file.  The next use opens it again."""
         connection, self._connection = self._connection, None
+        self._opened.clear()
         if connection is not None:
             # Copies the log into the file, or leaves the log beside the file.
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def _rescue_deleted(self) -> None:
+        """Make the file again if it or its log was deleted while it is open.
+
+        An open file can be written and read after that, but it ends with the process.
+        """
+        if self._connection is None:
+            return
+        if all(_is_there(path, opened) for path, opened in self._opened.items()):
+            return
+        if self._rescue is None:
+            logger.critical("spool.file_deleted path=%s", self._path)
+        else:
+            self._rescue(self._connection)
+        self.close()
+
+    def _remember_files(self) -> None:
+        for path in (self._path, self._path.with_name(f"{self._path.name}-wal")):
+            if path not in self._opened:
+                with suppress(FileNotFoundError):
+                    self._opened[path] = path.stat()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -129,7 +182,9 @@ def connect(
         sqlite3.Error: use `translated`.
         OSError: the file cannot be made.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.close(open_own_file(path, os.O_RDWR | os.O_CREAT))
+    for suffix in ("-wal", "-shm", "-journal"):
+        _refuse_link(path.with_name(path.name + suffix))
     with ExitStack() as stack:
         connection = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
@@ -212,11 +267,20 @@ def pragma_number(connection: sqlite3.Connection, name: str) -> int:
 
 
 def newest_id(connection: sqlite3.Connection, table: str) -> int:
-    """Return the highest id that was ever given in a table of this file."""
-    rows = connection.execute(
-        "SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)
+    """Return the highest id that was ever given in a table of this file.
+
+    Raises:
+        FileDamaged: nobody gives such ids.  SQLite would find no higher one, and would
+            report a full disk for ever.
+    """
+    [[newest]] = connection.execute(
+        f"SELECT max(coalesce((SELECT max(id) FROM {table}), 0), coalesce("  # noqa: S608
+        "(SELECT max(seq) FROM sqlite_sequence WHERE name = ?), 0))",
+        (table,),
     ).fetchall()
-    return int(rows[0][0]) if rows else 0
+    if not isinstance(newest, int) or not 0 <= newest <= MAX_ID:
+        raise FileDamaged(f"the highest id of {table} is {newest!r}")
+    return newest
 
 
 def raise_newest_id(connection: sqlite3.Connection, table: str, at_least: int) -> None:
@@ -225,6 +289,18 @@ def raise_newest_id(connection: sqlite3.Connection, table: str, at_least: int) -
         return
     connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
     connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, at_least))
+
+
+def _is_there(path: Path, opened: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), opened)
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 def _may_differ_from_disk(exc: SpoolUnavailable) -> bool:

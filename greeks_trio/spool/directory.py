@@ -19,12 +19,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
 from greeks_trio.errors import SpoolUnavailable
-from greeks_trio.model.records import Tick
+from greeks_trio.model.condition_kinds import ConditionKind
+from greeks_trio.model.records import FeedGap, Tick
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.stores import (
     Dropped,
     JournalEntry,
@@ -104,6 +106,8 @@ class SpoolDirectory:
     Attributes:
         inherited_journal: Journal entries of an earlier run that the database may not
             have yet, with their ids, oldest first.
+        is_clean: Whether the run has told everything about its end; `None` if it does
+            not say.  Then an end without an exception is a clean one.
     """
 
     def __init__(self, directory: Path, owner: Owner, *, max_bytes: int) -> None:
@@ -116,6 +120,7 @@ class SpoolDirectory:
         self.spool: Spool = SpoolOnDisk(self._store, self._worker)
         self.quarantine: Quarantine = self._refused
         self.inherited_journal: list[tuple[int, JournalEntry]] = []
+        self.is_clean: bool | None = None
 
     @property
     def inherited_id(self) -> int | None:
@@ -135,24 +140,54 @@ class SpoolDirectory:
         """Return when the earlier run last heard of each broker, unless it ended cleanly."""
         return self._owner.heard_at
 
+    async def inherit(self, gaps: Sequence[FeedGap]) -> None:
+        """Add gaps of the earlier run to its journal, and delete its marks.
+
+        A disk that refuses keeps the marks, so the next run finds the same gaps.
+        """
+        ids = [0] * len(gaps)
+        try:
+            ids = await self.spool.append_journal(gaps)
+        except SpoolUnavailable as exc:
+            logger.error("spool.unavailable reason=%s", exc)
+        else:
+            await self._worker.run(self._owner.forget_earlier)
+        self.inherited_journal += zip(ids, gaps, strict=True)
+
     async def run_alive_mark(
-        self, heard_at: Callable[[], Mapping[str, datetime]]
-    ) -> None:
-        """Touch the mark each second, and write the spool's totals, until cancelled.
+        self,
+        heard_at: Callable[[], Mapping[str, datetime]],
+        conditions: Conditions | None = None,
+    ) -> NoReturn:
+        """Touch the mark each second, write the totals, and test the disk, until cancelled.
 
         Args:
             heard_at: Returns when the last frame of each broker came.
+            conditions: Gets a condition for as long as the disk refuses.
         """
         was_in_place = True
         while True:
-            is_in_place = await self._worker.run(self._owner.is_in_place)
-            if was_in_place and not is_in_place:
-                logger.critical("spool.directory_deleted directory=%s", self._directory)
-            was_in_place = is_in_place
+            if not await self._worker.run(self._owner.is_in_place):
+                if was_in_place:
+                    logger.critical(
+                        "spool.directory_deleted directory=%s", self._directory
+                    )
+                was_in_place = await self._worker.run(self._owner.take_again)
             await self._worker.run(functools.partial(self._owner.touch, heard_at()))
             await self._worker.run(self._store.write_totals)
             await self._refused.take_notice()
+            await self._test(conditions or Conditions())
             await trio.sleep(_ALIVE_INTERVAL_S)
+
+    async def _test(self, conditions: Conditions) -> None:
+        """Look at the file, or at the disk after a failure; keep the condition."""
+        look = self._store.probe if self._store.last_error else self._store.look
+        with suppress(SpoolUnavailable):
+            await self._worker.run(look)
+        if (reason := self._store.last_error) is None:
+            conditions.end(ConditionKind.SPOOL_UNAVAILABLE)
+        else:
+            conditions.begin(ConditionKind.SPOOL_UNAVAILABLE, f"spool: {reason}")
 
     async def _open(self) -> None:
         try:
@@ -203,4 +238,5 @@ async def open_spool(
             # A thread may still write.  The lock is held until the process ends.
             logger.error("spool.disk_hangs limit_s=%.0f", _CLOSE_LIMIT_S)
         else:
-            owner.release(is_clean=is_clean)
+            said = opened.is_clean
+            owner.release(is_clean=is_clean if said is None else said)

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from greeks_trio.config.directories import make_own_directory
 from greeks_trio.model.records import Broker
 from greeks_trio.spool import entries, journal
 from greeks_trio.spool.damage import (
@@ -127,6 +128,31 @@ def replace_damaged(path: Path, *, newest: int) -> tuple[Path, Saved]:
     kept = put_aside(path)
     _install(fresh, path)
     return kept, saved
+
+
+def remake_deleted(path: Path, source: sqlite3.Connection, *, newest: int) -> Saved:
+    """Make a deleted file again from its connection, which is still open.
+
+    Another file that has taken its place is put aside.
+
+    Raises:
+        OSError, sqlite3.Error: the disk refuses.  The connection is as it was.
+        ConfigError: the directory cannot be made again.
+    """
+    make_own_directory(path.parent)
+    fresh = beside(path, ".new")
+    unlink(fresh)
+    saved = Saved(datetime.now(UTC))
+    with closing(_create(fresh)) as target:
+        _copy_entries(source, target, newest, saved)
+        _copy_journal(source, target, saved)
+        _complete(
+            target, newest_entry=newest, newest_note=newest_id_in(source, "notes")
+        )
+    if path.exists():
+        put_aside(path)
+    _install(fresh, path)
+    return saved
 
 
 def _create(path: Path) -> sqlite3.Connection:

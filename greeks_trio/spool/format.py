@@ -31,6 +31,9 @@ _JSON: Final = b"j"
 
 # Below this a blob fits into a page or two anyway.
 _COMPRESS_FROM: Final = 4096
+# A compressed blob unpacks to so many bytes at most.  Larger ones are not compressed, so
+# a blob on disk never needs more memory than this or its own size.
+_UNPACKED_MAX: Final = 256 * 2**20
 # The fastest: Greeks of one frame differ in few bytes, so it already saves five sixths.
 _LEVEL: Final = 1
 
@@ -122,7 +125,7 @@ def _encode(value: object) -> bytes:
         plain = msgspec.msgpack.encode(value)
     except UnicodeEncodeError:
         return _JSON + json.dumps(msgspec.to_builtins(value)).encode("ascii")
-    if len(plain) < _COMPRESS_FROM:
+    if not _COMPRESS_FROM <= len(plain) <= _UNPACKED_MAX:
         return _MSGPACK + plain
     return _COMPRESSED + zlib.compress(plain, _LEVEL)
 
@@ -143,7 +146,11 @@ def _decode_msgpack(rest: bytes, type_: type[_T]) -> _T:
 
 
 def _decode_compressed(rest: bytes, type_: type[_T]) -> _T:
-    return msgspec.msgpack.decode(zlib.decompress(rest), type=type_)
+    unpacker = zlib.decompressobj()
+    plain = unpacker.decompress(rest, _UNPACKED_MAX)
+    if not unpacker.eof:
+        raise ValueError(f"it is cut, or unpacks to more than {_UNPACKED_MAX} bytes")
+    return msgspec.msgpack.decode(plain, type=type_)
 
 
 def _decode_json(rest: bytes, type_: type[_T]) -> _T:

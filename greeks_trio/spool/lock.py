@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,8 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from greeks_trio.config.directories import (
+    make_own_directory,
+    open_own_file,
+    refuse_foreign_directory,
+)
 from greeks_trio.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
+SETTING: Final = "GREEKS_SPOOL_DIR"
 _LOCK: Final = "lock"
 _ALIVE: Final = "alive"
 
@@ -21,6 +30,9 @@ class Owner:
 
     The lock is on an open file that no program started by this process inherits.
 
+    The marks of the earlier owner stay until `touch` or `forget_earlier`: a run that ends
+    before it streams must not hide the end of the run before it.
+
     Attributes:
         killed_at: When the earlier owner was last alive, `None` if it ended cleanly.
         heard_at: When it last heard of each broker, empty if it ended cleanly.
@@ -28,6 +40,8 @@ class Owner:
 
     def __init__(self, directory: Path, lock_fd: int) -> None:
         self._lock_fd = lock_fd
+        self._has_begun = False
+        self._directory = directory
         self._lock = directory / _LOCK
         self._mark = directory / _ALIVE
         self.killed_at = _modified_at(self._mark)
@@ -37,24 +51,28 @@ class Owner:
             for mark in marks
             if (heard_at := _modified_at(mark)) is not None
         }
-        self.touch({})
+
+    def forget_earlier(self) -> None:
+        """Delete the marks of the earlier owner, because its end is stored elsewhere."""
+        with suppress(OSError):
+            self._delete_marks()
 
     def touch(self, heard_at: Mapping[str, datetime]) -> None:
         """Mark that this process is alive now, and when it last heard of each broker.
 
         Missing marks are made, unless the disk is full.
         """
+        self._has_begun = True
         with suppress(OSError):
-            self._mark.touch(mode=0o600)
+            _touch(self._mark, None)
             for broker, moment in heard_at.items():
-                mark = self._mark.with_suffix(f".{broker}")
-                mark.touch(mode=0o600)
-                os.utime(mark, (moment.timestamp(), moment.timestamp()))
+                _touch(self._mark.with_suffix(f".{broker}"), moment.timestamp())
 
     def is_in_place(self) -> bool:
         """Return whether the directory still has the file that is locked.
 
-        A deleted directory can still be written to; it ends with this process.
+        A deleted directory can still be written to; it ends with this process.  See
+        `take_again`.
         """
         try:
             there = self._lock.stat()
@@ -64,17 +82,31 @@ class Owner:
             return True  # unknown: no reason for an alarm
         return os.path.samestat(there, os.fstat(self._lock_fd))
 
+    def take_again(self) -> bool:
+        """Make a deleted directory again and lock it.  Return whether that worked."""
+        try:
+            fd = _lock(self._directory)
+        except ConfigError as exc:
+            logger.debug("spool.directory_not_made reason=%s", exc)
+            return False
+        old, self._lock_fd = self._lock_fd, fd
+        os.close(old)
+        return True
+
     def release(self, *, is_clean: bool) -> None:
-        """Unlock the directory.  A clean end also deletes the marks."""
-        if is_clean:
+        """Unlock the directory.  A clean end of a run that has begun deletes the marks."""
+        if is_clean and self._has_begun:
             with suppress(OSError):
-                for mark in (self._mark, *self._marks_of_brokers()):
-                    mark.unlink(missing_ok=True)
+                self._delete_marks()
         # A child process that has not executed its program yet shares the open file, so
         # closing alone would leave the lock in place until it does.
         with suppress(OSError):
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         os.close(self._lock_fd)
+
+    def _delete_marks(self) -> None:
+        for mark in (self._mark, *self._marks_of_brokers()):
+            mark.unlink(missing_ok=True)
 
     def _marks_of_brokers(self) -> list[Path]:
         return sorted(self._mark.parent.glob(f"{_ALIVE}.*"))
@@ -84,11 +116,16 @@ def take_directory(directory: Path) -> Owner:
     """Make the directory if need be and lock it.
 
     Raises:
-        ConfigError: it cannot be made or written, or another process holds its lock.
+        ConfigError: it cannot be made or written, another user can change it, or another
+            process holds its lock.
     """
+    return Owner(directory, _lock(directory))
+
+
+def _lock(directory: Path) -> int:
+    make_own_directory(directory, setting=SETTING)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = open_own_file(directory / _LOCK, os.O_RDWR | os.O_CREAT)
     except OSError as exc:
         raise _unusable(directory, exc.strerror or str(exc)) from exc
     try:
@@ -107,7 +144,7 @@ def take_directory(directory: Path) -> Owner:
     with suppress(OSError):
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return Owner(directory, fd)
+    return fd
 
 
 def look_at(directory: Path) -> str:
@@ -116,6 +153,7 @@ def look_at(directory: Path) -> str:
     Raises:
         ConfigError: the directory cannot be used.
     """
+    refuse_foreign_directory(directory, setting=SETTING)
     there = next(each for each in (directory, *directory.parents) if each.exists())
     if not there.is_dir():
         raise _unusable(directory, f"{there} is not a directory")
@@ -128,7 +166,7 @@ def look_at(directory: Path) -> str:
 
 def _use_of(lock: Path) -> str:
     try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_own_file(lock, os.O_RDONLY)
     except OSError:
         return ""
     try:
@@ -154,9 +192,16 @@ def _taken(directory: Path, pid: str) -> ConfigError:
 
 
 def _unusable(directory: Path, reason: str) -> ConfigError:
-    return ConfigError(
-        [f"GREEKS_SPOOL_DIR: cannot use the directory {directory}: {reason}."]
-    )
+    return ConfigError([f"{SETTING}: cannot use the directory {directory}: {reason}."])
+
+
+def _touch(path: Path, seconds: float | None) -> None:
+    """Make the file if it is missing, and set its time; `None` for now."""
+    fd = open_own_file(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.utime(fd, None if seconds is None else (seconds, seconds))
+    finally:
+        os.close(fd)
 
 
 def _modified_at(path: Path) -> datetime | None:

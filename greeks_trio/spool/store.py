@@ -33,7 +33,13 @@ from greeks_trio.spool.database import (
     used_bytes,
 )
 from greeks_trio.spool.entries import Facts
-from greeks_trio.spool.file import VERSION, Saved, make_missing, replace_damaged
+from greeks_trio.spool.file import (
+    VERSION,
+    Saved,
+    make_missing,
+    remake_deleted,
+    replace_damaged,
+)
 from greeks_trio.spool.format import encode_ticks
 from greeks_trio.spool.totals import Totals, TotalsFile
 
@@ -61,7 +67,10 @@ class SpoolStore:
         self._path = path
         self._max_bytes = max_bytes
         self._database = Database(
-            path, open_file=self._open_file, replace=self._replace_file
+            path,
+            open_file=self._open_file,
+            replace=self._replace_file,
+            rescue=self._remake_file,
         )
         self._totals_file = TotalsFile(path.with_name(f"{path.name}.contents"))
         # `None` until the file was opened for the first time.
@@ -90,6 +99,32 @@ class SpoolStore:
             ConfigError: a newer version of this program has written the file.
         """
         return self._database.use(self._read_journal)
+
+    @property
+    def last_error(self) -> str | None:
+        """Return why the last call failed, `None` if it did not."""
+        return self._database.last_error
+
+    def look(self) -> None:
+        """Make the file again if it was deleted while it is open.
+
+        Raises:
+            SpoolUnavailable: the disk refuses.
+        """
+        self._database.use(lambda _: None)
+
+    def probe(self) -> None:
+        """Write a page of the file, to learn whether the disk takes it.
+
+        Raises:
+            SpoolUnavailable: it does not.
+        """
+
+        def write(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+
+        self._database.use(write)
 
     def write_totals(self) -> None:
         """Write beside the file how much it holds, if the disk takes it."""
@@ -230,6 +265,18 @@ class SpoolStore:
             damage,
         )
         self._tell_loss(saved, earlier)
+
+    def _remake_file(self, connection: sqlite3.Connection) -> None:
+        newest = self._totals.newest_id if self._totals else 0
+        saved = remake_deleted(self._path, connection, newest=newest)
+        logger.critical(
+            "spool.file_deleted path=%s saved_entries=%d saved_rows=%d saved_notes=%d",
+            self._path,
+            saved.entries,
+            saved.rows.total(),
+            saved.journal_entries,
+        )
+        self._tell_loss(saved, self._totals)
 
     def _tell_loss(self, saved: Saved, earlier: Totals | None) -> None:
         """Tell about the ticks that a damaged or deleted file had and the new one lacks.

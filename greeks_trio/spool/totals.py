@@ -8,11 +8,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
 
+from greeks_trio.config.directories import open_own_file
 from greeks_trio.model.records import Broker
+from greeks_trio.spool.database import MAX_ID
 from greeks_trio.spool.entries import Facts
+
+# A file of ours is about 200 bytes.
+_MAX_BYTES: Final = 64 * 2**10
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,9 +32,9 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         last_at: When the last tick of the newest entry was received.
     """
 
-    newest_id: int = 0
-    entries: int = 0
-    rows: dict[Broker, int] = {}
+    newest_id: _Count = 0
+    entries: _Count = 0
+    rows: dict[Broker, _Count] = {}
     first_at: datetime | None = None
     last_at: datetime | None = None
 
@@ -65,7 +72,8 @@ class TotalsFile:
     def read(self) -> Totals | None:
         """Return the totals that were written last, `None` when there are none."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Totals)
+            with open(open_own_file(self._path, os.O_RDONLY), "rb") as file:
+                return msgspec.json.decode(file.read(_MAX_BYTES), type=Totals)
         except (OSError, msgspec.MsgspecError):
             return None
 
@@ -75,7 +83,7 @@ class TotalsFile:
             return
         fresh = self._path.with_name(f"{self._path.name}.new")
         with suppress(OSError):
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            fd = open_own_file(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             with open(fd, "wb") as file:
                 file.write(msgspec.json.encode(totals))
             fresh.replace(self._path)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.fix_postgres import connect_trio
-from tests.fix_processes import fetch, run_ingest
+from tests.fix_processes import fetch, run_ingest, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -43,19 +43,6 @@ async def test_without_a_broker_the_message_names_the_settings(tmp_path):
     assert "TASTYTRADE_ENABLED" in service.transcript()
 
 
-async def test_a_port_in_use_is_a_configuration_error(stage):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        async with stage.simulate(*SMALL) as simulators:
-            bind = f"127.0.0.1:{port}"
-            stage.configure(await simulators.read_json(), GREEKS_HTTP_BIND=bind)
-            async with stage.serve() as service:
-                assert await service.wait_exit() == 2
-
-    assert bind in service.transcript()
-    assert "Traceback" not in service.transcript()
-
-
 async def test_the_service_ends_when_every_broker_refuses_the_login(stage):
     async with stage.simulate("--only", "tastytrade", *SMALL) as simulators:
         stage.configure(await simulators.read_json(), TT_REFRESH="wr0ng-token")
@@ -79,25 +66,51 @@ async def test_a_refusal_by_one_broker_does_not_affect_the_other(stage):
     assert service.count("waits_for_operator") == 1
 
 
-async def test_a_newer_schema_is_refused(stage):
-    async with stage.simulate("--only", "tastytrade", *SMALL) as simulators:
+async def test_starts_that_fail_are_explained_and_leave_no_gap_of_a_kill(stage):
+    """A port in use, then a newer schema, then a start that works."""
+    only = ("--only", "tastytrade")
+    async with stage.simulate(*only, *SMALL) as simulators:
         stage.configure(await simulators.read_json())
-        async with stage.serve("--only", "tastytrade") as service:
+        async with stage.serve(*only) as service:
             await service.wait_line("writer.connected")
+            await stage.wait_rows("tastytrade", 1)
             assert await service.stop() == 0
-        connection = await connect_trio(stage.database)
-        async with connection:
-            await connection.execute(
-                "insert into schema_migrations (name, sha256)"
-                " values ('9999_from_the_future', repeat('0', 64))"
-            )
-        async with stage.serve() as service:
-            assert await service.wait_exit() == 4
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            bind = f"127.0.0.1:{taken.getsockname()[1]}"
+            async with stage.serve(*only, "--http", bind) as refused_port:
+                assert await refused_port.wait_exit() == 2
+        await execute(
+            stage.database,
+            "insert into schema_migrations (name, sha256)"
+            " values ('9999_from_the_future', repeat('0', 64))",
+        )
+        async with stage.serve(*only) as refused_schema:
+            assert await refused_schema.wait_exit() == 4
         async with run_ingest("migrate", cwd=stage.directory) as migrate:
             assert await migrate.wait_exit() == 4
+        await execute(
+            stage.database, "delete from schema_migrations where name ~ '^9999'"
+        )
+        async with stage.serve(*only) as service:
+            await service.wait_line("feed.connected")
+            await wait_until(
+                stage.database,
+                "select count(*) > 0 from feed_gaps where ended_at is not null",
+            )
+            assert await service.stop() == 0
 
-    assert "9999_from_the_future" in service.transcript()
-    assert "Traceback" not in service.transcript()
+    assert bind in refused_port.transcript()
+    assert "9999_from_the_future" in refused_schema.transcript()
+    for each in (refused_port, refused_schema, service):
+        for words in ("Traceback", "journal_lost", "killed_before"):
+            assert words not in each.transcript()
+    reasons = await fetch(stage.database, "select distinct reason from feed_gaps")
+    assert reasons == [("stopped",)]
+
+
+async def execute(database, statement):
+    async with await connect_trio(database) as connection:
+        await connection.execute(statement)
 
 
 async def test_check_finds_a_wrong_password_and_a_wrong_secret(stage):

@@ -26,6 +26,7 @@ async def append(directory):
     """
     number = 0
     async with open_spool(Path(directory), max_bytes=ROOM) as opened:
+        opened._owner.touch({})
         previous_id = 0
         while True:
             ticks = [make_tick(number + n) for n in range(1 + number % 3)]

@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import trio
 
-from greeks_trio.feeds.earlier_run import end_leftover_gaps, note_killed_run
+from greeks_trio.feeds.earlier_run import end_leftover_gaps, gaps_of_killed_run
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.pipeline.journal import Journal
-from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import SPY_CALL, START, clock_of_trio
 
 
@@ -34,21 +33,14 @@ async def test_gaps_of_an_earlier_run_end_with_the_first_connection(
     )
 
 
-async def test_a_killed_run_is_a_gap_since_the_last_frame_of_each_broker():
-    journal = KeptJournal()
+def test_a_killed_run_is_a_gap_since_the_last_frame_of_each_broker():
     heard_at = {"ibkr": START - timedelta(seconds=40)}
 
-    note_killed_run(["ibkr", "tastytrade"], journal, START, heard_at)
-
-    assert journal.recorded == [
+    assert gaps_of_killed_run(["ibkr", "tastytrade"], START, heard_at) == [
         FeedGap(broker="ibkr", started_at=heard_at["ibkr"], reason=GapReason.KILLED),
         FeedGap(broker="tastytrade", started_at=START, reason=GapReason.KILLED),
     ]
 
 
-async def test_a_run_with_a_clean_shutdown_leaves_no_gap():
-    journal = KeptJournal()
-
-    note_killed_run(["ibkr", "tastytrade"], journal, None, {})
-
-    assert journal.recorded == []
+def test_a_run_with_a_clean_shutdown_leaves_no_gap():
+    assert gaps_of_killed_run(["ibkr", "tastytrade"], None, {}) == []

@@ -17,7 +17,7 @@ from greeks_trio.pipeline.leftovers import record_leftovers
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.tick_store import TickStore
 from tests.concurrency.pipeline_parts import Pipeline
-from tests.factories import make_tick
+from tests.factories import START, make_tick
 
 
 def refused_by_mistake():
@@ -119,7 +119,8 @@ async def test_the_next_run_writes_the_gap_of_ticks_that_are_lost_at_the_end(
     pipeline.backlog.put([make_tick(5)])
     pipeline.spool.disk.is_full = is_full
 
-    await record_leftovers(pipeline.backlog, Journal(), pipeline.spool)
+    told = await record_leftovers(pipeline.backlog, Journal(), pipeline.spool)
+    assert told != is_full
 
     gap = FeedGap(
         broker="ibkr",
@@ -131,6 +132,17 @@ async def test_the_next_run_writes_the_gap_of_ticks_that_are_lost_at_the_end(
     assert pipeline.backlog.losses.total == 2
     assert "service.ticks_lost reason=not-drained rows=1" in caplog.messages
     assert ("service.journal_lost" in caplog.text) == is_full
+
+
+async def test_journal_entries_that_only_memory_has_are_on_disk_at_the_end(caplog):
+    pipeline, journal = Pipeline(), Journal()
+    gap = FeedGap(broker="ibkr", started_at=START, reason="stopped")
+    journal.record(gap)
+
+    assert await record_leftovers(pipeline.backlog, journal, pipeline.spool)
+
+    assert list(pipeline.spool.journal.values()) == [gap]
+    assert "journal_lost" not in caplog.text
 
 
 def test_the_worst_case_of_memory_is_added_up_from_the_configured_bounds():

@@ -6,14 +6,21 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import (
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trio
 
-from greeks_trio.errors import ConfigError
+from greeks_trio.errors import ConfigError, SpoolUnavailable
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
 from greeks_trio.spool.database import connect
@@ -246,22 +253,75 @@ async def test_a_child_that_lives_on_does_not_own_the_directory(tmp_path):
 async def test_a_directory_that_cannot_be_used_is_a_configuration_error(tmp_path, name):
     (tmp_path / "file").write_bytes(b"")
 
-    with pytest.raises(ConfigError, match="GREEKS_SPOOL_DIR: cannot use the directory"):
+    with pytest.raises(ConfigError, match=r"GREEKS_SPOOL_DIR: .*(cannot|not safe)"):
         async with open_spool(tmp_path / name, max_bytes=ROOM):
             pass
 
 
 async def test_an_unclean_end_is_known_at_the_next_start(tmp_path):
-    with pytest.raises(RuntimeError):
-        async with open_spool(tmp_path, max_bytes=ROOM):
+    async def end_with_a_bug():
+        async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+            opened._owner.touch({})
             raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        await end_with_a_bug()
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         age = datetime.now(UTC) - opened.killed_at
+        opened._owner.touch({})
     assert timedelta(0) <= age < timedelta(minutes=1)
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         assert opened.killed_at is None
+
+
+@pytest.mark.parametrize("ends", ["badly", "well"])
+async def test_a_run_that_never_began_says_nothing_of_its_end(tmp_path, ends):
+    for _ in range(2):
+        with suppress(ConfigError):
+            async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+                assert opened.killed_at is None
+                if ends == "badly":
+                    raise ConfigError(["The port is taken."])
+
+
+async def test_a_run_that_never_began_does_not_hide_a_kill_before_it(tmp_path):
+    moment = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
+    (tmp_path / "alive").touch()
+    os.utime(tmp_path / "alive", (moment.timestamp(), moment.timestamp()))
+
+    for _ in range(2):
+        with suppress(ConfigError):
+            async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+                assert opened.killed_at == moment
+                raise ConfigError(["The port is taken."])
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_the_gap_of_a_kill_replaces_its_mark_once_the_disk_has_it(
+    tmp_path, is_full
+):
+    (tmp_path / "alive").touch()
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        with disk_that_refuses(opened) if is_full else nullcontext():
+            await opened.inherit([GAP])
+        journal = opened.inherited_journal
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        assert (opened.killed_at is not None) == is_full
+        assert opened.inherited_journal == ([] if is_full else journal)
+    assert [entry for _, entry in journal] == [GAP]
+
+
+@contextmanager
+def disk_that_refuses(opened):
+    def refuse(_):
+        raise SpoolUnavailable("the disk is full")
+
+    opened._store.append_journal = refuse
+    yield
+    del opened._store.append_journal
 
 
 async def test_an_unclean_end_tells_when_each_broker_was_heard_of(tmp_path):
@@ -286,14 +346,14 @@ async def test_an_unclean_end_tells_when_each_broker_was_heard_of(tmp_path):
 async def test_the_alive_mark_is_touched_until_cancelled(tmp_path, monkeypatch):
     touched, send = [], trio.Event()
 
-    def note_touch(self, **_):
-        touched.append(self.name)
+    def note_touch(path, _):
+        touched.append(path.name)
         if len(touched) == 2:
             trio.from_thread.run_sync(send.set)
 
     async with open_spool(tmp_path, max_bytes=ROOM) as opened:
         monkeypatch.setattr("greeks_trio.spool.directory._ALIVE_INTERVAL_S", 0.01)
-        monkeypatch.setattr(Path, "touch", note_touch)
+        monkeypatch.setattr("greeks_trio.spool.lock._touch", note_touch)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(opened.run_alive_mark, dict)
             await send.wait()
