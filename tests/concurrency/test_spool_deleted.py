@@ -82,12 +82,12 @@ async def test_a_deleted_directory_is_told_and_made_again_with_its_content(
 
 @pytest.mark.parametrize("name", ["spool.sqlite3", "spool.sqlite3-wal"])
 async def test_a_deleted_file_is_noticed_by_the_next_call(tmp_path, caplog, name):
-    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+    async with open_spool(tmp_path / "spool", max_bytes=ROOM) as opened:
         ids = [await opened.spool.append([make_tick(n)]) for n in range(2)]
-        (tmp_path / name).unlink()
+        (tmp_path / "spool" / name).unlink()
         await opened.spool.append([make_tick(2)], release=ids[:1])
         assert opened.spool.size().entries == 2
-        copy = shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+        copy = shutil.copytree(tmp_path / "spool", tmp_path / "copy")
 
     assert caplog.text.count("spool.file_deleted") == 1
     # The state of the disk at a kill right after the call.
