@@ -9,6 +9,7 @@ that the drain can be watched.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,9 +27,11 @@ from greeks_trio.config.settings import Config
 from greeks_trio.errors import SchemaRejected, leaves
 from greeks_trio.feeds.earlier_run import end_leftover_gaps, gaps_of_killed_run
 from greeks_trio.feeds.feed import FeedKind, TickSender, enabled_kinds
+from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.monitoring.systemd import Notifier, run_systemd_notify
 from greeks_trio.monitoring.watches import journal_losses, run_watches
 from greeks_trio.pipeline.journal import run_journal
 from greeks_trio.pipeline.leftovers import LEFTOVERS_LIMIT_S, record_leftovers
@@ -128,6 +131,14 @@ async def _start_background(
         disk.run_alive_mark, status.heard_at, status.conditions, name="alive mark"
     )
     nursery.start_soon(run_watches, status, name="watches")
+    nursery.start_soon(
+        run_systemd_notify,
+        Notifier(os.environ),
+        status.in_words,
+        lambda: status.conditions.has(ConditionKind.LOOP_STUCK),
+        service.stop,
+        name="systemd",
+    )
     nursery.start_soon(
         run_partition_keeper, lambda: service.config.database, name="partition keeper"
     )

@@ -190,5 +190,26 @@ def migrate() -> Plan:
     return plan
 
 
+@commands.command()
+@click.argument("kind", type=click.Choice(("systemd", "compose")))
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace files that differ.")
+def deployment(*, kind: str, directory: Path, force: bool) -> Plan:
+    """Write the files for systemd or for containers into a directory.
+
+    systemd: the unit greeks-trio.service, with the path of this program.  compose: the
+    service with PostgreSQL, Prometheus and Grafana.
+
+    Exit status: 0 done, 1 a file differs, 2 wrong arguments.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.deployment import write_deployment
+
+        return write_deployment(kind, directory, force=force)
+
+    return plan
+
+
 for each in (demo, simulate, drill, drill_service):
     commands.add_command(each)

@@ -54,3 +54,9 @@ class ConditionKind(StrEnum):
         "Positions and gaps have not been stored for a minute, although some wait.",
         "Read the reason in the status; it is PostgreSQL's own message.",
     )
+    LOOP_STUCK = (
+        "loop stuck",
+        Severity.NOT_READY,
+        "A part of the service has work and has made no step for minutes.",
+        "Save the log and restart the service; under systemd, its watchdog does that.",
+    )

@@ -122,3 +122,13 @@ class ServiceStatus:
             *self.conditions.sentences(Severity.NOTE),
             *(note for note in feeds if note not in problems),
         ]
+
+    def in_words(self) -> str:
+        """Return the health in one line, the gravest fault first."""
+        for name, sentences in (
+            ("not ready", self.readiness()),
+            ("degraded", self.warnings()),
+        ):
+            if sentences:
+                return f"{name}: {'; '.join(sentences)}"
+        return "healthy"

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import trio
 
 from greeks_trio.feeds.staleness import StalenessLog
+from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.monitoring.contract_hours import (
     UnknownHoursLog,
     contracts_without_hours,
@@ -17,7 +18,9 @@ from greeks_trio.monitoring.contract_hours import (
     trades,
 )
 from greeks_trio.monitoring.loop_lag import run_loop_lag
+from greeks_trio.monitoring.loops import loops_of
 from greeks_trio.monitoring.minute_line import minute_line
+from greeks_trio.monitoring.progress import ProgressWatch
 from greeks_trio.monitoring.stale_counts import stale_contracts
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.waiting import utc_now
@@ -27,6 +30,7 @@ logger = logging.getLogger(__name__)
 _REPORT_INTERVAL_S: Final = 60.0
 _STALENESS_INTERVAL_S: Final = 15.0
 _SLO_INTERVAL_S: Final = 1.0
+_PROGRESS_INTERVAL_S: Final = 5.0
 
 
 async def run_watches(status: ServiceStatus) -> NoReturn:
@@ -36,6 +40,7 @@ async def run_watches(status: ServiceStatus) -> NoReturn:
         nursery.start_soon(run_staleness_watch, status, name="staleness")
         nursery.start_soon(run_slo_watch, status, name="slo")
         nursery.start_soon(run_loop_lag, status.loop_lag, name="loop lag")
+        nursery.start_soon(run_progress_watch, status, name="progress")
     raise AssertionError("the watches never end")
 
 
@@ -72,6 +77,20 @@ async def run_slo_watch(status: ServiceStatus) -> None:
         now = trio.current_time()
         window = status.tick_counts.to_durable.rolling.window_histogram(now=now)
         status.slo.update(window, _undurable_ages_s(status, now), now)
+
+
+async def run_progress_watch(status: ServiceStatus) -> None:
+    """Note each loop that has work and makes no step, until cancelled."""
+    watch = ProgressWatch(loops_of(status))
+    noted: set[str] = set()
+    while True:
+        stuck = watch.stuck(trio.current_time())
+        for name in noted - stuck.keys():
+            status.conditions.end(ConditionKind.LOOP_STUCK, subject=name)
+        for name, sentence in stuck.items():
+            status.conditions.begin(ConditionKind.LOOP_STUCK, sentence, subject=name)
+        noted = set(stuck)
+        await trio.sleep(_PROGRESS_INTERVAL_S)
 
 
 def _undurable_ages_s(status: ServiceStatus, now: float) -> Sequence[float]:

@@ -55,6 +55,10 @@ class Conditions:
                 subject or "-",
             )
 
+    def has(self, kind: ConditionKind) -> bool:
+        """Return whether there is a condition of this kind."""
+        return any(each is kind for each, _ in self._sentences)
+
     def sentences(self, severity: Severity) -> Sequence[str]:
         """Return the sentences of this severity in the order in which they began."""
         return [

@@ -103,17 +103,12 @@ def installed(stderr: str) -> bool:
     return "installing the packages of" in stderr
 
 
-def test_a_fresh_clone_sets_itself_up_also_when_two_start_at_once(tmp_path):
-    clone = tmp_path / "clone"
-    subprocess.run(
-        ["git", "-c", "safe.directory=*", "clone", "--quiet", ROOT, clone], check=True
-    )
-
-    both = [start(clone, "--help") for _ in range(2)]
+def test_two_first_starts_at_once_install_once(checkout):
+    both = [start(checkout, "simulate") for _ in range(2)]
     outputs = [process.communicate() for process in both]
 
     assert [process.returncode for process in both] == [0, 0], outputs
-    assert all(stdout.startswith("Usage: run-ingest") for stdout, _ in outputs)
+    assert all(json.loads(stdout)["args"] == ["simulate"] for stdout, _ in outputs)
     assert sorted(installed(stderr) for _, stderr in outputs) == [False, True]
 
 

@@ -1,0 +1,74 @@
+"""``deployment``: writes the files for systemd, or for containers, into a directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import click
+
+from greeks_trio.commands.outcome import FAILED, OK
+
+UNIT: Final = "greeks-trio.service"
+# The program in the unit, until `program_path` takes its place.
+_UNIT_PROGRAM: Final = "/usr/local/bin/greeks-trio"
+
+# Where each file lies in this package, by its name in the directory.
+FILES: Final[Mapping[str, Mapping[str, str]]] = {
+    "systemd": {UNIT: f"deployment/{UNIT}"},
+    "compose": {
+        "compose.yml": "deployment/compose.yml",
+        "prometheus.yml": "deployment/prometheus.yml",
+        "alerts.yml": "monitoring/alerts.yml",
+        "dashboard.json": "monitoring/dashboard.json",
+        "grafana/datasource.yml": "deployment/grafana/datasource.yml",
+        "grafana/dashboards.yml": "deployment/grafana/dashboards.yml",
+    },
+}
+
+
+def write_deployment(kind: str, directory: Path, *, force: bool) -> int:
+    """Write the files of a kind of deployment, and print the name of each.
+
+    Args:
+        kind: A key of `FILES`.
+        directory: It is made if it does not exist.
+        force: Whether files that exist and differ are replaced.
+
+    Returns:
+        `OK`, or `FAILED` if a file differs and none was written.
+    """
+    package = resources.files("greeks_trio")
+    texts = {
+        directory / name: package.joinpath(source).read_text("utf-8")
+        for name, source in FILES[kind].items()
+    }
+    if kind == "systemd":
+        unit = directory / UNIT
+        texts[unit] = texts[unit].replace(_UNIT_PROGRAM, str(program_path()))
+    if not force and (
+        others := [path for path in texts if _differs(path, texts[path])]
+    ):
+        names = ", ".join(map(str, others))
+        click.echo(f"{names}: differs. Add --force to replace it.", err=True)
+        return FAILED
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        click.echo(path)
+    return OK
+
+
+def program_path() -> Path:
+    """Return the program that systemd starts: the launcher of a checkout, or our script."""
+    launcher = Path(__file__).parents[2] / "bin" / "run-ingest"
+    return (
+        launcher if launcher.exists() else Path(sys.executable).parent / "greeks-trio"
+    )
+
+
+def _differs(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text("utf-8", errors="replace") != text
