@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,11 +18,11 @@ SMALL = ("--contracts", "20", "--rate", "60")
 
 
 @asynccontextmanager
-async def serving(stage, *arguments, **changes):
+async def serving(stage, *arguments, environment=None, **changes):
     """Yield (simulators, service) when both brokers have rows."""
     async with stage.simulate(*SMALL) as simulators:
         stage.configure(await simulators.read_json(), **changes)
-        async with stage.serve(*arguments) as service:
+        async with stage.serve(*arguments, environment=environment) as service:
             await service.wait_line("writer.connected")
             await stage.wait_rows("ibkr", 20)
             await stage.wait_rows("tastytrade", 20)
@@ -49,10 +50,21 @@ async def test_from_an_empty_database_every_tick_is_stored_once(stage):
     assert set(stored) == stage.sent()
 
 
-async def test_sigterm_loses_nothing_that_was_read(stage):
-    async with serving(stage) as (simulators, service):
-        assert await service.stop(signal.SIGTERM) == 0
-        await simulators.stop()
+async def test_sigterm_loses_nothing_that_was_read_and_systemd_is_told(stage):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(stage.directory / "notify"))
+        environment = {
+            "NOTIFY_SOCKET": str(stage.directory / "notify"),
+            "WATCHDOG_USEC": "2000000",
+        }
+        async with serving(stage, environment=environment) as (simulators, service):
+            assert await service.stop(signal.SIGTERM) == 0
+            await simulators.stop()
+        systemd.setblocking(False)
+        told = [systemd.recv(4096).decode() for _ in range(3)]
+
+    assert told[0].startswith("READY=1\nSTATUS=")
+    assert told[1].startswith("WATCHDOG=1\n")
 
     line = await service.wait_line("service.stopped")
     counts = dict(word.split("=") for word in line.split() if "=" in word)
