@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn
 
 import psycopg
 import trio
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from greeks_trio.errors import StoreUnavailable
@@ -26,13 +27,12 @@ from greeks_trio.postgres.connection import TrioConnection
 # A pooler with a free session gives it at once.
 _WAIT_S: Final = 0.5
 
-_MARK: Final = """
-select set_config('greeks_trio.mark', %s, false), pg_backend_pid()
-"""
-_LOOK: Final = """
-select coalesce(current_setting('greeks_trio.mark', true), ''), pg_backend_pid()
-"""
-_UNMARK: Final = "select set_config('greeks_trio.mark', '', false)"
+_MARK: Final = sql.SQL(
+    "select set_config('greeks_trio.mark', {}, false), pg_backend_pid()"
+)
+_LOOK: Final = sql.SQL(
+    "select coalesce(current_setting('greeks_trio.mark', true), ''), pg_backend_pid()"
+)
 
 
 async def refuse_shared_sessions(
@@ -50,7 +50,7 @@ async def refuse_shared_sessions(
         psycopg.Error: the pooler or the server fails.
     """
     mark = secrets.token_hex(16)
-    marked = await _fetch(connection, _MARK, [mark])
+    marked = await _fetch(connection, _MARK.format(mark))
     try:
         await _expect(connection, marked)
         second = await connect()
@@ -60,7 +60,7 @@ async def refuse_shared_sessions(
             second.close_nowait()
     finally:
         if not connection.closed:
-            await connection.execute(_UNMARK)
+            await _fetch(connection, _MARK.format(""))
 
 
 async def _look_from(
@@ -69,16 +69,40 @@ async def _look_from(
     marked: tuple[Any, ...],
 ) -> None:
     """Compare both sessions while the second one is in a transaction."""
-    seen: tuple[Any, ...] = ()
-    with trio.move_on_after(_WAIT_S):
+    seen, failure = await _look_in_time(second)
+    if failure is not None:
+        _refuse(f"it says: {failure}", failure)
+    if seen is not None and (seen[0] == marked[0] or seen[1] == marked[1]):
+        _refuse("a second connection got the same session")
+    await _expect(first, marked)
+
+
+async def _look_in_time(
+    second: TrioConnection[TupleRow],
+) -> tuple[tuple[Any, ...] | None, psycopg.Error | None]:
+    """Return the look of the second connection, or its error, or neither if it waits.
+
+    The wait ends by closing the connection: a request to cancel would wait, too.
+    """
+    seen, failure, is_late = None, None, trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_close_later, second, is_late)
         try:
             await second.execute("begin")
             seen = await _fetch(second, _LOOK)
         except psycopg.Error as exc:
-            _refuse(f"it says: {exc}", exc)
-    if seen and (seen[0] == marked[0] or seen[1] == marked[1]):
-        _refuse("a second connection got the same session")
-    await _expect(first, marked)
+            failure = None if is_late.is_set() else exc
+        nursery.cancel_scope.cancel()
+    return seen, failure
+
+
+async def _close_later(
+    connection: TrioConnection[TupleRow], is_late: trio.Event
+) -> None:
+    """Close the connection when the time is over; ends then, or when cancelled."""
+    await trio.sleep(_WAIT_S)
+    is_late.set()
+    connection.close_nowait()
 
 
 async def _expect(
@@ -89,12 +113,12 @@ async def _expect(
 
 
 async def _fetch(
-    connection: TrioConnection[TupleRow], query: str, values: list[str] | None = None
+    connection: TrioConnection[TupleRow], query: sql.SQL | sql.Composed
 ) -> tuple[Any, ...]:
-    # Named statements are one of the things that poolers do not keep.
-    cursor = await connection.execute(query.encode(), values, prepare=False)
-    [row] = await cursor.fetchall()
-    return row
+    # Prepared statements are one of the things that poolers do not keep.
+    cursor = await connection.execute(query, prepare=False)
+    rows: list[tuple[Any, ...]] = await cursor.fetchall()
+    return rows[0]
 
 
 def _refuse(evidence: str, cause: psycopg.Error | None = None) -> NoReturn:
