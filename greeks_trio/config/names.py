@@ -25,17 +25,30 @@ _OF_THE_IMAGE: Final = frozenset(
         "POSTGRES_INITDB_WALDIR",
     }
 )
-# libpq's variables do not reach the service.  Each has a setting instead.
-_OF_LIBPQ: Final[Mapping[str, str]] = {
+# libpq's variables that would change the connections of the service: they do not reach
+# it, see `greeks_trio.commands.outcome`.  Some have a setting instead.  libpq's password
+# file and the other variables of TLS work as usual.
+OF_LIBPQ: Final[Mapping[str, str | None]] = {
     "PGHOST": "POSTGRES_HOST",
+    "PGHOSTADDR": "POSTGRES_HOST",
     "PGPORT": "POSTGRES_PORT",
     "PGUSER": "POSTGRES_USER",
     "PGPASSWORD": "POSTGRES_PASSWORD",
     "PGDATABASE": "POSTGRES_DB",
     "PGSSLMODE": "POSTGRES_SSLMODE",
+    "PGREQUIRESSL": "POSTGRES_SSLMODE",
     "PGSSLROOTCERT": "POSTGRES_SSLROOTCERT",
+    "PGREQUIREAUTH": "POSTGRES_REQUIRE_AUTH",
+    "PGCONNECT_TIMEOUT": "GREEKS_DB_TIMEOUT_S",
     "PGSERVICE": "POSTGRES_HOST",
-    "PGPASSFILE": "POSTGRES_PASSWORD_FILE",
+    "PGSERVICEFILE": "POSTGRES_HOST",
+    "PGAPPNAME": None,
+    "PGCLIENTENCODING": None,
+    "PGDATESTYLE": None,
+    "PGGEQO": None,
+    "PGOPTIONS": None,
+    "PGTARGETSESSIONATTRS": None,
+    "PGTZ": None,
 }
 
 
@@ -79,11 +92,10 @@ def environment_warnings(names: Collection[str]) -> Iterator[str]:
             continue
         if name.startswith(_OURS_ALONE) or is_near:
             yield f"{name} (set in the environment) is not a setting{_suggestion(name)}."
-    for name, setting in _OF_LIBPQ.items():
+    for name, setting in OF_LIBPQ.items():
         if name in names and setting not in names:
-            yield (
-                f"{name} (set in the environment) is not read; set {setting} instead."
-            )
+            action = f"set {setting} instead" if setting else "remove it"
+            yield f"{name} (set in the environment) is not read; {action}."
 
 
 def _is_misspelt(name: str) -> bool:

@@ -152,6 +152,8 @@ def test_names_of_other_programs_are_left_alone(env_file):
         ("GREEKS_FORK", "is not a setting; correct the name or remove it."),
         ("IBKR_ACCOUNT", "is not a setting; IBKR_ACCOUNTS is one."),
         ("PGPASSWORD", "is not read; set POSTGRES_PASSWORD instead."),
+        ("PGSERVICE", "is not read; set POSTGRES_HOST instead."),
+        ("PGOPTIONS", "is not read; remove it."),
     ],
 )
 def test_a_doubtful_name_in_the_environment_is_a_warning(
