@@ -151,7 +151,7 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
         directory = spool_directory(config)
         if retry:
             # The command itself prints the number of refused rows and the reasons.
-            configure_logging(json=config.log_json, level=logging.CRITICAL)
+            configure_logging(log_format=config.log_format, level=logging.CRITICAL)
             return run_trio(retry_quarantine, directory, config.database)
         return show_quarantine(directory, as_json=as_json)
 

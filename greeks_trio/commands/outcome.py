@@ -31,7 +31,12 @@ from greeks_trio.errors import (
     leaves,
     plain_reason,
 )
-from greeks_trio.logs import configure_logging
+from greeks_trio.logs import (
+    background_output,
+    configure_logging,
+    explain_dropped,
+    tell_repeats,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +57,17 @@ Plan: TypeAlias = Callable[[], int]
 def run(plan: Plan) -> int:
     """Run the plan and return its exit status.
 
-    This is the outermost handler of the program.  It logs every other exception as a
-    bug, with its traceback.
+    No line on stderr waits for its reader.  This is the outermost handler of the program.
+    It logs every other exception as a bug, with its traceback.
     """
     configure_logging()
+    with background_output("stderr", explain_dropped):
+        status = _status_of(plan)
+        tell_repeats()
+    return status
+
+
+def _status_of(plan: Plan) -> int:
     status = OK
     try:
         status = plan()
@@ -102,5 +114,5 @@ def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
 def configured(load: Callable[[], Config]) -> Config:
     """Load the configuration and set up the log by its settings."""
     config = load()
-    configure_logging(json=config.log_json, level=config.log_level)
+    configure_logging(log_format=config.log_format, level=config.log_level)
     return config

@@ -25,6 +25,7 @@ from greeks_trio.config.names import (
 from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import ENV_FILE, Config, DatabaseConfig
 from greeks_trio.errors import ConfigError
+from greeks_trio.foreign_text import SHORTEST_SECRET
 from greeks_trio.program import program_name
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,13 @@ def read_config(
         raise ConfigError([*sources.problems, *exc.problems]) from None
     if sources.problems:
         raise ConfigError(sources.problems)
-    return Loaded(config, sources.warnings)
+    warnings = [*sources.warnings, *_short_secrets(sources.variables)]
+    if config.log_json:
+        warnings.append(
+            "GREEKS_LOG_JSON is an old name, which the next release does not have; write "
+            "GREEKS_LOG_FORMAT=json"
+        )
+    return Loaded(config, warnings)
 
 
 def _warn_of_unverified(database: DatabaseConfig) -> None:
@@ -141,6 +148,16 @@ def _warn_of_unverified(database: DatabaseConfig) -> None:
         logger.warning(
             "database.unverified host=%s sslmode=%s", database.host, database.sslmode
         )
+
+
+def _short_secrets(variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each secret that is not masked, because any text may hold it."""
+    for name in SECRETS:
+        if 0 < len(variables.get(name, "").strip()) < SHORTEST_SECRET:
+            yield (
+                f"{name} has fewer than {SHORTEST_SECRET} characters, so the log cannot "
+                "mask it; use a longer one"
+            )
 
 
 def _read_sources(file: Path | None) -> _Sources:

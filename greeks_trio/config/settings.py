@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from greeks_trio.config.addresses import is_loopback, is_this_machine
 from greeks_trio.config.broker_settings import (
@@ -38,6 +38,7 @@ from greeks_trio.config.kinds import (
     METHODS,
     TEXT,
     Address,
+    Kind,
     choice,
     number,
     whole_number,
@@ -62,6 +63,9 @@ __all__ = [
     "SpoolConfig",
     "TastytradeConfig",
 ]
+
+LogFormat: TypeAlias = Literal["text", "logfmt", "json"]
+LOG_FORMAT: Final = cast("Kind[LogFormat]", choice("text", "logfmt", "json"))
 
 # The headings of the documents, in their order.
 FILE_GROUP: Final = "The file with the settings"
@@ -379,7 +383,15 @@ class Config:
         "GREEKS_LOG_JSON",
         False,
         FLAG,
-        about="Writes each line of the log as a JSON object.",
+        about="The old name of GREEKS_LOG_FORMAT=json. The next release does not have it.",
+        applies=Applies.RESTART,
+        group=LOG,
+    )
+    log_form: LogFormat = setting(
+        "GREEKS_LOG_FORMAT",
+        "text",
+        LOG_FORMAT,
+        about="The form of each line of the log.",
         applies=Applies.RESTART,
         group=LOG,
     )
@@ -391,6 +403,11 @@ class Config:
         applies=Applies.RESTART,
         group=LOG,
     )
+
+    @property
+    def log_format(self) -> LogFormat:
+        """The form of a line of the log, from the new variable or the old one."""
+        return "json" if self.log_json else self.log_form
 
     @property
     def has_broker(self) -> bool:

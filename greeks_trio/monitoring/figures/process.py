@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from greeks_trio.logs import lines_dropped
 from greeks_trio.monitoring.figures.figure import Figure, counter, gauge
 from greeks_trio.monitoring.readings import Readings
 
@@ -38,4 +39,10 @@ class ProcessFigures:
         lambda _: trio.lowlevel.current_statistics().tasks_living,
         unit="tasks",
         status="tasks",
+    )
+    log_lines_dropped = counter(
+        "Lines of the log that stderr did not take in time.",
+        lambda _: lines_dropped(),
+        unit="lines",
+        status="log.lines_dropped",
     )
