@@ -22,7 +22,7 @@ from greeks_trio.commands.outcome import OK, Plan, run_trio
 from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.errors import ConfigError, plain_reason
-from greeks_trio.logs import configure_logging
+from greeks_trio.logs import background_output, configure_logging
 
 if TYPE_CHECKING:
     from greeks_trio.simulators.book.book import BookName
@@ -85,9 +85,16 @@ def demo(
             json=as_json,
             faults=faults,
         )
-        return run_trio(run_demo, options)
+        if as_json:  # for a program, which needs each line
+            return run_trio(run_demo, options)
+        with background_output("stdout", _explain_missing):
+            return run_trio(run_demo, options)
 
     return plan
+
+
+def _explain_missing(number: int) -> str:
+    return f"{number} lines are missing here: they were not read in time."
 
 
 @click.command()

@@ -174,14 +174,14 @@ def test_a_doubtful_name_in_the_environment_is_a_warning(
     ("text", "mode", "said"),
     [
         (
-            "POSTGRES_PASSWORD=pa55",
+            "POSTGRES_PASSWORD=pa55word",
             0o644,
             "which holds POSTGRES_PASSWORD; run chmod 600",
         ),
-        ("POSTGRES_PASSWORD=pa55", 0o640, None),
+        ("POSTGRES_PASSWORD=pa55word", 0o640, None),
         ("POSTGRES_PASSWORD=", 0o644, None),
         ("POSTGRES_DB=x", 0o602, "Every user of this machine can change "),
-        ('POSTGRES_PASSWORD=" pa55"', 0o600, "begins or ends with a space"),
+        ('POSTGRES_PASSWORD=" pa55word"', 0o600, "begins or ends with a space"),
     ],
 )
 def test_a_secret_that_others_can_read_or_that_looks_odd_is_a_warning(
@@ -192,4 +192,4 @@ def test_a_secret_that_others_can_read_or_that_looks_odd_is_a_warning(
     warnings = read_config().warnings
 
     assert len(warnings) == (said is not None)
-    assert all(said in each and "pa55" not in each for each in warnings)
+    assert all(said in each and "pa55word" not in each for each in warnings)
