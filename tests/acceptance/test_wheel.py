@@ -1,4 +1,4 @@
-"""The wheel, installed outside of the checkout."""
+"""The wheel, made from the source distribution and installed outside of the checkout."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -33,10 +34,16 @@ def wheel(tmp_path_factory) -> Path:
         )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    build = "import setuptools.build_meta as b; b.build_sdist('..')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True)
+    [sdist] = directory.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(directory / "unpacked", filter="data")
+    [unpacked] = (directory / "unpacked").iterdir()
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
-            *("--no-build-isolation", "--wheel-dir", directory, source),
+            *("--no-build-isolation", "--wheel-dir", directory, unpacked),
         ],
         check=True,
     )
@@ -76,7 +83,27 @@ def test_the_wheel_holds_only_the_package_and_its_sql(wheel):
 
     assert "greeks_trio/db/schema.sql" in names
     assert any(name.startswith("greeks_trio/db/migrations/0001") for name in names)
+    assert "greeks_trio/deployment/greeks-trio.service" in names
+    assert "greeks_trio/deployment/grafana/dashboards.yml" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"greeks_trio"}
+
+
+def test_the_index_shows_the_readme_the_licence_and_the_extras(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [each for each in archive.namelist() if each.endswith("/METADATA")]
+        text = archive.read(name).decode()
+    fields, _, description = text.partition("\n\n")
+
+    assert "Requires-Python: >=3.11" in fields
+    assert "License-Expression: MIT" in fields
+    assert "Description-Content-Type: text/markdown" in fields
+    extras = {
+        line.removeprefix("Provides-Extra: ")
+        for line in fields.splitlines()
+        if line.startswith("Provides-Extra: ")
+    }
+    assert extras >= {"dev"}
+    assert description.startswith("# ")
 
 
 def test_the_wheel_migrates_a_database(installed, empty_database, tmp_path):
