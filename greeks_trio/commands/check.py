@@ -36,6 +36,11 @@ from greeks_trio.postgres.inspect_rights import (
     inspect_schema_state,
     inspect_tls,
 )
+from greeks_trio.postgres.inspect_session import (
+    connections_needed,
+    inspect_connections,
+    inspect_session,
+)
 from greeks_trio.spool.inspection import inspect_spool
 
 Inspection: TypeAlias = Callable[[], Awaitable[list[Finding]]]
@@ -53,6 +58,7 @@ OF_DATABASE: Final[Sequence[tuple[str, OfConnection]]] = (
     ("database", inspect_schema_state),
     ("rights", inspect_rights),
     ("TLS", inspect_tls),
+    ("session", inspect_session),
 )
 _COLOURS: Final[dict[Verdict, str]] = {"warning": "yellow", "failed": "red"}
 
@@ -145,20 +151,31 @@ async def _inspect_stores(config: Config, options: CheckOptions) -> list[Finding
         )
         found = list(target.findings)
         if target.is_there:
-            found += await inspect_database(target.config.database, options.limit_s)
+            found += await inspect_database(
+                target.config.database,
+                options.limit_s,
+                connections=connections_needed(config.http),
+            )
         return found + await attempt(
             "spool", partial(inspect_spool, target.config), options.limit_s
         )
 
 
 async def inspect_database(
-    config: DatabaseConfig, limit_s: float = LIMIT_S
+    config: DatabaseConfig, limit_s: float = LIMIT_S, *, connections: int = 0
 ) -> list[Finding]:
-    """Return the findings about the database, each inspection within the limit."""
+    """Return the findings about the database, each inspection within the limit.
+
+    Args:
+        config: The database.
+        limit_s: Seconds for each inspection.
+        connections: The number of connections that the service needs.
+    """
     found: list[Finding] = []
     try:
         async with open_connection(config, autocommit=True) as connection:
-            for subject, inspect in OF_DATABASE:
+            counted: OfConnection = partial(_inspect_connections, connections)
+            for subject, inspect in [*OF_DATABASE, ("connections", counted)]:
                 if connection.closed:
                     break  # the last finding says why
                 found += await attempt(
@@ -167,6 +184,12 @@ async def inspect_database(
     except StoreError as exc:
         found.append(_unreachable(config, exc))
     return found
+
+
+async def _inspect_connections(
+    needed: int, connection: psycopg.AsyncConnection[Any], _: DatabaseConfig
+) -> list[Finding]:
+    return await inspect_connections(connection, needed)
 
 
 async def _inspect_login(

@@ -50,6 +50,7 @@ async def test_check_prints_a_line_for_each_part_and_changes_nothing(stage):
     assert next(iter(said)) == "configuration"
     assert list(said)[-2:] == ["ibkr", "tastytrade"]
     sync = said.pop("time of a sync")  # slow while other tests use the disk
+    assert "fsync" in said.pop("durability")  # off, see `QUICK`
     assert not any(text.startswith(("FAILED", "WARNING")) for text in said.values())
     assert "it lacks 0001" in said["database"]
     assert said["spool"] == f"{stage.directory / 'spool'}, which serve makes"
