@@ -17,6 +17,7 @@ from greeks_trio.config.reload import load_again, log_other_database
 from greeks_trio.config.settings import Config, HttpConfig
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.buffers import buffers_max_bytes
@@ -75,6 +76,7 @@ class Service:
     tick_store: TickStore
     journal_store: JournalStore
     reader: Reader
+    standstills: StandstillWatch
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
@@ -150,6 +152,7 @@ def build_service(
         tick_store=TickStore(config.database),
         journal_store=JournalStore(config.database),
         reader=Reader(lambda: service.config.database, config.http or HttpConfig()),
+        standstills=StandstillWatch(status.feeds.values()),
         stop=stop,
     )
     return service

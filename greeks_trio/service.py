@@ -131,6 +131,7 @@ async def _start_background(
         disk.run_alive_mark, status.heard_at, status.conditions, name="alive mark"
     )
     nursery.start_soon(run_watches, status, name="watches")
+    nursery.start_soon(service.standstills.run, name="standstills")
     nursery.start_soon(
         run_systemd_notify,
         Notifier(os.environ),
@@ -172,6 +173,7 @@ async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:
                 with send:
                     _start_feeds(service, send, feeds)
                 await service.stop.wait()
+                await service.standstills.read_out()
                 feeds.cancel_scope.cancel()
         journal_losses(status)
         status.journal.close()

@@ -28,6 +28,8 @@ async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> N
     lost.  Ticks that cannot be sent in that time are lost, counted as ``ticks.lost`` and
     logged.  Is no checkpoint while there is room.
     """
+    if ticks:
+        health.tick_read(ticks[-1].record.event_time)
     small = len(ticks) <= PIECE_TICKS
     pieces = deque([ticks] if small else _pieces(ticks))
     try:

@@ -7,10 +7,11 @@ and the table of the demo read `FeedHealth.session` and `FeedHealth.statistics`.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _STOPPED: Final = GapReason.STOPPED_BY_REQUEST.value
 STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
+
+# An event of the last moment: no older ones wait in the socket.
+_PRESENT: Final = timedelta(seconds=0.1)
 
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame, which may have several MiB.
@@ -106,6 +110,10 @@ class FeedHealth:
         self._last_heartbeat_at: datetime | None = None
         # By the wall clock and by the monotonic clock: the wall clock may be set.
         self._last_frame: tuple[datetime, float] | None = None
+        self._last_event_at: datetime | None = None
+        # When the standstill began whose frames are not all read, by the wall clock.
+        self._standstill: datetime | None = None
+        self._caught_up = WakeUp()
         self._reconnect_attempt = 0
         self._connections = 0
         self._last_error: str | None = None
@@ -207,6 +215,40 @@ class FeedHealth:
         """A frame of any kind was read."""
         self._frames += 1
         self._last_frame = received_at, trio.current_time()
+
+    def tick_read(self, event_time: datetime) -> None:
+        """A tick of this time was read."""
+        self._last_event_at = event_time
+        if self._standstill is not None and event_time >= self.now() - _PRESENT:
+            self.caught_up()
+
+    def no_frame_for_s(self) -> float:
+        """Return the seconds since the last frame was read."""
+        if self._last_frame is None:
+            return math.inf
+        return trio.current_time() - self._last_frame[1]
+
+    # A standstill of the process.
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether frames of a standstill may wait in the socket."""
+        return self._standstill is not None
+
+    def stood_still(self, seconds: float) -> None:
+        """The process has stood still for so long, and goes on now."""
+        if self._status in ("connected", "degraded"):
+            self._standstill = self.now() - timedelta(seconds=seconds)
+
+    def caught_up(self) -> None:
+        """All frames of the standstill are read."""
+        self._standstill = None
+        self._caught_up.wake()
+
+    async def wait_caught_up(self) -> None:
+        """Wait until no frame of a standstill waits in the socket."""
+        while self._standstill is not None:
+            await self._caught_up.wait()
 
     def heartbeat(self) -> None:
         """The broker sent a heartbeat."""
@@ -332,6 +374,12 @@ class FeedHealth:
 
     def _start_gap_at_last_frame(self, reason: GapReason) -> None:
         since, since_s = self._last_frame or (None, None)
+        if self._standstill is not None and since is not None:
+            # The frame was read late, and others are not read: the last event counts.
+            began_at = self._standstill
+            since = min(since, max(began_at, self._last_event_at or began_at))
+            since_s = None
+        self.caught_up()
         self.gaps.started(reason, since=since, since_s=since_s)
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:

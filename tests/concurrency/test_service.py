@@ -38,6 +38,7 @@ def service():
         tick_store=TickStore(Config().database),
         journal_store=JournalStore(Config().database),
         reader=None,
+        standstills=None,
         stop=trio.Event(),
     )
 

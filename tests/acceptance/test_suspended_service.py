@@ -1,0 +1,44 @@
+"""The service is stopped by SIGSTOP, and asked to end before it goes on."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import trio
+
+from tests.fix_processes import fetch
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_a_stop_right_after_a_standstill_loses_no_tick_that_was_sent_before(
+    stage,
+):
+    async with stage.simulate("--contracts", "20", "--rate", "200") as simulators:
+        stage.configure(await simulators.read_json())
+        async with stage.serve() as service:
+            await service.wait_line("writer.connected")
+            for broker in ("ibkr", "tastytrade"):
+                await stage.wait_rows(broker, 20)
+            service.process.send_signal(signal.SIGSTOP)
+            await trio.sleep(4)
+            service.process.send_signal(signal.SIGTERM)
+            service.process.send_signal(signal.SIGCONT)
+            assert await service.wait_exit() == 0
+        sent = stage.sent()
+
+    missing = sent - set(await stage.stored())
+    gaps = dict(
+        await fetch(
+            stage.database,
+            "select broker, round(extract(epoch from started_at) * 1000)::int8"
+            " from feed_gaps where reason = 'stopped'",
+        )
+    )
+    assert "service.stood_still" in service.transcript()
+    unexplained = [row for row in missing if row[3] < gaps[row[0]] - 500]
+    assert unexplained == [], (len(missing), len(sent), gaps)
+    # The gap starts at the stop and not with the standstill.
+    newest = max(row[3] for row in sent)
+    assert all(newest - start < 3_000 for start in gaps.values())
