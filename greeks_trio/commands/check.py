@@ -203,7 +203,7 @@ def _unreachable(config: DatabaseConfig, exc: StoreError) -> Finding:
     place = f"{config.host}:{config.port}"
     if config.host.startswith(("/", "@")):
         place = config.host
-    if exc.sqlstate is not None:
+    if exc.sqlstate is not None or getattr(exc, "needs_person", False):
         return _failed("database", f"{place}: {exc}")
     return Finding(
         subject="database",

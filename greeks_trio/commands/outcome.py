@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from itertools import chain
 from typing import Final, TypeAlias
@@ -22,7 +21,6 @@ from typing import Final, TypeAlias
 import click
 import trio
 
-from greeks_trio.config.names import OF_LIBPQ
 from greeks_trio.config.settings import Config
 from greeks_trio.errors import (
     ConfigError,
@@ -104,9 +102,6 @@ def _is_scarcity(exc: BaseException) -> bool:
 
 def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
     """Run an asynchronous function to its exit status."""
-    # libpq reads them at each connection.  The configuration has warned of them.
-    for name in OF_LIBPQ:
-        os.environ.pop(name, None)
     # Ctrl-C acts only at checkpoints, never within a COPY or while a file is closed.
     return trio.run(function, *args, restrict_keyboard_interrupt_to_checkpoints=True)
 

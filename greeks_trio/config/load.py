@@ -18,6 +18,7 @@ from greeks_trio.config.env_file import EnvFile, read_env_file
 from greeks_trio.config.load_secrets import read_secret_files
 from greeks_trio.config.names import (
     KNOWN,
+    OF_LIBPQ,
     SECRETS,
     environment_warnings,
     file_problems,
@@ -104,7 +105,8 @@ def read_config(
 ) -> Loaded:
     """Return the configuration as it is at this moment.
 
-    Each call reads the files again.  The name of the file with the settings is in
+    Each call reads the files again, and removes libpq's variables that would change our
+    connections from the process environment; the first call warns of them.  The name of the file with the settings is in
     ``GREEKS_ENV_FILE``; without it the file is ``.env`` in the current directory, and it
     may be absent.
 
@@ -175,10 +177,17 @@ def _read_sources(file: Path | None) -> _Sources:
             )
     sources.problems += file_problems(content, str(path.absolute()))
     sources.warnings += environment_warnings(os.environ)
+    _hide_from_libpq()
     sources.warnings += _file_warnings(path, content)
     sources.problems += read_secret_files(sources.variables, sources.places, os.environ)
     sources.warnings += _password_warnings(sources)
     return sources
+
+
+def _hide_from_libpq() -> None:
+    """Remove the variables that libpq would read at each connection, beside ours."""
+    for name in OF_LIBPQ:
+        os.environ.pop(name, None)
 
 
 def settings_file() -> Path:

@@ -26,7 +26,7 @@ _OF_THE_IMAGE: Final = frozenset(
     }
 )
 # libpq's variables that would change the connections of the service: they do not reach
-# it, see `greeks_trio.commands.outcome`.  Some have a setting instead.  libpq's password
+# it, see `greeks_trio.config.load`.  Some have a setting instead.  libpq's password
 # file and the other variables of TLS work as usual.
 OF_LIBPQ: Final[Mapping[str, str | None]] = {
     "PGHOST": "POSTGRES_HOST",
@@ -93,7 +93,7 @@ def environment_warnings(names: Collection[str]) -> Iterator[str]:
         if name.startswith(_OURS_ALONE) or is_near:
             yield f"{name} (set in the environment) is not a setting{_suggestion(name)}."
     for name, setting in OF_LIBPQ.items():
-        if name in names and setting not in names:
+        if name in names and (setting is None or setting not in names):
             action = f"set {setting} instead" if setting else "remove it"
             yield f"{name} (set in the environment) is not read; {action}."
 

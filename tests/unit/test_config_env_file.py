@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 from hypothesis import given
@@ -168,6 +169,7 @@ def test_a_doubtful_name_in_the_environment_is_a_warning(
     assert caplog.messages == [
         f"config.doubtful {name} (set in the environment) {warning}"
     ]
+    assert (name in os.environ) is not name.startswith("PG")  # libpq would read it
 
 
 @pytest.mark.parametrize(
