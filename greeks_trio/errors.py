@@ -11,6 +11,7 @@
     │   ├── CredentialsRejected  the operator acts: the feed stays down until SIGHUP or a start request
     │   └── ProtocolViolation    the feed acts: counts it, keeps the frame, reads on
     ├── BadQuote                 the feed acts: counts the quote and drops it
+    ├── ArchiveFailed            the operator acts: the month stays as it is
     ├── SpoolUnavailable         the spooler acts: keeps the ticks in memory, tries again
     └── StoreError
         ├── StoreUnavailable     the writer acts: the same rows are offered again
@@ -126,6 +127,10 @@ class BadQuote(GreeksError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"bad quote: {reason}")
         self.reason = reason
+
+
+class ArchiveFailed(GreeksError):
+    """A month could not be archived, loaded or dropped; nothing was lost."""
 
 
 class SpoolUnavailable(GreeksError):

@@ -1,0 +1,23 @@
+"""Whether pyarrow is installed: it is an extra, because of its size."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from greeks_trio.errors import ConfigError
+
+
+def need_pyarrow() -> None:
+    """Raise an error that says how to install pyarrow, unless it is installed.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise ConfigError(
+            [
+                "Archive files need the package pyarrow, which is not installed: run "
+                "pip install 'greeks-trio[parquet]', or in a checkout "
+                ".venv/bin/pip install pyarrow."
+            ]
+        )
