@@ -288,6 +288,72 @@ comment on column trades.price is
     'Per unit of the underlying, in the contract''s currency';
 
 
+-- The files of months that left greek_snapshots.
+create table archived_months (
+    month date not null,
+    broker text not null,
+    part integer not null,
+    rows bigint not null,
+    checksum numeric not null,
+    file text,
+    file_bytes bigint,
+    archived_at timestamptz not null default clock_timestamp(),
+    dropped_at timestamptz,
+    loaded_at timestamptz,
+    constraint archived_months_pkey primary key (month, broker, part),
+    constraint archived_months_month_check
+        check (extract(day from month) = 1),
+    constraint archived_months_file_check
+        check (num_nulls(file, file_bytes) in (0, 2))
+);
+
+comment on table archived_months is
+    'The files that hold months of greek_snapshots: one row for each month, broker and part';
+comment on column archived_months.month is
+    'First day of the month, UTC';
+comment on column archived_months.part is
+    'Counts the files of one month and broker from 1. Rows that arrive after a month was '
+    'dropped go to another part';
+comment on column archived_months.rows is
+    'Number of rows in the file';
+comment on column archived_months.checksum is
+    'Sum over the rows of the first 8 bytes of SHA-256 of the row as text';
+comment on column archived_months.file is
+    'Name of the file in GREEKS_ARCHIVE_DIR; null if the rows were dropped without a file';
+comment on column archived_months.file_bytes is
+    'Size of the file in bytes';
+comment on column archived_months.archived_at is
+    'When the file was compared with the table';
+comment on column archived_months.dropped_at is
+    'When the rows left the table; null while they are in it';
+comment on column archived_months.loaded_at is
+    'When the rows of the file came back; null if they did not, or were dropped again';
+
+
+-- The months without payloads.
+create table dropped_payloads (
+    month date not null,
+    rows bigint not null,
+    bytes_before bigint not null,
+    bytes_after bigint not null,
+    dropped_at timestamptz not null default clock_timestamp(),
+    constraint dropped_payloads_pkey primary key (month, dropped_at),
+    constraint dropped_payloads_month_check
+        check (extract(day from month) = 1)
+);
+
+comment on table dropped_payloads is
+    'The months of greek_snapshots whose source_payload was emptied';
+comment on column dropped_payloads.month is
+    'First day of the month, UTC';
+comment on column dropped_payloads.rows is
+    'Number of rows that have lost their payload';
+comment on column dropped_payloads.bytes_before is
+    'Size of the month with indexes before, in bytes';
+comment on column dropped_payloads.bytes_after is
+    'Size of the month with indexes after, in bytes';
+
+
 -- The views take possible values only, so that no stored value can make them fail: NaN,
 -- infinity, or a number that is too large or too small for a product.  An impossible value
 -- counts as missing, and the rest of its row stays.  A check of the tables would refuse the
@@ -1939,4 +2005,5 @@ insert into schema_migrations (name, sha256) values
     ('0005_plain_comments', 'a6311fda7fdf0666804ef9443b94ec1bf52e4a7921618808c39c5ef7e7c3a5af'),
     ('0006_instruments', '1eaff28cb7f5cec422a44c1b363c655096ea58d5c3ed020adb77bec83db86218'),
     ('0007_real_books', '02842ca00e605c591f3d4ef18d8472d78d44e78f401de110a0c5c94ced337eb9'),
-    ('0008_wrong_clocks', 'bc194751985f97ee11afdb3da778b71f2c9720dc4c901223acfd541023ece00b');
+    ('0008_wrong_clocks', 'bc194751985f97ee11afdb3da778b71f2c9720dc4c901223acfd541023ece00b'),
+    ('0010_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487');

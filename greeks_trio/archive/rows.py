@@ -5,7 +5,7 @@ Every function needs an open transaction with `TEXT_SETTINGS`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -82,7 +82,7 @@ async def summaries(
 
 async def read_rows(
     connection: Connection, table: sql.Composable, broker: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the broker's rows as lines of CSV, by contract and time."""
     statement = _OUT.format(table=table, broker=sql.Literal(broker))
     async with connection.cursor() as cursor, cursor.copy(statement) as copy:

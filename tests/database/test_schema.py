@@ -99,6 +99,25 @@ COLUMNS = {
         strategy_tag text
         metadata jsonb
     """,
+    "archived_months": """
+        month date not null
+        broker text not null
+        part integer not null
+        rows bigint not null
+        checksum numeric not null
+        file text
+        file_bytes bigint
+        archived_at timestamp with time zone not null
+        dropped_at timestamp with time zone
+        loaded_at timestamp with time zone
+    """,
+    "dropped_payloads": """
+        month date not null
+        rows bigint not null
+        bytes_before bigint not null
+        bytes_after bigint not null
+        dropped_at timestamp with time zone not null
+    """,
 }
 
 
