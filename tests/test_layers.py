@@ -41,7 +41,7 @@ ORDER = (
     ("drill",),
     ("service",),
     ("assembly",),
-    ("api", "monitoring", "brokers"),
+    ("api", "archive", "monitoring", "brokers"),
     ("feeds", "postgres", "spool"),
     ("pipeline",),
     ("config",),

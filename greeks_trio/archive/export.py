@@ -129,8 +129,8 @@ async def verify_file(
         raise ArchiveFailed(
             f"{path} does not have the rows that it must have: {total.rows} rows with "
             f"checksum {total.checksum}, expected {expected.rows} with "
-            f"{expected.checksum}. The database keeps the month. Move the file away, and "
-            "run the command again"
+            f"{expected.checksum}. The database was not changed. Move the file away; another "
+            "copy of it may be whole"
         )
     return facts
 

@@ -1,6 +1,7 @@
 """Bring the rows of archive files back into ``greek_snapshots``.
 
-The files are read one row group at a time.  A row that is in the table already stays as it
+A file is compared with its own checksum before anything of it is loaded.  The files are read
+one row group at a time.  A row that is in the table already stays as it
 is, so a load that was interrupted can be run again.
 """
 
@@ -13,18 +14,16 @@ from pathlib import Path
 
 import trio
 
+from greeks_trio.archive.export import verify_file
 from greeks_trio.archive.months import read_months
 from greeks_trio.archive.names import FileFacts, parse_month
 from greeks_trio.archive.records import mark_loaded
 from greeks_trio.archive.rows import (
-    STAGED,
     Connection,
-    Summary,
     count_present,
     insert_staged,
     stage,
     staging,
-    summaries,
 )
 from greeks_trio.errors import ArchiveFailed
 from greeks_trio.postgres.schema.partitions import ensure_partition
@@ -76,42 +75,34 @@ async def _load(connection: Connection, path: Path, facts: FileFacts) -> Loaded:
         month = parse_month(facts.month)
     except ValueError as exc:
         raise ArchiveFailed(f"{path}: {exc}") from exc
+    await verify_file(connection, path, facts.summary)
     await ensure_partition(connection, month)
-    inserted, present, total = await _insert_groups(connection, path)
-    if total != facts.summary:
-        raise ArchiveFailed(
-            f"{path} has {total.rows} rows with checksum {total.checksum}, and says that "
-            f"it has {facts.rows} with {facts.checksum}: the file is damaged. Its rows "
-            "were loaded as they are; use another copy of the file"
-        )
+    inserted, present = await _insert_groups(connection, path)
     if present != facts.rows:
         raise ArchiveFailed(
             f"only {present} of {facts.rows} rows of {path} are in the table: another "
             "program removes them"
         )
+    size = (await trio.Path(path).stat()).st_size
     async with connection.transaction():
-        await mark_loaded(connection, month, facts, path.name, path.stat().st_size)
+        await mark_loaded(connection, month, facts, path.name, size)
     logger.info("archive.loaded file=%s inserted=%d", path.name, inserted)
     return Loaded(path, facts, inserted, present)
 
 
-async def _insert_groups(
-    connection: Connection, path: Path
-) -> tuple[int, int, Summary]:
-    """Insert the missing rows; return their number, that of rows present, and a summary.
+async def _insert_groups(connection: Connection, path: Path) -> tuple[int, int]:
+    """Insert the missing rows; return their number and that of all rows in the table.
 
     Each row group is a transaction of its own.
     """
     from greeks_trio.archive.files import group_lines, open_file
 
-    inserted, present, total = 0, 0, Summary()
+    inserted, present = 0, 0
     with open_file(path) as reader:
         for group in range(reader.num_row_groups):
             lines = await trio.to_thread.run_sync(group_lines, reader, group)
             async with staging(connection):
                 await stage(connection, lines)
-                found = await summaries(connection, STAGED)
-                total = sum(found.values(), start=total)
                 inserted += await insert_staged(connection)
                 present += await count_present(connection)
-    return inserted, present, total
+    return inserted, present

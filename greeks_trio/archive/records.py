@@ -47,6 +47,9 @@ on conflict (month, broker, part) do update set loaded_at = excluded.loaded_at
 _LOADED_MONTHS: Final = """
 select distinct month from archived_months where loaded_at is not null
 """
+_UNFINISHED_MONTHS: Final = """
+select distinct month from archived_months where dropped_at is null
+"""
 _NARROW_MONTHS: Final = "select distinct month from dropped_payloads"
 
 
@@ -121,6 +124,12 @@ async def mark_loaded(
 async def loaded_months(connection: psycopg.AsyncConnection[Any]) -> set[date]:
     """Return the months with rows that came back from a file."""
     cursor = await connection.execute(_LOADED_MONTHS)
+    return {month for (month,) in await cursor.fetchall()}
+
+
+async def unfinished_months(connection: psycopg.AsyncConnection[Any]) -> set[date]:
+    """Return the months with a file whose rows are still in the database."""
+    cursor = await connection.execute(_UNFINISHED_MONTHS)
     return {month for (month,) in await cursor.fetchall()}
 
 

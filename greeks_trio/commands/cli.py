@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from greeks_trio.commands.options import (
     ServeByDefault,
     embedded_options,
     only_option,
+    parse_months,
     status_options,
 )
 from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
@@ -207,6 +209,63 @@ def deployment(*, kind: str, directory: Path, force: bool) -> Plan:
         from greeks_trio.commands.deployment import write_deployment
 
         return write_deployment(kind, directory, force=force)
+
+    return plan
+
+
+@commands.command()
+@embedded_options
+@click.option(
+    "--month",
+    "months",
+    metavar="YYYY-MM",
+    multiple=True,
+    callback=parse_months,
+    help="Take this month, whatever GREEKS_KEEP_MONTHS says. Repeatable.",
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The directory of the files, instead of GREEKS_ARCHIVE_DIR.",
+)
+@click.option("--run", is_flag=True, help="Do it. Without this option, only show it.")
+@click.option(
+    "--keep-detached",
+    is_flag=True,
+    help="Keep the table in the database, under another name and outside of "
+    "greek_snapshots.",
+)
+@click.option(
+    "--load", is_flag=True, help="Bring the rows of the files back into the table."
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+def archive(
+    *,
+    months: Sequence[date],
+    load: bool,
+    files: Sequence[Path],
+    **options: Any,  # noqa: ANN401 - passed on as they are
+) -> Plan:
+    """Move old months from the database to Parquet files, and back.
+
+    Without --run it only shows the months and what is due. A month leaves the database
+    after its file was read back and compared with it.
+
+    Exit status: 0 done, 1 failed, and nothing was lost, 2 wrong settings.
+    """
+    if load != bool(files):
+        raise click.UsageError("--load needs files, and files need --load.")
+    if load and (months or options["run"] or options["keep_detached"]):
+        raise click.UsageError("--load excludes --month, --run and --keep-detached.")
+
+    def plan() -> int:
+        config = configured(partial(load_config, need_broker=False))
+        from greeks_trio.commands.archive import ArchiveOptions, run_archive
+
+        return run_trio(
+            run_archive, config, ArchiveOptions(months=months, load=files, **options)
+        )
 
     return plan
 

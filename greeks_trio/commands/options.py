@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from functools import wraps
 from itertools import chain
 from pathlib import Path
@@ -65,6 +66,21 @@ class FaultKinds(click.ParamType[tuple[str, ...]]):
             self.fail(f"unknown: {', '.join(unknown)}. Use {known}.", param, ctx)
         members = (KIND_SETS.get(name, (name,)) for name in names)
         return tuple(dict.fromkeys(chain.from_iterable(members)))
+
+
+def parse_months(
+    _ctx: click.Context, _param: click.Parameter, values: Sequence[str]
+) -> Sequence[date]:
+    """Return the first days of months that are written as ``2025-01``."""
+    found = []
+    for value in values:
+        try:
+            found.append(date.fromisoformat(f"{value}-01"))
+        except ValueError:
+            raise click.BadParameter(
+                f"{value!r} is no month: write it as 2025-01."
+            ) from None
+    return found
 
 
 def _combined(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -59,6 +59,7 @@ __all__ = [
     "HttpConfig",
     "IbkrConfig",
     "PipelineConfig",
+    "RetentionConfig",
     "Secret",
     "SpoolConfig",
     "TastytradeConfig",
@@ -75,6 +76,7 @@ TASTYTRADE: Final = "Tastytrade"
 HTTP: Final = "HTTP"
 PIPELINE: Final = "From the frame to the database"
 SPOOL: Final = "The spool on disk"
+RETENTION: Final = "Retention: months that leave the database"
 LOG: Final = "Log"
 GROUPS: Final = (
     FILE_GROUP,
@@ -85,6 +87,7 @@ GROUPS: Final = (
     HTTP,
     PIPELINE,
     SPOOL,
+    RETENTION,
     LOG,
 )
 
@@ -344,6 +347,66 @@ class SpoolConfig:
     )
 
 
+def _payloads_outlive_months(months: int, earlier: Mapping[str, Any]) -> str | None:
+    if not 0 < earlier["keep_months"] < months:
+        return None
+    return (
+        f"is {months}: a month is dropped after GREEKS_KEEP_MONTHS="
+        f"{earlier['keep_months']} with its payloads, so choose a number that is not larger"
+    )
+
+
+def _place_for_months(earlier: Mapping[str, Any]) -> str | None:
+    if not earlier["keep_months"] or earlier["drop_without_archive"]:
+        return None
+    return (
+        f"GREEKS_KEEP_MONTHS is {earlier['keep_months']}, so name the directory for the "
+        "files of older months, or set GREEKS_DROP_WITHOUT_ARCHIVE=true to lose them"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionConfig:
+    """How long ticks stay in the database."""
+
+    keep_months: int = setting(
+        "GREEKS_KEEP_MONTHS",
+        0,
+        whole_number(0, 1200, "months"),
+        about="The number of whole months before the present one that stay in the "
+        "database. The service archives older months once a day, and then drops them. 0 "
+        "keeps every month.",
+        applies=Applies.RELOAD,
+    )
+    keep_payload_months: int = setting(
+        "GREEKS_KEEP_PAYLOAD_MONTHS",
+        0,
+        whole_number(0, 1200, "months"),
+        about="The number of whole months before the present one that keep the "
+        "broker's message (source_payload), which is most of a row. In older months it "
+        "becomes {}. 0 keeps every payload.",
+        applies=Applies.RELOAD,
+        refuse=_payloads_outlive_months,
+    )
+    drop_without_archive: bool = setting(
+        "GREEKS_DROP_WITHOUT_ARCHIVE",
+        False,
+        FLAG,
+        about="Drops months that are older than GREEKS_KEEP_MONTHS without a file. Their "
+        "ticks are lost.",
+        applies=Applies.RELOAD,
+    )
+    archive_dir: Path | None = setting(
+        "GREEKS_ARCHIVE_DIR",
+        None,
+        DIRECTORY,
+        about="The directory for the files of archived months (Parquet). It needs the "
+        "package pyarrow: pip install 'greeks-trio[parquet]'.",
+        applies=Applies.RELOAD,
+        needed=_place_for_months,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration.  A broker that is not enabled is `None`."""
@@ -379,6 +442,9 @@ class Config:
     )
     pipeline: PipelineConfig = section(PipelineConfig, PipelineConfig(), group=PIPELINE)
     spool: SpoolConfig = section(SpoolConfig, SpoolConfig(), group=SPOOL)
+    retention: RetentionConfig = section(
+        RetentionConfig, RetentionConfig(), group=RETENTION
+    )
     log_json: bool = setting(
         "GREEKS_LOG_JSON",
         False,
