@@ -144,6 +144,37 @@ def read_config(
     return Loaded(config, warnings)
 
 
+def child_environment(config: Config) -> dict[str, str]:
+    """Return the environment of a process that works on the same database.
+
+    It has the settings of the database and of retention.  The secrets of the brokers and of
+    the HTTP interface are not in it.
+    """
+    ours = {*VARIABLES, *(f"{name}_FILE" for name in VARIABLES)}
+    kept = {name: text for name, text in os.environ.items() if name not in ours}
+    return {
+        **kept,
+        **_variables_of(config.database),
+        **_variables_of(config.retention),
+    }
+
+
+def _variables_of(section: DatabaseConfig | RetentionConfig) -> dict[str, str]:
+    found = {}
+    for name, declared in declarations(type(section)).items():
+        value = getattr(section, name)
+        if not isinstance(declared, Part) or value is None:
+            continue
+        if isinstance(value, Secret):
+            text = value.reveal()
+        elif isinstance(value, Path):
+            text = f"{value.absolute()}"
+        else:
+            text = declared.setting.kind.write(value)
+        found[declared.setting.variable] = text
+    return found
+
+
 def _warn_of_unverified(database: DatabaseConfig) -> None:
     """Warn that another machine could pretend to be the database."""
     if not is_this_machine(database.host) and database.sslmode not in _VERIFYING:

@@ -60,3 +60,17 @@ class ConditionKind(StrEnum):
         "A part of the service has work and has made no step for minutes.",
         "Save the log and restart the service; under systemd, its watchdog does that.",
     )
+    DISK_NEARLY_FULL = (
+        "disk nearly full",
+        Severity.DEGRADED,
+        "Little is left on the disk of the spool or of the bundled PostgreSQL, or the"
+        " growth fills the latter within two weeks.",
+        "Make room, or set GREEKS_KEEP_MONTHS and GREEKS_KEEP_PAYLOAD_MONTHS.",
+    )
+    RETENTION_FAILED = (
+        "retention failed",
+        Severity.DEGRADED,
+        "Months that are due could not be archived or dropped. They are still in the"
+        " database or in their files.",
+        "Read the reason in the status, then run: bin/run-ingest archive --run",
+    )
