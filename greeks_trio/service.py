@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from greeks_trio.api.server import run_http
+from greeks_trio.archive.task import check_retention, run_retention
 from greeks_trio.assembly import Service, build_service, make_routers
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.load import load_config
@@ -31,6 +32,7 @@ from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.monitoring.storage import run_storage_watch
 from greeks_trio.monitoring.systemd import Notifier, run_systemd_notify
 from greeks_trio.monitoring.watches import journal_losses, run_watches
 from greeks_trio.pipeline.journal import run_journal
@@ -82,6 +84,7 @@ async def run_service(
         ConfigError: the HTTP address or the directory of the spool cannot be used.
         SchemaRejected: the schema is newer than this program, or was refused.
     """
+    check_retention(config.retention)
     asked_to_stop = trio.Event() if stop is None else stop
     settings = (f"{name}={value}" for name, value in describe(config).items())
     logger.info("service.starting %s", " ".join(settings))
@@ -143,6 +146,7 @@ async def _start_background(
     nursery.start_soon(
         run_partition_keeper, lambda: service.config.database, name="partition keeper"
     )
+    _start_storage(service, nursery)
     nursery.start_soon(
         run_latest_seed,
         lambda: service.config.database,
@@ -151,6 +155,26 @@ async def _start_background(
         name="latest seed",
     )
     return url
+
+
+def _start_storage(service: Service, nursery: trio.Nursery) -> None:
+    """Start the tasks that watch the disks and take old months out of the database."""
+    status = service.status
+    nursery.start_soon(
+        run_storage_watch,
+        status.storage,
+        status.conditions,
+        lambda: service.config.database,
+        spool_directory(service.started_with),
+        name="storage",
+    )
+    nursery.start_soon(
+        run_retention,
+        lambda: service.config,
+        status.conditions,
+        lambda: status.writer.statistics().is_connected,
+        name="retention",
+    )
 
 
 async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:

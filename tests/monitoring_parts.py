@@ -31,6 +31,8 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_slo_breaches",
     "greeks_tasks",
     "greeks_spool_up",
+    "greeks_storage_disk_size_bytes",
+    "greeks_storage_payload_share",
     "greeks_subscriptions_warming",
     "greeks_writer_retries",
 }

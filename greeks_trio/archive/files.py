@@ -102,15 +102,17 @@ def new_file(path: Path) -> Iterator[FileWriter]:
     with _of_disk(path):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         fileno = os.open(path, flags, 0o600)
+        is_whole = False
         try:
             with os.fdopen(fileno, "wb") as raw:
                 yield FileWriter(raw)
                 raw.flush()
                 os.fsync(raw.fileno())
-        except BaseException:
-            with suppress(OSError):
-                path.unlink()
-            raise
+            is_whole = True
+        finally:
+            if not is_whole:
+                with suppress(OSError):
+                    path.unlink()
 
 
 def put_in_place(partial: Path, final: Path) -> None:

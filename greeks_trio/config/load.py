@@ -14,6 +14,7 @@ from decouple import Config as Decouple
 from decouple import RepositoryEmpty
 
 from greeks_trio.config.addresses import is_this_machine
+from greeks_trio.config.declaration import Part, declarations
 from greeks_trio.config.env_file import EnvFile, read_env_file
 from greeks_trio.config.load_secrets import read_secret_files
 from greeks_trio.config.names import (
@@ -24,7 +25,13 @@ from greeks_trio.config.names import (
     file_problems,
 )
 from greeks_trio.config.parse import parse_config
-from greeks_trio.config.settings import ENV_FILE, Config, DatabaseConfig
+from greeks_trio.config.settings import (
+    ENV_FILE,
+    Config,
+    DatabaseConfig,
+    RetentionConfig,
+    Secret,
+)
 from greeks_trio.errors import ConfigError
 from greeks_trio.foreign_text import SHORTEST_SECRET
 from greeks_trio.program import program_name
@@ -150,8 +157,7 @@ def child_environment(config: Config) -> dict[str, str]:
     It has the settings of the database and of retention.  The secrets of the brokers and of
     the HTTP interface are not in it.
     """
-    ours = {*VARIABLES, *(f"{name}_FILE" for name in VARIABLES)}
-    kept = {name: text for name, text in os.environ.items() if name not in ours}
+    kept = {name: text for name, text in os.environ.items() if name not in KNOWN}
     return {
         **kept,
         **_variables_of(config.database),

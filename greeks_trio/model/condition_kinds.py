@@ -72,5 +72,5 @@ class ConditionKind(StrEnum):
         Severity.DEGRADED,
         "Months that are due could not be archived or dropped. They are still in the"
         " database or in their files.",
-        "Read the reason in the status, then run: bin/run-ingest archive --run",
+        "Read the reason in the status, and run bin/run-ingest archive --run after that.",
     )

@@ -16,6 +16,7 @@ from greeks_trio.monitoring.loop_lag import LoopLag
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.refusal_watch import RefusalWatch
 from greeks_trio.monitoring.slo import SloWatch
+from greeks_trio.monitoring.storage import Storage
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
@@ -51,6 +52,7 @@ class ServiceStatus:
         buffers_max_bytes: Most memory that all buffers together can take.
         hours: The hours of the markets.
         conditions: The faults that are no fault of a feed.
+        storage: The size of the database and the room on the disks.
         refusals: The brokers of which PostgreSQL refuses every row.
         intake: The channel between the feeds and the processor.
     """
@@ -71,6 +73,7 @@ class ServiceStatus:
     buffers_max_bytes: int
     hours: MarketHours
     conditions: Conditions = field(default_factory=Conditions)
+    storage: Storage = field(default_factory=Storage)
     refusals: RefusalWatch = field(default_factory=RefusalWatch)
     loop_lag: LoopLag = field(default_factory=LoopLag)
     intake: Intake = field(default_factory=Intake)

@@ -41,6 +41,7 @@ _EXAMPLES: Final[Mapping[type, object]] = {
     dict: {"last_minute": _PERCENTILES, "since_start": _PERCENTILES},
 }
 _LABEL_VALUES: Final[Mapping[str, str]] = {
+    "disk": "spool",
     "event": "odd.not-json",
     "exchange": "MEXDER",
     "kind": "journal stuck",

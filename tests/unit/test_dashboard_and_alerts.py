@@ -43,6 +43,7 @@ LABELS = {
     "instance",
     "le",
     "broker",
+    "disk",
     "status",
     "market",
     "event",
@@ -106,7 +107,7 @@ def test_an_alert_has_a_summary_and_an_action(rule):
     for text in rule["annotations"].values():
         # A text may use a label only if the rule's result has it.
         used = set(re.findall(r"\$labels\.(\w+)", text))
-        assert used <= {"broker", "kind"}
+        assert used <= {"broker", "disk", "kind"}
         assert not used or "broker" not in str(
             re.findall(r"without \((.*?)\)", rule["expr"])
         )

@@ -21,11 +21,12 @@ from typing import Final
 from greeks_trio.monitoring.figures.feeds import FeedFigures
 from greeks_trio.monitoring.figures.figure import Figure
 from greeks_trio.monitoring.figures.process import ProcessFigures
+from greeks_trio.monitoring.figures.storage import StorageFigures
 from greeks_trio.monitoring.figures.stores import StoreFigures
 from greeks_trio.monitoring.figures.ticks import TickFigures
 
 
-class Figures(TickFigures, StoreFigures, FeedFigures, ProcessFigures):
+class Figures(TickFigures, StoreFigures, StorageFigures, FeedFigures, ProcessFigures):
     """The table, one base class for each subject."""
 
 

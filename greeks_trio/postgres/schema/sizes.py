@@ -37,6 +37,10 @@ _DIRECTORY: Final = """
 select case when pg_has_role('pg_read_all_settings', 'usage')
     then current_setting('data_directory', true) end
 """
+_ARCHIVED: Final = """
+select count(distinct month) from archived_months
+where file is not null and dropped_at is not null and loaded_at is null
+"""
 _NAME: Final = re.compile(r"greek_snapshots_([0-9]{4})_([0-9]{2})")
 _DAY_S: Final = 86_400.0
 # A month that is younger says too little about a day of it.
@@ -50,6 +54,7 @@ class DatabaseSizes:
     Attributes:
         database_bytes: The whole database.
         months: The first day and the bytes, with indexes, of each month of ticks.
+        archived_months: The number of months that are in files only.
         payload_share: The share of `source_payload` in a row, from 0 to 1; `None` before
             PostgreSQL has analyzed a month.
         data_directory: The directory of the server, `None` if the role may not know it.
@@ -58,6 +63,7 @@ class DatabaseSizes:
 
     database_bytes: int
     months: Sequence[tuple[date, int]]
+    archived_months: int
     payload_share: float | None
     data_directory: str | None
     at: datetime
@@ -89,10 +95,12 @@ async def read_sizes(connection: psycopg.AsyncConnection[Any]) -> DatabaseSizes:
         ((total, now),) = await _fetch(connection, _DATABASE)
         months = await _fetch(connection, _MONTHS)
         ((share,),) = await _fetch(connection, _PAYLOAD)
+        ((archived,),) = await _fetch(connection, _ARCHIVED)
         ((directory,),) = await _fetch(connection, _DIRECTORY)
     return DatabaseSizes(
         database_bytes=total,
         months=[(_month(name), size) for name, size in months],
+        archived_months=archived,
         payload_share=share,
         data_directory=directory,
         at=now,
