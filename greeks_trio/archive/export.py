@@ -107,7 +107,7 @@ async def archive_rows(
 async def verify_file(
     connection: Connection, path: Path, expected: Summary
 ) -> FileFacts:
-    """Return what a file says about itself, after a comparison of all of its rows.
+    """Return the facts about a file, after a comparison of all of its rows.
 
     Raises:
         ArchiveFailed: the file is damaged, or its rows are not the expected ones.
@@ -136,7 +136,7 @@ async def verify_file(
 
 
 def remove_partial_files(directory: Path) -> None:
-    """Remove what an interrupted run has left."""
+    """Remove the files that an interrupted run has left."""
     for path in directory.glob(f".greeks_snapshots-*{PARTIAL}"):
         path.unlink(missing_ok=True)
         logger.info("archive.removed_partial file=%s", path.name)

@@ -84,7 +84,7 @@ class FileWriter:
         self._writer.write_table(_table(b"".join(lines)), row_group_size=GROUP_ROWS)
 
     def finish(self, facts: FileFacts) -> None:
-        """Write what the file says about itself, and its end."""
+        """Write the facts about the file, and its end."""
         self._writer.add_key_value_metadata({METADATA_KEY: msgspec.json.encode(facts)})
         self._writer.close()
 
@@ -93,7 +93,7 @@ class FileWriter:
 def new_file(path: Path) -> Iterator[FileWriter]:
     """Make a file, and have it durable on disk at the end of the block.
 
-    Nobody else can read it.  A file of this name must not exist.  Without an end, the file
+    No other user can read it.  A file of this name must not exist.  Without an end, the file
     is removed.
 
     Raises:
@@ -144,7 +144,7 @@ def open_file(path: Path) -> Iterator[Any]:
 
 
 def read_facts(path: Path) -> FileFacts:
-    """Return what a file says about itself.
+    """Return the facts in the metadata of a file.
 
     Raises:
         ArchiveFailed: there is no such file, it is damaged, or no archive file.

@@ -74,7 +74,7 @@ _DROP: Final = sql.SQL("drop table {table}")
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """What becomes of the rows of a month.
+    """The destination of the rows of a month.
 
     Attributes:
         directory: The directory of the files; `None` drops the rows without files.
@@ -104,7 +104,7 @@ async def take_out(
     Args:
         connection: In autocommit.
         month: The first day of the month.
-        departure: What becomes of its rows.
+        departure: The destination of its rows.
         origin: For the files.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The names of archive files, and what a file says about itself.  No I/O."""
+"""The names of archive files, and the facts in its metadata.  No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an archive file says about itself, in the metadata of Parquet.
+    """The facts about an archive file, in the metadata of Parquet.
 
     Attributes:
         format: The version of the file's schema, see `FORMAT`.
@@ -80,7 +80,7 @@ def parse_month(text: str) -> date:
 
 
 def decode_facts(data: bytes | None, name: str) -> FileFacts:
-    """Return what a file says about itself.
+    """Return the facts in the metadata of a file.
 
     Raises:
         ArchiveFailed: it is no archive file, or one of a newer program.
@@ -90,7 +90,7 @@ def decode_facts(data: bytes | None, name: str) -> FileFacts:
     try:
         facts = msgspec.json.decode(data, type=FileFacts)
     except msgspec.MsgspecError as exc:
-        raise ArchiveFailed(f"{name} does not say what it holds: {exc}") from exc
+        raise ArchiveFailed(f"{name} has unreadable metadata: {exc}") from exc
     if facts.format > FORMAT:
         raise ArchiveFailed(
             f"{name} has format {facts.format}, and this program knows up to {FORMAT}: "

@@ -1,4 +1,4 @@
-"""The table ``archived_months``: what the files hold, and whether the rows are dropped."""
+"""The table ``archived_months``: the content of the files, and whether the rows are dropped."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def read_origin(connection: psycopg.AsyncConnection[Any]) -> Origin:
 async def read_parts(
     connection: psycopg.AsyncConnection[Any], month: date
 ) -> Sequence[ArchivedPart]:
-    """Return what is known about the files of a month."""
+    """Return the files of a month that are known."""
     cursor = await connection.execute(_READ, [month])
     return [
         ArchivedPart(

@@ -1,4 +1,4 @@
-"""Which months are due, and the work on them, one after the other.
+"""The months that are due, and the work on them, one after the other.
 
 One run at a time works on a database.  A lock of the database sees to it, so it also holds
 between two machines and behind a pooler.
@@ -45,7 +45,7 @@ _RETENTION_LOCK: Final = 7_402_318_915_520_033
 
 
 class Action(StrEnum):
-    """What is done with a month."""
+    """The action for a month."""
 
     ARCHIVE = "archive and drop"
     DROP = "drop without a file"
@@ -54,7 +54,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One month and what is done with it."""
+    """One month and its action."""
 
     action: Action
     month: date
@@ -62,13 +62,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The months of a database and what is due.
+    """The months of a database and the steps that are due.
 
     Attributes:
         months: The tables of all months.
         present: The month in use.
-        steps: Oldest months first; what must be finished comes before the rest.
-        loaded: Months that came back from a file; they stay until somebody archives them.
+        steps: Oldest months first; steps that were begun come before the rest.
+        loaded: Months that came back from a file; they stay until a person archives them.
     """
 
     months: Months
@@ -86,13 +86,13 @@ async def make_plan(
     chosen: Sequence[date],
     now: datetime,
 ) -> Plan:
-    """Return what is due.
+    """Return the steps that are due.
 
     Args:
         connection: In autocommit.
         retention: How long months stay.
-        chosen: Months to archive whatever ``retention`` says; without any, the settings
-            decide.
+        chosen: Months to archive without regard to ``retention``; without any, the
+            settings decide.
         now: Our clock.
 
     Raises:

@@ -50,7 +50,7 @@ _NO_RIGHT: Final = "42501"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a set of rows is compared by."""
+    """The properties by which sets of rows are compared."""
 
     rows: int = 0
     checksum: int = 0

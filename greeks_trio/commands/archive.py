@@ -49,7 +49,7 @@ class ArchiveOptions:
 
 
 async def run_archive(config: Config, options: ArchiveOptions) -> int:
-    """Show or carry out what is due, or load files; return `OK`.
+    """Show or carry out the steps that are due, or load files; return `OK`.
 
     Raises:
         ConfigError: pyarrow is missing, or the directory is not safe.

@@ -221,7 +221,7 @@ def deployment(*, kind: str, directory: Path, force: bool) -> Plan:
     metavar="YYYY-MM",
     multiple=True,
     callback=parse_months,
-    help="Take this month, whatever GREEKS_KEEP_MONTHS says. Repeatable.",
+    help="Take this month also if GREEKS_KEEP_MONTHS keeps it. Repeatable.",
 )
 @click.option(
     "--dir",
@@ -249,7 +249,7 @@ def archive(
 ) -> Plan:
     """Move old months from the database to Parquet files, and back.
 
-    Without --run it only shows the months and what is due. A month leaves the database
+    Without --run it only shows the months and the steps that are due. A month leaves the database
     after its file was read back and compared with it.
 
     Exit status: 0 done, 1 failed, and nothing was lost, 2 wrong settings.

@@ -45,7 +45,7 @@ class DiskRoom:
 
 @dataclass(slots=True)
 class Storage:
-    """The sizes as they were read last; `None` before that or where nobody can tell.
+    """The sizes as they were read last; `None` before that or where it is not known.
 
     Attributes:
         sizes: Of the database.
