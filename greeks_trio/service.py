@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from greeks_trio.api.server import run_http
+from greeks_trio.api.server import OpenSocket, run_http
 from greeks_trio.archive.task import check_retention, run_retention
 from greeks_trio.assembly import Service, build_service, make_routers
 from greeks_trio.brokers.registry import FEEDS
@@ -65,6 +65,7 @@ async def run_service(
     stop: trio.Event | None = None,
     listeners: TickListeners = NO_LISTENERS,
     now: Callable[[], datetime] = utc_now,
+    open_socket: OpenSocket | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Stream from the configured brokers into PostgreSQL until asked to stop.
@@ -76,6 +77,7 @@ async def run_service(
         stop: Stops the service when it is set.  Without it, SIGTERM and SIGINT do.
         listeners: Called when ticks are durable or committed.
         now: The wall clock.
+        open_socket: Opens the socket of the HTTP interface; see `run_http`.
         task_status: Told when the service has started.
 
     Returns the exit status: 0 when stopped, 3 when every broker refused its login.
@@ -100,7 +102,7 @@ async def run_service(
         status = service.status
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
-        url = await _start_background(service, disk, background)
+        url = await _start_background(service, disk, background, open_socket)
         task_status.started(Running(status, url))
         is_in_order = are_told = False
         try:
@@ -120,7 +122,10 @@ async def run_service(
 
 
 async def _start_background(
-    service: Service, disk: SpoolDirectory, nursery: trio.Nursery
+    service: Service,
+    disk: SpoolDirectory,
+    nursery: trio.Nursery,
+    open_socket: OpenSocket | None,
 ) -> str | None:
     """Start the tasks beside the stream; return the address of the HTTP interface."""
     status = service.status
@@ -128,7 +133,8 @@ async def _start_background(
     url: str | None = None
     if service.config.http is not None:
         nursery.start_soon(service.reader.run, name="reader")
-        url = await nursery.start(run_http, service.config.http, make_routers(service))
+        http = partial(run_http, open_socket=open_socket)
+        url = await nursery.start(http, service.config.http, make_routers(service))
     # From here on the run has begun: only now its mark replaces that of an earlier run.
     nursery.start_soon(
         disk.run_alive_mark, status.heard_at, status.conditions, name="alive mark"

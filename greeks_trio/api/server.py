@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import trio
 from fastapi import APIRouter
@@ -26,22 +27,27 @@ logger = logging.getLogger(__name__)
 _BACKLOG: Final = 128
 
 
+OpenSocket: TypeAlias = Callable[[HttpConfig], Awaitable[socket.socket]]
+
+
 async def run_http(
     config: HttpConfig,
     routers: Iterable[APIRouter],
     *,
     limits: Limits = LIMITS,
+    open_socket: OpenSocket | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer HTTP requests from these routers until cancelled.
 
     Reports its base URL, such as ``http://127.0.0.1:8080``, when the port accepts
     connections.  A request that is under way at the cancellation gets no answer.
+    ``open_socket`` returns the listening socket; by default `bind` does.
 
     Raises:
         ConfigError: the address cannot be used.
     """
-    with await bind(config) as listening:
+    with await (open_socket or bind)(config) as listening:
         url = _base_url(listening)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
         door = _Door(_make_app(config, routers, limits), limits)
@@ -85,6 +91,14 @@ class _Door:
             await Connection(stream, self._app, self._settings, self._limits).run()
         finally:
             self._inside -= 1
+
+
+async def bind_or_any(config: HttpConfig) -> socket.socket:
+    """Return a listening socket at the address, or at any free port of its host."""
+    try:
+        return await bind(config)
+    except ConfigError:
+        return await bind(replace(config, port=0))
 
 
 async def bind(config: HttpConfig) -> socket.socket:

@@ -72,12 +72,14 @@ class CheckOptions:
         data_dir: Its data; `None` for the default.
         as_json: Print one JSON object instead of lines.
         limit_s: Seconds for each test.
+        file: The file with the settings; `None` for the one that the service reads.
     """
 
     embedded: bool = False
     data_dir: Path | None = None
     as_json: bool = False
     limit_s: float = LIMIT_S
+    file: Path | None = None
 
 
 async def run_check(
@@ -153,7 +155,7 @@ async def _inspect_stores(config: Config, options: CheckOptions) -> list[Finding
         if target.is_there:
             found += await inspect_database(
                 target.config.database,
-                options.limit_s,
+                options,
                 connections=connections_needed(config.http),
             )
         return found + await attempt(
@@ -162,13 +164,16 @@ async def _inspect_stores(config: Config, options: CheckOptions) -> list[Finding
 
 
 async def inspect_database(
-    config: DatabaseConfig, limit_s: float = LIMIT_S, *, connections: int = 0
+    config: DatabaseConfig,
+    options: CheckOptions = CheckOptions(),
+    *,
+    connections: int = 0,
 ) -> list[Finding]:
     """Return the findings about the database, each inspection within the limit.
 
     Args:
         config: The database.
-        limit_s: Seconds for each inspection.
+        options: The options of the command.
         connections: The number of connections that the service needs.
     """
     found: list[Finding] = []
@@ -179,10 +184,11 @@ async def inspect_database(
                 if connection.closed:
                     break  # the last finding says why
                 found += await attempt(
-                    subject, partial(inspect, connection, config), limit_s
+                    subject, partial(inspect, connection, config), options.limit_s
                 )
     except StoreError as exc:
-        found.append(_unreachable(config, exc))
+        file = (options.file or settings_file()).absolute()
+        found.append(_unreachable(config, exc, file))
     return found
 
 
@@ -198,7 +204,7 @@ async def _inspect_login(
     return [_fine(broker, await kind.check_login(kind.section(config)))]
 
 
-def _unreachable(config: DatabaseConfig, exc: StoreError) -> Finding:
+def _unreachable(config: DatabaseConfig, exc: StoreError, file: Path) -> Finding:
     """Return the finding for a server that does not answer or refuses the login."""
     place = f"{config.host}:{config.port}"
     if config.host.startswith(("/", "@")):
@@ -210,7 +216,7 @@ def _unreachable(config: DatabaseConfig, exc: StoreError) -> Finding:
         verdict="failed",
         sentence=f"no connection to {place}: {str(exc).partition('; Is the server')[0]}",
         remedy="Start PostgreSQL, or correct POSTGRES_HOST and POSTGRES_PORT in the "
-        f"environment or in {settings_file().absolute()}, or use --embedded.",
+        f"environment or in {file}, or use --embedded.",
     )
 
 

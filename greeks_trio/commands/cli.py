@@ -21,6 +21,7 @@ import click
 
 from greeks_trio.commands.options import (
     ServeByDefault,
+    broker_switches,
     embedded_options,
     only_option,
     parse_months,
@@ -105,6 +106,55 @@ def serve(
         from greeks_trio.commands.serve import run_serve
 
         return run_serve(overrides, embedded=embedded, data_dir=data_dir)
+
+    return plan
+
+
+@commands.command()
+@click.option("--embedded", is_flag=True, help="Use the bundled PostgreSQL.")
+@broker_switches
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of a setting that is no secret; may be repeated.",
+)
+@click.option(
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write; default: .env, or the one that GREEKS_ENV_FILE names.",
+)
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Ask nothing. Secrets come from the process environment.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+def init(
+    *,
+    embedded: bool,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    yes: bool,
+    force: bool,
+    **switches: bool | None,
+) -> Plan:
+    """Ask for the settings, write them to .env, and check them.
+
+    Only you can read the file. It is written as a whole or not at all.
+
+    Exit status: 0 written, and every test passed, 1 written, and a test failed, 2 not
+    written.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.init import InitOptions, run_init
+        from greeks_trio.commands.settings_form import Form, given_answers
+
+        chosen = {broker: on for broker, on in switches.items() if on is not None}
+        form = Form(given_answers(pairs, chosen), embedded)
+        return run_init(InitOptions(form=form, file=file, asks=not yes, force=force))
 
     return plan
 

@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import trio
 
+from greeks_trio.api.server import OpenSocket, bind, bind_or_any
 from greeks_trio.commands.demo_table import Display
 from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import (
@@ -69,7 +70,8 @@ class DemoOptions:
         contracts: Option positions of all brokers; `None` for the number of the book.
         rate: Ticks per second of all brokers together.
         data_dir: Directory of a database that stays; `None` for a temporary one.
-        http: Address of the HTTP server; `None` for any free port of loopback.
+        http: Address of the HTTP server; `None` for port 8080 of loopback, or any free
+            port if that is taken.
         json: Print one JSON object first and one last, and nothing else.
         faults: As `simulate --fault` takes them.
     """
@@ -124,7 +126,7 @@ async def _run(
         config = replace(
             parse_config(brokers.variables()),
             database=database,
-            http=options.http or HttpConfig(port=0),
+            http=options.http or HttpConfig(),
             spool=SpoolConfig(directory=directory / "spool"),
         )
         status = await _stream(
@@ -139,6 +141,7 @@ async def _run(
             ),
             display,
             asked_to_stop,
+            bind if options.http else bind_or_any,
         )
     commits.close()
     seconds = time.monotonic() - started_at
@@ -166,6 +169,7 @@ async def _stream(
     on_start: Callable[[Running], None],
     display: Display,
     asked_to_stop: trio.Event,
+    open_socket: OpenSocket,
 ) -> ServiceStatus:
     """Run the service until asked to stop, then to the end of the streams."""
     stop_service = trio.Event()
@@ -177,6 +181,7 @@ async def _stream(
                 load=lambda: config,
                 stop=stop_service,
                 listeners=TickListeners(committed=on_commit),
+                open_socket=open_socket,
             )
         )
         on_start(running)

@@ -23,9 +23,15 @@ class ServeByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command in front if there is none."""
-        if not args or (args[0].startswith("-") and args[0] not in _OF_THE_GROUP):
+        # The completion in a shell asks without arguments for the names of commands.
+        is_bare = not args and not ctx.resilient_parsing
+        if is_bare or (args[:1] and _is_of_serve(args[0])):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
+
+
+def _is_of_serve(argument: str) -> bool:
+    return argument.startswith("-") and argument not in _OF_THE_GROUP
 
 
 class FaultText(click.ParamType[str]):
@@ -229,6 +235,16 @@ port_options = _combined(
             type=port,
             default=0,
             help="The port; 0, the default, means any free port.",
+        )
+        for broker in BROKERS
+    )
+)
+broker_switches = _combined(
+    *(
+        click.option(
+            f"--{broker}/--no-{broker}",
+            default=None,
+            help="Whether to stream from this broker.",
         )
         for broker in BROKERS
     )

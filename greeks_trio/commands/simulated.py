@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from greeks_trio.commands.options import (
     simulator_options,
 )
 from greeks_trio.commands.outcome import OK, Plan, run_trio
+from greeks_trio.config.env_file import env_line
 from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.errors import ConfigError, plain_reason
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 @click.option(
     "--http",
     metavar="HOST:PORT",
-    help="The address of the HTTP interface; by default a free port of this machine.",
+    help="The address of the HTTP interface; by default 127.0.0.1:8080 if that is free, "
+    "else a free port of this machine.",
 )
 @click.option("--api-token", envvar="GREEKS_API_TOKEN", default="", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
@@ -112,9 +115,14 @@ def _explain_missing(number: int) -> str:
     help="The port of the HTTP interface that triggers faults; 0 means any free port.",
 )
 @only_option
+@click.option(
+    "--print-env",
+    is_flag=True,
+    help="Print the lines of an .env file that lead to these brokers, instead of JSON.",
+)
 @click.option("--ends-with-parent", is_flag=True, hidden=True)
 @click.option("--quiet", is_flag=True, hidden=True)
-def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
+def simulate(*, quiet: bool, print_env: bool, **options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
     """Run only the simulated brokers; the first line shows their addresses."""
 
     def plan() -> int:
@@ -123,21 +131,36 @@ def simulate(*, quiet: bool, **options: Any) -> Plan:  # noqa: ANN401 - passed o
         from greeks_trio.simulators.simulator import SimulateOptions
 
         ports = {broker: options.pop(f"{broker}_port") for broker in BROKERS}
-        return run_trio(_simulate, SimulateOptions(ports=ports, **options))
+        simulated = SimulateOptions(ports=ports, **options)
+        return run_trio(_simulate, simulated, print_env)
 
     return plan
 
 
-async def _simulate(options: SimulateOptions) -> int:
-    from greeks_trio.simulators.run import run_simulators
+async def _simulate(options: SimulateOptions, print_env: bool) -> int:
+    from greeks_trio.simulators.run import run_simulators, write_line
 
+    announce = partial(_print_env, options) if print_env else write_line
     try:
-        await run_simulators(options)
+        await run_simulators(options, announce=announce)
     except* OSError as group:
         raise ConfigError(
             [f"The simulated brokers cannot start: {plain_reason(group)}."]
         ) from group
     return OK
+
+
+def _print_env(options: SimulateOptions, line: str) -> None:
+    """Print the settings of a service for the brokers that a line announces."""
+    from greeks_trio.drill.simulated_brokers import ENDPOINTS, variables_of_book
+    from greeks_trio.simulators.endpoints import parse_endpoints
+    from greeks_trio.simulators.run import write_line
+
+    variables = variables_of_book(options.book, options.contracts, options.ibkr_lines)
+    for each in parse_endpoints(line.encode(), ENDPOINTS).brokers.values():
+        variables |= each.variables()
+    lines = (env_line(name, text) for name, text in variables.items())
+    write_line("\n".join(lines))
 
 
 @click.command()

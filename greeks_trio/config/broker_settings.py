@@ -141,6 +141,7 @@ class IbkrConfig:
         url("http", path="/v1/api"),
         about="The address of the gateway's REST interface.",
         applies=Applies.NEXT_CONNECTION,
+        asked=True,
     )
     ws_url: str = setting(
         "IBKR_WS_URL",
@@ -166,6 +167,7 @@ class IbkrConfig:
         NAMES,
         about="The accounts to follow. An empty value means all of them.",
         applies=Applies.RELOAD,
+        asked=True,
     )
     watchlist: tuple[ContractKey, ...] = part(
         _WATCHLIST, lambda lists: lists.get("ibkr", ())
@@ -220,6 +222,7 @@ class TastytradeConfig:
         about="The client secret of your OAuth application.",
         applies=Applies.NEXT_CONNECTION,
         needed=_grant,
+        asked=True,
     )
     refresh: Secret = setting(
         "TT_REFRESH",
@@ -228,6 +231,7 @@ class TastytradeConfig:
         about="The refresh token of your grant.",
         applies=Applies.NEXT_CONNECTION,
         needed=_grant,
+        asked=True,
     )
     api_url: str = setting(
         "TASTYTRADE_API_URL",
@@ -253,6 +257,7 @@ class TastytradeConfig:
         NAMES,
         about="The accounts to follow. An empty value means all of them.",
         applies=Applies.RELOAD,
+        asked=True,
     )
     watchlist: tuple[ContractKey, ...] = part(
         _WATCHLIST, lambda lists: lists.get("tastytrade", ())

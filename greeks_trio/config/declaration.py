@@ -46,6 +46,7 @@ class Setting(Generic[ValueT]):
             if the variable must be set, else `None`.
         refuse: Gets a value that is set and the earlier values of the section.  Returns
             the fault of the value beside them, else `None`.
+        asked: Whether ``init`` asks for it.
     """
 
     variable: str
@@ -57,6 +58,7 @@ class Setting(Generic[ValueT]):
     default_from: tuple[str, Callable[[Any], ValueT]] | None = None
     needed: Callable[[Mapping[str, Any]], str | None] | None = None
     refuse: Callable[[ValueT, Mapping[str, Any]], str | None] | None = None
+    asked: bool = False
 
     @property
     def default_text(self) -> str:
@@ -103,6 +105,7 @@ def setting(
     default_from: tuple[str, Callable[[Any], ValueT]] | None = None,
     needed: Callable[[Mapping[str, Any]], str | None] | None = None,
     refuse: Callable[[ValueT, Mapping[str, Any]], str | None] | None = None,
+    asked: bool = False,
 ) -> ValueT:
     """Return the field of a dataclass that holds a setting.
 
@@ -120,6 +123,7 @@ def setting(
             default_from=default_from,
             needed=needed,
             refuse=refuse,
+            asked=asked,
         )
     )
 

@@ -23,6 +23,7 @@ from greeks_trio.config.names import (
     SECRETS,
     environment_warnings,
     file_problems,
+    is_private,
 )
 from greeks_trio.config.parse import parse_config
 from greeks_trio.config.settings import (
@@ -225,6 +226,19 @@ def _hide_from_libpq() -> None:
     """Remove the variables that libpq would read at each connection, beside ours."""
     for name in OF_LIBPQ:
         os.environ.pop(name, None)
+
+
+def secrets_of_environment() -> dict[str, str]:
+    """Return each secret that the process environment has and that is not empty."""
+    return {name: text for name in SECRETS if (text := os.environ.get(name))}
+
+
+def environment_of_children() -> dict[str, str]:
+    """Return our environment without the settings and the secrets of the service.
+
+    Other programs that we start need neither.
+    """
+    return {name: text for name, text in os.environ.items() if not is_private(name)}
 
 
 def settings_file() -> Path:

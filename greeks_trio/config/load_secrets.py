@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
-from greeks_trio.config.names import SECRETS
+from greeks_trio.config.names import CREDENTIALS, SECRETS
 from greeks_trio.config.secret import FILE_SUFFIX
 
-# systemd's LoadCredential makes this directory, with one file for each credential.
-CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 # The longest token of a broker has about 2 kB.
 MAX_BYTES: Final = 16_384
 

@@ -15,6 +15,9 @@ SECRETS: Final = tuple(each.variable for each in SETTINGS if each.kind.is_secret
 SECRET_FILES: Final = tuple(f"{name}{FILE_SUFFIX}" for name in SECRETS)
 KNOWN: Final = frozenset({*VARIABLES, *SECRET_FILES})
 
+# systemd's LoadCredential makes this directory, with one file for each credential.
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+
 _OURS_ALONE: Final = "GREEKS_"
 _PREFIXES: Final = (_OURS_ALONE, "POSTGRES_", "IBKR_", "TASTYTRADE_", "TT_")
 # The variables of the container image of PostgreSQL, which often share our file.
@@ -50,6 +53,14 @@ OF_LIBPQ: Final[Mapping[str, str | None]] = {
     "PGTARGETSESSIONATTRS": None,
     "PGTZ": None,
 }
+
+
+def is_private(name: str) -> bool:
+    """Return whether a variable belongs to the service alone, and may hold a secret.
+
+    Other programs that we start do not get it.
+    """
+    return name.startswith(_PREFIXES) or name in OF_LIBPQ or name == CREDENTIALS
 
 
 def nearest(name: str, cutoff: float = 0.8) -> str | None:

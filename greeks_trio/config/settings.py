@@ -114,6 +114,7 @@ HTTP_BIND: Final = Setting(
     about="The address on which the HTTP interface listens. An empty value turns HTTP "
     "off.",
     applies=Applies.RESTART,
+    asked=True,
 )
 
 
@@ -157,6 +158,7 @@ class DatabaseConfig:
         HOST,
         about="The server.",
         applies=Applies.NEXT_CONNECTION,
+        asked=True,
     )
     port: int = setting(
         "POSTGRES_PORT",
@@ -164,6 +166,7 @@ class DatabaseConfig:
         whole_number(1, 65_535),
         about="The TCP port of the server.",
         applies=Applies.NEXT_CONNECTION,
+        asked=True,
     )
     user: str = setting(
         "POSTGRES_USER",
@@ -171,6 +174,7 @@ class DatabaseConfig:
         LOGIN_NAME,
         about="The role that logs in.",
         applies=Applies.NEXT_CONNECTION,
+        asked=True,
     )
     password: Secret = setting(
         "POSTGRES_PASSWORD",
@@ -178,6 +182,7 @@ class DatabaseConfig:
         SECRET,
         about="The password of the role. It may be empty.",
         applies=Applies.NEXT_CONNECTION,
+        asked=True,
     )
     dbname: str = setting(
         "POSTGRES_DB",
@@ -185,6 +190,7 @@ class DatabaseConfig:
         LOGIN_NAME,
         about="The name of the database.",
         applies=Applies.NEXT_CONNECTION,
+        asked=True,
     )
     sslmode: str = setting(
         "POSTGRES_SSLMODE",

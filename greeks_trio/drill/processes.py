@@ -12,6 +12,7 @@ from typing import IO, Final
 
 import trio
 
+from greeks_trio.config.load import environment_of_children
 from greeks_trio.errors import GreeksError
 
 # Seconds for the kernel between the end of a process's output and its own.
@@ -52,6 +53,7 @@ class Child:
                 stderr=subprocess.PIPE if pipe_log else errors,
                 # The user's `.env` is not read there.
                 cwd=None if log is None else log.parent,
+                env=environment_of_children(),
                 # Ctrl-C in a terminal reaches a whole process group.  The parent ends
                 # its children itself, in the right order.
                 start_new_session=True,

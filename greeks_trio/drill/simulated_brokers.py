@@ -18,6 +18,7 @@ from greeks_trio.simulators.book.kinds import BOOKS
 from greeks_trio.simulators.endpoints import Endpoints, parse_endpoints
 from greeks_trio.simulators.registry import SIMULATORS
 
+ENDPOINTS: Final = {name: each.endpoints for name, each in SIMULATORS.items()}
 _START_LIMIT_S: Final = 30.0
 _STOP_LIMIT_S: Final = 20.0
 _ANSWER_LIMIT_S: Final = 10.0
@@ -104,16 +105,25 @@ async def open_simulated_brokers(
     child = Child("the simulated brokers", arguments, log=log)
     try:
         endpoints = await _read_endpoints(child)
-        yield SimulatedBrokers(child, endpoints, _variables(book, contracts))
+        yield SimulatedBrokers(child, endpoints, variables_of_book(book, contracts))
     finally:
         child.destroy()
 
 
-def _variables(book: BookName, contracts: int | None) -> dict[str, str]:
-    """Return the settings that the service needs for a book."""
+def variables_of_book(
+    book: BookName, contracts: int | None, lines: int | None = None
+) -> dict[str, str]:
+    """Return the settings that the service needs for a book.
+
+    Args:
+        book: The name of the book.
+        contracts: The number of contracts, `None` for that of the book.
+        lines: The number of lines at IBKR, `None` for that of the book.
+    """
     kind = BOOKS[book]
     most = (contracts or kind.contracts) + _UNDERLYING_LINES
-    lines = most if kind.ibkr_lines is None else kind.ibkr_lines
+    if lines is None:
+        lines = most if kind.ibkr_lines is None else kind.ibkr_lines
     variables = {"GREEKS_IBKR_MARKET_DATA_LINES": str(lines)}
     if kind.positions_interval_s is not None:
         variables["GREEKS_POSITIONS_INTERVAL_S"] = str(kind.positions_interval_s)
@@ -128,8 +138,7 @@ async def _read_endpoints(child: Child) -> Endpoints:
             if not chunk:
                 break
             line += chunk
-    kinds = {name: simulator.endpoints for name, simulator in SIMULATORS.items()}
     try:
-        return parse_endpoints(line, kinds)
+        return parse_endpoints(line, ENDPOINTS)
     except msgspec.DecodeError as exc:
         raise child.failure("did not start") from exc

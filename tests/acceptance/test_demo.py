@@ -82,11 +82,14 @@ async def test_a_signal_ends_it_with_the_comparison_and_leaves_nothing(
     assert not [child for child in children if child.is_running()]
 
 
-async def test_killed_it_takes_its_children_along(tmp_path):
-    async with run_ingest("demo", *SMALL, cwd=tmp_path) as demo:
+async def test_killed_it_takes_its_children_along_which_have_no_secret(tmp_path):
+    secret = {"TT_SECRET": "s3cret-of-the-account", "PGPASSWORD": "s3cret-of-the-role"}
+    async with run_ingest("demo", *SMALL, cwd=tmp_path, environment=secret) as demo:
         await demo.wait_line("rows/s", stream="stdout")
         children = psutil.Process(demo.process.pid).children(recursive=True)
         assert len(children) >= 2
+        # No other program gets the secrets of the service.
+        assert "s3cret" not in str([child.environ() for child in children])
         await demo.stop(signal.SIGKILL)
 
         _gone, alive = await trio.to_thread.run_sync(

@@ -5,17 +5,21 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import trio
 
+from greeks_trio.config.env_file import read_env_file
+from greeks_trio.config.names import KNOWN
+from greeks_trio.config.parse import parse_config
 from greeks_trio.simulators.book.textbook import split_contracts
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ledger import read_ledger
 from greeks_trio.simulators.tastytrade.endpoints import TastytradeEndpoints
 from tests.acceptance.dxlink_client import get, open_feed
 from tests.acceptance.ibkr_client import Gateway
+from tests.fix_processes import run_ingest
 
 ENTRY = """
 import sys, trio
@@ -271,3 +275,18 @@ def test_a_split_leaves_no_contract_and_no_broker_out(contracts):
     assert len(ibkr) + len(tastytrade) == max(2, contracts)
     assert ibkr.start == 0
     assert ibkr.start <= tastytrade.start < ibkr.stop <= tastytrade.stop
+
+
+async def test_it_prints_the_settings_that_lead_to_its_brokers(tmp_path):
+    options = ("--print-env", "--contracts", "20", "--ibkr-lines", "7")
+    async with run_ingest("simulate", *options, cwd=tmp_path) as simulators:
+        await simulators.wait_line("TT_REFRESH", stream="stdout")
+        content = read_env_file("\n".join(simulators.lines["stdout"]))
+        config = parse_config(content.values)
+        port = urlsplit(config.tastytrade.api_url).port
+        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+        assert await simulators.stop() == 0
+
+    assert content.problems == []
+    assert config.ibkr.market_data_lines == 7
+    assert set(content.values) <= KNOWN
