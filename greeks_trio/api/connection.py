@@ -56,7 +56,12 @@ def make_settings(limits: Limits) -> HypercornConfig:
 
 
 class Connection:
-    """Answers one client's requests, one after the other."""
+    """Answers one client's requests, one after the other.
+
+    Attributes:
+        waits_since: When the connection began, or the last answer ended, in seconds of
+            the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -69,12 +74,25 @@ class Connection:
         self._app = ASGIWrapper(cast("Any", app))
         self._settings = settings
         self._limits = limits
-        self._protocol: H11Protocol
+        self._protocol: H11Protocol | None = None
+        self.waits_since = trio.current_time()
         # The scope of the reading task; its deadline limits the silence of the client.
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
         self._all = trio.CancelScope()
         self._is_ending = False
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Return whether the client owes us a head or the rest of a body."""
+        if self._protocol is None:
+            return True
+        state = self._protocol.connection.their_state
+        return not self._is_ending and state in (h11.IDLE, h11.SEND_BODY)
+
+    def drop(self) -> None:
+        """End the connection at once, without an answer."""
+        self._all.cancel()
 
     async def run(self) -> None:
         """Answer until the client leaves, breaks a limit or violates HTTP; then close.
@@ -84,11 +102,11 @@ class Connection:
         try:
             with self._all:
                 async with self._stream, TaskGroup() as tasks:
-                    self._protocol = self._make_protocol(tasks)
+                    protocol = self._protocol = self._make_protocol(tasks)
                     self._reading.deadline = trio.current_time() + self._limits.idle_s
                     with self._reading:
-                        await self._read()
-                    await self._protocol.handle(Closed())
+                        await self._read(protocol)
+                    await protocol.handle(Closed())
         except* OSError:
             pass  # the client left before we read its address
         except* h11.ProtocolError as group:
@@ -109,14 +127,14 @@ class Connection:
             self._send,
         )
 
-    async def _read(self) -> None:
+    async def _read(self, protocol: H11Protocol) -> None:
         while True:
             try:
                 data = await self._stream.receive_some(_MAX_READ)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
             if not self._is_ending:
-                await self._protocol.handle(RawData(bytes(data)))
+                await protocol.handle(RawData(bytes(data)))
             if not data:
                 return
 
@@ -127,6 +145,8 @@ class Connection:
         elif isinstance(event, Closed):
             await self._end()
         elif isinstance(event, Updated):
+            if event.idle:
+                self.waits_since = trio.current_time()
             idle_s = self._limits.idle_s if event.idle else math.inf
             self._reading.deadline = trio.current_time() + idle_s
 
@@ -152,7 +172,8 @@ class Connection:
                 await self._stream.send_eof()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._all.cancel()
-        await self._protocol.handle(Closed())
+        if self._protocol is not None:
+            await self._protocol.handle(Closed())
 
 
 class _Http1(H11Protocol):

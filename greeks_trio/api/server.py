@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Connections that may wait to be accepted.  A few dashboards connect once a second.
 _BACKLOG: Final = 128
+# At most one line about full connections in this time.
+_TELL_EVERY_S: Final = 60.0
 
 
 OpenSocket: TypeAlias = Callable[[HttpConfig], Awaitable[socket.socket]]
@@ -36,13 +40,21 @@ async def run_http(
     *,
     limits: Limits = LIMITS,
     open_socket: OpenSocket | None = None,
+    counts: Counter[str] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer HTTP requests from these routers until cancelled.
 
-    Reports its base URL, such as ``http://127.0.0.1:8080``, when the port accepts
-    connections.  A request that is under way at the cancellation gets no answer.
-    ``open_socket`` returns the listening socket; by default `bind` does.
+    A request that is under way at the cancellation gets no answer.
+
+    Args:
+        config: The address and the token.
+        routers: The paths.
+        limits: The bounds for clients.
+        open_socket: Returns the listening socket; by default `bind` does.
+        counts: Counts the connections that are ``dropped`` and ``refused``.
+        task_status: Told the base URL, such as ``http://127.0.0.1:8080``, when the port
+            accepts connections.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -50,7 +62,8 @@ async def run_http(
     with await (open_socket or bind)(config) as listening:
         url = _base_url(listening)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-        door = _Door(_make_app(config, routers, limits), limits)
+        app = _make_app(config, routers, limits)
+        door = _Door(app, limits, Counter() if counts is None else counts)
         async with listener:
             logger.info("http.listening url=%s", url)
             if not is_loopback(config.host):
@@ -73,24 +86,55 @@ def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) 
 
 
 class _Door:
-    """Serves clients up to the limit of connections, and turns the others away."""
+    """Serves clients up to the limit of connections.
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    When every place is taken, the connection that has waited longest for its client loses
+    its place.  So clients that only hold connections do not keep the others out.
+    """
+
+    def __init__(self, app: App, limits: Limits, counts: Counter[str]) -> None:
         self._app = app
         self._limits = limits
+        self._counts = counts
         self._settings = make_settings(limits)
-        self._inside = 0
+        # Oldest first.
+        self._inside: dict[Connection, None] = {}
+        self._told_at = -math.inf
 
     async def admit(self, stream: trio.SocketStream) -> None:
         """Serve a client until it leaves, or turn it away."""
-        if self._inside >= self._limits.connections:
+        if len(self._inside) >= self._limits.connections and not self._make_place():
+            self._count("refused")
             await turn_away(stream)
             return
-        self._inside += 1
+        connection = Connection(stream, self._app, self._settings, self._limits)
+        self._inside[connection] = None
         try:
-            await Connection(stream, self._app, self._settings, self._limits).run()
+            await connection.run()
         finally:
-            self._inside -= 1
+            self._inside.pop(connection, None)
+
+    def _make_place(self) -> bool:
+        """Drop one connection that waits for its client; return whether there was one."""
+        waiting = (each for each in self._inside if each.waits_for_client)
+        oldest = min(waiting, key=lambda each: each.waits_since, default=None)
+        if oldest is None:
+            return False
+        del self._inside[oldest]
+        oldest.drop()
+        self._count("dropped")
+        return True
+
+    def _count(self, outcome: str) -> None:
+        self._counts[outcome] += 1
+        if trio.current_time() - self._told_at >= _TELL_EVERY_S:
+            self._told_at = trio.current_time()
+            logger.warning(
+                "http.connections_full limit=%d dropped=%d refused=%d",
+                self._limits.connections,
+                self._counts["dropped"],
+                self._counts["refused"],
+            )
 
 
 async def bind_or_any(config: HttpConfig) -> socket.socket:

@@ -261,6 +261,15 @@ class HttpConfig:
         "its own.",
         applies=Applies.RESTART,
     )
+    export_timeout_s: float = setting(
+        "GREEKS_HTTP_EXPORT_TIMEOUT_S",
+        900.0,
+        number(1, 86_400, "seconds"),
+        about="The service breaks off an export that takes longer, also if its client "
+        "reads slowly. Until then the export keeps a connection and a snapshot of the "
+        "database.",
+        applies=Applies.RESTART,
+    )
     read_timeout_s: float = setting(
         "GREEKS_HTTP_READ_TIMEOUT_S",
         5.0,

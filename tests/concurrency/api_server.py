@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -112,7 +113,8 @@ class Pieces(Response):
 class Server:
     """The running interface."""
 
-    def __init__(self, url, client, routes):
+    def __init__(self, url, client, routes, counts):
+        self.counts = counts
         self.url = url
         self.client = client
         self.routes = routes
@@ -135,14 +137,14 @@ class Server:
 @asynccontextmanager
 async def serving(limits=LIMITS, routers=(), **config):
     """Yield the interface, on a free port."""
-    routes = Routes()
+    routes, counts = Routes(), Counter()
     async with trio.open_nursery() as nursery:
-        run = partial(run_http, limits=limits)
+        run = partial(run_http, limits=limits, counts=counts)
         url = await nursery.start(
             run, HttpConfig(port=0, **config), [routes.router, *routers]
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
-            yield Server(url, client, routes)
+            yield Server(url, client, routes, counts)
         nursery.cancel_scope.cancel()
 
 

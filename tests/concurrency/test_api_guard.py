@@ -107,13 +107,25 @@ async def test_only_a_delete_may_come_without_a_content_type(method, content, st
     assert response.status_code == status
 
 
+FOLLOWED_LINK = {
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-User": "?1",
+}
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"Origin": "https://evil.example"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
-        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+        (FOLLOWED_LINK, 200),
+        (FOLLOWED_LINK | {"Sec-Fetch-Dest": "iframe"}, 403),
+        (FOLLOWED_LINK | {"Sec-Fetch-Dest": "embed"}, 403),
+        (FOLLOWED_LINK | {"Sec-Fetch-User": "?0"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),

@@ -214,21 +214,20 @@ async def test_a_client_that_stops_reading_does_not_keep_the_service_from_stoppi
     await stream.aclose()
 
 
-async def test_more_clients_than_there_is_room_for_are_sent_away():
+CLOSING_READ = b"GET /read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+async def test_when_every_place_has_an_answer_under_way_a_client_is_sent_away():
     async with serving(Limits(connections=2)) as server:
         async with await server.connect() as one, await server.connect() as two:
             for stream in (one, two):
-                await stream.send_all(b"GET /read HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                await stream.receive_some()
-            status, headers, body = await server.ask(b"")
-
-            await two.send_eof()
-            await read_all(two)
-            async with await server.connect() as three:
-                await three.send_all(
-                    b"GET /read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                await stream.send_all(
+                    b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"
                 )
-                again = parse(await read_all(three))
+            await wait_all_tasks_blocked(SOON_S)
+            status, headers, body = await server.ask(b"")
+        await wait_all_tasks_blocked(SOON_S)
+        again = await server.ask(CLOSING_READ)
 
     assert status == 503
     assert headers[b"content-type"] == b"application/problem+json"
@@ -236,6 +235,56 @@ async def test_more_clients_than_there_is_room_for_are_sent_away():
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert b"Service Unavailable" in body
     assert again[0] == 200
+    assert server.counts == {"refused": 1}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /re",
+        POST + b"Content-Length: 10\r\n\r\n{",
+        b"GET /read HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["nothing", "half-a-head", "half-a-body", "a-request-before"],
+)
+async def test_clients_that_only_hold_connections_make_room(sent):
+    async with serving(Limits(connections=3)) as server:
+        held = [await server.connect() for _ in range(3)]
+        for stream in held:
+            await stream.send_all(sent)
+        await wait_all_tasks_blocked(SOON_S)
+        status, _, _ = await server.ask(CLOSING_READ)
+        with trio.fail_after(5):
+            # The oldest one is closed, perhaps after the answer to its request.
+            with suppress(trio.BrokenResourceError):
+                await read_all(held[0])
+        for stream in held:
+            await stream.aclose()
+
+    assert status == 200
+    assert server.counts == {"dropped": 1}
+
+
+async def test_a_client_without_the_token_need_not_send_its_body():
+    async with serving(Limits(body_s=30), **WITH_TOKEN) as server:
+        with trio.fail_after(5):
+            status, _, _ = await server.ask(POST + b"Content-Length: 10\r\n\r\n{")
+
+    assert status == 401
+    assert server.routes.bodies == []
+
+
+async def test_a_length_that_is_given_twice_in_two_ways_is_refused():
+    async with serving() as server:
+        status, _, body = await server.ask(
+            POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"
+            b"Connection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        )
+
+    assert status == 400
+    assert b"Content-Length and Transfer-Encoding" in body
+    assert server.routes.bodies == []
 
 
 async def test_a_refused_write_leaves_its_connection_to_the_next_request():

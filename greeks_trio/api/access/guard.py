@@ -42,6 +42,7 @@ from greeks_trio.api.access.limits import (
     after_body,
     discard,
     read_body,
+    take_arriving_body,
 )
 from greeks_trio.api.access.origins import READS, check_host, check_sender
 from greeks_trio.api.answers import SAFE_HEADERS, Problem, problem_answer
@@ -60,8 +61,10 @@ _SINGLE: Final = frozenset(
         b"content-type",
         b"host",
         b"origin",
+        b"sec-fetch-dest",
         b"sec-fetch-mode",
         b"sec-fetch-site",
+        b"sec-fetch-user",
     }
 )
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
@@ -90,14 +93,17 @@ class Guard:
         if scope["type"] != "http":
             return
         answer = _Answer(send, is_head=scope["method"] == "HEAD")
+        body: bytes | None = None
         try:
-            # First: the unread rest of a body would end the connection.
-            body = await read_body(receive, self._limits)
+            # Before the body: a client without credentials need not send one.
             headers = self._check_head(scope)
             if scope["path"] not in _OPEN_PATHS:
                 await self._check_credentials(scope, headers)
+            body = await read_body(receive, self._limits)
             await self._pass_on(scope, body, receive, answer)
         except Problem as problem:
+            if body is None:
+                await take_arriving_body(receive, self._limits)
             await _refuse(problem, scope, receive, answer)
         except Disconnected:
             return
@@ -123,6 +129,12 @@ class Guard:
                 HTTPStatus.BAD_REQUEST,
                 "A header comes twice that may come only once: one of "
                 f"{', '.join(sorted(name.decode() for name in _SINGLE))}.",
+            )
+        if {b"content-length", b"transfer-encoding"} <= headers.keys():
+            # A proxy in front of us may read another length than we do (RFC 9112, 6.3).
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                "The request has Content-Length and Transfer-Encoding; send one of them.",
             )
         _check_query(scope["query_string"])
         if self._checks_host:

@@ -7,6 +7,7 @@ memory or time, whether it acts or only waits.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -35,6 +36,7 @@ class Limits:
             end of the last answer.  A scraper that asks every 15 s connects anew each
             time.
         body_s: Seconds for a whole body.
+        refused_body_s: Seconds for the body of a request that is refused by its head.
         answer_s: Seconds until an answer begins.  An export or a stream of events may
             last longer once it has begun.
         send_s: Seconds that a client may leave a piece of the answer unread.
@@ -50,6 +52,7 @@ class Limits:
     body_bytes: int = 64 * 1024
     idle_s: float = 10.0
     body_s: float = 10.0
+    refused_body_s: float = 0.2
     answer_s: float = 30.0
     send_s: float = 30.0
     linger_s: float = 1.0
@@ -93,6 +96,17 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
         f"The body is not complete after {limits.body_s:g} seconds.",
         headers=_CLOSE,
     )
+
+
+async def take_arriving_body(receive: Receive, limits: Limits) -> None:
+    """Take the body of a refused request if it comes at once.
+
+    Otherwise the server ends the connection with the refusal, because it would take the
+    rest of the body for the next request.
+    """
+    # The refusal says more than a fault of the body.
+    with trio.move_on_after(limits.refused_body_s), suppress(Problem):
+        await read_body(receive, limits)
 
 
 def after_body(body: bytes, receive: Receive) -> Receive:

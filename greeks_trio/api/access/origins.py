@@ -7,7 +7,8 @@ us.  A page cannot choose three headers, and these show its origin:
   header then still has that name.
 - ``Origin``: the page that sends a write.
 - ``Sec-Fetch-Site``: the relation of the page to us, for every request; newer browsers
-  only.
+  only.  With it come the kind of the request (``-Mode``), its destination (``-Dest``) and
+  whether a person caused it (``-User``).
 
 Any port in ``Host`` is accepted: a page of another site cannot have a name of loopback,
 and a tunnel may have another port at its near end.  ``Origin`` has to have the name and
@@ -64,10 +65,21 @@ def check_sender(method: str, headers: Mapping[bytes, bytes]) -> None:
     if not is_read and origin is not None and not is_own(origin, headers):
         raise _foreign()
     site = headers.get(b"sec-fetch-site", b"none").lower()
-    # Following a link on another page makes a request that is not the page's.
-    is_link = is_read and headers.get(b"sec-fetch-mode") == b"navigate"
-    if site not in _OURS and not is_link:
+    if site not in _OURS and not (is_read and _is_followed_link(headers)):
         raise _foreign()
+
+
+def _is_followed_link(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a person followed a link to a document of its own tab.
+
+    A page of another site can navigate a frame, or a window, as often as it likes; then
+    the request does not come from a person.
+    """
+    return (
+        headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest") == b"document"
+        and headers.get(b"sec-fetch-user") == b"?1"
+    )
 
 
 def is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
