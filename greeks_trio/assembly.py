@@ -202,7 +202,11 @@ def _build_status(
 def make_routers(service: Service) -> list[APIRouter]:
     """Return the HTTP routers, each with the part of the service that it reads."""
     state, brokers = service.status, service.brokers
-    timeline = Timeline(service.reader, state.stale_after_s)
+    timeline = Timeline(
+        service.reader,
+        stale_after_s=state.stale_after_s,
+        export_timeout_s=(service.config.http or HttpConfig()).export_timeout_s,
+    )
     slo, latest = partial(latency_json, state), state.processor.latest
     events = live.EventSource(latest, state.sessions, slo)
     figures = partial(status_json, state)

@@ -133,7 +133,9 @@ async def _start_background(
     url: str | None = None
     if service.config.http is not None:
         nursery.start_soon(service.reader.run, name="reader")
-        http = partial(run_http, open_socket=open_socket)
+        http = partial(
+            run_http, open_socket=open_socket, counts=status.http_connections
+        )
         url = await nursery.start(http, service.config.http, make_routers(service))
     # From here on the run has begun: only now its mark replaces that of an earlier run.
     nursery.start_soon(

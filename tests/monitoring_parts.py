@@ -22,6 +22,7 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_contracts_stale_after_seconds",
     "greeks_contracts_stale_trading",
     "greeks_contracts_trading",
+    "greeks_http_connections_full",
     "greeks_log_lines_dropped",
     "greeks_feed_accepts_delayed",
     "greeks_feed_stopped_by_request",

@@ -33,7 +33,7 @@ async def reading(database, **limits):
 async def asking(database, **limits):
     """Yield the timeline in the database."""
     async with reading(database, **limits) as reader:
-        yield Timeline(reader, STALE_AFTER_S)
+        yield Timeline(reader, stale_after_s=STALE_AFTER_S, export_timeout_s=60.0)
 
 
 def routers_of(timeline, resources=RESOURCES):

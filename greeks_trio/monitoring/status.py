@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -51,6 +52,8 @@ class ServiceStatus:
         stale_after_s: The age from which a contract without a tick is stale.
         buffers_max_bytes: Most memory that all buffers together can take.
         hours: The hours of the markets.
+        http_connections: Connections of HTTP that were ``dropped`` or ``refused`` because
+            all places were taken.
         conditions: The faults that are no fault of a feed.
         storage: The size of the database and the room on the disks.
         refusals: The brokers of which PostgreSQL refuses every row.
@@ -72,6 +75,7 @@ class ServiceStatus:
     spool_max_bytes: int
     buffers_max_bytes: int
     hours: MarketHours
+    http_connections: Counter[str] = field(default_factory=Counter)
     conditions: Conditions = field(default_factory=Conditions)
     storage: Storage = field(default_factory=Storage)
     refusals: RefusalWatch = field(default_factory=RefusalWatch)

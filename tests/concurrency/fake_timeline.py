@@ -37,6 +37,7 @@ class FakeTimeline:
 
     def __init__(self):
         self.stale_after_s = STALE_AFTER_S
+        self.export_timeout_s = 60.0
         self.asked = []
         self.error = None
         self.page_answer = Page(items=b'[{"id":1}]', position=None)

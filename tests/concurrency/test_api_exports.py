@@ -167,3 +167,48 @@ async def test_an_export_whose_client_does_not_read_is_broken_off_and_logged(
     # The last chunk is missing: it would say that the answer is complete.
     assert received.startswith(b"HTTP/1.1 200")
     assert not received.endswith(b"0\r\n\r\n")
+
+
+async def test_an_export_to_a_slow_client_ends_at_its_limit(timeline, caplog):
+    """The client reads a little now and then, so no single piece waits too long."""
+
+    @asynccontextmanager
+    async def export(*_, **__):
+        try:
+            yield b"head\n", EndlessLines()
+        finally:
+            timeline.has_closed.set()
+
+    timeline.export = export
+    timeline.export_timeout_s = 0.5
+    async with serving(timeline) as client:
+        stream = await trio.open_tcp_stream("127.0.0.1", client.base_url.port)
+        async with stream:
+            await stream.send_all(
+                f"GET {TICKS}?format=csv HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            with trio.fail_after(10):
+                while not timeline.has_closed.is_set():
+                    await stream.receive_some(9_000)
+                    await trio.sleep(0.05)
+            received = await read_all(stream)
+
+    [said] = [text for text in caplog.messages if text.startswith("export.")]
+    assert "not complete after 0.5 s" in said
+    assert "GREEKS_HTTP_EXPORT_TIMEOUT_S" in said
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+async def test_an_export_that_does_not_begin_in_time_is_a_problem(timeline):
+    @asynccontextmanager
+    async def export(*_, **__):
+        await trio.sleep_forever()
+        yield
+
+    timeline.export = export
+    timeline.export_timeout_s = 0.1
+    async with serving(timeline) as client:
+        answer = await client.get(TICKS, params={"format": "csv"})
+
+    assert answer.status_code == 504
+    assert "has not begun" in answer.json()["detail"]

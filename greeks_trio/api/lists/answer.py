@@ -44,7 +44,9 @@ async def answer_list(
             "`cursor` out.",
         )
     open_export = partial(timeline.export, listing, form, params.limit)
-    return ExportAnswer(open_export, form, resource.file_name)
+    return ExportAnswer(
+        open_export, form, resource.file_name, limit_s=timeline.export_timeout_s
+    )
 
 
 async def _page(

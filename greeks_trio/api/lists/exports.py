@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import trio
@@ -44,10 +45,15 @@ class ExportAnswer(Response):
     Args:
         open_export: Begins the export; its end ends it.
         name: Of the file in which a browser saves it, without the ending.
+        limit_s: Seconds for the whole answer.
     """
 
-    def __init__(self, open_export: OpenExport, form: ExportFormat, name: str) -> None:
+    def __init__(
+        self, open_export: OpenExport, form: ExportFormat, name: str, *, limit_s: float
+    ) -> None:
         super().__init__(media_type=MEDIA_TYPES[form])
+        self._limit_s = limit_s
+        self._has_begun = False
         self._open_export = open_export
         self._name = name
         # Response has counted an empty body.
@@ -57,10 +63,22 @@ class ExportAnswer(Response):
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Send all lines, until the client has gone or a read fails."""
         problem: Problem | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
-            problem = await self._export(send)
-            nursery.cancel_scope.cancel()
+        with trio.move_on_after(self._limit_s) as limit:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
+                problem = await self._export(send)
+                nursery.cancel_scope.cancel()
+        if limit.cancelled_caught:
+            logger.warning(
+                "export.broken_off list=%s reason=not complete after %g s, see "
+                "GREEKS_HTTP_EXPORT_TIMEOUT_S",
+                self._name,
+                self._limit_s,
+            )
+            if not self._has_begun:
+                problem = Problem(
+                    HTTPStatus.GATEWAY_TIMEOUT, "The export has not begun in time."
+                )
         if problem is not None:
             answer = problem_answer(
                 problem.status, problem.detail, headers=problem.headers
@@ -82,6 +100,7 @@ class ExportAnswer(Response):
             chunk = await export.next_lines()
         except StoreError as exc:
             return problem_of(exc)
+        self._has_begun = True
         await send(
             {
                 "type": "http.response.start",

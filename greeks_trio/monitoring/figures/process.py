@@ -46,3 +46,11 @@ class ProcessFigures:
         unit="lines",
         status="log.lines_dropped",
     )
+    http_connections_full = counter(
+        "Connections of HTTP that lost their place or got none, because all were taken.",
+        lambda now: {
+            outcome: now.status.http_connections[outcome]
+            for outcome in ("dropped", "refused")
+        },
+        labels=("outcome",),
+    )

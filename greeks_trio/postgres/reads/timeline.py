@@ -27,11 +27,15 @@ class Timeline:
 
     Args:
         stale_after_s: The age from which a contract is stale.
+        export_timeout_s: The longest time of an export.
     """
 
-    def __init__(self, reader: Reader, stale_after_s: float) -> None:
+    def __init__(
+        self, reader: Reader, *, stale_after_s: float, export_timeout_s: float
+    ) -> None:
         self._reader = reader
         self.stale_after_s = stale_after_s
+        self.export_timeout_s = export_timeout_s
 
     async def page(
         self, listing: Listing, after: PagePosition | None, limit: int
