@@ -264,3 +264,12 @@ async def test_the_problem_of_a_slow_read_says_how_to_ask_for_less(timeline, que
 
     detail = answer.json()["detail"]
     assert all(f"`{name}`" in detail for name in ("start", "end", "contract_key"))
+
+
+@pytest.mark.parametrize("limit", ["1_000", "\u0661\u0662", "+5", "5.0", "1e2", " 5"])
+async def test_a_limit_has_plain_digits_only(timeline, limit):
+    async with serving(timeline) as client:
+        answer = await client.get("/v1/greeks/snapshots", params={"limit": limit})
+
+    assert answer.status_code == 422
+    assert timeline.asked == []

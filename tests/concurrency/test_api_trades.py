@@ -129,6 +129,10 @@ async def test_the_refusal_of_a_key_names_the_field_the_text_and_examples(timeli
         {"quantity": 0},
         {"quantity": "0.00"},
         {"quantity": "NaN"},
+        {"quantity": "1_000"},
+        {"quantity": "\u0661\u0662"},
+        {"quantity": True},
+        {"quantity": None},
         {"quantity": "Infinity"},
         {"quantity": "1e15"},
         {"quantity": "0.0000000000000001"},
@@ -141,6 +145,8 @@ async def test_the_refusal_of_a_key_names_the_field_the_text_and_examples(timeli
         {"account_id": ""},
         {"symbol": "x" * 65},
         {"action": "a\x00b"},
+        {"action": "a\x9bb"},
+        {"action": "a\u202eb"},
         {"strategy_tag": ""},
         {"contract_key": 7},
         {"contract_key": "garbage"},
@@ -226,3 +232,20 @@ async def test_a_trade_that_is_not_recorded_is_to_be_sent_again(
     assert f"again with the id {trade.id}" in detail
     assert "Nothing is lost" not in detail
     assert "Ask" not in detail
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '{"quantity": 1, "quantity": 2}',
+        '{"metadata": {"a": [{"b": 1, "b": 1}]}}',
+    ],
+)
+async def test_a_body_with_a_key_twice_is_refused(timeline, twice):
+    headers = {"Content-Type": "application/json"}
+    async with serving(timeline) as client:
+        answer = await client.post("/v1/trades", content=twice, headers=headers)
+
+    assert answer.status_code == 400
+    assert "twice in one object" in answer.json()["detail"]
+    assert timeline.asked == []

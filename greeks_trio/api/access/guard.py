@@ -46,6 +46,7 @@ from greeks_trio.api.access.limits import (
 )
 from greeks_trio.api.access.origins import READS, check_host, check_sender
 from greeks_trio.api.answers import SAFE_HEADERS, Problem, problem_answer
+from greeks_trio.api.bodies import refuse_repeated_keys
 from greeks_trio.api.media_types import JSON
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import HttpConfig
@@ -100,6 +101,8 @@ class Guard:
             if scope["path"] not in _OPEN_PATHS:
                 await self._check_credentials(scope, headers)
             body = await read_body(receive, self._limits)
+            if body:
+                refuse_repeated_keys(body)
             await self._pass_on(scope, body, receive, answer)
         except Problem as problem:
             if body is None:

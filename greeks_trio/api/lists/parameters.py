@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from greeks_trio.api.texts import NO_CONTROLS
 from greeks_trio.model.contract_keys import (
     KEY_EXAMPLES,
     UNDERLYING_EXAMPLES,
@@ -47,6 +48,7 @@ MAX_LIMIT: Final = 5_000
 
 # A plus sign that is not percent-encoded arrives as a space.
 _LOST_PLUS: Final = re.compile(r" (\d\d:\d\d)$")
+_DIGITS: Final = re.compile("-?[0-9]{1,9}")
 # Of two parameters that name a range, the first may not come after the second.
 _RANGES: Final = (("start", "end"), ("expiration_from", "expiration_to"))
 
@@ -78,6 +80,17 @@ def _parse_day(value: object) -> object:
         raise ValueError("has to be a day, such as 2026-12-18") from None
 
 
+def _parse_count(value: object) -> object:
+    """Return the number; only ASCII digits are one, and no underscores.
+
+    Raises:
+        ValueError: the text has another character.
+    """
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("has to be a whole number, such as 500")
+    return value
+
+
 Moment: TypeAlias = Annotated[
     datetime,
     BeforeValidator(_parse_moment),
@@ -88,14 +101,12 @@ Day: TypeAlias = Annotated[
     BeforeValidator(_parse_day),
     WithJsonSchema({"type": "string", "format": "date"}),
 ]
-# A text of PostgreSQL has no NUL; the other control characters are always a mistake.
-_NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f]+$"
 Text: TypeAlias = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=_NO_CONTROLS)
+    str, StringConstraints(min_length=1, max_length=64, pattern=NO_CONTROLS)
 ]
 # The key of a row that cannot be read has a part of the row in it.
 _KeyText: TypeAlias = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=_NO_CONTROLS)
+    str, StringConstraints(min_length=1, max_length=128, pattern=NO_CONTROLS)
 ]
 
 
@@ -164,6 +175,7 @@ class ListParams(BaseModel):
     ] = None
     limit: Annotated[
         int | None,
+        BeforeValidator(_parse_count),
         Field(
             ge=1,
             le=MAX_LIMIT,

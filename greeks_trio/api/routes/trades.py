@@ -6,6 +6,7 @@ for a binary one, and 0.1 would not stay 0.1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,6 +22,7 @@ from greeks_trio.api.lists.columns import row_schema
 from greeks_trio.api.lists.resources import TRADES
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
+from greeks_trio.api.texts import NO_CONTROLS
 from greeks_trio.model.contract_keys import KEY_EXAMPLES, parse_contract_key
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.postgres.reads.timeline import Timeline
@@ -28,11 +30,12 @@ from greeks_trio.postgres.reads.trades import NewTrade
 
 # Far beyond any market, and far below the limits of PostgreSQL.
 _MAX_DIGITS: Final = 15
+_NUMBER: Final = re.compile(r"[-+]?[0-9]{1,60}(\.[0-9]{0,60})?([eE][-+]?[0-9]{1,3})?")
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
 _Text: TypeAlias = Annotated[
     str,
-    msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROLS),
 ]
 
 
@@ -43,10 +46,11 @@ class TradeBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     account_id: _Text
     symbol: _Text
     action: _Text
-    quantity: Decimal
+    # A number, or a text with its digits; both keep every digit.
+    quantity: msgspec.Raw
     id: UUID | None = None
     contract_key: _Text | None = None
-    price: Decimal | None = None
+    price: msgspec.Raw = msgspec.Raw(b"null")
     strategy_tag: _Text | None = None
     # The object's own text: msgspec allows no union of Raw and anything else.
     metadata: msgspec.Raw = msgspec.Raw(b"null")
@@ -100,20 +104,18 @@ def parse_trade(body: bytes, brokers: Sequence[str]) -> NewTrade:
             f"There is no broker {sent.broker[:40]!a}.  `broker` is one of: "
             f"{', '.join(brokers)}."
         )
-    _check_number("quantity", sent.quantity)
-    if sent.price is not None:
-        _check_number("price", sent.price)
-    if sent.quantity == 0:
-        raise _invalid("`quantity` is 0.")
+    quantity, price = _number("quantity", sent.quantity), _number("price", sent.price)
+    if not quantity:
+        raise _invalid(f"`quantity` is {'missing' if quantity is None else '0'}.")
     return NewTrade(
         id=sent.id or uuid4(),
         broker=sent.broker,
         account_id=sent.account_id,
         symbol=sent.symbol,
         action=sent.action,
-        quantity=sent.quantity,
+        quantity=quantity,
         contract_key=_parse_contract_key(sent.contract_key, brokers),
-        price=sent.price,
+        price=price,
         strategy_tag=sent.strategy_tag,
         metadata=metadata,
         created_at=None if sent.created_at is None else _in_utc(sent.created_at),
@@ -162,16 +164,25 @@ def _parse_contract_key(text: str | None, brokers: Sequence[str]) -> ContractKey
         raise _invalid(f"`contract_key` {exc}.  Or leave it out.") from None
 
 
-def _check_number(name: str, value: Decimal) -> None:
-    """Refuse NaN, infinity, and more digits than any trade has."""
-    if not value.is_finite():
+def _number(name: str, raw: msgspec.Raw) -> Decimal | None:
+    """Return the number that JSON has, `None` for null.
+
+    Refuses NaN, infinity, digits of other scripts, underscores, and more digits than any
+    trade has.
+    """
+    text = bytes(raw).decode()
+    if text == "null":
+        return None
+    if not _NUMBER.fullmatch(text.removeprefix('"').removesuffix('"')):
         raise _invalid(f"`{name}` is not a number.")
+    value = Decimal(text.strip('"'))
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)  # noqa: S101  # it is finite
     if value.adjusted() >= _MAX_DIGITS or -exponent > _MAX_DIGITS:
         raise _invalid(
             f"`{name}` has more than {_MAX_DIGITS} digits before or after the point."
         )
+    return value
 
 
 def _send_again(trade_id: UUID) -> str:
