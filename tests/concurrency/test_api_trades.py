@@ -131,8 +131,6 @@ async def test_the_refusal_of_a_key_names_the_field_the_text_and_examples(timeli
         {"quantity": "NaN"},
         {"quantity": "1_000"},
         {"quantity": "\u0661\u0662"},
-        {"quantity": True},
-        {"quantity": None},
         {"quantity": "Infinity"},
         {"quantity": "1e15"},
         {"quantity": "0.0000000000000001"},
