@@ -14,7 +14,7 @@ from fastapi import APIRouter
 
 from greeks_trio.api.routes import feeds, lists, live, metrics, status, trades
 from greeks_trio.config.reload import load_again, log_other_database
-from greeks_trio.config.settings import Config, HttpConfig
+from greeks_trio.config.settings import Config, DatabaseConfig, HttpConfig
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
@@ -32,11 +32,13 @@ from greeks_trio.monitoring.status_json import (
     status_schema,
 )
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.journal_store import JournalStore
@@ -89,6 +91,10 @@ class Service:
         kind = self.kinds[broker]
         self.feeds[broker] = kind.make_feed(self.started_with, health, journal, ticks)
         return self.feeds[broker]
+
+    def present_database(self) -> DatabaseConfig:
+        """Return the configuration of the database, which SIGHUP may change."""
+        return self.config.database
 
     def reload(self) -> None:
         """Read the configuration again and apply the differences.
@@ -170,7 +176,8 @@ def _build_status(
     journal = Journal(inherited=disk.inherited_journal)
     backlog = Backlog(pipeline.backlog_max_bytes)
     tick_counts = TickCounts(listeners, slo_target_s=slo_target_s)
-    refused_rows = RefusedRows(disk.quarantine)
+    conditions = Conditions()
+    refused_rows = RefusedRows(disk.quarantine, conditions)
     spooler = Spooler(
         backlog,
         disk.spool,
@@ -183,7 +190,11 @@ def _build_status(
         processor=Processor(),
         backlog=backlog,
         writer=Writer(
-            backlog, refused_rows, tick_counts, batch_rows=pipeline.batch_rows
+            backlog,
+            refused_rows,
+            tick_counts,
+            batch_rows=pipeline.batch_rows,
+            has_more_to_replay=lambda: spooler.has_more_to_replay,
         ),
         spool=disk.spool,
         spooler=spooler,
@@ -196,6 +207,8 @@ def _build_status(
         spool_max_bytes=config.spool.max_bytes,
         buffers_max_bytes=buffers_max_bytes(pipeline),
         hours=MarketHours(now().date()),
+        conditions=conditions,
+        outages=PartOutages(conditions),
     )
 
 

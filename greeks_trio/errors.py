@@ -16,6 +16,7 @@
     └── StoreError
         ├── StoreUnavailable     the writer acts: the same rows are offered again
         ├── StoreRejected        the writer acts: isolates the rows and counts them
+        ├── PartitionMissing     the writer acts: these rows wait on disk, the others go on
         ├── SchemaRejected       the operator acts; exit status 4
         ├── ReadsBusy            the client of the API acts: asks again a little later
         └── ReadTooLong          the client of the API acts: asks for less
@@ -24,7 +25,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from greeks_trio.foreign_text import clean, mask, remove_controls
@@ -164,22 +165,23 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRejected(StoreError):
-    """PostgreSQL refuses these rows and will refuse them again.
+    """PostgreSQL refuses at least one of these rows and will refuse it again."""
+
+
+class PartitionMissing(StoreError):
+    """Some rows have no partition, and none can be made at present.
 
     Attributes:
-        rows: The indexes of the rows that are known to be the cause.  Empty if any of
-            them may be.
+        rows: The indexes of these rows.
+        reasons: PostgreSQL's reason for each month, by the name of its partition.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        sqlstate: str | None = None,
-        rows: Collection[int] = (),
-    ) -> None:
-        super().__init__(message, sqlstate=sqlstate)
+    def __init__(self, *, rows: Collection[int], reasons: Mapping[str, str]) -> None:
+        super().__init__(
+            "; ".join(f"{name} is missing: {why}" for name, why in reasons.items())
+        )
         self.rows = frozenset(rows)
+        self.reasons = dict(reasons)
 
 
 class SchemaRejected(StoreError):

@@ -130,6 +130,7 @@ async def _start_background(
     """Start the tasks beside the stream; return the address of the HTTP interface."""
     status = service.status
     await nursery.start(run_on_hangup, service.reload)
+    database = service.present_database
     url: str | None = None
     if service.config.http is not None:
         nursery.start_soon(service.reader.run, name="reader")
@@ -151,17 +152,15 @@ async def _start_background(
         service.stop,
         name="systemd",
     )
-    nursery.start_soon(
-        run_partition_keeper, lambda: service.config.database, name="partition keeper"
-    )
+    for part, run in (
+        ("partition keeper", partial(run_partition_keeper, database)),
+        (
+            "latest seed",
+            partial(run_latest_seed, database, status.backlog, status.processor.latest),
+        ),
+    ):
+        nursery.start_soon(status.outages.run, part, run, name=part)
     _start_storage(service, nursery)
-    nursery.start_soon(
-        run_latest_seed,
-        lambda: service.config.database,
-        status.backlog,
-        status.processor.latest,
-        name="latest seed",
-    )
     return url
 
 
@@ -229,21 +228,24 @@ def _start_sinks(service: Service, disk: SpoolDirectory, nursery: trio.Nursery) 
             after_s=config.spool.after_ms / 1e3,
         ),
     )
-    nursery.start_soon(_stop_if_rejected, service, write, name="writer")
-    nursery.start_soon(status.spooler.run, name="spooler")
-    nursery.start_soon(_stop_if_rejected, service, replay, name="replayer")
-    nursery.start_soon(_stop_if_rejected, service, store, name="journal")
+    for part, run in (
+        ("writer", write),
+        ("spooler", status.spooler.run),
+        ("replayer", replay),
+        ("journal", store),
+    ):
+        nursery.start_soon(_stop_if_rejected, service, part, run, name=part)
 
 
 async def _stop_if_rejected(
-    service: Service, run: Callable[[], Awaitable[None]]
+    service: Service, part: str, run: Callable[[], Awaitable[None]]
 ) -> None:
     """Run a sink.  If the schema does not fit, stop the service in the usual order.
 
     Then ticks and journal entries go to the spool, for a program that fits the schema.
     """
     try:
-        await run()
+        await service.status.outages.run(part, run)
     except* SchemaRejected as group:
         service.schema_rejected(next(leaves(group)))
 

@@ -48,6 +48,21 @@ class ConditionKind(StrEnum):
         " for longer than the memory lasts, or if the service is killed.",
         "Read the reason in the status, and make room on the disk or repair it.",
     )
+    PARTITION_MISSING = (
+        "partition missing",
+        Severity.NOT_READY,
+        "A month of ticks has no partition and none can be made. Its ticks wait in the"
+        " spool, and the ticks of all other months are stored.",
+        "Read PostgreSQL's reason in the status, and make the partition or let the role"
+        " make it. The ticks are stored within a minute after that.",
+    )
+    PART_FAILED = (
+        "part failed",
+        Severity.NOT_READY,
+        "A part of the service ended with an error that it does not know. It starts again"
+        " by itself, and what it holds is kept.",
+        "Read the traceback in the log and report it.",
+    )
     JOURNAL_STUCK = (
         "journal stuck",
         Severity.NOT_READY,

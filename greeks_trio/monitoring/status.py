@@ -25,6 +25,7 @@ from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.stores import Quarantine, Spool
+from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 
@@ -56,6 +57,7 @@ class ServiceStatus:
             all places were taken.
         conditions: The faults that are no fault of a feed.
         storage: The size of the database and the room on the disks.
+        outages: The outages of single parts of the service.
         refusals: The brokers of which PostgreSQL refuses every row.
         intake: The channel between the feeds and the processor.
     """
@@ -76,6 +78,7 @@ class ServiceStatus:
     buffers_max_bytes: int
     hours: MarketHours
     http_connections: Counter[str] = field(default_factory=Counter)
+    outages: PartOutages
     conditions: Conditions = field(default_factory=Conditions)
     storage: Storage = field(default_factory=Storage)
     refusals: RefusalWatch = field(default_factory=RefusalWatch)

@@ -5,6 +5,8 @@ waits, because reading from the brokers must never stop.
 
 A tick leaves the backlog when it is stored.  It also leaves when the disk has it and
 memory should not keep it: then it is *evicted*, and the replayer stores it from the disk.
+A tick that the table cannot take at present, because its month has no partition, is
+*postponed*: it leaves for the disk, and the ticks behind it do not wait for it.
 The disk gets the oldest ticks first, so they come before the ticks that it does not have.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice, takewhile
 from typing import Final
 
@@ -55,6 +57,8 @@ class Backlog:
         # How many at the head of `_rows` are not `_NOT_SPOOLED`.
         self._marked = 0
         self._taken: list[Tick] = []
+        # Postponed ticks that the disk has not got yet.
+        self._postponed: deque[Tick] = deque()
         self._spooling: list[Tick] = []
         # Evicted for want of room while the disk was taking them: lost if it fails.
         self._evicted_while_spooling: list[Tick] = []
@@ -70,7 +74,7 @@ class Backlog:
         self._changed = WakeUp()
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._taken)
+        return len(self._rows) + len(self._taken) + len(self._postponed)
 
     @property
     def is_closed(self) -> bool:
@@ -147,9 +151,18 @@ class Backlog:
         self.bytes -= sum(map(_size, self._taken))
         return self._taken
 
-    def settle(self) -> list[Tick]:
-        """Forget the taken ticks: they are stored.  Return those that the disk had not."""
+    def settle(self, postponed: Sequence[Tick] = ()) -> list[Tick]:
+        """Forget the taken ticks: they are stored.  Return those that the disk had not.
+
+        Args:
+            postponed: Some of the taken ticks, which are not stored and leave for the
+                disk.
+        """
         taken, self._taken = self._taken, []
+        if postponed:
+            waiting = set(map(id, postponed))
+            taken = [tick for tick in taken if id(tick) not in waiting]
+            self._postpone(postponed)
         fresh = [tick for tick in taken if tick.entry in _ONLY_HERE]
         if self._spooling or not self._spooled.is_empty:
             for tick in taken:
@@ -172,9 +185,14 @@ class Backlog:
 
     # The spooler's side.
 
+    @property
+    def has_postponed(self) -> bool:
+        """Return whether postponed ticks are still on their way to the disk."""
+        return bool(self._postponed)
+
     def oldest_unspooled_at(self) -> float | None:
         """Return when the oldest tick that is not on disk was read, monotonic."""
-        for tick in self._taken:
+        for tick in chain(self._postponed, self._taken):
             if tick.entry == _NOT_SPOOLED:
                 return tick.read_at
         if self._marked < len(self._rows):
@@ -185,7 +203,7 @@ class Backlog:
         """Return the ticks that would be lost with this process."""
         return [
             tick
-            for tick in chain(self._taken, self._rows)
+            for tick in chain(self._postponed, self._taken, self._rows)
             if tick.entry in (*_ONLY_HERE, _DROPPED)
         ]
 
@@ -194,7 +212,8 @@ class Backlog:
 
         `end_spooling` follows in every case.
         """
-        taken = [tick for tick in self._taken if tick.entry == _NOT_SPOOLED][:max_rows]
+        first = chain(self._postponed, self._taken)
+        taken = [tick for tick in first if tick.entry == _NOT_SPOOLED][:max_rows]
         end = self._marked + max_rows - len(taken)
         waiting = list(islice(self._rows, self._marked, end))
         self._marked += len(waiting)
@@ -224,6 +243,7 @@ class Backlog:
         self._spooled.add(entry, in_memory=fresh, stored=stored)
         for tick in evicted_while_spooling:
             self._leave_to_disk(tick)
+        self._leave_postponed_to_disk()
         return fresh
 
     def evict(self) -> None:
@@ -268,6 +288,31 @@ class Backlog:
         # Entries before it are replayed too, although the writer may have their ticks.
         self.leave_to_replayer(tick.entry)
 
+    def _postpone(self, ticks: Sequence[Tick]) -> None:
+        """Keep the ticks until the disk has them."""
+        for tick in ticks:
+            if tick.entry == _DROPPED:
+                tick.entry = _NOT_SPOOLED
+            self._postponed.append(tick)
+            self.bytes += _size(tick)
+        self._leave_postponed_to_disk()
+        self._bound()
+        self._changed.wake()
+
+    def _leave_postponed_to_disk(self) -> None:
+        """Forget the postponed ticks that the disk has by now."""
+        if not self._postponed:
+            return
+        waiting: deque[Tick] = deque()
+        for tick in self._postponed:
+            if tick.entry > 0:
+                self.bytes -= _size(tick)
+                self._leave_to_disk(tick)
+            else:
+                waiting.append(tick)
+        self._postponed = waiting
+        self._changed.wake()
+
     def _mark(self) -> None:
         """Count again the ticks at the head that are on disk or on their way to it."""
         marked = takewhile(lambda tick: tick.entry != _NOT_SPOOLED, self._rows)
@@ -275,8 +320,8 @@ class Backlog:
 
     def _bound(self) -> None:
         lost = []
-        while self.bytes > self.max_bytes and self._rows:
-            tick = self._pop_oldest()
+        while self.bytes > self.max_bytes and (self._postponed or self._rows):
+            tick = self._pop_postponed() if self._postponed else self._pop_oldest()
             if tick.entry > 0:
                 self._leave_to_disk(tick)
             elif tick.entry == _BEING_SPOOLED:
@@ -288,6 +333,11 @@ class Backlog:
     def _pop_oldest(self) -> Tick:
         tick = self._rows.popleft()
         self._marked = max(0, self._marked - 1)
+        self.bytes -= _size(tick)
+        return tick
+
+    def _pop_postponed(self) -> Tick:
+        tick = self._postponed.popleft()
         self.bytes -= _size(tick)
         return tick
 

@@ -1,8 +1,15 @@
 """Store a batch although PostgreSQL refuses some of its rows.
 
-When a refusal does not name its rows, the batch is halved until the rows are found.  These
-rows go into quarantine.  If the quarantine cannot take them, they go into the log with all
-their values and count as lost.  They never hold back the other rows.
+The batch is halved until the refused rows are found.  These rows go into quarantine.  If
+the quarantine cannot take them, they go into the log with all their values and count as
+lost.  They never hold back the other rows.
+
+Before a row goes into quarantine, the database has to take a row that is certainly good.
+If it does not, the whole server refuses, whatever the code of its error says: that is an
+outage, and no row is at fault.
+
+A row without a partition is not refused.  It is postponed: the disk keeps it, and the
+replayer offers it again.
 """
 
 from __future__ import annotations
@@ -18,8 +25,15 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
-from greeks_trio.errors import SpoolUnavailable, StoreRejected
+from greeks_trio.errors import (
+    PartitionMissing,
+    SpoolUnavailable,
+    StoreRejected,
+    StoreUnavailable,
+)
+from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Broker, Tick
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.stores import Quarantine
 
 logger = logging.getLogger(__name__)
@@ -45,13 +59,21 @@ class TickSink(Protocol):
             StoreUnavailable: the connection cannot be used any more.  Offer the same
                 ticks to another sink with ``check_duplicates``: they may be stored.
             StoreRejected: the database refuses at least one of them.
+            PartitionMissing: some of them have no partition at present.
         """
 
     async def ping(self) -> None:
-        """Return when the database has answered.
+        """Return when the database has committed something.
 
         Raises:
             StoreUnavailable: the connection cannot be used any more.
+        """
+
+    async def probe(self) -> None:
+        """Return if the database takes rows at all.
+
+        Raises:
+            StoreUnavailable: it takes none, or the connection cannot be used any more.
         """
 
 
@@ -64,23 +86,37 @@ class BatchOutcome:
         new: The number of them that were not there before.
         refused: The ticks that are in quarantine.
         not_quarantined: The ticks that the quarantine did not take: they are in the log.
+        postponed: The ticks that have no partition at present.
     """
 
     ticks: list[Tick] = field(default_factory=list)
     new: int = 0
     refused: list[Tick] = field(default_factory=list)
     not_quarantined: list[Tick] = field(default_factory=list)
+    postponed: list[Tick] = field(default_factory=list)
 
 
 class RefusedRows:
     """Stores batches, and puts the rows that PostgreSQL refuses into quarantine.
 
+    Args:
+        quarantine: Keeps refused rows.
+        conditions: Told of months without a partition.
+
     Attributes:
+        failure: Why the last attempt to store rows failed, until rows are stored.  A
+            database that answers and does not commit is no working database.
         quarantined: Rows put into quarantine since the start, by broker.
     """
 
-    def __init__(self, quarantine: Quarantine) -> None:
+    def __init__(
+        self, quarantine: Quarantine, conditions: Conditions | None = None
+    ) -> None:
         self._quarantine = quarantine
+        self._conditions = conditions or Conditions()
+        # The names of the partitions that are missing.
+        self._missing: set[str] = set()
+        self.failure: str | None = None
         # By SQLSTATE and reason: the time of the last log line, and the rows since.
         self._said: dict[tuple[str | None, str], tuple[float, int]] = {}
         self.quarantined: Counter[Broker] = Counter()
@@ -94,24 +130,62 @@ class RefusedRows:
             StoreUnavailable: the outcome of the rows is unknown; offer all of them again,
                 with ``check_duplicates``.
         """
+        try:
+            stored = await self._store(sink, batch, check_duplicates=check_duplicates)
+        except StoreUnavailable as exc:
+            self.failure = str(exc)
+            raise
+        if stored.ticks:
+            self.failure = None
+        # Not earlier: after `StoreUnavailable` the same rows are offered and refused again.
+        self.quarantined.update(tick.record.broker for tick in stored.refused)
+        return stored
+
+    def all_have_partitions(self) -> None:
+        """Note that no postponed tick is left."""
+        for name in self._missing:
+            self._conditions.end(ConditionKind.PARTITION_MISSING, subject=name)
+        self._missing.clear()
+
+    async def _store(
+        self, sink: TickSink, batch: Sequence[Tick], *, check_duplicates: bool
+    ) -> BatchOutcome:
         stored = BatchOutcome()
         # The oldest rows last.
         parts = [list(batch)]
+        is_probed = False
         while parts:
-            part = parts.pop()
+            if not (part := parts.pop()):
+                continue
             try:
                 stored.new += await sink.write(part, check_duplicates=check_duplicates)
+            except PartitionMissing as exc:
+                self._note_missing(exc)
+                stored.postponed += (part[row] for row in sorted(exc.rows))
+                parts.append([t for row, t in enumerate(part) if row not in exc.rows])
             except StoreRejected as exc:
-                refused, rest = _split(part, exc)
+                # One row, or the first refusal: the other halves would only repeat it.
+                if len(part) == 1 or not is_probed:
+                    await sink.probe()
+                    is_probed = True
+                refused, rest = _split(part)
                 parts += rest
                 for tick in refused:
                     is_kept = await self._put_aside(tick, exc)
                     (stored.refused if is_kept else stored.not_quarantined).append(tick)
             else:
                 stored.ticks += part
-        # Not earlier: after `StoreUnavailable` the same rows are offered and refused again.
-        self.quarantined.update(tick.record.broker for tick in stored.refused)
         return stored
+
+    def _note_missing(self, exc: PartitionMissing) -> None:
+        for name, reason in exc.reasons.items():
+            self._missing.add(name)
+            self._conditions.begin(
+                ConditionKind.PARTITION_MISSING,
+                f"the partition {name} is missing and cannot be made: {reason}; its"
+                " ticks wait in the spool",
+                subject=name,
+            )
 
     async def _put_aside(self, tick: Tick, exc: StoreRejected) -> bool:
         try:
@@ -151,12 +225,8 @@ class RefusedRows:
         )
 
 
-def _split(part: list[Tick], exc: StoreRejected) -> tuple[list[Tick], list[list[Tick]]]:
-    """Return the rows at fault, and the parts to offer again, the oldest part last."""
-    if exc.rows:
-        refused = [tick for row, tick in enumerate(part) if row in exc.rows]
-        rest = [tick for row, tick in enumerate(part) if row not in exc.rows]
-        return refused, [rest] if rest else []
+def _split(part: list[Tick]) -> tuple[list[Tick], list[list[Tick]]]:
+    """Return the row at fault, and the halves to offer again, the older one last."""
     if len(part) == 1:
         return part, []
     middle = len(part) // 2

@@ -3,19 +3,24 @@
 It has a connection of its own, so that fresh ticks keep their latency meanwhile.  It
 always checks for duplicates: some of the ticks may be stored although their commit was
 never confirmed.
+
+Ticks without a partition stay on disk.  The replayer goes on with the entries behind
+them, and offers them again every half minute.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from itertools import chain
 from typing import Final
 
 import trio
 
 from greeks_trio.errors import SpoolUnavailable, StoreUnavailable, plain_reason
+from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.refused_rows import RefusedRows, TickSink
 from greeks_trio.pipeline.spooler import Spooler
@@ -29,6 +34,9 @@ logger = logging.getLogger(__name__)
 # Rows in one transaction.  Turning a tick into a row holds up the event loop for some
 # 4 microseconds, so this many cost a fresh tick at most some twenty milliseconds.
 BATCH_ROWS: Final = 5_000
+
+# The months without a partition are tried again after this time.
+POSTPONED_AGAIN_S: Final = 30.0
 
 
 class Replayer:
@@ -54,6 +62,9 @@ class Replayer:
         self._tick_counts = tick_counts
         # Why the last attempt failed, unless ticks have been stored since.
         self._last_reason: str | None = None
+        # The entries with postponed ticks: the positions of the others, which are stored.
+        self._held: dict[int, AbstractSet[int]] = {}
+        self._again_at = math.inf
 
     async def run(self, open_sink: OpenTickSink) -> None:
         """Replay until the backlog is closed and empty and the spool is empty.
@@ -96,24 +107,39 @@ class Replayer:
     async def _wait_for_work(self) -> bool:
         """Wait until there are ticks to replay and a database.  `False` at the end."""
         while True:
+            if trio.current_time() >= self._again_at:
+                self._again_at = math.inf
+                self._spooler.replay_again()
             is_possible = self._backlog.is_database_up
             if is_possible and self._spooler.has_more_to_replay:
                 return True
             if self._backlog.is_finished:
                 return False
-            await self._backlog.wait_change()
+            with trio.move_on_at(self._again_at):
+                await self._backlog.wait_change()
 
     async def _replay(self, sink: TickSink, backoff: Backoff) -> None:
         started_at, rows = trio.current_time(), 0
         entries: Sequence[SpooledEntry] = []
-        while entries := entries or await self._spooler.read(BATCH_ROWS):
+        # Up to here, each entry is stored and deleted, or is held.
+        done_to = 0
+        held: set[int] = set()
+        while entries := entries or await self._spooler.read(BATCH_ROWS, after=done_to):
             async with trio.open_nursery() as nursery:
                 ahead: list[SpooledEntry] = []
                 nursery.start_soon(self._read_ahead, entries[-1].id, ahead)
                 rows += await self._store(sink, entries)
+            held.update(entry.id for entry in entries if entry.id in self._held)
+            done_to = entries[-1].id
             entries = ahead
             backoff.reset()
             self._last_reason = None
+        # The spool may have dropped some for want of room.
+        self._held = {each: self._held[each] for each in held}
+        if held:
+            self._again_at = trio.current_time() + POSTPONED_AGAIN_S
+        elif not self._backlog.has_postponed:
+            self._refused_rows.all_have_partitions()
         if rows:
             seconds = trio.current_time() - started_at
             logger.info("replayer.done rows=%d seconds=%.1f", rows, seconds)
@@ -122,13 +148,35 @@ class Replayer:
         """Add the entries after this one to the list, unless the disk refuses."""
         # The batch under way is stored in any case.  The next read tells of the disk.
         with suppress(SpoolUnavailable):
-            into += await self._spooler.read(BATCH_ROWS, after=after)
+            into += await self._spooler.read(BATCH_ROWS, after=after, is_ahead=True)
 
     async def _store(self, sink: TickSink, entries: Sequence[SpooledEntry]) -> int:
-        """Store the ticks of the entries, delete the entries, and count the ticks."""
-        ticks = list(chain.from_iterable(entry.ticks for entry in entries))
+        """Store the ticks of the entries, delete the entries, and count the ticks.
+
+        An entry with postponed ticks is held: it stays on disk.  The positions of its
+        stored ticks are remembered, so that they are counted once.
+        """
+        ticks = [
+            tick
+            for entry in entries
+            for position, tick in enumerate(entry.ticks)
+            if position not in self._held.get(entry.id, ())
+        ]
         stored = await self._refused_rows.store(sink, ticks, check_duplicates=True)
         self._tick_counts.committed_again(stored)
-        await self._spooler.replayed(entries)
+        self._hold(entries, stored.postponed)
+        await self._spooler.replayed(
+            [entry for entry in entries if entry.id not in self._held]
+        )
         self._backlog.losses.add_ticks(stored.not_quarantined)
-        return len(ticks)
+        return len(ticks) - len(stored.postponed)
+
+    def _hold(self, entries: Sequence[SpooledEntry], postponed: Sequence[Tick]) -> None:
+        """Note the entries with postponed ticks."""
+        waiting = set(map(id, postponed))
+        for entry in entries:
+            stored = {i for i, t in enumerate(entry.ticks) if id(t) not in waiting}
+            if len(stored) < len(entry.ticks):
+                self._held[entry.id] = stored
+            else:
+                self._held.pop(entry.id, None)

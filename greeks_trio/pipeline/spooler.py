@@ -115,12 +115,19 @@ class Spooler:
             self._backlog.replay_to > self._replayed_to
         )
 
-    async def read(self, max_rows: int, *, after: int = 0) -> list[SpooledEntry]:
+    def replay_again(self) -> None:
+        """Let the replayer begin again with the oldest entry."""
+        self._replayed_to = 0
+
+    async def read(
+        self, max_rows: int, *, after: int = 0, is_ahead: bool = False
+    ) -> list[SpooledEntry]:
         """Return the oldest entries that only the disk has, none when there are none.
 
         Args:
             max_rows: The entries have at most so many ticks, unless the first has more.
-            after: Only entries with a higher id, to read ahead.
+            after: Only entries with a higher id.
+            is_ahead: Whether entries before these are not stored yet.
 
         Raises:
             SpoolUnavailable: the disk refuses.
@@ -137,8 +144,7 @@ class Spooler:
         finally:
             self._protected = protected
         self._note_dropped()
-        # With ``after`` there may be entries before that, which are not stored yet.
-        if not entries and not after:
+        if not entries and not is_ahead:
             self._replayed_to = upto
         return entries
 

@@ -51,7 +51,9 @@ class WriterStatistics:
         flushes: Commits.
         retries: Flushes and connections that failed.
         largest_flush: Most rows in one commit.
-        is_connected: Whether there is a connection at this moment.
+        is_connected: Whether there is a connection at this moment on which something was
+            committed.  After rows could not be stored, only stored rows count, while
+            some wait.
         last_error: The reason for the last failure, in plain words.
     """
 
@@ -70,6 +72,7 @@ class Writer:
         refused_rows: Stores a batch although PostgreSQL refuses some of its rows.
         tick_counts: Counts every commit.
         batch_rows: Most rows in one flush.
+        has_more_to_replay: Returns whether ticks wait on disk.
 
     Attributes:
         flush_rows: Ticks in each flush.
@@ -83,17 +86,21 @@ class Writer:
         tick_counts: TickCounts,
         *,
         batch_rows: int,
+        has_more_to_replay: Callable[[], bool] = lambda: False,
     ) -> None:
         self._backlog = backlog
         self._refused_rows = refused_rows
         self._tick_counts = tick_counts
         self._batch_rows = batch_rows
+        self._has_more_to_replay = has_more_to_replay
         self.flush_rows = BucketCounts(FLUSH_ROWS)
         self.flush_s = BucketCounts(FLUSH_BOUNDS_S)
         # True from a failure until the rows it left behind are stored.
         self._outcome_unknown = False
         self._flushes = self._retries = self._largest_flush = 0
         self._is_connected = False
+        # Whether something was committed over this connection.
+        self._has_committed = False
         self._last_error: str | None = None
         # The last failure in the log, until the database has stored something again: it
         # may accept each connection and refuse each row.
@@ -117,8 +124,8 @@ class Writer:
             flushes=self._flushes,
             retries=self._retries,
             largest_flush=self._largest_flush,
-            is_connected=self._is_connected,
-            last_error=self._last_error,
+            is_connected=self._has_committed and self._refused_rows.failure is None,
+            last_error=self._last_error or self._refused_rows.failure,
         )
 
     async def _end_without_connection(self, scope: trio.CancelScope) -> None:
@@ -133,16 +140,18 @@ class Writer:
         backoff = Backoff()
         while True:
             failure: BaseException | None = None
+            is_done = False
             try:
                 async with open_sink() as sink:
                     await self._flush_all(sink, backoff)
+                is_done = True
             except* StoreUnavailable as group:
                 failure = group
             finally:
-                self._is_connected = False
+                self._is_connected = self._has_committed = False
+                self._backlog.is_database_up = is_done
             if failure is None:
                 return
-            self._backlog.is_database_up = False
             delay_s = backoff.next_delay()
             self._report(failure, delay_s)
             with trio.move_on_after(delay_s):
@@ -150,9 +159,7 @@ class Writer:
 
     async def _flush_all(self, sink: TickSink, backoff: Backoff) -> None:
         self._is_connected = True
-        self._last_error = None
         self._backlog.is_database_up = True
-        logger.info("writer.connected backlog=%d", len(self._backlog))
         while await self._wait_rows(sink):
             await self._flush(sink)
             backoff.reset()
@@ -170,12 +177,13 @@ class Writer:
             self._outcome_unknown = not is_stored
             if not is_stored:
                 self._backlog.give_back()
-        fresh = self._backlog.settle()
+        fresh = self._backlog.settle(stored.postponed)
         if stored.not_quarantined:
             self._backlog.losses.add_ticks(stored.not_quarantined)
             not_quarantined = set(map(id, stored.not_quarantined))
             fresh = [tick for tick in fresh if id(tick) not in not_quarantined]
-        self._said = None
+        if stored.ticks:
+            self._note_commit()
         self._flushes += 1
         self._largest_flush = max(self._largest_flush, len(batch))
         self.flush_rows.record(len(batch))
@@ -186,10 +194,22 @@ class Writer:
     async def _wait_rows(self, sink: TickSink) -> bool:
         """Wait as `Backlog.wait_rows` does, and test the connection meanwhile."""
         while True:
-            with trio.move_on_after(_PING_AFTER_S):
+            # Without rows, a new connection is tested at once.
+            with trio.move_on_after(_PING_AFTER_S if self._has_committed else 0):
                 return await self._backlog.wait_rows()
             await sink.ping()
-            self._said = None
+            if not self._backlog and not self._has_more_to_replay():
+                self._refused_rows.failure = None
+            self._note_commit()
+
+    def _note_commit(self) -> None:
+        """Note that something was committed; perhaps that is the end of an outage."""
+        was_connected = self._has_committed and self._last_error is None
+        self._has_committed = True
+        if was_connected or self._refused_rows.failure is not None:
+            return
+        self._last_error = self._said = None
+        logger.info("writer.connected backlog=%d", len(self._backlog))
 
     def _report(self, failure: BaseException, delay_s: float) -> None:
         self._retries += 1

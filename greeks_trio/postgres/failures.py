@@ -62,7 +62,7 @@ def is_refusal(exc: psycopg.Error) -> bool:
     if exc.sqlstate is None:
         # psycopg itself could not put a value into PostgreSQL's format.
         return isinstance(exc, psycopg.DataError)
-    if is_about_files(exc.diag.source_file):
+    if is_about_server(exc.diag.source_file):
         return False
     return trouble_of(exc.sqlstate) is Trouble.ROW
 
@@ -139,11 +139,14 @@ _MONTH_REFUSED: Final = frozenset(
     }
 )
 
-# Source files in which the server reads and writes its data.  An error of the operating
-# system there may have any code: a quota gives XX000, like a fault of a row; a read-only
-# disk gives 42501, like a missing right of the role.
-_FILE_SOURCES: Final = frozenset(
-    {"md.c", "smgr.c", "fd.c", "file_utils.c", "buffile.c", "bufmgr.c", "localbuf.c"}
+# Source files whose errors are about the whole server, whatever their code.
+_SERVER_SOURCES: Final = frozenset(
+    # It gives out no more transaction ids: 54000, like a row that is too large.
+    {"varsup.c", "multixact.c", "xact.c", "commit_ts.c"}
+    # It reads and writes its data.  An error of the operating system there may have any
+    # code: a quota gives XX000, like a fault of a row; a read-only disk gives 42501, like
+    # a missing right of the role.
+    | {"md.c", "smgr.c", "fd.c", "file_utils.c", "buffile.c", "bufmgr.c", "localbuf.c"}
     | {"hio.c", "copydir.c", "storage.c", "xlog.c", "xloginsert.c", "slru.c"}
 )
 
@@ -156,13 +159,13 @@ def trouble_of(sqlstate: str | None) -> Trouble:
     return _TROUBLE.get(sqlstate, by_class)
 
 
-def is_about_files(source_file: str | None) -> bool:
-    """Return whether the server raised an error while it read or wrote its files.
+def is_about_server(source_file: str | None) -> bool:
+    """Return whether an error is about the whole server and not about offered values.
 
     Args:
         source_file: The source file that PostgreSQL names with every error.
     """
-    return source_file in _FILE_SOURCES
+    return source_file in _SERVER_SOURCES
 
 
 def refuses_month(sqlstate: str | None) -> bool:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
 
@@ -33,13 +33,19 @@ from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import (
     Trouble,
-    is_about_files,
+    is_about_server,
     plain_message,
     translated,
     trouble_of,
 )
+from greeks_trio.postgres.proving import RowProbe, commit_something, missing_standby
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
-from greeks_trio.postgres.schema.months import Month, ensure_months, month_of
+from greeks_trio.postgres.schema.months import (
+    Month,
+    make_partitions,
+    month_of,
+    require_partitions,
+)
 from greeks_trio.postgres.schema.partitions import ensure_partitions_ahead
 from greeks_trio.postgres.tick_rows import (
     COPY_TICKS,
@@ -57,6 +63,12 @@ logger = logging.getLogger(__name__)
 _FIRST_PARTITIONS_LIMIT_S: Final = 2.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
+
+# The other months go on meanwhile, and the ticks of this one wait on disk.
+_MONTH_AGAIN_S: Final = 30.0
+# Where another service stores the same ticks, one duplicate follows the other, and each
+# one that a COPY finds is an error in the server's log.
+_DUPLICATES_LAST_S: Final = 60.0
 
 _MISSING_PARTITION: Final = "23514"  # with a constraint's name it is a bad row
 _DUPLICATE: Final = "23505"
@@ -103,6 +115,7 @@ class TickStore:
         self._config = config
         self._today = today
         self._unsettled: set[_Backend] = set()
+        self._probe = RowProbe()
 
     def reconfigure(self, config: DatabaseConfig) -> None:
         """Use this configuration for the sinks that are opened from now on.
@@ -129,14 +142,35 @@ class TickStore:
         """
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
+            standby = await self._find_missing_standby(connection, config)
             backend = await self._settle(connection, config)
             if await bring_up_to_date(connection, look_limit_s=config.timeout_s):
                 await self._make_first_partitions(config)
+            is_settled = False
             try:
-                yield CopySink(connection, config, lambda: self.leads_to(config))
+                yield CopySink(
+                    connection,
+                    config,
+                    is_wanted=lambda: self.leads_to(config),
+                    probe=self._probe,
+                    missing_standby=standby,
+                )
+                is_settled = not connection.closed
             finally:
-                if connection.closed:
+                if not is_settled:
                     self._unsettled.add(backend)
+
+    async def _find_missing_standby(
+        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
+    ) -> str | None:
+        """Return why commits may hang, if the last sink ended in the middle of one."""
+        if not self._unsettled:
+            return None
+        with (
+            translated(connection, may_refuse=False),
+            trio.fail_after(config.timeout_s),
+        ):
+            return await missing_standby(connection)
 
     async def _settle(
         self, connection: TrioConnection[TupleRow], config: DatabaseConfig
@@ -180,13 +214,23 @@ class CopySink:
         self,
         connection: TrioConnection[TupleRow],
         config: DatabaseConfig,
+        *,
         is_wanted: Callable[[], bool] = lambda: True,
+        probe: RowProbe,
+        missing_standby: str | None = None,
     ) -> None:
         self._connection = connection
         self._config = config
         self._is_wanted = is_wanted
+        self._probe = probe
+        self._missing_standby = missing_standby
         # Months whose partition is known to exist.
         self._months: set[Month] = set()
+        # Months whose partition could not be made, and when to try again.
+        self._refused_months: dict[Month, str] = {}
+        self._try_months_at = -math.inf
+        # Until then each batch is checked for duplicates, because there was one.
+        self._check_duplicates_until = -math.inf
         connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
 
     async def write(
@@ -207,39 +251,54 @@ class CopySink:
             StoreUnavailable: offer the same ticks again, with ``check_duplicates``, to
                 another sink; this one cannot be used any more.
             StoreRejected: PostgreSQL refuses at least one of these ticks; the sink
-                remains in use.  ``rows`` names ticks whose month has no partition and
-                cannot get one.
+                remains in use.
+            PartitionMissing: some of the ticks have no partition; the sink remains in
+                use.
         """
         if not ticks:
             return 0
-        self._check_wanted()
-        try:
-            with translated(self._connection), trio.fail_after(self._config.timeout_s):
-                return await self._store(ticks, check_duplicates)
-        except StoreUnavailable:
-            self._connection.close_nowait()
-            raise
+        with self._in_time():
+            check_duplicates |= trio.current_time() < self._check_duplicates_until
+            new = await self._store(ticks, check_duplicates)
+        self._probe.stored = ticks[0]
+        return new
 
     async def ping(self) -> None:
-        """Return when the server has answered.
+        """Return when the server has committed something.
 
         Raises:
-            StoreUnavailable: there was no answer; this sink cannot be used any more.
+            StoreUnavailable: it did not; this sink cannot be used any more.
         """
-        self._check_wanted()
-        try:
-            with (
-                translated(self._connection, may_refuse=False),
-                trio.fail_after(self._config.timeout_s),
-            ):
-                await self._connection.execute("select")
-        except StoreUnavailable:
-            self._connection.close_nowait()
-            raise
+        with self._in_time(may_refuse=False):
+            await commit_something(self._connection)
 
-    def _check_wanted(self) -> None:
+    async def probe(self) -> None:
+        """Return if the database takes rows at all.
+
+        Raises:
+            StoreUnavailable: it does not; this sink cannot be used any more.
+        """
+        with self._in_time(may_refuse=False):
+            await self._probe.ask(self._connection)
+
+    @contextmanager
+    def _in_time(self, *, may_refuse: bool = True) -> Iterator[None]:
+        """Give the connection up if the block takes too long or the database fails."""
         if not self._is_wanted():
             raise StoreUnavailable("the configuration names another database now")
+        try:
+            with (
+                translated(self._connection, may_refuse=may_refuse),
+                trio.fail_after(self._config.timeout_s),
+            ):
+                yield
+        except StoreUnavailable as exc:
+            self._connection.close_nowait()
+            if self._missing_standby and isinstance(exc.__cause__, trio.TooSlowError):
+                raise StoreUnavailable(
+                    f"{exc}: {self._missing_standby}", needs_person=True
+                ) from exc
+            raise
 
     async def _store(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
         """Store the ticks; again at once when another transaction was in the way."""
@@ -296,24 +355,41 @@ class CopySink:
             async with self._connection.cursor() as cursor:
                 columns = await pack_columns(cursor, ticks)
                 await cursor.execute(INSERT_NEW, columns)
-                return len(await cursor.fetchall())
+                new = len(await cursor.fetchall())
+            if new < len(ticks):
+                self._check_duplicates_until = trio.current_time() + _DUPLICATES_LAST_S
+                # A commit that was given up may have taken effect here, and still wait
+                # for a standby.  A statement without a new row waits for nothing.
+                await commit_something(self._connection)
         except psycopg.errors.InternalError_ as exc:
             # The second error on a live connection: these rows are at fault.
-            if self._connection.closed or is_about_files(exc.diag.source_file):
+            if self._connection.closed or is_about_server(exc.diag.source_file):
                 raise
             raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
+        return new
 
     async def _ensure_partitions(self, ticks: Sequence[Tick]) -> None:
         """Make the partitions that are missing.
 
         Raises:
-            StoreRejected: a partition cannot be made, and no other one takes its rows.
+            PartitionMissing: a partition cannot be made, and no other one takes its rows.
         """
         months = {month_of(tick) for tick in ticks} - self._months
         if not months:
             return
-        # On a connection of its own: a wait for a lock would hold back our own locks.
-        async with open_connection(self._config, autocommit=True) as connection:
-            with translated(connection, may_refuse=False):
-                await ensure_months(connection, ticks, months)
-        self._months |= months
+        if trio.current_time() >= self._try_months_at:
+            self._refused_months.clear()
+        if new := months - self._refused_months.keys():
+            # On a connection of its own: a wait for a lock would hold back our own locks.
+            async with open_connection(self._config, autocommit=True) as connection:
+                with translated(connection, may_refuse=False):
+                    self._refused_months |= await make_partitions(connection, new)
+            self._try_months_at = trio.current_time() + _MONTH_AGAIN_S
+        refusals = {
+            month: reason
+            for month, reason in self._refused_months.items()
+            if month in months
+        }
+        self._months |= months - refusals.keys()
+        if refusals:
+            await require_partitions(self._connection, ticks, refusals)

@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from greeks_trio.errors import SpoolUnavailable, StoreRejected, StoreUnavailable
+from greeks_trio.errors import (
+    PartitionMissing,
+    SpoolUnavailable,
+    StoreRejected,
+    StoreUnavailable,
+)
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.stores import Dropped, SpooledEntry, SpoolSize
 
@@ -49,7 +54,10 @@ class ListSink:
         self.writes = []
         self.connections = 0
         self.is_down = False
-        self.names_refused_rows = False
+        self.refuses_everything = False
+        self.probes = 0
+        # Keys of ticks whose month has no partition.
+        self.without_partition = set() if table is None else table.without_partition
         self.takes_duplicates = False
         self.failures = []
         self.delay = 0.0
@@ -82,6 +90,12 @@ class ListSink:
         if self.is_down:
             raise StoreUnavailable("told to be down")
 
+    async def probe(self):
+        self.probes += 1
+        await trio.lowlevel.checkpoint()
+        if self.refuses_everything or self.is_down:
+            raise StoreUnavailable("takes no row at all")
+
     def refuse(self, tick):
         self.refused.add(key_of(tick))
 
@@ -90,10 +104,15 @@ class ListSink:
         return list(self.rows.values())
 
     def _refuse(self, ticks):
-        rows = [row for row, tick in enumerate(ticks) if key_of(tick) in self.refused]
+        rows = [
+            row
+            for row, tick in enumerate(ticks)
+            if key_of(tick) in self.without_partition
+        ]
         if rows:
-            named = rows if self.names_refused_rows else ()
-            raise StoreRejected("told to refuse", sqlstate="22003", rows=named)
+            raise PartitionMissing(rows=rows, reasons={"p_2031_05": "told to"})
+        if self.refuses_everything or any(key_of(t) in self.refused for t in ticks):
+            raise StoreRejected("told to refuse", sqlstate="22003")
 
 
 class MemoryDisk:

@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.spooler import Spooler
@@ -49,7 +50,8 @@ class Pipeline:
                 committed=partial(_note, self.committed),
             )
         )
-        self.refused_rows = RefusedRows(self.quarantine)
+        self.conditions = Conditions()
+        self.refused_rows = RefusedRows(self.quarantine, self.conditions)
         self.spooler = Spooler(
             self.backlog,
             self.spool,
@@ -58,7 +60,11 @@ class Pipeline:
             inherited_to=lambda: self.spool.inherited_id,
         )
         self.writer = Writer(
-            self.backlog, self.refused_rows, self.tick_counts, batch_rows=batch
+            self.backlog,
+            self.refused_rows,
+            self.tick_counts,
+            batch_rows=batch,
+            has_more_to_replay=lambda: self.spooler.has_more_to_replay,
         )
         self.replayer = Replayer(
             self.backlog, self.spooler, self.refused_rows, self.tick_counts

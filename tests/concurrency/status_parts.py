@@ -9,10 +9,12 @@ from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.spooler import Spooler
+from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
@@ -45,4 +47,6 @@ def make_status(slo_target_s=0.5):
         spool_max_bytes=spool.max_bytes,
         buffers_max_bytes=10**6,
         hours=MarketHours(date(2026, 11, 20)),
+        conditions=(conditions := Conditions()),
+        outages=PartOutages(conditions),
     )

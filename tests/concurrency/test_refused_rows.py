@@ -8,7 +8,7 @@ import trio
 
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.pipeline.refused_rows import RefusedRows
-from tests.concurrency.fakes import ListSink, MemoryQuarantine
+from tests.concurrency.fakes import ListSink, MemoryQuarantine, key_of
 from tests.factories import make_tick
 
 
@@ -26,16 +26,14 @@ def errors(caplog):
     return [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
 
 
-@pytest.mark.parametrize("names_refused_rows", [False, True])
 @pytest.mark.parametrize("at", ["first", "middle", "last"])
 @pytest.mark.parametrize("rows", [1, 2, 7])
 async def test_a_refused_row_never_takes_its_batch_along(
-    autojump_clock, sink, quarantine, rows, at, names_refused_rows, caplog
+    autojump_clock, sink, quarantine, rows, at, caplog
 ):
     ticks = [make_tick(number) for number in range(rows)]
     refused = {"first": 0, "middle": rows // 2, "last": rows - 1}[at]
     sink.refuse(ticks[refused])
-    sink.names_refused_rows = names_refused_rows
     refused_rows = RefusedRows(quarantine)
 
     stored = await refused_rows.store(sink, ticks, check_duplicates=False)
@@ -67,17 +65,69 @@ async def test_what_many_rows_are_refused_for_is_said_once_a_minute(
     assert len(quarantine.ticks) == 10
 
 
-async def test_a_named_row_costs_one_more_attempt_not_a_search(
+async def test_rows_without_a_partition_are_postponed_and_cost_one_more_attempt(
     autojump_clock, sink, quarantine
 ):
+    conditions = Conditions()
     ticks = [make_tick(number) for number in range(100)]
-    sink.refuse(ticks[10])
-    sink.refuse(ticks[90])
-    sink.names_refused_rows = True
+    for number in (10, 90):
+        sink.without_partition.add(key_of(ticks[number]))
+    refused_rows = RefusedRows(quarantine, conditions)
 
-    await RefusedRows(quarantine).store(sink, ticks, check_duplicates=False)
+    stored = await refused_rows.store(sink, ticks, check_duplicates=False)
 
     assert [rows for _, rows, _ in sink.writes] == [100, 98]
+    assert stored.postponed == [ticks[10], ticks[90]]
+    assert len(stored.ticks) == 98
+    assert (quarantine.ticks, sink.probes) == ([], 0)
+    assert conditions.counts()["partition missing"] == 1
+    [sentence] = conditions.sentences(Severity.NOT_READY)
+    assert "p_2031_05 is missing and cannot be made: told to" in sentence
+
+    refused_rows.all_have_partitions()
+    assert conditions.counts()["partition missing"] == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 500])
+async def test_a_server_that_takes_no_row_at_all_is_an_outage_and_no_row_is_at_fault(
+    autojump_clock, sink, quarantine, rows
+):
+    sink.refuses_everything = True
+    refused_rows = RefusedRows(quarantine)
+    ticks = [make_tick(number) for number in range(rows)]
+
+    with pytest.raises(StoreUnavailable, match="no row at all"):
+        await refused_rows.store(sink, ticks, check_duplicates=False)
+
+    assert quarantine.ticks == []
+    assert len(sink.writes) == sink.probes == 1
+    assert refused_rows.failure == "takes no row at all"
+
+    sink.refuses_everything = False
+    await refused_rows.store(sink, ticks, check_duplicates=True)
+    assert sink.ticks == ticks
+    assert refused_rows.failure is None
+
+
+async def test_a_server_that_begins_to_refuse_in_a_search_costs_no_row(
+    autojump_clock, sink, quarantine
+):
+    """The search has found the row at fault, and the next row is refused, too."""
+    ticks = [make_tick(number) for number in range(4)]
+    sink.refuse(ticks[0])
+
+    async def probe():
+        sink.probes += 1
+        sink.refuses_everything = sink.probes == 2
+        if sink.probes == 3:
+            raise StoreUnavailable("takes no row at all")
+
+    sink.probe = probe
+    with pytest.raises(StoreUnavailable):
+        await RefusedRows(quarantine).store(sink, ticks, check_duplicates=False)
+
+    assert quarantine.ticks == [ticks[0]]
+    assert sink.ticks == []
 
 
 async def test_the_quarantine_is_told_why(autojump_clock, sink, quarantine):

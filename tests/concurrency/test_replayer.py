@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.concurrency.fakes import MemorySpool, keys
+from tests.concurrency.fakes import MemorySpool, key_of, keys
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import make_tick
 
@@ -175,6 +175,40 @@ async def test_a_refused_row_without_room_in_quarantine_is_lost_and_counted(
     assert len(pipeline.sink.ticks) == 9
     assert pipeline.backlog.losses.rows == {"ibkr": 1}
     assert pipeline.spool.entries == {}
+
+
+async def test_ticks_without_a_partition_wait_on_disk_and_block_nobody(
+    autojump_clock, nursery, pipeline
+):
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 3, 10)
+    late = [key_of(make_tick(number)) for number in (3, 4, *range(10, 20))]
+    pipeline.sink.without_partition.update(late)
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+    assert len(pipeline.sink.ticks) == 18
+    assert list(pipeline.spool.entries) == [1, 2]
+    assert pipeline.tick_counts.persisted == {"ibkr": 18}
+    fresh = pipeline.put(40, 41)
+    await trio.sleep(1)
+    assert keys(fresh) == keys(pipeline.sink.ticks[-2:])
+    # Fresh ticks of that month follow by way of the disk.
+    pipeline.sink.without_partition.add(key_of(make_tick(50)))
+    pipeline.put(50)
+    await trio.sleep(100)
+    assert list(pipeline.spool.entries) == [1, 2, 4]
+    assert len(pipeline.backlog) == 0
+    assert pipeline.tick_counts.persisted == {"ibkr": 20}
+    assert pipeline.conditions.counts()["partition missing"] == 1
+
+    pipeline.sink.without_partition.clear()
+    await trio.sleep(31)
+
+    assert len(pipeline.sink.ticks) == 33
+    assert pipeline.spool.entries == {}
+    assert pipeline.tick_counts.persisted == {"ibkr": 33}
+    assert pipeline.conditions.counts()["partition missing"] == 0
 
 
 async def test_an_entry_that_cannot_be_read_is_lost_and_counted(

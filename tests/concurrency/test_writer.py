@@ -356,6 +356,75 @@ async def test_a_refused_login_is_one_error_not_one_every_few_seconds(
     assert not writer.statistics().is_connected
 
 
+async def test_a_commit_that_hangs_is_no_working_database(
+    autojump_clock, nursery, backlog, sink, caplog
+):
+    """Each connection is made, each flush fails, and a ping would succeed."""
+    caplog.set_level(logging.INFO)
+    writer = make_writer(backlog)
+    nursery.start_soon(writer.run, sink.open, WakeUp())
+    await trio.sleep(1)
+    assert writer.statistics().is_connected
+
+    sink.delay, sink.failures = 5.0, ["before"] * 1_000
+    backlog.put([make_tick()])
+    await trio.sleep(6)
+    seen = set()
+    for _ in range(100):
+        seen.add(writer.statistics().is_connected)
+        assert writer.statistics().last_error == "told to fail"
+        await trio.sleep(0.5)
+    assert seen == {False}
+    assert caplog.text.count("writer.connected") == 1
+
+    sink.failures = []
+    await trio.sleep(15)
+    assert writer.statistics().is_connected
+    assert writer.statistics().last_error is None
+    assert caplog.text.count("writer.connected") == 2
+
+
+async def test_after_a_failed_flush_a_ping_proves_nothing_while_ticks_wait_on_disk(
+    autojump_clock, nursery, backlog, sink
+):
+    waiting = [True]
+    refused_rows = RefusedRows(MemoryQuarantine())
+    writer = Writer(
+        backlog,
+        refused_rows,
+        TickCounts(),
+        batch_rows=10,
+        has_more_to_replay=lambda: waiting[0],
+    )
+    nursery.start_soon(writer.run, sink.open, WakeUp())
+    refused_rows.failure = "the last flush failed"
+    await trio.sleep(60)
+    assert not writer.statistics().is_connected
+    assert writer.statistics().last_error == "the last flush failed"
+
+    waiting[0] = False
+    await trio.sleep(11)
+    assert writer.statistics().is_connected
+
+
+async def test_ticks_without_a_partition_leave_for_the_disk(
+    autojump_clock, nursery, backlog, sink
+):
+    late, usual = make_tick(1), make_tick(2)
+    sink.without_partition.add(keys([late])[0])
+    nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
+    backlog.put([late, usual])
+    await trio.sleep(1)
+    assert sink.ticks == [usual]
+    assert (len(backlog), backlog.has_postponed) == (1, True)
+
+    assert backlog.start_spooling(10) == [late]
+    assert backlog.end_spooling(7) == [late]
+
+    assert (len(backlog), backlog.bytes, backlog.replay_to) == (0, 0, 7)
+    assert len(sink.writes) == 2
+
+
 @given(
     st.lists(st.integers(1, 20), max_size=8),
     st.lists(st.sampled_from([None, "before", "after"]), max_size=8),

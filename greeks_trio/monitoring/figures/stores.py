@@ -66,6 +66,14 @@ class StoreFigures:
         status="conditions",
     )
 
+    part_outages = counter(
+        "Unexpected errors that ended a part of the service. The part starts again.",
+        lambda now: now.status.outages.counts,
+        unit="outages",
+        labels=("part",),
+        status="part_outages",
+    )
+
     # The database.
 
     database_connected = gauge(

@@ -23,7 +23,7 @@ import trio
 from psycopg.rows import tuple_row
 
 from greeks_trio.errors import SchemaRejected
-from greeks_trio.postgres.failures import is_about_files, translated
+from greeks_trio.postgres.failures import is_about_server, translated
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def _refusals_of(what: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
-        if is_about_files(exc.diag.source_file):
+        if is_about_server(exc.diag.source_file):
             raise
         raise SchemaRejected(
             f"the database refused {what}: {exc}", sqlstate=exc.sqlstate

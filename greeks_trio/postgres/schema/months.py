@@ -1,23 +1,27 @@
 """The months of ticks, and the months without a partition.
 
-When a partition cannot be made, only the rows of that month are refused.  The rows of all
+When a partition cannot be made, only the rows of that month have to wait.  The rows of all
 other months are stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import date
 from typing import TypeAlias
 
 import psycopg
 from psycopg.rows import TupleRow
 
-from greeks_trio.errors import StoreRejected
+from greeks_trio.errors import PartitionMissing
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.failures import is_about_files, plain_message, refuses_month
-from greeks_trio.postgres.schema.partitions import ensure_partition, uncovered_moments
+from greeks_trio.postgres.failures import is_about_server, plain_message, refuses_month
+from greeks_trio.postgres.schema.partitions import (
+    ensure_partition,
+    partition_name,
+    uncovered_moments,
+)
 
 # Year and month, UTC.
 Month: TypeAlias = tuple[int, int]
@@ -29,46 +33,54 @@ def month_of(tick: Tick) -> Month:
     return event_time.year, event_time.month
 
 
-async def ensure_months(
-    connection: TrioConnection[TupleRow], ticks: Sequence[Tick], months: Iterable[Month]
+async def require_partitions(
+    connection: TrioConnection[TupleRow],
+    ticks: Sequence[Tick],
+    refusals: Mapping[Month, str],
 ) -> None:
-    """Make sure that the ticks of these months have partitions.
+    """Make sure that each tick of the refused months has another partition.
+
+    Args:
+        connection: Any.
+        ticks: The ticks, also those of other months.
+        refusals: The months whose own partition cannot be made, with the reasons.
+
+    Raises:
+        PartitionMissing: some ticks have no partition.
+    """
+    rows = await _find_without_partition(connection, ticks, refusals)
+    if rows:
+        months = sorted({month_of(ticks[row]) for row in rows})
+        raise PartitionMissing(
+            rows=rows,
+            reasons={
+                partition_name(date(*month, 1)): refusals[month] for month in months
+            },
+        )
+
+
+async def make_partitions(
+    connection: TrioConnection[TupleRow], months: Iterable[Month]
+) -> dict[Month, str]:
+    """Make the partitions and return the reason for each one that cannot be made.
 
     Args:
         connection: As for `ensure_partition`.
-        ticks: The ticks, also those of other months.
         months: The months that may have no partition.
 
     Raises:
-        StoreRejected: a partition cannot be made; ``rows`` has the positions of all
-            ticks without one.
-        psycopg.Error: any other error; the caller may try again.
+        psycopg.Error: an error that is not about one month; the caller may try again.
     """
-    refusals = await _make_partitions(connection, months)
-    without_partition = await _find_without_partition(connection, ticks, refusals)
-    if without_partition:
-        exc = refusals[month_of(ticks[without_partition[0]])]
-        raise StoreRejected(
-            f"no partition for this month: {plain_message(exc)}",
-            sqlstate=exc.sqlstate,
-            rows=without_partition,
-        ) from exc
-
-
-async def _make_partitions(
-    connection: TrioConnection[TupleRow], months: Iterable[Month]
-) -> dict[Month, psycopg.Error]:
-    """Make the partitions and return the error of each one that cannot be made."""
     refusals = {}
     for year, month in sorted(months):
         try:
             await ensure_partition(connection, date(year, month, 1))
         except psycopg.Error as exc:
-            if connection.closed or is_about_files(exc.diag.source_file):
+            if connection.closed or is_about_server(exc.diag.source_file):
                 raise
             if not refuses_month(exc.sqlstate):
                 raise
-            refusals[year, month] = exc
+            refusals[year, month] = plain_message(exc)
     return refusals
 
 
