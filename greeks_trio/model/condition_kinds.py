@@ -60,7 +60,7 @@ class ConditionKind(StrEnum):
         "part failed",
         Severity.NOT_READY,
         "A part of the service ended with an error that it does not know. It starts again"
-        " by itself, and what it holds is kept.",
+        " by itself, and keeps its ticks.",
         "Read the traceback in the log and report it.",
     )
     JOURNAL_STUCK = (

@@ -5,8 +5,8 @@ the quarantine cannot take them, they go into the log with all their values and 
 lost.  They never hold back the other rows.
 
 Before a row goes into quarantine, the database has to take a row that is certainly good.
-If it does not, the whole server refuses, whatever the code of its error says: that is an
-outage, and no row is at fault.
+If it does not, the whole server refuses, although the code of its error may be that of a
+bad row: that is an outage, and no row is at fault.
 
 A row without a partition is not refused.  It is postponed: the disk keeps it, and the
 replayer offers it again.

@@ -139,7 +139,7 @@ _MONTH_REFUSED: Final = frozenset(
     }
 )
 
-# Source files whose errors are about the whole server, whatever their code.
+# Source files whose errors are about the whole server, also with the code of a bad row.
 _SERVER_SOURCES: Final = frozenset(
     # It gives out no more transaction ids: 54000, like a row that is too large.
     {"varsup.c", "multixact.c", "xact.c", "commit_ts.c"}

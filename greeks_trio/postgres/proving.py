@@ -49,8 +49,8 @@ async def missing_standby(connection: TrioConnection[TupleRow]) -> str | None:
     if not names or connected:
         return None
     return (
-        f"each commit waits for the standby servers '{names}', and none of them is "
-        "connected as far as this role can see; start one, or change "
+        f"each commit waits for the standby servers '{names}', and this role sees "
+        "none of them connected; start one, or change "
         "synchronous_standby_names"
     )
 

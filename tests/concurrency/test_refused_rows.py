@@ -7,6 +7,8 @@ import pytest
 import trio
 
 from greeks_trio.errors import StoreUnavailable
+from greeks_trio.model.condition_kinds import Severity
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from tests.concurrency.fakes import ListSink, MemoryQuarantine, key_of
 from tests.factories import make_tick

@@ -71,7 +71,6 @@ class StoreFigures:
         lambda now: now.status.outages.counts,
         unit="outages",
         labels=("part",),
-        status="part_outages",
     )
 
     # The database.
