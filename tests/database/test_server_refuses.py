@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import logging
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
+import psycopg
 import pytest
 import trio
+from psycopg import sql
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
-from greeks_trio.postgres.embedded.binaries import find_binaries
 from greeks_trio.postgres.embedded.restarts import open_restartable_server
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.waiting import WakeUp
@@ -23,6 +23,229 @@ from tests.concurrency.fakes import MemoryQuarantine
 from tests.factories import START, make_tick, tick_bytes
 from tests.fix_postgres import QUICK, apply_schema, connect
 from tests.snapshots import count
-from tests.test_database_settings import set_for_all
 
 pytestmark = pytest.mark.timeout(60)
+
+
+def store_of(config, timeout_s=1.0):
+    """Return a store that gives up soon, on the day of the factories' ticks."""
+    return TickStore(replace(config, timeout_s=timeout_s), today=START.date)
+
+
+@pytest.fixture
+async def server(tmp_path):
+    """A separate server that the test may break."""
+    async with open_restartable_server(tmp_path, settings=QUICK) as server:
+        apply_schema(server.config)
+        yield server
+
+
+@pytest.fixture
+def observer(database):
+    """A second connection: reads the table and acts as an administrator."""
+    with connect(database) as observer:
+        yield observer
+
+
+class RunningWriter:
+    """A writer on a real database, with a quarantine in memory."""
+
+    def __init__(self, store):
+        self.backlog = Backlog(tick_bytes(1_000))
+        self.quarantine = MemoryQuarantine()
+        refused_rows = RefusedRows(self.quarantine)
+        self.writer = Writer(self.backlog, refused_rows, TickCounts(), batch_rows=100)
+        self._store = store
+
+    async def run(self):
+        await self.writer.run(self._store.open, WakeUp())
+
+    async def wait(self, is_connected):
+        with trio.fail_after(20):
+            while self.writer.statistics().is_connected is not is_connected:
+                await trio.lowlevel.checkpoint()
+
+
+# Transaction ids used up.
+
+# The first id of a segment of the log of commits, within the last three million.
+_SEGMENT = 2046
+_LAST_IDS = _SEGMENT * 2**20
+
+
+def set_next_id(server, data_dir, number):
+    """Set the next transaction id of a stopped server."""
+    segment = data_dir / "postgres-18" / "pg_xact" / f"{_SEGMENT:04X}"
+    segment.write_bytes(bytes(2**18))
+    segment.chmod(0o666)
+    cluster = server._server._cluster
+    cluster.runner.run("pg_resetwal", "-x", str(number), cluster.server_path)
+
+
+async def test_a_server_without_transaction_ids_is_an_outage_and_no_row_is_at_fault(
+    server, tmp_path, nursery, caplog
+):
+    """PostgreSQL vacuums by itself then, so the outage ends by itself."""
+    async with store_of(server.config).open() as sink:
+        await sink.write([make_tick(0)])
+    await server.stop()
+    set_next_id(server, tmp_path, _LAST_IDS)
+    running = RunningWriter(store_of(server.config))
+    running.backlog.put([make_tick(1), make_tick(2)])
+
+    await server.start()
+    with pytest.raises(psycopg.Error) as caught, connect(server.config) as admin:
+        admin.execute("create table t ()")
+    assert caught.value.sqlstate == "54000"  # as a row that is too large
+    nursery.start_soon(running.run)
+    await running.wait(True)
+
+    assert running.quarantine.ticks == []
+    assert running.writer.statistics().retries >= 1
+    assert "reason=database is not accepting commands" in caplog.text
+    with connect(server.config) as admin:
+        assert count(admin) == 3
+
+
+# Every row refused, for another reason.
+
+ALL_REFUSED = """
+create function refuse() returns trigger language plpgsql as $$
+begin raise exception 'closed for the audit' using errcode = '54000'; end $$;
+create trigger refuse before insert on greek_snapshots
+    for each row execute function refuse();
+"""
+
+
+@pytest.mark.parametrize("has_stored", [False, True])
+async def test_a_table_that_takes_no_row_is_an_outage(database, observer, has_stored):
+    async with store_of(database).open() as sink:
+        if has_stored:
+            await sink.write([make_tick(0)])
+        observer.execute(ALL_REFUSED)
+        with pytest.raises(StoreRejected):
+            await sink.write([make_tick(1)])
+
+        with pytest.raises(StoreUnavailable, match=r"no row at all: closed") as caught:
+            await sink.probe()
+        assert caught.value.needs_person
+
+    async with store_of(database).open() as sink:
+        observer.execute("drop trigger refuse on greek_snapshots")
+        await sink.probe()
+        assert await sink.write([make_tick(1)]) == 1
+    assert count(observer) == 1 + has_stored  # the probes left nothing
+
+
+async def test_a_broker_whose_rows_are_refused_is_no_outage(database, observer):
+    async with store_of(database).open() as sink:
+        await sink.write([make_tick(0)])
+        observer.execute(
+            "alter table greek_snapshots add check (broker <> 'ibkr') not valid"
+        )
+        with pytest.raises(StoreRejected):
+            await sink.write([make_tick(1)])
+
+        await sink.probe()
+
+
+# Commits that hang.
+
+
+async def test_commits_that_wait_for_an_absent_standby_are_an_outage_that_is_named(
+    server, nursery, caplog
+):
+    caplog.set_level(logging.INFO)
+    running = RunningWriter(store_of(server.config, timeout_s=0.5))
+    nursery.start_soon(running.run)
+    await running.wait(True)
+    with connect(server.config) as admin:
+        set_for_all(admin, "synchronous_standby_names", "absent")
+        running.backlog.put([make_tick(0)])
+        await running.wait(False)
+
+        seen = set()
+        for _ in range(60):
+            seen.add(running.writer.statistics().is_connected)
+            await trio.sleep(0.05)
+        assert seen == {False}
+        assert "standby servers 'absent'" in running.writer.statistics().last_error
+        assert caplog.text.count("writer.connected") == 1
+
+        set_for_all(admin, "synchronous_standby_names", "")
+        await running.wait(True)
+        assert count(admin) == 1
+        assert caplog.text.count("writer.connected") == 2
+
+        # An idle service notices it, too.
+        async with store_of(server.config, timeout_s=0.5).open() as sink:
+            await sink.ping()
+            set_for_all(admin, "synchronous_standby_names", "absent")
+            with pytest.raises(StoreUnavailable):
+                await sink.ping()
+
+
+def set_for_all(admin, name, value):
+    """Change a setting of the running server, and return when sessions have it."""
+    admin.execute(
+        sql.SQL("alter system set {} = {}").format(sql.Identifier(name), value)
+    )
+    admin.execute("select pg_reload_conf()")
+    password = admin.info.password
+    with psycopg.connect(admin.info.dsn, password=password, autocommit=True) as other:
+        while other.execute(f"show {name}").fetchone() != (value,):
+            pass
+
+
+# A role with few rights.
+
+
+@contextmanager
+def a_plain_role(database, observer):
+    """Yield the database by way of a role that may insert and read, and no more."""
+    name = f"plain_of_{database.dbname}"
+    observer.execute(f"create role {name} login password 'w'")
+    observer.execute(f"grant insert, select on all tables in schema public to {name}")
+    try:
+        yield replace(database, user=name, password=type(database.password)("w"))
+    finally:
+        observer.execute(f"drop owned by {name}")
+        observer.execute(f"drop role {name}")
+
+
+async def test_a_proof_needs_no_right_besides_insert(database, observer):
+    async with store_of(database).open() as sink:
+        await sink.write([make_tick(0)])
+    with a_plain_role(database, observer) as plain:
+        async with store_of(plain).open() as sink:
+            await sink.ping()
+            await sink.write([make_tick(1)])
+            await sink.probe()
+
+    assert count(observer) == 2
+
+
+# Another service that stores the same ticks.
+
+
+async def test_duplicates_that_go_on_are_few_errors_in_the_log_of_the_server(
+    database, observer
+):
+    """PostgreSQL counts a rollback for each COPY that finds a duplicate."""
+    ticks = [make_tick(number) for number in range(20)]
+    async with store_of(database).open() as sink:
+        await sink.write(ticks)
+    async with store_of(database).open() as sink:
+        for tick in ticks:
+            assert await sink.write([tick]) == 0
+        assert await sink.write([make_tick(99)]) == 1
+        pid = sink._connection.info.backend_pid
+    with trio.fail_after(10):
+        while observer.execute(
+            "select 1 from pg_stat_activity where pid = %s", [pid]
+        ).fetchone():
+            await trio.lowlevel.checkpoint()
+    [(rollbacks,)] = observer.execute(
+        "select xact_rollback from pg_stat_database where datname = current_database()"
+    ).fetchall()
+    assert rollbacks == 1
