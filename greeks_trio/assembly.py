@@ -45,6 +45,7 @@ from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.postgres.uri import database_uri
 from greeks_trio.spool.directory import SpoolDirectory
 from greeks_trio.waiting import WakeUp
 
@@ -141,7 +142,14 @@ def build_service(
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
     enabled = enabled_kinds(kinds, config)
-    status = _build_status(config, enabled, disk, listeners, now)
+    status = _build_status(
+        config,
+        enabled,
+        disk,
+        listeners,
+        now,
+        address=lambda: database_uri(service.config.database),
+    )
     service = Service(
         config=config,
         started_with=config,
@@ -170,6 +178,8 @@ def _build_status(
     disk: SpoolDirectory,
     listeners: TickListeners,
     now: Callable[[], datetime],
+    *,
+    address: Callable[[], str],
 ) -> ServiceStatus:
     """Return the parts that report on themselves."""
     pipeline, slo_target_s = config.pipeline, config.pipeline.latency_slo_ms / 1e3
@@ -209,6 +219,7 @@ def _build_status(
         hours=MarketHours(now().date()),
         conditions=conditions,
         outages=PartOutages(conditions),
+        database_address=address,
     )
 
 

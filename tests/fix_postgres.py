@@ -82,7 +82,7 @@ def apply_schema(config: DatabaseConfig) -> None:
 @contextmanager
 def _server(url: str) -> Iterator[DatabaseConfig]:
     if not url:
-        with embedded_server(settings=QUICK) as config:
+        with embedded_server(settings=QUICK, is_superuser=True) as config:
             yield config
         return
     given = {key: str(value) for key, value in conninfo_to_dict(url).items()}
@@ -106,7 +106,7 @@ def postgres_server() -> Iterator[DatabaseConfig]:
 @pytest.fixture(scope="session")
 def embedded_16_server() -> Iterator[DatabaseConfig]:
     """An embedded server of version 16, whatever the other one is."""
-    with embedded_server(version=16, settings=QUICK) as config:
+    with embedded_server(version=16, settings=QUICK, is_superuser=True) as config:
         yield config
 
 

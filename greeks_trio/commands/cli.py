@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import click
 
+from greeks_trio.commands.database_commands import db, dsn, psql
 from greeks_trio.commands.options import (
     ServeByDefault,
     broker_switches,
@@ -320,5 +321,5 @@ def archive(
     return plan
 
 
-for each in (demo, simulate, drill, drill_service):
+for each in (demo, simulate, drill, drill_service, psql, dsn, db):
     commands.add_command(each)

@@ -110,7 +110,8 @@ def _facts(
         yield "note", note
     yield "latency", _latency(status)
     if status.flag(Figures.database_connected):
-        yield "database", "connected"
+        address = status.text(Figures.database_address)
+        yield "database", f"connected: {address}" if address else "connected"
     else:
         error = status.text(Figures.database_last_error)
         yield "database", f"not connected: {error or 'not yet'}"

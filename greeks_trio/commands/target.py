@@ -15,7 +15,7 @@ from typing import Final
 from greeks_trio.config.settings import Config, SpoolConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.findings import Finding
-from greeks_trio.postgres.embedded.guard import open_guarded_server
+from greeks_trio.postgres.embedded.attach import open_embedded_database
 
 # Not in the current directory: a start in another directory finds the same data.
 _DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
@@ -38,7 +38,7 @@ def home_data_dir() -> Path:
 def embedded_spool(spool: SpoolConfig, data_dir: Path) -> SpoolConfig:
     """Return the spool of a service with the bundled PostgreSQL of a data directory.
 
-    The server may have another port at each start, so the port cannot name the spool.
+    The port can be changed and the data stays, so the port does not name the spool.
     """
     beside = data_dir.with_name(f"{data_dir.name}-spool")
     return replace(spool, directory=spool.directory or beside)
@@ -50,7 +50,8 @@ async def open_target(
 ) -> AsyncIterator[Config]:
     """Yield the configuration with the database and the spool that ``serve`` would use.
 
-    The bundled PostgreSQL runs for as long as the block lasts.
+    A bundled PostgreSQL that runs already, with a service or by ``db start``, is used and
+    left running.  Otherwise it runs for as long as the block lasts.
 
     Raises:
         ConfigError: this user has no home directory for the default of ``data_dir``.
@@ -60,7 +61,7 @@ async def open_target(
         yield config
         return
     directory = data_dir or home_data_dir()
-    async with open_guarded_server(directory) as database:
+    async with open_embedded_database(directory, port=config.embedded_port) as database:
         spool = embedded_spool(config.spool, directory)
         yield replace(config, database=database, spool=spool)
 

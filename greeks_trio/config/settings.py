@@ -460,6 +460,15 @@ class Config:
     retention: RetentionConfig = section(
         RetentionConfig, RetentionConfig(), group=RETENTION
     )
+    embedded_port: int = setting(
+        "GREEKS_EMBEDDED_PORT",
+        25_432,
+        whole_number(0, 65_535),
+        about="The port of the bundled PostgreSQL (serve --embedded) on 127.0.0.1. 0 "
+        "means any free port; the next start takes the same one if it is free.",
+        applies=Applies.RESTART,
+        group=DATABASE,
+    )
     log_json: bool = setting(
         "GREEKS_LOG_JSON",
         False,

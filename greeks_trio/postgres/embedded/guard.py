@@ -33,19 +33,21 @@ _HEALTHY_AFTER_S: Final = 120.0
 async def open_guarded_server(
     data_dir: Path | None = None,
     *,
+    port: int = 0,
     version: ServerVersion = 18,
     settings: Mapping[str, str] | None = None,
     backoff: Backoff | None = None,
 ) -> AsyncIterator[DatabaseConfig]:
     """Do as `open_embedded_server`, and start the server again whenever it ends.
 
-    Port, password and data stay the same.  ``backoff`` gives the delay between starts.
+    Port, password and data stay the same.  A server of ``db start`` is used as well, and
+    left running at the end.  ``backoff`` gives the delay between starts.
     The block runs inside a nursery, so its exceptions arrive in an `ExceptionGroup`.
 
     Raises:
         StoreUnavailable: the first start failed, or another process uses the directory.
     """
-    server = EmbeddedServer(data_dir, version, settings or {})
+    server = EmbeddedServer(data_dir, version, settings or {}, port=port)
     backoff = backoff or Backoff(min_delay_s=_MIN_DELAY_S, max_delay_s=_MAX_DELAY_S)
     try:
         await trio.to_thread.run_sync(server.prepare)

@@ -23,7 +23,7 @@ def write_passfile(config: DatabaseConfig, path: Path) -> str:
     path.unlink(missing_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(f"*:*:*:{config.user}:{password}\n")
+        file.write(f"{config.host}:{config.port}:*:{config.user}:{password}\n")
     return make_conninfo(
         host=config.host,
         port=config.port,

@@ -14,19 +14,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 import psutil
 
+from greeks_trio.config.directories import open_own_file
 from greeks_trio.errors import StoreUnavailable
-from greeks_trio.postgres.embedded.binaries import Account
+from greeks_trio.postgres.embedded.programs import Runner
 
 # Recovery after a kill reads at most the last checkpoint's gigabyte of WAL.
 READY_LIMIT_S: Final = 60.0
@@ -34,76 +33,19 @@ READY_LIMIT_S: Final = 60.0
 _STOP: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 # The sum of these times and a reserve.
 STOP_LIMIT_S: Final = 25.0
-_TOOL_LIMIT_S: Final = 120.0
 # The kernel ends a killed process within milliseconds.  PostgreSQL's other processes
 # notice the end of the postmaster as quickly.
 _KILL_LIMIT_S: Final = 5.0
 _READY: Final = b"database system is ready to accept connections"
 _PORT_TAKEN: Final = "could not bind"
 _TAIL_LINES: Final = 20
+# The exit status of a process that is not our child is not known.
+UNKNOWN_STATUS: Final = 255
 _MAX_LOG_BYTES: Final = 4_000_000
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
-# The programs get none of our variables: PGDATA and others would change their work.
-_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
 class PortTaken(StoreUnavailable):
     """Another process has taken the port in the meantime."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
-    """How to run the server's programs.
-
-    Attributes:
-        programs: Their directory.
-        account: The account that runs them; `None` is the present user.
-        fds: Open files that they need.
-    """
-
-    programs: Path
-    account: Account | None
-    fds: tuple[int, ...] = ()
-
-    def start(
-        self, arguments: Sequence[str], fds: Sequence[int] = ()
-    ) -> subprocess.Popen[bytes]:
-        """Start the program; its stderr is a pipe.
-
-        It gets a session of its own, so that Ctrl-C in the terminal goes to the service
-        alone: the service still has rows to store.
-        """
-        program, *rest = arguments
-        user = ("", "")
-        if self.account is not None:
-            user = (str(self.account.uid), str(self.account.gid))
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid())]
-        return subprocess.Popen(  # noqa: S603
-            [*launcher, *user, str(self.programs / program), *rest],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env=_ENVIRONMENT,
-            pass_fds=(*self.fds, *fds),
-            start_new_session=True,
-        )
-
-    def run(self, *arguments: str, fds: Sequence[int] = ()) -> None:
-        """Run the program to its end.
-
-        Raises:
-            StoreUnavailable: it failed or did not end in time.
-        """
-        with self.start(arguments, fds) as process:
-            try:
-                _, errors = process.communicate(timeout=_TOOL_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise StoreUnavailable(f"{arguments[0]} does not end") from None
-        if process.returncode != 0:
-            said = errors.decode(errors="replace").strip()
-            raise StoreUnavailable(f"{arguments[0]} failed: {said}")
 
 
 class ServerProcess:
@@ -181,14 +123,7 @@ class ServerProcess:
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to every process of the server."""
-        with suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(self.pid)
-            # The stopped postmaster starts no further process, and no child loses its
-            # parent before it is found.
-            postmaster.send_signal(signal.SIGSTOP)
-            for process in (*postmaster.children(recursive=True), postmaster):
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
+        signal_family(self.pid, number)
 
     def _read_log(self) -> None:
         """Copy the server's output until all of its processes have ended."""
@@ -203,10 +138,50 @@ class ServerProcess:
         self._settled.set()
 
 
+class AttachedServer:
+    """A server that ``db start`` has started; it stays when this process ends."""
+
+    has_left_some = False
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._process = psutil.Process(pid)
+
+    def wait_ended(self) -> int:
+        """Wait without a limit for the end; return `UNKNOWN_STATUS`."""
+        self._process.wait()
+        return UNKNOWN_STATUS
+
+    def stop(self) -> None:
+        """Leave it running."""
+
+    def kill(self) -> None:
+        """End every process of the server at once, and return when they have gone."""
+        family = [self._process, *self._process.children(recursive=True)]
+        self.signal_all(signal.SIGKILL)
+        psutil.wait_procs(family, _KILL_LIMIT_S)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the server."""
+        signal_family(self.pid, number)
+
+
+def signal_family(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a server's first process and to all processes below it."""
+    with suppress(psutil.NoSuchProcess):
+        postmaster = psutil.Process(pid)
+        # The stopped postmaster starts no further process, and no child loses its
+        # parent before it is found.
+        postmaster.send_signal(signal.SIGSTOP)
+        for process in (*postmaster.children(recursive=True), postmaster):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
 def _open_log(path: Path) -> IO[bytes]:
     # Errors in the log contain rows, so the log is as private as the data.
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        fd = open_own_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError:
         # Without its directory the server ends too, and its end must still be noticed.
         fd = os.open(os.devnull, os.O_WRONLY)

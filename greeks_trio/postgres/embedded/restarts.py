@@ -65,11 +65,13 @@ async def open_restartable_server(
 ) -> AsyncIterator[RestartableServer]:
     """Run a server as `open_embedded_server` does, and yield its controls.
 
+    Its role is a superuser, because a drill makes roles and limits of its own.
+
     Raises:
         StoreUnavailable: the server did not start, or another process uses the
             directory.
     """
-    server = EmbeddedServer(data_dir, version, settings or {})
+    server = EmbeddedServer(data_dir, version, settings or {}, is_superuser=True)
     restartable = RestartableServer(server)
     try:
         await trio.to_thread.run_sync(server.prepare)

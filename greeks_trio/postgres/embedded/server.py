@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: for the demo, ``--embedded`` and the tests.
 
-The server listens on loopback only, on a free port, and asks for the password.  It ends
-with `open_embedded_server`, and also when this process is killed.  The next start removes
-the leftovers of a kill.
+The server listens on loopback only and asks for the password.  It ends with
+`open_embedded_server`, and also when this process is killed.  The next start removes the
+leftovers of a kill.  A server that ``db start`` has started is used and left running.
 """
 
 from __future__ import annotations
@@ -16,30 +16,33 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
-import psycopg
 import trio
-from psycopg import sql
 
+from greeks_trio.config.directories import make_own_directory
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreUnavailable
+from greeks_trio.postgres.embedded.address import make_database, server_config
 from greeks_trio.postgres.embedded.binaries import ServerVersion
 from greeks_trio.postgres.embedded.cluster import (
-    USER,
     Cluster,
     end_orphan,
     open_cluster,
+    pass_file,
+    port_file,
 )
+from greeks_trio.postgres.embedded.files import read_small, write_small
+from greeks_trio.postgres.embedded.passfile import write_passfile
 from greeks_trio.postgres.embedded.process import (
     READY_LIMIT_S,
     STOP_LIMIT_S,
+    AttachedServer,
     PortTaken,
     ServerProcess,
 )
 
-DATABASE: Final = "portfolio_engine"
 # Another attempt is needed only when another process takes the port within milliseconds.
 _PORT_ATTEMPTS: Final = 5
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "timezone": "UTC",
@@ -52,6 +55,7 @@ _SETTINGS: Final = {
 async def open_embedded_server(
     data_dir: Path | None = None,
     *,
+    port: int = 0,
     version: ServerVersion = 18,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[DatabaseConfig]:
@@ -60,14 +64,16 @@ async def open_embedded_server(
     Args:
         data_dir: The directory that keeps the data; made if it is missing.  `None`
             takes a temporary directory and removes it at the end.
+        port: The TCP port.  0 takes the port of the last start if it is free, else any.
         version: The version of PostgreSQL; each has a cluster of its own.
         settings: Settings of PostgreSQL, such as ``{"fsync": "off"}``.
 
     Raises:
         StoreUnavailable: the server did not start, or another process uses the
             directory; the message contains the end of the server's log.
+        ConfigError: another user owns or may write the directory.
     """
-    server = EmbeddedServer(data_dir, version, settings or {})
+    server = EmbeddedServer(data_dir, version, settings or {}, port=port)
     try:
         await trio.to_thread.run_sync(server.prepare)
         await start_server(server)
@@ -101,11 +107,18 @@ async def start_server(
 def embedded_server(
     data_dir: Path | None = None,
     *,
+    port: int = 0,
     version: ServerVersion = 18,
     settings: Mapping[str, str] | None = None,
+    is_superuser: bool = False,
 ) -> Iterator[DatabaseConfig]:
-    """Do as `open_embedded_server` without an event loop."""
-    server = EmbeddedServer(data_dir, version, settings or {})
+    """Do as `open_embedded_server` without an event loop.
+
+    With ``is_superuser`` true the role of a new cluster is a superuser; for tests.
+    """
+    server = EmbeddedServer(
+        data_dir, version, settings or {}, port=port, is_superuser=is_superuser
+    )
     try:
         server.prepare()
         while not server.is_ready:
@@ -130,27 +143,49 @@ class EmbeddedServer:
         data_dir: Path | None,
         version: ServerVersion,
         settings: Mapping[str, str],
+        *,
+        port: int = 0,
+        is_superuser: bool = False,
     ) -> None:
         self.is_ready = False
-        self.keeps_port = False
+        self.keeps_port = port != 0
         self._data_dir = data_dir
         self._version: ServerVersion = version
         self._settings = settings
         self._held = ExitStack()
         self._attempts = 0
-        self._port = 0
+        self._port = port
+        self._is_superuser = is_superuser
         self._directory = Path()
         self._cluster: Cluster
-        self._process: ServerProcess | None = None
+        self._process: ServerProcess | AttachedServer | None = None
 
     def prepare(self) -> None:
-        """Lock the directory, end the server of a killed process, make the cluster."""
+        """Lock the directory, end the server of a killed process, make the cluster.
+
+        It is ready already if ``db start`` has started a server on the cluster.
+
+        Raises:
+            StoreUnavailable: the directory cannot be used.
+            ConfigError: another user owns or may write the directory.
+        """
         try:
             self._directory = self._make_directory()
             durable = self._settings.get("fsync") != "off"
             self._cluster = self._held.enter_context(
-                open_cluster(self._directory, self._version, durable=durable)
+                open_cluster(
+                    self._directory,
+                    self._version,
+                    durable=durable,
+                    is_superuser=self._is_superuser,
+                )
             )
+            if self._cluster.running is not None:
+                self._process = AttachedServer(self._cluster.running.pid)
+                self._port = self._cluster.running.port
+                self.is_ready = True
+            elif self._data_dir is not None:
+                self._port = self._port or last_port(self._cluster.directory)
         except OSError as exc:
             raise StoreUnavailable(
                 f"the embedded PostgreSQL cannot use its directory (--data-dir): {exc}"
@@ -160,7 +195,7 @@ class EmbeddedServer:
         """Start the server on a free port, or on its last one; in the main thread."""
         self._attempts += 1
         self._port = self._port or _free_port()
-        settings = {**_SETTINGS, **self._settings, "port": str(self._port)}
+        settings = {**SETTINGS, **self._settings, "port": str(self._port)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         self._process = ServerProcess(
             self._cluster.runner,
@@ -170,13 +205,13 @@ class EmbeddedServer:
 
     def wait_ready(self, limit_s: float | None = READY_LIMIT_S) -> None:
         """Wait for the server; afterwards `is_ready`, or another `spawn` is due."""
-        assert self._process is not None  # noqa: S101
+        assert isinstance(self._process, ServerProcess)  # noqa: S101
         try:
             self._process.wait_ready(limit_s)
-        except PortTaken:
+        except PortTaken as exc:
             self._process.stop()
             if self.keeps_port:
-                raise
+                raise PortTaken(port_taken(self._port)) from exc
             self._port = 0
             if self._attempts == _PORT_ATTEMPTS:
                 raise
@@ -186,21 +221,13 @@ class EmbeddedServer:
 
     def make_database(self) -> DatabaseConfig:
         """Create the database if it is missing, and return the way to connect to it."""
-        config = DatabaseConfig(
-            host="127.0.0.1",
-            port=self._port,
-            user=USER,
-            password=self._cluster.password(),
-            dbname=DATABASE,
-            sslmode="disable",
-        )
-        try:
-            _make_database(config)
-        except psycopg.Error as exc:
-            raise StoreUnavailable(
-                f"the embedded PostgreSQL refuses its database: {exc}",
-                sqlstate=exc.sqlstate,
-            ) from exc
+        config = server_config(self._port, self._cluster.password())
+        make_database(config)
+        if self._data_dir is not None:
+            cluster = self._cluster.directory
+            if self._port != last_port(cluster):
+                write_small(port_file(cluster), f"{self._port}\n")
+            write_passfile(config, pass_file(cluster))
         return config
 
     def stop(self) -> None:
@@ -252,7 +279,7 @@ class EmbeddedServer:
 
     def _make_directory(self) -> Path:
         if self._data_dir is not None:
-            self._data_dir.mkdir(parents=True, exist_ok=True)
+            make_own_directory(self._data_dir, setting="--data-dir")
             return self._data_dir.resolve()
         directory = Path(tempfile.mkdtemp(prefix="greeks-trio-"))
         self._held.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -261,27 +288,37 @@ class EmbeddedServer:
         return directory
 
 
+def last_port(cluster: Path) -> int:
+    """Return the port of the last start, 0 if it is not known."""
+    text = (read_small(port_file(cluster)) or "").strip()
+    return int(text) if text.isdecimal() and int(text) < 65_536 else 0
+
+
+def choose_port(port: int, cluster: Path) -> int:
+    """Return the port, or for 0 the one of the last start if it is free, else any."""
+    if port:
+        return port
+    port = last_port(cluster)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return _free_port()
+        taken: int = sock.getsockname()[1]
+        return taken
+
+
+def port_taken(port: int) -> str:
+    """Return the sentence for a port that another program uses."""
+    return (
+        f"port {port} of the bundled PostgreSQL is in use by another program: stop that"
+        " one, or set GREEKS_EMBEDDED_PORT to a free port (0 means any free port)"
+    )
+
+
 def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
-
-
-def _make_database(config: DatabaseConfig) -> None:
-    with psycopg.connect(
-        host=config.host,
-        port=config.port,
-        user=config.user,
-        password=config.password.reveal(),
-        dbname="postgres",
-        sslmode=config.sslmode,
-        connect_timeout=10,
-        autocommit=True,
-    ) as connection:
-        found = connection.execute(
-            "select from pg_database where datname = %s", [config.dbname]
-        )
-        if found.rowcount == 0:
-            name = sql.Identifier(config.dbname)
-            connection.execute(sql.SQL("create database {}").format(name))

@@ -1,0 +1,96 @@
+"""Run a program of PostgreSQL, such as ``psql``, on the database of a command.
+
+The password is in the environment of the program only, never in its arguments, which
+every user of the machine can read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.errors import StoreUnavailable
+from greeks_trio.postgres.connect import required_methods
+from greeks_trio.postgres.embedded.binaries import find_programs
+
+# Variables of libpq that would lead to another database.
+_MISLEADING: Final = (
+    *("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGPASSWORD"),
+    *("PGREQUIRESSL", "PGSSLNEGOTIATION", "PGTARGETSESSIONATTRS"),
+)
+
+
+def find_client(name: str) -> str:
+    """Return the path of the program: the bundled one, else the one of the system.
+
+    Raises:
+        StoreUnavailable: there is none.
+    """
+    try:
+        bundled = find_programs(18, None) / name
+    except StoreUnavailable:
+        bundled = Path(name)
+    if bundled.is_file():
+        return str(bundled)
+    found = shutil.which(name)
+    if found is None:
+        raise StoreUnavailable(
+            f"this machine has no {name}: install PostgreSQL's client programs, on Debian"
+            " and Ubuntu with `apt install postgresql-client`, or run"
+            " `pip install 'greeks-trio[embedded]'`"
+        )
+    return found
+
+
+def run_client(name: str, database: DatabaseConfig, arguments: Sequence[str]) -> int:
+    """Run the program to its end and return its exit status.
+
+    Ctrl-C is for the program: it ends a query, not the shell.
+
+    Raises:
+        StoreUnavailable: there is no such program.
+    """
+    program = find_client(name)
+    # A signal that is caught here has its default effect in the program, unlike one that
+    # is ignored.
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        with subprocess.Popen(  # noqa: S603
+            [program, *arguments],
+            env=client_environment(database, os.environ),
+        ) as process:
+            status = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # As a shell does for a program that a signal ended.
+    return 128 - status if status < 0 else status
+
+
+def client_environment(
+    database: DatabaseConfig, present: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the environment by which libpq finds the database."""
+    environment = {
+        name: value for name, value in present.items() if name not in _MISLEADING
+    }
+    environment |= {
+        "PGHOST": database.host,
+        "PGPORT": str(database.port),
+        "PGUSER": database.user,
+        "PGDATABASE": database.dbname,
+        "PGSSLMODE": database.sslmode,
+        "PGREQUIREAUTH": required_methods(database),
+    }
+    if database.sslrootcert:
+        environment["PGSSLROOTCERT"] = str(database.sslrootcert)
+    if database.password.reveal():
+        environment["PGPASSWORD"] = database.password.reveal()
+    elif "PGPASSFILE" in present:
+        environment["PGPASSFILE"] = present["PGPASSFILE"]
+    return environment
