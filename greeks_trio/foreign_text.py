@@ -32,6 +32,8 @@ _MOST_LASTING: Final = 64
 
 # These separate words, so a space takes their place.
 _SPACES: Final = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
+_LONGEST_ACCOUNT_ID: Final = 64
+_HEADER_TOKEN: Final = re.compile(r"[!#-:<-\[\]-~]+")
 # C0, DEL, C1, the marks that change the direction of text or have no width, and halves of
 # surrogate pairs, which UTF-8 cannot hold.
 _CONTROLS: Final = re.compile(
@@ -104,6 +106,16 @@ def clean(text: str, *, limit: int = 500) -> str:
     # A cut secret keeps its beginning, so the rest of a huge text needs no look.
     text = mask(remove_controls(text[: limit + _LOOKED_AT]))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def is_account_id(text: str) -> bool:
+    """Return whether a text can be the id of an account, in a path and in a table."""
+    return 0 < len(text) <= _LONGEST_ACCOUNT_ID and text.isprintable()
+
+
+def is_header_token(text: str) -> bool:
+    """Return whether a token can be a part of a header: visible ASCII, without quotes."""
+    return bool(text) and _HEADER_TOKEN.fullmatch(text) is not None
 
 
 def remove_controls(text: str) -> str:

@@ -46,6 +46,9 @@ def require_private(url: str, *, what: str) -> str:
     Raises:
         FeedInterrupted: The URL is neither, or it is no address.
     """
+    # `urlsplit` drops some control characters without a word.
+    if not url.isprintable() or " " in url:
+        raise FeedInterrupted(f"{what} {url!r} is not an address")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

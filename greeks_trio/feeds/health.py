@@ -19,6 +19,7 @@ import trio
 
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.feeds.gap_log import GapLog
+from greeks_trio.foreign_text import clean
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Broker, SessionStatus, StreamSession
@@ -260,16 +261,12 @@ class FeedHealth:
         """Count an event under a short stable name such as ``quote.no-greeks``."""
         self._counts[name] += number
 
-    def odd_frame(
-        self, violation: ProtocolViolation, secrets: Iterable[str] = ()
-    ) -> None:
+    def odd_frame(self, violation: ProtocolViolation) -> None:
         """Count a frame that could not be understood, and keep it without the secrets."""
         self.count(f"odd.{violation.reason}")
         frame = violation.frame
         text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "***")
-        self.odd_frames.append((violation.reason, text[:_KEPT_CHARACTERS]))
+        self.odd_frames.append((violation.reason, clean(text, limit=_KEPT_CHARACTERS)))
         logger.debug("feed.odd_frame broker=%s %s", self.broker, violation.reason)
 
     def subscriptions(self, *, wanted: int, subscription_count: int) -> None:

@@ -14,6 +14,19 @@ from greeks_trio.config.addresses import is_loopback
 from greeks_trio.errors import FeedInterrupted
 
 
+def certificate_fault(exc: BaseException) -> str | None:
+    """Return why the peer's certificate was refused; `None` for an error of another kind.
+
+    The cause lies deep below the errors of the HTTP library.
+    """
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 def make_ssl_context(
     url: str, ca_file: Path | None, *, setting: str
 ) -> ssl.SSLContext | None:

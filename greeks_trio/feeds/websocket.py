@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+import h11
 import trio
 from trio_websocket import (
     CloseReason,
@@ -21,8 +22,9 @@ from trio_websocket import (
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    wrap_client_stream,
 )
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import BytesMessage, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
 from greeks_trio.errors import FeedInterrupted, leaves
@@ -35,6 +37,8 @@ CLOSE_LIMIT_S: Final = 1.0
 # A request has a few kB; a peer that does not take it in this time is gone.
 SEND_LIMIT_S: Final = 10.0
 _RECEIVE_BYTES: Final = 64 * 2**10
+# They take 2 ms.
+_FRAGMENTS_AT_ONCE: Final = 64
 # The close code for a message that is too long.
 _TOO_LONG: Final = 1009
 
@@ -177,6 +181,8 @@ async def websocket_over(
         raise _no_upgrade(endpoint, list(leaves(group))) from group
     except* (ConnectionClosed, LocalProtocolError) as group:
         raise FeedInterrupted(f"{endpoint.peer} broke the connection") from group
+    except* h11.ProtocolError as group:
+        raise _no_http(endpoint, next(leaves(group))) from group
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await trio.aclose_forcefully(stream)
@@ -222,16 +228,57 @@ async def _upgrade(
 ) -> WebSocketConnection:
     """Turn the stream into a websocket, whose reader runs in ``nursery``."""
     parts = urlsplit(endpoint.url)
-    return await wrap_client_stream(
-        nursery,
+    connection = _FairConnection(
         stream,
-        endpoint.netloc,
-        (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        extra_headers=list(endpoint.headers),
+        WSConnection(ConnectionType.CLIENT),
+        host=endpoint.netloc,
+        path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        client_extra_headers=list(endpoint.headers),
         message_queue_size=endpoint.queued_frames,
         max_message_size=endpoint.max_frame_bytes,
         receive_buffer_size=_RECEIVE_BYTES,
     )
+    # As the library's own `wrap_client_stream` does it, except for the end without words.
+    nursery.start_soon(connection.run_reader)
+    await connection._open_handshake.wait()
+    if connection.ended_early:
+        raise FeedInterrupted(
+            f"cannot connect to {endpoint.peer} at {endpoint.address}: it is no server of "
+            "websockets"
+        )
+    return connection
+
+
+class _FairConnection(WebSocketConnection):
+    """Lets other tasks run while a peer sends many tiny fragments.
+
+    The library handles each fragment that it has received without a pause.  A receive
+    buffer of 64 KiB holds 32,000 empty fragments, which take a second.
+    """
+
+    _fragments = 0
+    ended_early = False
+
+    async def run_reader(self) -> None:
+        """Read until the connection ends; also end the wait for an answer without HTTP."""
+        await self._reader_task()
+        if not self._open_handshake.is_set():
+            self.ended_early = True
+            self._open_handshake.set()
+
+    async def _handle_message_event(self, event: BytesMessage | TextMessage) -> None:
+        await super()._handle_message_event(event)
+        if not event.message_finished:
+            await self._pause()
+
+    async def _handle_pong_event(self, event: Pong) -> None:
+        await super()._handle_pong_event(event)
+        await self._pause()
+
+    async def _pause(self) -> None:
+        self._fragments += 1
+        if self._fragments % _FRAGMENTS_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
 
 
 @contextmanager
@@ -245,12 +292,21 @@ def _connecting(endpoint: Endpoint) -> Iterator[None]:
         raise FeedInterrupted(f"{where}: it does not answer") from exc
     except HandshakeError as exc:
         raise _no_upgrade(endpoint, [exc]) from exc
+    except h11.ProtocolError as exc:
+        raise _no_http(endpoint, exc) from exc
+    except UnicodeError as exc:
+        raise FeedInterrupted(f"{where}: its name is not a host name") from exc
     except (OSError, trio.BrokenResourceError) as exc:
         cause = exc.__cause__ or exc
         hint = ""
         if isinstance(cause, ssl.SSLCertVerificationError):
             hint = endpoint.certificate_hint
         raise FeedInterrupted(f"{where}: {cause}{hint}") from exc
+
+
+def _no_http(endpoint: Endpoint, exc: BaseException) -> FeedInterrupted:
+    where = f"cannot connect to {endpoint.peer} at {endpoint.address}"
+    return FeedInterrupted(f"{where}: that is no HTTP ({exc})")
 
 
 def _no_upgrade(endpoint: Endpoint, causes: list[BaseException]) -> FeedInterrupted:

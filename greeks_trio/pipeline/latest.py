@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
+import msgspec
+
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker, UnifiedPositionRecord
 from greeks_trio.waiting import WakeUp
@@ -23,6 +25,10 @@ SeriesKey: TypeAlias = tuple[Broker, str, ContractKey]
 
 # Ten times as many as in the load tests; with the usual payloads about 100 MB.
 MAX_SERIES: Final = 100_000
+
+# No reader needs the payload.  Removing a usual one would cost more than keeping it.
+MAX_PAYLOAD_BYTES: Final = 4_096
+_NO_PAYLOAD: Final = b"{}"
 
 # The version of a reader that has seen no tick.
 NOTHING_SEEN: Final = 0
@@ -46,6 +52,8 @@ class Latest:
 
     def put(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
         """Take a tick that is at least as new as those of its series before it."""
+        if len(record.source_payload) > MAX_PAYLOAD_BYTES:
+            record = msgspec.structs.replace(record, source_payload=_NO_PAYLOAD)
         number = len(self._fresh)
         self._fresh[key] = record
         if not number:

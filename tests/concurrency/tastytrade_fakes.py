@@ -167,7 +167,7 @@ class FakeApi(httpx2.AsyncBaseTransport):
             return {"access_token": token, "expires_in": self.expires_in}
         if path == "/api-quote-tokens":
             self.tokens += 1
-            token = {"token": f"quote-{self.tokens}", "dxlink-url": DXLINK_URL}
+            token = {"token": f"quote-token-{self.tokens}", "dxlink-url": DXLINK_URL}
             return {"data": token | {"level": self.level}}
         if path == "/customers/me/accounts":
             numbers = [*self.positions, *self.closed_accounts]

@@ -8,6 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.feeds.health import KEPT_ODD_FRAMES, FeedHealth
+from greeks_trio.foreign_text import register_secret
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
 from tests.concurrency.ibkr_gateway import KeptJournal
@@ -155,9 +156,10 @@ async def test_odd_frames_are_counted_and_the_last_are_kept(health):
 
 
 async def test_secrets_are_removed_from_a_kept_frame(health):
-    violation = ProtocolViolation("odd", frame=b'{"token":"s3cret"\xff}')
+    violation = ProtocolViolation("odd", frame=b'{"token":"s3cret-word"\xff}')
 
-    health.odd_frame(violation, secrets=["s3cret", ""])
+    register_secret("s3cret-word")
+    health.odd_frame(violation)
 
     assert health.odd_frames[0] == ("odd", '{"token":"***"\N{REPLACEMENT CHARACTER}}')
 

@@ -160,7 +160,7 @@ async def test_odd_frames_are_counted_and_reading_goes_on(
 ):
     await started(nursery, tasty)
 
-    await tasty.dxlink.send_text("no json, quote-1")
+    await tasty.dxlink.send_text("no json, quote-token-1")
     await tasty.dxlink.send(type="NEWS", channel=1)
     await tasty.dxlink.send(
         type="FEED_DATA",

@@ -65,7 +65,7 @@ async def test_the_handshake_waits_for_each_answer(autojump_clock, nursery, tast
         "FEED_SUBSCRIPTION",
     ]
     assert tasty.dxlink.all("AUTH") == [
-        {"type": "AUTH", "channel": 0, "token": "quote-1"}
+        {"type": "AUTH", "channel": 0, "token": "quote-token-1"}
     ]
     prices, greeks = tasty.dxlink.all("FEED_SUBSCRIPTION")
     assert greeks == subscription
@@ -468,8 +468,8 @@ async def test_whatever_the_close_code_the_next_connection_starts_afresh(
 
     assert len(again["add"]) == 2
     assert [each["token"] for each in tasty.dxlink.all("AUTH")] == [
-        "quote-1",
-        "quote-2",
+        "quote-token-1",
+        "quote-token-2",
     ]
     assert len(await tasty.receive()) == 1
     assert tasty.health.statistics().reconnects == 1

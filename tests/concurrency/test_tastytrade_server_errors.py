@@ -323,10 +323,10 @@ async def test_an_error_that_repeats_itself_is_logged_once_and_counted(
     await started(nursery, tasty)
 
     for _ in range(50):
-        await refuse(tasty, "quote-1 is bad", error="UNKNOWN")
+        await refuse(tasty, "quote-token-1 is bad", error="UNKNOWN")
 
     assert caplog.text.count("tastytrade.server_error channel=0") == 1
-    assert "quote-1" not in caplog.text
+    assert "quote-token-1" not in caplog.text
     assert tasty.health.statistics().counts["dxlink.error"] == 50
 
 

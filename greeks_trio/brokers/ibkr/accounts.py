@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 import trio
@@ -21,6 +22,7 @@ from greeks_trio.brokers.ibkr.positions.positions import (
 from greeks_trio.brokers.ibkr.rest import GatewayClient
 from greeks_trio.brokers.ibkr.subaccounts import read_subaccounts
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.foreign_text import is_account_id
 from greeks_trio.model.contracts import Conid
 
 # The first read of a session is cold, the second one usually is not.
@@ -152,8 +154,15 @@ class Accounts:
             clients = await read_subaccounts(self._client)
             self.problem = clients.problem
             entries = [*entries, *map(_mapping, clients.entries)]
-        ids = (entry.get("accountId") or entry.get("id") for entry in entries)
-        return tuple(dict.fromkeys(str(each) for each in ids if each))
+        named = (entry.get("accountId") or entry.get("id") for entry in entries)
+        ids = list(dict.fromkeys(str(each) for each in named if each))
+        odd = [each for each in ids if not is_account_id(each)]
+        if odd:
+            words = (
+                f"{len(odd)} account(s) with an impossible id are left out: {odd[0]!r}"
+            )
+            self.problem = "; ".join(filter(None, (self.problem, words)))
+        return tuple(each for each in ids if each not in odd)
 
     async def _read_account(self, account_id: str) -> list[GivenRow]:
         rows: list[GivenRow] = []
@@ -161,7 +170,7 @@ class Accounts:
         for page in range(_PAGE_CAP):
             found = _rows(
                 await self._client.request(
-                    "GET", f"/portfolio/{account_id}/positions/{page}"
+                    "GET", f"/portfolio/{quote(account_id, safe='')}/positions/{page}"
                 )
             )
             rows += (GivenRow(account_id, each, page) for each in found)

@@ -9,7 +9,6 @@ Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#pacing-limitations
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Mapping
 from math import ceil
 from typing import Final, NoReturn
@@ -21,8 +20,14 @@ import trio
 
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.http_body import ACCEPTED, read_body
 from greeks_trio.feeds.retry_after import parse_retry_after
+from greeks_trio.feeds.tls import certificate_fault
+from greeks_trio.foreign_text import clean
 
+_GATEWAY: Final = "the IBKR gateway"
+# So much of a refusal is looked at.
+_SHOWN: Final = 2_000
 # The gateway relays to IBKR's servers; after this time it hangs.
 REQUEST_LIMIT_S: Final = 15.0
 # A user may send ten requests a second, over all programs; this program takes half.
@@ -97,21 +102,26 @@ class GatewayClient:
         self._refuse_while_barred()
         try:
             with trio.fail_after(REQUEST_LIMIT_S):
-                response = await self._client.request(
-                    method, self._api_url + path, params=params, json=content
-                )
+                async with self._client.stream(
+                    method,
+                    self._api_url + path,
+                    params=params,
+                    json=content,
+                    headers={"Accept-Encoding": ACCEPTED},
+                ) as response:
+                    body = await read_body(response, peer=_GATEWAY)
         except trio.TooSlowError as exc:
             raise FeedInterrupted(f"the IBKR gateway does not answer {path}") from exc
         except httpx2.ConnectError as exc:
             raise FeedInterrupted(self._explain_unreachable(exc)) from exc
-        except httpx2.HTTPError as exc:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as exc:
             raise FeedInterrupted(
                 f"the connection to the IBKR gateway broke during {path}: {exc}"
             ) from exc
         if response.status_code != 200:
-            self._refuse(response, path)
+            self._refuse(response, body, path)
         try:
-            return _decode(response.content)
+            return _decode(body)
         except (ValueError, RecursionError) as exc:
             raise FeedInterrupted(
                 f"the IBKR gateway's answer to {path} is not JSON", http_status=200
@@ -134,7 +144,7 @@ class GatewayClient:
                 _explain_lock_out(left_s), retry_after=left_s, http_status=429
             )
 
-    def _refuse(self, response: httpx2.Response, path: str) -> NoReturn:
+    def _refuse(self, response: httpx2.Response, body: bytes, path: str) -> NoReturn:
         status = response.status_code
         if status == 401:
             raise FeedInterrupted(self.explain_no_login(), http_status=status)
@@ -142,7 +152,9 @@ class GatewayClient:
             asked_s = parse_retry_after(response.headers.get("Retry-After"))
             self._pacer.bar(PENALTY_S if asked_s is None else max(asked_s, 1.0))
             self._refuse_while_barred()
-        text = " ".join(response.text.split())[:120]
+        text = clean(
+            " ".join(body[:_SHOWN].decode("utf-8", "replace").split()), limit=120
+        )
         words = f"the IBKR gateway answered {path} with {status}: {text}"
         if "Access Denied" in text:
             words = (
@@ -155,14 +167,11 @@ class GatewayClient:
         raise FeedInterrupted(words, http_status=status)
 
     def _explain_unreachable(self, exc: httpx2.ConnectError) -> str:
-        cause: BaseException | None = exc
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return (
-                    f"the certificate of {self._login_page} is not trusted"
-                    " (set IBKR_CA_FILE to the file with it)"
-                )
-            cause = cause.__cause__ or cause.__context__
+        if certificate_fault(exc) is not None:
+            return (
+                f"the certificate of {self._login_page} is not trusted"
+                " (set IBKR_CA_FILE to the file with it)"
+            )
         return (
             f"no IBKR gateway answers at {self._login_page}"
             " (start it, or correct IBKR_API_URL)"

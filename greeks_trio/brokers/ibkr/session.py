@@ -30,6 +30,7 @@ from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted, SessionLost
 from greeks_trio.feeds.shortfalls import in_short
 from greeks_trio.feeds.tls import make_ssl_context
+from greeks_trio.foreign_text import is_header_token, register_secret
 from greeks_trio.model.positions import open_options
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,11 @@ class GatewaySession(GatewayClient):
             said = answer.get("error")
             words = f": {str(said)[:120]}" if said else "; log in again"
             raise FeedInterrupted(f"the IBKR gateway gave no session{words}")
+        register_secret(session_id)
+        if not is_header_token(session_id):
+            raise FeedInterrupted(
+                "the IBKR gateway's session id has characters that no request can carry"
+            )
         iserver = _mapping(answer.get("iserver"))
         return Tickle(session_id, _read_status(iserver.get("authStatus")))
 

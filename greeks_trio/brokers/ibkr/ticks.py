@@ -34,6 +34,7 @@ from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.silence import SilenceWatch
 from greeks_trio.feeds.websocket import WebSocket
+from greeks_trio.foreign_text import clean
 from greeks_trio.model.normalise import normalise
 from greeks_trio.model.records import Tick
 from greeks_trio.model.underlying_price import UnderlyingPrice
@@ -99,7 +100,7 @@ class FrameReader:
                 frame, int(received_at.timestamp() * 1000)
             )
         except ProtocolViolation as violation:
-            self._health.odd_frame(violation, (self._state.session_id,))
+            self._health.odd_frame(violation)
             return ticks, False
         for event in events:
             if isinstance(event, GreeksQuote):
@@ -182,5 +183,4 @@ class FrameReader:
         self._health.count("gateway.error")
         self._errors += 1
         if self._errors <= _LOGGED_ERRORS:
-            message = message.replace(self._state.session_id, "***")
-            logger.warning("ibkr.error_frame message=%s", message)
+            logger.warning("ibkr.error_frame message=%s", clean(message))

@@ -72,7 +72,7 @@ class Connection:
         self._subscriber = subscriber = SubscriptionSender(
             contracts, report, self._send, request_bytes
         )
-        self._errors = ServerErrors(health, shortfalls, subscriber, token.token)
+        self._errors = ServerErrors(health, shortfalls, subscriber)
         self._reader = FrameReader(
             health,
             out,
@@ -80,7 +80,6 @@ class Connection:
             report,
             self._unreadable,
             self._silence,
-            token=token.token,
             obey=self._obey,
         )
         self._positions = PositionWatch(

@@ -14,9 +14,9 @@ import trio
 from greeks_trio.brokers.tastytrade.handshake import AGGREGATION_PERIODS_S
 from greeks_trio.brokers.tastytrade.subscriber import SubscriptionSender
 from greeks_trio.brokers.tastytrade.wire.messages import ServerError
-from greeks_trio.config.settings import Secret
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import Shortfalls
+from greeks_trio.foreign_text import clean
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +51,10 @@ class ServerErrors:
         health: FeedHealth,
         shortfalls: Shortfalls,
         subscriber: SubscriptionSender,
-        token: Secret,
     ) -> None:
         self._health = health
         self._shortfalls = shortfalls
         self._subscriber = subscriber
-        self._token = token
         self._told: set[str] = set()
         self._last: tuple[float, str] | None = None
         self._came = trio.Event()
@@ -105,7 +103,6 @@ class ServerErrors:
             self._shortfalls.clear(_ERRORS)
 
     def _words(self, error: ServerError) -> str:
-        secret = self._token.reveal()
         kind, message = error.error or "ERROR", " ".join((error.message or "").split())
         words = f"{kind}: {message}" if message else kind
-        return words.replace(secret, "***")[:_LONGEST_MESSAGE]
+        return clean(words, limit=_LONGEST_MESSAGE)

@@ -34,6 +34,7 @@ from greeks_trio.brokers.tastytrade.transport import ApiTransport
 from greeks_trio.config.addresses import require_private
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from greeks_trio.foreign_text import is_account_id
 from greeks_trio.model.records import Availability
 from greeks_trio.waiting import utc_now
 
@@ -201,7 +202,11 @@ class TastytradeSession:
             except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
                 problems.append(f"an account is not understood: {exc}")
                 continue
-            accounts[found.account.account_number] = _ListedAccount(
+            number = found.account.account_number
+            if not is_account_id(number):
+                problems.append(f"an account is left out: its number is {number!r}")
+                continue
+            accounts[number] = _ListedAccount(
                 not found.account.is_closed, _explain_level(found.authority_level)
             )
         return accounts, problems

@@ -22,7 +22,6 @@ from greeks_trio.brokers.tastytrade.wire.messages import (
     TradeEvent,
 )
 from greeks_trio.brokers.tastytrade.wire.protocol import DxlinkProtocol, Event
-from greeks_trio.config.settings import Secret
 from greeks_trio.errors import BadQuote, ProtocolViolation
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.hand_over import hand_over
@@ -42,7 +41,6 @@ class FrameReader:
         report: Is told which contracts bring Greeks.
         unreadable: Is told whether Greeks can be read.
         silence: Measures how long no frame comes.
-        token: Is hidden in the frames that are kept for a look.
         obey: Takes each event that is not market data, after the ticks of its frame.
     """
 
@@ -55,7 +53,6 @@ class FrameReader:
         unreadable: UnreadableGreeks,
         silence: SilenceWatch,
         *,
-        token: Secret,
         obey: Callable[[Event], None],
     ) -> None:
         self._health = health
@@ -64,7 +61,6 @@ class FrameReader:
         self._report = report
         self._unreadable = unreadable
         self._silence = silence
-        self._token = token
         self._obey = obey
         self._protocol = DxlinkProtocol(AGGREGATION_PERIODS_S)
 
@@ -97,7 +93,7 @@ class FrameReader:
         try:
             events = self._protocol.receive_frame(frame)
         except ProtocolViolation as violation:
-            self._health.odd_frame(violation, (self._token.reveal(),))
+            self._health.odd_frame(violation)
             return ticks, rest
         for event in events:
             match event:
@@ -132,6 +128,6 @@ class FrameReader:
 
     def _take_odd_rows(self, rows: OddRows) -> None:
         violation = ProtocolViolation(rows.reason, frame=rows.text)
-        self._health.odd_frame(violation, (self._token.reveal(),))
+        self._health.odd_frame(violation)
         if rows.event_type == "Greeks":
             self._unreadable.take_odd(rows.reason)

@@ -12,7 +12,10 @@ import httpx2
 import msgspec
 
 from greeks_trio.errors import BrokerError, CredentialsRejected, FeedInterrupted
+from greeks_trio.feeds.http_body import ACCEPTED, read_body
 from greeks_trio.feeds.retry_after import parse_retry_after
+from greeks_trio.feeds.tls import certificate_fault
+from greeks_trio.foreign_text import clean, is_header_token, register_secret
 
 LOGIN_PATH: Final = "/oauth/token"
 # OAuth's words for a wrong secret or a revoked refresh token (RFC 6749, 5.2).  Every
@@ -23,6 +26,10 @@ _FINAL_CODES: Final = frozenset(
 )
 _FINAL_STATUSES: Final = (400, 401, 403)
 _LONGEST_REASON: Final = 200
+# These headers describe the body as it was sent.
+_OF_THE_WIRE: Final = frozenset(
+    (b"content-encoding", b"content-length", b"transfer-encoding")
+)
 
 
 class ApiTransport(httpx2.AsyncBaseTransport):
@@ -42,13 +49,20 @@ class ApiTransport(httpx2.AsyncBaseTransport):
         login = request.url.path == LOGIN_PATH
         self._redirect(request)
         try:
-            response = await self._inner.handle_async_request(request)
-            await response.aread()
+            answer = await self._inner.handle_async_request(request)
+            try:
+                body = await read_body(answer, peer="Tastytrade")
+            finally:
+                await answer.aclose()
         except httpx2.RequestError as exc:
-            reason = str(exc) or type(exc).__name__
-            raise FeedInterrupted(f"Tastytrade cannot be reached: {reason}") from exc
+            raise FeedInterrupted(
+                f"Tastytrade cannot be reached: {_explain(exc)}"
+            ) from exc
+        response = _unpacked(answer, body, request)
         if not response.is_success:
             raise _refusal(response, login=login)
+        if login:
+            _check_token(response)
         return response
 
     async def aclose(self) -> None:
@@ -62,7 +76,49 @@ class ApiTransport(httpx2.AsyncBaseTransport):
             port=self._base.port,
             raw_path=self._base.raw_path.rstrip(b"/") + request.url.raw_path,
         )
+        request.headers["Accept-Encoding"] = ACCEPTED
         request.headers["Host"] = request.url.netloc.decode("ascii")
+
+
+def _explain(exc: httpx2.RequestError) -> str:
+    fault = certificate_fault(exc)
+    if fault is not None:
+        return f"its certificate is not trusted: {fault}"
+    return str(exc) or type(exc).__name__
+
+
+def _unpacked(
+    answer: httpx2.Response, body: bytes, request: httpx2.Request
+) -> httpx2.Response:
+    """Return the answer with its unpacked body."""
+    kept = [
+        (name, value)
+        for name, value in answer.headers.raw
+        if name.lower() not in _OF_THE_WIRE
+    ]
+    return httpx2.Response(
+        answer.status_code,
+        headers=kept,
+        content=body,
+        request=request,
+        extensions=answer.extensions,
+    )
+
+
+def _check_token(response: httpx2.Response) -> None:
+    """Keep the access token out of all output, and refuse one that no header can hold.
+
+    Raises:
+        FeedInterrupted: The token has a space, a control character or another letter.
+    """
+    token = _body(response).get("access_token")
+    if not isinstance(token, str):
+        return  # the SDK finds it
+    register_secret(token)
+    if not is_header_token(token):
+        raise FeedInterrupted(
+            "Tastytrade's access token has characters that no request can carry"
+        )
 
 
 def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
@@ -70,7 +126,7 @@ def _refusal(response: httpx2.Response, *, login: bool) -> BrokerError:
     codes = _codes(body)
     words = _reason(body) or response.reason_phrase or "no reason given"
     reason = " ".join([words, *(f"({code})" for code in codes if code not in words)])
-    reason = reason[:_LONGEST_REASON]
+    reason = clean(reason, limit=_LONGEST_REASON)
     if login and status in _FINAL_STATUSES and codes and _FINAL_CODES.issuperset(codes):
         return CredentialsRejected(
             f"Tastytrade refused TT_SECRET or TT_REFRESH: {reason}"
