@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path, PurePath
@@ -33,7 +33,7 @@ from greeks_trio.commands.output import open_outputs
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.commands.version import show_version
 from greeks_trio.config.load import Override, load_config, read_config
-from greeks_trio.config.settings import HTTP_BIND, SWITCHES
+from greeks_trio.config.settings import HTTP_BIND, SWITCHES, Config
 from greeks_trio.logs import configure_logging
 from greeks_trio.program import program_name
 
@@ -183,9 +183,12 @@ def check(*, embedded: bool, data_dir: Path | None, as_json: bool) -> Plan:
 
 
 @commands.command()
+@embedded_options
 @click.option("--retry", is_flag=True, help="Offer the rows to the database again.")
 @click.option("--json", "as_json", is_flag=True, help="Print each row as a JSON line.")
-def quarantine(*, retry: bool, as_json: bool) -> Plan:
+def quarantine(
+    *, embedded: bool, data_dir: Path | None, retry: bool, as_json: bool
+) -> Plan:
     """Show the rows that PostgreSQL refused.
 
     It also works while the service runs.
@@ -199,13 +202,17 @@ def quarantine(*, retry: bool, as_json: bool) -> Plan:
     def plan() -> int:
         config = configured(partial(load_config, need_broker=False))
         from greeks_trio.commands.quarantine import retry_quarantine, show_quarantine
-        from greeks_trio.spool.location import spool_directory
+        from greeks_trio.commands.target import run_on_target, spool_of_target
 
-        directory = spool_directory(config)
+        directory = spool_of_target(config, embedded=embedded, data_dir=data_dir)
         if retry:
             # The command itself prints the number of refused rows and the reasons.
             configure_logging(log_format=config.log_format, level=logging.CRITICAL)
-            return run_trio(retry_quarantine, directory, config.database)
+
+            def offer(target: Config) -> Awaitable[int]:
+                return retry_quarantine(directory, target.database)
+
+            return run_trio(run_on_target, offer, config, embedded, data_dir)
         return show_quarantine(directory, as_json=as_json)
 
     return plan
@@ -228,7 +235,8 @@ def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
 
 
 @commands.command()
-def migrate() -> Plan:
+@embedded_options
+def migrate(*, embedded: bool, data_dir: Path | None) -> Plan:
     """Bring the schema of the database up to date.
 
     Exit status: 0 done, 1 failed, 2 wrong settings, 4 the schema does not fit.
@@ -237,8 +245,12 @@ def migrate() -> Plan:
     def plan() -> int:
         config = configured(partial(load_config, need_broker=False))
         from greeks_trio.commands.migrate import run_migrate
+        from greeks_trio.commands.target import run_on_target
 
-        return run_trio(run_migrate, config.database)
+        def apply(target: Config) -> Awaitable[int]:
+            return run_migrate(target.database)
+
+        return run_trio(run_on_target, apply, config, embedded, data_dir)
 
     return plan
 

@@ -6,7 +6,7 @@ bundled PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from greeks_trio.config.settings import Config, SpoolConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.embedded.attach import open_embedded_database
+from greeks_trio.spool.location import spool_directory
 
 # Not in the current directory: a start in another directory finds the same data.
 _DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
@@ -64,6 +65,29 @@ async def open_target(
     async with open_embedded_database(directory, port=config.embedded_port) as database:
         spool = embedded_spool(config.spool, directory)
         yield replace(config, database=database, spool=spool)
+
+
+async def run_on_target(
+    run: Callable[[Config], Awaitable[int]],
+    config: Config,
+    embedded: bool,
+    data_dir: Path | None,
+) -> int:
+    """Run a command with the configuration that `open_target` yields."""
+    async with open_target(config, embedded=embedded, data_dir=data_dir) as target:
+        return await run(target)
+
+
+def spool_of_target(config: Config, *, embedded: bool, data_dir: Path | None) -> Path:
+    """Return the directory of the spool of ``serve`` with the same options.
+
+    Raises:
+        ConfigError: this user has no home directory for a default.
+    """
+    if embedded:
+        spool = embedded_spool(config.spool, data_dir or home_data_dir())
+        config = replace(config, spool=spool)
+    return spool_directory(config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,15 @@ import pytest
 import trio
 
 from greeks_trio.commands.check import CheckOptions, run_check
+from greeks_trio.commands.target import spool_of_target
 from greeks_trio.config.load import Loaded
-from greeks_trio.config.settings import Config, IbkrConfig, Secret, TastytradeConfig
+from greeks_trio.config.settings import (
+    Config,
+    IbkrConfig,
+    Secret,
+    SpoolConfig,
+    TastytradeConfig,
+)
 from tests.fix_processes import run_ingest
 
 pytestmark = pytest.mark.timeout(120)
@@ -134,3 +141,29 @@ async def test_ctrl_c_prints_no_traceback(silent_port, stage):
 
     assert status == 130
     assert "Traceback" not in check.transcript()
+
+
+async def test_migrate_and_check_know_the_bundled_database_of_serve(tmp_path):
+    (tmp_path / ".env").write_text("TASTYTRADE_ENABLED=false\nIBKR_ENABLED=true\n")
+    options = ("--embedded", "--data-dir", tmp_path / "data")
+    async with run_ingest("check", *options, cwd=tmp_path) as check:
+        _, before = await output_of(check)
+    made = (tmp_path / "data").exists()
+    async with run_ingest("migrate", *options, cwd=tmp_path) as migrate:
+        assert await migrate.wait_exit() == 0
+    async with run_ingest("check", *options, cwd=tmp_path) as check:
+        _, after = await output_of(check)
+
+    assert not made
+    expected = f"the bundled PostgreSQL, in {tmp_path}/data, which serve makes"
+    assert by_subject(before)["database"] == expected
+    assert "the schema is in place" in by_subject(after)["database"]
+    assert by_subject(after)["spool"] == f"{tmp_path}/data-spool, which serve makes"
+
+
+def test_the_quarantine_of_the_bundled_database_is_that_of_serve(tmp_path):
+    target = {"embedded": True, "data_dir": tmp_path / "data"}
+
+    assert spool_of_target(Config(), **target) == tmp_path / "data-spool"
+    configured = Config(spool=SpoolConfig(directory=tmp_path / "own"))
+    assert spool_of_target(configured, **target) == tmp_path / "own"
