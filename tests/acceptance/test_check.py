@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from greeks_trio.commands.check import CheckOptions, run_check
-from greeks_trio.commands.target import spool_of_target
+from greeks_trio.commands.target import existing_target, spool_of_target
 from greeks_trio.config.load import Loaded
 from greeks_trio.config.settings import (
     Config,
@@ -146,19 +146,26 @@ async def test_ctrl_c_prints_no_traceback(silent_port, stage):
 async def test_migrate_and_check_know_the_bundled_database_of_serve(tmp_path):
     (tmp_path / ".env").write_text("TASTYTRADE_ENABLED=false\nIBKR_ENABLED=true\n")
     options = ("--embedded", "--data-dir", tmp_path / "data")
-    async with run_ingest("check", *options, cwd=tmp_path) as check:
-        _, before = await output_of(check)
-    made = (tmp_path / "data").exists()
     async with run_ingest("migrate", *options, cwd=tmp_path) as migrate:
         assert await migrate.wait_exit() == 0
     async with run_ingest("check", *options, cwd=tmp_path) as check:
         _, after = await output_of(check)
 
-    assert not made
-    expected = f"the bundled PostgreSQL, in {tmp_path}/data, which serve makes"
-    assert by_subject(before)["database"] == expected
     assert "the schema is in place" in by_subject(after)["database"]
     assert by_subject(after)["spool"] == f"{tmp_path}/data-spool, which serve makes"
+
+
+async def test_check_makes_no_bundled_database(tmp_path):
+    directory = tmp_path / "data"
+    target = existing_target(Config(), embedded=True, data_dir=directory)
+    async with target as found:
+        [finding] = found.findings
+
+    assert finding.sentence == (
+        f"the bundled PostgreSQL, in {directory}, which serve makes"
+    )
+    assert not found.is_there
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_quarantine_of_the_bundled_database_is_that_of_serve(tmp_path):
