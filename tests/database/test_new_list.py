@@ -31,7 +31,7 @@ DIVIDENDS = ListResource(
         columns.UNDERLYING,
         columns.time("paid_at", columns.EVENT_TIME, "When it is paid."),
         columns.number("amount", 1.25, "Per share, in the currency."),
-        columns.text("remark", "special", "A note of a person.", is_written=True),
+        columns.text("remark", "special", "A note of a person."),
     ),
     keys=(Key("paid_at", "timestamptz"), Key("underlying", "text", if_null="")),
     extras={"sources": columns.json_object("source", {}, "The notice.")},

@@ -140,6 +140,18 @@ async def test_csv_and_json_say_the_same(database, four_ticks, db):
         assert json.loads(row["source_payload"]) == same["source_payload"]
 
 
+async def test_no_text_of_a_broker_is_a_formula_to_a_spreadsheet(database, db):
+    tick(db, account_id="=1+1", underlying="@sum(a1)")
+    async with asking(database) as timeline:
+        exporting = timeline.export(listing_of(SNAPSHOTS), "csv")
+        async with exporting as (head, export):
+            text = head + await export.next_lines()
+
+    [row] = csv.DictReader(io.StringIO(text.decode(), newline=""))
+    assert (row["account_id"], row["underlying"]) == ("'=1+1", "'@sum(a1)")
+    assert row["theta"].startswith("-")
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 500])
 @pytest.mark.parametrize(
     "filters",

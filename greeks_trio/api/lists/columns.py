@@ -58,11 +58,10 @@ def text(
     about: str = "",
     *,
     is_null: bool = True,
-    is_written: bool = False,
 ) -> ListColumn:
-    """Return a column of text; ``is_written`` where a person has written it."""
+    """Return a column of text."""
     schema = _typed("string", is_null) | _described(about)
-    return ListColumn(name, "written" if is_written else "text", schema, example)
+    return ListColumn(name, "text", schema, example)
 
 
 def choice(name: str, values: Iterable[str | None], example: str) -> ListColumn:

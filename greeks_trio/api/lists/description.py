@@ -17,11 +17,9 @@ from greeks_trio.api.store_problems import STORE_PROBLEMS
 from greeks_trio.postgres.reads.listing import ExportFormat
 
 _ABOUT: Final[dict[ExportFormat, str]] = {
-    "csv": "A line with the names of the columns, then one line for each row.  The texts "
-    "that people write into a trade (account, symbol, contract, action, tag) have an "
-    "apostrophe in front where a spreadsheet would take them for a formula: where they "
-    "begin with =, +, -, @ or a control character.  JSON and NDJSON have them as they "
-    "were written.",
+    "csv": "A line with the names of the columns, then one line for each row.  A text has "
+    "an apostrophe in front where a spreadsheet would take it for a formula: where it "
+    "begins with =, +, -, @ or a control character.  JSON and NDJSON have it as it is.",
     "ndjson": "One JSON object on each line, as in `items`.",
 }
 # The example of a CSV file has the first of the columns.

@@ -329,15 +329,14 @@ TRADES: Final = ListResource(
             is_null=False,
         ),
         columns.text("broker", "tastytrade", is_null=False),
-        columns.text("account_id", "5WX01234", is_null=False, is_written=True),
-        columns.text("symbol", "SPY", is_null=False, is_written=True),
+        columns.text("account_id", "5WX01234", is_null=False),
+        columns.text("symbol", "SPY", is_null=False),
         columns.text(
             "contract_key",
             "SPY   261218C00600000",
             "Null when the trade is not one of an option.",
-            is_written=True,
         ),
-        columns.text("action", "sell_to_open", is_null=False, is_written=True),
+        columns.text("action", "sell_to_open", is_null=False),
         columns.number("quantity", -3, "Never 0."),
         columns.number(
             "price", 12.35, "Per unit of the underlying, in the contract's currency."
@@ -346,7 +345,6 @@ TRADES: Final = ListResource(
             "strategy_tag",
             "covered call",
             "A word by which trades can be found.",
-            is_written=True,
         ),
         columns.json_object("metadata", {"order": 4711}),
     ),

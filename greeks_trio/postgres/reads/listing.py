@@ -21,7 +21,7 @@ from psycopg import sql
 from greeks_trio.postgres.reads.conditions import Condition
 
 ExportFormat = Literal["csv", "ndjson"]
-Kind = Literal["plain", "text", "texts", "written", "time", "json"]
+Kind = Literal["plain", "text", "texts", "time", "json"]
 Statement: TypeAlias = tuple[sql.Composed, list[Any]]
 
 # The values of the keys in the last row of a page; the next page has the rows after
@@ -43,9 +43,9 @@ class Column:
 
     Attributes:
         kind: How the value is written.  ``plain`` is a number, a date or a truth value.
-            ``texts`` is a list, which is one field with commas in CSV.
-            ``written`` is text from a person: other people open it in a spreadsheet, so
-            CSV has an apostrophe before anything that would be a formula there.  Source:
+            ``texts`` is a list, which is one field with commas in CSV.  A text comes from
+            a broker or a person, and other people open it in a spreadsheet, so CSV has an
+            apostrophe before anything that would be a formula there.  Source:
             https://owasp.org/www-community/attacks/CSV_Injection
     """
 
@@ -68,8 +68,8 @@ class Column:
             case "plain":
                 return sql.SQL("{}::text").format(value)
             case "texts":
-                return _QUOTED.format(_JOINED.format(value))
-            case "written":
+                return _QUOTED.format(_DEFUSED.format(_JOINED.format(value)))
+            case "text":
                 return _QUOTED.format(_DEFUSED.format(value))
             case _:
                 return _QUOTED.format(value)
