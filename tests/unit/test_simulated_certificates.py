@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -59,5 +60,16 @@ def test_without_a_cache_it_lasts_as_long_as_it_is_open(tmp_path, name):
     (tmp_path / "file").write_text("in the way")
 
     with open_certificate(tmp_path / name) as certificate:
+        shake_hands(certificate)
+    assert not certificate.authority_file.exists()
+
+
+def test_a_user_without_a_home_gets_one_for_this_run(monkeypatch):
+    def no_home(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+
+    with open_certificate() as certificate:
         shake_hands(certificate)
     assert not certificate.authority_file.exists()

@@ -19,7 +19,7 @@ import trustme
 # Every name under which a client may reach a simulator.
 NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
-CACHE: Final = Path("~/.cache/greeks_trio").expanduser()
+_CACHE: Final = Path("~/.cache/greeks_trio")
 
 _AUTHORITY: Final = "ca.pem"
 _SERVER: Final = "server.pem"
@@ -42,12 +42,13 @@ class LocalCertificate:
 def open_certificate(cache: Path | None = None) -> Iterator[LocalCertificate]:
     """Yield the certificate for `NAMES`; make it if the cache has none.
 
-    If the cache cannot be written, the certificate exists only within the block.
+    If the cache cannot be written, or this user has no home directory for it, the
+    certificate exists only within the block.
     """
-    directory = (cache or CACHE) / "simulated-gateway"
     try:
+        directory = (cache or _CACHE.expanduser()) / "simulated-gateway"
         certificate = _load(directory) or _make(directory)
-    except OSError:
+    except (OSError, RuntimeError):
         with tempfile.TemporaryDirectory(prefix="greeks-simulator-") as temporary:
             yield _make(Path(temporary, "certificate"))
         return
