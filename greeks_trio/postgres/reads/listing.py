@@ -34,7 +34,7 @@ _TIME: Final = sql.SQL(
 _QUOTED: Final = sql.SQL("'\"' || replace({}::text, '\"', '\"\"') || '\"'")
 _JOINED: Final = sql.SQL("array_to_string({}, ', ')")
 # A text that begins with one of these is a formula to a spreadsheet.
-_DEFUSED: Final = sql.SQL(r"regexp_replace({}, '^[-=+@[:cntrl:]]', '''\&')")
+_DEFUSED: Final = sql.SQL(r"regexp_replace({}::text, '^[-=+@[:cntrl:]]', '''\&')")
 
 
 @dataclass(frozen=True, slots=True)
