@@ -195,6 +195,7 @@ class Stage:
             "POSTGRES_DB": database.dbname,
             "POSTGRES_SSLMODE": database.sslmode,
             "GREEKS_HTTP_BIND": "127.0.0.1:0",
+            "GREEKS_EMBEDDED_PORT": "0",
             "GREEKS_SPOOL_DIR": self.directory / "spool",
         }
         if ibkr := endpoints.get("ibkr"):

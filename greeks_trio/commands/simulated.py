@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from greeks_trio.commands.extras import need_extras
 from greeks_trio.commands.options import (
     data_dir_option,
     drill_options,
@@ -67,6 +68,7 @@ def demo(
     """
 
     def plan() -> int:
+        need_extras("embedded", "simulators")
         from greeks_trio.commands.demo import DemoOptions, run_demo
 
         address = None
@@ -128,6 +130,7 @@ def simulate(*, quiet: bool, print_env: bool, **options: Any) -> Plan:  # noqa: 
     def plan() -> int:
         if quiet:
             configure_logging(level=logging.WARNING)
+        need_extras("simulators")
         from greeks_trio.simulators.simulator import SimulateOptions
 
         ports = {broker: options.pop(f"{broker}_port") for broker in BROKERS}
@@ -176,6 +179,7 @@ def drill(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
 
     def plan() -> int:
         configure_logging(level=logging.WARNING)
+        need_extras("embedded", "simulators")
         from greeks_trio.drill.command import DrillOptions, run_drill
 
         return run_trio(run_drill, DrillOptions(**options))

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -256,18 +257,74 @@ def test_without_a_new_enough_python_the_message_names_the_version(
     assert not (checkout / ".venv").exists()
 
 
-def test_without_the_venv_package_of_debian_the_message_names_it(tmp_path, monkeypatch):
+# The Python of these tests may lie below /root, where no other user can go.
+_SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+
+
+@pytest.fixture
+def setup(monkeypatch):
+    """The program that installs the packages, as a module."""
     path = str(ROOT / "bin/setup-environment")
     loader = importlib.machinery.SourceFileLoader("setup_environment", path)
     spec = importlib.util.spec_from_loader("setup_environment", loader)
     assert spec is not None
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    setup = importlib.util.module_from_spec(spec)
-    loader.exec_module(setup)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_without_the_venv_package_of_debian_the_message_names_it(
+    setup, tmp_path, monkeypatch
+):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "ensurepip")
 
     with pytest.raises(setup.SetupError, match=r"apt install python3\.\d+-venv"):
         setup.make_venv(tmp_path / ".venv")
+
+
+def test_musl_gets_everything_but_the_bundled_postgresql(
+    setup, tmp_path, monkeypatch, capsys
+):
+    commands = []
+    done = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(
+        setup.subprocess, "run", lambda command, **_: commands.append(command) or done
+    )
+    monkeypatch.setattr(
+        setup.sysconfig, "get_config_var", lambda name: "x86_64-pc-linux-musl"
+    )
+    setup.install(tmp_path, ROOT / "bin/requirements.lock", 0)
+
+    used = Path(commands[0][-1]).read_text()
+    assert set(re.findall(r"^([\w.-]+==\S+)", used, re.MULTILINE)) == {
+        pin for pin in pins("requirements.lock") if "pixeltable" not in pin
+    }
+    assert "no bundled PostgreSQL" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert not setup.is_musl()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="two users need root")
+def test_packages_that_this_user_cannot_use_are_the_cause_that_is_named(tmp_path):
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        root = Path(name, "checkout")
+        (root / ".venv").mkdir(parents=True, mode=0o700)
+        (root / ".venv").chmod(0o700)
+        shutil.copy(ROOT / "bin/setup-environment", root)
+        found = subprocess.run(
+            [_SYSTEM_PYTHON, "-I", root / "setup-environment", root, "x.lock", "x"],
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+        )
+
+    assert found.returncode == 1
+    assert f"user 65534 cannot use {root}/.venv, which the packages" in found.stderr
+    assert "or run this as user 0" in found.stderr
 
 
 def pins(name: str) -> set[str]:

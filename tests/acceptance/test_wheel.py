@@ -102,7 +102,7 @@ def test_the_index_shows_the_readme_the_licence_and_the_extras(wheel):
         for line in fields.splitlines()
         if line.startswith("Provides-Extra: ")
     }
-    assert extras >= {"dev"}
+    assert extras >= {"dev", "embedded", "parquet", "simulators"}
     assert description.startswith("# ")
 
 
