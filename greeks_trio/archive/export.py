@@ -81,7 +81,7 @@ async def archive_rows(
         for broker, summary in found.items():
             part = await _matching_part(month, known, broker, summary)
             if part is None:
-                part = _next_part(month, known, broker, summary)
+                part = await _next_part(month, known, broker, summary)
                 await _write_file(connection, month, part)
             parts.append(part)
     checked = []
@@ -137,7 +137,7 @@ async def verify_file(
 
 def remove_partial_files(directory: Path) -> None:
     """Remove the files that an interrupted run has left."""
-    for path in directory.glob(f".greeks_snapshots-*{PARTIAL}"):
+    for path in directory.glob(f".greek_snapshots-*{PARTIAL}"):
         path.unlink(missing_ok=True)
         logger.info("archive.removed_partial file=%s", path.name)
 
@@ -159,22 +159,34 @@ async def _matching_part(
     return None
 
 
-def _next_part(
+async def _next_part(
     month: Month, known: Sequence[ArchivedPart], broker: str, summary: Summary
 ) -> ArchivedPart:
     """Return the part for a new file.
 
-    A file whose rows are recorded and still in the database is written again.  No other
-    file is overwritten: it may have the only copy of its rows.
+    A file of this database whose rows are recorded and still in it is written again.  No
+    other file is overwritten: it may have the only copy of its rows.
     """
     number = 1
     while _is_final(known, broker, number) or (
-        not _is_unfinished(known, broker, number)
-        and (month.directory / file_name(month.month, broker, number)).exists()
+        (path := month.directory / file_name(month.month, broker, number)).exists()
+        and not (
+            _is_unfinished(known, broker, number)
+            and await trio.to_thread.run_sync(_is_from, path, month.origin)
+        )
     ):
         number += 1
     name = file_name(month.month, broker, number)
     return ArchivedPart(broker, number, summary, name, 0, is_dropped=False)
+
+
+def _is_from(path: Path, origin: Origin) -> bool:
+    from greeks_trio.archive.files import read_facts
+
+    try:
+        return read_facts(path).database == origin.database
+    except ArchiveFailed:
+        return False  # perhaps a person can still read some of it
 
 
 def _is_final(known: Sequence[ArchivedPart], broker: str, number: int) -> bool:

@@ -83,6 +83,13 @@ class FileWriter:
         """
         self._writer.write_table(_table(b"".join(lines)), row_group_size=GROUP_ROWS)
 
+    def give_up(self) -> None:
+        """End without an end of the file; nothing happens after `finish`."""
+        if self._writer.is_open:
+            with suppress(OSError, ValueError, pa.ArrowException):
+                self._writer.close()
+            self._writer.is_open = False  # otherwise its finalizer tries again
+
     def finish(self, facts: FileFacts) -> None:
         """Write the facts about the file, and its end."""
         self._writer.add_key_value_metadata({METADATA_KEY: msgspec.json.encode(facts)})
@@ -105,7 +112,11 @@ def new_file(path: Path) -> Iterator[FileWriter]:
         is_whole = False
         try:
             with os.fdopen(fileno, "wb") as raw:
-                yield FileWriter(raw)
+                writer = FileWriter(raw)
+                try:
+                    yield writer
+                finally:
+                    writer.give_up()
                 raw.flush()
                 os.fsync(raw.fileno())
             is_whole = True

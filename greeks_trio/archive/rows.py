@@ -86,7 +86,7 @@ async def read_rows(
     """Yield the broker's rows as lines of CSV, by contract and time."""
     statement = _OUT.format(table=table, broker=sql.Literal(broker))
     async with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        async for line in copy:
+        while line := await copy.read():
             yield bytes(line)
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -37,6 +38,8 @@ _NOT_CONNECTED_S: Final = 60.0
 _END_LIMIT_S: Final = 2.0
 _LOWEST_PRIORITY: Final = 19
 _MAX_LINE_BYTES: Final = 4_096
+# A checkout is not installed.
+_MODULES: Final = Path(__file__).parents[2]
 
 
 def check_retention(retention: RetentionConfig) -> None:
@@ -125,7 +128,7 @@ async def _start(
 ) -> None:
     await trio.run_process(
         [sys.executable, "-m", "greeks_trio", "archive", "--run"],
-        env=child_environment(config),
+        env=_environment(config),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         capture_stdout=False,
@@ -137,6 +140,13 @@ async def _start(
         deliver_cancel=_end,
         task_status=task_status,
     )
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """Return the variables of the process, which finds our modules in any directory."""
+    found = child_environment(config)
+    paths = [str(_MODULES), found.get("PYTHONPATH", "")]
+    return {**found, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 async def _end(process: trio.Process) -> None:
