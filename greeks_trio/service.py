@@ -35,7 +35,7 @@ from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.storage import run_storage_watch
 from greeks_trio.monitoring.systemd import Notifier, run_systemd_notify
 from greeks_trio.monitoring.watches import journal_losses, run_watches
-from greeks_trio.pipeline.journal import run_journal
+from greeks_trio.pipeline.journal_writer import JournalDisk, run_journal
 from greeks_trio.pipeline.leftovers import LEFTOVERS_LIMIT_S, record_leftovers
 from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
@@ -224,8 +224,12 @@ def _start_sinks(service: Service, disk: SpoolDirectory, nursery: trio.Nursery) 
             run_journal,
             status.journal,
             service.journal_store.open,
-            disk.spool,
-            after_s=config.spool.after_ms / 1e3,
+            JournalDisk(
+                spool=disk.spool,
+                quarantine=disk.quarantine,
+                after_s=config.spool.after_ms / 1e3,
+            ),
+            status.conditions,
         ),
     )
     for part, run in (

@@ -1,10 +1,11 @@
-"""``quarantine``: shows the rows that PostgreSQL refused, and offers them again.
+"""``quarantine``: shows rows and journal entries that PostgreSQL refused; offers them again.
 
 It also works while the service runs: several processes may use the file at a time.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -20,14 +21,22 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from greeks_trio.commands.foreign import plain
 from greeks_trio.commands.outcome import FAILED, OK
 from greeks_trio.config.settings import DatabaseConfig
-from greeks_trio.model.records import Tick
+from greeks_trio.errors import StoreRejected
+from greeks_trio.foreign_text import clean
+from greeks_trio.model.records import LeftoverGaps, Tick
 from greeks_trio.pipeline.refused_rows import RefusedRows
+from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.program import program_name
 from greeks_trio.spool.directory import QUARANTINE_FILE
-from greeks_trio.spool.quarantine import QuarantinedTick, QuarantineFile
+from greeks_trio.spool.quarantine import (
+    QuarantinedEntry,
+    QuarantinedTick,
+    QuarantineFile,
+)
 
 # The table's primary key.
 _Key: TypeAlias = tuple[str, str, str, datetime, int]
@@ -46,12 +55,6 @@ class _StillRefused:
     async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
         self.reasons[_key(tick)] = reason
 
-    def waiting(self) -> int:
-        return len(self.reasons)
-
-    async def recount(self) -> int:
-        return len(self.reasons)
-
 
 def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
     """Print the rows in quarantine and return `OK`.
@@ -66,6 +69,8 @@ def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
         if as_json:
             for row in _rows(quarantine):
                 click.echo(_json_line(row))
+            for entry in quarantine.entries():
+                click.echo(_entry_line(entry))
             return OK
         total = quarantine.count()
         if not total:
@@ -73,7 +78,11 @@ def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
             return OK
         console = Console()
         console.print(_reasons_table(quarantine))
-        console.print(_rows_table(quarantine.list(_SHOWN), total))
+        entries = quarantine.entries()
+        if rows := quarantine.list(_SHOWN):
+            console.print(_rows_table(rows, total - len(entries)))
+        if entries:
+            console.print(_entries_table(entries[:_SHOWN], len(entries)))
         click.echo(
             f"Fix the cause shown above, then run: {program_name()} quarantine --retry"
         )
@@ -81,10 +90,10 @@ def show_quarantine(spool_dir: Path, *, as_json: bool) -> int:
 
 
 async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
-    """Offer every row again.  A row that is stored leaves the quarantine.
+    """Offer every row and journal entry again.  One that is stored leaves the quarantine.
 
     Returns:
-        `OK`, or `FAILED` if some rows remain.
+        `OK`, or `FAILED` if some remain.
 
     Raises:
         StoreUnavailable: the database ended the connection.  The rows that were stored
@@ -103,15 +112,49 @@ async def retry_quarantine(spool_dir: Path, database: DatabaseConfig) -> int:
                 outcome = await refused_rows.store(
                     sink, [row.tick for row in batch], check_duplicates=True
                 )
-                refused = {_key(tick) for tick in outcome.refused}
+                refused = {_key(t) for t in (*outcome.refused, *outcome.postponed)}
+                for tick in outcome.postponed:
+                    still_refused.reasons[_key(tick)] = "its partition is missing"
                 quarantine.remove(
                     row.id for row in batch if _key(row.tick) not in refused
                 )
                 stored += len(outcome.ticks)
-    for reason, number in Counter(still_refused.reasons.values()).most_common():
-        click.echo(f"still refused: {number} rows: {reason}")
-    click.echo(f"quarantine: stored {stored}, {still_refused.waiting()} remain")
-    return FAILED if still_refused.reasons else OK
+        entries = quarantine.entries()
+        reasons = [
+            *still_refused.reasons.values(),
+            *await _retry_entries(quarantine, entries, database),
+        ]
+        stored += len(entries) + len(still_refused.reasons) - len(reasons)
+    for reason, number in Counter(reasons).most_common():
+        click.echo(f"still refused: {number}: {clean(reason)}")
+    click.echo(f"quarantine: stored {stored}, {len(reasons)} remain")
+    return FAILED if reasons else OK
+
+
+async def _retry_entries(
+    quarantine: QuarantineFile,
+    entries: Sequence[QuarantinedEntry],
+    database: DatabaseConfig,
+) -> list[str]:
+    """Offer the journal entries again; return the reasons of those that stay."""
+    if not entries:
+        return []
+    reasons: list[str] = []
+    async with JournalStore(database).open() as sink:
+        for entry in entries:
+            try:
+                # Each start of the service ends the gaps of earlier runs by itself.  An
+                # old entry of this kind would end gaps of the present run.
+                if not isinstance(entry.entry, LeftoverGaps):
+                    refused = await sink.write(entry.entry)
+                    reasons += (str(part.failure) for part in refused)
+                    if refused:
+                        continue
+            except StoreRejected as exc:
+                reasons.append(str(exc))
+            else:
+                quarantine.remove_entries([entry.id])
+    return reasons
 
 
 def _batches(quarantine: QuarantineFile) -> Iterator[Sequence[QuarantinedTick]]:
@@ -159,7 +202,7 @@ def _clean(value: object) -> object:
 def _reasons_table(quarantine: QuarantineFile) -> Table:
     table = Table("rows", "SQLSTATE", "reason", title="Reasons", title_justify="left")
     for count in quarantine.counts():
-        table.add_row(f"{count.rows:,}", count.sqlstate or "", count.reason)
+        table.add_row(f"{count.rows:,}", count.sqlstate or "", plain(count.reason))
     return table
 
 
@@ -173,12 +216,37 @@ def _rows_table(rows: Sequence[QuarantinedTick], total: int) -> Table:
         record = row.tick.record
         table.add_row(
             str(row.id),
-            record.broker,
-            str(_clean(record.account_id)),
-            str(_clean(record.contract_key)),
+            plain(record.broker),
+            plain(str(_clean(record.account_id))),
+            plain(str(_clean(record.contract_key))),
             f"{record.event_time:%Y-%m-%d %H:%M:%S}",
         )
     return table
+
+
+def _entries_table(entries: Sequence[QuarantinedEntry], total: int) -> Table:
+    title = f"The oldest {len(entries)} of {total:,} gaps and snapshots of positions"
+    table = Table("id", "kind", "broker", "refused at (UTC)", title=title, box=SIMPLE)
+    for each in entries:
+        table.add_row(
+            str(each.id),
+            type(each.entry).__name__,
+            plain(each.entry.broker),
+            f"{each.added_at:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def _entry_line(entry: QuarantinedEntry) -> str:
+    values = {
+        "entry_id": entry.id,
+        "added_at": entry.added_at,
+        "sqlstate": entry.sqlstate,
+        "reason": clean(entry.reason, limit=2_000),
+        "kind": type(entry.entry).__name__,
+        "entry": json.loads(json.dumps(msgspec.to_builtins(entry.entry))),
+    }
+    return msgspec.json.encode(values).decode()
 
 
 def _key(tick: Tick) -> _Key:

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from greeks_trio.commands.foreign import plain
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import HealthReport
 from greeks_trio.model.records import StreamSession
@@ -56,14 +57,14 @@ def show(
     for problem in report.problems:
         # A long problem continues under its own beginning.
         line = Table.grid(padding=(0, 1))
-        line.add_row(Text("  -"), _plain(problem))
+        line.add_row(Text("  -"), plain(problem))
         console.print(line)
     if status is not None and now is not None:
         console.print(_sessions(status, now))
         facts = Table.grid(padding=(0, 2))
         facts.add_column(no_wrap=True)
         for name, text in _facts(status, report, now):
-            facts.add_row(Text(name, "bold"), _plain(text))
+            facts.add_row(Text(name, "bold"), plain(text))
         console.print(Padding(facts, (0, 1), expand=False))
 
 
@@ -194,8 +195,3 @@ def _ago(moment: datetime | None, now: datetime) -> str:
         if seconds >= 2 * length_s:
             return f"{seconds / length_s:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _plain(text: str) -> Text:
-    """Return the text without characters that control a terminal."""
-    return Text("".join(each if each.isprintable() else "?" for each in text))

@@ -1,28 +1,26 @@
 """The journal: records besides ticks that go to the database, positions and gaps.
 
-They are few, so one task writes them one by one, in order, on a connection of its own.
-An entry that the database does not take in time goes to disk as well.  So an outage has
-its gap even when the service is killed before the database is back.
+The entries of one table and broker form a lane and are stored in order.  A lane that the
+database refuses waits, and the other lanes go on.  Within a lane, an entry that fails alone
+is set aside for the quarantine as soon as one behind it is stored.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractAsyncContextManager
+import math
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from itertools import chain
+from typing import Final, TypeAlias
 
+import msgspec
 import trio
 
-from greeks_trio.errors import (
-    SpoolUnavailable,
-    StoreRejected,
-    StoreUnavailable,
-    plain_reason,
-)
-from greeks_trio.pipeline.stores import JournalEntry, Spool
+from greeks_trio.errors import StoreError, StoreRejected
+from greeks_trio.model.records import Broker, FeedGap, LeftoverGaps
+from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.waiting import Backoff, WakeUp
 
 logger = logging.getLogger(__name__)
@@ -32,26 +30,18 @@ logger = logging.getLogger(__name__)
 MAX_WAITING: Final = 1_000
 USUAL_MAX_BYTES: Final = 32 * 2**20
 
-# A healthy server answers much sooner.
+# How long entries are tried after the end of the input.
 LAST_TRIES_S: Final = 1.0
 
-# How long the end of the service waits for the disk.
-_LAST_DISK_S: Final = 2.0
+# A lane that has failed for so long lets the entries behind its first one try.  An entry
+# that is refused for its values lets them try at once.
+GIVES_WAY_AFTER_S: Final = 60.0
+# So many entries of a lane are tried before it waits again.
+_TRIES_A_ROUND: Final = 5
+_MAX_DELAY_S: Final = 15.0
 
-
-class JournalSink(Protocol):
-    """The destination; ``greeks_trio.postgres.journal_store`` in the product."""
-
-    async def write(self, entry: JournalEntry) -> None:
-        """Store the entry.  Storing it twice has the effect of storing it once.
-
-        Raises:
-            StoreUnavailable: the same entry may be offered again.
-            StoreRejected: the database refuses this entry.
-        """
-
-
-OpenJournalSink: TypeAlias = Callable[[], AbstractAsyncContextManager[JournalSink]]
+# Table and broker.
+_LaneName: TypeAlias = tuple[type[JournalEntry], Broker]
 
 
 @dataclass(slots=True)
@@ -60,10 +50,42 @@ class Waiting:
 
     Attributes:
         disk_id: Its id on disk, 0 when the disk does not have it.
+        since: When it was first seen waiting, in monotonic seconds.
+        failure: Why the database did not take it at the last try.
     """
 
     entry: JournalEntry
     disk_id: int = 0
+    since: float | None = None
+    failure: StoreError | None = None
+
+
+class _Lane:
+    """The state of the entries of one table and broker.
+
+    Attributes:
+        tried: The entries that have failed in this round, oldest first.
+        retry_at: When the next round begins.
+        failing_since: When the first try failed after the last success.
+    """
+
+    def __init__(self) -> None:
+        self.tried: list[Waiting] = []
+        self.retry_at = -math.inf
+        self.failing_since: float | None = None
+        self.backoff = Backoff(max_delay_s=_MAX_DELAY_S)
+
+    def failed_for_s(self) -> float:
+        since = self.failing_since
+        return 0.0 if since is None else trio.current_time() - since
+
+    def end_round(self) -> None:
+        self.tried = []
+        self.retry_at = trio.current_time() + self.backoff.next_delay()
+
+    def begin_again(self) -> None:
+        self.tried, self.retry_at, self.failing_since = [], -math.inf, None
+        self.backoff.reset()
 
 
 class Journal:
@@ -73,7 +95,7 @@ class Journal:
         inherited: Entries of an earlier run with their ids on disk.
 
     Attributes:
-        dropped: Entries lost since the start.
+        set_aside: Entries that the database refuses, on their way to the quarantine.
     """
 
     def __init__(
@@ -87,17 +109,19 @@ class Journal:
         self._changed = WakeUp()
         self._closed_at: float | None = None
         self._released: list[int] = []
-        self.dropped = 0
+        self._lanes: defaultdict[_LaneName, _Lane] = defaultdict(_Lane)
+        self.set_aside: list[Waiting] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def record(self, entry: JournalEntry) -> None:
-        """Queue the entry.  When the queue is full the oldest one is lost and counted."""
+        """Queue the entry.  When the queue is full the oldest one goes to the quarantine."""
         if len(self._waiting) >= self._max_waiting:
-            self._release(self._waiting.popleft())
-            self.dropped += 1
-            logger.critical("journal.entry_lost dropped=%d", self.dropped)
+            logger.critical("journal.full max_waiting=%d", self._max_waiting)
+            oldest = self._waiting[0]
+            oldest.failure = oldest.failure or StoreError("too many entries wait")
+            self._set_aside(oldest)
         self._waiting.append(Waiting(entry))
         self._changed.wake()
 
@@ -116,11 +140,65 @@ class Journal:
             await self._changed.wait()
         return self._waiting[0].entry
 
+    async def wait_due(self) -> Waiting | None:
+        """Wait for an entry to try.  Return `None` when there is none any more.
+
+        After the journal was closed, entries are tried for `LAST_TRIES_S`.
+        """
+        while await self.wait_entry() is not None:
+            if self.closed_for_s() >= LAST_TRIES_S:
+                return None
+            if (due := self._next_due()) is not None:
+                return due
+            with trio.move_on_at(self._wait_until()):
+                await self._changed.wait()
+        return None
+
+    def stored(self, waiting: Waiting) -> None:
+        """Remove an entry that is stored.
+
+        The entries of its lane that have failed before it in this round fail alone, so
+        they are set aside.
+        """
+        lane = self._lane(waiting)
+        for each in lane.tried:
+            self._was_overtaken(each, waiting)
+        lane.begin_again()
+        self.remove(waiting.entry)
+
+    def failed(self, waiting: Waiting, failure: StoreError) -> None:
+        """Note that the database did not take the entry."""
+        lane = self._lane(waiting)
+        waiting.failure = failure
+        if lane.failing_since is None:
+            lane.failing_since = trio.current_time()
+        lane.tried.append(waiting)
+        is_refused = isinstance(failure, StoreRejected)
+        is_late = lane.failed_for_s() >= GIVES_WAY_AFTER_S
+        if is_refused and is_late and len(lane.tried) == 1:
+            lane.begin_again()
+            self._set_aside(waiting)
+        elif not (is_refused or is_late) or (
+            len(lane.tried) >= _TRIES_A_ROUND or self._first_untried(lane) is None
+        ):
+            lane.end_round()
+
     def remove(self, entry: JournalEntry) -> None:
-        """Remove the oldest entry if it still is this one."""
-        if self._waiting and self._waiting[0].entry is entry:
-            self._release(self._waiting.popleft())
-            self._changed.wake()
+        """Remove the entry if it still waits."""
+        for waiting in self._waiting:
+            if waiting.entry is entry:
+                self._waiting.remove(waiting)
+                self._release(waiting)
+                self._changed.wake()
+                return
+
+    def oldest(self) -> Waiting | None:
+        """Return the entry that has waited for the longest time."""
+        return self._waiting[0] if self._waiting else None
+
+    async def wait_change(self) -> None:
+        """Wait for the next entry, or for the end of one."""
+        await self._changed.wait()
 
     def closed_for_s(self) -> float:
         """Return the seconds since it was closed, 0 while it is open."""
@@ -142,17 +220,19 @@ class Journal:
 
     async def wait_disk_work(self) -> None:
         """Wait until the disk lacks an entry, or has one that may be deleted."""
-        while not (self._released or self.not_on_disk()):
+        while not (self._released or self.set_aside or self.not_on_disk()):
             await self._changed.wait()
 
     def not_on_disk(self) -> list[Waiting]:
         """Return the entries that would be lost with this process."""
-        return [each for each in self._waiting if not each.disk_id]
+        every = chain(self.set_aside, self._waiting)
+        return [each for each in every if not each.disk_id]
 
     def is_on_disk(self, waiting: Waiting, disk_id: int) -> None:
         """Note that the disk has the entry, which may be stored by now."""
         waiting.disk_id = disk_id
-        if not any(each is waiting for each in self._waiting):
+        every = chain(self.set_aside, self._waiting)
+        if not any(each is waiting for each in every):
             self._released.append(disk_id)
 
     def released(self) -> list[int]:
@@ -163,92 +243,60 @@ class Journal:
         """Note that the disk has deleted them."""
         self._released = [each for each in self._released if each not in disk_ids]
 
+    def is_quarantined(self, waiting: Waiting) -> None:
+        """Note that the quarantine has an entry that was set aside."""
+        self.set_aside.remove(waiting)
+        self._release(waiting)
+
+    def _lane(self, waiting: Waiting) -> _Lane:
+        return self._lanes[_lane_name(waiting)]
+
+    def _first_untried(self, lane: _Lane) -> Waiting | None:
+        for each in self._waiting:
+            if self._lane(each) is lane and not any(each is t for t in lane.tried):
+                return each
+        return None
+
+    def _next_due(self) -> Waiting | None:
+        now = trio.current_time()
+        for waiting in self._waiting:
+            lane = self._lane(waiting)
+            if lane.retry_at > now:
+                continue
+            if not any(waiting is each for each in lane.tried):
+                return waiting
+        return None
+
+    def _wait_until(self) -> float:
+        """Return when the next lane begins a round, or when the last tries end."""
+        until = min(self._lane(each).retry_at for each in self._waiting)
+        if self._closed_at is None:
+            return until
+        return min(until, self._closed_at + LAST_TRIES_S)
+
+    def _was_overtaken(self, waiting: Waiting, by: Waiting) -> None:
+        match waiting.entry, by.entry:
+            case LeftoverGaps() as leftover, FeedGap() as gap:
+                # It stays, and must not end the gap when it is stored later.
+                own = (*leftover.own, (gap.contract_key, gap.started_at))
+                waiting.entry = msgspec.structs.replace(leftover, own=own)
+            case LeftoverGaps(), LeftoverGaps():
+                # The later one ends the same gaps.
+                self.remove(waiting.entry)
+            case _:
+                self._set_aside(waiting)
+
+    def _set_aside(self, waiting: Waiting) -> None:
+        self._waiting.remove(waiting)
+        self.set_aside.append(waiting)
+        self._changed.wake()
+
     def _release(self, waiting: Waiting) -> None:
         if waiting.disk_id:
             self._released.append(waiting.disk_id)
 
 
-async def run_journal(
-    journal: Journal, open_sink: OpenJournalSink, spool: Spool, *, after_s: float
-) -> None:
-    """Store entries until the journal is closed and empty, then return.
-
-    An entry that is not stored after ``after_s`` seconds goes to disk as well.
-
-    Without a database it returns `LAST_TRIES_S` after the journal was closed, because
-    the end of the service must not wait for the journal.  Then, as when it is cancelled,
-    the entries that are not stored are on disk and stay in the journal.
-    """
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep_on_disk, journal, spool, after_s)
-            await _store_across_connections(journal, open_sink)
-            nursery.cancel_scope.cancel()
-    finally:
-        with trio.move_on_after(_LAST_DISK_S, shield=True):
-            await _update_disk(journal, spool)
-
-
-async def _store_across_connections(
-    journal: Journal, open_sink: OpenJournalSink
-) -> None:
-    backoff = Backoff()
-    last_reason: str | None = None
-    while await journal.wait_entry() is not None:
-        try:
-            async with open_sink() as sink:
-                await _store_entries(journal, sink, backoff)
-        except* StoreUnavailable as group:
-            reason = plain_reason(group)
-            logger.log(
-                # The writer logs the failures of the same database.
-                logging.DEBUG if reason == last_reason else logging.WARNING,
-                "journal.retrying waiting=%d reason=%s",
-                len(journal),
-                reason,
-            )
-            last_reason = reason
-        else:
-            return
-        if journal.closed_for_s() >= LAST_TRIES_S:
-            return
-        await journal.pause(backoff.next_delay())
-
-
-async def _store_entries(journal: Journal, sink: JournalSink, backoff: Backoff) -> None:
-    while (entry := await journal.wait_entry()) is not None:
-        try:
-            await sink.write(entry)
-        except StoreRejected as exc:
-            logger.error("journal.refused entry=%r reason=%s", entry, exc)
-        journal.remove(entry)
-        backoff.reset()
-
-
-async def _keep_on_disk(journal: Journal, spool: Spool, after_s: float) -> None:
-    """Put entries on disk that the database does not take in time, until cancelled."""
-    backoff = Backoff()
-    while True:
-        await journal.wait_disk_work()
-        # A healthy database stores the entry in this time.
-        await trio.sleep(after_s)
-        while not await _update_disk(journal, spool):
-            await backoff.wait()
-        backoff.reset()
-
-
-async def _update_disk(journal: Journal, spool: Spool) -> bool:
-    """Bring the disk up to date.  Return whether the disk did it."""
-    waiting, released = journal.not_on_disk(), journal.released()
-    try:
-        if released:
-            await spool.release_journal(released)
-            journal.gone_from_disk(released)
-        if waiting:
-            ids = await spool.append_journal([each.entry for each in waiting])
-            for each, disk_id in zip(waiting, ids, strict=True):
-                journal.is_on_disk(each, disk_id)
-    except SpoolUnavailable as exc:
-        logger.debug("journal.not_on_disk notes=%d reason=%s", len(waiting), exc)
-        return False
-    return True
+def _lane_name(waiting: Waiting) -> _LaneName:
+    entry = waiting.entry
+    table = FeedGap if isinstance(entry, LeftoverGaps) else type(entry)
+    return table, entry.broker

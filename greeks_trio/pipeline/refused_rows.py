@@ -34,7 +34,7 @@ from greeks_trio.errors import (
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.conditions import Conditions
-from greeks_trio.pipeline.stores import Quarantine
+from greeks_trio.pipeline.stores import RowKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class RefusedRows:
     """
 
     def __init__(
-        self, quarantine: Quarantine, conditions: Conditions | None = None
+        self, quarantine: RowKeeper, conditions: Conditions | None = None
     ) -> None:
         self._quarantine = quarantine
         self._conditions = conditions or Conditions()

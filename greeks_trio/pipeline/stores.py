@@ -114,8 +114,8 @@ class Spool(Protocol):
         """Return the size after the last call that changed it."""
 
 
-class Quarantine(Protocol):
-    """Rows that PostgreSQL refused, on disk until a person takes them out."""
+class RowKeeper(Protocol):
+    """Keeps rows that PostgreSQL refused."""
 
     async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
         """Keep a row, once however often it is added.
@@ -124,8 +124,21 @@ class Quarantine(Protocol):
             SpoolUnavailable: the disk refuses.
         """
 
+
+class Quarantine(RowKeeper, Protocol):
+    """Rows and journal entries that PostgreSQL refused, on disk until a person takes them out."""
+
+    async def add_entry(
+        self, entry: JournalEntry, *, sqlstate: str | None, reason: str
+    ) -> None:
+        """Keep a journal entry, once however often it is added.
+
+        Raises:
+            SpoolUnavailable: the disk refuses.
+        """
+
     def waiting(self) -> int:
-        """Return the number of rows after the last `add` or `recount`."""
+        """Return the number of rows and entries after the last `add` or `recount`."""
 
     async def recount(self) -> int:
-        """Count the rows on disk: another process may have taken some out."""
+        """Count them on disk: another process may have taken some out."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 import trio
@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow, args_row
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
+from greeks_trio.pipeline.journal_writer import RefusedPart
 from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
@@ -27,8 +28,6 @@ from greeks_trio.postgres.schema.migrate import bring_up_to_date
 
 logger = logging.getLogger(__name__)
 
-# The values of `_INSERT_POSITION`.
-PositionRow: TypeAlias = tuple[object, ...]
 
 # The start of a gap may be written again after its end.
 _UPSERT_GAP: Final = """
@@ -133,10 +132,10 @@ class SqlJournalSink:
         # The accounts of the snapshots that were compared with the table.
         self._compared: set[tuple[str, tuple[str, ...]]] = set()
 
-    async def write(self, entry: JournalEntry) -> None:
+    async def write(self, entry: JournalEntry) -> Sequence[RefusedPart]:
         """Store the entry; storing it twice has the effect of storing it once.
 
-        A position that the database refuses is logged, and the others are stored.
+        Positions that the database refuses are returned, and the others are stored.
         The entry is durable when it returns.  It takes at most ``config.timeout_s``
         seconds and the time to give up.
 
@@ -146,6 +145,7 @@ class SqlJournalSink:
         """
         if not self._is_wanted():
             raise StoreUnavailable("the configuration names another database now")
+        refused: Sequence[RefusedPart] = ()
         try:
             with translated(self._connection), trio.fail_after(self._config.timeout_s):
                 match entry:
@@ -162,11 +162,12 @@ class SqlJournalSink:
                             ],
                         )
                     case PositionsSnapshot():
-                        await self._write_positions(entry)
+                        refused = await self._write_positions(entry)
                         await self._tell_unread_accounts(entry)
         except StoreUnavailable:
             self._connection.close_nowait()
             raise
+        return refused
 
     async def _write_gap(self, gap: FeedGap) -> None:
         await self._connection.execute(
@@ -181,19 +182,23 @@ class SqlJournalSink:
             ],
         )
 
-    async def _write_positions(self, snapshot: PositionsSnapshot) -> None:
+    async def _write_positions(
+        self, snapshot: PositionsSnapshot
+    ) -> Sequence[RefusedPart]:
+        refused: list[RefusedPart] = []
         async with self._connection.transaction():
-            rows = [
-                (*msgspec.structs.astuple(position), at)
-                for at, position in changed_positions(
-                    snapshot, await self._latest_positions(snapshot)
-                )
-            ]
+            changed = changed_positions(
+                snapshot, await self._latest_positions(snapshot)
+            )
             try:
-                await self._insert_positions(rows)
+                await self._insert_positions(changed)
             except StoreRejected:
-                for row in rows:
-                    await self._insert_if_accepted(row)
+                for at, position in changed:
+                    try:
+                        await self._insert_positions([(at, position)])
+                    except StoreRejected as exc:
+                        refused.append(RefusedPart(_alone(snapshot, at, position), exc))
+        return refused
 
     async def _tell_unread_accounts(self, snapshot: PositionsSnapshot) -> None:
         """Log the accounts whose positions stay open because no reading has them."""
@@ -213,20 +218,11 @@ class SqlJournalSink:
                 number,
             )
 
-    async def _insert_if_accepted(self, row: PositionRow) -> None:
-        """Store one position, or log the reason of PostgreSQL's refusal."""
-        try:
-            await self._insert_positions([row])
-        except StoreRejected as exc:
-            logger.error(
-                "journal.position_refused row=%r sqlstate=%s reason=%s",
-                row,
-                exc.sqlstate,
-                exc,
-            )
-
-    async def _insert_positions(self, rows: Sequence[PositionRow]) -> None:
+    async def _insert_positions(
+        self, changed: Sequence[tuple[datetime, Position]]
+    ) -> None:
         """Store all or none; a refusal does not end the outer transaction."""
+        rows = [(*msgspec.structs.astuple(position), at) for at, position in changed]
         with translated(self._connection):
             async with self._connection.transaction():
                 cursor = self._connection.cursor()
@@ -284,6 +280,15 @@ def changed_positions(
         or (position.instrument_id is not None and _instrument(position) in held)
     ]
     return rows
+
+
+def _alone(
+    snapshot: PositionsSnapshot, at: datetime, position: Position
+) -> PositionsSnapshot:
+    """Return a snapshot that tells of this position and of no other."""
+    return PositionsSnapshot(
+        broker=snapshot.broker, account_ids=(), positions=(position,), observed_at=at
+    )
 
 
 def _closed(position: Position) -> Position:

@@ -36,7 +36,8 @@ from greeks_trio.pipeline.stores import (
     SpoolSize,
 )
 from greeks_trio.spool.lock import Owner, take_directory
-from greeks_trio.spool.quarantine import QuarantineFile, QuarantineOnDisk
+from greeks_trio.spool.quarantine import QuarantineFile
+from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
 from greeks_trio.spool.store import SpoolStore
 from greeks_trio.spool.worker import DiskWorker
 

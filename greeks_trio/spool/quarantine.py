@@ -1,15 +1,14 @@
-"""Rows that PostgreSQL refused, in a file that several processes may use at a time.
+"""Rows and journal entries that PostgreSQL refused, in a file for several processes.
 
-The service adds rows.  Commands read them and take them out.
+The service adds them.  Commands read them and take them out.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final, Self
 
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
+from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.spool.damage import put_aside
 from greeks_trio.spool.database import (
     Database,
@@ -27,12 +27,13 @@ from greeks_trio.spool.database import (
     used_bytes,
 )
 from greeks_trio.spool.format import (
+    decode_journal_entry,
     decode_ticks,
+    encode_journal_entry,
     encode_ticks,
     from_microseconds,
     to_microseconds,
 )
-from greeks_trio.spool.worker import DiskWorker
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,20 @@ _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS rows (
     UNIQUE (broker, account_id, contract_key, event_time, fingerprint)
 )"""
 
+# Versions of this program that know no such table leave it alone.
+_ENTRIES_SCHEMA: Final = """CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    added_at INTEGER NOT NULL,
+    sqlstate TEXT,
+    reason TEXT NOT NULL,
+    blob BLOB NOT NULL,
+    UNIQUE (kind, blob)
+)"""
+
+_INSERT_ENTRY: Final = """INSERT INTO entries (kind, added_at, sqlstate, reason, blob)
+VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+
 _INSERT: Final = """INSERT INTO rows (
     broker, account_id, contract_key, event_time, fingerprint, added_at, sqlstate,
     reason, blob
@@ -82,6 +97,21 @@ class QuarantinedTick:
     sqlstate: str | None
     reason: str
     tick: Tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedEntry:
+    """A journal entry and why it is here.
+
+    Attributes:
+        id: For `QuarantineFile.remove_entries`.
+    """
+
+    id: int
+    added_at: datetime
+    sqlstate: str | None
+    reason: str
+    entry: JournalEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +177,54 @@ class QuarantineFile:
             )
         return added - dropped
 
+    def add_entry(
+        self, entry: JournalEntry, *, sqlstate: str | None, reason: str
+    ) -> int:
+        """Keep a journal entry.  Returns how many more there are now."""
+        kind, blob = encode_journal_entry(entry)
+        row = (
+            kind,
+            to_microseconds(datetime.now(UTC)),
+            sqlstate,
+            _cut(reason),
+            blob,
+        )
+
+        def add(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                return connection.execute(_INSERT_ENTRY, row).rowcount
+
+        return self._database.use(add)
+
+    def entries(self) -> Sequence[QuarantinedEntry]:
+        """Return the journal entries, oldest first; there are few.
+
+        Entries that cannot be decoded stay in the file and are left out here.
+        """
+        found: list[QuarantinedEntry] = []
+        for id_, added_at, sqlstate, reason, kind, blob in self._select(
+            "SELECT id, added_at, sqlstate, reason, kind, blob FROM entries ORDER BY id"
+        ):
+            try:
+                entry = decode_journal_entry(kind, blob)
+            except (TypeError, ValueError) as exc:
+                logger.error("quarantine.unreadable entry=%d reason=%s", id_, exc)
+                continue
+            found.append(
+                QuarantinedEntry(
+                    id=id_,
+                    added_at=from_microseconds(added_at),
+                    sqlstate=sqlstate,
+                    reason=reason,
+                    entry=entry,
+                )
+            )
+        return found
+
+    def remove_entries(self, ids: Iterable[int]) -> None:
+        """Take journal entries out; unknown ids are fine."""
+        self._remove("DELETE FROM entries WHERE id = ?", ids)
+
     def list(self, limit: int, *, after: int = 0) -> list[QuarantinedTick]:
         """Return the oldest rows with larger ids than ``after``.
 
@@ -178,19 +256,13 @@ class QuarantineFile:
 
     def remove(self, ids: Iterable[int]) -> None:
         """Take rows out; unknown ids are fine."""
-
-        def remove(connection: sqlite3.Connection) -> None:
-            with transaction(connection):
-                connection.executemany(
-                    "DELETE FROM rows WHERE id = ?", [(id_,) for id_ in ids]
-                )
-
-        if self._path.exists():
-            self._database.use(remove)
+        self._remove("DELETE FROM rows WHERE id = ?", ids)
 
     def count(self) -> int:
-        """Return the number of rows."""
-        rows = self._select("SELECT count(*) FROM rows")
+        """Return the number of rows and journal entries."""
+        rows = self._select(
+            "SELECT (SELECT count(*) FROM rows) + (SELECT count(*) FROM entries)"
+        )
         return int(rows[0][0]) if rows else 0
 
     def version(self) -> int | None:
@@ -203,9 +275,14 @@ class QuarantineFile:
         return self._database.use(lambda found: pragma_number(found, "data_version"))
 
     def counts(self) -> Sequence[RefusalCount]:
-        """Return the number of rows by SQLSTATE and reason, most first."""
+        """Return the number of rows by SQLSTATE and reason, most first.
+
+        Journal entries count as rows.
+        """
         rows = self._select(
-            "SELECT sqlstate, reason, count(*) FROM rows GROUP BY 1, 2 ORDER BY 3 DESC"
+            "SELECT sqlstate, reason, count(*) FROM"
+            " (SELECT sqlstate, reason FROM rows UNION ALL"
+            " SELECT sqlstate, reason FROM entries) GROUP BY 1, 2 ORDER BY 3 DESC"
         )
         return [
             RefusalCount(sqlstate=sqlstate, reason=reason, rows=number)
@@ -215,6 +292,14 @@ class QuarantineFile:
     def close(self) -> None:
         """Close the file.  The next call opens it again."""
         self._database.close()
+
+    def _remove(self, statement: str, ids: Iterable[int]) -> None:
+        def remove(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany(statement, [(id_,) for id_ in ids])
+
+        if self._path.exists():
+            self._database.use(remove)
 
     def _select(self, query: str, *arguments: object) -> Sequence[tuple[Any, ...]]:
         if not self._path.exists():
@@ -230,6 +315,7 @@ class QuarantineFile:
             stack.callback(connection.close)
             with transaction(connection):
                 connection.execute(_SCHEMA)
+                connection.execute(_ENTRIES_SCHEMA)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             stack.pop_all()
         self.openings += 1
@@ -254,59 +340,6 @@ class QuarantineFile:
         logger.critical("quarantine.damaged kept=%s reason=%s", kept, damage)
 
 
-class QuarantineOnDisk:
-    """The service's `Quarantine`: a file, every call in the worker's thread."""
-
-    def __init__(self, file: QuarantineFile, worker: DiskWorker) -> None:
-        self._file = file
-        self._worker = worker
-        self._waiting = 0
-        # How often the file had been opened when its rows were counted.
-        self._counted_in = -1
-        self._seen: int | None = None
-
-    async def add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
-        """See `Quarantine.add`."""
-        await self._worker.run(
-            functools.partial(self._add, tick, sqlstate=sqlstate, reason=reason)
-        )
-
-    def waiting(self) -> int:
-        """See `Quarantine.waiting`."""
-        return self._waiting
-
-    async def recount(self) -> int:
-        """See `Quarantine.recount`."""
-        return await self._worker.run(self._count)
-
-    async def take_notice(self) -> None:
-        """Recount if another process may have changed the file since the last call.
-
-        If the disk refuses, the number stays as it was.
-        """
-        with suppress(SpoolUnavailable):
-            await self._worker.run(self._take_notice)
-
-    def _take_notice(self) -> None:
-        version = self._file.version()
-        if version != self._seen:
-            self._count()
-            self._seen = version
-
-    def _add(self, tick: Tick, *, sqlstate: str | None, reason: str) -> None:
-        more = self._file.add(tick, sqlstate=sqlstate, reason=reason)
-        if self._counted_in == self._file.openings:
-            # Counting all rows for each new one would take longer than keeping it.
-            self._waiting += more
-        else:
-            self._count()
-
-    def _count(self) -> int:
-        self._waiting = self._file.count()
-        self._counted_in = self._file.openings
-        return self._waiting
-
-
 def _to_row(tick: Tick, sqlstate: str | None, reason: str) -> tuple[object, ...]:
     record = tick.record
     return (
@@ -318,6 +351,10 @@ def _to_row(tick: Tick, sqlstate: str | None, reason: str) -> tuple[object, ...]
         tick.fingerprint,
         to_microseconds(datetime.now(UTC)),
         sqlstate,
-        reason[:_MAX_REASON].encode("utf-8", "replace").decode(),
+        _cut(reason),
         encode_ticks([tick]),
     )
+
+
+def _cut(reason: str) -> str:
+    return reason[:_MAX_REASON].encode("utf-8", "replace").decode()

@@ -293,6 +293,7 @@ class MemoryQuarantine:
 
     def __init__(self):
         self.disk = MemoryDisk()
+        self.entries = []
         self.rows = {}
 
     async def add(self, tick, *, sqlstate, reason):
@@ -300,6 +301,12 @@ class MemoryQuarantine:
             self.rows.setdefault(key_of(tick), (tick, sqlstate, reason))
 
         await self.disk.run("add", add)
+
+    async def add_entry(self, entry, *, sqlstate, reason):
+        def add():
+            self.entries.append((entry, sqlstate, reason))
+
+        await self.disk.run("add_entry", add)
 
     def restarted(self):
         """Return what the next run finds after this one was killed at this moment."""

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
-from greeks_trio.model.records import FeedGap
-from greeks_trio.pipeline.journal import LAST_TRIES_S, Journal, run_journal
-from tests.concurrency.fakes import MemorySpool
+from greeks_trio.model.condition_kinds import Severity
+from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
+from greeks_trio.pipeline.conditions import Conditions
+from greeks_trio.pipeline.journal import LAST_TRIES_S, Journal
+from greeks_trio.pipeline.journal_writer import JournalDisk, RefusedPart, run_journal
+from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import START
 
 
@@ -33,15 +37,40 @@ class ListJournalSink:
         await trio.sleep(self.delay)
         if self.failures:
             raise self.failures.pop(0)
+        if (failure := self.refuses(entry)) is not None:
+            raise failure
         self.entries.append(entry)
+        return ()
+
+    def refuses(self, entry):
+        return None
 
 
-async def keep_journal(journal, sink, spool=None):
-    await run_journal(journal, sink.open, spool or MemorySpool(), after_s=0.05)
+async def keep_journal(journal, sink, spool=None, quarantine=None, conditions=None):
+    await run_journal(
+        journal,
+        sink.open,
+        JournalDisk(
+            spool=spool or MemorySpool(),
+            quarantine=quarantine or MemoryQuarantine(),
+            after_s=0.05,
+        ),
+        conditions or Conditions(),
+    )
 
 
-def make_gap(reason):
-    return FeedGap(broker="ibkr", started_at=START, reason=reason)
+def make_gap(reason, broker="ibkr"):
+    return FeedGap(broker=broker, started_at=START, reason=reason)
+
+
+def make_snapshot(number, broker="ibkr"):
+    at = START + timedelta(seconds=number)
+    return PositionsSnapshot(
+        broker=broker, account_ids=("U1",), positions=(), observed_at=at
+    )
+
+
+NO_IDENTITY = 'table "feed_gaps" does not have a replica identity and publishes updates'
 
 
 A, B, C = make_gap("a"), make_gap("b"), make_gap("c")
@@ -106,16 +135,136 @@ async def test_an_outage_is_one_warning_not_one_every_few_seconds(
 
 
 async def test_a_refused_entry_does_not_stop_the_others(autojump_clock, caplog):
-    sink = ListJournalSink(StoreRejected("no", sqlstate="22003"))
+    sink, quarantine = (
+        ListJournalSink(StoreRejected("no", sqlstate="22003")),
+        MemoryQuarantine(),
+    )
     journal = Journal()
     for gap in (A, B):
         journal.record(gap)
     journal.close()
 
-    await keep_journal(journal, sink)
+    await keep_journal(journal, sink, quarantine=quarantine)
 
     assert sink.entries == [B]
-    assert "journal.refused" in caplog.text
+    assert quarantine.entries == [(A, "22003", "no")]
+    assert "journal.entry_refused" in caplog.text
+
+
+async def test_a_table_that_refuses_holds_up_no_other_table_and_no_other_broker(
+    autojump_clock, nursery, caplog
+):
+    """A publication for all tables, and gaps without a replica identity."""
+    broken = [True]
+    sink, conditions, quarantine = ListJournalSink(), Conditions(), MemoryQuarantine()
+
+    def refuses(entry):
+        if broken and isinstance(entry, FeedGap) and entry.broker == "ibkr":
+            return StoreUnavailable(NO_IDENTITY, sqlstate="55000")
+        return None
+
+    sink.refuses = refuses
+    journal, spool = Journal(), MemorySpool()
+    nursery.start_soon(keep_journal, journal, sink, spool, quarantine, conditions)
+    others = [make_snapshot(1), make_gap("x", "tastytrade"), make_snapshot(2)]
+    for entry in (A, others[0], B, others[1], others[2]):
+        journal.record(entry)
+    await trio.sleep(59)
+
+    assert sink.entries == [others[0], others[1], others[2]]
+    assert conditions.sentences(Severity.NOT_READY) == []
+    assert caplog.text.count("journal.retrying") == 1
+
+    await trio.sleep(2)
+    [sentence] = conditions.sentences(Severity.NOT_READY)
+    assert sentence.startswith("journal: 2 gaps and snapshots of positions wait")
+    assert NO_IDENTITY in sentence
+
+    await trio.sleep(600)
+    assert list(spool.journal.values()) == [A, B]
+    assert sink.connections < 300
+    broken.clear()
+    await trio.sleep(16)
+
+    assert sink.entries[3:] == [A, B]
+    assert conditions.sentences(Severity.NOT_READY) == []
+    assert (quarantine.entries, spool.journal) == ([], {})
+
+
+async def test_an_entry_that_fails_alone_gives_way_after_a_minute(
+    autojump_clock, nursery
+):
+    sink, quarantine = ListJournalSink(), MemoryQuarantine()
+    odd = StoreUnavailable("corrupted page", sqlstate="XX000")
+    sink.refuses = lambda entry: odd if entry is A else None
+    journal = Journal()
+    nursery.start_soon(keep_journal, journal, sink, None, quarantine)
+    for gap in (A, B):
+        journal.record(gap)
+    await trio.sleep(59)
+    assert sink.entries == []
+
+    await trio.sleep(20)
+    assert sink.entries == [B]
+    assert quarantine.entries == [(A, "XX000", "corrupted page")]
+    journal.record(C)
+    await trio.sleep(1)
+    assert sink.entries == [B, C]
+
+
+async def test_a_lone_refused_entry_goes_into_quarantine_after_a_minute(
+    autojump_clock, nursery
+):
+    sink, quarantine = ListJournalSink(), MemoryQuarantine()
+    sink.refuses = lambda _: StoreRejected("no", sqlstate="22003")
+    journal = Journal()
+    nursery.start_soon(keep_journal, journal, sink, None, quarantine)
+    journal.record(A)
+    await trio.sleep(59)
+    assert quarantine.entries == []
+
+    await trio.sleep(20)
+    assert quarantine.entries == [(A, "22003", "no")]
+    assert len(journal) == 0
+
+
+async def test_the_end_of_leftover_gaps_spares_a_gap_that_was_stored_before_it(
+    autojump_clock, nursery
+):
+    sink = ListJournalSink()
+    leftover = LeftoverGaps(broker="ibkr", own=(), ended_at=START)
+    broken = [True]
+    sink.refuses = lambda entry: (
+        StoreRejected("no", sqlstate="22003")
+        if broken and isinstance(entry, LeftoverGaps)
+        else None
+    )
+    journal = Journal()
+    nursery.start_soon(keep_journal, journal, sink)
+    for entry in (leftover, A):
+        journal.record(entry)
+    await trio.sleep(1)
+    assert sink.entries == [A]
+
+    broken.clear()
+    await trio.sleep(16)
+    assert sink.entries[1].own == ((None, START),)
+
+
+async def test_a_part_that_is_refused_goes_into_quarantine(autojump_clock, nursery):
+    sink, quarantine = ListJournalSink(), MemoryQuarantine()
+    part = RefusedPart(make_snapshot(7), StoreRejected("no", sqlstate="23514"))
+
+    async def write(entry):
+        return [part]
+
+    sink.write = write
+    journal = Journal()
+    nursery.start_soon(keep_journal, journal, sink, None, quarantine)
+    journal.record(make_snapshot(1))
+    await trio.sleep(1)
+
+    assert quarantine.entries == [(part.entry, "23514", "no")]
 
 
 @pytest.mark.parametrize("closed_at_s", [0, 60])
@@ -163,15 +312,20 @@ async def test_cancelled_it_leaves_the_other_entries(autojump_clock):
     assert len(journal) == 1
 
 
-async def test_a_full_journal_loses_the_oldest_and_logs_it(caplog):
-    journal = Journal(max_waiting=2)
+async def test_a_full_journal_puts_the_oldest_into_quarantine(
+    autojump_clock, nursery, caplog
+):
+    journal, quarantine = Journal(max_waiting=2), MemoryQuarantine()
+    sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
+    nursery.start_soon(keep_journal, journal, sink, None, quarantine)
 
     for gap in (A, B, C):
         journal.record(gap)
+    await trio.sleep(1)
 
     assert await journal.wait_entry() is B
-    assert journal.dropped == 1
-    assert "journal.entry_lost" in caplog.text
+    assert quarantine.entries == [(A, None, "too many entries wait")]
+    assert "journal.full" in caplog.text
 
 
 @pytest.mark.parametrize("oldest", [A, B])

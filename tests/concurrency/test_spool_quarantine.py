@@ -14,9 +14,9 @@ from greeks_trio.errors import ConfigError, SpoolUnavailable
 from greeks_trio.spool.directory import QUARANTINE_FILE, open_spool
 from greeks_trio.spool.quarantine import (
     QuarantineFile,
-    QuarantineOnDisk,
     RefusalCount,
 )
+from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
 from greeks_trio.spool.worker import DiskWorker
 from tests.factories import make_tick
 from tests.fix_processes import CHECKOUT

@@ -405,21 +405,24 @@ async def test_a_refused_gap_leaves_the_sink_in_use(sink, observer):
 
 
 @pytest.mark.parametrize("odd", ["", "\x00", "\ud800"])
-async def test_a_refused_position_does_not_cost_the_others(sink, observer, caplog, odd):
+async def test_a_refused_position_does_not_cost_the_others(sink, observer, odd):
     positions = [
         make_position(),
         make_position(contract_key=odd),
         make_position(contract_key=SPY_PUT),
     ]
 
-    await sink.write(make_snapshot(*positions))
+    [refused] = await sink.write(make_snapshot(*positions))
 
     assert history(observer) == [
         ("U1234567", SPY_CALL, 0, -3),
         ("U1234567", SPY_PUT, 0, -3),
     ]
-    [refused] = [r for r in caplog.messages if "journal.position_refused" in r]
-    assert repr(odd) in refused
+    assert refused.entry.positions == (positions[1],)
+    assert refused.entry.account_ids == ()
+    # Alone it is refused again, and closes nothing.
+    assert len(await sink.write(refused.entry)) == 1
+    assert len(history(observer)) == 2
 
 
 async def test_whichever_store_comes_first_makes_the_tables(empty_database):
