@@ -19,6 +19,7 @@ from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabl
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
+from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
@@ -37,13 +38,16 @@ from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.replayer import Replayer
+from greeks_trio.pipeline.service_clock import ServiceClock
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.reads.timeline import Timeline
+from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.postgres.uri import database_uri
 from greeks_trio.spool.directory import SpoolDirectory
@@ -78,6 +82,8 @@ class Service:
     replayer: Replayer
     tick_store: TickStore
     journal_store: JournalStore
+    database_watch: DatabaseWatch
+    partition_keeper: PartitionKeeper
     reader: Reader
     standstills: StandstillWatch
     stop: trio.Event
@@ -88,9 +94,8 @@ class Service:
 
     def make_feed(self, broker: Broker, ticks: TickSender) -> Feed[Any]:
         """Make the feed of an enabled broker; it writes its ticks into the channel."""
-        health, journal = self.status.feeds[broker], self.status.journal
-        kind = self.kinds[broker]
-        self.feeds[broker] = kind.make_feed(self.started_with, health, journal, ticks)
+        health, kind = self.status.feeds[broker], self.kinds[broker]
+        self.feeds[broker] = kind.make_feed(self.started_with, health, ticks)
         return self.feeds[broker]
 
     def present_database(self) -> DatabaseConfig:
@@ -124,6 +129,24 @@ class Service:
         self.status.backlog.is_database_up = False
         self.stop.set()
 
+    def tell_again(self) -> None:
+        """Tell the database what only an earlier one was told."""
+        if (words := self.database_watch.last_change) is not None:
+            self.status.conditions.begin(ConditionKind.DATABASE_CHANGED, words)
+        for health in self.status.feeds.values():
+            health.tell_again()
+
+    def confirm(self) -> None:
+        """Compare the positions in the database with the last readings, once a minute.
+
+        A deleted row leaves no other trace.
+        """
+        if len(self.status.journal):
+            return  # it is behind; nothing more is told
+        self.status.conditions.end(ConditionKind.DATABASE_CHANGED)
+        self.database_watch.last_change = None
+        self.status.tell_positions_again()
+
     def all_refused(self) -> None:
         """Stop the service, because every broker has refused its login."""
         self.exit_status = ALL_REFUSED
@@ -142,14 +165,20 @@ def build_service(
 ) -> Service:
     """Return the parts for a configuration; nothing runs yet."""
     enabled = enabled_kinds(kinds, config)
+    conditions = Conditions()
+    clock = ServiceClock(conditions, config.database.clock_limit_s, wall=now)
+    keeper = PartitionKeeper(conditions, today=lambda: clock.now().date())
     status = _build_status(
         config,
         enabled,
         disk,
         listeners,
-        now,
+        clock,
+        keeper,
         address=lambda: database_uri(service.config.database),
     )
+    watch = DatabaseWatch(status.clock)
+    status.clock.on_correction = status.tell_positions_again
     service = Service(
         config=config,
         started_with=config,
@@ -163,8 +192,12 @@ def build_service(
         replayer=Replayer(
             status.backlog, status.spooler, status.refused_rows, status.tick_counts
         ),
-        tick_store=TickStore(config.database),
-        journal_store=JournalStore(config.database),
+        tick_store=TickStore(
+            config.database, today=lambda: status.clock.now().date(), watch=watch
+        ),
+        journal_store=JournalStore(config.database, watch=watch),
+        database_watch=watch,
+        partition_keeper=keeper,
         reader=Reader(lambda: service.config.database, config.http or HttpConfig()),
         standstills=StandstillWatch(status.feeds.values()),
         stop=stop,
@@ -177,7 +210,8 @@ def _build_status(
     brokers: Iterable[Broker],
     disk: SpoolDirectory,
     listeners: TickListeners,
-    now: Callable[[], datetime],
+    clock: ServiceClock,
+    keeper: PartitionKeeper,
     *,
     address: Callable[[], str],
 ) -> ServiceStatus:
@@ -186,8 +220,7 @@ def _build_status(
     journal = Journal(inherited=disk.inherited_journal)
     backlog = Backlog(pipeline.backlog_max_bytes)
     tick_counts = TickCounts(listeners, slo_target_s=slo_target_s)
-    conditions = Conditions()
-    refused_rows = RefusedRows(disk.quarantine, conditions)
+    refused_rows = RefusedRows(disk.quarantine, keeper.conditions)
     spooler = Spooler(
         backlog,
         disk.spool,
@@ -196,7 +229,10 @@ def _build_status(
         inherited_to=lambda: disk.inherited_id,
     )
     return ServiceStatus(
-        feeds={broker: FeedHealth(broker, journal, now=now) for broker in brokers},
+        feeds={broker: _make_health(broker, journal, clock) for broker in brokers},
+        clock=clock,
+        conditions=keeper.conditions,
+        partitions=keeper,
         processor=Processor(),
         backlog=backlog,
         writer=Writer(
@@ -216,11 +252,19 @@ def _build_status(
         stale_after_s=pipeline.stale_after_s,
         spool_max_bytes=config.spool.max_bytes,
         buffers_max_bytes=buffers_max_bytes(pipeline),
-        hours=MarketHours(now().date()),
-        conditions=conditions,
-        outages=PartOutages(conditions),
+        hours=MarketHours(clock.now().date()),
+        outages=PartOutages(keeper.conditions),
         database_address=address,
     )
+
+
+def _make_health(broker: Broker, journal: Journal, clock: ServiceClock) -> FeedHealth:
+    def compare(date: datetime, round_trip_s: float, is_here: bool) -> None:
+        clock.compare(
+            broker, date, round_trip_s=round_trip_s, resolution_s=1, is_here=is_here
+        )
+
+    return FeedHealth(broker, journal, now=clock.now, compare_clock=compare)
 
 
 def make_routers(service: Service) -> list[APIRouter]:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -39,6 +39,7 @@ from greeks_trio.pipeline.journal_writer import JournalDisk, run_journal
 from greeks_trio.pipeline.leftovers import LEFTOVERS_LIMIT_S, record_leftovers
 from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
+from greeks_trio.postgres.database_watch import run_database_watch
 from greeks_trio.postgres.latest_seed import run_latest_seed
 from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
@@ -153,7 +154,22 @@ async def _start_background(
         name="systemd",
     )
     for part, run in (
-        ("partition keeper", partial(run_partition_keeper, database)),
+        (
+            "partition keeper",
+            partial(
+                run_partition_keeper,
+                database,
+                service.partition_keeper,
+                service.database_watch.changed,
+            ),
+        ),
+        (
+            "database watch",
+            partial(
+                run_database_watch, database, service.database_watch, service.confirm
+            ),
+        ),
+        ("database changes", partial(_follow_database, service)),
         (
             "latest seed",
             partial(run_latest_seed, database, status.backlog, status.processor.latest),
@@ -182,6 +198,20 @@ def _start_storage(service: Service, nursery: trio.Nursery) -> None:
         lambda: status.writer.statistics().is_connected,
         name="retention",
     )
+
+
+async def _follow_database(service: Service) -> NoReturn:
+    """Tell everything again whenever the database is another one, until cancelled."""
+    watch, status = service.database_watch, service.status
+    seen = watch.changed.calls
+    while True:
+        while watch.changed.calls == seen:
+            await watch.changed.wait()
+        seen = watch.changed.calls
+        service.tell_again()
+        await run_latest_seed(
+            lambda: service.config.database, status.backlog, status.processor.latest
+        )
 
 
 async def _run_pipeline(service: Service, disk: SpoolDirectory) -> None:

@@ -17,6 +17,8 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_part_outages",  # the panel of the conditions shows them
     "greeks_backlog_max_bytes",
     "greeks_buffers_max_bytes",
+    "greeks_clock_correction_seconds",
+    "greeks_clock_difference_seconds",
     "greeks_contracts_hours_unknown",
     "greeks_contracts_not_realtime",
     "greeks_contracts_stale",
@@ -27,6 +29,7 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_log_lines_dropped",
     "greeks_feed_accepts_delayed",
     "greeks_feed_stopped_by_request",
+    "greeks_partitions_ahead",
     "greeks_rotation_lines",
     "greeks_rotation_longest_seconds",
     "greeks_rotation_seen_within_seconds",

@@ -227,6 +227,15 @@ class DatabaseConfig:
         about="The service gives up a connection that does not answer for this time.",
         applies=Applies.NEXT_CONNECTION,
     )
+    clock_limit_s: float = setting(
+        "GREEKS_CLOCK_LIMIT_S",
+        30.0,
+        number(2, 300, "seconds"),
+        about="The largest difference between the clocks of this machine, the database "
+        "and the brokers. Beyond it the service is not ready, and corrects the times if "
+        "the clock of this machine is the wrong one.",
+        applies=Applies.RESTART,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.model.records import Broker, Tick
-from greeks_trio.pipeline.journal import Journal
 
 TickSender: TypeAlias = trio.MemorySendChannel[list[Tick]]
 
@@ -87,14 +86,13 @@ class FeedKind(Generic[SectionT]):
     check_login: Callable[[SectionT], Awaitable[str]]
 
     def make_feed(
-        self, config: Config, health: FeedHealth, journal: Journal, ticks: TickSender
+        self, config: Config, health: FeedHealth, ticks: TickSender
     ) -> Feed[SectionT]:
         """Make the feed, which is enabled in this configuration, with its outputs."""
         section = self.section(config)
         if section is None:
             raise ValueError(f"the feed {self.name} is not enabled")
-        positions = PositionLog(self.broker, journal, now=health.now)
-        return self.make(section, FeedOutputs(health, positions, ticks))
+        return self.make(section, FeedOutputs(health, health.positions, ticks))
 
 
 def brokers_of(kinds: Iterable[FeedKind[Any]]) -> list[Broker]:

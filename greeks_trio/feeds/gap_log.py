@@ -99,6 +99,11 @@ class GapLog:
                 msgspec.structs.replace(gap, started_at=now - lasted, ended_at=now)
             )
 
+    def tell_again(self) -> None:
+        """Record the gaps that have not ended once more."""
+        for each in self._open.values():
+            self._journal.record(each.gap)
+
     def open_gaps(self) -> list[FeedGap]:
         """Return the gaps that have not ended."""
         return [each.gap for each in self._open.values()]

@@ -19,6 +19,7 @@ import trio
 
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.feeds.gap_log import GapLog
+from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.gap_reasons import GapReason
@@ -85,6 +86,7 @@ class FeedHealth:
 
     Attributes:
         gaps: The intervals without data.
+        positions: The positions of the accounts.
         odd_frames: The last frames that could not be understood, oldest first: the
             reason and the text.
         is_stopped: Whether a person has stopped the feed.
@@ -98,10 +100,13 @@ class FeedHealth:
         journal: Journal,
         *,
         now: Callable[[], datetime] = utc_now,
+        compare_clock: Callable[[datetime, float, bool], object] | None = None,
     ) -> None:
         self.broker = broker
         self.now = now
         self.gaps = GapLog(broker, journal, now=now)
+        self.positions = PositionLog(broker, journal, now=now)
+        self._compare_clock = compare_clock
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._status: SessionStatus = "disconnected"
         self.is_stopped = False
@@ -254,6 +259,22 @@ class FeedHealth:
     def heartbeat(self) -> None:
         """The broker sent a heartbeat."""
         self._last_heartbeat_at = self.now()
+
+    def date_read(self, date: datetime, round_trip_s: float, *, is_here: bool) -> None:
+        """The broker has answered a request, with its time in whole seconds.
+
+        Args:
+            date: The broker's time.
+            round_trip_s: Seconds from the request to the answer.
+            is_here: Whether the answer came from this machine.
+        """
+        if self._compare_clock is not None:
+            self._compare_clock(date, round_trip_s, is_here)
+
+    def tell_again(self) -> None:
+        """Record the positions and the open gaps once more, for another database."""
+        self.gaps.tell_again()
+        self.positions.tell_again()
 
     # Counters.
 

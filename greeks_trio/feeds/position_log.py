@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.contracts import ContractKey
@@ -28,6 +30,8 @@ _TEXTS: Final = (
     "description",
     "problem",
 )
+# Clocks that agree differ by less, and are adjusted all the time.
+_CORRECTED: Final = timedelta(seconds=1)
 
 
 class PositionLog:
@@ -43,10 +47,8 @@ class PositionLog:
         self._broker = broker
         self._journal = journal
         self._now = now
-        # By accounts: the positions of the last reading, and the incomplete accounts.
-        self._last: dict[
-            tuple[str, ...], tuple[tuple[Position, ...], tuple[str, ...]]
-        ] = {}
+        # By accounts: the last reading, and when it was by the monotonic clock.
+        self._last: dict[tuple[str, ...], tuple[PositionsSnapshot, float]] = {}
 
     def read(
         self,
@@ -66,21 +68,39 @@ class PositionLog:
                 counts as closed only if ``positions`` says so.
         """
         accounts, held = tuple(account_ids), tuple(map(_clean, positions))
-        reading = (held, tuple(sorted(incomplete)))
-        if self._last.get(accounts) == reading:
-            return
-        self._last[accounts] = reading
-        self._journal.record(
-            PositionsSnapshot(
-                broker=self._broker,
-                account_ids=accounts,
-                positions=held,
-                observed_at=self._now(),
-                incomplete_account_ids=reading[1],
-            )
+        snapshot = PositionsSnapshot(
+            broker=self._broker,
+            account_ids=accounts,
+            positions=held,
+            observed_at=self._now(),
+            incomplete_account_ids=tuple(sorted(incomplete)),
         )
+        last = self._last.get(accounts)
+        if last is not None and _says_the_same(last[0], snapshot):
+            return
+        self._last[accounts] = snapshot, trio.current_time()
+        self._journal.record(snapshot)
         held_now = sum(position.quantity != 0 for position in held)
         logger.info("feed.positions broker=%s positions=%d", self._broker, held_now)
+
+    def tell_again(self) -> None:
+        """Record the last readings once more, oldest first.
+
+        They change nothing in a database that has them.  Each keeps its time, unless the
+        clock was corrected since.
+        """
+        now, now_s = self._now(), trio.current_time()
+        for accounts, (snapshot, read_s) in self._last.items():
+            at = now - timedelta(seconds=now_s - read_s)
+            if abs(at - snapshot.observed_at) > _CORRECTED:
+                snapshot = msgspec.structs.replace(snapshot, observed_at=at)
+                self._last[accounts] = snapshot, read_s
+        for snapshot, _ in sorted(self._last.values(), key=itemgetter(1)):
+            self._journal.record(snapshot)
+
+
+def _says_the_same(one: PositionsSnapshot, other: PositionsSnapshot) -> bool:
+    return one == msgspec.structs.replace(other, observed_at=one.observed_at)
 
 
 def _clean(position: Position) -> Position:

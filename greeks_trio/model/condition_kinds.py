@@ -89,3 +89,39 @@ class ConditionKind(StrEnum):
         " database or in their files.",
         "Read the reason in the status, and run bin/run-ingest archive --run after that.",
     )
+    CLOCK_DIFFERS = (
+        "clock differs",
+        Severity.NOT_READY,
+        "The clocks of this machine and of the database differ by more than "
+        "GREEKS_CLOCK_LIMIT_S. Times of a wrong clock of this machine are corrected.",
+        "Set the clock that the status names, and let it follow a time server.",
+    )
+    BROKER_CLOCK_DIFFERS = (
+        "broker clock differs",
+        Severity.DEGRADED,
+        "A broker's clock differs from those of this machine and the database.",
+        "Compare the clock of this machine with a time server; if it is right, tell the "
+        "broker.",
+    )
+    DATABASE_CHANGED = (
+        "database changed",
+        Severity.NOTE,
+        "The address leads to another database, or its tables were made anew or emptied. "
+        "Positions, open gaps and latest ticks are told again.",
+        "Make sure that this is intended; rows of the time before are in the other "
+        "database or a backup.",
+    )
+    PARTITIONS_AHEAD_MISSING = (
+        "partitions ahead missing",
+        Severity.DEGRADED,
+        "The next month has no partition and it cannot be made. From its first day on, "
+        "ticks would wait in the spool.",
+        "Run the statements that the status shows, or let the role make tables.",
+    )
+    SCHEMA_DAMAGED = (
+        "schema damaged",
+        Severity.NOT_READY,
+        "Tables, keys, indexes, views or functions are not those that the migrations made. "
+        "Without the primary key, ticks would be stored twice.",
+        "Run `greeks-trio migrate --repair`, then follow the status for the rest.",
+    )

@@ -35,7 +35,6 @@ from greeks_trio.pipeline.stores import SpoolSize
 from greeks_trio.pipeline.tick_counts import LatencyStatistics
 from greeks_trio.pipeline.writer import WriterStatistics
 from greeks_trio.version import program_version
-from greeks_trio.waiting import utc_now
 
 _T = TypeVar("_T")
 
@@ -50,7 +49,7 @@ class Readings:
 
     def __init__(self, status: ServiceStatus) -> None:
         self.status = status
-        self.now = utc_now()
+        self.now = status.clock.now()
 
     # Of the pipeline.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 import trio
 
@@ -23,6 +24,7 @@ from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
+from greeks_trio.pipeline.service_clock import ServiceClock
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.stores import Quarantine, Spool
 from greeks_trio.pipeline.supervised import PartOutages
@@ -42,6 +44,14 @@ class Intake:
         return self.channel.statistics().current_buffer_used
 
 
+class PartitionCount(Protocol):
+    """Knows for how many months after the present one there are partitions."""
+
+    @property
+    def months_ahead(self) -> int | None:
+        """The number, -1 if the present month has none, `None` if it is not known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """The parts of a running service, for reading.
@@ -55,6 +65,8 @@ class ServiceStatus:
         hours: The hours of the markets.
         http_connections: Connections of HTTP that were ``dropped`` or ``refused`` because
             all places were taken.
+        clock: The agreed time.
+        partitions: Knows for how many months there are partitions.
         conditions: The faults that are no fault of a feed.
         storage: The size of the database and the room on the disks.
         outages: The outages of single parts of the service.
@@ -82,6 +94,10 @@ class ServiceStatus:
     outages: PartOutages
     conditions: Conditions = field(default_factory=Conditions)
     storage: Storage = field(default_factory=Storage)
+    clock: ServiceClock = field(
+        default_factory=lambda: ServiceClock(Conditions(), limit_s=30)
+    )
+    partitions: PartitionCount | None = None
     refusals: RefusalWatch = field(default_factory=RefusalWatch)
     loop_lag: LoopLag = field(default_factory=LoopLag)
     intake: Intake = field(default_factory=Intake)
@@ -90,6 +106,11 @@ class ServiceStatus:
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""
         return [health.session() for health in self.feeds.values()]
+
+    def tell_positions_again(self) -> None:
+        """Record the positions of every feed once more."""
+        for health in self.feeds.values():
+            health.positions.tell_again()
 
     def heard_at(self) -> dict[str, datetime]:
         """Return the time of each broker's last frame; a broker without one is left out."""

@@ -42,6 +42,7 @@ _EXAMPLES: Final[Mapping[type, object]] = {
 }
 _LABEL_VALUES: Final[Mapping[str, str]] = {
     "disk": "spool",
+    "clock": "the database",
     "event": "odd.not-json",
     "exchange": "MEXDER",
     "kind": "journal stuck",

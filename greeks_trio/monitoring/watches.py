@@ -23,7 +23,6 @@ from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.progress import ProgressWatch
 from greeks_trio.monitoring.stale_counts import stale_contracts
 from greeks_trio.monitoring.status import ServiceStatus
-from greeks_trio.waiting import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ async def run_staleness_watch(status: ServiceStatus) -> None:
     log, unknown_hours = StalenessLog(), UnknownHoursLog()
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
-        now = utc_now()
+        now = status.clock.now()
         await prepare_hours(status, now)
         unknown_hours.update(contracts_without_hours(status, now))
         log.update(stale_contracts(status), partial(trades, status, now))

@@ -23,6 +23,7 @@ from greeks_trio.pipeline.journal_writer import RefusedPart
 from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
 
@@ -89,8 +90,11 @@ group by account_id order by account_id
 class JournalStore:
     """Opens journal sinks; see `greeks_trio.pipeline.journal`."""
 
-    def __init__(self, config: DatabaseConfig) -> None:
+    def __init__(
+        self, config: DatabaseConfig, *, watch: DatabaseWatch | None = None
+    ) -> None:
         self._config = config
+        self._watch = watch or DatabaseWatch()
 
     def reconfigure(self, config: DatabaseConfig) -> None:
         """Use this configuration for the sinks that are opened from now on.
@@ -112,8 +116,11 @@ class JournalStore:
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
             await bring_up_to_date(connection, look_limit_s=config.timeout_s)
+            is_same = await self._watch.look_at_new(connection, config.timeout_s)
             yield SqlJournalSink(
-                connection, config, lambda: is_same_database(self._config, config)
+                connection,
+                config,
+                lambda: is_same_database(self._config, config) and is_same(),
             )
 
 
@@ -144,7 +151,9 @@ class SqlJournalSink:
             StoreRejected: the database refuses this gap; the sink remains in use.
         """
         if not self._is_wanted():
-            raise StoreUnavailable("the configuration names another database now")
+            raise StoreUnavailable(
+                "the configuration or the address leads to another database now"
+            )
         refused: Sequence[RefusedPart] = ()
         try:
             with translated(self._connection), trio.fail_after(self._config.timeout_s):

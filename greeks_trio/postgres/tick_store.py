@@ -31,6 +31,7 @@ from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
+from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.failures import (
     Trouble,
     is_about_server,
@@ -110,10 +111,15 @@ class TickStore:
     """
 
     def __init__(
-        self, config: DatabaseConfig, *, today: Callable[[], date] = _today
+        self,
+        config: DatabaseConfig,
+        *,
+        today: Callable[[], date] = _today,
+        watch: DatabaseWatch | None = None,
     ) -> None:
         self._config = config
         self._today = today
+        self._watch = watch or DatabaseWatch()
         self._unsettled: set[_Backend] = set()
         self._probe = RowProbe()
 
@@ -146,12 +152,13 @@ class TickStore:
             backend = await self._settle(connection, config)
             if await bring_up_to_date(connection, look_limit_s=config.timeout_s):
                 await self._make_first_partitions(config)
+            is_same = await self._watch.look_at_new(connection, config.timeout_s)
             is_settled = False
             try:
                 yield CopySink(
                     connection,
                     config,
-                    is_wanted=lambda: self.leads_to(config),
+                    is_wanted=lambda: self.leads_to(config) and is_same(),
                     probe=self._probe,
                     missing_standby=standby,
                 )
@@ -285,7 +292,9 @@ class CopySink:
     def _in_time(self, *, may_refuse: bool = True) -> Iterator[None]:
         """Give the connection up if the block takes too long or the database fails."""
         if not self._is_wanted():
-            raise StoreUnavailable("the configuration names another database now")
+            raise StoreUnavailable(
+                "the configuration or the address leads to another database now"
+            )
         try:
             with (
                 translated(self._connection, may_refuse=may_refuse),

@@ -12,9 +12,12 @@ from greeks_trio.errors import ConfigError
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import FeedGap
 from greeks_trio.monitoring.buffers import buffers_max_bytes
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.leftovers import record_leftovers
+from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import START, make_tick
@@ -37,6 +40,8 @@ def service():
         replayer=None,
         tick_store=TickStore(Config().database),
         journal_store=JournalStore(Config().database),
+        database_watch=DatabaseWatch(),
+        partition_keeper=PartitionKeeper(Conditions()),
         reader=None,
         standstills=None,
         stop=trio.Event(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 import trio
 
@@ -14,8 +16,15 @@ from greeks_trio.brokers.ibkr.connection import Connection
 from greeks_trio.brokers.ibkr.lines.rotation import Rotation
 from greeks_trio.brokers.ibkr.portfolio import Portfolio
 from greeks_trio.brokers.ibkr.rest import Pacer
-from greeks_trio.brokers.ibkr.session import OpenSession, check_login, open_session
+from greeks_trio.brokers.ibkr.session import (
+    OpenSession,
+    check_login,
+)
+from greeks_trio.brokers.ibkr.session import (
+    open_session as open_gateway_session,
+)
 from greeks_trio.brokers.ibkr.socket import OpenSocket, open_socket
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
@@ -36,7 +45,7 @@ class IbkrFeed:
         config: IbkrConfig,
         outputs: FeedOutputs,
         *,
-        open_session: OpenSession = open_session,
+        open_session: OpenSession | None = None,
         open_socket: OpenSocket = open_socket,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -44,7 +53,9 @@ class IbkrFeed:
         self._health = outputs.health
         self._health.accepts_delayed = config.accept_delayed
         self._out = outputs.ticks
-        self._open_session = open_session
+        self._open_session = open_session or partial(
+            open_gateway_session, take_date=self._take_date
+        )
         self._open_socket = open_socket
         self._jitter = jitter
         self._portfolio = Portfolio(outputs.health, outputs.positions)
@@ -99,6 +110,10 @@ class IbkrFeed:
         self._reload = trio.Event()
         if _gateway(self._config) != _gateway(connected):
             raise FeedInterrupted("the configuration names another IBKR gateway")
+
+    def _take_date(self, date: datetime, round_trip_s: float) -> None:
+        host = urlsplit(self._config.api_url).hostname
+        self._health.date_read(date, round_trip_s, is_here=is_loopback(host))
 
 
 FEED: Final[FeedKind[IbkrConfig]] = FeedKind(

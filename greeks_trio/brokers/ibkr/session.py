@@ -28,6 +28,7 @@ from greeks_trio.brokers.ibkr.rest import GatewayClient, Pacer
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted, SessionLost
+from greeks_trio.feeds.answer_dates import TakeDate, date_hooks, ignore_date
 from greeks_trio.feeds.shortfalls import in_short
 from greeks_trio.feeds.tls import make_ssl_context
 from greeks_trio.foreign_text import is_header_token, register_secret
@@ -196,8 +197,12 @@ async def open_session(
     pacer: Pacer,
     *,
     transport: httpx2.AsyncBaseTransport | None = None,
+    take_date: TakeDate = ignore_date,
 ) -> AsyncIterator[GatewaySession]:
-    """Open the REST half of a connection; does not send anything yet."""
+    """Open the REST half of a connection; does not send anything yet.
+
+    ``take_date`` gets the time of each answer.
+    """
     context = make_ssl_context(config.api_url, config.ca_file, setting="IBKR_CA_FILE")
     async with httpx2.AsyncClient(
         verify=True if context is None else context,
@@ -206,6 +211,7 @@ async def open_session(
         # A gateway on this machine needs no proxy from the environment.
         trust_env=not is_loopback(urlsplit(config.api_url).hostname),
         headers={"User-Agent": "greeks-trio"},
+        event_hooks=date_hooks(take_date),
     ) as client:
         yield GatewaySession(client, config, pacer)
 

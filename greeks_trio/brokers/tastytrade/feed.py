@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 import trio
 
@@ -17,7 +19,9 @@ from greeks_trio.brokers.tastytrade.portfolio import Portfolio, login_of
 from greeks_trio.brokers.tastytrade.session import (
     OpenSession,
     TastytradeSession,
-    open_session,
+)
+from greeks_trio.brokers.tastytrade.session import (
+    open_session as log_in,
 )
 from greeks_trio.brokers.tastytrade.socket import (
     QUOTE_SERVER,
@@ -25,6 +29,7 @@ from greeks_trio.brokers.tastytrade.socket import (
     open_socket,
 )
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
@@ -48,14 +53,14 @@ class TastytradeFeed:
         config: TastytradeConfig,
         outputs: FeedOutputs,
         *,
-        open_session: OpenSession = open_session,
+        open_session: OpenSession | None = None,
         open_socket: OpenSocket = open_socket,
     ) -> None:
         self._config = config
         self._health = outputs.health
         self._health.accepts_delayed = config.accept_delayed
         self._out = outputs.ticks
-        self._open_session = open_session
+        self._open_session = open_session or partial(log_in, take_date=self._take_date)
         self._open_socket = open_socket
         self._portfolio = Portfolio(outputs.health, outputs.positions)
         self._gaps = ContractGaps(outputs.health.gaps)
@@ -152,6 +157,10 @@ class TastytradeFeed:
     def _shorten_requests(self) -> None:
         self._request_bytes = max(MIN_REQUEST_BYTES, self._request_bytes // 2)
         logger.warning("tastytrade.requests_shortened bytes=%d", self._request_bytes)
+
+    def _take_date(self, date: datetime, round_trip_s: float) -> None:
+        host = urlsplit(self._config.api_url).hostname
+        self._health.date_read(date, round_trip_s, is_here=is_loopback(host))
 
 
 FEED: Final[FeedKind[TastytradeConfig]] = FeedKind(

@@ -34,6 +34,7 @@ from greeks_trio.brokers.tastytrade.transport import ApiTransport
 from greeks_trio.config.addresses import require_private
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
+from greeks_trio.feeds.answer_dates import DatedTransport, TakeDate, ignore_date
 from greeks_trio.foreign_text import is_account_id
 from greeks_trio.model.records import Availability
 from greeks_trio.waiting import utc_now
@@ -259,8 +260,11 @@ OpenSession = Callable[
 async def open_session(
     config: TastytradeConfig,
     make_transport: MakeTransport = httpx2.AsyncHTTPTransport,
+    take_date: TakeDate = ignore_date,
 ) -> AsyncIterator[TastytradeSession]:
     """Log in with the configured credentials; leaving closes the HTTP connections.
+
+    ``take_date`` gets the time of each answer.
 
     Raises:
         CredentialsRejected: there are no credentials, or the login was refused.
@@ -273,7 +277,7 @@ async def open_session(
         config.secret.reveal(),
         config.refresh.reveal(),
         is_test=httpx2.URL(api_url).host == _SANDBOX_HOST,
-        transport=ApiTransport(api_url, make_transport()),
+        transport=ApiTransport(api_url, DatedTransport(make_transport(), take_date)),
     )
     async with sdk:
         session = TastytradeSession(Rest(sdk))

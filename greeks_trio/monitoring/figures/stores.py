@@ -72,9 +72,30 @@ class StoreFigures:
         unit="outages",
         labels=("part",),
     )
+    clock_correction = gauge(
+        "Seconds that are added to the clock of this machine, because it is wrong.",
+        lambda now: now.status.clock.correction_s(),
+        unit="seconds",
+        value=float,
+        status="clock.correction_s",
+    )
+    clock_difference = gauge(
+        "Seconds by which the clock of the database or a broker is ahead of this machine.",
+        lambda now: now.status.clock.differences_s(),
+        labels=("clock",),
+        unit="seconds",
+        value=float,
+        status="clock.difference_s",
+    )
 
     # The database.
 
+    partitions_ahead = gauge(
+        "Months after the present one that have a partition, -1 if the present one has none.",
+        lambda now: now.status.partitions and now.status.partitions.months_ahead,
+        unit="months",
+        status="database.partitions_ahead",
+    )
     database_connected = gauge(
         "Whether the writer has a connection to the database.",
         lambda now: now.writer.is_connected,

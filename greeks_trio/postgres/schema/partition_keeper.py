@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Final
+from datetime import date, timedelta
+from typing import Any, Final, NoReturn
 
+import psycopg
 import trio
 
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreError, plain_reason
+from greeks_trio.model.condition_kinds import ConditionKind
+from greeks_trio.model.findings import Finding
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
-from greeks_trio.postgres.schema.partitions import ensure_partitions_ahead
+from greeks_trio.postgres.schema.partitions import (
+    covered_months,
+    ensure_partitions_ahead,
+    month_bounds,
+    partition_name,
+)
+from greeks_trio.waiting import WakeUp, utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -24,37 +34,159 @@ _AGAIN_AFTER_S: Final = 60.0
 # Three partitions; each may wait for a lock for a bounded time.
 _LIMIT_S: Final = 30.0
 _NO_TABLE: Final = "42P01"
+# Partitions of other programs may reach further ahead.
+_LOOK_AHEAD: Final = 12
+
+
+class PartitionKeeper:
+    """Makes partitions, and says when one is missing.
+
+    Args:
+        conditions: Takes the faults; also an attribute.
+        today: Returns the day in UTC by a clock that is right.
+
+    Attributes:
+        months_ahead: The months after the present one that have a partition, without a
+            hole; -1 if the present month has none, `None` before the first look.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        *,
+        today: Callable[[], date] = lambda: utc_now().date(),
+    ) -> None:
+        self.conditions = conditions
+        self._today = today
+        self.months_ahead: int | None = None
+
+    async def keep(self, config: DatabaseConfig) -> bool:
+        """Make the partitions ahead; return whether all of them exist now."""
+        failures: list[BaseException] = []
+        try:
+            async with open_connection(config, autocommit=True) as connection:
+                with (
+                    translated(connection, may_refuse=False),
+                    trio.fail_after(_LIMIT_S),
+                ):
+                    await self._make(connection, failures)
+        except* StoreError as group:
+            failures += group.exceptions
+        for failure in failures:
+            is_unexpected = getattr(failure, "sqlstate", None) != _NO_TABLE
+            logger.log(
+                logging.WARNING if is_unexpected else logging.DEBUG,
+                "partitions.not_made reason=%s",
+                plain_reason(failure),
+            )
+        return not failures
+
+    async def _make(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        failures: list[BaseException],
+    ) -> None:
+        today, reason = self._today(), ""
+        try:
+            await ensure_partitions_ahead(connection, today)
+        except psycopg.Error as exc:
+            if connection.closed or exc.sqlstate == _NO_TABLE:
+                raise
+            failures.append(exc)
+            reason = exc.diag.message_primary or str(exc)
+        covered = await covered_months(connection, today, _LOOK_AHEAD + 1)
+        self.months_ahead = covered - 1
+        self._report(today, covered, reason)
+
+    def _report(self, today: date, covered: int, reason: str) -> None:
+        lacking = {
+            ConditionKind.PARTITION_MISSING: covered == 0,
+            ConditionKind.PARTITIONS_AHEAD_MISSING: covered == 1,
+        }
+        for kind, is_lacking in lacking.items():
+            if is_lacking:
+                self.conditions.begin(kind, missing_sentence(today, covered, reason))
+            else:
+                self.conditions.end(kind)
 
 
 async def run_partition_keeper(
     config: DatabaseConfig | Callable[[], DatabaseConfig],
-) -> None:
+    keeper: PartitionKeeper | None = None,
+    again: WakeUp | None = None,
+) -> NoReturn:
     """Make the partitions ahead, at once and every few hours, until cancelled.
 
     The writer makes the partition of the present month by itself.
 
     Args:
         config: The configuration of the database, or a function that returns it.
+        keeper: Makes them.
+        again: Ends a wait, because the database is another one.
     """
+    keeper = keeper or PartitionKeeper(Conditions())
+    again = again or WakeUp()
     while True:
-        is_done = await _keep(config() if callable(config) else config)
-        await trio.sleep(_INTERVAL_S if is_done else _AGAIN_AFTER_S)
+        is_done = await keeper.keep(config() if callable(config) else config)
+        with trio.move_on_after(_INTERVAL_S if is_done else _AGAIN_AFTER_S):
+            await again.wait()
 
 
-async def _keep(config: DatabaseConfig) -> bool:
-    """Return whether all partitions exist now."""
-    failures: list[BaseException] = []
+async def inspect_partitions(
+    connection: psycopg.AsyncConnection[Any], _: DatabaseConfig
+) -> list[Finding]:
+    """Return whether this month and the next have partitions."""
+    today = utc_now().date()
     try:
-        async with open_connection(config, autocommit=True) as connection:
-            with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
-                await ensure_partitions_ahead(connection, datetime.now(UTC).date())
-    except* StoreError as group:
-        failures += group.exceptions
-    for failure in failures:
-        is_unexpected = getattr(failure, "sqlstate", None) != _NO_TABLE
-        logger.log(
-            logging.WARNING if is_unexpected else logging.DEBUG,
-            "partitions.not_made reason=%s",
-            plain_reason(failure),
+        covered = await covered_months(connection, today, _LOOK_AHEAD + 1)
+    except psycopg.errors.UndefinedTable:
+        return []  # `serve` makes the tables and then the partitions
+    if covered > 1:
+        sentence = f"this month and {covered - 1} more have partitions"
+        return [Finding(subject="partitions", verdict="fine", sentence=sentence)]
+    return [
+        Finding(
+            subject="partitions",
+            verdict="warning",
+            sentence=f"{_first_missing(today, covered)} is not there yet; serve makes it if"
+            " the role may",
+            remedy=partition_sql(_month_ahead(today, covered)),
         )
-    return not failures
+    ]
+
+
+def missing_sentence(today: date, covered: int, reason: str) -> str:
+    """Return the fault, its cause and the action, for a missing partition."""
+    month = _month_ahead(today, covered)
+    start, _ = month_bounds(month)
+    wait = (
+        "ticks wait in the spool"
+        if covered == 0
+        else f"from {start:%Y-%m-%d} on, ticks will wait in the spool"
+    )
+    why = f" and cannot be made: {reason}" if reason else ""
+    return (
+        f"the {_first_missing(today, covered)} is missing{why}; {wait}. Let the role make"
+        f" tables, or make it: {partition_sql(month)}"
+    )
+
+
+def partition_sql(month: date) -> str:
+    """Return the statements that make the partition of the month of this day."""
+    name, (start, end) = partition_name(month), month_bounds(month)
+    return (
+        f"create table {name} (like greek_snapshots including all excluding identity); "
+        f"alter table greek_snapshots attach partition {name} "
+        f"for values from ('{start.isoformat()}') to ('{end.isoformat()}');"
+    )
+
+
+def _first_missing(today: date, covered: int) -> str:
+    return f"partition {partition_name(_month_ahead(today, covered))}"
+
+
+def _month_ahead(today: date, months: int) -> date:
+    month, _ = month_bounds(today)
+    for _ in range(months):
+        _, month = month_bounds(month + timedelta(days=1))
+    return month.date()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -133,6 +133,31 @@ async def uncovered_moments(
         query = _UNCOVERED.format(covered=" or ".join(covered) or "false")
         await cursor.execute(query.encode(), [list(moments)])
         return {moment for (moment,) in await cursor.fetchall()}
+
+
+async def covered_months(
+    connection: psycopg.AsyncConnection[Any], today: date, months: int
+) -> int:
+    """Return how many months from the present one on have partitions, without a hole.
+
+    Args:
+        connection: Any connection.
+        today: The day in UTC.
+        months: The most months to look at.
+    """
+    starts = [month_bounds(today)[0]]
+    while len(starts) < months:
+        starts.append(_next_month(starts[-1]))
+    # A partition may begin or end within a month.
+    edges = {
+        start: {start, _next_month(start) - timedelta(microseconds=1)}
+        for start in starts
+    }
+    uncovered = await uncovered_moments(connection, set().union(*edges.values()))
+    for number, start in enumerate(starts):
+        if edges[start] & uncovered:
+            return number
+    return months
 
 
 def _next_month(start: datetime) -> datetime:

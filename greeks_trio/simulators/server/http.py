@@ -6,6 +6,7 @@ Source: h11, "Supporting Upgrade".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -109,6 +110,7 @@ class _Connection:
         headers = [
             ("Content-Type", response.content_type),
             ("Content-Length", str(len(response.body))),
+            ("Date", formatdate(usegmt=True)),
             *response.headers,
         ]
         head = h11.Response(status_code=response.status, headers=headers)
