@@ -19,6 +19,7 @@ import logging
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
+from uuid import uuid4
 
 import psycopg
 import trio
@@ -50,11 +51,26 @@ _OF_NARROW: Final = ", ".join(f"n.{name}" for name in _OTHERS)
 _DROP_IF_EXISTS: Final = sql.SQL("drop table if exists {narrow}")
 # The check spares the exchange a scan of the table.
 _CREATE: Final = sql.SQL(
-    "create table {narrow} (like greek_snapshots including all excluding identity,"
+    "create table {narrow} (like greek_snapshots"
+    " including all excluding identity excluding indexes,"
     " constraint month_bounds check (event_time >= {start} and event_time < {end}))"
 )
 _COPY: Final = sql.SQL(
     f"insert into {{narrow}} ({NAMES}) select {_EMPTIED_FORMAT} from {{table}}"  # noqa: S608
+)
+# Made after the rows are there: quicker, and a fifth smaller.  Those that are like the
+# indexes of the parent become parts of them when the table is attached.
+_INDEXES: Final = """
+select substring(pg_get_indexdef(i.indexrelid) from ' (USING .*)$'), i.indisunique, c.contype
+from pg_index i
+left join pg_constraint c
+    on c.conindid = i.indexrelid and c.conrelid = i.indrelid and c.contype in ('p', 'u')
+where i.indrelid = 'greek_snapshots'::regclass
+order by i.indexrelid
+"""
+_INDEX: Final = sql.SQL("create {unique} index {name} on {narrow} {definition}")
+_CONSTRAINT: Final = sql.SQL(
+    "alter table {narrow} add constraint {name} {kind} using index {name}"
 )
 _ANALYZE: Final = sql.SQL("analyze {narrow}")
 _EXCHANGE: Final = sql.SQL(
@@ -144,7 +160,30 @@ async def _copy(connection: Connection, month: date) -> None:
     async with connection.transaction():
         await connection.execute(TEXT_SETTINGS)
         await connection.execute(_COPY.format(narrow=narrow, table=table.identifier))
+    await _make_indexes(connection, month)
     await connection.execute(_ANALYZE.format(narrow=narrow))
+
+
+async def _make_indexes(connection: Connection, month: date) -> None:
+    """Give the new table every index and key that the parent has."""
+    table = partition_name(month) + NARROW
+    narrow = sql.Identifier(table)
+    cursor = await connection.execute(_INDEXES)
+    for number, (text, is_unique, key) in enumerate(await cursor.fetchall(), start=1):
+        # The table takes its indexes along when it is renamed, so the names are new ones.
+        name = sql.Identifier(f"{table}_{number}_{uuid4().hex[:8]}")
+        statement = _INDEX.format(
+            unique=sql.SQL("unique" if is_unique else ""),
+            name=name,
+            narrow=narrow,
+            definition=sql.SQL(text),  # from the catalog
+        )
+        await connection.execute(statement)
+        if key is not None:
+            kind = sql.SQL("primary key" if key == "p" else "unique")
+            await connection.execute(
+                _CONSTRAINT.format(narrow=narrow, name=name, kind=kind)
+            )
 
 
 async def _exchange(connection: Connection, month: date) -> None:
