@@ -116,6 +116,8 @@ def _facts(
     else:
         error = status.text(Figures.database_last_error)
         yield "database", f"not connected: {error or 'not yet'}"
+    if status.count(Figures.storage_database_bytes):
+        yield "storage", _storage(status)
     yield "spool", _spool(status, now)
     yield "quarantine", f"{status.count(Figures.quarantine_waiting):,} rows"
     yield "lost", f"{status.count(Figures.ticks_lost):,} ticks since the start"
@@ -134,6 +136,20 @@ def _memory(status: StatusAnswer) -> str:
         )
     )
     return f"{resident:,.0f} MiB; backlog {backlog:,.1f} of {most:,.0f}"
+
+
+def _storage(status: StatusAnswer) -> str:
+    size = status.count(Figures.storage_database_bytes) / 1e9
+    text = f"{size:,.2f} GB, {status.count(Figures.storage_months)} months"
+    if oldest := status.moment(Figures.storage_oldest_month):
+        text += f" from {oldest:%Y-%m}"
+    if growth := status.number(Figures.storage_growth_per_day_bytes):
+        text += f", {growth / 1e6:,.1f} MB a day"
+    if archived := status.count(Figures.storage_archived_months):
+        text += f", {archived} in files"
+    free = status.counts(Figures.storage_disk_free_bytes)
+    disks = ", ".join(f"{name} {room / 1e9:,.0f} GB" for name, room in free.items())
+    return f"{text}; free: {disks}" if disks else text
 
 
 def _spool(status: StatusAnswer, now: datetime) -> str:
