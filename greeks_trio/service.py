@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from typing import Any, NoReturn
 
 import trio
 
+from greeks_trio.alerts import AlertChannel, open_destinations
+from greeks_trio.alerts.watch import run_alerts
 from greeks_trio.api.server import OpenSocket, run_http
 from greeks_trio.archive.task import check_retention, run_retention
 from greeks_trio.assembly import Service, build_service, make_routers
@@ -177,7 +180,29 @@ async def _start_background(
     ):
         nursery.start_soon(status.outages.run, part, run, name=part)
     _start_storage(service, nursery)
+    await _start_alerts(service, nursery)
     return url
+
+
+async def _start_alerts(service: Service, nursery: trio.Nursery) -> None:
+    """Start the task that sends alerts, if there is an address.
+
+    Raises:
+        ConfigError: An address is wrong, or a package is missing.
+    """
+    status = service.status
+    # The import of the package takes a second.
+    destinations = await trio.to_thread.run_sync(
+        open_destinations, service.started_with.alert_urls
+    )
+    if destinations:
+        nursery.start_soon(
+            run_alerts,
+            AlertChannel(destinations, source=f"greeks_trio on {platform.node()}"),
+            status.conditions,
+            lambda: "; ".join(status.readiness()),
+            name="alerts",
+        )
 
 
 def _start_storage(service: Service, nursery: trio.Nursery) -> None:

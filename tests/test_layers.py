@@ -41,7 +41,7 @@ ORDER = (
     ("drill",),
     ("service",),
     ("assembly",),
-    ("api", "archive", "monitoring", "brokers"),
+    ("api", "alerts", "archive", "monitoring", "brokers"),
     ("feeds", "postgres", "spool"),
     ("pipeline",),
     ("config",),

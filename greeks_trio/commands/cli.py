@@ -333,5 +333,21 @@ def archive(
     return plan
 
 
+@commands.command("alert-test")
+def alert_test() -> Plan:
+    """Send a test message to each address of GREEKS_ALERT_URLS.
+
+    Exit status: 0 every address took it, 1 one did not, 2 wrong settings.
+    """
+
+    def plan() -> int:
+        config = configured(partial(load_config, need_broker=False))
+        from greeks_trio.commands.alert_test import run_alert_test
+
+        return run_trio(run_alert_test, config)
+
+    return plan
+
+
 for each in (demo, simulate, drill, drill_service, psql, dsn, db):
     commands.add_command(each)

@@ -478,6 +478,16 @@ class Config:
         applies=Applies.RESTART,
         group=DATABASE,
     )
+    alert_urls: Secret = setting(
+        "GREEKS_ALERT_URLS",
+        Secret(""),
+        SECRET,
+        about="The addresses that get alerts, as the package apprise writes them, with "
+        "commas or spaces between them: mailto://..., json://..., slack://... Empty: no "
+        "alerts.",
+        applies=Applies.RESTART,
+        group=LOG,
+    )
     log_json: bool = setting(
         "GREEKS_LOG_JSON",
         False,

@@ -13,6 +13,7 @@ A line never has a secret or a control character, and never waits for its reader
 """
 
 from greeks_trio.logs.background import background_output, lines_dropped
+from greeks_trio.logs.formats import message_of
 from greeks_trio.logs.setup import configure_logging, explain_dropped, tell_repeats
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "configure_logging",
     "explain_dropped",
     "lines_dropped",
+    "message_of",
     "tell_repeats",
 ]

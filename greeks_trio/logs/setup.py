@@ -22,6 +22,9 @@ _LEAST_LEVELS: Final = {
     "httpcore2": logging.WARNING,
     "hypercorn": logging.WARNING,
     "asyncio": logging.WARNING,
+    # The alerts show its words themselves.
+    "apprise": logging.CRITICAL,
+    "urllib3": logging.ERROR,
     "psycopg": logging.ERROR,
 }
 

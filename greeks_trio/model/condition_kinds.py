@@ -63,6 +63,12 @@ class ConditionKind(StrEnum):
         " by itself, and keeps its ticks.",
         "Read the traceback in the log and report it.",
     )
+    ALERTS_NOT_SENT = (
+        "alerts not sent",
+        Severity.DEGRADED,
+        "An address of `GREEKS_ALERT_URLS` does not take the messages.",
+        "Read the reason in the status, and try again with `alert-test`.",
+    )
     JOURNAL_STUCK = (
         "journal stuck",
         Severity.NOT_READY,

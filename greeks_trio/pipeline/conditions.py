@@ -59,6 +59,13 @@ class Conditions:
         """Return whether there is a condition of this kind."""
         return any(each is kind for each, _ in self._sentences)
 
+    def entries(self) -> Mapping[str, str]:
+        """Return the sentence of each condition, by its kind and subject in words."""
+        return {
+            f"{kind.value} {subject}".rstrip(): sentence
+            for (kind, subject), sentence in self._sentences.items()
+        }
+
     def sentences(self, severity: Severity) -> Sequence[str]:
         """Return the sentences of this severity in the order in which they began."""
         return [

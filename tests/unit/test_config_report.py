@@ -91,6 +91,7 @@ CHANGED_VALUES = {
     "GREEKS_SPOOL_AFTER_MS": "7",
     "GREEKS_EMBEDDED_PORT": "7",
     "GREEKS_LOG_JSON": "true",
+    "GREEKS_ALERT_URLS": "json://127.0.0.1/",
     "GREEKS_LOG_FORMAT": "logfmt",
     "GREEKS_LOG_LEVEL": "ERROR",
 }

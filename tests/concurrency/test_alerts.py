@@ -1,0 +1,355 @@
+"""Alerts to a real web server and a real mail server, so with the real clock."""
+
+from __future__ import annotations
+
+import builtins
+import email
+import json
+import logging
+import threading
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import trio
+
+from greeks_trio.alerts import Alert, AlertChannel, open_destinations
+from greeks_trio.alerts.channel import MOST_PER_HOUR, REMIND_S
+from greeks_trio.alerts.destination import Destination
+from greeks_trio.alerts.watch import run_alerts
+from greeks_trio.config.settings import Secret
+from greeks_trio.errors import ConfigError
+from greeks_trio.foreign_text import mask
+from greeks_trio.model.condition_kinds import ConditionKind
+from greeks_trio.pipeline.conditions import Conditions
+
+# apprise imports it where Python still has it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:'imghdr' is deprecated:DeprecationWarning"
+)
+
+logger = logging.getLogger("greeks_trio.test")
+
+
+class WebHook:
+    """A web server that keeps the bodies of the requests."""
+
+    def __init__(self):
+        self.bodies = []
+        self.status = 200
+        self.came = threading.Condition()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with hook.came:
+                    if hook.status == 200:
+                        hook.bodies.append(json.loads(body))
+                    hook.came.notify_all()
+                self.send_response(hook.status)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"json://127.0.0.1:{self.server.server_port}/hook"
+
+    async def wait(self, number):
+        """Return the titles and the texts of the first messages."""
+
+        def wait():
+            with self.came:
+                assert self.came.wait_for(lambda: len(self.bodies) >= number, 20)
+
+        await trio.to_thread.run_sync(wait)
+        return [(each["title"], each["message"]) for each in self.bodies]
+
+
+@pytest.fixture
+def hook():
+    made = WebHook()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+class Recorder:
+    """Takes messages at once, or when it is let go."""
+
+    def __init__(self):
+        self.sent = []
+        self.go = threading.Event()
+        self.go.set()
+        self.accepts = True
+
+    def notify(self, body, *, title, **_):
+        self.go.wait(20)
+        if self.accepts:
+            self.sent.append((title, body))
+        return self.accepts
+
+
+class Direct(Destination):
+    """Sends within the call, for tests of the channel."""
+
+    def __init__(self):
+        super().__init__("test://***", Recorder())
+        self.sent = []
+
+    def send(self, title, text):
+        self.sent.append((title, text))
+
+    def titles(self):
+        return [title for title, _ in self.sent]
+
+
+@contextmanager
+def channel_at(clock):
+    destination = Direct()
+    yield (
+        AlertChannel([destination], source="desk", clock=lambda: clock[0]),
+        destination,
+    )
+
+
+def test_a_fault_is_told_at_its_begin_and_at_its_end_and_reminded_of():
+    clock = [0.0]
+    with channel_at(clock) as (channel, sent):
+        for clock[0] in range(0, int(REMIND_S) + 60, 60):
+            channel.update({"journal stuck": f"for {clock[0]} s"})
+        channel.update({})
+        channel.update({})
+
+    assert sent.titles() == [
+        "desk: journal stuck",
+        "desk: journal stuck (still)",
+        "desk: journal stuck (over)",
+    ]
+    assert sent.sent[-1][1] == f"It is over: for {int(REMIND_S)} s"
+
+
+def test_an_hour_has_a_highest_number_and_the_next_message_tells_the_rest():
+    clock = [0.0]
+    with channel_at(clock) as (channel, sent):
+        for number in range(MOST_PER_HOUR + 12):
+            channel.send(Alert(f"alert {number}", "text"))
+        assert len(sent.sent) == MOST_PER_HOUR
+
+        clock[0] = 3601.0
+        channel.send(Alert("later", "text"))
+
+    assert sent.sent[-1] == (
+        "desk: later",
+        "text (and 12 more alerts in the last hour: see the log)",
+    )
+
+
+def test_a_message_is_cleaned_and_cut():
+    Secret("secret-of-the-user")
+    with channel_at([0.0]) as (channel, sent):
+        channel.send(Alert("a\nb\x1b", f"secret-of-the-user\x07 {'x' * 9999}"))
+
+    [(title, text)] = sent.sent
+    assert title == "desk: a b"
+    assert text.startswith("*** xxx")
+    assert len(text) == 2000
+
+
+def test_a_slow_address_holds_up_nobody_and_a_full_queue_is_counted():
+    recorder = Recorder()
+    recorder.go.clear()
+    destination = Destination("test://***", recorder)
+    for number in range(150):
+        destination.send("title", f"text {number}")
+
+    assert destination.fault() == (
+        "alerts do not reach test://***: the queue is full (50 not sent)"
+    )
+    recorder.go.set()
+    destination.close(10)
+    assert len(recorder.sent) == 100
+    assert destination.fault() is None
+
+
+def test_a_message_is_tried_again(caplog):
+    recorder = Recorder()
+    recorder.accepts = False
+    destination = Destination("test://***", recorder, retry_delays_s=(0.01,) * 3)
+    destination.send("title", "text")
+    destination.close(0.0)  # no more retries after this
+    destination._thread.join(10)
+
+    assert destination.fault() == (
+        "alerts do not reach test://***: it was not accepted (1 not sent)"
+    )
+
+    recorder.accepts = True
+    again = Destination("test://***", recorder, retry_delays_s=(0.01,) * 3)
+    again.send("title", "text")
+    again.close(10)
+    assert recorder.sent == [("title", "text")]
+    assert again.fault() is None
+
+
+def test_the_end_waits_only_a_moment(caplog):
+    recorder = Recorder()
+    recorder.go.clear()
+    destination = Destination("test://***", recorder)
+    destination.send("title", "text")
+
+    destination.close(0.05)
+
+    assert "alerts.not_sent to=test://*** number=1" in caplog.text
+    recorder.go.set()
+    destination._thread.join(10)
+
+
+def test_without_a_new_thread_the_message_is_counted(monkeypatch):
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    destination = Destination("test://***", Recorder())
+
+    destination.send("title", "text")
+
+    assert "can't start new thread" in destination.fault()
+
+
+@asynccontextmanager
+async def running(urls, *, unready=lambda: ""):
+    conditions = Conditions()
+    channel = AlertChannel(open_destinations(Secret(urls)), source="desk")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            partial(run_alerts, channel, conditions, unready, interval_s=0.02)
+        )
+        await trio.testing.wait_all_tasks_blocked()
+        yield conditions
+        nursery.cancel_scope.cancel()
+
+
+async def test_conditions_and_critical_lines_reach_a_webhook(hook):
+    async with running(hook.url) as conditions:
+        conditions.begin(ConditionKind.JOURNAL_STUCK, "the journal does not move")
+        await hook.wait(1)
+        conditions.end(ConditionKind.JOURNAL_STUCK)
+        await hook.wait(2)
+        logger.critical("ticks.lost number=%d", 3)
+        logger.error("not.critical")
+        # The end of the service sends it.
+        await trio.sleep(0.1)
+
+    assert await hook.wait(3) == [
+        ("desk: journal stuck", "the journal does not move"),
+        ("desk: journal stuck (over)", "It is over: the journal does not move"),
+        ("desk: ticks.lost", "ticks.lost number=3"),
+    ]
+
+
+async def test_an_address_that_refuses_is_a_condition_and_the_others_go_on(hook):
+    other = WebHook()
+    other.server.server_close()  # nothing listens there any more
+    async with running(f"{hook.url}, {other.url}") as conditions:
+        conditions.begin(ConditionKind.JOURNAL_STUCK, "the journal does not move")
+        [_, (title, words)] = await hook.wait(2)
+
+        assert conditions.has(ConditionKind.ALERTS_NOT_SENT)
+    assert title == "desk: alerts not sent"
+    assert words.startswith("alerts do not reach address 2 (json): A Connection error")
+
+
+async def test_a_service_that_is_not_ready_is_told_after_a_minute(hook, monkeypatch):
+    monkeypatch.setattr("greeks_trio.alerts.watch._UNREADY_FOR_S", 0.1)
+    words = ["database: not connected yet"]
+    async with running(hook.url, unready=lambda: words[0]):
+        await hook.wait(1)
+        words[0] = ""
+        messages = await hook.wait(2)
+
+    assert messages == [
+        ("desk: not ready", "database: not connected yet"),
+        ("desk: not ready (over)", "It is over: database: not connected yet"),
+    ]
+
+
+async def test_a_mail_arrives():
+    mails = []
+    done = trio.Event()
+
+    async def talk(stream):
+        await stream.send_all(b"220 test ESMTP\r\n")
+        data, is_mail, buffer = b"", False, b""
+        async for chunk in stream:
+            buffer += chunk
+            while b"\r\n" in buffer:
+                line, _, buffer = buffer.partition(b"\r\n")
+                if is_mail and line != b".":
+                    data += line + b"\r\n"
+                    continue
+                if is_mail:
+                    mails.append(email.message_from_bytes(data))
+                    is_mail = False
+                word = line[:4].upper()
+                is_mail = word == b"DATA"
+                await stream.send_all(b"354 go\r\n" if is_mail else b"250 ok\r\n")
+                if word == b"QUIT":
+                    done.set()
+                    return
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, talk, listeners)
+        port = listeners[0].socket.getsockname()[1]
+        url = (
+            f"mailto://127.0.0.1:{port}?smtp=127.0.0.1&mode=insecure"
+            "&from=desk@example.com&to=risk@example.com"
+        )
+        [destination] = open_destinations(Secret(url))
+        reason = await trio.to_thread.run_sync(destination.deliver, "title", "text")
+        assert reason is None
+        with trio.fail_after(10):
+            await done.wait()
+        nursery.cancel_scope.cancel()
+
+    [mail] = mails
+    assert mail["To"] == "risk@example.com"
+    assert "title" in mail["Subject"]
+
+
+def test_no_address_is_shown():
+    token = "T0KENT0KENT0KENT0KENT0KEN"
+    url = f"json://user:p4ssword-of-the-hook@127.0.0.1:9/{token}"
+
+    [destination] = open_destinations(Secret(url))
+
+    assert destination.name == "address 1 (json)"
+    assert mask(f"{url} p4ssword-of-the-hook {token}") == "*** *** ***"
+
+
+def test_a_wrong_address_is_named_by_its_number():
+    with pytest.raises(ConfigError) as caught:
+        open_destinations(Secret("json://127.0.0.1/ nonsense://s3cret"))
+
+    assert "address 2 of 2 is not one that apprise knows" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
+    real = builtins.__import__
+
+    def without_apprise(name, *args, **more):
+        if name == "apprise":
+            raise ImportError(name)
+        return real(name, *args, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_apprise)
+
+    with pytest.raises(ConfigError, match="pip install 'apprise"):
+        open_destinations(Secret("json://127.0.0.1/"))
