@@ -354,6 +354,100 @@ comment on column dropped_payloads.bytes_after is
     'Size of the month with indexes after, in bytes';
 
 
+-- The rows that the functions below read.  A role that may read these views and the others
+-- needs no right on the tables, because a view reads with the rights of its owner and a
+-- function does not.
+create view tick_history as
+select
+    id, event_time, received_at, persisted_at, broker, account_id, underlying,
+    contract_key, expiration, strike, option_type, quantity, delta, gamma, theta, vega,
+    rho, implied_volatility, underlying_price, availability, underlying_price_at, price,
+    bid, ask, in_rotation
+from greek_snapshots;
+
+comment on view tick_history is
+    'The rows of greek_snapshots without their payloads';
+
+create view position_history as
+select
+    broker, account_id, contract_key, observed_at, kind, quantity, multiplier, currency,
+    underlying, expiration, strike, option_type, instrument_id, exchange, underlying_id,
+    price_factor, description, problem, premium_multiplier, recorded_at
+from positions;
+
+comment on view position_history is
+    'The rows of positions';
+
+do $$
+declare
+    copied record;
+begin
+    for copied in
+        select
+            of.view,
+            v.attname,
+            coalesce(col_description(t.attrelid, t.attnum), 'As in ' || of.source) as said
+        from (
+            values ('tick_history'::regclass, 'greek_snapshots'::regclass),
+                ('position_history', 'positions')
+        ) of (view, source)
+        join pg_attribute v on v.attrelid = of.view and v.attnum > 0
+        join pg_attribute t on t.attrelid = of.source and t.attname = v.attname
+    loop
+        execute format(
+            'comment on column %s.%I is %L', copied.view, copied.attname, copied.said);
+    end loop;
+end
+$$;
+
+
+-- Makes and attaches the partition of the month that has this day; returns false when it
+-- was there.  It runs with the rights of the owner of the tables, so that the role of the
+-- service needs no more than the right to execute it.  A table of that name is attached.
+create function make_month(day date)
+returns boolean
+language plpgsql security definer
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+    first_moment constant timestamptz := date_trunc('month', day::timestamptz);
+    name constant text := to_char(first_moment, '"greek_snapshots_"YYYY_MM');
+begin
+    -- Any number; the service takes the same one.
+    perform pg_advisory_xact_lock(7402318915520032);
+    if exists (
+        select from pg_inherits
+        join pg_class on pg_class.oid = inhrelid
+        where inhparent = 'greek_snapshots'::regclass and relname = name
+    ) then
+        return false;
+    end if;
+    if to_regclass(name) is null then
+        -- Without identity: from version 17 on an attached table may not have its own, and
+        -- before only the parent's is used.
+        execute format(
+            'create table %I (like greek_snapshots including all excluding identity)',
+            name
+        );
+    end if;
+    execute format(
+        'alter table greek_snapshots attach partition %I for values from (%L) to (%L)',
+        name,
+        first_moment,
+        first_moment + interval '1 month'
+    );
+    return true;
+end
+$$;
+
+comment on function make_month(date) is
+    'Makes and attaches the partition of the month of this day, with the rights of the '
+    'owner of the tables; false if it was there';
+
+revoke execute on function make_month(date) from public;
+
+
 -- The views take possible values only, so that no stored value can make them fail: NaN,
 -- infinity, or a number that is too large or too small for a product.  An impossible value
 -- counts as missing, and the rest of its row stays.  A check of the tables would refuse the
@@ -497,7 +591,7 @@ begin atomic
     with recursive undated (broker, account_id, contract_key) as (
         (
             select p.broker, p.account_id, p.contract_key
-            from positions p
+            from position_history p
             where p.expiration is null
             order by p.expiration, 1, 2, 3
             limit 1
@@ -507,7 +601,7 @@ begin atomic
         from undated
         cross join lateral (
             select p.broker, p.account_id, p.contract_key
-            from positions p
+            from position_history p
             where p.expiration is null
               and (p.broker, p.account_id, p.contract_key)
                 > (undated.broker, undated.account_id, undated.contract_key)
@@ -537,7 +631,7 @@ begin atomic
         newest.premium_multiplier
     from (
         select p.broker, p.account_id, p.contract_key
-        from positions p
+        from position_history p
         where least(p.observed_at, p.recorded_at) <= moment
           and p.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
               - interval '36 hours'
@@ -547,7 +641,7 @@ begin atomic
     ) held
     cross join lateral (
         select p.*
-        from positions p
+        from position_history p
         where p.broker = held.broker
           and p.account_id = held.account_id
           and p.contract_key = held.contract_key
@@ -582,7 +676,7 @@ begin
     broker := '';
     loop
         select s.broker into broker
-        from greek_snapshots s
+        from tick_history s
         where s.broker > watched_asof.broker
           and s.event_time >= earliest
         order by s.broker
@@ -591,7 +685,7 @@ begin
         contract_key := '';
         loop
             select s.contract_key into contract_key
-            from greek_snapshots s
+            from tick_history s
             where s.broker = watched_asof.broker
               and s.account_id = 'watchlist'
               and s.contract_key > watched_asof.contract_key
@@ -732,7 +826,7 @@ begin atomic
             s.underlying like '/%' as is_future
         from (
             select t.*
-            from greek_snapshots t
+            from tick_history t
             where wanted.kind in ('option', 'future_option')
               and t.broker = wanted.broker
               and t.account_id = wanted.account_id
@@ -798,7 +892,7 @@ declare
 begin
     for tick in
         select g.*, least(s.received_at, s.persisted_at) as received_at
-        from greek_snapshots s
+        from tick_history s
         cross join lateral possible_greeks(
             s.delta, s.gamma, s.theta, s.vega, s.rho, s.implied_volatility
         ) g
@@ -866,7 +960,7 @@ begin
         select
             s.price, s.event_time, s.id,
             least(s.received_at, s.persisted_at) as received_at
-        from greek_snapshots s
+        from tick_history s
         where s.broker = of_broker
           and s.account_id = of_account_id
           and s.contract_key = of_contract_key
@@ -893,6 +987,7 @@ declare
     name regprocedure;
 begin
     foreach name in array array[
+        'make_month(date)',
         'watched_asof(timestamptz)',
         'carried_greeks(text, text, text, timestamptz, timestamptz, timestamptz, text,
             double precision, double precision, double precision, double precision,
@@ -2006,4 +2101,5 @@ insert into schema_migrations (name, sha256) values
     ('0006_instruments', '1eaff28cb7f5cec422a44c1b363c655096ea58d5c3ed020adb77bec83db86218'),
     ('0007_real_books', '02842ca00e605c591f3d4ef18d8472d78d44e78f401de110a0c5c94ced337eb9'),
     ('0008_wrong_clocks', 'bc194751985f97ee11afdb3da778b71f2c9720dc4c901223acfd541023ece00b'),
-    ('0010_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487');
+    ('0010_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
+    ('0011_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883');

@@ -50,6 +50,9 @@ def _parts(sql: str) -> Iterator[str]:
         yield f"## {relation}"
         yield f"{comments[relation]}."
         columns = [name for name in comments if name.startswith(f"{relation}.")]
+        if not columns:
+            yield "The columns mean the same as there."
+            continue
         yield table(
             ("column", "meaning"),
             ((code(name.partition(".")[2]), comments[name]) for name in columns),

@@ -33,7 +33,7 @@ _INTERVAL_S: Final = 6 * 3600.0
 _AGAIN_AFTER_S: Final = 60.0
 # Three partitions; each may wait for a lock for a bounded time.
 _LIMIT_S: Final = 30.0
-_NO_TABLE: Final = "42P01"
+_NO_SCHEMA_YET: Final = ("42P01", "42883")  # no such table, no such function
 # Partitions of other programs may reach further ahead.
 _LOOK_AHEAD: Final = 12
 
@@ -73,7 +73,7 @@ class PartitionKeeper:
         except* StoreError as group:
             failures += group.exceptions
         for failure in failures:
-            is_unexpected = getattr(failure, "sqlstate", None) != _NO_TABLE
+            is_unexpected = getattr(failure, "sqlstate", None) not in _NO_SCHEMA_YET
             logger.log(
                 logging.WARNING if is_unexpected else logging.DEBUG,
                 "partitions.not_made reason=%s",
@@ -90,7 +90,7 @@ class PartitionKeeper:
         try:
             await ensure_partitions_ahead(connection, today)
         except psycopg.Error as exc:
-            if connection.closed or exc.sqlstate == _NO_TABLE:
+            if connection.closed or exc.sqlstate in _NO_SCHEMA_YET:
                 raise
             failures.append(exc)
             reason = exc.diag.message_primary or str(exc)

@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import tuple_row
 
 logger = logging.getLogger(__name__)
@@ -33,16 +32,8 @@ from pg_inherits
 join pg_class child on child.oid = inhrelid
 where inhparent = 'greek_snapshots'::regclass
 """
-# Without identity: from version 17 on an attached table may not have its own, and before
-# only the parent's is used.
-_CREATE: Final = """
-create table {partition}
-    (like greek_snapshots including all excluding identity)
-"""
-_ATTACH: Final = """
-alter table greek_snapshots
-    attach partition {partition} for values from ({start}) to ({end})
-"""
+# It runs with the rights of the owner of the tables, see ``db/schema.sql``.
+_MAKE: Final = "select make_month(%s)"
 # The condition that the rows of each partition fulfil, also of partitions that another
 # program made.  It is null for a single default partition, which takes all rows.
 _CONSTRAINTS: Final = """
@@ -100,7 +91,7 @@ async def ensure_partition(
         await connection.execute("select pg_advisory_xact_lock(%s)", [_PARTITION_LOCK])
         if name in await existing_partitions(connection):
             return False
-        await _make_partition(connection, name, month)
+        await connection.execute(_MAKE, [date(month.year, month.month, 1)])
     logger.info("partition.made name=%s", name)
     return True
 
@@ -166,22 +157,3 @@ def _next_month(start: datetime) -> datetime:
     if start.month == 12:
         return start.replace(year=start.year + 1, month=1)
     return start.replace(month=start.month + 1)
-
-
-async def _make_partition(
-    connection: psycopg.AsyncConnection[Any], name: str, month: date
-) -> None:
-    partition = sql.Identifier(name)
-    start, end = month_bounds(month)
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute("select to_regclass(%s) is null", [name])
-        if await cursor.fetchone() == (True,):
-            await cursor.execute(sql.SQL(_CREATE).format(partition=partition))
-        await cursor.execute(
-            sql.SQL(_ATTACH).format(
-                partition=partition,
-                # With the offset, so that the session's time zone does not matter.
-                start=sql.Literal(start.isoformat()),
-                end=sql.Literal(end.isoformat()),
-            )
-        )
