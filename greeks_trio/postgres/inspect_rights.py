@@ -28,6 +28,8 @@ _ROLE: Final = """
 select current_user::text as role, current_database()::text as database,
        current_schema()::text as schema,
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) as may_create,
+       coalesce(has_function_privilege(
+           to_regprocedure('make_month(date)'), 'EXECUTE'), false) as may_make_months,
        (select pg_has_role(relowner, 'USAGE') from pg_class
         where oid = to_regclass('greek_snapshots')) as is_owner,
        (select pg_get_userbyid(relowner)::text from pg_class
@@ -147,6 +149,12 @@ def _makes_tables(role: dict[str, Any], *, is_schema_lacking: bool) -> Finding:
             subject="rights",
             verdict="fine",
             sentence=f"the role {name} may write rows and make tables",
+        )
+    if role["may_make_months"] and not is_schema_lacking:
+        return Finding(
+            subject="rights",
+            verdict="fine",
+            sentence=f"the role {name} may write rows and have months made",
         )
     if not role["may_create"]:
         lack = f"may not make tables in the schema {schema}"

@@ -1,0 +1,173 @@
+"""The roles of ``docs/database.md``: its statements run, and each role does its work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from docs.tools.blocks import read_blocks
+from greeks_trio.config.settings import Secret
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import Broker, FeedGap, PositionsSnapshot
+from greeks_trio.pipeline.latest import Latest
+from greeks_trio.postgres import latest_seed
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.inspect_rights import inspect_rights
+from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.schema import partition_keeper
+from greeks_trio.postgres.schema.migrate import migrate
+from greeks_trio.postgres.tick_store import TickStore
+from tests.factories import START, make_position, make_tick
+from tests.fix_postgres import connect
+
+PAGE = Path(__file__).parents[2] / "docs/database.md"
+NAMES = ("owner", "ingest", "reader")
+VIEWS = (
+    "latest_greeks",
+    "portfolio_greeks",
+    "outages",
+    "broker_divergence",
+    "tick_history",
+    "position_history",
+)
+
+
+def statements(database):
+    """Return the blocks of the page about roles, for roles of this test."""
+    blocks = [
+        block.text
+        for block in read_blocks(PAGE.read_text("utf-8"))
+        if "test_roles.py runs it" in block.note
+    ]
+    for name in NAMES:
+        blocks = [
+            each.replace(f"greeks_{name}", role(database, name)) for each in blocks
+        ]
+    return [each.replace("portfolio_engine", database.dbname) for each in blocks]
+
+
+def role(database, name):
+    return f"{database.dbname}_{name}"
+
+
+@pytest.fixture
+async def roles(empty_database):
+    """The configuration of each role, in a database as the page makes it."""
+    make_roles, make_schema, grant = statements(empty_database)
+    create = next(line for line in make_roles.splitlines() if "create database" in line)
+    own = f"alter database {empty_database.dbname} owner to "
+    with connect(empty_database) as admin:
+        admin.execute(
+            make_roles.replace(create, f"{own}{role(empty_database, 'owner')};")
+        )
+        try:
+            passwords = ("choose one", "choose another", "and another")
+            configs = {
+                name: replace(
+                    empty_database,
+                    user=role(empty_database, name),
+                    password=Secret(password),
+                )
+                for name, password in zip(NAMES, passwords, strict=True)
+            }
+            with connect(configs["owner"]) as owner:
+                owner.execute(make_schema.encode())
+            async with open_connection(configs["owner"], autocommit=True) as connection:
+                await migrate(connection)
+            with connect(configs["owner"]) as owner:
+                owner.execute(grant)
+            yield configs
+        finally:
+            admin.execute(
+                f"alter database {empty_database.dbname} owner to current_user"
+            )
+            for name in NAMES:
+                owned = role(empty_database, name)
+                admin.execute(f"drop owned by {owned} cascade")
+                admin.execute(f"drop role {owned}")
+
+
+async def test_the_service_works_with_the_least_rights(roles):
+    ingest = roles["ingest"]
+    store = TickStore(ingest, today=START.date)
+    async with store.open() as sink:
+        assert await sink.write([make_tick(), make_tick(1)]) == 2
+        assert await sink.write([make_tick(), make_tick(2)]) == 1
+    async with JournalStore(ingest).open() as journal:
+        await journal.write(
+            PositionsSnapshot(
+                broker=Broker("ibkr"),
+                account_ids=("U1",),
+                positions=(make_position(),),
+                observed_at=START,
+            )
+        )
+        await journal.write(
+            FeedGap(broker=Broker("ibkr"), started_at=START, reason=GapReason.SILENCE)
+        )
+    async with open_connection(ingest) as connection:
+        [finding] = await inspect_rights(connection, ingest)
+
+    assert await partition_keeper._keep(ingest)
+    assert await latest_seed._seed(ingest, Latest()) >= 0
+    assert (finding.verdict, "have months made" in finding.sentence) == ("fine", True)
+    with connect(roles["owner"]) as owner:
+        [(months,)] = owner.execute(
+            "select count(*) from pg_inherits"
+            " where inhparent = 'greek_snapshots'::regclass"
+        )
+    assert months >= 3
+    with connect(ingest) as thief:
+        for forbidden in (
+            "delete from greek_snapshots",
+            "update positions set quantity = 0",
+            "drop table feed_gaps",
+            "create table greeks.mine ()",
+            "create temporary table mine ()",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                thief.execute(forbidden)
+
+
+async def test_the_reader_reads_every_view_and_no_table(roles):
+    async with TickStore(roles["ingest"], today=START.date).open() as sink:
+        await sink.write([make_tick()])
+
+    with connect(roles["reader"]) as reader:
+        for view in VIEWS:
+            reader.execute(f"select * from {view}").fetchall()
+        [(ticks,)] = reader.execute("select count(*) from tick_history")
+        reader.execute("select * from greeks_asof(now())").fetchall()
+        for table in ("greek_snapshots", "positions", "feed_gaps", "trades"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(f"select * from {table}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("select make_month('2030-01-01')")
+
+    assert ticks == 1
+    with connect(roles["owner"]) as owner:
+        owner.execute("create materialized view kept as select * from latest_greeks")
+        owner.execute("set search_path = pg_catalog")
+        owner.execute("refresh materialized view greeks.kept")
+
+
+def test_a_month_is_made_once_and_in_utc(database):
+    with connect(database) as connection:
+        connection.execute("set timezone = 'Asia/Tokyo'")
+        connection.execute("set datestyle = 'German'")
+        made = [
+            connection.execute("select make_month('2031-12-31')").fetchone()[0]
+            for _ in range(2)
+        ]
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set datestyle = 'ISO'")
+        [(bounds,)] = connection.execute(
+            "select pg_get_expr(relpartbound, oid) from pg_class"
+            " where relname = 'greek_snapshots_2031_12'"
+        )
+
+    assert made == [True, False]
+    assert "FROM ('2031-12-01 00:00:00+00') TO ('2032-01-01 00:00:00+00')" in bounds
