@@ -57,7 +57,7 @@ def connections_needed(http: HttpConfig | None) -> int:
 async def inspect_session(
     connection: psycopg.AsyncConnection[Any], config: DatabaseConfig
 ) -> list[Finding]:
-    """Return what is between us and the server, and how it treats our session.
+    """Return the facts about the way to the server and about our session.
 
     Args:
         connection: One of `open_connection`, so its settings are verified.

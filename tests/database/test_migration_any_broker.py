@@ -9,7 +9,7 @@ import pytest
 from psycopg import errors
 
 from greeks_trio.postgres.schema.migrate import load_migrations, migrate
-from greeks_trio.postgres.schema.partitions import ensure_partition
+from greeks_trio.postgres.schema.partitions import month_bounds, partition_name
 from tests.fix_postgres import connect, connect_trio
 
 BEFORE = load_migrations()[:3]
@@ -27,13 +27,28 @@ CHECKS = (
 )
 
 
+async def make_month(connection, month):
+    """Make and attach a month as the versions before ``make_month`` did."""
+    name, (start, end) = partition_name(month), month_bounds(month)
+    if await (
+        await connection.execute("select to_regclass(%s)", [name])
+    ).fetchone() == (None,):
+        await connection.execute(
+            f"create table {name} (like greek_snapshots including all excluding identity)"
+        )
+    await connection.execute(
+        f"alter table greek_snapshots attach partition {name}"
+        f" for values from ('{start}') to ('{end}')"
+    )
+
+
 @pytest.fixture
 async def old(empty_database):
     """A database of the version before, with an attached and a detached month."""
     async with await connect_trio(empty_database) as connection:
         await migrate(connection, BEFORE)
-        await ensure_partition(connection, NOVEMBER)
-        await ensure_partition(connection, DECEMBER)
+        await make_month(connection, NOVEMBER)
+        await make_month(connection, DECEMBER)
     with connect(empty_database) as observer:
         for month in ("2026-11-20", "2026-12-20"):
             insert_tick(observer, month, "ibkr")
@@ -121,8 +136,8 @@ async def test_months_can_be_attached_and_made_afterwards(
     await apply(empty_database, migration)
 
     async with await connect_trio(empty_database) as connection:
-        assert await ensure_partition(connection, DECEMBER)
-        assert await ensure_partition(connection, date(2027, 1, 1))
+        await make_month(connection, DECEMBER)
+        await make_month(connection, date(2027, 1, 1))
 
     insert_tick(old, "2026-12-20", "thirdbroker")
     insert_tick(old, "2027-01-20", "thirdbroker")
