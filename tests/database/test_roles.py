@@ -44,7 +44,7 @@ def statements(database):
     ]
     for name in NAMES:
         blocks = [
-            each.replace(f"greeks_{name}", role(database, name)) for each in blocks
+            each.replace(f"portfolio_{name}", role(database, name)) for each in blocks
         ]
     return [each.replace("portfolio_engine", database.dbname) for each in blocks]
 
