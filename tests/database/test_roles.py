@@ -12,13 +12,14 @@ from docs.tools.blocks import read_blocks
 from greeks_trio.config.settings import Secret
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Broker, FeedGap, PositionsSnapshot
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.latest import Latest
 from greeks_trio.postgres import latest_seed
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.inspect_rights import inspect_rights
 from greeks_trio.postgres.journal_store import JournalStore
-from greeks_trio.postgres.schema import partition_keeper
 from greeks_trio.postgres.schema.migrate import migrate
+from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_position, make_tick
 from tests.fix_postgres import connect
@@ -111,7 +112,7 @@ async def test_the_service_works_with_the_least_rights(roles):
     async with open_connection(ingest) as connection:
         [finding] = await inspect_rights(connection, ingest)
 
-    assert await partition_keeper._keep(ingest)
+    assert await PartitionKeeper(Conditions()).keep(ingest)
     assert await latest_seed._seed(ingest, Latest()) >= 0
     assert (finding.verdict, "have months made" in finding.sentence) == ("fine", True)
     with connect(roles["owner"]) as owner:
