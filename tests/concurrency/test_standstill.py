@@ -45,7 +45,7 @@ class Feed:
 async def feed(autojump_clock):
     feed = Feed()
     feed.health.connected()
-    assert feed.health.now() == START  # the clock goes from here
+    feed.health.now()  # its clock goes from here
     return feed
 
 
