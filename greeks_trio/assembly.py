@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -20,7 +20,7 @@ from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.condition_kinds import ConditionKind
-from greeks_trio.model.records import Broker
+from greeks_trio.model.records import Broker, Tick
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.metrics import make_registry
@@ -43,6 +43,7 @@ from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.postgres.acknowledged_rows import AcknowledgedRows
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
@@ -50,7 +51,9 @@ from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.postgres.uri import database_uri
+from greeks_trio.spool.acknowledged import AcknowledgedLog
 from greeks_trio.spool.directory import SpoolDirectory
+from greeks_trio.spool.offer_again import OfferAgain
 from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -86,6 +89,7 @@ class Service:
     partition_keeper: PartitionKeeper
     reader: Reader
     standstills: StandstillWatch
+    offer_again: OfferAgain
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
@@ -168,6 +172,7 @@ def build_service(
     conditions = Conditions()
     clock = ServiceClock(conditions, config.database.clock_limit_s, wall=now)
     keeper = PartitionKeeper(conditions, today=lambda: clock.now().date())
+    listeners = _and_acknowledged(listeners, disk.acknowledged)
     status = _build_status(
         config,
         enabled,
@@ -179,6 +184,7 @@ def build_service(
     )
     watch = DatabaseWatch(status.clock)
     status.clock.on_correction = status.tell_positions_again
+    rows = AcknowledgedRows(lambda: service.config.database)
     service = Service(
         config=config,
         started_with=config,
@@ -200,9 +206,31 @@ def build_service(
         partition_keeper=keeper,
         reader=Reader(lambda: service.config.database, config.http or HttpConfig()),
         standstills=StandstillWatch(status.feeds.values()),
+        offer_again=OfferAgain(
+            disk.acknowledged,
+            disk.spool,
+            status.backlog,
+            status.journal,
+            rows.missing,
+            rows.newest_before,
+        ),
         stop=stop,
     )
     return service
+
+
+def _and_acknowledged(listeners: TickListeners, log: AcknowledgedLog) -> TickListeners:
+    """Return the listeners, with the log of acknowledged rows if it is on."""
+    if not log.is_on:
+        return listeners
+    other = listeners.committed
+
+    def committed(ticks: Sequence[Tick]) -> None:
+        log.committed(ticks)
+        if other is not None:
+            other(ticks)
+
+    return replace(listeners, committed=committed)
 
 
 def _build_status(

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -38,14 +39,21 @@ from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.storage import run_storage_watch
 from greeks_trio.monitoring.systemd import Notifier, run_systemd_notify
 from greeks_trio.monitoring.watches import journal_losses, run_watches
-from greeks_trio.pipeline.journal_writer import JournalDisk, run_journal
+from greeks_trio.pipeline.journal_writer import (
+    JournalDisk,
+    JournalSink,
+    RefusedPart,
+    run_journal,
+)
 from greeks_trio.pipeline.leftovers import LEFTOVERS_LIMIT_S, record_leftovers
 from greeks_trio.pipeline.processor import run_processor
+from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
 from greeks_trio.postgres.database_watch import run_database_watch
 from greeks_trio.postgres.latest_seed import run_latest_seed
 from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
+from greeks_trio.spool.acknowledged import AcknowledgedLog
 from greeks_trio.spool.directory import SpoolDirectory, open_spool
 from greeks_trio.spool.location import spool_directory
 from greeks_trio.waiting import utc_now
@@ -95,7 +103,11 @@ async def run_service(
     settings = (f"{name}={value}" for name, value in describe(config).items())
     logger.info("service.starting %s", " ".join(settings))
     async with (
-        open_spool(spool_directory(config), max_bytes=config.spool.max_bytes) as disk,
+        open_spool(
+            spool_directory(config),
+            max_bytes=config.spool.max_bytes,
+            keep_s=config.spool.keep_s,
+        ) as disk,
         trio.open_nursery() as background,
     ):
         enabled = enabled_kinds(kinds, config)
@@ -148,6 +160,12 @@ async def _start_background(
     )
     nursery.start_soon(run_watches, status, name="watches")
     nursery.start_soon(service.standstills.run, name="standstills")
+    if disk.acknowledged.is_on:
+        keep, offer = disk.acknowledged.run, service.offer_again.run
+        nursery.start_soon(
+            status.outages.run, "acknowledged", keep, name="acknowledged"
+        )
+        nursery.start_soon(status.outages.run, "offer again", offer, name="offer again")
     nursery.start_soon(
         run_systemd_notify,
         Notifier(os.environ),
@@ -278,7 +296,7 @@ def _start_sinks(service: Service, disk: SpoolDirectory, nursery: trio.Nursery) 
         partial(
             run_journal,
             status.journal,
-            service.journal_store.open,
+            partial(_open_journal_sink, service, disk.acknowledged),
             JournalDisk(
                 spool=disk.spool,
                 quarantine=disk.quarantine,
@@ -294,6 +312,29 @@ def _start_sinks(service: Service, disk: SpoolDirectory, nursery: trio.Nursery) 
         ("journal", store),
     ):
         nursery.start_soon(_stop_if_rejected, service, part, run, name=part)
+
+
+@asynccontextmanager
+async def _open_journal_sink(
+    service: Service, log: AcknowledgedLog
+) -> AsyncIterator[JournalSink]:
+    """Open the journal's table.  Stored entries are acknowledged."""
+    async with service.journal_store.open() as sink:
+        yield _AcknowledgedSink(sink, log)
+
+
+@dataclass(frozen=True, slots=True)
+class _AcknowledgedSink:
+    """A journal sink that keeps each stored entry in the log of acknowledged rows."""
+
+    sink: JournalSink
+    log: AcknowledgedLog
+
+    async def write(self, entry: JournalEntry) -> Sequence[RefusedPart]:
+        """Store the entry; see `JournalSink.write`."""
+        refused = await self.sink.write(entry)
+        self.log.stored(entry)
+        return refused
 
 
 async def _stop_if_rejected(

@@ -219,6 +219,38 @@ def quarantine(
 
 
 @commands.command()
+@embedded_options
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Store the missing rows again, and write the gaps of lost rows.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(
+    *, embedded: bool, data_dir: Path | None, repair: bool, as_json: bool
+) -> Plan:
+    """Compare the database with the rows that it has acknowledged.
+
+    Use it after you have restored a backup or changed to a standby. It also works while
+    the service runs.
+
+    Exit status: 0 nothing is missing, or it is repaired, 1 rows are missing, 2 wrong
+    settings.
+    """
+
+    def plan() -> int:
+        config = configured(partial(load_config, need_broker=False))
+        from greeks_trio.commands.verify import VerifyOptions, run_verify
+
+        options = VerifyOptions(
+            embedded=embedded, data_dir=data_dir, repair=repair, as_json=as_json
+        )
+        return run_trio(run_verify, config, options)
+
+    return plan
+
+
+@commands.command()
 @status_options
 def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
     """Show the health of a running service.

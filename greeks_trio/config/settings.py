@@ -369,6 +369,15 @@ class SpoolConfig:
         "also goes to disk.",
         applies=Applies.RESTART,
     )
+    keep_s: float = setting(
+        "GREEKS_SPOOL_KEEP_S",
+        60.0,
+        number(0, 86_400, "seconds"),
+        about="Committed rows stay in the spool's directory for this time, and are offered "
+        "again if the database has lost them: after a failover or a restored backup. They "
+        "take at most a quarter of GREEKS_SPOOL_MAX_BYTES more. 0 keeps none.",
+        applies=Applies.RESTART,
+    )
 
 
 def _payloads_outlive_months(months: int, earlier: Mapping[str, Any]) -> str | None:

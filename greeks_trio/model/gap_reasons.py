@@ -67,6 +67,10 @@ class GapReason(StrEnum):
         "ticks lost",
         "Ticks were received in this interval, and some of them could not be stored.",
     )
+    RESTORED_BACKUP = (
+        "restored backup",
+        "Rows of this interval were committed, and the database has lost them since.",
+    )
 
     # One contract.
     SUBSCRIPTION_UNANSWERED = (

@@ -270,7 +270,7 @@ def newest_id(connection: sqlite3.Connection, table: str) -> int:
     """Return the highest id that was ever given in a table of this file.
 
     Raises:
-        FileDamaged: nobody gives such ids.  SQLite would find no higher one, and would
+        FileDamaged: no spool gives such ids.  SQLite would find no higher one, and would
             report a full disk for ever.
     """
     [[newest]] = connection.execute(

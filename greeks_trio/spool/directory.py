@@ -7,6 +7,7 @@
     alive.<broker>        its time is that of the broker's last frame
     spool.sqlite3         ticks and journal entries
     spool.sqlite3.contents    how much that is, as of a second ago
+    acknowledged.<number>    rows of the last minute that PostgreSQL has committed
     quarantine.sqlite3    rows that PostgreSQL refused, once there are any
     *.damaged, *.damaged-<number>    damaged files, put aside
 """
@@ -35,6 +36,7 @@ from greeks_trio.pipeline.stores import (
     SpooledEntry,
     SpoolSize,
 )
+from greeks_trio.spool.acknowledged import AcknowledgedLog
 from greeks_trio.spool.lock import Owner, take_directory
 from greeks_trio.spool.quarantine import QuarantineFile
 from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
@@ -107,11 +109,14 @@ class SpoolDirectory:
     Attributes:
         inherited_journal: Journal entries of an earlier run that the database may not
             have yet, with their ids, oldest first.
+        acknowledged: The rows that PostgreSQL has committed in the last minute.
         is_clean: Whether the run has told everything about its end; `None` if it does
             not say.  Then an end without an exception is a clean one.
     """
 
-    def __init__(self, directory: Path, owner: Owner, *, max_bytes: int) -> None:
+    def __init__(
+        self, directory: Path, owner: Owner, *, max_bytes: int, keep_s: float
+    ) -> None:
         self._directory = directory
         self._owner = owner
         self._worker = DiskWorker()
@@ -122,6 +127,9 @@ class SpoolDirectory:
         self.quarantine: Quarantine = self._refused
         self.inherited_journal: list[tuple[int, JournalEntry]] = []
         self.is_clean: bool | None = None
+        self.acknowledged = AcknowledgedLog(
+            directory, keep_s=keep_s, max_bytes=max_bytes // 4
+        )
 
     @property
     def inherited_id(self) -> int | None:
@@ -195,6 +203,7 @@ class SpoolDirectory:
             self.inherited_journal = await self._worker.run(self._store.open)
         except SpoolUnavailable as exc:
             logger.error("spool.unavailable reason=%s", exc)
+        await self.acknowledged.open()
         await self._refused.take_notice()
         size = self.spool.size()
         logger.info(
@@ -212,7 +221,7 @@ class SpoolDirectory:
 
 @asynccontextmanager
 async def open_spool(
-    directory: Path, *, max_bytes: int
+    directory: Path, *, max_bytes: int, keep_s: float = 0.0
 ) -> AsyncIterator[SpoolDirectory]:
     """Lock the directory, made if need be, and open its files.
 
@@ -226,7 +235,7 @@ async def open_spool(
     owner = take_directory(directory)
     with suppress(OSError):  # earlier versions kept 8 MB free in this file
         (directory / "reserve").unlink()
-    opened = SpoolDirectory(directory, owner, max_bytes=max_bytes)
+    opened = SpoolDirectory(directory, owner, max_bytes=max_bytes, keep_s=keep_s)
     is_clean = False
     try:
         await opened._open()

@@ -64,6 +64,14 @@ def encode_ticks(ticks: Sequence[Tick]) -> bytes:
     return _encode(_StoredTicks([_StoredTick(t.record, t.fingerprint) for t in ticks]))
 
 
+def encode_acknowledged(ticks: Sequence[Tick]) -> bytes:
+    """Return the ticks as `encode_ticks` does, never compressed: that takes too long."""
+    return _encode(
+        _StoredTicks([_StoredTick(t.record, t.fingerprint) for t in ticks]),
+        compress=False,
+    )
+
+
 def decode_ticks(blob: bytes) -> list[Tick]:
     """Return the ticks of a blob, ``read_at`` 0.
 
@@ -120,12 +128,12 @@ def from_microseconds(number: int) -> datetime:
     return _EPOCH + number * _MICROSECOND
 
 
-def _encode(value: object) -> bytes:
+def _encode(value: object, *, compress: bool = True) -> bytes:
     try:
         plain = msgspec.msgpack.encode(value)
     except UnicodeEncodeError:
         return _JSON + json.dumps(msgspec.to_builtins(value)).encode("ascii")
-    if not _COMPRESS_FROM <= len(plain) <= _UNPACKED_MAX:
+    if not compress or not _COMPRESS_FROM <= len(plain) <= _UNPACKED_MAX:
         return _MSGPACK + plain
     return _COMPRESSED + zlib.compress(plain, _LEVEL)
 

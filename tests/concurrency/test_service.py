@@ -44,6 +44,7 @@ def service():
         partition_keeper=PartitionKeeper(Conditions()),
         reader=None,
         standstills=None,
+        offer_again=None,
         stop=trio.Event(),
     )
 
