@@ -29,6 +29,7 @@ from greeks_trio.errors import ConfigError, GreeksError, StoreError, plain_reaso
 from greeks_trio.feeds.feed import FeedKind, brokers_of, enabled_kinds
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.findings import Finding, Verdict
+from greeks_trio.postgres.clock import inspect_clock
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.inspect_rights import (
@@ -36,11 +37,13 @@ from greeks_trio.postgres.inspect_rights import (
     inspect_schema_state,
     inspect_tls,
 )
+from greeks_trio.postgres.inspect_schema import inspect_schema
 from greeks_trio.postgres.inspect_session import (
     connections_needed,
     inspect_connections,
     inspect_session,
 )
+from greeks_trio.postgres.schema.partition_keeper import inspect_partitions
 from greeks_trio.spool.inspection import inspect_spool
 
 Inspection: TypeAlias = Callable[[], Awaitable[list[Finding]]]
@@ -56,7 +59,10 @@ _LONGEST: Final = 2_000
 # On one connection, in this order.
 OF_DATABASE: Final[Sequence[tuple[str, OfConnection]]] = (
     ("database", inspect_schema_state),
+    ("tables and views", inspect_schema),
+    ("partitions", inspect_partitions),
     ("rights", inspect_rights),
+    ("clock", inspect_clock),
     ("TLS", inspect_tls),
     ("session", inspect_session),
 )
