@@ -204,7 +204,11 @@ def build_service(
         journal_store=JournalStore(config.database, watch=watch),
         database_watch=watch,
         partition_keeper=keeper,
-        reader=Reader(lambda: service.config.database, config.http or HttpConfig()),
+        reader=Reader(
+            lambda: service.config.database,
+            config.http or HttpConfig(),
+            status.outages.note,
+        ),
         standstills=StandstillWatch(status.feeds.values()),
         offer_again=OfferAgain(
             disk.acknowledged,

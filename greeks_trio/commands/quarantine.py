@@ -226,7 +226,9 @@ def _rows_table(rows: Sequence[QuarantinedTick], total: int) -> Table:
 
 def _entries_table(entries: Sequence[QuarantinedEntry], total: int) -> Table:
     title = f"The oldest {len(entries)} of {total:,} gaps and snapshots of positions"
-    table = Table("id", "kind", "broker", "refused at (UTC)", title=title, box=SIMPLE)
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
+    for heading in ("id", "kind", "broker", "refused at (UTC)"):
+        table.add_column(heading, no_wrap=True)
     for each in entries:
         table.add_row(
             str(each.id),

@@ -73,6 +73,11 @@ class PartOutages:
         backoff.reset()
         self._works(part)
 
+    def note(self, part: str, failure: BaseException) -> None:
+        """Count and log an unexpected error that ended one request, and not the part."""
+        self.counts[part] += 1
+        self._log(part, plain_reason(failure), failure)
+
     def _works(self, part: str) -> None:
         self._said.pop(part, None)
         self._conditions.end(ConditionKind.PART_FAILED, subject=part)
@@ -85,6 +90,9 @@ class PartOutages:
             f"{part}: unexpected error: {reason}; it starts again by itself",
             subject=part,
         )
+        self._log(part, reason, failure)
+
+    def _log(self, part: str, reason: str, failure: BaseException) -> None:
         if self._said.get(part) == reason:
             logger.debug("part.failed part=%s reason=%s", part, reason)
             return

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import trio
 
+from greeks_trio.errors import SpoolUnavailable
+
 T = TypeVar("T")
 
 
@@ -24,7 +26,25 @@ class DiskWorker:
         completes before the next one starts, and its result is lost.  An entry that was
         appended in this way is replayed later.  Storing a tick twice has the effect of
         storing it once.
+
+        Raises:
+            SpoolUnavailable: the operating system gives this process no more threads or
+                memory.
         """
-        return await trio.to_thread.run_sync(
-            function, abandon_on_cancel=True, limiter=self._turn
-        )
+        began = False
+
+        def begin() -> T:
+            nonlocal began
+            began = True
+            return function()
+
+        try:
+            return await trio.to_thread.run_sync(
+                begin, abandon_on_cancel=True, limiter=self._turn
+            )
+        except (RuntimeError, MemoryError) as exc:
+            if began and isinstance(exc, RuntimeError):
+                raise
+            raise SpoolUnavailable(
+                f"the process gets no thread or memory for the disk: {exc}"
+            ) from exc

@@ -9,8 +9,11 @@ import subprocess
 import sys
 
 import pytest
+import trio
 
 from greeks_trio.errors import ConfigError, SpoolUnavailable
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap
 from greeks_trio.spool.directory import QUARANTINE_FILE, open_spool
 from greeks_trio.spool.quarantine import (
     QuarantineFile,
@@ -18,7 +21,7 @@ from greeks_trio.spool.quarantine import (
 )
 from greeks_trio.spool.quarantine_on_disk import QuarantineOnDisk
 from greeks_trio.spool.worker import DiskWorker
-from tests.factories import make_tick
+from tests.factories import START, make_tick
 from tests.fix_processes import CHECKOUT
 
 ROOM = 2**30
@@ -199,3 +202,37 @@ def test_a_row_that_cannot_be_decoded_does_not_hide_the_others(path, caplog):
         assert [row.tick for row in file.list(5)] == [make_tick(2)]
         assert file.count() == 2
     assert "quarantine.unreadable id=1" in caplog.text
+
+
+async def test_a_disk_without_a_thread_is_a_disk_that_refuses(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    worker = DiskWorker()
+    with monkeypatch.context() as patch:
+        patch.setattr(trio.to_thread, "run_sync", refuse)
+        with pytest.raises(SpoolUnavailable, match="can't start new thread"):
+            await worker.run(lambda: 1)
+
+    def fail():
+        raise RuntimeError("a fault of this program")
+
+    with pytest.raises(RuntimeError):
+        await worker.run(fail)
+    assert await worker.run(lambda: 1) == 1
+
+
+async def test_a_journal_entry_is_kept_once_and_counted(tmp_path):
+    gap = FeedGap(broker="ibkr", started_at=START, reason=GapReason.SILENCE)
+    with QuarantineFile(tmp_path / "quarantine.sqlite3") as file:
+        quarantine = QuarantineOnDisk(file, DiskWorker())
+        await quarantine.recount()
+        for _ in range(2):
+            await quarantine.add_entry(gap, sqlstate="42501", reason="no right")
+        assert quarantine.waiting() == 1
+        [kept] = file.entries()
+        assert (kept.entry, kept.sqlstate, kept.reason) == (gap, "42501", "no right")
+        assert [count.rows for count in file.counts()] == [1]
+
+        file.remove_entries([kept.id])
+        assert await quarantine.recount() == 0

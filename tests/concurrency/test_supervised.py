@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,8 @@ from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.condition_kinds import Severity
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.supervised import PartOutages
+from tests.concurrency.fakes import keys
+from tests.concurrency.pipeline_parts import Pipeline
 
 
 @pytest.fixture
@@ -110,3 +113,63 @@ async def test_it_ends_when_it_is_cancelled(autojump_clock, outages):
         await outages.run("writer", trio.sleep_forever)
 
     assert scope.cancelled_caught
+
+
+async def test_a_request_that_fails_is_counted_and_logged_once(
+    outages, conditions, caplog
+):
+    for _ in range(3):
+        outages.note("reads", RuntimeError("can't start new thread"))
+
+    assert outages.counts == {"reads": 3}
+    assert caplog.text.count("part.failed part=reads") == 1
+    assert conditions.counts()["part failed"] == 0
+
+
+@pytest.mark.parametrize("part", ["writer", "replayer"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_an_unexpected_error_in_a_flush_loses_and_doubles_no_tick(
+    autojump_clock, nursery, part, when
+):
+    """As psycopg's ValueError when a pooler reports two errors in one COPY."""
+    pipeline = Pipeline()
+    sink = pipeline.sink if part == "writer" else pipeline.replay_sink
+    write, fails = sink.write, [True, True]
+
+    async def odd_write(ticks, *, check_duplicates=False):
+        if when == "after":
+            new = await write(ticks, check_duplicates=check_duplicates)
+        if fails and fails.pop():
+            raise ValueError("copy_end returned a list")
+        if when == "before":
+            new = await write(ticks, check_duplicates=check_duplicates)
+        return new
+
+    sink.write = odd_write
+    outages = PartOutages(pipeline.conditions)
+    if part == "replayer":
+        pipeline.database_goes()
+    for name, run in (
+        (
+            "writer",
+            partial(pipeline.writer.run, pipeline.sink.open, pipeline.retry_now),
+        ),
+        ("spooler", pipeline.spooler.run),
+        ("replayer", partial(pipeline.replayer.run, pipeline.replay_sink.open)),
+    ):
+        nursery.start_soon(outages.run, name, run)
+    await trio.sleep(1)
+    ticks = pipeline.put(*range(10))
+    await trio.sleep(1)
+    pipeline.database_comes()
+    await trio.sleep(20)
+
+    # Without a database for a moment, the ticks may have gone by way of the disk.
+    assert sorted(keys(pipeline.sink.ticks)) == sorted(keys(ticks))
+    assert pipeline.spool.entries == {}
+    assert outages.counts[part] >= 1
+    assert pipeline.writer.statistics().is_connected
+
+    pipeline.backlog.close()
+    await trio.sleep(5)
+    assert not nursery.child_tasks

@@ -7,9 +7,12 @@ from functools import partial
 from threading import Event, Thread
 
 import pytest
+import trio
 
-from greeks_trio.errors import ReadTooLong
+from greeks_trio.config.settings import HttpConfig
+from greeks_trio.errors import ReadTooLong, StoreUnavailable
 from greeks_trio.postgres.reads.pool import Lease, ReadPool
+from greeks_trio.postgres.reads.reader import Reader
 
 
 @pytest.fixture
@@ -72,3 +75,28 @@ def test_a_cancellation_between_two_statements_is_repeated(pool):
 def run_to_the_end(pool, work, lease):
     with pytest.raises(ReadTooLong):
         pool.run(work, lease)
+
+
+@pytest.mark.parametrize("at", ["the thread", "the pool"])
+async def test_a_read_without_a_thread_is_refused_and_counted(
+    database, monkeypatch, at
+):
+    """A limit of the process: the service goes on, and the next read works."""
+    noted = []
+    reader = Reader(lambda: database, HttpConfig(), lambda *each: noted.append(each))
+
+    def refuse(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        if at == "the thread":
+            patch.setattr(trio.to_thread, "run_sync", refuse)
+        else:
+            patch.setattr(ReadPool, "run", refuse)
+        with pytest.raises(StoreUnavailable, match="can't start new thread"):
+            await reader.read(select_1)
+    [(part, failure)] = noted
+    assert (part, type(failure)) == ("reads", RuntimeError)
+
+    assert await reader.read(select_1) == (1,)
+    await reader._close_pool()

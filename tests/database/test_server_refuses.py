@@ -13,7 +13,9 @@ from psycopg import sql
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.pipeline.backlog import Backlog
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.refused_rows import RefusedRows
+from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.embedded.restarts import open_restartable_server
@@ -21,6 +23,7 @@ from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import MemoryQuarantine
 from tests.factories import START, make_tick, tick_bytes
+from tests.fix_pooler import pgbouncer
 from tests.fix_postgres import QUICK, apply_schema, connect
 from tests.snapshots import count
 
@@ -51,7 +54,7 @@ class RunningWriter:
     """A writer on a real database, with a quarantine in memory."""
 
     def __init__(self, store):
-        self.backlog = Backlog(tick_bytes(1_000))
+        self.backlog = Backlog(tick_bytes(10_000))
         self.quarantine = MemoryQuarantine()
         refused_rows = RefusedRows(self.quarantine)
         self.writer = Writer(self.backlog, refused_rows, TickCounts(), batch_rows=100)
@@ -249,3 +252,34 @@ async def test_duplicates_that_go_on_are_few_errors_in_the_log_of_the_server(
         "select xact_rollback from pg_stat_database where datname = current_database()"
     ).fetchall()
     assert rollbacks == 1
+
+
+# A pooler that reports several errors in one exchange.
+
+
+async def test_sessions_that_end_behind_a_pooler_never_end_the_writer(
+    database, observer, tmp_path
+):
+    with pgbouncer(database, tmp_path, pool_mode="session") as pooled:
+        running = RunningWriter(store_of(pooled, timeout_s=5))
+        outages = PartOutages(Conditions())
+        ticks = [make_tick(number) for number in range(3_000)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outages.run, "writer", running.run)
+            for number, tick in enumerate(ticks):
+                running.backlog.put([tick])
+                if number % 15 == 14:
+                    await trio.sleep(0.01)
+                if number % 60 == 59:
+                    observer.execute(TERMINATE)
+            running.backlog.close()
+
+    assert count(observer) == 3_000
+    assert running.quarantine.ticks == []
+    assert running.writer.statistics().retries + outages.counts["writer"] > 3
+
+
+TERMINATE = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+"""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STEP_ROWS: Final = 500
+
+# The limits of this process or machine: no new thread, too few file handles, no memory.
+_NO_RESOURCES: Final = (RuntimeError, OSError, MemoryError)
 
 # Reads that may wait, for each read that may run.
 _WAITING_FOR_EACH: Final = 4
@@ -52,12 +55,17 @@ class Reader:
         database: Returns the database; called for each read, because SIGHUP may change
             it.
         limits: The number of reads and exports at a time, and the time of a read.
+        note_failure: Called with ``reads`` and an unexpected error that ended a read.
     """
 
     def __init__(
-        self, database: Callable[[], DatabaseConfig], limits: HttpConfig
+        self,
+        database: Callable[[], DatabaseConfig],
+        limits: HttpConfig,
+        note_failure: Callable[[str, BaseException], None] = lambda *_: None,
     ) -> None:
         self._database = database
+        self._note_failure = note_failure
         self._limits = limits
         self._slots = trio.CapacityLimiter(limits.max_reads)
         self._export_slots = trio.CapacityLimiter(limits.max_exports)
@@ -154,10 +162,19 @@ class Reader:
                 pool.run, work, lease, limiter=slots, abandon_on_cancel=True
             )
         except trio.Cancelled:
-            # The slot stays in use until the thread has ended.
-            with trio.move_on_after(_CANCEL_LIMIT_S, shield=True):
+            # The slot stays in use until the thread has ended.  Without a thread for the
+            # request to cancel, the query ends by its time-out.
+            with (
+                trio.move_on_after(_CANCEL_LIMIT_S, shield=True),
+                suppress(*_NO_RESOURCES),
+            ):
                 await trio.to_thread.run_sync(lease.cancel, abandon_on_cancel=True)
             raise
+        except _NO_RESOURCES as exc:
+            self._note_failure("reads", exc)
+            raise StoreUnavailable(
+                f"the process gets no thread, file or memory for the read: {exc}"
+            ) from exc
 
     async def _current(self) -> ReadPool:
         """Return the pool of the present database."""
@@ -176,7 +193,9 @@ class Reader:
         pool, self._pool = self._pool, None
         if pool is not None:
             close = partial(pool.close, patience_s=_THREAD_LIMIT_S)
-            await trio.to_thread.run_sync(close, abandon_on_cancel=True)
+            # Without a thread for it, the pool's own threads end with the process.
+            with suppress(*_NO_RESOURCES):
+                await trio.to_thread.run_sync(close, abandon_on_cancel=True)
 
 
 class Export:
