@@ -189,7 +189,7 @@ drill_options = _combined(
         type=FaultKinds(),
         default="",
         metavar="A,B,...",
-        help="The kinds of faults that happen; default: all.  mild means those that end no "
+        help="The kinds of faults that happen; default: the usual ones.  mild means those that end no "
         "process of the service or of PostgreSQL.",
     ),
     click.option(

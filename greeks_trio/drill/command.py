@@ -29,7 +29,7 @@ from greeks_trio.drill.explanations import (
 from greeks_trio.drill.processes import ProcessFailed
 from greeks_trio.drill.resources import interval_of
 from greeks_trio.drill.runner import DrillFailed, DrillRunner
-from greeks_trio.drill.schedule import KINDS, draw_schedule
+from greeks_trio.drill.schedule import KIND_SETS, draw_schedule
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.postgres.connect import open_connection
@@ -51,7 +51,7 @@ class DrillOptions:
 
     Attributes:
         minutes: Duration of the faults; recovery and comparison come on top.
-        kinds: Names from `KINDS`; empty for all.
+        kinds: Names from `KINDS`; empty for the usual ones.
         interval_s: Average seconds from one fault to the next.
         rate: Ticks a second of all brokers together.
         book: The name of the book that the accounts hold.
@@ -145,7 +145,7 @@ async def _run_to_end(options: DrillOptions, directory: Path) -> int:
 async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
     schedule = draw_schedule(
         seed=options.seed,
-        kinds=options.kinds or tuple(KINDS),
+        kinds=options.kinds or KIND_SETS["usual"],
         minutes=options.minutes,
         interval_s=options.interval_s,
     )

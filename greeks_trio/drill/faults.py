@@ -16,6 +16,8 @@ import trio
 
 from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults_database import DATABASE_ACTS, Act
+from greeks_trio.drill.faults_machine import MACHINE_ACTS
+from greeks_trio.drill.faults_restore import CHANGING_ACTS
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.simulators.registry import SIMULATORS
@@ -136,6 +138,8 @@ ACTS: Final[Mapping[str, Act]] = MappingProxyType(
         "full-disk": _full_disk,
         "clock-step": _step_clock,
         **DATABASE_ACTS,
+        **CHANGING_ACTS,
+        **MACHINE_ACTS,
         **dict.fromkeys(
             (
                 *("drop", "silent", "garbage", "bad-utf8", "duplicate", "reorder"),

@@ -79,33 +79,31 @@ async def _terminate_backend(
     environment: Environment, _: PlannedFault
 ) -> AsyncIterator[None]:
     async with environment.database_turn:
-        async with _superuser(environment) as connection:
-            await _execute(connection, _TERMINATE)
+        async with superuser(environment) as connection:
+            await execute(connection, _TERMINATE)
         yield
 
 
 @asynccontextmanager
 async def _lock_table(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
-    async with environment.database_turn, _superuser(environment) as connection:
-        await _execute(connection, "set lock_timeout = '30s'")
-        await _execute(connection, "begin")
-        await _execute(
-            connection, "lock table greek_snapshots in access exclusive mode"
-        )
+    async with environment.database_turn, superuser(environment) as connection:
+        await execute(connection, "set lock_timeout = '30s'")
+        await execute(connection, "begin")
+        await execute(connection, "lock table greek_snapshots in access exclusive mode")
         yield
-        await _execute(connection, "rollback")
+        await execute(connection, "rollback")
 
 
 @asynccontextmanager
 async def _read_only(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
     name: LiteralString = "default_transaction_read_only"
     # One connection for both steps: new connections for writing are refused meanwhile.
-    async with environment.database_turn, _superuser(environment) as connection:
-        await _execute(connection, f"alter system set {name} = on")
-        await _execute(connection, "select pg_reload_conf()")
+    async with environment.database_turn, superuser(environment) as connection:
+        await execute(connection, f"alter system set {name} = on")
+        await execute(connection, "select pg_reload_conf()")
         yield
-        await _execute(connection, f"alter system reset {name}")
-        await _execute(connection, "select pg_reload_conf()")
+        await execute(connection, f"alter system reset {name}")
+        await execute(connection, "select pg_reload_conf()")
 
 
 @asynccontextmanager
@@ -113,11 +111,11 @@ async def _full_connections(
     environment: Environment, fault: PlannedFault
 ) -> AsyncIterator[None]:
     async with environment.database_turn:
-        async with _superuser(environment) as connection:
+        async with superuser(environment) as connection:
             await _limit_connections(connection, int(fault.value))
-            await _execute(connection, _TERMINATE)
+            await execute(connection, _TERMINATE)
         yield
-        async with _superuser(environment) as connection:
+        async with superuser(environment) as connection:
             await _limit_connections(connection, -1)
 
 
@@ -136,21 +134,21 @@ DATABASE_ACTS: Final[Mapping[str, Act]] = MappingProxyType(
 
 
 @asynccontextmanager
-async def _superuser(
+async def superuser(
     environment: Environment,
 ) -> AsyncIterator[TrioConnection[TupleRow]]:
     """Connect to the server itself, past the link that fails."""
     async with open_connection(
         environment.postgres.config, autocommit=True
     ) as connection:
-        await _execute(
+        await execute(
             connection, "select set_config('drill.role', {}, false)", sql.Literal(ROLE)
         )
         yield connection
 
 
 async def _limit_connections(connection: TrioConnection[TupleRow], most: int) -> None:
-    await _execute(
+    await execute(
         connection,
         "alter role {} connection limit {}",
         sql.Identifier(ROLE),
@@ -158,8 +156,9 @@ async def _limit_connections(connection: TrioConnection[TupleRow], most: int) ->
     )
 
 
-async def _execute(
+async def execute(
     connection: TrioConnection[TupleRow], query: LiteralString, *parts: sql.Composable
 ) -> None:
+    """Run a statement within `_STATEMENT_LIMIT_S`; ``parts`` fill its placeholders."""
     with translated(connection), trio.fail_after(_STATEMENT_LIMIT_S):
         await connection.execute(sql.SQL(query).format(*parts))

@@ -43,6 +43,9 @@ class Child:
     ) -> None:
         self.name = name
         self._log = log
+        # Cleared by a fault: then nobody reads the log.
+        self.may_read_log = trio.Event()
+        self.may_read_log.set()
         # Not `trio.lowlevel.open_process`: that forks in a worker thread, and a signal
         # at the parent's death comes when the *thread* ends that forked.
         with nullcontext() if log is None else log.open("ab") as errors:
@@ -68,6 +71,7 @@ class Child:
         with self._log.open("ab", buffering=0) as log:
             async for data in self._stderr:
                 log.write(data)
+                await self.may_read_log.wait()
 
     @property
     def pid(self) -> int:

@@ -35,6 +35,8 @@ class Kind:
         recovery: The end of the wait afterwards: a durable tick of each affected feed,
             or a commit.
         is_kill: Whether a process is killed.
+        is_hostile: Whether it is left out unless it is named: it takes long, or acts
+            on other parts than the promise is about.
         is_mild: Whether the processes of the service and of PostgreSQL live on.
         interrupts: Brokers whose feed it stops, which ``feed_gaps`` has to tell.
     """
@@ -46,6 +48,7 @@ class Kind:
     recovery: Recovery = "feed"
     is_kill: bool = False
     is_mild: bool = True
+    is_hostile: bool = False
     interrupts: tuple[Broker, ...] = ()
 
 
@@ -76,6 +79,25 @@ def _of_database(
         seconds=(shortest_s, longest_s),
         values=values,
         recovery="commit",
+    )
+
+
+def _hostile(
+    shortest_s: float,
+    longest_s: float,
+    *,
+    values: tuple[float, float] = (0.0, 0.0),
+    recovery: Recovery = "feed",
+    interrupts: tuple[Broker, ...] = (),
+) -> Kind:
+    return Kind(
+        weight=1.0,
+        seconds=(shortest_s, longest_s),
+        values=values,
+        recovery=recovery,
+        interrupts=interrupts,
+        is_mild=False,
+        is_hostile=True,
     )
 
 
@@ -121,12 +143,31 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "http-503": _of_broker(1.0, 1.0, 5.0, interrupts=("ibkr",)),
         "close-1012": _of_broker(2.0, 0.0, 2.0, interrupts=BROKERS),
         "expire-session": _of_broker(1.0, 0.0, 3.0, interrupts=BROKERS),
+        # The database itself changes.
+        "rename-table": _hostile(1.0, 4.0, recovery="commit"),
+        "other-database": _hostile(1.0, 5.0, recovery="commit"),
+        # Seconds between the dump and the end of the database that was dumped.
+        "restore": _hostile(0.0, 2.0, values=(1.0, 15.0), recovery="commit"),
+        # The machine under the service fails.
+        "suspend-service": _hostile(5.0, 60.0),
+        # How many more files, and how many more MB.
+        "few-files": _hostile(2.0, 8.0, values=(0.0, 2.9)),
+        "little-memory": _hostile(2.0, 8.0, values=(1.0, 8.0)),
+        "unread-log": _hostile(5.0, 20.0),
+        "hangup-storm": _hostile(0.0, 0.0),
+        # After how many seconds of its start.
+        "stop-in-start": _hostile(0.0, 1.0, values=(0.0, 4.0), interrupts=BROKERS),
+        "wrong-year": _hostile(5.0, 15.0, values=(-1.0, 1.0)),
     }
 )
 
 # Sets of kinds, by the names that ``--kinds`` takes in place of their members.
 KIND_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"mild": tuple(name for name, kind in KINDS.items() if kind.is_mild)}
+    {
+        "usual": tuple(name for name, kind in KINDS.items() if not kind.is_hostile),
+        "mild": tuple(name for name, kind in KINDS.items() if kind.is_mild),
+        "hostile": tuple(name for name, kind in KINDS.items() if kind.is_hostile),
+    }
 )
 
 

@@ -106,16 +106,42 @@ class DrilledService:
         Raises:
             ProcessFailed: the operating system has no such limits.
         """
+        with self.limited(resource.RLIMIT_FSIZE, most):
+            yield
+
+    @contextmanager
+    def limited(self, what: int, most: int) -> Iterator[None]:
+        """Set a limit of the operating system for the present process (Linux).
+
+        Raises:
+            ProcessFailed: the operating system has no such limits.
+        """
         if sys.platform != "linux":
-            raise ProcessFailed("full-disk needs Linux")
+            raise ProcessFailed("this fault needs Linux")
         assert self.pid is not None  # noqa: S101
-        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (most, hard))
+        before = resource.prlimit(self.pid, what)
+        resource.prlimit(self.pid, what, (most, before[1]))
         try:
             yield
         finally:
             with suppress(ProcessLookupError):
-                resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard, hard))
+                resource.prlimit(self.pid, what, before)
+
+    @contextmanager
+    def log_unread(self) -> Iterator[None]:
+        """Read nothing of the present process's stderr."""
+        assert self._child is not None  # noqa: S101
+        reading, self._child.may_read_log = self._child.may_read_log, trio.Event()
+        try:
+            yield
+        finally:
+            self._child.may_read_log.set()
+            self._child.may_read_log = reading
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the present process a signal."""
+        assert self._child is not None  # noqa: S101
+        self._child.send(number)
 
     async def kill(self) -> None:
         """Send SIGKILL and return when the process has gone."""
@@ -139,6 +165,20 @@ class DrilledService:
         child.send(signal.SIGTERM)
         await self._wait_left(child)
         if status := child.reap():
+            raise child.failure(f"ended with status {status} after SIGTERM")
+
+    async def stop_in_start(self) -> None:
+        """Send SIGTERM, also to a process that has not started; return when it has gone.
+
+        Raises:
+            ProcessFailed: it did not end, or with another status than 0 or the signal's.
+        """
+        child = self._child
+        assert child is not None  # noqa: S101
+        self._is_leaving = True
+        child.send(signal.SIGTERM)
+        await self._wait_left(child)
+        if (status := child.reap()) not in (0, -signal.SIGTERM):
             raise child.failure(f"ended with status {status} after SIGTERM")
 
     async def wait_started(self) -> None:
