@@ -112,7 +112,8 @@ def _facts(
     yield "latency", _latency(status)
     if status.flag(Figures.database_connected):
         address = status.text(Figures.database_address)
-        yield "database", f"connected: {address}" if address else "connected"
+        where = (address or "").partition("?")[0]
+        yield "database", f"connected: {where}" if where else "connected"
     else:
         error = status.text(Figures.database_last_error)
         yield "database", f"not connected: {error or 'not yet'}"

@@ -10,26 +10,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
+from greeks_trio.config.directories import data_home
 from greeks_trio.config.settings import Config, SpoolConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.embedded.attach import open_embedded_database
 from greeks_trio.spool.location import spool_directory
 
-# Not in the current directory: a start in another directory finds the same data.
-_DEFAULT_DATA_DIR: Final = Path("~/.local/share/greeks_trio/postgres")
-
 
 def home_data_dir() -> Path:
     """Return the default directory for the data of the bundled PostgreSQL.
+
+    It is not in the current directory: a start in another directory finds the same data.
 
     Raises:
         ConfigError: this user has no home directory.
     """
     try:
-        return _DEFAULT_DATA_DIR.expanduser()
+        return data_home("postgres")
     except RuntimeError:
         raise ConfigError(
             ["This user has no home directory: set --data-dir to a directory."]

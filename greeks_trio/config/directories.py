@@ -75,6 +75,26 @@ def open_own_file(path: Path, flags: int, *, mode: int = 0o600) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
+def data_home(name: str) -> Path:
+    """Return the default directory of that name for data of the present user.
+
+    It lies in ``$XDG_DATA_HOME/greeks_trio``, by default ``~/.local/share/greeks_trio``.
+    Data that is in the default place already stays there.
+
+    Raises:
+        RuntimeError: this user has neither the variable nor a home directory.
+    """
+    xdg = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if not xdg.is_absolute():
+        return Path("~/.local/share/greeks_trio").expanduser() / name
+    chosen = xdg / "greeks_trio" / name
+    with suppress(RuntimeError):
+        usual = Path("~/.local/share/greeks_trio").expanduser() / name
+        if usual.exists() and not chosen.exists():
+            return usual
+    return chosen
+
+
 def _fault(path: Path) -> str | None:
     """Return the first thing on the way that another user can change."""
     trusted = _trusted_users()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
 
+from greeks_trio.config.directories import data_home
 from greeks_trio.config.settings import Config
 from greeks_trio.errors import ConfigError
-
-# Not in the current directory: a service that is started elsewhere finds the same ticks.
-_SPOOLS: Final = Path("~/.local/share/greeks_trio/spool")
 
 
 def spool_directory(config: Config) -> Path:
     """Return the configured directory, by default one for each database.
+
+    The default is not in the current directory: a service that is started elsewhere finds
+    the same ticks.
 
     Raises:
         ConfigError: there is no home directory for the default.
@@ -24,7 +24,7 @@ def spool_directory(config: Config) -> Path:
     database = config.database
     name = f"{database.host}-{database.port}-{database.dbname}"
     try:
-        return _SPOOLS.expanduser() / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+        return data_home("spool") / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
     except RuntimeError:
         raise ConfigError(
             [

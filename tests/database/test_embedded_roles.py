@@ -17,7 +17,7 @@ import pytest
 
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import ConfigError, StoreUnavailable
-from greeks_trio.postgres.embedded import accounts
+from greeks_trio.postgres.embedded import accounts, launcher
 from greeks_trio.postgres.embedded.accounts import Account, new_account
 from greeks_trio.postgres.embedded.address import make_database
 from greeks_trio.postgres.embedded.binaries import find_programs
@@ -170,12 +170,32 @@ def test_a_fixed_port_that_is_taken_is_named_and_left_alone(tmp_path):
                 pass
 
 
-def test_any_port_stays_the_same_over_starts(tmp_path):
+def test_any_port_stays_the_same_and_a_minor_upgrade_is_noted(tmp_path, caplog):
+    caplog.set_level("INFO")
     ports = []
     for _ in range(2):
         with embedded_server(tmp_path, settings=QUICK) as config:
             ports.append(config.port)
-    assert ports[0] == ports[1]
+        assert "version_changed" not in caplog.text
+    (tmp_path / "postgres-18-version").write_text("18.0")
+    with embedded_server(tmp_path, settings=QUICK) as config:
+        ports.append(config.port)
+    assert len(set(ports)) == 1
+    assert "embedded.version_changed from=18.0 to=18." in caplog.text
+
+
+def test_a_kernel_without_user_namespaces_is_told_in_words(monkeypatch):
+    class Library:
+        def prctl(self, *arguments):
+            return 0
+
+        def unshare(self, flags):
+            return -1
+
+    with pytest.raises(SystemExit, match=r"has no name.*add a line for it to /etc/p"):
+        launcher._take_name(Library(), 1)
+    with pytest.raises(SystemExit, match="has no user namespaces"):
+        launcher._take_name(None, 1)
 
 
 @needs_root

@@ -14,6 +14,7 @@ import pytest
 
 from greeks_trio.config import directories
 from greeks_trio.config.directories import (
+    data_home,
     make_own_directory,
     open_own_file,
     refuse_foreign_directory,
@@ -112,6 +113,22 @@ def test_a_file_of_ours_is_never_opened_through_a_link(tmp_path):
     with pytest.raises(OSError, match="symbolic links"):
         os.close(open_own_file(tmp_path / "lock", os.O_RDWR | os.O_CREAT | os.O_TRUNC))
     assert victim.read_text() == "kept"
+
+
+def test_data_has_its_place_by_xdg_and_stays_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    usual = tmp_path / ".local/share/greeks_trio/spool"
+    assert data_home("spool") == usual
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert data_home("spool") == usual
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    chosen = tmp_path / "xdg/greeks_trio/spool"
+    assert data_home("spool") == chosen
+    usual.mkdir(parents=True)
+    assert data_home("spool") == usual
+    chosen.mkdir(parents=True)
+    assert data_home("spool") == chosen
 
 
 @needs_root

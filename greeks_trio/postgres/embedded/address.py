@@ -70,8 +70,8 @@ def running_database(
     return server_config(server.port, Secret(password))
 
 
-def make_database(config: DatabaseConfig) -> None:
-    """Create the database if it is missing.
+def make_database(config: DatabaseConfig) -> str:
+    """Create the database if it is missing, and return the version of the server.
 
     Raises:
         StoreUnavailable: the server refuses, or it is not ours.
@@ -94,6 +94,7 @@ def make_database(config: DatabaseConfig) -> None:
             if found.rowcount == 0:
                 name = sql.Identifier(config.dbname)
                 connection.execute(sql.SQL("create database {}").format(name))
+            return connection.info.parameter_status("server_version") or ""
     except psycopg.Error as exc:
         raise StoreUnavailable(
             f"the bundled PostgreSQL refuses its database: {exc}",

@@ -5,7 +5,8 @@ A data directory holds::
     postgres-18/           the cluster
     postgres-18-password   the password of the role that the service uses
     postgres-18-pgpass     the same, as libpq reads it for other programs
-    postgres-18-port       the port of the last start, if any port is allowed
+    postgres-18-port       the port of the last start
+    postgres-18-version    the minor version of the last start
     postgres.log           the server's log
     postgres.lock          locked while a process uses the directory
 
@@ -103,6 +104,11 @@ def password_file(cluster: Path) -> Path:
 def port_file(cluster: Path) -> Path:
     """Return the file with the port of the last start."""
     return cluster.with_name(f"{cluster.name}-port")
+
+
+def version_file(cluster: Path) -> Path:
+    """Return the file with the version of the programs of the last start."""
+    return cluster.with_name(f"{cluster.name}-version")
 
 
 def pass_file(cluster: Path) -> Path:

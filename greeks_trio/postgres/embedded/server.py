@@ -7,6 +7,7 @@ leftovers of a kill.  A server that ``db start`` has started is used and left ru
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ from greeks_trio.postgres.embedded.cluster import (
     open_cluster,
     pass_file,
     port_file,
+    version_file,
 )
 from greeks_trio.postgres.embedded.files import read_small, write_small
 from greeks_trio.postgres.embedded.passfile import write_passfile
@@ -39,6 +41,8 @@ from greeks_trio.postgres.embedded.process import (
     PortTaken,
     ServerProcess,
 )
+
+logger = logging.getLogger(__name__)
 
 # Another attempt is needed only when another process takes the port within milliseconds.
 _PORT_ATTEMPTS: Final = 5
@@ -222,9 +226,10 @@ class EmbeddedServer:
     def make_database(self) -> DatabaseConfig:
         """Create the database if it is missing, and return the way to connect to it."""
         config = server_config(self._port, self._cluster.password())
-        make_database(config)
+        version = make_database(config)
         if self._data_dir is not None:
             cluster = self._cluster.directory
+            _note_version(version_file(cluster), version)
             if self._port != last_port(cluster):
                 write_small(port_file(cluster), f"{self._port}\n")
             write_passfile(config, pass_file(cluster))
@@ -286,6 +291,15 @@ class EmbeddedServer:
         # The server may run as another user than root; the cluster itself stays private.
         directory.chmod(0o711)
         return directory
+
+
+def _note_version(file: Path, version: str) -> None:
+    """Log a change of the minor version since the last start; the data stays as it is."""
+    before = (read_small(file) or "").strip()
+    if before != version:
+        write_small(file, f"{version}\n")
+        if before:
+            logger.info("embedded.version_changed from=%s to=%s", before, version)
 
 
 def last_port(cluster: Path) -> int:
