@@ -50,8 +50,16 @@ def test_the_role_of_the_service_owns_the_database_and_is_no_superuser(running):
         assert rights(connection) == {"greeks_admin": True, "portfolio": False}
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("copy (select 1) to program 'id'")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("alter role portfolio superuser")
+        for step in (
+            "alter role portfolio superuser",
+            "grant pg_execute_server_program to portfolio",
+            "grant greeks_admin to portfolio",
+            "set role greeks_admin",
+            "select pg_read_file('PG_VERSION')",
+            "alter system set port = 1",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(step)
         connection.execute("create schema own; create role reader login")
         connection.execute("drop schema own; drop role reader")
 
@@ -209,6 +217,26 @@ def test_root_has_an_account_that_no_other_program_has(running):
     # The password belongs to root.
     kept = data_dir / "postgres-18-password"
     assert (kept.stat().st_uid, kept.stat().st_mode & 0o777) == (0, 0o600)
+
+
+@needs_root
+def test_files_of_another_owner_are_not_given_away(tmp_path):
+    (tmp_path / "secret").write_text("of root")
+    directory = tmp_path / "data"
+    (directory / "base").mkdir(parents=True)
+    (directory / "base" / "1").touch()
+    (directory / "link").symlink_to(tmp_path / "secret")
+    os.link(tmp_path / "secret", directory / "base" / "hard")
+    for path in (directory, directory / "base", directory / "base" / "1"):
+        os.chown(path, 65534, 65534)
+    os.chown(directory / "link", 65534, 65534, follow_symlinks=False)
+
+    accounts.give_tree(directory, Account(59_899, 59_899))
+
+    assert (tmp_path / "secret").stat().st_uid == 0
+    for path in (directory, directory / "base", directory / "base" / "1"):
+        assert path.stat().st_uid == 59_899
+    assert (directory / "link").lstat().st_uid == 59_899
 
 
 @needs_root

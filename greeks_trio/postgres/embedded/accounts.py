@@ -120,16 +120,21 @@ def has_user_namespaces() -> bool:
 
 
 def give_tree(directory: Path, account: Account) -> None:
-    """Make the account the owner of the directory and of everything in it.
+    """Give everything of the directory's owner in it to the account.
 
-    It follows no link.
+    It follows no link.  A file of another owner stays as it is: the present owner may
+    have made a second name of it there.
 
     Raises:
         OSError: an owner cannot be changed.
     """
+    before = directory.lstat().st_uid
     for _, names, files, fd in os.fwalk(directory, topdown=False):
         for name in (*names, *files):
-            os.chown(name, account.uid, account.gid, dir_fd=fd, follow_symlinks=False)
+            if os.lstat(name, dir_fd=fd).st_uid == before:
+                os.chown(
+                    name, account.uid, account.gid, dir_fd=fd, follow_symlinks=False
+                )
     os.chown(directory, account.uid, account.gid, follow_symlinks=False)
 
 
