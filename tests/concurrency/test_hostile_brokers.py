@@ -7,11 +7,13 @@ import gzip
 import hashlib
 import json
 import resource
+import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 import trio
+import trustme
 from trio_websocket import wrap_server_stream
 
 from greeks_trio.brokers.ibkr import rest
@@ -23,6 +25,7 @@ from greeks_trio.brokers.tastytrade.socket import QUOTE_SERVER, open_socket
 from greeks_trio.config.settings import IbkrConfig, Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted, plain_reason
 from greeks_trio.feeds import websocket
+from greeks_trio.feeds.tls import make_ssl_context
 from greeks_trio.feeds.websocket import Endpoint, open_websocket
 from tests.concurrency.websocket_server import failure_of, serve
 
@@ -377,3 +380,28 @@ def accept(request):
         f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}",
         status="101 Switching Protocols",
     )
+
+
+@pytest.mark.parametrize("host", ["gw.localhost", "localhost.", "127.1", "example.com"])
+def test_only_this_machine_itself_goes_without_a_verified_name(host):
+    context = make_ssl_context(f"https://{host}:5000", None, setting="IBKR_CA_FILE")
+
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+async def test_an_untrusted_certificate_is_named_as_the_reason():
+    certificate = trustme.CA().issue_cert("localhost")
+
+    async def wait(stream):
+        await stream.receive_some()
+
+    async with serve(wait, certificate) as port:
+        config = TastytradeConfig(
+            api_url=f"https://localhost:{port}",
+            secret=Secret(SECRET),
+            refresh=Secret(REFRESH),
+        )
+        reason = await reason_of(open_tastytrade(config))
+
+    assert "its certificate is not trusted: unable to get local issuer" in reason

@@ -262,3 +262,15 @@ async def test_ticks_of_the_table_wake_the_readers_too(autojump_clock):
         latest.seed([make_record(contract_key=SPY_CALL)])
 
     assert len(latest) == 1
+
+
+def test_a_huge_payload_is_not_kept_and_its_tick_is():
+    latest = Latest()
+    small, huge = b'{"7308": "0.5"}', b'{"x": "' + b"x" * 5_000 + b'"}'
+    put(latest, make_record(0, source_payload=small))
+    put(latest, make_record(0, contract_key=SPY_PUT, source_payload=huge))
+
+    kept = {each.contract_key: each for each in records_of(latest)}
+    assert kept[SPY_CALL].source_payload == small
+    assert kept[SPY_PUT].source_payload == b"{}"
+    assert kept[SPY_PUT].delta == kept[SPY_CALL].delta

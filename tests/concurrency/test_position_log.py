@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from greeks_trio.feeds.position_log import PositionLog
@@ -39,3 +40,23 @@ async def test_an_incomplete_reading_names_its_accounts(positions, journal):
     positions.read(["U1"], [make_position(-3)])
 
     assert [each.incomplete_account_ids for each in journal.recorded] == [("U1",), ()]
+
+
+async def test_control_characters_in_the_brokers_words_are_not_stored(
+    positions, journal
+):
+    odd = msgspec.structs.replace(
+        make_position(-3),
+        underlying="SP\x00Y",
+        description="ES\x1b[2J \u202eevil\x9b",
+        instrument_id="1\n2",
+        problem="\x07",
+    )
+    positions.read(["U1"], [odd])
+
+    [snapshot] = journal.recorded
+    [position] = snapshot.positions
+    assert position.underlying == "SPY"
+    assert position.description == "ES[2J evil"
+    assert position.instrument_id == "1 2"
+    assert position.problem == ""
