@@ -18,6 +18,7 @@ import msgspec
 import psycopg
 import trio
 
+from greeks_trio.alerts.inspection import inspect_alerts
 from greeks_trio.api.inspection import inspect_http
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.commands.machine import inspect_machine
@@ -131,6 +132,8 @@ def _inspections(
     yield "machine", inspect_machine
     yield "database", partial(_inspect_stores, config, options)
     yield "http", partial(inspect_http, config.http)
+    if config.alert_urls:
+        yield "alerts", partial(inspect_alerts, config.alert_urls)
     for broker, kind in enabled_kinds(FEEDS, config).items():
         yield broker, partial(_inspect_login, broker, kind, config)
 

@@ -17,6 +17,7 @@ import trio
 from greeks_trio.alerts import Alert, AlertChannel, open_destinations
 from greeks_trio.alerts.channel import MOST_PER_HOUR, REMIND_S
 from greeks_trio.alerts.destination import Destination
+from greeks_trio.alerts.inspection import inspect_alerts
 from greeks_trio.alerts.watch import run_alerts
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import ConfigError
@@ -339,6 +340,16 @@ def test_a_wrong_address_is_named_by_its_number():
 
     assert "address 2 of 2 is not one that apprise knows" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+async def test_the_check_of_the_addresses_shows_no_secret():
+    [finding] = await inspect_alerts(Secret("json://u:p4ssword-of-us@127.0.0.1/"))
+    [wrong] = await inspect_alerts(Secret("nonsense://s3cret-of-us"))
+
+    assert (finding.verdict, wrong.verdict) == ("fine", "failed")
+    assert finding.sentence.startswith("address 1 (json)")
+    assert "address 1 of 1 is not one that apprise knows" in wrong.sentence
+    assert "of-us" not in finding.sentence + wrong.sentence
 
 
 def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
