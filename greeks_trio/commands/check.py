@@ -20,6 +20,7 @@ import trio
 
 from greeks_trio.alerts.inspection import inspect_alerts
 from greeks_trio.api.inspection import inspect_http
+from greeks_trio.archive.inspection import inspect_retention
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.commands.machine import inspect_machine
 from greeks_trio.commands.outcome import FAILED, MISCONFIGURED, OK
@@ -166,6 +167,9 @@ async def _inspect_stores(config: Config, options: CheckOptions) -> list[Finding
                 target.config.database,
                 options,
                 connections=connections_needed(config.http),
+            )
+            found += await attempt(
+                "retention", partial(inspect_retention, target.config), options.limit_s
             )
         return found + await attempt(
             "spool", partial(inspect_spool, target.config), options.limit_s

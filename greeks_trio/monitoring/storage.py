@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -51,11 +51,13 @@ class Storage:
         sizes: Of the database.
         database_disk: The room for the bundled PostgreSQL.
         spool_disk: The room for the spool.
+        problem: Why the last reading of the database failed; `None` after a success.
     """
 
     sizes: DatabaseSizes | None = None
     database_disk: DiskRoom | None = None
-    spool_disk: DiskRoom | None = field(default=None)
+    spool_disk: DiskRoom | None = None
+    problem: str | None = None
 
     @property
     def days_left(self) -> float | None:
@@ -92,10 +94,16 @@ async def _read_database(storage: Storage, database: DatabaseConfig) -> None:
                 trio.fail_after(database.timeout_s),
             ):
                 storage.sizes = await read_sizes(connection)
+        storage.problem = None
     except* StoreError as group:
-        # The writer reports a database that is away, so this is a detail.
-        for exc in leaves(group):
-            logger.debug("storage.not_read reason=%s", plain_reason(exc))
+        problem = plain_reason(group)
+        # The writer reports a database that is away, without a code of PostgreSQL.
+        is_news = problem != storage.problem and any(
+            isinstance(exc, StoreError) and exc.sqlstate for exc in leaves(group)
+        )
+        level = logging.WARNING if is_news else logging.DEBUG
+        logger.log(level, "storage.not_read reason=%s", problem)
+        storage.problem = problem
 
 
 def _read_disks(storage: Storage, database: DatabaseConfig, spool: Path) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
 
+from greeks_trio.archive.inspection import inspect_retention
 from greeks_trio.archive.months import months_before, present_month, read_months
 from greeks_trio.archive.retention import Action, make_plan
 from greeks_trio.config.parse import parse_config
-from greeks_trio.config.settings import RetentionConfig
+from greeks_trio.config.settings import Config, RetentionConfig, Secret
 from greeks_trio.errors import ArchiveFailed, ConfigError
 from greeks_trio.postgres.schema.partitions import ensure_partition
 from greeks_trio.postgres.schema.sizes import read_sizes
 from tests.database.months import JANUARY, due, fill_january
-from tests.fix_postgres import connect
+from tests.fix_postgres import connect, connect_trio
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -160,3 +162,42 @@ async def test_sizes_come_from_the_catalog(connection, database):
     assert 0.1 < sizes.payload_share < 0.9
     assert sizes.archived_months == 0
     assert sizes.data_directory
+
+
+async def test_check_tells_what_retention_lacks(database, tmp_path):
+    async def verdicts(role=database, **settings):
+        config = Config(database=role, retention=RetentionConfig(**settings))
+        return [(f.verdict, f.sentence) for f in await inspect_retention(config)]
+
+    [(verdict, sentence)] = await verdicts()
+    assert (verdict, "every month stays" in sentence) == ("fine", True)
+    with connect(database) as observer:
+        fill_january(observer, rows=2)
+        [(verdict, sentence)] = await verdicts(keep_months=1, archive_dir=tmp_path)
+        assert verdict == "fine"
+        assert "2025-01 (archive and drop)" in sentence
+
+        tmp_path.chmod(0o777)
+        found = await verdicts(keep_months=1, archive_dir=tmp_path)
+        assert ("failed", True) in [(v, "GREEKS_ARCHIVE_DIR" in s) for v, s in found]
+
+        name = f"other_{database.dbname}"
+        observer.execute(
+            f"create role {name} login password 'x'; revoke temporary on database"
+            f" {database.dbname} from public; grant select on all tables in schema"
+            f" public to {name}"
+        )
+        try:
+            role = replace(database, user=name, password=Secret("x"))
+            found = await verdicts(role, keep_payload_months=1)
+            # The sizes are read without any right on the table of archives.
+            observer.execute(f"revoke all on archived_months from {name}")
+            async with await connect_trio(role) as connection:
+                sizes = await read_sizes(connection)
+        finally:
+            observer.execute(f"drop owned by {name}; drop role {name}")
+    assert [v for v, _ in found] == ["failed", "failed", "fine"]
+    assert "does not own" in found[0][1]
+    assert "temporary" in found[1][1]
+    assert sizes.archived_months is None
+    assert sizes.data_directory is None

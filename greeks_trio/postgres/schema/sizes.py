@@ -37,6 +37,10 @@ _DIRECTORY: Final = """
 select case when pg_has_role('pg_read_all_settings', 'usage')
     then current_setting('data_directory', true) end
 """
+# A role that only inserts ticks may not read the table.
+_MAY_READ: Final = """
+select coalesce(has_table_privilege(to_regclass('archived_months'), 'select'), false)
+"""
 _ARCHIVED: Final = """
 select count(distinct month) from archived_months
 where file is not null and dropped_at is not null and loaded_at is null
@@ -54,7 +58,8 @@ class DatabaseSizes:
     Attributes:
         database_bytes: The whole database.
         months: The first day and the bytes, with indexes, of each month of ticks.
-        archived_months: The number of months that are in files only.
+        archived_months: The number of months that are in files only; `None` if the role may
+            not know it.
         payload_share: The share of `source_payload` in a row, from 0 to 1; `None` before
             PostgreSQL has analyzed a month.
         data_directory: The directory of the server, `None` if the role may not know it.
@@ -63,7 +68,7 @@ class DatabaseSizes:
 
     database_bytes: int
     months: Sequence[tuple[date, int]]
-    archived_months: int
+    archived_months: int | None
     payload_share: float | None
     data_directory: str | None
     at: datetime
@@ -95,7 +100,9 @@ async def read_sizes(connection: psycopg.AsyncConnection[Any]) -> DatabaseSizes:
         ((total, now),) = await _fetch(connection, _DATABASE)
         months = await _fetch(connection, _MONTHS)
         ((share,),) = await _fetch(connection, _PAYLOAD)
-        ((archived,),) = await _fetch(connection, _ARCHIVED)
+        archived = None
+        if await _fetch(connection, _MAY_READ) == [(True,)]:
+            ((archived,),) = await _fetch(connection, _ARCHIVED)
         ((directory,),) = await _fetch(connection, _DIRECTORY)
     return DatabaseSizes(
         database_bytes=total,
