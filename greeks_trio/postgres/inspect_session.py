@@ -17,6 +17,8 @@ from greeks_trio.postgres.session_settings import Session
 _KEPT: Final = 3
 # The partition keeper; and the start, a new month or the trial of a pooler.
 _SHORT: Final = 2
+# The sizes once a minute, and retention once a day: its work and its lock.
+_STORAGE: Final = 3
 
 _SERVER: Final = """
 select
@@ -51,7 +53,7 @@ where r.rolname = current_user and d.datname = current_database()
 def connections_needed(http: HttpConfig | None) -> int:
     """Return the most connections that the service has at a time."""
     reads = http.max_reads + http.max_exports if http is not None else 0
-    return _KEPT + _SHORT + reads
+    return _KEPT + _SHORT + _STORAGE + reads
 
 
 async def inspect_session(
