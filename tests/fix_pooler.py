@@ -138,7 +138,9 @@ class FakePooler:
 
     def __init__(self, server: DatabaseConfig, *, discards: bool = False) -> None:
         self._server = connect(server)
-        self.config = replace(server, password=Secret(""), sslmode="disable")
+        self.config = replace(
+            server, password=Secret(""), sslmode="disable", require_auth=""
+        )
         self.queries: list[str] = []
         self.discards = discards
         self.announces_process = False
