@@ -41,12 +41,7 @@ from greeks_trio.postgres.failures import (
 )
 from greeks_trio.postgres.proving import RowProbe, commit_something, missing_standby
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
-from greeks_trio.postgres.schema.months import (
-    Month,
-    make_partitions,
-    month_of,
-    require_partitions,
-)
+from greeks_trio.postgres.schema.months import KnownPartitions
 from greeks_trio.postgres.schema.partitions import ensure_partitions_ahead
 from greeks_trio.postgres.tick_rows import (
     COPY_TICKS,
@@ -65,8 +60,6 @@ _FIRST_PARTITIONS_LIMIT_S: Final = 2.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
-# The other months go on meanwhile, and the ticks of this one wait on disk.
-_MONTH_AGAIN_S: Final = 30.0
 # Where another service stores the same ticks, one duplicate follows the other, and each
 # one that a COPY finds is an error in the server's log.
 _DUPLICATES_LAST_S: Final = 60.0
@@ -231,11 +224,7 @@ class CopySink:
         self._is_wanted = is_wanted
         self._probe = probe
         self._missing_standby = missing_standby
-        # Months whose partition is known to exist.
-        self._months: set[Month] = set()
-        # Months whose partition could not be made, and when to try again.
-        self._refused_months: dict[Month, str] = {}
-        self._try_months_at = -math.inf
+        self._partitions = KnownPartitions(config)
         # Until then each batch is checked for duplicates, because there was one.
         self._check_duplicates_until = -math.inf
         connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
@@ -327,15 +316,15 @@ class CopySink:
     async def _store_into_months(
         self, ticks: Sequence[Tick], check_duplicates: bool
     ) -> int:
-        await self._ensure_partitions(ticks)
+        await self._partitions.ensure(self._connection, ticks)
         try:
             return await self._insert(ticks, check_duplicates)
         except psycopg.errors.CheckViolation as exc:
             if exc.sqlstate != _MISSING_PARTITION or exc.diag.constraint_name:
                 raise
             # The partition was dropped or detached.
-            self._months.clear()
-        await self._ensure_partitions(ticks)
+            self._partitions.forget()
+        await self._partitions.ensure(self._connection, ticks)
         return await self._insert(ticks, check_duplicates)
 
     async def _insert(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
@@ -376,29 +365,3 @@ class CopySink:
                 raise
             raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
         return new
-
-    async def _ensure_partitions(self, ticks: Sequence[Tick]) -> None:
-        """Make the partitions that are missing.
-
-        Raises:
-            PartitionMissing: a partition cannot be made, and no other one takes its rows.
-        """
-        months = {month_of(tick) for tick in ticks} - self._months
-        if not months:
-            return
-        if trio.current_time() >= self._try_months_at:
-            self._refused_months.clear()
-        if new := months - self._refused_months.keys():
-            # On a connection of its own: a wait for a lock would hold back our own locks.
-            async with open_connection(self._config, autocommit=True) as connection:
-                with translated(connection, may_refuse=False):
-                    self._refused_months |= await make_partitions(connection, new)
-            self._try_months_at = trio.current_time() + _MONTH_AGAIN_S
-        refusals = {
-            month: reason
-            for month, reason in self._refused_months.items()
-            if month in months
-        }
-        self._months |= months - refusals.keys()
-        if refusals:
-            await require_partitions(self._connection, ticks, refusals)

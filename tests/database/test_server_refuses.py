@@ -12,17 +12,22 @@ import trio
 from psycopg import sql
 
 from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap, PositionsSnapshot
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.conditions import Conditions
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.journal_writer import JournalDisk, run_journal
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.embedded.restarts import open_restartable_server
+from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.waiting import WakeUp
-from tests.concurrency.fakes import MemoryQuarantine
-from tests.factories import START, make_tick, tick_bytes
+from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
+from tests.factories import START, make_position, make_tick, tick_bytes
 from tests.fix_pooler import pgbouncer
 from tests.fix_postgres import QUICK, apply_schema, connect
 from tests.snapshots import count
@@ -283,3 +288,47 @@ TERMINATE = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid()
 """
+
+
+# A role that may not update gaps.
+
+
+async def test_gaps_that_may_not_be_updated_hold_up_no_positions(
+    database, observer, nursery
+):
+    async with store_of(database).open():
+        pass
+    journal, conditions, spool = Journal(), Conditions(), MemorySpool()
+    gap = FeedGap(broker="ibkr", started_at=START, reason=GapReason.SILENCE)
+    journal.record(gap)
+    journal.record(
+        PositionsSnapshot(
+            broker="ibkr",
+            account_ids=("U1234567",),
+            positions=(make_position(),),
+            observed_at=START,
+        )
+    )
+    with a_plain_role(database, observer) as plain:
+        disk = JournalDisk(spool=spool, quarantine=MemoryQuarantine(), after_s=0.05)
+        nursery.start_soon(
+            run_journal, journal, JournalStore(plain).open, disk, conditions
+        )
+        with trio.fail_after(20):
+            while not stored(observer, "positions"):
+                await trio.lowlevel.checkpoint()
+            while list(spool.journal.values()) != [gap]:
+                await trio.lowlevel.checkpoint()
+        assert stored(observer, "feed_gaps") == 0
+
+        observer.execute(f"grant update on feed_gaps to {plain.user}")
+        with trio.fail_after(20):
+            while spool.journal or not stored(observer, "feed_gaps"):
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
+def stored(observer, table):
+    """Return the number of rows in the table."""
+    query = sql.SQL("select count(*) from {}").format(sql.Identifier(table))
+    return observer.execute(query).fetchone()[0]

@@ -247,7 +247,7 @@ OBSTACLES = {
     ),
     "a view": (
         "create view greek_snapshots_2031_05 as select 1 as n",
-        "not a table|is not",
+        "cannot be performed|is not",
     ),
     "a sequence": (
         "create sequence greek_snapshots_2031_05",

@@ -6,22 +6,34 @@ other months are stored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import date
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import psycopg
+import trio
 from psycopg.rows import TupleRow
 
+from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import PartitionMissing
 from greeks_trio.model.records import Tick
+from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.failures import is_about_server, plain_message, refuses_month
+from greeks_trio.postgres.failures import (
+    is_about_server,
+    plain_message,
+    refuses_month,
+    translated,
+)
 from greeks_trio.postgres.schema.partitions import (
     ensure_partition,
     partition_name,
     uncovered_moments,
 )
+
+# The other months go on meanwhile, and the ticks of a refused one wait on disk.
+_AGAIN_S: Final = 30.0
 
 # Year and month, UTC.
 Month: TypeAlias = tuple[int, int]
@@ -98,3 +110,43 @@ async def _find_without_partition(
         return []
     uncovered = await uncovered_moments(connection, moments)
     return [i for i, tick in enumerate(ticks) if tick.record.event_time in uncovered]
+
+
+class KnownPartitions:
+    """The partitions that one connection need not ask for again."""
+
+    def __init__(self, config: DatabaseConfig) -> None:
+        self._config = config
+        self._made: set[Month] = set()
+        # Months whose partition could not be made, and when to try again.
+        self._refused: dict[Month, str] = {}
+        self._try_again_at = -math.inf
+
+    def forget(self) -> None:
+        """Ask for each partition again, because one was dropped or detached."""
+        self._made.clear()
+
+    async def ensure(
+        self, connection: TrioConnection[TupleRow], ticks: Sequence[Tick]
+    ) -> None:
+        """Make the partitions of the ticks that are missing.
+
+        Raises:
+            PartitionMissing: a partition cannot be made, and no other one takes its rows.
+            StoreUnavailable: the database failed.
+        """
+        months = {month_of(tick) for tick in ticks} - self._made
+        if not months:
+            return
+        if trio.current_time() >= self._try_again_at:
+            self._refused.clear()
+        if new := months - self._refused.keys():
+            # On a connection of its own: a wait for a lock would hold back our own locks.
+            async with open_connection(self._config, autocommit=True) as another:
+                with translated(another, may_refuse=False):
+                    self._refused |= await make_partitions(another, new)
+            self._try_again_at = trio.current_time() + _AGAIN_S
+        refusals = {month: self._refused[month] for month in months & {*self._refused}}
+        self._made |= months - refusals.keys()
+        if refusals:
+            await require_partitions(connection, ticks, refusals)
