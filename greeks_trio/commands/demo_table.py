@@ -37,7 +37,9 @@ class Display:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._console = Console(
-            file=sys.stderr if as_json else sys.stdout, highlight=False
+            file=sys.stderr if as_json else sys.stdout,
+            highlight=False,
+            markup=False,  # data are never markup
         )
 
     def started(self, dsn: str, about: str, running: Running) -> None:

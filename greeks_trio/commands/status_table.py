@@ -47,7 +47,7 @@ def show(
         now: The service's clock at its answer.
         console: Prints; the default prints to stdout.
     """
-    console = Console(highlight=False) if console is None else console
+    console = Console(highlight=False, markup=False) if console is None else console
     console.print(
         Text.assemble(
             f"greeks_trio at {url} is ",

@@ -102,12 +102,13 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     """Print the tables, and the JSON object if wanted."""
     out = sys.stderr if as_json else sys.stdout
     # A file or a pipe has no width to which lines must be cut.
-    console = Console(file=out, highlight=False, width=None if out.isatty() else 120)
+    width = None if out.isatty() else 120
+    console = Console(file=out, highlight=False, markup=False, width=width)
     console.print(_recovery_table(result))
     console.print(_resources_table(result))
     console.print(_comparison_table(result))
     for example in result["examples"]:
-        console.print(example, soft_wrap=True, markup=False)
+        console.print(example, soft_wrap=True)
     if as_json:
         print_json(result)
 

@@ -60,7 +60,7 @@ select exists (
 async def inspect_schema(
     connection: psycopg.AsyncConnection[Any], _: DatabaseConfig
 ) -> list[Finding]:
-    """Return what is missing of a schema whose migrations are all recorded.
+    """Return the missing parts of a schema whose migrations are all recorded.
 
     Raises:
         psycopg.Error: there is no answer.
