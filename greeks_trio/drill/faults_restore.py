@@ -29,6 +29,7 @@ from greeks_trio.postgres.embedded.binaries import find_programs
 
 _TOOL_LIMIT_S: Final = 120.0
 _AWAY: Final = "_away"
+_BACK: Final = "_restored"
 _SESSIONS: Final = (
     "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = {}"
 )
@@ -75,9 +76,11 @@ async def _restore(
         await trio.sleep(fault.value)
         async with _maintenance(config) as connection:
             await _move_away(connection, config.dbname)
-            await _create(connection, config.dbname)
             yield
-            await _run(config, "pg_restore", "-d", config.dbname, str(dump))
+            # Under another name: the service would migrate an empty database at once.
+            await _create(connection, config.dbname + _BACK)
+            await _run(config, "pg_restore", "-d", config.dbname + _BACK, str(dump))
+            await _rename(connection, config.dbname + _BACK, config.dbname)
             await _drop(connection, config.dbname + _AWAY)
     dump.unlink()
 
