@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
@@ -214,6 +215,13 @@ async def test_a_role_without_a_schema_is_told_to_name_one(empty_database, admin
 
 
 # The number of connections.
+
+
+def test_the_page_of_the_database_has_the_number_of_connections():
+    page = Path(__file__).parents[2].joinpath("docs/database.md").read_text("utf-8")
+
+    assert f"at most {connections_needed(None)} connections" in page
+    assert f"{connections_needed(HttpConfig())} by default" in page
 
 
 async def test_too_few_connections_are_found_before_the_start(empty_database, admin):
