@@ -22,8 +22,8 @@ async def inspect_machine() -> list[Finding]:
         Finding(
             subject=_SUBJECT,
             verdict="failed" if limit < _LEAST else "warning",
-            sentence=f"the process may open {limit} files and sockets, and {_ENOUGH} are "
-            "enough for every client",
+            sentence=f"the process may open {limit} files and sockets, fewer than the "
+            f"{_ENOUGH} that are enough for every client",
             remedy=f"Run ulimit -n {2 * _ENOUGH}, or set LimitNOFILE={2 * _ENOUGH} in the "
             "unit of systemd.",
         )
