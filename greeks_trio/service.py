@@ -52,6 +52,7 @@ from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
 from greeks_trio.postgres.database_watch import run_database_watch
 from greeks_trio.postgres.latest_seed import run_latest_seed
 from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
+from greeks_trio.postgres.schema.schema_watch import run_schema_watch
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
 from greeks_trio.spool.acknowledged import AcknowledgedLog
 from greeks_trio.spool.directory import SpoolDirectory, open_spool
@@ -191,6 +192,15 @@ async def _start_background(
             ),
         ),
         ("database changes", partial(_follow_database, service)),
+        (
+            "schema watch",
+            partial(
+                run_schema_watch,
+                database,
+                status.conditions,
+                service.database_watch.changed,
+            ),
+        ),
         (
             "latest seed",
             partial(run_latest_seed, database, status.backlog, status.processor.latest),

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import click
+import trio
 
+from docs.tools.catalog_file import write_catalog
 from docs.tools.pages import ROOT, write_pages
 from docs.tools.record import record_outputs
 from docs.tools.site import TARGET, SiteError, build_site, serve_site
@@ -23,6 +25,12 @@ def write() -> None:
     """Write the pages that are made from the code, and .env.example."""
     for path in write_pages():
         click.echo(path.relative_to(ROOT))
+
+
+@docs.command()
+def catalog() -> None:
+    """Write db/catalog.txt after a change of db/schema.sql."""
+    click.echo(trio.run(write_catalog, ROOT).relative_to(ROOT))
 
 
 @docs.command()

@@ -39,12 +39,12 @@ from greeks_trio.postgres.inspect_rights import (
     inspect_schema_state,
     inspect_tls,
 )
-from greeks_trio.postgres.inspect_schema import inspect_schema
 from greeks_trio.postgres.inspect_session import (
     connections_needed,
     inspect_connections,
     inspect_session,
 )
+from greeks_trio.postgres.schema.catalog import inspect_schema
 from greeks_trio.postgres.schema.partition_keeper import inspect_partitions
 from greeks_trio.spool.inspection import inspect_spool
 

@@ -268,7 +268,12 @@ def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
 
 @commands.command()
 @embedded_options
-def migrate(*, embedded: bool, data_dir: Path | None) -> Plan:
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Make missing tables, keys, indexes, views and functions again.",
+)
+def migrate(*, embedded: bool, data_dir: Path | None, repair: bool) -> Plan:
     """Bring the schema of the database up to date.
 
     Exit status: 0 done, 1 failed, 2 wrong settings, 4 the schema does not fit.
@@ -280,7 +285,7 @@ def migrate(*, embedded: bool, data_dir: Path | None) -> Plan:
         from greeks_trio.commands.target import run_on_target
 
         def apply(target: Config) -> Awaitable[int]:
-            return run_migrate(target.database)
+            return run_migrate(target.database, is_repair=repair)
 
         return run_trio(run_on_target, apply, config, embedded, data_dir)
 

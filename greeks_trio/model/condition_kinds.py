@@ -131,3 +131,10 @@ class ConditionKind(StrEnum):
         "Without the primary key, ticks would be stored twice.",
         "Run `greeks-trio migrate --repair`, then follow the status for the rest.",
     )
+    SCHEMA_DIFFERS = (
+        "schema differs",
+        Severity.DEGRADED,
+        "An index is missing, or a table has something that this program does not know and "
+        "that changes its rows, such as a trigger or a default partition.",
+        "Read the status; `greeks-trio migrate --repair` makes a missing index again.",
+    )

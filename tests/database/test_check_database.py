@@ -13,7 +13,6 @@ from greeks_trio.config.settings import Secret
 from greeks_trio.errors import GreeksError
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.inspect_rights import NEEDED, inspect_tls
-from greeks_trio.postgres.inspect_schema import KEYS, inspect_schema
 from greeks_trio.postgres.schema import migrate
 from tests.fix_postgres import connect
 
@@ -140,53 +139,6 @@ async def test_a_server_elsewhere_that_is_not_verified_is_a_warning(
     )
 
     assert finding.verdict == verdict
-
-
-@pytest.mark.parametrize("table", KEYS)
-async def test_a_key_that_was_dropped_is_missed_and_the_remedy_brings_it_back(
-    database, connection, table
-):
-    rows = await connection.execute(
-        "select conname from pg_constraint where contype in ('p', 'u')"
-        " and conrelid = to_regclass(%s)",
-        [table],
-    )
-    [(name,)] = await rows.fetchall()
-    await connection.execute(
-        sql.SQL("alter table {} drop constraint {}").format(
-            sql.Identifier(table), sql.Identifier(name)
-        )
-    )
-
-    [finding] = await inspect_schema(connection, database)
-    assert finding.verdict == "failed"
-    assert f"{table} has lost its key" in finding.sentence
-
-    await connection.execute(finding.remedy.partition("then: ")[2].encode())
-    [finding] = await inspect_schema(connection, database)
-    assert finding.verdict == "fine"
-
-
-async def test_a_table_and_its_views_that_were_dropped_are_named(database, connection):
-    await connection.execute("drop table positions cascade")
-    await connection.execute("drop function possible_price cascade")
-
-    [finding] = await inspect_schema(connection, database)
-
-    assert finding.verdict == "failed"
-    for name in ("positions", "possible_price"):
-        assert name in finding.sentence
-
-
-async def test_a_table_that_cannot_be_published_is_a_warning(database, connection):
-    await connection.execute("alter table feed_gaps replica identity default")
-
-    [finding] = await inspect_schema(connection, database)
-    assert finding.verdict == "warning"
-
-    await connection.execute(finding.remedy.encode())
-    [finding] = await inspect_schema(connection, database)
-    assert finding.verdict == "fine"
 
 
 async def test_every_subject_is_tested_on_a_database_of_serve(database):

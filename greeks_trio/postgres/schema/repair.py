@@ -1,0 +1,97 @@
+"""Make missing tables, keys, indexes, views and functions again.
+
+Only what is missing is made.  No row and no existing object is changed, except that views
+and functions are replaced by the same ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import psycopg
+
+from greeks_trio.postgres.schema.catalog import (
+    Thing,
+    expected_catalog,
+    read_catalog,
+)
+from greeks_trio.postgres.schema.migrate import schema_directory
+
+logger = logging.getLogger(__name__)
+
+_NAMED: Final = re.compile(r"create (table|index|view|function) (\w+)")
+_WORDS_OF_COMMENT: Final = "--"
+_LOCK_TIMEOUT: Final = "set local lock_timeout = '5s'"
+
+
+def statements(text: str) -> Iterator[str]:
+    """Yield the statements of ``db/schema.sql``, without comments before them."""
+    lines: list[str] = []
+    end = ""
+    for line in text.splitlines():
+        if not lines and (not line or line.startswith(_WORDS_OF_COMMENT)):
+            continue
+        lines.append(line)
+        if not end and line == "begin atomic":
+            end = "end;"
+        elif not end and line.endswith("$$"):
+            end = "$$;"
+        if line == end or (not end and line.endswith(";")):
+            yield "\n".join(lines)
+            lines, end = [], ""
+
+
+async def repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """Make the missing objects in one transaction, and return their names.
+
+    Args:
+        connection: Outside a transaction, of a role that owns the tables.  Every migration
+            is applied.
+
+    Raises:
+        psycopg.Error: one cannot be made, such as a primary key with rows that are there
+            twice; nothing has changed.
+    """
+    expected = expected_catalog()
+    async with connection.transaction():
+        await connection.execute(_LOCK_TIMEOUT)
+        found = await read_catalog(connection)
+        missing = [thing for thing in expected if thing not in found]
+        if not missing:
+            return []
+        for statement in _repairs(missing):
+            await connection.execute(statement.encode())
+        await _add_constraints(connection, expected)
+    names = [f"{thing.kind} {thing.name}" for thing in missing]
+    logger.warning("schema.repaired names=%s", ", ".join(names))
+    return names
+
+
+def _repairs(missing: list[Thing]) -> Iterator[str]:
+    """Yield the statements for everything that is missing, in the order of the schema."""
+    text = schema_directory().joinpath("schema.sql").read_text(encoding="utf-8")
+    for statement in statements(text):
+        named = _NAMED.match(statement)
+        if named is None:
+            # Comments, settings of functions and of tables: the same once more.
+            if not statement.startswith("insert"):
+                yield statement
+        elif named[1] in ("view", "function"):
+            yield statement.replace("create ", "create or replace ", 1)
+        elif Thing(named[1], named[2]) in missing:
+            yield statement
+
+
+async def _add_constraints(
+    connection: psycopg.AsyncConnection[Any], expected: dict[Thing, str]
+) -> None:
+    found = await read_catalog(connection)
+    for thing, definition in expected.items():
+        if thing.kind == "constraint" and thing not in found:
+            table, _, name = thing.name.partition(".")
+            # Both come from our own file.
+            statement = f"alter table {table} add constraint {name} {definition}"
+            await connection.execute(statement.encode())
