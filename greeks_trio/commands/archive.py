@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.box import SIMPLE
@@ -25,6 +26,8 @@ from greeks_trio.config.settings import Config, RetentionConfig
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
 from greeks_trio.waiting import utc_now
+
+_PATIENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,10 @@ async def run_archive(config: Config, options: ArchiveOptions) -> int:
     async with open_target(
         config, embedded=options.embedded, data_dir=options.data_dir
     ) as target:
+        # Nothing waits for us, so a busy server gets more time than in the service.
+        patient = max(_PATIENCE_S, target.database.timeout_s)
+        database = replace(target.database, timeout_s=patient)
+        target = replace(target, database=database)
         if options.load:
             need_pyarrow()
             return await _load(target, options.load)
