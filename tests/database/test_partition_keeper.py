@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 import trio
 
 import greeks_trio.postgres.schema.partition_keeper as keeper_module
-from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
+from greeks_trio.model.condition_kinds import Severity
+from greeks_trio.pipeline.conditions import Conditions
+from greeks_trio.postgres.schema.partition_keeper import (
+    PartitionKeeper,
+    run_partition_keeper,
+)
 from greeks_trio.postgres.schema.partitions import partition_name
 from tests.fix_postgres import apply_schema, connect
 from tests.fix_processes import fetch, wait_until
@@ -82,3 +87,30 @@ async def test_a_table_that_is_not_there_yet_is_no_news(
         record.levelno for record in caplog.records if "not_made" in record.message
     }
     assert levels == {logging.DEBUG}
+
+
+async def test_a_month_that_cannot_be_made_is_named_weeks_ahead(database):
+    """A table of that name is in the way, first for the next month, then for this one."""
+    conditions, today = Conditions(), date(2031, 5, 3)
+    keeper = PartitionKeeper(conditions, today=lambda: today)
+    with connect(database) as db:
+        db.execute("create table greek_snapshots_2031_06 (other int)")
+
+        assert not await keeper.keep(database)
+        assert keeper.months_ahead == 0
+        [sentence] = conditions.sentences(Severity.DEGRADED)
+        assert "greek_snapshots_2031_06 is missing and cannot be made" in sentence
+        assert "from 2031-06-01 on, ticks will wait in the spool" in sentence
+
+        today = date(2031, 6, 1)
+        assert not await keeper.keep(database)
+        assert keeper.months_ahead == -1
+        assert conditions.sentences(Severity.DEGRADED) == []
+        [sentence] = conditions.sentences(Severity.NOT_READY)
+
+        # The statements in the sentence are the remedy.
+        db.execute("drop table greek_snapshots_2031_06")
+        db.execute(sentence.partition("make it: ")[2])
+        assert await keeper.keep(database)
+        assert keeper.months_ahead == 2
+        assert conditions.sentences(Severity.NOT_READY) == []
