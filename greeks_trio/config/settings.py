@@ -262,6 +262,14 @@ class HttpConfig:
         "connection. A few more queries wait. Beyond them the answer is 503.",
         applies=Applies.RESTART,
     )
+    read_share: float = setting(
+        "GREEKS_HTTP_READ_SHARE",
+        0.5,
+        number(0.01, 100, "seconds"),
+        about="The time of queries in each second, on average over some seconds. Beyond "
+        "it queries wait, so that they cost the stored ticks no more than their share.",
+        applies=Applies.RESTART,
+    )
     max_exports: int = setting(
         "GREEKS_HTTP_MAX_EXPORTS",
         2,

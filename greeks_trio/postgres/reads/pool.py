@@ -7,6 +7,7 @@ which end with `ReadPool.close`.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Lock
@@ -84,7 +85,6 @@ class Lease:
     """The connection of one read, by which another task can end the read.
 
     Attributes:
-        has_turn: Whether a thread has begun with the read.
         is_connected: Whether the read has got a connection.
     """
 
@@ -93,8 +93,22 @@ class Lease:
         self._has_ended = Event()
         self._connection: ReadConnection | None = None
         self._is_cancelled = False
-        self.has_turn = False
+        self._began_at: float | None = None
         self.is_connected = False
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether a thread has begun with the read."""
+        return self._began_at is not None
+
+    def begin(self) -> None:
+        """Note that a thread has begun with the read."""
+        if self._began_at is None:
+            self._began_at = time.perf_counter()
+
+    def running_s(self) -> float:
+        """Return the seconds since the thread has begun, 0 before."""
+        return 0.0 if self._began_at is None else time.perf_counter() - self._began_at
 
     @contextmanager
     def on(self, connection: ReadConnection) -> Iterator[None]:
@@ -170,7 +184,7 @@ class ReadPool:
             StoreRejected: PostgreSQL refuses a value.
             ReadTooLong: the time-out has passed, or the lease was cancelled.
         """
-        lease.has_turn = True
+        lease.begin()
         try:
             return self._attempt(work, lease)
         except _ConnectionLost:

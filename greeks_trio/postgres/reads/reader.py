@@ -24,6 +24,7 @@ from psycopg.abc import Params, Query
 
 from greeks_trio.config.settings import DatabaseConfig, HttpConfig
 from greeks_trio.errors import ReadsBusy, ReadTooLong, StoreError, StoreUnavailable
+from greeks_trio.postgres.reads.budget import ReadBudget
 from greeks_trio.postgres.reads.pool import Lease, ReadConnection, ReadPool
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ class Reader:
         self._limits = limits
         self._slots = trio.CapacityLimiter(limits.max_reads)
         self._export_slots = trio.CapacityLimiter(limits.max_exports)
-        self._exports = 0
+        self._reads = self._exports = 0
+        # Made in the event loop, whose clock it uses.
+        self._budget: ReadBudget | None = None
         self._pool: ReadPool | None = None
 
     async def run(self) -> None:
@@ -91,26 +94,44 @@ class Reader:
             StoreUnavailable: the database cannot be reached.
             StoreRejected: PostgreSQL refuses a value.
         """
-        slots = self._slots
-        if slots.statistics().tasks_waiting >= _WAITING_FOR_EACH * slots.total_tokens:
+        if self._reads >= (1 + _WAITING_FOR_EACH) * self._limits.max_reads:
             raise ReadsBusy("the limit of reads that run and wait is reached")
+        self._reads += 1
         lease = Lease()
+        try:
+            return await self._read_in_time(lease, work)
+        finally:
+            self._reads -= 1
+            self._budget_of_reads().spend(lease.running_s())
+
+    async def _read_in_time(
+        self, lease: Lease, work: Callable[[ReadConnection], T]
+    ) -> T:
         # Half of the time is for the wait for a thread.  The limit also holds if PostgreSQL
         # accepts the connection and does not answer.
         with trio.move_on_after(2 * self._limits.read_timeout_s):
-            pool = await self._current()
-            try:
-                return await self._in_thread(lease, slots, pool, work)
-            except StoreUnavailable:
-                if pool is self._pool:
-                    raise
-            # The configuration changed to another database during the wait.
-            return await self._in_thread(lease, slots, await self._current(), work)
+            await self._budget_of_reads().wait()
+            return await self._read(lease, work)
         if lease.is_connected:
             raise ReadTooLong("PostgreSQL has not answered")
         if lease.has_turn:
             raise StoreUnavailable("the database cannot be reached")
         raise ReadsBusy("no running read has ended in time")
+
+    def _budget_of_reads(self) -> ReadBudget:
+        if self._budget is None:
+            self._budget = ReadBudget(self._limits.read_share)
+        return self._budget
+
+    async def _read(self, lease: Lease, work: Callable[[ReadConnection], T]) -> T:
+        pool = await self._current()
+        try:
+            return await self._in_thread(lease, self._slots, pool, work)
+        except StoreUnavailable:
+            if pool is self._pool:
+                raise
+        # The configuration changed to another database during the wait.
+        return await self._in_thread(lease, self._slots, await self._current(), work)
 
     @asynccontextmanager
     async def export(self, query: Query, params: Params) -> AsyncIterator[Export]:

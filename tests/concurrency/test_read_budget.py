@@ -1,0 +1,28 @@
+"""Reads wait when they have taken more than their share of the time."""
+
+import trio
+
+from greeks_trio.postgres.reads.budget import ReadBudget
+
+
+async def test_reads_take_their_share_on_average(autojump_clock):
+    budget = ReadBudget(0.5)
+    began_at, reads = trio.current_time(), 0
+    while trio.current_time() - began_at < 1_000:
+        await budget.wait()
+        await trio.sleep(0.1)
+        budget.spend(0.1)
+        reads += 1
+
+    # Half of the time, and the five seconds in advance.
+    assert abs(reads * 0.1 - 505) < 1
+
+
+async def test_a_page_that_opens_waits_for_nothing(autojump_clock):
+    budget = ReadBudget(0.5)
+    began_at = trio.current_time()
+    for _ in range(40):
+        await budget.wait()
+        budget.spend(0.1)
+
+    assert trio.current_time() == began_at
