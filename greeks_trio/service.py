@@ -9,7 +9,6 @@ that the drain can be watched.
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -169,7 +168,7 @@ async def _start_background(
         nursery.start_soon(status.outages.run, "offer again", offer, name="offer again")
     nursery.start_soon(
         run_systemd_notify,
-        Notifier(os.environ),
+        Notifier(),
         status.in_words,
         lambda: status.conditions.has(ConditionKind.LOOP_STUCK),
         service.stop,

@@ -25,8 +25,8 @@ class Notifier:
     """Sends messages to the service manager.
 
     Args:
-        environment: It takes ``NOTIFY_SOCKET`` and the watchdog's variables out, so that
-            no child process inherits them.
+        environment: By default that of the process.  ``NOTIFY_SOCKET`` and the watchdog's
+            variables are taken out, so that no child process inherits them.
         pid: Our process.
 
     Attributes:
@@ -34,8 +34,11 @@ class Notifier:
     """
 
     def __init__(
-        self, environment: MutableMapping[str, str], pid: int | None = None
+        self,
+        environment: MutableMapping[str, str] | None = None,
+        pid: int | None = None,
     ) -> None:
+        environment = os.environ if environment is None else environment
         self._address = environment.pop("NOTIFY_SOCKET", "")
         limit_us = environment.pop("WATCHDOG_USEC", "")
         wanted_pid = environment.pop("WATCHDOG_PID", "")
