@@ -103,6 +103,10 @@ class AlertChannel:
         for key in [key for key in self._lasting if key not in faults]:
             _, sentence = self._lasting.pop(key)
             self.send(Alert(f"{key} (over)", f"It is over: {sentence}"))
+        self.send_lines()
+
+    def send_lines(self) -> None:
+        """Send the lines of the log that wait."""
         while self._waiting:
             self.send(self._waiting.popleft())
 

@@ -101,10 +101,9 @@ class Destination:
             self._changed.notify_all()
             if self._thread is None or not self._thread.is_alive():
                 return
-            if not self._changed.wait_for(lambda: not self._queue, limit_s):
-                logger.error(
-                    "alerts.not_sent to=%s number=%d", self.name, len(self._queue)
-                )
+            self._changed.wait_for(lambda: not self._queue, limit_s)
+            if number := len(self._queue) + self._undelivered:
+                logger.error("alerts.not_sent to=%s number=%d", self.name, number)
 
     def _start_thread(self) -> None:
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)

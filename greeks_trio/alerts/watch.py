@@ -49,6 +49,7 @@ async def run_alerts(
                 _note_faults(channel, conditions)
                 await trio.sleep(interval_s)
     finally:
+        channel.send_lines()
         with trio.move_on_after(CLOSE_LIMIT_S + 1, shield=True):
             await trio.to_thread.run_sync(channel.close, abandon_on_cancel=True)
 
