@@ -43,7 +43,7 @@ class Child:
     ) -> None:
         self.name = name
         self._log = log
-        # Cleared by a fault: then nobody reads the log.
+        # A fault replaces it by one that is not set: then the log is not read.
         self.may_read_log = trio.Event()
         self.may_read_log.set()
         # Not `trio.lowlevel.open_process`: that forks in a worker thread, and a signal
