@@ -19,12 +19,15 @@ from greeks_trio.archive.names import month_text
 from greeks_trio.archive.parquet import need_pyarrow
 from greeks_trio.archive.payloads import Narrowed
 from greeks_trio.archive.retention import Action, Plan, make_plan, run_plan
+from greeks_trio.archive.rows import Connection
 from greeks_trio.commands.outcome import OK
 from greeks_trio.commands.target import open_target
 from greeks_trio.config.directories import make_own_directory
 from greeks_trio.config.settings import Config, RetentionConfig
+from greeks_trio.errors import ArchiveFailed
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.schema.migrate import missing_migrations
 from greeks_trio.waiting import utc_now
 
 _PATIENCE_S: Final = 60.0
@@ -107,12 +110,21 @@ async def _plan(
 ) -> Plan:
     async with open_connection(target.database, autocommit=True) as connection:
         with translated(connection, may_refuse=False):
+            await _refuse_old_schema(connection)
             return await make_plan(connection, retention, months, utc_now())
+
+
+async def _refuse_old_schema(connection: Connection) -> None:
+    if missing := await missing_migrations(connection):
+        raise ArchiveFailed(
+            f"the database lacks {', '.join(missing)}: run bin/run-ingest migrate first"
+        )
 
 
 async def _load(target: Config, paths: Sequence[Path]) -> int:
     async with open_connection(target.database, autocommit=True) as connection:
         with translated(connection, may_refuse=False):
+            await _refuse_old_schema(connection)
             await load_files(connection, paths, _tell_loaded)
     return OK
 
