@@ -7,7 +7,6 @@ it had acknowledged, and the service has to offer them again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ import trio
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from greeks_trio.config.load import environment_of_children
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.drill.environment import ROLE, Environment
 from greeks_trio.drill.faults_database import Act, execute, superuser
@@ -26,6 +26,7 @@ from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.embedded.binaries import find_programs
+from greeks_trio.postgres.embedded.clients import client_environment
 
 _TOOL_LIMIT_S: Final = 120.0
 _AWAY: Final = "_away"
@@ -145,12 +146,8 @@ async def _end_sessions(connection: TrioConnection[TupleRow], name: str) -> None
 
 async def _run(config: DatabaseConfig, tool: str, *arguments: str) -> None:
     """Run a program of the server's own version."""
-    environment = os.environ | {"PGPASSWORD": config.password.reveal()}
-    command = [
-        str(find_programs(18, None) / tool),
-        *("-h", config.host, "-p", str(config.port), "-U", config.user),
-        *arguments,
-    ]
+    command = [str(find_programs(18, None) / tool), *arguments]
+    environment = client_environment(config, environment_of_children())
     with trio.move_on_after(_TOOL_LIMIT_S):
         done = await trio.run_process(
             command, env=environment, capture_stderr=True, check=False

@@ -215,7 +215,7 @@ async def test_the_number_of_series_does_not_grow_with_the_contracts(status):
         for sample in family.samples
         for label in sample.labels
     }
-    ours = {"broker", "status", "market", "stale_reason", "kind"}
+    ours = {"broker", "status", "market", "stale_reason", "kind", "outcome"}
     assert labels == {*ours, "le", "version", "python"}
 
 

@@ -134,7 +134,7 @@ async def test_a_file_says_where_it_is_from(connection, january, tmp_path):
         150,
     )
     assert "system" in facts.database
-    assert facts.migration >= "0010_retention"
+    assert facts.migration >= "0009_retention"
 
 
 async def test_a_row_that_arrives_after_the_files_were_written_is_in_the_files(

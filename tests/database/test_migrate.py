@@ -25,11 +25,10 @@ from tests.fix_postgres import (
 NAMES = [migration.name for migration in load_migrations()]
 
 
-def test_each_migration_has_a_number_of_its_own():
-    numbers = [int(name.split("_")[0]) for name in NAMES]
-
-    assert numbers == sorted(set(numbers))
-    assert all(len(name.split("_")[0]) == 4 for name in NAMES)
+def test_migrations_are_numbered_without_a_gap():
+    assert [int(name.split("_")[0]) for name in NAMES] == [
+        number for number, _ in enumerate(NAMES, start=1)
+    ]
 
 
 def test_the_schema_is_found_in_a_checkout():

@@ -76,6 +76,8 @@ CHANGED_VALUES = {
     "GREEKS_HTTP_BIND": "127.0.0.1:1",
     "GREEKS_API_TOKEN": "x",
     "GREEKS_HTTP_MAX_READS": "7",
+    "GREEKS_HTTP_READ_SHARE": "7",
+    "GREEKS_HTTP_EXPORT_TIMEOUT_S": "7",
     "GREEKS_HTTP_MAX_EXPORTS": "7",
     "GREEKS_HTTP_READ_TIMEOUT_S": "7",
     "GREEKS_DB_TIMEOUT_S": "7",
@@ -92,14 +94,22 @@ CHANGED_VALUES = {
     "GREEKS_EMBEDDED_PORT": "7",
     "GREEKS_SPOOL_KEEP_S": "7",
     "GREEKS_LOG_JSON": "true",
+    "GREEKS_KEEP_MONTHS": "7",
+    "GREEKS_KEEP_PAYLOAD_MONTHS": "3",
+    "GREEKS_ARCHIVE_DIR": "/archive",
+    "GREEKS_DROP_WITHOUT_ARCHIVE": "true",
     "GREEKS_ALERT_URLS": "json://127.0.0.1/",
     "GREEKS_LOG_FORMAT": "logfmt",
     "GREEKS_LOG_LEVEL": "ERROR",
 }
 
 
+# Months that are not kept need a directory.
+EVERYTHING = {**IBKR, **TASTYTRADE, "GREEKS_ARCHIVE_DIR": "/before"}
+
+
 def test_every_setting_has_an_effect():
-    before = {**IBKR, **TASTYTRADE}
+    before = EVERYTHING
     old = parse_config(before)
 
     assert CHANGED_VALUES.keys() == set(VARIABLES) - {"GREEKS_ENV_FILE"}
@@ -109,7 +119,7 @@ def test_every_setting_has_an_effect():
 
 @given(st.sets(st.sampled_from(sorted(CHANGED_VALUES))))
 def test_exactly_the_changes_that_a_reload_cannot_apply_need_a_restart(names):
-    before = {**IBKR, **TASTYTRADE}
+    before = EVERYTHING
     after = {**before, **{name: CHANGED_VALUES[name] for name in names}}
     options = {"need_broker": False}
 

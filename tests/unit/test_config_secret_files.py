@@ -32,26 +32,27 @@ def revealed(name: str) -> str:
         "TT_SECRET": config.tastytrade.secret,
         "TT_REFRESH": config.tastytrade.refresh,
         "GREEKS_API_TOKEN": config.http.token,
+        "GREEKS_ALERT_URLS": config.alert_urls,
     }[name].reveal()
 
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_every_secret_may_be_in_a_file(directory, monkeypatch, name, end):
-    (directory / "file").write_bytes(f"pa55{end}".encode())
+    (directory / "file").write_bytes(f"json://a{end}".encode())
     monkeypatch.delenv(name, raising=False)
     (directory / ".env").write_text(f"{name}_FILE=file\n")
 
-    assert revealed(name) == "pa55"
+    assert revealed(name) == "json://a"
 
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_credential_of_systemd_needs_no_variable(directory, monkeypatch, name):
-    (directory / name).write_text("pa55\n")
+    (directory / name).write_text("json://a\n")
     monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
 
-    assert revealed(name) == "pa55"
+    assert revealed(name) == "json://a"
 
 
 def test_the_file_is_read_at_each_load(directory, monkeypatch):
@@ -65,7 +66,7 @@ def test_the_file_is_read_at_each_load(directory, monkeypatch):
 
 
 def test_a_secret_that_is_given_twice_is_a_problem(directory, monkeypatch):
-    (directory / "file").write_text("pa55")
+    (directory / "file").write_text("json://a")
     monkeypatch.setenv("TT_SECRET_FILE", "file")
 
     assert problems() == [

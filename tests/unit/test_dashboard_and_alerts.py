@@ -89,11 +89,12 @@ def test_the_wheel_has_the_files():
     tools = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]
 
     listed = tools["setuptools"]["package-data"]["greeks_trio"]
-    assert sorted(listed) == [
-        f"monitoring/{file.name}"
-        for file in sorted(DIRECTORY.iterdir())
-        if file.is_file() and file.suffix != ".py"
-    ]
+    assert sorted(listed) == sorted(
+        str(file.relative_to(DIRECTORY.parent))
+        for directory in ("monitoring", "deployment")
+        for file in DIRECTORY.parent.joinpath(directory).rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc")
+    )
 
 
 @pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])

@@ -1,6 +1,6 @@
 """Make missing tables, keys, indexes, views and functions again.
 
-Only what is missing is made.  No row and no existing object is changed, except that views
+Only missing objects are made.  No row and no existing object is changed, except that views
 and functions are replaced by the same ones.
 """
 
