@@ -82,7 +82,6 @@ class Service:
     kinds: Mapping[Broker, FeedKind[Any]]
     status: ServiceStatus
     switches: FeedSwitches
-    replayer: Replayer
     tick_store: TickStore
     journal_store: JournalStore
     database_watch: DatabaseWatch
@@ -195,9 +194,6 @@ def build_service(
         switches=FeedSwitches(
             status.feeds, on_all_refused=lambda: service.all_refused()
         ),
-        replayer=Replayer(
-            status.backlog, status.spooler, status.refused_rows, status.tick_counts
-        ),
         tick_store=TickStore(
             config.database, today=lambda: status.clock.now().date(), watch=watch
         ),
@@ -276,6 +272,7 @@ def _build_status(
         ),
         spool=disk.spool,
         spooler=spooler,
+        replayer=Replayer(backlog, spooler, refused_rows, tick_counts),
         quarantine=disk.quarantine,
         refused_rows=refused_rows,
         tick_counts=tick_counts,

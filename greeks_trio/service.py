@@ -301,7 +301,7 @@ def _start_sinks(service: Service, disk: SpoolDirectory, nursery: trio.Nursery) 
     config, status = service.config, service.status
     write, replay, store = (
         partial(status.writer.run, service.tick_store.open, service.retry_now),
-        partial(service.replayer.run, service.tick_store.open),
+        partial(status.replayer.run, service.tick_store.open),
         partial(
             run_journal,
             status.journal,

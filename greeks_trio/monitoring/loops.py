@@ -36,6 +36,20 @@ def loops_of(status: ServiceStatus) -> list[Loop]:
             steps=lambda: _writer_steps(status),
             limit_s=_WRITER_LIMIT_S,
         ),
+        Loop(
+            name="replayer",
+            has_work=lambda: (
+                status.backlog.is_database_up and status.spooler.has_more_to_replay
+            ),
+            steps=lambda: status.replayer.steps,
+            limit_s=_WRITER_LIMIT_S,
+        ),
+        Loop(
+            name="journal",
+            has_work=lambda: len(status.journal) > 0,
+            steps=lambda: status.journal.attempts,
+            limit_s=_WRITER_LIMIT_S,
+        ),
         *(_feed_loop(name, health) for name, health in status.feeds.items()),
     ]
 

@@ -24,6 +24,7 @@ from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
+from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.service_clock import ServiceClock
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.stores import Quarantine, Spool
@@ -81,6 +82,7 @@ class ServiceStatus:
     writer: Writer
     spool: Spool
     spooler: Spooler
+    replayer: Replayer
     quarantine: Quarantine
     refused_rows: RefusedRows
     tick_counts: TickCounts

@@ -96,6 +96,7 @@ class Journal:
 
     Attributes:
         set_aside: Entries that the database refuses, on their way to the quarantine.
+        attempts: How often an entry was given out to be stored.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Journal:
         self._max_waiting = max_waiting
         self._changed = WakeUp()
         self._closed_at: float | None = None
+        self.attempts = 0
         self._released: list[int] = []
         self._lanes: defaultdict[_LaneName, _Lane] = defaultdict(_Lane)
         self.set_aside: list[Waiting] = []
@@ -149,6 +151,7 @@ class Journal:
             if self.closed_for_s() >= LAST_TRIES_S:
                 return None
             if (due := self._next_due()) is not None:
+                self.attempts += 1
                 return due
             with trio.move_on_at(self._wait_until()):
                 await self._changed.wait()

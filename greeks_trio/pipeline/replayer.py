@@ -47,6 +47,9 @@ class Replayer:
         spooler: Gives the ticks that only the disk has.
         refused_rows: Stores a batch although some rows are refused.
         tick_counts: Counts the stored ticks.
+
+    Attributes:
+        steps: Attempts to connect and batches so far, also failed ones.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Replayer:
         self._tick_counts = tick_counts
         # Why the last attempt failed, unless ticks have been stored since.
         self._last_reason: str | None = None
+        self.steps = 0
         # The entries with postponed ticks: the positions of the others, which are stored.
         self._held: dict[int, AbstractSet[int]] = {}
         self._again_at = math.inf
@@ -112,6 +116,7 @@ class Replayer:
                 self._spooler.replay_again()
             is_possible = self._backlog.is_database_up
             if is_possible and self._spooler.has_more_to_replay:
+                self.steps += 1
                 return True
             if self._backlog.is_finished:
                 return False
@@ -156,6 +161,7 @@ class Replayer:
         An entry with postponed ticks is held: it stays on disk.  The positions of its
         stored ticks are remembered, so that they are counted once.
         """
+        self.steps += 1
         ticks = [
             tick
             for entry in entries

@@ -13,6 +13,7 @@ from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
+from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
@@ -29,6 +30,7 @@ def make_status(slo_target_s=0.5):
         TickCounts(slo_target_s=slo_target_s),
         RefusedRows(quarantine),
     )
+    spooler = Spooler(backlog, spool, tick_counts, after_s=0.05)
     return ServiceStatus(
         feeds={
             broker: FeedHealth(broker, journal) for broker in ("ibkr", "tastytrade")
@@ -37,7 +39,8 @@ def make_status(slo_target_s=0.5):
         backlog=backlog,
         writer=Writer(backlog, refused_rows, tick_counts, batch_rows=10),
         spool=spool,
-        spooler=Spooler(backlog, spool, tick_counts, after_s=0.05),
+        spooler=spooler,
+        replayer=Replayer(backlog, spooler, refused_rows, tick_counts),
         quarantine=quarantine,
         refused_rows=refused_rows,
         tick_counts=tick_counts,

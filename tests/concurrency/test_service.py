@@ -37,7 +37,6 @@ def service():
         kinds={},
         status=None,
         switches=FeedSwitches({}, on_all_refused=refused_by_mistake),
-        replayer=None,
         tick_store=TickStore(Config().database),
         journal_store=JournalStore(Config().database),
         database_watch=DatabaseWatch(),
