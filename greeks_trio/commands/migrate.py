@@ -36,6 +36,11 @@ async def run_migrate(config: DatabaseConfig, *, is_repair: bool = False) -> int
     click.echo(f"database: {done}")
     for name in repaired:
         click.echo(f"database: made the {name} again")
+    if any(name.startswith(("table ", "view ", "function ")) for name in repaired):
+        click.echo(
+            "database: other roles than the owner have no rights on these objects; grant "
+            "their rights again"
+        )
     damages = [each for each in findings if each.verdict != "fine"]
     for damage in damages:
         click.echo(f"database: {damage.sentence}; {damage.remedy}")

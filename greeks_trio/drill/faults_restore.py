@@ -1,8 +1,9 @@
 """The faults that change the database itself; see `greeks_trio.drill.faults`.
 
-A table that is renamed, an index that is dropped, another database behind the name, and a
-backup that is restored while ticks flow.  After the last two, PostgreSQL has lost rows that
-it had acknowledged, and the service has to offer them again.
+A table that is renamed, an index or a table that is dropped and made again by ``migrate
+--repair``, another database behind the name, and a backup that is restored while ticks
+flow.  After the last two, PostgreSQL has lost rows that it had acknowledged, and the
+service has to offer them again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.embedded.binaries import find_programs
 from greeks_trio.postgres.embedded.clients import client_environment
+from greeks_trio.postgres.schema.repair import repair
 
 _TOOL_LIMIT_S: Final = 120.0
 _AWAY: Final = "_away"
@@ -49,6 +51,29 @@ async def _rename_table(
         await execute(
             connection, "alter table greek_snapshots_away rename to greek_snapshots"
         )
+
+
+@asynccontextmanager
+async def _drop_index(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
+    async with environment.database_turn, superuser(environment) as connection:
+        await execute(connection, "drop index greek_snapshots_event_time_idx")
+        yield
+        await _repair(connection)
+
+
+@asynccontextmanager
+async def _drop_table(environment: Environment, _: PlannedFault) -> AsyncIterator[None]:
+    """Drop a table that holds no tick, with everything that needs it."""
+    async with environment.database_turn, superuser(environment) as connection:
+        await execute(connection, "drop table positions cascade")
+        yield
+        await _repair(connection)
+
+
+async def _repair(connection: TrioConnection[TupleRow]) -> None:
+    """Do as ``migrate --repair``, with the role of the service."""
+    await execute(connection, "set role {}", sql.Identifier(ROLE))
+    await repair(connection)
 
 
 @asynccontextmanager
@@ -89,6 +114,8 @@ async def _restore(
 CHANGING_ACTS: Final[Mapping[str, Act]] = MappingProxyType(
     {
         "rename-table": _rename_table,
+        "drop-index": _drop_index,
+        "drop-table": _drop_table,
         "other-database": _other_database,
         "restore": _restore,
     }

@@ -145,6 +145,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "expire-session": _of_broker(1.0, 0.0, 3.0, interrupts=BROKERS),
         # The database itself changes.
         "rename-table": _hostile(1.0, 4.0, recovery="commit"),
+        "drop-index": _hostile(1.0, 4.0, recovery="commit"),
+        "drop-table": _hostile(1.0, 4.0, recovery="commit"),
         "other-database": _hostile(1.0, 5.0, recovery="commit"),
         # Seconds between the dump and the end of the database that was dumped.
         "restore": _hostile(0.0, 2.0, values=(1.0, 15.0), recovery="commit"),
