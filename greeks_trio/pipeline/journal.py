@@ -113,6 +113,7 @@ class Journal:
         self._released: list[int] = []
         self._lanes: defaultdict[_LaneName, _Lane] = defaultdict(_Lane)
         self.set_aside: list[Waiting] = []
+        self._is_full = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -120,12 +121,22 @@ class Journal:
     def record(self, entry: JournalEntry) -> None:
         """Queue the entry.  When the queue is full the oldest one goes to the quarantine."""
         if len(self._waiting) >= self._max_waiting:
-            logger.critical("journal.full max_waiting=%d", self._max_waiting)
+            self._say_full()
             oldest = self._waiting[0]
             oldest.failure = oldest.failure or StoreError("too many entries wait")
             self._set_aside(oldest)
         self._waiting.append(Waiting(entry))
         self._changed.wake()
+
+    def has(self, entry: JournalEntry) -> bool:
+        """Return whether an equal entry waits."""
+        return any(each.entry == entry for each in self._waiting)
+
+    def _say_full(self) -> None:
+        # Each entry that goes has a line of its own, so one line is enough for all.
+        if not self._is_full:
+            logger.critical("journal.full max_waiting=%d", self._max_waiting)
+        self._is_full = True
 
     def close(self) -> None:
         """End the input: no more entries will be recorded."""
@@ -192,6 +203,7 @@ class Journal:
             if waiting.entry is entry:
                 self._waiting.remove(waiting)
                 self._release(waiting)
+                self._is_full &= len(self._waiting) > self._max_waiting // 2
                 self._changed.wake()
                 return
 

@@ -24,6 +24,7 @@ from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.stores import Spool
 from greeks_trio.spool.acknowledged import Acknowledged, AcknowledgedLog
+from greeks_trio.spool.format import encode_journal_entry
 from greeks_trio.waiting import Backoff
 
 logger = logging.getLogger(__name__)
@@ -66,13 +67,17 @@ class OfferAgain:
         self._find_missing = find_missing
         self._newest_before = newest_before
         self.offered = 0
+        self._offered_probe: Sequence[Tick] | None = None
 
     async def run(self) -> NoReturn:
         """Look after each outage until cancelled."""
         probe = await self._log.newest_written()
         while True:
             await self._wait_database(is_up=True)
-            await self._look(probe)
+            # The probe that was missing is offered already, and no tick was committed since:
+            # a server that lets us in and takes no row would get it at each attempt.
+            if probe is not self._offered_probe:
+                await self._look(probe)
             self._log.is_held = False
             await self._wait_database(is_up=False)
             self._log.is_held = True
@@ -94,6 +99,7 @@ class OfferAgain:
                         len(missing),
                     )
                     await self.offer()
+                    self._offered_probe = probe
             except* (StoreError, SpoolUnavailable) as group:
                 reason = plain_reason(group)
             else:
@@ -111,10 +117,12 @@ class OfferAgain:
         read_some = await self._log.read()
         offered, waiting = 0, list[Tick]()
         oldest: dict[Broker, list[Tick]] = {}
+        # An entry that is offered again is acknowledged again, so the log may repeat it.
+        told = set[tuple[str, bytes]]()
         while commits := await read_some(_COMMITS):
             for each in commits:
                 waiting += each.ticks
-                self._tell(each)
+                self._tell(each, told)
                 note_oldest(oldest, each.ticks)
             if len(waiting) >= _ENTRY_TICKS:
                 offered += await self._append(waiting)
@@ -132,10 +140,15 @@ class OfferAgain:
             self._backlog.leave_to_replayer(entry)
         return len(ticks)
 
-    def _tell(self, commit: Acknowledged) -> None:
+    def _tell(self, commit: Acknowledged, told: set[tuple[str, bytes]]) -> None:
+        entry = commit.entry
         # The end of all earlier gaps would also end one that is open now.
-        if commit.entry is not None and not isinstance(commit.entry, LeftoverGaps):
-            self._journal.record(commit.entry)
+        if entry is None or isinstance(entry, LeftoverGaps):
+            return
+        encoded = encode_journal_entry(entry)
+        if encoded not in told and not self._journal.has(entry):
+            self._journal.record(entry)
+        told.add(encoded)
 
 
 def note_oldest(oldest: dict[Broker, list[Tick]], ticks: Sequence[Tick]) -> None:

@@ -319,13 +319,14 @@ async def test_a_full_journal_puts_the_oldest_into_quarantine(
     sink = ListJournalSink(*[StoreUnavailable("away")] * 999)
     nursery.start_soon(keep_journal, journal, sink, None, quarantine)
 
-    for gap in (A, B, C):
+    for gap in (A, B, C, A):
         journal.record(gap)
     await trio.sleep(1)
 
-    assert await journal.wait_entry() is B
-    assert quarantine.entries == [(A, None, "too many entries wait")]
-    assert "journal.full" in caplog.text
+    assert await journal.wait_entry() is C
+    why = (None, "too many entries wait")
+    assert quarantine.entries == [(A, *why), (B, *why)]
+    assert caplog.text.count("journal.full") == 1
 
 
 @pytest.mark.parametrize("oldest", [A, B])

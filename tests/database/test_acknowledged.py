@@ -194,6 +194,44 @@ async def test_the_database_is_looked_at_after_each_outage(
     assert running.backlog.replay_to > 0
 
 
+async def test_what_is_offered_waits_and_is_not_offered_at_each_attempt(
+    database, tmp_path, nursery, autojump_clock
+):
+    """A server that lets us in and takes no row: each attempt looks like an outage."""
+
+    async def find_missing(ticks):
+        return list(ticks)
+
+    async def newest_before(*_):
+        return None
+
+    await log_of(tmp_path, TICKS, entries=[GAP, GAP, GAP])
+    async with open_spool(tmp_path, max_bytes=ROOM, keep_s=60) as disk:
+        running = Running(disk, database)
+        running.watch._find_missing = find_missing
+        running.watch._newest_before = newest_before
+        nursery.start_soon(running.watch.run)
+        for _ in range(3):
+            running.backlog.is_database_up = True
+            while not running.watch.offered:
+                await trio.sleep(1)
+            await trio.sleep(1)
+            running.backlog.is_database_up = False
+            await trio.sleep(1)
+        assert running.watch.offered == 40
+        disk.acknowledged.committed(TICKS[:1])  # something was stored meanwhile
+        running.backlog.is_database_up = True
+        await trio.sleep(1)
+        running.backlog.is_database_up = False
+        await trio.sleep(1)
+        running.backlog.is_database_up = True
+        while running.watch.offered == 40:
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+
+    assert [each.entry for each in running.journal.not_on_disk()] == [GAP]
+
+
 async def test_verify_says_what_is_missing_and_repairs_it(database, tmp_path):
     await store(database, TICKS)
     await log_of(tmp_path, TICKS[20:], entries=[GAP])
