@@ -11,39 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from greeks_trio.config.addresses import is_loopback, is_this_machine
 from greeks_trio.config.broker_settings import (
     BROKERS,
     CONTRACTS,
     IbkrConfig,
     TastytradeConfig,
 )
+from greeks_trio.config.database_settings import DatabaseConfig, RetentionConfig
 from greeks_trio.config.declaration import (
     Applies,
     Section,
     Setting,
     declarations,
-    part,
     section,
     setting,
     settings_of,
 )
+from greeks_trio.config.http_settings import HTTP_BIND, HttpConfig
 from greeks_trio.config.kinds import (
-    BIND,
-    CERTIFICATES,
     DIRECTORY,
     FLAG,
-    HOST,
-    LOGIN_NAME,
-    METHODS,
     TEXT,
-    Address,
     Kind,
     choice,
     number,
     whole_number,
 )
-from greeks_trio.config.secret import SECRET, TOKEN, Secret
+from greeks_trio.config.secret import SECRET, Secret
 from greeks_trio.model.records import Broker
 
 __all__ = [
@@ -91,13 +85,6 @@ GROUPS: Final = (
     LOG,
 )
 
-# A random text of this length cannot be guessed.
-_SHORTEST_TOKEN: Final = 16
-
-_SSLMODE: Final = choice(
-    "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
-)
-
 ENV_FILE: Final = Setting(
     variable="GREEKS_ENV_FILE",
     default=".env",
@@ -107,193 +94,6 @@ ENV_FILE: Final = Setting(
     applies=Applies.RESTART,
     group=FILE_GROUP,
 )
-HTTP_BIND: Final = Setting(
-    variable="GREEKS_HTTP_BIND",
-    default=Address("127.0.0.1", 8080),
-    kind=BIND,
-    about="The address on which the HTTP interface listens. An empty value turns HTTP "
-    "off.",
-    applies=Applies.RESTART,
-    asked=True,
-)
-
-
-def _sslmode_for(host: str) -> str:
-    return "prefer" if is_this_machine(host) else "verify-full"
-
-
-def _system_needs_verify_full(
-    certificates: object, database: Mapping[str, Any]
-) -> str | None:
-    if certificates != "system" or database["sslmode"] == "verify-full":
-        return None
-    return "is 'system', which needs POSTGRES_SSLMODE=verify-full"
-
-
-def _token_beyond_this_machine(http: Mapping[str, Any]) -> str | None:
-    if is_loopback(http["host"]):
-        return None
-    return (
-        f"{HTTP_BIND.variable} is {http['host']}, which other machines can reach, so "
-        "choose a long random text, or bind 127.0.0.1"
-    )
-
-
-def _short_token(token: Secret, http: Mapping[str, Any]) -> str | None:
-    if is_loopback(http["host"]) or len(token.reveal()) >= _SHORTEST_TOKEN:
-        return None
-    return (
-        f"has fewer than {_SHORTEST_TOKEN} characters, and {HTTP_BIND.variable} is "
-        f"{http['host']}, which other machines can reach; choose a long random text"
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseConfig:
-    """How to reach PostgreSQL."""
-
-    host: str = setting(
-        "POSTGRES_HOST",
-        "localhost",
-        HOST,
-        about="The server.",
-        applies=Applies.NEXT_CONNECTION,
-        asked=True,
-    )
-    port: int = setting(
-        "POSTGRES_PORT",
-        5432,
-        whole_number(1, 65_535),
-        about="The TCP port of the server.",
-        applies=Applies.NEXT_CONNECTION,
-        asked=True,
-    )
-    user: str = setting(
-        "POSTGRES_USER",
-        "portfolio",
-        LOGIN_NAME,
-        about="The role that logs in.",
-        applies=Applies.NEXT_CONNECTION,
-        asked=True,
-    )
-    password: Secret = setting(
-        "POSTGRES_PASSWORD",
-        Secret(""),
-        SECRET,
-        about="The password of the role. It may be empty.",
-        applies=Applies.NEXT_CONNECTION,
-        asked=True,
-    )
-    dbname: str = setting(
-        "POSTGRES_DB",
-        "portfolio_engine",
-        LOGIN_NAME,
-        about="The name of the database.",
-        applies=Applies.NEXT_CONNECTION,
-        asked=True,
-    )
-    sslmode: str = setting(
-        "POSTGRES_SSLMODE",
-        "prefer",
-        _SSLMODE,
-        about="How TLS protects the connection, as in libpq. The default is prefer for "
-        "this machine and verify-full for any other machine.",
-        applies=Applies.NEXT_CONNECTION,
-        default_from=("host", _sslmode_for),
-    )
-    sslrootcert: Path | Literal["system"] | None = setting(
-        "POSTGRES_SSLROOTCERT",
-        None,
-        CERTIFICATES,
-        about="The certificates to trust with verify-ca and verify-full. The word system "
-        "stands for those of the operating system and needs verify-full. Without this "
-        "setting libpq reads ~/.postgresql/root.crt.",
-        applies=Applies.NEXT_CONNECTION,
-        refuse=_system_needs_verify_full,
-    )
-    require_auth: str = setting(
-        "POSTGRES_REQUIRE_AUTH",
-        "",
-        METHODS,
-        about="The methods by which the server may authenticate the role, as in libpq's "
-        "require_auth. Without this setting they are scram-sha-256 if a password is set, "
-        "and else all methods that do not send a password in clear or as MD5.",
-        applies=Applies.NEXT_CONNECTION,
-    )
-    timeout_s: float = setting(
-        "GREEKS_DB_TIMEOUT_S",
-        5.0,
-        number(0.1, 600, "seconds"),
-        about="The service gives up a connection that does not answer for this time.",
-        applies=Applies.NEXT_CONNECTION,
-    )
-    clock_limit_s: float = setting(
-        "GREEKS_CLOCK_LIMIT_S",
-        30.0,
-        number(2, 300, "seconds"),
-        about="The largest difference between the clocks of this machine, the database "
-        "and the brokers. Beyond it the service is not ready, and corrects the times if "
-        "the clock of this machine is the wrong one.",
-        applies=Applies.RESTART,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpConfig:
-    """Where the HTTP interface listens, and how much work it may give PostgreSQL."""
-
-    host: str = part(HTTP_BIND, lambda address: address.host)
-    port: int = part(HTTP_BIND, lambda address: address.port)
-    token: Secret = setting(
-        "GREEKS_API_TOKEN",
-        Secret(""),
-        TOKEN,
-        about='The token of each request, sent as "Authorization: Bearer TOKEN". An '
-        "address that other machines can reach needs one of at least 16 characters.",
-        applies=Applies.RESTART,
-        needed=_token_beyond_this_machine,
-        refuse=_short_token,
-    )
-    max_reads: int = setting(
-        "GREEKS_HTTP_MAX_READS",
-        4,
-        whole_number(1, 100),
-        about="The number of queries that PostgreSQL answers at a time, each on its own "
-        "connection. A few more queries wait. Beyond them the answer is 503.",
-        applies=Applies.RESTART,
-    )
-    read_share: float = setting(
-        "GREEKS_HTTP_READ_SHARE",
-        0.5,
-        number(0.01, 100, "seconds"),
-        about="The time of queries in each second, on average over some seconds. Beyond "
-        "it queries wait, so that they cost the stored ticks no more than their share.",
-        applies=Applies.RESTART,
-    )
-    max_exports: int = setting(
-        "GREEKS_HTTP_MAX_EXPORTS",
-        2,
-        whole_number(1, 100),
-        about="The number of exports (CSV, NDJSON) at a time, each on a connection of "
-        "its own.",
-        applies=Applies.RESTART,
-    )
-    export_timeout_s: float = setting(
-        "GREEKS_HTTP_EXPORT_TIMEOUT_S",
-        900.0,
-        number(1, 86_400, "seconds"),
-        about="The service breaks off an export that takes longer, also if its client "
-        "reads slowly. Until then the export keeps a connection and a snapshot of the "
-        "database.",
-        applies=Applies.RESTART,
-    )
-    read_timeout_s: float = setting(
-        "GREEKS_HTTP_READ_TIMEOUT_S",
-        5.0,
-        number(0.1, 15, "seconds"),
-        about="PostgreSQL stops a query that takes longer.",
-        applies=Applies.RESTART,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,66 +185,6 @@ class SpoolConfig:
         "again if the database has lost them: after a failover or a restored backup. They "
         "take at most a quarter of GREEKS_SPOOL_MAX_BYTES more. 0 keeps none.",
         applies=Applies.RESTART,
-    )
-
-
-def _payloads_outlive_months(months: int, earlier: Mapping[str, Any]) -> str | None:
-    if not 0 < earlier["keep_months"] < months:
-        return None
-    return (
-        f"is {months}: a month is dropped after GREEKS_KEEP_MONTHS="
-        f"{earlier['keep_months']} with its payloads, so choose a number that is not larger"
-    )
-
-
-def _place_for_months(earlier: Mapping[str, Any]) -> str | None:
-    if not earlier["keep_months"] or earlier["drop_without_archive"]:
-        return None
-    return (
-        f"GREEKS_KEEP_MONTHS is {earlier['keep_months']}, so name the directory for the "
-        "files of older months, or set GREEKS_DROP_WITHOUT_ARCHIVE=true to lose them"
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionConfig:
-    """How long ticks stay in the database."""
-
-    keep_months: int = setting(
-        "GREEKS_KEEP_MONTHS",
-        0,
-        whole_number(0, 1200, "months"),
-        about="The number of whole months before the present one that stay in the "
-        "database. The service archives older months once a day, and then drops them. 0 "
-        "keeps every month.",
-        applies=Applies.RELOAD,
-    )
-    keep_payload_months: int = setting(
-        "GREEKS_KEEP_PAYLOAD_MONTHS",
-        0,
-        whole_number(0, 1200, "months"),
-        about="The number of whole months before the present one that keep the "
-        "broker's message (source_payload), which is most of a row. In older months it "
-        "becomes {}. 0 keeps every payload.",
-        applies=Applies.RELOAD,
-        refuse=_payloads_outlive_months,
-    )
-    drop_without_archive: bool = setting(
-        "GREEKS_DROP_WITHOUT_ARCHIVE",
-        False,
-        FLAG,
-        about="Drops months that are older than GREEKS_KEEP_MONTHS without a file. Their "
-        "ticks are lost.",
-        applies=Applies.RELOAD,
-    )
-    archive_dir: Path | None = setting(
-        "GREEKS_ARCHIVE_DIR",
-        None,
-        DIRECTORY,
-        about="The directory for the files of archived months (Parquet). It needs the "
-        "package pyarrow: pip install 'greeks-trio[parquet]'.",
-        applies=Applies.RELOAD,
-        needed=_place_for_months,
     )
 
 

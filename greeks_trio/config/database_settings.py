@@ -1,0 +1,192 @@
+"""The settings of PostgreSQL, and of the months that leave it.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from greeks_trio.config.addresses import is_this_machine
+from greeks_trio.config.declaration import (
+    Applies,
+    setting,
+)
+from greeks_trio.config.kinds import (
+    CERTIFICATES,
+    DIRECTORY,
+    FLAG,
+    HOST,
+    LOGIN_NAME,
+    METHODS,
+    choice,
+    number,
+    whole_number,
+)
+from greeks_trio.config.secret import SECRET, Secret
+
+_SSLMODE: Final = choice(
+    "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+)
+
+
+def _sslmode_for(host: str) -> str:
+    return "prefer" if is_this_machine(host) else "verify-full"
+
+
+def _system_needs_verify_full(
+    certificates: object, database: Mapping[str, Any]
+) -> str | None:
+    if certificates != "system" or database["sslmode"] == "verify-full":
+        return None
+    return "is 'system', which needs POSTGRES_SSLMODE=verify-full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseConfig:
+    """How to reach PostgreSQL."""
+
+    host: str = setting(
+        "POSTGRES_HOST",
+        "localhost",
+        HOST,
+        about="The server.",
+        applies=Applies.NEXT_CONNECTION,
+        asked=True,
+    )
+    port: int = setting(
+        "POSTGRES_PORT",
+        5432,
+        whole_number(1, 65_535),
+        about="The TCP port of the server.",
+        applies=Applies.NEXT_CONNECTION,
+        asked=True,
+    )
+    user: str = setting(
+        "POSTGRES_USER",
+        "portfolio",
+        LOGIN_NAME,
+        about="The role that logs in.",
+        applies=Applies.NEXT_CONNECTION,
+        asked=True,
+    )
+    password: Secret = setting(
+        "POSTGRES_PASSWORD",
+        Secret(""),
+        SECRET,
+        about="The password of the role. It may be empty.",
+        applies=Applies.NEXT_CONNECTION,
+        asked=True,
+    )
+    dbname: str = setting(
+        "POSTGRES_DB",
+        "portfolio_engine",
+        LOGIN_NAME,
+        about="The name of the database.",
+        applies=Applies.NEXT_CONNECTION,
+        asked=True,
+    )
+    sslmode: str = setting(
+        "POSTGRES_SSLMODE",
+        "prefer",
+        _SSLMODE,
+        about="How TLS protects the connection, as in libpq. The default is prefer for "
+        "this machine and verify-full for any other machine.",
+        applies=Applies.NEXT_CONNECTION,
+        default_from=("host", _sslmode_for),
+    )
+    sslrootcert: Path | Literal[system] | None = setting(
+        "POSTGRES_SSLROOTCERT",
+        None,
+        CERTIFICATES,
+        about="The certificates to trust with verify-ca and verify-full. The word system "
+        "stands for those of the operating system and needs verify-full. Without this "
+        "setting libpq reads ~/.postgresql/root.crt.",
+        applies=Applies.NEXT_CONNECTION,
+        refuse=_system_needs_verify_full,
+    )
+    require_auth: str = setting(
+        "POSTGRES_REQUIRE_AUTH",
+        "",
+        METHODS,
+        about="The methods by which the server may authenticate the role, as in libpq's "
+        "require_auth. Without this setting they are scram-sha-256 if a password is set, "
+        "and else all methods that do not send a password in clear or as MD5.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    timeout_s: float = setting(
+        "GREEKS_DB_TIMEOUT_S",
+        5.0,
+        number(0.1, 600, "seconds"),
+        about="The service gives up a connection that does not answer for this time.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    clock_limit_s: float = setting(
+        "GREEKS_CLOCK_LIMIT_S",
+        30.0,
+        number(2, 300, "seconds"),
+        about="The largest difference between the clocks of this machine, the database "
+        "and the brokers. Beyond it the service is not ready, and corrects the times if "
+        "the clock of this machine is the wrong one.",
+        applies=Applies.RESTART,
+    )
+
+
+def _payloads_outlive_months(months: int, earlier: Mapping[str, Any]) -> str | None:
+    if not 0 < earlier["keep_months"] < months:
+        return None
+    return (
+        f"is {months}: a month is dropped after GREEKS_KEEP_MONTHS="
+        f"{earlier['keep_months']} with its payloads, so choose a number that is not larger"
+    )
+
+
+def _place_for_months(earlier: Mapping[str, Any]) -> str | None:
+    if not earlier["keep_months"] or earlier["drop_without_archive"]:
+        return None
+    return (
+        f"GREEKS_KEEP_MONTHS is {earlier['keep_months']}, so name the directory for the "
+        "files of older months, or set GREEKS_DROP_WITHOUT_ARCHIVE=true to lose them"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionConfig:
+    """How long ticks stay in the database."""
+
+    keep_months: int = setting(
+        "GREEKS_KEEP_MONTHS",
+        0,
+        whole_number(0, 1200, "months"),
+        about="The number of whole months before the present one that stay in the "
+        "database. The service archives older months once a day, and then drops them. 0 "
+        "keeps every month.",
+        applies=Applies.RELOAD,
+    )
+    keep_payload_months: int = setting(
+        "GREEKS_KEEP_PAYLOAD_MONTHS",
+        0,
+        whole_number(0, 1200, "months"),
+        about="The number of whole months before the present one that keep the "
+        "broker's message (source_payload), which is most of a row. In older months it "
+        "becomes {}. 0 keeps every payload.",
+        applies=Applies.RELOAD,
+        refuse=_payloads_outlive_months,
+    )
+    drop_without_archive: bool = setting(
+        "GREEKS_DROP_WITHOUT_ARCHIVE",
+        False,
+        FLAG,
+        about="Drops months that are older than GREEKS_KEEP_MONTHS without a file. Their "
+        "ticks are lost.",
+        applies=Applies.RELOAD,
+    )
+    archive_dir: Path | None = setting(
+        "GREEKS_ARCHIVE_DIR",
+        None,
+        DIRECTORY,
+        about="The directory for the files of archived months (Parquet). It needs the "
+        "package pyarrow: pip install 'greeks-trio[parquet]'.",
+        applies=Applies.RELOAD,
+        needed=_place_for_months,
+    )
