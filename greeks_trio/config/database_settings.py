@@ -95,7 +95,7 @@ class DatabaseConfig:
         applies=Applies.NEXT_CONNECTION,
         default_from=("host", _sslmode_for),
     )
-    sslrootcert: Path | Literal[system] | None = setting(
+    sslrootcert: Path | Literal["system"] | None = setting(
         "POSTGRES_SSLROOTCERT",
         None,
         CERTIFICATES,
