@@ -194,6 +194,13 @@ async def test_the_database_is_looked_at_after_each_outage(
     assert running.backlog.replay_to > 0
 
 
+async def until(condition):
+    """Wait for a change that no event tells of."""
+    with trio.fail_after(600):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(1)
+
+
 async def test_what_is_offered_waits_and_is_not_offered_at_each_attempt(
     database, tmp_path, nursery, autojump_clock
 ):
@@ -213,8 +220,7 @@ async def test_what_is_offered_waits_and_is_not_offered_at_each_attempt(
         nursery.start_soon(running.watch.run)
         for _ in range(3):
             running.backlog.is_database_up = True
-            await trio.sleep(60)
-            assert running.watch.offered
+            await until(lambda: running.watch.offered)
             running.backlog.is_database_up = False
             await trio.sleep(1)
         assert running.watch.offered == 40
@@ -224,8 +230,7 @@ async def test_what_is_offered_waits_and_is_not_offered_at_each_attempt(
         running.backlog.is_database_up = False
         await trio.sleep(1)
         running.backlog.is_database_up = True
-        await trio.sleep(60)
-        assert running.watch.offered != 40
+        await until(lambda: running.watch.offered != 40)
         nursery.cancel_scope.cancel()
 
     assert [each.entry for each in running.journal.not_on_disk()] == [GAP]
