@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.for_each import for_each
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -78,7 +80,7 @@ def test_a_plain_sentence_is_left_alone(sentence):
     assert hidden_subjects(sentence) == []
 
 
-@pytest.mark.parametrize("module", SOURCES)
+@for_each(SOURCES)
 def test_the_sentences_of_the_product_name_their_subject(module):
     source = (ROOT / module).read_text(encoding="utf-8")
     found = [
@@ -90,8 +92,7 @@ def test_the_sentences_of_the_product_name_their_subject(module):
     assert found == []
 
 
-@pytest.mark.parametrize(
-    "document",
+@for_each(
     sorted(
         path.relative_to(ROOT).as_posix()
         for pattern in ("*.md", "docs/**/*.md", "db/*.md", ".env.example", "db/*.sql")

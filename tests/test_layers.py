@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.for_each import for_each
 
 PACKAGE = Path(__file__).parents[1] / "greeks_trio"
 MODULES = sorted(
@@ -107,7 +107,7 @@ def is_pure(module: str) -> bool:
     return is_state or not PURE_FOLDERS.isdisjoint(path.parts[:-1])
 
 
-@pytest.mark.parametrize("module", list(filter(is_pure, MODULES)))
+@for_each(list(filter(is_pure, MODULES)))
 def test_pure_modules_need_no_event_loop_and_do_no_io(module):
     packages = top_level(imports_of(module))
     third_party = packages - set(sys.stdlib_module_names) - {"greeks_trio"}
@@ -116,7 +116,7 @@ def test_pure_modules_need_no_event_loop_and_do_no_io(module):
     assert not packages & IMPURE_STDLIB
 
 
-@pytest.mark.parametrize("module", list(filter(is_pure, MODULES)))
+@for_each(list(filter(is_pure, MODULES)))
 def test_pure_modules_stand_on_pure_modules(module):
     for name in ours(module):
         path = name.replace(".", "/")
@@ -146,7 +146,7 @@ def may_import(room: str, other: str) -> bool:
     return LEVELS[other] > LEVELS[room]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_imports_go_down_only(module):
     room = room_of(module.removesuffix(".py"))
     for name in ours(module):
@@ -159,7 +159,7 @@ def test_every_room_has_a_level():
     assert rooms == LEVELS.keys() | ALONE | {"simulators"}
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_the_brokers_never_see_each_other(module):
     parts = Path(module).parts
     if parts[0] not in {"brokers", "simulators"} or len(parts) < 3:
@@ -184,7 +184,7 @@ def broker_names_in(node: ast.AST) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_nothing_depends_on_the_name_of_a_broker(module):
     room = room_of(module.removesuffix(".py"))
     if room not in NAME_BROKERS:
@@ -195,9 +195,7 @@ def test_nothing_depends_on_the_name_of_a_broker(module):
                 assert not broker_names_in(node), f"{module}:{ast.unparse(node)}"
 
 
-@pytest.mark.parametrize(
-    "module", [each for each in MODULES if each.startswith("pipeline/")]
-)
+@for_each([each for each in MODULES if each.startswith("pipeline/")])
 def test_the_pipeline_knows_trio_and_neither_brokers_nor_postgresql(module):
     packages = top_level(imports_of(module))
     third_party = packages - set(sys.stdlib_module_names) - {"greeks_trio"}
@@ -220,7 +218,7 @@ def handlers_of(module: str) -> Iterator[str]:
             yield from names or [""]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_only_three_handlers_catch_everything(module):
     broad = [name for name in handlers_of(module) if name in BROAD | {""}]
     # `suppress` is a handler too.
@@ -231,7 +229,7 @@ def test_only_three_handlers_catch_everything(module):
     assert "suppress(BaseException" not in source
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_the_environment_is_read_in_one_place(module):
     # The last one takes the variables of the service manager, which are no settings.
     if module in ("config/load.py", "config/directories.py", "monitoring/systemd.py"):
@@ -256,7 +254,7 @@ def test_there_is_one_trio_run():
     assert running == ["commands/outcome.py"]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_no_buffer_is_unbounded(module):
     for node in ast.walk(tree_of(module)):
         if not isinstance(node, ast.Call):
