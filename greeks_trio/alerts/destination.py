@@ -195,7 +195,7 @@ def open_destinations(urls: Secret) -> list[Destination]:
         if notifier is None:
             problems.append(
                 f"{VARIABLE}: address {number} of {len(texts)} is not one that apprise "
-                "knows; see docs/notifications.md"
+                "knows; write it like mailto://USER:PASSWORD@HOST or jsons://HOST/PATH"
             )
             continue
         # No other part of the address is certainly no secret: it may begin with a token.

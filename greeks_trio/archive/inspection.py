@@ -17,6 +17,7 @@ from greeks_trio.errors import ArchiveFailed, ConfigError
 from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
+from greeks_trio.program import program_name
 from greeks_trio.waiting import utc_now
 
 _SUBJECT: Final = "retention"
@@ -71,7 +72,7 @@ async def _of_database(
         found.append(
             _failed(
                 "the role does not own greek_snapshots, so it cannot detach or drop months",
-                "Let the owner run bin/run-ingest archive --run, and unset "
+                f"Let the owner run {program_name()} archive --run, and unset "
                 "GREEKS_KEEP_MONTHS and GREEKS_KEEP_PAYLOAD_MONTHS here.",
             )
         )
@@ -95,7 +96,8 @@ def _of_foreign(months: Months) -> list[Finding]:
             verdict="warning",
             sentence=f"{len(months.foreign)} partitions are of another program, such as "
             f"{', '.join(names)}: they stay for ever",
-            remedy="See docs/retention.md, section pg_partman.",
+            remedy="Set their retention in that program, such as in pg_partman's "
+            "part_config.",
         )
     ]
 

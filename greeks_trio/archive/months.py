@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 from greeks_trio.archive.columns import COLUMNS
 from greeks_trio.errors import ArchiveFailed
 from greeks_trio.postgres.schema.partitions import month_bounds, partition_name
+from greeks_trio.program import program_name
 
 # A month that has left the table, and waits to be dropped.
 LEAVING: Final = "_leaving"
@@ -148,14 +149,14 @@ async def _refuse_foreign_table(connection: psycopg.AsyncConnection[Any]) -> Non
     rows = await _fetch(connection, _KIND)
     if not rows:
         raise ArchiveFailed(
-            "the database has no table greek_snapshots: run bin/run-ingest migrate"
+            f"the database has no table greek_snapshots: run {program_name()} migrate"
         )
     kind, has_timescale = rows[0]
     if kind != "p":
         other = " (a hypertable of TimescaleDB)" if has_timescale else ""
         raise ArchiveFailed(
             f"greek_snapshots{other} has no partitions by month, so this command does "
-            "not change it: see docs/retention.md, section TimescaleDB"
+            "not change it; a retention policy of TimescaleDB can"
         )
     names = {name for (name,) in await _fetch(connection, _COLUMNS)}
     if names != (known := {each.name for each in COLUMNS}):

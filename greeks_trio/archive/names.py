@@ -86,7 +86,7 @@ def decode_facts(data: bytes | None, name: str) -> FileFacts:
         ArchiveFailed: it is no archive file, or one of a newer program.
     """
     if data is None:
-        raise ArchiveFailed(f"{name} is no file of bin/run-ingest archive")
+        raise ArchiveFailed(f"{name} is no file of the command archive")
     try:
         facts = msgspec.json.decode(data, type=FileFacts)
     except msgspec.MsgspecError as exc:

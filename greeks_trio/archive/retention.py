@@ -132,7 +132,7 @@ async def run_plan(
         ArchiveFailed: see `take_out` and `drop_payloads`.
         StoreError: an error of the database.
     """
-    _refuse_loss(retention, plan)
+    refuse_without_directory(retention, plan)
     async with _only_run(database), open_connection(database, autocommit=True) as here:
         with translated(here, may_refuse=False):
             origin = await read_origin(here)
@@ -166,11 +166,15 @@ async def _only_run(database: DatabaseConfig) -> AsyncIterator[None]:
         yield
 
 
-def _refuse_loss(retention: RetentionConfig, plan: Plan) -> None:
-    """Refuse to drop a month without a file, unless a setting says so."""
-    losses = [step for step in plan.steps if step.action is Action.DROP]
-    if losses and not retention.drop_without_archive:
-        months = ", ".join(month_text(step.month) for step in losses)
+def refuse_without_directory(retention: RetentionConfig, plan: Plan) -> None:
+    """Refuse to drop a month without a file, unless a setting says so.
+
+    Raises:
+        ArchiveFailed: a month needs a directory and none is set.
+    """
+    homeless = _homeless(retention, plan)
+    if homeless:
+        months = ", ".join(map(month_text, homeless))
         raise ArchiveFailed(
             f"there is no directory for the files of {months}: set GREEKS_ARCHIVE_DIR or "
             "use --dir, or set GREEKS_DROP_WITHOUT_ARCHIVE=true to lose these ticks"
@@ -181,8 +185,16 @@ def _directory(retention: RetentionConfig, step: Step) -> Path | None:
     return retention.archive_dir if step.action is Action.ARCHIVE else None
 
 
+def _homeless(retention: RetentionConfig, plan: Plan) -> Sequence[date]:
+    """Return the months that would leave without a file against the settings."""
+    if retention.archive_dir is None and not retention.drop_without_archive:
+        return [step.month for step in plan.steps if step.action is not Action.PAYLOADS]
+    return []
+
+
 def _departure(retention: RetentionConfig) -> Action:
-    return Action.DROP if retention.archive_dir is None else Action.ARCHIVE
+    is_lost = retention.archive_dir is None and retention.drop_without_archive
+    return Action.DROP if is_lost else Action.ARCHIVE
 
 
 def _chosen_steps(

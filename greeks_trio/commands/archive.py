@@ -18,7 +18,13 @@ from greeks_trio.archive.load import Loaded, load_files
 from greeks_trio.archive.names import month_text
 from greeks_trio.archive.parquet import need_pyarrow
 from greeks_trio.archive.payloads import Narrowed
-from greeks_trio.archive.retention import Action, Plan, make_plan, run_plan
+from greeks_trio.archive.retention import (
+    Action,
+    Plan,
+    make_plan,
+    refuse_without_directory,
+    run_plan,
+)
 from greeks_trio.archive.rows import Connection
 from greeks_trio.commands.outcome import OK
 from greeks_trio.commands.target import open_target
@@ -28,6 +34,7 @@ from greeks_trio.errors import ArchiveFailed
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.migrate import missing_migrations
+from greeks_trio.program import program_name
 from greeks_trio.waiting import utc_now
 
 _PATIENCE_S: Final = 60.0
@@ -59,7 +66,8 @@ async def run_archive(config: Config, options: ArchiveOptions) -> int:
 
     Raises:
         ConfigError: pyarrow is missing, or the directory is not safe.
-        ArchiveFailed: a month could not be archived, dropped or loaded.
+        ArchiveFailed: a month could not be archived, dropped or loaded, or, also
+            without ``run``, there is no directory for its files.
         StoreError: an error of the database.
     """
     retention = config.retention
@@ -79,6 +87,7 @@ async def run_archive(config: Config, options: ArchiveOptions) -> int:
         _show(plan, retention)
         if not plan.steps:
             return OK
+        refuse_without_directory(retention, plan)
         if not options.run:
             click.echo("Nothing was changed. Add --run to do it.")
             return OK
@@ -117,7 +126,7 @@ async def _plan(
 async def _refuse_old_schema(connection: Connection) -> None:
     if missing := await missing_migrations(connection):
         raise ArchiveFailed(
-            f"the database lacks {', '.join(missing)}: run bin/run-ingest migrate first"
+            f"the database lacks {', '.join(missing)}: run {program_name()} migrate first"
         )
 
 
@@ -145,8 +154,8 @@ def _show(plan: Plan, retention: RetentionConfig) -> None:
     Console().print(table)
     for name in plan.months.foreign:
         click.echo(
-            f"{name}: another program made this partition, so it stays as it is: see "
-            "docs/retention.md, section pg_partman"
+            f"{name}: another program made this partition, so it stays as it is; that "
+            "program has a retention of its own"
         )
     keep = retention.keep_months or "all"
     payloads = retention.keep_payload_months or "all"

@@ -93,7 +93,7 @@ class ConditionKind(StrEnum):
         Severity.DEGRADED,
         "Months that are due could not be archived or dropped. They are still in the"
         " database or in their files.",
-        "Read the reason in the status, and run bin/run-ingest archive --run after that.",
+        "Read the reason in the status, and run the command archive --run after that.",
     )
     CLOCK_DIFFERS = (
         "clock differs",
