@@ -74,7 +74,7 @@ async def run_archive(config: Config, options: ArchiveOptions) -> int:
     if options.directory is not None:
         retention = replace(retention, archive_dir=options.directory)
     async with open_target(
-        config, embedded=options.embedded, data_dir=options.data_dir
+        config, embedded=options.embedded, data_dir=options.data_dir, must_exist=True
     ) as target:
         # Nothing waits for us, so a busy server gets more time than in the service.
         patient = max(_PATIENCE_S, target.database.timeout_s)

@@ -212,7 +212,7 @@ def quarantine(
             def offer(target: Config) -> Awaitable[int]:
                 return retry_quarantine(directory, target.database)
 
-            return run_trio(run_on_target, offer, config, embedded, data_dir)
+            return run_trio(run_on_target, offer, config, embedded, data_dir, True)
         return show_quarantine(directory, as_json=as_json)
 
     return plan
@@ -234,8 +234,8 @@ def verify(
     Use it after you have restored a backup or changed to a standby. It also works while
     the service runs.
 
-    Exit status: 0 nothing is missing, or it is repaired, 1 rows are missing, 2 wrong
-    settings.
+    Exit status: 0 nothing is missing, or it is repaired, 1 rows are missing or nothing can
+    be compared, 2 wrong settings.
     """
 
     def plan() -> int:

@@ -12,6 +12,7 @@ import click
 import psycopg
 
 from greeks_trio.commands.outcome import FAILED, OK
+from greeks_trio.commands.target import target_options
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import ConfigError, StoreUnavailable
 from greeks_trio.postgres.connect import connection_arguments
@@ -159,9 +160,10 @@ def restore(data_dir: Path, file: Path, port: int) -> int:
             raise StoreUnavailable(
                 "pg_restore failed and changed nothing; its message is above"
             )
+        here = target_options(embedded=True, data_dir=data_dir)
         click.echo(
             f"restored {_tables(database)} tables; compare them with the ticks that the"
-            f" service acknowledged: {program_name()} verify"
+            f" service acknowledged: {program_name()} verify{here}"
         )
     return OK
 

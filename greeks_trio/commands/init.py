@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from greeks_trio.program import program_name
 
 _MODE: Final = 0o600
 _WIDTH: Final = 88
+_NO_ANSWERS: Final = (
+    "The answers ended early, so {path} was not written. Without a terminal, use --yes: "
+    "then options give the answers, and secrets come from the environment."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,8 @@ def run_init(options: InitOptions) -> int:
     """Write the file, check the settings, and return the exit status of the check.
 
     Raises:
-        ConfigError: the file exists or cannot be written, or the settings have problems.
+        ConfigError: the file exists or cannot be written, or the settings have problems,
+            or answers from a pipe end early.
         click.Abort: the user ends the questions; nothing is written.
     """
     path = (options.file or settings_file()).absolute()
@@ -60,6 +66,8 @@ def run_init(options: InitOptions) -> int:
         try:
             form.ask()
         except click.Abort:
+            if not sys.stdin.isatty():
+                raise ConfigError([_NO_ANSWERS.format(path=path)]) from None
             click.echo(
                 f"\nThe questions ended early, so {path} was not written.", err=True
             )

@@ -159,7 +159,10 @@ def _fault(parse: Callable[[str], object], text: str) -> str | None:
 
 def _ask(setting: Setting[Any]) -> str:
     """Ask until the answer is right, and return it."""
-    about = setting.about.partition(". ")[0].rstrip(".")
+    about = setting.about.rstrip(".").replace(". ", "; ")
+    if setting.default_text:
+        # The rest may be about an empty value, which cannot be given here.
+        about = about.partition(";")[0]
     while True:
         text: str = click.prompt(
             f"{setting.variable} ({about})",

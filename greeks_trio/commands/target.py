@@ -6,6 +6,7 @@ bundled PostgreSQL.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from greeks_trio.config.settings import Config, SpoolConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.embedded.attach import open_embedded_database
+from greeks_trio.postgres.embedded.server import is_port_taken, port_taken
 from greeks_trio.spool.location import spool_directory
 
 
@@ -46,22 +48,35 @@ def embedded_spool(spool: SpoolConfig, data_dir: Path) -> SpoolConfig:
 
 @asynccontextmanager
 async def open_target(
-    config: Config, *, embedded: bool, data_dir: Path | None
+    config: Config,
+    *,
+    embedded: bool,
+    data_dir: Path | None,
+    must_exist: bool = False,
 ) -> AsyncIterator[Config]:
     """Yield the configuration with the database and the spool that ``serve`` would use.
 
     A bundled PostgreSQL that runs already, with a service or by ``db start``, is used and
     left running.  Otherwise it runs for as long as the block lasts.
 
+    Args:
+        config: The configuration.
+        embedded: Whether the bundled PostgreSQL is used.
+        data_dir: Its data; `None` for the directory in the user's home.
+        must_exist: Whether a directory without data is an error, such as a wrong name.
+            Otherwise a new database is made there.
+
     Raises:
         ConfigError: this user has no home directory for the default of ``data_dir``.
-        StoreUnavailable: the bundled PostgreSQL does not start.
+        StoreUnavailable: the bundled PostgreSQL does not start, or has no data.
     """
     if not embedded:
         yield config
         return
     directory = data_dir or home_data_dir()
-    async with open_embedded_database(directory, port=config.embedded_port) as database:
+    async with open_embedded_database(
+        directory, port=config.embedded_port, must_exist=must_exist
+    ) as database:
         spool = embedded_spool(config.spool, directory)
         yield replace(config, database=database, spool=spool)
 
@@ -71,10 +86,21 @@ async def run_on_target(
     config: Config,
     embedded: bool,
     data_dir: Path | None,
+    must_exist: bool = False,
 ) -> int:
     """Run a command with the configuration that `open_target` yields."""
-    async with open_target(config, embedded=embedded, data_dir=data_dir) as target:
+    async with open_target(
+        config, embedded=embedded, data_dir=data_dir, must_exist=must_exist
+    ) as target:
         return await run(target)
+
+
+def target_options(*, embedded: bool, data_dir: Path | None) -> str:
+    """Return the options of a command for the same target, with a space in front."""
+    if not embedded:
+        return ""
+    named = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
+    return f" --embedded{named}"
 
 
 def spool_of_target(config: Config, *, embedded: bool, data_dir: Path | None) -> Path:
@@ -112,14 +138,21 @@ async def existing_target(
     directory = None if not embedded else data_dir or home_data_dir()
     if directory is not None and not directory.exists():
         spool = embedded_spool(config.spool, directory)
-        finding = Finding(
-            subject="database",
-            verdict="fine",
-            sentence=f"the bundled PostgreSQL, in {directory}, which serve makes",
-        )
+        finding = _of_new_data(directory, config.embedded_port)
         yield ExistingTarget(
             config=replace(config, spool=spool), is_there=False, findings=[finding]
         )
         return
     async with open_target(config, embedded=embedded, data_dir=data_dir) as target:
         yield ExistingTarget(config=target)
+
+
+def _of_new_data(directory: Path, port: int) -> Finding:
+    """Return the finding about data that ``serve`` would make, with a server at the port."""
+    if port and is_port_taken(port):
+        return Finding(subject="database", verdict="failed", sentence=port_taken(port))
+    return Finding(
+        subject="database",
+        verdict="fine",
+        sentence=f"the bundled PostgreSQL, in {directory}, which serve makes",
+    )

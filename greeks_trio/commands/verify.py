@@ -19,7 +19,7 @@ import click
 import msgspec
 
 from greeks_trio.commands.outcome import FAILED, OK
-from greeks_trio.commands.target import open_target
+from greeks_trio.commands.target import open_target, target_options
 from greeks_trio.config.settings import Config, DatabaseConfig
 from greeks_trio.model.records import Broker, FeedGap, LeftoverGaps, Tick
 from greeks_trio.pipeline.refused_rows import RefusedRows
@@ -72,8 +72,9 @@ class Comparison:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing that was acknowledged is missing."""
-        return self.stored_again == self.missing and not self.lost
+        """Whether rows were compared and nothing that was acknowledged is missing."""
+        is_compared = self.first_at is not None
+        return is_compared and self.stored_again == self.missing and not self.lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ async def run_verify(config: Config, options: VerifyOptions) -> int:
         StoreUnavailable: the database cannot be asked.
     """
     async with open_target(
-        config, embedded=options.embedded, data_dir=options.data_dir
+        config, embedded=options.embedded, data_dir=options.data_dir, must_exist=True
     ) as target:
         result = await compare(
             spool_directory(target), target.database, repair=options.repair
@@ -101,9 +102,11 @@ async def run_verify(config: Config, options: VerifyOptions) -> int:
     if options.as_json:
         click.echo(msgspec.json.encode(_in_json(result)).decode())
     else:
-        for line in in_words(result, repair=options.repair):
+        here = target_options(embedded=options.embedded, data_dir=options.data_dir)
+        for line in in_words(result, repair=options.repair, options=here):
             click.echo(line)
-    return OK if result.is_whole or options.repair else FAILED
+    is_repaired = options.repair and result.first_at is not None
+    return OK if result.is_whole or is_repaired else FAILED
 
 
 async def compare(
@@ -139,8 +142,8 @@ async def compare(
     return result
 
 
-def in_words(result: Comparison, *, repair: bool) -> list[str]:
-    """Return the lines for a person."""
+def in_words(result: Comparison, *, repair: bool, options: str = "") -> list[str]:
+    """Return the lines for a person; ``options`` name the same database and spool."""
     if result.first_at is None or result.last_at is None:
         return [
             "verify: the spool's directory has no acknowledged rows, so nothing can be "
@@ -173,7 +176,9 @@ def in_words(result: Comparison, *, repair: bool) -> list[str]:
             f"{len(result.lost)} lost intervals as 'restored backup'."
         )
     elif not result.is_whole:
-        lines.append(f"To store them again, run: {program_name()} verify --repair")
+        lines.append(
+            f"To store them again, run: {program_name()} verify{options} --repair"
+        )
     return lines
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from greeks_trio.commands.check import CheckOptions, run_check
-from greeks_trio.commands.target import existing_target, spool_of_target
+from greeks_trio.commands.target import existing_target, open_target, spool_of_target
 from greeks_trio.config.load import Loaded
 from greeks_trio.config.settings import (
     Config,
@@ -19,6 +19,7 @@ from greeks_trio.config.settings import (
     SpoolConfig,
     TastytradeConfig,
 )
+from greeks_trio.errors import StoreUnavailable
 from tests.fix_processes import run_ingest
 
 pytestmark = pytest.mark.timeout(120)
@@ -166,6 +167,28 @@ async def test_check_makes_no_bundled_database(tmp_path):
     )
     assert not found.is_there
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_check_tells_that_the_port_of_a_new_bundled_database_is_taken(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = Config(embedded_port=listener.getsockname()[1])
+        target = existing_target(config, embedded=True, data_dir=tmp_path / "data")
+        async with target as found:
+            [finding] = found.findings
+
+    assert finding.verdict == "failed"
+    assert "in use by another program" in finding.sentence
+
+
+async def test_a_wrong_data_directory_is_refused_and_not_made(tmp_path):
+    wrong = tmp_path / "dtaa"
+    with pytest.raises(StoreUnavailable, match="has no data"):
+        async with open_target(
+            Config(), embedded=True, data_dir=wrong, must_exist=True
+        ):
+            pass
+
+    assert not wrong.exists()
 
 
 def test_the_quarantine_of_the_bundled_database_is_that_of_serve(tmp_path):

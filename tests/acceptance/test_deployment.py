@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from greeks_trio.commands.deployment import FILES, write_deployment
+from greeks_trio.config.names import SECRETS
 from tests.scratch_root import build, can_make_roots
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ def test_the_unit_starts_this_program_and_is_hardened(tmp_path):
     assert f"ExecStart={ROOT}/bin/run-ingest serve\n" in text
     assert "/usr/local/bin" not in text
     assert "RestartPreventExitStatus=2 3 4\n" in text
+    assert sorted(re.findall(r"LoadCredential=(\w+):", text)) == sorted(SECRETS)
     if shutil.which("systemd-analyze") is None:
         return
     verified = subprocess.run(

@@ -17,8 +17,9 @@ from greeks_trio.archive.files import read_facts
 from greeks_trio.archive.leave import Departure, take_out
 from greeks_trio.archive.load import load_files
 from greeks_trio.archive.records import read_origin
-from greeks_trio.archive.retention import run_plan
-from greeks_trio.config.settings import RetentionConfig
+from greeks_trio.archive.retention import make_plan, run_plan
+from greeks_trio.commands.archive import ArchiveOptions, run_archive
+from greeks_trio.config.settings import Config, RetentionConfig
 from greeks_trio.errors import ArchiveFailed
 from tests.database.months import (
     JANUARY,
@@ -346,6 +347,19 @@ async def test_a_detach_that_was_interrupted_is_finished(
 
     left = await take(connection, tmp_path)
     assert (left.rows, tables(observer)) == (300, [])
+
+
+async def test_a_plan_without_a_directory_says_so_and_shows_no_loss(
+    database, connection, january
+):
+    retention = RetentionConfig()
+    plan = await make_plan(connection, retention, [JANUARY], NOW)
+
+    assert [step.action.value for step in plan.steps] == ["archive and drop"]
+    with pytest.raises(ArchiveFailed, match="no directory for the files of"):
+        await run_archive(
+            Config(database=database), ArchiveOptions(months=[JANUARY], run=False)
+        )
 
 
 async def test_without_a_directory_only_a_setting_drops(

@@ -143,7 +143,7 @@ def test_a_link_is_not_followed(checks, directory):
 
 
 def test_questions_that_end_early_write_nothing(checks, directory):
-    with pytest.raises(click.Abort):
+    with pytest.raises(ConfigError, match="Without a terminal, use --yes"):
         written(answers=ANSWERS)
 
     assert os.listdir(directory) == []

@@ -313,14 +313,18 @@ def choose_port(port: int, cluster: Path) -> int:
     if port:
         return port
     port = last_port(cluster)
+    return _free_port() if not port or is_port_taken(port) else port
+
+
+def is_port_taken(port: int) -> bool:
+    """Return whether a program of this machine uses the port."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
         except OSError:
-            return _free_port()
-        taken: int = sock.getsockname()[1]
-        return taken
+            return True
+    return False
 
 
 def port_taken(port: int) -> str:
