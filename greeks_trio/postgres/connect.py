@@ -2,35 +2,29 @@
 
 A password is sent only to a server that proves that it knows it, see `required_methods`.
 
-libpq drops the SQLSTATE of a connection that fails.  `LoginConnection` asks libpq for its
-verbose messages while it connects: they contain the code.
+`greeks_trio.postgres.login` has the steps of a login.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-import re
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Self
 
 import msgspec
-import psycopg
 import trio
-from psycopg import pq, sql
+from psycopg import sql
 from psycopg.abc import PQGenConn
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq.abc import PGconn
 from psycopg.rows import Row, TupleRow
-from psycopg.waiting import Wait
 
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.login import login
+from greeks_trio.postgres.login_threads import run_login
 from greeks_trio.postgres.poolers import refuse_shared_sessions
 from greeks_trio.postgres.session_settings import (
     Session,
@@ -163,27 +157,6 @@ async def _ask(
     return read_session(answer)
 
 
-_DEFAULT, _VERBOSE = 1, 2
-# The server asked for a password and none is configured: treated as a wrong password.
-_NO_PASSWORD: Final = "28P01"  # noqa: S105
-# Treated as a login that the server refuses.
-_NO_SAFE_METHOD: Final = "28000"
-_UNSAFE: Final = (
-    "no password was sent. If this is the right server, let it use scram-sha-256: in "
-    "pg_hba.conf or as the pooler's auth_type, and with alter role ... password after "
-    "set password_encryption = 'scram-sha-256'. If it needs no password, leave "
-    "POSTGRES_PASSWORD empty. POSTGRES_REQUIRE_AUTH allows other methods"
-)
-_ADVICE: Final = {
-    "28000": "correct POSTGRES_USER",
-    "28P01": "correct POSTGRES_USER or POSTGRES_PASSWORD",
-    "3D000": "correct POSTGRES_DB",
-    "53300": "raise the limit to the number of connections that check names, or lower "
-    "GREEKS_HTTP_MAX_READS and GREEKS_HTTP_MAX_EXPORTS",
-}
-_SERVER_SAYS: Final = re.compile(r":  ([0-9A-Z]{5}): (.*)")
-
-
 class LoginConnection(TrioConnection[Row]):
     """A `TrioConnection` whose failed ``connect`` carries the server's SQLSTATE.
 
@@ -196,70 +169,9 @@ class LoginConnection(TrioConnection[Row]):
     is_pooled: bool = False
 
     @classmethod
+    async def _run_connecting(cls, steps: PQGenConn[Self]) -> Self:
+        return await run_login(steps)
+
+    @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
-        pgconn = pq.PGconn.connect_start(conninfo.encode())
-        _set_verbosity(pgconn, _VERBOSE)
-        while pgconn.status != pq.ConnStatus.BAD:
-            match pgconn.connect_poll():
-                case pq.PollingStatus.OK:
-                    _set_verbosity(pgconn, _DEFAULT)
-                    pgconn.nonblocking = 1
-                    return cls(pgconn)
-                case pq.PollingStatus.READING:
-                    wanted = Wait.R
-                case pq.PollingStatus.WRITING:
-                    wanted = Wait.W
-                case _:
-                    break
-            while not (yield pgconn.socket, wanted):
-                pass
-        required = str(conninfo_to_dict(conninfo).get("require_auth", ""))
-        error = login_error(pgconn.get_error_message(), required)
-        if pgconn.needs_password:
-            error = psycopg.OperationalError(
-                "the server asks for a password; set POSTGRES_PASSWORD"
-            )
-            error.sqlstate = _NO_PASSWORD
-        pgconn.finish()
-        raise error
-
-
-def login_error(text: str, required: str = "") -> psycopg.OperationalError:
-    """Return the error for libpq's text: the server's message and our settings.
-
-    Args:
-        text: The text.
-        required: The methods of authentication that libpq has accepted.
-    """
-    found = _SERVER_SAYS.search(text)
-    if found is None:
-        if required and required in text:
-            return _unsafe_login(text)
-        return psycopg.OperationalError(text)
-    sqlstate, message = found[1], found[2]
-    advice = _ADVICE.get(sqlstate)
-    error = psycopg.OperationalError(f"{message}; {advice}" if advice else message)
-    error.sqlstate = sqlstate
-    return error
-
-
-def _unsafe_login(text: str) -> psycopg.OperationalError:
-    """Return the error for a server that does not authenticate as libpq must insist."""
-    error = psycopg.OperationalError(f"{text.strip()}; {_UNSAFE}")
-    error.sqlstate = _NO_SAFE_METHOD
-    return error
-
-
-def _set_verbosity(pgconn: PGconn, verbosity: int) -> None:
-    library = _libpq()
-    if library is not None:
-        pointer = pgconn.pgconn_ptr  # type: ignore[attr-defined]
-        library.PQsetErrorVerbosity(ctypes.c_void_p(pointer), verbosity)
-
-
-def _libpq() -> Any:  # noqa: ANN401
-    # Through psycopg's extension module the loader finds the libpq that psycopg uses.
-    extension = sys.modules[pq.PGconn.__module__].__file__
-    if extension is None or extension.endswith(".py"):
-        return None
-    return ctypes.CDLL(extension)
+        return cls((yield from login(conninfo)))

@@ -228,7 +228,7 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             try:
                 with trio.fail_after(timeout_s):
                     steps = cls._connect_gen(make_conninfo("", **attempt))
-                    connection = await _drive_connecting(steps)
+                    connection = await cls._run_connecting(steps)
             except trio.TooSlowError:
                 error: psycopg.Error = ConnectionTimeout("connection timeout expired")
             except psycopg.Error as exc:
@@ -240,6 +240,10 @@ class TrioConnection(psycopg.AsyncConnection[Row]):
             where = ", ".join(f"{key}: {attempt.get(key)!r}" for key in keys)
             failures.append((where, error.with_traceback(None)))
         raise _summary(failures) from None
+
+    @classmethod
+    async def _run_connecting(cls, steps: PQGenConn[Self]) -> Self:
+        return await _drive_connecting(steps)
 
     async def _leave(
         self,

@@ -13,9 +13,9 @@ from greeks_trio.config.settings import Secret
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import (
     connection_arguments,
-    login_error,
     open_connection,
 )
+from greeks_trio.postgres.login import login_error
 from tests.fix_postgres import connect
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import struct
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +14,7 @@ import trio
 from greeks_trio.config.settings import DatabaseConfig, Secret
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.login import computes
 from greeks_trio.postgres.reads.pool import Lease, ReadPool
 from tests.fix_pooler import answer_startup, message
 
@@ -128,3 +131,62 @@ def write_passfile(monkeypatch, directory, password):
     path.write_text(f"*:*:*:*:{password}\n")
     path.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(path))
+
+
+class ComputingServer(HostileServer):
+    """Asks for so many iterations of SCRAM that the login computes for seconds."""
+
+    ITERATIONS = 2_000_000
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            await answer_startup(stream)
+            methods = struct.pack("!i", 10) + b"SCRAM-SHA-256\0\0"
+            await stream.send_all(message(b"R", methods))
+            first = await stream.receive_some()
+            nonce = first[first.index(b"r=") :] + b"more"
+            salt = base64.b64encode(b"salt of a server")
+            asks = b"%s,s=%s,i=%d" % (nonce, salt, self.ITERATIONS)
+            await stream.send_all(message(b"R", struct.pack("!i", 11) + asks))
+            await trio.sleep_forever()
+
+
+async def longest_turn_s(during) -> float:
+    """Return the longest time between two turns of this task while the call runs."""
+    longest = 0.0
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            with pytest.raises(StoreUnavailable):
+                await during()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(run)
+        while True:
+            began = time.perf_counter()
+            await trio.sleep(0.01)
+            longest = max(longest, time.perf_counter() - began)
+    return longest
+
+
+async def test_a_login_that_computes_for_long_stops_nobody(nursery):
+    server = ComputingServer(b"")
+    await nursery.start(server.serve)
+    pool = ReadPool(server.config(), size=1, statement_timeout_s=1)
+    read = partial(pool.run, lambda connection: connection.execute("select"), Lease())
+
+    one = partial(connect_once, replace(server.config(), timeout_s=0.3))
+    assert await longest_turn_s(one) < 0.3
+    assert computes()
+    assert await longest_turn_s(partial(trio.to_thread.run_sync, read)) < 0.3
+
+    await trio.to_thread.run_sync(partial(pool.close, patience_s=30))
+    await trio.to_thread.run_sync(wait_for_the_end)
+
+
+def wait_for_the_end():
+    """Wait until no thread computes: a process that ends before may crash."""
+    until = time.monotonic() + 60
+    while computes():
+        assert time.monotonic() < until
+        time.sleep(0.05)

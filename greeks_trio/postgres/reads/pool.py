@@ -17,6 +17,7 @@ import msgspec
 import psycopg
 import trio
 from psycopg import sql
+from psycopg.abc import PQGenConn
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -28,6 +29,7 @@ from greeks_trio.postgres.connect import (
     open_connection,
 )
 from greeks_trio.postgres.failures import store_error, translated
+from greeks_trio.postgres.login import login
 from greeks_trio.postgres.session_settings import (
     Session,
     read_back_statement,
@@ -79,6 +81,10 @@ class ReadConnection(psycopg.Connection[TupleRow]):
         except psycopg.Error as exc:
             tell(exc)
             raise
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        return cls((yield from login(conninfo)))
 
 
 class Lease:
