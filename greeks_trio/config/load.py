@@ -23,6 +23,7 @@ from greeks_trio.config.names import (
     SECRETS,
     environment_warnings,
     file_problems,
+    file_warnings,
     is_private,
 )
 from greeks_trio.config.parse import parse_config
@@ -214,6 +215,7 @@ def _read_sources(file: Path | None) -> _Sources:
                 "in the environment" if is_outer else f"in {path.absolute()}"
             )
     sources.problems += file_problems(content, str(path.absolute()))
+    sources.warnings += file_warnings(content, str(path.absolute()))
     sources.warnings += environment_warnings(os.environ)
     _hide_from_libpq()
     sources.warnings += _file_warnings(path, content)

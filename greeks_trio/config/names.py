@@ -105,8 +105,24 @@ def environment_warnings(names: Collection[str]) -> Iterator[str]:
             yield f"{name} (set in the environment) is not a setting{_suggestion(name)}."
     for name, setting in OF_LIBPQ.items():
         if name in names and (setting is None or setting not in names):
-            action = f"set {setting} instead" if setting else "remove it"
-            yield f"{name} (set in the environment) is not read; {action}."
+            yield _not_read(name, "set in the environment")
+
+
+def file_warnings(content: EnvFile, path: str) -> Iterator[str]:
+    """Yield a sentence for each variable of libpq in the file, which has no effect.
+
+    Other programs, such as Docker Compose, may share the file, so this is no problem.
+    """
+    names = {entry.name for entry in content.entries}
+    for entry in content.entries:
+        if entry.name in OF_LIBPQ and OF_LIBPQ[entry.name] not in names:
+            yield _not_read(entry.name, f"line {entry.line} of {path}")
+
+
+def _not_read(name: str, place: str) -> str:
+    setting = OF_LIBPQ.get(name)
+    action = f"set {setting} instead" if setting else "remove it"
+    return f"{name} ({place}) is not read; {action}."
 
 
 def _is_misspelt(name: str) -> bool:

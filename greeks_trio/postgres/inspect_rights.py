@@ -14,7 +14,10 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.schema.migrate import missing_migrations
+from greeks_trio.postgres.schema.partitions import covered_months
+from greeks_trio.waiting import utc_now
 
+_MIGRATIONS: Final = "migrations"
 _VERIFYING: Final = ("verify-ca", "verify-full")
 # The rights that the service uses, by table.
 NEEDED: Final[dict[str, Sequence[str]]] = {
@@ -86,7 +89,10 @@ async def inspect_rights(
     assert role is not None  # noqa: S101 - the query always has one row
     if missing:
         return [_lacks_rights(role["role"], missing)]
-    return [_makes_tables(role, is_schema_lacking=lacking)]
+    if lacking:
+        return [_makes_tables(role, needs=_MIGRATIONS)]
+    is_due = role["owner"] and not await covered_months(connection, utc_now().date(), 1)
+    return [_makes_tables(role, needs="the partition of this month" if is_due else None)]
 
 
 async def inspect_tls(
@@ -134,7 +140,13 @@ def _lacks_rights(role: str, missing: Sequence[tuple[str, str]]) -> Finding:
     )
 
 
-def _makes_tables(role: dict[str, Any], *, is_schema_lacking: bool) -> Finding:
+def _makes_tables(role: dict[str, Any], *, needs: str | None) -> Finding:
+    """Return whether the role can make tables.
+
+    Args:
+        role: The row of `_ROLE`.
+        needs: The tables that are missing now.
+    """
     name, schema = role["role"], role["schema"]
     if schema is None:
         return Finding(
@@ -150,7 +162,7 @@ def _makes_tables(role: dict[str, Any], *, is_schema_lacking: bool) -> Finding:
             verdict="fine",
             sentence=f"the role {name} may write rows and make tables",
         )
-    if role["may_make_months"] and not is_schema_lacking:
+    if role["may_make_months"] and needs != _MIGRATIONS:
         return Finding(
             subject="rights",
             verdict="fine",
@@ -166,10 +178,10 @@ def _makes_tables(role: dict[str, Any], *, is_schema_lacking: bool) -> Finding:
         grant = sql.SQL("grant {} to {};").format(
             sql.Identifier(role["owner"]), sql.Identifier(name)
         )
-    use = "migrations" if is_schema_lacking else "the partitions of later months"
+    use = needs or "the partitions of later months"
     return Finding(
         subject="rights",
-        verdict="failed" if is_schema_lacking else "warning",
+        verdict="failed" if needs else "warning",
         sentence=f"the role {name} {lack}, so it cannot make {use}",
         remedy=grant.as_string(),
     )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 import psycopg
+import trio
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from greeks_trio.config.settings import DatabaseConfig, HttpConfig
+from greeks_trio.errors import StoreError
 from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.postgres.connect import LoginConnection, required_methods
+from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.proving import commit_something
 from greeks_trio.postgres.session_settings import Session
 
 # The writer, the replayer and the journal keep one each.
@@ -77,7 +81,32 @@ async def inspect_session(
         _login(connection, config),
         _schema(session, server["makers"]),
         _durability(server),
+        await _commits(connection, config, server["standbys"]),
     ]
+
+
+async def _commits(
+    connection: LoginConnection, config: DatabaseConfig, standbys: str
+) -> Finding:
+    """Return whether a commit takes effect; it changes no table.
+
+    A server answers queries also if it has no more transaction ids, or if each commit
+    waits for a standby that is away.
+    """
+    try:
+        with translated(connection), trio.fail_after(config.timeout_s):
+            await commit_something(connection)
+    except StoreError as exc:
+        return Finding(
+            subject="commit",
+            verdict="failed",
+            sentence=f"the server does not commit: {exc}",
+            remedy=f"Start one of the standby servers '{standbys}', or change "
+            "synchronous_standby_names."
+            if standbys
+            else None,
+        )
+    return _fine("commit", "the server commits")
 
 
 def _pooler(*, is_pooled: bool) -> Finding:

@@ -113,6 +113,8 @@ async def test_each_missing_right_is_named_with_its_grant(database, lacking):
 
 
 async def test_a_role_that_cannot_make_partitions_is_a_warning(database):
+    with connect(database) as owner:
+        owner.execute("select make_month(current_date)")
     with other_role(database, *GRANTS) as config:
         found = await inspect_database(config)
 
@@ -146,3 +148,19 @@ async def test_every_subject_is_tested_on_a_database_of_serve(database):
 
     for subject in ("tables and views", "partitions", "rights", "clock", "TLS"):
         assert subject in subjects
+
+
+async def test_a_server_that_answers_and_does_not_commit(database, monkeypatch):
+    """As with a standby that is away, or without transaction ids."""
+    commit = "greeks_trio.postgres.proving._COMMIT_SOMETHING"
+    monkeypatch.setattr(commit, b"select pg_sleep(30)")
+    found = await failures(replace(database, timeout_s=0.3))
+
+    assert "does not commit: PostgreSQL does not answer in time" in found["commit"]
+
+
+async def test_this_month_has_no_partition_and_the_role_cannot_make_it(database):
+    with other_role(database, *GRANTS) as config:
+        found = await failures(config)
+
+    assert "cannot make the partition of this month" in found["rights"]

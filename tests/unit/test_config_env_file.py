@@ -146,6 +146,14 @@ def test_names_of_other_programs_are_left_alone(env_file):
     assert read_config().warnings == []
 
 
+def test_variables_of_libpq_in_the_file_are_named(env_file):
+    path = env_file("IBKR_ENABLED=true\nPGPASSWORD=pa55\nPGPORT=1\nPOSTGRES_PORT=2\n")
+
+    assert read_config().warnings == [
+        f"PGPASSWORD (line 2 of {path}) is not read; set POSTGRES_PASSWORD instead."
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "warning"),
     [
