@@ -92,7 +92,9 @@ async def inspect_rights(
     if lacking:
         return [_makes_tables(role, needs=_MIGRATIONS)]
     is_due = role["owner"] and not await covered_months(connection, utc_now().date(), 1)
-    return [_makes_tables(role, needs="the partition of this month" if is_due else None)]
+    return [
+        _makes_tables(role, needs="the partition of this month" if is_due else None)
+    ]
 
 
 async def inspect_tls(
