@@ -124,7 +124,7 @@ class Rest:
                 await self._sdk.refresh()
         except trio.TooSlowError:
             raise FeedInterrupted("Tastytrade does not answer the login") from None
-        except (TastytradeError, ValueError, KeyError, TypeError):
+        except (TastytradeError, ValueError, KeyError, TypeError, RecursionError):
             # Not chained: the answer may hold a token.
             raise FeedInterrupted(
                 "Tastytrade's answer to the login is not understood"
