@@ -112,8 +112,14 @@ def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
     return trio.run(function, *args, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-def configured(load: Callable[[], Config]) -> Config:
-    """Load the configuration and set up the log by its settings."""
-    config = load()
+def configured(load: Callable[..., Config]) -> Config:
+    """Load the configuration, and set up the log by its settings before its first line.
+
+    Args:
+        load: `load_config` with its other arguments.
+    """
+    return load(set_up_log=_set_up_log)
+
+
+def _set_up_log(config: Config) -> None:
     configure_logging(log_format=config.log_format, level=config.log_level)
-    return config

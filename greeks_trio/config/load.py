@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -93,13 +93,23 @@ _VERIFYING: Final = ("verify-ca", "verify-full")
 
 
 def load_config(
-    overrides: Mapping[str, Override] = _NO_OVERRIDES, *, need_broker: bool = True
+    overrides: Mapping[str, Override] = _NO_OVERRIDES,
+    *,
+    need_broker: bool = True,
+    set_up_log: Callable[[Config], None] | None = None,
 ) -> Config:
     """Return the configuration as it is at this moment, and log the doubtful things.
 
     As `read_config`; also logs a database whose identity is not verified.
+
+    Args:
+        overrides: As for `read_config`.
+        need_broker: As for `read_config`.
+        set_up_log: Called before the first line, whose form is a setting.
     """
     loaded = read_config(overrides, need_broker=need_broker)
+    if set_up_log is not None:
+        set_up_log(loaded.config)
     for warning in loaded.warnings:
         logger.warning("config.doubtful %s", warning)
     _warn_of_unverified(loaded.config.database)

@@ -272,8 +272,8 @@ class Config:
 
     @property
     def log_format(self) -> LogFormat:
-        """The form of a line of the log, from the new variable or the old one."""
-        return "json" if self.log_json else self.log_form
+        """The form of a line of the log, from the new variable, else from the old one."""
+        return "json" if self.log_json and self.log_form == "text" else self.log_form
 
     @property
     def has_broker(self) -> bool:

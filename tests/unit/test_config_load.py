@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from greeks_trio.commands.outcome import configured
 from greeks_trio.config.load import Override, load_config
 from greeks_trio.errors import ConfigError
+from greeks_trio.logs import configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +96,17 @@ def test_a_database_elsewhere_that_is_not_verified_is_warned_about(
 
     said = f"database.unverified host={host} sslmode={sslmode}"
     assert caplog.messages.count(said) == warnings == len(caplog.messages)
+
+
+def test_the_first_line_of_the_log_has_the_form_of_the_settings(capsys, monkeypatch):
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+    monkeypatch.setenv("GREEKS_LOG_FORMAT", "logfmt")
+    monkeypatch.setenv("GREEKS_LOG_JSON", "true")  # the old name, so there is a warning
+    try:
+        configured(load_config)
+        said = capsys.readouterr().err
+    finally:
+        configure_logging()
+
+    assert said.startswith("time=")
+    assert "event=config.doubtful" in said
