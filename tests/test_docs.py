@@ -76,13 +76,24 @@ def test_every_metric_that_is_named_exists(name):
             assert f"`{metric}`" in DOCUMENTS["docs/metrics.md"], metric
 
 
-def test_the_runbook_names_events_that_are_logged():
+def events_of_the_runbook():
     table = DOCUMENTS["docs/runbook.md"].partition("## Log events")[2]
-    events = re.findall(r"`([a-z]+\.[a-z_]+)(?: [^`]*)?`", table.partition("\n## ")[0])
+    return re.findall(r"`([a-z]+\.[a-z_]+)(?: [^`]*)?`", table.partition("\n## ")[0])
+
+
+def test_the_runbook_names_events_that_are_logged():
+    events = events_of_the_runbook()
 
     assert len(events) > 20
     for event in events:
         assert re.search(rf"\"{re.escape(event)}\b", SOURCE), event
+
+
+def test_the_runbook_explains_every_critical_event():
+    logged = set(re.findall(r'logger\.critical\(\s*"([a-z_]+\.[a-z_]+)', SOURCE))
+
+    assert len(logged) > 10
+    assert logged - set(events_of_the_runbook()) == set()
 
 
 @pytest.mark.parametrize(

@@ -227,9 +227,9 @@ def _unreachable(config: DatabaseConfig, exc: StoreError, file: Path) -> Finding
     return Finding(
         subject="database",
         verdict="failed",
-        sentence=f"no connection to {place}: {str(exc).partition('; Is the server')[0]}",
-        remedy="Start PostgreSQL, or correct POSTGRES_HOST and POSTGRES_PORT in the "
-        f"environment or in {file}, or use --embedded.",
+        sentence=f"no connection to {place}: {exc}",
+        remedy=f"The settings come from the environment and from {file}; --embedded needs "
+        "no server.",
     )
 
 

@@ -42,6 +42,12 @@ _ADVICE: Final = {
     "53300": "raise the limit to the number of connections that check names, or lower "
     "GREEKS_HTTP_MAX_READS and GREEKS_HTTP_MAX_EXPORTS",
 }
+# For the words of libpq when there is no session and so no SQLSTATE.
+_REMEDIES: Final = {
+    "SSL was required": "let the server use TLS, or change POSTGRES_SSLMODE",
+    "Connection refused": "start PostgreSQL there, or correct POSTGRES_HOST and "
+    "POSTGRES_PORT",
+}
 _SERVER_SAYS: Final = re.compile(r":  ([0-9A-Z]{5}): (.*)")
 
 
@@ -110,12 +116,21 @@ def login_error(text: str, required: str = "") -> psycopg.OperationalError:
     if found is None:
         if required and required in text:
             return _unsafe_login(text)
-        return psycopg.OperationalError(text)
+        return psycopg.OperationalError(_with_remedy(text))
     sqlstate, message = found[1], found[2]
     advice = _ADVICE.get(sqlstate)
     error = psycopg.OperationalError(f"{message}; {advice}" if advice else message)
     error.sqlstate = sqlstate
     return error
+
+
+def _with_remedy(text: str) -> str:
+    """Return libpq's own text with a remedy of ours, where libpq only asks a question."""
+    text = text.strip().partition("\n\tIs the server running")[0]
+    for words, remedy in _REMEDIES.items():
+        if words in text:
+            return f"{text}; {remedy}"
+    return text
 
 
 def _unsafe_login(text: str) -> psycopg.OperationalError:
