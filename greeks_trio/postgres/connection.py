@@ -482,7 +482,8 @@ async def _drive(
     """Run a generator from its present step to its end.
 
     Raises:
-        psycopg.OperationalError: the socket was closed meanwhile.
+        psycopg.OperationalError: the socket was closed meanwhile, or the server sent
+            other answers than psycopg expects.
     """
     try:
         wanted = next(gen)
@@ -490,6 +491,10 @@ async def _drive(
             wanted = gen.send(await wait_for(wanted))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except ValueError as exc:
+        # psycopg unpacks the answers that it expects.  After an error of the server,
+        # PgBouncer adds one of its own.
+        raise psycopg.OperationalError("the answers do not belong together") from exc
     except (OSError, trio.ClosedResourceError) as exc:
         raise psycopg.OperationalError("connection socket closed") from exc
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import trio
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import Wait
 
 import greeks_trio.postgres.connection
 from greeks_trio.postgres.connect import connection_arguments, open_connection
@@ -456,3 +457,14 @@ async def test_a_cut_connection_says_so(proxy):
         with pytest.raises(psycopg.OperationalError):
             await connection.execute("select 1")
         assert connection.closed
+
+
+async def test_one_answer_too_many_is_an_error_of_the_connection(connection):
+    """As after an error during COPY through PgBouncer, which adds an error of its own."""
+
+    def answers():
+        yield Wait.W
+        (_,) = [1, 2]
+
+    with pytest.raises(psycopg.OperationalError, match="do not belong together"):
+        await connection.wait(answers())

@@ -164,7 +164,14 @@ async def _look(
             f" {connection.info.server_version // 10000}"
         )
     with _refusals_of("a look at its migrations"):
-        applied = await _read_applied(connection)
+        try:
+            applied = await _read_applied(connection)
+        except psycopg.errors.UndefinedColumn as exc:
+            raise SchemaRejected(
+                "the table schema_migrations belongs to another program: use another "
+                "database, or a schema of its own as the search_path of the role",
+                sqlstate=exc.sqlstate,
+            ) from exc
     _check_history(wanted, applied)
     return applied
 
