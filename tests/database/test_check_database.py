@@ -74,8 +74,9 @@ async def test_a_table_of_another_program_with_the_name_of_ours(empty_database):
     with connect(empty_database) as admin:
         admin.execute("create table schema_migrations (version bigint)")
 
-    assert "schema_migrations belongs to another program" in (
-        (await failures(empty_database))["database"]
+    assert (
+        "schema_migrations belongs to another program"
+        in ((await failures(empty_database))["database"])
     )
     assert not await serve_starts(empty_database)
 
