@@ -74,6 +74,12 @@ def run_init(options: InitOptions) -> int:
             raise
     else:
         form.take_environment()
+    if not form.has_broker:
+        raise ConfigError(
+            [
+                f"No broker is enabled, so {path} was not written: use --ibkr or --tastytrade."
+            ]
+        )
     text = content(form.answers)
     _write(path, text, replace=options.force)
     click.echo(f"Wrote {path}, which only you can read. It is checked now.")

@@ -66,6 +66,12 @@ class Form:
         self.answers = secrets_of_environment() | self.answers
         self._make_token()
 
+    @property
+    def has_broker(self) -> bool:
+        """Whether any broker is enabled."""
+        given = (name for name in SWITCHES.values() if name in self.answers)
+        return any(_BY_NAME[name].kind.parse(self.answers[name]) for name in given)
+
     def _knows_database(self) -> bool:
         parts = declarations(DatabaseConfig).values()
         return any(

@@ -142,6 +142,13 @@ def test_a_link_is_not_followed(checks, directory):
     assert not (directory / ".env").is_symlink()
 
 
+def test_without_a_broker_the_options_are_named(checks, directory):
+    with pytest.raises(ConfigError, match="use --ibkr or --tastytrade"):
+        written(["POSTGRES_HOST=db"], ibkr=False)
+
+    assert os.listdir(directory) == []
+
+
 def test_questions_that_end_early_write_nothing(checks, directory):
     with pytest.raises(ConfigError, match="Without a terminal, use --yes"):
         written(answers=ANSWERS)
