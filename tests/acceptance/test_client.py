@@ -157,18 +157,29 @@ async def test_a_trade_without_an_id_may_be_one_of_many(database, db):
 
 
 async def test_only_a_newline_ends_a_row(database, db):
+    """Another program may have written such a text; we take none."""
     odd = "a\u2028b\u2029c\u00a0d"
-
-    def record(url):
-        with GreeksClient(url) as client:
-            trade = {"broker": "ibkr", "account_id": "U1", "symbol": "SPY"}
-            client.record_trade(**trade, action="buy", quantity=1, strategy_tag=odd)
+    db.execute(
+        "insert into trades (id, broker, account_id, symbol, action, quantity,"
+        " strategy_tag) values (gen_random_uuid(), 'ibkr', 'U1', 'SPY', 'buy', 1, %s)",
+        [odd],
+    )
 
     async with answering(database) as url:
-        await call(record, url)
         [trade] = await call(read_table, "trades", url=url)
 
     assert trade["strategy_tag"] == odd
+
+
+async def test_a_text_with_a_control_character_is_refused_in_words(database, db):
+    def record(url):
+        with GreeksClient(url) as client:
+            trade = {"broker": "ibkr", "account_id": "U1", "symbol": "S\u202ePY"}
+            client.record_trade(**trade, action="buy", quantity=1)
+
+    async with answering(database) as url:
+        with pytest.raises(Refused, match="`symbol` has a control character"):
+            await call(record, url)
 
 
 async def test_a_refusal_says_why(database, db):

@@ -42,11 +42,21 @@ BLOCKS = {
     name: read_blocks((CHECKOUT / name).read_text(encoding="utf-8")) for name in PAGES
 }
 REASONS = {
+    "changes the configuration of your shell",
+    "changes the password of the demo",
     "does not end",
     "needs a database of your own",
     "needs a month that is over",
+    "needs a container engine",
+    "needs a data directory of your own",
     "needs accounts at the brokers",
+    "needs DuckDB",
+    "needs pg_partman",
     "needs polars",
+    "needs root and systemd",
+    "paths of an installation",
+    "test_roles.py runs it with roles of its own",
+    "the lines of a configuration file",
     "the demo's comparison counts the ticks on their way as lost",
 }
 LANGUAGES = ("sh", "sql", "python")

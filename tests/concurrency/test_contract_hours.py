@@ -131,7 +131,7 @@ async def test_the_status_and_the_minute_line_count_contracts_without_hours(stat
 async def test_the_watch_warns_only_about_contracts_whose_exchange_is_open(
     autojump_clock, status, caplog, monkeypatch, moment, stale
 ):
-    monkeypatch.setattr(watches, "utc_now", lambda: moment)
+    monkeypatch.setattr(status.clock, "now", lambda: moment)
     await prepare_hours(status, moment)
     with trio.move_on_after(status.stale_after_s + 60):
         await watches.run_staleness_watch(status)
@@ -152,7 +152,7 @@ async def test_the_watch_makes_the_calendars_of_the_contracts_in_use(
         looked.set()
         return contracts_without_hours(status, moment)
 
-    monkeypatch.setattr(watches, "utc_now", lambda: BERLIN_MORNING)
+    monkeypatch.setattr(status.clock, "now", lambda: BERLIN_MORNING)
     monkeypatch.setattr(watches, "_STALENESS_INTERVAL_S", 0.01)
     monkeypatch.setattr(watches, "contracts_without_hours", look)
     nursery.start_soon(watches.run_staleness_watch, status)

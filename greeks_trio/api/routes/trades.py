@@ -130,9 +130,17 @@ def _decode(body: bytes) -> tuple[TradeBody, str | None]:
     except RecursionError:
         raise _invalid("The body is nested too deeply.") from None
     except msgspec.ValidationError as exc:
-        raise _invalid(f"The body is not valid: {exc}.") from None
+        raise _invalid(_in_words(str(exc))) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Problem(HTTPStatus.BAD_REQUEST, NOT_JSON) from None
+
+
+def _in_words(fault: str) -> str:
+    """Return msgspec's message; its words about a pattern are for programmers."""
+    if "matching regex" in fault:
+        field = fault.rpartition("$.")[2].rstrip("`")
+        return f"`{field}` has a control character."
+    return f"The body is not valid: {fault}."
 
 
 def _in_utc(moment: datetime) -> datetime:
