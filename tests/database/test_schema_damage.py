@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from greeks_trio.commands.migrate import run_migrate
+from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.condition_kinds import Severity
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.schema.catalog import (
@@ -25,7 +26,7 @@ DAMAGES = [
     (
         "alter table greek_snapshots drop constraint greek_snapshots_pkey",
         "failed",
-        "greek_snapshots_pkey is missing: a tick that comes again would be stored twice",
+        "greek_snapshots_pkey is missing: a row that comes again would be stored twice",
     ),
     ("drop table positions cascade", "failed", "the table positions is missing"),
     ("drop view outages", "failed", "the view outages is missing"),
@@ -66,7 +67,24 @@ BEYOND_REPAIR = [
         "warning",
         "positions has the trigger hook",
     ),
+    (
+        "create rule away as on insert to positions do instead nothing",
+        "warning",
+        "positions has the rule away, which this program does not know",
+    ),
+    (
+        "alter table positions drop column quantity cascade",
+        "failed",
+        "the column positions.quantity is missing",
+    ),
     (PARTITION, "warning", "ticks is a partition that is the default"),
+    (
+        f"{PARTITION}; create function hook() returns trigger language plpgsql as"
+        " 'begin return null; end'; create trigger hook before insert on ticks"
+        " for each row execute function hook()",
+        "warning",
+        "ticks has the trigger hook",
+    ),
     (
         "create unlogged table fast (like greek_snapshots including all excluding"
         " identity); alter table greek_snapshots attach partition fast"
@@ -128,6 +146,26 @@ async def test_everything_that_is_missing_comes_back(database, capsys):
 
     async with await connect_trio(database) as connection:
         assert await repair(connection) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table feed_gaps rename to gaps_of_before",
+        "alter table positions drop column quantity cascade",
+    ],
+)
+async def test_a_damage_beyond_repair_changes_nothing_and_names_the_way_back(
+    database, statement
+):
+    with connect(database) as db:
+        db.execute(statement)
+    before = await findings_of(database)
+
+    with pytest.raises(SchemaRejected, match=r"nothing has changed: .*; if an object"):
+        await run_migrate(database, is_repair=True)
+
+    assert await findings_of(database) == before
 
 
 async def test_a_damage_makes_the_service_not_ready_until_it_is_repaired(

@@ -68,12 +68,21 @@ from pg_proc p join home on home.oid = pronamespace join pg_language l on l.oid 
 """
 # Additions that change the rows, or the way of a row.
 _ADDITIONS: Final = """
+with ours as (
+    select to_regclass(name)::oid as oid
+    from unnest(array['greek_snapshots', 'positions', 'feed_gaps', 'trades']) t (name)
+    union all
+    select inhrelid from pg_inherits where inhparent = to_regclass('greek_snapshots')
+)
 select format('%s has the trigger %s, which this program does not know',
     tgrelid::regclass, tgname)
-from pg_trigger
-where not tgisinternal
-  and tgrelid in (to_regclass('greek_snapshots'), to_regclass('positions'),
-      to_regclass('feed_gaps'), to_regclass('trades'))
+from pg_trigger join ours on ours.oid = tgrelid
+-- A trigger of the whole table comes once, and not for each month.
+where not tgisinternal and tgparentid = 0
+union all
+select format('%s has the rule %s, which this program does not know: rows may go elsewhere '
+    'or be lost', ev_class::regclass, rulename)
+from pg_rewrite join ours on ours.oid = ev_class
 union all
 select format('%s is a partition that is %s', c.oid::regclass,
     case
@@ -184,12 +193,12 @@ def _finding(thing: Thing, wanted: str, found: str | None) -> Finding:
     if found is None:
         sentence = f"the {thing.kind} {thing.name} is missing"
         if thing.kind == "constraint" and wanted.startswith("PRIMARY KEY"):
-            sentence += ": a tick that comes again would be stored twice"
+            sentence += ": a row that comes again would be stored twice"
+        remedy = f"run {_REPAIR}; rows that are lost come from a backup"
+        if thing.kind == "column":
+            remedy = "add it as db/schema.sql has it, or restore a backup"
         return Finding(
-            subject=_SUBJECT,
-            verdict=verdict,
-            sentence=sentence,
-            remedy=f"run {_REPAIR}; rows that are lost come from a backup",
+            subject=_SUBJECT, verdict=verdict, sentence=sentence, remedy=remedy
         )
     if thing.kind == "replica identity":
         return Finding(

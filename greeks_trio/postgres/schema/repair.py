@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import psycopg
 
+from greeks_trio.errors import SchemaRejected
 from greeks_trio.postgres.schema.catalog import (
     Thing,
     expected_catalog,
@@ -22,6 +23,7 @@ from greeks_trio.postgres.schema.migrate import schema_directory
 
 logger = logging.getLogger(__name__)
 
+_REFUSALS: Final = (psycopg.ProgrammingError, psycopg.IntegrityError)
 _NAMED: Final = re.compile(r"create (table|index|view|function) (\w+)")
 _WORDS_OF_COMMENT: Final = "--"
 _LOCK_TIMEOUT: Final = "set local lock_timeout = '5s'"
@@ -52,9 +54,22 @@ async def repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
             is applied.
 
     Raises:
-        psycopg.Error: one cannot be made, such as a primary key with rows that are there
+        SchemaRejected: one cannot be made, such as a primary key with rows that are there
             twice; nothing has changed.
+        psycopg.Error: there is no answer.
     """
+    try:
+        return await _repair(connection)
+    except _REFUSALS as exc:
+        raise SchemaRejected(
+            f"cannot repair the schema, and nothing has changed: {exc.diag.message_primary}; "
+            "if an object was renamed, give it its name again; otherwise make it as "
+            "db/schema.sql has it, or restore a backup",
+            sqlstate=exc.sqlstate,
+        ) from exc
+
+
+async def _repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
     expected = expected_catalog()
     async with connection.transaction():
         await connection.execute(_LOCK_TIMEOUT)
