@@ -29,12 +29,15 @@ select
     current_setting('fsync') as fsync,
     current_setting('full_page_writes') as full_page_writes,
     current_setting('synchronous_standby_names') as standbys,
+    (select max(age(datfrozenxid)) from pg_database) as oldest_transaction,
     (select string_agg(distinct case a.grantee
             when 0 then 'public' else pg_get_userbyid(a.grantee)::text end, ', ')
      from pg_namespace n, aclexplode(n.nspacl) a
      where n.nspname = current_schema() and a.privilege_type = 'CREATE'
        and a.grantee not in (n.nspowner, current_user::regrole::oid)) as makers
 """
+# Autovacuum freezes at 200 million by default, so this age means that it cannot.
+_OLD_TRANSACTION: Final = 1_000_000_000
 _LIMITS: Final = """
 select
     current_user::text as role,
@@ -81,6 +84,7 @@ async def inspect_session(
         _login(connection, config),
         _schema(session, server["makers"]),
         _durability(server),
+        _transaction_ids(server["oldest_transaction"]),
         await _commits(connection, config, server["standbys"]),
     ]
 
@@ -170,6 +174,20 @@ def _durability(server: dict[str, Any]) -> Finding:
     standbys = server["standbys"]
     waits = f"; it waits for the standby {standbys}" if standbys else ""
     return _fine("durability", f"a commit is on the disk of the server{waits}")
+
+
+def _transaction_ids(age: int) -> Finding:
+    """Return whether the server will run out of transaction ids; it has 2^31."""
+    if age <= _OLD_TRANSACTION:
+        return _fine("transaction ids", f"the oldest is {age:,} transactions old")
+    return Finding(
+        subject="transaction ids",
+        verdict="warning",
+        sentence=f"the oldest is {age:,} transactions old, and the server stops at about "
+        "2,100,000,000",
+        remedy="Let autovacuum run, end old transactions and prepared ones, drop unused "
+        "replication slots, then run vacuum freeze in each database.",
+    )
 
 
 async def inspect_connections(
