@@ -36,6 +36,8 @@ _KEEPALIVES: Final = {
 }
 
 # Every name here is the one of ``pg_settings``, and every value is in its unit.
+# "default_transaction_read_only" is left to the server: hosts turn it on for a disk that is
+# nearly full, and libpq connects only where it is off.
 _ALWAYS: Final = {
     # The promise: a commit that was acknowledged survives a crash.
     "synchronous_commit": "on",
@@ -54,13 +56,15 @@ _ALWAYS: Final = {
     "transaction_timeout": "0",
     # Statements that expect to see what others committed meanwhile.
     "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
 }
 # Version 17 and newer.
 _NEWER: Final = frozenset({"transaction_timeout"})
 
+# The limit comes first: the role's own one counts for each statement of the message.
 _SET_UP: Final = sql.SQL("""
+select pg_catalog.set_config(
+    'statement_timeout', '0', pg_catalog.pg_backend_pid() <> {pid});
 select pg_catalog.set_config(
     'greeks_trio.path', pg_catalog.current_schemas(false)::pg_catalog.text, true);
 select pg_catalog.set_config('search_path', 'pg_catalog', true);

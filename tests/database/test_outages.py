@@ -391,6 +391,7 @@ def a_role(database, observer, options=""):
     observer.execute(f"create role {name} login password 'first' {options}")
     observer.execute(f"grant all on schema public to {name}")
     observer.execute(f"grant all on all tables in schema public to {name}")
+    observer.execute(f"grant execute on function make_month(date) to {name}")
     observer.execute(f"alter table greek_snapshots owner to {name}")
     try:
         yield replace(database, user=name, password=Secret("first"))
@@ -402,9 +403,16 @@ def a_role(database, observer, options=""):
 
 async def test_a_statement_timeout_of_the_role_does_not_count(database, observer):
     with a_role(database, observer) as config:
-        observer.execute(f"alter role {config.user} set statement_timeout = '1ms'")
+        observer.execute(f"alter role {config.user} set statement_timeout = '100ms'")
+        store = store_of(config, timeout_s=5)
+        async with store.open() as sink, trio.open_nursery() as nursery:
+            await sink.write([ONE])
+            with locked(observer):
+                nursery.start_soon(sink.write, [TWO])
+                await wait_blocked(observer)
+                await trio.sleep(0.2)
 
-        await assert_recovered(store_of(config), database)
+        await assert_recovered(store, database)
 
 
 async def test_the_limit_of_connections_is_waited_out(database, observer):

@@ -23,6 +23,7 @@ from greeks_trio.postgres.session_settings import (
     Session,
     refuse_wrong_settings,
     session_settings,
+    set_up_statement,
 )
 from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
@@ -105,6 +106,17 @@ async def test_a_role_that_may_only_read_by_default_writes(empty_database, admin
         # A failover looks the same to libpq.
         with pytest.raises(StoreUnavailable, match="read-only"):
             await shown(config, "transaction_read_only")
+
+
+def test_the_first_statement_lifts_the_limit_of_the_role_for_the_others(database):
+    with connect(database) as connection:
+        connection.execute("set statement_timeout = '5s'")
+        pid = connection.info.backend_pid
+        statements = set_up_statement({}, pid).as_string(connection)
+        connection.execute(statements.partition(";")[0].encode())
+        limit = connection.execute("show statement_timeout").fetchone()
+
+    assert limit == ("0",)
 
 
 @pytest.mark.parametrize("wrong", [{"synchronous_commit": "off"}, {"TimeZone": None}])
