@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -108,6 +109,16 @@ def embedded_16_server() -> Iterator[DatabaseConfig]:
     """An embedded server of version 16, whatever the other one is."""
     with embedded_server(version=16, settings=QUICK, is_superuser=True) as config:
         yield config
+
+
+@pytest.fixture(scope="module")
+def cluster_directory(tmp_path_factory) -> Path:
+    """A data directory for the tests of a module that start servers one after the other.
+
+    A start on the cluster of an earlier test costs a tenth of one that makes a cluster.
+    Each test leaves a directory on which a server starts, and may leave tables.
+    """
+    return tmp_path_factory.mktemp("cluster")
 
 
 @pytest.fixture(scope="session")

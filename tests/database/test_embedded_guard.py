@@ -74,13 +74,13 @@ def quick(before_wait=lambda number: None):
 
 
 @pytest.mark.parametrize("whom", ["all", "postmaster"])
-async def test_a_killed_server_comes_back_where_it_was(tmp_path, heard, whom):
-    async with open_guarded_server(tmp_path, settings=QUICK) as config:
+async def test_a_killed_server_comes_back_where_it_was(cluster_directory, heard, whom):
+    async with open_guarded_server(cluster_directory, settings=QUICK) as config:
         write_row(config)
         if whom == "all":
-            kill_server(tmp_path)
+            kill_server(cluster_directory)
         else:
-            postmaster_of(tmp_path).kill()
+            postmaster_of(cluster_directory).kill()
         await heard.wait("WARNING embedded.started_again after_s=")
 
         assert count_rows(config) == 1
@@ -89,26 +89,30 @@ async def test_a_killed_server_comes_back_where_it_was(tmp_path, heard, whom):
     assert len(heard.lines) == 2
 
 
-async def test_it_comes_back_again_and_again_and_leaves_nothing(tmp_path, heard):
+async def test_it_comes_back_again_and_again_and_leaves_nothing(
+    cluster_directory, heard
+):
     postmasters = []
-    async with open_guarded_server(tmp_path, settings=QUICK, backoff=quick()) as config:
+    async with open_guarded_server(
+        cluster_directory, settings=QUICK, backoff=quick()
+    ) as config:
         write_row(config)
         for number in (1, 2, 3):
-            postmaster, *_ = kill_server(tmp_path)
+            postmaster, *_ = kill_server(cluster_directory)
             postmasters.append(postmaster)
             await heard.wait("embedded.started_again", number)
             assert count_rows(config) == 1
         # A process without a parent that waits for it would be a zombie.
         assert not list(filter(psutil.Process.is_running, postmasters))
-        last = postmaster_of(tmp_path)
+        last = postmaster_of(cluster_directory)
 
     assert not last.is_running()
 
 
-async def test_a_server_that_was_shut_down_by_hand_comes_back(tmp_path, heard):
-    async with open_guarded_server(tmp_path, settings=QUICK) as config:
+async def test_a_server_that_was_shut_down_by_hand_comes_back(cluster_directory, heard):
+    async with open_guarded_server(cluster_directory, settings=QUICK) as config:
         write_row(config)
-        postmaster_of(tmp_path).send_signal(signal.SIGINT)
+        postmaster_of(cluster_directory).send_signal(signal.SIGINT)
         await heard.wait("embedded.started_again")
 
         assert count_rows(config) == 1
@@ -116,29 +120,31 @@ async def test_a_server_that_was_shut_down_by_hand_comes_back(tmp_path, heard):
     assert heard.lines[0] == "CRITICAL embedded.ended status=0"
 
 
-async def test_it_is_not_started_after_it_was_stopped(tmp_path, heard):
-    async with open_guarded_server(tmp_path, settings=QUICK, backoff=quick()):
-        postmaster = postmaster_of(tmp_path)
+async def test_it_is_not_started_after_it_was_stopped(cluster_directory, heard):
+    async with open_guarded_server(cluster_directory, settings=QUICK, backoff=quick()):
+        postmaster = postmaster_of(cluster_directory)
 
     assert not lives(postmaster)
-    assert not (tmp_path / "postgres-18" / "postmaster.pid").exists()
+    assert not (cluster_directory / "postgres-18" / "postmaster.pid").exists()
     assert heard.lines == []
-    with embedded_server(tmp_path, settings=QUICK):  # no other server runs in it
+    with embedded_server(
+        cluster_directory, settings=QUICK
+    ):  # no other server runs in it
         assert heard.lines == []
 
 
-async def test_a_failure_in_the_block_ends_the_server_too(tmp_path, heard):
+async def test_a_failure_in_the_block_ends_the_server_too(cluster_directory, heard):
     with pytest.RaisesGroup(ZeroDivisionError):
-        async with open_guarded_server(tmp_path, settings=QUICK):
-            postmaster = postmaster_of(tmp_path)
+        async with open_guarded_server(cluster_directory, settings=QUICK):
+            postmaster = postmaster_of(cluster_directory)
             raise ZeroDivisionError
 
     assert not lives(postmaster)
     assert heard.lines == []
 
 
-async def test_it_is_tried_until_the_start_succeeds(tmp_path, heard):
-    control = tmp_path / "postgres-18" / "global" / "pg_control"
+async def test_it_is_tried_until_the_start_succeeds(cluster_directory, heard):
+    control = cluster_directory / "postgres-18" / "global" / "pg_control"
     aside = control.with_name("aside")
 
     def before_wait(number):
@@ -148,10 +154,10 @@ async def test_it_is_tried_until_the_start_succeeds(tmp_path, heard):
             aside.rename(control)
 
     async with open_guarded_server(
-        tmp_path, settings=QUICK, backoff=quick(before_wait)
+        cluster_directory, settings=QUICK, backoff=quick(before_wait)
     ) as config:
         write_row(config)
-        kill_server(tmp_path)
+        kill_server(cluster_directory)
         await heard.wait("embedded.started_again")
 
         assert count_rows(config) == 1
@@ -163,7 +169,7 @@ async def test_it_is_tried_until_the_start_succeeds(tmp_path, heard):
     assert all("pg_control" in line or "control file" in line for line in failed)
 
 
-async def test_a_port_that_was_taken_meanwhile_is_waited_for(tmp_path, heard):
+async def test_a_port_that_was_taken_meanwhile_is_waited_for(cluster_directory, heard):
     def before_wait(number):
         if number == 1:
             # Like PostgreSQL itself, whose old connections may still linger.
@@ -175,10 +181,10 @@ async def test_a_port_that_was_taken_meanwhile_is_waited_for(tmp_path, heard):
 
     with socket.socket() as taken:
         async with open_guarded_server(
-            tmp_path, settings=QUICK, backoff=quick(before_wait)
+            cluster_directory, settings=QUICK, backoff=quick(before_wait)
         ) as config:
             write_row(config)
-            kill_server(tmp_path)
+            kill_server(cluster_directory)
             await heard.wait("embedded.started_again")
 
             assert count_rows(config) == 1
@@ -186,17 +192,17 @@ async def test_a_port_that_was_taken_meanwhile_is_waited_for(tmp_path, heard):
     assert heard.count("start_failed") == 2
 
 
-async def test_it_ends_while_it_waits_for_the_next_attempt(tmp_path, heard):
+async def test_it_ends_while_it_waits_for_the_next_attempt(cluster_directory, heard):
     slow = Backoff(min_delay_s=3600.0, max_delay_s=3600.0)
-    async with open_guarded_server(tmp_path, settings=QUICK, backoff=slow):
-        postmaster, *_ = kill_server(tmp_path)
+    async with open_guarded_server(cluster_directory, settings=QUICK, backoff=slow):
+        postmaster, *_ = kill_server(cluster_directory)
         await heard.wait("embedded.ended")
 
     assert not postmaster.is_running()
     assert heard.count("embedded.started_again") == 0
 
 
-async def test_it_ends_while_the_server_starts(tmp_path, heard, monkeypatch):
+async def test_it_ends_while_the_server_starts(cluster_directory, heard, monkeypatch):
     spawned = []
     spawn = EmbeddedServer.spawn
     scope = trio.CancelScope()
@@ -209,18 +215,22 @@ async def test_it_ends_while_the_server_starts(tmp_path, heard, monkeypatch):
 
     monkeypatch.setattr(EmbeddedServer, "spawn", spawn_and_cancel)
     with trio.fail_after(PATIENCE_S), scope:
-        async with open_guarded_server(tmp_path, settings=QUICK, backoff=quick()):
-            kill_server(tmp_path)
+        async with open_guarded_server(
+            cluster_directory, settings=QUICK, backoff=quick()
+        ):
+            kill_server(cluster_directory)
             await trio.sleep_forever()
 
     assert len(spawned) == 2
-    assert not (tmp_path / "postgres-18" / "postmaster.pid").exists()
+    assert not (cluster_directory / "postgres-18" / "postmaster.pid").exists()
     assert heard.count("embedded.started_again") == 0
 
 
-async def test_a_first_start_that_fails_is_not_repeated(tmp_path, heard):
+async def test_a_first_start_that_fails_is_not_repeated(cluster_directory, heard):
     with pytest.raises(StoreUnavailable, match="no_such_setting"):
-        async with open_guarded_server(tmp_path, settings={"no_such_setting": "1"}):
+        async with open_guarded_server(
+            cluster_directory, settings={"no_such_setting": "1"}
+        ):
             raise AssertionError("it did not start")
 
     assert heard.lines == []

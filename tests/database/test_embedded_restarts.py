@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.fixture
-async def server(tmp_path):
-    async with open_restartable_server(tmp_path, settings=QUICK) as server:
+async def server(cluster_directory):
+    async with open_restartable_server(cluster_directory, settings=QUICK) as server:
         yield server
 
 
@@ -38,7 +38,8 @@ def lives(process):
 
 def write_row(config):
     with connect(config) as connection:
-        connection.execute("create table if not exists kept (n int)")
+        connection.execute("drop table if exists kept")
+        connection.execute("create table kept (n int)")
         connection.execute("insert into kept values (1)")
 
 
@@ -61,8 +62,8 @@ async def test_committed_rows_are_there_after_the_next_start(server, how):
     assert server.config == before  # the port too
 
 
-async def test_a_kill_leaves_no_process_of_the_server(server, tmp_path):
-    postmaster = postmaster_of(tmp_path)
+async def test_a_kill_leaves_no_process_of_the_server(server, cluster_directory):
+    postmaster = postmaster_of(cluster_directory)
     family = [postmaster, *postmaster.children(recursive=True)]
     assert len(family) > 3
 
@@ -106,9 +107,9 @@ async def _count(connection, answer):
     answer.append(await trio.to_thread.run_sync(count))
 
 
-async def test_a_frozen_server_ends_with_the_block(tmp_path):
-    async with open_restartable_server(tmp_path, settings=QUICK) as server:
-        postmaster = postmaster_of(tmp_path)
+async def test_a_frozen_server_ends_with_the_block(cluster_directory):
+    async with open_restartable_server(cluster_directory, settings=QUICK) as server:
+        postmaster = postmaster_of(cluster_directory)
         await server.freeze()
 
     assert not lives(postmaster)
@@ -128,11 +129,15 @@ async def test_a_port_that_was_taken_meanwhile_is_given_up(server):
     write_row(server.config)
 
 
-async def test_a_server_that_cannot_start_says_so(server, tmp_path):
+async def test_a_server_that_cannot_start_says_so(server, cluster_directory, tmp_path):
     await server.kill()
-    (tmp_path / "postgres-18" / "global" / "pg_control").rename(tmp_path / "gone")
+    (cluster_directory / "postgres-18" / "global" / "pg_control").rename(
+        tmp_path / "gone"
+    )
 
     with pytest.raises(StoreUnavailable, match=r"control file|pg_control"):
         await server.start()
 
-    os.rename(tmp_path / "gone", tmp_path / "postgres-18" / "global" / "pg_control")
+    os.rename(
+        tmp_path / "gone", cluster_directory / "postgres-18" / "global" / "pg_control"
+    )

@@ -52,9 +52,13 @@ def observer(database):
 
 
 @pytest.fixture
-async def server(tmp_path):
-    """A separate server that the test may break."""
-    async with open_restartable_server(tmp_path, settings=QUICK) as server:
+async def server(cluster_directory):
+    """A separate server that the test may break, with nothing of an earlier test."""
+    for leftover in cluster_directory.glob("postgres-18/postgresql.auto.conf"):
+        leftover.unlink()
+    async with open_restartable_server(cluster_directory, settings=QUICK) as server:
+        with connect(server.config) as admin:
+            admin.execute("drop schema public cascade; create schema public")
         apply_schema(server.config)
         yield server
 
@@ -142,12 +146,14 @@ async def test_a_server_that_is_shut_down_says_so(server):
     await assert_recovered(store, server.config)
 
 
-async def test_a_server_that_refuses_every_login_is_waited_for(server, tmp_path):
+async def test_a_server_that_refuses_every_login_is_waited_for(
+    server, cluster_directory
+):
     """A shutdown that waits for its sessions to end by themselves."""
     store = store_of(server.config)
     async with store.open() as sink:
         await sink.write([ONE])
-        shut_down_smartly(server.config, tmp_path)
+        shut_down_smartly(server.config, cluster_directory)
 
         assert await cannot_open(store) == "57P03"
         assert await sink.write([TWO]) == 1
@@ -249,7 +255,7 @@ def connect_like(connection):
 
 
 async def test_a_full_disk_is_a_fault_of_the_server_and_not_of_the_rows(
-    server, tmp_path
+    server, cluster_directory
 ):
     """The table's file is on a device that is always full; no quota is needed."""
     store = store_of(server.config)
@@ -257,7 +263,7 @@ async def test_a_full_disk_is_a_fault_of_the_server_and_not_of_the_rows(
         async with store.open() as sink:
             await sink.write([ONE])
             admin.execute("truncate greek_snapshots")
-            file = data_file(admin, tmp_path, "greek_snapshots_2026_11")
+            file = data_file(admin, cluster_directory, "greek_snapshots_2026_11")
     file.rename(file.with_suffix(".away"))
     file.symlink_to("/dev/full")
 
@@ -302,14 +308,14 @@ async def test_a_file_that_may_not_grow_is_a_fault_of_the_server_and_not_of_the_
 
 
 async def test_files_that_the_server_may_not_open_do_not_end_the_service(
-    server, tmp_path
+    server, cluster_directory
 ):
     """A disk that became read-only: permission denied, although every role is right."""
     store = store_of(server.config, timeout_s=5)
     async with store.open() as sink:
         await sink.write([ONE])
     with connect(server.config) as admin:
-        file = data_file(admin, tmp_path, "schema_migrations")
+        file = data_file(admin, cluster_directory, "schema_migrations")
         admin.execute("checkpoint")
     file.chmod(0o000)
 
