@@ -149,17 +149,22 @@ async def _start_background(
     database = service.present_database
     url: str | None = None
     if service.config.http is not None:
-        nursery.start_soon(service.reader.run, name="reader")
+        nursery.start_soon(
+            status.outages.run, "reader", service.reader.run, name="reader"
+        )
         http = partial(
             run_http, open_socket=open_socket, counts=status.http_connections
         )
         url = await nursery.start(http, service.config.http, make_routers(service))
     # From here on the run has begun: only now its mark replaces that of an earlier run.
-    nursery.start_soon(
-        disk.run_alive_mark, status.heard_at, status.conditions, name="alive mark"
-    )
-    nursery.start_soon(run_watches, status, name="watches")
-    nursery.start_soon(service.standstills.run, name="standstills")
+    mark = partial(disk.run_alive_mark, status.heard_at, status.conditions)
+    helpers: dict[str, Callable[[], Awaitable[object]]] = {
+        "alive mark": mark,
+        "watches": partial(run_watches, status),
+        "standstills": service.standstills.run,
+    }
+    for part, helper in helpers.items():
+        nursery.start_soon(status.outages.run, part, helper, name=part)
     if disk.acknowledged.is_on:
         keep, offer = disk.acknowledged.run, service.offer_again.run
         nursery.start_soon(
@@ -223,33 +228,33 @@ async def _start_alerts(service: Service, nursery: trio.Nursery) -> None:
         open_destinations, service.started_with.alert_urls
     )
     if destinations:
-        nursery.start_soon(
+        run = partial(
             run_alerts,
             AlertChannel(destinations, source=f"greeks_trio on {platform.node()}"),
             status.conditions,
             lambda: "; ".join(status.readiness()),
-            name="alerts",
         )
+        nursery.start_soon(status.outages.run, "alerts", run, name="alerts")
 
 
 def _start_storage(service: Service, nursery: trio.Nursery) -> None:
     """Start the tasks that watch the disks and take old months out of the database."""
     status = service.status
-    nursery.start_soon(
+    disks = partial(
         run_storage_watch,
         status.storage,
         status.conditions,
-        lambda: service.config.database,
+        service.present_database,
         spool_directory(service.started_with),
-        name="storage",
     )
-    nursery.start_soon(
+    retention = partial(
         run_retention,
         lambda: service.config,
         status.conditions,
         lambda: status.writer.statistics().is_connected,
-        name="retention",
     )
+    for part, run in (("storage", disks), ("retention", retention)):
+        nursery.start_soon(status.outages.run, part, run, name=part)
 
 
 async def _follow_database(service: Service) -> NoReturn:

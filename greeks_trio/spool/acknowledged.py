@@ -27,6 +27,7 @@ from typing import BinaryIO, Final, NamedTuple, NoReturn, TypeAlias
 import trio
 
 from greeks_trio.config.directories import open_own_file
+from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.spool.format import (
@@ -164,7 +165,7 @@ class AcknowledgedLog:
         now = self._now().timestamp()
         try:
             await self._worker.run(lambda: self._append(b"".join(pending), now))
-        except OSError as exc:
+        except (OSError, SpoolUnavailable) as exc:
             if not self.dropped:
                 logger.warning("acknowledged.not_written reason=%s", exc)
             self.dropped += len(pending)

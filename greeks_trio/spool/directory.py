@@ -176,24 +176,36 @@ class SpoolDirectory:
         """
         was_in_place = True
         while True:
-            if not await self._worker.run(self._owner.is_in_place):
-                if was_in_place:
-                    logger.critical(
-                        "spool.directory_deleted directory=%s", self._directory
-                    )
-                was_in_place = await self._worker.run(self._owner.take_again)
-            await self._worker.run(functools.partial(self._owner.touch, heard_at()))
-            await self._worker.run(self._store.write_totals)
-            await self._refused.take_notice()
+            # Without a thread nothing of this is possible, and `_test` says so.
+            with suppress(SpoolUnavailable):
+                was_in_place = await self._mark(heard_at(), was_in_place=was_in_place)
             await self._test(conditions or Conditions())
             await trio.sleep(_ALIVE_INTERVAL_S)
+
+    async def _mark(
+        self, heard_at: Mapping[str, datetime], *, was_in_place: bool
+    ) -> bool:
+        """Touch the mark and write the totals; return whether the directory is ours."""
+        is_in_place = await self._worker.run(self._owner.is_in_place)
+        if not is_in_place:
+            if was_in_place:
+                logger.critical("spool.directory_deleted directory=%s", self._directory)
+            is_in_place = await self._worker.run(self._owner.take_again)
+        await self._worker.run(functools.partial(self._owner.touch, heard_at))
+        await self._worker.run(self._store.write_totals)
+        await self._refused.take_notice()
+        return is_in_place
 
     async def _test(self, conditions: Conditions) -> None:
         """Look at the file, or at the disk after a failure; keep the condition."""
         look = self._store.probe if self._store.last_error else self._store.look
-        with suppress(SpoolUnavailable):
+        reason: str | None = None
+        try:
             await self._worker.run(look)
-        if (reason := self._store.last_error) is None:
+        except SpoolUnavailable as exc:
+            reason = str(exc)
+        reason = self._store.last_error or reason
+        if reason is None:
             conditions.end(ConditionKind.SPOOL_UNAVAILABLE)
         else:
             conditions.begin(ConditionKind.SPOOL_UNAVAILABLE, f"spool: {reason}")
@@ -215,8 +227,12 @@ class SpoolDirectory:
         )
 
     async def _close(self) -> None:
-        await self._worker.run(self._quarantine.close)
-        await self._worker.run(self._store.close)
+        try:
+            await self._worker.run(self._quarantine.close)
+            await self._worker.run(self._store.close)
+        except SpoolUnavailable as exc:
+            # Everything in the files is durable; the next start opens them.
+            logger.error("spool.not_closed reason=%s", exc)
 
 
 @asynccontextmanager

@@ -21,8 +21,10 @@ import pytest
 import trio
 
 from greeks_trio.errors import ConfigError, SpoolUnavailable
+from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.spool.database import connect
 from greeks_trio.spool.directory import open_spool
 from greeks_trio.spool.worker import DiskWorker
@@ -362,6 +364,35 @@ async def test_the_alive_mark_is_touched_until_cancelled(tmp_path, monkeypatch):
 
     assert touched == ["alive", "alive"]
     assert not (tmp_path / "alive").exists()
+
+
+async def test_a_process_without_threads_has_a_condition_until_it_gets_one(
+    tmp_path, monkeypatch
+):
+    conditions, alive = Conditions(), tmp_path / "alive"
+
+    async def refuse(*_, **__):
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    async def until(holds):
+        with trio.fail_after(10):
+            while not holds():  # noqa: ASYNC110 - a file and a condition have no event
+                await trio.sleep(0.01)
+
+    async with open_spool(tmp_path, max_bytes=ROOM) as opened:
+        monkeypatch.setattr("greeks_trio.spool.directory._ALIVE_INTERVAL_S", 0.01)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(opened.run_alive_mark, dict, conditions)
+            await until(alive.exists)
+            with monkeypatch.context() as patch:
+                patch.setattr(trio.to_thread, "run_sync", refuse)
+                await until(lambda: conditions.has(ConditionKind.SPOOL_UNAVAILABLE))
+            await until(lambda: not conditions.has(ConditionKind.SPOOL_UNAVAILABLE))
+            nursery.cancel_scope.cancel()
+
+        monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    monkeypatch.undo()
 
 
 async def test_a_cancelled_call_does_not_wait_for_a_disk_that_hangs():

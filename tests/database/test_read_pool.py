@@ -77,6 +77,25 @@ def run_to_the_end(pool, work, lease):
         pool.run(work, lease)
 
 
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_pool_that_got_no_thread_works_once_there_is_one(pool, monkeypatch, started):
+    """The pool begins with two threads, and may get neither, or only the first."""
+    threads, start = [], Thread.start
+
+    def refuse(thread):
+        threads.append(thread)
+        if len(threads) > started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            pool.run(select_1, Lease())
+
+    assert pool.run(select_1, Lease()) == (1,)
+
+
 @pytest.mark.parametrize("at", ["the thread", "the pool"])
 async def test_a_read_without_a_thread_is_refused_and_counted(
     database, monkeypatch, at

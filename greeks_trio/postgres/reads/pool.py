@@ -167,20 +167,8 @@ class ReadPool:
         self._settings = _settings(config, statement_timeout_s)
         # The pool itself does not say why it cannot connect.
         self._failure: psycopg.Error | None = None
-        self._pool = ConnectionPool(
-            connection_class=ReadConnection,
-            kwargs={**_arguments(config), "tell": self._note_failure},
-            min_size=0,
-            max_size=size,
-            open=False,
-            name="greeks_trio reads",
-            max_idle=_MAX_IDLE_S,
-            # Without this, the pause between attempts grows to minutes while the database
-            # is away, and reads are still refused after it is back.
-            reconnect_timeout=_CONNECT_LIMIT_S,
-            # The pool connects to one server, so a second thread would be idle.
-            num_workers=1,
-        )
+        self._size = size
+        self._pool = self._new_pool()
 
     def run(self, work: Callable[[ReadConnection], T], lease: Lease) -> T:
         """Return the result of the work, which reads, or may be done twice.
@@ -211,10 +199,36 @@ class ReadPool:
         """
         self._pool.close(timeout=patience_s)
 
+    def _new_pool(self) -> ConnectionPool[ReadConnection]:
+        return ConnectionPool(
+            connection_class=ReadConnection,
+            kwargs={**_arguments(self.config), "tell": self._note_failure},
+            min_size=0,
+            max_size=self._size,
+            open=False,
+            name="greeks_trio reads",
+            max_idle=_MAX_IDLE_S,
+            # Without this, the pause between attempts grows to minutes while the database
+            # is away, and reads are still refused after it is back.
+            reconnect_timeout=_CONNECT_LIMIT_S,
+            # The pool connects to one server, so a second thread would be idle.
+            num_workers=1,
+        )
+
+    def _open(self) -> None:
+        pool = self._pool
+        try:
+            pool.open()
+        except (RuntimeError, MemoryError):
+            # It counts as open, and has no thread that would ever connect.
+            pool.close(timeout=0)
+            self._pool = self._new_pool()
+            raise
+
     def _attempt(self, work: Callable[[ReadConnection], T], lease: Lease) -> T:
         try:
             with translated():
-                self._pool.open()
+                self._open()
                 with self._connection() as connection, lease.on(connection):
                     try:
                         return work(connection)
