@@ -29,7 +29,7 @@ async def serving(stage, *simulation):
             yield service, line.rpartition("url=")[2]
 
 
-async def test_the_streamed_ticks_are_the_stored_ones(stage):
+async def test_the_streamed_ticks_are_the_stored_ones_also_after_a_restart(stage):
     seen = {}
     async with serving(stage) as (service, url):
         async with open_events(url, interval_ms=100) as client:
@@ -38,6 +38,9 @@ async def test_the_streamed_ticks_are_the_stored_ones(stage):
                 for tick in await client.value("greeks"):
                     moment = tick["event_time"], tick["received_at"]
                     seen[tick["broker"], tick["contract_key"], *moment] = tick
+        async with open_events(url) as client:
+            sessions = await client.value("sessions")
+            slo = await client.value("slo")
         assert await service.stop() == 0
 
     stored = await fetch(
@@ -57,23 +60,16 @@ async def test_the_streamed_ticks_are_the_stored_ones(stage):
     assert {broker for broker, *_ in streamed} == {"ibkr", "tastytrade"}
     assert streamed <= rows
 
-
-async def test_the_sessions_and_the_slo_are_those_of_the_service(stage):
-    async with serving(stage) as (service, url), open_events(url) as client:
-        sessions = await client.value("sessions")
-        slo = await client.value("slo")
-        assert await service.stop() == 0
-
     assert [each["broker"] for each in sessions] == ["ibkr", "tastytrade"]
     assert {each["status"] for each in sessions} == {"connected"}
     assert slo["slo"]["is_breached"] is False
     assert slo["latency_ms"]["last_minute"]["p95"] > 0
 
+    await assert_begins_with_the_rows_of_the_table(stage)
 
-async def test_after_a_restart_it_begins_with_the_rows_of_the_table(stage):
+
+async def assert_begins_with_the_rows_of_the_table(stage):
     """The simulators have ended, so no more ticks come."""
-    async with serving(stage) as (service, _):
-        assert await service.stop() == 0
     async with stage.serve() as service:
         url = (await service.wait_line("http.listening")).rpartition("url=")[2]
         await service.wait_line("latest.filled")

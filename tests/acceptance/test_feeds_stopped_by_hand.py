@@ -155,6 +155,7 @@ async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
 
 
 async def test_what_is_configured_while_a_feed_is_stopped_counts_when_it_starts(stage):
+    """Then all feeds are stopped, and a restart of the service starts them."""
     async with controlled(stage) as control:
         [(watched,)] = await fetch(
             stage.database,
@@ -175,38 +176,30 @@ async def test_what_is_configured_while_a_feed_is_stopped_counts_when_it_starts(
             "select count(*) > 2 from greek_snapshots where broker = 'ibkr'"
             f" and account_id = 'watchlist' and contract_key = '{watched}'",
         )
-        assert await control.service.stop() == 0
 
-
-async def test_all_feeds_stopped_leave_a_service_that_stops_as_usual(stage):
-    async with controlled(stage) as control:
         await control.turn("stop", "ibkr", "tastytrade")
         repeated = await control.turn("stop", "tastytrade", "ibkr")
         await wait_until(
             stage.database,
-            "select count(*) = 2 from feed_gaps where reason = 'stopped by request'",
+            "select count(*) = 3 from feed_gaps where reason = 'stopped by request'",
         )
         readiness = await control.readiness()
         assert await control.service.stop() == 0
 
-    assert readiness == (
-        503,
-        ["ibkr: stopped by request", "tastytrade: stopped by request"],
-    )
-    assert {each["last_error"] for each in repeated.values()} == {"stopped by request"}
-    assert control.service.count("streaming.stopped") == 2
-    assert set(await stage.stored()) <= stage.sent()
-
-
-async def test_a_restart_of_the_service_starts_what_was_stopped(stage):
-    async with controlled(stage) as control:
-        await control.turn("stop", "ibkr")
-        assert await control.service.stop() == 0
         async with stage.serve() as service:
-            await service.wait_line("feed.connected broker=ibkr")
+            for broker in ("ibkr", "tastytrade"):
+                await service.wait_line(f"feed.connected broker={broker}")
             await wait_until(
                 stage.database,
                 "select bool_and(ended_at is not null) from feed_gaps"
                 " where reason = 'stopped by request'",
             )
             assert await service.stop() == 0
+
+    assert readiness == (
+        503,
+        ["ibkr: stopped by request", "tastytrade: stopped by request"],
+    )
+    assert {each["last_error"] for each in repeated.values()} == {"stopped by request"}
+    assert control.service.count("streaming.stopped") == 3
+    assert set(await stage.stored()) <= stage.sent()

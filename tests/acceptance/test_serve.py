@@ -76,12 +76,13 @@ async def test_sigterm_loses_nothing_that_was_read_and_systemd_is_told(stage):
 async def test_the_time_of_a_stopped_service_is_a_gap(stage):
     async with stage.simulate(*SMALL) as simulators:
         stage.configure(await simulators.read_json())
-        for _ in range(2):
+        for number in (signal.SIGTERM, signal.SIGINT):
             async with stage.serve() as service:
                 for broker in ("ibkr", "tastytrade"):
                     await service.wait_line(f"feed.connected broker={broker}")
                 await service.wait_line("writer.connected")
-                assert await service.stop() == 0
+                assert await service.stop(number) == 0
+                assert "Traceback" not in service.transcript()
 
     gaps = await fetch(
         stage.database,
@@ -95,15 +96,18 @@ async def test_the_time_of_a_stopped_service_is_a_gap(stage):
     assert [gap[2] for gap in gaps] == [True, True, None, None]
 
 
-async def test_sigint_stops_with_status_0(stage):
-    async with serving(stage) as (_simulators, service):
-        assert await service.stop(signal.SIGINT) == 0
-        assert "Traceback" not in service.transcript()
-
-
-async def test_a_second_sigint_ends_at_once(stage):
+async def test_a_bad_configuration_is_refused_and_a_second_sigint_ends_at_once(stage):
     """The table is locked, so that the drain would take its ten seconds."""
     async with serving(stage) as (_simulators, service):
+        stage.env_file.write_text("IBKR_ENABLED=perhaps\nPOSTGRES_PORT=many\n")
+        service.send(signal.SIGHUP)
+        await service.wait_line("IBKR_ENABLED")
+        await service.wait_line("POSTGRES_PORT")
+        [(rows,)] = await fetch(stage.database, "select count(*) from greek_snapshots")
+        await wait_until(
+            stage.database, f"select count(*) > {rows + 30} from greek_snapshots"
+        )
+
         locked = "lock table greek_snapshots in access exclusive mode"
         async with holding(stage.database, locked):
             await wait_until(
@@ -147,19 +151,6 @@ async def test_sighup_adds_a_watched_contract_and_touches_nothing_else(stage):
     assert service.count("feed.connected broker=ibkr") == 1
     others = {row for row in stage.sent() if row[::2][:2] != ("ibkr", watched)}
     assert others == set(await stage.stored())
-
-
-async def test_a_bad_configuration_is_refused_and_the_old_one_stays(stage):
-    async with serving(stage) as (_simulators, service):
-        stage.env_file.write_text("IBKR_ENABLED=perhaps\nPOSTGRES_PORT=many\n")
-        service.send(signal.SIGHUP)
-        await service.wait_line("IBKR_ENABLED")
-        await service.wait_line("POSTGRES_PORT")
-        [(rows,)] = await fetch(stage.database, "select count(*) from greek_snapshots")
-        await wait_until(
-            stage.database, f"select count(*) > {rows + 30} from greek_snapshots"
-        )
-        assert await service.stop() == 0
 
 
 async def test_one_broker_killed_and_back_never_disturbs_the_other(stage):

@@ -30,12 +30,12 @@ REQUIRED = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The result of a demo at normal load in which IBKR is away for three seconds."""
-    done = subprocess.run(
+def demo(tmp_path_factory):
+    """A demo at normal load in which IBKR is away for three seconds."""
+    return subprocess.run(
         [
-            *(LAUNCHER, "demo", "--json", "--seconds", "15"),
-            *("--contracts", "200", "--rate", "50", "--fault", "ibkr:drop@6:3"),
+            *(LAUNCHER, "demo", "--json", "--seconds", "17"),
+            *("--contracts", "200", "--rate", "50", "--fault", "ibkr:drop@8:3"),
         ],
         cwd=tmp_path_factory.mktemp("demo"),
         capture_output=True,
@@ -43,7 +43,22 @@ def run(tmp_path_factory):
         timeout=100,
         check=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def run(demo):
+    """The result as the demo prints it."""
+    return json.loads(demo.stdout.splitlines()[-1])
+
+
+def test_a_broker_that_goes_and_comes_back_loses_nothing(demo, run):
+    for counts in (run, *run["brokers"].values()):
+        assert counts["sent"] == counts["persisted"] > 0
+        for name in ("lost", "duplicates", "unexpected", "quarantined"):
+            assert counts[name] == 0, name
+    assert demo.stderr.count("feed.connected broker=ibkr") == 2
+    assert demo.stderr.count("feed.connected broker=tastytrade") == 1
+    assert run["brokers"]["tastytrade"]["largest_gap_s"] < 2
 
 
 def test_sc_001_every_tick_is_persisted_without_a_manual_retry(run):

@@ -55,12 +55,15 @@ def wheel(tmp_path_factory) -> Path:
 def installed(wheel, tmp_path_factory) -> Path:
     """The command in an environment with the wheel and the dependencies of the tests."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     [packages] = (venv / "lib").glob("python*/site-packages")
     # After the packages of the environment itself, so that the wheel comes first.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     subprocess.run(
-        [venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", wheel],
+        [
+            *(sys.executable, "-m", "pip", "--python", venv / "bin/python"),
+            *("install", "--quiet", "--no-deps", wheel),
+        ],
         check=True,
     )
     return venv / "bin/greeks-trio"
