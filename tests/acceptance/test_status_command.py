@@ -54,19 +54,52 @@ async def serving(stage, **changes):
 
 
 async def test_a_healthy_service_gives_0_a_table_and_json(stage):
-    async with serving(stage) as url:
+    """With a feed that a person has stopped too; the token is in the environment."""
+    async with serving(stage, GREEKS_API_TOKEN=TOKEN) as url:
         table = await wait_for(stage, 0, "--url", url)
         said = await wait_for(stage, 0, "--url", url, "--json")
+        wrong, refused = await ask(stage, "--url", url, GREEKS_API_TOKEN="wr0ng")
+        none, wanted = await ask(stage, "--url", url, GREEKS_API_TOKEN="")
+        async with httpx2.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
+        ) as client:
+            wish = {"brokers": ["ibkr"]}
+            answer = await client.post("/v1/streaming/stop", json=wish, timeout=10)
+            ready = await client.get("/readyz")
+        stopped = await ask(stage, "--url", url)
+        stopped_json = await ask(stage, "--url", url, "--json")
 
-    answer = json.loads(said.splitlines()[0])
+    answer_of_healthy = json.loads(said.splitlines()[0])
     assert f"greeks_trio at {url} is healthy" in table
     assert "of 10" in table
     assert "\x1b" not in table
-    assert answer["verdict"] == "healthy"
-    assert answer["problems"] == []
-    assert answer["url"] == url
-    assert {each["status"] for each in answer["service"]["sessions"]} == {"connected"}
-    assert answer["service"]["ticks"]["lost"] == 0
+    assert answer_of_healthy["verdict"] == "healthy"
+    assert answer_of_healthy["problems"] == []
+    assert answer_of_healthy["url"] == url
+    service = answer_of_healthy["service"]
+    assert {each["status"] for each in service["sessions"]} == {"connected"}
+    assert service["ticks"]["lost"] == 0
+
+    assert (wrong, none) == (2, 2)
+    assert "the service refuses the token in GREEKS_API_TOKEN" in refused
+    assert "GREEKS_API_TOKEN is not set here" in wanted
+    assert TOKEN not in table + said + refused + wanted
+
+    assert_is_a_note(answer.json(), ready, stopped, stopped_json)
+
+
+def assert_is_a_note(answer, ready, stopped, stopped_json):
+    """A feed that a person has stopped is a note, and no problem."""
+    note = "ibkr: stopped by request"
+    assert answer["sessions"][0]["notes"] == ["stopped by request"]
+    assert (ready.status_code, ready.json()["notes"]) == (200, [note])
+    assert ready.json()["warnings"] == []
+    (status, table), (json_status, said) = stopped, stopped_json
+    assert (status, json_status) == (0, 0)
+    assert "is healthy" in table
+    assert note in table
+    document = json.loads(said.splitlines()[0])
+    assert (document["problems"], document["notes"]) == ([], [note])
 
 
 @pytest.mark.parametrize(
@@ -97,65 +130,29 @@ async def test_a_wrong_configuration_gives_2_and_json_too(
     assert answer["problems"][0] in process.stderr.decode()
 
 
-async def test_one_broker_away_gives_1_and_says_so(stage):
+async def test_one_broker_away_gives_1_and_two_give_2(stage):
+    """So does the address of another program."""
     async with stage.simulate(*SMALL) as simulators:
         endpoints = await simulators.read_json()
+        another = endpoints["tastytrade"]["api_url"]
         # No program listens there.
         endpoints["tastytrade"]["api_url"] = "http://127.0.0.1:9"
         stage.configure(endpoints)
         async with stage.serve() as service:
             url = (await service.wait_line("http.listening")).rpartition("url=")[2]
             await service.wait_line("feed.connected broker=ibkr")
-            said = await wait_for(stage, 1, "--url", url)
+            degraded = await wait_for(stage, 1, "--url", url)
+            foreign, not_ours = await ask(stage, "--url", another)
+            assert await simulators.stop() == 0
+            down = await wait_for(stage, 2, "--url", url)
             await service.stop()
 
-    assert "is degraded" in said
-    assert "- tastytrade:" in said
-
-
-async def test_a_feed_that_a_person_has_stopped_is_a_note_and_gives_0(stage):
-    async with serving(stage) as url:
-        await wait_for(stage, 0, "--url", url)
-        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
-            wish = {"brokers": ["ibkr"]}
-            answer = await client.post("/v1/streaming/stop", json=wish, timeout=10)
-            ready = await client.get("/readyz")
-        status, table = await ask(stage, "--url", url)
-        json_status, said = await ask(stage, "--url", url, "--json")
-
-    note = "ibkr: stopped by request"
-    assert answer.json()["sessions"][0]["notes"] == ["stopped by request"]
-    assert (ready.status_code, ready.json()["notes"]) == (200, [note])
-    assert ready.json()["warnings"] == []
-    assert (status, json_status) == (0, 0)
-    assert "is healthy" in table
-    assert note in table
-    document = json.loads(said.splitlines()[0])
-    assert (document["problems"], document["notes"]) == ([], [note])
-
-
-async def test_a_service_without_a_connected_broker_gives_2(stage):
-    async with stage.simulate(*SMALL) as simulators:
-        stage.configure(await simulators.read_json())
-    async with stage.serve() as service:
-        url = (await service.wait_line("http.listening")).rpartition("url=")[2]
-        said = await wait_for(stage, 2, "--url", url)
-        await service.stop()
-
-    assert "is down" in said
-    assert "no broker is connected" in said
-
-
-async def test_the_token_comes_from_the_environment(stage):
-    async with serving(stage, GREEKS_API_TOKEN=TOKEN) as url:
-        said = await wait_for(stage, 0, "--url", url)
-        wrong, refused = await ask(stage, "--url", url, GREEKS_API_TOKEN="wr0ng")
-        none, wanted = await ask(stage, "--url", url, GREEKS_API_TOKEN="")
-
-    assert (wrong, none) == (2, 2)
-    assert "the service refuses the token in GREEKS_API_TOKEN" in refused
-    assert "GREEKS_API_TOKEN is not set here" in wanted
-    assert TOKEN not in said + refused + wanted
+    assert "is degraded" in degraded
+    assert "- tastytrade:" in degraded
+    assert foreign == 2
+    assert "not greeks_trio" in not_ours
+    assert "is down" in down
+    assert "no broker is connected" in down
 
 
 async def test_no_program_at_the_address_gives_2(stage):
@@ -166,16 +163,6 @@ async def test_no_program_at_the_address_gives_2(stage):
     assert "is down" in said
     assert "no service answers" in said
     assert json.loads(line.splitlines()[0])["service"] is None
-
-
-async def test_another_program_gives_2(stage):
-    async with stage.simulate(*SMALL) as simulators:
-        endpoints = await simulators.read_json()
-        url = endpoints["tastytrade"]["api_url"]
-        status, said = await ask(stage, "--url", url)
-
-    assert status == 2
-    assert "not greeks_trio" in said
 
 
 async def test_an_answer_that_cannot_be_unpacked_gives_2(stage, nursery):
