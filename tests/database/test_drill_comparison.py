@@ -119,6 +119,12 @@ class Case:
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows."""
+    return emptied_database
+
+
+@pytest.fixture
 def case(tmp_path, database):
     return Case(tmp_path, database)
 

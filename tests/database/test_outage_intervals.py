@@ -13,6 +13,12 @@ from tests.timeline import all_of, asking, listing_of
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows."""
+    return emptied_database
+
+
+@pytest.fixture
 def db(database):
     with connect(database) as connection:
         yield connection

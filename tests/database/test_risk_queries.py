@@ -31,6 +31,12 @@ MUCH_EARLIER = EARLIER - seconds(60)
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows."""
+    return emptied_database
+
+
+@pytest.fixture
 def db(database):
     with risk_database(database) as connection:
         yield connection

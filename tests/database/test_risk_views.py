@@ -25,6 +25,12 @@ CARRIED = tuple(f"carried_{name}" for name in (*GREEKS, "implied_volatility"))
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows."""
+    return emptied_database
+
+
+@pytest.fixture
 def db(database):
     with risk_database(database) as connection:
         yield connection

@@ -34,6 +34,12 @@ CHANGED = {"delta": 0.45, "gamma": 0.03, "theta": -0.4, "vega": 0.8, "rho": 0.3}
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows."""
+    return emptied_database
+
+
+@pytest.fixture
 def db(database):
     with risk_database(database) as connection:
         yield connection

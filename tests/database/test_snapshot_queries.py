@@ -21,6 +21,12 @@ SPX = "SPXW  251219P06000000"
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows."""
+    return emptied_database
+
+
+@pytest.fixture
 def db(database):
     with risk_database(database) as connection:
         yield connection
