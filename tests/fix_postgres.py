@@ -33,8 +33,9 @@ declare
     found text;
 begin
     for found in
-        select inhrelid::regclass::text from pg_inherits
-        where inhparent = 'greek_snapshots'::regclass
+        select oid::regclass::text from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+          and oid > {newest}
     loop
         execute 'drop table ' || found;
     end loop;
@@ -157,21 +158,26 @@ def database(postgres_server, database_template) -> Iterator[DatabaseConfig]:
 
 
 @pytest.fixture(scope="module")
-def module_database(postgres_server, database_template) -> Iterator[DatabaseConfig]:
-    """A database for a whole module; tests use `emptied_database`."""
+def module_database(
+    postgres_server, database_template
+) -> Iterator[tuple[DatabaseConfig, int]]:
+    """A database for a whole module, and its newest table; tests use `emptied_database`."""
     with fresh_database(postgres_server, database_template.dbname) as config:
-        yield config
+        with connect(config) as connection:
+            [(newest,)] = connection.execute("select max(oid)::bigint from pg_class")
+        yield config, newest
 
 
 @pytest.fixture
 def emptied_database(module_database) -> DatabaseConfig:
-    """The module's database, as `database` but for what a test did to the schema.
+    """The module's database, without the rows and tables that earlier tests have made.
 
-    For tests that only write rows and make partitions: to empty it costs less than a copy.
+    For tests that leave our own tables as they are: to empty it costs less than a copy.
     """
-    with connect(module_database) as connection:
-        connection.execute(_EMPTY)
-    return module_database
+    config, newest = module_database
+    with connect(config) as connection:
+        connection.execute(sql.SQL(_EMPTY).format(newest=sql.Literal(newest)))
+    return config
 
 
 @pytest.fixture(params=["present", "16"])

@@ -23,6 +23,12 @@ MANY_ROWS = "select repeat('x', 100) from generate_series(1, 100000000)"
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module, with no table of an earlier test."""
+    return emptied_database
+
+
+@pytest.fixture
 async def connection(database):
     """A connection that starts transactions by itself, as psycopg does."""
     async with open_connection(database) as connection:

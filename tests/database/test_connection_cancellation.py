@@ -27,6 +27,12 @@ MOST = 400
 LIMIT_S = 10
 
 
+@pytest.fixture
+def database(emptied_database):
+    """The database of the module, with no table of an earlier test."""
+    return emptied_database
+
+
 class CancelsAtStep(trio.abc.Instrument):
     """Cancels a scope when a task has come to wait for the ``step``-th time."""
 

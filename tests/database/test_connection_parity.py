@@ -32,6 +32,12 @@ from tests.fix_postgres import connect_options
 # The operations.  Each takes a connection and returns what there is to compare.
 
 
+@pytest.fixture
+def database(emptied_database):
+    """The database of the module, with no table of an earlier test."""
+    return emptied_database
+
+
 async def values(connection):
     cursor = await connection.execute("select 1, 'word', null, array[1.5]", binary=True)
     return await cursor.fetchall(), cursor.rowcount, cursor.statusmessage
