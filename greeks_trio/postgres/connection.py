@@ -491,6 +491,8 @@ async def _drive(
             wanted = gen.send(await wait_for(wanted))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except UnicodeError:
+        raise  # of a value: psycopg encodes the rows of executemany on the way
     except ValueError as exc:
         # psycopg unpacks the answers that it expects.  After an error of the server,
         # PgBouncer adds one of its own.

@@ -35,6 +35,12 @@ ROOM = 2**30
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
 
+@pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows and make partitions."""
+    return emptied_database
+
+
 def tick_at(number, **changes):
     at = NOW + timedelta(seconds=number)
     return make_tick(number, event_time=at, received_at=at, **changes)

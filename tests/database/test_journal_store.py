@@ -21,6 +21,12 @@ BOTH = ("U1234567", "U7654321")
 
 
 @pytest.fixture
+def database(emptied_database):
+    """The database of the module: its tests only write rows and make partitions."""
+    return emptied_database
+
+
+@pytest.fixture
 async def sink(database):
     """One open sink."""
     async with JournalStore(database).open() as sink:
