@@ -26,17 +26,15 @@ def explain(number: int) -> str:
     return f"<{number} missing>"
 
 
-# The ends of pipes of earlier tests.
-KEPT = []
-
-
 class Pipe:
     """A pipe of 4 KiB with a reader that reads when it is told to."""
 
     def __init__(self):
         self.read_end, write_end = os.pipe()
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
-        self.stream = os.fdopen(write_end, "w")
+        # It stays open: a thread may still write to it after its test, and the next pipe
+        # must not get its number.
+        self.stream = os.fdopen(write_end, "w", closefd=False)
 
     def read_until(self, end: str) -> str:
         text = ""
@@ -51,8 +49,6 @@ class Pipe:
     def close(self):
         if self.read_end >= 0:
             self.close_reader()
-        # A thread may still write to it: the next pipe must not get its number.
-        KEPT.append(self.stream)
 
 
 @pytest.fixture
