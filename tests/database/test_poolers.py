@@ -62,7 +62,8 @@ async def test_every_part_works_by_way_of_session_pooling(
 
     assert count(observer) == 1
     assert shown == ("5s", "on")
-    assert not caplog.messages
+    # The month may be there from an earlier test.
+    assert not [each for each in caplog.messages if "partition.made" not in each]
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
