@@ -421,6 +421,9 @@ async def test_a_statement_timeout_of_the_role_does_not_count(database, observer
         await assert_recovered(store, database)
 
 
+SESSIONS_OF = "select count(*) from pg_stat_activity where usename = %s"
+
+
 async def test_the_limit_of_connections_is_waited_out(database, observer):
     with a_role(database, observer, "connection limit 2") as config:
         store = store_of(config)
@@ -428,6 +431,12 @@ async def test_the_limit_of_connections_is_waited_out(database, observer):
             await sink.write([ONE])
             async with store.open():
                 assert await cannot_open(store) == "53300"
+            # The server ends the session a moment after its connection is closed.
+            for _ in range(500):
+                sessions = observer.execute(SESSIONS_OF, [config.user]).fetchone()
+                if sessions == (1,):
+                    break
+                await trio.sleep(0.01)
             # A new month needs a second connection, which this role may open; other ticks do
             # not.
             assert await sink.write([TWO]) == 1
