@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import trio
 
@@ -59,6 +59,8 @@ from greeks_trio.spool.location import spool_directory
 from greeks_trio.waiting import utc_now
 
 logger = logging.getLogger(__name__)
+
+RunPart: TypeAlias = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,76 +146,76 @@ async def _start_background(
     open_socket: OpenSocket | None,
 ) -> str | None:
     """Start the tasks beside the stream; return the address of the HTTP interface."""
-    status = service.status
     await nursery.start(run_on_hangup, service.reload)
-    database = service.present_database
-    url: str | None = None
-    if service.config.http is not None:
-        nursery.start_soon(
-            status.outages.run, "reader", service.reader.run, name="reader"
-        )
-        http = partial(
-            run_http, open_socket=open_socket, counts=status.http_connections
-        )
-        url = await nursery.start(http, service.config.http, make_routers(service))
+    url = await _start_http(service, nursery, open_socket)
     # From here on the run has begun: only now its mark replaces that of an earlier run.
-    mark = partial(disk.run_alive_mark, status.heard_at, status.conditions)
-    helpers: dict[str, Callable[[], Awaitable[object]]] = {
-        "alive mark": mark,
-        "watches": partial(run_watches, status),
-        "standstills": service.standstills.run,
-    }
-    for part, helper in helpers.items():
-        nursery.start_soon(status.outages.run, part, helper, name=part)
-    if disk.acknowledged.is_on:
-        keep, offer = disk.acknowledged.run, service.offer_again.run
-        nursery.start_soon(
-            status.outages.run, "acknowledged", keep, name="acknowledged"
-        )
-        nursery.start_soon(status.outages.run, "offer again", offer, name="offer again")
+    _start_parts(service, nursery, _own_parts(service, disk))
     nursery.start_soon(
         run_systemd_notify,
         Notifier(),
-        status.in_words,
-        lambda: status.conditions.has(ConditionKind.LOOP_STUCK),
+        service.status.in_words,
+        lambda: service.status.conditions.has(ConditionKind.LOOP_STUCK),
         service.stop,
         name="systemd",
     )
-    for part, run in (
-        (
-            "partition keeper",
-            partial(
-                run_partition_keeper,
-                database,
-                service.partition_keeper,
-                service.database_watch.changed,
-            ),
-        ),
-        (
-            "database watch",
-            partial(
-                run_database_watch, database, service.database_watch, service.confirm
-            ),
-        ),
-        ("database changes", partial(_follow_database, service)),
-        (
-            "schema watch",
-            partial(
-                run_schema_watch,
-                database,
-                status.conditions,
-                service.database_watch.changed,
-            ),
-        ),
-        (
-            "latest seed",
-            partial(run_latest_seed, database, status.backlog, status.processor.latest),
-        ),
-    ):
-        nursery.start_soon(status.outages.run, part, run, name=part)
+    _start_parts(service, nursery, _database_parts(service))
     _start_storage(service, nursery)
     await _start_alerts(service, nursery)
     return url
+
+
+async def _start_http(
+    service: Service, nursery: trio.Nursery, open_socket: OpenSocket | None
+) -> str | None:
+    """Start the HTTP interface and its reads; return its address, if it is on."""
+    config, status = service.config.http, service.status
+    if config is None:
+        return None
+    _start_parts(service, nursery, {"reader": service.reader.run})
+    http = partial(run_http, open_socket=open_socket, counts=status.http_connections)
+    url: str = await nursery.start(http, config, make_routers(service))
+    return url
+
+
+def _start_parts(
+    service: Service, nursery: trio.Nursery, parts: Mapping[str, RunPart]
+) -> None:
+    """Start parts of which each may fail and start again without the others."""
+    for name, run in parts.items():
+        nursery.start_soon(service.status.outages.run, name, run, name=name)
+
+
+def _own_parts(service: Service, disk: SpoolDirectory) -> dict[str, RunPart]:
+    """Return the parts that watch the service itself and its disk."""
+    status = service.status
+    parts: dict[str, RunPart] = {
+        "alive mark": partial(disk.run_alive_mark, status.heard_at, status.conditions),
+        "watches": partial(run_watches, status),
+        "standstills": service.standstills.run,
+    }
+    if disk.acknowledged.is_on:
+        parts["acknowledged"] = disk.acknowledged.run
+        parts["offer again"] = service.offer_again.run
+    return parts
+
+
+def _database_parts(service: Service) -> dict[str, RunPart]:
+    """Return the parts that keep the database in order, or look at it."""
+    status, database = service.status, service.present_database
+    watch = service.database_watch
+    return {
+        "partition keeper": partial(
+            run_partition_keeper, database, service.partition_keeper, watch.changed
+        ),
+        "database watch": partial(run_database_watch, database, watch, service.confirm),
+        "database changes": partial(_follow_database, service),
+        "schema watch": partial(
+            run_schema_watch, database, status.conditions, watch.changed
+        ),
+        "latest seed": partial(
+            run_latest_seed, database, status.backlog, status.processor.latest
+        ),
+    }
 
 
 async def _start_alerts(service: Service, nursery: trio.Nursery) -> None:

@@ -183,7 +183,7 @@ def prepare(cluster: Cluster, *, durable: bool, is_superuser: bool = False) -> N
 
 
 def _leave_nobody(directory: Path, account: Account | None) -> Account | None:
-    """Give data of the user ``nobody`` to an account that no other program has."""
+    """Give data of the shared user 65534 to an account that no other program has."""
     if account is None or account.uid != _NOBODY:
         return account
     better = new_account()
