@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -26,3 +27,14 @@ def no_configuration_from_outside():
 def no_secret_of_other_tests(monkeypatch):
     """A password of another test must not be masked in the texts of this one."""
     monkeypatch.setattr(foreign_text, "_secrets", foreign_text.SecretRegistry())
+
+
+@pytest.fixture(autouse=True)
+def no_log_level_of_other_tests():
+    """A command that a test runs in this process sets up the log of the process."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)

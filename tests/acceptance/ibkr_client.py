@@ -156,6 +156,9 @@ class Client:
         while count:
             count -= "7308" in await self.receive()
 
+    def conids_with_greeks(self):
+        return {frame["conid"] for frame in self.frames if "7308" in frame}
+
     def topics(self):
         return {frame.get("topic") for frame in self.frames}
 

@@ -161,6 +161,9 @@ async def test_merged_frames_give_the_ledger(start):
         await client.subscribe(underlying, fields=["31", "84", "86"])
         await client.subscribe(*conids)
         await client.receive_ticks(600)
+        # A contract is cold for some seconds, which may be longer than 600 ticks take.
+        while not set(conids[:10]) <= client.conids_with_greeks():
+            await client.receive_ticks(1)
         gateway.simulator.stop()
         reason = await client.receive_until_closed()
 
