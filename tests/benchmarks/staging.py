@@ -1,21 +1,15 @@
 """Compare the ways to insert rows of which some may be stored already.
 
-    python -m tests.benchmarks.bench_staging [--rounds 5]
-
-Needs nothing: it starts the embedded server, durable as in production.  A URL in
-``TEST_DATABASE_URL`` names another one.  Half of the rows of each batch are stored
+Half of the rows of each batch are stored
 already.  All contenders take turns, so that changes of the machine reach all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -25,7 +19,6 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.postgres.schema.partitions import ensure_partitions_ahead
 from greeks_trio.postgres.tick_rows import (
     COLUMNS,
@@ -36,9 +29,14 @@ from greeks_trio.postgres.tick_rows import (
     pack_columns,
     tick_row,
 )
-from tests.benchmarks.bench_copy import make_batches
+from tests.benchmarks.report import Report, Table
+from tests.benchmarks.servers import add_server_options, describe_server, open_database
+from tests.benchmarks.ticks import make_batches
 from tests.factories import START
-from tests.fix_postgres import _server, apply_schema, connect, fresh_database
+from tests.fix_postgres import apply_schema, connect
+
+HELP = "ways to insert rows of which some are stored already"
+QUICK = ("--rounds", "1")
 
 SIZES = (1, 50, 500, 5_000)
 # Batches of each size and round.
@@ -174,32 +172,34 @@ async def measure(config: DatabaseConfig, size: int, rounds: int) -> dict[str, f
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-async def main(config: DatabaseConfig, rounds: int) -> None:
-    """Print the table: median milliseconds, and the ratio to the lasting table."""
+async def measure_sizes(config: DatabaseConfig, rounds: int) -> Table:
+    """Return median milliseconds, and the ratio to the lasting table."""
     with connect(config) as admin:
         admin.execute(f"create unlogged table unlogged_staging as {_TABLE}")
     async with open_connection(config, autocommit=True) as connection:
         await ensure_partitions_ahead(connection, START.date())
-    _print_row("rows", CONTENDERS)
+    table = Table(
+        "A batch of which half is stored already: ms (ratio to a lasting table)",
+        ["rows", *CONTENDERS],
+        [],
+    )
     for size in SIZES:
         medians = await measure(config, size, rounds)
         base = medians["temporary table, lasting"]
-        cells = [f"{s * 1e3:.2f} ms ({s / base:.2f})" for s in medians.values()]
-        _print_row(f"{size:,}", cells)
+        cells = [f"{s * 1e3:.2f} ({s / base:.2f})" for s in medians.values()]
+        table.rows.append([size, *cells])
+    return table
 
 
-def _print_row(first: str, others: Iterable[str]) -> None:
-    sys.stdout.write(" | ".join([first, *others]) + "\n")
-    sys.stdout.flush()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--rounds", type=int, default=5, help="of all ways in turn")
+    add_server_options(parser)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    with ExitStack() as stack:
-        url = os.environ.get("TEST_DATABASE_URL", "")
-        server = stack.enter_context(_server(url) if url else embedded_server())
-        with fresh_database(server) as database:
-            apply_schema(database)
-            trio.run(main, database, arguments.rounds)
+def run(options: argparse.Namespace) -> Report:
+    """Measure all ways in turn."""
+    with open_database(options) as config:
+        apply_schema(config)
+        table = trio.run(measure_sizes, config, options.rounds)
+        return Report([table], machine=describe_server(config))

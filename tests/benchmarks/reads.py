@@ -1,7 +1,5 @@
 """Measure the risk views and pages of ticks over many rows, beside live ingest.
 
-    python -m tests.benchmarks.bench_reads [--rows 50000000] [--contracts 200]
-
 It starts the embedded server itself, durable as in production, and fills the partitions
 of five months.  That takes about 500 bytes of disk and 15 microseconds a row.  With
 ``--data-dir`` the data stay there, and the next run uses them again.
@@ -19,7 +17,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,9 +33,14 @@ from greeks_trio.model.records import Tick
 from greeks_trio.postgres.embedded.server import open_embedded_server
 from greeks_trio.postgres.schema.partitions import month_bounds, partition_name
 from greeks_trio.postgres.tick_store import CopySink, TickStore
-from tests.benchmarks.bench_copy import PAYLOAD
+from tests.benchmarks.report import Report, Table, say
+from tests.benchmarks.servers import describe_server
+from tests.benchmarks.ticks import PAYLOAD
 from tests.factories import make_tick
 from tests.fix_postgres import connect
+
+HELP = "the risk views and pages of ticks over many rows, beside live ingest"
+QUICK = ("--rows", "1000000", "--repeats", "20")
 
 MONTHS = 5
 WATCHED = 10  # of the contracts, at most one in ten
@@ -134,11 +136,6 @@ QUERIES: dict[str, str] = {
 }
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def _month_starts(now: datetime) -> list[datetime]:
     """Return the first moments of the present month and those before, oldest first."""
     starts = [month_bounds(now)[0]]
@@ -207,7 +204,7 @@ def fill_month(
     connection.execute(
         f"alter table greek_snapshots alter id restart with {first + rows}"
     )
-    _say(f"filled {table}: {rows:,} rows")
+    say(f"filled {table}: {rows:,} rows")
 
 
 class Ingest:
@@ -274,11 +271,10 @@ class Read:
     rows: int = 0
     cpu_s: float = 0.0
 
-    def line(self) -> str:
-        """Return a line of the table."""
+    def row(self) -> list[object]:
+        """Return a row of the table."""
         cpu_ms = 1000 * self.cpu_s / len(self.times)
-        times = percentiles_ms(self.times)
-        return f"{self.name:32} {self.rows:6} {times} {cpu_ms:8.1f}"
+        return [self.name, self.rows, *percentiles_ms(self.times), cpu_ms]
 
 
 def read(
@@ -324,69 +320,74 @@ def make_arguments(config: DatabaseConfig, seed: int) -> Callable[[], dict]:
     return arguments
 
 
-def percentiles_ms(times: Sequence[float]) -> str:
+def percentiles_ms(times: Sequence[float]) -> list[float]:
     """Return p50, p95, p99 and the greatest, in milliseconds."""
     cuts = statistics.quantiles(times, n=100, method="inclusive")
     values = [*(cuts[point - 1] for point in (50, 95, 99)), max(times)]
-    return " ".join(f"{value * 1000:8.1f}" for value in values)
+    return [value * 1000 for value in values]
 
 
-def print_sizes(config: DatabaseConfig) -> None:
-    """Print the number of rows."""
+def describe_sizes(config: DatabaseConfig) -> str:
+    """Return the number of rows."""
     with connect(config) as connection:
         found = connection.execute(
             "select (select sum(reltuples) from pg_partition_tree('greek_snapshots')"
             "    join pg_class on oid = relid where isleaf),"
             "  (select sum(pg_total_relation_size(relid))"
             "    from pg_partition_tree('greek_snapshots')) / 1e9,"
-            "  (select count(*) from bench_contracts), (select count(*) from positions),"
-            "  current_setting('server_version')"
+            "  (select count(*) from bench_contracts), (select count(*) from positions)"
         ).fetchone()
     assert found is not None
-    _say(
-        "PostgreSQL {4}: {0:,.0f} ticks in {1:.1f} GB, {2:,} contracts, {3:,} rows of"
-        " positions".format(*found)
+    return "{:,.0f} ticks in {:.1f} GB, {:,} contracts, {:,} rows of positions".format(
+        *found
     )
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Fill, measure, and print a line for each query."""
+async def measure(options: argparse.Namespace) -> Report:
+    """Fill, and measure each query."""
     async with open_embedded_server(options.data_dir, settings=SETTINGS) as config:
         async with TickStore(config).open():
             pass  # makes the schema
         await trio.to_thread.run_sync(fill, config, options)
-        print_sizes(config)
+        table = Table(
+            describe_sizes(config),
+            ["query", "rows", "p50 ms", "p95 ms", "p99 ms", "max ms", "server CPU ms"],
+            [],
+        )
+        say(table.title)
         arguments = make_arguments(config, options.seed)
         ingest = Ingest(config, options.rate)
-        _say(
-            f"{'':32} {'rows':>6} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}"
-            f" {'cpu':>8}  ms"
-        )
         async with trio.open_nursery() as nursery:
             await nursery.start(ingest.run)
             for name in QUERIES:
                 result = await trio.to_thread.run_sync(
                     partial(read, config, name, options.repeats, arguments)
                 )
-                _say(result.line())
+                table.rows.append(result.row())
             nursery.cancel_scope.cancel()
-        _say(
-            f"{'meanwhile written, a batch':32} {ingest.rows:6}"
-            f" {percentiles_ms(ingest.write_s)}"
+        table.rows.append(
+            [
+                "meanwhile written, a batch",
+                ingest.rows,
+                *percentiles_ms(ingest.write_s),
+                None,
+            ]
         )
+        return Report([table], machine=describe_server(config))
 
 
-def main() -> None:
-    """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=50_000_000)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--rows", type=int, default=50_000_000, help="ticks in the table"
+    )
     parser.add_argument("--contracts", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1000.0, help="ticks a second")
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--repeats", type=int, default=200, help="of each query")
+    parser.add_argument("--data-dir", type=Path, help="keep the data here")
     parser.add_argument("--seed", type=int, default=1)
-    trio.run(run, parser.parse_args())
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> Report:
+    """Measure all queries, one after the other."""
+    return trio.run(measure, options)

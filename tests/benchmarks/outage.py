@@ -1,16 +1,13 @@
 """Stop the database for a while, start it again, and measure the cost.
 
-    python -m tests.benchmarks.bench_outage [--seconds 600] [--rate 1000]
-
-Needs nothing: it starts a PostgreSQL of its own, which it kills and starts again, the
-simulated brokers as a process, and the service in this one.  Prints a table and ends with
-status 1 when a tick was lost, stored twice, or stored without being sent.
+It starts a PostgreSQL of its own, which it kills and starts again, the simulated brokers
+as a process, and the service in this one.  It ends with status 1 when a tick was lost,
+stored twice, or stored without being sent.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +36,11 @@ from greeks_trio.postgres.embedded.restarts import (
 )
 from greeks_trio.service import Running, run_service
 from greeks_trio.waiting import WakeUp
+from tests.benchmarks.report import Bar, Report, Table
+from tests.benchmarks.servers import describe_server
+
+HELP = "the database away for a while, and what its return costs"
+QUICK = ("--seconds", "20")
 
 QUIET_S = 20.0
 SAMPLE_S = 0.5
@@ -162,8 +164,8 @@ async def stream(
         stop.set()
 
 
-async def run(options: argparse.Namespace) -> int:
-    """Run it all, print the table and return the exit status."""
+async def measure(options: argparse.Namespace) -> Report:
+    """Run it all."""
     with tempfile.TemporaryDirectory(prefix="greeks-outage-") as name:
         directory = Path(name)
         measured = Measurements(TickLog(directory / "commits"))
@@ -180,20 +182,23 @@ async def run(options: argparse.Namespace) -> int:
             async with open_connection(server.config) as connection:
                 evidence = Evidence(ledger=ledger, reports=measured.commits.path)
                 counts = await compare(connection, evidence)
-    return report(options, measured, list(counts.values()))
+            machine = describe_server(server.config)
+    found = report(options, measured, list(counts.values()))
+    found.machine = machine
+    return found
 
 
 def report(
     options: argparse.Namespace, measured: Measurements, counts: list[BrokerCounts]
-) -> int:
-    """Print the table; return 1 when the table and the ledger differ."""
+) -> Report:
+    """Return the table; it fails when the rows and the ledger differ."""
     sent, lost, duplicates, unexpected = (
         sum(getattr(each, name) for each in counts)
         for name in ("sent", "lost", "duplicates", "unexpected")
     )
     rate = measured.replayed / measured.replay_s if measured.replay_s else 0.0
     mib = 1024**2
-    lines = [
+    lines: list[tuple[str, object]] = [
         ("database away, s / ticks a second", f"{options.seconds} / {options.rate}"),
         (
             "sent / lost / duplicates / unexpected",
@@ -217,20 +222,36 @@ def report(
             f"{measured.spool_bytes / mib:.0f} / {measured.spool_rows}",
         ),
     ]
-    for name, value in lines:
-        sys.stdout.write(f"{name:50} {value}\n")
-    return int(bool(lost or duplicates or unexpected))
+    table = Table("Outage", ["what", "value"], [list(line) for line in lines])
+    is_exact = not (lost or duplicates or unexpected)
+    p95 = measured.during_replay.get("p95")
+    bars = [
+        Bar(
+            f"database away {options.seconds:g} s at {options.rate:g} ticks/s",
+            "none lost, none twice",
+            f"{lost} lost, {duplicates} twice",
+            is_exact,
+        ),
+        Bar("replay", ">= 20,000 rows/s", f"{rate:,.0f} rows/s", rate >= 20_000),
+        Bar(
+            "live p95 during the replay",
+            "<= 100 ms",
+            f"{p95} ms",
+            None if p95 is None else p95 <= 100,
+        ),
+    ]
+    words = f"{lost} ticks lost, {duplicates} twice, {unexpected} were never sent"
+    return Report([table], bars, failures=[] if is_exact else [words])
 
 
-def main() -> None:
-    """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--rate", type=float, default=1000.0)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--seconds", type=float, default=600.0, help="of the outage")
+    parser.add_argument("--rate", type=float, default=1000.0, help="ticks a second")
     parser.add_argument("--contracts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    sys.exit(trio.run(run, parser.parse_args()))
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> Report:
+    """Make the outage and compare the rows with the simulators' ledger."""
+    return trio.run(measure, options)

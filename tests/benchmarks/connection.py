@@ -1,26 +1,18 @@
 """Compare `TrioConnection` with psycopg's own connections, in one run.
 
-    python -m tests.benchmarks.bench_connection [--commits 500] [--rows 40000]
-
 Three ways to the same server: `TrioConnection`, psycopg's `AsyncConnection` under
 asyncio, and psycopg's blocking `Connection` in a worker thread of Trio, one hop a batch.
 Each commits single rows, which is all latency, and copies batches of rows, which is all
 throughput; in turn, so that the machine's moods even out.
-
-Needs nothing: it starts the embedded server, durable as in production.  A URL in
-``TEST_DATABASE_URL`` names another one.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import psycopg
@@ -28,8 +20,12 @@ import trio
 
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.embedded.server import embedded_server
-from tests.fix_postgres import _server, connect, connect_options, fresh_database
+from tests.benchmarks.report import Report, Table
+from tests.benchmarks.servers import add_server_options, describe_server, open_database
+from tests.fix_postgres import connect, connect_options
+
+HELP = "TrioConnection beside psycopg's own connections"
+QUICK = ("--commits", "100", "--rows", "10000")
 
 ROUNDS = 5
 BATCH = 2000
@@ -164,30 +160,25 @@ def _percentiles(times: Sequence[float]) -> list[float]:
     return [cuts[point - 1] for point in (50, 95, 99)]
 
 
-def _print_table(figures: dict[str, Figures]) -> None:
-    print(f"{'':<16} {'one-row commit, ms':>24}   {f'COPY of {BATCH}, rows/s':>26}")  # noqa: T201
-    print(f"{'':<16} {'p50':>8}{'p95':>8}{'p99':>8}   {'median':>13}{'slowest 5%':>13}")  # noqa: T201
-    for name, each in figures.items():
-        p50, p95, p99 = (1000 * value for value in _percentiles(each.commits))
-        middle, slow, _ = (BATCH / value for value in _percentiles(each.batches))
-        print(  # noqa: T201
-            f"{name:<16} {p50:>8.3f}{p95:>8.3f}{p99:>8.3f}"
-            f"   {middle:>13,.0f}{slow:>13,.0f}"
-        )
-
-
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--commits", type=int, default=500)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--commits", type=int, default=500, help="one-row commits")
     parser.add_argument("--rows", type=int, default=40_000, help="in each round")
-    arguments = parser.parse_args()
-    url = os.environ.get("TEST_DATABASE_URL", "")
-    with ExitStack() as stack:
-        server = _server(url) if url else embedded_server()
-        config = stack.enter_context(fresh_database(stack.enter_context(server)))
-        _print_table(measure(config, arguments.commits, arguments.rows))
+    add_server_options(parser)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(options: argparse.Namespace) -> Report:
+    """Measure all ways in turn."""
+    with open_database(options) as config:
+        figures = measure(config, options.commits, options.rows)
+        machine = describe_server(config)
+    table = Table(
+        f"One-row commits, and COPY of {BATCH} rows",
+        ["connection", "p50 ms", "p95 ms", "p99 ms", "rows/s", "rows/s, slowest 5 %"],
+        [],
+    )
+    for name, each in figures.items():
+        middle, slow, _ = (BATCH / value for value in _percentiles(each.batches))
+        commits = [1000 * value for value in _percentiles(each.commits)]
+        table.rows.append([name, *commits, middle, slow])
+    return Report([table], machine=machine)

@@ -1,9 +1,6 @@
 """Compare `CopySink.write` with psycopg's own connection under asyncio, same rows.
 
-    python -m tests.benchmarks.bench_copy [--rows 60000] [--single 1000]
-
-Needs nothing: it starts the embedded server, durable as in production.  A URL in
-``TEST_DATABASE_URL`` names another one.  Both sides copy the same tuples' source, one
+Both sides copy the same tuples' source, one
 transaction for each batch, and both in turn so that the machine's moods even out.
 """
 
@@ -11,14 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from datetime import timedelta
 
 import psycopg
 import trio
@@ -26,38 +18,22 @@ import trio
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connect import connection_arguments
-from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from greeks_trio.postgres.tick_store import TickStore
+from tests.benchmarks.report import Report, Table
+from tests.benchmarks.servers import add_server_options, describe_server, open_database
+from tests.benchmarks.ticks import make_batches
 from tests.factories import START, make_tick
-from tests.fix_postgres import _server, connect, fresh_database
+from tests.fix_postgres import connect
+
+HELP = "the writer beside what else a user could run"
+QUICK = ("--rows", "5000", "--single", "100")
 
 BATCHES = (1, 50, 500, 2000, 5000)
 ROUNDS = 3
-PAYLOAD = (
-    b'{"topic":"smd+265598","conid":265598,"_updated":1795188600123,"7308":"0.512",'
-    b'"7309":"0.01234","7310":"-0.2345","7311":"0.9876","7633":"31.4%","6509":"RpB",'
-    b'"31":"668.25","84":"668.20","86":"668.30"}'
-)
 
 Batches = Sequence[Sequence[Tick]]
 Contender = Callable[[DatabaseConfig, Batches], list[float]]
-
-
-def make_batches(rows: int, size: int) -> Batches:
-    """Return ticks of 200 contracts, in batches."""
-    ticks = [
-        make_tick(
-            contract_key=f"SPY   261218C{number % 200:08d}",
-            event_time=START + timedelta(milliseconds=number),
-            delta=random.random(),
-            gamma=random.random(),
-            theta=-random.random(),
-            source_payload=PAYLOAD,
-        )
-        for number in range(rows)
-    ]
-    return [ticks[start : start + size] for start in range(0, rows, size)]
 
 
 def write_with_sink(config: DatabaseConfig, batches: Batches) -> list[float]:
@@ -142,30 +118,20 @@ def _percentiles_ms(times: Sequence[float]) -> list[float]:
     return [cuts[point - 1] * 1000 for point in (50, 95, 99)]
 
 
-def _print_table(config: DatabaseConfig, rows: int, single: int) -> None:
-    print(f"{'batch':>6} {'':<20} {'rows/s':>9}   {'p50':>7} {'p95':>7} {'p99':>7}  ms")  # noqa: T201
-    for size in BATCHES:
-        batches = make_batches(single if size == 1 else rows, size)
-        for name, (rate, times) in measure(config, batches).items():
-            p50, p95, p99 = _percentiles_ms(times)
-            print(  # noqa: T201
-                f"{size:>6} {name:<20} {rate:>9,.0f}   {p50:>7.2f} {p95:>7.2f} {p99:>7.2f}"
-            )
-
-
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--single", type=int, default=1_000)
-    arguments = parser.parse_args()
-    url = os.environ.get("TEST_DATABASE_URL", "")
-    with ExitStack() as stack:
-        server = _server(url) if url else embedded_server()
-        config = stack.enter_context(fresh_database(stack.enter_context(server)))
+    add_server_options(parser)
+
+
+def run(options: argparse.Namespace) -> Report:
+    """Measure all ways in turn."""
+    table = Table("COPY", ["batch", "way", "rows/s", "p50 ms", "p95 ms", "p99 ms"], [])
+    with open_database(options) as config:
         write_with_sink(config, [])
-        _print_table(config, arguments.rows, arguments.single)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        for size in BATCHES:
+            batches = make_batches(options.single if size == 1 else options.rows, size)
+            for name, (rate, times) in measure(config, batches).items():
+                table.rows.append([size, name, rate, *_percentiles_ms(times)])
+        return Report([table], machine=describe_server(config))

@@ -1,0 +1,77 @@
+"""The page about the speed, and its plots, from the reports of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.benchmarks.plot import draw
+from tests.benchmarks.report import MARKS, Report, Table, is_number, text_of
+
+ROOT = Path(__file__).parents[2]
+PAGE = "docs/performance.md"
+_NOTE = "<!-- Made by `bin/bench all --write-docs`. Run that instead of editing. -->"
+_INTRODUCTION = """\
+Each table comes from one run of `bin/bench` on one machine: client, service, PostgreSQL
+and the generator share its cores. What is compared ran in turns in the same run, on the
+same server, with the same rows and the same table with its indexes and partitions, and
+every commit waits for the disk (`synchronous_commit` and `fsync` are on). Absolute times
+belong to this machine; ratios travel better. A number that is worse than its bar stands
+here like the others."""
+
+
+def write(reports: Sequence[Report], root: Path = ROOT) -> None:
+    """Write the page and its plots."""
+    for report in reports:
+        for plot in report.plots:
+            (root / "docs" / f"{plot.name}.svg").write_text(draw(plot), "utf-8")
+    (root / PAGE).write_text(make_page(reports), "utf-8")
+
+
+def make_page(reports: Sequence[Report]) -> str:
+    """Return the text of the page."""
+    parts = ["# Performance", _NOTE, _INTRODUCTION]
+    rows: list[list[object]] = [
+        [bar.what, bar.bar, bar.measured, MARKS[bar.met]]
+        for report in reports
+        for bar in report.bars
+    ]
+    if rows:
+        parts += [
+            "## Bars",
+            _markdown(Table("", ["what", "bar", "measured", ""], rows)),
+        ]
+    for report in reports:
+        parts += _section(report)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(report: Report) -> list[str]:
+    arguments = "".join(
+        f" --{name.replace('_', '-')} {value}" for name, value in report.options.items()
+    )
+    parts = [f"## {report.command}", f"`bin/bench {report.command}{arguments}`"]
+    parts += [f"![{plot.title}]({plot.name}.svg)" for plot in report.plots]
+    for table in report.tables:
+        parts += [f"**{table.title}**", _markdown(table)]
+        if table.notes:
+            parts.append("\n".join(f"- {note}" for note in table.notes))
+    parts += [f"**Failed:** {failure}" for failure in report.failures]
+    parts.append(
+        "\n".join(f"- {key}: {value}" for key, value in report.machine.items())
+    )
+    return parts
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.columns]
+    lines.append(
+        [
+            "---:" if all(is_number(row[place]) for row in table.rows) else "---"
+            for place in range(len(table.columns))
+        ]
+    )
+    lines += [
+        [text_of(value).replace("|", "\\|") for value in row] for row in table.rows
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
