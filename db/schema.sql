@@ -997,8 +997,8 @@ begin
         execute format(
             'alter function %s set search_path = %I, pg_temp',
             name,
-            (select relnamespace::regnamespace::name from pg_class
-             where oid = 'greek_snapshots'::regclass)
+            (select nspname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+             where pg_class.oid = 'greek_snapshots'::regclass)
         );
     end loop;
 end
@@ -2102,4 +2102,5 @@ insert into schema_migrations (name, sha256) values
     ('0007_real_books', '02842ca00e605c591f3d4ef18d8472d78d44e78f401de110a0c5c94ced337eb9'),
     ('0008_wrong_clocks', 'bc194751985f97ee11afdb3da778b71f2c9720dc4c901223acfd541023ece00b'),
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
-    ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883');
+    ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
+    ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf');

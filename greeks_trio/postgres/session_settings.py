@@ -50,6 +50,10 @@ _ALWAYS: Final = {
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
     "array_nulls": "on",
+    # The catalog quotes a name only where it must; the schema is compared by its words.
+    "quote_all_identifiers": "off",
+    # A refused row ends its statement and not the session.
+    "exit_on_error": "off",
     # The role's limits are meant for people's queries; ours are in the program.
     "statement_timeout": "0",
     "idle_session_timeout": "0",

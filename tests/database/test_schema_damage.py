@@ -46,6 +46,12 @@ DAMAGES = [
         "warning",
         "the replica identity of feed_gaps is default and not full",
     ),
+    (
+        # So it is after the schema was renamed.
+        "alter function make_month(date) set search_path = former, pg_temp",
+        "failed",
+        "make_month(date) is (plpgsql, v, search_path of another schema)",
+    ),
 ]
 # Damages that only a person can undo.
 BEYOND_REPAIR = [

@@ -29,11 +29,11 @@ VIEWS = (
 
 @pytest.fixture
 def own_schema(any_server) -> Iterator[DatabaseConfig]:
-    """A database in which the tables lie in the schema ``greeks``."""
+    """A database in which the tables lie in the schema ``Desk 7``, which needs quotes."""
     with fresh_database(any_server) as config, connect(config) as db:
-        db.execute("create schema greeks")
+        db.execute('create schema "Desk 7"')
         db.execute(
-            sql.SQL("alter database {} set search_path = greeks").format(
+            sql.SQL('alter database {} set search_path = "Desk 7"').format(
                 sql.Identifier(config.dbname)
             )
         )
@@ -62,24 +62,25 @@ async def test_the_views_need_no_search_path_and_survive_a_restore(
         )
         db.execute("set search_path = pg_catalog")
         for view in VIEWS:
-            assert rows(db, f"select * from greeks.{view}") or view in VIEWS[2:4]
+            assert rows(db, f'select * from "Desk 7".{view}') or view in VIEWS[2:4]
         db.execute("refresh materialized view public.copied")
         [carried] = rows(
-            db, "select * from greeks.latest_greeks where account_id <> 'watchlist'"
+            db,
+            """select * from "Desk 7".latest_greeks where account_id <> 'watchlist'""",
         )
         assert (carried["gamma"], carried["carried_gamma"]) == (0.01, True)
         # Another schema with tables of these names is not looked at.
         db.execute("set search_path = other, public")
         db.execute("create schema other")
-        db.execute("create table other.greek_snapshots (like greeks.greek_snapshots)")
-        assert len(rows(db, "select * from greeks.latest_greeks")) == 2
+        db.execute('create table other.greek_snapshots (like "Desk 7".greek_snapshots)')
+        assert len(rows(db, 'select * from "Desk 7".latest_greeks')) == 2
 
     dump = tmp_path / "dump"
     with fresh_database(own_schema) as target:
         run(own_schema, "pg_dump", "-Fc", "-f", str(dump), own_schema.dbname)
         run(own_schema, "pg_restore", "--exit-on-error", "-d", target.dbname, str(dump))
         with connect(target) as db:
-            assert len(rows(db, "select * from greeks.latest_greeks")) == 2
+            assert len(rows(db, 'select * from "Desk 7".latest_greeks')) == 2
             assert len(rows(db, "select * from public.copied")) == 2
 
 

@@ -39,6 +39,8 @@ HARMFUL = {
     "bytea_output": "escape",
     "standard_conforming_strings": "off",
     "array_nulls": "off",
+    "quote_all_identifiers": "on",
+    "exit_on_error": "on",
     "statement_timeout": "2s",
     "idle_session_timeout": "2s",
     "lock_timeout": "1ms",

@@ -23,7 +23,7 @@ _REPAIR: Final = "greeks-trio migrate --repair"
 _VITAL: Final = frozenset({"table", "column", "constraint", "view", "function"})
 _CATALOG: Final = r"""
 with home as (
-    select relnamespace as oid, quote_ident(n.nspname) || '.' as prefix
+    select relnamespace as oid, quote_ident(n.nspname) as name
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.oid = to_regclass('schema_migrations')
 ),
@@ -51,7 +51,7 @@ select 'constraint', format('%s.%s', relname, conname), pg_get_constraintdef(c.o
 from pg_constraint c join relations r on r.oid = c.conrelid where contype in ('p', 'u', 'c')
 union all
 select 'index', i.relname::text,
-    replace(pg_get_indexdef(indexrelid), home.prefix, '')
+    replace(pg_get_indexdef(indexrelid), home.name || '.', '')
         || case when indisvalid then '' else ' invalid' end
 from pg_index join relations i on i.oid = indexrelid, home
 where not exists (select from pg_constraint where conindid = indexrelid)
@@ -63,7 +63,12 @@ select 'view', relname::text, (
 from relations r where relkind = 'v'
 union all
 select 'function', p.oid::regprocedure::text, format('%s, %s%s', l.lanname, provolatile,
-    case when proconfig::text like '%search_path=%' then ', search_path' else '' end)
+    case
+        when format('search_path=%s, pg_temp', home.name) = any (proconfig)
+            then ', search_path'
+        when proconfig::text like '%search_path=%' then ', search_path of another schema'
+        else ''
+    end)
 from pg_proc p join home on home.oid = pronamespace join pg_language l on l.oid = prolang
 """
 # Additions that change the rows, or the way of a row.
@@ -208,9 +213,12 @@ def _finding(thing: Thing, wanted: str, found: str | None) -> Finding:
             " a publication of the table may stop its updates",
             remedy=f"alter table {thing.name} replica identity {wanted};",
         )
+    remedy = "change it back, or restore the schema from a backup"
+    if thing.kind == "function":
+        remedy = f"run {_REPAIR}"
     return Finding(
         subject=_SUBJECT,
         verdict=verdict,
         sentence=f"the {thing.kind} {thing.name} is ({found}) and not ({wanted})",
-        remedy="change it back, or restore the schema from a backup",
+        remedy=remedy,
     )

@@ -1,7 +1,7 @@
 """Make missing tables, keys, indexes, views and functions again.
 
 Only missing objects are made.  No row and no existing object is changed, except that views
-and functions are replaced by the same ones.
+and functions are replaced by the same ones.  So a function that differs is right again.
 """
 
 from __future__ import annotations
@@ -74,7 +74,12 @@ async def _repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
     async with connection.transaction():
         await connection.execute(_LOCK_TIMEOUT)
         found = await read_catalog(connection)
-        missing = [thing for thing in expected if thing not in found]
+        missing = [
+            thing
+            for thing, wanted in expected.items()
+            if thing not in found
+            or (thing.kind == "function" and found[thing] != wanted)
+        ]
         if not missing:
             return []
         for statement in _repairs(missing):
