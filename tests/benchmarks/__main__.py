@@ -22,7 +22,9 @@ from tests.benchmarks.report import Report, from_json, render, to_json
 #   QUICK: Sequence[str]       options that make a run short, for ``all --quick``
 COMMANDS = (
     "write",
+    "pipeline",
     "reads",
+    "soak",
     "staging",
     "connection",
     "outage",
