@@ -16,10 +16,13 @@ from greeks_trio.config.settings import Secret
 from tests.database.risk_rows import CALL, MOMENT, hold, risk_database, seconds, tick
 from tests.timeline import asking, serving, sessions, wait_sessions
 
+TABLES = ("latest", "positions", "portfolio", "divergence", "gaps", "outages", "trades")
+TRADE = {"broker": "ibkr", "account_id": "U1", "symbol": "SPY", "action": "buy"}
+
 
 @pytest.fixture
-def db(database):
-    with risk_database(database) as connection:
+def db(emptied_database):
+    with risk_database(emptied_database) as connection:
         yield connection
 
 
@@ -35,10 +38,16 @@ async def call(function, *args, **kwargs):
     return await trio.to_thread.run_sync(partial(function, *args, **kwargs))
 
 
-async def test_rows_have_python_s_own_types(database, db):
+async def test_rows_have_python_s_own_types(emptied_database, db):
     tick(db, event_time=MOMENT, rho=None, strike="600.5")
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
         [row] = await call(read_table, "snapshots", url=url)
+        in_words = {
+            typed: await call(
+                read_table, "snapshots", url=url, contract_key=typed, underlying="spy"
+            )
+            for typed in (CALL.replace(" ", ""), f" {CALL.lower()} ")
+        }
 
     assert row["event_time"] == MOMENT
     assert row["event_time"].utcoffset() is not None
@@ -46,32 +55,34 @@ async def test_rows_have_python_s_own_types(database, db):
     assert row["strike"] == 600.5
     assert row["rho"] is None
     assert row["contract_key"] == CALL
+    # A contract is found in every spelling.
+    for typed, rows in in_words.items():
+        assert rows == [row], typed
 
 
-@pytest.mark.parametrize("typed", [CALL.replace(" ", ""), f" {CALL.lower()} "])
-async def test_a_contract_is_found_in_every_spelling(database, db, typed):
-    tick(db, event_time=MOMENT)
-    async with answering(database) as url:
-        rows = await call(
-            read_table, "snapshots", url=url, contract_key=typed, underlying="spy"
-        )
+async def test_a_refusal_says_why(emptied_database, db):
+    def record(url, symbol):
+        with GreeksClient(url) as client:
+            client.record_trade(**TRADE | {"symbol": symbol}, quantity=1)
 
-    assert [row["contract_key"] for row in rows] == [CALL]
-
-
-async def test_a_text_that_names_no_contract_is_refused_in_words(database, db):
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
+        read = partial(call, read_table, "snapshots", url=url)
+        with pytest.raises(Refused, match=r"query.brokr") as unknown_filter:
+            await read(brokr="ibkr")
         with pytest.raises(Refused, match=r"query\.contract_key: 'SPY 600 call'") as no:
-            await call(read_table, "snapshots", url=url, contract_key="SPY 600 call")
+            await read(contract_key="SPY 600 call")
+        with pytest.raises(Refused, match="`symbol` has a control character"):
+            await call(record, url, "S\u202ePY")
 
+    assert unknown_filter.value.status == 422
     assert no.value.status == 422
     assert "SPY261211C00663000" in no.value.detail
 
 
-async def test_filters_may_have_python_s_own_types(database, db):
+async def test_filters_may_have_python_s_own_types(emptied_database, db):
     for number in range(4):
         tick(db, event_time=MOMENT + seconds(number))
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
         rows = await call(
             read_table,
             "snapshots",
@@ -89,16 +100,14 @@ async def test_filters_may_have_python_s_own_types(database, db):
     ]
 
 
-@pytest.mark.parametrize(
-    "table",
-    ["latest", "positions", "portfolio", "divergence", "gaps", "outages", "trades"],
-)
-async def test_every_table_can_be_read(database, db, table):
-    async with answering(database) as url:
-        assert await call(read_table, table, url=url) == []
+async def test_every_table_can_be_read(emptied_database, db):
+    async with answering(emptied_database) as url:
+        rows = {table: await call(read_table, table, url=url) for table in TABLES}
+
+    assert rows == {table: [] for table in TABLES}
 
 
-async def test_a_moment_of_the_past(database, db):
+async def test_a_moment_of_the_past(emptied_database, db):
     hold(db)
     tick(db)
 
@@ -107,7 +116,7 @@ async def test_a_moment_of_the_past(database, db):
             latest = list(client.rows("asof", at=MOMENT, is_stale=False))
             return latest, client.latest(), client.portfolio(at=MOMENT)
 
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
         then, present, sums = await call(ask, url)
 
     assert [row["contract_key"] for row in then] == [CALL]
@@ -115,13 +124,10 @@ async def test_a_moment_of_the_past(database, db):
     assert sums[0]["option_delta"] == 50
 
 
-async def test_a_trade_is_recorded_once(database, db):
+async def test_a_trade_is_recorded_once(emptied_database, db):
     trade = {
+        **TRADE,
         "id": "0b8d1f0e-7c1f-4f0e-9d55-3f5a5d3a7a11",
-        "broker": "ibkr",
-        "account_id": "U1",
-        "symbol": "SPY",
-        "action": "buy",
         "quantity": Decimal("0.1"),
         "created_at": datetime(2026, 11, 20, 15, 30, tzinfo=UTC),
     }
@@ -131,32 +137,23 @@ async def test_a_trade_is_recorded_once(database, db):
             first, second = client.record_trade(**trade), client.record_trade(**trade)
             with pytest.raises(Refused) as refused:
                 client.record_trade(**trade | {"quantity": 2})
+            # Without an id, it may be one of many.
+            for _ in range(2):
+                client.record_trade(**TRADE, quantity=1)
             return first, second, refused.value.status
 
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
         first, second, status = await call(record, url)
+        trades = await call(read_table, "trades", url=url)
 
     assert first == second
     assert first["created_at"] == trade["created_at"]
     assert first["quantity"] == 0.1
     assert status == 409
+    assert len({trade["id"] for trade in trades}) == len(trades) == 3
 
 
-async def test_a_trade_without_an_id_may_be_one_of_many(database, db):
-    def record(url):
-        with GreeksClient(url) as client:
-            trade = {"broker": "ibkr", "account_id": "U1", "symbol": "SPY"}
-            for _ in range(2):
-                client.record_trade(**trade, action="buy", quantity=1)
-
-    async with answering(database) as url:
-        await call(record, url)
-        trades = await call(read_table, "trades", url=url)
-
-    assert len({trade["id"] for trade in trades}) == 2
-
-
-async def test_only_a_newline_ends_a_row(database, db):
+async def test_only_a_newline_ends_a_row(emptied_database, db):
     """Another program may have written such a text; we take none."""
     odd = "a\u2028b\u2029c\u00a0d"
     db.execute(
@@ -165,29 +162,10 @@ async def test_only_a_newline_ends_a_row(database, db):
         [odd],
     )
 
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
         [trade] = await call(read_table, "trades", url=url)
 
     assert trade["strategy_tag"] == odd
-
-
-async def test_a_text_with_a_control_character_is_refused_in_words(database, db):
-    def record(url):
-        with GreeksClient(url) as client:
-            trade = {"broker": "ibkr", "account_id": "U1", "symbol": "S\u202ePY"}
-            client.record_trade(**trade, action="buy", quantity=1)
-
-    async with answering(database) as url:
-        with pytest.raises(Refused, match="`symbol` has a control character"):
-            await call(record, url)
-
-
-async def test_a_refusal_says_why(database, db):
-    async with answering(database) as url:
-        with pytest.raises(Refused, match=r"query.brokr") as refused:
-            await call(read_table, "snapshots", url=url, brokr="ibkr")
-
-    assert refused.value.status == 422
 
 
 async def test_a_time_without_a_zone_is_refused_before_it_is_sent():
@@ -195,9 +173,9 @@ async def test_a_time_without_a_zone_is_refused_before_it_is_sent():
         read_table("snapshots", start=datetime(2026, 11, 20))  # noqa: DTZ001
 
 
-async def test_the_token_is_sent(database, db):
+async def test_the_token_is_sent(emptied_database, db):
     secret = {"host": "0.0.0.0", "token": Secret("t0ken")}  # noqa: S104
-    async with answering(database, **secret) as url:
+    async with answering(emptied_database, **secret) as url:
         url = url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         assert await call(read_table, "trades", url=url, token="t0ken") == []
         with pytest.raises(Refused) as refused:
@@ -206,21 +184,21 @@ async def test_the_token_is_sent(database, db):
     assert refused.value.status == 401
 
 
-async def test_a_caller_that_stops_reading_ends_the_export(database, db):
+async def test_a_caller_that_stops_reading_ends_the_export(emptied_database, db):
     _many(db)
 
     def take_one(url):
         with GreeksClient(url) as client:
             return next(client.snapshots())
 
-    async with answering(database) as url:
+    async with answering(emptied_database) as url:
         row = await call(take_one, url)
         await wait_sessions(db, 0, "state <> 'idle'")
 
     assert row["id"] == 1
 
 
-async def test_an_answer_that_breaks_off_is_an_error(database, db):
+async def test_an_answer_that_breaks_off_is_an_error(emptied_database, db):
     _many(db)
 
     def take(url, rows, has_begun, go_on):
@@ -239,7 +217,7 @@ async def test_an_answer_that_breaks_off_is_an_error(database, db):
         go_on.set()
 
     rows, has_begun, go_on = [], trio.Event(), trio.Event()
-    async with answering(database) as url, trio.open_nursery() as nursery:
+    async with answering(emptied_database) as url, trio.open_nursery() as nursery:
         nursery.start_soon(break_off, has_begun, go_on)
         with pytest.raises(httpx2.HTTPError):
             await call(take, url, rows, has_begun, go_on)
