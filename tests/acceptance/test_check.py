@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from greeks_trio.commands.check import CheckOptions, run_check
+from greeks_trio.commands.cli import main
 from greeks_trio.commands.target import existing_target, open_target, spool_of_target
 from greeks_trio.config.load import Loaded
 from greeks_trio.config.settings import (
@@ -47,10 +48,23 @@ def by_subject(lines) -> dict[str, str]:
 
 
 async def test_check_prints_a_line_for_each_part_and_changes_nothing(stage):
-    async with stage.simulate() as simulators:
-        stage.configure(await simulators.read_json())
+    """First everything is right, then a password, a secret and an address are wrong."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    wrong = {
+        "POSTGRES_USER": "nobody",
+        "POSTGRES_PASSWORD": "wr0ng",
+        "TT_SECRET": "wr0ng",
+        "IBKR_API_URL": f"https://localhost:{port}/v1/api",
+    }
+    async with stage.simulate("--contracts", "20") as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints)
         async with run_ingest("check", cwd=stage.directory) as check:
             status, lines = await output_of(check)
+        stage.configure(endpoints, **wrong)
+        async with run_ingest("check", cwd=stage.directory) as failed:
+            failed_status, failed_lines = await output_of(failed)
 
     assert status == 0
     said = by_subject(lines)
@@ -65,46 +79,19 @@ async def test_check_prints_a_line_for_each_part_and_changes_nothing(stage):
     assert "GB are free" in said["space for the spool"]
     assert "95 % of 20 syncs" in sync
     assert said["http"] == "any free port of 127.0.0.1"
-    assert "logged in" in said["ibkr"]
-    assert "logged in" in said["tastytrade"]
+    for broker in ("ibkr", "tastytrade"):
+        assert "logged in" in said[broker]
+        assert "10 option positions" in said[broker]
     assert not (stage.directory / "spool").exists()
 
-
-async def test_migrate_applies_once_and_check_sees_it(stage):
-    stage.configure({}, IBKR_ENABLED="false")
-
-    outputs = []
-    for _ in range(2):
-        async with run_ingest("migrate", cwd=stage.directory) as migrate:
-            outputs.append(await output_of(migrate))
-
-    assert [status for status, _ in outputs] == [0, 0]
-    assert "applied 0001" in outputs[0][1][0]
-    assert outputs[1][1] == ["database: nothing to apply"]
-
-
-async def test_a_failure_is_described_in_words_and_gives_status_1(stage):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    stage.configure(
-        {},
-        POSTGRES_PASSWORD="wr0ng",
-        POSTGRES_USER="nobody",
-        IBKR_ENABLED="true",
-        IBKR_API_URL=f"https://localhost:{port}/v1/api",
-    )
-
-    async with run_ingest("check", cwd=stage.directory) as check:
-        status, lines = await output_of(check)
-
-    assert status == 1
-    said = by_subject(lines)
+    assert failed_status == 1
+    said = by_subject(failed_lines)
     assert said["database"].startswith("FAILED: ")
     assert "correct POSTGRES_USER or POSTGRES_PASSWORD" in said["database"]
     assert said["ibkr"].startswith("FAILED: no IBKR gateway answers")
-    assert said["tastytrade"] == "not enabled"
-    assert "Traceback" not in check.transcript()
-    assert "wr0ng" not in check.transcript()
+    assert said["tastytrade"].startswith("FAILED: ")
+    assert "Traceback" not in failed.transcript()
+    assert "wr0ng" not in failed.transcript()
 
 
 async def test_check_gives_up_a_part_that_never_answers(silent_port, database, capsys):
@@ -144,16 +131,27 @@ async def test_ctrl_c_prints_no_traceback(silent_port, stage):
     assert "Traceback" not in check.transcript()
 
 
-async def test_migrate_and_check_know_the_bundled_database_of_serve(tmp_path):
-    (tmp_path / ".env").write_text("TASTYTRADE_ENABLED=false\nIBKR_ENABLED=true\n")
-    options = ("--embedded", "--data-dir", tmp_path / "data")
-    async with run_ingest("migrate", *options, cwd=tmp_path) as migrate:
-        assert await migrate.wait_exit() == 0
-    async with run_ingest("check", *options, cwd=tmp_path) as check:
-        _, after = await output_of(check)
+def test_migrate_and_check_know_the_bundled_database_of_serve(
+    tmp_path, monkeypatch, capfd
+):
+    (tmp_path / ".env").write_text(
+        "TASTYTRADE_ENABLED=false\nIBKR_ENABLED=true\n"
+        "IBKR_API_URL=https://localhost:1/v1/api\nGREEKS_EMBEDDED_PORT=0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    statuses = []
+    for command in ("migrate", "check"):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--embedded", "--data-dir", str(tmp_path / "data")])
+        statuses.append(ended.value.code)
 
-    assert "the schema is in place" in by_subject(after)["database"]
-    assert by_subject(after)["spool"] == f"{tmp_path}/data-spool, which serve makes"
+    said = by_subject(capfd.readouterr().out.splitlines())
+    assert statuses == [0, 1]
+    assert "the schema is in place" in said["database"]
+    assert said["spool"] == f"{tmp_path}/data-spool, which serve makes"
+    assert said["ibkr"].startswith("FAILED: no IBKR gateway answers")
+    assert said["tastytrade"] == "not enabled"
 
 
 async def test_check_makes_no_bundled_database(tmp_path):

@@ -35,35 +35,21 @@ async def test_wrong_settings_are_reported_all_at_once(tmp_path):
     assert "Traceback" not in said
 
 
-async def test_without_a_broker_the_message_names_the_settings(tmp_path):
-    async with run_ingest(cwd=tmp_path) as service:
-        assert await service.wait_exit() == 2
-
-    assert "IBKR_ENABLED" in service.transcript()
-    assert "TASTYTRADE_ENABLED" in service.transcript()
-
-
-async def test_the_service_ends_when_every_broker_refuses_the_login(stage):
-    async with stage.simulate("--only", "tastytrade", *SMALL) as simulators:
-        stage.configure(await simulators.read_json(), TT_REFRESH="wr0ng-token")
-        async with stage.serve() as service:
-            assert await service.wait_exit() == 3
-
-    assert service.count("feed.waits_for_operator") == 1
-    assert "wr0ng-token" not in service.transcript()
-
-
-async def test_a_refusal_by_one_broker_does_not_affect_the_other(stage):
+async def test_a_refused_login_ends_the_service_only_without_another_broker(stage):
     async with stage.simulate(*SMALL) as simulators:
         endpoints = await simulators.read_json()
         stage.configure(endpoints, TT_REFRESH="wr0ng-token")
+        async with stage.serve("--only", "tastytrade") as alone:
+            assert await alone.wait_exit() == 3
         async with stage.serve() as service:
             await service.wait_line("feed.waits_for_operator broker=tastytrade")
             await service.wait_line("writer.connected")
             await stage.wait_rows("ibkr", 60)
             assert await service.stop() == 0
 
-    assert service.count("waits_for_operator") == 1
+    for each in (alone, service):
+        assert each.count("waits_for_operator") == 1
+        assert "wr0ng-token" not in each.transcript()
 
 
 async def test_starts_that_fail_are_explained_and_leave_no_gap_of_a_kill(stage):
@@ -111,46 +97,3 @@ async def test_starts_that_fail_are_explained_and_leave_no_gap_of_a_kill(stage):
 async def execute(database, statement):
     async with await connect_trio(database) as connection:
         await connection.execute(statement)
-
-
-async def test_check_finds_a_wrong_password_and_a_wrong_secret(stage):
-    async with stage.simulate(*SMALL) as simulators:
-        endpoints = await simulators.read_json()
-        stage.configure(endpoints)
-        async with run_ingest("check", cwd=stage.directory) as check:
-            assert await check.wait_exit() == 0
-        stage.configure(endpoints, POSTGRES_PASSWORD="wr0ng", TT_SECRET="wr0ng")
-        async with run_ingest("check", cwd=stage.directory) as failed:
-            assert await failed.wait_exit() == 1
-
-    said = "\n".join(check.lines["stdout"])
-    for word in ("configuration", "database", "ibkr", "tastytrade"):
-        assert word in said.lower()
-    assert "10 option positions" in said
-    assert "wr0ng" not in failed.transcript()
-    assert "Traceback" not in failed.transcript()
-
-
-async def test_migrate_makes_the_schema_in_an_empty_database(stage):
-    stage.configure({"ibkr": None})
-    for _ in range(2):
-        async with run_ingest("migrate", cwd=stage.directory) as migrate:
-            assert await migrate.wait_exit() == 0
-
-    assert await fetch(stage.database, "select count(*) from trades") == [(0,)]
-
-
-@pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--seconds", "-1"]])
-async def test_wrong_arguments_are_a_usage_error(tmp_path, arguments):
-    async with run_ingest(*arguments, cwd=tmp_path) as process:
-        assert await process.wait_exit() == 2
-
-    assert "Usage" in process.transcript()
-
-
-async def test_the_message_names_an_unknown_fault(tmp_path):
-    async with run_ingest("simulate", "--fault", "ibkr:nonsense@1", cwd=tmp_path) as it:
-        assert await it.wait_exit() == 2
-
-    assert "nonsense" in it.transcript()
-    assert "Traceback" not in it.transcript()

@@ -96,7 +96,9 @@ def test_every_problem_of_the_configuration_has_a_line(capfd, monkeypatch):
 @pytest.mark.parametrize("args", [[], ["serve"], ["--embedded"], ["--only", "ibkr"]])
 def test_serve_is_the_default_also_with_options_only(args, capfd):
     assert status_of(*args) == 2
-    assert "No broker is enabled" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    for words in ("No broker is enabled", "IBKR_ENABLED", "TASTYTRADE_ENABLED"):
+        assert words in said
 
 
 def test_only_one_broker_turns_the_other_off(monkeypatch, capfd):
@@ -114,6 +116,7 @@ def test_only_one_broker_turns_the_other_off(monkeypatch, capfd):
         ["demo", "--nonsense"],
         ["demo", "--rate", "0"],
         ["demo", "--seconds", "0"],
+        ["demo", "--seconds", "-1"],
         ["demo", "--fault", "ibkr"],
         ["simulate", "--ibkr-port", "65536"],
         ["simulate", "--only", "schwab"],
@@ -121,6 +124,8 @@ def test_only_one_broker_turns_the_other_off(monkeypatch, capfd):
         ["simulate", "--ibkr-lines", "-1"],
         ["simulate", "--ibkr-stream-end", "0"],
         ["simulate", "--ibkr-session-timeout", "soon"],
+        ["drill", "--minutes", "0"],
+        ["drill", "--rate", "no"],
         ["serve", "--data-dir", "x"],
     ],
 )
@@ -148,7 +153,8 @@ def test_every_visible_option_is_described_in_sentences(name):
     [
         (["serve", "--data-dir", "x"], "add --embedded or remove --data-dir"),
         (["quarantine", "--json", "--retry"], "exclude each other: remove one"),
-        (["drill", "--kinds", "fire"], "unknown: fire. Use "),
+        (["drill", "--kinds", "kill-service,fire"], "unknown: fire. Use "),
+        (["simulate", "--fault", "ibkr:nonsense@1"], "nonsense"),
     ],
 )
 def test_options_that_do_not_fit_come_with_advice(args, advice, capfd):
