@@ -13,7 +13,11 @@ from greeks_trio.config.addresses import is_this_machine
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.findings import Finding
-from greeks_trio.postgres.schema.migrate import missing_migrations
+from greeks_trio.postgres.schema.migrate import (
+    load_migrations,
+    missing_migrations,
+    rehearse,
+)
 from greeks_trio.postgres.schema.partitions import covered_months
 from greeks_trio.waiting import utc_now
 
@@ -52,9 +56,14 @@ _TLS: Final = (
 async def inspect_schema_state(
     connection: psycopg.AsyncConnection[Any], _: DatabaseConfig
 ) -> list[Finding]:
-    """Return whether the schema is that of this program; as ``serve`` finds out."""
+    """Return whether the schema is that of this program; as ``serve`` finds out.
+
+    In an empty database, all migrations are tried and taken back.
+    """
     try:
         lacking = await missing_migrations(connection)
+        if len(lacking) == len(load_migrations()):
+            await rehearse(connection)
     except SchemaRejected as exc:
         return [Finding(subject="database", verdict="failed", sentence=str(exc))]
     version = connection.info.parameter_status("server_version")

@@ -81,6 +81,39 @@ async def test_a_table_of_another_program_with_the_name_of_ours(empty_database):
     assert not await serve_starts(empty_database)
 
 
+async def test_a_view_of_another_program_with_the_name_of_ours(empty_database):
+    """A late migration finds it; the check tries them all, and leaves nothing behind."""
+    with connect(empty_database) as admin:
+        admin.execute("create view tick_history as select 1 as x")
+        found = await failures(empty_database)
+        [(left,)] = admin.execute(
+            "select count(*) from pg_class where relname = 'positions'"
+        ).fetchall()
+
+    assert '"tick_history" already exists; use another database' in found["database"]
+    assert left == 0
+    assert not await serve_starts(empty_database)
+
+
+async def test_a_table_that_has_the_name_of_a_partition(database):
+    with connect(database) as admin:
+        admin.execute("select make_month(current_date)")
+        admin.execute(
+            "do $$ begin execute format('create table %I (x int)', to_char(current_date"
+            " + interval '1 month', '\"greek_snapshots_\"YYYY_MM')); end $$"
+        )
+
+    [found] = [
+        each
+        for each in await inspect_database(database)
+        if each.subject == "partitions"
+    ]
+
+    assert found.verdict == "warning"
+    assert "cannot be made: " in found.sentence
+    assert "rename what else has this name" in found.remedy
+
+
 async def test_an_empty_database_without_the_right_to_make_tables(empty_database):
     with other_role(empty_database) as config:
         found = await failures(config)

@@ -47,6 +47,11 @@ select not exists (
     where relname = 'schema_migrations' and pg_table_is_visible(oid)
 )
 """
+# Duplicate table or view, function, and other object.
+_NAME_IS_TAKEN: Final = frozenset({"42P07", "42723", "42710"})
+_ELSEWHERE: Final = (
+    "use another database, or a schema of its own as the search_path of the role"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,23 @@ async def migrate(
     return made
 
 
+async def rehearse(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Apply every migration to an empty database, and take all of it back.
+
+    This finds what lies in the way, such as a view of another program with one of our
+    names.  No other session waits, because none uses the tables yet.
+
+    Raises:
+        SchemaRejected: as for `migrate`.
+        psycopg.Error: any other error; the caller may try again.
+    """
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("set local lock_timeout = '5s'")
+        for migration in load_migrations():
+            with _refusals_of(migration.name):
+                await connection.execute(migration.sql)
+
+
 async def _look(
     connection: psycopg.AsyncConnection[Any], wanted: Sequence[Migration]
 ) -> dict[str, str]:
@@ -168,8 +190,7 @@ async def _look(
             applied = await _read_applied(connection)
         except psycopg.errors.UndefinedColumn as exc:
             raise SchemaRejected(
-                "the table schema_migrations belongs to another program: use another "
-                "database, or a schema of its own as the search_path of the role",
+                f"the table schema_migrations belongs to another program: {_ELSEWHERE}",
                 sqlstate=exc.sqlstate,
             ) from exc
     _check_history(wanted, applied)
@@ -235,6 +256,7 @@ def _refusals_of(what: str) -> Iterator[None]:
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
         if is_about_server(exc.diag.source_file):
             raise
+        remedy = f"; {_ELSEWHERE}" if exc.sqlstate in _NAME_IS_TAKEN else ""
         raise SchemaRejected(
-            f"the database refused {what}: {exc}", sqlstate=exc.sqlstate
+            f"the database refused {what}: {exc}{remedy}", sqlstate=exc.sqlstate
         ) from exc

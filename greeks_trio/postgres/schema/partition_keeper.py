@@ -13,7 +13,7 @@ import trio
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreError, plain_reason
 from greeks_trio.model.condition_kinds import ConditionKind
-from greeks_trio.model.findings import Finding
+from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
@@ -21,6 +21,7 @@ from greeks_trio.postgres.schema.partitions import (
     covered_months,
     ensure_partitions_ahead,
     month_bounds,
+    objection_to_partition,
     partition_name,
 )
 from greeks_trio.waiting import WakeUp, utc_now
@@ -36,6 +37,7 @@ _LIMIT_S: Final = 30.0
 _NO_SCHEMA_YET: Final = ("42P01", "42883")  # no such table, no such function
 # Partitions of other programs may reach further ahead.
 _LOOK_AHEAD: Final = 12
+_ACTION: Final = "Let the role make tables, rename what else has this name, or make it"
 
 
 class PartitionKeeper:
@@ -135,7 +137,10 @@ async def run_partition_keeper(
 async def inspect_partitions(
     connection: psycopg.AsyncConnection[Any], _: DatabaseConfig
 ) -> list[Finding]:
-    """Return whether this month and the next have partitions."""
+    """Return whether this month and the next have partitions, or could have them.
+
+    The first one that is missing is made and taken back.
+    """
     today = utc_now().date()
     try:
         covered = await covered_months(connection, today, _LOOK_AHEAD + 1)
@@ -144,13 +149,18 @@ async def inspect_partitions(
     if covered > 1:
         sentence = f"this month and {covered - 1} more have partitions"
         return [Finding(subject="partitions", verdict="fine", sentence=sentence)]
+    month = _month_ahead(today, covered)
+    sentence = f"{_first_missing(today, covered)} is not there yet; serve makes it"
+    verdict: Verdict = "warning"
+    if reason := await objection_to_partition(connection, month):
+        sentence = f"{_first_missing(today, covered)} cannot be made: {reason}"
+        verdict = "warning" if covered else "failed"
     return [
         Finding(
             subject="partitions",
-            verdict="warning",
-            sentence=f"{_first_missing(today, covered)} is not there yet; serve makes it if"
-            " the role may",
-            remedy=partition_sql(_month_ahead(today, covered)),
+            verdict=verdict,
+            sentence=sentence,
+            remedy=f"{_ACTION}: {partition_sql(month)}",
         )
     ]
 
@@ -166,8 +176,8 @@ def missing_sentence(today: date, covered: int, reason: str) -> str:
     )
     why = f" and cannot be made: {reason}" if reason else ""
     return (
-        f"the {_first_missing(today, covered)} is missing{why}; {wait}. Let the role make"
-        f" tables, or make it: {partition_sql(month)}"
+        f"the {_first_missing(today, covered)} is missing{why}; {wait}. {_ACTION}:"
+        f" {partition_sql(month)}"
     )
 
 

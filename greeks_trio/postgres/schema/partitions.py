@@ -96,6 +96,27 @@ async def ensure_partition(
     return True
 
 
+async def objection_to_partition(
+    connection: psycopg.AsyncConnection[Any], month: date
+) -> str:
+    """Return why the month's partition cannot be made; empty if it can be.
+
+    It is made and taken back.  Writers are not disturbed.
+
+    Raises:
+        psycopg.Error: the connection is lost.
+    """
+    try:
+        async with connection.transaction(force_rollback=True):
+            await connection.execute("set local lock_timeout = '2s'")
+            await connection.execute(_MAKE, [date(month.year, month.month, 1)])
+    except psycopg.Error as exc:
+        if connection.closed:
+            raise
+        return exc.diag.message_primary or str(exc)
+    return ""
+
+
 async def ensure_partitions_ahead(
     connection: psycopg.AsyncConnection[Any], today: date, months: int = 2
 ) -> list[str]:
