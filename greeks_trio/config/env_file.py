@@ -17,7 +17,7 @@ from typing import Final
 _LINE: Final = re.compile(r"(?:export\s+)?([^=]*?)\s*=\s*(.*)", re.DOTALL)
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The word at the begin of a line that sets nothing.
-_FIRST_WORD: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)")
+_FIRST_WORD: Final = re.compile(r"(?:(?:export|set|setenv)\s+)?([A-Za-z_][\w.-]*)")
 _QUOTED: Final = re.compile(r"""(?s:"([^"]*)"|'([^']*)')\s*(?:#.*)?""")
 _COMMENT: Final = re.compile(r"\s#|^#")
 
@@ -88,7 +88,8 @@ def env_line(name: str, value: str) -> str:
 def _read_line(number: int, line: str) -> Entry | LineProblem:
     found = _LINE.fullmatch(line)
     name, value = found.groups() if found else ("", "")
-    word = first[1] if (first := _FIRST_WORD.match(line)) else ""
+    first = _FIRST_WORD.match(line)
+    word = re.sub(r"[.-]", "_", first[1]) if first else ""
     if not found:
         fault = "has no '=', so it sets nothing; write NAME=VALUE, or remove it"
         return LineProblem(number, word, fault)

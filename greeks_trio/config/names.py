@@ -28,6 +28,10 @@ _OF_THE_IMAGE: Final = frozenset(
         "POSTGRES_INITDB_WALDIR",
     }
 )
+# Compose itself and the images beside ours in its file.
+_OF_OTHERS: Final = ("COMPOSE_", "DOCKER_", "GF_")
+# Names under which other programs expect the address of a database.
+_ADDRESSES: Final = frozenset({"DATABASE_URL", "DATABASE_URI", "DB_URL"})
 # libpq's variables that would change the connections of the service: they do not reach
 # it, see `greeks_trio.config.load`.  Some have a setting instead.  libpq's password
 # file and the other variables of TLS work as usual.
@@ -109,14 +113,35 @@ def environment_warnings(names: Collection[str]) -> Iterator[str]:
 
 
 def file_warnings(content: EnvFile, path: str) -> Iterator[str]:
-    """Yield a sentence for each variable of libpq in the file, which has no effect.
+    """Yield a sentence for each variable of other programs in the file: it has no effect.
 
     Other programs, such as Docker Compose, may share the file, so this is no problem.
     """
     names = {entry.name for entry in content.entries}
     for entry in content.entries:
-        if entry.name in OF_LIBPQ and OF_LIBPQ[entry.name] not in names:
-            yield _not_read(entry.name, f"line {entry.line} of {path}")
+        place = f"line {entry.line} of {path}"
+        if entry.name in OF_LIBPQ:
+            if OF_LIBPQ[entry.name] not in names:
+                yield _not_read(entry.name, place)
+        elif not _is_expected(entry.name) and not _is_misspelt(entry.name):
+            yield f"{entry.name} ({place}) is no setting and has no effect{_hint(entry.name)}."
+
+
+def _is_expected(name: str) -> bool:
+    """Return whether the name is ours, or of a program that shares the file with us."""
+    return name in KNOWN or name in _OF_THE_IMAGE or name.startswith(_OF_OTHERS)
+
+
+def _hint(name: str) -> str:
+    if name in _ADDRESSES:
+        return (
+            "; set POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and"
+            " POSTGRES_DB"
+        )
+    for prefix in _PREFIXES:
+        if f"{prefix}{name.upper()}" in KNOWN:
+            return f"; {prefix}{name.upper()} is a setting"
+    return ""
 
 
 def _not_read(name: str, place: str) -> str:
