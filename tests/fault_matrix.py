@@ -453,7 +453,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO if options.log else logging.CRITICAL)
     logging.getLogger("tastytrade").setLevel(logging.WARNING)
     cases = [case for case in CASES if not options.faults or case.id in options.faults]
-    with embedded_server(settings=QUICK) as server:
+    with embedded_server(settings=QUICK, is_superuser=True) as server:
         template = replace(server, dbname="template1")
         apply_schema(template)
         limit_s = RECOVERY_LIMIT_S + quiet_s

@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+import trio
 
 from greeks_trio.postgres.embedded.server import open_embedded_server
 from tests.fix_postgres import connect_trio
@@ -39,26 +41,19 @@ async def stop_at_the_end_of_the_streams(simulators, service):
     return await service.stop()
 
 
-async def test_from_an_empty_database_every_tick_is_stored_once(stage):
-    async with serving(stage) as (simulators, service):
-        await stage.wait_rows("ibkr", 100)
-        status = await stop_at_the_end_of_the_streams(simulators, service)
-
-    stored = await stage.stored()
-    assert status == 0, service.transcript()
-    assert len(stored) == len(set(stored))
-    assert set(stored) == stage.sent()
-
-
-async def test_sigterm_loses_nothing_that_was_read_and_systemd_is_told(stage):
+async def test_a_stop_loses_nothing_systemd_is_told_and_the_time_of_it_is_a_gap(stage):
+    notify = stage.directory / "notify"
+    environment = {"NOTIFY_SOCKET": str(notify), "WATCHDOG_USEC": "2000000"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(stage.directory / "notify"))
-        environment = {
-            "NOTIFY_SOCKET": str(stage.directory / "notify"),
-            "WATCHDOG_USEC": "2000000",
-        }
+        systemd.bind(str(notify))
         async with serving(stage, environment=environment) as (simulators, service):
             assert await service.stop(signal.SIGTERM) == 0
+            rows = await fetch(stage.database, "select count(*) from greek_snapshots")
+            async with stage.serve() as second:
+                for broker in ("ibkr", "tastytrade"):
+                    await second.wait_line(f"feed.connected broker={broker}")
+                await second.wait_line("writer.connected")
+                assert await second.stop(signal.SIGINT) == 0
             await simulators.stop()
         systemd.setblocking(False)
         told = [systemd.recv(4096).decode() for _ in range(3)]
@@ -68,21 +63,10 @@ async def test_sigterm_loses_nothing_that_was_read_and_systemd_is_told(stage):
 
     line = await service.wait_line("service.stopped")
     counts = dict(word.split("=") for word in line.split() if "=" in word)
-    rows = await fetch(stage.database, "select count(*) from greek_snapshots")
     assert int(counts["received"]) == rows[0][0] + int(counts["duplicates"])
     assert set(await stage.stored()) <= stage.sent()
-
-
-async def test_the_time_of_a_stopped_service_is_a_gap(stage):
-    async with stage.simulate(*SMALL) as simulators:
-        stage.configure(await simulators.read_json())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            async with stage.serve() as service:
-                for broker in ("ibkr", "tastytrade"):
-                    await service.wait_line(f"feed.connected broker={broker}")
-                await service.wait_line("writer.connected")
-                assert await service.stop(number) == 0
-                assert "Traceback" not in service.transcript()
+    for each in (service, second):
+        assert "Traceback" not in each.transcript()
 
     gaps = await fetch(
         stage.database,
@@ -96,28 +80,58 @@ async def test_the_time_of_a_stopped_service_is_a_gap(stage):
     assert [gap[2] for gap in gaps] == [True, True, None, None]
 
 
-async def test_a_bad_configuration_is_refused_and_a_second_sigint_ends_at_once(stage):
-    """The table is locked, so that the drain would take its ten seconds."""
-    async with serving(stage) as (_simulators, service):
-        stage.env_file.write_text("IBKR_ENABLED=perhaps\nPOSTGRES_PORT=many\n")
-        service.send(signal.SIGHUP)
-        await service.wait_line("IBKR_ENABLED")
-        await service.wait_line("POSTGRES_PORT")
-        [(rows,)] = await fetch(stage.database, "select count(*) from greek_snapshots")
-        await wait_until(
-            stage.database, f"select count(*) > {rows + 30} from greek_snapshots"
-        )
+async def test_a_start_without_a_database_and_an_end_with_a_locked_table(stage):
+    """Between them a bad configuration is refused.
 
-        locked = "lock table greek_snapshots in access exclusive mode"
-        async with holding(stage.database, locked):
-            await wait_until(
-                stage.database,
-                "select count(*) > 0 from pg_locks where not granted",
-            )
-            service.send(signal.SIGINT)
-            await service.wait_line("service.stopping")
-            service.send(signal.SIGINT)
-            assert await service.wait_exit() == -signal.SIGINT
+    The table is locked, so that the drain would take its ten seconds; a second SIGINT
+    ends it at once.
+    """
+    database = replace(stage.database, dbname="not_there_yet")
+    async with stage.simulate(*SMALL) as simulators:
+        stage.configure(await simulators.read_json(), POSTGRES_DB=database.dbname)
+        async with stage.serve() as service:
+            await service.wait_line("writer.retrying")
+            await service.wait_line("feed.connected broker=ibkr")
+            good = stage.env_file.read_text()
+            stage.env_file.write_text("IBKR_ENABLED=perhaps\nPOSTGRES_PORT=many\n")
+            service.send(signal.SIGHUP)
+            await service.wait_line("IBKR_ENABLED")
+            await service.wait_line("POSTGRES_PORT")
+            stage.env_file.write_text(good)
+            async with made(stage.database, database.dbname):
+                service.send(signal.SIGHUP)
+                await service.wait_line("writer.connected")
+                await end_with_a_locked_table(service, database)
+
+
+async def end_with_a_locked_table(service, database):
+    await wait_until(database, "select to_regclass('greek_snapshots') is not null")
+    [(rows,)] = await fetch(database, "select count(*) from greek_snapshots")
+    await wait_until(database, f"select count(*) > {rows + 30} from greek_snapshots")
+    async with holding(database, "lock table greek_snapshots in access exclusive mode"):
+        await wait_until(
+            database, "select count(*) > 0 from pg_locks where not granted"
+        )
+        service.send(signal.SIGINT)
+        await service.wait_line("service.stopping")
+        service.send(signal.SIGINT)
+        assert await service.wait_exit() == -signal.SIGINT
+
+
+@asynccontextmanager
+async def made(server, name):
+    """Make a database, and drop it at the end."""
+    await execute(server, f"create database {name}")
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True), trio.move_on_after(10):
+            await execute(server, f"drop database {name} with (force)")
+
+
+async def execute(database, statement):
+    async with await connect_trio(database) as connection:
+        await connection.execute(statement)
 
 
 @asynccontextmanager
@@ -129,8 +143,9 @@ async def holding(database, statement):
         yield
 
 
-async def test_sighup_adds_a_watched_contract_and_touches_nothing_else(stage):
+async def test_every_tick_is_stored_once_and_sighup_only_adds_a_watched_contract(stage):
     async with serving(stage) as (simulators, service):
+        await stage.wait_rows("ibkr", 100)
         before = stage.env_file.read_text()
         [(watched,)] = await fetch(
             stage.database,
@@ -147,10 +162,12 @@ async def test_sighup_adds_a_watched_contract_and_touches_nothing_else(stage):
         )
         status = await stop_at_the_end_of_the_streams(simulators, service)
 
-    assert status == 0
+    assert status == 0, service.transcript()
     assert service.count("feed.connected broker=ibkr") == 1
     others = {row for row in stage.sent() if row[::2][:2] != ("ibkr", watched)}
-    assert others == set(await stage.stored())
+    stored = await stage.stored()
+    assert len(stored) == len(set(stored))
+    assert set(stored) == others
 
 
 async def test_one_broker_killed_and_back_never_disturbs_the_other(stage):
@@ -194,30 +211,6 @@ async def test_one_broker_killed_and_back_never_disturbs_the_other(stage):
         ("tastytrade", "stopped", True)
     ]
     assert service.count("feed.connected broker=tastytrade") == 1
-
-
-async def test_the_service_starts_without_a_database_and_waits_for_it(stage):
-    async with stage.simulate(*SMALL) as simulators:
-        endpoints = await simulators.read_json()
-        stage.configure(endpoints, POSTGRES_DB="not_there_yet")
-        async with stage.serve() as service:
-            await service.wait_line("writer.retrying")
-            await service.wait_line("feed.connected broker=ibkr")
-            await fetch_nothing(stage.database, "create database not_there_yet")
-            try:
-                service.send(signal.SIGHUP)
-                await service.wait_line("writer.connected")
-                assert await service.stop() == 0
-            finally:
-                await fetch_nothing(
-                    stage.database, "drop database not_there_yet with (force)"
-                )
-
-
-async def fetch_nothing(database, statement):
-    connection = await connect_trio(database)
-    async with connection:
-        await connection.execute(statement)
 
 
 async def test_an_embedded_postgresql_that_is_killed_comes_back(tmp_path, stage):
