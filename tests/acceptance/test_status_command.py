@@ -1,73 +1,111 @@
-"""``status`` against a running service, and against other programs."""
+"""``status`` against a running service, and against other programs.
+
+Most calls are made in this process; each exit status is that of a process once.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
 import trio
 
+from greeks_trio.commands.status import LIMIT_S, run_status
+from greeks_trio.errors import ConfigError
 from tests.fix_processes import PATIENCE_S, run_ingest
 
 pytestmark = pytest.mark.timeout(120)
 
-ROOT = Path(__file__).parents[2]
 SMALL = ("--contracts", "20", "--rate", "60")
 TOKEN = "t0ken-of-the-status-test"
+NO_PROGRAM = "http://127.0.0.1:9"
 
 
-async def ask(stage, *arguments, **environment):
+@pytest.fixture
+def ask(monkeypatch, capsys, tmp_path):
+    """Return a function for exit status and output, with `tmp_path` as the directory."""
+
+    async def ask(*, url=None, as_json=False, limit_s=LIMIT_S, **environment):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            status = await run_status(url=url, as_json=as_json, limit_s=limit_s)
+        return status, capsys.readouterr().out
+
+    return ask
+
+
+async def ask_process(directory, *arguments, **environment):
     """Return exit status and output of ``status``."""
-    process = run_ingest(
-        "status", *arguments, cwd=stage.directory, environment=environment
-    )
+    process = run_ingest("status", *arguments, cwd=directory, environment=environment)
     async with process as command:
         status = await command.wait_exit()
         return status, command.transcript()
 
 
-async def wait_for(stage, expected, *arguments):
-    """Run `status` until it gives the expected exit status, and return the output."""
+async def wait_for(ask, expected, **options):
+    """Ask until it gives the expected exit status, and return the output."""
     with trio.fail_after(2 * PATIENCE_S):
         while True:
-            status, said = await ask(stage, *arguments)
+            status, said = await ask(**options)
             if status == expected:
                 return said
+            await trio.sleep(0.1)  # it is another program that changes
 
 
 @asynccontextmanager
 async def serving(stage, **changes):
-    """Yield the service's URL when both brokers are connected."""
-    async with stage.simulate(*SMALL) as simulators:
-        stage.configure(await simulators.read_json(), **changes)
+    """Yield (simulators, endpoints, the service's URL) when both brokers are connected."""
+    async with stage.simulate(*SMALL, "--control-port", "0") as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints, **changes)
         async with stage.serve() as service:
             line = await service.wait_line("http.listening")
             for broker in ("ibkr", "tastytrade"):
                 await service.wait_line(f"feed.connected broker={broker}")
             await service.wait_line("writer.connected")
-            yield line.rpartition("url=")[2]
+            yield simulators, endpoints, line.rpartition("url=")[2]
             await service.stop()
 
 
-async def test_a_healthy_service_gives_0_a_table_and_json(stage):
-    """With a feed that a person has stopped too; the token is in the environment."""
-    async with serving(stage, GREEKS_API_TOKEN=TOKEN) as url:
-        table = await wait_for(stage, 0, "--url", url)
-        said = await wait_for(stage, 0, "--url", url, "--json")
-        wrong, refused = await ask(stage, "--url", url, GREEKS_API_TOKEN="wr0ng")
-        none, wanted = await ask(stage, "--url", url, GREEKS_API_TOKEN="")
+async def test_a_service_is_healthy_then_degraded_then_down(stage, ask):
+    """A feed that a person has stopped leaves it healthy; the token is in the file.
+
+    One broker away gives 1, and two give 2, as does the address of another program.
+    """
+    async with serving(stage, GREEKS_API_TOKEN=TOKEN) as (simulators, endpoints, url):
+        await wait_for(ask, 0, url=url)
+        status, table = await ask_process(stage.directory, "--url", url)
+        said = await wait_for(ask, 0, url=url, as_json=True)
+        wrong, refused = await ask(url=url, GREEKS_API_TOKEN="wr0ng")
+        none, wanted = await ask(url=url, GREEKS_API_TOKEN="")
         async with httpx2.AsyncClient(
             base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
         ) as client:
             wish = {"brokers": ["ibkr"]}
-            answer = await client.post("/v1/streaming/stop", json=wish, timeout=10)
+            answer = await client.post("/v1/streaming/stop", json=wish, timeout=30)
             ready = await client.get("/readyz")
-        stopped = await ask(stage, "--url", url)
-        stopped_json = await ask(stage, "--url", url, "--json")
+            stopped = await ask(url=url)
+            stopped_json = await ask(url=url, as_json=True)
+            await client.post("/v1/streaming/start", json=wish, timeout=30)
+            fault = {"fault": "tastytrade:drop", "arg": 900}
+            await client.post(f"{endpoints['control_url']}/faults", json=fault)
+        degraded = await wait_for(ask, 1, url=url)
+        degraded_process, _ = await ask_process(stage.directory, "--url", url)
+        foreign, not_ours = await ask(url=endpoints["control_url"])
+        assert await simulators.stop() == 0
+        down = await wait_for(ask, 2, url=url)
+
+    assert (status, degraded_process, foreign) == (0, 1, 2)
+    assert "is degraded" in degraded
+    assert "- tastytrade:" in degraded
+    assert "not greeks_trio" in not_ours
+    assert "is down" in down
+    assert "no broker is connected" in down
 
     answer_of_healthy = json.loads(said.splitlines()[0])
     assert f"greeks_trio at {url} is healthy" in table
@@ -103,69 +141,50 @@ def assert_is_a_note(answer, ready, stopped, stopped_json):
 
 
 @pytest.mark.parametrize(
-    ("environment", "arguments", "problem"),
+    ("environment", "url", "problem"),
     [
-        ({"GREEKS_HTTP_BIND": "nowhere"}, (), "GREEKS_HTTP_BIND"),
-        ({"GREEKS_HTTP_BIND": ""}, (), "use --url"),
-        ({}, ("--url", "ftp://x"), "--url is not like"),
+        ({"GREEKS_HTTP_BIND": "nowhere"}, None, "GREEKS_HTTP_BIND"),
+        ({"GREEKS_HTTP_BIND": ""}, None, "use --url"),
+        ({"GREEKS_HTTP_BIND": "127.0.0.1:0"}, None, "GREEKS_HTTP_BIND has port 0"),
+        ({}, "ftp://x", "--url is not like"),
     ],
 )
-async def test_a_wrong_configuration_gives_2_and_json_too(
-    tmp_path, environment, arguments, problem
+async def test_a_wrong_configuration_is_an_error_and_in_json_too(
+    ask, capsys, environment, url, problem
 ):
-    process = await trio.run_process(
-        [sys.executable, "-m", "greeks_trio", "status", "--json", *arguments],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), **environment},
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-    )
+    with pytest.raises(ConfigError) as caught:
+        await ask(url=url, as_json=True, **environment)
 
-    answer = json.loads(process.stdout)
-    assert process.returncode == 2
+    answer = json.loads(capsys.readouterr().out)
     assert answer.keys() == {"verdict", "problems", "notes", "url", "service"}
     assert answer["verdict"] == "down"
     assert problem in answer["problems"][0]
-    assert answer["problems"][0] in process.stderr.decode()
+    assert answer["problems"] == list(caught.value.problems)
 
 
-async def test_one_broker_away_gives_1_and_two_give_2(stage):
-    """So does the address of another program."""
-    async with stage.simulate(*SMALL) as simulators:
-        endpoints = await simulators.read_json()
-        another = endpoints["tastytrade"]["api_url"]
-        # No program listens there.
-        endpoints["tastytrade"]["api_url"] = "http://127.0.0.1:9"
-        stage.configure(endpoints)
-        async with stage.serve() as service:
-            url = (await service.wait_line("http.listening")).rpartition("url=")[2]
-            await service.wait_line("feed.connected broker=ibkr")
-            degraded = await wait_for(stage, 1, "--url", url)
-            foreign, not_ours = await ask(stage, "--url", another)
-            assert await simulators.stop() == 0
-            down = await wait_for(stage, 2, "--url", url)
-            await service.stop()
+async def test_a_process_with_a_wrong_configuration_gives_2_and_its_problem(tmp_path):
+    process = run_ingest(
+        "status", "--json", cwd=tmp_path, environment={"GREEKS_HTTP_BIND": "nowhere"}
+    )
+    async with process as command:
+        assert await command.wait_exit() == 2
+        [problem] = (await command.read_json())["problems"]
 
-    assert "is degraded" in degraded
-    assert "- tastytrade:" in degraded
-    assert foreign == 2
-    assert "not greeks_trio" in not_ours
-    assert "is down" in down
-    assert "no broker is connected" in down
+    assert problem in "\n".join(command.lines["stderr"])
 
 
-async def test_no_program_at_the_address_gives_2(stage):
-    status, said = await ask(stage, "--url", "http://127.0.0.1:9")
-    as_json, line = await ask(stage, "--url", "http://127.0.0.1:9", "--json")
+async def test_no_program_at_the_address_gives_2(tmp_path, ask):
+    process_status, _ = await ask_process(tmp_path, "--url", NO_PROGRAM)
+    status, said = await ask(url=NO_PROGRAM)
+    as_json, line = await ask(url=NO_PROGRAM, as_json=True)
 
-    assert status == as_json == 2
+    assert process_status == status == as_json == 2
     assert "is down" in said
     assert "no service answers" in said
-    assert json.loads(line.splitlines()[0])["service"] is None
+    assert json.loads(line)["service"] is None
 
 
-async def test_an_answer_that_cannot_be_unpacked_gives_2(stage, nursery):
+async def test_an_answer_that_cannot_be_unpacked_gives_2(tmp_path, nursery):
     async def answer(stream):
         async with stream:
             await stream.receive_some()
@@ -177,31 +196,26 @@ async def test_an_answer_that_cannot_be_unpacked_gives_2(stage, nursery):
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     nursery.start_soon(trio.serve_listeners, answer, [listener])
-    status, said = await ask(stage, "--url", f"http://127.0.0.1:{port}")
+    # A process, because httpx leaves a generator to the interpreter then.
+    status, said = await ask_process(tmp_path, "--url", f"http://127.0.0.1:{port}")
 
     assert status == 2
     assert "not greeks_trio" in said
 
 
-async def test_a_name_that_is_not_valid_gives_2(stage):
-    status, said = await ask(stage, "--url", f"http://{'a' * 64}.example")
+async def test_a_name_that_is_not_valid_gives_2(ask):
+    status, said = await ask(url=f"http://{'a' * 64}.example")
 
     assert status == 2
     assert "no service answers" in said
 
 
-async def test_a_program_that_accepts_and_does_not_answer_gives_2(stage):
+async def test_a_program_that_accepts_and_does_not_answer_gives_2(ask):
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
-        status, said = await ask(stage, "--url", f"http://127.0.0.1:{port}")
+        status, said = await ask(url=f"http://127.0.0.1:{port}", limit_s=0.5)
 
     assert status == 2
-    assert "no answer within 10 s" in said
-
-
-async def test_a_wrong_address_is_a_problem_of_the_configuration(stage):
-    status, said = await ask(stage, GREEKS_HTTP_BIND="127.0.0.1:0")
-
-    assert status == 2
-    assert "configuration: GREEKS_HTTP_BIND has port 0" in said
+    assert "no answer within 0.5 s" in said
+    assert LIMIT_S == 10.0
