@@ -79,6 +79,7 @@ RECOVERY_LIMIT_S: Final = 120.0
 _SIDE_BY_SIDE: Final = 8
 _END_LIMIT_S: Final = 40.0
 _PULSE_S: Final = 0.1
+DATABASE_LIMIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +319,8 @@ class Scene:
                 await health.wait_status("disconnected")
 
     async def _compare(self) -> None:
-        async with open_connection(self.database) as connection:
+        database = replace(self.database, timeout_s=DATABASE_LIMIT_S)
+        async with open_connection(database) as connection:
             evidence = Evidence(ledger=self.ledger_file, reports=self.commits.path)
             self.outcome.counts_by_broker = await compare(connection, evidence)
             cursor = await connection.execute(
@@ -334,9 +336,12 @@ def make_config(
     tastytrade: TastytradeEndpoints,
     spool: Path,
 ) -> Config:
-    """Return the service's configuration for these brokers, with short limits."""
+    """Return the service's configuration for these brokers, with short limits.
+
+    The database has a long one: so many services that log in at once are slow.
+    """
     return Config(
-        database=database,
+        database=replace(database, timeout_s=DATABASE_LIMIT_S),
         ibkr=IbkrConfig(
             api_url=ibkr.rest_url,
             ws_url=ibkr.ws_url,

@@ -170,7 +170,7 @@ class LoginConnection(TrioConnection[Row]):
 
     @classmethod
     async def _run_connecting(cls, steps: PQGenConn[Self]) -> Self:
-        return await run_login(steps)
+        return await run_login(steps, discard=lambda late: late.pgconn.finish())
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
