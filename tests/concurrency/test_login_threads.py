@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -21,58 +23,53 @@ def compute(before_the_end):
     yield 0, Wait.R
 
 
+@pytest.fixture
+def discarded():
+    return queue.Queue()
+
+
 async def wait_discarded(discarded):
-    with trio.fail_after(PATIENCE_S):
-        while not discarded:
-            await trio.sleep(0.01)
+    """Return what was closed, which a thread does."""
+    return await trio.to_thread.run_sync(partial(discarded.get, timeout=PATIENCE_S))
 
 
-async def test_a_login_that_ends_in_time_is_the_caller_s():
-    discarded = []
+async def test_a_login_that_ends_in_time_is_the_caller_s(discarded):
+    assert await run_login(compute(int), discarded.put) == "connection"
 
-    assert await run_login(compute(int), discarded.append) == "connection"
-
-    assert discarded == []
+    assert discarded.empty()
 
 
-async def test_a_connection_that_comes_after_the_caller_left_is_closed():
-    discarded, may_end = [], threading.Event()
+async def test_a_connection_that_comes_after_the_caller_left_is_closed(discarded):
+    may_end = threading.Event()
     with trio.move_on_after(0.05) as scope:
-        await run_login(
-            compute(lambda: may_end.wait(PATIENCE_S)), discarded.append
-        )
+        await run_login(compute(partial(may_end.wait, PATIENCE_S)), discarded.put)
 
     assert scope.cancelled_caught
-    assert discarded == []
+    assert discarded.empty()
     may_end.set()
-    await wait_discarded(discarded)
-    assert discarded == ["connection"]
+    assert await wait_discarded(discarded) == "connection"
+    assert discarded.empty()
 
 
-async def test_a_connection_that_comes_while_the_caller_leaves_is_closed_once():
-    """The step has ended, but the cancellation comes before its result."""
-    discarded = []
+async def test_a_connection_that_comes_while_the_caller_leaves_is_closed_once(
+    discarded,
+):
+    """Its step ends about when the cancellation comes."""
     token = trio.lowlevel.current_trio_token()
     for _ in range(20):
         with trio.CancelScope() as scope:
-            await run_login(
-                compute(lambda: token.run_sync_soon(scope.cancel)),  # noqa: B023
-                lambda late: discarded.append((scope, late)),  # noqa: B023
-            )
+            cancel = partial(token.run_sync_soon, scope.cancel)
+            await run_login(compute(cancel), discarded.put)
         if scope.cancelled_caught:
-            await wait_discarded(discarded)
-            assert discarded == [(scope, "connection")]
-            discarded.clear()
-        assert discarded == []
+            assert await wait_discarded(discarded) == "connection"
+        assert discarded.empty()
 
 
-async def test_a_login_that_fails_closes_nothing():
-    discarded = []
-
+async def test_a_login_that_fails_closes_nothing(discarded):
     def fail():
         raise OSError("no route")
 
     with pytest.raises(OSError, match="no route"):
-        await run_login(compute(fail), discarded.append)
+        await run_login(compute(fail), discarded.put)
 
-    assert discarded == []
+    assert discarded.empty()
