@@ -25,7 +25,7 @@ from tests.database.risk_rows import (
     seconds,
     tick,
 )
-from tests.fix_postgres import connect
+from tests.fix_postgres import connect, fresh_database
 from tests.timeline import asking, serving, sessions, wait_sessions
 
 # Far below any deadline of a client.
@@ -53,6 +53,12 @@ MANY_PAYLOADS = (
     " select now() + i * interval '1 us', now(), 'ibkr', 'U1', repeat('x', 2000), 'C',"
     " 0.5, 'realtime', '{}', i from generate_series(1, 20000) i"
 )
+
+
+@pytest.fixture
+def database(emptied_database):
+    """To empty a database costs less than to make one for each test."""
+    return emptied_database
 
 
 @pytest.fixture
@@ -162,31 +168,44 @@ async def test_a_walk_misses_nothing_and_repeats_nothing(database, db, query):
     assert set(range(1, 31)) <= set(ids)
 
 
+@pytest.fixture(scope="module")
+def database_of_many_ticks(postgres_server, database_template):
+    """More than all buffers of a connection hold, some 20 MB; tests only read it."""
+    with (
+        fresh_database(postgres_server, database_template.dbname) as database,
+        risk_database(database) as connection,
+    ):
+        connection.execute(
+            "insert into greek_snapshots (event_time, received_at, broker, account_id,"
+            " underlying, contract_key, delta, availability, source_payload, fingerprint)"
+            " select %s + i * interval '1 ms', now(), 'ibkr', 'U1', 'SPY', 'C', 0.5,"
+            " 'realtime', '{}', i from generate_series(1, 50000) i",
+            [MOMENT],
+        )
+        yield database, connection
+
+
 @pytest.fixture
-def many_ticks(db):
-    """More than all buffers of a connection hold, some 20 MB."""
-    db.execute(
-        "insert into greek_snapshots (event_time, received_at, broker, account_id,"
-        " underlying, contract_key, delta, availability, source_payload, fingerprint)"
-        " select %s + i * interval '1 ms', now(), 'ibkr', 'U1', 'SPY', 'C', 0.5,"
-        " 'realtime', '{}', i from generate_series(1, 50000) i",
-        [MOMENT],
-    )
+async def many_ticks(database_of_many_ticks):
+    """The database of many ticks and a connection to it, when no test reads it."""
+    database, db = database_of_many_ticks
+    await wait_sessions(db, 0)
+    return database, db
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson"])
-async def test_an_export_has_every_row(database, db, many_ticks, form):
+async def test_an_export_has_every_row(many_ticks):
+    database, _ = many_ticks
     async with answering(database) as client:
-        answer = await client.get(f"{TICKS}?format={form}")
+        csv_answer = await client.get(f"{TICKS}?format=csv")
+        json_lines = await client.get(f"{TICKS}?format=ndjson")
 
-    lines = answer.text.splitlines()
-    assert len(lines) == 50_000 + (form == "csv")
+    assert len(csv_answer.text.splitlines()) == 50_001
+    assert len(json_lines.text.splitlines()) == 50_000
 
 
-async def test_a_client_that_leaves_midway_gives_the_connection_back(
-    database, db, many_ticks
-):
+async def test_a_client_that_leaves_midway_gives_the_connection_back(many_ticks):
     # Its slot is free a moment after PostgreSQL has ended the query.
+    database, db = many_ticks
     async with answering(database, max_exports=3) as client:
         for _ in range(3):
             async with await _begin_export(client) as stream:
@@ -202,10 +221,9 @@ async def _begin_export(client):
     return stream
 
 
-async def test_a_client_that_does_not_read_keeps_only_its_own_export(
-    database, db, many_ticks
-):
+async def test_a_client_that_does_not_read_keeps_only_its_own_export(many_ticks):
     """The rows wait in PostgreSQL; other requests are answered."""
+    database, db = many_ticks
     async with answering(database, max_exports=1) as client:
         async with client.stream("GET", f"{TICKS}?format=ndjson") as slow:
             assert slow.status_code == 200
@@ -219,10 +237,9 @@ async def test_a_client_that_does_not_read_keeps_only_its_own_export(
     assert other_export.headers["retry-after"] == "1"
 
 
-async def test_an_export_that_loses_its_database_is_broken_off(
-    database, db, many_ticks
-):
+async def test_an_export_that_loses_its_database_is_broken_off(many_ticks):
     received = []
+    database, db = many_ticks
     async with answering(database) as client:
         async with client.stream("GET", f"{TICKS}?format=csv") as answer:
             await wait_sessions(db, 1, "state = 'idle in transaction'")
@@ -377,8 +394,9 @@ async def test_a_trade_joins_the_ticks_of_its_contract_however_it_was_spelt(
     assert db.execute(joined).fetchone() == (1,)
 
 
-async def test_the_end_of_the_service_ends_exports(database, db, many_ticks):
+async def test_the_end_of_the_service_ends_exports(many_ticks):
     """At once, although its client does not read."""
+    database, db = many_ticks
     async with answering(database) as client:
         stream = await _begin_export(client)
         await wait_sessions(db, 1, "state = 'idle in transaction'")
