@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -101,10 +102,22 @@ def apply_schema(config: DatabaseConfig) -> None:
         connection.execute(schema_directory().joinpath("schema.sql").read_bytes())
 
 
+def _make_logins_cheap(config: DatabaseConfig) -> None:
+    """Let a login of the role compute little: the tests have some ten thousand."""
+    with connect(config) as connection:
+        connection.execute("set scram_iterations = 1")
+        connection.execute(
+            sql.SQL("alter role {} password {}").format(
+                sql.Identifier(config.user), config.password.reveal()
+            )
+        )
+
+
 @contextmanager
 def _server(url: str) -> Iterator[DatabaseConfig]:
     if not url:
         with embedded_server(settings=QUICK, is_superuser=True) as config:
+            _make_logins_cheap(config)
             yield config
         return
     given = {key: str(value) for key, value in conninfo_to_dict(url).items()}
@@ -129,6 +142,7 @@ def postgres_server() -> Iterator[DatabaseConfig]:
 def embedded_16_server() -> Iterator[DatabaseConfig]:
     """An embedded server of version 16, whatever the other one is."""
     with embedded_server(version=16, settings=QUICK, is_superuser=True) as config:
+        _make_logins_cheap(config)
         yield config
 
 
@@ -140,6 +154,23 @@ def cluster_directory(tmp_path_factory) -> Path:
     Each test leaves a directory on which a server starts, and may leave tables.
     """
     return tmp_path_factory.mktemp("cluster")
+
+
+@pytest.fixture(scope="session")
+def _first_start(tmp_path_factory) -> Path:
+    """A data directory on which a server has run once."""
+    directory = tmp_path_factory.mktemp("first") / "data"
+    with embedded_server(directory, settings=QUICK):
+        pass
+    return directory
+
+
+@pytest.fixture
+def used_directory(_first_start, tmp_path) -> Path:
+    """A data directory of the test's own with a cluster: a copy costs less than ``initdb``."""
+    directory = tmp_path / "used"
+    subprocess.run(["cp", "-a", _first_start, directory], check=True)
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -206,55 +206,55 @@ def test_a_temporary_directory_is_removed(monkeypatch, tmp_path):
     assert not directory.exists()
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path):
-    with service(tmp_path) as (process, pid), watched(pid) as server:
+def test_ctrl_c_in_the_terminal_does_not_reach_the_server(used_directory):
+    with service(used_directory) as (process, pid), watched(pid) as server:
         os.killpg(process.pid, signal.SIGINT)
 
         assert process.wait(PATIENCE_S) == 0
         assert has_ended(server)
 
-    assert stored(tmp_path) == ["before", "after"]
+    assert stored(used_directory) == ["before", "after"]
     # The first of the two servers ended cleanly: the second had nothing to recover.
-    assert "not properly shut down" not in (tmp_path / "postgres.log").read_text()
+    assert "not properly shut down" not in (used_directory / "postgres.log").read_text()
 
 
-def test_the_server_ends_with_a_parent_that_is_killed(tmp_path):
-    with service(tmp_path) as (process, pid), watched(pid) as server:
+def test_the_server_ends_with_a_parent_that_is_killed(used_directory):
+    with service(used_directory) as (process, pid), watched(pid) as server:
         process.kill()
 
         assert has_ended(server)
 
-    assert stored(tmp_path) == ["before"]
+    assert stored(used_directory) == ["before"]
 
 
-def test_a_start_right_after_a_kill_waits_for_the_old_server(tmp_path):
-    with service(tmp_path) as (process, pid), watched(pid) as server:
+def test_a_start_right_after_a_kill_waits_for_the_old_server(used_directory):
+    with service(used_directory) as (process, pid), watched(pid) as server:
         process.kill()
         process.wait()
 
-        assert stored(tmp_path) == ["before"]
+        assert stored(used_directory) == ["before"]
         assert has_ended(server)
 
 
-def test_a_committed_row_survives_the_kill_of_both(tmp_path):
-    with service(tmp_path) as (process, pid), watched(pid) as server:
+def test_a_committed_row_survives_the_kill_of_both(used_directory):
+    with service(used_directory) as (process, pid), watched(pid) as server:
         process.send_signal(signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
         process.kill()
 
         assert has_ended(server)
 
-    assert stored(tmp_path) == ["before"]
-    assert "not properly shut down" in (tmp_path / "postgres.log").read_text()
+    assert stored(used_directory) == ["before"]
+    assert "not properly shut down" in (used_directory / "postgres.log").read_text()
 
 
-def test_an_orphan_is_replaced(tmp_path):
-    with open_cluster(tmp_path, 18, durable=False) as cluster:
+def test_an_orphan_is_replaced(used_directory):
+    with open_cluster(used_directory, 18, durable=False) as cluster:
         pid = _start_orphan(cluster)
 
     with (
         watched(pid) as orphan,
-        embedded_server(tmp_path, settings=QUICK) as config,
+        embedded_server(used_directory, settings=QUICK) as config,
         connect(config) as connection,
     ):
         assert has_ended(orphan)
@@ -274,8 +274,8 @@ def _start_orphan(cluster: Cluster) -> int:
     return int((cluster.directory / "postmaster.pid").read_text().split()[0])
 
 
-def test_the_number_of_a_server_that_has_gone_may_be_another_processs(tmp_path):
-    with open_cluster(tmp_path, 18, durable=False) as cluster:
+def test_the_number_of_a_server_that_has_gone_may_be_another_processs(used_directory):
+    with open_cluster(used_directory, 18, durable=False) as cluster:
         directory, account = cluster.directory, cluster.runner.account
     user = {} if account is None else {"user": account.uid, "group": account.gid}
     with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, **user) as innocent:
@@ -285,7 +285,7 @@ def test_the_number_of_a_server_that_has_gone_may_be_another_processs(tmp_path):
             os.chown(pid_file, account.uid, account.gid)
 
         with (
-            embedded_server(tmp_path, settings=QUICK) as config,
+            embedded_server(used_directory, settings=QUICK) as config,
             connect(config) as connection,
         ):
             assert connection.execute("select 1").fetchone() == (1,)
@@ -371,39 +371,43 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied_once(
     monkeypatch.setattr(embedded_binaries, "CACHE", open_directory / "cache")
 
     for _ in range(2):
-        with embedded_server(settings=QUICK) as config, connect(config) as connection:
+        with (
+            embedded_server(tmp_path / "data", settings=QUICK) as config,
+            connect(config) as connection,
+        ):
             assert connection.execute("select 1").fetchone() == (1,)
 
     copies = list((open_directory / "cache").glob("*"))
     assert len(copies) == (1 if IS_ROOT else 0)
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path):
+def test_a_server_that_does_not_start_says_why(used_directory):
     with pytest.raises(StoreUnavailable, match=r"(?s)ended.*no_such_setting"):
-        with embedded_server(tmp_path, settings={"no_such_setting": "1"}):
+        with embedded_server(used_directory, settings={"no_such_setting": "1"}):
             pass
 
-    with embedded_server(tmp_path, settings=QUICK):
+    with embedded_server(used_directory, settings=QUICK):
         pass
 
 
-def test_the_log_does_not_grow_without_end(tmp_path, monkeypatch):
+def test_the_log_does_not_grow_without_end(used_directory, monkeypatch):
     monkeypatch.setattr(embedded_process, "_MAX_LOG_BYTES", 1_000)
-    with embedded_server(tmp_path, settings=QUICK) as config:
+    with embedded_server(used_directory, settings=QUICK) as config:
         with connect(config) as connection:
             for number in range(100):
                 with pytest.raises(psycopg.errors.UndefinedColumn):
                     connection.execute(f"select column_{number}")
 
-    log = (tmp_path / "postgres.log").read_text()
+    log = (used_directory / "postgres.log").read_text()
     assert len(log) < 2_000
     assert log.splitlines()[-1].endswith("database system is shut down")
 
 
-def test_a_log_that_cannot_be_written_is_done_without(tmp_path):
-    (tmp_path / "postgres.log").mkdir()
+def test_a_log_that_cannot_be_written_is_done_without(used_directory):
+    (used_directory / "postgres.log").unlink()
+    (used_directory / "postgres.log").mkdir()
 
-    with embedded_server(tmp_path, settings=QUICK) as config:
+    with embedded_server(used_directory, settings=QUICK) as config:
         with connect(config) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
 
@@ -417,7 +421,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_port_that_is_taken_in_the_last_moment_is_left_alone(
-    postgres_server, tmp_path, monkeypatch
+    postgres_server, used_directory, monkeypatch
 ):
     taken = iter([postgres_server.port])
     free_port = embedded._free_port
@@ -425,7 +429,7 @@ def test_a_port_that_is_taken_in_the_last_moment_is_left_alone(
         embedded, "_free_port", lambda: next(taken, None) or free_port()
     )
 
-    with embedded_server(tmp_path, settings=QUICK) as config:
+    with embedded_server(used_directory, settings=QUICK) as config:
         assert config.port != postgres_server.port
         with connect(config) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
@@ -443,7 +447,7 @@ def test_the_environment_does_not_disturb_it(tmp_path, monkeypatch):
     assert found == (False, 1)
 
 
-async def test_a_start_that_is_cancelled_leaves_no_server(tmp_path, monkeypatch):
+async def test_a_start_that_is_cancelled_leaves_no_server(used_directory, monkeypatch):
     scope = trio.CancelScope()
     spawn = embedded.EmbeddedServer.spawn
 
@@ -453,12 +457,12 @@ async def test_a_start_that_is_cancelled_leaves_no_server(tmp_path, monkeypatch)
 
     monkeypatch.setattr(embedded.EmbeddedServer, "spawn", spawn_and_cancel)
     with scope:
-        async with open_embedded_server(tmp_path, settings=QUICK):
+        async with open_embedded_server(used_directory, settings=QUICK):
             raise AssertionError("it was cancelled before")
 
     assert scope.cancelled_caught
-    assert not (tmp_path / "postgres-18" / "postmaster.pid").exists()
+    assert not (used_directory / "postgres-18" / "postmaster.pid").exists()
     monkeypatch.undo()
-    async with open_embedded_server(tmp_path, settings=QUICK) as config:
+    async with open_embedded_server(used_directory, settings=QUICK) as config:
         with connect(config) as connection:
             assert connection.execute("select 1").fetchone() == (1,)

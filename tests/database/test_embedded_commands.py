@@ -44,9 +44,9 @@ def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture
-def started(tmp_path):
+def started(used_directory):
     """A server that stays, with a table, and its data directory."""
-    data_dir = tmp_path / "data"
+    data_dir = used_directory
     database, is_new = start_detached(data_dir, settings=QUICK)
     assert is_new
     with connect(database) as connection:

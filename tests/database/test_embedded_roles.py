@@ -168,25 +168,25 @@ def test_a_stranger_on_the_port_gets_no_password(running, stranger):
     assert config.password.reveal().encode() not in stranger.heard
 
 
-def test_a_fixed_port_that_is_taken_is_named_and_left_alone(tmp_path):
+def test_a_fixed_port_that_is_taken_is_named_and_left_alone(used_directory):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StoreUnavailable, match=f"port {port} .*EMBEDDED_PORT"):
-            with embedded_server(tmp_path, port=port, settings=QUICK):
+            with embedded_server(used_directory, port=port, settings=QUICK):
                 pass
 
 
-def test_any_port_stays_the_same_and_a_minor_upgrade_is_noted(tmp_path, caplog):
+def test_any_port_stays_the_same_and_a_minor_upgrade_is_noted(used_directory, caplog):
     caplog.set_level("INFO")
     ports = []
     for _ in range(2):
-        with embedded_server(tmp_path, settings=QUICK) as config:
+        with embedded_server(used_directory, settings=QUICK) as config:
             ports.append(config.port)
         assert "version_changed" not in caplog.text
-    (tmp_path / "postgres-18-version").write_text("18.0")
-    with embedded_server(tmp_path, settings=QUICK) as config:
+    (used_directory / "postgres-18-version").write_text("18.0")
+    with embedded_server(used_directory, settings=QUICK) as config:
         ports.append(config.port)
     assert len(set(ports)) == 1
     assert "embedded.version_changed from=18.0 to=18." in caplog.text

@@ -98,7 +98,15 @@ where pronamespace = 'public'::regnamespace
 
 
 @pytest.fixture
-def db(database):
+def db(emptied_database):
+    """For tests that leave the statistics of the tables as they are."""
+    with risk_database(emptied_database) as connection:
+        yield connection
+
+
+@pytest.fixture
+def analyzed_db(database):
+    """A database of its own: statistics stay when the rows go."""
     with risk_database(database) as connection:
         yield connection
 
@@ -273,10 +281,12 @@ def test_only_an_incomplete_tick_costs_another_look(db, function, changes, looku
 
 
 @pytest.mark.parametrize("contracts", [1, 3])
-def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(db, contracts):
+def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(
+    analyzed_db, contracts
+):
     """With few contracts the planner would prefer the index of event_time."""
-    tick(db)
-    db.execute(
+    tick(analyzed_db)
+    analyzed_db.execute(
         "insert into greek_snapshots (event_time, received_at, broker, account_id,"
         "  underlying, contract_key, delta, availability, source_payload, fingerprint)"
         " select event_time - n * interval '1 second', received_at, broker, account_id,"
@@ -284,41 +294,41 @@ def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(db, contra
         " from greek_snapshots, generate_series(1, 3000) as n",
         [contracts],
     )
-    db.execute("analyze greek_snapshots")
+    analyzed_db.execute("analyze greek_snapshots")
 
-    plan = plan_of(db, "select * from latest_greeks")
+    plan = plan_of(analyzed_db, "select * from latest_greeks")
 
     assert "ticks_pkey" in plan
     assert "event_time_idx" not in plan
 
 
-def test_a_position_that_changed_often_costs_no_more_than_another(db):
+def test_a_position_that_changed_often_costs_no_more_than_another(analyzed_db):
     """The history has some thousand pages; the open positions are in a few of them."""
-    db.execute(
+    analyzed_db.execute(
         "insert into positions (broker, account_id, contract_key, observed_at, kind,"
         "  quantity) select 'ibkr', 'U1', 'S' || n % 3, '2025-01-01 00:00+00'::timestamptz"
         "  + n * interval '1 second', 'equity', n from generate_series(1, 150000) as n"
     )
-    db.execute("vacuum analyze positions")
+    analyzed_db.execute("vacuum analyze positions")
     query = (
         "explain (analyze, buffers, format json) select * from positions_asof(now())"
     )
-    db.execute(query)  # reads the catalog
+    analyzed_db.execute(query)  # reads the catalog
 
-    [(explained,)] = db.execute(query).fetchall()
+    [(explained,)] = analyzed_db.execute(query).fetchall()
 
     plan = explained[0]["Plan"]
     assert plan["Actual Rows"] == 3
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 300
 
 
-def test_the_estimates_stay_below_the_threshold_for_compiling(db):
+def test_the_estimates_stay_below_the_threshold_for_compiling(analyzed_db):
     """Compiling (jit) would take ten times as long as the query."""
     for number in range(200):
-        hold(db, contract_key=f"SPY   251219C{number:08d}")
-    db.execute("analyze")
+        hold(analyzed_db, contract_key=f"SPY   251219C{number:08d}")
+    analyzed_db.execute("analyze")
 
-    found = db.execute("explain (format json) select * from portfolio_greeks")
+    found = analyzed_db.execute("explain (format json) select * from portfolio_greeks")
 
     [(plan,)] = found.fetchall()
     assert plan[0]["Plan"]["Total Cost"] < 10_000

@@ -15,6 +15,7 @@ from psycopg import sql
 from greeks_trio.api.lists.resources import SNAPSHOTS
 from greeks_trio.postgres.reads.listing import export_statement, json_statement
 from tests.database.risk_rows import CALL, MOMENT, PUT, risk_database, seconds, tick
+from tests.fix_postgres import fresh_database
 from tests.timeline import all_of, asking, listing_of
 
 SPX = "SPXW  251219P06000000"
@@ -218,9 +219,18 @@ async def test_a_position_in_another_list_is_refused(database):
             await timeline.page(listing_of(SNAPSHOTS), ["a"], 1)
 
 
-@pytest.fixture
-def many_ticks(database, db):
+@pytest.fixture(scope="module")
+def many_ticks(postgres_server, database_template):
     """Sixty thousand ticks of a hundred contracts in two accounts, and statistics."""
+    with (
+        fresh_database(postgres_server, database_template.dbname) as config,
+        risk_database(config) as db,
+    ):
+        insert_many(db)
+        yield db
+
+
+def insert_many(db):
     db.execute(
         "insert into greek_snapshots (event_time, received_at, broker, account_id,"
         " underlying, contract_key, expiration, option_type, delta, availability,"
@@ -231,7 +241,6 @@ def many_ticks(database, db):
         [MOMENT],
     )
     db.execute("analyze greek_snapshots")
-    return db
 
 
 def plan_of(db, query, params):

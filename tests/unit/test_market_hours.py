@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from greeks_trio.monitoring import market_hours
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.markets import MARKETS, market_of
 
 NEW_YORK = ZoneInfo("America/New_York")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_calendar_of_a_kind():
+    """The library needs up to half a second for each, and its answers stay the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            market_hours, "_make_calendar", cache(market_hours._make_calendar)
+        )
+        yield
 
 
 @pytest.fixture(scope="module")
