@@ -23,6 +23,7 @@ from tests.benchmarks.report import Report, from_json, render, to_json
 COMMANDS = (
     "write",
     "pipeline",
+    "decode",
     "reads",
     "soak",
     "staging",
@@ -78,11 +79,17 @@ def measure(name: str, options: argparse.Namespace) -> Report:
     report.command = name
     report.machine = machine | report.machine
     report.options = {
-        key: str(value)
+        key: _option_text(value)
         for key, value in vars(options).items()
-        if key not in {"command", "json"} and value is not None
+        if key not in {"command", "json"} and value not in (None, False, [])
     }
     return report
+
+
+def _option_text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "" if value is True else str(value)
 
 
 def measure_all(options: argparse.Namespace) -> list[Report]:

@@ -48,7 +48,8 @@ def make_page(reports: Sequence[Report]) -> str:
 
 def _section(report: Report) -> list[str]:
     arguments = "".join(
-        f" --{name.replace('_', '-')} {value}" for name, value in report.options.items()
+        f" --{name.replace('_', '-')} {value}".rstrip()
+        for name, value in report.options.items()
     )
     parts = [f"## {report.command}", f"`bin/bench {report.command}{arguments}`"]
     parts += [f"![{plot.title}]({plot.name}.svg)" for plot in report.plots]

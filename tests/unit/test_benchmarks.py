@@ -36,7 +36,7 @@ def make_report():
         failures=["1 tick lost"],
         machine={"PostgreSQL": "18.4"},
         command="write",
-        options={"rows": "5", "data_dir": "x"},
+        options={"rows": "5", "data_dir": "x", "quiet": ""},
     )
 
 
@@ -78,7 +78,7 @@ def test_the_page_has_the_bars_the_tables_and_the_plots(tmp_path):
 
     text = (tmp_path / "docs/performance.md").read_text()
     assert "| latency | <= 3 ms | 4 ms | MISSED |" in text
-    assert "`bin/bench write --rows 5 --data-dir x`" in text
+    assert "`bin/bench write --rows 5 --data-dir x --quiet`" in text
     assert "| a\\|b | 12,346 |" in text
     assert "**Failed:** 1 tick lost" in text
     assert "![A line](line.svg)" in text
