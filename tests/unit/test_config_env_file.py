@@ -140,10 +140,19 @@ def test_a_line_that_means_nothing_is_a_problem_without_its_text(
     assert "pa55" not in problem
 
 
-def test_names_of_other_programs_are_left_alone(env_file):
-    env_file("IBKR_ENABLED=true\nAWS_REGION=x\nPOSTGRES_INITDB_ARGS=-A\nTZ=UTC\n")
+def test_names_of_other_programs_are_no_problem_and_named(env_file):
+    path = env_file(
+        "IBKR_ENABLED=true\nPOSTGRES_INITDB_ARGS=-A\nCOMPOSE_FILE=x\nTZ=UTC\n"
+        "LOG_LEVEL=INFO\nDATABASE_URL=pa55\n"
+    )
 
-    assert read_config().warnings == []
+    assert read_config().warnings == [
+        f"TZ (line 4 of {path}) is no setting and has no effect.",
+        f"LOG_LEVEL (line 5 of {path}) is no setting and has no effect;"
+        " GREEKS_LOG_LEVEL is a setting.",
+        f"DATABASE_URL (line 6 of {path}) is no setting and has no effect; set"
+        " POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB.",
+    ]
 
 
 def test_variables_of_libpq_in_the_file_are_named(env_file):
