@@ -24,8 +24,10 @@ STANDSTILL_S: Final = 1.0
 # take a tenth of that.
 READ_OUT_LIMIT_S: Final = 3.0
 _INTERVAL_S: Final = 0.1
-# A socket that has brought nothing for so long is empty.
+# A socket that has brought nothing for so long is empty, if the process ran meanwhile.
 _EMPTY_AFTER_S: Final = 0.5
+# A look that comes so long after the one before says that the process did not run.
+_LATE_S: Final = 0.3
 # And after so long it is empty in any case.
 _SURELY_EMPTY_AFTER_S: Final = 30.0
 
@@ -52,6 +54,7 @@ class StandstillWatch:
         self._clock = clock
         self._alive_at = clock()
         self._resumed_at = 0.0
+        self._on_time_since = 0.0
 
     async def run(self) -> NoReturn:
         """Look for a standstill again and again until cancelled."""
@@ -63,6 +66,8 @@ class StandstillWatch:
         """Note a standstill that has just ended, and feeds that have read all of it."""
         now = self._clock()
         stood_s, self._alive_at = now - self._alive_at, now
+        if stood_s > _LATE_S:
+            self._on_time_since = now
         if stood_s > STANDSTILL_S:
             logger.warning("service.stood_still seconds=%.1f", stood_s)
             self._resumed_at = now
@@ -70,8 +75,9 @@ class StandstillWatch:
                 feed.stood_still(stood_s)
             return
         since_s = now - self._resumed_at
+        on_time_s = now - self._on_time_since
         for feed in self._feeds:
-            is_empty = min(since_s, feed.no_frame_for_s()) > _EMPTY_AFTER_S
+            is_empty = min(on_time_s, feed.no_frame_for_s()) > _EMPTY_AFTER_S
             if feed.is_behind and (is_empty or since_s > _SURELY_EMPTY_AFTER_S):
                 feed.caught_up()
 

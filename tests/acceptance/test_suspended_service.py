@@ -11,18 +11,21 @@ from tests.fix_processes import fetch
 
 pytestmark = pytest.mark.timeout(120)
 
+# Longer than a stop takes on a machine that has other work.
+STANDSTILL_S = 7
+
 
 async def test_a_stop_right_after_a_standstill_loses_no_tick_that_was_sent_before(
     stage,
 ):
-    async with stage.simulate("--contracts", "20", "--rate", "200") as simulators:
+    async with stage.simulate("--contracts", "20", "--rate", "100") as simulators:
         stage.configure(await simulators.read_json())
         async with stage.serve() as service:
             await service.wait_line("writer.connected")
             for broker in ("ibkr", "tastytrade"):
                 await stage.wait_rows(broker, 20)
             service.process.send_signal(signal.SIGSTOP)
-            await trio.sleep(4)
+            await trio.sleep(STANDSTILL_S)
             service.process.send_signal(signal.SIGTERM)
             service.process.send_signal(signal.SIGCONT)
             assert await service.wait_exit() == 0
@@ -41,4 +44,5 @@ async def test_a_stop_right_after_a_standstill_loses_no_tick_that_was_sent_befor
     assert unexplained == [], (len(missing), len(sent), gaps)
     # The gap starts at the stop and not with the standstill.
     newest = max(row[3] for row in sent)
-    assert all(newest - start < 3_000 for start in gaps.values())
+    limit_ms = 1000 * (STANDSTILL_S - 1)
+    assert all(newest - start < limit_ms for start in gaps.values())

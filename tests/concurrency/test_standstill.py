@@ -103,6 +103,22 @@ async def test_once_the_socket_is_read_a_gap_starts_with_the_last_frame(
     assert feed.gap_s() == (read_at - START) / SECOND
 
 
+async def test_a_process_that_runs_late_has_not_seen_an_empty_socket(
+    feed, autojump_clock, nursery
+):
+    """It has a small share of the processor, so each turn takes most of a second."""
+    nursery.start_soon(feed.watch.run)
+    await trio.sleep(10.05)
+    feed.read(10)
+    autojump_clock.jump(40)
+    await trio.sleep(0.1)
+    for _ in range(5):
+        autojump_clock.jump(0.9)
+        await wait_all_tasks_blocked()
+        assert feed.health.is_behind
+    assert feed.gap_s() == pytest.approx(10, abs=0.1)
+
+
 async def test_a_stop_reads_the_socket_out_first(feed, autojump_clock, nursery):
     done = trio.Event()
 
