@@ -104,13 +104,24 @@ def times_of(rows):
 
 
 async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
+    """What is configured meanwhile counts when it starts.
+
+    Then all feeds are stopped, and a restart of the service starts them.
+    """
     async with controlled(stage) as control:
         service = control.service
         before = control.ibkr_connections()
+        [(watched,)] = await fetch(
+            stage.database,
+            "select contract_key from greek_snapshots group by contract_key"
+            " having min(broker) = 'tastytrade' limit 1",
+        )
         stopped = await control.turn("stop", "ibkr")
         after = control.ibkr_connections()
         await control.wait_more_rows("tastytrade")
 
+        with stage.env_file.open("a") as env_file:
+            env_file.write(f"GREEKS_WATCHLIST=ibkr:{watched}\n")
         service.send(signal.SIGHUP)
         await service.wait_line("streaming.stays_stopped broker=ibkr")
         await service.wait_line("config.reloaded")
@@ -122,13 +133,17 @@ async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
         started = await control.turn("start", "ibkr")
         await service.wait_line("feed.connected broker=ibkr", number=2)
         await control.wait_more_rows("ibkr")
-        assert await control.simulators.stop() == 0
-        for broker in ("ibkr", "tastytrade"):
-            await service.wait_line(f"feed.restarting broker={broker}")
-        assert await service.stop() == 0
+        await wait_until(
+            stage.database,
+            "select count(*) > 2 from greek_snapshots where broker = 'ibkr'"
+            f" and account_id = 'watchlist' and contract_key = '{watched}'",
+        )
+        connected = service.count("feed.connected broker=tastytrade")
+        gaps = [await control.gaps(broker) for broker in ("ibkr", "tastytrade")]
 
-        gaps = await control.gaps("ibkr")
-        other_gaps = await control.gaps("tastytrade")
+        all_stopped = await stop_all_feeds(control)
+        assert await service.stop() == 0
+        await let_a_restart_start_them(control)
 
     assert (before > 0, after, after_reload) == (True, 0, 0)
     assert stopped.keys() == {"ibkr"}
@@ -137,69 +152,60 @@ async def test_a_feed_is_stopped_by_hand_and_started_again(stage):
     assert still_stopped["last_error"] == "stopped by request"
     assert readiness == (200, [])
     assert started["ibkr"]["status"] in ("connecting", "connected")
-    # The other one has noticed nothing before the simulators ended.
-    assert service.count("feed.connected broker=tastytrade") == 1
-    assert [gap[0] for gap in other_gaps] == ["disconnected"]
-
-    assert [gap[0] for gap in gaps] == ["stopped by request", "disconnected"]
-    _, stopped_at, started_at = gaps[0]
-    stored = await stage.stored()
-    missing = stage.sent() - set(stored)
-    assert len(stored) == len(set(stored))
-    assert set(stored) <= stage.sent()
-    assert {row[0] for row in missing} <= {"ibkr"}
-    assert all(
-        stopped_at - ON_ITS_WAY <= sent_at <= started_at
-        for sent_at in times_of(missing)
-    )
-
-
-async def test_what_is_configured_while_a_feed_is_stopped_counts_when_it_starts(stage):
-    """Then all feeds are stopped, and a restart of the service starts them."""
-    async with controlled(stage) as control:
-        [(watched,)] = await fetch(
-            stage.database,
-            "select contract_key from greek_snapshots group by contract_key"
-            " having min(broker) = 'tastytrade' limit 1",
-        )
-        await control.turn("stop", "ibkr")
-        with stage.env_file.open("a") as env_file:
-            env_file.write(f"GREEKS_WATCHLIST=ibkr:{watched}\n")
-        control.service.send(signal.SIGHUP)
-        await control.service.wait_line("config.reloaded")
-        assert control.ibkr_connections() == 0
-
-        await control.turn("start", "ibkr")
-
-        await wait_until(
-            stage.database,
-            "select count(*) > 2 from greek_snapshots where broker = 'ibkr'"
-            f" and account_id = 'watchlist' and contract_key = '{watched}'",
-        )
-
-        await control.turn("stop", "ibkr", "tastytrade")
-        repeated = await control.turn("stop", "tastytrade", "ibkr")
-        await wait_until(
-            stage.database,
-            "select count(*) = 3 from feed_gaps where reason = 'stopped by request'",
-        )
-        readiness = await control.readiness()
-        assert await control.service.stop() == 0
-
-        async with stage.serve() as service:
-            for broker in ("ibkr", "tastytrade"):
-                await service.wait_line(f"feed.connected broker={broker}")
-            await wait_until(
-                stage.database,
-                "select bool_and(ended_at is not null) from feed_gaps"
-                " where reason = 'stopped by request'",
-            )
-            assert await service.stop() == 0
-
-    assert readiness == (
+    # The other one has noticed nothing.
+    assert connected == 1
+    assert [[gap[0] for gap in each] for each in gaps] == [["stopped by request"], []]
+    assert all_stopped == (
         503,
         ["ibkr: stopped by request", "tastytrade: stopped by request"],
     )
+    assert service.count("streaming.stopped") == 3
+    await assert_only_stops_are_missing(control)
+
+
+async def stop_all_feeds(control):
+    """Stop both, twice, and return what ``/readyz`` says."""
+    await control.turn("stop", "ibkr", "tastytrade")
+    repeated = await control.turn("stop", "tastytrade", "ibkr")
+    await wait_until(
+        control.stage.database,
+        "select count(*) = 3 from feed_gaps where reason = 'stopped by request'",
+    )
     assert {each["last_error"] for each in repeated.values()} == {"stopped by request"}
-    assert control.service.count("streaming.stopped") == 3
-    assert set(await stage.stored()) <= stage.sent()
+    return await control.readiness()
+
+
+async def let_a_restart_start_them(control):
+    """Start the service again, and read to the end of the streams."""
+    async with control.stage.serve() as service:
+        for broker in ("ibkr", "tastytrade"):
+            await service.wait_line(f"feed.connected broker={broker}")
+        await wait_until(
+            control.stage.database,
+            "select bool_and(ended_at is not null) from feed_gaps"
+            " where reason = 'stopped by request'",
+        )
+        assert await control.simulators.stop() == 0
+        for broker in ("ibkr", "tastytrade"):
+            await service.wait_line(f"feed.restarting broker={broker}")
+        assert await service.stop() == 0
+
+
+async def assert_only_stops_are_missing(control):
+    """Each tick is stored once, but for those that were sent during a stop."""
+    stage = control.stage
+    stored = await stage.stored()
+    sent = {row for row in stage.sent() if row[1] != "watchlist"}
+    assert len(stored) == len(set(stored))
+    assert set(stored) <= sent
+    for broker in ("ibkr", "tastytrade"):
+        stops = [
+            (start - ON_ITS_WAY, end)
+            for reason, start, end in await control.gaps(broker)
+            if reason == "stopped by request"
+        ]
+        missing = {row for row in sent - set(stored) if row[0] == broker}
+        assert all(
+            any(start <= sent_at <= end for start, end in stops)
+            for sent_at in times_of(missing)
+        )
