@@ -14,6 +14,7 @@ import math
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,17 @@ NEED_RECONNECT: Final = {
     ("tastytrade", "refuse-login"),
     ("tastytrade", "upgrade-502"),
 }
+# These end the connection, and the status says so in words.
+ENDINGS: Final = frozenset(
+    (
+        *("ibkr:drop", "ibkr:silent", "ibkr:half-open", "ibkr:refuse-login"),
+        *("ibkr:http-503", "ibkr:close-1000", "ibkr:close-1012"),
+        *("tastytrade:drop", "tastytrade:bad-utf8", "tastytrade:channel-close"),
+        *("tastytrade:close-1000", "tastytrade:close-1012", "tastytrade:upgrade-502"),
+        *("tastytrade:http-429", "tastytrade:http-503", "tastytrade:refuse-login"),
+        "tastytrade:expire-session",
+    )
+)
 # Three minutes in production; shorter here.
 SHORT_QUIET_S: Final = 5.0
 RECOVERY_LIMIT_S: Final = 120.0
@@ -123,9 +135,9 @@ class Outcome:
         recovered_s: From the fault's start until it was over, the feed connected and
             each contract had a tick again; `None` when that never was.
         interrupted_s: The longest time without any tick of the broker.
-        other_gap_s: The same for the other broker.
-        late_s: How much later than due the process ran meanwhile, at most: it had no
-            processor, as each of the cases side by side.
+        other_gap_s: The same for the other broker, without the time for which the process
+            ran late: it had no processor.
+        busy_s: The most that the process computed between two turns of the event loop.
         sessions: The states of the broker's feed from the fault on, as they changed.
         gaps: Rows of the table: broker, contract, reason, whether it has ended.
     """
@@ -134,7 +146,7 @@ class Outcome:
     recovered_s: float | None = None
     interrupted_s: float = math.nan
     other_gap_s: float = math.nan
-    late_s: float = 0.0
+    busy_s: float = 0.0
     sessions: list[StreamSession] = field(default_factory=list)
     gaps: list[tuple[str, str | None, str, bool]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -153,6 +165,8 @@ class Watch:
     def __init__(self) -> None:
         self.read_at: dict[Broker, list[float]] = {broker: [] for broker in BROKERS}
         self.last_read_at: dict[tuple[Broker, str], float] = {}
+        # From when it should have run to when it did.
+        self.late: list[tuple[float, float]] = []
         self._changed = trio.Event()
 
     def durable(self, ticks: Sequence[Tick]) -> None:
@@ -186,9 +200,25 @@ class Watch:
 
     def longest_gap(self, broker: Broker, start: float, end: float) -> float:
         """Return the longest time without a tick of the broker between two moments."""
+        return max(b - a for a, b in self._gaps(broker, start, end))
+
+    def longest_gap_on_time(self, broker: Broker, start: float, end: float) -> float:
+        """Return the same, without the time for which the process ran late."""
+        longest_s = 0.0
+        for a, b in sorted(
+            self._gaps(broker, start, end), key=lambda gap: gap[0] - gap[1]
+        ):
+            if b - a <= longest_s:
+                break
+            late_s = sum(max(0.0, min(b, at) - max(a, due)) for due, at in self.late)
+            longest_s = max(longest_s, b - a - late_s)
+        return longest_s
+
+    def _gaps(
+        self, broker: Broker, start: float, end: float
+    ) -> Iterator[tuple[float, float]]:
         inside = [at for at in self.read_at[broker] if start < at < end]
-        moments = [start, *sorted(inside), end]
-        return max(b - a for a, b in pairwise(moments))
+        return pairwise([start, *sorted(inside), end])
 
 
 class Scene:
@@ -261,6 +291,9 @@ class Scene:
             await self._make_fault()
             over_at = trio.current_time()
             with trio.move_on_after(self.limit_s):
+                if case.id in ENDINGS:
+                    # Ticks of before may still be on their way.
+                    await watch.wait(self._has_ended)
                 await watch.wait(
                     lambda: (
                         health.session().status in ("connected", "degraded")
@@ -273,9 +306,14 @@ class Scene:
             nursery.cancel_scope.cancel()
         end = trio.current_time()
         self.outcome.interrupted_s = watch.longest_gap(case.broker, started_at, end)
-        self.outcome.other_gap_s = watch.longest_gap(case.other, started_at, end)
+        self.outcome.other_gap_s = watch.longest_gap_on_time(
+            case.other, started_at, end
+        )
         self.outcome.counts = dict(health.statistics().counts)
         self.outcome.sessions.append(health.session())
+
+    def _has_ended(self) -> bool:
+        return any(each.status == "disconnected" for each in self.outcome.sessions)
 
     async def _make_fault(self) -> None:
         case = self.case
@@ -304,12 +342,13 @@ class Scene:
             await health.wait_status(*(others - {session.status}))  # type: ignore[arg-type]
 
     async def _watch_pulse(self) -> None:
-        """Note how late the process runs, until cancelled."""
+        """Note when the process runs late, until cancelled."""
         while True:
-            due_at = trio.current_time() + _PULSE_S
+            due_at, computed_s = trio.current_time() + _PULSE_S, time.thread_time()
             await trio.sleep_until(due_at)
-            late_s = trio.current_time() - due_at
-            self.outcome.late_s = max(self.outcome.late_s, late_s)
+            self.watch.late.append((due_at, trio.current_time()))
+            busy_s = time.thread_time() - computed_s
+            self.outcome.busy_s = max(self.outcome.busy_s, busy_s)
 
     async def _stop_brokers(self, running: Running) -> None:
         self.ibkr.stop()
