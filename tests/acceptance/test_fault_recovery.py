@@ -50,7 +50,7 @@ def test_the_other_broker_goes_on(outcome):
 
 
 def test_the_ledger_is_the_table(outcome):
-    assert differences(outcome) == {}
+    assert differences(outcome) == {}, (outcome.gaps, outcome.sessions)
     for counts in outcome.counts_by_broker.values():
         assert counts.sent > 0
 
