@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
 # The doubling stops here.  2.0 ** 1024 is an OverflowError, and retries of one minute
 # reach it within a weekend.
 _MAX_DOUBLINGS: Final = 32
+
+# A slice of a long computation.  It delays the ticks that arrive meanwhile.
+_SLICE_S: Final = 0.002
+
+_T = TypeVar("_T")
 
 
 def utc_now() -> datetime:
@@ -79,3 +85,20 @@ class WakeUp:
     async def wait(self) -> None:
         """Wait for the next call of `wake`."""
         await self._event.wait()
+
+
+async def run_in_slices(steps: Generator[None, None, _T]) -> _T:
+    """Run a long computation, and give other tasks a turn every 2 ms.
+
+    Args:
+        steps: Yields after each small step, and returns the result.
+    """
+    while True:
+        slice_ends_at = time.perf_counter() + _SLICE_S
+        try:
+            while time.perf_counter() < slice_ends_at:
+                next(steps)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+        await trio.lowlevel.checkpoint()

@@ -131,3 +131,12 @@ def normalise_quote(
         count=count,
         in_rotation=in_rotation,
     )
+
+
+def run_at_once(steps):
+    """Return the result of a computation that yields after each small step."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

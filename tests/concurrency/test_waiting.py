@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.waiting import Backoff, WakeUp
+from greeks_trio.waiting import Backoff, WakeUp, run_in_slices
 
 
 def test_the_delay_doubles_up_to_its_ceiling():
@@ -58,3 +59,48 @@ async def test_a_wake_up_wakes_the_tasks_that_wait_and_no_later_ones(nursery):
 
     assert sorted(woken) == ["a", "b"]
     nursery.cancel_scope.cancel()
+
+
+async def test_a_long_computation_gives_other_tasks_turns_and_returns_its_result():
+    turns = 0
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    def compute():
+        seen = set()
+        while len(seen) < 4:  # it ends only if other tasks run meanwhile
+            seen.add(turns)
+            yield
+        return sorted(seen)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_turns)
+            result = await run_in_slices(compute())
+            nursery.cancel_scope.cancel()
+
+    assert len(result) == 4
+
+
+async def test_a_long_computation_can_be_cancelled():
+    def compute():
+        while True:
+            yield
+
+    with trio.move_on_after(0.01) as scope:
+        await run_in_slices(compute())
+
+    assert scope.cancelled_caught
+
+
+async def test_an_error_of_a_long_computation_reaches_the_caller():
+    def compute():
+        yield
+        raise ValueError("no row")
+
+    with pytest.raises(ValueError, match="no row"):
+        await run_in_slices(compute())

@@ -9,6 +9,7 @@ from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import GivenRow, read_positions
 from greeks_trio.brokers.ibkr.positions.rows import read_row
 from greeks_trio.model.contracts import Conid
+from tests.factories import run_at_once
 
 
 def make_row(**changes):
@@ -42,7 +43,7 @@ def make_cold_row(**changes):
 def read(*rows, known=None):
     """Read the rows of one account; ``known`` remembers what they say."""
     known = KnownContracts() if known is None else known
-    reading = read_positions([GivenRow("U1", row) for row in rows], known)
+    reading = run_at_once(read_positions([GivenRow("U1", row) for row in rows], known))
     known.take(reading.rows, reading.instruments)
     return reading
 
@@ -355,7 +356,7 @@ def test_a_row_on_two_pages_counts_once():
         for page, quantity in enumerate((-3.0, -4.0))
     ]
 
-    assert only(read_positions(rows, KnownContracts()))[0].quantity == -4
+    assert only(run_at_once(read_positions(rows, KnownContracts())))[0].quantity == -4
 
 
 def test_two_rows_of_one_page_are_two_lots():

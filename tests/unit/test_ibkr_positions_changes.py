@@ -10,6 +10,7 @@ from greeks_trio.brokers.ibkr.positions.earlier import Holdings
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import GivenRow, read_positions
 from greeks_trio.brokers.ibkr.positions.rows import read_row
+from tests.factories import run_at_once
 
 ROW = {
     "conid": 41,
@@ -40,7 +41,9 @@ COLD = {
 
 def read(known, *rows, account="U1"):
     """Read the rows, and return the reading and the changes."""
-    reading = read_positions([GivenRow(account, each) for each in rows], known)
+    reading = run_at_once(
+        read_positions([GivenRow(account, each) for each in rows], known)
+    )
     return reading, known.take(reading.rows, reading.instruments)
 
 

@@ -10,6 +10,7 @@ import pytest
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import GivenRow, read_positions
 from greeks_trio.brokers.ibkr.positions.rows import read_row
+from tests.factories import run_at_once
 
 BASE = {
     "conid": 9000001,
@@ -51,10 +52,10 @@ def read(*rows, known=None, definitions=()):
     """Read rows; definitions answer what the rows leave open, in rounds."""
     known = KnownContracts() if known is None else known
     given = [GivenRow("U1", each) for each in rows]
-    reading = read_positions(given, known)
+    reading = run_at_once(read_positions(given, known))
     for _ in range(3):
         known.define(map(read_row, definitions), reading.undefined)
-        reading = read_positions(given, known)
+        reading = run_at_once(read_positions(given, known))
     known.take(reading.rows, reading.instruments)
     return reading
 
@@ -559,6 +560,6 @@ def test_rows_of_several_accounts_say_together_what_a_contract_is():
     bare = row("STK", "TD", conid=1, ticker="TD", currency="CAD")
     given = [GivenRow("U1", bare), GivenRow("U2", bare | {"listingExchange": "TSE"})]
 
-    reading = read_positions(given, KnownContracts())
+    reading = run_at_once(read_positions(given, KnownContracts()))
 
     assert keys(reading) == ["TD:TSE", "TD:TSE"]

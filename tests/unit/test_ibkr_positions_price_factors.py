@@ -8,6 +8,7 @@ import pytest
 
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import GivenRow, read_positions
+from tests.factories import run_at_once
 
 ONE, CENT = Decimal(1), Decimal("0.01")
 FUTURE_OPTION = {
@@ -30,7 +31,7 @@ def factor(known=None, **given):
     """Return the price factor of one row."""
     base = {"conid": 7, "position": -2.0, "currency": "USD", "contractDesc": "X"}
     known = KnownContracts() if known is None else known
-    reading = read_positions([GivenRow("U1", base | given)], known)
+    reading = run_at_once(read_positions([GivenRow("U1", base | given)], known))
     known.take(reading.rows, reading.instruments)
     [position] = reading.positions
     return position.price_factor

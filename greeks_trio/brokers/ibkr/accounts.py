@@ -24,6 +24,7 @@ from greeks_trio.brokers.ibkr.subaccounts import read_subaccounts
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.foreign_text import is_account_id
 from greeks_trio.model.contracts import Conid
+from greeks_trio.waiting import run_in_slices
 
 # The first read of a session is cold, the second one usually is not.
 _COLD_DELAYS_S: Final = (0.5, 1.0, 2.0, 2.0)
@@ -112,7 +113,7 @@ class Accounts:
         """
         given, unread = await self._read_accounts(account_ids)
         rows = [row for row in given if row.belongs_here(account_ids)]
-        reading = read_positions(rows, known)
+        reading = await run_in_slices(read_positions(rows, known))
         requested: set[Conid] = set()
         for _ in range(_DEFINITION_ROUNDS):
             wanted = {
@@ -124,7 +125,7 @@ class Accounts:
                 break
             requested.update(wanted)
             known.define(await self._definitions.read(wanted), wanted)
-            reading = read_positions(rows, known)
+            reading = await run_in_slices(read_positions(rows, known))
         return msgspec.structs.replace(reading, unread=unread)
 
     async def _read_accounts(

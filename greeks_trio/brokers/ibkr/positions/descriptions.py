@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -111,6 +112,8 @@ def read_description(text: str | None) -> Description:
     )
 
 
+# The options of a portfolio share their days.
+@lru_cache(maxsize=1024)
 def read_day(text: str | None) -> date | None:
     """Return the day that ``20271217`` names."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -33,7 +33,7 @@ class SharedKey(msgspec.Struct, frozen=True):
 class Identities:
     """The instruments of one reading.
 
-    The rows of several accounts describe a contract together.
+    The rows of several accounts describe a contract together.  `read` comes first.
 
     Attributes:
         rows: The row of each contract, as complete as possible.
@@ -41,21 +41,30 @@ class Identities:
         shared_keys: The instruments that would have one key.
     """
 
-    def __init__(self, rows: Iterable[Row], known: KnownContracts) -> None:
+    def __init__(self, known: KnownContracts) -> None:
         self._known = known
         self._problems: dict[Conid, str] = {}
         self._found: dict[Conid, Instrument | None] = {}
         # Rows of closed positions stay a while; their contracts need no key.
         self._closed: set[Conid] = set()
         self.rows: dict[Conid, Row] = {}
+        self.held: dict[Conid, Instrument] = {}
+        self.shared_keys: tuple[SharedKey, ...] = ()
+
+    def read(self, rows: Iterable[Row]) -> Iterator[None]:
+        """Identify the instruments of the rows; yield after each small step."""
         for row in rows:
             if row.conid is not None:
                 self._note_quantity(row.conid, row)
                 before = self.rows.get(row.conid)
                 self.rows[row.conid] = row if before is None else completed(before, row)
-        self.rows = {conid: known.complete(row) for conid, row in self.rows.items()}
+            yield
+        for conid, row in self.rows.items():
+            self.rows[conid] = self._known.complete(row)
+            yield
         for conid in self.rows:
             self._find(conid)
+            yield
         self.shared_keys = self._part_keys()
         self.held = {
             conid: found

@@ -5,7 +5,7 @@ Source: https://ibkrcampus.com/campus/ibkr-api-page/cpapi-v1/#positions
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Generator, Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -16,6 +16,7 @@ from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.rows import (
     Listing,
     Row,
+    named_account,
     read_row,
     shown_text,
 )
@@ -38,7 +39,7 @@ class GivenRow(msgspec.Struct, frozen=True):
 
         An advisor's account may list the positions of its clients.
         """
-        named = read_row(self.content).account_id
+        named = named_account(self.content)
         return named in (None, self.account_id) or named not in account_ids
 
 
@@ -112,15 +113,21 @@ class AccountPositions(msgspec.Struct, frozen=True):
 
 def read_positions(
     given: Iterable[GivenRow], known: KnownContracts
-) -> AccountPositions:
+) -> Generator[None, None, AccountPositions]:
     """Read the rows; a bad row hides no other.
+
+    It yields after each small step, because thousands of rows take a long time.
 
     Args:
         given: The rows of all accounts.
         known: The memory of earlier reads and definitions.  It is not changed.
     """
-    rows = [(each, read_row(each.content)) for each in given]
-    identities = Identities((row for _, row in rows), known)
+    rows: list[tuple[GivenRow, Row]] = []
+    for each in given:
+        rows.append((each, read_row(each.content)))
+        yield
+    identities = Identities(known)
+    yield from identities.read(row for _, row in rows)
     # By account and conid, and then by model, which has a row of its own.
     lots: dict[tuple[str, Conid], dict[str, _Lot]] = {}
     unreadable: list[Unreadable] = []
@@ -133,12 +140,14 @@ def read_positions(
             continue
         lot = lots.setdefault((each.account_id, row.conid), {})
         _add(lot, row.model or "", each, row.quantity)
-    positions = tuple(
-        position_of(identities.held[conid], account_id, _total(each))
-        for (account_id, conid), each in lots.items()
-    )
+        yield
+    positions: list[Position] = []
+    for (account_id, conid), rows_of_lot in lots.items():
+        total = _total(rows_of_lot)
+        positions.append(position_of(identities.held[conid], account_id, total))
+        yield
     return AccountPositions(
-        positions,
+        tuple(positions),
         identities.rows,
         identities.held,
         _apart(unreadable),

@@ -139,6 +139,11 @@ def read_row(content: object) -> Row:
     )
 
 
+def named_account(content: object) -> str | None:
+    """Return the account that a row names, without reading the rest of the row."""
+    return _text(content.get("acctId")) if isinstance(content, dict) else None
+
+
 def completed(row: Row, *others: Row | None) -> Row:
     """Return the row, with the holes in its identity filled from the others."""
     missing = {}
