@@ -14,6 +14,21 @@ WITHOUT_PRICE: Final = "underlyings without a price"
 DELAYED: Final = "subscriptions with delayed market data"
 EXPIRED: Final = "contracts that have expired"
 
+# Changes come in bursts, one in each frame; one look at all contracts serves many.
+_SHORTEST_GATHER_S: Final = 0.05
+_LONGEST_GATHER_S: Final = 1.0
+# A look at thousands of contracts takes 10 ms, and the ticks wait meanwhile.
+_LOOK_SHARE: Final = 0.03
+
+
+def gather_time(look_s: float) -> float:
+    """Return how long to gather changes before the next look at all contracts.
+
+    Args:
+        look_s: The duration of the last look.
+    """
+    return min(max(_SHORTEST_GATHER_S, look_s / _LOOK_SHARE), _LONGEST_GATHER_S)
+
 
 def show_missing(
     health: FeedHealth,

@@ -22,7 +22,12 @@ def has_expired(expiration: date | None, now: datetime) -> bool:
     On the last day itself it may still trade, so it counts as alive until midnight in
     Chicago.  ``now`` is aware of its zone.
     """
-    return expiration is not None and now.astimezone(_EXCHANGE).date() > expiration
+    return expiration is not None and exchange_day(now) > expiration
+
+
+def exchange_day(now: datetime) -> date:
+    """Return the day in Chicago; a contract with an earlier expiration has expired."""
+    return now.astimezone(_EXCHANGE).date()
 
 
 def expiration_of(key: ContractKey) -> date | None:

@@ -17,6 +17,7 @@ from greeks_trio.monitoring.contract_hours import (
     prepare_hours,
     trades,
 )
+from greeks_trio.monitoring.garbage import run_garbage_watch
 from greeks_trio.monitoring.loop_lag import run_loop_lag
 from greeks_trio.monitoring.loops import loops_of
 from greeks_trio.monitoring.minute_line import minute_line
@@ -40,6 +41,9 @@ async def run_watches(status: ServiceStatus) -> NoReturn:
         nursery.start_soon(run_slo_watch, status, name="slo")
         nursery.start_soon(run_loop_lag, status.loop_lag, name="loop lag")
         nursery.start_soon(run_progress_watch, status, name="progress")
+        nursery.start_soon(
+            run_garbage_watch, partial(_count_streamed, status), name="garbage"
+        )
     raise AssertionError("the watches never end")
 
 
@@ -90,6 +94,10 @@ async def run_progress_watch(status: ServiceStatus) -> None:
             status.conditions.begin(ConditionKind.LOOP_STUCK, sentence, subject=name)
         noted = set(stuck)
         await trio.sleep(_PROGRESS_INTERVAL_S)
+
+
+def _count_streamed(status: ServiceStatus) -> int:
+    return sum(len(health.streamed()) for health in status.feeds.values())
 
 
 def _undurable_ages_s(status: ServiceStatus, now: float) -> Sequence[float]:

@@ -15,7 +15,7 @@ from greeks_trio.brokers.tastytrade.positions.accounts import (
     changed_terms,
     read_positions,
 )
-from tests.factories import SPY_CALL, SPY_PUT
+from tests.factories import SPY_CALL, SPY_PUT, run_at_once
 
 ACCOUNT, OTHER = "5WT00001", "5WT00002"
 TODAY = date(2026, 11, 20)
@@ -39,7 +39,7 @@ def reading(*items, account=ACCOUNT):
 
 
 def read(*readings, before=None):
-    return read_positions(readings, before, today=TODAY)
+    return run_at_once(read_positions(readings, before, today=TODAY))
 
 
 def held(portfolio):
@@ -167,7 +167,7 @@ def test_an_account_that_is_not_read_any_more_is_noted():
 def test_an_account_that_the_broker_has_closed_is_no_account_that_is_not_read():
     first = read(reading(item(SPY_CALL)), reading(item(SPY_PUT), account=OTHER))
     readings = [reading(item(SPY_CALL))]
-    second = read_positions(readings, first, today=TODAY, closed=[OTHER])
+    second = run_at_once(read_positions(readings, first, today=TODAY, closed=[OTHER]))
 
     assert (second.closed, second.left, second.notes) == ((OTHER,), (), ())
     assert held(second) == {(ACCOUNT, SPY_CALL): 2}

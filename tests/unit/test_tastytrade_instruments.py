@@ -23,7 +23,7 @@ from greeks_trio.brokers.tastytrade.positions.instruments import (
 )
 from greeks_trio.brokers.tastytrade.positions.positions import wanted_contracts
 from greeks_trio.model.positions import Holder
-from tests.factories import SPY_CALL, SPY_PUT
+from tests.factories import SPY_CALL, SPY_PUT, run_at_once
 
 ACCOUNT = "5WT00001"
 TODAY = date(2026, 11, 20)
@@ -49,7 +49,7 @@ def oil(**changes):
 
 
 def read(*items):
-    return read_positions([AccountReading(ACCOUNT, items)], today=TODAY)
+    return run_at_once(read_positions([AccountReading(ACCOUNT, items)], today=TODAY))
 
 
 def page(**fields):
@@ -227,12 +227,14 @@ def test_an_equity_option_streams_under_its_own_symbol_first():
 
 
 def test_one_accounts_item_helps_that_of_another():
-    reading = read_positions(
-        [
-            AccountReading("A", (oil(streamer_symbol="./LOM27P-5:XTTT"),)),
-            AccountReading("B", (oil(streamer_symbol=None),)),
-        ],
-        today=TODAY,
+    reading = run_at_once(
+        read_positions(
+            [
+                AccountReading("A", (oil(streamer_symbol="./LOM27P-5:XTTT"),)),
+                AccountReading("B", (oil(streamer_symbol=None),)),
+            ],
+            today=TODAY,
+        )
     )
     wanted, _ = wanted_contracts(complete(reading, InstrumentAnswers()), ())
 

@@ -22,7 +22,7 @@ from greeks_trio.feeds.stream_report import (
     show_missing,
 )
 from greeks_trio.model.contracts import Conid, ContractKey
-from greeks_trio.model.expiry import expiration_of, has_expired
+from greeks_trio.model.expiry import exchange_day, expiration_of, has_expired
 from greeks_trio.model.gap_reasons import GapReason
 
 _WORDS: Final = {
@@ -156,11 +156,11 @@ class StreamReport:
         self._gaps.update(gaps, awaited=awaited, now=now)
 
     def _expired(self, plan: Plan) -> set[Conid]:
-        now = self._health.now()
+        today = exchange_day(self._health.now())
         return {
             conid
             for conid, wanted in plan.options.items()
-            if has_expired(wanted.contract.expiration, now)
+            if (last := wanted.contract.expiration) is not None and last < today
         }
 
     def _unanswered(self) -> set[Conid]:

@@ -14,13 +14,12 @@ from greeks_trio.brokers.ibkr.state import StreamState
 from greeks_trio.brokers.ibkr.wire.events import encode_subscribe, encode_unsubscribe
 from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.stream_report import gather_time
 from greeks_trio.model.contracts import Conid
 from greeks_trio.waiting import WakeUp
 
 # No frame tells of a deadline or a silence; they are looked for this often.
 CHECK_INTERVAL_S: Final = 15.0
-# Changes come in bursts, one in each frame; one look at all contracts serves many.
-_GATHER_S: Final = 0.05
 
 
 class SubscriptionSender:
@@ -66,14 +65,16 @@ class SubscriptionSender:
         """
         while True:
             await self._send_due()
-            self._report.update(self.view, trio.current_time())
+            began_at = trio.current_time()
+            self._report.update(self.view, began_at)
+            gather_s = gather_time(trio.current_time() - began_at)
             check_at = trio.current_time() + CHECK_INTERVAL_S
             state = self._state
             next_at = min(state.lines.next_due(), state.rotation.next_at(), check_at)
             with trio.move_on_at(next_at):
                 while not self._state.has_changed:
                     await self._changes.wait()
-                await trio.sleep(_GATHER_S)
+                await trio.sleep(gather_s)
 
     def _drop(self, conids: list[Conid]) -> None:
         self._to_drop += conids

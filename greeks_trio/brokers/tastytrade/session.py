@@ -37,7 +37,7 @@ from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.answer_dates import DatedTransport, TakeDate, ignore_date
 from greeks_trio.foreign_text import is_account_id
 from greeks_trio.model.records import Availability
-from greeks_trio.waiting import utc_now
+from greeks_trio.waiting import run_in_slices, utc_now
 
 # Its sandbox does not accept the version header that the SDK sends otherwise.
 _SANDBOX_HOST: Final = "api.cert.tastyworks.com"
@@ -103,12 +103,14 @@ class TastytradeSession:
             problems.append(_explain_no_account(listed))
         readings = await self._read_accounts({each: listed[each] for each in chosen})
         readings += [AccountReading(each, refusal=NOT_LISTED) for each in kept]
-        return read_positions(
-            readings,
-            previous,
-            problems,
-            today=utc_now().date(),
-            closed=[each for each in listed if each not in open_accounts],
+        return await run_in_slices(
+            read_positions(
+                readings,
+                previous,
+                problems,
+                today=utc_now().date(),
+                closed=[each for each in listed if each not in open_accounts],
+            )
         )
 
     async def _read_accounts(

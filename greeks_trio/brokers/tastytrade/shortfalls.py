@@ -25,7 +25,7 @@ from greeks_trio.feeds.stream_report import (
     show_missing,
 )
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
-from greeks_trio.model.expiry import expiration_of, has_expired
+from greeks_trio.model.expiry import exchange_day, expiration_of
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Availability
 
@@ -239,11 +239,9 @@ class StreamReport:
         )
 
     def _expired(self) -> set[ContractKey]:
-        now = self._health.now()
-        return {
-            key
+        today = exchange_day(self._health.now())
+        last_days = (
+            (key, expiration_of(key) if each is None else each.contract.expiration)
             for key, each in self._wanted.items()
-            if has_expired(
-                expiration_of(key) if each is None else each.contract.expiration, now
-            )
-        }
+        )
+        return {key for key, last in last_days if last is not None and last < today}

@@ -20,6 +20,7 @@ from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
 from greeks_trio.brokers.tastytrade.shortfalls import StreamReport
 from greeks_trio.brokers.tastytrade.wire import requests
 from greeks_trio.brokers.tastytrade.wire.requests import Subscription
+from greeks_trio.feeds.stream_report import gather_time
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 from greeks_trio.waiting import Backoff
 
@@ -33,8 +34,6 @@ MAX_SUBSCRIBE_PAUSE_S: Final = 2.0
 QUIET_LIMIT_S: Final = 60.0
 # No event tells of a deadline or a silence; they are looked for this often.
 CHECK_INTERVAL_S: Final = 15.0
-# Changes come in bursts, one in each event; one look at all contracts serves many.
-_GATHER_S: Final = 0.05
 
 
 class SubscriptionSender:
@@ -98,14 +97,17 @@ class SubscriptionSender:
 
     async def run_report(self) -> NoReturn:
         """Report after each change, and look for silent contracts; until cancelled."""
+        gather_s = gather_time(0.0)
         while True:
             with trio.move_on_after(CHECK_INTERVAL_S):
                 await self._report.wait_changed()
-                await trio.sleep(_GATHER_S)
+                await trio.sleep(gather_s)
             silent = self._report.take_silent()
             if silent:
                 await self._ask_again_for(silent)
+            began_at = trio.current_time()
             self._report.update()
+            gather_s = gather_time(trio.current_time() - began_at)
 
     async def _ask_again(self) -> None:
         self._refused = trio.Event()

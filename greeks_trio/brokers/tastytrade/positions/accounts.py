@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -109,13 +109,15 @@ def read_positions(
     *,
     today: date,
     closed: Collection[str] = (),
-) -> AccountPositions:
+) -> Generator[None, None, AccountPositions]:
     """Join the readings; ``previous`` replaces their unreadable parts.
+
+    It yields after each item, because thousands of items take a long time.
 
     ``closed``: the accounts that the broker has closed.
     """
     previous = previous or AccountPositions((), ())
-    accounts = _read_accounts(readings, previous, today)
+    accounts = yield from _read_accounts(readings, previous, today)
     refused = [each.account_id for each in readings if each.refusal is not None]
     answered = [each for each in accounts if each not in refused]
     new = [each for each in answered if each not in previous.answered]
@@ -150,20 +152,20 @@ def read_positions(
 
 def _read_accounts(
     readings: Iterable[AccountReading], previous: AccountPositions, today: date
-) -> dict[str, _Account]:
-    """Return the readable part of each account."""
+) -> Generator[None, None, dict[str, _Account]]:
+    """Return the readable part of each account; yield after each item."""
     before: dict[str, list[Holding]] = {}
     for holding in previous.holdings:
         before.setdefault(holding.position.account_id, []).append(holding)
-    return {
-        each.account_id: _read_account(
+    accounts: dict[str, _Account] = {}
+    for each in readings:
+        accounts[each.account_id] = yield from _read_account(
             each,
             before.get(each.account_id, []),
             was_emptied=each.account_id in previous.emptied,
             today=today,
         )
-        for each in readings
-    }
+    return accounts
 
 
 def _empty_accounts(
@@ -234,7 +236,7 @@ def _read_account(
     *,
     was_emptied: bool,
     today: date,
-) -> _Account:
+) -> Generator[None, None, _Account]:
     account_id = reading.account_id
     if reading.refusal is not None:
         problem = f"account {account_id} cannot be read: {reading.refusal}"
@@ -246,7 +248,10 @@ def _read_account(
             "they stay until the next answer says the same"
         )
         return _Account(tuple(before), (problem,), is_emptied=True)
-    holdings = [parse_position(account_id, item, today=today) for item in reading.items]
+    holdings: list[Holding] = []
+    for item in reading.items:
+        holdings.append(parse_position(account_id, item, today=today))
+        yield
     odd = [
         each
         for each in holdings
