@@ -2,8 +2,8 @@
 
 A full collection looks at every object of the process, and everything else waits: 20 ms
 after the imports, 150 ms with ten thousand contracts.  Nearly all of these objects stay as
-long as the process.  The collector leaves out objects that were frozen; one that nothing
-refers to any more is removed as before.  Only a cycle among frozen objects stays for good,
+long as the process.  The collector leaves out frozen objects.  One without any reference
+is removed as before.  Only a cycle among frozen objects stays for good,
 so they are frozen when contracts were added, not again and again.
 """
 
@@ -21,7 +21,7 @@ _ADDITIONAL_SHARE: Final = 0.1
 
 
 async def run_garbage_watch(count_contracts: Callable[[], int]) -> NoReturn:
-    """Freeze what the start made, and again after contracts were added; until cancelled.
+    """Freeze the objects of the start, and again after contracts were added; until cancelled.
 
     Args:
         count_contracts: Returns how many contracts are subscribed.
