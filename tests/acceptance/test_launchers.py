@@ -60,10 +60,10 @@ def checkout(tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    """A small checkout, and the process and the output of its first start."""
+    """A small checkout, and the two processes of its first starts with their outputs."""
     root = make_checkout(tmp_path_factory.mktemp("launcher") / "a checkout")
-    process = start(root, "simulate")
-    return root, process, process.communicate()
+    both = [start(root, "simulate") for _ in range(2)]
+    return root, [(process, *process.communicate()) for process in both]
 
 
 @pytest.fixture
@@ -104,24 +104,16 @@ def installed(stderr: str) -> bool:
     return "installing the packages of" in stderr
 
 
-def test_two_first_starts_at_once_install_once(checkout):
-    both = [start(checkout, "simulate") for _ in range(2)]
-    outputs = [process.communicate() for process in both]
+def test_two_first_starts_at_once_install_once_and_report_only_on_stderr(started):
+    _, outputs = started
 
-    assert [process.returncode for process in both] == [0, 0], outputs
-    assert all(json.loads(stdout)["args"] == ["simulate"] for stdout, _ in outputs)
-    assert sorted(installed(stderr) for _, stderr in outputs) == [False, True]
-
-
-def test_the_first_start_reports_only_on_stderr(started):
-    _, process, (stdout, stderr) = started
-
-    assert process.returncode == 0
-    assert installed(stderr)
-    told = json.loads(stdout)
-    assert told["args"] == ["simulate"]
-    # The setup is the same process, so signals of the parent reach each part.
-    assert told["pid"] == process.pid
+    assert [process.returncode for process, *_ in outputs] == [0, 0], outputs
+    assert sorted(installed(stderr) for *_, stderr in outputs) == [False, True]
+    for process, stdout, _ in outputs:
+        told = json.loads(stdout)
+        assert told["args"] == ["simulate"]
+        # The setup is the same process, so signals of the parent reach each part.
+        assert told["pid"] == process.pid
 
 
 def test_the_second_start_installs_nothing(set_up):
@@ -146,18 +138,6 @@ def test_a_changed_lock_is_noticed(set_up):
     assert not installed(second[2])
 
 
-def test_a_setup_that_was_killed_starts_from_the_beginning(checkout):
-    (checkout / ".venv/bin").mkdir(parents=True)
-    (checkout / ".venv/bin/python").write_text("half of it")
-    (checkout / ".venv/setup-is-running").touch()
-
-    status, _, stderr = run(checkout)
-
-    assert status == 0, stderr
-    assert "is not complete" in stderr
-    assert not (checkout / ".venv/setup-is-running").exists()
-
-
 def test_a_missing_python_is_noticed(set_up):
     python = set_up / ".venv/bin/python"
     python.unlink()
@@ -169,19 +149,41 @@ def test_a_missing_python_is_noticed(set_up):
     assert installed(stderr)
 
 
-def test_a_setup_that_is_killed_does_not_block_the_next(checkout):
-    """The first setup is killed while it installs.  The next one does not wait."""
-    first = start(checkout)
+def test_after_a_setup_that_was_killed_the_next_starts_from_the_beginning(
+    set_up, tmp_path
+):
+    """The first one is killed while it installs.  The next one has foreign variables."""
+    with (set_up / "bin/requirements.lock").open("a") as lock:
+        lock.write("# changed\n")
+    first = start(set_up)
     assert first.stderr is not None
     line = first.stderr.readline()
     first.kill()
     first.communicate()
-
-    status, _, stderr = run(checkout)
-
     assert "installing" in line
+    assert (set_up / ".venv/setup-is-running").exists()
+    python = set_up / ".venv/bin/python"
+    python.unlink()  # a link to the Python of the machine
+    python.write_text("half of it")
+    (tmp_path / "decouple.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "greeks_trio.py").write_text("raise SystemExit('the wrong one')")
+
+    status, stdout, stderr = run(
+        set_up,
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path),
+        PYTHONHOME="/nonexistent",
+        PIP_TARGET=str(tmp_path / "target"),
+        PIP_USER="1",
+        CDPATH=str(tmp_path),
+    )
+
     assert status == 0, stderr
+    assert "is not complete" in stderr
     assert installed(stderr)
+    assert not (set_up / ".venv/setup-is-running").exists()
+    assert str(tmp_path) not in json.loads(stdout)["path"]
+    assert not (tmp_path / "target").exists()
 
 
 def test_signals_reach_the_program(set_up):
@@ -214,25 +216,6 @@ def test_it_starts_in_any_directory_and_stays_there(set_up, tmp_path):
     told = json.loads(done.stdout)
     assert told["cwd"] == str(elsewhere)
     assert told["args"] == ["a b", "*"]
-
-
-def test_variables_for_other_programs_do_no_harm(checkout, tmp_path):
-    (tmp_path / "decouple.py").write_text("raise SystemExit('the wrong one')")
-    (tmp_path / "greeks_trio.py").write_text("raise SystemExit('the wrong one')")
-
-    status, stdout, stderr = run(
-        checkout,
-        cwd=tmp_path,
-        PYTHONPATH=str(tmp_path),
-        PYTHONHOME="/nonexistent",
-        PIP_TARGET=str(tmp_path / "target"),
-        PIP_USER="1",
-        CDPATH=str(tmp_path),
-    )
-
-    assert status == 0, stderr
-    assert str(tmp_path) not in json.loads(stdout)["path"]
-    assert not (tmp_path / "target").exists()
 
 
 @pytest.mark.parametrize("version", [None, "3.10.4"])
