@@ -33,14 +33,14 @@ async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> N
     small = len(ticks) <= PIECE_TICKS
     pieces = deque([ticks] if small else _pieces(ticks))
     try:
-        await _send_all(out, pieces)
+        await _send_all(out, pieces, health)
     except trio.Cancelled:
         with (
             trio.move_on_after(HAND_OVER_LIMIT_S, shield=True),
             # Cancelled together with the processor, which has closed its end.
             suppress(trio.BrokenResourceError),
         ):
-            await _send_all(out, pieces)
+            await _send_all(out, pieces, health)
         raise
     finally:
         for lost in pieces:
@@ -50,13 +50,16 @@ async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> N
             )
 
 
-async def _send_all(out: TickSender, pieces: deque[list[Tick]]) -> None:
+async def _send_all(
+    out: TickSender, pieces: deque[list[Tick]], health: FeedHealth
+) -> None:
     """Send and remove the pieces; a send that is cancelled has not happened."""
     while pieces:
         try:
             out.send_nowait(pieces[0])
         except trio.WouldBlock:
-            await out.send(pieces[0])
+            with health.waiting_for_room():
+                await out.send(pieces[0])
         pieces.popleft()
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -116,6 +117,8 @@ class FeedHealth:
         self._last_heartbeat_at: datetime | None = None
         # By the wall clock and by the monotonic clock: the wall clock may be set.
         self._last_frame: tuple[datetime, float] | None = None
+        self._waits_for_room = False
+        self._had_room_at = -math.inf
         self._last_event_at: datetime | None = None
         # When the standstill began whose frames are not all read, by the wall clock.
         self._standstill: datetime | None = None
@@ -228,11 +231,22 @@ class FeedHealth:
         if self._standstill is not None and event_time >= self.now() - _PRESENT:
             self.caught_up()
 
+    @contextmanager
+    def waiting_for_room(self) -> Iterator[None]:
+        """Within the block the feed reads nothing: its last frame waits for the pipeline."""
+        self._waits_for_room = True
+        try:
+            yield
+        finally:
+            self._waits_for_room = False
+            self._had_room_at = trio.current_time()
+
     def no_frame_for_s(self) -> float:
-        """Return the seconds since the last frame was read."""
-        if self._last_frame is None:
-            return math.inf
-        return trio.current_time() - self._last_frame[1]
+        """Return the seconds for which the feed could read and no frame came."""
+        if self._waits_for_room:
+            return 0.0
+        read_at = self._last_frame[1] if self._last_frame else -math.inf
+        return trio.current_time() - max(read_at, self._had_room_at)
 
     # A standstill of the process.
 

@@ -180,13 +180,13 @@ async def test_a_nightly_reset_refuses_everybody_and_costs_the_session(start):
 
 
 async def test_the_session_is_lost_without_requests_whatever_the_stream_does(start):
-    gateway = await start(session_timeout_s=1.0)
+    gateway = await start(session_timeout_s=2.0)
 
     async with gateway.open_rest() as rest, gateway.open_ready_socket() as client:
         await receive_status(client)
         await client.subscribe(*gateway.conids)
-        for _ in range(3):
-            await client.receive_for(0.5)
+        for _ in range(4):
+            await client.receive_for(0.6)
             kept = (await rest.get("/tickle")).json()["iserver"]["authStatus"]
         await client.send("tic")
         await receive_status(client)

@@ -354,7 +354,7 @@ async def test_drop_delivers_all_frames_and_then_refuses_clients_for_a_while(
     async with gateway.open_ready_socket() as client:
         await client.subscribe(*conids)
         await client.receive_ticks(100)
-        nursery.start_soon(gateway.simulator.faults.drop, 1.0)
+        nursery.start_soon(gateway.simulator.faults.drop, 3.0)
         reason = await client.receive_until_closed()
     dropped_at = trio.current_time()
 
@@ -365,6 +365,7 @@ async def test_drop_delivers_all_frames_and_then_refuses_clients_for_a_while(
                 raise AssertionError("was let in")
         while (await rest.get("/tickle")).status_code == 503:
             assert trio.current_time() < dropped_at + PATIENCE_S
+            await trio.sleep(0.1)
     async with gateway.open_ready_socket() as again:
         await again.receive_until("blt")
 

@@ -8,10 +8,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from greeks_trio.feeds.hand_over import hand_over
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import READ_OUT_LIMIT_S, StandstillWatch
 from tests.concurrency.ibkr_gateway import KeptJournal
-from tests.factories import START, clock_of_trio
+from tests.factories import START, clock_of_trio, make_tick
 
 SECOND = timedelta(seconds=1)
 
@@ -117,6 +118,28 @@ async def test_a_process_that_runs_late_has_not_seen_an_empty_socket(
         await wait_all_tasks_blocked()
         assert feed.health.is_behind
     assert feed.gap_s() == pytest.approx(10, abs=0.1)
+
+
+async def test_a_feed_that_waits_for_the_pipeline_has_not_seen_an_empty_socket(
+    feed, autojump_clock, nursery
+):
+    nursery.start_soon(feed.watch.run)
+    send, receive = trio.open_memory_channel(0)
+    await trio.sleep(10.05)
+    autojump_clock.jump(40)
+    await trio.sleep(0.1)
+    feed.health.frame_read(feed.health.now())
+    nursery.start_soon(hand_over, send, [make_tick(0)], feed.health)
+    await trio.sleep(5)
+    assert feed.health.is_behind
+
+    await receive.receive()
+    await trio.sleep(0.3)
+    assert feed.health.is_behind
+    await trio.sleep(1)
+    assert not feed.health.is_behind
+    send.close()
+    receive.close()
 
 
 async def test_a_stop_reads_the_socket_out_first(feed, autojump_clock, nursery):
