@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ import trio
 from greeks_trio.commands import db
 from greeks_trio.config.settings import DatabaseConfig, Secret
 from greeks_trio.errors import ConfigError, StoreUnavailable
-from greeks_trio.postgres.embedded import clients, upgrade
+from greeks_trio.postgres.embedded import clients, detached, upgrade
 from greeks_trio.postgres.embedded.address import find_server, running_database
 from greeks_trio.postgres.embedded.attach import open_embedded_database
 from greeks_trio.postgres.embedded.detached import start_detached, stop_server
@@ -62,7 +63,9 @@ def count(database: DatabaseConfig) -> int:
     return int(row[0])
 
 
-async def test_a_server_that_stays_serves_commands_and_services(started, capfd):
+async def test_a_server_that_stays_serves_commands_and_services(
+    started, capfd, monkeypatch
+):
     data_dir, database = started
     server = find_server(data_dir)
     assert server is not None
@@ -108,6 +111,17 @@ async def test_a_server_that_stays_serves_commands_and_services(started, capfd):
     assert run("db", "status", "--data-dir", data_dir).returncode == 1
     log = (data_dir / "postgres-18" / "start.log").read_text()
     assert "redirecting log output" in log
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        _, port = other.getsockname()
+        taken = f"port {port} .* is in use by another program"
+        with pytest.raises(StoreUnavailable, match=taken):
+            start_detached(data_dir, port=port)
+        # Another program was quicker: only PostgreSQL's log of the day says it.
+        monkeypatch.setattr(detached, "is_port_taken", lambda port: False)
+        with pytest.raises(StoreUnavailable, match=taken):
+            start_detached(data_dir, port=port)
 
 
 async def test_a_server_that_stays_and_is_killed_is_started_again(started):

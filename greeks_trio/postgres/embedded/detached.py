@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,11 +31,13 @@ from greeks_trio.postgres.embedded.server import (
     SETTINGS,
     EmbeddedServer,
     choose_port,
+    is_port_taken,
     port_taken,
 )
 
 _LOG: Final = "start.log"
 _LAST_LINES: Final = 20
+_STARTS: Final = "starting PostgreSQL"
 # A shutdown writes all changed pages first.
 _STOP_LIMIT_S: Final = 60.0
 # A week of logs at most: each day of the week overwrites its log of a week ago.
@@ -77,6 +80,8 @@ def start_detached(
 
 
 def _start(cluster: Cluster, settings: Mapping[str, str], port: int) -> None:
+    if is_port_taken(port):
+        raise StoreUnavailable(port_taken(port))
     options = [f"--{name}={value}" for name, value in settings.items()]
     log = cluster.directory / _LOG
     with suppress(FileNotFoundError):
@@ -88,13 +93,22 @@ def _start(cluster: Cluster, settings: Mapping[str, str], port: int) -> None:
             f"--options={' '.join([*options, f'--port={port}', DETACHED])}",
         )
     except StoreUnavailable as exc:
-        said = (read_small(log) or "").strip()
+        said = _said(cluster)
         if "could not bind" in said:
             raise StoreUnavailable(port_taken(port)) from exc
         last = "\n".join(said.splitlines()[-_LAST_LINES:])
         raise StoreUnavailable(
             f"the bundled PostgreSQL does not start; its log ends with:\n{last}"
         ) from exc
+
+
+def _said(cluster: Cluster) -> str:
+    """Return the log of the start; its end is in the log of the day."""
+    day = time.strftime(_LOGGING["log_filename"], time.gmtime())
+    start = read_small(cluster.directory / _LOG) or ""
+    end = read_small(cluster.directory / _LOGGING["log_directory"] / day, at_end=True)
+    # Earlier starts of the day are in it, too.
+    return start + (end or "").rpartition(_STARTS)[2]
 
 
 def stop_server(data_dir: Path) -> RunningServer | None:

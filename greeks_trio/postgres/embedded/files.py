@@ -18,8 +18,12 @@ from greeks_trio.postgres.embedded.accounts import Account
 _MAX_BYTES: Final = 65_536
 
 
-def read_small(path: Path) -> str | None:
+def read_small(path: Path, *, at_end: bool = False) -> str | None:
     """Return the text of a plain file, `None` if there is none.
+
+    Args:
+        path: The file.
+        at_end: Whether to return the end of a file that is too long, and not its begin.
 
     Raises:
         OSError: it cannot be read, or it is a link.
@@ -31,6 +35,8 @@ def read_small(path: Path) -> str | None:
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(f"{path} is not a plain file")
+        if at_end:
+            file.seek(max(os.fstat(fd).st_size - _MAX_BYTES, 0))
         return file.read(_MAX_BYTES).decode("utf-8", "replace")
 
 
