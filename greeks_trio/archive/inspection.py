@@ -94,8 +94,8 @@ def _of_foreign(months: Months) -> list[Finding]:
         Finding(
             subject=_SUBJECT,
             verdict="warning",
-            sentence=f"{len(months.foreign)} partitions are of another program, such as "
-            f"{', '.join(names)}: they stay for ever",
+            sentence="partitions of another program stay for ever: "
+            f"{', '.join(names)} ({len(months.foreign)} in all)",
             remedy="Set their retention in that program, such as in pg_partman's "
             "part_config.",
         )

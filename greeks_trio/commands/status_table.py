@@ -120,7 +120,8 @@ def _facts(
     if status.count(Figures.storage_database_bytes):
         yield "storage", _storage(status)
     yield "spool", _spool(status, now)
-    yield "quarantine", f"{status.count(Figures.quarantine_waiting):,} rows"
+    refused = status.count(Figures.quarantine_waiting)
+    yield "quarantine", "1 row" if refused == 1 else f"{refused:,} rows"
     yield "lost", f"{status.count(Figures.ticks_lost):,} ticks since the start"
     yield "memory", _memory(status)
     for text in _stale(status):

@@ -189,7 +189,7 @@ async def _watch(journal: Journal, conditions: Conditions) -> None:
 def _stuck(journal: Journal, oldest: Waiting) -> str:
     reason = oldest.failure or "the database does not answer"
     return (
-        f"journal: {len(journal)} gaps and snapshots of positions wait, the oldest for "
+        f"journal: gaps and snapshots of positions wait ({len(journal)}), the oldest for "
         f"{_table(oldest)} of {oldest.entry.broker} for more than a minute: {reason}"
     )
 
