@@ -92,6 +92,7 @@ _SIDE_BY_SIDE: Final = 8
 _END_LIMIT_S: Final = 40.0
 _PULSE_S: Final = 0.1
 DATABASE_LIMIT_S: Final = 60.0
+LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ class Outcome:
             ran late: it had no processor.
         busy_s: The most that the process computed between two turns of the event loop.
         sessions: The states of the broker's feed from the fault on, as they changed.
-        gaps: Rows of the table: broker, contract, reason, whether it has ended.
+        gaps: Rows of the table: broker, contract, reason, whether it has ended; without
+            those that ended before the fault.
     """
 
     case: Case
@@ -164,7 +166,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.read_at: dict[Broker, list[float]] = {broker: [] for broker in BROKERS}
-        self.last_read_at: dict[tuple[Broker, str], float] = {}
+        self.last_event_at: dict[tuple[Broker, str], datetime] = {}
         # From when it should have run to when it did.
         self.late: list[tuple[float, float]] = []
         self._changed = trio.Event()
@@ -175,7 +177,9 @@ class Watch:
             record = tick.record
             self.read_at[record.broker].append(tick.read_at)
             key = record.broker, record.contract_key
-            self.last_read_at[key] = max(tick.read_at, self.last_read_at.get(key, 0.0))
+            self.last_event_at[key] = max(
+                record.event_time, self.last_event_at.get(key, LONG_AGO)
+            )
         self.wake()
 
     def wake(self) -> None:
@@ -194,9 +198,11 @@ class Watch:
             lambda: all(len(each) >= number for each in self.read_at.values())
         )
 
-    def has_each_since(self, contracts: set[tuple[Broker, str]], since: float) -> bool:
-        """Return whether each of the contracts has a tick that was read later."""
-        return all(self.last_read_at[key] > since for key in contracts)
+    def has_each_since(
+        self, contracts: set[tuple[Broker, str]], since: datetime
+    ) -> bool:
+        """Return whether each of the contracts has a tick that was sent later."""
+        return all(self.last_event_at[key] > since for key in contracts)
 
     def longest_gap(self, broker: Broker, start: float, end: float) -> float:
         """Return the longest time without a tick of the broker between two moments."""
@@ -236,7 +242,9 @@ class Scene:
         self.commits = TickLog(directory / "commits")
         self.ibkr: SimulatedIbkr
         self.tastytrade: SimulatedTastytrade
-        self._connected_at = 0.0
+        self._connected_at = self._started_at = LONG_AGO
+        # The case in the time of the event loop.
+        self._span = (0.0, 0.0)
 
     async def run(self) -> Outcome:
         """Run the case from the first tick to the comparison."""
@@ -261,6 +269,10 @@ class Scene:
                     await self._stop_brokers(running)
                     stop.set()
         self.commits.close()
+        # Only now is each tick of the time durable.
+        case, watch = self.case, self.watch
+        self.outcome.interrupted_s = watch.longest_gap(case.broker, *self._span)
+        self.outcome.other_gap_s = watch.longest_gap_on_time(case.other, *self._span)
         await self._compare()
         return self.outcome
 
@@ -283,13 +295,13 @@ class Scene:
         case, watch = self.case, self.watch
         health = running.status.feeds[case.broker]
         await watch.wait_ticks(5 * CONTRACTS)
-        contracts = {key for key in watch.last_read_at if key[0] == case.broker}
+        contracts = {key for key in watch.last_event_at if key[0] == case.broker}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_state, health)
             nursery.start_soon(self._watch_pulse)
-            started_at = trio.current_time()
+            started_at, self._started_at = trio.current_time(), datetime.now(UTC)
             await self._make_fault()
-            over_at = trio.current_time()
+            over_at = datetime.now(UTC)
             with trio.move_on_after(self.limit_s):
                 if case.id in ENDINGS:
                     # Ticks of before may still be on their way.
@@ -304,11 +316,7 @@ class Scene:
                 )
                 self.outcome.recovered_s = trio.current_time() - started_at
             nursery.cancel_scope.cancel()
-        end = trio.current_time()
-        self.outcome.interrupted_s = watch.longest_gap(case.broker, started_at, end)
-        self.outcome.other_gap_s = watch.longest_gap_on_time(
-            case.other, started_at, end
-        )
+        self._span = started_at, trio.current_time()
         self.outcome.counts = dict(health.statistics().counts)
         self.outcome.sessions.append(health.session())
 
@@ -336,7 +344,7 @@ class Scene:
             session = health.session()
             self.outcome.sessions.append(session)
             if session.status in ("connected", "degraded"):
-                self._connected_at = trio.current_time()
+                self._connected_at = datetime.now(UTC)
             self.watch.wake()
             others = {"connecting", "connected", "degraded", "disconnected"}
             await health.wait_status(*(others - {session.status}))  # type: ignore[arg-type]
@@ -364,7 +372,9 @@ class Scene:
             self.outcome.counts_by_broker = await compare(connection, evidence)
             cursor = await connection.execute(
                 "select broker, contract_key, reason, ended_at is not null"
-                " from feed_gaps order by started_at"
+                " from feed_gaps where ended_at is null or ended_at > %s"
+                " order by started_at",
+                [self._started_at],
             )
             self.outcome.gaps = await cursor.fetchall()
 
