@@ -15,6 +15,14 @@ from greeks_trio.commands.outcome import FAILED, OK
 UNIT: Final = "greeks-trio.service"
 # The program in the unit, until `program_path` takes its place.
 _UNIT_PROGRAM: Final = "/usr/local/bin/greeks-trio"
+# The directories that ProtectHome and PrivateTmp of the unit hide.
+_HIDDEN: Final = frozenset(
+    map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))  # noqa: S108
+)
+_NOT_SEEN: Final = (
+    "WARNING: {program} does not start under systemd, because the unit hides {hidden} from"
+    " it. Install the program elsewhere, for instance in /opt, and write the unit again."
+)
 
 # Where each file lies in this package, by its name in the directory.
 FILES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -48,7 +56,10 @@ def write_deployment(kind: str, directory: Path, *, force: bool) -> int:
     }
     if kind == "systemd":
         unit = directory / UNIT
-        texts[unit] = texts[unit].replace(_UNIT_PROGRAM, str(program_path()))
+        program = program_path()
+        texts[unit] = texts[unit].replace(_UNIT_PROGRAM, _in_unit(program))
+        if hidden := next((p for p in program.parents if p in _HIDDEN), None):
+            click.echo(_NOT_SEEN.format(program=program, hidden=hidden), err=True)
     if not force and (
         others := [path for path in texts if _differs(path, texts[path])]
     ):
@@ -68,6 +79,12 @@ def program_path() -> Path:
     return (
         launcher if launcher.exists() else Path(sys.executable).parent / "greeks-trio"
     )
+
+
+def _in_unit(path: Path) -> str:
+    """Return a path as systemd reads it, which splits at spaces and expands ``%``."""
+    text = str(path).replace("%", "%%")
+    return f'"{text}"' if " " in text else text
 
 
 def _differs(path: Path, text: str) -> bool:

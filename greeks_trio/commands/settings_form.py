@@ -17,7 +17,7 @@ from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.declaration import Part, Section, Setting, declarations
 from greeks_trio.config.kinds import Address
 from greeks_trio.config.load import secrets_of_environment
-from greeks_trio.config.names import KNOWN, SECRETS, nearest
+from greeks_trio.config.names import KNOWN, SECRETS, nearest, related
 from greeks_trio.config.settings import (
     HTTP_BIND,
     SETTINGS,
@@ -149,7 +149,7 @@ def _fault_of(name: str, text: str) -> str | None:
     if setting is None:
         if name in KNOWN:
             return None
-        similar = nearest(name)
+        similar = nearest(name) or related(name)
         return f"is not a setting; {similar} is one" if similar else "is not a setting"
     return _fault(setting.kind.parse, text)
 
@@ -165,10 +165,10 @@ def _fault(parse: Callable[[str], object], text: str) -> str | None:
 
 def _ask(setting: Setting[Any]) -> str:
     """Ask until the answer is right, and return it."""
-    about = setting.about.rstrip(".").replace(". ", "; ")
+    about = setting.about.rstrip(".")
     if setting.default_text:
         # The rest may be about an empty value, which cannot be given here.
-        about = about.partition(";")[0]
+        about = about.partition(". ")[0]
     while True:
         text: str = click.prompt(
             f"{setting.variable} ({about})",
@@ -182,7 +182,8 @@ def _ask(setting: Setting[Any]) -> str:
             fault = f"is needed: {advice}"
         if fault is None:
             return text
-        click.echo(f"{setting.variable} {fault}.", err=True)
+        # On standard output, like the question: the two streams may arrive in any order.
+        click.echo(f"{setting.variable} {fault}.")
 
 
 # The earlier values that `Setting.needed` gets: those of a broker ignore them.

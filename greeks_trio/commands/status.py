@@ -20,7 +20,13 @@ from greeks_trio.commands.status_health import Health, HealthReport, Readiness, 
 from greeks_trio.commands.status_table import show
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import HttpConfig
-from greeks_trio.errors import ConfigError, GreeksError, plain_text
+from greeks_trio.errors import (
+    ConfigError,
+    FeedInterrupted,
+    GreeksError,
+    plain_text,
+)
+from greeks_trio.feeds.http_body import ACCEPTED, read_body
 
 # A healthy service answers within milliseconds, a busy one within a second.
 LIMIT_S: Final = 10.0
@@ -150,30 +156,43 @@ async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
     try:
         # A proxy of the environment does not lead to this machine.
         async with httpx2.AsyncClient(
-            base_url=base, headers=headers, timeout=None, trust_env=False
+            base_url=base,
+            headers={**headers, "Accept-Encoding": ACCEPTED},
+            timeout=None,
+            trust_env=False,
         ) as client:
             with trio.fail_after(limit_s):
-                status = await client.get(_STATUS_PATH)
-                readiness = await client.get(_READINESS_PATH)
+                status, content = await _get(client, _STATUS_PATH)
+                _, readiness = await _get(client, _READINESS_PATH)
+    except FeedInterrupted as exc:
+        raise _NoAnswer(f"{_ANOTHER_PROGRAM}; {exc}") from None
     except trio.TooSlowError:
         raise _NoAnswer(f"no answer within {limit_s:g} s") from None
-    except httpx2.DecodingError:
-        raise _NoAnswer(_ANOTHER_PROGRAM) from None
     except (httpx2.TransportError, UnicodeError) as exc:  # the name is not valid
         raise _NoAnswer(
             f"no service answers: {plain_text(str(exc)) or type(exc).__name__}"
         ) from exc
     _check_status(status, has_token=bool(token))
     try:
-        raw = msgspec.json.decode(status.content, type=dict[str, Any])
+        raw = msgspec.json.decode(content, type=dict[str, Any])
         return _Answers(
             raw=raw,
             status=StatusAnswer(raw),
-            readiness=msgspec.json.decode(readiness.content, type=Readiness),
+            readiness=msgspec.json.decode(readiness, type=Readiness),
             now=_clock_of(status),
         )
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise _NoAnswer(_ANOTHER_PROGRAM) from None
+
+
+async def _get(client: httpx2.AsyncClient, path: str) -> tuple[httpx2.Response, bytes]:
+    """Return the answer and its body.
+
+    Raises:
+        FeedInterrupted: The body is too long, so it is that of another program.
+    """
+    async with client.stream("GET", path) as answer:
+        return answer, await read_body(answer, peer="it")
 
 
 _ANOTHER_PROGRAM: Final = "the program at this address is not greeks_trio"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final
 
 from greeks_trio.config.env_file import EnvFile
 from greeks_trio.config.secret import FILE_SUFFIX
-from greeks_trio.config.settings import SETTINGS, VARIABLES
+from greeks_trio.config.settings import ENV_FILE, SETTINGS, VARIABLES
 
 # Each secret may also be in a file of its own.
 SECRETS: Final = tuple(each.variable for each in SETTINGS if each.kind.is_secret)
@@ -58,6 +59,10 @@ OF_LIBPQ: Final[Mapping[str, str | None]] = {
     "PGTZ": None,
 }
 
+# Words of a name that mean the same.
+_SAME_WORDS: Final = {"TASTYTRADE": "TT", "DATABASE": "DB", "DBNAME": "DB"}
+_RELATED: Final = 0.5
+
 
 def is_private(name: str) -> bool:
     """Return whether a variable belongs to the service alone, and may hold a secret.
@@ -69,8 +74,29 @@ def is_private(name: str) -> bool:
 
 def nearest(name: str, cutoff: float = 0.8) -> str | None:
     """Return the setting with the most similar name, `None` if none is similar."""
-    similar = get_close_matches(name.upper(), sorted(KNOWN), n=1, cutoff=cutoff)
+    name = name.upper().replace("-", "_")
+    similar = get_close_matches(name, sorted(KNOWN), n=1, cutoff=cutoff)
     return similar[0] if similar else None
+
+
+def related(name: str) -> str | None:
+    """Return the setting that shares the most words with a name, such as its database.
+
+    At least half of the words of both are the same.
+    """
+    wanted = _words(name)
+
+    def share(variable: str) -> float:
+        words = _words(variable)
+        return len(words & wanted) / len(words | wanted)
+
+    best = max(VARIABLES, key=share)
+    return best if share(best) >= _RELATED else None
+
+
+def _words(name: str) -> set[str]:
+    words = re.split(r"[_-]+", name.upper())
+    return {_SAME_WORDS.get(word, word) for word in words}
 
 
 def file_problems(content: EnvFile, path: str) -> Iterator[str]:
@@ -86,7 +112,12 @@ def file_problems(content: EnvFile, path: str) -> Iterator[str]:
     lines: dict[str, int] = {}
     for entry in content.entries:
         place = f"line {entry.line} of {path}"
-        if _is_misspelt(entry.name):
+        if entry.name == ENV_FILE.variable:
+            yield (
+                f"{entry.name} ({place}) has no effect in a file; set it in the "
+                "environment, or remove the line."
+            )
+        elif _is_misspelt(entry.name):
             yield f"{entry.name} ({place}) is not a setting{_suggestion(entry.name)}."
         elif entry.name in KNOWN and entry.name in lines:
             yield (
@@ -158,5 +189,5 @@ def _is_misspelt(name: str) -> bool:
 
 
 def _suggestion(name: str) -> str:
-    similar = nearest(name)
+    similar = nearest(name) or related(name)
     return f"; {similar} is one" if similar else "; correct the name or remove it"

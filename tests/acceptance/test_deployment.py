@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from greeks_trio.commands import deployment
 from greeks_trio.commands.deployment import FILES, write_deployment
 from greeks_trio.config.names import SECRETS
 from tests.scratch_root import build, can_make_roots
@@ -47,6 +48,30 @@ def test_the_unit_starts_this_program_and_is_hardened(tmp_path):
     )
     [level] = re.findall(r"exposure level for .*: ([\d.]+)", security.stdout)
     assert float(level) <= EXPOSURE
+
+
+@pytest.mark.parametrize(
+    ("program", "start", "hidden"),
+    [
+        ("/opt/greeks trio/50%/run", '"/opt/greeks trio/50%%/run" serve', None),
+        (
+            "/home/me/greeks/bin/run-ingest",
+            "/home/me/greeks/bin/run-ingest serve",
+            "/home",
+        ),
+        ("/root/bin/greeks-trio", "/root/bin/greeks-trio serve", "/root"),
+    ],
+)
+def test_a_program_that_systemd_would_not_find_is_named(
+    tmp_path, monkeypatch, capsys, program, start, hidden
+):
+    monkeypatch.setattr(deployment, "program_path", lambda: Path(program))
+
+    write_deployment("systemd", tmp_path, force=False)
+
+    assert f"\nExecStart={start}\n" in (tmp_path / deployment.UNIT).read_text()
+    said = capsys.readouterr().err
+    assert (f"hides {hidden} from it" in said) if hidden else not said
 
 
 def test_a_file_of_somebody_else_is_replaced_only_by_force(tmp_path, capsys):

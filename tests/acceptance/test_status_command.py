@@ -5,6 +5,7 @@ Most calls are made in this process; each exit status is that of a process once.
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import asynccontextmanager
 
@@ -184,23 +185,35 @@ async def test_no_program_at_the_address_gives_2(tmp_path, ask):
     assert json.loads(line)["service"] is None
 
 
-async def test_an_answer_that_cannot_be_unpacked_gives_2(tmp_path, nursery):
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"none", "it sent an answer that is no gzip"),
+        (gzip.compress(bytes(9 * 2**20)), "it sent an answer of more than 8 MiB"),
+    ],
+    ids=["broken", "bomb"],
+)
+async def test_an_answer_that_cannot_be_unpacked_gives_2(
+    nursery, tmp_path, monkeypatch, capsys, body, reason
+):
     async def answer(stream):
         async with stream:
             await stream.receive_some()
             await stream.send_all(
                 b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
-                b"Content-Length: 4\r\n\r\nnone"
+                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
             )
 
+    monkeypatch.chdir(tmp_path)
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     nursery.start_soon(trio.serve_listeners, answer, [listener])
-    # A process, because httpx leaves a generator to the interpreter then.
-    status, said = await ask_process(tmp_path, "--url", f"http://127.0.0.1:{port}")
+    status = await run_status(url=f"http://127.0.0.1:{port}", as_json=False)
+    nursery.cancel_scope.cancel()
 
     assert status == 2
-    assert "not greeks_trio" in said
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"not greeks_trio; {reason}" in said
 
 
 async def test_a_name_that_is_not_valid_gives_2(ask):

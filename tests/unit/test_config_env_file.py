@@ -92,6 +92,24 @@ PATH = "PATH"
             f"IBRK_ACCOUNTS (line 2 of {PATH}) is not a setting; IBKR_ACCOUNTS is one.",
         ),
         (
+            "POSTGRES_DATABASE=x",
+            f"POSTGRES_DATABASE (line 2 of {PATH}) is not a setting; POSTGRES_DB is one.",
+        ),
+        (
+            "TASTYTRADE_SECRET=pa55",
+            f"TASTYTRADE_SECRET (line 2 of {PATH}) is not a setting; TT_SECRET is one.",
+        ),
+        (
+            "IBKR-ACCOUNTS=U1",
+            f"Line 2 of {PATH} has no valid name in front of '='; write NAME=VALUE, or "
+            "remove it (IBKR_ACCOUNTS?).",
+        ),
+        (
+            "GREEKS_ENV_FILE=other",
+            f"GREEKS_ENV_FILE (line 2 of {PATH}) has no effect in a file; set it in the "
+            "environment, or remove the line.",
+        ),
+        (
             "GREEKS_FORK=1",
             f"GREEKS_FORK (line 2 of {PATH}) is not a setting; correct the name or "
             "remove it.",

@@ -298,6 +298,8 @@ def make_cluster(
     for leftover in directory.parent.glob(f"{directory.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     password_file(directory).unlink(missing_ok=True)
+    # It takes seconds, half a minute on a busy machine.
+    logger.info("embedded.making data_dir=%s", directory.parent)
     fresh = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
     if account is not None:
         os.chown(fresh, account.uid, account.gid)
