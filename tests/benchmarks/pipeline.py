@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.measured_run import Measured, Plan, measure
+from tests.benchmarks.measured_run import Measured, Plan, RunFailed, measure
 from tests.benchmarks.measured_server import open_server
 from tests.benchmarks.report import Bar, Plot, Report, Table, say
 from tests.benchmarks.sent_ticks import Latency
@@ -103,11 +103,17 @@ def _at_rate(
 def run(options: argparse.Namespace) -> Report:
     """Measure each rate, each number of contracts, and the burst."""
     found: list[Measured] = []
+    broken: list[str] = []
     with open_server(options.postgres) as server:
         for plan in plans_of(options):
             say(f"{title_of(plan)} ...")
-            found.append(measure(server, plan))
-            say(f"  {_glance(found[-1])}")
+            try:
+                found.append(measure(server, plan))
+            except RunFailed as exc:
+                broken.append(f"{title_of(plan)}: {exc}")
+                say(f"  {exc}")
+            else:
+                say(f"  {_glance(found[-1])}")
         return Report(
             tables=[
                 _latency_table(found),
@@ -116,7 +122,7 @@ def run(options: argparse.Namespace) -> Report:
             ],
             bars=_bars(found),
             plots=_plots(found),
-            failures=failures_of(found),
+            failures=[*broken, *failures_of(found)],
             machine={"PostgreSQL": server.version},
         )
 

@@ -50,8 +50,7 @@ select
     s.handed_us,
     g.id,
     (extract(epoch from g.persisted_at) * 1e3)::float8 - s.handed_us / 1e3 as row_ms,
-    (extract(epoch from pg_xact_commit_timestamp(g.xmin)) * 1e3)::float8
-        - s.handed_us / 1e3 as commit_ms
+    (extract(epoch from {{committed_at}}) * 1e3)::float8 - s.handed_us / 1e3 as commit_ms
 from sent_ticks s
 join sent_contracts c on c.broker = s.broker and c.contract = s.contract
 join sent_values v on v.broker = s.broker and v.values = s.values
@@ -62,6 +61,7 @@ left join greek_snapshots g
     and g.event_time = timestamptz 'epoch' + s.event_ms * interval '1 millisecond'
     and {_SAME_VALUES}
 """
+_COMMITTED_AT = {"on": "pg_xact_commit_timestamp(g.xmin)", "off": "null::timestamptz"}
 _PERCENTILES = """
 select
     count(id),
@@ -75,14 +75,15 @@ from paired_ticks where phase = %s and id is not null
 # The load by minutes; a tick's latency is that until its commit.
 _MINUTES = """
 with load as (
-    select (handed_us - min(handed_us) over ()) / 60000000 as minute, commit_ms
+    select (handed_us - min(handed_us) over ()) / 60000000 as minute,
+        coalesce(commit_ms, row_ms) as ms
     from paired_ticks where phase <> %s and id is not null
 )
 select
     minute,
     count(*),
-    percentile_disc(array[0.5, 0.95, 0.99]) within group (order by commit_ms),
-    max(commit_ms)
+    percentile_disc(array[0.5, 0.95, 0.99]) within group (order by ms),
+    max(ms)
 from load group by minute order by minute
 """
 
@@ -129,7 +130,8 @@ def compare(connection: psycopg.Connection, directory: Path) -> Compared:
         _load_broker(connection, directory, broker)
     _load_answers(connection, directory)
     connection.execute("analyze sent_ticks, sent_contracts, sent_values")
-    connection.execute(_PAIRS)
+    [(has_commit_times,)] = connection.execute("show track_commit_timestamp")
+    connection.execute(_PAIRS.format(committed_at=_COMMITTED_AT[has_commit_times]))
     [(sent,)] = connection.execute("select count(*) from sent_ticks")
     [(pairs, lost)] = connection.execute(
         "select count(*), count(*) filter (where id is null) from paired_ticks"
