@@ -5,11 +5,22 @@ from __future__ import annotations
 import logging
 import os
 
+import hypothesis
 import pytest
 
 from greeks_trio import foreign_text
 
 pytest_plugins = ["tests.fix_postgres", "tests.fix_processes", "tests.fix_proxy"]
+
+# The default limits of Hypothesis are moments: an example of 200 ms, or slow data, would
+# fail on a busy machine.  Each run tries the same examples; `tests.fuzz` looks for others.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 _OURS = ("GREEKS_", "POSTGRES_", "IBKR_", "TT_", "TASTYTRADE_")
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import resource
 import ssl
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -359,9 +360,10 @@ async def test_tiny_fragments_let_other_tasks_run(piece):
             nursery.start_soon(socket.receive)
             with trio.move_on_after(1.0):
                 while True:
-                    begin = trio.current_time()
+                    # The time that this thread computes: others may have the processor.
+                    begin = time.thread_time()
                     await trio.lowlevel.checkpoint()
-                    worst = max(worst, trio.current_time() - begin)
+                    worst = max(worst, time.thread_time() - begin)
             nursery.cancel_scope.cancel()
 
     assert worst < 0.25

@@ -51,7 +51,7 @@ def is_whole(entry):
     return list(entry.ticks) == [make_tick(first + n) for n in range(1 + first % 3)]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_nothing_durable_is_lost_by_any_of_twenty_kills(tmp_path):
     chance = random.Random(SEED)
     newest_id = 0

@@ -28,7 +28,7 @@ async def test_connecting_to_a_deaf_server_ends_in_time(proxy):
             pass
 
     assert caught.value.sqlstate is None
-    assert trio.current_time() - started_at < 2
+    assert trio.current_time() - started_at < 8
 
 
 async def test_a_port_without_a_listener_is_unavailable(database):

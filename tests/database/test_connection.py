@@ -439,7 +439,7 @@ async def test_a_deaf_server_costs_the_connection_within_the_bound(proxy):
             await connection.execute("select 1")
 
         assert connection.closed
-        assert 0.3 <= trio.current_time() - started_at < 2
+        assert 0.3 <= trio.current_time() - started_at < 4
 
 
 async def test_a_deaf_server_costs_a_copy_within_the_bound(proxy, observer):
@@ -453,7 +453,7 @@ async def test_a_deaf_server_costs_a_copy_within_the_bound(proxy, observer):
             await copy_in_for_ever(connection)
 
         assert connection.closed
-        assert trio.current_time() - started_at < 2
+        assert trio.current_time() - started_at < 4
 
 
 async def test_a_cut_connection_says_so(proxy):

@@ -367,7 +367,7 @@ async def test_a_server_that_goes_deaf_between_two_rows_costs_no_more_than_the_l
                     await trio.lowlevel.checkpoint()
 
         assert connection.closed
-        assert trio.current_time() - started_at < 2
+        assert trio.current_time() - started_at < 4
 
 
 async def test_cancelling_connect_wherever_it_waits_leaves_nothing_open(database):
@@ -422,7 +422,7 @@ async def test_a_server_that_stops_answering_costs_the_connection_and_no_more_ti
                 on_fire=proxy.go_deaf,
             )
 
-            assert trio.current_time() - started_at < 2
+            assert trio.current_time() - started_at < 4
             if not connection.closed:
                 # It had nothing under way, or the answer was there already.
                 assert connection.info.transaction_status != TransactionStatus.ACTIVE

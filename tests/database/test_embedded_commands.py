@@ -27,7 +27,6 @@ from greeks_trio.postgres.embedded.guard import open_guarded_server
 from greeks_trio.postgres.embedded.server import embedded_server
 from tests.fix_postgres import QUICK, apply_schema, connect
 
-pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 
 

@@ -23,8 +23,6 @@ from tests.database.test_embedded_restarts import (
 from tests.fix_postgres import QUICK
 from tests.fix_processes import kill_server
 
-pytestmark = pytest.mark.timeout(90)
-
 # More than a start and a recovery take on a busy machine.
 PATIENCE_S = 40.0
 

@@ -14,8 +14,6 @@ from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.embedded.restarts import open_restartable_server
 from tests.fix_postgres import QUICK, connect
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @pytest.fixture
 async def server(cluster_directory):

@@ -26,7 +26,6 @@ from greeks_trio.postgres.embedded.files import read_small, write_small
 from greeks_trio.postgres.embedded.server import embedded_server
 from tests.fix_postgres import QUICK, apply_schema, connect
 
-pytestmark = pytest.mark.timeout(120)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="two users need root")
 
 

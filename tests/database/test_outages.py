@@ -28,13 +28,17 @@ from tests.factories import START, make_tick
 from tests.fix_postgres import QUICK, apply_schema, connect
 from tests.snapshots import count, insert_key_of, rows, sessions, wait_blocked
 
-pytestmark = pytest.mark.timeout(60)
+# Far more than an answer takes on a busy machine, and far less than a store waits.
+WITHIN_S = 8.0
 
 ONE, TWO, THREE = (make_tick(number) for number in (1, 2, 3))
 
 
-def store_of(config, timeout_s=1.0):
-    """Return a store that gives up soon, on the day of the factories' ticks."""
+def store_of(config, timeout_s=20.0):
+    """Return a store on the day of the factories' ticks.
+
+    By default it waits longer than a test allows, so that only an answer ends a wait.
+    """
     return TickStore(replace(config, timeout_s=timeout_s), today=START.date)
 
 
@@ -63,24 +67,24 @@ async def server(cluster_directory):
         yield server
 
 
-async def fails(sink, ticks=(TWO,), *, within_s=1.0, **options):
+async def fails(sink, ticks=(TWO,), **options):
     """Write the ticks and return the error; the sink is closed then."""
     started_at = trio.current_time()
     with pytest.raises(StoreUnavailable) as caught:
         await sink.write(list(ticks), **options)
-    assert trio.current_time() - started_at < within_s
+    assert trio.current_time() - started_at < WITHIN_S
     with pytest.raises(StoreUnavailable):
         await sink.write(list(ticks))
     return caught.value.sqlstate
 
 
-async def cannot_open(store, *, within_s=1.0):
+async def cannot_open(store):
     """Open a sink and return the error."""
     started_at = trio.current_time()
     with pytest.raises(StoreUnavailable) as caught:
         async with store.open():
             pass
-    assert trio.current_time() - started_at < within_s
+    assert trio.current_time() - started_at < WITHIN_S
     return caught.value.sqlstate
 
 
@@ -178,14 +182,14 @@ async def test_a_frozen_server_is_given_up_in_time_and_its_rows_count_once(
     server,
 ):
     """It stores the rows that it has received, and the service sends them again."""
-    store = store_of(server.config)
+    store = store_of(server.config, timeout_s=1)
     async with store.open() as sink:
         await sink.write([ONE])
         await server.freeze()
 
         # One second, and as much again for an answer to the request to cancel.
-        assert await fails(sink, within_s=2.5) is None
-    assert await cannot_open(store, within_s=1.5) is None
+        assert await fails(sink) is None
+    assert await cannot_open(store) is None
 
     server.thaw()
     await assert_recovered(store, server.config)
@@ -207,15 +211,15 @@ async def test_a_terminated_session_is_noticed_at_once(store, database, observer
 
 async def test_a_commit_that_hangs_and_takes_effect_later_counts_once(server):
     """It waits for a standby that does not exist: stored here, and not acknowledged."""
-    store = store_of(server.config)
+    store = store_of(server.config, timeout_s=1)
     with connect(server.config) as admin:
         async with store.open() as sink:
             await sink.write([ONE])
             set_for_all(admin, "synchronous_standby_names", "nobody")
 
-            await fails(sink, within_s=2.5)
+            await fails(sink)
         async with store.open() as sink:  # and the slow path's own commit
-            await fails(sink, within_s=2.5, check_duplicates=True)
+            await fails(sink, check_duplicates=True)
 
         set_for_all(admin, "synchronous_standby_names", "")
     await assert_recovered(store, server.config)
@@ -319,7 +323,7 @@ async def test_files_that_the_server_may_not_open_do_not_end_the_service(
         admin.execute("checkpoint")
     file.chmod(0o000)
 
-    assert await cannot_open(store, within_s=4) == "42501"
+    assert await cannot_open(store) == "42501"
 
     file.chmod(0o600)
     await assert_recovered(store, server.config)
@@ -344,8 +348,9 @@ def data_file(admin, directory, table):
 
 @pytest.mark.parametrize("check_duplicates", [False, True])
 async def test_a_lock_on_the_table_is_reported_by_the_server_before_we_give_up(
-    store, database, observer, check_duplicates
+    database, observer, check_duplicates
 ):
+    store = store_of(database, timeout_s=3)
     async with store.open() as sink:
         await sink.write([ONE])
         with locked(observer):
@@ -494,7 +499,7 @@ async def test_a_name_that_is_gone_is_given_up_in_time(store, database):
     here = store._config
     store.reconfigure(replace(here, host="nowhere.invalid"))
 
-    assert await cannot_open(store, within_s=2) is None
+    assert await cannot_open(store) is None
 
     store.reconfigure(here)
     await assert_recovered(store, database)
@@ -503,10 +508,10 @@ async def test_a_name_that_is_gone_is_given_up_in_time(store, database):
 async def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time(
     proxy, database
 ):
-    store = store_of(proxy.config)
+    store = store_of(proxy.config, timeout_s=1)
     proxy.go_deaf()
 
-    assert await cannot_open(store, within_s=1.5) is None
+    assert await cannot_open(store) is None
 
     proxy.hear_new_connections()
     await assert_recovered(store, database)
@@ -524,7 +529,7 @@ COPY_DONE = b"c\x00\x00\x00\x04"
 async def test_a_lost_acknowledgement_stores_every_row_once(
     proxy, observer, check_duplicates, commit
 ):
-    store = store_of(proxy.config)
+    store = store_of(proxy.config, timeout_s=1)
     batch = [make_tick(number) for number in range(100)]
     async with store.open() as sink:
         await sink.write(batch[:10])
@@ -594,14 +599,14 @@ async def only_session(observer):
 
 
 async def test_a_new_sink_ends_the_lost_session_and_no_other(proxy, observer):
-    store = store_of(proxy.config)
+    store = store_of(proxy.config, timeout_s=1)
     async with store.open() as writer:
         await writer.write([ONE])
         first = await only_session(observer)
         async with store.open() as replayer:
             both = sessions(observer)
             proxy.go_deaf()
-            await fails(replayer, within_s=2.5)
+            await fails(replayer)
         assert sessions(observer) == both  # it has not heard of it
 
         proxy.hear_new_connections()
@@ -612,12 +617,12 @@ async def test_a_new_sink_ends_the_lost_session_and_no_other(proxy, observer):
 async def test_a_lost_session_that_cannot_end_delays_the_next_sink_and_only_once(
     proxy, observer
 ):
-    store = store_of(proxy.config)
+    store = store_of(proxy.config, timeout_s=2)
     async with store.open() as sink:
         await sink.write([ONE])
         [lost] = await only_session(observer)
         proxy.go_deaf()
-        await fails(sink, within_s=2.5)
+        await fails(sink)
     proxy.hear_new_connections()
     with stopped(lost):
         async with store.open() as sink:
@@ -626,7 +631,7 @@ async def test_a_lost_session_that_cannot_end_delays_the_next_sink_and_only_once
 
         started_at = trio.current_time()
         async with store.open():
-            assert trio.current_time() - started_at < 0.4
+            assert trio.current_time() - started_at < 0.8
 
 
 @contextmanager
@@ -650,9 +655,11 @@ async def test_a_sink_opens_at_once_however_busy_the_table_is(store, observer):
         async with store.open() as sink:
             await sink.ping()
 
-    assert trio.current_time() - started_at < 0.5
+    # It would wait two seconds for them.
+    assert trio.current_time() - started_at < 1.5
 
 
-async def test_a_locked_list_of_migrations_is_waited_for_in_bounds(store, observer):
+async def test_a_locked_list_of_migrations_is_waited_for_in_bounds(database, observer):
+    store = store_of(database, timeout_s=3)
     with locked(observer, "schema_migrations"):
         assert await cannot_open(store) == "55P03"

@@ -32,8 +32,6 @@ from tests.fix_pooler import pgbouncer
 from tests.fix_postgres import QUICK, apply_schema, connect
 from tests.snapshots import count
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def store_of(config, timeout_s=1.0):
     """Return a store that gives up soon, on the day of the factories' ticks."""

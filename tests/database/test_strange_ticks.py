@@ -16,7 +16,6 @@ from tests.snapshots import count
 
 FRAMES = 12_000
 MOST = 1_000
-pytestmark = pytest.mark.timeout(60)
 
 
 def strangeness(record):

@@ -258,7 +258,7 @@ async def test_a_locked_table_is_unavailable_in_time(store, observer):
             with pytest.raises(StoreUnavailable):
                 await sink.write([make_tick(2)])
 
-        assert trio.current_time() - started_at < 2
+        assert trio.current_time() - started_at < 8
         with pytest.raises(StoreUnavailable):  # it is of no more use
             await sink.write([make_tick(2)])
 
@@ -293,7 +293,7 @@ async def test_a_deaf_server_is_unavailable_in_time_and_its_session_is_ended(
 
         with pytest.raises(StoreUnavailable):
             await sink.write([make_tick(2)])
-        assert trio.current_time() - started_at < 3
+        assert trio.current_time() - started_at < 8
     assert lost in sessions(observer)  # it has not heard of it
 
     proxy.hear_new_connections()

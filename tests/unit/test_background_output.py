@@ -78,7 +78,7 @@ def quick():
     """Fail if the block waits."""
     begin = time.perf_counter()
     yield
-    assert time.perf_counter() - begin < 1
+    assert time.perf_counter() - begin < 10
 
 
 def test_the_text_is_written_in_order(pipe):

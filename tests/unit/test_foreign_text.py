@@ -135,11 +135,11 @@ def test_any_text_becomes_one_line_that_can_be_printed(text):
 def test_a_huge_text_is_cut_and_costs_little():
     register_secret(TOKEN)
     huge = TOKEN + "\x1bx" * 10_000_000
-    begin = time.perf_counter()
+    begin = time.thread_time()
 
     shown = clean(huge, limit=100)
 
-    assert time.perf_counter() - begin < 0.1
+    assert time.thread_time() - begin < 0.1
     assert len(shown) == 100
     assert shown.startswith("***xxx")
     assert shown.endswith("...")
@@ -177,7 +177,7 @@ def test_masking_many_secrets_takes_microseconds():
 
 
 def _seconds(registry, line):
-    begin = time.perf_counter()
+    begin = time.thread_time()
     for _ in range(1000):
         registry.mask(line)
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
