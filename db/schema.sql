@@ -50,6 +50,7 @@ create table greek_snapshots (
     bid double precision,
     ask double precision,
     in_rotation boolean not null default false,
+    transaction_id xid8 default pg_current_xact_id(),
     -- One index with three purposes: it keeps each event once, finds the timeline of a
     -- contract, and allows sharding.
     constraint greek_snapshots_pkey
@@ -69,6 +70,9 @@ create table greek_snapshots (
 
 -- For the newest ticks of all contracts.
 create index greek_snapshots_event_time_idx on greek_snapshots (event_time desc);
+-- For the ticks that latest_ticks does not have yet.  Rows of one batch share an entry.
+create index greek_snapshots_transaction_id_idx on greek_snapshots (transaction_id)
+    where transaction_id is not null;
 
 comment on table greek_snapshots is
     'Greeks of option positions, one row for each tick; order by event_time, received_at, '
@@ -136,6 +140,9 @@ comment on column greek_snapshots.ask is
 comment on column greek_snapshots.in_rotation is
     'True if the contract shares its market data line with others, so that its ticks come '
     'in turns. Not part of the fingerprint';
+comment on column greek_snapshots.transaction_id is
+    'The transaction of the insert; null in rows of older versions. Not part of the '
+    'fingerprint';
 
 
 -- The positions of the accounts: one row for each change.
@@ -160,6 +167,7 @@ create table positions (
     problem text,
     premium_multiplier numeric,
     recorded_at timestamptz default clock_timestamp(),
+    transaction_id xid8 default pg_current_xact_id(),
     constraint positions_pkey
         primary key (broker, account_id, contract_key, observed_at),
     constraint positions_broker_check
@@ -185,6 +193,8 @@ create index positions_known_idx
     on positions (
         broker, account_id, contract_key, least(observed_at, recorded_at), observed_at
     );
+create index positions_transaction_id_idx on positions (transaction_id)
+    where transaction_id is not null;
 
 comment on table positions is
     'History of the positions. The newest row of a contract by the earlier of observed_at '
@@ -222,6 +232,8 @@ comment on column positions.premium_multiplier is
     'option delivers another number of shares. Value, theta, vega and rho count with it';
 comment on column positions.recorded_at is
     'The database''s clock at the insert; null in rows of older versions';
+comment on column positions.transaction_id is
+    'The transaction of the insert; null in rows of older versions';
 
 
 -- Known intervals without data.  They tell an outage from a quiet market.  A gap is
@@ -354,6 +366,88 @@ comment on column dropped_payloads.bytes_after is
     'Size of the month with indexes after, in bytes';
 
 
+-- The open positions and the watched contracts with their newest ticks, as of the snapshot
+-- in latest_state.  The service brings both up to date, a moment behind the ticks; the
+-- present views add the ticks since then.  Both can be emptied at any time: the views then
+-- look everything up.
+create table latest_ticks (
+    broker text not null,
+    account_id text not null,
+    contract_key text not null,
+    kind text not null,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean not null,
+    units double precision,
+    money double precision,
+    premium double precision,
+    tick_id bigint,
+    tick_received_at timestamptz,
+    position_underlying text,
+    position_expiration date,
+    position_strike numeric,
+    position_option_type text,
+    position_is_future boolean,
+    constraint latest_ticks_pkey primary key (broker, account_id, contract_key)
+)
+-- Each row changes often: room for its next version on the same page.
+with (fillfactor = 50);
+
+comment on table latest_ticks is
+    'The open positions and the watched contracts with their newest ticks, a moment behind '
+    'greek_snapshots; for the present views only, which add what is newer';
+
+create table latest_state (
+    is_only_row boolean primary key default true,
+    refreshed_at timestamptz not null,
+    rebuilt_at timestamptz not null,
+    is_exact boolean not null,
+    snapshot_xmax xid8 not null,
+    snapshot_xip xid8[] not null,
+    tables text not null,
+    constraint latest_state_check check (is_only_row)
+);
+
+comment on table latest_state is
+    'What latest_ticks has: one row, or none';
+comment on column latest_state.refreshed_at is
+    'When the service brought latest_ticks up to date';
+comment on column latest_state.rebuilt_at is
+    'When every row of latest_ticks was looked up';
+comment on column latest_state.is_exact is
+    'False if a row is known that counts later only, such as one from the future';
+comment on column latest_state.snapshot_xmax is
+    'Rows of this transaction and of later ones are not in latest_ticks';
+comment on column latest_state.snapshot_xip is
+    'Nor are the rows of these, which were open';
+comment on column latest_state.tables is
+    'The tables that were read, with the number of their updates and deletes';
+
+
 -- The rows that the functions below read.  A role that may read these views and the others
 -- needs no right on the tables, because a view reads with the rights of its owner and a
 -- function does not.
@@ -362,7 +456,7 @@ select
     id, event_time, received_at, persisted_at, broker, account_id, underlying,
     contract_key, expiration, strike, option_type, quantity, delta, gamma, theta, vega,
     rho, implied_volatility, underlying_price, availability, underlying_price_at, price,
-    bid, ask, in_rotation
+    bid, ask, in_rotation, transaction_id
 from greek_snapshots;
 
 comment on view tick_history is
@@ -372,7 +466,7 @@ create view position_history as
 select
     broker, account_id, contract_key, observed_at, kind, quantity, multiplier, currency,
     underlying, expiration, strike, option_type, instrument_id, exchange, underlying_id,
-    price_factor, description, problem, premium_multiplier, recorded_at
+    price_factor, description, problem, premium_multiplier, recorded_at, transaction_id
 from positions;
 
 comment on view position_history is
@@ -396,6 +490,71 @@ begin
     loop
         execute format(
             'comment on column %s.%I is %L', copied.view, copied.attname, copied.said);
+    end loop;
+end
+$$;
+
+
+create view kept_ticks as
+select
+    broker, account_id, contract_key, kind, underlying, expiration, strike, option_type,
+    quantity, multiplier, currency, instrument_id, exchange, underlying_id, price_factor,
+    event_time, received_at, delta, gamma, theta, vega, rho, implied_volatility,
+    underlying_price, underlying_price_at, price, bid, ask, in_rotation, availability,
+    is_future, units, money, premium, tick_id, tick_received_at, position_underlying,
+    position_expiration, position_strike, position_option_type, position_is_future
+from latest_ticks;
+
+comment on view kept_ticks is
+    'The rows of latest_ticks';
+
+create view kept_state as
+select
+    refreshed_at, rebuilt_at, is_exact, snapshot_xmax, snapshot_xip, tables
+from latest_state;
+
+comment on view kept_state is
+    'The row of latest_state';
+
+comment on column latest_ticks.units is
+    'quantity x multiplier';
+comment on column latest_ticks.money is
+    'units x price_factor';
+comment on column latest_ticks.premium is
+    'The money of 1.00 of the option''s own price';
+comment on column latest_ticks.is_future is
+    'True if the underlying is a future';
+comment on column latest_ticks.underlying_id is
+    'As in positions';
+comment on column latest_ticks.tick_id is
+    'The id of the tick; null if there is none';
+comment on column latest_ticks.tick_received_at is
+    'received_at of the tick; the other one is that of latest_greeks';
+
+do $$
+declare
+    copied record;
+begin
+    for copied in
+        select
+            a.attrelid::regclass as relation,
+            a.attname,
+            coalesce(
+                col_description(t.attrelid, t.attnum),
+                case when a.attname like 'position\_%'
+                    then 'Of the position; null if it names none'
+                    else 'As in latest_greeks' end
+            ) as said
+        from (
+            values ('latest_ticks'::regclass, 'latest_ticks'::regclass),
+                ('kept_ticks', 'latest_ticks'),
+                ('kept_state', 'latest_state')
+        ) of (relation, source)
+        join pg_attribute a on a.attrelid = of.relation and a.attnum > 0
+        join pg_attribute t on t.attrelid = of.source and t.attname = a.attname
+    loop
+        execute format(
+            'comment on column %s.%I is %L', copied.relation, copied.attname, copied.said);
     end loop;
 end
 $$;
@@ -704,7 +863,7 @@ $$;
 -- and the options that were watched in the seven days before; possible values only.  They
 -- are computed in the inner selects, so that each is computed once: the planner repeats an
 -- expression wherever an outer select uses it.
-create function newest_asof(moment timestamptz)
+create function newest_by_lookup(moment timestamptz)
 returns table (
     broker text,
     account_id text,
@@ -737,7 +896,17 @@ returns table (
     in_rotation boolean,
     availability text,
     is_future boolean,
-    premium_multiplier numeric
+    units double precision,
+    money double precision,
+    premium double precision,
+    tick_id bigint,
+    tick_received_at timestamptz,
+    tick_underlying_price_at timestamptz,
+    position_underlying text,
+    position_expiration date,
+    position_strike numeric,
+    position_option_type text,
+    position_is_future boolean
 )
 language sql stable parallel safe
 begin atomic
@@ -773,7 +942,27 @@ begin atomic
         tick.in_rotation,
         tick.availability,
         coalesce(wanted.is_future, tick.is_future, false),
-        wanted.premium_multiplier
+        case when wanted.kind not in ('other', 'unknown')
+            then (wanted.quantity * wanted.multiplier)::double precision end,
+        case when wanted.kind not in ('other', 'unknown')
+            then (wanted.quantity * wanted.multiplier * wanted.price_factor)::double precision end,
+        -- The money of the option's own price.
+        case when wanted.kind not in ('other', 'unknown')
+            then (
+                wanted.quantity * wanted.price_factor * case
+                    when wanted.premium_multiplier is null then wanted.multiplier
+                    else possible(wanted.premium_multiplier, 1e-12, 1e12)
+                end
+            )::double precision
+        end,
+        tick.id,
+        tick.raw_received_at,
+        tick.raw_underlying_price_at,
+        wanted.underlying,
+        wanted.expiration,
+        wanted.strike,
+        wanted.option_type,
+        wanted.is_future
     from (
         select
             p.broker, p.account_id, p.contract_key, p.kind, p.underlying,
@@ -808,7 +997,8 @@ begin atomic
             s.event_time,
             -- If our clock was ahead, the database's clock at the insert counts.
             least(s.received_at, s.persisted_at) as received_at,
-            s.underlying, s.expiration, s.strike,
+            s.id, s.received_at as raw_received_at,
+            s.underlying_price_at as raw_underlying_price_at, s.underlying, s.expiration, s.strike,
             s.option_type, s.availability, s.in_rotation, g.*,
             possible_price(
                 s.underlying_price,
@@ -863,6 +1053,477 @@ begin atomic
 end;
 
 
+-- The tables with the ticks and positions, each with the number of rows that were updated
+-- or deleted in it.  The text changes when a partition comes, goes or is emptied, in
+-- another database, and when a row is deleted.  The second two numbers are those that this
+-- session has not passed on yet.
+create function read_tables()
+returns text
+language sql stable parallel restricted
+begin atomic
+    select string_agg(
+        c.oid || ' ' || c.relfilenode || ' ' || (
+            pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+            + pg_stat_get_xact_tuples_updated(c.oid)
+            + pg_stat_get_xact_tuples_deleted(c.oid)
+        ),
+        ',' order by c.oid
+    )
+    from (
+        select 'positions'::regclass::oid as oid
+        union all
+        select i.inhrelid from pg_inherits i
+        where i.inhparent = 'greek_snapshots'::regclass
+    ) ours
+    join pg_class c on c.oid = ours.oid
+    where current_setting('track_counts')::boolean;
+end;
+
+
+-- The ticks that the snapshot does not have: the newest of each contract.
+create function ticks_since(snapshot_xmax xid8, snapshot_xip xid8[])
+returns setof tick_history
+language sql stable parallel restricted rows 1000
+set jit = off
+set enable_seqscan = off
+begin atomic
+    select distinct on (t.contract_key, t.account_id, t.broker) t.*
+    from tick_history t
+    where (
+          t.transaction_id >= ticks_since.snapshot_xmax
+          or t.transaction_id = any(ticks_since.snapshot_xip)
+      )
+      and t.event_time <= statement_timestamp() + interval '5 minutes'
+      and least(t.received_at, t.persisted_at)
+          <= statement_timestamp() + interval '5 minutes'
+      and least(t.event_time, t.received_at) > '-infinity'
+    order by t.contract_key, t.account_id, t.broker,
+        t.event_time desc, t.received_at desc, t.id desc;
+end;
+
+
+-- Whether latest_ticks and the ticks since the snapshot are all that a present view needs.
+-- They are not after a change of positions, or if a watched contract is not in the table.
+create function is_enough(snapshot_xmax xid8, snapshot_xip xid8[])
+returns boolean
+language sql stable parallel restricted
+set jit = off
+set enable_seqscan = off
+begin atomic
+    select not exists (
+            select from position_history p
+            where p.transaction_id >= is_enough.snapshot_xmax
+               or p.transaction_id = any(is_enough.snapshot_xip)
+        )
+        and not exists (
+            select from tick_history t
+            where (
+                  t.transaction_id >= is_enough.snapshot_xmax
+                  or t.transaction_id = any(is_enough.snapshot_xip)
+              )
+              and t.account_id = 'watchlist'
+              and not exists (
+                  select from kept_ticks k
+                  where k.broker = t.broker and k.account_id = t.account_id
+                    and k.contract_key = t.contract_key
+              )
+        );
+end;
+
+
+-- Whether the present can be told from latest_ticks and the ticks since.  The time of the
+-- last refresh may lie a little ahead, because this statement began before its snapshot.
+create function is_latest_kept()
+returns boolean
+language sql stable parallel restricted
+set jit = off
+begin atomic
+    select exists (
+        select from kept_state s
+        where s.is_exact
+          and s.refreshed_at between statement_timestamp() - interval '10 seconds'
+              and statement_timestamp() + interval '10 seconds'
+          and s.tables = read_tables()
+          and is_enough(s.snapshot_xmax, s.snapshot_xip)
+    );
+end;
+
+
+-- The rows of newest_by_lookup('infinity'), from latest_ticks and the ticks since.
+create function newest_kept()
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean,
+    units double precision,
+    money double precision,
+    premium double precision
+)
+language sql stable parallel restricted rows 200
+set jit = off
+set work_mem = '64MB'
+begin atomic
+    with since as materialized (
+        select t.*
+        from kept_state s
+        cross join lateral ticks_since(s.snapshot_xmax, s.snapshot_xip) t
+    ),
+    newer as materialized (
+        select
+            k.broker, k.account_id, k.contract_key, k.kind,
+            coalesce(k.position_underlying, t.underlying) as underlying,
+            coalesce(k.position_expiration, t.expiration) as expiration,
+            coalesce(k.position_strike, t.strike) as strike,
+            coalesce(k.position_option_type, t.option_type) as option_type,
+            k.quantity, k.multiplier, k.currency, k.instrument_id, k.exchange,
+            k.underlying_id, k.price_factor, t.event_time,
+            least(t.received_at, t.persisted_at) as received_at,
+            g.delta, g.gamma, g.theta, g.vega, g.rho, g.implied_volatility,
+            possible_price(
+                t.underlying_price, k.kind = 'future_option' or t.underlying like '/%'
+            ) as underlying_price,
+            t.underlying_price_at,
+            possible(t.price, 0, 1e9) as price,
+            possible(t.bid, 0, 1e9) as bid,
+            possible(t.ask, 1e-9, 1e9) as ask,
+            t.in_rotation, t.availability,
+            coalesce(k.position_is_future, t.underlying like '/%', false) as is_future,
+            k.units, k.money, k.premium, k.position_expiration
+        from since t
+        join kept_ticks k using (contract_key, account_id, broker)
+        cross join lateral possible_greeks(
+            t.delta, t.gamma, t.theta, t.vega, t.rho, t.implied_volatility
+        ) g
+        where k.kind in ('option', 'future_option')
+          and (
+              k.tick_id is null
+              or (t.event_time, t.received_at, t.id)
+                  > (k.event_time, k.tick_received_at, k.tick_id)
+          )
+    ),
+    newest as (
+        select
+            k.broker, k.account_id, k.contract_key, k.kind, k.underlying, k.expiration,
+            k.strike, k.option_type, k.quantity, k.multiplier, k.currency,
+            k.instrument_id, k.exchange, k.underlying_id, k.price_factor, k.event_time,
+            k.received_at, k.delta, k.gamma, k.theta, k.vega, k.rho,
+            k.implied_volatility, k.underlying_price, k.underlying_price_at, k.price,
+            k.bid, k.ask, k.in_rotation, k.availability, k.is_future,
+            k.units, k.money, k.premium, k.position_expiration
+        from kept_ticks k
+        where not exists (
+            select from newer n
+            where n.contract_key = k.contract_key and n.account_id = k.account_id
+              and n.broker = k.broker
+        )
+        union all
+        select * from newer
+    )
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        case
+            when n.underlying_price_at <= statement_timestamp() + interval '5 minutes'
+                and isfinite(n.underlying_price_at)
+            then n.underlying_price_at
+        end,
+        n.price, n.bid, n.ask, n.in_rotation, n.availability, n.is_future,
+        n.units, n.money, n.premium
+    from newest n
+    where case
+        when n.account_id <> 'watchlist'
+        then n.position_expiration is null
+            or n.position_expiration
+                > statement_timestamp() at time zone 'UTC' - interval '36 hours'
+        else n.received_at >= statement_timestamp() - interval '7 days'
+            and n.event_time >= date_trunc(
+                'month', statement_timestamp() - interval '8 days', 'UTC')
+            and (
+                n.expiration is null
+                or n.expiration
+                    > statement_timestamp() at time zone 'UTC' - interval '36 hours'
+            )
+    end;
+end;
+
+
+-- The open positions and the watched contracts at the moment with their newest ticks: kept,
+-- where the present is asked for, otherwise looked up.
+create function series_asof(moment timestamptz)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean,
+    units double precision,
+    money double precision,
+    premium double precision
+)
+language sql stable parallel safe
+begin atomic
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
+        n.is_future, n.units, n.money, n.premium
+    from newest_by_lookup(moment) n
+    where moment < 'infinity' or not is_latest_kept()
+    union all
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
+        n.is_future, n.units, n.money, n.premium
+    from newest_kept() n
+    where moment = 'infinity' and is_latest_kept();
+end;
+
+
+-- Adds the ticks since the snapshot to latest_ticks; returns whether all of them count now.
+-- A row that is ahead of the clock counts later.
+create function add_latest(state latest_state)
+returns boolean
+language plpgsql
+set jit = off
+set enable_seqscan = off
+as $$
+declare
+    ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
+begin
+    update latest_ticks k
+    set
+        underlying = coalesce(k.position_underlying, t.underlying),
+        expiration = coalesce(k.position_expiration, t.expiration),
+        strike = coalesce(k.position_strike, t.strike),
+        option_type = coalesce(k.position_option_type, t.option_type),
+        event_time = t.event_time,
+        received_at = least(t.received_at, t.persisted_at),
+        delta = g.delta,
+        gamma = g.gamma,
+        theta = g.theta,
+        vega = g.vega,
+        rho = g.rho,
+        implied_volatility = g.implied_volatility,
+        underlying_price = possible_price(
+            t.underlying_price, k.kind = 'future_option' or t.underlying like '/%'
+        ),
+        underlying_price_at = t.underlying_price_at,
+        price = possible(t.price, 0, 1e9),
+        bid = possible(t.bid, 0, 1e9),
+        ask = possible(t.ask, 1e-9, 1e9),
+        in_rotation = t.in_rotation,
+        availability = t.availability,
+        is_future = coalesce(k.position_is_future, t.underlying like '/%', false),
+        tick_id = t.id,
+        tick_received_at = t.received_at
+    from ticks_since(state.snapshot_xmax, state.snapshot_xip) t
+    cross join lateral possible_greeks(
+        t.delta, t.gamma, t.theta, t.vega, t.rho, t.implied_volatility
+    ) g
+    where k.broker = t.broker
+      and k.account_id = t.account_id
+      and k.contract_key = t.contract_key
+      and k.kind in ('option', 'future_option')
+      and (
+          k.tick_id is null
+          or (t.event_time, t.received_at, t.id)
+              > (k.event_time, k.tick_received_at, k.tick_id)
+      );
+    return not exists (
+        select from tick_history t
+        where (
+              t.transaction_id >= state.snapshot_xmax
+              or t.transaction_id = any(state.snapshot_xip)
+          )
+          and (
+              t.event_time > ahead
+              or least(t.received_at, t.persisted_at) > ahead
+          )
+    );
+end
+$$;
+
+
+-- Looks every row of latest_ticks up; returns whether all ticks of them count now.
+create function rebuild_latest()
+returns boolean
+language plpgsql
+set jit = off
+set enable_seqscan = off
+as $$
+declare
+    ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
+begin
+    delete from latest_ticks;
+    insert into latest_ticks
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        n.tick_underlying_price_at, n.price, n.bid, n.ask, n.in_rotation,
+        n.availability, n.is_future, n.units, n.money, n.premium, n.tick_id, n.tick_received_at,
+        n.position_underlying, n.position_expiration, n.position_strike,
+        n.position_option_type, n.position_is_future
+    from newest_by_lookup('infinity') n;
+    return not exists (select from tick_history t where t.event_time > ahead)
+        and not exists (
+            select from latest_ticks k
+            cross join lateral (
+                select t.id, t.received_at, t.persisted_at
+                from tick_history t
+                where t.broker = k.broker
+                  and t.account_id = k.account_id
+                  and t.contract_key = k.contract_key
+                  and t.contract_key between k.contract_key and k.contract_key
+                  and t.event_time > '-infinity'
+                order by t.event_time desc, t.received_at desc, t.id desc
+                limit 1
+            ) newest
+            where k.kind in ('option', 'future_option')
+              and (
+                  newest.id is distinct from k.tick_id
+                  or least(newest.received_at, newest.persisted_at) > ahead
+              )
+        );
+end
+$$;
+
+
+-- Brings latest_ticks up to date, with the rights of the owner of the tables.  Returns what
+-- it did: nothing, because another session does it ('busy'), there is nothing new ('idle')
+-- or everything was looked up a moment ago ('waiting'); the ticks since the last time
+-- ('added'), or everything ('rebuilt').
+--
+-- The snapshot is older than the statements after it, so they may take rows that it does
+-- not have.  Such rows are taken again the next time, without an effect.
+create function refresh_latest()
+returns text
+language plpgsql security definer
+set jit = off
+set enable_seqscan = off
+as $$
+declare
+    snapshot pg_snapshot;
+    found_tables text;
+    state latest_state;
+    present timestamptz;
+    was_added boolean := false;
+begin
+    -- Any number.  The ticks of a distributed table have transactions of other servers.
+    if not pg_try_advisory_xact_lock(7402318915520033)
+        or exists (select from pg_extension where extname = 'citus')
+    then
+        return 'busy';
+    end if;
+    -- A crash that loses this transaction loses nothing that is not found again.
+    perform set_config('synchronous_commit', 'off', true);
+    snapshot := pg_current_snapshot();
+    found_tables := read_tables();
+    present := clock_timestamp();
+    select * into state from latest_state;
+    if state.tables = found_tables
+        and state.refreshed_at between present - interval '30 seconds' and present
+        and state.rebuilt_at > present
+            - (case when state.is_exact then interval '10 minutes' else '5 seconds' end)
+        and is_enough(state.snapshot_xmax, state.snapshot_xip)
+    then
+        if state.refreshed_at > present - interval '3 seconds' and not exists (
+            select from tick_history t
+            where t.transaction_id >= state.snapshot_xmax
+               or t.transaction_id = any(state.snapshot_xip)
+        ) then
+            return 'idle';
+        end if;
+        state.is_exact := add_latest(state) and state.is_exact;
+        was_added := true;
+    elsif state.rebuilt_at between present - interval '5 seconds' and present then
+        return 'waiting';
+    else
+        state.is_exact := rebuild_latest() and found_tables is not null;
+        state.rebuilt_at := present;
+    end if;
+    insert into latest_state values (
+        true, present, state.rebuilt_at, state.is_exact, pg_snapshot_xmax(snapshot),
+        array(select pg_snapshot_xip(snapshot)), coalesce(found_tables, '')
+    )
+    on conflict (is_only_row) do update
+    set refreshed_at = excluded.refreshed_at,
+        rebuilt_at = excluded.rebuilt_at,
+        is_exact = excluded.is_exact,
+        snapshot_xmax = excluded.snapshot_xmax,
+        snapshot_xip = excluded.snapshot_xip,
+        tables = excluded.tables;
+    return case when was_added then 'added' else 'rebuilt' end;
+end
+$$;
+
+revoke execute on function add_latest(latest_state) from public;
+revoke execute on function rebuild_latest() from public;
+revoke execute on function refresh_latest() from public;
+
+
 -- For each Greek that the newest tick lacks, the newest value of the ticks before it, down
 -- to the earliest time.  It is called for incomplete ticks only, has a plan of its own, and
 -- goes back through the primary key until it has found everything.  ibkr sends no rho, so
@@ -899,7 +1560,7 @@ begin
         where s.broker = of_broker
           and s.account_id = of_account_id
           and s.contract_key = of_contract_key
-          -- As in newest_asof.
+          -- As in newest_by_lookup.
           and s.contract_key between of_contract_key and of_contract_key
           and s.event_time between earliest and of_event_time
           and least(s.received_at, s.persisted_at) between earliest and known_until
@@ -964,7 +1625,7 @@ begin
         where s.broker = of_broker
           and s.account_id = of_account_id
           and s.contract_key = of_contract_key
-          -- As in newest_asof.
+          -- As in newest_by_lookup.
           and s.contract_key between of_contract_key and of_contract_key
           and s.event_time between earliest and of_event_time
           and least(s.received_at, s.persisted_at) between earliest and known_until
@@ -992,7 +1653,8 @@ begin
         'carried_greeks(text, text, text, timestamptz, timestamptz, timestamptz, text,
             double precision, double precision, double precision, double precision,
             double precision, double precision)',
-        'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)'
+        'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)',
+        'add_latest(latest_state)', 'rebuild_latest()', 'refresh_latest()'
     ]::regprocedure[] loop
         execute format(
             'alter function %s set search_path = %I, pg_temp',
@@ -1035,7 +1697,7 @@ begin atomic
             or least(coalesce(n.underlying_price_at, n.event_time), n.received_at)
                 < least(moment, statement_timestamp())
                     - stale_after_s * interval '1 second'
-    from newest_asof(moment) n
+    from series_asof(moment) n
     where n.underlying_price is not null
     order by n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
         n.price_factor, coalesce(n.underlying_price_at, n.event_time) desc,
@@ -1043,7 +1705,7 @@ begin atomic
 end;
 
 
--- The rows of newest_asof with their ages.  A Greek that the newest tick lacks comes from an
+-- The rows of series_asof with their ages.  A Greek that the newest tick lacks comes from an
 -- older tick, and the price of the underlying from another option.
 create function holdings_asof(
     moment timestamptz, stale_after_s double precision default 300
@@ -1138,10 +1800,8 @@ begin atomic
         coalesce(n.price, earlier.price),
         n.bid,
         n.ask,
-        case when n.kind not in ('other', 'unknown')
-            then (n.quantity * n.multiplier)::double precision end,
-        case when n.kind not in ('other', 'unknown')
-            then (n.quantity * n.multiplier * n.price_factor)::double precision end,
+        n.units,
+        n.money,
         n.in_rotation,
         n.availability,
         -- Not negative for a tick that arrived while this statement began.
@@ -1170,16 +1830,8 @@ begin atomic
             ))
         end,
         n.is_future,
-        -- The money of the option's own price.
-        case when n.kind not in ('other', 'unknown')
-            then (
-                n.quantity * n.price_factor * case
-                    when n.premium_multiplier is null then n.multiplier
-                    else possible(n.premium_multiplier, 1e-12, 1e12)
-                end
-            )::double precision
-        end
-    from newest_asof(moment) n
+        n.premium
+    from series_asof(moment) n
     left join lateral (
         select c.*
         from carried_greeks(
@@ -1352,16 +2004,15 @@ begin atomic
     with held as materialized (
         -- The columns that are needed, because each is copied.
         select
-            h.broker, h.account_id, h.contract_key, h.kind, h.underlying, h.expiration,
-            h.currency, h.underlying_id, h.price_factor, h.received_at, h.delta, h.gamma,
-            h.theta, h.vega, h.rho, h.underlying_price, h.underlying_price_source,
+            h.broker, h.account_id, h.kind, h.expiration, h.currency,
+            coalesce(h.underlying, h.contract_key) as group_underlying, h.underlying,
+            h.underlying_id, h.price_factor, h.received_at, h.delta, h.gamma, h.theta,
+            h.vega, h.rho, h.underlying_price, h.underlying_price_source,
             coalesce(h.underlying_price_at, h.event_time) as price_at,
             h.underlying_price_availability, h.is_underlying_price_stale, h.price,
             h.units, h.money, h.premium, h.availability, h.age_s, h.stale_reason,
             h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega, h.carried_rho,
-            h.carried_price, h.carried_age_s, h.is_future,
-            h.kind in ('option', 'future_option') as is_option,
-            h.kind in ('equity', 'future') as is_share_future
+            h.carried_price, h.carried_age_s, h.is_future
         from holdings_asof(moment, stale_after_s) h
     ),
     prices as materialized (
@@ -1378,44 +2029,72 @@ begin atomic
         order by h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
             h.price_factor, h.price_at desc, h.received_at desc
     ),
-    -- Positions of an unknown kind have no values; those of other kinds are in no sum.
+    -- Each value is computed once.  Positions of an unknown kind have no values; those of
+    -- other kinds are in no sum.
     valued as (
         select
-            h.broker, h.account_id, h.currency,
-            coalesce(h.underlying, h.contract_key) as underlying, h.expiration,
-            h.is_option, h.is_share_future,
-            h.kind = 'unknown' as is_unknown,
+            h.broker, h.account_id, h.currency, h.group_underlying as underlying,
+            h.expiration,
+            true as is_option, false as is_share_future, false as is_unknown,
+            h.units, h.price_factor, h.underlying_price,
+            h.units * h.delta as option_delta,
+            h.units * h.gamma as gamma,
+            h.premium * h.theta as theta,
+            h.premium * h.vega as vega,
+            h.premium * h.rho as rho,
+            h.money * h.delta * h.underlying_price as dollar_delta,
+            h.money * h.gamma * h.underlying_price ^ 2 / 100 as dollar_gamma,
+            h.premium * h.price as value,
+            h.age_s,
+            h.stale_reason is not null or h.is_underlying_price_stale is true as is_stale,
+            h.availability <> 'realtime'
+                or h.underlying_price_availability <> 'realtime' as is_not_realtime,
+            h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
+            h.carried_rho, h.carried_price,
+            case when h.carried_age_s is not null and (
+                h.carried_delta or h.carried_gamma or h.carried_theta
+                or h.carried_vega or h.carried_rho or h.carried_price
+            ) then h.carried_age_s end as carried_age_s
+        from held h
+        where h.account_id <> 'watchlist' and h.kind in ('option', 'future_option')
+        union all
+        select
+            h.broker, h.account_id, h.currency, h.group_underlying, h.expiration,
+            false, h.is_share_future, h.kind = 'unknown',
             h.units,
-            h.money,
-            h.premium,
-            case when h.is_option or h.is_share_future then h.price_factor end
-                as price_factor,
-            case when h.is_share_future then 1 else h.delta end as delta,
-            h.gamma, h.theta, h.vega, h.rho,
-            case when h.is_option then h.underlying_price else lent.underlying_price end
-                as underlying_price,
-            case h.kind
+            case when h.is_share_future then h.price_factor end,
+            lent.underlying_price,
+            null,
+            h.units * h.gamma,
+            h.premium * h.theta,
+            h.premium * h.vega,
+            h.premium * h.rho,
+            h.money * h.unit_delta * lent.underlying_price,
+            h.money * h.gamma * lent.underlying_price ^ 2 / 100,
+            h.premium * case h.kind
                 when 'equity' then lent.underlying_price
                 when 'future' then 0
                 else h.price
-            end as price,
-            case when h.is_option then h.age_s else lent.age_s end as age_s,
-            case when h.is_option
-                then h.stale_reason is not null or h.is_underlying_price_stale is true
-                else lent.is_underlying_price_stale is not false
-            end as is_stale,
-            case when h.is_option
-                then h.availability <> 'realtime'
-                    or h.underlying_price_availability <> 'realtime'
-                else lent.underlying_price_availability <> 'realtime'
-            end as is_not_realtime,
+            end,
+            lent.age_s,
+            lent.is_underlying_price_stale is not false,
+            lent.underlying_price_availability <> 'realtime',
             h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
             h.carried_rho, h.carried_price,
             case when h.carried_delta or h.carried_gamma or h.carried_theta
                 or h.carried_vega or h.carried_rho or h.carried_price
                 then h.carried_age_s
-            end as carried_age_s
-        from held h
+            end
+        from (
+            select
+                o.*,
+                o.kind in ('equity', 'future') as is_share_future,
+                case when o.kind in ('equity', 'future') then 1 else o.delta end
+                    as unit_delta
+            from held o
+            where o.account_id <> 'watchlist'
+              and o.kind not in ('option', 'future_option')
+        ) h
         left join lateral (
             select best.*
             from (
@@ -1425,11 +2104,11 @@ begin atomic
                 from prices p
                 -- Follows from the next condition, and takes less time.
                 where (
-                      p.underlying = coalesce(h.underlying, h.contract_key)
+                      p.underlying = h.group_underlying
                       or p.underlying_id = h.underlying_id
                   )
                   and is_same_underlying(
-                      h.broker, h.underlying_id, coalesce(h.underlying, h.contract_key),
+                      h.broker, h.underlying_id, h.group_underlying,
                       h.currency, h.is_future,
                       p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
                   )
@@ -1442,8 +2121,6 @@ begin atomic
             -- As in holdings_asof.
             offset 0
         ) lent on true
-        where h.account_id <> 'watchlist'
-        -- Computes each value once, and not in each sum.
         offset 0
     ),
     summed as (
@@ -1453,15 +2130,15 @@ begin atomic
             count(*) filter (where h.is_share_future) as shares_futures,
             count(*) filter (where h.is_unknown) as unknowns,
             count(*) as positions,
-            sum(h.units * h.delta) filter (where h.is_option) as option_delta,
+            sum(h.option_delta) as option_delta,
             sum(h.units) filter (where h.is_share_future) as share_future_delta,
-            sum(h.units * h.gamma) as gamma,
-            sum(h.premium * h.theta) as theta,
-            sum(h.premium * h.vega) as vega,
-            sum(h.premium * h.rho) as rho,
-            sum(h.money * h.delta * h.underlying_price) as dollar_delta,
-            sum(h.money * h.gamma * h.underlying_price ^ 2 / 100) as dollar_gamma,
-            sum(h.premium * h.price) as market_value,
+            sum(h.gamma) as gamma,
+            sum(h.theta) as theta,
+            sum(h.vega) as vega,
+            sum(h.rho) as rho,
+            sum(h.dollar_delta) as dollar_delta,
+            sum(h.dollar_gamma) as dollar_gamma,
+            sum(h.value) as market_value,
             count(h.age_s) filter (where h.is_option) as with_tick,
             count(*) filter (
                 where h.units is null
@@ -1475,15 +2152,15 @@ begin atomic
                 where h.price_factor is null
                   and (h.is_option or h.is_share_future or h.is_unknown)
             ) as missing_price_factor,
-            count(h.units * h.delta) filter (where h.is_option) as with_delta,
+            count(h.option_delta) as with_delta,
             count(h.units) filter (where h.is_share_future) as with_units,
-            count(h.units * h.gamma) as with_gamma,
-            count(h.premium * h.theta) as with_theta,
-            count(h.premium * h.vega) as with_vega,
-            count(h.premium * h.rho) as with_rho,
-            count(h.money * h.delta * h.underlying_price) as with_dollar_delta,
-            count(h.money * h.gamma * h.underlying_price) as with_dollar_gamma,
-            count(h.premium * h.price) as with_value,
+            count(h.gamma) as with_gamma,
+            count(h.theta) as with_theta,
+            count(h.vega) as with_vega,
+            count(h.rho) as with_rho,
+            count(h.dollar_delta) as with_dollar_delta,
+            count(h.dollar_gamma) as with_dollar_gamma,
+            count(h.value) as with_value,
             count(*) filter (
                 where h.is_stale and (h.is_option or h.is_share_future)
             ) as stale,
@@ -1745,13 +2422,41 @@ comment on function positions_asof(timestamptz) is
     'each contract by the earlier of its two times, unless its quantity is 0 or the contract had expired '
     '(its last day was over everywhere on Earth). A quantity that could not be read (null) '
     'is open. ''infinity'' is the present';
+comment on function series_asof(timestamptz) is
+    'positions_asof with the newest tick of each option, and watched contracts; impossible '
+    'values are null. For the present, from latest_ticks if it can be used';
+comment on function newest_by_lookup(timestamptz) is
+    'The rows of series_asof, each looked up in the history of its contract';
+comment on function newest_kept() is
+    'The rows of series_asof at the present, from latest_ticks and the ticks since';
+comment on function ticks_since(xid8, xid8[]) is
+    'The newest tick of each contract among those that are not in the snapshot';
+comment on function is_enough(xid8, xid8[]) is
+    'Whether no position and no newly watched contract is missing in the snapshot';
+comment on function is_latest_kept() is
+    'Whether the present can be told from latest_ticks and the ticks since; otherwise the '
+    'views look everything up';
+comment on function read_tables() is
+    'The tables with ticks and positions, with the number of their updates and deletes; '
+    'null if the server does not count them';
+comment on function add_latest(latest_state) is
+    'Adds the ticks since the snapshot to latest_ticks; used by refresh_latest';
+comment on function rebuild_latest() is
+    'Looks every row of latest_ticks up; used by refresh_latest';
+comment on function refresh_latest() is
+    'Brings latest_ticks up to date, with the rights of the owner of the tables; returns '
+    'busy, idle, waiting, added or rebuilt';
+comment on function prices_asof(timestamptz, double precision) is
+    'The newest price of each underlying from the ticks of series_asof; used by '
+    'holdings_asof for ticks that lack it';
+comment on function holdings_asof(timestamptz, double precision) is
+    'The common part of greeks_asof and portfolio_asof: series_asof with ages, carried '
+    'Greeks and prices from other options; units: quantity x multiplier; money: units x '
+    'price_factor; the arguments are those of greeks_asof';
 comment on function watched_asof(timestamptz) is
     'Contracts that were perhaps on the watch-list: contracts with a tick for the '
     'watch-list in the month of the moment or, in its first week, in the month before; '
-    'used by newest_asof';
-comment on function newest_asof(timestamptz) is
-    'positions_asof with the newest tick of each option, and watched contracts; impossible '
-    'values are null';
+    'used by newest_by_lookup';
 comment on function carried_greeks(
     text, text, text, timestamptz, timestamptz, timestamptz, text, double precision,
     double precision, double precision, double precision, double precision,
@@ -1766,13 +2471,6 @@ comment on function carried_price(
     'The newest price of the option itself among the contract''s last 20 ticks since the '
     'earliest time, and received_at of its tick. Used by holdings_asof for ticks without a '
     'price';
-comment on function prices_asof(timestamptz, double precision) is
-    'The newest price of each underlying from the ticks of newest_asof; used by '
-    'holdings_asof for ticks that lack it';
-comment on function holdings_asof(timestamptz, double precision) is
-    'The common part of greeks_asof and portfolio_asof: newest_asof with ages, carried '
-    'Greeks and prices from other options; units: quantity x multiplier; money: units x '
-    'price_factor; the arguments are those of greeks_asof';
 comment on function greeks_asof(timestamptz, double precision) is
     'The columns of latest_greeks at any moment: the open positions at that moment, each '
     'with its newest tick by event_time. Only ticks whose event_time and received_at are '
@@ -2103,4 +2801,5 @@ insert into schema_migrations (name, sha256) values
     ('0008_wrong_clocks', 'bc194751985f97ee11afdb3da778b71f2c9720dc4c901223acfd541023ece00b'),
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
-    ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf');
+    ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
+    ('0012_latest', '5a6d0889f57e7fbf5a7c54ef72da9c2cd19319de2c02067ec666586dfe3eea1c');

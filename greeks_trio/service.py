@@ -49,6 +49,7 @@ from greeks_trio.pipeline.processor import run_processor
 from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
 from greeks_trio.postgres.database_watch import run_database_watch
+from greeks_trio.postgres.latest_refresh import run_latest_refresh
 from greeks_trio.postgres.latest_seed import run_latest_seed
 from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
 from greeks_trio.postgres.schema.schema_watch import run_schema_watch
@@ -212,6 +213,7 @@ def _database_parts(service: Service) -> dict[str, RunPart]:
         "schema watch": partial(
             run_schema_watch, database, status.conditions, watch.changed
         ),
+        "latest refresh": partial(run_latest_refresh, database, watch.changed),
         "latest seed": partial(
             run_latest_seed, database, status.backlog, status.processor.latest
         ),

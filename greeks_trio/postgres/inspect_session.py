@@ -17,8 +17,8 @@ from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.proving import commit_something
 from greeks_trio.postgres.session_settings import Session
 
-# The writer, the replayer and the journal keep one each.
-_KEPT: Final = 3
+# The writer, the replayer, the journal and the refresh of latest_ticks keep one each.
+_KEPT: Final = 4
 # The partition keeper; and the start, a new month or the trial of a pooler.
 _SHORT: Final = 2
 # The sizes once a minute, and retention once a day: its work and its lock.

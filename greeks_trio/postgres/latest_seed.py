@@ -38,7 +38,7 @@ _NO_PAYLOAD: Final = b"null"
 
 # The ticks as they are stored: the risk views fill in values of other ticks.
 _LATEST: Final = f"""
-select {", ".join(_COLUMNS)} from newest_asof('infinity') where event_time is not null
+select {", ".join(_COLUMNS)} from series_asof('infinity') where event_time is not null
 """  # noqa: S608
 
 

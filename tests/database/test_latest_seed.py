@@ -151,7 +151,7 @@ async def test_a_failed_read_is_tried_again_a_few_times(database, backlog, caplo
 
 async def test_it_ends_when_it_fails_each_time(database, backlog, caplog):
     with connect(database) as admin:
-        admin.execute("alter function newest_asof rename to elsewhere")
+        admin.execute("alter function series_asof rename to elsewhere")
     latest = Latest()
 
     await run_latest_seed(

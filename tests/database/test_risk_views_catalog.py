@@ -159,6 +159,8 @@ def test_every_view_column_and_function_has_a_comment(db):
 
     assert {view for view, _ in comments} == {
         *UNITS,
+        "kept_state",
+        "kept_ticks",
         "tick_history",
         "position_history",
     }
@@ -189,7 +191,7 @@ async def test_migrations_and_schema_define_and_describe_the_same_views(any_serv
         with connect(migrated) as one, connect(created) as other:
             found = set(one.execute(_DEFINITIONS).fetchall())
             assert found == set(other.execute(_DEFINITIONS).fetchall())
-            assert len(found) == 22
+            assert len(found) == 33
             assert one.execute("select * from broker_divergence").fetchall() == []
             assert one.execute("select * from portfolio_greeks").fetchall() == []
 

@@ -54,6 +54,7 @@ COLUMNS = {
         bid double precision
         ask double precision
         in_rotation boolean not null
+        transaction_id xid8
     """,
     "positions": """
         broker text not null
@@ -76,6 +77,7 @@ COLUMNS = {
         problem text
         premium_multiplier numeric
         recorded_at timestamp with time zone
+        transaction_id xid8
     """,
     "feed_gaps": """
         broker text not null

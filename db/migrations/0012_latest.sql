@@ -1,0 +1,1664 @@
+-- The newest tick of each contract is kept in a table, so that the present views need no
+-- look at the history of each contract.
+
+-- The schema that has the tables; the role's search_path may have another one before it.
+do $$
+begin
+    perform set_config('search_path', quote_ident(nspname) || ', pg_temp', true)
+    from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+    where pg_class.oid = 'greek_snapshots'::regclass;
+end
+$$;
+
+
+-- Without a default at first, so that no row is written again.
+alter table greek_snapshots add column transaction_id xid8;
+alter table greek_snapshots
+    alter column transaction_id set default pg_current_xact_id();
+alter table positions add column transaction_id xid8;
+alter table positions
+    alter column transaction_id set default pg_current_xact_id();
+
+comment on column greek_snapshots.transaction_id is
+    'The transaction of the insert; null in rows of older versions. Not part of the '
+    'fingerprint';
+comment on column positions.transaction_id is
+    'The transaction of the insert; null in rows of older versions';
+
+-- The rows that exist are in no index, but all of them are read once.
+create index greek_snapshots_transaction_id_idx on greek_snapshots (transaction_id)
+    where transaction_id is not null;
+create index positions_transaction_id_idx on positions (transaction_id)
+    where transaction_id is not null;
+
+
+-- The open positions and the watched contracts with their newest ticks, as of the snapshot
+-- in latest_state.  The service brings both up to date, a moment behind the ticks; the
+-- present views add the ticks since then.  Both can be emptied at any time: the views then
+-- look everything up.
+create table latest_ticks (
+    broker text not null,
+    account_id text not null,
+    contract_key text not null,
+    kind text not null,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean not null,
+    units double precision,
+    money double precision,
+    premium double precision,
+    tick_id bigint,
+    tick_received_at timestamptz,
+    position_underlying text,
+    position_expiration date,
+    position_strike numeric,
+    position_option_type text,
+    position_is_future boolean,
+    constraint latest_ticks_pkey primary key (broker, account_id, contract_key)
+)
+-- Each row changes often: room for its next version on the same page.
+with (fillfactor = 50);
+
+comment on table latest_ticks is
+    'The open positions and the watched contracts with their newest ticks, a moment behind '
+    'greek_snapshots; for the present views only, which add what is newer';
+
+create table latest_state (
+    is_only_row boolean primary key default true,
+    refreshed_at timestamptz not null,
+    rebuilt_at timestamptz not null,
+    is_exact boolean not null,
+    snapshot_xmax xid8 not null,
+    snapshot_xip xid8[] not null,
+    tables text not null,
+    constraint latest_state_check check (is_only_row)
+);
+
+comment on table latest_state is
+    'What latest_ticks has: one row, or none';
+comment on column latest_state.refreshed_at is
+    'When the service brought latest_ticks up to date';
+comment on column latest_state.rebuilt_at is
+    'When every row of latest_ticks was looked up';
+comment on column latest_state.is_exact is
+    'False if a row is known that counts later only, such as one from the future';
+comment on column latest_state.snapshot_xmax is
+    'Rows of this transaction and of later ones are not in latest_ticks';
+comment on column latest_state.snapshot_xip is
+    'Nor are the rows of these, which were open';
+comment on column latest_state.tables is
+    'The tables that were read, with the number of their updates and deletes';
+
+
+create or replace view tick_history as
+select
+    id, event_time, received_at, persisted_at, broker, account_id, underlying,
+    contract_key, expiration, strike, option_type, quantity, delta, gamma, theta, vega,
+    rho, implied_volatility, underlying_price, availability, underlying_price_at, price,
+    bid, ask, in_rotation, transaction_id
+from greek_snapshots;
+
+comment on column tick_history.transaction_id is
+    'The transaction of the insert; null in rows of older versions. Not part of the '
+    'fingerprint';
+
+create or replace view position_history as
+select
+    broker, account_id, contract_key, observed_at, kind, quantity, multiplier, currency,
+    underlying, expiration, strike, option_type, instrument_id, exchange, underlying_id,
+    price_factor, description, problem, premium_multiplier, recorded_at, transaction_id
+from positions;
+
+comment on column position_history.transaction_id is
+    'The transaction of the insert; null in rows of older versions';
+
+
+create view kept_ticks as
+select
+    broker, account_id, contract_key, kind, underlying, expiration, strike, option_type,
+    quantity, multiplier, currency, instrument_id, exchange, underlying_id, price_factor,
+    event_time, received_at, delta, gamma, theta, vega, rho, implied_volatility,
+    underlying_price, underlying_price_at, price, bid, ask, in_rotation, availability,
+    is_future, units, money, premium, tick_id, tick_received_at, position_underlying,
+    position_expiration, position_strike, position_option_type, position_is_future
+from latest_ticks;
+
+comment on view kept_ticks is
+    'The rows of latest_ticks';
+
+create view kept_state as
+select
+    refreshed_at, rebuilt_at, is_exact, snapshot_xmax, snapshot_xip, tables
+from latest_state;
+
+comment on view kept_state is
+    'The row of latest_state';
+
+comment on column latest_ticks.units is
+    'quantity x multiplier';
+comment on column latest_ticks.money is
+    'units x price_factor';
+comment on column latest_ticks.premium is
+    'The money of 1.00 of the option''s own price';
+comment on column latest_ticks.is_future is
+    'True if the underlying is a future';
+comment on column latest_ticks.underlying_id is
+    'As in positions';
+comment on column latest_ticks.tick_id is
+    'The id of the tick; null if there is none';
+comment on column latest_ticks.tick_received_at is
+    'received_at of the tick; the other one is that of latest_greeks';
+
+do $$
+declare
+    copied record;
+begin
+    for copied in
+        select
+            a.attrelid::regclass as relation,
+            a.attname,
+            coalesce(
+                col_description(t.attrelid, t.attnum),
+                case when a.attname like 'position\_%'
+                    then 'Of the position; null if it names none'
+                    else 'As in latest_greeks' end
+            ) as said
+        from (
+            values ('latest_ticks'::regclass, 'latest_ticks'::regclass),
+                ('kept_ticks', 'latest_ticks'),
+                ('kept_state', 'latest_state')
+        ) of (relation, source)
+        join pg_attribute a on a.attrelid = of.relation and a.attnum > 0
+        join pg_attribute t on t.attrelid = of.source and t.attname = a.attname
+    loop
+        execute format(
+            'comment on column %s.%I is %L', copied.relation, copied.attname, copied.said);
+    end loop;
+end
+$$;
+
+
+-- Who may read the ticks may read these too.
+do $$
+declare
+    reader record;
+begin
+    for reader in
+        select distinct of.view, a.grantee
+        from (values ('kept_ticks'), ('kept_state')) of (view)
+        cross join pg_class c
+        cross join lateral aclexplode(c.relacl) a
+        where c.oid = 'tick_history'::regclass
+          and a.privilege_type = 'SELECT' and a.grantee <> c.relowner
+    loop
+        execute format(
+            'grant select on %I to %s',
+            reader.view,
+            case reader.grantee when 0 then 'public'
+                else quote_ident(pg_get_userbyid(reader.grantee)) end
+        );
+    end loop;
+end
+$$;
+
+
+-- It selects every column of position_history.
+create or replace function positions_asof(moment timestamptz)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    observed_at timestamptz,
+    kind text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    description text,
+    problem text,
+    premium_multiplier numeric
+)
+language sql stable parallel safe rows 200
+set jit = off
+begin atomic
+    with recursive undated (broker, account_id, contract_key) as (
+        (
+            select p.broker, p.account_id, p.contract_key
+            from position_history p
+            where p.expiration is null
+            order by p.expiration, 1, 2, 3
+            limit 1
+        )
+        union all
+        select next.*
+        from undated
+        cross join lateral (
+            select p.broker, p.account_id, p.contract_key
+            from position_history p
+            where p.expiration is null
+              and (p.broker, p.account_id, p.contract_key)
+                > (undated.broker, undated.account_id, undated.contract_key)
+            order by p.expiration, 1, 2, 3
+            limit 1
+        ) next
+    )
+    select
+        newest.broker,
+        newest.account_id,
+        newest.contract_key,
+        newest.observed_at,
+        newest.kind,
+        newest.quantity,
+        newest.multiplier,
+        newest.currency,
+        newest.underlying,
+        newest.expiration,
+        newest.strike,
+        newest.option_type,
+        newest.instrument_id,
+        newest.exchange,
+        newest.underlying_id,
+        newest.price_factor,
+        newest.description,
+        newest.problem,
+        newest.premium_multiplier
+    from (
+        select p.broker, p.account_id, p.contract_key
+        from position_history p
+        where least(p.observed_at, p.recorded_at) <= moment
+          and p.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
+              - interval '36 hours'
+        union
+        select u.broker, u.account_id, u.contract_key
+        from undated u
+    ) held
+    cross join lateral (
+        select p.*
+        from position_history p
+        where p.broker = held.broker
+          and p.account_id = held.account_id
+          and p.contract_key = held.contract_key
+          and least(p.observed_at, p.recorded_at) <= moment
+        order by least(p.observed_at, p.recorded_at) desc, p.observed_at desc
+        limit 1
+    ) newest
+    -- Null is a quantity that could not be read; the position is open.
+    where newest.quantity is distinct from 0
+      and (
+          newest.expiration is null
+          or newest.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
+              - interval '36 hours'
+      );
+end;
+
+
+-- The open positions at the moment, each option with its newest tick that was known then,
+-- and the options that were watched in the seven days before; possible values only.  They
+-- are computed in the inner selects, so that each is computed once: the planner repeats an
+-- expression wherever an outer select uses it.
+create function newest_by_lookup(moment timestamptz)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean,
+    units double precision,
+    money double precision,
+    premium double precision,
+    tick_id bigint,
+    tick_received_at timestamptz,
+    tick_underlying_price_at timestamptz,
+    position_underlying text,
+    position_expiration date,
+    position_strike numeric,
+    position_option_type text,
+    position_is_future boolean
+)
+language sql stable parallel safe
+begin atomic
+    select
+        wanted.broker,
+        wanted.account_id,
+        wanted.contract_key,
+        wanted.kind,
+        coalesce(wanted.underlying, tick.underlying),
+        coalesce(wanted.expiration, tick.expiration),
+        coalesce(wanted.strike, tick.strike),
+        coalesce(wanted.option_type, tick.option_type),
+        wanted.quantity,
+        wanted.multiplier,
+        wanted.currency,
+        wanted.instrument_id,
+        wanted.exchange,
+        wanted.underlying_id,
+        wanted.price_factor,
+        tick.event_time,
+        tick.received_at,
+        tick.delta,
+        tick.gamma,
+        tick.theta,
+        tick.vega,
+        tick.rho,
+        tick.implied_volatility,
+        tick.underlying_price,
+        tick.underlying_price_at,
+        tick.price,
+        tick.bid,
+        tick.ask,
+        tick.in_rotation,
+        tick.availability,
+        coalesce(wanted.is_future, tick.is_future, false),
+        case when wanted.kind not in ('other', 'unknown')
+            then (wanted.quantity * wanted.multiplier)::double precision end,
+        case when wanted.kind not in ('other', 'unknown')
+            then (wanted.quantity * wanted.multiplier * wanted.price_factor)::double precision end,
+        -- The money of the option's own price.
+        case when wanted.kind not in ('other', 'unknown')
+            then (
+                wanted.quantity * wanted.price_factor * case
+                    when wanted.premium_multiplier is null then wanted.multiplier
+                    else possible(wanted.premium_multiplier, 1e-12, 1e12)
+                end
+            )::double precision
+        end,
+        tick.id,
+        tick.raw_received_at,
+        tick.raw_underlying_price_at,
+        wanted.underlying,
+        wanted.expiration,
+        wanted.strike,
+        wanted.option_type,
+        wanted.is_future
+    from (
+        select
+            p.broker, p.account_id, p.contract_key, p.kind, p.underlying,
+            p.expiration, p.strike, p.option_type,
+            case when p.quantity < 0 then possible(p.quantity, -1e12, -1e-12)
+                else possible(p.quantity, 1e-12, 1e12) end as quantity,
+            -- A share is one unit of itself unless the broker names another number.
+            case when p.kind = 'equity' and coalesce(p.multiplier, 0) = 0 then 1
+                else possible(p.multiplier, 1e-12, 1e12) end as multiplier,
+            p.currency, p.instrument_id, p.exchange, p.underlying_id,
+            case
+                when p.price_factor is not null
+                then possible(p.price_factor, 1e-12, 1e12)
+                when is_in_dollars(p.kind, p.contract_key, p.currency) then 1
+            end as price_factor,
+            p.kind in ('future', 'future_option') or p.underlying like '/%'
+                as is_future,
+            p.premium_multiplier
+        from positions_asof(moment) p
+        union all
+        select
+            w.broker, 'watchlist', w.contract_key,
+            case when w.contract_key like './%' then 'future_option' else 'option' end,
+            null, null, null, null, null, null, null, null, null, null,
+            case when is_in_dollars('option', w.contract_key, null) then 1 end,
+            case when w.contract_key like './%' then true end,
+            null
+        from watched_asof(moment) w
+    ) wanted
+    left join lateral (
+        select
+            s.event_time,
+            -- If our clock was ahead, the database's clock at the insert counts.
+            least(s.received_at, s.persisted_at) as received_at,
+            s.id, s.received_at as raw_received_at,
+            s.underlying_price_at as raw_underlying_price_at, s.underlying, s.expiration, s.strike,
+            s.option_type, s.availability, s.in_rotation, g.*,
+            possible_price(
+                s.underlying_price,
+                wanted.kind = 'future_option' or s.underlying like '/%'
+            ) as underlying_price,
+            case
+                when isfinite(s.underlying_price_at)
+                    and s.underlying_price_at
+                        <= statement_timestamp() + interval '5 minutes'
+                then s.underlying_price_at
+            end as underlying_price_at,
+            possible(s.price, 0, 1e9) as price,
+            possible(s.bid, 0, 1e9) as bid,
+            possible(s.ask, 1e-9, 1e9) as ask,
+            s.underlying like '/%' as is_future
+        from (
+            select t.*
+            from tick_history t
+            where wanted.kind in ('option', 'future_option')
+              and t.broker = wanted.broker
+              and t.account_id = wanted.account_id
+              and t.contract_key = wanted.contract_key
+              -- This repeats the condition above.  It keeps the planner from the index of
+              -- event_time, which it would read from end to end for a contract without a
+              -- tick.
+              and t.contract_key between wanted.contract_key and wanted.contract_key
+              and t.event_time <= moment
+              -- A time that lies further ahead is no time of an event: such a tick would
+              -- hide all others until then.
+              and t.event_time <= statement_timestamp() + interval '5 minutes'
+              and least(t.received_at, t.persisted_at)
+                  <= least(moment, statement_timestamp() + interval '5 minutes')
+              and least(t.event_time, t.received_at) > '-infinity'
+            order by t.event_time desc, t.received_at desc, t.id desc
+            limit 1
+        ) s,
+        possible_greeks(
+            s.delta, s.gamma, s.theta, s.vega, s.rho, s.implied_volatility
+        ) g
+        -- Computes each value once, and for the newest tick only.
+        offset 0
+    ) tick on true
+    where wanted.account_id <> 'watchlist'
+       or (
+          tick.received_at >= least(moment, statement_timestamp()) - interval '7 days'
+          and (
+              tick.expiration is null
+              or tick.expiration > least(moment, statement_timestamp())
+                  at time zone 'UTC' - interval '36 hours'
+          )
+       );
+end;
+
+
+-- The tables with the ticks and positions, each with the number of rows that were updated
+-- or deleted in it.  The text changes when a partition comes, goes or is emptied, in
+-- another database, and when a row is deleted.  The second two numbers are those that this
+-- session has not passed on yet.
+create function read_tables()
+returns text
+language sql stable parallel restricted
+begin atomic
+    select string_agg(
+        c.oid || ' ' || c.relfilenode || ' ' || (
+            pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+            + pg_stat_get_xact_tuples_updated(c.oid)
+            + pg_stat_get_xact_tuples_deleted(c.oid)
+        ),
+        ',' order by c.oid
+    )
+    from (
+        select 'positions'::regclass::oid as oid
+        union all
+        select i.inhrelid from pg_inherits i
+        where i.inhparent = 'greek_snapshots'::regclass
+    ) ours
+    join pg_class c on c.oid = ours.oid
+    where current_setting('track_counts')::boolean;
+end;
+
+
+-- The ticks that the snapshot does not have: the newest of each contract.
+create function ticks_since(snapshot_xmax xid8, snapshot_xip xid8[])
+returns setof tick_history
+language sql stable parallel restricted rows 1000
+set jit = off
+set enable_seqscan = off
+begin atomic
+    select distinct on (t.contract_key, t.account_id, t.broker) t.*
+    from tick_history t
+    where (
+          t.transaction_id >= ticks_since.snapshot_xmax
+          or t.transaction_id = any(ticks_since.snapshot_xip)
+      )
+      and t.event_time <= statement_timestamp() + interval '5 minutes'
+      and least(t.received_at, t.persisted_at)
+          <= statement_timestamp() + interval '5 minutes'
+      and least(t.event_time, t.received_at) > '-infinity'
+    order by t.contract_key, t.account_id, t.broker,
+        t.event_time desc, t.received_at desc, t.id desc;
+end;
+
+
+-- Whether latest_ticks and the ticks since the snapshot are all that a present view needs.
+-- They are not after a change of positions, or if a watched contract is not in the table.
+create function is_enough(snapshot_xmax xid8, snapshot_xip xid8[])
+returns boolean
+language sql stable parallel restricted
+set jit = off
+set enable_seqscan = off
+begin atomic
+    select not exists (
+            select from position_history p
+            where p.transaction_id >= is_enough.snapshot_xmax
+               or p.transaction_id = any(is_enough.snapshot_xip)
+        )
+        and not exists (
+            select from tick_history t
+            where (
+                  t.transaction_id >= is_enough.snapshot_xmax
+                  or t.transaction_id = any(is_enough.snapshot_xip)
+              )
+              and t.account_id = 'watchlist'
+              and not exists (
+                  select from kept_ticks k
+                  where k.broker = t.broker and k.account_id = t.account_id
+                    and k.contract_key = t.contract_key
+              )
+        );
+end;
+
+
+-- Whether the present can be told from latest_ticks and the ticks since.  The time of the
+-- last refresh may lie a little ahead, because this statement began before its snapshot.
+create function is_latest_kept()
+returns boolean
+language sql stable parallel restricted
+set jit = off
+begin atomic
+    select exists (
+        select from kept_state s
+        where s.is_exact
+          and s.refreshed_at between statement_timestamp() - interval '10 seconds'
+              and statement_timestamp() + interval '10 seconds'
+          and s.tables = read_tables()
+          and is_enough(s.snapshot_xmax, s.snapshot_xip)
+    );
+end;
+
+
+-- The rows of newest_by_lookup('infinity'), from latest_ticks and the ticks since.
+create function newest_kept()
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean,
+    units double precision,
+    money double precision,
+    premium double precision
+)
+language sql stable parallel restricted rows 200
+set jit = off
+set work_mem = '64MB'
+begin atomic
+    with since as materialized (
+        select t.*
+        from kept_state s
+        cross join lateral ticks_since(s.snapshot_xmax, s.snapshot_xip) t
+    ),
+    newer as materialized (
+        select
+            k.broker, k.account_id, k.contract_key, k.kind,
+            coalesce(k.position_underlying, t.underlying) as underlying,
+            coalesce(k.position_expiration, t.expiration) as expiration,
+            coalesce(k.position_strike, t.strike) as strike,
+            coalesce(k.position_option_type, t.option_type) as option_type,
+            k.quantity, k.multiplier, k.currency, k.instrument_id, k.exchange,
+            k.underlying_id, k.price_factor, t.event_time,
+            least(t.received_at, t.persisted_at) as received_at,
+            g.delta, g.gamma, g.theta, g.vega, g.rho, g.implied_volatility,
+            possible_price(
+                t.underlying_price, k.kind = 'future_option' or t.underlying like '/%'
+            ) as underlying_price,
+            t.underlying_price_at,
+            possible(t.price, 0, 1e9) as price,
+            possible(t.bid, 0, 1e9) as bid,
+            possible(t.ask, 1e-9, 1e9) as ask,
+            t.in_rotation, t.availability,
+            coalesce(k.position_is_future, t.underlying like '/%', false) as is_future,
+            k.units, k.money, k.premium, k.position_expiration
+        from since t
+        join kept_ticks k using (contract_key, account_id, broker)
+        cross join lateral possible_greeks(
+            t.delta, t.gamma, t.theta, t.vega, t.rho, t.implied_volatility
+        ) g
+        where k.kind in ('option', 'future_option')
+          and (
+              k.tick_id is null
+              or (t.event_time, t.received_at, t.id)
+                  > (k.event_time, k.tick_received_at, k.tick_id)
+          )
+    ),
+    newest as (
+        select
+            k.broker, k.account_id, k.contract_key, k.kind, k.underlying, k.expiration,
+            k.strike, k.option_type, k.quantity, k.multiplier, k.currency,
+            k.instrument_id, k.exchange, k.underlying_id, k.price_factor, k.event_time,
+            k.received_at, k.delta, k.gamma, k.theta, k.vega, k.rho,
+            k.implied_volatility, k.underlying_price, k.underlying_price_at, k.price,
+            k.bid, k.ask, k.in_rotation, k.availability, k.is_future,
+            k.units, k.money, k.premium, k.position_expiration
+        from kept_ticks k
+        where not exists (
+            select from newer n
+            where n.contract_key = k.contract_key and n.account_id = k.account_id
+              and n.broker = k.broker
+        )
+        union all
+        select * from newer
+    )
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        case
+            when n.underlying_price_at <= statement_timestamp() + interval '5 minutes'
+                and isfinite(n.underlying_price_at)
+            then n.underlying_price_at
+        end,
+        n.price, n.bid, n.ask, n.in_rotation, n.availability, n.is_future,
+        n.units, n.money, n.premium
+    from newest n
+    where case
+        when n.account_id <> 'watchlist'
+        then n.position_expiration is null
+            or n.position_expiration
+                > statement_timestamp() at time zone 'UTC' - interval '36 hours'
+        else n.received_at >= statement_timestamp() - interval '7 days'
+            and n.event_time >= date_trunc(
+                'month', statement_timestamp() - interval '8 days', 'UTC')
+            and (
+                n.expiration is null
+                or n.expiration
+                    > statement_timestamp() at time zone 'UTC' - interval '36 hours'
+            )
+    end;
+end;
+
+
+-- The open positions and the watched contracts at the moment with their newest ticks: kept,
+-- where the present is asked for, otherwise looked up.
+create function series_asof(moment timestamptz)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    in_rotation boolean,
+    availability text,
+    is_future boolean,
+    units double precision,
+    money double precision,
+    premium double precision
+)
+language sql stable parallel safe
+begin atomic
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
+        n.is_future, n.units, n.money, n.premium
+    from newest_by_lookup(moment) n
+    where moment < 'infinity' or not is_latest_kept()
+    union all
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
+        n.is_future, n.units, n.money, n.premium
+    from newest_kept() n
+    where moment = 'infinity' and is_latest_kept();
+end;
+
+
+-- Adds the ticks since the snapshot to latest_ticks; returns whether all of them count now.
+-- A row that is ahead of the clock counts later.
+create function add_latest(state latest_state)
+returns boolean
+language plpgsql
+set jit = off
+set enable_seqscan = off
+as $$
+declare
+    ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
+begin
+    update latest_ticks k
+    set
+        underlying = coalesce(k.position_underlying, t.underlying),
+        expiration = coalesce(k.position_expiration, t.expiration),
+        strike = coalesce(k.position_strike, t.strike),
+        option_type = coalesce(k.position_option_type, t.option_type),
+        event_time = t.event_time,
+        received_at = least(t.received_at, t.persisted_at),
+        delta = g.delta,
+        gamma = g.gamma,
+        theta = g.theta,
+        vega = g.vega,
+        rho = g.rho,
+        implied_volatility = g.implied_volatility,
+        underlying_price = possible_price(
+            t.underlying_price, k.kind = 'future_option' or t.underlying like '/%'
+        ),
+        underlying_price_at = t.underlying_price_at,
+        price = possible(t.price, 0, 1e9),
+        bid = possible(t.bid, 0, 1e9),
+        ask = possible(t.ask, 1e-9, 1e9),
+        in_rotation = t.in_rotation,
+        availability = t.availability,
+        is_future = coalesce(k.position_is_future, t.underlying like '/%', false),
+        tick_id = t.id,
+        tick_received_at = t.received_at
+    from ticks_since(state.snapshot_xmax, state.snapshot_xip) t
+    cross join lateral possible_greeks(
+        t.delta, t.gamma, t.theta, t.vega, t.rho, t.implied_volatility
+    ) g
+    where k.broker = t.broker
+      and k.account_id = t.account_id
+      and k.contract_key = t.contract_key
+      and k.kind in ('option', 'future_option')
+      and (
+          k.tick_id is null
+          or (t.event_time, t.received_at, t.id)
+              > (k.event_time, k.tick_received_at, k.tick_id)
+      );
+    return not exists (
+        select from tick_history t
+        where (
+              t.transaction_id >= state.snapshot_xmax
+              or t.transaction_id = any(state.snapshot_xip)
+          )
+          and (
+              t.event_time > ahead
+              or least(t.received_at, t.persisted_at) > ahead
+          )
+    );
+end
+$$;
+
+
+-- Looks every row of latest_ticks up; returns whether all ticks of them count now.
+create function rebuild_latest()
+returns boolean
+language plpgsql
+set jit = off
+set enable_seqscan = off
+as $$
+declare
+    ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
+begin
+    delete from latest_ticks;
+    insert into latest_ticks
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        n.tick_underlying_price_at, n.price, n.bid, n.ask, n.in_rotation,
+        n.availability, n.is_future, n.units, n.money, n.premium, n.tick_id, n.tick_received_at,
+        n.position_underlying, n.position_expiration, n.position_strike,
+        n.position_option_type, n.position_is_future
+    from newest_by_lookup('infinity') n;
+    return not exists (select from tick_history t where t.event_time > ahead)
+        and not exists (
+            select from latest_ticks k
+            cross join lateral (
+                select t.id, t.received_at, t.persisted_at
+                from tick_history t
+                where t.broker = k.broker
+                  and t.account_id = k.account_id
+                  and t.contract_key = k.contract_key
+                  and t.contract_key between k.contract_key and k.contract_key
+                  and t.event_time > '-infinity'
+                order by t.event_time desc, t.received_at desc, t.id desc
+                limit 1
+            ) newest
+            where k.kind in ('option', 'future_option')
+              and (
+                  newest.id is distinct from k.tick_id
+                  or least(newest.received_at, newest.persisted_at) > ahead
+              )
+        );
+end
+$$;
+
+
+-- Brings latest_ticks up to date, with the rights of the owner of the tables.  Returns what
+-- it did: nothing, because another session does it ('busy'), there is nothing new ('idle')
+-- or everything was looked up a moment ago ('waiting'); the ticks since the last time
+-- ('added'), or everything ('rebuilt').
+--
+-- The snapshot is older than the statements after it, so they may take rows that it does
+-- not have.  Such rows are taken again the next time, without an effect.
+create function refresh_latest()
+returns text
+language plpgsql security definer
+set jit = off
+set enable_seqscan = off
+as $$
+declare
+    snapshot pg_snapshot;
+    found_tables text;
+    state latest_state;
+    present timestamptz;
+    was_added boolean := false;
+begin
+    -- Any number.  The ticks of a distributed table have transactions of other servers.
+    if not pg_try_advisory_xact_lock(7402318915520033)
+        or exists (select from pg_extension where extname = 'citus')
+    then
+        return 'busy';
+    end if;
+    -- A crash that loses this transaction loses nothing that is not found again.
+    perform set_config('synchronous_commit', 'off', true);
+    snapshot := pg_current_snapshot();
+    found_tables := read_tables();
+    present := clock_timestamp();
+    select * into state from latest_state;
+    if state.tables = found_tables
+        and state.refreshed_at between present - interval '30 seconds' and present
+        and state.rebuilt_at > present
+            - (case when state.is_exact then interval '10 minutes' else '5 seconds' end)
+        and is_enough(state.snapshot_xmax, state.snapshot_xip)
+    then
+        if state.refreshed_at > present - interval '3 seconds' and not exists (
+            select from tick_history t
+            where t.transaction_id >= state.snapshot_xmax
+               or t.transaction_id = any(state.snapshot_xip)
+        ) then
+            return 'idle';
+        end if;
+        state.is_exact := add_latest(state) and state.is_exact;
+        was_added := true;
+    elsif state.rebuilt_at between present - interval '5 seconds' and present then
+        return 'waiting';
+    else
+        state.is_exact := rebuild_latest() and found_tables is not null;
+        state.rebuilt_at := present;
+    end if;
+    insert into latest_state values (
+        true, present, state.rebuilt_at, state.is_exact, pg_snapshot_xmax(snapshot),
+        array(select pg_snapshot_xip(snapshot)), coalesce(found_tables, '')
+    )
+    on conflict (is_only_row) do update
+    set refreshed_at = excluded.refreshed_at,
+        rebuilt_at = excluded.rebuilt_at,
+        is_exact = excluded.is_exact,
+        snapshot_xmax = excluded.snapshot_xmax,
+        snapshot_xip = excluded.snapshot_xip,
+        tables = excluded.tables;
+    return case when was_added then 'added' else 'rebuilt' end;
+end
+$$;
+
+revoke execute on function add_latest(latest_state) from public;
+revoke execute on function rebuild_latest() from public;
+revoke execute on function refresh_latest() from public;
+
+
+create or replace function prices_asof(moment timestamptz, stale_after_s double precision)
+returns table (
+    broker text,
+    underlying_id text,
+    underlying text,
+    currency text,
+    is_future boolean,
+    price_factor numeric,
+    price double precision,
+    price_at timestamptz,
+    availability text,
+    is_stale boolean
+)
+language sql stable parallel safe rows 50
+set jit = off
+begin atomic
+    select distinct on (
+        n.broker, n.underlying_id, n.underlying, n.currency, n.is_future, n.price_factor
+    )
+        n.broker, n.underlying_id, n.underlying, n.currency, n.is_future, n.price_factor,
+        n.underlying_price,
+        coalesce(n.underlying_price_at, n.event_time),
+        n.availability,
+        n.availability <> 'realtime'
+            or least(coalesce(n.underlying_price_at, n.event_time), n.received_at)
+                < least(moment, statement_timestamp())
+                    - stale_after_s * interval '1 second'
+    from series_asof(moment) n
+    where n.underlying_price is not null
+    order by n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
+        n.price_factor, coalesce(n.underlying_price_at, n.event_time) desc,
+        n.received_at desc;
+end;
+
+
+create or replace function holdings_asof(
+    moment timestamptz, stale_after_s double precision default 300
+)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    instrument_id text,
+    exchange text,
+    underlying_id text,
+    price_factor numeric,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    underlying_price_at timestamptz,
+    underlying_price_source text,
+    underlying_price_availability text,
+    is_underlying_price_stale boolean,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    units double precision,
+    money double precision,
+    in_rotation boolean,
+    availability text,
+    age_s double precision,
+    stale_reason text,
+    carried_delta boolean,
+    carried_gamma boolean,
+    carried_theta boolean,
+    carried_vega boolean,
+    carried_rho boolean,
+    carried_implied_volatility boolean,
+    carried_price boolean,
+    carried_age_s double precision,
+    is_future boolean,
+    premium double precision
+)
+language sql stable parallel safe
+begin atomic
+    select
+        n.broker,
+        n.account_id,
+        n.contract_key,
+        n.kind,
+        n.underlying,
+        n.expiration,
+        n.strike,
+        n.option_type,
+        n.quantity,
+        n.multiplier,
+        n.currency,
+        n.instrument_id,
+        n.exchange,
+        n.underlying_id,
+        n.price_factor,
+        n.event_time,
+        n.received_at,
+        coalesce(n.delta, carried.delta),
+        coalesce(n.gamma, carried.gamma),
+        coalesce(n.theta, carried.theta),
+        coalesce(n.vega, carried.vega),
+        coalesce(n.rho, carried.rho),
+        coalesce(n.implied_volatility, carried.implied_volatility),
+        coalesce(n.underlying_price, lent.price),
+        case when n.underlying_price is null then lent.price_at
+            else n.underlying_price_at end,
+        lent.broker,
+        case when n.underlying_price is null then lent.availability
+            else n.availability end,
+        case when n.underlying_price is null then lent.is_stale
+            else n.availability <> 'realtime'
+                or least(n.underlying_price_at, n.event_time, n.received_at)
+                    < least(moment, statement_timestamp())
+                        - stale_after_s * interval '1 second'
+        end,
+        coalesce(n.price, earlier.price),
+        n.bid,
+        n.ask,
+        n.units,
+        n.money,
+        n.in_rotation,
+        n.availability,
+        -- Not negative for a tick that arrived while this statement began.
+        case when n.received_at is not null then greatest(0, date_part(
+            'epoch', least(moment, statement_timestamp()) - n.received_at
+        )) end,
+        case
+            when n.event_time is null then 'no tick'
+            when least(n.received_at, n.event_time)
+                < least(moment, statement_timestamp())
+                    - stale_after_s * interval '1 second' then 'old'
+            when n.availability <> 'realtime' then n.availability
+        end,
+        n.delta is null and carried.delta is not null,
+        n.gamma is null and carried.gamma is not null,
+        n.theta is null and carried.theta is not null,
+        n.vega is null and carried.vega is not null,
+        n.rho is null and carried.rho is not null,
+        n.implied_volatility is null and carried.implied_volatility is not null,
+        n.price is null and earlier.price is not null,
+        case when num_nonnulls(carried.received_at, earlier.received_at) > 0
+            then greatest(0, date_part(
+                'epoch',
+                least(moment, statement_timestamp())
+                    - least(carried.received_at, earlier.received_at)
+            ))
+        end,
+        n.is_future,
+        n.premium
+    from series_asof(moment) n
+    left join lateral (
+        select c.*
+        from carried_greeks(
+            n.broker, n.account_id, n.contract_key,
+            least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
+            n.event_time,
+            least(moment, statement_timestamp() + interval '5 minutes'),
+            n.availability,
+            n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
+        ) c
+        where (
+              num_nulls(n.delta, n.gamma, n.theta, n.vega, n.implied_volatility) > 0
+              or (n.rho is null and n.broker <> 'ibkr')
+          )
+          and n.event_time >= least(moment, statement_timestamp())
+              - stale_after_s * interval '1 second'
+        -- Keeps the conditions before the call.
+        offset 0
+    ) carried on true
+    left join lateral (
+        select c.*
+        from carried_price(
+            n.broker, n.account_id, n.contract_key,
+            least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
+            n.event_time,
+            least(moment, statement_timestamp() + interval '5 minutes'),
+            n.availability
+        ) c
+        where n.price is null
+          and n.event_time >= least(moment, statement_timestamp())
+              - stale_after_s * interval '1 second'
+        -- Keeps the conditions before the call.
+        offset 0
+    ) earlier on true
+    left join lateral (
+        select best.*
+        from (
+            select p.broker, p.price, p.price_at, p.availability, p.is_stale
+            from prices_asof(moment, stale_after_s) p
+            where (p.underlying = n.underlying or p.underlying_id = n.underlying_id)
+              and is_same_underlying(
+                  n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
+                  p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+              )
+              and coalesce(n.price_factor = p.price_factor, true)
+            order by p.is_stale, p.broker <> n.broker, p.price_at desc, p.price
+            limit 1
+        ) best
+        where n.underlying_price is null
+          and n.event_time is not null
+        -- Keeps the conditions before the sort.
+        offset 0
+    ) lent on true;
+end;
+
+
+create or replace function portfolio_asof(
+    moment timestamptz, stale_after_s double precision default 300
+)
+returns table (
+    broker text,
+    account_id text,
+    currency text,
+    underlying text,
+    expiration date,
+    contracts bigint,
+    shares_futures bigint,
+    other_positions bigint,
+    option_delta double precision,
+    share_future_delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    dollar_delta double precision,
+    dollar_gamma double precision,
+    missing_tick bigint,
+    missing_multiplier bigint,
+    missing_price bigint,
+    missing_delta bigint,
+    missing_share_future_delta bigint,
+    missing_gamma bigint,
+    missing_theta bigint,
+    missing_vega bigint,
+    missing_rho bigint,
+    missing_dollar_delta bigint,
+    missing_dollar_gamma bigint,
+    stale bigint,
+    not_realtime bigint,
+    oldest_age_s double precision,
+    unknown_positions bigint,
+    market_value double precision,
+    missing_value bigint,
+    missing_price_factor bigint,
+    carried_delta bigint,
+    carried_gamma bigint,
+    carried_theta bigint,
+    carried_vega bigint,
+    carried_rho bigint,
+    oldest_carried_age_s double precision,
+    carried_value bigint
+)
+language sql stable parallel safe
+begin atomic
+    with held as materialized (
+        -- The columns that are needed, because each is copied.
+        select
+            h.broker, h.account_id, h.kind, h.expiration, h.currency,
+            coalesce(h.underlying, h.contract_key) as group_underlying, h.underlying,
+            h.underlying_id, h.price_factor, h.received_at, h.delta, h.gamma, h.theta,
+            h.vega, h.rho, h.underlying_price, h.underlying_price_source,
+            coalesce(h.underlying_price_at, h.event_time) as price_at,
+            h.underlying_price_availability, h.is_underlying_price_stale, h.price,
+            h.units, h.money, h.premium, h.availability, h.age_s, h.stale_reason,
+            h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega, h.carried_rho,
+            h.carried_price, h.carried_age_s, h.is_future
+        from holdings_asof(moment, stale_after_s) h
+    ),
+    prices as materialized (
+        select distinct on (
+            h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+            h.price_factor
+        )
+            h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+            h.price_factor, h.underlying_price, h.price_at, h.age_s,
+            h.underlying_price_availability, h.is_underlying_price_stale
+        from held h
+        where h.underlying_price is not null and h.underlying_price_source is null
+        -- The sort is fastest if the first key has many values.
+        order by h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+            h.price_factor, h.price_at desc, h.received_at desc
+    ),
+    -- Each value is computed once.  Positions of an unknown kind have no values; those of
+    -- other kinds are in no sum.
+    valued as (
+        select
+            h.broker, h.account_id, h.currency, h.group_underlying as underlying,
+            h.expiration,
+            true as is_option, false as is_share_future, false as is_unknown,
+            h.units, h.price_factor, h.underlying_price,
+            h.units * h.delta as option_delta,
+            h.units * h.gamma as gamma,
+            h.premium * h.theta as theta,
+            h.premium * h.vega as vega,
+            h.premium * h.rho as rho,
+            h.money * h.delta * h.underlying_price as dollar_delta,
+            h.money * h.gamma * h.underlying_price ^ 2 / 100 as dollar_gamma,
+            h.premium * h.price as value,
+            h.age_s,
+            h.stale_reason is not null or h.is_underlying_price_stale is true as is_stale,
+            h.availability <> 'realtime'
+                or h.underlying_price_availability <> 'realtime' as is_not_realtime,
+            h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
+            h.carried_rho, h.carried_price,
+            case when h.carried_age_s is not null and (
+                h.carried_delta or h.carried_gamma or h.carried_theta
+                or h.carried_vega or h.carried_rho or h.carried_price
+            ) then h.carried_age_s end as carried_age_s
+        from held h
+        where h.account_id <> 'watchlist' and h.kind in ('option', 'future_option')
+        union all
+        select
+            h.broker, h.account_id, h.currency, h.group_underlying, h.expiration,
+            false, h.is_share_future, h.kind = 'unknown',
+            h.units,
+            case when h.is_share_future then h.price_factor end,
+            lent.underlying_price,
+            null,
+            h.units * h.gamma,
+            h.premium * h.theta,
+            h.premium * h.vega,
+            h.premium * h.rho,
+            h.money * h.unit_delta * lent.underlying_price,
+            h.money * h.gamma * lent.underlying_price ^ 2 / 100,
+            h.premium * case h.kind
+                when 'equity' then lent.underlying_price
+                when 'future' then 0
+                else h.price
+            end,
+            lent.age_s,
+            lent.is_underlying_price_stale is not false,
+            lent.underlying_price_availability <> 'realtime',
+            h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
+            h.carried_rho, h.carried_price,
+            case when h.carried_delta or h.carried_gamma or h.carried_theta
+                or h.carried_vega or h.carried_rho or h.carried_price
+                then h.carried_age_s
+            end
+        from (
+            select
+                o.*,
+                o.kind in ('equity', 'future') as is_share_future,
+                case when o.kind in ('equity', 'future') then 1 else o.delta end
+                    as unit_delta
+            from held o
+            where o.account_id <> 'watchlist'
+              and o.kind not in ('option', 'future_option')
+        ) h
+        left join lateral (
+            select best.*
+            from (
+                select
+                    p.underlying_price, p.age_s, p.underlying_price_availability,
+                    p.is_underlying_price_stale
+                from prices p
+                -- Follows from the next condition, and takes less time.
+                where (
+                      p.underlying = h.group_underlying
+                      or p.underlying_id = h.underlying_id
+                  )
+                  and is_same_underlying(
+                      h.broker, h.underlying_id, h.group_underlying,
+                      h.currency, h.is_future,
+                      p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+                  )
+                  and coalesce(h.price_factor = p.price_factor, true)
+                order by p.is_underlying_price_stale, p.broker <> h.broker,
+                    p.price_at desc
+                limit 1
+            ) best
+            where h.is_share_future
+            -- As in holdings_asof.
+            offset 0
+        ) lent on true
+        offset 0
+    ),
+    summed as (
+        select
+            h.broker, h.account_id, h.currency, h.underlying, h.expiration,
+            count(*) filter (where h.is_option) as contracts,
+            count(*) filter (where h.is_share_future) as shares_futures,
+            count(*) filter (where h.is_unknown) as unknowns,
+            count(*) as positions,
+            sum(h.option_delta) as option_delta,
+            sum(h.units) filter (where h.is_share_future) as share_future_delta,
+            sum(h.gamma) as gamma,
+            sum(h.theta) as theta,
+            sum(h.vega) as vega,
+            sum(h.rho) as rho,
+            sum(h.dollar_delta) as dollar_delta,
+            sum(h.dollar_gamma) as dollar_gamma,
+            sum(h.value) as market_value,
+            count(h.age_s) filter (where h.is_option) as with_tick,
+            count(*) filter (
+                where h.units is null
+                  and (h.is_option or h.is_share_future or h.is_unknown)
+            ) as missing_multiplier,
+            count(*) filter (
+                where h.underlying_price is null
+                  and (h.is_option or h.is_share_future or h.is_unknown)
+            ) as missing_price,
+            count(*) filter (
+                where h.price_factor is null
+                  and (h.is_option or h.is_share_future or h.is_unknown)
+            ) as missing_price_factor,
+            count(h.option_delta) as with_delta,
+            count(h.units) filter (where h.is_share_future) as with_units,
+            count(h.gamma) as with_gamma,
+            count(h.theta) as with_theta,
+            count(h.vega) as with_vega,
+            count(h.rho) as with_rho,
+            count(h.dollar_delta) as with_dollar_delta,
+            count(h.dollar_gamma) as with_dollar_gamma,
+            count(h.value) as with_value,
+            count(*) filter (
+                where h.is_stale and (h.is_option or h.is_share_future)
+            ) as stale,
+            count(*) filter (where h.is_not_realtime) as not_realtime,
+            max(h.age_s) as oldest_age_s,
+            count(*) filter (where h.carried_delta) as carried_delta,
+            count(*) filter (where h.carried_gamma) as carried_gamma,
+            count(*) filter (where h.carried_theta) as carried_theta,
+            count(*) filter (where h.carried_vega) as carried_vega,
+            count(*) filter (where h.carried_rho) as carried_rho,
+            max(h.carried_age_s) as oldest_carried_age_s,
+            count(*) filter (where h.carried_price) as carried_value
+        from valued h
+        group by h.broker, h.account_id, h.currency, h.underlying, h.expiration
+    )
+    select
+        s.broker,
+        s.account_id,
+        s.currency,
+        s.underlying,
+        s.expiration,
+        s.contracts,
+        s.shares_futures,
+        s.positions - s.contracts - s.shares_futures,
+        case when s.contracts + s.unknowns = 0 then 0 else s.option_delta end,
+        case when s.shares_futures + s.unknowns = 0 then 0
+            else s.share_future_delta end,
+        case when s.contracts + s.unknowns = 0 then 0 else s.gamma end,
+        case when s.contracts + s.unknowns = 0 then 0 else s.theta end,
+        case when s.contracts + s.unknowns = 0 then 0 else s.vega end,
+        case when s.contracts + s.unknowns = 0 then 0 else s.rho end,
+        s.dollar_delta,
+        case when s.contracts + s.unknowns = 0 then 0 else s.dollar_gamma end,
+        s.contracts + s.unknowns - s.with_tick,
+        s.missing_multiplier,
+        s.missing_price,
+        s.contracts + s.unknowns - s.with_delta,
+        s.shares_futures + s.unknowns - s.with_units,
+        s.contracts + s.unknowns - s.with_gamma,
+        s.contracts + s.unknowns - s.with_theta,
+        s.contracts + s.unknowns - s.with_vega,
+        s.contracts + s.unknowns - s.with_rho,
+        s.positions - s.with_dollar_delta,
+        s.contracts + s.unknowns - s.with_dollar_gamma,
+        s.stale,
+        s.not_realtime,
+        s.oldest_age_s,
+        s.unknowns,
+        s.market_value,
+        s.positions - s.with_value,
+        s.missing_price_factor,
+        s.carried_delta,
+        s.carried_gamma,
+        s.carried_theta,
+        s.carried_vega,
+        s.carried_rho,
+        s.oldest_carried_age_s,
+        s.carried_value
+    from summed s;
+end;
+
+
+create or replace function carried_greeks(
+    of_broker text,
+    of_account_id text,
+    of_contract_key text,
+    earliest timestamptz,
+    of_event_time timestamptz,
+    known_until timestamptz,
+    of_availability text,
+    inout delta double precision,
+    inout gamma double precision,
+    inout theta double precision,
+    inout vega double precision,
+    inout rho double precision,
+    inout implied_volatility double precision,
+    out received_at timestamptz
+)
+language plpgsql stable parallel safe
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    tick record;
+begin
+    for tick in
+        select g.*, least(s.received_at, s.persisted_at) as received_at
+        from tick_history s
+        cross join lateral possible_greeks(
+            s.delta, s.gamma, s.theta, s.vega, s.rho, s.implied_volatility
+        ) g
+        where s.broker = of_broker
+          and s.account_id = of_account_id
+          and s.contract_key = of_contract_key
+          -- As in newest_by_lookup.
+          and s.contract_key between of_contract_key and of_contract_key
+          and s.event_time between earliest and of_event_time
+          and least(s.received_at, s.persisted_at) between earliest and known_until
+          and s.availability in (of_availability, 'realtime')
+          and (
+              (carried_greeks.delta is null and g.delta is not null)
+              or (carried_greeks.gamma is null and g.gamma is not null)
+              or (carried_greeks.theta is null and g.theta is not null)
+              or (carried_greeks.vega is null and g.vega is not null)
+              or (carried_greeks.rho is null and g.rho is not null)
+              or (carried_greeks.implied_volatility is null
+                  and g.implied_volatility is not null)
+          )
+        order by s.event_time desc, s.received_at desc, s.id desc
+    loop
+        if (delta is null and tick.delta is not null)
+            or (gamma is null and tick.gamma is not null)
+            or (theta is null and tick.theta is not null)
+            or (vega is null and tick.vega is not null)
+            or (rho is null and tick.rho is not null)
+            or (implied_volatility is null and tick.implied_volatility is not null)
+        then
+            received_at := least(received_at, tick.received_at);
+            delta := coalesce(delta, tick.delta);
+            gamma := coalesce(gamma, tick.gamma);
+            theta := coalesce(theta, tick.theta);
+            vega := coalesce(vega, tick.vega);
+            rho := coalesce(rho, tick.rho);
+            implied_volatility := coalesce(implied_volatility, tick.implied_volatility);
+        end if;
+        exit when num_nulls(delta, gamma, theta, vega, implied_volatility) = 0
+            and (rho is not null or of_broker = 'ibkr');
+    end loop;
+end
+$$;
+
+
+create or replace function carried_price(
+    of_broker text,
+    of_account_id text,
+    of_contract_key text,
+    earliest timestamptz,
+    of_event_time timestamptz,
+    known_until timestamptz,
+    of_availability text,
+    out price double precision,
+    out received_at timestamptz
+)
+language plpgsql stable parallel safe
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    select possible(t.price, 0, 1e9), t.received_at
+    into price, received_at
+    from (
+        select
+            s.price, s.event_time, s.id,
+            least(s.received_at, s.persisted_at) as received_at
+        from tick_history s
+        where s.broker = of_broker
+          and s.account_id = of_account_id
+          and s.contract_key = of_contract_key
+          -- As in newest_by_lookup.
+          and s.contract_key between of_contract_key and of_contract_key
+          and s.event_time between earliest and of_event_time
+          and least(s.received_at, s.persisted_at) between earliest and known_until
+          and s.availability in (of_availability, 'realtime')
+        order by s.event_time desc, s.received_at desc, s.id desc
+        limit 20
+    ) t
+    where possible(t.price, 0, 1e9) is not null
+    order by t.event_time desc, t.received_at desc, t.id desc
+    limit 1;
+end
+$$;
+
+
+drop function newest_asof(timestamptz);
+
+
+-- The role that may have months made is that of the service.
+do $$
+declare
+    grantee oid;
+begin
+    for grantee in
+        select a.grantee
+        from pg_proc p cross join lateral aclexplode(p.proacl) a
+        where p.oid = 'make_month(date)'::regprocedure
+          and a.privilege_type = 'EXECUTE' and a.grantee not in (p.proowner, 0)
+    loop
+        execute format(
+            'grant execute on function refresh_latest() to %I', pg_get_userbyid(grantee));
+    end loop;
+end
+$$;
+
+
+-- These look for their tables at each call, so they carry the schema.
+do $$
+declare
+    name regprocedure;
+begin
+    foreach name in array array[
+        'carried_greeks(text, text, text, timestamptz, timestamptz, timestamptz, text,
+            double precision, double precision, double precision, double precision,
+            double precision, double precision)',
+        'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)',
+        'add_latest(latest_state)', 'rebuild_latest()', 'refresh_latest()'
+    ]::regprocedure[] loop
+        execute format(
+            'alter function %s set search_path = %I, pg_temp',
+            name,
+            (select nspname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+             where pg_class.oid = 'greek_snapshots'::regclass)
+        );
+    end loop;
+end
+$$;
+
+
+comment on function series_asof(timestamptz) is
+    'positions_asof with the newest tick of each option, and watched contracts; impossible '
+    'values are null. For the present, from latest_ticks if it can be used';
+comment on function newest_by_lookup(timestamptz) is
+    'The rows of series_asof, each looked up in the history of its contract';
+comment on function newest_kept() is
+    'The rows of series_asof at the present, from latest_ticks and the ticks since';
+comment on function ticks_since(xid8, xid8[]) is
+    'The newest tick of each contract among those that are not in the snapshot';
+comment on function is_enough(xid8, xid8[]) is
+    'Whether no position and no newly watched contract is missing in the snapshot';
+comment on function is_latest_kept() is
+    'Whether the present can be told from latest_ticks and the ticks since; otherwise the '
+    'views look everything up';
+comment on function read_tables() is
+    'The tables with ticks and positions, with the number of their updates and deletes; '
+    'null if the server does not count them';
+comment on function add_latest(latest_state) is
+    'Adds the ticks since the snapshot to latest_ticks; used by refresh_latest';
+comment on function rebuild_latest() is
+    'Looks every row of latest_ticks up; used by refresh_latest';
+comment on function refresh_latest() is
+    'Brings latest_ticks up to date, with the rights of the owner of the tables; returns '
+    'busy, idle, waiting, added or rebuilt';
+comment on function prices_asof(timestamptz, double precision) is
+    'The newest price of each underlying from the ticks of series_asof; used by '
+    'holdings_asof for ticks that lack it';
+comment on function holdings_asof(timestamptz, double precision) is
+    'The common part of greeks_asof and portfolio_asof: series_asof with ages, carried '
+    'Greeks and prices from other options; units: quantity x multiplier; money: units x '
+    'price_factor; the arguments are those of greeks_asof';
+comment on function watched_asof(timestamptz) is
+    'Contracts that were perhaps on the watch-list: contracts with a tick for the '
+    'watch-list in the month of the moment or, in its first week, in the month before; '
+    'used by newest_by_lookup';
