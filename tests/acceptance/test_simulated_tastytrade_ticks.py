@@ -41,6 +41,9 @@ logging.getLogger("tastytrade").setLevel(logging.WARNING)
 FULL = {"columns": EVENT_FIELDS["Greeks"], "acceptDataFormat": "FULL"}
 
 
+pytestmark = pytest.mark.timeout(120)
+
+
 @pytest.fixture
 async def simulate(nursery, tmp_path):
     with open_simulations(nursery, tmp_path) as start:
@@ -151,7 +154,7 @@ async def test_event_times_of_a_symbol_rise_and_make_its_index(simulate):
 
 
 async def test_missing_greeks_are_nan_on_the_wire_and_null_in_the_ledger(simulate):
-    simulation, endpoints = await simulate(rate=20_000.0)
+    simulation, endpoints = await simulate(rate=5_000.0)
 
     async with open_feed(endpoints) as client:
         await client.subscribe(simulation.symbols)
