@@ -28,6 +28,7 @@ COMMANDS = (
     "soak",
     "staging",
     "connection",
+    "start",
     "outage",
 )
 
