@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import hashlib
 import json
@@ -343,8 +344,16 @@ async def test_a_close_reason_shows_no_secret():
     assert "(1008 bad ***[2J)" in str(failure)
 
 
+@pytest.fixture
+def no_garbage_collection():
+    """A full collection computes for longer than a task may."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.mark.parametrize("piece", [b"\x00\x00", b"\x00\x01a", b"\x8a\x00"])
-async def test_tiny_fragments_let_other_tasks_run(piece):
+async def test_tiny_fragments_let_other_tasks_run(piece, no_garbage_collection):
     """Fragments without content, fragments of one letter, and pongs."""
 
     async def send_fragments(stream):
@@ -366,7 +375,7 @@ async def test_tiny_fragments_let_other_tasks_run(piece):
                     worst = max(worst, time.thread_time() - begin)
             nursery.cancel_scope.cancel()
 
-    assert worst < 0.25
+    assert worst < 0.05  # without pauses 0.08 to 0.2, with them 0.002
 
 
 def accept(request):
