@@ -24,7 +24,7 @@ async def serving(stage, **changes):
             await stage.wait_rows("ibkr", 20)
             await stage.wait_rows("tastytrade", 20)
             async with httpx2.AsyncClient(
-                base_url=url, headers=BEARER, trust_env=False
+                base_url=url, headers=BEARER, trust_env=False, timeout=30
             ) as client:
                 yield service, client
             assert await service.stop() == 0
