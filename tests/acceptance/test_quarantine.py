@@ -24,9 +24,12 @@ REFUSE_PUTS = (
 ALLOW_PUTS = "alter table greek_snapshots drop constraint no_puts"
 
 
-async def quarantine(stage, *arguments):
+async def quarantine(stage, *arguments, **environment):
     """Return the exit status and the output of a command that prints no error."""
-    async with run_ingest("quarantine", *arguments, cwd=stage.directory) as command:
+    process = run_ingest(
+        "quarantine", *arguments, cwd=stage.directory, environment=environment
+    )
+    async with process as command:
         status = await command.wait_exit()
         assert command.lines["stderr"] == []
         return status, command.lines["stdout"]
@@ -74,10 +77,10 @@ async def test_refused_rows_wait_in_quarantine_and_are_stored_when_offered_again
 
 
 async def test_the_table_shows_contracts_whole(stage):
-    stage.configure({}, COLUMNS="80")
+    stage.configure({})
     put_aside(stage, 3)
 
-    status, lines = await quarantine(stage)
+    status, lines = await quarantine(stage, COLUMNS="80")
 
     assert status == 0
     assert sum(make_tick().record.contract_key in line for line in lines) == 3
