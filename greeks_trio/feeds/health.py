@@ -220,9 +220,9 @@ class FeedHealth:
 
     # Signs of life.
 
-    def frame_read(self, received_at: datetime) -> None:
-        """A frame of any kind was read."""
-        self._frames += 1
+    def frames_read(self, number: int, received_at: datetime) -> None:
+        """So many frames of any kind were read together."""
+        self._frames += number
         self._last_frame = received_at, trio.current_time()
 
     def tick_read(self, event_time: datetime) -> None:

@@ -8,10 +8,32 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
+
+import trio
 
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.errors import FeedInterrupted
+
+_LONGEST_RECORD: Final = 2**14
+
+
+def read_more(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
+    """Return what the stream has received beyond the last record that it returned.
+
+    Trio returns one record for each call, and a broker puts each message into a record of
+    its own.  Uses one private name, ``_ssl_object``.
+    """
+    parts = [b""]
+    try:
+        while part := stream._ssl_object.read(_LONGEST_RECORD):
+            parts.append(part)
+    except ssl.SSLError:
+        # No further record is complete, or the connection is broken: the next call of
+        # the stream meets the same error again.
+        pass
+    return b"".join(parts)
 
 
 def certificate_fault(exc: BaseException) -> str | None:

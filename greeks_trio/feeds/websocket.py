@@ -28,6 +28,7 @@ from wsproto.events import BytesMessage, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
 from greeks_trio.errors import FeedInterrupted, leaves
+from greeks_trio.feeds.framed_stream import FramedStream, Inbox
 from greeks_trio.feeds.retry_after import parse_retry_after
 
 # Each step of the opening takes a fraction of this.
@@ -55,7 +56,6 @@ class Endpoint:
         tls: How to verify the certificate; `None` without TLS.
         headers: Headers of the upgrade request.
         max_frame_bytes: A longer frame ends the connection.
-        queued_frames: How many frames the library may hold for us.
         certificate_hint: The end of the message for an untrusted certificate.
     """
 
@@ -64,7 +64,6 @@ class Endpoint:
     tls: ssl.SSLContext | None
     headers: Sequence[tuple[bytes, bytes]] = ()
     max_frame_bytes: int = 2**20
-    queued_frames: int = 1
     certificate_hint: str = ""
 
     @property
@@ -84,11 +83,15 @@ class WebSocket:
 
     Args:
         connection: The connection of the library.
+        inbox: The messages.
         peer: The name of the other end in messages.
     """
 
-    def __init__(self, connection: WebSocketConnection, peer: str) -> None:
+    def __init__(
+        self, connection: WebSocketConnection, inbox: Inbox, peer: str
+    ) -> None:
         self._connection = connection
+        self._inbox = inbox
         self._peer = peer
 
     async def send(self, frame: str) -> None:
@@ -105,19 +108,22 @@ class WebSocket:
         except trio.TooSlowError as exc:
             raise FeedInterrupted(f"{self._peer} does not take our requests") from exc
 
-    async def receive(self) -> str | bytes:
-        """Wait for one frame.  A cancelled call leaves the frame for the next call.
+    async def receive(self) -> list[str | bytes]:
+        """Wait for messages; return at least one and at most `MOST_AT_ONCE`.
+
+        A cancelled call leaves the messages for the next call.
 
         Raises:
             FeedInterrupted: The connection is closed.
         """
         try:
-            return await self._connection.get_message()
+            return await self._inbox.take()
         except ConnectionClosed as exc:
             raise self._closed(exc) from exc
 
     async def aclose(self) -> None:
         """Send a close frame and wait a moment for its answer, also when cancelled."""
+        self._inbox.discard()
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await self._connection.aclose()
 
@@ -168,8 +174,7 @@ async def websocket_over(
                 with trio.fail_after(CONNECT_LIMIT_S, shield=True):
                     nursery = await outer.start(_hold_library, reading)
                 with _connecting(endpoint):
-                    connection = await _upgrade(nursery, stream, endpoint)
-                socket = WebSocket(connection, endpoint.peer)
+                    socket = await _upgrade(nursery, stream, endpoint)
                 try:
                     yield socket
                 finally:
@@ -225,16 +230,16 @@ async def _open_stream(endpoint: Endpoint) -> _Stream:
 
 async def _upgrade(
     nursery: trio.Nursery, stream: _Stream, endpoint: Endpoint
-) -> WebSocketConnection:
-    """Turn the stream into a websocket, whose reader runs in ``nursery``."""
+) -> WebSocket:
+    """Turn the stream into a websocket, whose two readers run in ``nursery``."""
     parts = urlsplit(endpoint.url)
+    inbox = Inbox()
     connection = _FairConnection(
-        stream,
+        FramedStream(stream, inbox, endpoint.max_frame_bytes),
         WSConnection(ConnectionType.CLIENT),
         host=endpoint.netloc,
         path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         client_extra_headers=list(endpoint.headers),
-        message_queue_size=endpoint.queued_frames,
         max_message_size=endpoint.max_frame_bytes,
         receive_buffer_size=_RECEIVE_BYTES,
     )
@@ -246,7 +251,8 @@ async def _upgrade(
             f"cannot connect to {endpoint.peer} at {endpoint.address}: it is no server of "
             "websockets"
         )
-    return connection
+    nursery.start_soon(inbox.run, connection)
+    return WebSocket(connection, inbox, endpoint.peer)
 
 
 class _FairConnection(WebSocketConnection):

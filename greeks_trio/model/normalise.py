@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
-
-from msgspec import structs
 
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import OptionContract
@@ -77,19 +76,37 @@ def normalise(
     payload, is_mended = jsonb_safe(event.payload)
     if is_mended:
         count("mended.payload")
-    common = _common_record(
-        contract,
-        event,
-        (broker, availability, underlying_price),
-        (event_time, received_at),
-        payload,
-        in_rotation,
-    )
     key = fingerprint(greeks)
+    price, price_at = None, None
+    if underlying_price is not None:
+        price, price_at = underlying_price.value, underlying_price.at
     return [
         Tick(
-            structs.replace(
-                common, account_id=holder.account_id, quantity=holder.quantity
+            UnifiedPositionRecord(
+                broker=broker,
+                account_id=holder.account_id,
+                underlying=contract.underlying,
+                contract_key=contract.contract_key,
+                event_time=event_time,
+                received_at=received_at,
+                expiration=contract.expiration,
+                strike=contract.strike,
+                option_type=contract.option_type,
+                quantity=holder.quantity,
+                delta=greeks.delta,
+                gamma=greeks.gamma,
+                theta=greeks.theta,
+                vega=greeks.vega,
+                rho=greeks.rho,
+                implied_volatility=greeks.implied_volatility,
+                underlying_price=price,
+                underlying_price_at=price_at,
+                price=event.price,
+                bid=event.bid,
+                ask=event.ask,
+                in_rotation=in_rotation,
+                availability=availability,
+                source_payload=payload,
             ),
             key,
             read_at,
@@ -103,46 +120,6 @@ def _only_possible(event: BrokerGreeks, count: Callable[[str], object]) -> Broke
     for name in names:
         count(f"impossible.{name.replace('_', '-')}")
     return without_fields(event, names)
-
-
-def _common_record(
-    contract: OptionContract,
-    event: BrokerGreeks,
-    market: tuple[Broker, Availability, UnderlyingPrice | None],
-    times: tuple[datetime, datetime],
-    payload: bytes,
-    in_rotation: bool,
-) -> UnifiedPositionRecord:
-    """Return the record of an event, without account and quantity."""
-    greeks = event.greeks
-    broker, availability, underlying = market
-    event_time, received_at = times
-    return UnifiedPositionRecord(
-        broker=broker,
-        account_id="",
-        underlying=contract.underlying,
-        contract_key=contract.contract_key,
-        event_time=event_time,
-        received_at=received_at,
-        expiration=contract.expiration,
-        strike=contract.strike,
-        option_type=contract.option_type,
-        quantity=None,
-        delta=greeks.delta,
-        gamma=greeks.gamma,
-        theta=greeks.theta,
-        vega=greeks.vega,
-        rho=greeks.rho,
-        implied_volatility=greeks.implied_volatility,
-        underlying_price=None if underlying is None else underlying.value,
-        underlying_price_at=None if underlying is None else underlying.at,
-        price=event.price,
-        bid=event.bid,
-        ask=event.ask,
-        in_rotation=in_rotation,
-        availability=availability,
-        source_payload=payload,
-    )
 
 
 def _has_greek(greeks: Greeks) -> bool:
@@ -160,7 +137,13 @@ def event_time_of(event_time_ms: int | None, received_at: datetime) -> datetime 
     if event_time_ms is None or event_time_ms < EARLIEST_MS:
         return None
     try:
-        event_time = _EPOCH + timedelta(milliseconds=event_time_ms)
+        event_time = _moment(event_time_ms)
     except OverflowError:
         return None
     return event_time if event_time <= received_at + MAX_AHEAD else None
+
+
+# Under load, many events have the same time.
+@lru_cache(1024)
+def _moment(milliseconds: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=milliseconds)

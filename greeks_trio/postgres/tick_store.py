@@ -343,9 +343,11 @@ class CopySink:
         async with self._connection.cursor() as cursor:
             async with cursor.copy(statement) as copy:
                 copy.set_types(TYPES)
-                write_row = copy.write_row
+                # As `copy.write_row` does, without a coroutine for each row.
+                format_row = copy.formatter.write_row
                 for tick in ticks:
-                    await write_row(tick_row(tick))
+                    if block := format_row(tick_row(tick)):
+                        await copy.writer.write(block)
             return len(ticks)
 
     async def _merge(self, ticks: Sequence[Tick]) -> int:

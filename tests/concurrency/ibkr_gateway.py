@@ -142,7 +142,6 @@ class FakeGateway(httpx2.AsyncBaseTransport):
             peer=GATEWAY,
             tls=None,
             headers=[(b"Cookie", cookie)],
-            queued_frames=32,
         )
         async with websocket_over(client_end, endpoint) as socket:
             yield socket

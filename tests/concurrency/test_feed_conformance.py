@@ -220,7 +220,7 @@ async def stop_after(checkpoints, nursery, name):
 async def test_a_stop_at_any_checkpoint_loses_no_tick_of_a_frame_that_was_read(
     autojump_clock, nursery, name
 ):
-    outcomes = [await stop_after(each, nursery, name) for each in range(15)]
+    outcomes = [await stop_after(each, nursery, name) for each in range(12)]
 
     assert {was_read for was_read, _ in outcomes} == {True, False}
     assert {ticks for was_read, ticks in outcomes if was_read} == {300}

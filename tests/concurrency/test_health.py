@@ -108,7 +108,7 @@ async def test_a_degraded_connection_ends_the_gap_too(health, journal):
 
 async def test_a_gap_began_with_the_last_frame(health, journal, clock):
     health.connected()
-    health.frame_read(START)
+    health.frames_read(1, START)
     clock.pass_(30)
     health.disconnected("silent", gap_reason=GapReason.SILENCE)
 
@@ -165,7 +165,7 @@ async def test_secrets_are_removed_from_a_kept_frame(health):
 
 
 async def test_signs_of_life_have_their_times(health, clock):
-    health.frame_read(START)
+    health.frames_read(1, START)
     clock.pass_(3)
     health.heartbeat()
     health.count("quote.no-greeks", 2)
@@ -212,7 +212,7 @@ async def test_a_gap_has_the_times_of_both_clocks_if_one_was_set_meanwhile(
 ):
     health.connecting()
     health.connected()
-    health.frame_read(clock())
+    health.frames_read(1, clock())
     await pass_(clock, 10)
     if set_at == "before it is noticed":
         clock.pass_(set_by_s)

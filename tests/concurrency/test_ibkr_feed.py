@@ -377,9 +377,11 @@ async def test_a_send_that_fails_costs_no_frame_that_came_before_the_close(
     scene.feed.reload(CONFIG)
     await trio.sleep(0.7)  # the new contract could not be requested
 
-    ticks = [(await receive_ticks(scene))[0] for _ in range(10)]
+    ticks = []
+    while len(ticks) < 10:
+        ticks += await receive_ticks(scene)
 
-    assert ticks[-1].delta == 0.9
+    assert [tick.delta for tick in ticks] == [number / 10 for number in range(10)]
     _, reasons = await scene.wait_ended()
     assert all("closed the connection" in str(reason) for reason in reasons)
 
@@ -652,7 +654,9 @@ async def test_a_full_channel_holds_the_reader_back_and_loses_nothing(
         await scene.gateway.send_fields(at=T + number, f7308=str(number / 10))
     await wait_all_tasks_blocked(0.01)
 
-    ticks = [(await receive_ticks(scene))[0] for _ in range(5)]
+    ticks = []
+    while len(ticks) < 5:
+        ticks += await receive_ticks(scene)
 
     assert [tick.delta for tick in ticks] == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert "ticks.lost" not in scene.counts

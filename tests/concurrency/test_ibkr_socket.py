@@ -47,15 +47,15 @@ async def test_a_gateway_on_this_machine_is_reached(authority, tmp_path, is_pinn
     async with serve(echo, certificate) as port:
         config = make_config(port, ca_file=ca_file)
         async with open_socket(config, "ab12") as socket:
-            assert 'cookie: api={"session":"ab12"}' in await socket.receive()
+            assert 'cookie: api={"session":"ab12"}' in (await socket.receive())[0]
             await socket.send("tic")
-            assert await socket.receive() == "tic"
+            assert await socket.receive() == ["tic"]
 
 
 async def test_a_gateway_without_tls_is_reached():
     async with serve(echo) as port:
         async with open_socket(make_config(port, "ws"), "ab12") as socket:
-            assert "ab12" in await socket.receive()
+            assert "ab12" in (await socket.receive())[0]
 
 
 async def test_another_certificate_than_the_pinned_one_is_refused(

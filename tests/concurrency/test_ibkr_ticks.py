@@ -37,7 +37,7 @@ class TwoFrames:
             await trio.sleep_forever()
         self.taken += 1
         fields = {"7308": "0.5", "_updated": 1_790_000_000_000 + self.taken}
-        return json.dumps({"topic": "smd+7", "conid": 7} | fields).encode()
+        return [json.dumps({"topic": "smd+7", "conid": 7} | fields).encode()]
 
 
 class CancelAtStep(trio.abc.Instrument):

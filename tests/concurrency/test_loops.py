@@ -68,6 +68,6 @@ async def test_a_feed_that_reads_frames_is_not_stuck(status, nursery, autojump_c
 
     def read():
         for health in status.feeds.values():
-            health.frame_read(at)
+            health.frames_read(1, at)
 
     assert "has had work" not in await stuck_after(status, 3_000, nursery, work=read)

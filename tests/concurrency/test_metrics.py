@@ -130,7 +130,7 @@ async def test_a_session_has_one_status(status):
     health = status.feeds["ibkr"]
     health.connected()
     health.degraded("5 contracts without a line")
-    health.frame_read(utc_now())
+    health.frames_read(1, utc_now())
 
     values = {
         each: value_of(status, "greeks_session_status", broker="ibkr", status=each)

@@ -33,7 +33,7 @@ class Feed:
 
     def read(self, event_s):
         """Read a frame with an event of so many seconds after the start."""
-        self.health.frame_read(self.health.now())
+        self.health.frames_read(1, self.health.now())
         self.health.tick_read(START + event_s * SECOND)
 
     def gap_s(self):
@@ -66,7 +66,7 @@ async def test_a_frame_that_is_read_late_does_not_move_it(feed, autojump_clock):
     await trio.sleep(10)
     feed.read(9.9)
     feed.stand_still(autojump_clock, 40)
-    feed.health.frame_read(feed.health.now())
+    feed.health.frames_read(1, feed.health.now())
 
     assert feed.gap_s() == pytest.approx(10)
 

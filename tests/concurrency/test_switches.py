@@ -329,7 +329,7 @@ async def test_the_time_until_the_next_connection_is_a_gap_by_request(
     autojump_clock, scene
 ):
     scene.ibkr.ends_in_s = 2
-    scene.ibkr.health.frame_read(now())
+    scene.ibkr.health.frames_read(1, now())
     await trio.sleep(10)
     await scene.stop("ibkr")
     await trio.sleep(28)

@@ -13,7 +13,7 @@ from tests.concurrency.websocket_server import echo, failure_of, serve
 async def test_the_upgrade_says_which_product_asks_for_it():
     async with serve(echo) as port:
         async with open_socket(f"ws://127.0.0.1:{port}", QUOTE_SERVER) as socket:
-            assert "user-agent: greeks-trio/" in await socket.receive()
+            assert "user-agent: greeks-trio/" in (await socket.receive())[0]
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused():

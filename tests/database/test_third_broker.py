@@ -39,7 +39,7 @@ class ThirdFeed:
         health.connected()
         health.gaps.started(GapReason.NO_GREEKS, SPY_CALL)
         for number in range(TICKS):
-            health.frame_read(START)
+            health.frames_read(1, START)
             frame = make_frame(
                 make_record(number, broker=THIRD), read_at=trio.current_time()
             )

@@ -211,12 +211,12 @@ class DxlinkSocket:
         self._subscribed = subscribed
         self._replies, self._handshake = trio.open_memory_channel[str](10)
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> list[str | bytes]:
         """Return the next frame."""
         try:
-            return await self._handshake.receive()
+            return [await self._handshake.receive()]
         except trio.EndOfChannel:
-            return self._lane.next_frame()
+            return [self._lane.next_frame()]
 
     async def send(self, frame: str) -> None:
         """Answer as a server does; after the subscription the lane's frames come."""

@@ -182,9 +182,9 @@ class IbkrSocket:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> list[str | bytes]:
         """Return the next frame."""
-        return self._lane.next_frame()
+        return [self._lane.next_frame()]
 
     async def send(self, _frame: str) -> None:
         """Take the session that a frame asked for."""

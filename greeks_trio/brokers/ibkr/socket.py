@@ -13,8 +13,6 @@ from greeks_trio.feeds.websocket import Endpoint, WebSocket, open_websocket
 GATEWAY: Final = "the IBKR gateway"
 # Frames have a few hundred bytes; the largest are bulletins and ledgers.
 _MAX_FRAME_BYTES: Final = 8 * 2**20
-# With the largest frames this is 256 MiB, with usual ones 20 kB.
-_QUEUED_FRAMES: Final = 32
 
 OpenSocket = Callable[[IbkrConfig, str], AbstractAsyncContextManager[WebSocket]]
 
@@ -35,7 +33,6 @@ def open_socket(
             tls=make_ssl_context(config.ws_url, config.ca_file, setting="IBKR_CA_FILE"),
             headers=[(b"Cookie", cookie.encode())],
             max_frame_bytes=_MAX_FRAME_BYTES,
-            queued_frames=_QUEUED_FRAMES,
             certificate_hint=" (set IBKR_CA_FILE to the file with the certificate to trust)",
         )
     )

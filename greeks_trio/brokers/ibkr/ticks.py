@@ -1,6 +1,6 @@
 """Frames -> ticks: the loop that reads one connection.
 
-This is the hot path: one frame costs some tens of microseconds of one core.
+This is the hot path: one frame costs some ten microseconds of one core.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FrameReader:
 
     Args:
         health: Counts frames and oddities.
-        out: Takes the ticks, one item for each frame.
+        out: Takes the ticks, one item for the frames that were read together.
         state: Takes the reports about the connection.
         protocol: Reads the frames.
         silence: Measures how long no frame comes.
@@ -81,36 +81,39 @@ class FrameReader:
         """
         while True:
             self._silence.reading()
-            frame = await socket.receive()
+            frames = await socket.receive()
             self._silence.heard()
-            ticks, is_session_wanted = self._take(frame, trio.current_time())
+            ticks, is_session_wanted = self._take(frames, trio.current_time())
             if ticks:
                 await hand_over(self._out, ticks, self._health)
             if is_session_wanted:
                 await socket.send(encode_session(self._state.session_id))
 
-    def _take(self, frame: bytes | str, read_at: float) -> tuple[list[Tick], bool]:
-        """Return the frame's ticks, and whether it asks for the session."""
+    def _take(
+        self, frames: list[bytes | str], read_at: float
+    ) -> tuple[list[Tick], bool]:
+        """Return the ticks of the frames, and whether one of them asks for the session."""
         received_at = self._health.now()
-        self._health.frame_read(received_at)
+        received_ms = int(received_at.timestamp() * 1000)
+        self._health.frames_read(len(frames), received_at)
+        receive_frame = self._protocol.receive_frame
         ticks: list[Tick] = []
         is_session_wanted = False
-        try:
-            events = self._protocol.receive_frame(
-                frame, int(received_at.timestamp() * 1000)
-            )
-        except ProtocolViolation as violation:
-            self._health.odd_frame(violation)
-            return ticks, False
-        for event in events:
-            if isinstance(event, GreeksQuote):
-                made = self._make_ticks(event, received_at, read_at)
-                self._state.frame_came(event.conid, read_at, has_greeks=bool(made))
-                ticks += made
-            elif isinstance(event, SessionWanted):
-                is_session_wanted = True
-            else:
-                self._note(event, received_at, read_at)
+        for frame in frames:
+            try:
+                events = receive_frame(frame, received_ms)
+            except ProtocolViolation as violation:
+                self._health.odd_frame(violation)
+                continue
+            for event in events:
+                if isinstance(event, GreeksQuote):
+                    made = self._make_ticks(event, received_at, read_at)
+                    self._state.frame_came(event.conid, read_at, has_greeks=bool(made))
+                    ticks += made
+                elif isinstance(event, SessionWanted):
+                    is_session_wanted = True
+                else:
+                    self._note(event, received_at, read_at)
         return ticks, is_session_wanted
 
     def _make_ticks(

@@ -187,15 +187,18 @@ class _AccountStream:
     async def _read(self) -> NoReturn:
         while True:
             self._silence.reading()
-            frame = await self._socket.receive()
+            frames = await self._socket.receive()
             self._silence.heard()
-            message = parse_account_message(frame)
-            if message.error is not None:
-                raise FeedInterrupted(f"the account streamer refused: {message.error}")
-            if message.connected:
-                self._backoff.reset()
-            if message.connected or message.position_changed:
-                self._changed()
+            for frame in frames:
+                self._take(parse_account_message(frame))
+
+    def _take(self, message: AccountMessage) -> None:
+        if message.error is not None:
+            raise FeedInterrupted(f"the account streamer refused: {message.error}")
+        if message.connected:
+            self._backoff.reset()
+        if message.connected or message.position_changed:
+            self._changed()
 
 
 def _explain_silence(limit_s: float) -> str:

@@ -36,12 +36,12 @@ class FrameReader:
 
     Args:
         health: Counts frames and oddities.
-        out: Takes the ticks, one item for each frame.
+        out: Takes the ticks, one item for the frames that were read together.
         contracts: Makes the ticks.
         report: Is told which contracts bring Greeks.
         unreadable: Is told whether Greeks can be read.
         silence: Measures how long no frame comes.
-        obey: Takes each event that is not market data, after the ticks of its frame.
+        obey: Takes each event that is not market data, after the ticks that were read with it.
     """
 
     def __init__(
@@ -74,39 +74,44 @@ class FrameReader:
         """
         while True:
             self._silence.reading()
-            frame = await socket.receive()
+            frames = await socket.receive()
             self._silence.heard()
-            ticks, rest = self._take(frame, trio.current_time())
+            ticks, rest = self._take(frames, trio.current_time())
             if ticks:
                 await hand_over(self._out, ticks, self._health)
             for event in rest:
                 self._obey(event)
 
     def _take(
-        self, frame: str | bytes, read_at: float
+        self, frames: list[str | bytes], read_at: float
     ) -> tuple[list[Tick], list[Event]]:
-        """Return the frame's ticks, and the events that are not market data."""
+        """Return the ticks of the frames, and the events that are not market data."""
         received_at = self._health.now()
-        self._health.frame_read(received_at)
+        self._health.frames_read(len(frames), received_at)
         ticks: list[Tick] = []
         rest: list[Event] = []
-        try:
-            events = self._protocol.receive_frame(frame)
-        except ProtocolViolation as violation:
-            self._health.odd_frame(violation)
-            return ticks, rest
-        for event in events:
-            match event:
-                case GreeksEvent():
-                    ticks += self._make_ticks(event, received_at, read_at)
-                case TradeEvent():
-                    self._contracts.take_trade(event, received_at, self._health.count)
-                case QuoteEvent():
-                    self._contracts.take_quote(event, received_at, self._health.count)
-                case OddRows():
-                    self._take_odd_rows(event)
-                case _:
-                    rest.append(event)
+        for frame in frames:
+            try:
+                events = self._protocol.receive_frame(frame)
+            except ProtocolViolation as violation:
+                self._health.odd_frame(violation)
+                continue
+            for event in events:
+                match event:
+                    case GreeksEvent():
+                        ticks += self._make_ticks(event, received_at, read_at)
+                    case TradeEvent():
+                        self._contracts.take_trade(
+                            event, received_at, self._health.count
+                        )
+                    case QuoteEvent():
+                        self._contracts.take_quote(
+                            event, received_at, self._health.count
+                        )
+                    case OddRows():
+                        self._take_odd_rows(event)
+                    case _:
+                        rest.append(event)
         return ticks, rest
 
     def _make_ticks(

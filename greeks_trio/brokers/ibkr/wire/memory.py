@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from greeks_trio.brokers.ibkr.wire.fields import Price
 from greeks_trio.model.possible import PriceKind, possible_price
 from greeks_trio.model.underlying_price import (
@@ -24,6 +26,8 @@ PLACES: Final = 10
 GREEKS: Final = 5
 
 _NEVER: Final = -1
+_NO_GREEKS: Final = [UNSET] * GREEKS
+_NO_PRICES: Final = [UNSET] * (PLACES - LAST)
 
 
 class FieldMemory:
@@ -56,6 +60,22 @@ class FieldMemory:
                     self._is_priced = False
         if at > self.newest:
             self.newest = at
+
+    def take_newest(self, fields: list[Any], at: int) -> bool:
+        """Remember the fields of a frame that is not late; return whether it has Greeks.
+
+        Args:
+            fields: A value for each place, `UNSET` for a field that the frame lacks.
+            at: Not before `newest`.
+        """
+        values, times = self.values, self.times
+        for place, value in enumerate(fields):
+            if value is not UNSET:
+                values[place], times[place] = value, at
+        self.newest = at
+        if fields[LAST:] != _NO_PRICES:
+            self._is_priced = False
+        return fields[:GREEKS] != _NO_GREEKS
 
     def row_at(self, at: int) -> list[Any]:
         """Return the values that were true at a moment; they are not to be changed."""

@@ -52,6 +52,11 @@ from greeks_trio.brokers.ibkr.wire.memory import (
     PLACES,
     FieldMemory,
 )
+from greeks_trio.brokers.ibkr.wire.quick_frames import (
+    QuickFrame,
+    decode_quick,
+    quick_values,
+)
 from greeks_trio.model.contracts import Conid
 from greeks_trio.model.normalise import EARLIEST_MS, MAX_AHEAD
 from greeks_trio.model.possible import PriceKind, price_range
@@ -61,6 +66,7 @@ from greeks_trio.model.underlying_price import UnderlyingPrice
 # The only frame that is not JSON: the gateway's echo of a client's keep-alive.
 KEEPALIVE_ECHO: Final = (b"ech+hb", "ech+hb")
 
+_OPTION_PRICE: Final = price_range("option")
 _MAX_AHEAD_MS: Final = MAX_AHEAD // timedelta(milliseconds=1)
 # "smd+265598" and "smd+265598@SMART"; a combination ("smd+28812380;;;1/-1") does not
 # match.
@@ -96,6 +102,13 @@ class IbkrProtocol:
         Raises:
             ProtocolViolation: The frame is not a JSON object; count it, read on.
         """
+        if isinstance(frame, str) and frame.isascii():
+            frame = frame.encode()
+        quick = decode_quick(frame)
+        if quick is not None:
+            events = self._receive_quick(quick, cast(bytes, frame), received_ms)
+            if events is not None:
+                return events
         if frame in KEEPALIVE_ECHO:
             return [GatewayHeartbeat()]
         message, payload, is_mended = decode_frame(frame)
@@ -131,6 +144,32 @@ class IbkrProtocol:
     def forget(self, conid: Conid) -> None:
         """Drop the memory of a conid that is no longer subscribed."""
         self._memories.pop(conid, None)
+
+    def _receive_quick(
+        self, quick: QuickFrame, payload: bytes, received_ms: int | None
+    ) -> list[Event] | None:
+        """Return the events of a usual frame, `None` if it is not so usual after all."""
+        memory = self._memories.get(quick.conid)
+        at: int = quick.updated
+        if (
+            memory is None
+            or at < memory.newest
+            or at < EARLIEST_MS
+            or _is_ahead(at, received_ms)
+        ):
+            return None
+        fields = quick_values(quick)
+        if fields is None:
+            return None
+        values = memory.values
+        letter = values[AVAILABILITY]
+        has_greeks = memory.take_newest(fields, at)
+        noticed: list[Event] = []
+        if letter != values[AVAILABILITY]:
+            noticed.append(AvailabilityNoted(quick.conid, values[AVAILABILITY] or ""))
+        if not has_greeks:
+            return [FieldsSeen(quick.conid), *noticed]
+        return [_quote(quick.conid, values, at, payload, noticed), *noticed]
 
     def _receive_quote(
         self, message: Frame, topic: str, payload: bytes, received_ms: int | None
@@ -172,9 +211,20 @@ def _merge(
     if row is not memory.values:
         for place, value in named:
             row[place] = value
-    quote = GreeksQuote(
+    event_time_ms = cast("int | None", message.updated)
+    return [_quote(conid, row, event_time_ms, payload, noticed), *noticed]
+
+
+def _quote(
+    conid: Conid,
+    row: list[Any],
+    event_time_ms: int | None,
+    payload: bytes,
+    noticed: list[Event],
+) -> GreeksQuote:
+    return GreeksQuote(
         Greeks(row[0], row[1], row[2], row[3], None, row[IV]),
-        cast("int | None", message.updated),
+        event_time_ms,
         payload,
         _option_price(row, noticed),
         row[BID],
@@ -182,7 +232,6 @@ def _merge(
         conid=conid,
         availability=availability_of(row[AVAILABILITY]),
     )
-    return [quote, *noticed]
 
 
 def _named_fields(message: Frame, noticed: list[Event]) -> list[tuple[int, Any]]:
@@ -201,7 +250,7 @@ def _option_price(row: list[Any], noticed: list[Event]) -> float | None:
     if last is None:
         return mark
     if mark is not None:
-        if price_range("option").has(mark):
+        if _OPTION_PRICE.has(mark):
             return mark
         noticed.append(Counted("impossible.price"))
     return last.value

@@ -1,0 +1,1 @@
+"""Bytes of a websocket, without I/O."""
