@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from tests.benchmarks.generator.ledger import VALUE_SETS
 
 # The order in a set, and in the table that the rows are compared with.
 NAMES = ("delta", "gamma", "theta", "vega", "rho", "implied_volatility")
 
 
-def value_sets() -> list[tuple[float, ...]]:
+@cache
+def value_sets() -> tuple[tuple[float, ...], ...]:
     """Return the sets: each number has at most three decimals, as at IBKR."""
-    return [_values(number) for number in range(VALUE_SETS)]
+    return tuple(_values(number) for number in range(VALUE_SETS))
 
 
 def _values(number: int) -> tuple[float, ...]:
