@@ -197,6 +197,9 @@ def _url_fault(parts: SplitResult, scheme: str, example: str) -> str | None:
 
 
 def _wrong(text: str, values: str) -> ValueError:
+    # The text may be an address with a password in it.
+    if "@" in text or "password=" in text.lower():
+        return ValueError(f"may hold a password, so it is not shown; use {values}")
     return ValueError(f"is {text!r}; use {values}")
 
 

@@ -230,3 +230,21 @@ def test_a_secret_that_others_can_read_or_that_looks_odd_is_a_warning(
 
     assert len(warnings) == (said is not None)
     assert all(said in each and "pa55word" not in each for each in warnings)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GREEKS_HTTP_BIND=me:pa55@0.0.0.0:80",
+        "POSTGRES_PORT=5432/x?PassWord=pa55",
+        "POSTGRES_SSLMODE=require&password=pa55",
+        "IBKR_API_URL=htps://me:pa55@localhost",
+    ],
+)
+def test_a_wrong_value_that_may_hold_a_password_is_not_shown(env_file, line):
+    env_file(f"IBKR_ENABLED=true\n{line}\n")
+
+    [problem] = problems_of(line)
+
+    assert problem.startswith(line.partition("=")[0])
+    assert "pa55" not in problem
