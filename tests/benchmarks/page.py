@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.benchmarks.plot import draw
@@ -41,12 +41,24 @@ def make_page(reports: Sequence[Report]) -> str:
             "## Bars",
             _markdown(Table("", ["what", "bar", "measured", ""], rows)),
         ]
+    shared = {
+        name: value
+        for name, value in reports[0].machine.items()
+        if len(reports) > 1
+        and all(other.machine.get(name) == value for other in reports)
+    }
+    if shared:
+        parts += ["## Machine", _facts(shared)]
     for report in reports:
-        parts += _section(report)
+        parts += _section(report, shared)
     return "\n\n".join(parts) + "\n"
 
 
-def _section(report: Report) -> list[str]:
+def _facts(machine: Mapping[str, str]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in machine.items())
+
+
+def _section(report: Report, shared: Mapping[str, str]) -> list[str]:
     arguments = "".join(
         f" --{name.replace('_', '-')} {value}".rstrip()
         for name, value in report.options.items()
@@ -58,9 +70,9 @@ def _section(report: Report) -> list[str]:
         if table.notes:
             parts.append("\n".join(f"- {note}" for note in table.notes))
     parts += [f"**Failed:** {failure}" for failure in report.failures]
-    parts.append(
-        "\n".join(f"- {key}: {value}" for key, value in report.machine.items())
-    )
+    own = {k: v for k, v in report.machine.items() if k not in shared}
+    if own:
+        parts.append(_facts(own))
     return parts
 
 

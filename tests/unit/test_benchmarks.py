@@ -85,3 +85,15 @@ def test_the_page_has_the_bars_the_tables_and_the_plots(tmp_path):
     plot = ElementTree.parse(tmp_path / "docs/line.svg")  # noqa: S314 - our own
     names = {"p99", "A line", "ticks/s", "ms", "50", "1,000"}
     assert names <= {element.text for element in plot.iter()}
+
+
+def test_the_page_names_what_all_runs_share_once(tmp_path):
+    (tmp_path / "docs").mkdir()
+    one, other = make_report(), make_report()
+    one.machine |= {"date": "monday", "memory": "24 GiB"}
+    other.machine |= {"date": "tuesday", "memory": "24 GiB"}
+    page.write([one, other], tmp_path)
+
+    text = (tmp_path / "docs/performance.md").read_text()
+    assert text.count("- memory: 24 GiB") == text.count("- PostgreSQL: 18.4") == 1
+    assert text.count("- date: monday") == text.count("- date: tuesday") == 1
