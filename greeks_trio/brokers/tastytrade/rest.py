@@ -15,9 +15,8 @@ import httpx2
 import msgspec
 import trio
 from msgspec import Raw
-from tastytrade.session import Session
-from tastytrade.utils import TastytradeError
 
+from greeks_trio.brokers.tastytrade.sdk import Session, TastytradeError
 from greeks_trio.brokers.tastytrade.wire.text import mended_json
 from greeks_trio.errors import BrokerError, FeedInterrupted
 

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 from msgspec import Raw
-from tastytrade.session import Session
 
 from greeks_trio.brokers.tastytrade.positions.accounts import (
     NOT_LISTED,
@@ -30,6 +29,7 @@ from greeks_trio.brokers.tastytrade.rest import (
     QuoteTokenAnswer,
     Rest,
 )
+from greeks_trio.brokers.tastytrade.sdk import Session
 from greeks_trio.brokers.tastytrade.transport import ApiTransport
 from greeks_trio.config.addresses import require_private
 from greeks_trio.config.settings import Secret, TastytradeConfig
