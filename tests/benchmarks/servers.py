@@ -84,13 +84,15 @@ class ServerCpu:
 
     def seconds(self) -> float | None:
         """Return user and system time since its start; `None` on another machine."""
-        if self._first is None:
-            return None
-        times = self._first.cpu_times()
-        total = sum(times[:4])
-        for process in self._first.children(recursive=True):
-            try:
-                total += sum(process.cpu_times()[:2])
-            except psutil.NoSuchProcess:
-                continue
-        return total
+        return None if self._first is None else cpu_s(self._first)
+
+
+def cpu_s(first: psutil.Process) -> float:
+    """Return the processor time of a server's first process and all its children."""
+    total = sum(first.cpu_times()[:4])
+    for process in first.children(recursive=True):
+        try:
+            total += sum(process.cpu_times()[:2])
+        except psutil.NoSuchProcess:
+            continue  # the first process has waited for it
+    return total
