@@ -1406,7 +1406,7 @@ $$;
 
 
 -- Looks every row of latest_ticks up; returns whether all ticks of them count now.
-create function rebuild_latest()
+create function rebuild_latest(snapshot pg_snapshot)
 returns boolean
 language plpgsql
 set jit = off
@@ -1431,19 +1431,23 @@ begin
         and not exists (
             select from latest_ticks k
             cross join lateral (
-                select t.id, t.received_at, t.persisted_at
+                select t.id, t.event_time, t.received_at, t.persisted_at
                 from tick_history t
                 where t.broker = k.broker
                   and t.account_id = k.account_id
                   and t.contract_key = k.contract_key
                   and t.contract_key between k.contract_key and k.contract_key
                   and t.event_time > '-infinity'
+                  -- Those that came meanwhile are added the next time.
+                  and coalesce(pg_visible_in_snapshot(t.transaction_id, snapshot), true)
                 order by t.event_time desc, t.received_at desc, t.id desc
                 limit 1
             ) newest
             where k.kind in ('option', 'future_option')
               and (
-                  newest.id is distinct from k.tick_id
+                  k.tick_id is null
+                  or (newest.event_time, newest.received_at, newest.id)
+                      > (k.event_time, k.tick_received_at, k.tick_id)
                   or least(newest.received_at, newest.persisted_at) > ahead
               )
         );
@@ -1501,7 +1505,7 @@ begin
     elsif state.rebuilt_at between present - interval '5 seconds' and present then
         return 'waiting';
     else
-        state.is_exact := rebuild_latest() and found_tables is not null;
+        state.is_exact := rebuild_latest(snapshot) and found_tables is not null;
         state.rebuilt_at := present;
     end if;
     insert into latest_state values (
@@ -1520,7 +1524,7 @@ end
 $$;
 
 revoke execute on function add_latest(latest_state) from public;
-revoke execute on function rebuild_latest() from public;
+revoke execute on function rebuild_latest(pg_snapshot) from public;
 revoke execute on function refresh_latest() from public;
 
 
@@ -1654,7 +1658,7 @@ begin
             double precision, double precision, double precision, double precision,
             double precision, double precision)',
         'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)',
-        'add_latest(latest_state)', 'rebuild_latest()', 'refresh_latest()'
+        'add_latest(latest_state)', 'rebuild_latest(pg_snapshot)', 'refresh_latest()'
     ]::regprocedure[] loop
         execute format(
             'alter function %s set search_path = %I, pg_temp',
@@ -2441,7 +2445,7 @@ comment on function read_tables() is
     'null if the server does not count them';
 comment on function add_latest(latest_state) is
     'Adds the ticks since the snapshot to latest_ticks; used by refresh_latest';
-comment on function rebuild_latest() is
+comment on function rebuild_latest(pg_snapshot) is
     'Looks every row of latest_ticks up; used by refresh_latest';
 comment on function refresh_latest() is
     'Brings latest_ticks up to date, with the rights of the owner of the tables; returns '
@@ -2802,4 +2806,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', '5a6d0889f57e7fbf5a7c54ef72da9c2cd19319de2c02067ec666586dfe3eea1c');
+    ('0012_latest', '27605b83d441b59081d989fa378f880438db0375d6c711cc31d6e38f59dffbd3');

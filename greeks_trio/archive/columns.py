@@ -72,6 +72,8 @@ COLUMNS: Final = (
     Column("ask", "double", "unit of its quotation"),
     Column("in_rotation", "boolean"),
 )
+# Says nothing about a tick: rows that are loaded get another one.
+NOT_ARCHIVED: Final = "transaction_id"
 NAMES: Final = ", ".join(each.name for each in COLUMNS)
 WRITTEN: Final = ", ".join(each.written for each in COLUMNS)
 # Numbers of a file have 12 decimal places.

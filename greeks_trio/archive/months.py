@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from greeks_trio.archive.columns import COLUMNS
+from greeks_trio.archive.columns import COLUMNS, NOT_ARCHIVED
 from greeks_trio.errors import ArchiveFailed
 from greeks_trio.postgres.schema.partitions import month_bounds, partition_name
 from greeks_trio.program import program_name
@@ -159,7 +159,7 @@ async def _refuse_foreign_table(connection: psycopg.AsyncConnection[Any]) -> Non
             "not change it; a retention policy of TimescaleDB can"
         )
     names = {name for (name,) in await _fetch(connection, _COLUMNS)}
-    if names != (known := {each.name for each in COLUMNS}):
+    if names != (known := {NOT_ARCHIVED, *(each.name for each in COLUMNS)}):
         odd = ", ".join(sorted(names ^ known))
         raise ArchiveFailed(
             f"greek_snapshots has other columns than this program archives ({odd}): "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -233,6 +235,30 @@ def test_a_newly_watched_contract_is_looked_up_until_it_is_in_the_table(db):
     tick_now(db, "W", account_id="watchlist", age_s=0.5, quantity=None, delta=0.75)
     assert is_kept(db)
     assert difference(db) == []
+
+
+def test_ticks_that_come_during_a_rebuild_do_not_spoil_it(database, db):
+    for number in range(200):
+        hold_now(db, f"K{number}")
+    stop = threading.Event()
+
+    def write() -> None:
+        with connect(database) as other:
+            while not stop.is_set():
+                tick_now(other, f"K{random.randrange(200)}", age_s=0)
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
+        try:
+            for _ in range(10):
+                may_rebuild(db)
+                db.execute("update latest_state set tables = ''")
+                assert refresh(db) == "rebuilt"
+                assert is_kept(db)
+                assert difference(db) == []
+        finally:
+            stop.set()
+        writer.result()
 
 
 def test_two_refreshes_at_a_time_do_not_wait_for_each_other(database, db):
