@@ -36,6 +36,9 @@ STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not end
 # An event of the last moment: no older ones wait in the socket.
 _PRESENT: Final = timedelta(seconds=0.1)
 
+# A frame that the process reads without a standstill has not waited longer.
+_LONGEST_WAIT: Final = timedelta(seconds=5)
+
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame, which may have several MiB.
 _KEPT_CHARACTERS: Final = 4_000
@@ -406,11 +409,15 @@ class FeedHealth:
 
     def _start_gap_at_last_frame(self, reason: GapReason) -> None:
         since, since_s = self._last_frame or (None, None)
-        if self._standstill is not None and since is not None:
-            # The frame was read late, and others are not read: the last event counts.
-            began_at = self._standstill
-            since = min(since, max(began_at, self._last_event_at or began_at))
-            since_s = None
+        if since is not None:
+            # Frames that came before this one was read may be lost in the socket, so the
+            # last event counts.  Delayed data have events of long ago.
+            earliest = self._standstill or since - _LONGEST_WAIT
+            event_at = self._last_event_at or since
+            if self._standstill is not None:
+                event_at = max(earliest, self._last_event_at or earliest)
+            if earliest <= event_at < since:
+                since, since_s = event_at, None
         self.caught_up()
         self.gaps.started(reason, since=since, since_s=since_s)
 

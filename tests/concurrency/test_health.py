@@ -116,6 +116,21 @@ async def test_a_gap_began_with_the_last_frame(health, journal, clock):
     assert (gap.started_at, gap.reason) == (START, "silence")
 
 
+@pytest.mark.parametrize(
+    ("event_s", "began_s"), [(-0.4, -0.4), (-5, -5), (-6, 0), (-900, 0), (0.2, 0)]
+)
+async def test_a_gap_began_with_the_last_event_unless_the_data_are_delayed(
+    health, journal, event_s, began_s
+):
+    health.connected()
+    health.frames_read(1, START)
+    health.tick_read(START + timedelta(seconds=event_s))
+    health.disconnected("reset")
+
+    [gap] = entries(journal)
+    assert gap.started_at == START + timedelta(seconds=began_s)
+
+
 async def test_a_contract_that_stays_subscribed_keeps_its_time(health, autojump_clock):
     health.contracts_streamed([SPY_CALL])
     await trio.sleep(10)
