@@ -14,6 +14,8 @@ All calls block.  The client is for scripts and notebooks, not for the service i
 
 from __future__ import annotations
 
+import ipaddress
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -74,7 +76,8 @@ class GreeksClient:
 
     Args:
         url: The address of the service.
-        token: The value of ``GREEKS_API_TOKEN`` of the service, if it is set.
+        token: The value of ``GREEKS_API_TOKEN`` of the service, if it is set.  A warning
+            tells that others can read it: without TLS on the way to another machine.
         timeout_s: Seconds without any answer after which a request fails.
     """
 
@@ -86,6 +89,11 @@ class GreeksClient:
         timeout_s: float = 60.0,
     ) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if token and _is_readable(httpx2.URL(url)):
+            warnings.warn(
+                f"{url} is not encrypted: others can read the token on its way; use https",
+                stacklevel=2,
+            )
         # Without the proxies of the environment, which do not lead to this machine.
         self._http = httpx2.Client(
             base_url=url, headers=headers, timeout=timeout_s, trust_env=False
@@ -161,6 +169,16 @@ def read_table(
     """Return all rows of a table, see `GreeksClient.rows`."""
     with GreeksClient(url, token=token) as client:
         return list(client.rows(table, **filters))
+
+
+def _is_readable(url: httpx2.URL) -> bool:
+    """Return whether the way to this address is neither encrypted nor on this machine."""
+    if url.scheme != "http" or url.host.lower() == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(url.host).is_loopback
+    except ValueError:
+        return True
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

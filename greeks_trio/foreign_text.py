@@ -118,6 +118,11 @@ def is_header_token(text: str) -> bool:
     return bool(text) and _HEADER_TOKEN.fullmatch(text) is not None
 
 
+def has_controls(text: str) -> bool:
+    """Return whether a text has a control character, or one that is not to be seen."""
+    return not text.isprintable() and _CONTROLS.search(text) is not None
+
+
 def remove_controls(text: str) -> str:
     """Return the text in one line and without control characters."""
     if text.isprintable():

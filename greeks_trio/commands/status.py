@@ -18,6 +18,7 @@ from greeks_trio.api.media_types import PROBLEM_JSON
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import Health, HealthReport, Readiness, judge
 from greeks_trio.commands.status_table import show
+from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import (
@@ -73,7 +74,8 @@ async def run_status(
     """
     try:
         http = load_config(need_broker=False).http
-        base = service_url(http) if url is None else checked_url(url)
+        has_token = http is not None and bool(http.token.reveal())
+        base = service_url(http) if url is None else checked_url(url, has_token)
     except ConfigError as exc:
         # For people, every command prints these problems to stderr.
         if as_json:
@@ -120,12 +122,17 @@ def service_url(http: HttpConfig | None) -> str:
     )
 
 
-def checked_url(text: str) -> str:
+def checked_url(text: str, has_token: bool = False) -> str:
     """Return the URL without a path.
+
+    Args:
+        text: The URL.
+        has_token: Whether the token is sent there.
 
     Raises:
         ConfigError: it is no HTTP address, or has a secret in it.  Other users of this
-            machine could read the secret in the list of processes.
+            machine could read the secret in the list of processes.  Or others could read
+            the token on its way.
     """
     try:
         parts = urlsplit(text)
@@ -140,6 +147,13 @@ def checked_url(text: str) -> str:
             [
                 "--url has a name or a password. Remove it, and set GREEKS_API_TOKEN"
                 " to the token of the service."
+            ]
+        )
+    if has_token and parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ConfigError(
+            [
+                "--url is not encrypted, so GREEKS_API_TOKEN was not sent there. Use"
+                " https, or ssh -L and the address 127.0.0.1."
             ]
         )
     return f"{parts.scheme}://{parts.netloc}"

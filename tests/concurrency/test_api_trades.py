@@ -247,3 +247,34 @@ async def test_a_body_with_a_key_twice_is_refused(timeline, twice):
     assert answer.status_code == 400
     assert "twice in one object" in answer.json()["detail"]
     assert timeline.asked == []
+
+
+@pytest.mark.parametrize(
+    "trade",
+    [
+        *({"symbol": "S?PY"}, {"account_id": "?U1"}, {"strategy_tag": "wheel?"}),
+        *({"metadata": {"note": "a?b"}}, {"metadata": {"a": [{"b?": 1}]}}),
+    ],
+)
+async def test_no_trade_has_characters_that_are_not_to_be_seen(timeline, trade):
+    text = msgspec.json.encode(TRADE | trade)
+    async with serving(timeline) as client:
+        for odd in "\0\x1b\x9b\u202e\u2067\u200b\ufeff\U000e0041":
+            answer = await client.post(
+                "/v1/trades",
+                content=text.replace(b"?", msgspec.json.encode(odd)[1:-1]),
+                headers={"Content-Type": "application/json"},
+            )
+
+            assert answer.status_code == 422, ascii(odd)
+            assert "has a control character" in answer.json()["detail"]
+
+    assert not timeline.asked
+
+
+async def test_a_note_may_have_lines_and_letters_of_any_script(timeline):
+    note = "Zwei Zeilen\r\n\t株 नमस्ते \U0001f469\u200d\U0001f4bb"
+    async with serving(timeline) as client:
+        answer = await client.post("/v1/trades", json=TRADE | {"metadata": {"n": note}})
+
+    assert answer.status_code == 201

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from greeks_trio.client import GreeksClient
 from greeks_trio.commands.status import checked_url, service_url
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import HealthReport, Readiness, judge
@@ -344,3 +346,40 @@ def test_a_secret_in_the_arguments_is_refused():
 
     assert "GREEKS_API_TOKEN" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://greeks.example", "HTTP://10.0.0.7:8080", "http://[2001:db8::1]"),
+        *("http://a.localhost:8080", "http://127.0.0.1.example", "http://0.0.0.0:8080"),
+    ],
+)
+def test_the_token_is_not_sent_where_others_can_read_it(text):
+    with pytest.raises(ConfigError, match="not encrypted"):
+        checked_url(text, has_token=True)
+
+    assert checked_url(text).lower() == text.lower()
+
+
+@pytest.mark.parametrize("text", ["http://localhost:8080", "https://greeks.example"])
+def test_the_token_is_sent_where_others_cannot_read_it(text):
+    assert checked_url(text, has_token=True) == text
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "is_told"),
+    [
+        *(("http://greeks.example", "t", True), ("http://10.0.0.7:8080", "t", True)),
+        *(("http://greeks.example", None, False), ("https://10.0.0.7", "t", False)),
+        *(("http://[::1]:8080", "t", False), ("http://localhost:8080", "t", False)),
+    ],
+)
+def test_the_client_tells_that_its_token_can_be_read(url, token, is_told):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        GreeksClient(url, token=token).close()
+
+    assert [str(each.message).partition(": ")[0] for each in told] == (
+        [f"{url} is not encrypted"] if is_told else []
+    )

@@ -22,7 +22,11 @@ from greeks_trio.api.lists.columns import row_schema
 from greeks_trio.api.lists.resources import TRADES
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
-from greeks_trio.api.texts import NO_CONTROLS
+from greeks_trio.api.texts import (
+    NO_CONTROLS,
+    NO_CONTROLS_STORED,
+    has_hidden_text,
+)
 from greeks_trio.model.contract_keys import KEY_EXAMPLES, parse_contract_key
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.postgres.reads.timeline import Timeline
@@ -35,7 +39,7 @@ _MAX_METADATA_BYTES: Final = 16 * 1024
 
 _Text: TypeAlias = Annotated[
     str,
-    msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROLS),
+    msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROLS_STORED),
 ]
 
 
@@ -158,7 +162,10 @@ def _parse_metadata(raw: msgspec.Raw) -> str | None:
         return None
     if len(bytes(raw)) > _MAX_METADATA_BYTES:
         raise _invalid(f"`metadata` has more than {_MAX_METADATA_BYTES} bytes.")
-    msgspec.json.decode(raw, type=dict[str, Any])
+    if has_hidden_text(msgspec.json.decode(raw, type=dict[str, Any])):
+        raise _invalid(
+            "`metadata` has a control character.  Tabs and line breaks are allowed."
+        )
     return bytes(raw).decode()
 
 
@@ -224,7 +231,7 @@ def _text(description: str) -> dict[str, Any]:
         "type": "string",
         "minLength": 1,
         "maxLength": 64,
-        "pattern": r"^[^\x00-\x1f\x7f]+$",
+        "pattern": NO_CONTROLS,
         "description": description,
     }
 
