@@ -419,7 +419,7 @@ with (fillfactor = 50);
 
 comment on table latest_ticks is
     'The open positions and the watched contracts with their newest ticks, a moment behind '
-    'greek_snapshots; for the present views only, which add what is newer';
+    'greek_snapshots; for the present views only, which add the newer ticks';
 
 create table latest_state (
     is_only_row boolean primary key default true,
@@ -433,7 +433,7 @@ create table latest_state (
 );
 
 comment on table latest_state is
-    'What latest_ticks has: one row, or none';
+    'The snapshot that latest_ticks has: one row, or none';
 comment on column latest_state.refreshed_at is
     'When the service brought latest_ticks up to date';
 comment on column latest_state.rebuilt_at is
@@ -2806,4 +2806,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', '27605b83d441b59081d989fa378f880438db0375d6c711cc31d6e38f59dffbd3');
+    ('0012_latest', 'd1f03c33318f69b6231fd14c6cac10b23f6b6d2d25dfd32a542df6ac8b7477d6');

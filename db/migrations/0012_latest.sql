@@ -85,7 +85,7 @@ with (fillfactor = 50);
 
 comment on table latest_ticks is
     'The open positions and the watched contracts with their newest ticks, a moment behind '
-    'greek_snapshots; for the present views only, which add what is newer';
+    'greek_snapshots; for the present views only, which add the newer ticks';
 
 create table latest_state (
     is_only_row boolean primary key default true,
@@ -99,7 +99,7 @@ create table latest_state (
 );
 
 comment on table latest_state is
-    'What latest_ticks has: one row, or none';
+    'The snapshot that latest_ticks has: one row, or none';
 comment on column latest_state.refreshed_at is
     'When the service brought latest_ticks up to date';
 comment on column latest_state.rebuilt_at is
