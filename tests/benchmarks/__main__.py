@@ -123,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 1 if a tick was lost or a row was wrong."""
     options = make_parser().parse_args(arguments)
     if options.command == "docs":
-        page.write([report for path in options.results for report in from_json(path)])
+        reports = [report for path in options.results for report in from_json(path)]
+        page.write(sorted(reports, key=lambda each: COMMANDS.index(each.command)))
         return 0
     if options.command == "all":
         reports = measure_all(options)
