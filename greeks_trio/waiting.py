@@ -74,17 +74,17 @@ class WakeUp:
 
     def __init__(self) -> None:
         self.calls = 0
-        self._event = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()
 
     def wake(self) -> None:
         """Wake every task that is waiting now."""
         self.calls += 1
-        self._event.set()
-        self._event = trio.Event()
+        if self._waiting:
+            self._waiting.unpark_all()
 
     async def wait(self) -> None:
         """Wait for the next call of `wake`."""
-        await self._event.wait()
+        await self._waiting.park()
 
 
 async def run_in_slices(steps: Generator[None, None, _T]) -> _T:

@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 # The first partitions only save time: the writer makes the ones that it needs.
 _FIRST_PARTITIONS_LIMIT_S: Final = 2.0
+_WARM_UP_LIMIT_S: Final = 1.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
@@ -148,13 +149,15 @@ class TickStore:
             is_same = await self._watch.look_at_new(connection, config.timeout_s)
             is_settled = False
             try:
-                yield CopySink(
+                sink = CopySink(
                     connection,
                     config,
                     is_wanted=lambda: self.leads_to(config) and is_same(),
                     probe=self._probe,
                     missing_standby=standby,
                 )
+                await sink.warm_up(self._today())
+                yield sink
                 is_settled = not connection.closed
             finally:
                 if not is_settled:
@@ -258,6 +261,28 @@ class CopySink:
             new = await self._store(ticks, check_duplicates)
         self._probe.stored = ticks[0]
         return new
+
+    async def warm_up(self, today: date) -> None:
+        """Make the first flush as fast as the later ones.
+
+        It makes today's partition, which costs another connection.  A COPY without rows
+        lets this session load what the statement needs.  After an error that leaves the
+        connection alive, the first flush does the rest.
+
+        Raises:
+            StoreUnavailable: this sink cannot be used any more.
+        """
+        try:
+            with (
+                translated(self._connection, may_refuse=False),
+                trio.move_on_after(_WARM_UP_LIMIT_S),
+            ):
+                await self._partitions.prepare(today)
+                await self._copy(COPY_TICKS, ())
+        except StoreError as exc:
+            if self._connection.closed:
+                raise
+            logger.info("sink.not_warm reason=%s", exc)
 
     async def ping(self) -> None:
         """Return when the server has committed something.

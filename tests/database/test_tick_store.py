@@ -13,6 +13,7 @@ import trio
 
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import PartitionMissing, StoreUnavailable
+from greeks_trio.postgres.schema import months
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
@@ -380,3 +381,41 @@ def test_columns_types_and_values_are_side_by_side():
         if name not in ("source_payload", "fingerprint"):
             assert value == getattr(record, name)
     assert date(2026, 12, 18) in tick_row(make_tick())
+
+
+# The first flush of a connection.
+
+
+async def test_a_new_sink_needs_no_other_connection_for_the_first_tick_of_today(
+    store, observer, monkeypatch
+):
+    async with store.open() as sink:
+        [(name,)] = observer.execute("select to_regclass('greek_snapshots_2026_11')")
+        monkeypatch.delattr(months, "open_connection")
+
+        await sink.write([make_tick()])
+
+    assert name == "greek_snapshots_2026_11"
+    assert count(observer) == 1
+
+
+async def test_a_sink_opens_while_the_table_is_locked(store, observer):
+    with observer.transaction():
+        observer.execute("lock table greek_snapshots in access exclusive mode")
+        async with store.open():
+            pass
+
+    async with store.open() as sink:
+        assert await sink.write([make_tick()]) == 1
+
+
+async def test_a_partition_of_today_that_cannot_be_made_is_a_matter_of_its_ticks(
+    database, observer
+):
+    put_a_strangers_row(observer)
+    store = TickStore(database, today=MAY["event_time"].date)
+
+    async with store.open() as sink:
+        assert await sink.write([make_tick()]) == 1
+        with pytest.raises(PartitionMissing):
+            await sink.write([make_tick(**MAY)])

@@ -141,12 +141,28 @@ class KnownPartitions:
         if trio.current_time() >= self._try_again_at:
             self._refused.clear()
         if new := months - self._refused.keys():
-            # On a connection of its own: a wait for a lock would hold back our own locks.
-            async with open_connection(self._config, autocommit=True) as another:
-                with translated(another, may_refuse=False):
-                    self._refused |= await make_partitions(another, new)
-            self._try_again_at = trio.current_time() + _AGAIN_S
+            await self._make(new)
         refusals = {month: self._refused[month] for month in months & {*self._refused}}
         self._made |= months - refusals.keys()
         if refusals:
             await require_partitions(connection, ticks, refusals)
+
+    async def prepare(self, day: date) -> None:
+        """Make the partition of this day, so that its first tick need not wait.
+
+        The partition costs a connection of its own.  One that cannot be made is a matter
+        of the first tick.
+
+        Raises:
+            StoreUnavailable: the database failed.
+        """
+        month = day.year, day.month
+        await self._make({month})
+        self._made |= {month} - self._refused.keys()
+
+    async def _make(self, months: Iterable[Month]) -> None:
+        # On a connection of its own: a wait for a lock would hold back our own locks.
+        async with open_connection(self._config, autocommit=True) as another:
+            with translated(another, may_refuse=False):
+                self._refused |= await make_partitions(another, months)
+        self._try_again_at = trio.current_time() + _AGAIN_S
