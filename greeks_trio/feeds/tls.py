@@ -20,7 +20,7 @@ _LONGEST_RECORD: Final = 2**14
 
 
 def read_more(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
-    """Return what the stream has received beyond the last record that it returned.
+    """Return the bytes that the stream has received and not returned yet.
 
     Trio returns one record for each call, and a broker puts each message into a record of
     its own.  Uses one private name, ``_ssl_object``.

@@ -266,7 +266,7 @@ class CopySink:
         """Make the first flush as fast as the later ones.
 
         It makes today's partition, which costs another connection.  A COPY without rows
-        lets this session load what the statement needs.  After an error that leaves the
+        fills the caches of this session.  After an error that leaves the
         connection alive, the first flush does the rest.
 
         Raises:
