@@ -38,7 +38,8 @@ _INSERT: Final = (
     f"insert into greek_snapshots ({NAMES}) overriding system value"  # noqa: S608
     f" select {LOADED} from pg_temp.staged_archive"
     " order by event_time, broker, account_id, contract_key, fingerprint"
-    " on conflict do nothing returning 1"
+    " on conflict (broker, account_id, contract_key, event_time, fingerprint)"
+    " do nothing returning 1"
 )
 _IN_TABLE: Final = (
     "select count(*) from pg_temp.staged_archive join greek_snapshots"

@@ -128,7 +128,7 @@ class ConditionKind(StrEnum):
         "schema damaged",
         Severity.NOT_READY,
         "Tables, keys, indexes, views or functions are not those that the migrations made. "
-        "Without the primary key, ticks would be stored twice.",
+        "Without the primary key, ticks that are offered again wait on the disk.",
         "Run `greeks-trio migrate --repair`, then follow the status for the rest.",
     )
     SCHEMA_DIFFERS = (

@@ -77,7 +77,7 @@ insert into positions
      premium_multiplier, observed_at)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
         %s, %s, %s, %s, %s, %s, %s, %s)
-on conflict do nothing
+on conflict (broker, account_id, contract_key, observed_at) do nothing
 """
 # Open positions that the snapshot does not close, because it did not read their accounts.
 _UNREAD_ACCOUNTS: Final = """

@@ -102,13 +102,15 @@ COPY_TICKS: Final = (
 
 # In one order of the keys everywhere, so that two that insert the same rows never wait
 # for each other in a circle; of equal keys the one received first.  Which rows are new is
-# asked by RETURNING: a distributed PostgreSQL does not say in its command tag.
+# asked by RETURNING: a distributed PostgreSQL does not say in its command tag.  The key is
+# named, so that a row which another unique index refuses is not taken for a stored one.
 INSERT_NEW: Final = (
     f"insert into greek_snapshots ({_NAMES}) select {_NAMES}"  # noqa: S608
     f" from unnest({', '.join(f'%b::{kind}[]' for kind in _SQL_TYPES)})"
     f" as offered ({_NAMES})"
     " order by event_time, broker, account_id, contract_key, fingerprint, received_at"
-    " on conflict do nothing returning 1"
+    " on conflict (broker, account_id, contract_key, event_time, fingerprint)"
+    " do nothing returning 1"
 ).encode()
 
 

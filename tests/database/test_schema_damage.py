@@ -26,7 +26,7 @@ DAMAGES = [
     (
         "alter table greek_snapshots drop constraint greek_snapshots_pkey",
         "failed",
-        "greek_snapshots_pkey is missing: a row that comes again would be stored twice",
+        "greek_snapshots_pkey is missing: a row that comes again cannot be stored",
     ),
     ("drop table positions cascade", "failed", "the table positions is missing"),
     ("drop view outages", "failed", "the view outages is missing"),
@@ -84,6 +84,27 @@ BEYOND_REPAIR = [
         "the column positions.quantity is missing",
     ),
     (PARTITION, "warning", "ticks is a partition that is the default"),
+    (
+        "alter table positions alter column recorded_at drop default",
+        "failed",
+        "positions.recorded_at is (timestamp with time zone) and not (timestamp with time"
+        " zone default clock_timestamp())",
+    ),
+    (
+        f"{PARTITION}; create unique index other on ticks (received_at)",
+        "warning",
+        "ticks has the unique index other, which this program does not know",
+    ),
+    (
+        "alter table trades add constraint long check (quantity > 0)",
+        "warning",
+        "trades has the constraint long, which this program does not know",
+    ),
+    (
+        "alter table positions add column desk text not null",
+        "warning",
+        "positions has the column desk, which this program does not know",
+    ),
     (
         f"{PARTITION}; create function hook() returns trigger language plpgsql as"
         " 'begin return null; end'; create trigger hook before insert on ticks"

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from greeks_trio.config.settings import Secret
-from greeks_trio.errors import PartitionMissing, StoreUnavailable
+from greeks_trio.errors import PartitionMissing, StoreRejected, StoreUnavailable
 from greeks_trio.postgres.schema import months
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from greeks_trio.postgres.tick_store import TickStore
@@ -111,6 +111,19 @@ async def test_a_stored_tick_is_not_stored_again(sink, observer, check_duplicate
     assert await sink.write(batch, check_duplicates=check_duplicates) == 1
 
     assert rows(observer) == [make_tick(number).record for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("check_duplicates", [False, True])
+async def test_a_row_that_another_unique_index_refuses_is_no_duplicate(
+    sink, observer, check_duplicates
+):
+    await sink.write([make_tick(1)])
+    observer.execute(
+        "create unique index other on greek_snapshots_2026_11 (account_id)"
+    )
+
+    with pytest.raises(StoreRejected, match="other"):
+        await sink.write([make_tick(2)], check_duplicates=check_duplicates)
 
 
 async def test_after_duplicates_the_sink_goes_on(sink, observer):

@@ -42,9 +42,12 @@ select 'replica identity', relname::text, case relreplident when 'f' then 'full'
     when 'n' then 'nothing' when 'i' then 'index' else 'default' end
 from relations where relkind in ('r', 'p')
 union all
-select 'column', format('%s.%s', relname, attname), format('%s%s',
-    format_type(atttypid, atttypmod), case when attnotnull then ' not null' else '' end)
-from pg_attribute join relations r on r.oid = attrelid
+select 'column', format('%s.%s', relname, attname), format('%s%s%s%s',
+    format_type(atttypid, atttypmod), case when attnotnull then ' not null' else '' end,
+    ' default ' || pg_get_expr(adbin, adrelid),
+    case when attidentity <> '' then ' identity' end)
+from pg_attribute a join relations r on r.oid = attrelid
+left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where attnum > 0 and not attisdropped and r.relkind in ('r', 'p', 'f')
 union all
 select 'constraint', format('%s.%s', relname, conname), pg_get_constraintdef(c.oid)
@@ -79,17 +82,17 @@ with ours as (
     union all
     select inhrelid from pg_inherits where inhparent = to_regclass('greek_snapshots')
 )
-select format('%s has the trigger %s, which this program does not know',
+select format('%%s has the trigger %%s, which this program does not know',
     tgrelid::regclass, tgname)
 from pg_trigger join ours on ours.oid = tgrelid
 -- A trigger of the whole table comes once, and not for each month.
 where not tgisinternal and tgparentid = 0
 union all
-select format('%s has the rule %s, which this program does not know: rows may go elsewhere '
+select format('%%s has the rule %%s, which this program does not know: rows may go elsewhere '
     'or be lost', ev_class::regclass, rulename)
 from pg_rewrite join ours on ours.oid = ev_class
 union all
-select format('%s is a partition that is %s', c.oid::regclass,
+select format('%%s is a partition that is %%s', c.oid::regclass,
     case
         when c.relkind = 'f' then 'a foreign table: its rows are not durable here'
         when c.relpersistence = 'u' then 'not logged: a crash of the server empties it'
@@ -101,6 +104,26 @@ from pg_inherits join pg_class c on c.oid = inhrelid
 where inhparent = to_regclass('greek_snapshots')
   and (c.relkind = 'f' or c.relpersistence = 'u' or c.relrowsecurity
       or pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT')
+union all
+select format('%%s has the unique index %%s, which this program does not know: it may refuse '
+    'rows', indrelid::regclass, relname)
+from pg_index join ours on ours.oid = indrelid join pg_class c on c.oid = indexrelid
+where indisunique and relname::text <> all (%(constraints)s)
+  -- Those of a month belong to one of the whole table.
+  and not exists (select from pg_inherits where inhrelid = indexrelid)
+union all
+select format('%%s has the constraint %%s, which this program does not know: it may refuse '
+    'rows', conrelid::regclass, conname)
+from pg_constraint join ours on ours.oid = conrelid
+where contype in ('c', 'f', 'x') and coninhcount = 0
+  and conname::text <> all (%(constraints)s)
+union all
+select format('%%s has the column %%s, which this program does not know and which takes no '
+    'empty value: it refuses rows', attrelid::regclass, attname)
+from pg_attribute join ours on ours.oid = attrelid join pg_class c on c.oid = attrelid
+where attnum > 0 and not attisdropped and attnotnull and attinhcount = 0
+  and not atthasdef and attidentity = ''
+  and format('%%s.%%s', relname, attname) <> all (%(columns)s)
 """
 
 
@@ -154,12 +177,22 @@ async def inspect_schema(
     except SchemaRejected:
         return []  # the state of the schema says so
     found = await read_catalog(connection)
+    expected = expected_catalog()
     findings = [
         _finding(thing, wanted, found.get(thing))
-        for thing, wanted in _differing(expected_catalog(), found)
+        for thing, wanted in _differing(expected, found)
     ]
+    names = {
+        "columns": [thing.name for thing in expected if thing.kind == "column"],
+        # Each without its table.
+        "constraints": [
+            thing.name.partition(".")[2]
+            for thing in expected
+            if thing.kind == "constraint"
+        ],
+    }
     async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(_ADDITIONS)
+        await cursor.execute(_ADDITIONS, names)
         findings += [
             Finding(
                 subject=_SUBJECT,
@@ -198,7 +231,7 @@ def _finding(thing: Thing, wanted: str, found: str | None) -> Finding:
     if found is None:
         sentence = f"the {thing.kind} {thing.name} is missing"
         if thing.kind == "constraint" and wanted.startswith("PRIMARY KEY"):
-            sentence += ": a row that comes again would be stored twice"
+            sentence += ": a row that comes again cannot be stored"
         remedy = f"run {_REPAIR}; rows that are lost come from a backup"
         if thing.kind == "column":
             remedy = "add it as db/schema.sql has it, or restore a backup"
