@@ -213,7 +213,12 @@ def _database_parts(service: Service) -> dict[str, RunPart]:
         "schema watch": partial(
             run_schema_watch, database, status.conditions, watch.changed
         ),
-        "latest refresh": partial(run_latest_refresh, database, watch.changed),
+        "latest refresh": partial(
+            run_latest_refresh,
+            database,
+            watch.changed,
+            contracts=lambda: len(status.processor.latest),
+        ),
         "latest seed": partial(
             run_latest_seed, database, status.backlog, status.processor.latest
         ),

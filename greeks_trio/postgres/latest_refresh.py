@@ -27,6 +27,8 @@ _INTERVAL_S: Final = 0.5
 _IDLE_INTERVAL_S: Final = 2.0
 # Ten thousand contracts with long histories take some seconds on a busy server.
 _LIMIT_S: Final = 60.0
+# Below, looking everything up takes less time than the table and the ticks since.
+FEW_CONTRACTS: Final = 500
 _REFRESH: Final = b"select refresh_latest()"
 
 
@@ -34,6 +36,7 @@ async def run_latest_refresh(
     config: Callable[[], DatabaseConfig],
     again: WakeUp,
     *,
+    contracts: Callable[[], int] = lambda: FEW_CONTRACTS,
     backoff: Backoff | None = None,
 ) -> NoReturn:
     """Bring ``latest_ticks`` up to date twice a second, until cancelled.
@@ -44,11 +47,15 @@ async def run_latest_refresh(
     Args:
         config: Returns the present configuration of the database.
         again: The database is another one.
+        contracts: Returns the number of contracts; with few there is nothing to do.
         backoff: The waits between attempts.
     """
     backoff = Backoff(min_delay_s=1.0, max_delay_s=30.0) if backoff is None else backoff
     told = ""
     while True:
+        if contracts() < FEW_CONTRACTS:
+            await trio.sleep(_IDLE_INTERVAL_S)
+            continue
         try:
             async with open_connection(config(), autocommit=True) as connection:
                 await _refresh_until_changed(connection, again, backoff)

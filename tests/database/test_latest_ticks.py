@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import trio
 
-from greeks_trio.postgres.latest_refresh import run_latest_refresh
+from greeks_trio.postgres.latest_refresh import FEW_CONTRACTS, run_latest_refresh
 from greeks_trio.postgres.schema.migrate import schema_directory
 from greeks_trio.waiting import Backoff, WakeUp
 from tests.database.risk_rows import hold, hold_shares, risk_database, seconds, tick
@@ -467,4 +467,18 @@ async def test_a_role_that_may_not_refresh_is_told_once(database, nursery, caplo
         )
 
     assert caplog.text.count("latest.not_kept") == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_few_contracts_are_not_kept(database, nursery):
+    counts = iter([1, FEW_CONTRACTS - 1])
+    start = partial(run_latest_refresh, contracts=lambda: next(counts, FEW_CONTRACTS))
+    with connect(database) as connection:
+        nursery.start_soon(start, lambda: database, WakeUp())
+        await trio.sleep(1)
+        assert connection.execute("select from latest_state").rowcount == 0
+        await wait_until(
+            lambda: connection.execute("select from latest_state").rowcount == 1
+        )
+
     nursery.cancel_scope.cancel()
