@@ -281,7 +281,7 @@ def _build_status(
         stale_after_s=pipeline.stale_after_s,
         spool_max_bytes=config.spool.max_bytes,
         buffers_max_bytes=buffers_max_bytes(pipeline),
-        hours=MarketHours(clock.now().date()),
+        hours=MarketHours(),
         outages=PartOutages(keeper.conditions),
         database_address=address,
     )

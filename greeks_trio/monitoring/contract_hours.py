@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-import trio
 
 from greeks_trio.feeds.staleness import StaleContract
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker
+from greeks_trio.monitoring.calendars import read_calendars
+from greeks_trio.monitoring.market_hours import calendars_of, days_around
 from greeks_trio.monitoring.markets import market_of
 from greeks_trio.monitoring.status import ServiceStatus
 
@@ -81,14 +82,20 @@ def contracts_without_hours(
 
 
 async def prepare_hours(status: ServiceStatus, moment: datetime) -> None:
-    """Make the calendars that the subscribed contracts need, in a thread."""
+    """Read the calendars that the subscribed contracts need.
+
+    Raises:
+        CalendarsUnavailable: They could not be read.
+    """
     in_use = (
         market_of(each.contract_key, each.exchange)
         for each in streamed_contracts(status)
     )
-    missing = status.hours.unprepared(filter(None, in_use), moment.date())
+    today = moment.date()
+    missing = status.hours.unprepared(filter(None, in_use), today)
     if missing:
-        await trio.to_thread.run_sync(status.hours.prepare, missing, moment.date())
+        calendars = await read_calendars(calendars_of(missing), *days_around(today))
+        status.hours.take(missing, calendars, today)
 
 
 class UnknownHoursLog:

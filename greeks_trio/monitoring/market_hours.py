@@ -6,16 +6,15 @@ are accepted.  `greeks_trio.monitoring.markets` has the market of each contract.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
+from greeks_trio.monitoring.calendars import Calendar
 from greeks_trio.monitoring.markets import MARKETS, Market, market_of
 
-# Their calendars are made at the start.
 AMERICAN: Final = ("equity", "index", "future")
 
 # The calendars cover these days.  They are made anew some days before the last one.
@@ -45,13 +44,12 @@ class _Days:
 class MarketHours:
     """The sessions around the present day, of the markets that are in use.
 
-    To make a calendar takes up to half a second.  Only `prepare` does it, so that the service can call it outside of its event loop.  The American
-    markets are there from the start.
+    The American markets are always in use.  `take` brings the calendars, which another
+    process reads.
     """
 
-    def __init__(self, today: date) -> None:
+    def __init__(self) -> None:
         self._days: dict[str, _Days] = {}
-        self.prepare(AMERICAN, today)
 
     def is_open(self, moment: datetime, market: str = "equity") -> bool:
         """Return whether a market is open at this moment, which is aware of its zone.
@@ -92,27 +90,29 @@ class MarketHours:
         return {market: self.is_open(moment, market) for market in tuple(self._days)}
 
     def unprepared(self, markets: Iterable[str], today: date) -> set[str]:
-        """Return the markets, and those in use, for which `prepare` has work to do."""
-        names = {*markets, *self._days}
+        """Return the markets, and those in use, whose calendars are needed."""
+        names = {*AMERICAN, *markets, *self._days}
         return {each for each in names if self._needs_days(each, today)}
 
-    def prepare(self, markets: Collection[str], today: date) -> None:
+    def take(
+        self, markets: Collection[str], calendars: Mapping[str, Calendar], today: date
+    ) -> None:
         """Make the sessions of markets around a day.
 
-        It blocks; one thread at a time may call it, beside the readers.
+        Args:
+            markets: Some of `unprepared`.
+            calendars: Those that `calendars_of` names, for the days of `days_around`.
+            today: The day.
         """
-        calendars: dict[str, tuple[Any, date]] = {}
-        wanted_until = today + timedelta(days=_DAYS_AHEAD)
-        first = today - timedelta(days=_DAYS_BACK)
+        first, wanted_until = days_around(today)
         for name in markets:
             market = MARKETS[name]
-            if market.calendar not in calendars:
-                calendars[market.calendar] = _make_calendar(
-                    market.calendar, first, wanted_until
-                )
-            calendar, last = calendars[market.calendar]
-            sessions = {} if calendar is None else _sessions(calendar, market)
-            self._days[name] = _Days(first, last, wanted_until, sessions)
+            calendar = calendars[market.calendar]
+            sessions = {
+                day: _within(market, day, moments) for day, moments in calendar.sessions
+            }
+            end = first if calendar.end is None else calendar.end
+            self._days[name] = _Days(first, end, wanted_until, sessions)
 
     def _needs_days(self, market: str, today: date) -> bool:
         days = self._days.get(market)
@@ -121,40 +121,14 @@ class MarketHours:
         )
 
 
-def _make_calendar(name: str, first: date, last: date) -> tuple[Any, date]:
-    """Return a calendar of the library, and the day after its last one.
-
-    For some exchanges the library knows the holidays up to a year only.
-    """
-    import exchange_calendars  # it takes half a second, and most commands need none
-
-    for end in (last, date(first.year + 1, 12, 31), date(first.year, 12, 31)):
-        if not first < end <= last:
-            continue
-        try:
-            with warnings.catch_warnings():
-                # The library uses pandas in a deprecated way.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                calendar = exchange_calendars.get_calendar(
-                    name, start=first.isoformat(), end=end.isoformat()
-                )
-        except ValueError:
-            continue
-        return calendar, end if end == last else end + timedelta(days=1)
-    return None, first
+def calendars_of(markets: Iterable[str]) -> set[str]:
+    """Return the names of the calendars of these markets."""
+    return {MARKETS[each].calendar for each in markets}
 
 
-def _sessions(calendar: Any, market: Market) -> dict[date, tuple[_Session, ...]]:  # noqa: ANN401 - the library has no types
-    return {
-        session.date(): _within(market, session.date(), [_moment(each) for each in row])
-        for session, *row in calendar.schedule.itertuples()
-    }
-
-
-def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - the library has no types
-    """Return the time of a pandas timestamp, `None` for none."""
-    is_none = value != value
-    return None if is_none else value.to_pydatetime()
+def days_around(today: date) -> tuple[date, date]:
+    """Return the first day of a calendar, and the day after its last one."""
+    return today - timedelta(days=_DAYS_BACK), today + timedelta(days=_DAYS_AHEAD)
 
 
 def _within(

@@ -11,6 +11,7 @@ import trio
 
 from greeks_trio.feeds.staleness import StalenessLog
 from greeks_trio.model.condition_kinds import ConditionKind
+from greeks_trio.monitoring.calendars import CalendarsUnavailable
 from greeks_trio.monitoring.contract_hours import (
     UnknownHoursLog,
     contracts_without_hours,
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_S: Final = 60.0
 _STALENESS_INTERVAL_S: Final = 15.0
+_CALENDARS_AGAIN_S: Final = 600.0
 _SLO_INTERVAL_S: Final = 1.0
 _PROGRESS_INTERVAL_S: Final = 5.0
 
@@ -37,6 +39,7 @@ async def run_watches(status: ServiceStatus) -> NoReturn:
     """Run every watch until cancelled."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_minute_line, status, name="minute line")
+        nursery.start_soon(run_hours_watch, status, name="hours")
         nursery.start_soon(run_staleness_watch, status, name="staleness")
         nursery.start_soon(run_slo_watch, status, name="slo")
         nursery.start_soon(run_loop_lag, status.loop_lag, name="loop lag")
@@ -64,13 +67,29 @@ async def run_staleness_watch(status: ServiceStatus) -> None:
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
         now = status.clock.now()
-        await prepare_hours(status, now)
         unknown_hours.update(contracts_without_hours(status, now))
         log.update(stale_contracts(status), partial(trades, status, now))
         status.refusals.update(
             persisted=status.tick_counts.persisted,
             quarantined=status.refused_rows.quarantined,
         )
+
+
+async def run_hours_watch(status: ServiceStatus) -> None:
+    """Keep the calendars of the markets in use, until cancelled."""
+    while True:
+        delay_s = _STALENESS_INTERVAL_S
+        try:
+            await prepare_hours(status, status.clock.now())
+        except CalendarsUnavailable as exc:
+            delay_s = _CALENDARS_AGAIN_S
+            logger.warning(
+                "hours.not_read reason=%s: stale contracts give no warning; they are read "
+                "again in %.0f s",
+                exc,
+                delay_s,
+            )
+        await trio.sleep(delay_s)
 
 
 async def run_slo_watch(status: ServiceStatus) -> None:

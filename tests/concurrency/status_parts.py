@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.backlog import Backlog
@@ -20,6 +19,7 @@ from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
 from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import tick_bytes
+from tests.market_calendars import hours_of
 
 
 def make_status(slo_target_s=0.5):
@@ -49,7 +49,7 @@ def make_status(slo_target_s=0.5):
         stale_after_s=60.0,
         spool_max_bytes=spool.max_bytes,
         buffers_max_bytes=10**6,
-        hours=MarketHours(date(2026, 11, 20)),
+        hours=hours_of(date(2026, 11, 20)),
         conditions=(conditions := Conditions()),
         outages=PartOutages(conditions),
     )

@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.monitoring import watches
+from greeks_trio.monitoring import contract_hours, watches
+from greeks_trio.monitoring.calendars import CalendarsUnavailable
 from greeks_trio.monitoring.contract_hours import (
     UnknownHoursLog,
     contracts_without_hours,
@@ -17,10 +18,12 @@ from greeks_trio.monitoring.contract_hours import (
     trades,
     trading_counts,
 )
+from greeks_trio.monitoring.market_hours import calendars_of
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status_json import status_json
 from tests.concurrency.status_parts import make_status
 from tests.factories import SPY_CALL
+from tests.market_calendars import calendars_here
 
 EUREX_OPTION = ContractKey("ibkr:5001")
 LONDON_OPTION = ContractKey("ibkr:5002")
@@ -36,6 +39,20 @@ EXCHANGES = {
 # A Friday.
 BERLIN_MORNING = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 NEW_YORK_AFTERNOON = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def calendars_read(monkeypatch):
+    """Let this process read the calendars; gives the names of each reading."""
+    names_read = []
+
+    async def read(names, first, last):
+        await trio.lowlevel.checkpoint()
+        names_read.append(names)
+        return calendars_here(names, first, last)
+
+    monkeypatch.setattr(contract_hours, "read_calendars", read)
+    return names_read
 
 
 @pytest.fixture
@@ -69,23 +86,29 @@ async def test_a_calendar_that_is_not_made_yet_raises_no_alarm(status):
     assert {each.contract_key for each in without} == {STRANGE_OPTION, NAMELESS_OPTION}
 
 
-async def test_calendars_are_made_once_and_outside_of_the_event_loop(
-    status, monkeypatch
-):
-    made = []
-    prepare = status.hours.prepare
-
-    def prepare_in_thread(markets, today):
-        with pytest.raises(RuntimeError):
-            trio.lowlevel.current_task()
-        made.append(set(markets))
-        prepare(markets, today)
-
-    monkeypatch.setattr(status.hours, "prepare", prepare_in_thread)
+async def test_calendars_are_read_once(status, calendars_read):
     for _ in range(3):
         await prepare_hours(status, BERLIN_MORNING)
 
-    assert made == [{"EUREX", "LSE"}]
+    assert calendars_read == [calendars_of({"EUREX", "LSE"})]
+
+
+async def test_calendars_that_cannot_be_read_are_told_and_read_again_later(
+    status, monkeypatch, caplog, autojump_clock
+):
+    times = []
+
+    async def fail(*_):
+        times.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        raise CalendarsUnavailable("no memory")
+
+    monkeypatch.setattr(contract_hours, "read_calendars", fail)
+    with trio.move_on_after(700):
+        await watches.run_hours_watch(status)
+
+    assert times == [0, 600]
+    assert "hours.not_read reason=no memory" in caplog.text
 
 
 async def test_the_calendars_in_use_are_made_anew_before_their_days_end(status):
@@ -155,6 +178,7 @@ async def test_the_watch_makes_the_calendars_of_the_contracts_in_use(
     monkeypatch.setattr(status.clock, "now", lambda: BERLIN_MORNING)
     monkeypatch.setattr(watches, "_STALENESS_INTERVAL_S", 0.01)
     monkeypatch.setattr(watches, "contracts_without_hours", look)
+    nursery.start_soon(watches.run_hours_watch, status)
     nursery.start_soon(watches.run_staleness_watch, status)
 
     with trio.fail_after(20):

@@ -1,31 +1,19 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from greeks_trio.monitoring import market_hours
-from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.markets import MARKETS, market_of
+from tests.market_calendars import hours_of, prepare
 
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_calendar_of_a_kind():
-    """The library needs up to half a second for each, and its answers stay the same."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            market_hours, "_make_calendar", cache(market_hours._make_calendar)
-        )
-        yield
-
-
 @pytest.fixture(scope="module")
 def hours():
-    return MarketHours(date(2026, 11, 20))
+    return hours_of(date(2026, 11, 20))
 
 
 @pytest.mark.parametrize(
@@ -51,21 +39,21 @@ def test_sessions_are_those_of_new_york(hours, moment, is_open):
 
 @pytest.mark.parametrize("moment", ["2026-03-06 09:45:00", "2026-03-09 09:45:00"])
 def test_daylight_saving_moves_with_new_york(moment):
-    hours = MarketHours(date(2026, 3, 6))
+    hours = hours_of(date(2026, 3, 6))
 
     assert hours.is_open(datetime.fromisoformat(moment).replace(tzinfo=NEW_YORK))
 
 
 @pytest.mark.parametrize("year", [2024, 2029])
 def test_days_of_other_years_are_known_when_they_are_prepared(year):
-    hours = MarketHours(date(2026, 11, 20))
+    hours = hours_of(date(2026, 11, 20))
     noon = datetime(year, 7, 3, 12, tzinfo=NEW_YORK)
 
     assert not hours.is_open(noon)
     assert not hours.are_known(SHARE, noon)
     assert hours.unprepared((), noon.date()) == {"equity", "index", "future"}
 
-    hours.prepare(hours.unprepared((), noon.date()), noon.date())
+    prepare(hours, hours.unprepared((), noon.date()), noon.date())
 
     assert hours.is_open(noon)
     assert hours.are_known(SHARE, noon)
@@ -130,7 +118,7 @@ def test_each_kind_of_option_has_its_own_hours(hours, moment, traded):
     ("clock", "is_open"), [("17:59", False), ("18:00", True), ("23:59", True)]
 )
 def test_futures_open_by_the_new_clock_on_the_day_it_changes(sunday, clock, is_open):
-    hours = MarketHours(date.fromisoformat(sunday))
+    hours = hours_of(date.fromisoformat(sunday))
     local = datetime.fromisoformat(f"{sunday} {clock}").replace(tzinfo=NEW_YORK)
 
     assert hours.trades(FUTURE, local) is is_open
@@ -138,12 +126,12 @@ def test_futures_open_by_the_new_clock_on_the_day_it_changes(sunday, clock, is_o
 
 
 def test_calendars_are_due_before_their_last_day():
-    hours = MarketHours(date(2026, 1, 2))
+    hours = hours_of(date(2026, 1, 2))
     markets = {"equity", "index", "future"}
 
     assert hours.unprepared((), date(2026, 5, 1)) == set()
     assert hours.unprepared((), date(2026, 6, 15)) == markets
-    hours.prepare(markets, date(2026, 6, 15))
+    prepare(hours, markets, date(2026, 6, 15))
 
     assert hours.trades(FUTURE, datetime(2026, 7, 5, 18, 30, tzinfo=NEW_YORK))
     assert hours.unprepared((), date(2026, 7, 5)) == set()
@@ -151,8 +139,8 @@ def test_calendars_are_due_before_their_last_day():
 
 @pytest.fixture(scope="module")
 def world():
-    hours = MarketHours(date(2026, 11, 20))
-    hours.prepare(tuple(MARKETS), date(2026, 11, 20))
+    hours = hours_of(date(2026, 11, 20))
+    prepare(hours, tuple(MARKETS), date(2026, 11, 20))
     return hours
 
 
@@ -307,13 +295,13 @@ def test_softs_trade_where_their_hours_overlap(world, clock, traded):
 
 
 def test_days_that_the_library_does_not_know_have_no_hours():
-    hours = MarketHours(date(2026, 11, 20))
-    hours.prepare(["SGX"], date(2026, 11, 20))
+    hours = hours_of(date(2026, 11, 20))
+    prepare(hours, ["SGX"], date(2026, 11, 20))
     late = datetime(2027, 1, 5, 10, tzinfo=ZoneInfo("Asia/Singapore"))
 
     assert not hours.are_known(FOREIGN, late, "SGX")
     assert not hours.trades(FOREIGN, late, "SGX")
-    hours.prepare(["SGX"], late.date())
+    prepare(hours, ["SGX"], late.date())
     assert not hours.are_known(FOREIGN, late, "SGX")
     # They are not asked for again and again.
     assert "SGX" not in hours.unprepared(["SGX"], late.date())

@@ -1,0 +1,116 @@
+"""The sessions of exchanges from the library, read by a process of its own.
+
+The library needs pandas: 50 MB of memory and a second of processor time, in which the event
+loop of the service could not run.  The process writes the calendars to stdout and ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+from subprocess import DEVNULL
+from typing import Any, Final
+
+import msgspec
+import trio
+
+_LIMIT_S: Final = 60.0
+
+
+class Calendar(msgspec.Struct, frozen=True):
+    """The sessions of one exchange.
+
+    Attributes:
+        end: The day after the last one that the library knows; `None` if it knows none.
+        sessions: The day of each session, and its moments: the start, the start and the
+            end of its break, and its end; `None` for a break that does not exist.
+    """
+
+    end: date | None
+    sessions: tuple[tuple[date, tuple[datetime | None, ...]], ...] = ()
+
+
+_DECODER: Final = msgspec.json.Decoder(dict[str, Calendar])
+
+
+class CalendarsUnavailable(Exception):
+    """The calendars could not be read."""
+
+
+async def read_calendars(
+    names: Collection[str], first: date, last: date
+) -> Mapping[str, Calendar]:
+    """Return the calendars of these names, read by another process.
+
+    Raises:
+        CalendarsUnavailable: The process did not start, failed, or took too long.
+    """
+    arguments = [first.isoformat(), last.isoformat(), *names]
+    try:
+        with trio.fail_after(_LIMIT_S):
+            done = await trio.run_process(
+                [sys.executable, "-m", __name__, *arguments],
+                stdin=DEVNULL,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                # Ctrl-C at a terminal is for the service, which ends the process.
+                start_new_session=True,
+            )
+    except (OSError, trio.TooSlowError) as exc:
+        raise CalendarsUnavailable(str(exc) or "it took too long") from exc
+    try:
+        return _DECODER.decode(done.stdout)
+    except msgspec.DecodeError as exc:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise CalendarsUnavailable(words[-1] if words else str(exc)) from exc
+
+
+def calendar_of(name: str, first: date, last: date) -> Calendar:
+    """Return a calendar of the library; imports pandas.
+
+    For some exchanges the library knows the holidays up to a year only.
+    """
+    import exchange_calendars  # see above
+
+    for end in (last, date(first.year + 1, 12, 31), date(first.year, 12, 31)):
+        if not first < end <= last:
+            continue
+        try:
+            with warnings.catch_warnings():
+                # The library uses pandas in a deprecated way.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                calendar = exchange_calendars.get_calendar(
+                    name, start=first.isoformat(), end=end.isoformat()
+                )
+        except ValueError:
+            continue
+        after = end if end == last else date(end.year + 1, 1, 1)
+        sessions = (
+            (session.date(), tuple(map(_moment, row)))
+            for session, *row in calendar.schedule.itertuples()
+        )
+        return Calendar(after, tuple(sessions))
+    return Calendar(None)
+
+
+def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - the library has no types
+    """Return the time of a pandas timestamp, `None` for none."""
+    is_none = value != value
+    return None if is_none else value.to_pydatetime()
+
+
+def main(arguments: list[str]) -> None:
+    """Write the calendars as JSON: the first day, the last day, names."""
+    first, last, *names = arguments
+    calendars = {
+        name: calendar_of(name, date.fromisoformat(first), date.fromisoformat(last))
+        for name in names
+    }
+    sys.stdout.buffer.write(msgspec.json.encode(calendars))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
