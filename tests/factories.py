@@ -116,6 +116,7 @@ def normalise_quote(
     payload=b"{}",
     count=lambda _: None,
     in_rotation=False,
+    kept_payloads="full",
     **prices,
 ):
     """Return the ticks of an event about `SPY_CALL`, received 20 ms after `START`."""
@@ -130,6 +131,7 @@ def normalise_quote(
         read_at=7.5,
         count=count,
         in_rotation=in_rotation,
+        kept_payloads=kept_payloads,
     )
 
 

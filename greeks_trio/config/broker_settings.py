@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from greeks_trio.config.declaration import Applies, Setting, part, setting, whole
 from greeks_trio.config.kinds import (
@@ -22,7 +22,7 @@ from greeks_trio.config.kinds import (
 from greeks_trio.config.secret import TOKEN, Secret
 from greeks_trio.model.contract_keys import parse_option_key
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.records import Broker
+from greeks_trio.model.records import Broker, KeptPayloads
 
 # The brokers that have settings: each is a section of `Config`.
 BROKERS: Final[tuple[Broker, ...]] = ("ibkr", "tastytrade")
@@ -118,6 +118,16 @@ _ACCEPT_DELAYED: Final = Setting(
     applies=Applies.RELOAD,
     group=CONTRACTS,
 )
+_SOURCE_PAYLOAD: Final = Setting(
+    variable="GREEKS_SOURCE_PAYLOAD",
+    default="full",
+    kind=cast("Kind[KeptPayloads]", choice("full", "changed", "off")),
+    about="The ticks that keep the broker's message in source_payload, which is two fifths "
+    "of a row. With full all do. With changed those do that have a value which is not the "
+    "broker's, such as a missing one instead of an impossible one. With off none does.",
+    applies=Applies.RELOAD,
+    group=CONTRACTS,
+)
 
 
 def _ws_url_for(api_url: str) -> str:
@@ -174,6 +184,7 @@ class IbkrConfig:
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
     accept_delayed: bool = whole(_ACCEPT_DELAYED)
+    source_payload: KeptPayloads = whole(_SOURCE_PAYLOAD)
     compete: bool = setting(
         "IBKR_COMPETE",
         False,
@@ -264,6 +275,7 @@ class TastytradeConfig:
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
     accept_delayed: bool = whole(_ACCEPT_DELAYED)
+    source_payload: KeptPayloads = whole(_SOURCE_PAYLOAD)
     # The server promises a frame every 60 s, and sends one every 30 s.
     silence_limit_s: float = setting(
         "GREEKS_TASTYTRADE_SILENCE_S",

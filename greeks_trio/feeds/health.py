@@ -24,7 +24,12 @@ from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.gap_reasons import GapReason
-from greeks_trio.model.records import Broker, SessionStatus, StreamSession
+from greeks_trio.model.records import (
+    Broker,
+    KeptPayloads,
+    SessionStatus,
+    StreamSession,
+)
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.waiting import WakeUp, utc_now
 
@@ -96,6 +101,7 @@ class FeedHealth:
         is_stopped: Whether a person has stopped the feed.
         accepts_delayed: Whether delayed data are a note (GREEKS_ACCEPT_DELAYED), and no
             fault.
+        kept_payloads: The ticks that keep the broker's message (GREEKS_SOURCE_PAYLOAD).
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class FeedHealth:
         self._status: SessionStatus = "disconnected"
         self.is_stopped = False
         self.accepts_delayed = False
+        self.kept_payloads: KeptPayloads = "full"
         # When a person stopped the feed; `None` once its connection has ended.
         self._stop_asked_at: datetime | None = None
         self._last_heartbeat_at: datetime | None = None

@@ -14,7 +14,7 @@ from typing import Final
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import OptionContract
 from greeks_trio.model.fingerprint import fingerprint
-from greeks_trio.model.payload import jsonb_safe
+from greeks_trio.model.payload import NO_PAYLOAD, jsonb_safe
 from greeks_trio.model.positions import Holder
 from greeks_trio.model.possible import (
     impossible_fields,
@@ -26,6 +26,7 @@ from greeks_trio.model.records import (
     Broker,
     BrokerGreeks,
     Greeks,
+    KeptPayloads,
     Tick,
     UnifiedPositionRecord,
 )
@@ -50,6 +51,7 @@ def normalise(
     read_at: float,
     count: Callable[[str], object],
     in_rotation: bool = False,
+    kept_payloads: KeptPayloads = "full",
 ) -> list[Tick]:
     """Return one tick for each holder, in the order of the holders.
 
@@ -58,13 +60,15 @@ def normalise(
     ``received_at`` is the wall clock (UTC) and ``read_at`` the monotonic clock (seconds)
     when the frame was read.  ``count`` is called with ``impossible.`` and the field for
     each impossible value, and with ``mended.event-time`` or ``mended.payload`` when that
-    part of the event was replaced.
+    part of the event was replaced.  With ``kept_payloads`` ``changed`` only a tick with such
+    a value keeps the broker's message, with ``off`` none does.
 
     Raises:
         BadQuote: there is neither delta, gamma, theta, vega nor rho; implied
             volatility alone is not a tick.
     """
-    if not is_possible(event):
+    is_changed = not is_possible(event)
+    if is_changed:
         event = _only_possible(event, count)
     greeks = event.greeks
     if not _has_greek(greeks):
@@ -72,10 +76,13 @@ def normalise(
     event_time = event_time_of(event.event_time_ms, received_at)
     if event_time is None:
         event_time = received_at
+        is_changed = True
         count("mended.event-time")
-    payload, is_mended = jsonb_safe(event.payload)
-    if is_mended:
-        count("mended.payload")
+    payload = NO_PAYLOAD
+    if kept_payloads == "full" or (kept_payloads == "changed" and is_changed):
+        payload, is_mended = jsonb_safe(event.payload)
+        if is_mended:
+            count("mended.payload")
     key = fingerprint(greeks)
     price, price_at = None, None
     if underlying_price is not None:

@@ -15,6 +15,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+# The payload of a tick that keeps none.
+NO_PAYLOAD: Final = b"{}"
+
 # numeric has at most 131,072 digits before the point and 16,383 after it.  A number of
 # fewer than 6,000 characters with an exponent of at most four digits is always inside.
 _HUGE_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.payload import NO_PAYLOAD
 from greeks_trio.model.records import Broker, UnifiedPositionRecord
 from greeks_trio.waiting import WakeUp
 
@@ -28,7 +29,6 @@ MAX_SERIES: Final = 100_000
 
 # No reader needs the payload.  Removing a usual one would cost more than keeping it.
 MAX_PAYLOAD_BYTES: Final = 4_096
-_NO_PAYLOAD: Final = b"{}"
 
 # The version of a reader that has seen no tick.
 NOTHING_SEEN: Final = 0
@@ -53,7 +53,7 @@ class Latest:
     def put(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
         """Take a tick that is at least as new as those of its series before it."""
         if len(record.source_payload) > MAX_PAYLOAD_BYTES:
-            record = msgspec.structs.replace(record, source_payload=_NO_PAYLOAD)
+            record = msgspec.structs.replace(record, source_payload=NO_PAYLOAD)
         number = len(self._fresh)
         self._fresh[key] = record
         if not number:

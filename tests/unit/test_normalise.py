@@ -101,6 +101,36 @@ def test_a_payload_that_jsonb_refuses_never_costs_its_tick():
     assert counted == ["mended.payload"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "with_payload"),
+    [("full", ["usual", "changed"]), ("changed", ["changed"]), ("off", [])],
+)
+def test_the_setting_says_which_ticks_keep_the_message(kept, with_payload):
+    counted = []
+    events = {
+        "usual": {},
+        "changed": {"greeks": Greeks(delta=0.5, gamma=-1.0)},
+    }
+    found = []
+    for name, changes in events.items():
+        [record] = records_of(
+            normalise_quote(
+                [HOLDER],
+                payload=b'{"a":1}',
+                count=counted.append,
+                kept_payloads=kept,
+                **changes,
+            )
+        )
+        if record.source_payload == b'{"a":1}':
+            found.append(name)
+        else:
+            assert record.source_payload == b"{}"
+
+    assert found == with_payload
+    assert counted == ["impossible.gamma"]
+
+
 def test_a_tick_has_the_prices_of_the_option_and_of_its_underlying():
     [tick] = normalise_quote(
         [HOLDER], price=12.75, bid=12.5, ask=13.0, in_rotation=True, count=unexpected

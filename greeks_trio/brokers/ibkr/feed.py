@@ -52,6 +52,7 @@ class IbkrFeed:
         self._config = config
         self._health = outputs.health
         self._health.accepts_delayed = config.accept_delayed
+        self._health.kept_payloads = config.source_payload
         self._out = outputs.ticks
         self._open_session = open_session or partial(
             open_gateway_session, take_date=self._take_date
@@ -101,6 +102,7 @@ class IbkrFeed:
         """
         self._config = config
         self._health.accepts_delayed = config.accept_delayed
+        self._health.kept_payloads = config.source_payload
         self._portfolio.retry_unknown()
         self._reload.set()
 

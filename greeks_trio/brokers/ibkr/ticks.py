@@ -136,6 +136,7 @@ class FrameReader:
                 read_at=read_at,
                 count=self._health.count,
                 in_rotation=in_rotation,
+                kept_payloads=self._health.kept_payloads,
             )
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")

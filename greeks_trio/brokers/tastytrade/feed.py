@@ -59,6 +59,7 @@ class TastytradeFeed:
         self._config = config
         self._health = outputs.health
         self._health.accepts_delayed = config.accept_delayed
+        self._health.kept_payloads = config.source_payload
         self._out = outputs.ticks
         self._open_session = open_session or partial(log_in, take_date=self._take_date)
         self._open_socket = open_socket
@@ -128,6 +129,7 @@ class TastytradeFeed:
         """
         self._config = config
         self._health.accepts_delayed = config.accept_delayed
+        self._health.kept_payloads = config.source_payload
         self._refresh.set()
 
     async def _wait_positions_due(self, connected: TastytradeConfig) -> None:

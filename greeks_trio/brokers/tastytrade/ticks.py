@@ -125,6 +125,7 @@ class FrameReader:
                 received_at=received_at,
                 read_at=read_at,
                 count=self._health.count,
+                kept_payloads=self._health.kept_payloads,
             )
         except BadQuote as exc:
             self._health.count(f"quote.{exc.reason}")

@@ -22,7 +22,7 @@ from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
 from greeks_trio.model.normalise import normalise
 from greeks_trio.model.possible import PriceKind
-from greeks_trio.model.records import Availability, Tick
+from greeks_trio.model.records import Availability, KeptPayloads, Tick
 from greeks_trio.model.underlying_price import UnderlyingPrice
 
 
@@ -91,6 +91,7 @@ class WantedContracts:
         received_at: datetime,
         read_at: float,
         count: Callable[[str], object],
+        kept_payloads: KeptPayloads = "full",
     ) -> list[Tick]:
         """Return the event's ticks, one for each holder; see `normalise`.
 
@@ -110,6 +111,7 @@ class WantedContracts:
             received_at=received_at,
             read_at=read_at,
             count=count,
+            kept_payloads=kept_payloads,
         )
 
     def has_price(self, symbol: StreamerSymbol) -> bool:
