@@ -244,6 +244,19 @@ async def test_a_reload_changes_nothing_for_an_unchanged_contract(
     assert connection.errors == []
 
 
+async def test_a_reload_changes_which_ticks_keep_the_message(
+    autojump_clock, nursery, broker
+):
+    await stream(nursery, broker)
+    await broker.send_tick(broker.contracts[0], 0.5)
+    before = await receive_tick(broker)
+    broker.feed.reload(replace(broker.config, source_payload="off"))
+    await broker.send_tick(broker.contracts[0], 0.6)
+
+    assert before.source_payload != b"{}"
+    assert (await receive_tick(broker)).source_payload == b"{}"
+
+
 async def test_a_reload_without_a_connection_counts_for_the_next_one(
     autojump_clock, nursery, broker
 ):
