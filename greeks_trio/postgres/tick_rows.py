@@ -53,8 +53,9 @@ COLUMNS: Final = (
     ("source_payload", "bytea"),  # see above
     ("fingerprint", "int8"),
 )
-TYPES: Final = tuple(kind for _, kind in COLUMNS)
-_SQL_TYPES: Final = ["jsonb" if kind == "bytea" else kind for kind in TYPES]
+# As numbers, because psycopg would look up each name again for each COPY.
+TYPES: Final = tuple(types[kind].oid for _, kind in COLUMNS)
+_SQL_TYPES: Final = ["jsonb" if kind == "bytea" else kind for _, kind in COLUMNS]
 _NAMES: Final = ", ".join(name for name, _ in COLUMNS)
 
 _JSONB_VERSION: Final = b"\x01"
