@@ -3,8 +3,8 @@
 Text of a broker, a server or a user passes `clean` on its way to the log, to HTTP and into
 errors.  Pure, apart from the registry of the secrets to mask.
 
-A secret is masked in each form in which a peer may send it back: as it is, with URL, JSON
-or HTML escapes, and inside base64, as in a Basic header.  A beginning of `_HEAD` characters is
+A secret is masked in each form in which a peer may send it back: as it is, with escapes of
+URLs, JSON, HTML, SQL or a shell, and inside base64, as in a Basic header.  A beginning of `_HEAD` characters is
 enough, because the peer may cut its text.
 """
 
@@ -16,8 +16,9 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cache, lru_cache
 from typing import Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
 MASK: Final = "***"
 # A shorter secret is not masked: it may be a part of any text.
@@ -29,6 +30,10 @@ _LOOKED_AT: Final = 10_000
 # Tokens that a broker has issued in this run; each lives for a day at most.
 _MOST_ISSUED: Final = 32
 _MOST_LASTING: Final = 64
+# A space in a form, a quote in SQL.
+_OF_QUOTES: Final = {" ": "+", "'": "''", '"': '""'}
+_DOUBLED: Final = "'\"\\"
+_MOST_DOUBLED: Final = 3
 
 # These separate words, so a space takes their place.
 _SPACES: Final = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
@@ -50,6 +55,8 @@ class SecretRegistry:
         self._issued: OrderedDict[str, None] = OrderedDict()
         # The forms of all secrets by their beginnings; replaced as a whole.
         self._forms: dict[str, tuple[str, ...]] = {}
+        # The beginnings with any escapes, and the ends of the secrets that begin so.
+        self._escaped: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
 
     def register(self, value: str, *, lasting: bool) -> None:
         """Mask this secret from now on; see `register_secret`."""
@@ -64,10 +71,14 @@ class SecretRegistry:
             kept.popitem(last=False)
             is_known = False
         if not is_known:
-            self._forms = _by_head([*self._lasting, *self._issued])
+            secrets = [*self._lasting, *self._issued]
+            self._escaped = _by_escaped_head(secrets)
+            self._forms = _by_head(secrets)
 
     def mask(self, text: str) -> str:
         """Return the text with `MASK` in the place of each secret."""
+        for pattern, ends in self._escaped:
+            text = _mask_escaped(text, pattern, ends)
         for head, forms in self._forms.items():
             if head in text:
                 text = _mask_forms(text, head, forms)
@@ -147,19 +158,67 @@ def _by_head(secrets: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _forms_of(secret: str) -> Iterator[str]:
-    """Yield each form of the secret in which a peer may send it back."""
-    yield secret
+    """Yield the forms of the secret that are more than escapes of its characters."""
     yield remove_controls(secret)
     yield " ".join(secret.split())
     raw = secret.encode("utf-8", "surrogatepass")
-    for escaped in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
-        yield escaped
-        yield re.sub("%..", lambda found: found[0].lower(), escaped)
+    yield quote_plus(raw)
     yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1].replace("/", "\\/")
     yield repr(secret)[1:-1]
-    yield html.escape(secret)
     yield from _base64_forms(raw)
+
+
+def _by_escaped_head(
+    secrets: list[str],
+) -> list[tuple[re.Pattern[str], tuple[str, ...]]]:
+    found: dict[str, list[str]] = {}
+    for secret in secrets:
+        found.setdefault(secret[:_HEAD], []).append(secret[_HEAD:])
+    heads = sorted(found, key=len, reverse=True)
+    return [(_escaped_head(head), tuple(found[head])) for head in heads]
+
+
+@lru_cache(maxsize=_MOST_LASTING + _MOST_ISSUED)
+def _escaped_head(head: str) -> re.Pattern[str]:
+    # A row of quotes can be read in thousands of ways: then only the longest counts.
+    is_odd = sum(head.count(each) for each in _DOUBLED) > _MOST_DOUBLED
+    return re.compile("".join(_pattern_of(each, is_odd) for each in head))
+
+
+def _pattern_of(character: str, is_longest: bool) -> str:
+    escapes = _escapes(character)
+    if len(escapes) == 1:
+        return re.escape(character)
+    return f"(?{'>' if is_longest else ':'}{'|'.join(map(re.escape, escapes))})"
+
+
+@cache
+def _escapes(character: str) -> tuple[str, ...]:
+    """Return the spellings of one character, the longest first."""
+    if character.isascii() and character.isalnum():
+        return (character,)
+    raw = character.encode("utf-8", "surrogatepass")
+    percent = "".join(f"%{byte:02X}" for byte in raw)
+    number = ord(character)
+    unicode = json.dumps(character)[1:-1] if number > 0xFFFF else f"\\u{number:04x}"
+    once = {
+        *(
+            percent,
+            unicode,
+            unicode.upper().replace("\\U", "\\u"),
+            html.escape(character),
+        ),
+        *(html.escape(character, quote=False), f"&#{number};", f"&#x{number:x};"),
+        *(f"&#x{number:X};", json.dumps(character)[1:-1], repr(character)[1:-1]),
+        *(f"\\{character}", _OF_QUOTES.get(character, character)),
+    }
+    # JSON inside JSON, and a URL inside a URL.
+    twice = {json.dumps(each, ensure_ascii=False)[1:-1] for each in once}
+    every = once | twice | {percent.replace("%", "%25"), character}
+    if character == "'":
+        every.add("'\\''")
+    every |= {each.lower() for each in every if "%" in each}
+    return tuple(sorted(every, key=len, reverse=True))
 
 
 def _base64_forms(raw: bytes) -> Iterator[str]:
@@ -172,6 +231,30 @@ def _base64_forms(raw: bytes) -> Iterator[str]:
         form = encoded.decode()[skipped:]
         yield form
         yield form.translate({ord("+"): "-", ord("/"): "_"})
+
+
+def _mask_escaped(text: str, pattern: re.Pattern[str], ends: tuple[str, ...]) -> str:
+    parts: list[str] = []
+    while (found := pattern.search(text)) is not None:
+        parts += text[: found.start()], MASK
+        text = text[max(_end_of_secret(text, found.end(), end) for end in ends) :]
+    return "".join((*parts, text))
+
+
+def _end_of_secret(text: str, start: int, end: str) -> int:
+    """Return the place up to which a text goes on with these characters."""
+    places = {start}
+    for character in end:
+        places = {
+            place + len(each)
+            for place in places
+            for each in _escapes(character)
+            if text.startswith(each, place)
+        }
+        if not places:
+            break
+        start = max(places)
+    return start
 
 
 def _mask_forms(text: str, head: str, forms: tuple[str, ...]) -> str:
