@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_S: Final = 60.0
 _STALENESS_INTERVAL_S: Final = 15.0
+_FIRST_CALENDARS_S: Final = 10.0
 _CALENDARS_AGAIN_S: Final = 600.0
 _SLO_INTERVAL_S: Final = 1.0
 _PROGRESS_INTERVAL_S: Final = 5.0
@@ -77,6 +78,8 @@ async def run_staleness_watch(status: ServiceStatus) -> None:
 
 async def run_hours_watch(status: ServiceStatus) -> None:
     """Keep the calendars of the markets in use, until cancelled."""
+    # Nothing is stale so soon, and the start needs the processor itself.
+    await trio.sleep(_FIRST_CALENDARS_S)
     while True:
         delay_s = _STALENESS_INTERVAL_S
         try:

@@ -107,7 +107,7 @@ async def test_calendars_that_cannot_be_read_are_told_and_read_again_later(
     with trio.move_on_after(700):
         await watches.run_hours_watch(status)
 
-    assert times == [0, 600]
+    assert times == [10, 610]
     assert "hours.not_read reason=no memory" in caplog.text
 
 
@@ -177,6 +177,7 @@ async def test_the_watch_makes_the_calendars_of_the_contracts_in_use(
 
     monkeypatch.setattr(status.clock, "now", lambda: BERLIN_MORNING)
     monkeypatch.setattr(watches, "_STALENESS_INTERVAL_S", 0.01)
+    monkeypatch.setattr(watches, "_FIRST_CALENDARS_S", 0.0)
     monkeypatch.setattr(watches, "contracts_without_hours", look)
     nursery.start_soon(watches.run_hours_watch, status)
     nursery.start_soon(watches.run_staleness_watch, status)
