@@ -135,7 +135,7 @@ async def test_a_first_snapshot_is_stored_with_all_its_values(sink, observer):
 
     assert await sink._latest_positions(make_snapshot(at=1)) == [shares, call]
     cursor = observer.execute("select * from positions where kind = 'option'")
-    [(*row, recorded_at)] = cursor.fetchall()
+    [(*row, recorded_at, _transaction_id)] = cursor.fetchall()
     assert abs(datetime.now(UTC) - recorded_at) < timedelta(minutes=1)
     assert tuple(row) == (
         "ibkr",
