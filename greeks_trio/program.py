@@ -10,6 +10,7 @@ from typing import Final
 INSTALLED_NAME: Final = "greeks-trio"
 LAUNCHER: Final = "bin/run-ingest"
 _MODULE: Final = "python -m greeks_trio"
+_ROOT: Final = Path(__file__).parents[1]
 
 
 @cache
@@ -20,6 +21,19 @@ def program_name() -> str:
     """
     if PurePath(sys.argv[0]).name == INSTALLED_NAME:
         return INSTALLED_NAME
-    if Path(__file__).parents[1].joinpath(LAUNCHER).is_file():
-        return LAUNCHER
-    return _MODULE
+    return LAUNCHER if _is_checkout() else _MODULE
+
+
+def installation_command(extra: str, package: str) -> str:
+    """Return the command that installs an extra.
+
+    Args:
+        extra: The name of the extra of this package.
+        package: The package of the extra, for a checkout, which has no extras.
+    """
+    wanted = package if _is_checkout() else f"{INSTALLED_NAME}[{extra}]"
+    return f"{sys.executable} -m pip install '{wanted}'"
+
+
+def _is_checkout() -> bool:
+    return _ROOT.joinpath(LAUNCHER).is_file()

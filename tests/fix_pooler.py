@@ -126,6 +126,11 @@ def _wait_until_it_answers(config: DatabaseConfig, process: subprocess.Popen) ->
             return
 
 
+def _failure(code: bytes, text: bytes, severity: bytes) -> bytes:
+    parts = (b"S" + severity, b"V" + severity, b"C" + code, b"M" + text)
+    return message(b"E", b"\0".join(parts) + b"\0\0")
+
+
 class FakePooler:
     """One session on the server for all clients.
 
@@ -134,6 +139,8 @@ class FakePooler:
         queries: Every query that a client has sent.
         discards: Whether it resets the session after each transaction.
         announces_process: Whether it names the server's process, as a server does.
+        failures: The code and text of the error with which it ends the connection of
+            the next query ``begin``; one for each.
     """
 
     def __init__(self, server: DatabaseConfig, *, discards: bool = False) -> None:
@@ -144,6 +151,7 @@ class FakePooler:
         self.queries: list[str] = []
         self.discards = discards
         self.announces_process = False
+        self.failures: list[tuple[bytes, bytes]] = []
 
     async def serve(self, *, task_status=trio.TASK_STATUS_IGNORED) -> None:
         """Accept clients until cancelled."""
@@ -178,6 +186,10 @@ class FakePooler:
                 + message(b"Z", b"I")
             )
             while (request := await read_message(stream))[:1] == b"Q":
+                if request[1:-1] == b"begin" and self.failures:
+                    await stream.send_all(_failure(*self.failures.pop(0), b"FATAL"))
+                    await stream.aclose()
+                    return
                 await stream.send_all(self._answer(request[1:-1]))
         except (trio.EndOfChannel, trio.BrokenResourceError):
             pass
@@ -196,8 +208,7 @@ class FakePooler:
     @staticmethod
     def _written(result: psycopg.pq.abc.PGresult) -> bytes:
         if result.status == ExecStatus.FATAL_ERROR:
-            text = result.error_message
-            return message(b"E", b"SERROR\0VERROR\0C42000\0M" + text + b"\0\0")
+            return _failure(b"42000", result.error_message, b"ERROR")
         answer = b""
         if result.nfields:
             columns = b"".join(

@@ -8,7 +8,6 @@ moment.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Any, Final, Protocol, Self
 from greeks_trio.config.secret import Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.foreign_text import clean, register_secret
+from greeks_trio.program import installation_command
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +27,6 @@ _MOST_QUEUED: Final = 100
 RETRY_DELAYS_S: Final = (5.0, 30.0, 120.0)
 # A part of a path of this length is a token and no word.
 _TOKEN: Final = 20
-_NEEDS_PACKAGE: Final = (
-    f"{VARIABLE} is set, and the package apprise is not installed: run "
-    f"{sys.executable} -m pip install 'apprise>=2.3,<3', or remove the variable"
-)
 
 
 class Notifier(Protocol):
@@ -183,7 +179,11 @@ def open_destinations(urls: Secret) -> list[Destination]:
     try:
         import apprise
     except ImportError:
-        raise ConfigError([_NEEDS_PACKAGE]) from None
+        problem = (
+            f"{VARIABLE} is set, and the package apprise is not installed: run "
+            f"{installation_command('alerts', 'apprise>=2.3,<3')}, or remove the variable"
+        )
+        raise ConfigError([problem]) from None
     asset = apprise.AppriseAsset(app_id="greeks_trio", app_desc="greeks_trio")
     found = []
     problems = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from greeks_trio.errors import ConfigError
+from greeks_trio.program import installation_command
 
 
 def need_pyarrow() -> None:
@@ -16,8 +17,7 @@ def need_pyarrow() -> None:
     if find_spec("pyarrow") is None:
         raise ConfigError(
             [
-                "Archive files need the package pyarrow, which is not installed: run "
-                "pip install 'greeks-trio[parquet]', or in a checkout "
-                ".venv/bin/pip install pyarrow."
+                "archive files need the package pyarrow, which is not installed: run "
+                f"{installation_command('parquet', 'pyarrow>=26,<27')}"
             ]
         )

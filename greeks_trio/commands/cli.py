@@ -36,6 +36,7 @@ from greeks_trio.config.load import Override, load_config, read_config
 from greeks_trio.config.settings import HTTP_BIND, SWITCHES, Config
 from greeks_trio.logs import configure_logging
 from greeks_trio.program import program_name
+from greeks_trio.signals import hold_hangups
 
 
 def main(
@@ -104,6 +105,7 @@ def serve(
         overrides[HTTP_BIND.variable] = Override(http, "--http")
 
     def plan() -> int:
+        hold_hangups()
         from greeks_trio.commands.serve import run_serve
 
         return run_serve(overrides, embedded=embedded, data_dir=data_dir)

@@ -140,9 +140,19 @@ def restore(data_dir: Path, file: Path, port: int) -> int:
     """Read a file of `dump` into an empty database, all of it or nothing; return `OK`.
 
     Raises:
-        StoreUnavailable: the database has tables, or ``pg_restore`` failed.
+        StoreUnavailable: the file is not whole, the database has tables, or
+            ``pg_restore`` failed.
         ConfigError: a directory is not safe.
     """
+    # Reads the whole file before there is an empty database, which `serve` would use.
+    if (
+        run_client("pg_restore", DatabaseConfig(), ["--file=/dev/null", str(file)])
+        != OK
+    ):
+        raise StoreUnavailable(
+            f"{file} is damaged or no file of db dump, see the message above; nothing has"
+            f" changed in {data_dir}"
+        )
     with embedded_database(data_dir, port=port) as database:
         tables = _tables(database)
         if tables:
@@ -158,7 +168,9 @@ def restore(data_dir: Path, file: Path, port: int) -> int:
         )
         if status != OK:
             raise StoreUnavailable(
-                "pg_restore failed and changed nothing; its message is above"
+                "pg_restore failed, see its message above: the database in"
+                f" {data_dir} is there and has no tables; restore into it again, or"
+                " delete the directory"
             )
         here = target_options(embedded=True, data_dir=data_dir)
         click.echo(

@@ -129,12 +129,12 @@ class ConditionKind(StrEnum):
         Severity.NOT_READY,
         "Tables, keys, indexes, views or functions are not those that the migrations made. "
         "Without the primary key, ticks that are offered again wait on the disk.",
-        "Run `greeks-trio migrate --repair`, then follow the status for the rest.",
+        "Run `bin/run-ingest migrate --repair`, then follow the status for the rest.",
     )
     SCHEMA_DIFFERS = (
         "schema differs",
         Severity.DEGRADED,
         "An index is missing, or a table has something that this program does not know and "
         "that changes its rows, such as a trigger or a default partition.",
-        "Read the status; `greeks-trio migrate --repair` makes a missing index again.",
+        "Read the status; `bin/run-ingest migrate --repair` makes a missing index again.",
     )

@@ -13,8 +13,9 @@ still have its own.  A second connection that has to wait for a session proves t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NoReturn
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, NoReturn, TypeAlias
 
 import psycopg
 import trio
@@ -23,6 +24,8 @@ from psycopg.rows import TupleRow
 
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connection import TrioConnection
+
+_Connect: TypeAlias = Callable[[], Awaitable[TrioConnection[TupleRow]]]
 
 # A pooler with a free session gives it at once.
 _WAIT_S: Final = 0.5
@@ -37,7 +40,7 @@ _LOOK: Final = sql.SQL(
 
 async def refuse_shared_sessions(
     connection: TrioConnection[TupleRow],
-    connect: Callable[[], Awaitable[TrioConnection[TupleRow]]],
+    connect: _Connect,
 ) -> None:
     """Return if the pooler keeps one session on the server for this connection.
 
@@ -53,28 +56,41 @@ async def refuse_shared_sessions(
     marked = await _fetch(connection, _MARK.format(mark))
     try:
         await _expect(connection, marked)
-        second = await connect()
-        try:
-            await _look_from(second, connection, marked)
-        finally:
-            second.close_nowait()
+        async with _opened(connect) as second:
+            seen, failure = await _look_in_time(second)
+            if failure is not None:
+                await _refuse_if_it_fails_again(failure, connect)
+            if seen is not None and (seen[0] == marked[0] or seen[1] == marked[1]):
+                _refuse("a second connection got the same session")
+            await _expect(connection, marked)
     finally:
         if not connection.closed:
             await _fetch(connection, _MARK.format(""))
 
 
-async def _look_from(
-    second: TrioConnection[TupleRow],
-    first: TrioConnection[TupleRow],
-    marked: tuple[Any, ...],
-) -> None:
-    """Compare both sessions while the second one is in a transaction."""
-    seen, failure = await _look_in_time(second)
-    if failure is not None:
-        _refuse(f"it says: {failure}", failure)
-    if seen is not None and (seen[0] == marked[0] or seen[1] == marked[1]):
-        _refuse("a second connection got the same session")
-    await _expect(first, marked)
+@asynccontextmanager
+async def _opened(connect: _Connect) -> AsyncGenerator[TrioConnection[TupleRow], None]:
+    connection = await connect()
+    try:
+        yield connection
+    finally:
+        connection.close_nowait()
+
+
+async def _refuse_if_it_fails_again(failure: psycopg.Error, connect: _Connect) -> None:
+    """Refuse a pooler that allows no transaction: it says so each time.
+
+    Raises:
+        psycopg.Error: the failure, if the server or the network caused it.
+    """
+    # A pooler sends a code.  Class 57 is a server that stops or ends a session.
+    if failure.sqlstate is None or failure.sqlstate.startswith("57"):
+        raise failure
+    async with _opened(connect) as another:
+        _, again = await _look_in_time(another)
+    if str(again) != str(failure):
+        raise failure
+    _refuse(f"it says: {failure}", failure)
 
 
 async def _look_in_time(
@@ -82,7 +98,7 @@ async def _look_in_time(
 ) -> tuple[tuple[Any, ...] | None, psycopg.Error | None]:
     """Return the look of the second connection, or its error, or neither if it waits.
 
-    The wait ends by closing the connection: a request to cancel would wait, too.
+    It looks in a transaction, which stays open.  The wait ends by closing the connection: a request to cancel would wait, too.
     """
     seen, failure, is_late = None, None, trio.Event()
     async with trio.open_nursery() as nursery:

@@ -20,23 +20,33 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from a copy, because a build leaves files in its directory."""
+def sdist(tmp_path_factory) -> Path:
+    """The sdist, built from a copy, because a build leaves files in its directory."""
     directory = tmp_path_factory.mktemp("wheel")
     source = directory / "source"
     source.mkdir()
-    for name in ("greeks_trio", "db"):
+    for name in ("greeks_trio", "db", "docs"):
         shutil.copytree(
             ROOT / name,
             source / name,
             symlinks=True,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    (source / "tests").mkdir()
+    shutil.copy(__file__, source / "tests")
     build = "import setuptools.build_meta as b; b.build_sdist('..')"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True)
-    [sdist] = directory.glob("*.tar.gz")
+    [built] = directory.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist) -> Path:
+    """The wheel, built from the sdist."""
+    directory = sdist.parent
     with tarfile.open(sdist) as archive:
         archive.extractall(directory / "unpacked", filter="data")
     [unpacked] = (directory / "unpacked").iterdir()
@@ -49,6 +59,14 @@ def wheel(tmp_path_factory) -> Path:
     )
     [built] = directory.glob("*.whl")
     return built
+
+
+def test_the_sdist_holds_the_documents_and_no_tests(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    documents = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert documents | {"CHANGELOG.md", "CONTRIBUTING.md", "README.md"} <= names
+    assert not [name for name in names if name.startswith(("tests", "docs/tools"))]
 
 
 @pytest.fixture(scope="module")

@@ -361,5 +361,5 @@ def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_apprise)
 
-    with pytest.raises(ConfigError, match="pip install 'apprise"):
+    with pytest.raises(ConfigError, match=r"pip install 'apprise>=2\.3,<3'"):
         open_destinations(Secret("json://127.0.0.1/"))

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.signals import run_on_hangup, run_stop_on_signal
+from greeks_trio.signals import _held, hold_hangups, run_on_hangup, run_stop_on_signal
 
 
 @pytest.fixture
@@ -48,3 +48,39 @@ async def test_each_hangup_reloads_once(nursery):
         await again.wait()
     assert reloads == [0, 1]
     nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def restore_sighup():
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+async def test_hangups_during_the_start_are_one_reload_after_it(
+    nursery, restore_sighup
+):
+    reloads = []
+    hold_hangups()
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGHUP)
+    await nursery.start(run_on_hangup, lambda: reloads.append(1))
+    await wait_all_tasks_blocked()
+    assert reloads == [1]
+
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_hangup_after_the_last_reload_does_not_end_the_process(restore_sighup):
+    hold_hangups()
+    for expected in ([], [1]):
+        reloads = []
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                run_on_hangup, lambda reloads=reloads: reloads.append(1)
+            )
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert reloads == expected
+        os.kill(os.getpid(), signal.SIGHUP)
+    _held.clear()

@@ -161,9 +161,12 @@ def test_a_dump_is_restored_elsewhere_and_nowhere_else(started, tmp_path, capfd)
     with pytest.raises(StoreUnavailable, match="has 1 tables: choose an empty"):
         db.restore(other, file, 0)
 
-    (tmp_path / "broken").write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(StoreUnavailable, match="pg_restore failed and changed nothing"):
-        db.restore(tmp_path / "third", tmp_path / "broken", 0)
+    whole = file.read_bytes()
+    for content in (b"PGDMP", whole[: len(whole) // 2], whole[:-20]):
+        (tmp_path / "broken").write_bytes(content)
+        with pytest.raises(StoreUnavailable, match=r"broken is damaged.* nothing has"):
+            db.restore(tmp_path / "third", tmp_path / "broken", 0)
+    assert not (tmp_path / "third").exists()
     with pytest.raises(StoreUnavailable, match="has no data"):
         db.dump(tmp_path / "missing", tmp_path / "x", 0)
     assert not (tmp_path / "x").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import trio
 
@@ -128,6 +130,30 @@ async def test_any_pooler_that_shares_sessions_is_refused_and_they_stay_as_they_
     shown = pooler.show("lock_timeout", "search_path", "synchronous_commit")
     assert shown == ["0", '"$user", public', "on"]
     assert pooler.show("greeks_trio.mark") == [""]
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_refused"),
+    [
+        ([(b"57P01", b"terminating connection")] * 2, False),
+        ([(b"08P01", b"server conn crashed?")], False),
+        ([(b"08P01", b"transaction blocks not allowed")] * 2, True),
+    ],
+)
+async def test_a_connection_that_ends_meanwhile_says_nothing_about_the_pooler(
+    database, nursery, failures, is_refused
+):
+    pooler = FakePooler(database)
+    pooler.failures += failures
+    await nursery.start(pooler.serve)
+
+    with pytest.raises(
+        StoreUnavailable, match=re.escape(failures[0][1].decode())
+    ) as caught:
+        await connect_once(pooler.config)
+
+    assert caught.value.needs_person is is_refused
+    assert ("pool_mode = session" in str(caught.value)) is is_refused
 
 
 async def test_a_direct_connection_is_set_up_in_one_round_trip(database, nursery):

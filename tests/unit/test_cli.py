@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 from pathlib import Path
 
 import click
@@ -176,3 +177,19 @@ def test_without_a_home_the_embedded_server_needs_a_directory(monkeypatch, capfd
 
     assert status_of("serve", "--embedded") == 2
     assert "set --data-dir to a directory" in capfd.readouterr().err
+
+
+def test_serve_ends_by_no_hangup_while_it_starts(monkeypatch):
+    before = signal.getsignal(signal.SIGHUP)
+    handlers = []
+
+    def run_serve(*args, **options):
+        handlers.append(signal.getsignal(signal.SIGHUP))
+        return 0
+
+    monkeypatch.setattr("greeks_trio.commands.serve.run_serve", run_serve)
+    try:
+        assert status_of("serve") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert callable(handlers[0])

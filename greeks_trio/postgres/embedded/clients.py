@@ -17,7 +17,8 @@ from typing import Final
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import required_methods
-from greeks_trio.postgres.embedded.binaries import find_programs
+from greeks_trio.postgres.embedded.binaries import DISTRIBUTION, find_programs
+from greeks_trio.program import installation_command
 
 # Variables of libpq that would lead to another database.
 _MISLEADING: Final = (
@@ -43,7 +44,7 @@ def find_client(name: str) -> str:
         raise StoreUnavailable(
             f"this machine has no {name}: install PostgreSQL's client programs, on Debian"
             " and Ubuntu with `apt install postgresql-client`, or run"
-            " `pip install 'greeks-trio[embedded]'`"
+            f" `{installation_command('embedded', DISTRIBUTION)}`"
         )
     return found
 

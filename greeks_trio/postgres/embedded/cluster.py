@@ -54,6 +54,7 @@ from greeks_trio.postgres.embedded.roles import (
     prepare_roles,
 )
 from greeks_trio.postgres.embedded.running import RunningServer, find_running
+from greeks_trio.program import program_name
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +223,7 @@ def _refuse_other_version(data_dir: Path, version: ServerVersion) -> None:
     raise StoreUnavailable(
         f"{data_dir} holds data of PostgreSQL {max(versions)}, and this program brings"
         f" {version}: stop the service, then run"
-        f" `greeks-trio db upgrade --data-dir {data_dir}`"
+        f" `{program_name()} db upgrade --data-dir {data_dir}`"
     )
 
 

@@ -16,9 +16,9 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.postgres.schema.migrate import missing_migrations, schema_directory
+from greeks_trio.program import program_name
 
 _SUBJECT: Final = "tables and views"
-_REPAIR: Final = "greeks-trio migrate --repair"
 # Without one of these a row is lost, stored twice or hidden, or a view cannot answer.
 _VITAL: Final = frozenset({"table", "column", "constraint", "view", "function"})
 _CATALOG: Final = r"""
@@ -232,7 +232,7 @@ def _finding(thing: Thing, wanted: str, found: str | None) -> Finding:
         sentence = f"the {thing.kind} {thing.name} is missing"
         if thing.kind == "constraint" and wanted.startswith("PRIMARY KEY"):
             sentence += ": a row that comes again cannot be stored"
-        remedy = f"run {_REPAIR}; rows that are lost come from a backup"
+        remedy = f"run {program_name()} migrate --repair; rows that are lost come from a backup"
         if thing.kind == "column":
             remedy = "add it as db/schema.sql has it, or restore a backup"
         return Finding(
@@ -248,7 +248,7 @@ def _finding(thing: Thing, wanted: str, found: str | None) -> Finding:
         )
     remedy = "change it back, or restore the schema from a backup"
     if thing.kind == "function":
-        remedy = f"run {_REPAIR}"
+        remedy = f"run {program_name()} migrate --repair"
     return Finding(
         subject=_SUBJECT,
         verdict=verdict,
