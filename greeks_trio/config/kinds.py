@@ -102,6 +102,9 @@ def url(scheme: Literal["http", "ws"], path: str = "") -> Kind[str]:
     values = f"a URL such as {example}; {scheme}:// only for this machine"
 
     def parse(text: str) -> str:
+        if not text.isprintable() or " " in text:
+            # `urlsplit` drops some of them without a word.
+            raise ValueError("holds a space or a control character; copy it again")
         fault: str | None = f"is not a URL; write {example}"
         address = ""
         with suppress(ValueError):  # wrong brackets or a wrong port
@@ -129,6 +132,8 @@ def _parse_flag(text: str) -> bool:
 def _parse_host(text: str) -> str:
     is_socket = text.startswith(("/", "@"))
     # The text may be a URL with a password, so the message does not show it.
+    if not text.isprintable():
+        raise ValueError("holds a control character; copy it again")
     if not is_socket and any(odd in text for odd in "/@ ?="):
         raise ValueError(
             "is not a host; write only the name or the address of the server, the other "

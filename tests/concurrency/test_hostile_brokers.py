@@ -205,6 +205,20 @@ async def test_an_access_token_that_no_header_can_hold_is_an_interruption(caplog
     assert "access-token-of-today" not in reason + caplog.text
 
 
+@pytest.mark.parametrize("token", [None, 7, ["access-token-of-today"]])
+async def test_an_access_token_that_is_no_text_is_not_sent(token):
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        return login(token)
+
+    reason = await reason_of(tastytrade(answer))
+
+    assert reason.endswith("Tastytrade's answer to the login has no access token")
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("end", ["\r", " ", "\r\n", "\xa0", "é"])
 async def test_a_secret_with_an_odd_end_is_not_shown(caplog, end):
     def answer(request):

@@ -64,6 +64,17 @@ MESSAGES = [
         "begins or ends with a space or a line break; remove it",
     ),
     ("TT_REFRESH", "pa\x0055", "holds a control character; copy it again"),
+    ("POSTGRES_HOST", "db\u202e", "holds a control character; copy it again"),
+    (
+        "IBKR_API_URL",
+        "https://gate\u200bway:5000/v1/api",
+        "holds a space or a control character; copy it again",
+    ),
+    (
+        "TASTYTRADE_STREAMER_URL",
+        "wss://streamer.example/a\x1bb",
+        "holds a space or a control character; copy it again",
+    ),
     ("IBKR_ENABLED", "maybe", "is 'maybe'; use true or false"),
     ("IBKR_COMPETE", "2", "is '2'; use true or false"),
     (

@@ -109,11 +109,15 @@ def _check_token(response: httpx2.Response) -> None:
     """Keep the access token out of all output, and refuse one that no header can hold.
 
     Raises:
-        FeedInterrupted: The token has a space, a control character or another letter.
+        FeedInterrupted: The token is no text, or has a space, a control character or
+            another letter.
     """
-    token = _body(response).get("access_token")
-    if not isinstance(token, str):
+    body = _body(response)
+    if "access_token" not in body:
         return  # the SDK finds it
+    token = body["access_token"]
+    if not isinstance(token, str):
+        raise FeedInterrupted("Tastytrade's answer to the login has no access token")
     register_secret(token)
     if not is_header_token(token):
         raise FeedInterrupted(
