@@ -119,7 +119,7 @@ async def verify_file(
     with open_file(path) as reader:
         async with staging(connection):
             for group in range(reader.num_row_groups):
-                lines = await trio.to_thread.run_sync(group_lines, reader, group)
+                lines = await trio.to_thread.run_sync(group_lines, reader, group, path)
                 await stage(connection, lines)
                 found = await summaries(connection, STAGED)
                 if found.keys() - {facts.broker}:

@@ -166,8 +166,8 @@ def read_facts(path: Path) -> FileFacts:
         )
 
 
-def group_lines(reader: Any, group: int) -> bytes:  # noqa: ANN401 - of pyarrow
-    """Return a row group as CSV.
+def group_lines(reader: Any, group: int, path: Path) -> bytes:  # noqa: ANN401 - of pyarrow
+    """Return a row group of the file as CSV.
 
     Raises:
         ArchiveFailed: the file is damaged.
@@ -175,7 +175,7 @@ def group_lines(reader: Any, group: int) -> bytes:  # noqa: ANN401 - of pyarrow
     try:
         table = reader.read_row_group(group).select(_NAMES)
     except (pa.ArrowException, KeyError, OSError) as exc:
-        raise ArchiveFailed(f"row group {group} cannot be read: {exc}") from exc
+        raise ArchiveFailed(f"{path} is damaged in row group {group}: {exc}") from exc
     out = pa.BufferOutputStream()
     options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
     pa_csv.write_csv(table, out, write_options=options)

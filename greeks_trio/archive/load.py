@@ -100,7 +100,7 @@ async def _insert_groups(connection: Connection, path: Path) -> tuple[int, int]:
     inserted, present = 0, 0
     with open_file(path) as reader:
         for group in range(reader.num_row_groups):
-            lines = await trio.to_thread.run_sync(group_lines, reader, group)
+            lines = await trio.to_thread.run_sync(group_lines, reader, group, path)
             async with staging(connection):
                 await stage(connection, lines)
                 inserted += await insert_staged(connection)

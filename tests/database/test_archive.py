@@ -203,8 +203,8 @@ async def test_a_file_that_is_not_the_table_drops_nothing(
 ):
     read = files_module.group_lines
 
-    def wrong(reader, group):
-        lines = read(reader, group)
+    def wrong(reader, group, path):
+        lines = read(reader, group, path)
         if group:
             return lines
         _first, rest = lines.split(b"\n", 1)
@@ -230,7 +230,7 @@ async def test_a_damaged_file_is_not_loaded(connection, observer, january, tmp_p
     data[middle : middle + 64] = os.urandom(64)
     path.write_bytes(bytes(data))
 
-    with pytest.raises(ArchiveFailed):
+    with pytest.raises(ArchiveFailed, match=path.name):
         await load_files(connection, [path], print)
     assert all_rows(observer) == []
 
