@@ -482,3 +482,26 @@ async def test_few_contracts_are_not_kept(database, nursery):
         )
 
     nursery.cancel_scope.cancel()
+
+
+def test_a_reader_of_a_view_reads_it_after_the_migration_too(empty_database):
+    files = sorted(schema_directory().joinpath("migrations").iterdir(), key=str)
+    reader = f"{empty_database.dbname}_reader"
+    with connect(empty_database) as admin:
+        for file in files:
+            if file.name >= "0012":
+                break
+            admin.execute(file.read_text())
+        admin.execute(f"create role {reader}")
+        try:
+            views = "portfolio_greeks, tick_history, position_history"
+            admin.execute(f"grant select on {views} to {reader}")
+            admin.execute(file.read_text())
+            admin.execute(f"set role {reader}")
+
+            assert admin.execute("table portfolio_greeks").fetchall() == []
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                admin.execute("table latest_ticks")
+        finally:
+            admin.execute("reset role")
+            admin.execute(f"drop owned by {reader}; drop role {reader}")
