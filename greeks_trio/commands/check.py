@@ -220,6 +220,9 @@ async def _inspect_login(
 def _unreachable(config: DatabaseConfig, exc: StoreError, file: Path) -> Finding:
     """Return the finding for a server that does not answer or refuses the login."""
     place = f"{config.host}:{config.port}"
+    settings_file = (
+        f" and from {file}" if file.exists() else f" ({file} does not exist)"
+    )
     if config.host.startswith(("/", "@")):
         place = config.host
     if exc.sqlstate is not None or getattr(exc, "needs_person", False):
@@ -228,7 +231,7 @@ def _unreachable(config: DatabaseConfig, exc: StoreError, file: Path) -> Finding
         subject="database",
         verdict="failed",
         sentence=f"no connection to {place}: {exc}",
-        remedy=f"The settings come from the environment and from {file}; --embedded needs "
+        remedy=f"The settings come from the environment{settings_file}; --embedded needs "
         "no server.",
     )
 

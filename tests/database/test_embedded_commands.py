@@ -265,3 +265,10 @@ def test_a_machine_without_client_programs_is_told_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(StoreUnavailable, match=r"no psql: install .*postgresql-client"):
         clients.find_client("psql")
+
+
+def test_an_upgrade_of_a_wrong_name_makes_no_directory(tmp_path):
+    with pytest.raises(StoreUnavailable, match="has no data"):
+        upgrade.upgrade_data(tmp_path / "typo")
+
+    assert list(tmp_path.iterdir()) == []

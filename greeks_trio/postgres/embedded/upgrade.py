@@ -77,15 +77,17 @@ def upgrade_data(data_dir: Path, *, durable: bool = True) -> Upgraded | None:
     With ``durable`` false nothing is synced to the disk; for tests.
 
     Raises:
-        StoreUnavailable: a service uses the directory, the disk has no room, the programs
+        StoreUnavailable: the directory has no data, a service uses it, the disk has no room, the programs
             are missing, PostgreSQL refused, or the new data differs.
         ConfigError: another user owns or may write the directory.
         OSError: a file cannot be read or written.
     """
+    if not (data_dir.exists() and data_versions(data_dir)):
+        raise StoreUnavailable(f"{data_dir} has no data of the bundled PostgreSQL")
     make_own_directory(data_dir, setting="--data-dir")
     data_dir = data_dir.resolve()
     versions = data_versions(data_dir)
-    if not versions or max(versions) >= PRESENT:
+    if max(versions) >= PRESENT:
         return None
     old = next((each for each in _OLDER if each == max(versions)), None)
     if old is None:
