@@ -96,6 +96,7 @@ async def prepare_hours(status: ServiceStatus, moment: datetime) -> None:
     if missing:
         calendars = await read_calendars(calendars_of(missing), *days_around(today))
         status.hours.take(missing, calendars, today)
+        logger.info("hours.read markets=%s", ",".join(sorted(missing)))
 
 
 class UnknownHoursLog:

@@ -68,6 +68,7 @@ async def test_the_numbers_are_those_of_the_table_in_both_formats(stage):
         await breach_the_slo(stage, service, client)
         for broker in BROKERS:
             await stage.wait_rows(broker, 50)
+        await service.wait_line("hours.read markets=equity")
         assert await simulators.stop() == 0
         for broker in BROKERS:
             await service.wait_line(f"feed.restarting broker={broker}")

@@ -44,8 +44,8 @@ def demo(data_dir):
     """
     return subprocess.run(
         [
-            *(LAUNCHER, "demo", "--json", "--seconds", "19", "--data-dir", data_dir),
-            *("--contracts", "200", "--rate", "50", "--fault", "ibkr:drop@11:4"),
+            *(LAUNCHER, "demo", "--json", "--seconds", "24", "--data-dir", data_dir),
+            *("--contracts", "200", "--rate", "50", "--fault", "ibkr:drop@15:4"),
         ],
         cwd=data_dir,
         capture_output=True,

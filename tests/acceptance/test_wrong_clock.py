@@ -28,7 +28,8 @@ select count(distinct broker) = 2
     and count(*) filter (where delta is not null) = count(*)
 from latest_greeks where quantity is not null
 """
-HAS_TABLES = "select to_regclass('outages') is not null"
+# The last migration makes it; before, the views may change during a query.
+HAS_TABLES = "select to_regclass('latest_state') is not null"
 
 
 @pytest.fixture

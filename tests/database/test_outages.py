@@ -524,7 +524,7 @@ COPY_DONE = b"c\x00\x00\x00\x04"
 
 @pytest.mark.parametrize(
     ("check_duplicates", "commit"),
-    [(False, COPY_DONE), (True, b"on conflict do nothing")],
+    [(False, COPY_DONE), (True, b" on conflict (")],
 )
 async def test_a_lost_acknowledgement_stores_every_row_once(
     proxy, observer, check_duplicates, commit

@@ -130,7 +130,7 @@ async def test_a_partition_has_the_keys_and_checks_of_the_table(schema_database)
             " where indrelid = 'greek_snapshots_2026_11'::regclass"
         ).fetchone()
     assert refused.value.diag.constraint_name == "greek_snapshots_broker_check"
-    assert indexes == (2,)
+    assert indexes == (3,)
 
 
 async def test_a_reader_in_a_transaction_delays_no_other(schema_database):
