@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Brokers answer several times an hour.  An older reading has no vote.
 _READING_LIFE_S: Final = 3600.0
+# Two readings are further apart only if the process did not run in between.
+_APART_S: Final = 0.05
 
 
 class ServiceClock:
@@ -64,14 +66,13 @@ class ServiceClock:
         # Each clock: the seconds by which it is ahead of ours, and when it was read.
         self._readings: dict[str, tuple[float, float]] = {}
         # The wall clock minus the monotonic one, in seconds.
-        self._base = self._base_of(wall())
+        _, self._base = self._read()
         self._said: set[str] = set()
         self.on_correction: Callable[[], object] = lambda: None
 
     def now(self) -> datetime:
         """Return the agreed time, UTC."""
-        wall = self._wall()
-        base = self._base_of(wall)
+        wall, base = self._read()
         if abs(base - self._base) > self._limit_s:
             self._stepped(base - self._base)
         self._base = base
@@ -154,8 +155,17 @@ class ServiceClock:
                 _kind_of(name), _sentence(name, ahead_s, verdict), subject=name
             )
 
-    def _base_of(self, wall: datetime) -> float:
-        return wall.timestamp() - self._monotonic()
+    def _read(self) -> tuple[datetime, float]:
+        """Return the wall clock, and the seconds by which it is above the monotonic one.
+
+        A process that stands still between the two readings has not seen a step.
+        """
+        while True:
+            before = self._monotonic()
+            wall = self._wall()
+            after = self._monotonic()
+            if after - before < _APART_S:
+                return wall, wall.timestamp() - after
 
 
 def _kind_of(name: str) -> ConditionKind:

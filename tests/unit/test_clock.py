@@ -180,3 +180,19 @@ async def test_a_slow_answer_and_an_old_one_say_nothing(machine):
     machine.pass_s(3601)
     machine.read(DATABASE, 0)
     assert machine.clock.differences_s() == {DATABASE: 0}
+
+
+def test_a_standstill_between_the_two_readings_is_no_step(machine):
+    machine.read("ibkr", 0.0)
+    stands_still = [True]
+
+    def wall():
+        at = machine.wall_at
+        if stands_still.pop() if stands_still else False:
+            machine.pass_s(40)
+        return at
+
+    machine.clock._wall = wall
+
+    assert machine.clock.now() == machine.wall_at
+    assert machine.clock.correction_s() == 0
