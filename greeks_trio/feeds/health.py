@@ -267,7 +267,8 @@ class FeedHealth:
 
     def stood_still(self, seconds: float) -> None:
         """The process has stood still for so long, and goes on now."""
-        if self._status in ("connected", "degraded"):
+        # Ticks may flow while the last contracts are still being subscribed.
+        if self._status != "disconnected":
             self._standstill = self.now() - timedelta(seconds=seconds)
 
     def caught_up(self) -> None:
