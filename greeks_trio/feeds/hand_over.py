@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from operator import attrgetter
 from typing import Final
 
 import trio
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 # the bound of the channel is one of memory too.
 PIECE_TICKS: Final = 500
 
+_EVENT_TIME: Final = attrgetter("record.event_time")
+
 
 async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> None:
     """Send the ticks of one frame, waiting for as long as it takes.
@@ -29,7 +32,7 @@ async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> N
     logged.  Is no checkpoint while there is room.
     """
     if ticks:
-        health.tick_read(ticks[-1].record.event_time)
+        health.tick_read(max(map(_EVENT_TIME, ticks)))
     small = len(ticks) <= PIECE_TICKS
     pieces = deque([ticks] if small else _pieces(ticks))
     try:

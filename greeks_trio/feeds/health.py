@@ -41,8 +41,9 @@ STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not end
 # An event of the last moment: no older ones wait in the socket.
 _PRESENT: Final = timedelta(seconds=0.1)
 
-# A frame that the process reads without a standstill has not waited longer.
-_LONGEST_WAIT: Final = timedelta(seconds=5)
+# Without a standstill, frames have not waited longer in the socket.  Events that are older
+# than that when they come are those of delayed data, or of a quiet night.
+_LONGEST_WAIT: Final = timedelta(minutes=1)
 
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame, which may have several MiB.
@@ -236,7 +237,7 @@ class FeedHealth:
         self._last_frame = received_at, trio.current_time()
 
     def tick_read(self, event_time: datetime) -> None:
-        """A tick of this time was read."""
+        """Ticks were read together; this is the time of the newest."""
         self._last_event_at = event_time
         if self._standstill is not None and event_time >= self.now() - _PRESENT:
             self.caught_up()
@@ -272,8 +273,8 @@ class FeedHealth:
             self._standstill = self.now() - timedelta(seconds=seconds)
 
     def caught_up(self) -> None:
-        """All frames of the standstill are read."""
-        self._standstill = None
+        """All frames of the standstill are read, or a gap has started."""
+        self._standstill = self._last_event_at = None
         self._caught_up.wake()
 
     async def wait_caught_up(self) -> None:
@@ -418,8 +419,8 @@ class FeedHealth:
     def _start_gap_at_last_frame(self, reason: GapReason) -> None:
         since, since_s = self._last_frame or (None, None)
         if since is not None:
-            # Frames that came before this one was read may be lost in the socket, so the
-            # last event counts.  Delayed data have events of long ago.
+            # Frames that came before this one was read may be lost in the socket, or the
+            # process has just read what had waited there.  So the last event counts.
             earliest = self._standstill or since - _LONGEST_WAIT
             event_at = self._last_event_at or since
             if self._standstill is not None:
