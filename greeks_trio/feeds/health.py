@@ -420,7 +420,7 @@ class FeedHealth:
         since, since_s = self._last_frame or (None, None)
         if since is not None:
             # Frames that came before this one was read may be lost in the socket, or the
-            # process has just read what had waited there.  So the last event counts.
+            # process has just read frames that had waited there.  So the last event counts.
             earliest = self._standstill or since - _LONGEST_WAIT
             event_at = self._last_event_at or since
             if self._standstill is not None:
