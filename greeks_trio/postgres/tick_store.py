@@ -7,8 +7,8 @@ The slow path is one ``insert ... select from unnest(...) on conflict do nothing
 array for each column.  It needs no table, no right to make one, and nothing on the server
 lives longer than the statement.  Measured in one run with half of the rows stored before
 (tests/benchmarks/staging.py), relative to a temporary table that lasts as long as
-the connection: one row 0.04 to 0.2, 50 rows 0.3 to 0.75, 500 rows 0.8 to 1.25, 5,000 rows
-1.4 to 1.6.  A temporary table holds back ``datfrozenxid`` and needs the right TEMP, one
+the connection: one row 0.04 to 0.36, 50 rows 0.3 to 0.75, 500 rows 0.8 to 1.5, 5,000 rows
+1.4 to 2.1.  A temporary table holds back ``datfrozenxid`` and needs the right TEMP, one
 for each transaction also fills the catalog with dead rows, and an unlogged table would
 need deletes, vacuum and rights of its own.
 """
