@@ -32,7 +32,7 @@ async def hand_over(out: TickSender, ticks: list[Tick], health: FeedHealth) -> N
     logged.  Is no checkpoint while there is room.
     """
     if ticks:
-        health.tick_read(max(map(_EVENT_TIME, ticks)))
+        health.last_read.ticks(max(map(_EVENT_TIME, ticks)))
     small = len(ticks) <= PIECE_TICKS
     pieces = deque([ticks] if small else _pieces(ticks))
     try:
@@ -61,7 +61,7 @@ async def _send_all(
         try:
             out.send_nowait(pieces[0])
         except trio.WouldBlock:
-            with health.waiting_for_room():
+            with health.last_read.waiting_for_room():
                 await out.send(pieces[0])
         pieces.popleft()
 

@@ -7,12 +7,10 @@ and the table of the demo read `FeedHealth.session` and `FeedHealth.statistics`.
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -20,6 +18,7 @@ import trio
 
 from greeks_trio.errors import ProtocolViolation
 from greeks_trio.feeds.gap_log import GapLog
+from greeks_trio.feeds.last_read import LastRead
 from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.contracts import ContractKey
@@ -37,13 +36,6 @@ logger = logging.getLogger(__name__)
 
 _STOPPED: Final = GapReason.STOPPED_BY_REQUEST.value
 STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
-
-# An event of the last moment: no older ones wait in the socket.
-_PRESENT: Final = timedelta(seconds=0.1)
-
-# Without a standstill, frames have not waited longer in the socket.  Events that are older
-# than that when they come are those of delayed data, or of a quiet night.
-_LONGEST_WAIT: Final = timedelta(minutes=1)
 
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame, which may have several MiB.
@@ -102,6 +94,7 @@ class FeedHealth:
         is_stopped: Whether a person has stopped the feed.
         accepts_delayed: Whether delayed data are a note (GREEKS_ACCEPT_DELAYED), and no
             fault.
+        last_read: The times of what was read last.
         kept_payloads: The ticks that keep the broker's message (GREEKS_SOURCE_PAYLOAD).
     """
 
@@ -126,14 +119,7 @@ class FeedHealth:
         # When a person stopped the feed; `None` once its connection has ended.
         self._stop_asked_at: datetime | None = None
         self._last_heartbeat_at: datetime | None = None
-        # By the wall clock and by the monotonic clock: the wall clock may be set.
-        self._last_frame: tuple[datetime, float] | None = None
-        self._waits_for_room = False
-        self._had_room_at = -math.inf
-        self._last_event_at: datetime | None = None
-        # When the standstill began whose frames are not all read, by the wall clock.
-        self._standstill: datetime | None = None
-        self._caught_up = WakeUp()
+        self.last_read = LastRead(now)
         self._reconnect_attempt = 0
         self._connections = 0
         self._last_error: str | None = None
@@ -179,7 +165,7 @@ class FeedHealth:
         attempt: int = 0,
         gap_reason: GapReason = GapReason.DISCONNECTED,
     ) -> None:
-        """There is no connection.  The gap of the feed began with the last frame.
+        """There is no connection.  The gap of the feed began with what was read last.
 
         Args:
             reason: For a person; `None` if no connection is wanted.
@@ -198,7 +184,7 @@ class FeedHealth:
 
     def service_stopped(self) -> None:
         """The service ends.  The next run ends the gap that starts here."""
-        self._start_gap_at_last_frame(GapReason.STOPPED)
+        self._start_gap_at_last_read(GapReason.STOPPED)
 
     async def wait_status(self, *statuses: SessionStatus) -> None:
         """Wait until the feed is in one of these states."""
@@ -234,53 +220,13 @@ class FeedHealth:
     def frames_read(self, number: int, received_at: datetime) -> None:
         """So many frames of any kind were read together."""
         self._frames += number
-        self._last_frame = received_at, trio.current_time()
-
-    def tick_read(self, event_time: datetime) -> None:
-        """Ticks were read together; this is the time of the newest."""
-        self._last_event_at = event_time
-        if self._standstill is not None and event_time >= self.now() - _PRESENT:
-            self.caught_up()
-
-    @contextmanager
-    def waiting_for_room(self) -> Iterator[None]:
-        """Within the block the feed reads nothing: its last frame waits for the pipeline."""
-        self._waits_for_room = True
-        try:
-            yield
-        finally:
-            self._waits_for_room = False
-            self._had_room_at = trio.current_time()
-
-    def no_frame_for_s(self) -> float:
-        """Return the seconds for which the feed could read and no frame came."""
-        if self._waits_for_room:
-            return 0.0
-        read_at = self._last_frame[1] if self._last_frame else -math.inf
-        return trio.current_time() - max(read_at, self._had_room_at)
-
-    # A standstill of the process.
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether frames of a standstill may wait in the socket."""
-        return self._standstill is not None
+        self.last_read.frames(received_at)
 
     def stood_still(self, seconds: float) -> None:
         """The process has stood still for so long, and goes on now."""
         # Ticks may flow while the last contracts are still being subscribed.
         if self._status != "disconnected":
-            self._standstill = self.now() - timedelta(seconds=seconds)
-
-    def caught_up(self) -> None:
-        """All frames of the standstill are read, or a gap has started."""
-        self._standstill = self._last_event_at = None
-        self._caught_up.wake()
-
-    async def wait_caught_up(self) -> None:
-        """Wait until no frame of a standstill waits in the socket."""
-        while self._standstill is not None:
-            await self._caught_up.wait()
+            self.last_read.stood_still(seconds)
 
     def heartbeat(self) -> None:
         """The broker sent a heartbeat."""
@@ -365,7 +311,7 @@ class FeedHealth:
             broker=self.broker,
             status=self._status,
             last_heartbeat_at=self._last_heartbeat_at,
-            last_message_at=self._last_frame[0] if self._last_frame else None,
+            last_message_at=self.last_read.frame_at,
             reconnect_attempt=self._reconnect_attempt,
             subscription_count=self._contracts.subscription_count,
             last_error=(
@@ -401,7 +347,7 @@ class FeedHealth:
         )
 
     def _start_gap(self, reason: GapReason) -> None:
-        """Start the gap of the feed, unless it is open; it began with the last frame.
+        """Start the gap of the feed, unless it is open; it began with what was read last.
 
         After a start by a person, the gap of the stop is still open.  If the first
         connection then fails, that gap ends and the gap of the failure begins now.
@@ -414,20 +360,10 @@ class FeedHealth:
             self.gaps.ended()
             self.gaps.started(reason)
         else:
-            self._start_gap_at_last_frame(reason)
+            self._start_gap_at_last_read(reason)
 
-    def _start_gap_at_last_frame(self, reason: GapReason) -> None:
-        since, since_s = self._last_frame or (None, None)
-        if since is not None:
-            # Frames that came before this one was read may be lost in the socket, or the
-            # process has just read frames that had waited there.  So the last event counts.
-            earliest = self._standstill or since - _LONGEST_WAIT
-            event_at = self._last_event_at or since
-            if self._standstill is not None:
-                event_at = max(earliest, self._last_event_at or earliest)
-            if earliest <= event_at < since:
-                since, since_s = event_at, None
-        self.caught_up()
+    def _start_gap_at_last_read(self, reason: GapReason) -> None:
+        since, since_s = self.last_read.take_gap_start()
         self.gaps.started(reason, since=since, since_s=since_s)
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:

@@ -77,9 +77,11 @@ class StandstillWatch:
         since_s = now - self._resumed_at
         on_time_s = now - self._on_time_since
         for feed in self._feeds:
-            is_empty = min(on_time_s, feed.no_frame_for_s()) > _EMPTY_AFTER_S
-            if feed.is_behind and (is_empty or since_s > _SURELY_EMPTY_AFTER_S):
-                feed.caught_up()
+            is_empty = min(on_time_s, feed.last_read.no_frame_for_s()) > _EMPTY_AFTER_S
+            if feed.last_read.is_behind and (
+                is_empty or since_s > _SURELY_EMPTY_AFTER_S
+            ):
+                feed.last_read.caught_up()
 
     async def read_out(self) -> None:
         """Wait until every feed has read the frames that came during a standstill.
@@ -89,4 +91,4 @@ class StandstillWatch:
         self.look()
         with trio.move_on_after(READ_OUT_LIMIT_S):
             for feed in self._feeds:
-                await feed.wait_caught_up()
+                await feed.last_read.wait_caught_up()

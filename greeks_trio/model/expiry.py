@@ -16,17 +16,17 @@ from greeks_trio.model.contracts import (
 _EXCHANGE: Final = ZoneInfo("America/Chicago")
 
 
-def has_expired(expiration: date | None, now: datetime) -> bool:
+def has_expired(expiration: date | None, today: date) -> bool:
     """Return whether the contract's last day is over; a contract without one lives on.
 
     On the last day itself it may still trade, so it counts as alive until midnight in
-    Chicago.  ``now`` is aware of its zone.
+    Chicago.  ``today`` is an `exchange_day`.
     """
-    return expiration is not None and exchange_day(now) > expiration
+    return expiration is not None and today > expiration
 
 
 def exchange_day(now: datetime) -> date:
-    """Return the day in Chicago; a contract with an earlier expiration has expired."""
+    """Return the day in Chicago.  ``now`` is aware of its zone."""
     return now.astimezone(_EXCHANGE).date()
 
 

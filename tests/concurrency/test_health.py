@@ -124,7 +124,7 @@ async def test_a_gap_began_with_the_last_event_unless_the_data_are_delayed(
 ):
     health.connected()
     health.frames_read(1, START)
-    health.tick_read(START + timedelta(seconds=event_s))
+    health.last_read.ticks(START + timedelta(seconds=event_s))
     health.disconnected("reset")
 
     [gap] = entries(journal)

@@ -34,7 +34,7 @@ class Feed:
     def read(self, event_s):
         """Read a frame with an event of so many seconds after the start."""
         self.health.frames_read(1, self.health.now())
-        self.health.tick_read(START + event_s * SECOND)
+        self.health.last_read.ticks(START + event_s * SECOND)
 
     def gap_s(self):
         """Return when the gap of the end starts, in seconds after the start."""
@@ -58,7 +58,7 @@ async def test_after_a_standstill_a_gap_starts_with_the_last_event(
     feed.stand_still(autojump_clock, 40)
     feed.read(20.5)
 
-    assert feed.health.is_behind
+    assert feed.health.last_read.is_behind
     assert feed.gap_s() == 20.5
 
 
@@ -88,7 +88,7 @@ async def test_once_the_socket_is_read_a_gap_starts_with_the_last_frame(
     await trio.sleep(10.05)
     autojump_clock.jump(40)
     await trio.sleep(0.1)
-    assert feed.health.is_behind
+    assert feed.health.last_read.is_behind
     feed.read(20)
     if how == "an event of now":
         feed.read(50.1)
@@ -99,7 +99,7 @@ async def test_once_the_socket_is_read_a_gap_starts_with_the_last_frame(
             await trio.sleep(0.1)
             feed.read(20 + number / 100)
 
-    assert not feed.health.is_behind
+    assert not feed.health.last_read.is_behind
     read_at = feed.health.session().last_message_at
     assert feed.gap_s() == (read_at - START) / SECOND
 
@@ -116,7 +116,7 @@ async def test_a_process_that_runs_late_has_not_seen_an_empty_socket(
     for _ in range(5):
         autojump_clock.jump(0.9)
         await wait_all_tasks_blocked()
-        assert feed.health.is_behind
+        assert feed.health.last_read.is_behind
     assert feed.gap_s() == pytest.approx(10, abs=0.1)
 
 
@@ -131,13 +131,13 @@ async def test_a_feed_that_waits_for_the_pipeline_has_not_seen_an_empty_socket(
     feed.health.frames_read(1, feed.health.now())
     nursery.start_soon(hand_over, send, [make_tick(0)], feed.health)
     await trio.sleep(5)
-    assert feed.health.is_behind
+    assert feed.health.last_read.is_behind
 
     await receive.receive()
     await trio.sleep(0.3)
-    assert feed.health.is_behind
+    assert feed.health.last_read.is_behind
     await trio.sleep(1)
-    assert not feed.health.is_behind
+    assert not feed.health.last_read.is_behind
     send.close()
     receive.close()
 
@@ -185,7 +185,7 @@ async def test_a_feed_without_a_connection_is_not_behind(feed, autojump_clock):
     feed.health.disconnected("gone")
     feed.stand_still(autojump_clock, 40)
 
-    assert not feed.health.is_behind
+    assert not feed.health.last_read.is_behind
 
 
 async def test_it_ends_when_it_is_cancelled(feed):

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.model.expiry import expiration_of, has_expired
+from greeks_trio.model.expiry import exchange_day, expiration_of, has_expired
 
 FRIDAY = date(2026, 12, 18)
 
@@ -20,11 +20,11 @@ FRIDAY = date(2026, 12, 18)
     ],
 )
 def test_a_contract_lives_until_the_end_of_its_last_day(now, expired):
-    assert has_expired(FRIDAY, now) is expired
+    assert has_expired(FRIDAY, exchange_day(now)) is expired
 
 
 def test_a_contract_without_a_last_day_does_not_expire():
-    assert has_expired(None, datetime(2099, 1, 1, tzinfo=UTC)) is False
+    assert has_expired(None, date(2099, 1, 1)) is False
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ class StreamReport:
         expired: set[Conid],
         now: float,
     ) -> None:
-        options, today = view.plan.options, self._health.now()
+        options, today = view.plan.options, exchange_day(self._health.now())
         gaps: dict[ContractKey, Missing] = {
             options[conid].contract.contract_key: (reason, age_s)
             for reason, ages in missing.items()
@@ -160,7 +160,7 @@ class StreamReport:
         return {
             conid
             for conid, wanted in plan.options.items()
-            if (last := wanted.contract.expiration) is not None and last < today
+            if has_expired(wanted.contract.expiration, today)
         }
 
     def _unanswered(self) -> set[Conid]:

@@ -23,7 +23,7 @@ class _NotThere:
         pass
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - anything may be asked for
-        raise NotImplementedError(
+        raise RuntimeError(
             f"pandas' {name} is not there: the service imports Tastytrade's SDK without it"
         )
 

@@ -25,7 +25,7 @@ from greeks_trio.feeds.stream_report import (
     show_missing,
 )
 from greeks_trio.model.contracts import ContractKey, StreamerSymbol
-from greeks_trio.model.expiry import exchange_day, expiration_of
+from greeks_trio.model.expiry import exchange_day, expiration_of, has_expired
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Availability
 
@@ -244,4 +244,4 @@ class StreamReport:
             (key, expiration_of(key) if each is None else each.contract.expiration)
             for key, each in self._wanted.items()
         )
-        return {key for key, last in last_days if last is not None and last < today}
+        return {key for key, last in last_days if has_expired(last, today)}
