@@ -123,8 +123,8 @@ _SOURCE_PAYLOAD: Final = Setting(
     default="full",
     kind=cast("Kind[KeptPayloads]", choice("full", "changed", "off")),
     about="The ticks that keep the broker's message in source_payload, which is two fifths "
-    "of a row. With full all do. With changed those do that have a value which is not the "
-    "broker's, such as a missing one instead of an impossible one. With off none does.",
+    "of a row. With full all do. With changed only those do of which an impossible "
+    "value or the time was replaced. With off none does.",
     applies=Applies.RELOAD,
     group=CONTRACTS,
 )

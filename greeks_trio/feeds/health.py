@@ -94,7 +94,7 @@ class FeedHealth:
         is_stopped: Whether a person has stopped the feed.
         accepts_delayed: Whether delayed data are a note (GREEKS_ACCEPT_DELAYED), and no
             fault.
-        last_read: The times of what was read last.
+        last_read: The times of the last frame and of the newest event.
         kept_payloads: The ticks that keep the broker's message (GREEKS_SOURCE_PAYLOAD).
     """
 
@@ -165,7 +165,7 @@ class FeedHealth:
         attempt: int = 0,
         gap_reason: GapReason = GapReason.DISCONNECTED,
     ) -> None:
-        """There is no connection.  The gap of the feed began with what was read last.
+        """There is no connection.  The gap of the feed began with the last event or frame.
 
         Args:
             reason: For a person; `None` if no connection is wanted.
@@ -347,7 +347,7 @@ class FeedHealth:
         )
 
     def _start_gap(self, reason: GapReason) -> None:
-        """Start the gap of the feed, unless it is open; it began with what was read last.
+        """Start the gap of the feed, unless it is open; it began with the last event or frame.
 
         After a start by a person, the gap of the stop is still open.  If the first
         connection then fails, that gap ends and the gap of the failure begins now.

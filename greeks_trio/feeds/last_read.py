@@ -1,4 +1,4 @@
-"""What a feed has read last; a gap starts there.
+"""The last frame and the newest event of a feed; a gap starts there.
 
 A frame may have waited in the socket before it is read: the process may lag behind the
 broker, or may have stood still.  Frames that still wait when the connection ends are lost.
@@ -26,7 +26,7 @@ _LONGEST_WAIT: Final = timedelta(minutes=1)
 
 
 class LastRead:
-    """The times of what one feed has read.
+    """The times of the last frame and of the newest event of one feed.
 
     Args:
         now: The wall clock, UTC.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import OptionContract
@@ -60,8 +60,9 @@ def normalise(
     ``received_at`` is the wall clock (UTC) and ``read_at`` the monotonic clock (seconds)
     when the frame was read.  ``count`` is called with ``impossible.`` and the field for
     each impossible value, and with ``mended.event-time`` or ``mended.payload`` when that
-    part of the event was replaced.  With ``kept_payloads`` ``changed`` only a tick with such
-    a value keeps the broker's message, with ``off`` none does.
+    part of the event was replaced.  With ``kept_payloads`` ``changed`` only a tick keeps the
+    broker's message of which an impossible value or the time was replaced, with ``off`` none
+    does.
 
     Raises:
         BadQuote: there is neither delta, gamma, theta, vega nor rho; implied
@@ -70,8 +71,7 @@ def normalise(
     is_changed = not is_possible(event)
     if is_changed:
         event = _only_possible(event, count)
-    greeks = event.greeks
-    if not _has_greek(greeks):
+    if not _has_greek(event.greeks):
         raise BadQuote("no-greeks")
     event_time = event_time_of(event.event_time_ms, received_at)
     if event_time is None:
@@ -83,43 +83,64 @@ def normalise(
         payload, is_mended = jsonb_safe(event.payload)
         if is_mended:
             count("mended.payload")
-    key = fingerprint(greeks)
-    price, price_at = None, None
-    if underlying_price is not None:
-        price, price_at = underlying_price.value, underlying_price.at
+    shared = _Shared(
+        broker,
+        availability,
+        underlying_price,
+        event_time,
+        received_at,
+        payload,
+        in_rotation,
+    )
+    key = fingerprint(event.greeks)
     return [
-        Tick(
-            UnifiedPositionRecord(
-                broker=broker,
-                account_id=holder.account_id,
-                underlying=contract.underlying,
-                contract_key=contract.contract_key,
-                event_time=event_time,
-                received_at=received_at,
-                expiration=contract.expiration,
-                strike=contract.strike,
-                option_type=contract.option_type,
-                quantity=holder.quantity,
-                delta=greeks.delta,
-                gamma=greeks.gamma,
-                theta=greeks.theta,
-                vega=greeks.vega,
-                rho=greeks.rho,
-                implied_volatility=greeks.implied_volatility,
-                underlying_price=price,
-                underlying_price_at=price_at,
-                price=event.price,
-                bid=event.bid,
-                ask=event.ask,
-                in_rotation=in_rotation,
-                availability=availability,
-                source_payload=payload,
-            ),
-            key,
-            read_at,
-        )
+        Tick(_record(event, contract, holder, shared), key, read_at)
         for holder in holders
     ]
+
+
+class _Shared(NamedTuple):
+    """The values that the records of one event share, besides those of the event."""
+
+    broker: Broker
+    availability: Availability
+    underlying: UnderlyingPrice | None
+    event_time: datetime
+    received_at: datetime
+    payload: bytes
+    in_rotation: bool
+
+
+def _record(
+    event: BrokerGreeks, contract: OptionContract, holder: Holder, shared: _Shared
+) -> UnifiedPositionRecord:
+    greeks, underlying = event.greeks, shared.underlying
+    return UnifiedPositionRecord(
+        broker=shared.broker,
+        account_id=holder.account_id,
+        underlying=contract.underlying,
+        contract_key=contract.contract_key,
+        event_time=shared.event_time,
+        received_at=shared.received_at,
+        expiration=contract.expiration,
+        strike=contract.strike,
+        option_type=contract.option_type,
+        quantity=holder.quantity,
+        delta=greeks.delta,
+        gamma=greeks.gamma,
+        theta=greeks.theta,
+        vega=greeks.vega,
+        rho=greeks.rho,
+        implied_volatility=greeks.implied_volatility,
+        underlying_price=None if underlying is None else underlying.value,
+        underlying_price_at=None if underlying is None else underlying.at,
+        price=event.price,
+        bid=event.bid,
+        ask=event.ask,
+        in_rotation=shared.in_rotation,
+        availability=shared.availability,
+        source_payload=shared.payload,
+    )
 
 
 def _only_possible(event: BrokerGreeks, count: Callable[[str], object]) -> BrokerGreeks:

@@ -21,8 +21,8 @@ from greeks_trio.model.gap_reasons import GapReason
 Broker: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
 Availability = Literal["realtime", "delayed", "frozen", "unknown"]
 SessionStatus = Literal["connecting", "connected", "degraded", "disconnected"]
-# The ticks that keep the broker's message: all, those with a value that is not the
-# broker's, or none.
+# The ticks that keep the broker's message: all, those of which a value was replaced, or
+# none.
 KeptPayloads = Literal["full", "changed", "off"]
 PositionKind = Literal[
     "option", "future_option", "equity", "future", "other", "unknown"
