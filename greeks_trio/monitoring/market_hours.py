@@ -46,10 +46,14 @@ class MarketHours:
 
     The American markets are always in use.  `take` brings the calendars, which another
     process reads.
+
+    Attributes:
+        are_readable: False while the calendars cannot be read.
     """
 
     def __init__(self) -> None:
         self._days: dict[str, _Days] = {}
+        self.are_readable = True
 
     def is_open(self, moment: datetime, market: str = "equity") -> bool:
         """Return whether a market is open at this moment, which is aware of its zone.
@@ -83,7 +87,9 @@ class MarketHours:
             return False
         days = self._days.get(market)
         day = moment.astimezone(UTC).date()
-        return days is None or days.first <= day < days.last
+        if days is None:
+            return self.are_readable
+        return days.first <= day < days.last
 
     def open_markets(self, moment: datetime) -> dict[str, bool]:
         """Return for each prepared market whether it is open."""
@@ -104,6 +110,7 @@ class MarketHours:
             calendars: Those that `calendars_of` names, for the days of `days_around`.
             today: The day.
         """
+        self.are_readable = True
         first, wanted_until = days_around(today)
         for name in markets:
             market = MARKETS[name]

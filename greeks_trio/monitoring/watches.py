@@ -86,6 +86,7 @@ async def run_hours_watch(status: ServiceStatus) -> None:
             await prepare_hours(status, status.clock.now())
         except CalendarsUnavailable as exc:
             delay_s = _CALENDARS_AGAIN_S
+            status.hours.are_readable = False
             logger.warning(
                 "hours.not_read reason=%s: stale contracts give no warning; they are read "
                 "again in %.0f s",

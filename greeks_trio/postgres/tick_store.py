@@ -42,7 +42,6 @@ from greeks_trio.postgres.failures import (
 from greeks_trio.postgres.proving import RowProbe, commit_something, missing_standby
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
 from greeks_trio.postgres.schema.months import KnownPartitions
-from greeks_trio.postgres.schema.partitions import ensure_partitions_ahead
 from greeks_trio.postgres.tick_rows import (
     COPY_TICKS,
     INSERT_NEW,
@@ -55,8 +54,7 @@ from greeks_trio.postgres.tick_rows import (
 
 logger = logging.getLogger(__name__)
 
-# The first partitions only save time: the writer makes the ones that it needs.
-_FIRST_PARTITIONS_LIMIT_S: Final = 2.0
+# It only saves time: the first flush does the rest.
 _WARM_UP_LIMIT_S: Final = 1.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
@@ -144,8 +142,7 @@ class TickStore:
         async with open_connection(config, autocommit=True) as connection:
             standby = await self._find_missing_standby(connection, config)
             backend = await self._settle(connection, config)
-            if await bring_up_to_date(connection, look_limit_s=config.timeout_s):
-                await self._make_first_partitions(config)
+            await bring_up_to_date(connection, look_limit_s=config.timeout_s)
             is_same = await self._watch.look_at_new(connection, config.timeout_s)
             is_settled = False
             try:
@@ -193,21 +190,6 @@ class TickStore:
             cursor = await connection.execute(_WHO_AM_I)
             (backend,) = await cursor.fetchall()
         return _Backend(*backend)
-
-    async def _make_first_partitions(self, config: DatabaseConfig) -> None:
-        """Make partitions for a database that was empty, within a short time.
-
-        The partition keeper makes the rest later.
-        """
-        try:
-            async with open_connection(config, autocommit=True) as connection:
-                with (
-                    translated(connection, may_refuse=False),
-                    trio.fail_after(_FIRST_PARTITIONS_LIMIT_S),
-                ):
-                    await ensure_partitions_ahead(connection, self._today())
-        except StoreError as exc:
-            logger.warning("partitions.not_made reason=%s", exc)
 
 
 class CopySink:

@@ -23,7 +23,7 @@ from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.status_json import status_json
 from tests.concurrency.status_parts import make_status
 from tests.factories import SPY_CALL
-from tests.market_calendars import calendars_here
+from tests.market_calendars import calendars_here, prepare
 
 EUREX_OPTION = ContractKey("ibkr:5001")
 LONDON_OPTION = ContractKey("ibkr:5002")
@@ -108,6 +108,14 @@ async def test_calendars_that_cannot_be_read_are_told_and_read_again_later(
         await watches.run_hours_watch(status)
 
     assert times == [10, 610]
+    # Each contract counts as one without hours, until the calendars are there.
+    assert {
+        each.exchange for each in contracts_without_hours(status, BERLIN_MORNING)
+    } == {*("EUREX", "ICEEU", "MEXDER", None)}
+    monkeypatch.undo()
+    hours, day = status.hours, BERLIN_MORNING.date()
+    prepare(hours, hours.unprepared(["EUREX"], day), day)
+    assert hours.are_readable
     assert "hours.not_read reason=no memory" in caplog.text
 
 

@@ -71,6 +71,17 @@ async def test_a_frame_that_is_read_late_does_not_move_it(feed, autojump_clock):
     assert feed.gap_s() == pytest.approx(10)
 
 
+async def test_ticks_of_a_feed_that_is_not_connected_yet_count_too(
+    feed, autojump_clock
+):
+    feed.health.disconnected("reset")
+    feed.health.connecting()
+    feed.read(0)
+    feed.stand_still(autojump_clock, 40)
+
+    assert feed.health.last_read.is_behind
+
+
 async def test_delayed_data_do_not_move_it_before_the_standstill(feed, autojump_clock):
     await trio.sleep(1_000)
     feed.read(100)
