@@ -580,6 +580,10 @@ begin
         join pg_class on pg_class.oid = inhrelid
         where inhparent = 'greek_snapshots'::regclass and relname = name
     ) then
+        -- It changes nothing.  A session that prepared a statement while the partition was
+        -- being attached would never look into it: the plan came after the notice.  Each
+        -- change of the table is such a notice.
+        alter table greek_snapshots alter column id set statistics -1;
         return false;
     end if;
     if to_regclass(name) is null then
@@ -602,7 +606,7 @@ $$;
 
 comment on function make_month(date) is
     'Makes and attaches the partition of the month of this day, with the rights of the '
-    'owner of the tables; false if it was there';
+    'owner of the tables; false if it was there: then prepared statements are planned again';
 
 revoke execute on function make_month(date) from public;
 
@@ -2806,4 +2810,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', 'd1f03c33318f69b6231fd14c6cac10b23f6b6d2d25dfd32a542df6ac8b7477d6');
+    ('0012_latest', 'ade3c2a3fefa2ca84d7a6c56ecace7d695779f5b8b2165f682683f46b1de16c0');

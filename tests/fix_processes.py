@@ -28,9 +28,12 @@ PATIENCE_S = 40.0
 # one holds a lock on the table stays unseen in it.
 _WAIT_UNTIL = """
 do $wait$
+declare
+    is_true boolean;
 begin
     for attempt in 1 .. 2000 loop
-        if (select ({condition})) then return; end if;
+        execute $condition$select ({condition})$condition$ into is_true;
+        if is_true then return; end if;
         commit;
         perform pg_sleep(0.02);
     end loop;

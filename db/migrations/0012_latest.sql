@@ -1590,6 +1590,52 @@ $$;
 drop function newest_asof(timestamptz);
 
 
+create or replace function make_month(day date)
+returns boolean
+language plpgsql security definer
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+    first_moment constant timestamptz := date_trunc('month', day::timestamptz);
+    name constant text := to_char(first_moment, '"greek_snapshots_"YYYY_MM');
+begin
+    -- Any number; the service takes the same one.
+    perform pg_advisory_xact_lock(7402318915520032);
+    if exists (
+        select from pg_inherits
+        join pg_class on pg_class.oid = inhrelid
+        where inhparent = 'greek_snapshots'::regclass and relname = name
+    ) then
+        -- It changes nothing.  A session that prepared a statement while the partition was
+        -- being attached would never look into it: the plan came after the notice.  Each
+        -- change of the table is such a notice.
+        alter table greek_snapshots alter column id set statistics -1;
+        return false;
+    end if;
+    if to_regclass(name) is null then
+        -- Without identity: from version 17 on an attached table may not have its own, and
+        -- before only the parent's is used.
+        execute format(
+            'create table %I (like greek_snapshots including all excluding identity)',
+            name
+        );
+    end if;
+    execute format(
+        'alter table greek_snapshots attach partition %I for values from (%L) to (%L)',
+        name,
+        first_moment,
+        first_moment + interval '1 month'
+    );
+    return true;
+end
+$$;
+
+comment on function make_month(date) is
+    'Makes and attaches the partition of the month of this day, with the rights of the '
+    'owner of the tables; false if it was there: then prepared statements are planned again';
+
+
 -- The role that may have months made is that of the service.
 do $$
 declare
@@ -1618,7 +1664,8 @@ begin
             double precision, double precision, double precision, double precision,
             double precision, double precision)',
         'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)',
-        'add_latest(latest_state)', 'rebuild_latest(pg_snapshot)', 'refresh_latest()'
+        'add_latest(latest_state)', 'rebuild_latest(pg_snapshot)', 'refresh_latest()',
+        'make_month(date)'
     ]::regprocedure[] loop
         execute format(
             'alter function %s set search_path = %I, pg_temp',

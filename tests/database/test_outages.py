@@ -590,10 +590,10 @@ async def test_the_victim_of_a_deadlock_tries_again_at_once(database, observer):
     assert count(observer) == 4
 
 
-async def only_session(observer):
-    """Return the session of the only sink; the one that made a partition may linger."""
+async def lasting_sessions(observer, number):
+    """Return the sessions of so many sinks; the one that made a partition may linger."""
     while True:
-        if len(found := sessions(observer)) == 1:
+        if len(found := sessions(observer)) == number:
             return found
         await trio.lowlevel.checkpoint()
 
@@ -602,9 +602,9 @@ async def test_a_new_sink_ends_the_lost_session_and_no_other(proxy, observer):
     store = store_of(proxy.config, timeout_s=1)
     async with store.open() as writer:
         await writer.write([ONE])
-        first = await only_session(observer)
+        first = await lasting_sessions(observer, 1)
         async with store.open() as replayer:
-            both = sessions(observer)
+            both = await lasting_sessions(observer, 2)
             proxy.go_deaf()
             await fails(replayer)
         assert sessions(observer) == both  # it has not heard of it
@@ -620,7 +620,7 @@ async def test_a_lost_session_that_cannot_end_delays_the_next_sink_and_only_once
     store = store_of(proxy.config, timeout_s=2)
     async with store.open() as sink:
         await sink.write([ONE])
-        [lost] = await only_session(observer)
+        [lost] = await lasting_sessions(observer, 1)
         proxy.go_deaf()
         await fails(sink)
     proxy.hear_new_connections()

@@ -62,6 +62,21 @@ async def test_the_partitions_ahead_are_made_at_once_until_cancelled(database):
     assert not keeping.child_tasks
 
 
+async def test_the_partitions_are_announced_once_more(database, nursery, monkeypatch):
+    """Each change of the table's columns lets prepared statements be planned again."""
+    monkeypatch.setattr(keeper_module, "_ANNOUNCE_AFTER_S", 0.01)
+    changed_by = (
+        "select xmin::text from pg_attribute"
+        " where attrelid = 'greek_snapshots'::regclass and attname = 'id'"
+    )
+    [(before,)] = await fetch(database, changed_by)
+
+    nursery.start_soon(run_partition_keeper, database)
+
+    await wait_until(database, f"({changed_by}) <> '{before}'")
+    await assert_partitions_come(database)
+
+
 @pytest.mark.usefixtures("hurried")
 async def test_a_busy_table_is_tried_again(database, nursery, said):
     with connect(database) as observer, observer.transaction():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from typing import Any, Final, NoReturn
 
@@ -18,6 +18,7 @@ from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.partitions import (
+    announce_partition,
     covered_months,
     ensure_partitions_ahead,
     month_bounds,
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 _INTERVAL_S: Final = 6 * 3600.0
 # The table may be busy.  Just after the start of the service it may not exist yet.
 _AGAIN_AFTER_S: Final = 60.0
+# Longer than a server takes to plan a statement.
+_ANNOUNCE_AFTER_S: Final = 10.0
 # Three partitions; each may wait for a lock for a bounded time.
 _LIMIT_S: Final = 30.0
 _NO_SCHEMA_YET: Final = ("42P01", "42883")  # no such table, no such function
@@ -64,6 +67,22 @@ class PartitionKeeper:
 
     async def keep(self, config: DatabaseConfig) -> bool:
         """Make the partitions ahead; return whether all of them exist now."""
+        return await self._do(config, self._make)
+
+    async def announce(self, config: DatabaseConfig) -> bool:
+        """Let all sessions see the partitions; return whether that was done.
+
+        See `announce_partition`.
+        """
+        return await self._do(config, self._announce)
+
+    async def _do(
+        self,
+        config: DatabaseConfig,
+        work: Callable[
+            [psycopg.AsyncConnection[Any], list[BaseException]], Awaitable[None]
+        ],
+    ) -> bool:
         failures: list[BaseException] = []
         try:
             async with open_connection(config, autocommit=True) as connection:
@@ -71,7 +90,7 @@ class PartitionKeeper:
                     translated(connection, may_refuse=False),
                     trio.fail_after(_LIMIT_S),
                 ):
-                    await self._make(connection, failures)
+                    await work(connection, failures)
         except* StoreError as group:
             failures += group.exceptions
         for failure in failures:
@@ -82,6 +101,11 @@ class PartitionKeeper:
                 plain_reason(failure),
             )
         return not failures
+
+    async def _announce(
+        self, connection: psycopg.AsyncConnection[Any], _: list[BaseException]
+    ) -> None:
+        await announce_partition(connection, self._today())
 
     async def _make(
         self,
@@ -119,7 +143,8 @@ async def run_partition_keeper(
 ) -> NoReturn:
     """Make the partitions ahead, at once and every few hours, until cancelled.
 
-    The writer makes the partition of the present month by itself.
+    A moment later they are announced once more, see `announce_partition`.  The writer makes
+    the partition of the present month by itself.
 
     Args:
         config: The configuration of the database, or a function that returns it.
@@ -129,7 +154,13 @@ async def run_partition_keeper(
     keeper = keeper or PartitionKeeper(Conditions())
     again = again or WakeUp()
     while True:
-        is_done = await keeper.keep(config() if callable(config) else config)
+        present = config() if callable(config) else config
+        is_done = await keeper.keep(present)
+        if is_done:
+            with trio.move_on_after(_ANNOUNCE_AFTER_S):
+                await again.wait()
+                continue
+            is_done = await keeper.announce(present)
         with trio.move_on_after(_INTERVAL_S if is_done else _AGAIN_AFTER_S):
             await again.wait()
 

@@ -96,6 +96,26 @@ async def ensure_partition(
     return True
 
 
+async def announce_partition(
+    connection: psycopg.AsyncConnection[Any], month: date
+) -> None:
+    """Let all sessions plan their prepared statements again.
+
+    A statement that was planned while the partition was being attached does not look into
+    it, until something about the table changes.
+
+    Args:
+        connection: As for `ensure_partition`.
+        month: Any day of a month that has a partition, UTC.
+
+    Raises:
+        psycopg.Error: for instance a lock timeout; the caller may try again.
+    """
+    async with connection.transaction():
+        await connection.execute(_TRANSACTION)
+        await connection.execute(_MAKE, [date(month.year, month.month, 1)])
+
+
 async def objection_to_partition(
     connection: psycopg.AsyncConnection[Any], month: date
 ) -> str:
