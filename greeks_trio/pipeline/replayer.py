@@ -1,8 +1,11 @@
 """The replayer: stores ticks from the disk that have left memory, the oldest first.
 
-It has a connection of its own, so that fresh ticks keep their latency meanwhile.  It
-always checks for duplicates: some of the ticks may be stored although their commit was
-never confirmed.
+It has a connection of its own, so that fresh ticks keep their latency meanwhile.
+
+Some of the ticks may be stored already: the commit was never confirmed, or the entry was
+not deleted before the process was killed.  Such ticks are among the oldest, so the first
+batch of each connection is checked for duplicates.  The others are new nearly always.  A
+batch with a duplicate is stored all the same: the sink notices it, and then checks.
 
 Ticks without a partition stay on disk.  The replayer goes on with the entries behind
 them, and offers them again every half minute.
@@ -128,12 +131,14 @@ class Replayer:
         entries: Sequence[SpooledEntry] = []
         # Up to here, each entry is stored and deleted, or is held.
         done_to = 0
+        is_first = True
         held: set[int] = set()
         while entries := entries or await self._spooler.read(BATCH_ROWS, after=done_to):
             async with trio.open_nursery() as nursery:
                 ahead: list[SpooledEntry] = []
                 nursery.start_soon(self._read_ahead, entries[-1].id, ahead)
-                rows += await self._store(sink, entries)
+                rows += await self._store(sink, entries, check_duplicates=is_first)
+            is_first = False
             held.update(entry.id for entry in entries if entry.id in self._held)
             done_to = entries[-1].id
             entries = ahead
@@ -155,20 +160,23 @@ class Replayer:
         with suppress(SpoolUnavailable):
             into += await self._spooler.read(BATCH_ROWS, after=after, is_ahead=True)
 
-    async def _store(self, sink: TickSink, entries: Sequence[SpooledEntry]) -> int:
+    async def _store(
+        self,
+        sink: TickSink,
+        entries: Sequence[SpooledEntry],
+        *,
+        check_duplicates: bool,
+    ) -> int:
         """Store the ticks of the entries, delete the entries, and count the ticks.
 
         An entry with postponed ticks is held: it stays on disk.  The positions of its
         stored ticks are remembered, so that they are counted once.
         """
         self.steps += 1
-        ticks = [
-            tick
-            for entry in entries
-            for position, tick in enumerate(entry.ticks)
-            if position not in self._held.get(entry.id, ())
-        ]
-        stored = await self._refused_rows.store(sink, ticks, check_duplicates=True)
+        ticks = [tick for entry in entries for tick in self._open_ticks(entry)]
+        stored = await self._refused_rows.store(
+            sink, ticks, check_duplicates=check_duplicates
+        )
         self._tick_counts.committed_again(stored)
         self._hold(entries, stored.postponed)
         await self._spooler.replayed(
@@ -177,8 +185,17 @@ class Replayer:
         self._backlog.losses.add_ticks(stored.not_quarantined)
         return len(ticks) - len(stored.postponed)
 
+    def _open_ticks(self, entry: SpooledEntry) -> Sequence[Tick]:
+        """Return the ticks of the entry without those that are stored."""
+        stored = self._held.get(entry.id)
+        if stored is None:
+            return entry.ticks
+        return [t for position, t in enumerate(entry.ticks) if position not in stored]
+
     def _hold(self, entries: Sequence[SpooledEntry], postponed: Sequence[Tick]) -> None:
         """Note the entries with postponed ticks."""
+        if not (postponed or self._held):
+            return
         waiting = set(map(id, postponed))
         for entry in entries:
             stored = {i for i, t in enumerate(entry.ticks) if id(t) not in waiting}

@@ -36,6 +36,7 @@ EVENT_AGE_BOUNDS_S: Final = (
 )
 
 _FRAME: Final = attrgetter("read_at", "record.broker")
+_BROKER: Final = attrgetter("record.broker")
 
 TickListener: TypeAlias = Callable[[Sequence[Tick]], None]
 
@@ -139,7 +140,7 @@ class TickCounts:
 
     def committed_again(self, stored: BatchOutcome) -> None:
         """Count the ticks that the replayer has stored.  They have no latency any more."""
-        self.replayed.update(tick.record.broker for tick in stored.ticks)
+        self.replayed.update(map(_BROKER, stored.ticks))
         self._note(stored)
 
     def latency_to_durable(self) -> LatencyStatistics:
@@ -151,7 +152,7 @@ class TickCounts:
         return self.to_commit.statistics()
 
     def _note(self, stored: BatchOutcome) -> None:
-        self.persisted.update(tick.record.broker for tick in stored.ticks)
+        self.persisted.update(map(_BROKER, stored.ticks))
         self.already_stored += len(stored.ticks) - stored.new
         if stored.ticks and self._listeners.committed is not None:
             self._listeners.committed(stored.ticks)

@@ -32,6 +32,7 @@ from greeks_trio.model.records import Tick
 from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.database_watch import DatabaseWatch
+from greeks_trio.postgres.duplicates import ExpectedDuplicates
 from greeks_trio.postgres.failures import (
     Trouble,
     is_about_server,
@@ -58,10 +59,6 @@ logger = logging.getLogger(__name__)
 _WARM_UP_LIMIT_S: Final = 1.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
-
-# Where another service stores the same ticks, one duplicate follows the other, and each
-# one that a COPY finds is an error in the server's log.
-_DUPLICATES_LAST_S: Final = 60.0
 
 _MISSING_PARTITION: Final = "23514"  # with a constraint's name it is a bad row
 _DUPLICATE: Final = "23505"
@@ -210,8 +207,7 @@ class CopySink:
         self._probe = probe
         self._missing_standby = missing_standby
         self._partitions = KnownPartitions(config)
-        # Until then each batch is checked for duplicates, because there was one.
-        self._check_duplicates_until = -math.inf
+        self._duplicates = ExpectedDuplicates()
         connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
 
     async def write(
@@ -226,7 +222,8 @@ class CopySink:
         Args:
             ticks: Any number; a batch of more than a few thousand is not faster.
             check_duplicates: Expect that some ticks are stored already.  Without it,
-                duplicates are found only after the whole batch was sent once.
+                duplicates are found only after the batch was sent once, unless batches
+                before it had some.
 
         Raises:
             StoreUnavailable: offer the same ticks again, with ``check_duplicates``, to
@@ -239,7 +236,7 @@ class CopySink:
         if not ticks:
             return 0
         with self._in_time():
-            check_duplicates |= trio.current_time() < self._check_duplicates_until
+            check_duplicates |= self._duplicates.are_likely(trio.current_time())
             new = await self._store(ticks, check_duplicates)
         self._probe.stored = ticks[0]
         return new
@@ -344,6 +341,7 @@ class CopySink:
                 if exc.sqlstate not in (_DUPLICATE, _UNKNOWN):
                     raise
                 logger.debug("sink.checking_duplicates sqlstate=%s", exc.sqlstate)
+                self._duplicates.copy_failed(trio.current_time())
         return await self._merge(ticks)
 
     async def _copy(self, statement: bytes, ticks: Sequence[Tick]) -> int:
@@ -363,8 +361,8 @@ class CopySink:
                 columns = await pack_columns(cursor, ticks)
                 await cursor.execute(INSERT_NEW, columns)
                 new = len(await cursor.fetchall())
+            self._duplicates.checked(len(ticks), new, trio.current_time())
             if new < len(ticks):
-                self._check_duplicates_until = trio.current_time() + _DUPLICATES_LAST_S
                 # A commit that was given up may have taken effect here, and still wait
                 # for a standby.  A statement without a new row waits for nothing.
                 await commit_something(self._connection)

@@ -40,8 +40,8 @@ class Pipeline:
         self.quarantine = quarantine or MemoryQuarantine()
         self.sink = ListSink(table)
         self.replay_sink = ListSink(self.sink)
-        # As the real one: what is in flight may have been replayed.
-        self.sink.takes_duplicates = True
+        # As the real ones: what is in flight may have been replayed, and the other way.
+        self.sink.takes_duplicates = self.replay_sink.takes_duplicates = True
         self.durable, self.committed = [], []
         self.backlog = Backlog(tick_bytes(memory_rows))
         self.tick_counts = TickCounts(

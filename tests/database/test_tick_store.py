@@ -13,6 +13,7 @@ import trio
 
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import PartitionMissing, StoreRejected, StoreUnavailable
+from greeks_trio.postgres.duplicates import ENOUGH_NEW_ROWS
 from greeks_trio.postgres.schema import months
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from greeks_trio.postgres.tick_store import TickStore
@@ -132,6 +133,29 @@ async def test_after_duplicates_the_sink_goes_on(sink, observer):
     await sink.write([make_tick(3)])
 
     assert count(observer) == 3
+
+
+async def test_a_batch_with_a_duplicate_makes_the_next_ones_slow_until_enough_are_new(
+    sink, observer, monkeypatch
+):
+    """A failed COPY is an error in the log of the server, so few may fail."""
+    copied, copy = [], sink._copy
+
+    async def noted_copy(statement, ticks):
+        copied.append(len(ticks))
+        return await copy(statement, ticks)
+
+    monkeypatch.setattr(sink, "_copy", noted_copy)
+    ticks = [make_tick(number) for number in range(ENOUGH_NEW_ROWS + 10)]
+
+    await sink.write(ticks[:2])
+    assert await sink.write(ticks[1:3]) == 1  # fails
+    assert await sink.write(ticks[2:4]) == 1
+    assert await sink.write(ticks[4:-1]) == len(ticks) - 5
+    assert await sink.write(ticks[-1:]) == 1
+
+    assert copied == [2, 2, 1]
+    assert count(observer) == len(ticks)
 
 
 async def test_duplicates_leave_nothing_in_the_catalog(sink, observer):
