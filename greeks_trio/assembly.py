@@ -23,7 +23,7 @@ from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
-from greeks_trio.monitoring.metrics import make_registry
+from greeks_trio.monitoring.metrics import read_metrics
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.status_json import (
@@ -314,7 +314,7 @@ def make_routers(service: Service) -> list[APIRouter]:
         status.make_router(
             source, brokers, status_schema(), status_example(brokers[0])
         ),
-        metrics.make_router(make_registry(state)),
+        metrics.make_router(partial(read_metrics, state)),
         feeds.make_router(service.switches, brokers),
         lists.make_router(timeline, brokers),
         trades.make_router(timeline, brokers),

@@ -34,6 +34,7 @@ from greeks_trio.feeds.feed import FeedKind, TickSender, enabled_kinds
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
+from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.storage import run_storage_watch
 from greeks_trio.monitoring.systemd import Notifier, run_systemd_notify
@@ -134,7 +135,7 @@ async def run_service(
                 )
             disk.is_clean = is_in_order and are_told
         background.cancel_scope.cancel()
-    logger.info("service.stopped %s", minute_line(status))
+    logger.info("service.stopped %s", minute_line(Readings(status)))
     if service.rejected is not None:
         raise service.rejected
     return service.exit_status

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from greeks_trio.monitoring.minute_line import minute_line
+from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.service import Running
 
@@ -66,7 +67,7 @@ class Display:
             while True:
                 await trio.sleep(_PLAIN_LINE_S)
                 self._console.print(
-                    f"{rate.update(status):.0f} rows/s {minute_line(status)}",
+                    f"{rate.update(status):.0f} rows/s {minute_line(Readings(status))}",
                     soft_wrap=True,
                 )
         with Live(console=self._console, auto_refresh=False, transient=True) as live:

@@ -3,82 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
-from typing import Final
+from typing import TypeAlias
 
-import msgspec
-
-from greeks_trio.feeds.staleness import StaleContract
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.calendars import read_calendars
+from greeks_trio.monitoring.contract_survey import (
+    NOT_NAMED,
+    STEP_CONTRACTS,
+    StreamedContract,
+)
 from greeks_trio.monitoring.market_hours import calendars_of, days_around
 from greeks_trio.monitoring.markets import market_of
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.waiting import run_in_slices
 
 logger = logging.getLogger(__name__)
 
-# The name of an exchange that the broker does not name.
-NOT_NAMED: Final = "not-named"
+
+IsTrading: TypeAlias = Callable[[Broker, ContractKey], bool]
 
 
-class StreamedContract(msgspec.Struct, frozen=True):
-    """A subscribed contract; ``exchange`` is `None` if the broker names none."""
-
-    broker: Broker
-    contract_key: ContractKey
-    exchange: str | None
-
-
-def streamed_contracts(status: ServiceStatus) -> Iterator[StreamedContract]:
-    """Yield every subscribed contract."""
-    for broker, health in status.feeds.items():
-        for contract_key in health.streamed():
-            exchange = health.exchange_of(contract_key)
-            yield StreamedContract(broker, contract_key, exchange)
-
-
-def trades(
-    status: ServiceStatus, moment: datetime, broker: Broker, contract_key: ContractKey
-) -> bool:
-    """Return whether the market of a subscribed contract is open at this moment."""
-    market = _market(status, broker, contract_key)
-    return market is not None and status.hours.is_open(moment, market)
-
-
-def _market(
-    status: ServiceStatus, broker: Broker, contract_key: ContractKey
-) -> str | None:
-    exchange = status.feeds[broker].exchange_of(contract_key)
-    return market_of(contract_key, exchange)
-
-
-def trading_counts(
-    status: ServiceStatus,
-    moment: datetime,
-    contracts: Iterable[StreamedContract | StaleContract],
-) -> Mapping[Broker, int]:
-    """Return how many of the contracts of each broker have an open market."""
+def trading_at(status: ServiceStatus, moment: datetime) -> IsTrading:
+    """Return a function that tells whether the market of a contract is open then."""
     is_open = status.hours.open_markets(moment)
-    numbers = Counter(
-        each.broker
-        for each in contracts
-        if is_open.get(_market(status, each.broker, each.contract_key) or "", False)
-    )
-    return {broker: numbers[broker] for broker in status.feeds}
 
+    def is_trading(broker: Broker, contract_key: ContractKey) -> bool:
+        exchange = status.feeds[broker].exchange_of(contract_key)
+        return is_open.get(market_of(contract_key, exchange) or "", False)
 
-def contracts_without_hours(
-    status: ServiceStatus, moment: datetime
-) -> list[StreamedContract]:
-    """Return the subscribed contracts whose market's hours are not known."""
-    return [
-        each
-        for each in streamed_contracts(status)
-        if not status.hours.are_known(each.contract_key, moment, each.exchange)
-    ]
+    return is_trading
 
 
 async def prepare_hours(status: ServiceStatus, moment: datetime) -> None:
@@ -87,16 +44,23 @@ async def prepare_hours(status: ServiceStatus, moment: datetime) -> None:
     Raises:
         CalendarsUnavailable: They could not be read.
     """
-    in_use = (
-        market_of(each.contract_key, each.exchange)
-        for each in streamed_contracts(status)
-    )
+    in_use = await run_in_slices(_markets_in_use(status))
     today = moment.date()
-    missing = status.hours.unprepared(filter(None, in_use), today)
+    missing = status.hours.unprepared(in_use, today)
     if missing:
         calendars = await read_calendars(calendars_of(missing), *days_around(today))
         status.hours.take(missing, calendars, today)
         logger.info("hours.read markets=%s", ",".join(sorted(missing)))
+
+
+def _markets_in_use(status: ServiceStatus) -> Generator[None, None, set[str]]:
+    in_use: set[str | None] = set()
+    for health in status.feeds.values():
+        for number, contract_key in enumerate(health.streamed()):
+            if not number % STEP_CONTRACTS:
+                yield
+            in_use.add(market_of(contract_key, health.exchange_of(contract_key)))
+    return {each for each in in_use if each is not None}
 
 
 class UnknownHoursLog:

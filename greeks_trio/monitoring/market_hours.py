@@ -83,8 +83,10 @@ class MarketHours:
     ) -> bool:
         """Return whether the hours of the contract's market are known, or soon will be."""
         market = market_of(contract_key, exchange)
-        if market is None:
-            return False
+        return market is not None and self.knows(market, moment)
+
+    def knows(self, market: str, moment: datetime) -> bool:
+        """Return whether the hours of a market are known, or soon will be."""
         days = self._days.get(market)
         day = moment.astimezone(UTC).date()
         if days is None:

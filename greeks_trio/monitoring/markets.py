@@ -138,7 +138,8 @@ _FUTURE_OPTION: Final = re.compile(r"\./([A-Z0-9]+)")
 _GRAINS: Final = re.compile(r"O?(ZC|ZS|ZW|ZM|ZL|ZO|ZR|KE|LE|HE|GF)\d?")
 
 
-@lru_cache(maxsize=10_000)
+# More than there are contracts: a smaller one would forget each before its next use.
+@lru_cache(maxsize=50_000)
 def market_of(contract_key: str, exchange: str | None = None) -> str | None:
     """Return the market of an option, `None` if its hours are not known.
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,7 +18,6 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from greeks_trio.model.records import Broker
@@ -36,26 +34,14 @@ _Numbers: TypeAlias = _Number | Mapping[str, Any]
 _Histograms: TypeAlias = BucketCounts | Mapping[str, BucketCounts]
 
 
-def make_registry(status: ServiceStatus) -> CollectorRegistry:
-    """Return a registry of its own, which reads the service at each scrape."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(ServiceCollector(status))
-    return registry
-
-
-class ServiceCollector(Collector):
-    """Reads one service."""
-
-    def __init__(self, status: ServiceStatus) -> None:
-        self._status = status
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric with its present values."""
-        now = Readings(self._status)
-        brokers = list(self._status.feeds)
-        with now.process.oneshot():
-            for figure in METRICS:
-                yield _metric(figure, now, brokers)
+def read_metrics(status: ServiceStatus) -> Iterator[Metric | None]:
+    """Yield every metric with its present values, and `None` after each other small step."""
+    now = Readings(status)
+    yield from now.prepare()
+    brokers = list(status.feeds)
+    with now.process.oneshot():
+        for figure in METRICS:
+            yield _metric(figure, now, brokers)
 
 
 def _metric(figure: Figure, now: Readings, brokers: Sequence[Broker]) -> Metric:

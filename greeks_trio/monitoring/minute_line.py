@@ -8,12 +8,10 @@ from typing import Any
 from greeks_trio.monitoring.figures.figure import Figure
 from greeks_trio.monitoring.figures.table import FIGURES
 from greeks_trio.monitoring.readings import Readings
-from greeks_trio.monitoring.status import ServiceStatus
 
 
-def minute_line(status: ServiceStatus) -> str:
+def minute_line(now: Readings) -> str:
     """Return the figures as ``key=value``, and the status of each session at the end."""
-    now = Readings(status)
     fields = [field for figure in FIGURES for field in _fields(figure, now)]
     fields += [
         f"{session.broker}={session.status}:{session.subscription_count}"

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import cache, cached_property
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import psutil
 
 from greeks_trio.feeds.health import FeedHealth, FeedStatistics
 from greeks_trio.feeds.staleness import StaleContract, StaleReason
 from greeks_trio.model.records import Broker, StreamSession
-from greeks_trio.monitoring.contract_hours import (
-    NOT_NAMED,
-    contracts_without_hours,
-    streamed_contracts,
-    trading_counts,
+from greeks_trio.monitoring.contract_survey import (
+    ContractNumbers,
+    ContractSurvey,
+    survey_contracts,
 )
 from greeks_trio.monitoring.slo import SloStatistics
-from greeks_trio.monitoring.stale_counts import (
-    NewestTicks,
-    count_by_broker,
-    newest_ticks,
-    not_realtime_counts,
-    reason_counts,
-    stale_contracts,
-)
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.histograms import BucketCounts
 from greeks_trio.pipeline.processor import ProcessorStatistics
@@ -35,6 +26,7 @@ from greeks_trio.pipeline.stores import SpoolSize
 from greeks_trio.pipeline.tick_counts import LatencyStatistics
 from greeks_trio.pipeline.writer import WriterStatistics
 from greeks_trio.version import program_version
+from greeks_trio.waiting import run_at_once
 
 _T = TypeVar("_T")
 
@@ -50,6 +42,18 @@ class Readings:
     def __init__(self, status: ServiceStatus) -> None:
         self.status = status
         self.now = status.clock.now()
+
+    def prepare(self) -> Generator[None, None, None]:
+        """Look at every contract in small steps, so that no figure has to.
+
+        Without it the first figure that needs them looks at all of them at once.
+        """
+        self.survey = yield from survey_contracts(self.status, self.now)
+
+    @cached_property
+    def survey(self) -> ContractSurvey:
+        """Return the state of every subscribed contract."""
+        return run_at_once(survey_contracts(self.status, self.now))
 
     # Of the pipeline.
 
@@ -110,46 +114,17 @@ class Readings:
         """Return the state of each feed."""
         return {session.broker: session for session in self.status.sessions()}
 
-    @cached_property
+    @property
     def stale(self) -> list[StaleContract]:
         """Return the subscribed contracts without recent ticks, oldest of all first."""
-        return stale_contracts(self.status)
-
-    @cached_property
-    def newest(self) -> NewestTicks:
-        """Return the newest tick of each contract."""
-        return newest_ticks(self.status)
-
-    def stale_counts(self) -> Mapping[Broker, int]:
-        """Return how many contracts of each broker `stale` has."""
-        return count_by_broker(self.status, self.stale)
-
-    def not_realtime(self) -> Mapping[Broker, int]:
-        """Return how many contracts of each broker have Greeks not in real time."""
-        return not_realtime_counts(self.status, self.newest)
+        return self.survey.stale
 
     def stale_reasons(self) -> Mapping[Broker, Mapping[StaleReason, int]]:
         """Return how many contracts of each broker are stale, by the reason."""
-        return reason_counts(self.status, self.stale, self.newest, self.now)
-
-    def trading(self) -> Mapping[Broker, int]:
-        """Return how many contracts of each broker have an open market."""
-        contracts = streamed_contracts(self.status)
-        return trading_counts(self.status, self.now, contracts)
-
-    def stale_trading(self) -> Mapping[Broker, int]:
-        """Return how many contracts of each broker are in `stale` in an open market."""
-        return trading_counts(self.status, self.now, self.stale)
-
-    def hours_unknown(self) -> Mapping[Broker, Mapping[str, int]]:
-        """Return how many contracts have no known hours, by broker and exchange."""
-        contracts = contracts_without_hours(self.status, self.now)
-        numbers: dict[Broker, Counter[str]] = {
-            broker: Counter() for broker in self.status.feeds
+        return {
+            broker: {reason: each.by_reason[reason] for reason in get_args(StaleReason)}
+            for broker, each in self.survey.numbers.items()
         }
-        for each in contracts:
-            numbers[each.broker][each.exchange or NOT_NAMED] += 1
-        return numbers
 
     def markets_open(self) -> Mapping[str, bool]:
         """Return for each market in use whether it trades now."""
@@ -197,3 +172,12 @@ def of_healths(
 ) -> Callable[[Readings], Mapping[Broker, _T]]:
     """Return a function that reads a value of each feed's health."""
     return lambda now: {broker: read(each) for broker, each in now.status.feeds.items()}
+
+
+def of_contracts(
+    read: Callable[[ContractNumbers], _T],
+) -> Callable[[Readings], Mapping[Broker, _T]]:
+    """Return a function that reads a number of each broker's contracts."""
+    return lambda now: {
+        broker: read(each) for broker, each in now.survey.numbers.items()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime
 from typing import Any, Final
@@ -11,6 +11,7 @@ from greeks_trio.monitoring.figures.figure import Figure
 from greeks_trio.monitoring.figures.table import FIGURES
 from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.waiting import run_at_once
 
 IN_STATUS: Final = [each for each in FIGURES if each.status is not None]
 
@@ -51,14 +52,16 @@ _LABEL_VALUES: Final[Mapping[str, str]] = {
 }
 
 
-def status_json(status: ServiceStatus) -> dict[str, Any]:
-    """Return all figures of the status, in types that JSON has."""
-    return _values(IN_STATUS, status)
+def status_json(status: ServiceStatus) -> Generator[None, None, dict[str, Any]]:
+    """Return all figures of the status, in types that JSON has; yield after small steps."""
+    now = Readings(status)
+    yield from now.prepare()
+    return (yield from _values(IN_STATUS, now))
 
 
 def latency_json(status: ServiceStatus) -> dict[str, Any]:
     """Return the latencies and the state of the SLO, in types that JSON has."""
-    return _values(_OF_LATENCY, status)
+    return run_at_once(_values(_OF_LATENCY, Readings(status)))
 
 
 def status_example(broker: str) -> dict[str, Any]:
@@ -104,11 +107,13 @@ def _path(figure: Figure) -> list[str]:
     return (figure.status or "").split(".")
 
 
-def _values(figures: Iterable[Figure], status: ServiceStatus) -> dict[str, Any]:
-    now = Readings(status)
+def _values(
+    figures: Iterable[Figure], now: Readings
+) -> Generator[None, None, dict[str, Any]]:
     document: dict[str, Any] = {}
     for figure in figures:
         put(document, figure, _value(figure, now))
+        yield
     return document
 
 

@@ -14,17 +14,18 @@ from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.monitoring.calendars import CalendarsUnavailable
 from greeks_trio.monitoring.contract_hours import (
     UnknownHoursLog,
-    contracts_without_hours,
     prepare_hours,
-    trades,
+    trading_at,
 )
+from greeks_trio.monitoring.contract_survey import survey_contracts
 from greeks_trio.monitoring.garbage import run_garbage_watch
 from greeks_trio.monitoring.loop_lag import run_loop_lag
 from greeks_trio.monitoring.loops import loops_of
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.progress import ProgressWatch
-from greeks_trio.monitoring.stale_counts import stale_contracts
+from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
+from greeks_trio.waiting import run_in_slices
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ async def run_minute_line(status: ServiceStatus) -> None:
             # Otherwise the database is away.  Then there is one gap for all of that
             # time; one for each minute would push the positions out of the journal.
             journal_losses(status)
-        logger.info("service.minute %s", minute_line(status))
+        now = Readings(status)
+        await run_in_slices(now.prepare())
+        logger.info("service.minute %s", minute_line(now))
 
 
 async def run_staleness_watch(status: ServiceStatus) -> None:
@@ -68,8 +71,9 @@ async def run_staleness_watch(status: ServiceStatus) -> None:
     while True:
         await trio.sleep(_STALENESS_INTERVAL_S)
         now = status.clock.now()
-        unknown_hours.update(contracts_without_hours(status, now))
-        log.update(stale_contracts(status), partial(trades, status, now))
+        survey = await run_in_slices(survey_contracts(status, now))
+        unknown_hours.update(survey.without_hours)
+        log.update(survey.stale, trading_at(status, now))
         status.refusals.update(
             persisted=status.tick_counts.persisted,
             quarantined=status.refused_rows.quarantined,

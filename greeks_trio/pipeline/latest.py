@@ -1,9 +1,12 @@
 """The latest tick of each series, and the series that changed since a version.
 
 A series is one contract in one account at one broker.  Every tick passes `Latest.put`, which
-costs one dict store.  All other work is done when a reader asks, once for each series that
-changed meanwhile, however many ticks the series had.  So a reader that asks rarely gets the
-newest tick of each series, and no queue of ticks waits for a reader.
+costs one dict store.  All other work is done when a reader asks, or for many series at
+once, once for each series that changed meanwhile, however many ticks the series had.
+
+A change has a number, and a series has the number of its last change only.  A reader keeps
+one number, its position, and asks for the next series after it.  So a reader that asks
+rarely gets the newest tick of each series, and no queue of ticks waits for a reader.
 
 The number of series is bounded.  Beyond the bound the series that changed longest ago are
 dropped.
@@ -30,6 +33,10 @@ MAX_SERIES: Final = 100_000
 # No reader needs the payload.  Removing a usual one would cost more than keeping it.
 MAX_PAYLOAD_BYTES: Final = 4_096
 
+# The ticks that changed most recently wait for a reader, but no more than this: the first
+# reader after a long time would hold up the service.
+MAX_FRESH: Final = 1_000
+
 # The version of a reader that has seen no tick.
 NOTHING_SEEN: Final = 0
 
@@ -43,10 +50,13 @@ class Latest:
 
     def __init__(self, max_series: int = MAX_SERIES) -> None:
         self._max_series = max_series
+        self._max_fresh = min(max_series, MAX_FRESH)
         # The ticks since the last call of `_look`.
         self._fresh: dict[SeriesKey, UnifiedPositionRecord] = {}
-        # Each series with the version at which it changed last, oldest change first.
+        # Each series with the number of its last change, oldest change first.
         self._kept: dict[SeriesKey, tuple[int, UnifiedPositionRecord]] = {}
+        # The series whose kept tick was read from the table.
+        self._seeded: set[SeriesKey] = set()
         self._version = NOTHING_SEEN
         self._newer = WakeUp()
 
@@ -58,7 +68,7 @@ class Latest:
         self._fresh[key] = record
         if not number:
             self._newer.wake()
-        elif number >= self._max_series:
+        elif number >= self._max_fresh:
             self._look()
 
     def seed(self, records: Iterable[UnifiedPositionRecord]) -> int:
@@ -67,7 +77,6 @@ class Latest:
         They do not displace another series.
         """
         self._look()
-        self._version += 1
         taken = 0
         for record in records:
             key = (record.broker, record.account_id, record.contract_key)
@@ -77,26 +86,44 @@ class Latest:
             else:
                 is_wanted = _age_order(kept[1]) < _age_order(record)
             if is_wanted:
+                self._seeded.add(key)
                 self._keep(key, record)
                 taken += 1
         if taken:
             self._newer.wake()
         return taken
 
-    def changes(
-        self, since: int = NOTHING_SEEN
-    ) -> tuple[int, Sequence[UnifiedPositionRecord]]:
-        """Return the present version and the ticks of what changed after ``since``.
+    @property
+    def version(self) -> int:
+        """The number of the last change."""
+        self._look()
+        return self._version
 
-        One tick for each series, the latest; the series that changed last comes first.
+    def changes(
+        self, since: int = NOTHING_SEEN, most: int | None = None
+    ) -> tuple[int, Sequence[UnifiedPositionRecord]]:
+        """Return the latest tick of each series that changed after ``since``.
+
+        Args:
+            since: The version that the reader has seen.
+            most: The number of ticks at which the answer ends; default: all.
+
+        Returns:
+            The version that the reader has seen with these ticks, and the ticks, oldest
+            change first.
         """
         self._look()
         changed = []
-        for version, record in reversed(self._kept.values()):
-            if version <= since:
+        for each in reversed(self._kept.values()):
+            if each[0] <= since:
                 break
-            changed.append(record)
-        return self._version, changed
+            changed.append(each)
+        seen = self._version
+        if most is not None and len(changed) > most:
+            del changed[:-most]
+            seen = changed[0][0]
+        changed.reverse()
+        return seen, [record for _, record in changed]
 
     async def wait_newer(self, version: int) -> None:
         """Wait until `changes` has a newer version than this one."""
@@ -109,22 +136,27 @@ class Latest:
         return len(self._kept)
 
     def _look(self) -> None:
-        """Move the fresh ticks to the kept ones, under a version of their own."""
+        """Move the fresh ticks to the kept ones, and number their changes."""
         if not self._fresh:
             return
         fresh, self._fresh = self._fresh, {}
-        self._version += 1
+        # A tick that was read from the table may be newer than the fresh one.
+        for key in self._seeded & fresh.keys():
+            if _age_order(self._kept[key][1]) > _age_order(fresh[key]):
+                del fresh[key]
+            else:
+                self._seeded.remove(key)
         for key, record in fresh.items():
-            kept = self._kept.get(key)
-            # A tick that was read from the table may be newer than the fresh one.
-            if kept is None or _age_order(kept[1]) <= _age_order(record):
-                self._keep(key, record)
+            self._keep(key, record)
         for _ in range(len(self._kept) - self._max_series):
-            del self._kept[next(iter(self._kept))]
+            key = next(iter(self._kept))
+            del self._kept[key]
+            self._seeded.discard(key)
 
     def _keep(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
         # Removed first, because an existing key would keep its place.
         self._kept.pop(key, None)
+        self._version += 1
         self._kept[key] = (self._version, record)
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "pipeline",
     "decode",
     "reads",
+    "interface",
     "soak",
     "staging",
     "connection",

@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,8 @@ _DRAIN_LIMIT_S = 180.0
 _SEND_LIMIT_S = 60.0
 _MOST_SLOWER = 5.0
 _MIB = 1024**2
+# What runs beside a load, with the service as its argument.
+Beside = Callable[["Service"], AbstractContextManager[object]]
 _LAG = re.compile(r'greeks_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)')
 
 
@@ -100,8 +102,13 @@ class Measured:
         return cpu_s / self.plan.ticks * 1e6
 
 
-def measure(server: Server, plan: Plan) -> Measured:
+def measure(server: Server, plan: Plan, beside: Beside = nullcontext) -> Measured:
     """Run it all once, on a database of the server that has the tables and no row.
+
+    Args:
+        server: The server.
+        plan: The load.
+        beside: Entered before the load, and left after it.
 
     Raises:
         RunFailed: a process did not start, answer or end.
@@ -113,7 +120,9 @@ def measure(server: Server, plan: Plan) -> Measured:
         directory = Path(name)
         trio.run(_make_tables, database)
         with _generator(directory, plan) as generator:
-            measured = _measure_load(server, database, directory, generator, plan)
+            measured = _measure_load(
+                server, database, directory, generator, plan, beside
+            )
         with server.connect(database.dbname) as connection:
             measured.compared = compare(connection, directory)
         return measured
@@ -132,15 +141,17 @@ def _measure_load(
     directory: Path,
     generator: _Generator,
     plan: Plan,
+    beside: Beside,
 ) -> Measured:
     started_at = time.monotonic()
     with _service(directory, database, generator.variables(plan)) as service:
         generator.wait_subscribed()
         ready_s = time.monotonic() - started_at
         time.sleep(SETTLE_S)
-        before = service.metrics()
-        cpu_before = (service.cpu_s(), server.cpu_s())
-        memory = generator.send(plan, service)
+        with beside(service):
+            before = service.metrics()
+            cpu_before = (service.cpu_s(), server.cpu_s())
+            memory = generator.send(plan, service)
         after = service.wait_stored(plan.ticks + before.total("persisted"))
         measured = Measured(
             plan=plan,
@@ -174,8 +185,8 @@ class _Metrics:
         return [(float(le), float(n)) for le, n in _LAG.findall(self.text)]
 
 
-class _Service:
-    """The running process."""
+class Service:
+    """The running process of the service."""
 
     def __init__(self, process: subprocess.Popen, port: int, log: Path) -> None:
         self._process = process
@@ -183,11 +194,18 @@ class _Service:
         self._port = port
         self._log = log
 
+    @property
+    def url(self) -> str:
+        """The address of its HTTP interface."""
+        return f"http://127.0.0.1:{self._port}"
+
     def cpu_s(self) -> float:
+        """Return its CPU time, user and system."""
         times = self._psutil.cpu_times()
         return times.user + times.system
 
     def memory(self) -> float:
+        """Return its resident memory in bytes."""
         return self._psutil.memory_info().rss
 
     def peak_memory(self) -> float:
@@ -205,9 +223,8 @@ class _Service:
         Raises:
             RunFailed: the service does not answer.
         """
-        url = f"http://127.0.0.1:{self._port}/metrics"
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:  # noqa: S310
                 return _Metrics(answer.read().decode())
         except OSError as exc:
             raise RunFailed(f"the service does not answer: {exc}{self.tail()}") from exc
@@ -236,6 +253,7 @@ class _Service:
             raise RunFailed(f"the service ended with status {status}{self.tail()}")
 
     def tail(self) -> str:
+        """Return the end of its log."""
         lines = self._log.read_text(errors="replace").splitlines()[-15:]
         return "\n" + "\n".join(lines)
 
@@ -243,7 +261,7 @@ class _Service:
 @contextmanager
 def _service(
     directory: Path, database: DatabaseConfig, brokers: dict[str, str]
-) -> Iterator[_Service]:
+) -> Iterator[Service]:
     port = _free_port()
     variables = {
         "GREEKS_ENV_FILE": os.devnull,
@@ -269,7 +287,7 @@ def _service(
             start_new_session=True,
         )
     try:
-        yield _Service(process, port, log)
+        yield Service(process, port, log)
     finally:
         if process.poll() is None:
             process.kill()
@@ -297,7 +315,7 @@ class _Generator:
         self._write(b"wait")
         self._read(_START_LIMIT_S)
 
-    def send(self, plan: Plan, service: _Service) -> list[tuple[float, float]]:
+    def send(self, plan: Plan, service: Service) -> list[tuple[float, float]]:
         """Let it send the load; sample the service's memory meanwhile."""
         memory: list[tuple[float, float]] = []
         self.sent_at = time.monotonic()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.monitoring import minute_line, status_json
+from greeks_trio.monitoring.contract_survey import ContractSurvey, survey_contracts
+from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.backlog import Backlog
@@ -17,6 +21,7 @@ from greeks_trio.pipeline.spooler import Spooler
 from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.waiting import run_at_once
 from tests.concurrency.fakes import MemoryQuarantine, MemorySpool
 from tests.factories import tick_bytes
 from tests.market_calendars import hours_of
@@ -53,3 +58,19 @@ def make_status(slo_target_s=0.5):
         conditions=(conditions := Conditions()),
         outages=PartOutages(conditions),
     )
+
+
+def status_of(status: ServiceStatus) -> dict[str, Any]:
+    """Return the figures of the status."""
+    return run_at_once(status_json.status_json(status))
+
+
+def minute_line_of(status: ServiceStatus) -> str:
+    """Return the minute line."""
+    return minute_line.minute_line(Readings(status))
+
+
+def survey_of(status: ServiceStatus, moment=None) -> ContractSurvey:
+    """Return the state of every subscribed contract, now or at a moment."""
+    steps = survey_contracts(status, moment or status.clock.now())
+    return run_at_once(steps)

@@ -6,7 +6,7 @@ import gc
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from itertools import count, pairwise
+from itertools import count, islice, pairwise
 from types import SimpleNamespace
 
 import msgspec
@@ -17,7 +17,13 @@ import trio.testing
 
 import greeks_trio.api.routes.live as live
 from greeks_trio.api.event_stream import EventStream, Streams
-from greeks_trio.api.routes.live import EventSource, LatestTick, _Client, make_router
+from greeks_trio.api.routes.live import (
+    HELD_TICKS,
+    EventSource,
+    LatestTick,
+    _Client,
+    make_router,
+)
 from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import BROKERS, HttpConfig
 from greeks_trio.model.contracts import ContractKey
@@ -419,6 +425,44 @@ async def test_a_client_that_never_reads_costs_nothing(service, url):
 
     assert len(service.processor.latest) == 500
     assert grown < 16 * 1024**2
+
+
+def ticks_of(chunks):
+    """Return the contract and second of each tick of events `greeks`."""
+    start = make_record(0).event_time
+    for chunk in chunks:
+        if chunk.startswith(b"event: greeks"):
+            for tick in msgspec.json.decode(chunk.split(b"data: ")[1]):
+                moment = msgspec.convert(tick["event_time"], type(start))
+                yield tick["contract_key"], (moment - start).total_seconds()
+
+
+async def test_what_changes_while_a_client_reads_slowly_is_sent_once_and_new(service):
+    """A stream holds few ticks; the others wait where newer ones replace them."""
+    contracts = [key(n) for n in range(3 * HELD_TICKS)]
+    service.put(*(make_record(0, contract_key=each) for each in contracts))
+    client = _Client(service.source, {}, 0.25)
+
+    chunks = client._changes(0.0)
+    first = list(ticks_of(islice(chunks, 3)))
+    service.put(*(make_record(1, contract_key=each) for each in contracts))
+    rest = list(ticks_of(chunks))
+    later = list(ticks_of(client._changes(1.0)))
+
+    assert 0 < len(first) < HELD_TICKS
+    held = contracts[:HELD_TICKS]
+    assert [*first, *rest] == [(each, at) for at in (0, 1) for each in held]
+    assert later == [(each, 1) for each in contracts[HELD_TICKS:]]
+
+
+async def test_a_stream_gives_other_tasks_turns_while_it_finds_nothing_to_send(service):
+    service.put(*(make_record(contract_key=key(n)) for n in range(3 * HELD_TICKS)))
+    client = _Client(service.source, {"broker": "tastytrade"}, 0.25)
+
+    *_, one, two, empty = client._changes(0.0)
+
+    assert one == two == b""
+    assert empty == b"event: greeks\ndata: []\n\n"
 
 
 async def test_a_client_that_does_not_read_is_given_up():

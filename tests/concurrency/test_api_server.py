@@ -52,12 +52,17 @@ class FakeState:
             readiness=self.readiness,
             warnings=self.warnings,
             notes=self.notes,
-            figures=figures,
+            figures=steps_of_figures,
         )
 
 
 def figures():
     return {"latency_ms": {"p50": 1.5, "p99": float("nan")}}
+
+
+def steps_of_figures():
+    yield
+    return figures()
 
 
 @asynccontextmanager

@@ -12,16 +12,17 @@ from greeks_trio.monitoring import contract_hours, watches
 from greeks_trio.monitoring.calendars import CalendarsUnavailable
 from greeks_trio.monitoring.contract_hours import (
     UnknownHoursLog,
-    contracts_without_hours,
     prepare_hours,
-    streamed_contracts,
-    trades,
-    trading_counts,
+    trading_at,
 )
+from greeks_trio.monitoring.contract_survey import survey_contracts
 from greeks_trio.monitoring.market_hours import calendars_of
-from greeks_trio.monitoring.minute_line import minute_line
-from greeks_trio.monitoring.status_json import status_json
-from tests.concurrency.status_parts import make_status
+from tests.concurrency.status_parts import (
+    make_status,
+    minute_line_of,
+    status_of,
+    survey_of,
+)
 from tests.factories import SPY_CALL
 from tests.market_calendars import calendars_here, prepare
 
@@ -63,10 +64,12 @@ async def status():
 
 
 def trading(status, moment):
+    is_trading = trading_at(status, moment)
     return {
-        each.contract_key
-        for each in streamed_contracts(status)
-        if trades(status, moment, each.broker, each.contract_key)
+        contract_key
+        for broker, health in status.feeds.items()
+        for contract_key in health.streamed()
+        if is_trading(broker, contract_key)
     }
 
 
@@ -75,14 +78,14 @@ async def test_each_contract_trades_in_the_hours_of_its_own_exchange(status):
 
     assert trading(status, BERLIN_MORNING) == {EUREX_OPTION, LONDON_OPTION}
     assert trading(status, NEW_YORK_AFTERNOON) == {SPY_CALL}
-    counts = trading_counts(status, BERLIN_MORNING, streamed_contracts(status))
-    assert counts == {"ibkr": 2, "tastytrade": 0}
+    numbers = survey_of(status, BERLIN_MORNING).numbers
+    assert [each.trading for each in numbers.values()] == [2, 0]
 
 
 async def test_a_calendar_that_is_not_made_yet_raises_no_alarm(status):
     assert trading(status, BERLIN_MORNING) == set()
     # Its hours are about to be known, so the log says nothing either.
-    without = contracts_without_hours(status, BERLIN_MORNING)
+    without = survey_of(status, BERLIN_MORNING).without_hours
     assert {each.contract_key for each in without} == {STRANGE_OPTION, NAMELESS_OPTION}
 
 
@@ -110,7 +113,7 @@ async def test_calendars_that_cannot_be_read_are_told_and_read_again_later(
     assert times == [10, 610]
     # Each contract counts as one without hours, until the calendars are there.
     assert {
-        each.exchange for each in contracts_without_hours(status, BERLIN_MORNING)
+        each.exchange for each in survey_of(status, BERLIN_MORNING).without_hours
     } == {*("EUREX", "ICEEU", "MEXDER", None)}
     monkeypatch.undo()
     hours, day = status.hours, BERLIN_MORNING.date()
@@ -134,7 +137,7 @@ async def test_the_log_says_once_of_each_exchange_that_its_hours_are_not_known(
 ):
     log = UnknownHoursLog()
     for _ in range(3):
-        log.update(contracts_without_hours(status, BERLIN_MORNING))
+        log.update(survey_of(status, BERLIN_MORNING).without_hours)
 
     said = sorted(record.getMessage() for record in caplog.records)
     assert [text.partition(": there is no warning")[0] for text in said] == [
@@ -146,13 +149,13 @@ async def test_the_log_says_once_of_each_exchange_that_its_hours_are_not_known(
 
 
 async def test_the_status_and_the_minute_line_count_contracts_without_hours(status):
-    staleness = status_json(status)["staleness"]
+    staleness = status_of(status)["staleness"]
 
     assert staleness["hours_unknown"] == {
         "ibkr": {"MEXDER": 1, "not-named": 1},
         "tastytrade": {},
     }
-    assert " hours_unknown=2 " in minute_line(status)
+    assert " hours_unknown=2 " in minute_line_of(status)
 
 
 @pytest.mark.parametrize(
@@ -181,12 +184,12 @@ async def test_the_watch_makes_the_calendars_of_the_contracts_in_use(
 
     def look(status, moment):
         looked.set()
-        return contracts_without_hours(status, moment)
+        return survey_contracts(status, moment)
 
     monkeypatch.setattr(status.clock, "now", lambda: BERLIN_MORNING)
     monkeypatch.setattr(watches, "_STALENESS_INTERVAL_S", 0.01)
     monkeypatch.setattr(watches, "_FIRST_CALENDARS_S", 0.0)
-    monkeypatch.setattr(watches, "contracts_without_hours", look)
+    monkeypatch.setattr(watches, "survey_contracts", look)
     nursery.start_soon(watches.run_hours_watch, status)
     nursery.start_soon(watches.run_staleness_watch, status)
 

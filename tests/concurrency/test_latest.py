@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.pipeline.latest import Latest
+from greeks_trio.pipeline.latest import MAX_FRESH, Latest
 from greeks_trio.pipeline.processor import Processor
 from tests.factories import SPY_CALL, SPY_PUT, START, make_frame, make_record
 
@@ -28,7 +28,7 @@ def records_of(latest, since=0):
     return latest.changes(since)[1]
 
 
-def test_the_first_look_gives_the_latest_of_each_series_newest_change_first():
+def test_the_first_look_gives_the_latest_of_each_series_oldest_change_first():
     latest = Latest()
     call, newer, put_ = (
         make_record(0),
@@ -41,7 +41,7 @@ def test_the_first_look_gives_the_latest_of_each_series_newest_change_first():
     records_of(latest)
     put(latest, newer)
 
-    assert records_of(latest) == [newer, put_]
+    assert records_of(latest) == [put_, newer]
     assert len(latest) == 2
 
 
@@ -274,3 +274,29 @@ def test_a_huge_payload_is_not_kept_and_its_tick_is():
     assert kept[SPY_CALL].source_payload == small
     assert kept[SPY_PUT].source_payload == b"{}"
     assert kept[SPY_PUT].delta == kept[SPY_CALL].delta
+
+
+def test_a_reader_that_takes_some_gets_each_changed_series_once_and_newest():
+    latest = Latest()
+    put(latest, *(make_record(0, contract_key=key(number)) for number in range(7)))
+    version, first = latest.changes(most=3)
+    changed_again = make_record(1, contract_key=key(1))
+    not_read_yet = make_record(1, contract_key=key(5))
+    put(latest, changed_again, not_read_yet)
+
+    version, second = latest.changes(version, most=3)
+    version, third = latest.changes(version, most=3)
+
+    assert [each.contract_key for each in first] == [key(n) for n in range(3)]
+    assert [each.contract_key for each in second] == [key(n) for n in (3, 4, 6)]
+    assert third == [changed_again, not_read_yet]
+    assert version == latest.version
+
+
+def test_without_a_reader_no_more_than_some_ticks_wait_for_the_next_one():
+    latest = Latest()
+    for number in range(3 * MAX_FRESH):
+        put(latest, make_record(0, contract_key=key(number)))
+        assert len(latest._fresh) <= MAX_FRESH
+
+    assert len(latest) == 3 * MAX_FRESH

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import httpx2
 import pytest
 import trio
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
 
 from greeks_trio.api.routes import metrics
 from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import HttpConfig, Secret
-from greeks_trio.monitoring.metrics import make_registry
+from greeks_trio.monitoring.metrics import read_metrics
 from greeks_trio.pipeline.refused_rows import BatchOutcome
 from greeks_trio.waiting import utc_now
 from tests.concurrency.status_parts import make_status
@@ -27,9 +30,18 @@ def status():
     return make_status()
 
 
+class OneReading(Collector):
+    def __init__(self, status):
+        self._status = status
+
+    def collect(self):
+        return filter(None, read_metrics(self._status))
+
+
 def families_of(status):
-    text = generate_latest(make_registry(status)).decode()
-    return list(parse_text(text))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(OneReading(status))
+    return list(parse_text(generate_latest(registry).decode()))
 
 
 def value_of(status, name, /, **labels):
@@ -50,7 +62,7 @@ async def serving(status, **config):
         url = await nursery.start(
             run_http,
             HttpConfig(port=0, **config),
-            [metrics.make_router(make_registry(status))],
+            [metrics.make_router(partial(read_metrics, status))],
         )
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             yield client

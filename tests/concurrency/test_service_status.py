@@ -8,10 +8,7 @@ import pytest
 import trio
 
 from greeks_trio.model.contracts import ContractKey
-from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.readings import Readings
-from greeks_trio.monitoring.stale_counts import stale_contracts
-from greeks_trio.monitoring.status_json import status_json
 from greeks_trio.monitoring.watches import (
     run_minute_line,
     run_slo_watch,
@@ -20,7 +17,12 @@ from greeks_trio.monitoring.watches import (
 from greeks_trio.pipeline.replayer import Replayer
 from greeks_trio.waiting import WakeUp
 from tests.concurrency.fakes import TICK_BYTES, ListSink
-from tests.concurrency.status_parts import make_status
+from tests.concurrency.status_parts import (
+    make_status,
+    minute_line_of,
+    status_of,
+    survey_of,
+)
 from tests.factories import (
     SPY_CALL,
     SPY_PUT,
@@ -80,15 +82,15 @@ async def test_subscribed_contracts_without_ticks_are_stale(status, autojump_clo
     status.processor.process(frame)
     await trio.sleep(20)
 
-    stale = stale_contracts(status)
+    stale = survey_of(status).stale
     assert [(each.broker, each.contract_key) for each in stale] == [
         ("ibkr", SPY_PUT),
         ("tastytrade", SPY_PUT),
     ]
-    staleness = status_json(status)["staleness"]
+    staleness = status_of(status)["staleness"]
     assert staleness["stale"] == {"ibkr": 1, "tastytrade": 1}
     assert staleness["oldest"][0]["age_s"] == 70.0
-    assert " stale=2 " in minute_line(status)
+    assert " stale=2 " in minute_line_of(status)
 
 
 async def test_subscribed_contracts_with_delayed_greeks_are_counted(
@@ -109,12 +111,15 @@ async def test_subscribed_contracts_with_delayed_greeks_are_counted(
     ):
         status.processor.process(make_frame(record))
 
-    counts = status_json(status)["staleness"]["not_realtime"]
+    counts = status_of(status)["staleness"]["not_realtime"]
     assert counts == {"ibkr": 1, "tastytrade": 0}
 
     status.processor.process(make_frame(make_record(9, **put)))
 
-    assert Readings(status).not_realtime() == {"ibkr": 0, "tastytrade": 0}
+    assert status_of(status)["staleness"]["not_realtime"] == {
+        "ibkr": 0,
+        "tastytrade": 0,
+    }
 
 
 async def test_each_stale_contract_has_one_reason(status, autojump_clock):
@@ -142,7 +147,7 @@ async def test_each_stale_contract_has_one_reason(status, autojump_clock):
     ):
         status.processor.process(make_frame(tick, read_at=trio.current_time()))
 
-    staleness = status_json(status)["staleness"]
+    staleness = status_of(status)["staleness"]
 
     assert staleness["by_reason"]["ibkr"] == {
         "no tick": 1,
@@ -163,7 +168,7 @@ async def test_a_contract_without_any_tick_has_its_reason_at_once(status):
     status.feeds["ibkr"].contracts_streamed([with_tick, without])
     status.processor.process(make_frame(make_record(contract_key=with_tick)))
 
-    staleness = status_json(status)["staleness"]
+    staleness = status_of(status)["staleness"]
 
     assert staleness["by_reason"]["ibkr"]["no tick"] == 1
     # As an alert it counts only after the limit of staleness.
@@ -173,7 +178,7 @@ async def test_a_contract_without_any_tick_has_its_reason_at_once(status):
 async def test_warming_contracts_and_contracts_without_greeks_are_two_figures(status):
     status.feeds["ibkr"].greeks_awaited(warming=3, without_greeks=2)
 
-    feed = status_json(status)["feeds"]["ibkr"]
+    feed = status_of(status)["feeds"]["ibkr"]
 
     assert (feed["warming"], feed["without_greeks"]) == (3, 2)
 
@@ -183,11 +188,11 @@ async def test_a_contract_that_is_not_subscribed_is_not_stale(status, autojump_c
     health.connected()
     health.contracts_streamed([SPY_CALL])
     await trio.sleep(100)
-    assert len(stale_contracts(status)) == 1
+    assert len(survey_of(status).stale) == 1
 
     health.disconnected("reset")
 
-    assert stale_contracts(status) == []
+    assert survey_of(status).stale == []
 
 
 async def test_the_status_has_the_spooled_and_the_replayed_ticks(
@@ -206,7 +211,7 @@ async def test_the_status_has_the_spooled_and_the_replayed_ticks(
     status.backlog.put([make_tick(0), make_tick(1)])
     await trio.sleep(0.01)
 
-    details = status_json(status)
+    details = status_of(status)
     assert details["spool"] == {
         "entries": 1,
         "rows": 2,
@@ -223,7 +228,7 @@ async def test_the_status_has_the_spooled_and_the_replayed_ticks(
     sink.refuse(make_tick(1))
     await trio.sleep(1)
 
-    details = status_json(status)
+    details = status_of(status)
     assert (details["spool"]["rows"], details["spool"]["replaying"]) == (0, False)
     assert details["ticks"]["spooled"] == {"ibkr": 2}
     assert details["ticks"]["replayed"] == {"ibkr": 1}
@@ -239,13 +244,13 @@ async def test_the_status_has_the_last_error_of_the_disk(
     status.backlog.put([make_tick()])
     await trio.sleep(1)
 
-    assert status_json(status)["spool"]["last_error"] == "told to be full"
+    assert status_of(status)["spool"]["last_error"] == "told to be full"
 
 
 async def test_the_status_has_the_memory_of_the_buffers(status):
     status.backlog.put([make_tick(0), make_tick(1)])
 
-    memory = status_json(status)["memory"]
+    memory = status_of(status)["memory"]
 
     assert memory["backlog_bytes"] == tick_bytes(2)
     assert memory["backlog_max_bytes"] == tick_bytes(10)
@@ -278,7 +283,7 @@ async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
     assert status.readiness() == []
     [warning] = status.warnings()
     assert warning.startswith("latency: above the SLO of 500 ms for ")
-    slo = status_json(status)["slo"]
+    slo = status_of(status)["slo"]
     assert (slo["is_breached"], slo["breaches"], slo["target_ms"]) == (True, 1, 500.0)
     assert slo["p95_ms"] >= 1000.0
 
@@ -288,7 +293,7 @@ async def test_a_breach_is_a_warning_and_no_reason_not_to_be_ready(
         await trio.sleep(1)
 
     assert status.warnings() == []
-    assert status_json(status)["slo"]["is_breached"] is False
+    assert status_of(status)["slo"]["is_breached"] is False
     news = [text for text in caplog.messages if text.startswith("slo.")]
     assert [text.split()[0] for text in news] == ["slo.breached", "slo.recovered"]
 
@@ -304,11 +309,11 @@ async def test_the_oldest_tick_shows_that_database_and_disk_hang(
     nursery.start_soon(run_slo_watch, status)
     put_now(status, 0, 1)
     await trio.sleep(5)
-    assert status_json(status)["slo"]["is_breached"] is False
+    assert status_of(status)["slo"]["is_breached"] is False
 
     await trio.sleep(3)
 
-    slo = status_json(status)["slo"]
+    slo = status_of(status)["slo"]
     assert (slo["is_breached"], slo["overdue"]) == (True, 2)
     assert slo["oldest_undurable_age_ms"] == pytest.approx(8_000, abs=1_001)
 
@@ -326,7 +331,7 @@ async def test_ticks_that_could_not_be_handed_over_are_lost(status):
     status.backlog.losses.add_ticks([make_tick()])
 
     assert Readings(status).lost == {"ibkr": 4, "tastytrade": 0}
-    assert status_json(status)["ticks"]["lost"] == 4
+    assert status_of(status)["ticks"]["lost"] == 4
 
 
 async def test_the_minute_line_has_the_lag_of_the_loop(
@@ -341,7 +346,7 @@ async def test_the_minute_line_has_the_lag_of_the_loop(
 
     [line] = [text for text in caplog.messages if text.startswith("service.minute")]
     assert " loop_p99_ms=12.3 loop_max_ms=12.3 " in line
-    assert status_json(status)["loop_lag_ms"]["last_minute"]["max"] == 12.3
+    assert status_of(status)["loop_lag_ms"]["last_minute"]["max"] == 12.3
 
 
 async def test_a_feed_that_was_stopped_by_request_is_a_note(status):

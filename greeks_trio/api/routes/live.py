@@ -1,8 +1,8 @@
 """``GET /v1/stream``: the latest ticks, the sessions and the SLO as server-sent events.
 
-A stream keeps no tick, only a version number of `greeks_trio.pipeline.latest`.  It looks
-up the changes when the client can take them.  A slow client therefore gets fewer updates,
-always the newest of each contract, and needs no memory here.
+A stream keeps a version number of `greeks_trio.pipeline.latest`, and at most
+`HELD_TICKS` ticks.  It looks up the changes when the client can take them.  A slow client
+therefore gets fewer updates, always the newest of each contract.
 
 The events, all of them JSON:
 
@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -55,7 +56,7 @@ from greeks_trio.model.records import (
     StreamSession,
     UnifiedPositionRecord,
 )
-from greeks_trio.pipeline.latest import Latest
+from greeks_trio.pipeline.latest import NOTHING_SEEN, Latest
 
 # Dashboards and people.  The cost of a stream grows with the bytes that it sends.
 MAX_STREAMS: Final = 32
@@ -69,6 +70,9 @@ _LOOK_S: Final = 1.0
 _SHARE: Final = 0.1
 # About 40 kB, and a quarter of a millisecond to encode.
 _EVENT_TICKS: Final = 100
+# The ticks that a stream takes from the latest ones at a time.  Those that the client has
+# not read become old, and stay in memory as long.
+HELD_TICKS: Final = 1_000
 
 
 # Strikes and quantities are numbers here as in every other answer.
@@ -230,8 +234,11 @@ class _Client:
             looked_at = trio.current_time()
             self._spent_s = 0.0
             for chunk in self._timed(self._changes(looked_at)):
-                await send(chunk)
-                sent_at = trio.current_time()
+                if chunk:
+                    await send(chunk)
+                    sent_at = trio.current_time()
+                else:
+                    await trio.lowlevel.checkpoint()
             if trio.current_time() - sent_at >= HEARTBEAT_S:
                 await send(HEARTBEAT)
                 sent_at = trio.current_time()
@@ -251,6 +258,7 @@ class _Client:
         self._spent_s += time.perf_counter() - began_at
 
     def _changes(self, now: float) -> Iterator[bytes]:
+        """Yield the events that are due; an empty chunk gives other tasks a turn."""
         sessions = self._source.sessions()
         yield from self._sessions.chunks(sessions, _states(sessions), now)
         slo = self._source.slo()
@@ -258,14 +266,31 @@ class _Client:
         yield from self._greeks()
 
     def _greeks(self) -> Iterator[bytes]:
-        is_first = self._version is None
-        self._version, ticks = self._source.latest.changes(self._version or 0)
-        ticks = [tick for tick in ticks if self._is_wanted(tick)]
-        for at in range(0, max(len(ticks), is_first), _EVENT_TICKS):
-            yield encode_event("greeks", _encode(ticks[at : at + _EVENT_TICKS]))
+        # The first event shows that there is none, if there is none.
+        is_owed = self._version is None
+        # What changes from now on has its turn at the next look.
+        last, seen = self._source.latest.version, self._version or NOTHING_SEEN
+        while seen < last:
+            seen, ticks = self._source.latest.changes(seen, HELD_TICKS)
+            ticks = self._chosen(ticks)
+            for at in range(0, len(ticks), _EVENT_TICKS):
+                yield encode_event("greeks", _encode(ticks[at : at + _EVENT_TICKS]))
+                is_owed = False
+            if seen < last:
+                yield b""
+        if is_owed:
+            yield encode_event("greeks", _encode([]))
+        self._version = seen
 
-    def _is_wanted(self, tick: UnifiedPositionRecord) -> bool:
-        return all(getattr(tick, name) == value for name, value in self._wanted)
+    def _chosen(
+        self, ticks: Sequence[UnifiedPositionRecord]
+    ) -> Sequence[UnifiedPositionRecord]:
+        if not self._wanted:
+            return ticks
+        # One value, or a tuple of several.
+        names, values = zip(*self._wanted, strict=True)
+        read, wanted = attrgetter(*names), values if len(values) > 1 else values[0]
+        return [tick for tick in ticks if read(tick) == wanted]
 
 
 def _states(sessions: Sequence[StreamSession]) -> list[StreamSession]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -26,38 +25,49 @@ from greeks_trio.waiting import run_in_slices
 _END: Final = b"# EOF\n"  # of OpenMetrics
 
 
-def make_router(registry: CollectorRegistry) -> APIRouter:
-    """Return ``/metrics``, which reads the registry at each request."""
+ReadMetrics: TypeAlias = Callable[[], Iterator[Metric | None]]
+
+
+def make_router(read_metrics: ReadMetrics) -> APIRouter:
+    """Return ``/metrics``.
+
+    Args:
+        read_metrics: Yields every metric with its present values, and `None` after each
+            other small step.
+    """
     router = APIRouter(tags=["status"])
 
     @router.get("/metrics", response_class=Response, responses=_ANSWERS)
     async def metrics(request: Request) -> Response:
         """Return all metrics as text, or as OpenMetrics when the request accepts it."""
-        text, content_type = await _render(registry, request.headers.get("accept", ""))
+        accept = request.headers.get("accept", "")
+        text, content_type = await _render(read_metrics, accept)
         return Response(text, headers={"content-type": content_type})
 
     return router
 
 
-async def _render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+async def _render(read_metrics: ReadMetrics, accept: str) -> tuple[bytes, str]:
     try:
         encode, content_type = choose_encoder(accept)
-        return await run_in_slices(_text(registry, encode)), content_type
+        return await run_in_slices(_text(read_metrics, encode)), content_type
     except TypeError:
         # The library compares the requested version with numbers, also when it is a word.
         # An error of our own would be raised again here.
-        text = await run_in_slices(_text(registry, generate_latest))
+        text = await run_in_slices(_text(read_metrics, generate_latest))
         return text, CONTENT_TYPE_PLAIN_0_0_4
 
 
 def _text(
-    registry: CollectorRegistry, encode: Callable[[Collector], bytes]
+    read_metrics: ReadMetrics, encode: Callable[[Collector], bytes]
 ) -> Generator[None, None, bytes]:
-    """Return the text of all metrics; yield after each one."""
+    """Return the text of all metrics; yield after each small step."""
     parts: list[bytes] = []
     end = b""
-    for metric in registry.collect():
+    for metric in read_metrics():
         yield
+        if metric is None:
+            continue
         text = encode(_OneMetric(metric))
         if text.endswith(_END):
             end = _END

@@ -15,7 +15,13 @@ from greeks_trio.monitoring.figures.figure import (
     fact,
     gauge,
 )
-from greeks_trio.monitoring.readings import Readings, of_feeds, of_healths, of_sessions
+from greeks_trio.monitoring.readings import (
+    Readings,
+    of_contracts,
+    of_feeds,
+    of_healths,
+    of_sessions,
+)
 
 # The status lists the contracts without ticks for the longest time.
 _LISTED: Final = 20
@@ -39,7 +45,7 @@ class FeedFigures:
     )
     contracts_stale = gauge(
         "Subscribed contracts without a tick for longer than the limit.",
-        Readings.stale_counts,
+        of_contracts(lambda each: each.stale),
         unit="contracts",
         labels=BY_BROKER,
         status="staleness.stale",
@@ -47,14 +53,14 @@ class FeedFigures:
     )
     contracts_trading = gauge(
         "Subscribed contracts whose market trades now.",
-        Readings.trading,
+        of_contracts(lambda each: each.trading),
         unit="contracts",
         labels=BY_BROKER,
         status="staleness.trading",
     )
     contracts_stale_trading = gauge(
         "Stale contracts whose market trades now.",
-        Readings.stale_trading,
+        of_contracts(lambda each: each.stale_trading),
         unit="contracts",
         labels=BY_BROKER,
         status="staleness.stale_trading",
@@ -62,7 +68,7 @@ class FeedFigures:
     contracts_hours_unknown = gauge(
         "Subscribed contracts of an exchange whose hours are not known. They give no"
         " warning when they are silent.",
-        Readings.hours_unknown,
+        of_contracts(lambda each: each.hours_unknown),
         unit="contracts",
         labels=("broker", "exchange"),
         status="staleness.hours_unknown",
@@ -71,7 +77,7 @@ class FeedFigures:
     contracts_not_realtime = gauge(
         "Subscribed contracts whose newest tick is delayed, frozen or of unknown"
         " availability. The SQL views call them stale, however recent they are.",
-        Readings.not_realtime,
+        of_contracts(lambda each: each.not_realtime),
         unit="contracts",
         labels=BY_BROKER,
         status="staleness.not_realtime",
