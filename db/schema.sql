@@ -706,6 +706,34 @@ return case
 end;
 
 
+-- The newest position of this contract that was known at the moment, if it is open.
+create function newest_position(
+    of_broker text, of_account_id text, of_contract_key text, moment timestamptz
+)
+returns setof position_history
+language sql stable parallel safe
+begin atomic
+    select newest.*
+    from (
+        select p.*
+        from position_history p
+        where p.broker = of_broker
+          and p.account_id = of_account_id
+          and p.contract_key = of_contract_key
+          and least(p.observed_at, p.recorded_at) <= moment
+        order by least(p.observed_at, p.recorded_at) desc, p.observed_at desc
+        limit 1
+    ) newest
+    -- Null is a quantity that could not be read; the position is open.
+    where newest.quantity is distinct from 0
+      and (
+          newest.expiration is null
+          or newest.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
+              - interval '36 hours'
+      );
+end;
+
+
 -- Functions of a moment.  A moment after the present means everything that is known, with
 -- ages relative to the present.  The views below are the same functions at 'infinity'.
 --
@@ -802,23 +830,9 @@ begin atomic
         select u.broker, u.account_id, u.contract_key
         from undated u
     ) held
-    cross join lateral (
-        select p.*
-        from position_history p
-        where p.broker = held.broker
-          and p.account_id = held.account_id
-          and p.contract_key = held.contract_key
-          and least(p.observed_at, p.recorded_at) <= moment
-        order by least(p.observed_at, p.recorded_at) desc, p.observed_at desc
-        limit 1
-    ) newest
-    -- Null is a quantity that could not be read; the position is open.
-    where newest.quantity is distinct from 0
-      and (
-          newest.expiration is null
-          or newest.expiration > least(moment, statement_timestamp()) at time zone 'UTC'
-              - interval '36 hours'
-      );
+    cross join lateral newest_position(
+        held.broker, held.account_id, held.contract_key, moment
+    ) newest;
 end;
 
 
@@ -867,7 +881,12 @@ $$;
 -- and the options that were watched in the seven days before; possible values only.  They
 -- are computed in the inner selects, so that each is computed once: the planner repeats an
 -- expression wherever an outer select uses it.
-create function newest_by_lookup(moment timestamptz)
+create function newest_by_lookup(
+    moment timestamptz,
+    brokers text[] default null,
+    account_ids text[] default null,
+    contract_keys text[] default null
+)
 returns table (
     broker text,
     account_id text,
@@ -985,7 +1004,27 @@ begin atomic
             p.kind in ('future', 'future_option') or p.underlying like '/%'
                 as is_future,
             p.premium_multiplier
-        from positions_asof(moment) p
+        from (
+            select
+                a.broker, a.account_id, a.contract_key, a.kind, a.quantity, a.multiplier,
+                a.currency, a.underlying, a.expiration, a.strike, a.option_type,
+                a.instrument_id, a.exchange, a.underlying_id, a.price_factor,
+                a.premium_multiplier
+            from positions_asof(moment) a
+            where brokers is null
+            union all
+            select
+                a.broker, a.account_id, a.contract_key, a.kind, a.quantity, a.multiplier,
+                a.currency, a.underlying, a.expiration, a.strike, a.option_type,
+                a.instrument_id, a.exchange, a.underlying_id, a.price_factor,
+                a.premium_multiplier
+            from unnest(brokers, account_ids, contract_keys)
+                as c (broker, account_id, contract_key)
+            cross join lateral newest_position(
+                c.broker, c.account_id, c.contract_key, moment
+            ) a
+            where brokers is not null
+        ) p
         union all
         select
             w.broker, 'watchlist', w.contract_key,
@@ -994,7 +1033,27 @@ begin atomic
             case when is_in_dollars('option', w.contract_key, null) then 1 end,
             case when w.contract_key like './%' then true end,
             null
-        from watched_asof(moment) w
+        from (
+            select a.broker, a.contract_key
+            from watched_asof(moment) a
+            where brokers is null
+            union all
+            select c.broker, c.contract_key
+            from unnest(brokers, account_ids, contract_keys)
+                as c (broker, account_id, contract_key)
+            where brokers is not null
+              and c.account_id = 'watchlist'
+              -- As in watched_asof.
+              and exists (
+                  select from tick_history a
+                  where a.broker = c.broker
+                    and a.account_id = 'watchlist'
+                    and a.contract_key = c.contract_key
+                    and a.event_time >= date_trunc(
+                        'month', least(moment, statement_timestamp()) - interval '8 days',
+                        'UTC')
+              )
+        ) w
     ) wanted
     left join lateral (
         select
@@ -1057,6 +1116,27 @@ begin atomic
 end;
 
 
+-- The rows of newest_by_lookup at the present for these contracts, for all if there are no
+-- arrays; its plan is made only when it is called.
+create function newest_of(brokers text[], account_ids text[], contract_keys text[])
+returns setof kept_ticks
+language sql stable parallel restricted rows 10
+set jit = off
+set enable_seqscan = off
+begin atomic
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at,
+        n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility,
+        n.underlying_price, n.tick_underlying_price_at, n.price, n.bid, n.ask,
+        n.in_rotation, n.availability, n.is_future, n.units, n.money, n.premium,
+        n.tick_id, n.tick_received_at, n.position_underlying, n.position_expiration,
+        n.position_strike, n.position_option_type, n.position_is_future
+    from newest_by_lookup('infinity', brokers, account_ids, contract_keys) n;
+end;
+
+
 -- The tables with the ticks and positions, each with the number of rows that were updated
 -- or deleted in it.  The text changes when a partition comes, goes or is emptied, in
 -- another database, and when a row is deleted.  The second two numbers are those that this
@@ -1084,6 +1164,41 @@ begin atomic
 end;
 
 
+-- The ticks that the snapshot does not have.  One condition for each select: with both in
+-- one the planner may read the whole index.
+create function rows_since(snapshot_xmax xid8, snapshot_xip xid8[])
+returns setof tick_history
+language sql stable parallel restricted
+begin atomic
+    select t.*
+    from tick_history t
+    where t.transaction_id >= rows_since.snapshot_xmax
+    union all
+    select t.*
+    from tick_history t
+    where t.transaction_id = any(rows_since.snapshot_xip)
+    -- Keeps the conditions of the caller out, which would lead to another index.
+    offset 0;
+end;
+
+
+-- The contracts whose positions the snapshot does not have.
+create function positions_since(snapshot_xmax xid8, snapshot_xip xid8[])
+returns table (broker text, account_id text, contract_key text)
+language sql stable parallel restricted rows 1
+set jit = off
+set enable_seqscan = off
+begin atomic
+    select p.broker, p.account_id, p.contract_key
+    from position_history p
+    where p.transaction_id >= positions_since.snapshot_xmax
+    union
+    select p.broker, p.account_id, p.contract_key
+    from position_history p
+    where p.transaction_id = any(positions_since.snapshot_xip);
+end;
+
+
 -- The ticks that the snapshot does not have: the newest of each contract.
 create function ticks_since(snapshot_xmax xid8, snapshot_xip xid8[])
 returns setof tick_history
@@ -1092,46 +1207,13 @@ set jit = off
 set enable_seqscan = off
 begin atomic
     select distinct on (t.contract_key, t.account_id, t.broker) t.*
-    from tick_history t
-    where (
-          t.transaction_id >= ticks_since.snapshot_xmax
-          or t.transaction_id = any(ticks_since.snapshot_xip)
-      )
-      and t.event_time <= statement_timestamp() + interval '5 minutes'
+    from rows_since(ticks_since.snapshot_xmax, ticks_since.snapshot_xip) t
+    where t.event_time <= statement_timestamp() + interval '5 minutes'
       and least(t.received_at, t.persisted_at)
           <= statement_timestamp() + interval '5 minutes'
       and least(t.event_time, t.received_at) > '-infinity'
     order by t.contract_key, t.account_id, t.broker,
         t.event_time desc, t.received_at desc, t.id desc;
-end;
-
-
--- Whether latest_ticks and the ticks since the snapshot are all that a present view needs.
--- They are not after a change of positions, or if a watched contract is not in the table.
-create function is_enough(snapshot_xmax xid8, snapshot_xip xid8[])
-returns boolean
-language sql stable parallel restricted
-set jit = off
-set enable_seqscan = off
-begin atomic
-    select not exists (
-            select from position_history p
-            where p.transaction_id >= is_enough.snapshot_xmax
-               or p.transaction_id = any(is_enough.snapshot_xip)
-        )
-        and not exists (
-            select from tick_history t
-            where (
-                  t.transaction_id >= is_enough.snapshot_xmax
-                  or t.transaction_id = any(is_enough.snapshot_xip)
-              )
-              and t.account_id = 'watchlist'
-              and not exists (
-                  select from kept_ticks k
-                  where k.broker = t.broker and k.account_id = t.account_id
-                    and k.contract_key = t.contract_key
-              )
-        );
 end;
 
 
@@ -1148,7 +1230,6 @@ begin atomic
           and s.refreshed_at between statement_timestamp() - interval '10 seconds'
               and statement_timestamp() + interval '10 seconds'
           and s.tables = read_tables()
-          and is_enough(s.snapshot_xmax, s.snapshot_xip)
     );
 end;
 
@@ -1197,8 +1278,27 @@ set work_mem = '64MB'
 begin atomic
     with since as materialized (
         select t.*
-        from kept_state s
-        cross join lateral ticks_since(s.snapshot_xmax, s.snapshot_xip) t
+        from ticks_since(
+            (select s.snapshot_xmax from kept_state s),
+            (select s.snapshot_xip from kept_state s)
+        ) t
+    ),
+    -- Looked up: the positions since, and the contracts that were not watched before.
+    changed as materialized (
+        select p.broker, p.account_id, p.contract_key
+        from positions_since(
+            (select s.snapshot_xmax from kept_state s),
+            (select s.snapshot_xip from kept_state s)
+        ) p
+        union
+        select t.broker, t.account_id, t.contract_key
+        from since t
+        where t.account_id = 'watchlist'
+          and not exists (
+              select from kept_ticks k
+              where k.broker = t.broker and k.account_id = t.account_id
+                and k.contract_key = t.contract_key
+          )
     ),
     newer as materialized (
         select
@@ -1232,6 +1332,11 @@ begin atomic
               or (t.event_time, t.received_at, t.id)
                   > (k.event_time, k.tick_received_at, k.tick_id)
           )
+          and not exists (
+              select from changed c
+              where c.contract_key = t.contract_key and c.account_id = t.account_id
+                and c.broker = t.broker
+          )
     ),
     newest as (
         select
@@ -1244,12 +1349,36 @@ begin atomic
             k.units, k.money, k.premium, k.position_expiration
         from kept_ticks k
         where not exists (
-            select from newer n
-            where n.contract_key = k.contract_key and n.account_id = k.account_id
-              and n.broker = k.broker
+            select
+            from (
+                select n.broker, n.account_id, n.contract_key from newer n
+                union all
+                select c.broker, c.account_id, c.contract_key from changed c
+            ) other
+            where other.contract_key = k.contract_key
+              and other.account_id = k.account_id
+              and other.broker = k.broker
         )
         union all
         select * from newer
+        union all
+        select
+            l.broker, l.account_id, l.contract_key, l.kind, l.underlying, l.expiration,
+            l.strike, l.option_type, l.quantity, l.multiplier, l.currency,
+            l.instrument_id, l.exchange, l.underlying_id, l.price_factor, l.event_time,
+            l.received_at, l.delta, l.gamma, l.theta, l.vega, l.rho,
+            l.implied_volatility, l.underlying_price, l.underlying_price_at, l.price,
+            l.bid, l.ask, l.in_rotation, l.availability, l.is_future,
+            l.units, l.money, l.premium, l.position_expiration
+        from (
+            select
+                array_agg(c.broker) as brokers,
+                array_agg(c.account_id) as account_ids,
+                array_agg(c.contract_key) as contract_keys
+            from changed c
+            having count(*) > 0
+        ) c
+        cross join lateral newest_of(c.brokers, c.account_ids, c.contract_keys) l
     )
     select
         n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
@@ -1346,7 +1475,7 @@ end;
 
 -- Adds the ticks since the snapshot to latest_ticks; returns whether all of them count now.
 -- A row that is ahead of the clock counts later.
-create function add_latest(state latest_state)
+create function add_latest(state latest_state, snapshot pg_snapshot)
 returns boolean
 language plpgsql
 set jit = off
@@ -1354,7 +1483,35 @@ set enable_seqscan = off
 as $$
 declare
     ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
+    brokers text[];
+    account_ids text[];
+    contract_keys text[];
 begin
+    select array_agg(c.broker), array_agg(c.account_id), array_agg(c.contract_key)
+    into brokers, account_ids, contract_keys
+    from (
+        select p.broker, p.account_id, p.contract_key
+        from positions_since(state.snapshot_xmax, state.snapshot_xip) p
+        union
+        select t.broker, t.account_id, t.contract_key
+        from rows_since(state.snapshot_xmax, state.snapshot_xip) t
+        where t.account_id = 'watchlist'
+          and not exists (
+              select from latest_ticks k
+              where k.broker = t.broker and k.account_id = t.account_id
+                and k.contract_key = t.contract_key
+          )
+    ) c;
+    if brokers is not null then
+        delete from latest_ticks k
+        using unnest(brokers, account_ids, contract_keys)
+            as c (broker, account_id, contract_key)
+        where k.broker = c.broker
+          and k.account_id = c.account_id
+          and k.contract_key = c.contract_key;
+        insert into latest_ticks
+        select * from newest_of(brokers, account_ids, contract_keys);
+    end if;
     update latest_ticks k
     set
         underlying = coalesce(k.position_underlying, t.underlying),
@@ -1395,18 +1552,55 @@ begin
               > (k.event_time, k.tick_received_at, k.tick_id)
       );
     return not exists (
-        select from tick_history t
-        where (
-              t.transaction_id >= state.snapshot_xmax
-              or t.transaction_id = any(state.snapshot_xip)
-          )
-          and (
-              t.event_time > ahead
-              or least(t.received_at, t.persisted_at) > ahead
-          )
-    );
+            select from rows_since(state.snapshot_xmax, state.snapshot_xip) t
+            where t.event_time > ahead
+               or least(t.received_at, t.persisted_at) > ahead
+        )
+        and (
+            brokers is null
+            or is_settled(snapshot, brokers, account_ids, contract_keys)
+        );
 end
 $$;
+
+
+-- Whether latest_ticks has the newest tick of each of these contracts, so that none counts
+-- later only.
+create function is_settled(
+    snapshot pg_snapshot, brokers text[], account_ids text[], contract_keys text[]
+)
+returns boolean
+language sql stable
+set jit = off
+begin atomic
+    select not exists (
+        select
+        from unnest(brokers, account_ids, contract_keys)
+            as c (broker, account_id, contract_key)
+        join latest_ticks k using (broker, account_id, contract_key)
+        cross join lateral (
+            select t.id, t.event_time, t.received_at, t.persisted_at
+            from tick_history t
+            where t.broker = k.broker
+              and t.account_id = k.account_id
+              and t.contract_key = k.contract_key
+              and t.contract_key between k.contract_key and k.contract_key
+              and t.event_time > '-infinity'
+              -- Those that came meanwhile are added the next time.
+              and coalesce(pg_visible_in_snapshot(t.transaction_id, snapshot), true)
+            order by t.event_time desc, t.received_at desc, t.id desc
+            limit 1
+        ) newest
+        where k.kind in ('option', 'future_option')
+          and (
+              k.tick_id is null
+              or (newest.event_time, newest.received_at, newest.id)
+                  > (k.event_time, k.tick_received_at, k.tick_id)
+              or least(newest.received_at, newest.persisted_at)
+                  > statement_timestamp() + interval '4 minutes'
+          )
+    );
+end;
 
 
 -- Looks every row of latest_ticks up; returns whether all ticks of them count now.
@@ -1420,40 +1614,13 @@ declare
     ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
 begin
     delete from latest_ticks;
-    insert into latest_ticks
-    select
-        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
-        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
-        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
-        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
-        n.tick_underlying_price_at, n.price, n.bid, n.ask, n.in_rotation,
-        n.availability, n.is_future, n.units, n.money, n.premium, n.tick_id, n.tick_received_at,
-        n.position_underlying, n.position_expiration, n.position_strike,
-        n.position_option_type, n.position_is_future
-    from newest_by_lookup('infinity') n;
+    insert into latest_ticks select * from newest_of(null, null, null);
     return not exists (select from tick_history t where t.event_time > ahead)
-        and not exists (
-            select from latest_ticks k
-            cross join lateral (
-                select t.id, t.event_time, t.received_at, t.persisted_at
-                from tick_history t
-                where t.broker = k.broker
-                  and t.account_id = k.account_id
-                  and t.contract_key = k.contract_key
-                  and t.contract_key between k.contract_key and k.contract_key
-                  and t.event_time > '-infinity'
-                  -- Those that came meanwhile are added the next time.
-                  and coalesce(pg_visible_in_snapshot(t.transaction_id, snapshot), true)
-                order by t.event_time desc, t.received_at desc, t.id desc
-                limit 1
-            ) newest
-            where k.kind in ('option', 'future_option')
-              and (
-                  k.tick_id is null
-                  or (newest.event_time, newest.received_at, newest.id)
-                      > (k.event_time, k.tick_received_at, k.tick_id)
-                  or least(newest.received_at, newest.persisted_at) > ahead
-              )
+        and (
+            select is_settled(
+                snapshot, array_agg(k.broker), array_agg(k.account_id),
+                array_agg(k.contract_key))
+            from latest_ticks k
         );
 end
 $$;
@@ -1495,16 +1662,18 @@ begin
         and state.refreshed_at between present - interval '30 seconds' and present
         and state.rebuilt_at > present
             - (case when state.is_exact then interval '10 minutes' else '5 seconds' end)
-        and is_enough(state.snapshot_xmax, state.snapshot_xip)
     then
-        if state.refreshed_at > present - interval '3 seconds' and not exists (
-            select from tick_history t
-            where t.transaction_id >= state.snapshot_xmax
-               or t.transaction_id = any(state.snapshot_xip)
-        ) then
+        if state.refreshed_at > present - interval '3 seconds'
+            and not exists (
+                select from rows_since(state.snapshot_xmax, state.snapshot_xip)
+            )
+            and not exists (
+                select from positions_since(state.snapshot_xmax, state.snapshot_xip)
+            )
+        then
             return 'idle';
         end if;
-        state.is_exact := add_latest(state) and state.is_exact;
+        state.is_exact := add_latest(state, snapshot) and state.is_exact;
         was_added := true;
     elsif state.rebuilt_at between present - interval '5 seconds' and present then
         return 'waiting';
@@ -1527,7 +1696,7 @@ begin
 end
 $$;
 
-revoke execute on function add_latest(latest_state) from public;
+revoke execute on function add_latest(latest_state, pg_snapshot) from public;
 revoke execute on function rebuild_latest(pg_snapshot) from public;
 revoke execute on function refresh_latest() from public;
 
@@ -1662,7 +1831,7 @@ begin
             double precision, double precision, double precision, double precision,
             double precision, double precision)',
         'carried_price(text, text, text, timestamptz, timestamptz, timestamptz, text)',
-        'add_latest(latest_state)', 'rebuild_latest(pg_snapshot)', 'refresh_latest()'
+        'add_latest(latest_state, pg_snapshot)', 'rebuild_latest(pg_snapshot)', 'refresh_latest()'
     ]::regprocedure[] loop
         execute format(
             'alter function %s set search_path = %I, pg_temp',
@@ -2433,21 +2602,31 @@ comment on function positions_asof(timestamptz) is
 comment on function series_asof(timestamptz) is
     'positions_asof with the newest tick of each option, and watched contracts; impossible '
     'values are null. For the present, from latest_ticks if it can be used';
-comment on function newest_by_lookup(timestamptz) is
-    'The rows of series_asof, each looked up in the history of its contract';
+comment on function newest_by_lookup(timestamptz, text[], text[], text[]) is
+    'The rows of series_asof, each looked up in the history of its contract; with arrays for '
+    'these contracts only';
+comment on function newest_of(text[], text[], text[]) is
+    'The rows of newest_by_lookup at the present as latest_ticks has them';
+comment on function newest_position(text, text, text, timestamptz) is
+    'The newest position of a contract that was known at the moment, if it is open';
 comment on function newest_kept() is
     'The rows of series_asof at the present, from latest_ticks and the ticks since';
 comment on function ticks_since(xid8, xid8[]) is
     'The newest tick of each contract among those that are not in the snapshot';
-comment on function is_enough(xid8, xid8[]) is
-    'Whether no position and no newly watched contract is missing in the snapshot';
+comment on function rows_since(xid8, xid8[]) is
+    'The ticks that are not in the snapshot';
+comment on function positions_since(xid8, xid8[]) is
+    'The contracts whose positions are not in the snapshot';
+comment on function is_settled(pg_snapshot, text[], text[], text[]) is
+    'Whether latest_ticks has the newest ticks of these contracts, and none counts later '
+    'only; used by refresh_latest';
 comment on function is_latest_kept() is
     'Whether the present can be told from latest_ticks and the ticks since; otherwise the '
     'views look everything up';
 comment on function read_tables() is
     'The tables with ticks and positions, with the number of their updates and deletes; '
     'null if the server does not count them';
-comment on function add_latest(latest_state) is
+comment on function add_latest(latest_state, pg_snapshot) is
     'Adds the ticks since the snapshot to latest_ticks; used by refresh_latest';
 comment on function rebuild_latest(pg_snapshot) is
     'Looks every row of latest_ticks up; used by refresh_latest';
@@ -2810,4 +2989,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', 'ade3c2a3fefa2ca84d7a6c56ecace7d695779f5b8b2165f682683f46b1de16c0');
+    ('0012_latest', 'b49d01a182b2b3951c35a36b8d53cb509bdfe05f0688c8ae04209f4356eee27d');

@@ -36,6 +36,7 @@ union all
 """
 SESSIONS = "select pid from pg_stat_activity where query like '%refresh_latest%' and pid <> pg_backend_pid()"
 IS_KEPT = "select is_latest_kept()"
+COUNT = "select count(*) from latest_ticks"
 NAMES = (
     "newest_asof",
     "prices_asof",
@@ -70,6 +71,12 @@ def may_rebuild(connection: psycopg.Connection) -> None:
 
 def is_kept(connection: psycopg.Connection) -> bool:
     return connection.execute(IS_KEPT).fetchone() == (True,)
+
+
+def watched_deltas(connection: psycopg.Connection) -> list[tuple]:
+    return connection.execute(
+        "select delta from latest_greeks where account_id = 'watchlist'"
+    ).fetchall()
 
 
 def difference(connection: psycopg.Connection) -> list[tuple]:
@@ -152,10 +159,6 @@ def test_a_late_tick_does_not_displace_a_newer_one(db):
         "truncate ticks",
         "alter table greek_snapshots detach partition ticks",
         "update positions set quantity = 0",
-        "insert into positions select broker, account_id, contract_key, now(), kind, 0"
-        " from positions limit 1",
-        "insert into positions select broker, account_id, 'B', now(), kind, 1"
-        " from positions limit 1",
     ],
 )
 def test_a_change_that_is_no_new_tick_is_looked_up(db, change):
@@ -220,20 +223,78 @@ def test_a_server_that_counts_no_changes_is_looked_up(db):
     assert not is_kept(db)
 
 
-def test_a_newly_watched_contract_is_looked_up_until_it_is_in_the_table(db):
+def test_a_newly_watched_contract_is_added_without_a_rebuild(db):
     hold_now(db)
     tick_now(db)
     refresh(db)
 
-    tick_now(db, "W", account_id="watchlist", quantity=None)
+    for delta, age_s in ((0.5, 1), (0.75, 0.5)):
+        tick_now(
+            db, "W", account_id="watchlist", age_s=age_s, quantity=None, delta=delta
+        )
 
-    assert not is_kept(db)
+        assert is_kept(db)
+        assert watched_deltas(db) == [(delta,)]
+        assert difference(db) == []
+        assert refresh(db) == "added"
+        assert db.execute(COUNT).fetchone() == (2,)
+        assert is_kept(db)
+        assert difference(db) == []
+
+
+@pytest.mark.parametrize("quantity", [0, 3])
+@pytest.mark.parametrize("key", ["A", "B"])
+def test_a_new_position_is_added_without_a_rebuild(db, key, quantity):
+    hold_now(db)
+    tick_now(db, age_s=5)
+    tick_now(db, "B", age_s=900, price=None)
+    tick_now(db, "B", age_s=700)
+    refresh(db)
+
+    hold(db, quantity, key, at=now(), expiration=None)
+    tick_now(db, key, age_s=0.5, delta=0.75)
+
+    held = {"A", key} if quantity != 0 else {"A"} - {key}
+    for done in ("added", "idle"):
+        assert is_kept(db)
+        assert difference(db) == []
+        assert refresh(db) == done
+        assert db.execute(COUNT).fetchone() == (len(held),)
+    tick_now(db, key, age_s=0.2, delta=0.25)
     assert difference(db) == []
-    may_rebuild(db)
-    assert refresh(db) == "rebuilt"
+
+
+def test_a_position_of_an_open_transaction_is_added_when_it_commits(database, db):
+    hold_now(db)
+    tick_now(db, age_s=5)
+    with connect(database) as other:
+        other.autocommit = False
+        hold(other, 7, "B", at=now(), expiration=None)
+        assert refresh(db) == "rebuilt"
+        hold(db, 2, "A", at=now(), expiration=None)
+        assert refresh(db) == "added"
+        assert db.execute(COUNT).fetchone() == (1,)
+
+        other.commit()
+
     assert is_kept(db)
-    tick_now(db, "W", account_id="watchlist", age_s=0.5, quantity=None, delta=0.75)
+    assert difference(db) == []
+    assert refresh(db) == "added"
+    assert db.execute(COUNT).fetchone() == (2,)
+
+
+def test_a_new_position_with_a_tick_that_counts_later_is_looked_up(db):
+    hold_now(db)
+    tick_now(db, "B", received_at=now() + timedelta(minutes=9))
+    db.execute("update greek_snapshots set persisted_at = received_at")
+    tick_now(db)
+    refresh(db)
     assert is_kept(db)
+
+    hold_now(db, "B")
+
+    assert refresh(db) == "added"
+    assert not is_kept(db)
     assert difference(db) == []
 
 
