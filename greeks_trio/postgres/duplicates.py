@@ -24,7 +24,7 @@ ENOUGH_NEW_ROWS: Final = 5_000
 class ExpectedDuplicates:
     """The results of the batches of one connection so far.
 
-    Times are monotonic seconds.
+    A COPY here is also an INSERT without a check.  Times are monotonic seconds.
     """
 
     def __init__(self) -> None:

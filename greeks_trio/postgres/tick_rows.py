@@ -2,8 +2,9 @@
 
 Discussion of the format: binary COPY through psycopg's row formatter, which is written
 in C.  Packing the bytes here was slower.  The payload is JSON text already, so it is
-declared as bytes and gets jsonb's version number in front: wrapped in psycopg's
-``Jsonb`` it took a quarter of the whole time.
+passed as bytes and gets jsonb's version number in front: wrapped in psycopg's ``Jsonb``
+it took a quarter of the whole time.  Strike and quantity have few different values, and
+psycopg needs as long for the two as for all the other columns, so their bytes are kept.
 
 Source: PostgreSQL documentation, "COPY", section "Binary Format"; ``jsonb_recv``.
 """
@@ -12,20 +13,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 import trio
+from psycopg import adapters
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.copy import AsyncCopy, AsyncWriter
 from psycopg.postgres import types
 from psycopg.pq import Format
+from psycopg.types.string import BytesBinaryDumper
 
 from greeks_trio.model.records import Tick
 
-# Column and type, in the order of `tick_row`.
+# Column and type, in the order of `tick_row`, which gives bytes for some of the types.
 COLUMNS: Final = (
     ("event_time", "timestamptz"),
     ("received_at", "timestamptz"),
@@ -50,12 +54,18 @@ COLUMNS: Final = (
     ("ask", "float8"),
     ("in_rotation", "bool"),
     ("availability", "text"),
-    ("source_payload", "bytea"),  # see above
+    ("source_payload", "jsonb"),
     ("fingerprint", "int8"),
 )
 # As numbers, because psycopg would look up each name again for each COPY.
-TYPES: Final = tuple(types[kind].oid for _, kind in COLUMNS)
-_SQL_TYPES: Final = ["jsonb" if kind == "bytea" else kind for _, kind in COLUMNS]
+PARAMETER_OIDS: Final = tuple(types[kind].oid for _, kind in COLUMNS)
+_BYTES_OID: Final = types["bytea"].oid
+_NUMERIC_OID: Final = types["numeric"].oid
+# The types that psycopg has to make bytes of: bytes stay as they are.
+TYPES: Final = tuple(
+    _BYTES_OID if kind in ("jsonb", "numeric") else types[kind].oid
+    for _, kind in COLUMNS
+)
 _NAMES: Final = ", ".join(name for name, _ in COLUMNS)
 
 _JSONB_VERSION: Final = b"\x01"
@@ -65,9 +75,34 @@ _BEFORE_FIELDS: Final = 11 + 4 + 4 + 2
 _AFTER_FIELDS: Final = 2
 
 
+# Contracts come and go; then the numbers are made again.
+_KEPT_NUMBERS: Final = 20_000
+
+
+class _PackedNumbers(dict[str, bytes]):
+    """The bytes of numbers in PostgreSQL's format by their text, which is exact.
+
+    The hash of a number would not do: 600 and 600.00 are equal, and not the same.
+    """
+
+    def __init__(self) -> None:
+        dumper = adapters.get_dumper_by_oid(_NUMERIC_OID, Format.BINARY)
+        self._dump = dumper(Decimal).dump
+
+    def __missing__(self, text: str) -> bytes:
+        if len(self) >= _KEPT_NUMBERS:
+            self.clear()
+        packed = self[text] = bytes(cast(Buffer, self._dump(Decimal(text))))
+        return packed
+
+
+_PACKED: Final = _PackedNumbers()
+
+
 def tick_row(tick: Tick) -> tuple[object, ...]:
-    """Return the values of one row."""
+    """Return the values of one row, as `TYPES` says."""
     record = tick.record
+    strike, quantity = record.strike, record.quantity
     return (
         record.event_time,
         record.received_at,
@@ -76,9 +111,9 @@ def tick_row(tick: Tick) -> tuple[object, ...]:
         record.underlying,
         record.contract_key,
         record.expiration,
-        record.strike,
+        None if strike is None else _PACKED[str(strike)],
         record.option_type,
-        record.quantity,
+        None if quantity is None else _PACKED[str(quantity)],
         record.delta,
         record.gamma,
         record.theta,
@@ -107,12 +142,27 @@ COPY_TICKS: Final = (
 # named, so that a row which another unique index refuses is not taken for a stored one.
 INSERT_NEW: Final = (
     f"insert into greek_snapshots ({_NAMES}) select {_NAMES}"  # noqa: S608
-    f" from unnest({', '.join(f'%b::{kind}[]' for kind in _SQL_TYPES)})"
+    f" from unnest({', '.join(f'%b::{kind}[]' for _, kind in COLUMNS)})"
     f" as offered ({_NAMES})"
     " order by event_time, broker, account_id, contract_key, fingerprint, received_at"
     " on conflict (broker, account_id, contract_key, event_time, fingerprint)"
     " do nothing returning 1"
 ).encode()
+
+
+def insert_rows(rows: int) -> bytes:
+    """Return the statement that inserts so many rows, with a parameter for each value."""
+    places = iter(range(1, rows * len(COLUMNS) + 1))
+    values = [
+        f"({', '.join(f'${next(places)}' for _ in COLUMNS)})" for _ in range(rows)
+    ]
+    return f"insert into greek_snapshots ({_NAMES}) values {', '.join(values)}".encode()  # noqa: S608
+
+
+def register_dumpers(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Let psycopg pass bytes on as they are, which its default does in Python."""
+    connection.adapters.register_dumper(bytes, BytesBinaryDumper)
+    connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
 
 
 class PackedArray(bytes):
@@ -166,11 +216,13 @@ async def _pack(
     """
     writer = _Collected()
     copy = AsyncCopy(cursor, binary=True, writer=writer)
-    copy.set_types([kind] * len(values))
+    element_oid = types[kind].oid
+    # JSON comes as bytes, see above.
+    passed_oid = _BYTES_OID if kind == "jsonb" else element_oid
+    copy.set_types([passed_oid] * len(values))
     await copy.write_row(values)
     await copy.finish(None)
     elements = writer.parts[0] if len(writer.parts) == 1 else b"".join(writer.parts)
-    element_oid = types["jsonb" if kind == "bytea" else kind].oid
     # One dimension, with nulls perhaps, the type, the number, and the first index.
     header = struct.pack(">iiIii", 1, 1, element_oid, len(values), 1)
     return PackedArray(header + elements[_BEFORE_FIELDS:-_AFTER_FIELDS])

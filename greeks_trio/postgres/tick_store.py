@@ -40,6 +40,7 @@ from greeks_trio.postgres.failures import (
     translated,
     trouble_of,
 )
+from greeks_trio.postgres.prepared_insert import FORGOTTEN, MOST_ROWS, PreparedInsert
 from greeks_trio.postgres.proving import RowProbe, commit_something, missing_standby
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
 from greeks_trio.postgres.schema.months import KnownPartitions
@@ -47,9 +48,8 @@ from greeks_trio.postgres.tick_rows import (
     COPY_TICKS,
     INSERT_NEW,
     TYPES,
-    PackedArray,
-    PackedArrayDumper,
     pack_columns,
+    register_dumpers,
     tick_row,
 )
 
@@ -208,7 +208,9 @@ class CopySink:
         self._missing_standby = missing_standby
         self._partitions = KnownPartitions(config)
         self._duplicates = ExpectedDuplicates()
-        connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
+        register_dumpers(connection)
+        # `None` if it did not last.
+        self._prepared: PreparedInsert | None = PreparedInsert(connection)
 
     async def write(
         self, ticks: Sequence[Tick], *, check_duplicates: bool = False
@@ -258,6 +260,8 @@ class CopySink:
             ):
                 await self._partitions.prepare(today)
                 await self._copy(COPY_TICKS, ())
+                if self._prepared is not None:
+                    await self._prepared.prepare(1)
         except StoreError as exc:
             if self._connection.closed:
                 raise
@@ -334,7 +338,7 @@ class CopySink:
     async def _insert(self, ticks: Sequence[Tick], check_duplicates: bool) -> int:
         if not check_duplicates:
             try:
-                return await self._copy(COPY_TICKS, ticks)
+                return await self._insert_unchecked(ticks)
             except psycopg.DatabaseError as exc:
                 if self._connection.closed:
                     raise
@@ -343,6 +347,17 @@ class CopySink:
                 logger.debug("sink.checking_duplicates sqlstate=%s", exc.sqlstate)
                 self._duplicates.copy_failed(trio.current_time())
         return await self._merge(ticks)
+
+    async def _insert_unchecked(self, ticks: Sequence[Tick]) -> int:
+        if len(ticks) <= MOST_ROWS and self._prepared is not None:
+            try:
+                return await self._prepared.store(ticks)
+            except FORGOTTEN as exc:
+                if self._connection.closed:
+                    raise
+                logger.info("sink.prepares_nothing sqlstate=%s", exc.sqlstate)
+                self._prepared = None
+        return await self._copy(COPY_TICKS, ticks)
 
     async def _copy(self, statement: bytes, ticks: Sequence[Tick]) -> int:
         async with self._connection.cursor() as cursor:

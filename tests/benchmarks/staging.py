@@ -24,14 +24,14 @@ from greeks_trio.postgres.tick_rows import (
     COLUMNS,
     INSERT_NEW,
     TYPES,
-    PackedArray,
-    PackedArrayDumper,
     pack_columns,
+    register_dumpers,
     tick_row,
 )
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.servers import add_server_options, describe_server, open_database
 from tests.benchmarks.ticks import make_batches
+from tests.benchmarks.write.rows import plain_row
 from tests.factories import START
 from tests.fix_postgres import apply_schema, connect
 
@@ -117,9 +117,7 @@ async def json_records(connection: Connection, ticks: Sequence[Tick]) -> int:
 
 async def unnest_lists(connection: Connection, ticks: Sequence[Tick]) -> int:
     """One array for each column, made by psycopg's adapter of lists."""
-    rows = [list(tick_row(tick)) for tick in ticks]
-    for row, tick in zip(rows, ticks, strict=True):
-        row[-2] = tick.record.source_payload.decode()
+    rows = list(map(plain_row, ticks))
     arrays = ", ".join(
         f"%s::{'text' if name == 'source_payload' else kind}[]"
         for name, kind in COLUMNS
@@ -160,7 +158,7 @@ async def measure(config: DatabaseConfig, size: int, rounds: int) -> dict[str, f
                 admin.execute("truncate greek_snapshots")
                 admin.execute("checkpoint")
             async with open_connection(config, autocommit=True) as connection:
-                connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
+                register_dumpers(connection)
                 for batch in batches:
                     await unnest_packed(connection, batch[::2])
                     started_at = time.perf_counter()

@@ -14,6 +14,7 @@ import trio
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import PartitionMissing, StoreRejected, StoreUnavailable
 from greeks_trio.postgres.duplicates import ENOUGH_NEW_ROWS
+from greeks_trio.postgres.prepared_insert import MOST_ROWS
 from greeks_trio.postgres.schema import months
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from greeks_trio.postgres.tick_store import TickStore
@@ -66,9 +67,15 @@ TICKS = [
 ]
 
 
-@pytest.mark.parametrize("check_duplicates", [False, True])
-async def test_every_value_comes_back_as_it_was(sink, observer, check_duplicates):
-    assert await sink.write(TICKS, check_duplicates=check_duplicates) == len(TICKS)
+@pytest.mark.parametrize(
+    ("rows_at_once", "check_duplicates"), [(1, False), (100, False), (100, True)]
+)
+async def test_every_value_comes_back_as_it_was(
+    sink, observer, rows_at_once, check_duplicates
+):
+    for start in range(0, len(TICKS), rows_at_once):
+        some = TICKS[start : start + rows_at_once]
+        assert await sink.write(some, check_duplicates=check_duplicates) == len(some)
 
     found = rows(observer)
     assert found == [tick.record for tick in TICKS]
@@ -138,14 +145,14 @@ async def test_after_duplicates_the_sink_goes_on(sink, observer):
 async def test_a_batch_with_a_duplicate_makes_the_next_ones_slow_until_enough_are_new(
     sink, observer, monkeypatch
 ):
-    """A failed COPY is an error in the log of the server, so few may fail."""
-    copied, copy = [], sink._copy
+    """Each failure is an error in the log of the server."""
+    unchecked, insert = [], sink._insert_unchecked
 
-    async def noted_copy(statement, ticks):
-        copied.append(len(ticks))
-        return await copy(statement, ticks)
+    async def noted_insert(ticks):
+        unchecked.append(len(ticks))
+        return await insert(ticks)
 
-    monkeypatch.setattr(sink, "_copy", noted_copy)
+    monkeypatch.setattr(sink, "_insert_unchecked", noted_insert)
     ticks = [make_tick(number) for number in range(ENOUGH_NEW_ROWS + 10)]
 
     await sink.write(ticks[:2])
@@ -154,7 +161,7 @@ async def test_a_batch_with_a_duplicate_makes_the_next_ones_slow_until_enough_ar
     assert await sink.write(ticks[4:-1]) == len(ticks) - 5
     assert await sink.write(ticks[-1:]) == 1
 
-    assert copied == [2, 2, 1]
+    assert unchecked == [2, 2, 1]
     assert count(observer) == len(ticks)
 
 
@@ -183,6 +190,67 @@ async def test_duplicates_need_no_right_to_make_temporary_tables(database, obser
             assert await sink.write([make_tick(1), make_tick(2)]) == 1
 
     assert count(observer) == 2
+
+
+@pytest.mark.parametrize("rows_at_once", [1, MOST_ROWS])
+async def test_very_few_rows_need_no_copy(sink, observer, rows_at_once, monkeypatch):
+    monkeypatch.setattr(sink, "_copy", None)
+    ticks = [make_tick(number) for number in range(2 * rows_at_once)]
+
+    assert await sink.write(ticks[:rows_at_once]) == rows_at_once
+    assert await sink.write(ticks[rows_at_once:]) == rows_at_once
+
+    assert rows(observer) == [tick.record for tick in ticks]
+    prepared = await sink._connection.execute(
+        "select count(*) from pg_prepared_statements"
+    )
+    assert await prepared.fetchall() == [(len({1, rows_at_once}),)]
+
+
+@pytest.mark.parametrize(
+    "statement", ["deallocate all", "prepare greeks_trio_2 as select 1"]
+)
+async def test_a_pooler_that_forgets_what_was_prepared_costs_nothing(
+    sink, observer, statement, caplog
+):
+    await sink._connection.execute(statement)
+    size = 1 if statement == "deallocate all" else 2
+    caplog.set_level("INFO")
+
+    for start in (0, size):
+        ticks = [make_tick(number) for number in range(start, start + size)]
+        assert await sink.write(ticks) == size
+
+    assert count(observer) == 2 * size
+    assert caplog.text.count("sink.prepares_nothing") == 1
+
+
+async def test_equal_numbers_keep_their_own_digits(sink, observer):
+    ticks = [
+        make_tick(number, strike=Decimal(text), quantity=Decimal(text))
+        for number, text in enumerate(["600", "600.00", "6E+2", "-0", "0.00", "600"])
+    ]
+
+    await sink.write(ticks)
+
+    found = observer.execute(
+        "select strike::text, quantity::text from greek_snapshots order by event_time"
+    ).fetchall()
+    texts = ["600", "600.00", "600", "0", "0.00", "600"]
+    assert found == [(text, text) for text in texts]
+
+
+async def test_more_different_numbers_than_are_kept(sink, observer, monkeypatch):
+    monkeypatch.setattr("greeks_trio.postgres.tick_rows._KEPT_NUMBERS", 3)
+    ticks = [make_tick(number, strike=Decimal(number)) for number in range(20)]
+
+    await sink.write(ticks)
+    await sink.write([make_tick(20, strike=Decimal(0))])
+
+    assert rows(observer) == [
+        *(t.record for t in ticks),
+        make_tick(20, strike=Decimal(0)).record,
+    ]
 
 
 async def test_more_rows_than_a_row_of_copy_has_fields(sink, observer):
@@ -415,7 +483,7 @@ def test_columns_types_and_values_are_side_by_side():
     assert len(names) == len(TYPES) == len(tick_row(make_tick()))
     record = make_tick().record
     for name, value in zip(names, tick_row(make_tick()), strict=True):
-        if name not in ("source_payload", "fingerprint"):
+        if name not in ("strike", "quantity", "source_payload", "fingerprint"):
             assert value == getattr(record, name)
     assert date(2026, 12, 18) in tick_row(make_tick())
 

@@ -186,7 +186,7 @@ class _Psycopg(_Asyncio):
 
 
 class PsycopgCopy(_Psycopg):
-    """psycopg's binary COPY, with our own cheap form of the payload."""
+    """psycopg's binary COPY, with our own cheap forms of the payload and of numbers."""
 
     name = "psycopg AsyncConnection, COPY"
     share = 1.0
