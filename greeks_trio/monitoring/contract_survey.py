@@ -105,8 +105,7 @@ def _newest_ticks(
     newest: dict[Broker, dict[ContractKey, UnifiedPositionRecord]] = {
         broker: {} for broker in status.feeds
     }
-    _, newest_of_series = status.processor.latest.changes()
-    for number, record in enumerate(newest_of_series):
+    for number, record in enumerate(status.processor.latest.snapshot()):
         if not number % STEP_CONTRACTS:
             yield
         of_broker = newest.get(record.broker)

@@ -14,7 +14,7 @@ dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -124,6 +124,14 @@ class Latest:
             seen = changed[0][0]
         changed.reverse()
         return seen, [record for _, record in changed]
+
+    def snapshot(self) -> Iterator[UnifiedPositionRecord]:
+        """Return an iterator over the latest tick of each series as they are now.
+
+        The call costs little however many series there are.
+        """
+        self._look()
+        return (record for _, record in tuple(self._kept.values()))
 
     async def wait_newer(self, version: int) -> None:
         """Wait until `changes` has a newer version than this one."""

@@ -56,6 +56,8 @@ where broker = %s and ended_at is null
 
 # The second row of a position at one moment is this much later.
 _NEXT_ROW: Final = timedelta(microseconds=1)
+# Rows that become positions in one or two milliseconds.
+_READ_AT_ONCE: Final = 200
 # In the order of `_position`.  A row from the future counts from its recorded_at.
 _LATEST_POSITIONS: Final = """
 select distinct on (account_id, contract_key)
@@ -251,7 +253,11 @@ class SqlJournalSink:
             _LATEST_POSITIONS,
             [snapshot.broker, accounts, snapshot.observed_at + _NEXT_ROW],
         )
-        return await cursor.fetchall()
+        found: list[Position] = []
+        while some := await cursor.fetchmany(_READ_AT_ONCE):
+            found += some
+            await trio.lowlevel.checkpoint()
+        return found
 
 
 def changed_positions(

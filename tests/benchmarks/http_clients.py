@@ -124,13 +124,13 @@ class Streams:
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Read all streams until cancelled; started when each has an answer."""
+        # The present state, which comes first, has no lag.
+        self._began_at = time.time()
         async with trio.open_nursery() as nursery:
             for _ in range(self.found.streams):
                 await nursery.start(self._read, _READ, 0.0, self._take)
             if self.found.streams:
                 await nursery.start(self._read, _SLOW_READ, _SLOW_PAUSE_S, self._count)
-            # The present state, which comes first, has no lag.
-            self._began_at = time.time()
             task_status.started()
 
     def result(self) -> Streamed:
