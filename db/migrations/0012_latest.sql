@@ -503,16 +503,19 @@ begin atomic
                 as c (broker, account_id, contract_key)
             where brokers is not null
               and c.account_id = 'watchlist'
-              -- As in watched_asof.
-              and exists (
-                  select from tick_history a
+              -- The contracts of watched_asof.
+              and (
+                  select a.event_time
+                  from tick_history a
                   where a.broker = c.broker
                     and a.account_id = 'watchlist'
                     and a.contract_key = c.contract_key
-                    and a.event_time >= date_trunc(
-                        'month', least(moment, statement_timestamp()) - interval '8 days',
-                        'UTC')
-              )
+                    -- As below.
+                    and a.contract_key between c.contract_key and c.contract_key
+                  order by a.event_time desc
+                  limit 1
+              ) >= date_trunc(
+                  'month', least(moment, statement_timestamp()) - interval '8 days', 'UTC')
         ) w
     ) wanted
     left join lateral (
@@ -645,7 +648,7 @@ end;
 -- The contracts whose positions the snapshot does not have.
 create function positions_since(snapshot_xmax xid8, snapshot_xip xid8[])
 returns table (broker text, account_id text, contract_key text)
-language sql stable parallel restricted rows 1
+language sql stable parallel restricted rows 100
 set jit = off
 set enable_seqscan = off
 begin atomic
@@ -662,9 +665,10 @@ end;
 -- The ticks that the snapshot does not have: the newest of each contract.
 create function ticks_since(snapshot_xmax xid8, snapshot_xip xid8[])
 returns setof tick_history
-language sql stable parallel restricted rows 1000
+language sql stable parallel restricted rows 200
 set jit = off
 set enable_seqscan = off
+set work_mem = '64MB'
 begin atomic
     select distinct on (t.contract_key, t.account_id, t.broker) t.*
     from rows_since(ticks_since.snapshot_xmax, ticks_since.snapshot_xip) t
@@ -732,11 +736,15 @@ returns table (
     money double precision,
     premium double precision
 )
-language sql stable parallel restricted rows 200
-set jit = off
-set work_mem = '64MB'
+language sql stable parallel restricted
 begin atomic
-    with since as materialized (
+    with present as materialized (
+        -- Computed once, not for each row.
+        select
+            statement_timestamp() at time zone 'UTC' - interval '36 hours' as expired_until,
+            statement_timestamp() + interval '5 minutes' as known_until
+    ),
+    since as materialized (
         select t.*
         from ticks_since(
             (select s.snapshot_xmax from kept_state s),
@@ -782,7 +790,15 @@ begin atomic
             coalesce(k.position_is_future, t.underlying like '/%', false) as is_future,
             k.units, k.money, k.premium, k.position_expiration
         from since t
-        join kept_ticks k using (contract_key, account_id, broker)
+        -- One look into the index for each: the planner would read the whole table, which
+        -- takes longer than some thousand looks.
+        cross join lateral (
+            select k.*
+            from kept_ticks k
+            where k.broker = t.broker and k.account_id = t.account_id
+              and k.contract_key = t.contract_key
+            offset 0
+        ) k
         cross join lateral possible_greeks(
             t.delta, t.gamma, t.theta, t.vega, t.rho, t.implied_volatility
         ) g
@@ -846,7 +862,7 @@ begin atomic
         n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
         n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
         case
-            when n.underlying_price_at <= statement_timestamp() + interval '5 minutes'
+            when n.underlying_price_at <= (select p.known_until from present p)
                 and isfinite(n.underlying_price_at)
             then n.underlying_price_at
         end,
@@ -857,14 +873,13 @@ begin atomic
         when n.account_id <> 'watchlist'
         then n.position_expiration is null
             or n.position_expiration
-                > statement_timestamp() at time zone 'UTC' - interval '36 hours'
+                > (select p.expired_until from present p)
         else n.received_at >= statement_timestamp() - interval '7 days'
             and n.event_time >= date_trunc(
                 'month', statement_timestamp() - interval '8 days', 'UTC')
             and (
                 n.expiration is null
-                or n.expiration
-                    > statement_timestamp() at time zone 'UTC' - interval '36 hours'
+                or n.expiration > (select p.expired_until from present p)
             )
     end;
 end;
@@ -919,7 +934,23 @@ begin atomic
         n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
         n.is_future, n.units, n.money, n.premium
     from newest_by_lookup(moment) n
-    where moment < 'infinity' or not is_latest_kept()
+    where moment < 'infinity'
+    union all
+    select
+        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
+        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
+        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
+        case
+            when n.underlying_price_at <= statement_timestamp() + interval '5 minutes'
+                and isfinite(n.underlying_price_at)
+            then n.underlying_price_at
+        end,
+        n.price, n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units,
+        n.money, n.premium
+    -- Not newest_by_lookup, whose plan takes milliseconds also if it is not called.
+    from newest_of(null, null, null) n
+    where moment = 'infinity' and not is_latest_kept()
     union all
     select
         n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
@@ -1250,6 +1281,13 @@ returns table (
 )
 language sql stable parallel safe
 begin atomic
+    -- Computed once, not for each row.
+    with present as materialized (
+        select
+            least(moment, statement_timestamp()) as at,
+            least(moment, statement_timestamp()) - stale_after_s * interval '1 second'
+                as fresh_from
+    )
     select
         n.broker,
         n.account_id,
@@ -1268,25 +1306,24 @@ begin atomic
         n.price_factor,
         n.event_time,
         n.received_at,
-        coalesce(n.delta, carried.delta),
-        coalesce(n.gamma, carried.gamma),
-        coalesce(n.theta, carried.theta),
-        coalesce(n.vega, carried.vega),
-        coalesce(n.rho, carried.rho),
-        coalesce(n.implied_volatility, carried.implied_volatility),
-        coalesce(n.underlying_price, lent.price),
-        case when n.underlying_price is null then lent.price_at
+        coalesce(n.delta, added.delta),
+        coalesce(n.gamma, added.gamma),
+        coalesce(n.theta, added.theta),
+        coalesce(n.vega, added.vega),
+        coalesce(n.rho, added.rho),
+        coalesce(n.implied_volatility, added.implied_volatility),
+        coalesce(n.underlying_price, added.underlying_price),
+        case when n.underlying_price is null then added.price_at
             else n.underlying_price_at end,
-        lent.broker,
-        case when n.underlying_price is null then lent.availability
+        added.broker,
+        case when n.underlying_price is null then added.availability
             else n.availability end,
-        case when n.underlying_price is null then lent.is_stale
+        case when n.underlying_price is null then added.is_stale
             else n.availability <> 'realtime'
                 or least(n.underlying_price_at, n.event_time, n.received_at)
-                    < least(moment, statement_timestamp())
-                        - stale_after_s * interval '1 second'
+                    < (select p.fresh_from from present p)
         end,
-        coalesce(n.price, earlier.price),
+        coalesce(n.price, added.price),
         n.bid,
         n.ask,
         n.units,
@@ -1295,86 +1332,180 @@ begin atomic
         n.availability,
         -- Not negative for a tick that arrived while this statement began.
         case when n.received_at is not null then greatest(0, date_part(
-            'epoch', least(moment, statement_timestamp()) - n.received_at
+            'epoch', (select p.at from present p) - n.received_at
         )) end,
         case
             when n.event_time is null then 'no tick'
-            when least(n.received_at, n.event_time)
-                < least(moment, statement_timestamp())
-                    - stale_after_s * interval '1 second' then 'old'
+            when least(n.received_at, n.event_time) < (select p.fresh_from from present p)
+                then 'old'
             when n.availability <> 'realtime' then n.availability
         end,
-        n.delta is null and carried.delta is not null,
-        n.gamma is null and carried.gamma is not null,
-        n.theta is null and carried.theta is not null,
-        n.vega is null and carried.vega is not null,
-        n.rho is null and carried.rho is not null,
-        n.implied_volatility is null and carried.implied_volatility is not null,
-        n.price is null and earlier.price is not null,
-        case when num_nonnulls(carried.received_at, earlier.received_at) > 0
+        n.delta is null and added.delta is not null,
+        n.gamma is null and added.gamma is not null,
+        n.theta is null and added.theta is not null,
+        n.vega is null and added.vega is not null,
+        n.rho is null and added.rho is not null,
+        n.implied_volatility is null and added.implied_volatility is not null,
+        n.price is null and added.price is not null,
+        case when added.carried_received_at is not null
             then greatest(0, date_part(
                 'epoch',
-                least(moment, statement_timestamp())
-                    - least(carried.received_at, earlier.received_at)
+                (select p.at from present p) - added.carried_received_at
             ))
         end,
         n.is_future,
         n.premium
     from series_asof(moment) n
+    -- All of them behind one condition, because most rows lack nothing.
     left join lateral (
-        select c.*
-        from carried_greeks(
-            n.broker, n.account_id, n.contract_key,
-            least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
-            n.event_time,
-            least(moment, statement_timestamp() + interval '5 minutes'),
-            n.availability,
-            n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
-        ) c
-        where (
-              num_nulls(n.delta, n.gamma, n.theta, n.vega, n.implied_volatility) > 0
-              or (n.rho is null and n.broker <> 'ibkr')
-          )
-          and n.event_time >= least(moment, statement_timestamp())
-              - stale_after_s * interval '1 second'
-        -- Keeps the conditions before the call.
-        offset 0
-    ) carried on true
-    left join lateral (
-        select c.*
-        from carried_price(
-            n.broker, n.account_id, n.contract_key,
-            least(moment, statement_timestamp()) - stale_after_s * interval '1 second',
-            n.event_time,
-            least(moment, statement_timestamp() + interval '5 minutes'),
-            n.availability
-        ) c
-        where n.price is null
-          and n.event_time >= least(moment, statement_timestamp())
-              - stale_after_s * interval '1 second'
-        -- Keeps the conditions before the call.
-        offset 0
-    ) earlier on true
-    left join lateral (
-        select best.*
+        select
+            carried.delta, carried.gamma, carried.theta, carried.vega, carried.rho,
+            carried.implied_volatility,
+            least(carried.received_at, earlier.received_at) as carried_received_at,
+            earlier.price,
+            lent.broker, lent.price as underlying_price, lent.price_at,
+            lent.availability, lent.is_stale
         from (
-            select p.broker, p.price, p.price_at, p.availability, p.is_stale
-            from prices_asof(moment, stale_after_s) p
-            where (p.underlying = n.underlying or p.underlying_id = n.underlying_id)
-              and is_same_underlying(
-                  n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
-                  p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+            select
+            where n.event_time is not null
+              and (
+                  n.underlying_price is null
+                  or n.price is null
+                  or num_nulls(n.delta, n.gamma, n.theta, n.vega, n.implied_volatility) > 0
+                  or (n.rho is null and n.broker <> 'ibkr')
               )
-              and coalesce(n.price_factor = p.price_factor, true)
-            order by p.is_stale, p.broker <> n.broker, p.price_at desc, p.price
-            limit 1
-        ) best
-        where n.underlying_price is null
-          and n.event_time is not null
-        -- Keeps the conditions before the sort.
+        ) incomplete
+        left join lateral (
+            select c.*
+            from carried_greeks(
+                n.broker, n.account_id, n.contract_key,
+                (select p.fresh_from from present p),
+                n.event_time,
+                least(moment, statement_timestamp() + interval '5 minutes'),
+                n.availability,
+                n.delta, n.gamma, n.theta, n.vega, n.rho, n.implied_volatility
+            ) c
+            where (
+                  num_nulls(n.delta, n.gamma, n.theta, n.vega, n.implied_volatility) > 0
+                  or (n.rho is null and n.broker <> 'ibkr')
+              )
+              and n.event_time >= (select p.fresh_from from present p)
+            -- Keeps the conditions before the call.
+            offset 0
+        ) carried on true
+        left join lateral (
+            select c.*
+            from carried_price(
+                n.broker, n.account_id, n.contract_key,
+                (select p.fresh_from from present p),
+                n.event_time,
+                least(moment, statement_timestamp() + interval '5 minutes'),
+                n.availability
+            ) c
+            where n.price is null
+              and n.event_time >= (select p.fresh_from from present p)
+            -- Keeps the conditions before the call.
+            offset 0
+        ) earlier on true
+        left join lateral (
+            select best.*
+            from (
+                select p.broker, p.price, p.price_at, p.availability, p.is_stale
+                from prices_asof(moment, stale_after_s) p
+                where (p.underlying = n.underlying or p.underlying_id = n.underlying_id)
+                  and is_same_underlying(
+                      n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
+                      p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+                  )
+                  and coalesce(n.price_factor = p.price_factor, true)
+                order by p.is_stale, p.broker <> n.broker, p.price_at desc, p.price
+                limit 1
+            ) best
+            where n.underlying_price is null
+              and n.event_time is not null
+            -- Keeps the conditions before the sort.
+            offset 0
+        ) lent on true
         offset 0
-    ) lent on true;
+    ) added on true;
 end;
+
+
+-- The rows of greeks_asof at the present, with a plan that the session keeps: planning takes
+-- a tenth of the time of ten thousand contracts.
+create function greeks_now()
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    availability text,
+    age_s double precision,
+    is_stale boolean,
+    stale_reason text,
+    kind text,
+    instrument_id text,
+    exchange text,
+    price_factor numeric,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    position_value double precision,
+    underlying_price_at timestamptz,
+    underlying_price_source text,
+    carried_delta boolean,
+    carried_gamma boolean,
+    carried_theta boolean,
+    carried_vega boolean,
+    carried_rho boolean,
+    carried_implied_volatility boolean,
+    carried_age_s double precision,
+    in_rotation boolean,
+    carried_price boolean
+)
+language sql stable parallel restricted rows 200
+set jit = off
+set work_mem = '64MB'
+begin atomic
+    select
+        g.broker, g.account_id, g.contract_key, g.underlying, g.expiration, g.strike,
+        g.option_type, g.quantity, g.multiplier, g.currency, g.event_time,
+        g.received_at, g.delta, g.gamma, g.theta, g.vega, g.rho, g.implied_volatility,
+        g.underlying_price, g.availability, g.age_s, g.is_stale, g.stale_reason, g.kind,
+        g.instrument_id, g.exchange, g.price_factor, g.price, g.bid, g.ask,
+        g.position_value, g.underlying_price_at, g.underlying_price_source,
+        g.carried_delta, g.carried_gamma, g.carried_theta, g.carried_vega,
+        g.carried_rho, g.carried_implied_volatility, g.carried_age_s, g.in_rotation,
+        g.carried_price
+    from greeks_asof('infinity') g;
+end;
+
+
+create or replace view latest_greeks as
+select
+    broker, account_id, contract_key, underlying, expiration, strike, option_type,
+    quantity, multiplier, currency, event_time, received_at, delta, gamma, theta, vega,
+    rho, implied_volatility, underlying_price, availability, age_s, is_stale,
+    stale_reason, kind, instrument_id, exchange, price_factor, price, bid, ask,
+    position_value, underlying_price_at, underlying_price_source, carried_delta,
+    carried_gamma, carried_theta, carried_vega, carried_rho, carried_implied_volatility,
+    carried_age_s, in_rotation, carried_price
+from greeks_now();
 
 
 create or replace function portfolio_asof(
@@ -1423,35 +1554,88 @@ returns table (
     oldest_carried_age_s double precision,
     carried_value bigint
 )
-language sql stable parallel safe
+language sql stable parallel restricted rows 200
+set jit = off
+set work_mem = '64MB'
 begin atomic
     with held as materialized (
-        -- The columns that are needed, because each is copied.
+        -- The columns that are needed, because each is copied; those of the prices first.
         select
-            h.broker, h.account_id, h.kind, h.expiration, h.currency,
-            coalesce(h.underlying, h.contract_key) as group_underlying, h.underlying,
-            h.underlying_id, h.price_factor, h.received_at, h.delta, h.gamma, h.theta,
-            h.vega, h.rho, h.underlying_price, h.underlying_price_source,
-            coalesce(h.underlying_price_at, h.event_time) as price_at,
-            h.underlying_price_availability, h.is_underlying_price_stale, h.price,
-            h.units, h.money, h.premium, h.availability, h.age_s, h.stale_reason,
-            h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega, h.carried_rho,
-            h.carried_price, h.carried_age_s, h.is_future
+            h.account_id, h.kind,
+            h.underlying_price is not null and h.underlying_price_source is null
+                as has_own_price,
+            h.broker, h.underlying, h.underlying_id, h.currency, h.is_future,
+            h.price_factor, coalesce(h.underlying_price_at, h.event_time) as price_at,
+            h.received_at, h.underlying_price, h.age_s, h.underlying_price_availability,
+            h.is_underlying_price_stale,
+            coalesce(h.underlying, h.contract_key) as group_underlying, h.expiration,
+            h.delta, h.gamma, h.theta, h.vega, h.rho, h.price, h.units, h.money,
+            h.premium, h.availability, h.stale_reason, h.carried_delta, h.carried_gamma,
+            h.carried_theta, h.carried_vega, h.carried_rho, h.carried_price,
+            h.carried_age_s
         from holdings_asof(moment, stale_after_s) h
     ),
+    -- The newest price of each underlying: the greatest array.  That takes one pass, where
+    -- a sort takes several times as long.
     prices as materialized (
-        select distinct on (
+        select
             h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
-            h.price_factor
-        )
-            h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
-            h.price_factor, h.underlying_price, h.price_at, h.age_s,
-            h.underlying_price_availability, h.is_underlying_price_stale
+            h.price_factor,
+            max(array[
+                date_part('epoch', h.price_at), date_part('epoch', h.received_at),
+                h.underlying_price, h.age_s,
+                (h.underlying_price_availability <> 'realtime')::integer,
+                h.is_underlying_price_stale::integer
+            ]) as newest
         from held h
-        where h.underlying_price is not null and h.underlying_price_source is null
-        -- The sort is fastest if the first key has many values.
-        order by h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
-            h.price_factor, h.price_at desc, h.received_at desc
+        where h.has_own_price
+        group by h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+            h.price_factor
+    ),
+    others as materialized (
+        select
+            row_number() over () as place, o.*,
+            o.kind in ('equity', 'future') as is_share_future,
+            case when o.kind in ('equity', 'future') then 1 else o.delta end as unit_delta,
+            case when o.kind in ('equity', 'future') then o.group_underlying end
+                as price_underlying,
+            case when o.kind in ('equity', 'future') then o.underlying_id end
+                as price_underlying_id
+        from held o
+        where o.account_id <> 'watchlist' and o.kind not in ('option', 'future_option')
+    ),
+    -- Full joins are made by hashing.  The planner takes few rows, and for another join it
+    -- would compare each with each.
+    lent as materialized (
+        select distinct on (same.place)
+            same.place, same.newest[3] as underlying_price, same.newest[4] as age_s,
+            same.newest[5] = 1 as is_not_realtime, same.newest[6] = 1 as is_stale
+        from (
+            select s.place, s.broker <> p.broker as is_of_other_broker, p.newest
+            from others s
+            full join prices p on p.underlying = s.price_underlying
+            where is_same_underlying(
+                    s.broker, s.underlying_id, s.group_underlying, s.currency, s.is_future,
+                    p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+                )
+              and coalesce(s.price_factor = p.price_factor, true)
+            union all
+            select s.place, s.broker <> p.broker, p.newest
+            from (
+                select o.* from others o where o.price_underlying_id is not null
+            ) s
+            full join (
+                select o.* from prices o where o.underlying_id is not null
+            ) p on p.underlying_id = s.price_underlying_id
+            where is_same_underlying(
+                    s.broker, s.underlying_id, s.group_underlying, s.currency, s.is_future,
+                    p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
+                )
+              and p.underlying is distinct from s.group_underlying
+              and coalesce(s.price_factor = p.price_factor, true)
+            offset 0
+        ) same
+        order by same.place, same.newest[6], same.is_of_other_broker, same.newest[1] desc
     ),
     -- Each value is computed once.  Positions of an unknown kind have no values; those of
     -- other kinds are in no sum.
@@ -1501,50 +1685,16 @@ begin atomic
                 else h.price
             end,
             lent.age_s,
-            lent.is_underlying_price_stale is not false,
-            lent.underlying_price_availability <> 'realtime',
+            lent.is_stale is not false,
+            lent.is_not_realtime,
             h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
             h.carried_rho, h.carried_price,
             case when h.carried_delta or h.carried_gamma or h.carried_theta
                 or h.carried_vega or h.carried_rho or h.carried_price
                 then h.carried_age_s
             end
-        from (
-            select
-                o.*,
-                o.kind in ('equity', 'future') as is_share_future,
-                case when o.kind in ('equity', 'future') then 1 else o.delta end
-                    as unit_delta
-            from held o
-            where o.account_id <> 'watchlist'
-              and o.kind not in ('option', 'future_option')
-        ) h
-        left join lateral (
-            select best.*
-            from (
-                select
-                    p.underlying_price, p.age_s, p.underlying_price_availability,
-                    p.is_underlying_price_stale
-                from prices p
-                -- Follows from the next condition, and takes less time.
-                where (
-                      p.underlying = h.group_underlying
-                      or p.underlying_id = h.underlying_id
-                  )
-                  and is_same_underlying(
-                      h.broker, h.underlying_id, h.group_underlying,
-                      h.currency, h.is_future,
-                      p.broker, p.underlying_id, p.underlying, p.currency, p.is_future
-                  )
-                  and coalesce(h.price_factor = p.price_factor, true)
-                order by p.is_underlying_price_stale, p.broker <> h.broker,
-                    p.price_at desc
-                limit 1
-            ) best
-            where h.is_share_future
-            -- As in holdings_asof.
-            offset 0
-        ) lent on true
+        from others h
+        full join lent on lent.place = h.place
         offset 0
     ),
     summed as (
@@ -1888,6 +2038,8 @@ comment on function holdings_asof(timestamptz, double precision) is
     'The common part of greeks_asof and portfolio_asof: series_asof with ages, carried '
     'Greeks and prices from other options; units: quantity x multiplier; money: units x '
     'price_factor; the arguments are those of greeks_asof';
+comment on function greeks_now() is
+    'The rows of greeks_asof(''infinity'')';
 comment on function watched_asof(timestamptz) is
     'Contracts that were perhaps on the watch-list: contracts with a tick for the '
     'watch-list in the month of the moment or, in its first week, in the month before; '
