@@ -6,7 +6,7 @@ The store that connects first makes the tables.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,6 +26,7 @@ from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
+from greeks_trio.waiting import run_in_slices
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ where broker = %s and ended_at is null
 
 # The second row of a position at one moment is this much later.
 _NEXT_ROW: Final = timedelta(microseconds=1)
-# Rows that become positions in one or two milliseconds.
-_READ_AT_ONCE: Final = 200
+# So many rows become positions in one or two milliseconds.
+_AT_ONCE: Final = 200
 # In the order of `_position`.  A row from the future counts from its recorded_at.
 _LATEST_POSITIONS: Final = """
 select distinct on (account_id, contract_key)
@@ -198,9 +199,8 @@ class SqlJournalSink:
     ) -> Sequence[RefusedPart]:
         refused: list[RefusedPart] = []
         async with self._connection.transaction():
-            changed = changed_positions(
-                snapshot, await self._latest_positions(snapshot)
-            )
+            stored = await self._latest_positions(snapshot)
+            changed = await run_in_slices(changed_positions(snapshot, stored))
             try:
                 await self._insert_positions(changed)
             except StoreRejected:
@@ -254,7 +254,7 @@ class SqlJournalSink:
             [snapshot.broker, accounts, snapshot.observed_at + _NEXT_ROW],
         )
         found: list[Position] = []
-        while some := await cursor.fetchmany(_READ_AT_ONCE):
+        while some := await cursor.fetchmany(_AT_ONCE):
             found += some
             await trio.lowlevel.checkpoint()
         return found
@@ -262,8 +262,10 @@ class SqlJournalSink:
 
 def changed_positions(
     snapshot: PositionsSnapshot, stored: Iterable[Position]
-) -> list[tuple[datetime, Position]]:
+) -> Generator[None, None, list[tuple[datetime, Position]]]:
     """Return the rows to append so that the newest rows agree with the snapshot.
+
+    It yields after each small step, because there may be ten thousand positions.
 
     First come the positions that differ, in the order of the snapshot.  Then come the
     positions that the snapshot's accounts no longer have, with quantity 0, in the order
@@ -273,13 +275,16 @@ def changed_positions(
     A contract that has become another one under the same key is closed, and opened again
     a microsecond later.
     """
-    before = {_key(position): position for position in stored}
-    after = {_key(position): position for position in snapshot.positions}
+    before = yield from _by_key(stored)
+    after = yield from _by_key(snapshot.positions)
     complete = set(snapshot.account_ids) - set(snapshot.incomplete_account_ids)
     held = {_instrument(each) for each in snapshot.positions if each.quantity}
+    yield
     at = snapshot.observed_at
     rows: list[tuple[datetime, Position]] = []
-    for key, position in after.items():
+    for number, (key, position) in enumerate(after.items()):
+        if not number % _AT_ONCE:
+            yield
         earlier = before.get(key)
         if _says_the_same(earlier, position):
             continue
@@ -287,13 +292,14 @@ def changed_positions(
             rows += [(at, _closed(earlier)), (at + _NEXT_ROW, position)]
         else:
             rows.append((at, position))
-    rows += [
-        (at, _closed(position))
-        for key, position in before.items()
-        if position.quantity != 0 and key not in after
-        if key[0] in complete
-        or (position.instrument_id is not None and _instrument(position) in held)
-    ]
+    for number, (key, position) in enumerate(before.items()):
+        if not number % _AT_ONCE:
+            yield
+        if position.quantity == 0 or key in after:
+            continue
+        is_moved = position.instrument_id is not None and _instrument(position) in held
+        if key[0] in complete or is_moved:
+            rows.append((at, _closed(position)))
     return rows
 
 
@@ -329,6 +335,17 @@ def _is_another(stored: Position, position: Position) -> bool:
         fields.append("underlying")
     pairs = [(getattr(stored, name), getattr(position, name)) for name in fields]
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+def _by_key(
+    positions: Iterable[Position],
+) -> Generator[None, None, dict[tuple[str, str], Position]]:
+    by_key = {}
+    for number, position in enumerate(positions):
+        if not number % _AT_ONCE:
+            yield
+        by_key[_key(position)] = position
+    return by_key
 
 
 def _key(position: Position) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
 from greeks_trio.postgres.journal_store import JournalStore, changed_positions
+from greeks_trio.waiting import run_at_once
 from tests.factories import SPY_CALL, SPY_PUT, START, make_position
 from tests.fix_postgres import connect
 
@@ -48,6 +49,11 @@ def make_snapshot(*positions, at=0, accounts=("U1234567",)):
         positions=positions,
         observed_at=START + timedelta(seconds=at),
     )
+
+
+def changed_of(snapshot, stored):
+    """Return the rows that the snapshot appends to the stored ones."""
+    return run_at_once(changed_positions(snapshot, stored))
 
 
 def history(observer):
@@ -247,7 +253,7 @@ def test_only_the_snapshots_own_accounts_lose_positions():
     other = make_position(account_id="U7654321")
     of_other = make_position(account_id="U7654321", contract_key=SPY_PUT)
 
-    assert changed_positions(make_snapshot(other), [of_other]) == [(START, other)]
+    assert changed_of(make_snapshot(other), [of_other]) == [(START, other)]
 
 
 def test_a_position_missing_from_an_incomplete_account_is_closed_only_if_reported():
@@ -259,10 +265,28 @@ def test_a_position_missing_from_an_incomplete_account_is_closed_only_if_reporte
         incomplete_account_ids=("U1234567",),
     )
 
-    assert changed_positions(snapshot, [mute, closed, of_other]) == [
+    assert changed_of(snapshot, [mute, closed, of_other]) == [
         (START, said),
         (START, msgspec.structs.replace(of_other, quantity=Decimal(0))),
     ]
+
+
+def test_many_positions_are_compared_in_small_steps():
+    compared = []
+
+    class Counted(list):
+        def __iter__(self):
+            for each in super().__iter__():
+                compared.append(each)
+                yield each
+
+    stored = Counted(make_position(contract_key=f"ibkr:{n}") for n in range(1_000))
+    most = before = 0
+    for _ in changed_positions(make_snapshot(), stored):
+        most, before = max(most, len(compared) - before), len(compared)
+
+    assert len(compared) == 1_000
+    assert most <= 200
 
 
 @pytest.mark.parametrize(
@@ -281,21 +305,21 @@ def test_an_instrument_of_an_incomplete_account_has_one_key(
         make_snapshot(unknown), incomplete_account_ids=("U1234567",)
     )
 
-    rows = changed_positions(snapshot, [stored])
+    rows = changed_of(snapshot, [stored])
 
     closed = msgspec.structs.replace(stored, quantity=Decimal(0))
     assert rows == [(START, unknown), *[(START, closed)] * is_closed]
 
 
 def test_a_closed_position_that_was_never_held_is_no_change():
-    assert changed_positions(make_snapshot(make_position(0)), []) == []
+    assert changed_of(make_snapshot(make_position(0)), []) == []
 
 
 def test_other_words_for_a_closed_position_are_no_news():
     closed = make_position(0)
     again = make_position(0, currency=None)
 
-    assert changed_positions(make_snapshot(again), [closed]) == []
+    assert changed_of(make_snapshot(again), [closed]) == []
 
 
 def contract_history(observer):
