@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from operator import attrgetter
 from typing import Final, TypeAlias
 
@@ -92,8 +93,7 @@ def survey_contracts(
     newest = yield from _newest_ticks(status)
     survey = ContractSurvey()
     for broker, health in status.feeds.items():
-        survey.numbers[broker] = ContractNumbers()
-        yield from _survey_feed(survey, status, health, newest[broker], moment)
+        yield from _FeedSurvey(survey, status, health, newest[broker], moment).look()
     survey.stale.sort(key=attrgetter("age_s"), reverse=True)
     return survey
 
@@ -105,106 +105,114 @@ def _newest_ticks(
     newest: dict[Broker, dict[ContractKey, UnifiedPositionRecord]] = {
         broker: {} for broker in status.feeds
     }
-    for number, record in enumerate(status.processor.latest.snapshot()):
-        if not number % STEP_CONTRACTS:
-            yield
-        of_broker = newest.get(record.broker)
-        if of_broker is None:
-            continue
-        known = of_broker.setdefault(record.contract_key, record)
-        if known is not record and _age_order(known) <= _age_order(record):
-            of_broker[record.contract_key] = record
+    ticks = status.processor.latest.snapshot()
+    while some := list(islice(ticks, STEP_CONTRACTS)):
+        for record in some:
+            of_broker = newest.get(record.broker)
+            if of_broker is None:
+                continue
+            known = of_broker.setdefault(record.contract_key, record)
+            if known is not record and _age_order(known) <= _age_order(record):
+                of_broker[record.contract_key] = record
+        yield
     return newest
 
 
-def _survey_feed(
-    survey: ContractSurvey,
-    status: ServiceStatus,
-    health: FeedHealth,
-    newest: _NewestTicks,
-    moment: datetime,
-) -> Generator[None, None, None]:
-    broker, numbers = health.broker, survey.numbers[health.broker]
-    ages = _Ages(status, health, newest, moment)
-    is_open = status.hours.open_markets(moment)
-    is_known: dict[str | None, bool] = {None: False}
-    for number, (contract_key, since) in enumerate(health.streamed().items()):
-        if not number % STEP_CONTRACTS:
-            yield
-        exchange = health.exchange_of(contract_key)
-        market = market_of(contract_key, exchange)
-        if market not in is_known and market is not None:
-            is_known[market] = status.hours.knows(market, moment)
-        if not is_known[market]:
-            numbers.hours_unknown[exchange or NOT_NAMED] += 1
-            contract = StreamedContract(broker, contract_key, exchange)
-            survey.without_hours.append(contract)
-        trades = market is not None and is_open.get(market, False)
-        numbers.trading += trades
-        record = newest.get(contract_key)
-        if record is not None and record.availability != "realtime":
-            numbers.not_realtime += 1
-        age_s, reason = ages.age_and_reason(contract_key, since, record)
-        if reason is not None:
-            numbers.by_reason[reason] += 1
-        if age_s is not None and reason is not None:
-            survey.stale.append(StaleContract(broker, contract_key, age_s, reason))
-            numbers.stale += 1
-            numbers.stale_trading += trades
-
-
-class _Ages:
-    """Tells whether and why a contract of one feed is stale."""
+class _FeedSurvey:
+    """Looks at the contracts of one feed and adds them to the survey."""
 
     def __init__(
         self,
+        survey: ContractSurvey,
         status: ServiceStatus,
         health: FeedHealth,
         newest: _NewestTicks,
         moment: datetime,
     ) -> None:
+        self._survey = survey
+        self._numbers = survey.numbers[health.broker] = ContractNumbers()
         self._health = health
         self._newest = newest
-        self._moment = moment
-        self._limit_s = status.stale_after_s
         self._last_read_at = status.processor.last_read_at
         self._now = trio.current_time()
-        # The moment before which a tick is old, by the limit in seconds; few values.
-        self._old_before: dict[float, datetime] = {}
+        self._moment = moment
+        self._limit_s = status.stale_after_s
+        self._hours = status.hours
+        self._is_open = status.hours.open_markets(moment)
+        # By market: whether its hours are known, and whether it is open.
+        self._markets: dict[str | None, tuple[bool, bool]] = {None: (False, False)}
 
-    def age_and_reason(
+    def look(self) -> Generator[None, None, None]:
+        """Look at every contract; yield after some."""
+        contracts = iter(self._health.streamed().items())
+        while some := list(islice(contracts, STEP_CONTRACTS)):
+            self._look_at(some)
+            yield
+
+    def _look_at(self, contracts: list[tuple[ContractKey, float]]) -> None:
+        broker, numbers, now = self._health.broker, self._numbers, self._now
+        exchange_of, last_read_at = self._health.exchange_of, self._last_read_at
+        limit_s, markets = self._limit_s, self._markets
+        # No contract has a lower limit.
+        fresh_from = self._moment - timedelta(seconds=limit_s)
+        for contract_key, since in contracts:
+            exchange = exchange_of(contract_key)
+            market = market_of(contract_key, exchange)
+            if market is not None and market not in markets:
+                self._add_market(market)
+            is_known, trades = markets[market]
+            numbers.trading += trades
+            if not is_known:
+                self._has_no_hours(contract_key, exchange)
+            read_at = last_read_at.get((broker, contract_key))
+            age_s = now - (since if read_at is None or read_at < since else read_at)
+            record = self._newest.get(contract_key)
+            if (
+                record is None
+                or age_s >= limit_s
+                or record.event_time < fresh_from
+                or record.received_at < fresh_from
+                or record.availability != "realtime"
+            ):
+                is_without_tick = read_at is None and record is None
+                self._judge(contract_key, age_s, record, is_without_tick, trades)
+
+    def _add_market(self, market: str) -> None:
+        is_known = self._hours.knows(market, self._moment)
+        self._markets[market] = is_known, self._is_open.get(market, False)
+
+    def _has_no_hours(self, contract_key: ContractKey, exchange: str | None) -> None:
+        self._numbers.hours_unknown[exchange or NOT_NAMED] += 1
+        contract = StreamedContract(self._health.broker, contract_key, exchange)
+        self._survey.without_hours.append(contract)
+
+    def _judge(
         self,
         contract_key: ContractKey,
-        since: float,
+        age_s: float,
         record: UnifiedPositionRecord | None,
-    ) -> tuple[float | None, StaleReason | None]:
-        """Return the age in seconds if it is above the limit, and the reason.
-
-        A contract without an age may have a reason too: the SQL views call it stale.
-        """
+        is_without_tick: bool,
+        trades: bool,
+    ) -> None:
+        """Count a contract that may be stale, or whose Greeks are not in real time."""
+        numbers = self._numbers
         limit_s = self._health.stale_after_s(contract_key, self._limit_s)
-        read_at = self._last_read_at.get((self._health.broker, contract_key))
-        age_s = self._now - (since if read_at is None else max(since, read_at))
+        if record is not None and record.availability != "realtime":
+            numbers.not_realtime += 1
         if age_s >= limit_s:
             # An earlier run may have stored ticks.
-            is_without = read_at is None and record is None
-            return age_s, "no tick" if is_without else "old"
-        if record is None:
-            return None, "no tick"
-        if record.event_time < (before := self._before(limit_s)) or (
-            record.received_at < before
-        ):
-            return None, "old"
-        if record.availability != "realtime":
-            return None, record.availability
-        return None, None
-
-    def _before(self, limit_s: float) -> datetime:
-        before = self._old_before.get(limit_s)
-        if before is None:
-            before = self._moment - timedelta(seconds=limit_s)
-            self._old_before[limit_s] = before
-        return before
+            reason: StaleReason = "no tick" if is_without_tick else "old"
+            stale = StaleContract(self._health.broker, contract_key, age_s, reason)
+            self._survey.stale.append(stale)
+            numbers.stale += 1
+            numbers.stale_trading += trades
+            numbers.by_reason[reason] += 1
+        elif record is None:
+            numbers.by_reason["no tick"] += 1
+        elif min(_age_order(record)) < self._moment - timedelta(seconds=limit_s):
+            numbers.by_reason["old"] += 1
+        elif record.availability != "realtime":
+            numbers.by_reason[record.availability] += 1
 
 
 def _age_order(record: UnifiedPositionRecord) -> tuple[datetime, datetime]:

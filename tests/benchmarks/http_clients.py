@@ -1,7 +1,7 @@
 """Clients of the HTTP interface: ``python -m tests.benchmarks.http_clients URL STREAMS``.
 
-Several clients read ``/v1/stream``, one of them slowly, and another asks for metrics, the
-status and the lists in turn.  They stop at the end of the input, and print what they found.
+Several clients read ``/v1/stream``, one of them slowly.  Another asks for metrics and the
+status in turn, and one for the lists.  They stop at the end of the input, and print what they found.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -30,7 +30,9 @@ LISTS = [
     for resource in RESOURCES
     if not resource.path.endswith(("/asof", "/snapshots"))
 ]
-PAUSE_S = 0.1
+# Between an answer and the next question of a client.  A list costs PostgreSQL up to a
+# third of a second with ten thousand contracts.
+PAUSE_S = 0.5
 # The slow client reads so much, and then pauses.
 _SLOW_READ, _SLOW_PAUSE_S = 16 * 1024, 0.25
 _READ = 256 * 1024
@@ -172,10 +174,10 @@ class Streams:
         self.found.slow_ticks += len(times)
 
 
-async def ask_in_turn(url: str, asked: dict[str, Asked]) -> None:
-    """Ask for everything over one connection each, until cancelled."""
+async def ask_in_turn(url: str, paths: Sequence[str], asked: dict[str, Asked]) -> None:
+    """Ask for each of these over a connection of its own, until cancelled."""
     while True:
-        for path in (SCRAPE, STATUS, *LISTS):
+        for path in paths:
             one = asked.setdefault(path, Asked())
             client = await connect(url)
             async with client.stream:
@@ -198,7 +200,8 @@ async def run(url: str, streams: int) -> None:
     clients, asked = Streams(url, streams), dict[str, Asked]()
     async with trio.open_nursery() as nursery:
         await nursery.start(clients.run)
-        nursery.start_soon(ask_in_turn, url, asked)
+        nursery.start_soon(ask_in_turn, url, (SCRAPE, STATUS), asked)
+        nursery.start_soon(ask_in_turn, url, LISTS, asked)
         write_line("ready")
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel()

@@ -1,7 +1,7 @@
 """The HTTP interface of the real service while ticks come in.
 
-Several clients read ``/v1/stream``, one of them slowly, and another asks for metrics, the
-status and each list in turn.  Each number of contracts has two runs as ``pipeline`` makes
+Several clients read ``/v1/stream``, one of them slowly.  Another asks for metrics and the
+status in turn, and one for the lists.  Each number of contracts has two runs as ``pipeline`` makes
 them: without clients and with them.
 """
 
