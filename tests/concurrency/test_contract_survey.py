@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import ceil
 
 import pytest
 import trio
@@ -80,5 +81,7 @@ async def test_other_tasks_have_turns_while_metrics_are_read(
     nursery.start_soon(take_turns)
     await metrics._render(partial(read_metrics, status), "")
 
-    assert len(set(turns)) > len(status.feeds) * CONTRACTS / STEP_CONTRACTS
+    # A turn comes before or after the step of its round, so two steps may pass unseen.
+    steps = len(status.feeds) * ceil(CONTRACTS / STEP_CONTRACTS)
+    assert len(set(turns)) >= steps / 2
     nursery.cancel_scope.cancel()
