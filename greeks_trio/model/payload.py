@@ -21,8 +21,9 @@ NO_PAYLOAD: Final = b"{}"
 # numeric has at most 131,072 digits before the point and 16,383 after it.  A number of
 # fewer than 6,000 characters with an exponent of at most four digits is always inside.
 _HUGE_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")
-# A pattern that begins with one letter is found faster, and few payloads have an E.
-_SMALL_E: Final = re.compile(rb"e[+-]?[0-9]{5}")
+# The same as a search for texts, which takes a fifth of the time.
+_SHAPE: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
+_HUGE_SHAPES: Final = (b"e00000", b"e+00000")
 _HUGE: Final = 6_000
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
 # A whole pair comes first: jsonb refuses only halves on their own.
@@ -41,13 +42,10 @@ def jsonb_safe(payload: bytes) -> tuple[bytes, bool]:
     """
     # Nearly every payload ends here.  The checks are cheap; they may find too much, and
     # then the substitution below changes nothing.
-    if (
-        b"\\u" not in payload
-        and len(payload) < _HUGE
-        and _SMALL_E.search(payload) is None
-        and (b"E" not in payload or _HUGE_EXPONENT.search(payload) is None)
-    ):
-        return payload, False
+    if len(payload) < _HUGE and b"\\u" not in payload:
+        shape = payload.translate(_SHAPE)
+        if _HUGE_SHAPES[0] not in shape and _HUGE_SHAPES[1] not in shape:
+            return payload, False
     mended = _TOKEN.sub(_mend_token, payload)
     return mended, mended != payload
 

@@ -136,10 +136,10 @@ async def test_the_socket_is_not_read_while_nobody_takes_the_messages(nursery):
     assert (await framed.receive_some()).startswith(b"HTTP/1.1 101")
 
     nursery.start_soon(framed.receive_some)
-    await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked(0.05)  # there is a pause between two reads
     before = source.reads
     taken = await inbox.take()
-    await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked(0.05)
 
     assert len(taken) == MOST_AT_ONCE
     assert 1 + MOST_AT_ONCE / 10 <= before <= 3 + MOST_AT_ONCE / 10
@@ -183,3 +183,57 @@ async def test_a_broken_record_ends_the_connection_after_the_good_ones(
                 found, _ = await receive_all(socket)
 
     assert found == ["good"]
+
+
+class Punctual(trio.abc.ReceiveStream):
+    """After the upgrade it has one more message at each multiple of an interval."""
+
+    def __init__(self, interval_s):
+        self._interval_s = interval_s
+        self._sent = self.reads = 0
+
+    async def receive_some(self, max_bytes=None):
+        self.reads += 1
+        if self.reads == 1:
+            return b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+        await trio.sleep_until((self._sent + 1) * self._interval_s)
+        due = int(trio.current_time() / self._interval_s + 1e-6)
+        frames = [whole(f"{number:0200}") for number in range(self._sent, due)]
+        self._sent = due
+        return b"".join(frames)
+
+    async def aclose(self):
+        pass
+
+
+async def delays(stream, interval_s, number, nursery):
+    """Return by how many milliseconds each message comes late."""
+    inbox = Inbox()
+    framed = FramedStream(stream, inbox, 2**20)
+    await framed.receive_some()
+    nursery.start_soon(framed.receive_some)
+    found = []
+    while len(found) < number:
+        found += [
+            round(1000 * (trio.current_time() - (int(text) + 1) * interval_s))
+            for text in await inbox.take()
+        ]
+    nursery.cancel_scope.cancel()
+    return found[:number]
+
+
+async def test_messages_without_a_break_are_read_together(autojump_clock, nursery):
+    stream = Punctual(0.0005)
+
+    late = await delays(stream, 0.0005, 200, nursery)
+
+    assert stream.reads < 200 / 3
+    assert max(late) <= 2
+
+
+async def test_messages_with_breaks_are_never_delayed(autojump_clock, nursery):
+    stream = Punctual(0.005)
+
+    late = await delays(stream, 0.005, 50, nursery)
+
+    assert late == [0] * 50
