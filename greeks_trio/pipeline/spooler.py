@@ -200,7 +200,10 @@ class Spooler:
             with self._noting_failure("append"):
                 if ticks:
                     entry = await self._spool.append(
-                        ticks, release=released, protected=self._protected
+                        ticks,
+                        release=released,
+                        protected=self._protected,
+                        is_brief=self._backlog.is_database_up,
                     )
                 else:
                     await self._spool.release(released)

@@ -81,12 +81,20 @@ class Spool(Protocol):
     """
 
     async def append(
-        self, ticks: Sequence[Tick], *, release: Sequence[int] = (), protected: int = 0
+        self,
+        ticks: Sequence[Tick],
+        *,
+        release: Sequence[int] = (),
+        protected: int = 0,
+        is_brief: bool = False,
     ) -> int:
         """Store the ticks as one entry and return its id; delete the released entries.
 
         All of it is one transaction.  If the spool is then larger than its bound, the
         oldest entries with an id above ``protected`` are dropped, see `pop_dropped`.
+
+        ``is_brief`` says that the database is about to store the ticks, so that the time
+        of the processor counts for more than the size.
         """
 
     async def release(self, ids: Sequence[int]) -> None:

@@ -33,8 +33,8 @@ from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.spool.format import (
     decode_journal_entry,
     decode_ticks,
-    encode_acknowledged,
     encode_journal_entry,
+    encode_ticks,
     from_microseconds,
     to_microseconds,
     verified,
@@ -127,7 +127,7 @@ class AcknowledgedLog:
     def committed(self, ticks: Sequence[Tick]) -> None:
         """Keep the ticks of a commit."""
         self.newest = ticks[-_NEWEST:]
-        self._keep(_TICKS, encode_acknowledged(ticks))
+        self._keep(_TICKS, encode_ticks(ticks, compress=False))
 
     def stored(self, entry: JournalEntry) -> None:
         """Keep an entry of the journal that is committed."""

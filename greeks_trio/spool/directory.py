@@ -61,12 +61,21 @@ class SpoolOnDisk:
         self._worker = worker
 
     async def append(
-        self, ticks: Sequence[Tick], *, release: Sequence[int] = (), protected: int = 0
+        self,
+        ticks: Sequence[Tick],
+        *,
+        release: Sequence[int] = (),
+        protected: int = 0,
+        is_brief: bool = False,
     ) -> int:
         """See `Spool.append` and `SpoolStore.append`."""
         return await self._worker.run(
             functools.partial(
-                self._store.append, ticks, release=release, protected=protected
+                self._store.append,
+                ticks,
+                release=release,
+                protected=protected,
+                is_brief=is_brief,
             )
         )
 

@@ -137,7 +137,12 @@ class SpoolStore:
         self._database.close()
 
     def append(
-        self, ticks: Sequence[Tick], *, release: Sequence[int], protected: int
+        self,
+        ticks: Sequence[Tick],
+        *,
+        release: Sequence[int],
+        protected: int,
+        is_brief: bool = False,
     ) -> int:
         """See `Spool.append`.  Without ticks there is no entry, and 0 is returned.
 
@@ -147,7 +152,7 @@ class SpoolStore:
         if not ticks:
             self.release(release)
             return 0
-        facts, blob = entries.facts_of(ticks), encode_ticks(ticks)
+        facts, blob = entries.facts_of(ticks), encode_ticks(ticks, compress=not is_brief)
 
         def append(connection: sqlite3.Connection) -> int:
             with transaction(connection):

@@ -171,6 +171,8 @@ class MemorySpool:
     def __init__(self, *, max_bytes=100_000 * TICK_BYTES):
         self.disk = MemoryDisk()
         self.entries = {}
+        # Whether the last entry was brief.
+        self.is_brief = None
         self.journal = {}
         self.damaged = set()
         self.drops = 0
@@ -197,13 +199,14 @@ class MemorySpool:
     def inherited_journal(self):
         return list(self.journal.items())
 
-    async def append(self, ticks, *, release=(), protected=0):
+    async def append(self, ticks, *, release=(), protected=0, is_brief=False):
         # Like the real one, it takes the ticks as they are when it has its turn.
         def append():
             self._release(release)
             if not ticks:
                 return 0
             self._newest_entry += 1
+            self.is_brief = is_brief
             self.entries[self._newest_entry] = [
                 Tick(tick.record, tick.fingerprint, 0.0) for tick in ticks
             ]

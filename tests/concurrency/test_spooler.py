@@ -52,6 +52,7 @@ async def test_a_late_tick_is_spooled_while_its_copy_goes_on(
     ticks = pipeline.put(0, 1)
     await trio.sleep(0.1)
     assert keys(pipeline.spool.ticks) == keys(ticks)
+    assert pipeline.spool.is_brief
     assert pipeline.sink.ticks == []
     await trio.sleep(0.2)
 
@@ -127,6 +128,7 @@ async def test_without_a_connection_ticks_are_spooled_at_once_and_leave_memory(
     await wait_all_tasks_blocked()
 
     assert keys(pipeline.spool.ticks) == keys(ticks)
+    assert not pipeline.spool.is_brief
     assert pipeline.durable == [(10.0, tick) for tick in ticks]
     assert (len(pipeline.backlog), pipeline.backlog.bytes) == (0, 0)
     assert pipeline.spooler.has_more_to_replay

@@ -76,6 +76,9 @@ def test_many_ticks_take_a_fraction_of_their_size():
 
     assert decode_ticks(blob) == many
     assert len(blob) < 100 * len(many)
+    plain = encode_ticks(many, compress=False)
+    assert decode_ticks(plain) == many
+    assert len(plain) > 200 * len(many)
 
 
 @given(texts)
