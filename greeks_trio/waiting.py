@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator
@@ -16,6 +17,9 @@ _MAX_DOUBLINGS: Final = 32
 
 # A slice of a long computation.  It delays the ticks that arrive meanwhile.
 _SLICE_S: Final = 0.002
+
+# A login, or a few ticks of one moment, are no stream.
+_FREE_STEPS: Final = 20
 
 _T = TypeVar("_T")
 
@@ -62,6 +66,36 @@ class Backoff:
     async def wait(self) -> None:
         """Count an attempt and sleep its delay."""
         await trio.sleep(self.next_delay())
+
+
+class Pace:
+    """Lets work collect while it comes without a break, for steps that cost much by themselves.
+
+    Steps are delayed after some that followed each other within twice the interval, until
+    there is a longer break.
+
+    Args:
+        interval_s: The least time between the beginnings of two steps.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last_at = -math.inf
+        # Steps without a longer break before them.
+        self._steps = 0
+
+    async def wait(self) -> None:
+        """Wait until the next step may begin; is no checkpoint if that is now."""
+        due_at = self._last_at + self._interval_s
+        if self._steps >= _FREE_STEPS and trio.current_time() < due_at:
+            await trio.sleep_until(due_at)
+
+    def note(self) -> None:
+        """Note that a step begins."""
+        now = trio.current_time()
+        is_soon = now - self._last_at < 2 * self._interval_s
+        self._steps = self._steps + 1 if is_soon else 0
+        self._last_at = now
 
 
 class WakeUp:

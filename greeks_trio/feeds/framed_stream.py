@@ -7,7 +7,6 @@ still opens and closes the websocket, answers pings, and reads unusual frames.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -17,7 +16,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from greeks_trio.feeds.tls import read_more
 from greeks_trio.feeds.wire.splitter import FrameSplitter
-from greeks_trio.waiting import WakeUp
+from greeks_trio.waiting import Pace, WakeUp
 
 # A reader works on the messages of one call without a pause, for a millisecond or two.
 MOST_AT_ONCE: Final = 64
@@ -102,29 +101,6 @@ class Inbox:
             self._arrived.wake()
 
 
-class _Pace:
-    """Lets data collect in the socket while they come without a break.
-
-    Data that come alone, less often than every four milliseconds, are never delayed, others
-    by two milliseconds at most.  Nor is the rest of a large message.
-    """
-
-    def __init__(self) -> None:
-        self._read_at = -math.inf
-        self._is_busy = False
-
-    async def wait(self) -> None:
-        """Wait until the next read is worth it."""
-        if self._is_busy:
-            await trio.sleep_until(self._read_at + _PAUSE_S)
-
-    def note_read(self, size: int) -> None:
-        """Note that so many bytes were read."""
-        now = trio.current_time()
-        self._is_busy = now - self._read_at < 2 * _PAUSE_S and size < _MUCH_BYTES
-        self._read_at = now
-
-
 class FramedStream(trio.abc.Stream):
     """A stream for the library, without the messages, which go to an `Inbox`.
 
@@ -138,7 +114,7 @@ class FramedStream(trio.abc.Stream):
         self._stream = stream
         self._inbox = inbox
         self._splitter = FrameSplitter(longest)
-        self._pace = _Pace()
+        self._pace = Pace(_PAUSE_S)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send as the stream behind this one does."""
@@ -169,7 +145,9 @@ class FramedStream(trio.abc.Stream):
                 continue
             await self._pace.wait()
             data = await self._stream.receive_some(max_bytes)
-            self._pace.note_read(len(data))
+            # The rest of a large message is read at once.
+            if len(data) < _MUCH_BYTES:
+                self._pace.note()
             if not data:
                 return data
             if isinstance(self._stream, trio.SSLStream):

@@ -1,7 +1,8 @@
 """The writer: take the waiting ticks, COPY, COMMIT, repeat.
 
-There is no timer and no fixed batch size.  A single tick is written at once.  While one
-flush runs, the next batch collects, so batches grow with the load.
+There is no fixed batch size.  A single tick is written at once.  While one flush runs, the
+next batch collects, so batches grow with the load.  Under load a flush begins every few
+milliseconds at most, because each costs as much as a hundred ticks.
 
 A flush that fails is repeated with the same rows on a new connection, after a bounded
 delay with jitter.  The repetition checks for duplicates, because the lost COMMIT may have
@@ -24,13 +25,15 @@ from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.histograms import BucketCounts
 from greeks_trio.pipeline.refused_rows import RefusedRows, TickSink
 from greeks_trio.pipeline.tick_counts import TickCounts
-from greeks_trio.waiting import Backoff, WakeUp
+from greeks_trio.waiting import Backoff, Pace, WakeUp
 
 logger = logging.getLogger(__name__)
 
 # After this time without ticks the writer sends the database a query.  Without it, a lost
 # database would not be noticed at night.
 _PING_AFTER_S: Final = 10.0
+
+_FLUSH_INTERVAL_S: Final = 0.005
 
 # Bounds of histograms for Prometheus: from a single tick to the largest flush, and from
 # a commit on a fast disk to the time after which a connection is given up.
@@ -160,7 +163,11 @@ class Writer:
     async def _flush_all(self, sink: TickSink, backoff: Backoff) -> None:
         self._is_connected = True
         self._backlog.is_database_up = True
+        pace = Pace(_FLUSH_INTERVAL_S)
         while await self._wait_rows(sink):
+            if len(self._backlog) < self._batch_rows:
+                await pace.wait()
+            pace.note()
             await self._flush(sink)
             backoff.reset()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from greeks_trio.waiting import Backoff, WakeUp, run_in_slices
+from greeks_trio.waiting import Backoff, Pace, WakeUp, run_in_slices
 
 
 def test_the_delay_doubles_up_to_its_ceiling():
@@ -104,3 +104,42 @@ async def test_an_error_of_a_long_computation_reaches_the_caller():
 
     with pytest.raises(ValueError, match="no row"):
         await run_in_slices(compute())
+
+
+async def steps(interval_s, number):
+    """Take so many steps, each due an interval after the last; return the delays in ms."""
+    pace, found = Pace(0.005), []
+    start = trio.current_time()
+    for step in range(number):
+        due = start + step * interval_s
+        await trio.sleep_until(due)
+        await pace.wait()
+        pace.note()
+        found.append(round(1000 * (trio.current_time() - due), 3))
+    return found
+
+
+async def test_steps_without_a_break_get_an_interval(autojump_clock):
+    found = await steps(0.001, 30)
+
+    assert found[:21] == [0.0] * 21
+    assert found[21:] == [4.0 * step for step in range(1, 10)]
+
+
+async def test_steps_with_breaks_are_never_delayed(autojump_clock):
+    assert await steps(0.01, 50) == [0.0] * 50
+
+
+async def test_a_break_makes_the_next_steps_free_again(autojump_clock):
+    pace = Pace(0.005)
+    for _ in range(100):
+        await pace.wait()
+        pace.note()
+    before = trio.current_time()
+
+    await trio.sleep(0.01)
+    for _ in range(20):
+        await pace.wait()
+        pace.note()
+
+    assert trio.current_time() == pytest.approx(before + 0.01)

@@ -56,6 +56,32 @@ async def test_a_lone_tick_is_written_at_once(autojump_clock, nursery, backlog, 
     assert sink.writes == [(30.0, 1, False)]
 
 
+async def test_under_load_ticks_collect_for_a_few_milliseconds(
+    autojump_clock, nursery, backlog, sink
+):
+    nursery.start_soon(make_writer(backlog).run, sink.open, WakeUp())
+    for number in range(500):
+        backlog.put([make_tick(number)])
+        await trio.sleep(0.001)
+    await trio.sleep(0.01)
+
+    assert sum(rows for _, rows, _ in sink.writes) == 500
+    assert 100 <= len(sink.writes) <= 125
+    assert max(rows for _, rows, _ in sink.writes) <= 6
+
+
+async def test_a_full_batch_does_not_wait_for_more(
+    autojump_clock, nursery, backlog, sink
+):
+    nursery.start_soon(make_writer(backlog, batch_rows=5).run, sink.open, WakeUp())
+    await trio.sleep(1)
+    for number in range(0, 400, 5):
+        backlog.put([make_tick(number + each) for each in range(5)])
+        await wait_all_tasks_blocked()
+
+    assert sink.writes == [(1.0, 5, False)] * 80
+
+
 async def test_while_a_flush_is_under_way_the_next_batch_gathers(
     autojump_clock, nursery, backlog, sink
 ):
