@@ -152,7 +152,10 @@ class SpoolStore:
         if not ticks:
             self.release(release)
             return 0
-        facts, blob = entries.facts_of(ticks), encode_ticks(ticks, compress=not is_brief)
+        facts, blob = (
+            entries.facts_of(ticks),
+            encode_ticks(ticks, compress=not is_brief),
+        )
 
         def append(connection: sqlite3.Connection) -> int:
             with transaction(connection):
