@@ -60,6 +60,9 @@ _WARM_UP_LIMIT_S: Final = 1.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
+# Then other tasks run: a fresh tick needs several turns until it is stored.
+_ROWS_IN_A_TURN: Final = 250
+
 _MISSING_PARTITION: Final = "23514"  # with a constraint's name it is a bad row
 _DUPLICATE: Final = "23505"
 # Inside a COPY, a distributed PostgreSQL reports any error of its shards as this.
@@ -365,9 +368,12 @@ class CopySink:
                 copy.set_types(TYPES)
                 # As `copy.write_row` does, without a coroutine for each row.
                 format_row = copy.formatter.write_row
-                for tick in ticks:
-                    if block := format_row(tick_row(tick)):
-                        await copy.writer.write(block)
+                for start in range(0, len(ticks), _ROWS_IN_A_TURN):
+                    if start:
+                        await trio.lowlevel.checkpoint()
+                    for tick in ticks[start : start + _ROWS_IN_A_TURN]:
+                        if block := format_row(tick_row(tick)):
+                            await copy.writer.write(block)
             return len(ticks)
 
     async def _merge(self, ticks: Sequence[Tick]) -> int:

@@ -58,6 +58,54 @@ async def test_the_oldest_comes_first_and_is_forgotten_when_it_is_stored(
     assert "replayer.done rows=2000 seconds=3.0" in caplog.text
 
 
+async def test_the_first_batch_of_a_connection_is_small(
+    autojump_clock, nursery, pipeline, monkeypatch
+):
+    """It is checked for duplicates, which costs more."""
+    monkeypatch.setattr("greeks_trio.pipeline.replayer.FIRST_ROWS", 400)
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 4, 300)
+
+    pipeline.database_comes()
+    await trio.sleep(10)
+
+    writes = [(rows, check) for _, rows, check in pipeline.replay_sink.writes]
+    assert writes == [(300, True), (900, False)]
+
+
+async def test_stored_ticks_are_counted_in_parts_while_other_tasks_run(
+    autojump_clock, nursery, pipeline, monkeypatch
+):
+    monkeypatch.setattr("greeks_trio.pipeline.replayer._COUNTED_ROWS", 300)
+    turns, counted, count = [], [], pipeline.tick_counts.committed_again
+
+    async def take_turns():
+        while True:
+            turns.append(pipeline.tick_counts.replayed.total())
+            await trio.lowlevel.checkpoint()
+
+    def noted_count(stored):
+        counted.append((len(stored.ticks), stored.new))
+        count(stored)
+
+    monkeypatch.setattr(pipeline.tick_counts, "committed_again", noted_count)
+    nursery.start_soon(pipeline.run)
+    await spool_ticks(pipeline, 1, 800)
+    # Some are stored already.
+    pipeline.sink.rows |= {key_of(tick): tick for tick in map(make_tick, range(350))}
+
+    pipeline.database_comes()
+    async with trio.open_nursery() as watching:
+        watching.start_soon(take_turns)
+        while pipeline.spool.entries:
+            await trio.lowlevel.checkpoint()
+        watching.cancel_scope.cancel()
+
+    assert counted == [(300, 300), (300, 150), (200, 0)]
+    assert set(turns) & {300, 600}
+    assert pipeline.tick_counts.already_stored == 350
+
+
 async def test_fresh_ticks_do_not_wait_for_replayed_ones(
     autojump_clock, nursery, pipeline
 ):
