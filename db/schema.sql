@@ -2300,6 +2300,7 @@ returns table (
 language sql stable parallel restricted rows 200
 set jit = off
 set work_mem = '64MB'
+set plan_cache_mode = force_generic_plan
 begin atomic
     with held as materialized (
         -- The columns that are needed, because each is copied; those of the prices first.
@@ -3131,4 +3132,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', '26a7ab821fb93637db695b59a50f8cf55dce078cf2755588fbd177ed09111494');
+    ('0012_latest', '3c3da13b1195c7d519cb4f153524784771576798fcbfe3f38af836008f1dafc0');

@@ -1557,6 +1557,7 @@ returns table (
 language sql stable parallel restricted rows 200
 set jit = off
 set work_mem = '64MB'
+set plan_cache_mode = force_generic_plan
 begin atomic
     with held as materialized (
         -- The columns that are needed, because each is copied; those of the prices first.
