@@ -329,6 +329,71 @@ def test_two_refreshes_at_a_time_do_not_wait_for_each_other(database, db):
         assert refresh(db) == "busy"
 
 
+def pages(connection: psycopg.Connection, query: str) -> int:
+    """Return how many pages a query reads, also in its functions."""
+    explained = connection.execute(
+        f"explain (analyze, buffers, format json) {query}"  # type: ignore[arg-type]
+    ).fetchone()
+    assert explained is not None
+    plan = explained[0][0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def conditions_on(connection: psycopg.Connection, function: str) -> list[str]:
+    """Return how the plan of this function uses the ids of transactions."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"alter function {function}(xid8, xid8[]) reset all")  # type: ignore[arg-type]
+        connection.execute(
+            "set local enable_seqscan = off; set local enable_bitmapscan = off"
+        )
+        found = connection.execute(
+            "explain select f.* from kept_state s"
+            f" cross join lateral {function}(s.snapshot_xmax, s.snapshot_xip) f"  # type: ignore[arg-type]
+        ).fetchall()
+    return [line.strip() for (line,) in found if "transaction_id " in line]
+
+
+def test_neither_a_refresh_nor_a_view_reads_the_history(db):
+    """From the sixth call on a session may use plans that fit any snapshot."""
+    hold_now(db)
+    tick_now(db, age_s=100)
+    db.execute(
+        "insert into positions (broker, account_id, contract_key, observed_at, kind,"
+        "  quantity, recorded_at)"
+        " select 'ibkr', 'U1', 'S', now() - n * interval '1 s', 'equity', 1, now()"
+        " from generate_series(1, 20000) n"
+    )
+    db.execute(
+        "insert into greek_snapshots (event_time, received_at, broker, account_id,"
+        "  underlying, contract_key, delta, availability, source_payload, fingerprint)"
+        " select event_time - n * interval '1 s', received_at, broker, account_id,"
+        "  underlying, contract_key, delta, availability, source_payload, n"
+        " from greek_snapshots, generate_series(1, 20000) n"
+    )
+    db.execute("analyze positions, greek_snapshots")
+    refresh(db)
+    for number in range(8):
+        tick_now(db, age_s=90 - number)
+        assert refresh(db) == "added"
+
+    tick_now(db, delta=0.25)
+
+    queries = (
+        "select * from latest_greeks",
+        "select * from portfolio_greeks",
+        "select refresh_latest()",
+    )
+    for query in queries:
+        for _ in range(8):
+            db.execute(query)
+        tick_now(db, age_s=0.5)
+        assert pages(db, query) < 500, query
+    for function in ("rows_since", "positions_since"):
+        found = conditions_on(db, function)
+        assert len(found) == 2
+        assert all(line.startswith("Index Cond: ") for line in found), found
+
+
 class Story:
     """Random changes of ticks and positions, and of what the clocks said."""
 
