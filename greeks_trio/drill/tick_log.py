@@ -16,6 +16,7 @@ from greeks_trio.simulators.ledger import LedgerTick
 # The tick's identity, and monotonic seconds.
 _ENTRY: Final = struct.Struct("=qd")
 _SIX_DOUBLES: Final = struct.Struct(">6d")
+_MISSING: Final = float("nan")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,7 +72,7 @@ def tick_identity(tick: LedgerTick | UnifiedPositionRecord) -> int:
     )
     key = f"{tick.broker}|{tick.account_id}|{tick.contract_key}|{_milliseconds(tick)}|"
     packed = _SIX_DOUBLES.pack(
-        *(float("nan") if value is None else value + 0.0 for value in values)
+        *[_MISSING if value is None else value + 0.0 for value in values]
     )
     digest = hashlib.blake2b(key.encode() + packed, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

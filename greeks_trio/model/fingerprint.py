@@ -7,8 +7,8 @@ primary key that it already has.
 
 from __future__ import annotations
 
-import hashlib
 import struct
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # None before.
 _MISSING: Final = float("nan")
 _SIX_DOUBLES: Final = struct.Struct(">6d")
+_SIGNED: Final = struct.Struct(">q")
 
 
 def fingerprint(values: Greeks | UnifiedPositionRecord) -> int:
@@ -32,5 +33,5 @@ def fingerprint(values: Greeks | UnifiedPositionRecord) -> int:
         _MISSING if rho is None else rho + 0.0,
         _MISSING if volatility is None else volatility + 0.0,
     )
-    digest = hashlib.blake2b(packed).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
+    number: int = _SIGNED.unpack_from(blake2b(packed).digest())[0]
+    return number

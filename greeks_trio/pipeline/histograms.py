@@ -161,6 +161,13 @@ class BucketCounts:
         self._counts[bisect_left(self._bounds, value)] += number
         self.sum += value * number
 
+    def record_each(self, values: Sequence[float]) -> None:
+        """Count each of the values once."""
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
     @property
     def count(self) -> int:
         """Return the number of values."""

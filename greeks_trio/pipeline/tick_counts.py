@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -35,6 +36,7 @@ EVENT_AGE_BOUNDS_S: Final = (
     *(30.0, 60.0, 300.0, 1200.0),
 )
 
+_NO_AGE: Final = timedelta()
 _FRAME: Final = attrgetter("read_at", "record.broker")
 _BROKER: Final = attrgetter("record.broker")
 
@@ -126,10 +128,13 @@ class TickCounts:
     def durable(self, ticks: Sequence[Tick]) -> None:
         """Count ticks that have just become durable."""
         self.to_durable.record(ticks, now=trio.current_time())
+        ages_s: defaultdict[Broker, list[float]] = defaultdict(list)
         for tick in ticks:
             record = tick.record
-            age_s = (record.received_at - record.event_time).total_seconds()
-            self.event_age[record.broker].record(max(0.0, age_s))
+            age = record.received_at - record.event_time
+            ages_s[record.broker].append(age.total_seconds() if age > _NO_AGE else 0.0)
+        for broker, values in ages_s.items():
+            self.event_age[broker].record_each(values)
         if ticks and self._listeners.durable is not None:
             self._listeners.durable(ticks)
 

@@ -70,9 +70,9 @@ class Measurements:
         """Record a commit; a replayed tick has no time of reading."""
         self.commits.record(ticks)
         self.commit.wake()
-        now = trio.current_time()
-        for tick in ticks:
-            if tick.read_at:
+        if ticks[0].read_at:
+            now = trio.current_time()
+            for tick in ticks:
                 self.live.record(now - tick.read_at)
 
     def take_live(self) -> dict:

@@ -88,11 +88,17 @@ class ServerCpu:
 
 
 def cpu_s(first: psutil.Process) -> float:
-    """Return the processor time of a server's first process and all its children."""
-    total = sum(first.cpu_times()[:4])
-    for process in first.children(recursive=True):
-        try:
-            total += sum(process.cpu_times()[:2])
-        except psutil.NoSuchProcess:
-            continue  # the first process has waited for it
-    return total
+    """Return the processor time of a server's first process and all its children.
+
+    A child that ends meanwhile would count as neither a child nor an ended one.
+    """
+    while True:
+        before = first.cpu_times()
+        total, is_whole = sum(before[:4]), True
+        for process in first.children(recursive=True):
+            try:
+                total += sum(process.cpu_times()[:2])
+            except psutil.NoSuchProcess:
+                is_whole = False
+        if is_whole and first.cpu_times()[2:4] == before[2:4]:
+            return total

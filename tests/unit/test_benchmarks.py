@@ -6,6 +6,7 @@ import json
 import re
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from tests.benchmarks import page
@@ -19,6 +20,7 @@ from tests.benchmarks.report import (
     render,
     to_json,
 )
+from tests.benchmarks.servers import cpu_s
 
 
 def make_report():
@@ -47,6 +49,31 @@ def test_each_command_explains_itself(name, capsys):
 
     assert ended.value.code == 0
     assert "--json" in capsys.readouterr().out
+
+
+class Ending:
+    """A server whose child ends between two looks, after one second of work."""
+
+    has_ended = False
+
+    def cpu_times(self):
+        return (2.0, 0.5, 1.0 * self.has_ended, 0.0, 0.0)
+
+    def children(self, *, recursive):
+        return [Child(self)] * (not self.has_ended)
+
+
+class Child:
+    def __init__(self, parent):
+        self.parent = parent
+
+    def cpu_times(self):
+        self.parent.has_ended = True
+        raise psutil.NoSuchProcess(1)
+
+
+def test_the_processor_time_of_a_child_that_ends_meanwhile_counts():
+    assert cpu_s(Ending()) == 3.5
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -117,7 +117,8 @@ def make_table(found: dict[str, Found], missing: Sequence[str]) -> Table:
     table = Table(
         "Ways to store ticks",
         [
-            *("way", "rows/s", "spread %", r"of \copy", "client us", "server us"),
+            *("way", "rows a commit", "rows/s", "spread %", r"of \copy"),
+            *("client us", "server us"),
             *("commit p50 ms", "p95", "p99"),
         ],
         [],
@@ -130,6 +131,7 @@ def make_table(found: dict[str, Found], missing: Sequence[str]) -> Table:
         table.rows.append(
             [
                 name,
+                each.batch,
                 round(rate),
                 round(spread),
                 rate / limit if limit else None,
@@ -140,7 +142,7 @@ def make_table(found: dict[str, Found], missing: Sequence[str]) -> Table:
         )
     for sentence in missing:
         name, _, reason = sentence.partition(": ")
-        table.rows.append([f"{name}: not measured", *[None] * 8])
+        table.rows.append([f"{name}: not measured", *[None] * 9])
         table.notes.append(f"{name} cannot run here: {reason}")
     return table
 

@@ -28,6 +28,8 @@ class Cryptofeed:
 
     name = "cryptofeed 3.0.1, Postgres backend"
     share = 0.2
+    # Its own choice.
+    batch = 500
 
     def __init__(self) -> None:
         """Make the environment.

@@ -83,7 +83,10 @@ def measure(rows: Rows, ways: Sequence[Way], sizes: Sizes) -> dict[str, Found]:
     Raises:
         WrongRows: a way stored other rows than the others.
     """
-    found = {way.name: Found() for way in ways}
+    found = {
+        way.name: Found(min(way.batch or rows.batch, _number(rows, way)))
+        for way in ways
+    }
     cpu = ServerCpu(rows.config)
     with connect(rows.config) as admin:
         _empty(admin)

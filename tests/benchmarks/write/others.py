@@ -18,6 +18,7 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.model.records import Tick
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from tests.benchmarks.write.rows import (
+    ALL_AT_ONCE,
     NAMES,
     Need,
     Rows,
@@ -47,6 +48,7 @@ class Psql:
 
     name = r"psql \copy, prepared file"
     share = 1.0
+    batch = ALL_AT_ONCE
 
     def __init__(self, programs: Path) -> None:
         self._psql = programs / "psql"
@@ -97,6 +99,7 @@ class InsertLoop:
 
     name = "psycopg, INSERT and commit for each row"
     share = 0.02
+    batch = 1
 
     def store(self, rows: Rows, number: int) -> Need:
         """Insert one by one."""
@@ -123,11 +126,7 @@ def _insert_each(connection: psycopg.Connection, ticks: Sequence[Tick]) -> list[
 
 
 class _Asyncio:
-    """A way on asyncio.
-
-    Attributes:
-        batch: The rows of one commit; 0 takes as many as the product does.
-    """
+    """A way on asyncio."""
 
     name: str
     share: float
@@ -260,4 +259,4 @@ class AsyncpgEverySecond(AsyncpgExecutemany):
     """The same, with the rows of a second: at saturation, all that there are."""
 
     name = "asyncpg, executemany every second"
-    batch = 1 << 30
+    batch = ALL_AT_ONCE

@@ -29,6 +29,7 @@ class OurWriter:
 
     name = "greeks_trio, writer"
     share = 1.0
+    batch = 0
 
     def store(self, rows: Rows, number: int) -> Need:
         """Let the writer take as many rows at once as it likes."""
@@ -69,6 +70,7 @@ class OurSink:
 
     name = "greeks_trio, CopySink alone"
     share = 1.0
+    batch = 0
 
     def store(self, rows: Rows, number: int) -> Need:
         """Store the rows in full batches."""

@@ -17,6 +17,7 @@ from greeks_trio.model.records import Tick, UnifiedPositionRecord
 from greeks_trio.postgres.tick_rows import COLUMNS
 from tests.factories import START, make_tick
 
+ALL_AT_ONCE = 1 << 30
 NAMES = tuple(name for name, _ in COLUMNS)
 _RECORD = attrgetter(*NAMES[:-2])
 
@@ -81,8 +82,13 @@ class Need:
 
 @dataclass
 class Found:
-    """All that was measured of one way, one item for each round."""
+    """All that was measured of one way, one item for each round.
 
+    Attributes:
+        batch: Most rows in a commit.
+    """
+
+    batch: int
     rows_per_s: list[float] = field(default_factory=list)
     client_us: list[float] = field(default_factory=list)
     server_us: list[float] = field(default_factory=list)
@@ -95,10 +101,12 @@ class Way(Protocol):
     Attributes:
         name: Its name in the table.
         share: The part of the rows that it stores in a round; slow ways store fewer.
+        batch: The rows of one commit; 0 takes as many as the product does.
     """
 
     name: str
     share: float
+    batch: int
 
     def store(self, rows: Rows, number: int) -> Need:
         """Store the first ``number`` rows."""
