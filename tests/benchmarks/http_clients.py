@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -97,10 +97,10 @@ class Client:
         answer = await self._next(_READ)
         return answer.status_code
 
-    async def body(self, most: int = _READ) -> AsyncIterator[bytes]:
-        """Yield the parts of the answer; read at most so many bytes at once."""
-        while isinstance(part := await self._next(most), h11.Data):
-            yield bytes(part.data)
+    async def part(self, most: int = _READ) -> bytes:
+        """Return the next part of the answer, of one reading; empty at its end."""
+        part = await self._next(most)
+        return bytes(part.data) if isinstance(part, h11.Data) else b""
 
     async def _next(self, most: int) -> h11.Event:
         while (event := self.http.next_event()) is h11.NEED_DATA:
@@ -154,7 +154,7 @@ class Streams:
             await client.ask("/v1/stream")
             task_status.started()
             rest = b""
-            async for data in client.body(most):
+            while data := await client.part(most):
                 *events, rest = (rest + data).split(b"\n\n")
                 for event in events:
                     if event.startswith(_GREEKS):
@@ -184,7 +184,7 @@ async def ask_in_turn(url: str, paths: Sequence[str], asked: dict[str, Asked]) -
                 started_at = time.perf_counter()
                 status = await client.ask(path)
                 size = 0
-                async for data in client.body():
+                while data := await client.part():
                     size += len(data)
                 one.times.append(time.perf_counter() - started_at)
             one.bytes = size
