@@ -1506,6 +1506,47 @@ begin atomic
 end;
 
 
+-- How many contracts the present views would show otherwise if everything was looked up; no
+-- row if they look everything up.  Both sides have the same snapshot and clock.
+create function compare_latest()
+returns table (contracts bigint, differing bigint)
+language sql stable parallel restricted rows 1
+set jit = off
+set work_mem = '64MB'
+begin atomic
+    with used as materialized (
+        select
+            n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+            n.strike, n.option_type, n.quantity, n.multiplier, n.currency,
+            n.instrument_id, n.exchange, n.underlying_id, n.price_factor, n.event_time,
+            n.received_at, n.delta, n.gamma, n.theta, n.vega, n.rho,
+            n.implied_volatility, n.underlying_price, n.underlying_price_at, n.price,
+            n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units, n.money,
+            n.premium
+        from newest_kept() n
+    ),
+    looked_up as materialized (
+        select
+            n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+            n.strike, n.option_type, n.quantity, n.multiplier, n.currency,
+            n.instrument_id, n.exchange, n.underlying_id, n.price_factor, n.event_time,
+            n.received_at, n.delta, n.gamma, n.theta, n.vega, n.rho,
+            n.implied_volatility, n.underlying_price, n.underlying_price_at, n.price,
+            n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units, n.money,
+            n.premium
+        from newest_by_lookup('infinity') n
+    )
+    select
+        (select count(*) from looked_up),
+        greatest(
+            (select count(*) from (table used except all table looked_up) only_used),
+            (select count(*) from (table looked_up except all table used) only_looked_up)
+        )
+    from kept_state
+    where is_latest_kept();
+end;
+
+
 -- Adds the ticks since the snapshot to latest_ticks; returns whether all of them count now.
 -- A row that is ahead of the clock counts later.
 create function add_latest(state latest_state, snapshot pg_snapshot)
@@ -2761,6 +2802,9 @@ comment on function positions_since(xid8, xid8[]) is
 comment on function is_settled(pg_snapshot, text[], text[], text[]) is
     'Whether latest_ticks has the newest ticks of these contracts, and none counts later '
     'only; used by refresh_latest';
+comment on function compare_latest() is
+    'The contracts of the present views, and how many of them would differ if everything was '
+    'looked up; no row if latest_ticks is not in use';
 comment on function is_latest_kept() is
     'Whether the present can be told from latest_ticks and the ticks since; otherwise the '
     'views look everything up';
@@ -3132,4 +3176,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', '3c3da13b1195c7d519cb4f153524784771576798fcbfe3f38af836008f1dafc0');
+    ('0012_latest', 'b00192cfdbfdff48f7ade5544f82d2349f4c74cdea21cf9156a908bc46440981');

@@ -964,6 +964,47 @@ begin atomic
 end;
 
 
+-- How many contracts the present views would show otherwise if everything was looked up; no
+-- row if they look everything up.  Both sides have the same snapshot and clock.
+create function compare_latest()
+returns table (contracts bigint, differing bigint)
+language sql stable parallel restricted rows 1
+set jit = off
+set work_mem = '64MB'
+begin atomic
+    with used as materialized (
+        select
+            n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+            n.strike, n.option_type, n.quantity, n.multiplier, n.currency,
+            n.instrument_id, n.exchange, n.underlying_id, n.price_factor, n.event_time,
+            n.received_at, n.delta, n.gamma, n.theta, n.vega, n.rho,
+            n.implied_volatility, n.underlying_price, n.underlying_price_at, n.price,
+            n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units, n.money,
+            n.premium
+        from newest_kept() n
+    ),
+    looked_up as materialized (
+        select
+            n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
+            n.strike, n.option_type, n.quantity, n.multiplier, n.currency,
+            n.instrument_id, n.exchange, n.underlying_id, n.price_factor, n.event_time,
+            n.received_at, n.delta, n.gamma, n.theta, n.vega, n.rho,
+            n.implied_volatility, n.underlying_price, n.underlying_price_at, n.price,
+            n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units, n.money,
+            n.premium
+        from newest_by_lookup('infinity') n
+    )
+    select
+        (select count(*) from looked_up),
+        greatest(
+            (select count(*) from (table used except all table looked_up) only_used),
+            (select count(*) from (table looked_up except all table used) only_looked_up)
+        )
+    from kept_state
+    where is_latest_kept();
+end;
+
+
 -- Adds the ticks since the snapshot to latest_ticks; returns whether all of them count now.
 -- A row that is ahead of the clock counts later.
 create function add_latest(state latest_state, snapshot pg_snapshot)
@@ -2019,6 +2060,9 @@ comment on function positions_since(xid8, xid8[]) is
 comment on function is_settled(pg_snapshot, text[], text[], text[]) is
     'Whether latest_ticks has the newest ticks of these contracts, and none counts later '
     'only; used by refresh_latest';
+comment on function compare_latest() is
+    'The contracts of the present views, and how many of them would differ if everything was '
+    'looked up; no row if latest_ticks is not in use';
 comment on function is_latest_kept() is
     'Whether the present can be told from latest_ticks and the ticks since; otherwise the '
     'views look everything up';

@@ -34,6 +34,7 @@ from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.postgres.clock import inspect_clock
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.inspect_latest import inspect_latest
 from greeks_trio.postgres.inspect_rights import (
     inspect_rights,
     inspect_schema_state,
@@ -67,6 +68,7 @@ OF_DATABASE: Final[Sequence[tuple[str, OfConnection]]] = (
     ("clock", inspect_clock),
     ("TLS", inspect_tls),
     ("session", inspect_session),
+    ("present views", inspect_latest),
 )
 _COLOURS: Final[dict[Verdict, str]] = {"warning": "yellow", "failed": "red"}
 

@@ -182,7 +182,10 @@ async def test_a_server_elsewhere_that_is_not_verified_is_a_warning(
 async def test_every_subject_is_tested_on_a_database_of_serve(database):
     subjects = [each.subject for each in await inspect_database(database)]
 
-    for subject in ("tables and views", "partitions", "rights", "clock", "TLS"):
+    for subject in (
+        *("tables and views", "partitions", "rights", "clock", "TLS"),
+        "present views",
+    ):
         assert subject in subjects
 
 

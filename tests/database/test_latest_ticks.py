@@ -13,6 +13,9 @@ import psycopg
 import pytest
 import trio
 
+from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.inspect_latest import inspect_latest
 from greeks_trio.postgres.latest_refresh import FEW_CONTRACTS, run_latest_refresh
 from greeks_trio.postgres.schema.migrate import schema_directory
 from greeks_trio.waiting import Backoff, WakeUp
@@ -392,6 +395,39 @@ def test_neither_a_refresh_nor_a_view_reads_the_history(db):
         found = conditions_on(db, function)
         assert len(found) == 2
         assert all(line.startswith("Index Cond: ") for line in found), found
+
+
+async def sentence_of_check(database: DatabaseConfig) -> tuple[str, str]:
+    async with open_connection(database, autocommit=True) as connection:
+        [finding] = await inspect_latest(connection, database)
+    return finding.verdict, finding.sentence
+
+
+async def test_check_compares_the_table_with_the_history(database, db, monkeypatch):
+    hold_now(db)
+    hold_now(db, "B")
+    tick_now(db)
+    verdict, sentence = await sentence_of_check(database)
+    assert (verdict, "no service keeps" in sentence) == ("fine", True)
+
+    refresh(db)
+    tick_now(db, "B", age_s=0.5)
+    verdict, sentence = await sentence_of_check(database)
+    assert (verdict, "history of 2 contracts" in sentence) == ("fine", True)
+
+    db.execute("update latest_ticks set quantity = 9 where contract_key = 'B'")
+    verdict, sentence = await sentence_of_check(database)
+    assert (verdict, "1 of 2 contracts differ" in sentence) == ("failed", True)
+
+    slow = "select 2, count(pg_sleep(9)) from compare_latest()"
+    monkeypatch.setattr("greeks_trio.postgres.inspect_latest._COMPARE", slow)
+    monkeypatch.setattr("greeks_trio.postgres.inspect_latest._LIMIT_S", 0.1)
+    verdict, sentence = await sentence_of_check(database)
+    assert (verdict, "more than 0.1 seconds" in sentence) == ("fine", True)
+
+    db.execute("drop view kept_state cascade")
+    verdict, sentence = await sentence_of_check(database)
+    assert (verdict, "may not read" in sentence) == ("fine", True)
 
 
 class Story:
