@@ -4,7 +4,7 @@ A COMMIT is a promise of one server.  A backup that is restored, or a standby th
 the server, may lack rows that were acknowledged.  This log still has them, so they can be
 found missing and offered again: `greeks_trio.spool.offer_again` and the command ``verify``.
 
-Rows are encoded at their commit and written once a second, without fsync: only a kill of
+Rows are encoded at their commit and written each second or megabyte, without fsync: only a kill of
 this machine together with the loss of the database loses them.  The log is a few files
 ``acknowledged.<number>``.  The oldest are deleted once all their rows were acknowledged
 `keep_s` before the newest row, or when all together are too large.
@@ -40,11 +40,14 @@ from greeks_trio.spool.format import (
     verified,
 )
 from greeks_trio.spool.worker import DiskWorker
+from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
 
 _PATTERN: Final = "acknowledged.*"
 _WRITE_INTERVAL_S: Final = 1.0
+# More at once would hold Python's lock for milliseconds.
+_WRITE_BYTES: Final = 2**20
 # The end of the service waits so long for the last write.
 _LAST_WRITE_S: Final = 1.0
 _SEGMENTS: Final = 4
@@ -111,6 +114,8 @@ class AcknowledgedLog:
         self.is_held = True
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        # Enough rows wait to be written before the second is over.
+        self._much = WakeUp()
         self._segments: list[_Segment] = []
         self._file: BinaryIO | None = None
         self._worker = DiskWorker()
@@ -140,10 +145,11 @@ class AcknowledgedLog:
         await self._worker.run(self._find)
 
     async def run(self) -> NoReturn:
-        """Write the kept rows once a second until cancelled; then once more."""
+        """Write the kept rows each second or megabyte until cancelled; then once more."""
         try:
             while True:
-                await trio.sleep(_WRITE_INTERVAL_S)
+                with trio.move_on_after(_WRITE_INTERVAL_S):
+                    await self._much.wait()
                 await self.write()
         finally:
             with trio.move_on_after(_LAST_WRITE_S, shield=True):
@@ -191,6 +197,8 @@ class AcknowledgedLog:
             blob,
         )
         self._pending_bytes += _HEADER.size + len(blob)
+        if self._pending_bytes >= _WRITE_BYTES:
+            self._much.wake()
 
     # The worker's side.
 

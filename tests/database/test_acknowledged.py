@@ -384,6 +384,24 @@ async def test_the_log_writes_each_second_and_once_more_at_its_end(
     assert len(list(read_acknowledged(segments_in(tmp_path)))) == 2
 
 
+async def test_many_rows_are_written_before_the_second_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("greeks_trio.spool.acknowledged._WRITE_INTERVAL_S", 3_600)
+    monkeypatch.setattr("greeks_trio.spool.acknowledged._WRITE_BYTES", 5_000)
+    log = AcknowledgedLog(tmp_path, keep_s=60, max_bytes=ROOM)
+    await log.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(20):
+            log.committed([tick_at(number)])
+        with trio.fail_after(20):
+            while not log.size():  # noqa: ASYNC110
+                await trio.sleep(0.01)  # a file has no notification
+        nursery.cancel_scope.cancel()
+
+    assert len(list(read_acknowledged(segments_in(tmp_path)))) == 20
+
+
 def test_the_result_is_json_too():
     document = json.loads(msgspec.json.encode(_in_json(Comparison())))
 
