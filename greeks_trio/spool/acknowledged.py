@@ -4,9 +4,9 @@ A COMMIT is a promise of one server.  A backup that is restored, or a standby th
 the server, may lack rows that were acknowledged.  This log still has them, so they can be
 found missing and offered again: `greeks_trio.spool.offer_again` and the command ``verify``.
 
-Rows are encoded at their commit and written each second or megabyte, without fsync: only a kill of
-this machine together with the loss of the database loses them.  The log is a few files
-``acknowledged.<number>``.  The oldest are deleted once all their rows were acknowledged
+Rows are encoded at their commit and written each second or megabyte, without fsync: only
+a kill of this machine together with the loss of the database loses them.  The log is a few
+files ``acknowledged.<number>``.  The oldest are deleted once all their rows were acknowledged
 `keep_s` before the newest row, or when all together are too large.
 """
 
