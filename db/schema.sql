@@ -1476,23 +1476,7 @@ begin atomic
         n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
         n.is_future, n.units, n.money, n.premium
     from newest_by_lookup(moment) n
-    where moment < 'infinity'
-    union all
-    select
-        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
-        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
-        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
-        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
-        case
-            when n.underlying_price_at <= statement_timestamp() + interval '5 minutes'
-                and isfinite(n.underlying_price_at)
-            then n.underlying_price_at
-        end,
-        n.price, n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units,
-        n.money, n.premium
-    -- Not newest_by_lookup, whose plan takes milliseconds also if it is not called.
-    from newest_of(null, null, null) n
-    where moment = 'infinity' and not is_latest_kept()
+    where moment < 'infinity' or not is_latest_kept()
     union all
     select
         n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
@@ -3176,4 +3160,4 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', 'b00192cfdbfdff48f7ade5544f82d2349f4c74cdea21cf9156a908bc46440981');
+    ('0012_latest', '5ffccb8e54eab674b9726f1a9deabef8c12da584f4dc11d8b627fed3cfb50428');

@@ -934,23 +934,7 @@ begin atomic
         n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
         n.is_future, n.units, n.money, n.premium
     from newest_by_lookup(moment) n
-    where moment < 'infinity'
-    union all
-    select
-        n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
-        n.strike, n.option_type, n.quantity, n.multiplier, n.currency, n.instrument_id,
-        n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
-        n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
-        case
-            when n.underlying_price_at <= statement_timestamp() + interval '5 minutes'
-                and isfinite(n.underlying_price_at)
-            then n.underlying_price_at
-        end,
-        n.price, n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units,
-        n.money, n.premium
-    -- Not newest_by_lookup, whose plan takes milliseconds also if it is not called.
-    from newest_of(null, null, null) n
-    where moment = 'infinity' and not is_latest_kept()
+    where moment < 'infinity' or not is_latest_kept()
     union all
     select
         n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
