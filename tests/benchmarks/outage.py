@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,7 +38,7 @@ from greeks_trio.postgres.embedded.restarts import (
 from greeks_trio.service import Running, run_service
 from greeks_trio.waiting import WakeUp
 from tests.benchmarks.report import Bar, Report, Table
-from tests.benchmarks.servers import describe_server
+from tests.benchmarks.servers import ServerCpu, describe_server
 
 HELP = "the database away for a while, and what its return costs"
 QUICK = ("--seconds", "20")
@@ -64,6 +65,8 @@ class Measurements:
     spool_rows: int = 0
     replayed: int = 0
     replay_s: float = 0.0
+    service_cpu_s: float = 0.0
+    server_cpu_s: float = 0.0
     reconnect_s: float = 0.0
 
     def committed(self, ticks: Sequence[Tick]) -> None:
@@ -119,10 +122,14 @@ async def make_outage(
         while not status.backlog.is_database_up:
             await status.backlog.wait_change()
         connected_at = trio.current_time()
+        cpu = ServerCpu(server.config)
+        server_cpu_s, service_cpu_s = cpu.seconds() or 0.0, time.process_time()
         while status.spool.size().rows:
             await measured.commit.wait()
     measured.reconnect_s = connected_at - back_at
     measured.replay_s = trio.current_time() - connected_at
+    measured.service_cpu_s = time.process_time() - service_cpu_s
+    measured.server_cpu_s = (cpu.seconds() or 0.0) - server_cpu_s
     measured.replayed = status.tick_counts.replayed.total() - replayed
     measured.during_replay = measured.take_live()
     await trio.sleep(QUIET_S)
@@ -210,6 +217,10 @@ def report(
         (
             "replayed rows / s / rows a second",
             f"{measured.replayed} / {measured.replay_s:.1f} / {rate:.0f}",
+        ),
+        (
+            "processor time of service / server meanwhile, with the live ticks, s",
+            f"{measured.service_cpu_s:.2f} / {measured.server_cpu_s:.2f}",
         ),
         ("live to commit during the replay, ms", measured.during_replay),
         (
