@@ -8,7 +8,8 @@ reconnect), so that COPY stays on its fast path.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from array import array
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,12 +50,25 @@ class ProcessorStatistics:
 class _Series:
     """One contract in one account: the times of its newest tick, and the last keys."""
 
-    __slots__ = ("event_time", "keys", "received_at")
+    __slots__ = ("_oldest", "event_time", "keys", "received_at")
 
     def __init__(self, first: UnifiedPositionRecord) -> None:
         self.event_time = first.event_time
         self.received_at = first.received_at
-        self.keys: deque[tuple[datetime, int]] = deque(maxlen=_REMEMBERED)
+        # Hashes of 64 bits in one block: 3 kB less for each contract than tuples in a deque.
+        # Of two different events, one of the other's time or older, they are the same once in
+        # 10 ** 18 cases.
+        self.keys = array("q")
+        # The place of the oldest one, once all places are taken.
+        self._oldest = 0
+
+    def remember(self, key: int) -> None:
+        """Keep the key of an event, in the place of the oldest one."""
+        if len(self.keys) < _REMEMBERED:
+            self.keys.append(key)
+        else:
+            self.keys[self._oldest] = key
+            self._oldest = (self._oldest + 1) % _REMEMBERED
 
 
 class Processor:
@@ -103,14 +117,13 @@ class Processor:
         if series is None:
             series = self._series[series_key] = _Series(record)
         event_time, received_at = record.event_time, record.received_at
-        key = (event_time, tick.fingerprint)
+        key = hash((event_time, tick.fingerprint))
         is_newest = event_time > series.event_time
-        # No remembered key is newer.  A look at all of them would read 48 objects that are
-        # in no cache of the processor.
+        # No remembered key is newer.
         if not is_newest and key in series.keys:
             self._duplicates[record.broker] += 1
             return False
-        series.keys.append(key)
+        series.remember(key)
         if is_newest or (
             event_time == series.event_time and received_at >= series.received_at
         ):

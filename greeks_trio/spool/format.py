@@ -75,9 +75,11 @@ def decode_ticks(blob: bytes) -> list[Tick]:
     return [Tick(each.record, each.fingerprint, 0.0) for each in stored]
 
 
-def encode_journal_entry(entry: JournalEntry) -> tuple[str, bytes]:
+def encode_journal_entry(
+    entry: JournalEntry, *, compress: bool = True
+) -> tuple[str, bytes]:
     """Return the kind of the journal entry and its blob."""
-    return _JOURNAL_KINDS[type(entry)], _encode(entry)
+    return _JOURNAL_KINDS[type(entry)], _encode(entry, compress=compress)
 
 
 def decode_journal_entry(kind: str, blob: bytes) -> JournalEntry:
