@@ -356,22 +356,24 @@ def conditions_on(connection: psycopg.Connection, function: str) -> list[str]:
     return [line.strip() for (line,) in found if "transaction_id " in line]
 
 
-def test_neither_a_refresh_nor_a_view_reads_the_history(db):
+@pytest.mark.parametrize("plans", ["auto", "force_generic_plan"])
+def test_neither_a_refresh_nor_a_view_reads_the_history(db, plans):
     """From the sixth call on a session may use plans that fit any snapshot."""
+    db.execute(f"set plan_cache_mode = {plans}")
     hold_now(db)
     tick_now(db, age_s=100)
     db.execute(
         "insert into positions (broker, account_id, contract_key, observed_at, kind,"
         "  quantity, recorded_at)"
         " select 'ibkr', 'U1', 'S', now() - n * interval '1 s', 'equity', 1, now()"
-        " from generate_series(1, 20000) n"
+        " from generate_series(1, 60000) n"
     )
     db.execute(
         "insert into greek_snapshots (event_time, received_at, broker, account_id,"
         "  underlying, contract_key, delta, availability, source_payload, fingerprint)"
         " select event_time - n * interval '1 s', received_at, broker, account_id,"
         "  underlying, contract_key, delta, availability, source_payload, n"
-        " from greek_snapshots, generate_series(1, 20000) n"
+        " from greek_snapshots, generate_series(1, 60000) n"
     )
     db.execute("analyze positions, greek_snapshots")
     refresh(db)
