@@ -181,11 +181,11 @@ class Replayer:
         stored = await self._refused_rows.store(
             sink, ticks, check_duplicates=check_duplicates
         )
-        await self._count(stored)
         self._hold(entries, stored.postponed)
-        await self._spooler.replayed(
-            [entry for entry in entries if entry.id not in self._held]
-        )
+        done = [entry for entry in entries if entry.id not in self._held]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._spooler.replayed, done)
+            await self._count(stored)
         self._backlog.losses.add_ticks(stored.not_quarantined)
         return len(ticks) - len(stored.postponed)
 
