@@ -47,10 +47,6 @@ MISCONFIGURED: Final = 2
 SCHEMA_REJECTED: Final = 4
 INTERRUPTED: Final = 130
 
-# The thread of the disk keeps Python's lock at most so long while the event loop wants it; by
-# default it is 5 ms, and the event loop wants it after each of its calls of the system.
-_SWITCH_S: Final = 0.0005
-
 _NO_FILES: Final = (
     "The process has no file handle left: raise its limit with `ulimit -n 1024`, or with "
     "LimitNOFILE= in a unit of systemd."
@@ -112,7 +108,6 @@ def _is_scarcity(exc: BaseException) -> bool:
 
 def run_trio(function: Callable[..., Awaitable[int]], *args: object) -> int:
     """Run an asynchronous function to its exit status."""
-    sys.setswitchinterval(_SWITCH_S)
     # Ctrl-C acts only at checkpoints, never within a COPY or while a file is closed.
     return trio.run(function, *args, restrict_keyboard_interrupt_to_checkpoints=True)
 

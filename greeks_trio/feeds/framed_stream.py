@@ -22,7 +22,7 @@ from greeks_trio.waiting import Pace, WakeUp
 MOST_AT_ONCE: Final = 64
 _MOST_BYTES: Final = 2**15
 # A read wakes three tasks, which takes longer than the work on a few ticks.
-_PAUSE_S: Final = 0.002
+_PAUSE_S: Final = 0.004
 _MUCH_BYTES: Final = 2**14
 
 

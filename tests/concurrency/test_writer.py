@@ -66,8 +66,8 @@ async def test_under_load_ticks_collect_for_a_few_milliseconds(
     await trio.sleep(0.01)
 
     assert sum(rows for _, rows, _ in sink.writes) == 500
-    assert 100 <= len(sink.writes) <= 125
-    assert max(rows for _, rows, _ in sink.writes) <= 6
+    assert 70 <= len(sink.writes) <= 100
+    assert max(rows for _, rows, _ in sink.writes) <= 8
 
 
 async def test_a_full_batch_does_not_wait_for_more(
