@@ -13,9 +13,9 @@ PAGE = "docs/performance.md"
 _NOTE = "<!-- Made by `bin/bench all --write-docs`. Run that instead of editing. -->"
 _INTRODUCTION = """\
 Each table comes from one run of `bin/bench` on one machine: client, service, PostgreSQL
-and the generator share its cores. What is compared ran in turns in the same run, on the
-same server, with the same rows and the same table with its indexes and partitions, and
-every commit waits for the disk (`synchronous_commit` and `fsync` are on). Absolute times
+and the generator share its cores. The ways in one table ran in turns, on the same server,
+with the same rows and the same table with its indexes and partitions, and every commit
+waits for the disk (`synchronous_commit` and `fsync` are on). Absolute times
 belong to this machine; ratios travel better. A number that is worse than its bar stands
 here like the others."""
 
