@@ -122,7 +122,8 @@ async def _run_once(config: Config) -> str | None:
     return None if status == 0 else lines.last or f"the process ended with {status}"
 
 
-async def _start(
+# `trio.run_process` tells that it has started.
+async def _start(  # noqa: ASYNC128
     config: Config,
     task_status: trio.TaskStatus[trio.Process],
 ) -> None:

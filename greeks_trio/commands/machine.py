@@ -13,7 +13,8 @@ _LEAST: Final = 64
 _ENOUGH: Final = 512
 
 
-async def inspect_machine() -> list[Finding]:
+# As the other parts of `check`.
+async def inspect_machine() -> list[Finding]:  # noqa: ASYNC124
     """Return whether the process may open enough files and sockets."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= _ENOUGH:

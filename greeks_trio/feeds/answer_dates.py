@@ -38,10 +38,11 @@ class DatedTransport(httpx2.AsyncBaseTransport):
 def date_hooks(take: TakeDate) -> dict[str, list[EventHook]]:
     """Return hooks for a client that read the time of each answer."""
 
-    async def note_request(request: httpx2.Request) -> None:
+    # The client awaits its hooks.
+    async def note_request(request: httpx2.Request) -> None:  # noqa: ASYNC124
         request.extensions["asked_at"] = time.monotonic()
 
-    async def read_date(response: httpx2.Response) -> None:
+    async def read_date(response: httpx2.Response) -> None:  # noqa: ASYNC124
         asked_at = response.request.extensions["asked_at"]
         if (date := parse_date(response.headers.get("Date"))) is not None:
             take(date, time.monotonic() - asked_at)

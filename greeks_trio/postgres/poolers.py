@@ -29,6 +29,8 @@ _Connect: TypeAlias = Callable[[], Awaitable[TrioConnection[TupleRow]]]
 
 # A pooler with a free session gives it at once.
 _WAIT_S: Final = 0.5
+# The session is given back without our mark, also when this is cancelled.
+_UNMARK_LIMIT_S: Final = 1.0
 
 _MARK: Final = sql.SQL(
     "select set_config('greeks_trio.mark', {}, false), pg_backend_pid()"
@@ -65,7 +67,8 @@ async def refuse_shared_sessions(
             await _expect(connection, marked)
     finally:
         if not connection.closed:
-            await _fetch(connection, _MARK.format(""))
+            with trio.move_on_after(_UNMARK_LIMIT_S, shield=True):
+                await _fetch(connection, _MARK.format(""))
 
 
 @asynccontextmanager
