@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+import psycopg
 import trio
 from psycopg.rows import args_row
 
@@ -81,10 +82,14 @@ async def _seed(config: DatabaseConfig, latest: Latest) -> int:
     async with open_connection(config) as connection:
         with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
             cursor = connection.cursor("latest", row_factory=args_row(_record))
-            async with cursor:
+            try:
                 await cursor.execute(_LATEST)
                 while records := await cursor.fetchmany(_STEP_ROWS):
                     taken += latest.seed(records)
+            finally:
+                # On the server it ends with the transaction.  Its own way to close needs a
+                # server that answers, and leaves it open otherwise.
+                await psycopg.AsyncCursor.close(cursor)
     return taken
 
 

@@ -22,6 +22,8 @@ _BUSY_S: Final = 2.0
 # bytes of the log's file: deleting needs room there even when the disk is full.
 _CHECKPOINT_PAGES: Final = 1000
 _LOG_BYTES: Final = 4 * 2**20
+# An empty file that is larger than this is made small again.
+_SHRINK_FROM: Final = 16 * 2**20
 
 # The highest id that an entry can have; SQLite's own limit is twice as high.  A thousand
 # entries a second take 146 million years.
@@ -264,6 +266,17 @@ def pragma_number(connection: sqlite3.Connection, name: str) -> int:
     """Return the value of a pragma."""
     [[number]] = connection.execute(f"PRAGMA {name}").fetchall()
     return int(number)
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the disk back the room that an empty spool does not need."""
+    size = pragma_number(connection, "page_count")
+    if size * pragma_number(connection, "page_size") < _SHRINK_FROM:
+        return
+    # If the disk has no room for it now, it is done the next time.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("VACUUM")
+        empty_log(connection)
 
 
 def newest_id(connection: sqlite3.Connection, table: str) -> int:

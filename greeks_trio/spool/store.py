@@ -28,7 +28,7 @@ from greeks_trio.spool.database import (
     connect,
     empty_log,
     newest_id,
-    pragma_number,
+    shrink,
     transaction,
     used_bytes,
 )
@@ -47,9 +47,6 @@ logger = logging.getLogger(__name__)
 
 # While the spool is full, each new entry costs an old one.
 _SAY_FULL_EVERY_S: Final = 60.0
-
-# An empty file that is larger than this is made small again.
-_SHRINK_FROM: Final = 16 * 2**20
 
 
 class SpoolStore:
@@ -332,7 +329,7 @@ class SpoolStore:
             first_at = entries.oldest_receipt(connection)
         self._count(size, first_at, added={}, removed=removed)
         if not self._size.entries:
-            _shrink(connection)
+            shrink(connection)
 
     def _make_room(
         self, connection: sqlite3.Connection, protected: int, newest: int
@@ -393,14 +390,3 @@ def _totals_of(connection: sqlite3.Connection) -> Totals:
         first_at=entries.oldest_receipt(connection),
         last_at=entries.newest_receipt(connection),
     )
-
-
-def _shrink(connection: sqlite3.Connection) -> None:
-    """Give the disk back the room that an empty spool does not need."""
-    size = pragma_number(connection, "page_count")
-    if size * pragma_number(connection, "page_size") < _SHRINK_FROM:
-        return
-    # If the disk has no room for it now, it is done the next time.
-    with suppress(sqlite3.OperationalError):
-        connection.execute("VACUUM")
-        empty_log(connection)

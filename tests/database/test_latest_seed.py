@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +11,7 @@ import msgspec
 import pytest
 import trio
 
+from greeks_trio.errors import StoreUnavailable
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import PositionsSnapshot
 from greeks_trio.pipeline.backlog import Backlog
@@ -175,3 +178,27 @@ async def test_cancelled_it_ends_while_it_waits_and_while_it_asks(database, back
 
     assert asking.cancelled_caught
     assert waiting.cancelled_caught
+
+
+async def test_a_session_that_ends_between_two_reads_leaves_no_open_cursor(
+    database, backlog
+):
+    await store(database, [tick_at(1)], [make_position(-3)])
+
+    class Ending(Latest):
+        """The session has ended, and the rest has to be left."""
+
+        def seed(self, records):
+            with connect(database) as observer:
+                observer.execute(
+                    "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                    " where datname = current_database() and pid <> pg_backend_pid()"
+                )
+            raise StoreUnavailable("enough")
+
+    with warnings.catch_warnings(record=True) as said, trio.move_on_after(1):
+        warnings.simplefilter("always")
+        await run_latest_seed(lambda: database, backlog, Ending())
+    gc.collect()
+
+    assert [each for each in said if each.category is ResourceWarning] == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import warnings
 from functools import partial
 from threading import Event, Thread
 
@@ -12,7 +14,8 @@ import trio
 from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import ReadTooLong, StoreUnavailable
 from greeks_trio.postgres.reads.pool import Lease, ReadPool
-from greeks_trio.postgres.reads.reader import Reader
+from greeks_trio.postgres.reads.reader import Reader, _export_lines
+from tests.fix_postgres import connect
 
 
 @pytest.fixture
@@ -119,3 +122,24 @@ async def test_a_read_without_a_thread_is_refused_and_counted(
 
     assert await reader.read(select_1) == (1,)
     await reader._close_pool()
+
+
+def test_an_export_whose_session_ends_leaves_no_open_cursor(database, pool):
+    """Its client leaves at the same moment."""
+
+    def end_session(_):
+        with connect(database) as observer:
+            observer.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        raise ReadTooLong("the client has left")
+
+    export = partial(_export_lines, "select 'a'", None, end_session)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises((ReadTooLong, StoreUnavailable)):
+            pool.run(export, Lease())
+        gc.collect()
+
+    assert [each for each in said if each.category is ResourceWarning] == []

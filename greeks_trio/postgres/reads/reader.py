@@ -262,11 +262,16 @@ def _export_lines(
     try:
         with connection.transaction():
             connection.execute(_EXPORT_TIMEOUT)
-            with connection.cursor("export") as cursor:
+            cursor = connection.cursor("export")
+            try:
                 cursor.execute(query, params)
                 while rows := cursor.fetchmany(STEP_ROWS):
                     has_given = True
                     give("".join(f"{line}\n" for (line,) in rows).encode())
+            finally:
+                # On the server it ends with the transaction.  Its own way to close needs a
+                # server that answers, and leaves it open otherwise.
+                psycopg.Cursor.close(cursor)
     except psycopg.OperationalError as exc:
         if has_given and connection.closed:
             raise StoreUnavailable("the connection broke during the export") from exc
