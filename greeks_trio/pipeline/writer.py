@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 # database would not be noticed at night.
 _PING_AFTER_S: Final = 10.0
 
+# Between the beginnings of two flushes under load.
 _FLUSH_INTERVAL_S: Final = 0.007
 
 # Bounds of histograms for Prometheus: from a single tick to the largest flush, and from

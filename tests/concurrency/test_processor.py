@@ -33,6 +33,19 @@ def test_a_repeated_event_is_dropped_and_counted():
     assert processor.statistics().duplicates == {"ibkr": 1}
 
 
+def test_the_last_sixteen_events_of_a_contract_are_remembered():
+    """An older one passes again, and the primary key of the table drops it."""
+    processor = Processor()
+    frames = [make_frame(make_record(number)) for number in range(40)]
+    for frame in frames:
+        processor.process(frame)
+
+    again = [len(processor.process(frame)) for frame in reversed(frames)]
+
+    assert again[:16] == [0] * 16
+    assert again[16:] == [1] * 24
+
+
 def test_equal_greeks_at_another_time_are_another_event():
     processor = Processor()
 

@@ -11,11 +11,12 @@ from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.poolers import refuse_shared_sessions
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_tick
 from tests.fix_pooler import FakePooler, pgbouncer
-from tests.fix_postgres import connect
+from tests.fix_postgres import connect, connect_trio
 from tests.snapshots import count
 
 
@@ -169,3 +170,12 @@ async def test_a_direct_connection_is_set_up_in_one_round_trip(database, nursery
     await connect_once(pooler.config)
 
     assert len(pooler.queries) == 1
+
+
+async def test_the_mark_of_a_trial_that_is_cancelled_is_removed(database):
+    async with await connect_trio(database) as connection:
+        with trio.move_on_after(0.2):
+            await refuse_shared_sessions(connection, trio.sleep_forever)
+
+        cursor = await connection.execute("select current_setting('greeks_trio.mark')")
+        assert await cursor.fetchall() == [("",)]

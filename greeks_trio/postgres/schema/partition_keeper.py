@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import psycopg
 import trio
@@ -42,6 +42,11 @@ _NO_SCHEMA_YET: Final = ("42P01", "42883")  # no such table, no such function
 _LOOK_AHEAD: Final = 12
 _ACTION: Final = "Let the role make tables, rename what else has this name, or make it"
 
+# Returns the failures that leave the connection in use.
+_Work: TypeAlias = Callable[
+    [psycopg.AsyncConnection[Any]], Awaitable[Sequence[psycopg.Error]]
+]
+
 
 class PartitionKeeper:
     """Makes partitions, and says when one is missing.
@@ -67,52 +72,26 @@ class PartitionKeeper:
 
     async def keep(self, config: DatabaseConfig) -> bool:
         """Make the partitions ahead; return whether all of them exist now."""
-        return await self._do(config, self._make)
+        return await _do(config, self._make, "partitions.not_made")
 
     async def announce(self, config: DatabaseConfig) -> bool:
         """Let all sessions see the partitions; return whether that was done.
 
         See `announce_partition`.
         """
-        return await self._do(config, self._announce)
-
-    async def _do(
-        self,
-        config: DatabaseConfig,
-        work: Callable[
-            [psycopg.AsyncConnection[Any], list[BaseException]], Awaitable[None]
-        ],
-    ) -> bool:
-        failures: list[BaseException] = []
-        try:
-            async with open_connection(config, autocommit=True) as connection:
-                with (
-                    translated(connection, may_refuse=False),
-                    trio.fail_after(_LIMIT_S),
-                ):
-                    await work(connection, failures)
-        except* StoreError as group:
-            failures += group.exceptions
-        for failure in failures:
-            is_unexpected = getattr(failure, "sqlstate", None) not in _NO_SCHEMA_YET
-            logger.log(
-                logging.WARNING if is_unexpected else logging.DEBUG,
-                "partitions.not_made reason=%s",
-                plain_reason(failure),
-            )
-        return not failures
+        return await _do(config, self._announce, "partitions.not_announced")
 
     async def _announce(
-        self, connection: psycopg.AsyncConnection[Any], _: list[BaseException]
-    ) -> None:
+        self, connection: psycopg.AsyncConnection[Any]
+    ) -> Sequence[psycopg.Error]:
         await announce_partition(connection, self._today())
+        return ()
 
     async def _make(
-        self,
-        connection: psycopg.AsyncConnection[Any],
-        failures: list[BaseException],
-    ) -> None:
+        self, connection: psycopg.AsyncConnection[Any]
+    ) -> Sequence[psycopg.Error]:
         today, reason = self._today(), ""
+        failures: list[psycopg.Error] = []
         try:
             await ensure_partitions_ahead(connection, today)
         except psycopg.Error as exc:
@@ -123,6 +102,7 @@ class PartitionKeeper:
         covered = await covered_months(connection, today, _LOOK_AHEAD + 1)
         self.months_ahead = covered - 1
         self._report(today, covered, reason)
+        return failures
 
     def _report(self, today: date, covered: int, reason: str) -> None:
         lacking = {
@@ -134,6 +114,26 @@ class PartitionKeeper:
                 self.conditions.begin(kind, missing_sentence(today, covered, reason))
             else:
                 self.conditions.end(kind)
+
+
+async def _do(config: DatabaseConfig, work: _Work, failed: str) -> bool:
+    """Do the work on a connection of its own; log its failures, return whether it has none."""
+    failures: list[BaseException] = []
+    try:
+        async with open_connection(config, autocommit=True) as connection:
+            with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
+                failures += await work(connection)
+    except* StoreError as group:
+        failures += group.exceptions
+    for failure in failures:
+        is_unexpected = getattr(failure, "sqlstate", None) not in _NO_SCHEMA_YET
+        logger.log(
+            logging.WARNING if is_unexpected else logging.DEBUG,
+            "%s reason=%s",
+            failed,
+            plain_reason(failure),
+        )
+    return not failures
 
 
 async def run_partition_keeper(
