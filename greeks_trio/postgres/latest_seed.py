@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 # Positions with millions of ticks each take some ten milliseconds.  A busy server takes
 # some seconds.
 _LIMIT_S: Final = 30.0
+_CLOSE_LIMIT_S: Final = 1.0
 # Live ticks fill the same entries, so more attempts are not worth it.
 _ATTEMPTS: Final = 5
 # Two milliseconds of work between two checkpoints.
@@ -89,7 +90,8 @@ async def _seed(config: DatabaseConfig, latest: Latest) -> int:
             finally:
                 # On the server it ends with the transaction.  Its own way to close needs a
                 # server that answers, and leaves it open otherwise.
-                await psycopg.AsyncCursor.close(cursor)
+                with trio.move_on_after(_CLOSE_LIMIT_S, shield=True):
+                    await psycopg.AsyncCursor.close(cursor)
     return taken
 
 
