@@ -272,8 +272,7 @@ async def _follow_database(service: Service) -> NoReturn:
     watch, status = service.database_watch, service.status
     seen = watch.changed.calls
     while True:
-        while watch.changed.calls == seen:
-            await watch.changed.wait()
+        await watch.changed.wait_beyond(seen)
         seen = watch.changed.calls
         service.tell_again()
         await run_latest_seed(

@@ -120,6 +120,11 @@ class WakeUp:
         """Wait for the next call of `wake`."""
         await self._waiting.park()
 
+    async def wait_beyond(self, calls: int) -> None:
+        """Wait until there were more calls of `wake` than that, also before this wait."""
+        while self.calls <= calls:
+            await self.wait()
+
 
 def run_at_once(steps: Generator[None, None, _T]) -> _T:
     """Run a computation of `run_in_slices` without a turn for other tasks."""

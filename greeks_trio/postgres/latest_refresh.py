@@ -57,9 +57,10 @@ async def run_latest_refresh(
         if contracts() < FEW_CONTRACTS:
             await trio.sleep(_IDLE_INTERVAL_S)
             continue
+        seen = again.calls
         try:
             async with open_connection(config(), autocommit=True) as connection:
-                await _refresh_until_changed(connection, again, backoff)
+                await _refresh_until_changed(connection, again, seen, backoff)
         except* StoreError as group:
             reason = plain_reason(group)
             if reason != told:
@@ -69,9 +70,11 @@ async def run_latest_refresh(
 
 
 async def _refresh_until_changed(
-    connection: psycopg.AsyncConnection[Any], again: WakeUp, backoff: Backoff
+    connection: psycopg.AsyncConnection[Any],
+    again: WakeUp,
+    seen: int,
+    backoff: Backoff,
 ) -> None:
-    seen = again.calls
     while again.calls == seen:
         with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
             cursor = await connection.execute(_REFRESH)
@@ -80,4 +83,4 @@ async def _refresh_until_changed(
         if done in ("rebuilt", "waiting"):
             logger.debug("latest.%s", done)
         with trio.move_on_after(_IDLE_INTERVAL_S if done == "idle" else _INTERVAL_S):
-            await again.wait()
+            await again.wait_beyond(seen)

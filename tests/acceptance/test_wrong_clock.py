@@ -126,25 +126,28 @@ async def test_another_or_emptied_database_is_told_everything_again(
             await wait_until(database, f"select count(distinct broker) = 2 from {view}")
 
     async with await connect_trio(stage.database) as db:
-        async with trio.open_nursery() as nursery:
-            await start(nursery, stop, load=lambda: config)
-            await wait_until(stage.database, HAS_TABLES)
-            await is_full(stage.database)
-
-            for statement in (
-                "truncate positions, greek_snapshots, feed_gaps",
-                "delete from positions",
-                "drop schema public cascade; create schema public",
-                "drop view latest_greeks cascade; drop table positions cascade;"
-                " drop schema public cascade; create schema public",
-            ):
-                await execute_at_last(db, statement)
+        # The sessions of the service end before the database is dropped.
+        with fresh_database(postgres_server) as other:
+            async with trio.open_nursery() as nursery:
+                await start(nursery, stop, load=lambda: config)
+                await wait_until(stage.database, HAS_TABLES)
                 await is_full(stage.database)
-            changes = [each for each in caplog.messages if "database.changed" in each]
-            assert any("was emptied" in each for each in changes)
-            assert any("positions is gone" in each for each in changes)
 
-            with fresh_database(postgres_server) as other:
+                for statement in (
+                    "truncate positions, greek_snapshots, feed_gaps",
+                    "delete from positions",
+                    "drop schema public cascade; create schema public",
+                    "drop view latest_greeks cascade; drop table positions cascade;"
+                    " drop schema public cascade; create schema public",
+                ):
+                    await execute_at_last(db, statement)
+                    await is_full(stage.database)
+                changes = [
+                    each for each in caplog.messages if "database.changed" in each
+                ]
+                assert any("was emptied" in each for each in changes)
+                assert any("positions is gone" in each for each in changes)
+
                 old = load_config()
                 config = replace(
                     old, database=replace(old.database, dbname=other.dbname)
@@ -152,5 +155,4 @@ async def test_another_or_emptied_database_is_told_everything_again(
                 signal.raise_signal(signal.SIGHUP)
                 await wait_until(other, HAS_TABLES)
                 await is_full(other)
-                # Its sessions end before the database is dropped.
                 nursery.cancel_scope.cancel()

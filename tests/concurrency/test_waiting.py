@@ -61,6 +61,18 @@ async def test_a_wake_up_wakes_the_tasks_that_wait_and_no_later_ones(nursery):
     nursery.cancel_scope.cancel()
 
 
+async def test_a_wait_beyond_a_number_of_calls_misses_none(autojump_clock):
+    wake_up = WakeUp()
+    seen = wake_up.calls
+    wake_up.wake()
+
+    await wake_up.wait_beyond(seen)
+
+    with trio.move_on_after(1) as scope:
+        await wake_up.wait_beyond(wake_up.calls)
+    assert scope.cancelled_caught
+
+
 async def test_a_long_computation_gives_other_tasks_turns_and_returns_its_result():
     turns = 0
 

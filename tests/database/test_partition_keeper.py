@@ -17,6 +17,7 @@ from greeks_trio.postgres.schema.partition_keeper import (
     run_partition_keeper,
 )
 from greeks_trio.postgres.schema.partitions import partition_name
+from greeks_trio.waiting import WakeUp
 from tests.fix_postgres import apply_schema, connect
 from tests.fix_processes import fetch, wait_until
 
@@ -86,6 +87,29 @@ async def test_a_busy_table_is_tried_again(database, nursery, said):
         await said.wait()
 
     await assert_partitions_come(database)
+
+
+async def test_tables_that_another_program_makes_anew_get_their_partitions(
+    empty_database, nursery, monkeypatch
+):
+    """The database is another one while the keeper looks at what was left of the old one."""
+    monkeypatch.setattr(keeper_module, "_AGAIN_AFTER_S", 3600.0)
+    again, keeper = WakeUp(), PartitionKeeper(Conditions())
+
+    looks = []
+
+    async def keep(config):
+        looks.append(await PartitionKeeper.keep(keeper, config))
+        if len(looks) == 1:
+            apply_schema(empty_database)
+            again.wake()
+        return looks[-1]
+
+    monkeypatch.setattr(keeper, "keep", keep)
+    nursery.start_soon(run_partition_keeper, empty_database, keeper, again)
+
+    await wait_until(empty_database, "to_regclass('greek_snapshots') is not null")
+    await assert_partitions_come(empty_database)
 
 
 @pytest.mark.usefixtures("hurried")

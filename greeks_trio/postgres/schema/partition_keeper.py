@@ -25,14 +25,16 @@ from greeks_trio.postgres.schema.partitions import (
     objection_to_partition,
     partition_name,
 )
-from greeks_trio.waiting import WakeUp, utc_now
+from greeks_trio.waiting import Backoff, WakeUp, utc_now
 
 logger = logging.getLogger(__name__)
 
 # Partitions are made two months ahead, so a day without the database costs nothing.
 _INTERVAL_S: Final = 6 * 3600.0
-# The table may be busy.  Just after the start of the service it may not exist yet.
-_AGAIN_AFTER_S: Final = 60.0
+# The table may be busy.  Just after the start of the service, or after another program has
+# dropped everything, it may not exist yet.
+_AGAIN_AFTER_S: Final = 1.0
+_AGAIN_AFTER_AT_MOST_S: Final = 60.0
 # Longer than a server takes to plan a statement.
 _ANNOUNCE_AFTER_S: Final = 10.0
 # Three partitions; each may wait for a lock for a bounded time.
@@ -153,16 +155,20 @@ async def run_partition_keeper(
     """
     keeper = keeper or PartitionKeeper(Conditions())
     again = again or WakeUp()
+    backoff = Backoff(min_delay_s=_AGAIN_AFTER_S, max_delay_s=_AGAIN_AFTER_AT_MOST_S)
     while True:
+        seen = again.calls
         present = config() if callable(config) else config
         is_done = await keeper.keep(present)
         if is_done:
+            backoff.reset()
             with trio.move_on_after(_ANNOUNCE_AFTER_S):
-                await again.wait()
+                await again.wait_beyond(seen)
                 continue
             is_done = await keeper.announce(present)
-        with trio.move_on_after(_INTERVAL_S if is_done else _AGAIN_AFTER_S):
-            await again.wait()
+        with trio.move_on_after(_INTERVAL_S if is_done else backoff.next_delay()):
+            await again.wait_beyond(seen)
+            backoff.reset()
 
 
 async def inspect_partitions(

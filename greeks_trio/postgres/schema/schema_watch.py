@@ -40,6 +40,7 @@ async def run_schema_watch(
         again: Ends a wait, because the database is another one.
     """
     while True:
+        seen = again.calls
         try:
             async with open_connection(config(), autocommit=True) as connection:
                 with (
@@ -52,7 +53,7 @@ async def run_schema_watch(
             # The writer reports the same database.
             logger.debug("schema.not_looked_at reason=%s", plain_reason(group))
         with trio.move_on_after(_INTERVAL_S):
-            await again.wait()
+            await again.wait_beyond(seen)
 
 
 def report_schema(findings: list[Finding], conditions: Conditions) -> None:
