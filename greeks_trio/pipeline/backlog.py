@@ -13,6 +13,7 @@ The disk gets the oldest ticks first, so they come before the ticks that it does
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice, takewhile
@@ -167,12 +168,12 @@ class Backlog:
             taken = [tick for tick in taken if id(tick) not in waiting]
             self._postpone(postponed)
         fresh = [tick for tick in taken if tick.entry in _ONLY_HERE]
-        if self._spooling or not self._spooled.is_empty:
-            for tick in taken:
+        if self._spooling:
+            for tick in fresh:
                 if tick.entry == _BEING_SPOOLED:
                     tick.entry = _STORED_MEANWHILE
-                elif self._spooled.stored(tick):
-                    self._changed.wake()
+        if len(fresh) < len(taken) and self._spooled.stored(taken):
+            self._changed.wake()
         if self._closed and not self._rows:
             self._changed.wake()
         return fresh
@@ -210,15 +211,22 @@ class Backlog:
             if tick.entry in (*_ONLY_HERE, _DROPPED)
         ]
 
-    def start_spooling(self, max_rows: int) -> list[Tick]:
+    def start_spooling(
+        self, max_rows: int, *, read_until: float = math.inf
+    ) -> list[Tick]:
         """Return the oldest ticks that are not on disk, at most ``max_rows``.
 
+        Only those that were read until this moment, monotonic, and all postponed ones.
         `end_spooling` follows in every case.
         """
-        first = chain(self._postponed, self._taken)
+
+        def is_old(tick: Tick) -> bool:
+            return tick.read_at <= read_until
+
+        first = chain(self._postponed, filter(is_old, self._taken))
         taken = [tick for tick in first if tick.entry == _NOT_SPOOLED][:max_rows]
         end = self._marked + max_rows - len(taken)
-        waiting = list(islice(self._rows, self._marked, end))
+        waiting = list(takewhile(is_old, islice(self._rows, self._marked, end)))
         self._marked += len(waiting)
         self._spooling = taken + waiting
         for tick in self._spooling:

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
 
 from greeks_trio.model.records import Broker, Tick
 from greeks_trio.pipeline.stores import Dropped
+
+_ENTRY: Final = attrgetter("entry", "record.broker")
+_BROKER: Final = attrgetter("record.broker")
 
 
 @dataclass(slots=True)
@@ -40,11 +45,6 @@ class SpooledTicks:
         self._entries: dict[int, _Entry] = {}
         self._released: list[int] = []
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether memory has no tick that the disk has too."""
-        return not self._entries
-
     def in_memory(self, ids: Iterable[range]) -> set[int]:
         """Return the entries among these of which memory has ticks."""
         return {each for each in self._known(ids) if self._entries[each].in_memory}
@@ -57,20 +57,22 @@ class SpooledTicks:
         self._entries[entry_id] = entry
         self._close(entry_id, entry)
 
-    def stored(self, tick: Tick) -> bool:
-        """Note that a tick is stored.  Return whether the disk may delete its entry."""
-        entry = self._entries.get(tick.entry)
-        if entry is None:
-            return False
-        _take_out(entry, tick.record.broker)
-        entry.stored[tick.record.broker] += 1
-        return self._close(tick.entry, entry)
+    def stored(self, ticks: Iterable[Tick]) -> bool:
+        """Note that ticks are stored.  Return whether the disk may delete an entry."""
+        may_delete = False
+        for (entry_id, broker), number in Counter(map(_ENTRY, ticks)).items():
+            entry = self._entries.get(entry_id)
+            if entry is not None:
+                _take_out(entry, broker, number)
+                entry.stored[broker] += number
+                may_delete |= self._close(entry_id, entry)
+        return may_delete
 
     def evicted(self, tick: Tick) -> None:
         """Note that a tick left memory, so only the disk has it."""
         entry = self._entries.get(tick.entry)
         if entry is not None:
-            _take_out(entry, tick.record.broker)
+            _take_out(entry, tick.record.broker, 1)
             entry.has_evicted = True
             self._close(tick.entry, entry)
 
@@ -116,10 +118,10 @@ class SpooledTicks:
 
 
 def _by_broker(ticks: Iterable[Tick]) -> Counter[Broker]:
-    return Counter(tick.record.broker for tick in ticks)
+    return Counter(map(_BROKER, ticks))
 
 
-def _take_out(entry: _Entry, broker: Broker) -> None:
-    entry.in_memory[broker] -= 1
+def _take_out(entry: _Entry, broker: Broker, number: int) -> None:
+    entry.in_memory[broker] -= number
     if not entry.in_memory[broker]:
         del entry.in_memory[broker]

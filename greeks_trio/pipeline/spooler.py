@@ -9,6 +9,7 @@ connection every tick goes to disk at once and leaves memory.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -187,13 +188,23 @@ class Spooler:
             return 0.0
         return read_at + self._after_s - trio.current_time()
 
+    def _read_until(self, is_last: bool) -> float:
+        """Return when the youngest tick was read that goes to disk now."""
+        if is_last or not self._backlog.is_database_up:
+            return math.inf
+        return trio.current_time() - self._after_s / 2
+
     async def _append(self, *, is_last: bool = False) -> None:
         """Put the ticks on disk that are due, and delete the released entries."""
         due_in_s = self._due_in_s()
         is_due = due_in_s is not None and (due_in_s <= 0 or is_last)
-        # Only due ticks: the database is about to store the others, and each release
-        # would put some of them on disk that have to be released in turn.
-        ticks = self._backlog.start_spooling(ENTRY_ROWS) if is_due else []
+        # Only ticks that are due or soon will be: the database is about to store the others.
+        # Each tick that goes to disk needlessly has to be released there again.
+        ticks = (
+            self._backlog.start_spooling(ENTRY_ROWS, read_until=self._read_until(is_last))
+            if is_due
+            else []
+        )
         released = self._released[:]
         entry = None
         try:

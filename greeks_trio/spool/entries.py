@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -43,6 +44,9 @@ SCHEMA: Final = """CREATE TABLE entries (
 _DELETED_AT_ONCE: Final = 500
 _FACTS: Final = "id, rows_by_broker, first_at, last_at"
 _ENTRY: Final = f"{_FACTS}, row_count, checksum, blob"
+
+_RECEIPT: Final = attrgetter("received_at")
+_BROKER: Final = attrgetter("broker")
 
 _ROWS: Final = msgspec.json.Decoder(dict[Broker, int])
 
@@ -96,10 +100,8 @@ class RawEntry:
 def facts_of(ticks: Iterable[Tick]) -> Facts:
     """Return the facts of at least one tick."""
     records = [tick.record for tick in ticks]
-    receipts = [record.received_at for record in records]
-    return Facts(
-        Counter(record.broker for record in records), min(receipts), max(receipts)
-    )
+    receipts = set(map(_RECEIPT, records))
+    return Facts(Counter(map(_BROKER, records)), min(receipts), max(receipts))
 
 
 def insert_entry(connection: sqlite3.Connection, facts: Facts, blob: bytes) -> int:

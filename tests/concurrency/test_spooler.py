@@ -102,6 +102,27 @@ async def test_after_a_stall_the_disk_gets_no_tick_that_is_stored_in_time(
     assert len(pipeline.sink.ticks) == 1_000
 
 
+async def test_with_a_late_tick_only_ticks_of_half_its_age_go_to_disk(
+    autojump_clock, nursery, pipeline
+):
+    """The database is about to store the younger ones."""
+    await begin(nursery, pipeline)
+    pipeline.sink.delay = 0.04
+
+    pipeline.put(0)
+    await trio.sleep(0.004)
+    waiting = pipeline.put(1)
+    await trio.sleep(0.026)
+    pipeline.sink.delay = 0.1
+    pipeline.put(2)
+    await trio.sleep(0.03)
+    assert keys(pipeline.spool.ticks) == keys(waiting)
+    await trio.sleep(1)
+
+    assert pipeline.spool.entries == {}
+    assert len(pipeline.sink.ticks) == 3
+
+
 async def test_a_tick_that_is_stored_while_the_disk_takes_it_is_counted_once(
     autojump_clock, nursery, pipeline
 ):
