@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from greeks_trio.errors import BadQuote
 from greeks_trio.model.contracts import OptionContract
@@ -99,7 +101,7 @@ def normalise(
     ]
 
 
-class _Shared(NamedTuple):
+class _Shared(msgspec.Struct, frozen=True, gc=False):
     """The values that the records of one event share, besides those of the event."""
 
     broker: Broker

@@ -21,10 +21,11 @@ NO_PAYLOAD: Final = b"{}"
 # numeric has at most 131,072 digits before the point and 16,383 after it.  A number of
 # fewer than 6,000 characters with an exponent of at most four digits is always inside.
 _HUGE_EXPONENT: Final = re.compile(rb"[eE][+-]?[0-9]{5}")
-# The payload in this shape has one of two texts where the pattern above would match.  To
-# search for them takes half of the time.
-_SHAPE: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
-_HUGE_SHAPES: Final = (b"e00000", b"e+00000")
+# In this shape and without signs, the payload has this text where a number would match the
+# pattern above.  To search for it takes a quarter of the time.
+_SHAPE: Final = bytes.maketrans(b"123456789E", b"000000000e")
+_SIGNS: Final = b"+-"
+_HUGE_SHAPE: Final = b"0e00000"
 _HUGE: Final = 6_000
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
 # A whole pair comes first: jsonb refuses only halves on their own.
@@ -43,10 +44,12 @@ def jsonb_safe(payload: bytes) -> tuple[bytes, bool]:
     """
     # Nearly every payload ends here.  The checks are cheap; they may find too much, and
     # then the substitution below changes nothing.
-    if len(payload) < _HUGE and b"\\u" not in payload:
-        shape = payload.translate(_SHAPE)
-        if _HUGE_SHAPES[0] not in shape and _HUGE_SHAPES[1] not in shape:
-            return payload, False
+    if (
+        len(payload) < _HUGE
+        and b"\\" not in payload
+        and _HUGE_SHAPE not in payload.translate(_SHAPE, _SIGNS)
+    ):
+        return payload, False
     mended = _TOKEN.sub(_mend_token, payload)
     return mended, mended != payload
 

@@ -152,7 +152,10 @@ class Backlog:
         else:
             self._taken = [rows.popleft() for _ in range(max_rows)]
         self._marked = max(0, self._marked - len(self._taken))
-        self.bytes -= _size_of(self._taken)
+        if rows or self._postponed:
+            self.bytes -= _size_of(self._taken)
+        else:
+            self.bytes = 0
         return self._taken
 
     def settle(self, postponed: Sequence[Tick] = ()) -> list[Tick]:

@@ -12,7 +12,7 @@ from array import array
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 import trio
@@ -28,6 +28,11 @@ from greeks_trio.pipeline.latest import Latest, SeriesKey
 
 # A broker repeats the last event or the last frame, and nothing older.
 _REMEMBERED: Final = 16
+
+_BROKER: Final = attrgetter("record.broker")
+_ORDER: Final = attrgetter(
+    "record.event_time", "record.contract_key", "record.account_id"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ class Processor:
     def process(self, ticks: list[Tick]) -> list[Tick]:
         """Return the new ticks of a frame by event time, without repeats."""
         if len(ticks) > 1:
-            ticks = sorted(ticks, key=_order)
+            ticks = sorted(ticks, key=_ORDER)
         read_at, is_new = self.last_read_at, self._is_new
         fresh: list[Tick] = []
         for tick in ticks:
@@ -99,7 +104,7 @@ class Processor:
             read_at[record.broker, record.contract_key] = tick.read_at
             if is_new(tick, record):
                 fresh.append(tick)
-        self._received.update(tick.record.broker for tick in ticks)
+        self._received.update(map(_BROKER, ticks))
         return fresh
 
     def statistics(self) -> ProcessorStatistics:
@@ -151,8 +156,3 @@ async def run_processor(
             while True:
                 backlog.put(processor.process(frames.receive_nowait()))
         backlog.close()
-
-
-def _order(tick: Tick) -> tuple[datetime, str, str]:
-    record = tick.record
-    return (record.event_time, record.contract_key, record.account_id)

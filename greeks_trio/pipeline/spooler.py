@@ -201,7 +201,9 @@ class Spooler:
         # Only ticks that are due or soon will be: the database is about to store the others.
         # Each tick that goes to disk needlessly has to be released there again.
         ticks = (
-            self._backlog.start_spooling(ENTRY_ROWS, read_until=self._read_until(is_last))
+            self._backlog.start_spooling(
+                ENTRY_ROWS, read_until=self._read_until(is_last)
+            )
             if is_due
             else []
         )

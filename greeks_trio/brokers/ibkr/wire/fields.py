@@ -12,6 +12,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from greeks_trio.model.records import Availability
 
 # The types of a field after msgspec has decoded it.
@@ -67,7 +69,7 @@ _SUFFIXES: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
 PriceKind = Literal["trade", "close", "halted"]
 
 
-class Price(NamedTuple):
+class Price(msgspec.Struct, frozen=True, gc=False):
     """A price, and the meaning of the letter in front of it."""
 
     value: float
