@@ -72,23 +72,33 @@ class Pace:
     """Lets work collect while it comes without a break, for steps that cost much by themselves.
 
     Steps are delayed after some that followed each other within twice the interval, until
-    there is a longer break.
+    there is a longer break.  Then one step begins in each interval of the clock.  So all
+    connections are read at the same moment: a processor that wakes up for each of them would
+    need half as long again for the same work, with cold caches.
 
     Args:
-        interval_s: The least time between the beginnings of two steps.
+        interval_s: The length of an interval.
+        offset_s: How much later than the intervals of others these begin.
     """
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, *, offset_s: float = 0.0) -> None:
         self._interval_s = interval_s
+        self._offset_s = offset_s
         self._last_at = -math.inf
         # Steps without a longer break before them.
         self._steps = 0
 
     async def wait(self) -> None:
         """Wait until the next step may begin; is no checkpoint if that is now."""
-        due_at = self._last_at + self._interval_s
-        if self._steps >= _FREE_STEPS and trio.current_time() < due_at:
-            await trio.sleep_until(due_at)
+        if self._steps < _FREE_STEPS:
+            return
+        number = self._number_of(trio.current_time())
+        if number <= self._number_of(self._last_at):
+            await trio.sleep_until((number + 1) * self._interval_s + self._offset_s)
+
+    def _number_of(self, at: float) -> int:
+        """Return the number of the interval with this moment."""
+        return math.floor((at - self._offset_s) / self._interval_s)
 
     def note(self) -> None:
         """Note that a step begins."""

@@ -21,8 +21,8 @@ from greeks_trio.waiting import Pace, WakeUp
 # A reader works on the messages of one call without a pause, for a millisecond or two.
 MOST_AT_ONCE: Final = 64
 _MOST_BYTES: Final = 2**15
-# Between the beginnings of two reads under load: each wakes three tasks, which takes longer
-# than the work on a few ticks.
+# One read begins in each of these intervals under load: it wakes three tasks, which takes
+# longer than the work on a few ticks.
 _PAUSE_S: Final = 0.004
 # A read of so many bytes is no reason for a pause.
 _MUCH_BYTES: Final = 2**14

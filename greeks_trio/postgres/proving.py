@@ -94,17 +94,20 @@ class RowProbe:
         ) from refusal
 
     def _samples(self) -> Iterator[Tick]:
-        # Another key, so that it is not stored already.
-        fingerprint = random.getrandbits(63)
         if self.stored is not None:
-            yield Tick(self.stored.record, fingerprint, 0.0)
-        yield Tick(
-            msgspec.structs.replace(
-                _SAMPLE, event_time=(now := datetime.now(UTC)), received_at=now
-            ),
-            fingerprint,
-            0.0,
-        )
+            yield Tick(self.stored.record, _other_fingerprint(), 0.0)
+        yield sample_tick(datetime.now(UTC))
+
+
+def sample_tick(at: datetime) -> Tick:
+    """Return a tick that no broker sends, with this time, UTC."""
+    record = msgspec.structs.replace(_SAMPLE, event_time=at, received_at=at)
+    return Tick(record, _other_fingerprint(), 0.0)
+
+
+def _other_fingerprint() -> int:
+    """Return one with which no row is stored already."""
+    return random.getrandbits(63)
 
 
 _SOME_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Final, NamedTuple
 
 import psycopg
@@ -41,7 +41,12 @@ from greeks_trio.postgres.failures import (
     trouble_of,
 )
 from greeks_trio.postgres.prepared_insert import FORGOTTEN, MOST_ROWS, PreparedInsert
-from greeks_trio.postgres.proving import RowProbe, commit_something, missing_standby
+from greeks_trio.postgres.proving import (
+    RowProbe,
+    commit_something,
+    missing_standby,
+    sample_tick,
+)
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
 from greeks_trio.postgres.schema.months import KnownPartitions
 from greeks_trio.postgres.tick_rows import (
@@ -249,8 +254,8 @@ class CopySink:
     async def warm_up(self, today: date) -> None:
         """Make the first flush as fast as the later ones.
 
-        It makes today's partition, which costs another connection.  A COPY without rows
-        fills the caches of this session.  After an error that leaves the
+        It makes today's partition, which costs another connection.  A row that is copied and
+        taken back fills the caches of this session.  After an error that leaves the
         connection alive, the first flush does the rest.
 
         Raises:
@@ -262,7 +267,9 @@ class CopySink:
                 trio.move_on_after(_WARM_UP_LIMIT_S),
             ):
                 await self._partitions.prepare(today)
-                await self._copy(COPY_TICKS, ())
+                sample = sample_tick(datetime.combine(today, time(), UTC))
+                async with self._connection.transaction(force_rollback=True):
+                    await self._copy(COPY_TICKS, [sample])
                 if self._prepared is not None:
                     await self._prepared.prepare(1)
         except StoreError as exc:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 from hypothesis import given
@@ -118,28 +120,35 @@ async def test_an_error_of_a_long_computation_reaches_the_caller():
         await run_in_slices(compute())
 
 
-async def steps(interval_s, number):
-    """Take so many steps, each due an interval after the last; return the delays in ms."""
-    pace, found = Pace(0.005), []
-    start = trio.current_time()
+async def steps(due_every_s, number, **options):
+    """Take so many steps; return for each when it was due and when it began, in ms."""
+    pace, found = Pace(0.005, **options), []
     for step in range(number):
-        due = start + step * interval_s
-        await trio.sleep_until(due)
+        await trio.sleep_until(step * due_every_s)
         await pace.wait()
         pace.note()
-        found.append(round(1000 * (trio.current_time() - due), 3))
+        found.append((1000 * step * due_every_s, 1000 * trio.current_time()))
     return found
 
 
-async def test_steps_without_a_break_get_an_interval(autojump_clock):
-    found = await steps(0.001, 30)
+async def test_steps_without_a_break_begin_one_in_each_interval(autojump_clock):
+    found = await steps(0.0011, 30)
 
-    assert found[:21] == [0.0] * 21
-    assert found[21:] == [4.0 * step for step in range(1, 10)]
+    assert all(began == pytest.approx(due) for due, began in found[:21])
+    first = 5.0 * math.ceil(found[20][1] / 5.0)
+    assert [began for _, began in found[21:]] == pytest.approx(
+        [first + 5.0 * number for number in range(9)]
+    )
+
+
+async def test_the_intervals_of_some_begin_later(autojump_clock):
+    found = await steps(0.0011, 30, offset_s=0.002)
+
+    assert [began % 5.0 for _, began in found[21:]] == pytest.approx([2.0] * 9)
 
 
 async def test_steps_with_breaks_are_never_delayed(autojump_clock):
-    assert await steps(0.01, 50) == [0.0] * 50
+    assert all(began == pytest.approx(due) for due, began in await steps(0.01, 50))
 
 
 async def test_a_break_makes_the_next_steps_free_again(autojump_clock):

@@ -504,6 +504,25 @@ async def test_a_new_sink_needs_no_other_connection_for_the_first_tick_of_today(
     assert count(observer) == 1
 
 
+async def test_a_new_sink_has_tried_a_row_and_taken_it_back(store, observer):
+    async with store.open() as sink:
+        [(tried,)] = observer.execute(
+            "select last_value from greek_snapshots_id_seq where is_called"
+        ).fetchall()
+        assert tried == 1
+        assert observer.execute("select 1 from greek_snapshots").fetchall() == []
+        assert await sink.write([make_tick(0)]) == 1
+
+
+async def test_a_new_sink_does_without_where_the_row_is_refused(store, observer):
+    observer.execute(
+        "alter table greek_snapshots add check (broker in ('ibkr', 'tastytrade'))"
+    )
+
+    async with store.open() as sink:
+        assert await sink.write([make_tick(0)]) == 1
+
+
 async def test_a_sink_opens_while_the_table_is_locked(store, observer):
     with observer.transaction():
         observer.execute("lock table greek_snapshots in access exclusive mode")
