@@ -108,7 +108,8 @@ async def _run_once(config: Config) -> str | None:
     async with trio.open_nursery() as nursery:
         process = await nursery.start(partial(_start, config))
         assert process.stdout is not None  # noqa: S101 - a pipe
-        with suppress(ProcessLookupError):
+        # The process has ended, or a filter of system calls forbids it.
+        with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
         buffer = b""
         async for data in process.stdout:

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from subprocess import DEVNULL
 from typing import Any, Final
@@ -107,11 +108,15 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401 - the library has no
 
 
 def _come_last() -> None:
-    """Take only the time of the processor that nothing else wants: the ticks come first."""
-    os.nice(_LAST)
-    # With the lowest priority alone, a tick may wait for the end of a slice of 3 ms.
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    """Take only the time of the processor that nothing else wants: the ticks come first.
+
+    Where a filter of system calls forbids it, the calendars come all the same.
+    """
+    with suppress(OSError):
+        os.nice(_LAST)
+        # With the lowest priority alone, a tick may wait for the end of a slice of 3 ms.
+        if sys.platform == "linux":
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(arguments: list[str]) -> None:

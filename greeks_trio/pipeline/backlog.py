@@ -219,16 +219,21 @@ class Backlog:
     ) -> list[Tick]:
         """Return the oldest ticks that are not on disk, at most ``max_rows``.
 
-        Only those that were read until this moment, monotonic, and all postponed ones.
+        All postponed ones, and of the others those before the first that was read after
+        this moment, monotonic.
         `end_spooling` follows in every case.
         """
 
         def is_old(tick: Tick) -> bool:
             return tick.read_at <= read_until
 
-        first = chain(self._postponed, filter(is_old, self._taken))
+        # Two feeds may swap ticks by some microseconds.  The disk must get them in the order
+        # of the queue all the same, so the first young one ends the search.
+        old = list(takewhile(is_old, self._taken))
+        first = chain(self._postponed, old)
         taken = [tick for tick in first if tick.entry == _NOT_SPOOLED][:max_rows]
-        end = self._marked + max_rows - len(taken)
+        room = max_rows - len(taken) if len(old) == len(self._taken) else 0
+        end = self._marked + room
         waiting = list(takewhile(is_old, islice(self._rows, self._marked, end)))
         self._marked += len(waiting)
         self._spooling = taken + waiting

@@ -103,8 +103,7 @@ class TickStore:
 
     A sink may end in the middle of an operation.  It is then unknown whether its session
     committed, and an open transaction would block the same rows.  The next `open` ends
-    such sessions first.  It leaves the sessions of other open sinks and of other programs
-    alone.
+    such sessions first.  It leaves those of other open sinks and programs alone.
     """
 
     def __init__(
@@ -254,9 +253,8 @@ class CopySink:
     async def warm_up(self, today: date) -> None:
         """Make the first flush as fast as the later ones.
 
-        It makes today's partition, which costs another connection.  A row that is copied and
-        taken back fills the caches of this session.  After an error that leaves the
-        connection alive, the first flush does the rest.
+        It makes today's partition, which costs another connection, and copies a row and takes
+        it back.  After an error on a live connection the first flush does the rest.
 
         Raises:
             StoreUnavailable: this sink cannot be used any more.

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.stores import Dropped
+from tests.concurrency.fakes import keys
 from tests.factories import START, make_record, make_tick, tick_bytes
 
 
@@ -77,6 +78,27 @@ async def test_lost_ticks_are_a_gap_from_the_first_to_the_last():
         ),
     ]
     assert backlog.losses.pop_gaps() == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+async def test_the_disk_gets_ticks_in_the_order_of_the_queue(taken):
+    """Two feeds have swapped ticks; those of the lost batch are given back."""
+    backlog = Backlog(tick_bytes(9))
+    ticks = [make_tick(number) for number in range(3)]
+    for tick, read_at in zip(ticks, (1.0, 3.0, 2.0), strict=True):
+        tick.read_at = read_at
+    backlog.put(ticks)
+    backlog.take(taken)
+
+    assert keys(backlog.start_spooling(9, read_until=2.5)) == keys(ticks[:1])
+    backlog.end_spooling(1)
+    backlog.give_back()
+
+    assert keys(backlog.start_spooling(9)) == keys(ticks[1:])
+    backlog.end_spooling(2)
+    backlog.take(9)
+    backlog.settle()
+    assert backlog.pop_released() == [1, 2]
 
 
 async def test_ticks_that_the_disk_has_dropped_are_lost_when_they_leave_memory():

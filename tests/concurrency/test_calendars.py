@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from datetime import date
 
 import pytest
 
+from greeks_trio.monitoring import calendars
 from greeks_trio.monitoring.calendars import (
     CalendarsUnavailable,
     calendar_of,
@@ -19,6 +22,20 @@ async def test_another_process_reads_the_same_calendars():
 
     assert found == {"XNYS": calendar_of("XNYS", *DAYS)}
     assert date(2026, 11, 26) not in dict(found["XNYS"].sessions)  # Thanksgiving
+
+
+def test_a_filter_of_system_calls_costs_the_priority_and_no_calendar(
+    monkeypatch, capfdbinary
+):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", refuse)
+    days = [day.isoformat() for day in DAYS]
+
+    calendars.main([*days, "XNYS"])
+
+    assert b"2026-11-25" in capfdbinary.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -521,6 +521,18 @@ async def test_a_new_sink_does_without_where_the_row_is_refused(store, observer)
 
     async with store.open() as sink:
         assert await sink.write([make_tick(0)]) == 1
+
+
+async def test_a_row_that_was_tried_in_vain_leaves_no_transaction_open(store, observer):
+    """Otherwise the ticks behind it would never be committed."""
+    async with store.open():
+        pass
+    async with AsyncExitStack() as stack:
+        with observer.transaction():
+            observer.execute("lock table greek_snapshots in exclusive mode")
+            sink = await stack.enter_async_context(store.open())
+        assert await sink.write([make_tick()]) == 1
+        assert count(observer) == 1
 
 
 async def test_a_sink_opens_while_the_table_is_locked(store, observer):
