@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -20,7 +20,7 @@ from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.condition_kinds import ConditionKind
-from greeks_trio.model.records import Broker, Tick
+from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.metrics import read_metrics
@@ -51,7 +51,6 @@ from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.postgres.uri import database_uri
-from greeks_trio.spool.acknowledged import AcknowledgedLog
 from greeks_trio.spool.directory import SpoolDirectory
 from greeks_trio.spool.offer_again import OfferAgain
 from greeks_trio.waiting import WakeUp
@@ -171,7 +170,6 @@ def build_service(
     conditions = Conditions()
     clock = ServiceClock(conditions, config.database.clock_limit_s, wall=now)
     keeper = PartitionKeeper(conditions, today=lambda: clock.now().date())
-    listeners = _and_acknowledged(listeners, disk.acknowledged)
     status = _build_status(
         config,
         enabled,
@@ -195,7 +193,10 @@ def build_service(
             status.feeds, on_all_refused=lambda: service.all_refused()
         ),
         tick_store=TickStore(
-            config.database, today=lambda: status.clock.now().date(), watch=watch
+            config.database,
+            today=lambda: status.clock.now().date(),
+            watch=watch,
+            on_commit=disk.acknowledged.committed if disk.acknowledged.is_on else None,
         ),
         journal_store=JournalStore(config.database, watch=watch),
         database_watch=watch,
@@ -217,20 +218,6 @@ def build_service(
         stop=stop,
     )
     return service
-
-
-def _and_acknowledged(listeners: TickListeners, log: AcknowledgedLog) -> TickListeners:
-    """Return the listeners, with the log of acknowledged rows if it is on."""
-    if not log.is_on:
-        return listeners
-    other = listeners.committed
-
-    def committed(ticks: Sequence[Tick]) -> None:
-        log.committed(ticks)
-        if other is not None:
-            other(ticks)
-
-    return replace(listeners, committed=committed)
 
 
 def _build_status(

@@ -57,6 +57,10 @@ COLUMNS: Final = (
     ("source_payload", "jsonb"),
     ("fingerprint", "int8"),
 )
+# Lies before the data of a COPY where it is kept: names and types of its columns.
+COLUMNS_TEXT: Final = (
+    ",".join(f"{name} {kind}" for name, kind in COLUMNS).encode("ascii") + b"\0"
+)
 # As numbers, because psycopg would look up each name again for each COPY.
 PARAMETER_OIDS: Final = tuple(types[kind].oid for _, kind in COLUMNS)
 _BYTES_OID: Final = types["bytea"].oid

@@ -16,14 +16,14 @@ need deletes, vacuum and rights of its own.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, time
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 import psycopg
 import trio
+from psycopg.abc import Buffer
 from psycopg.rows import TupleRow
 
 from greeks_trio.config.settings import DatabaseConfig
@@ -44,19 +44,17 @@ from greeks_trio.postgres.prepared_insert import FORGOTTEN, MOST_ROWS, PreparedI
 from greeks_trio.postgres.proving import (
     RowProbe,
     commit_something,
-    missing_standby,
     sample_tick,
 )
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
 from greeks_trio.postgres.schema.months import KnownPartitions
+from greeks_trio.postgres.tick_copy import copy_ticks
 from greeks_trio.postgres.tick_rows import (
-    COPY_TICKS,
     INSERT_NEW,
-    TYPES,
     pack_columns,
     register_dumpers,
-    tick_row,
 )
+from greeks_trio.postgres.unsettled import UnsettledSessions
 
 logger = logging.getLogger(__name__)
 
@@ -65,33 +63,14 @@ _WARM_UP_LIMIT_S: Final = 1.0
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
-# Then other tasks run: a fresh tick needs several turns until it is stored.
-_ROWS_IN_A_TURN: Final = 250
-
 _MISSING_PARTITION: Final = "23514"  # with a constraint's name it is a bad row
 _DUPLICATE: Final = "23505"
 # Inside a COPY, a distributed PostgreSQL reports any error of its shards as this.
 _UNKNOWN: Final = "XX000"
 
-_WHO_AM_I: Final = """
-select pid, backend_start, application_name
-from pg_stat_activity where pid = pg_backend_pid()
-"""
-# The time of its start tells a session from a later one with the same process id, and its
-# name tells it from another client's session after a pooler has passed it on.
-_END_SESSION: Final = """
-select pg_terminate_backend(pid, %s) from pg_stat_activity
-where pid = %s and backend_start = %s and application_name = %s
-    and usename = current_user
-"""
-
-
-class _Backend(NamedTuple):
-    """The identity of one session on the server."""
-
-    pid: int
-    started_at: datetime
-    name: str
+# Called after a commit with its ticks and what `copy_ticks` returned; with nothing if they
+# were not copied.
+CommitListener: TypeAlias = Callable[[Sequence[Tick], Sequence[Buffer]], None]
 
 
 def _today() -> date:
@@ -104,6 +83,12 @@ class TickStore:
     A sink may end in the middle of an operation.  It is then unknown whether its session
     committed, and an open transaction would block the same rows.  The next `open` ends
     such sessions first.  It leaves those of other open sinks and programs alone.
+
+    Args:
+        config: The database.
+        today: Returns the day whose partition is made first.
+        watch: Told of each new connection.
+        on_commit: Called after each commit.
     """
 
     def __init__(
@@ -112,11 +97,13 @@ class TickStore:
         *,
         today: Callable[[], date] = _today,
         watch: DatabaseWatch | None = None,
+        on_commit: CommitListener | None = None,
     ) -> None:
         self._config = config
         self._today = today
+        self._on_commit = on_commit
         self._watch = watch or DatabaseWatch()
-        self._unsettled: set[_Backend] = set()
+        self._unsettled = UnsettledSessions()
         self._probe = RowProbe()
 
     def reconfigure(self, config: DatabaseConfig) -> None:
@@ -144,8 +131,8 @@ class TickStore:
         """
         config = self._config
         async with open_connection(config, autocommit=True) as connection:
-            standby = await self._find_missing_standby(connection, config)
-            backend = await self._settle(connection, config)
+            standby = await self._unsettled.find_missing_standby(connection, config)
+            backend = await self._unsettled.end(connection, config)
             await bring_up_to_date(connection, look_limit_s=config.timeout_s)
             is_same = await self._watch.look_at_new(connection, config.timeout_s)
             is_settled = False
@@ -156,6 +143,7 @@ class TickStore:
                     is_wanted=lambda: self.leads_to(config) and is_same(),
                     probe=self._probe,
                     missing_standby=standby,
+                    on_commit=self._on_commit,
                 )
                 await sink.warm_up(self._today())
                 yield sink
@@ -163,37 +151,6 @@ class TickStore:
             finally:
                 if not is_settled:
                     self._unsettled.add(backend)
-
-    async def _find_missing_standby(
-        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
-    ) -> str | None:
-        """Return why commits may hang, if the last sink ended in the middle of one."""
-        if not self._unsettled:
-            return None
-        with (
-            translated(connection, may_refuse=False),
-            trio.fail_after(config.timeout_s),
-        ):
-            return await missing_standby(connection)
-
-    async def _settle(
-        self, connection: TrioConnection[TupleRow], config: DatabaseConfig
-    ) -> _Backend:
-        """End the sessions whose outcome is unknown, and return our own."""
-        with (
-            translated(connection, may_refuse=False),
-            trio.fail_after(config.timeout_s),
-        ):
-            # The sessions get half of the time to end.  A frozen one ends later: it has
-            # received the signal.
-            give_up_at = trio.current_time() + config.timeout_s / 2
-            for lost in list(self._unsettled):
-                wait_ms = math.ceil(1000 * (give_up_at - trio.current_time()))
-                await connection.execute(_END_SESSION, [max(1, wait_ms), *lost])
-                self._unsettled.discard(lost)
-            cursor = await connection.execute(_WHO_AM_I)
-            (backend,) = await cursor.fetchall()
-        return _Backend(*backend)
 
 
 class CopySink:
@@ -207,12 +164,16 @@ class CopySink:
         is_wanted: Callable[[], bool] = lambda: True,
         probe: RowProbe,
         missing_standby: str | None = None,
+        on_commit: CommitListener | None = None,
     ) -> None:
         self._connection = connection
         self._config = config
         self._is_wanted = is_wanted
         self._probe = probe
         self._missing_standby = missing_standby
+        self._on_commit = on_commit
+        # The data of the COPY that stored the last ticks.
+        self._copied: Sequence[Buffer] = ()
         self._partitions = KnownPartitions(config)
         self._duplicates = ExpectedDuplicates()
         register_dumpers(connection)
@@ -248,6 +209,9 @@ class CopySink:
             check_duplicates |= self._duplicates.are_likely(trio.current_time())
             new = await self._store(ticks, check_duplicates)
         self._probe.stored = ticks[0]
+        copied, self._copied = self._copied, ()
+        if self._on_commit is not None:
+            self._on_commit(ticks, copied)
         return new
 
     async def warm_up(self, today: date) -> None:
@@ -267,7 +231,7 @@ class CopySink:
                 await self._partitions.prepare(today)
                 sample = sample_tick(datetime.combine(today, time(), UTC))
                 async with self._connection.transaction(force_rollback=True):
-                    await self._copy(COPY_TICKS, [sample])
+                    await copy_ticks(self._connection, [sample])
                 if self._prepared is not None:
                     await self._prepared.prepare(1)
         except StoreError as exc:
@@ -365,21 +329,8 @@ class CopySink:
                     raise
                 logger.info("sink.prepares_nothing sqlstate=%s", exc.sqlstate)
                 self._prepared = None
-        return await self._copy(COPY_TICKS, ticks)
-
-    async def _copy(self, statement: bytes, ticks: Sequence[Tick]) -> int:
-        async with self._connection.cursor() as cursor:
-            async with cursor.copy(statement) as copy:
-                copy.set_types(TYPES)
-                # As `copy.write_row` does, without a coroutine for each row.
-                format_row = copy.formatter.write_row
-                for start in range(0, len(ticks), _ROWS_IN_A_TURN):
-                    if start:
-                        await trio.lowlevel.checkpoint()
-                    for tick in ticks[start : start + _ROWS_IN_A_TURN]:
-                        if block := format_row(tick_row(tick)):
-                            await copy.writer.write(block)
-            return len(ticks)
+        self._copied = await copy_ticks(self._connection, ticks)
+        return len(ticks)
 
     async def _merge(self, ticks: Sequence[Tick]) -> int:
         try:

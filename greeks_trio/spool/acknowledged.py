@@ -4,10 +4,11 @@ A COMMIT is a promise of one server.  A backup that is restored, or a standby th
 the server, may lack rows that were acknowledged.  This log still has them, so they can be
 found missing and offered again: `greeks_trio.spool.offer_again` and the command ``verify``.
 
-Rows are encoded at their commit and written each second or megabyte, without fsync: only
-a kill of this machine together with the loss of the database loses them.  The log is a few
-files ``acknowledged.<number>``.  The oldest are deleted once all their rows were acknowledged
-`keep_s` before the newest row, or when all together are too large.
+Rows are kept at their commit, most as the data of their COPY, and written each second or
+megabyte, without fsync: only a kill of this machine together with the loss of the database
+loses them.  The log is a few files ``acknowledged.<number>``.  The oldest are deleted once all
+their rows were acknowledged `keep_s` before the newest row, or when all together are too
+large.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from greeks_trio.config.directories import open_own_file
 from greeks_trio.errors import SpoolUnavailable
 from greeks_trio.model.records import Tick
 from greeks_trio.pipeline.stores import JournalEntry
+from greeks_trio.spool.copied_rows import decode_rows
 from greeks_trio.spool.format import (
     decode_journal_entry,
     decode_ticks,
@@ -59,8 +61,26 @@ _NEWEST: Final = 100
 # Length and checksum of the blob, microseconds since 1970, kind.
 _HEADER: Final = struct.Struct(">IIqc")
 _TICKS: Final = b"t"
+_COPIED: Final = b"c"
 _ENTRY: Final = b"j"
 _LONGEST: Final = 256 * 2**20
+
+
+# Bytes that do not change any more.
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class _Kept(NamedTuple):
+    """Rows that are not written yet, as the parts of one blob."""
+
+    moment: int
+    kind: bytes
+    parts: Sequence[Buffer]
+
+    def record(self) -> bytes:
+        """Return the bytes of the file."""
+        blob = b"".join(self.parts)
+        return _HEADER.pack(len(blob), zlib.crc32(blob), self.moment, self.kind) + blob
 
 
 class Acknowledged(NamedTuple):
@@ -112,7 +132,7 @@ class AcknowledgedLog:
         self.newest: Sequence[Tick] = ()
         self.dropped = 0
         self.is_held = True
-        self._pending: list[bytes] = []
+        self._pending: list[_Kept] = []
         self._pending_bytes = 0
         # Enough rows wait to be written before the second is over.
         self._much = WakeUp()
@@ -129,17 +149,25 @@ class AcknowledgedLog:
         """Return the size of all files in bytes."""
         return sum(each.size for each in self._segments)
 
-    def committed(self, ticks: Sequence[Tick]) -> None:
-        """Keep the ticks of a commit."""
+    def committed(self, ticks: Sequence[Tick], rows: Sequence[Buffer] = ()) -> None:
+        """Keep the ticks of a commit.
+
+        Args:
+            ticks: The ticks, at least one.
+            rows: The same as `decode_rows` reads them; none if they were not copied.
+        """
         self.newest = ticks[-_NEWEST:]
-        self._keep(_TICKS, encode_ticks(ticks, compress=False))
+        if rows:
+            self._keep(_COPIED, rows)
+        else:
+            self._keep(_TICKS, [encode_ticks(ticks, compress=False)])
 
     def stored(self, entry: JournalEntry) -> None:
         """Keep an entry of the journal that is committed."""
         if self.is_on:
             # Thousands of positions come each minute; to compress them takes 10 ms.
             kind, blob = encode_journal_entry(entry, compress=False)
-            self._keep(_ENTRY, kind.encode() + b"\0" + blob)
+            self._keep(_ENTRY, [kind.encode(), b"\0", blob])
 
     async def open(self) -> None:
         """Find the files of earlier runs; without `keep_s`, delete them."""
@@ -171,7 +199,7 @@ class AcknowledgedLog:
             return
         now = self._now().timestamp()
         try:
-            await self._worker.run(lambda: self._append(b"".join(pending), now))
+            await self._worker.run(lambda: self._append(pending, now))
         except (OSError, SpoolUnavailable) as exc:
             if not self.dropped:
                 logger.warning("acknowledged.not_written reason=%s", exc)
@@ -188,16 +216,12 @@ class AcknowledgedLog:
         """Return some ticks of the newest commit in the files; none if there are none."""
         return await self._worker.run(self._newest_written)
 
-    def _keep(self, kind: bytes, blob: bytes) -> None:
+    def _keep(self, kind: bytes, parts: Sequence[Buffer]) -> None:
         if self._pending_bytes > _PENDING_MAX:
             self.dropped += 1
             return
-        moment = to_microseconds(self._now())
-        self._pending += (
-            _HEADER.pack(len(blob), zlib.crc32(blob), moment, kind),
-            blob,
-        )
-        self._pending_bytes += _HEADER.size + len(blob)
+        self._pending.append(_Kept(to_microseconds(self._now()), kind, parts))
+        self._pending_bytes += _HEADER.size + sum(map(len, parts))
         if self._pending_bytes >= _WRITE_BYTES:
             self._much.wake()
 
@@ -222,7 +246,8 @@ class AcknowledgedLog:
                 _Segment(path, found.st_mtime, found.st_mtime, found.st_size)
             )
 
-    def _append(self, data: bytes, now: float) -> None:
+    def _append(self, pending: Sequence[_Kept], now: float) -> None:
+        data = b"".join(each.record() for each in pending)
         if self._file is None or self._is_over(self._segments[-1], now):
             self._begin(now)
         assert self._file is not None  # noqa: S101
@@ -293,5 +318,7 @@ def _read(file: BinaryIO, path: Path) -> Iterator[Acknowledged]:
 def _decoded(moment: datetime, kind: bytes, blob: bytes) -> Acknowledged:
     if kind == _TICKS:
         return Acknowledged(moment, decode_ticks(blob), None)
+    if kind == _COPIED:
+        return Acknowledged(moment, decode_rows(blob), None)
     name, _, rest = blob.partition(b"\0")
     return Acknowledged(moment, (), decode_journal_entry(name.decode("ascii"), rest))

@@ -402,6 +402,23 @@ async def test_many_rows_are_written_before_the_second_is_over(tmp_path, monkeyp
     assert len(list(read_acknowledged(segments_in(tmp_path)))) == 20
 
 
+async def test_rows_that_were_copied_are_in_the_log_as_they_were_sent(
+    database, tmp_path
+):
+    log = AcknowledgedLog(tmp_path, keep_s=60, max_bytes=ROOM)
+    await log.open()
+    async with TickStore(database, on_commit=log.committed).open() as sink:
+        await sink.write(TICKS[:30])
+        await sink.write(TICKS[20:])  # some are stored already
+        await sink.write([tick_at(100)])
+    await log.close()
+
+    commits = [list(each.ticks) for each in read_acknowledged(segments_in(tmp_path))]
+
+    assert commits == [TICKS[:30], TICKS[20:], [tick_at(100)]]
+    assert list(log.newest) == [tick_at(100)]
+
+
 def test_the_result_is_json_too():
     document = json.loads(msgspec.json.encode(_in_json(Comparison())))
 

@@ -8,16 +8,19 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 import trio
 
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import PartitionMissing, StoreRejected, StoreUnavailable
+from greeks_trio.postgres import tick_store
 from greeks_trio.postgres.duplicates import ENOUGH_NEW_ROWS
 from greeks_trio.postgres.prepared_insert import MOST_ROWS
 from greeks_trio.postgres.schema import months
 from greeks_trio.postgres.tick_rows import COPY_TICKS, TYPES, tick_row
 from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.spool.copied_rows import decode_rows
 from tests.factories import START, make_tick
 from tests.fix_postgres import connect
 from tests.snapshots import count, insert_key_of, rows
@@ -194,7 +197,7 @@ async def test_duplicates_need_no_right_to_make_temporary_tables(database, obser
 
 @pytest.mark.parametrize("rows_at_once", [1, MOST_ROWS])
 async def test_very_few_rows_need_no_copy(sink, observer, rows_at_once, monkeypatch):
-    monkeypatch.setattr(sink, "_copy", None)
+    monkeypatch.setattr(tick_store, "copy_ticks", None)
     ticks = [make_tick(number) for number in range(2 * rows_at_once)]
 
     assert await sink.write(ticks[:rows_at_once]) == rows_at_once
@@ -486,6 +489,42 @@ def test_columns_types_and_values_are_side_by_side():
         if name not in ("strike", "quantity", "source_payload", "fingerprint"):
             assert value == getattr(record, name)
     assert date(2026, 12, 18) in tick_row(make_tick())
+
+
+async def test_the_bytes_of_a_copy_are_its_ticks_again_for_the_log(database):
+    commits = []
+    store = TickStore(
+        database,
+        today=START.date,
+        on_commit=lambda ticks, copied: commits.append((list(ticks), list(copied))),
+    )
+    first, again = TICKS + [make_tick(number) for number in range(100, 600)], TICKS[:3]
+
+    async with store.open() as sink:
+        await sink.write(first)
+        await sink.write(again)
+
+    [(stored, copied), (stored_again, nothing)] = commits
+    assert (stored, stored_again, nothing) == (first, again, [])
+    blob = b"".join(copied)
+    assert [repr(tick) for tick in decode_rows(blob)] == [
+        repr(replaced(tick)) for tick in first
+    ]
+    for end in [*range(0, 2000, 7), *range(len(blob) - 50, len(blob))]:
+        with pytest.raises(ValueError):  # noqa: PT011  every cut has its own words
+            decode_rows(blob[:end])
+
+
+def replaced(tick):
+    """Return the tick with its numbers as PostgreSQL has them: 1E+3 is 1000."""
+    plain = {
+        name: Decimal(f"{value:f}")
+        for name in ("strike", "quantity")
+        if (value := getattr(tick.record, name)) is not None
+    }
+    return msgspec.structs.replace(
+        tick, record=msgspec.structs.replace(tick.record, **plain)
+    )
 
 
 # The first flush of a connection.
