@@ -49,3 +49,25 @@ def no_log_level_of_other_tests():
     root.setLevel(level)
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Let the slow files come first, so that none is left to one process at the end.
+
+    Files with long time-outs first, then the acceptance tests, then those with a
+    database; otherwise the random order of pytest-randomly stays, which is made before.
+    """
+    directories = ("acceptance", "database")
+    limits = {}
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        limit_s = marker.args[0] if marker else 0
+        limits[item.path] = max(limits.get(item.path, 0), limit_s)
+
+    def rank(item):
+        directory = item.path.parent.name
+        place = directories.index(directory) if directory in directories else 2
+        return -limits[item.path], place
+
+    items.sort(key=rank)
