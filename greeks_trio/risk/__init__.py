@@ -1,0 +1,1 @@
+"""Prices, Greeks, implied volatilities and scenarios of options.  Pure; needs numpy."""
