@@ -412,7 +412,18 @@ create table latest_ticks (
     position_strike numeric,
     position_option_type text,
     position_is_future boolean,
-    constraint latest_ticks_pkey primary key (broker, account_id, contract_key)
+    place bigint not null generated always as identity,
+    is_complete boolean not null generated always as (
+        kind in ('option', 'future_option')
+        and account_id <> 'watchlist'
+        and num_nulls(
+            underlying, event_time, underlying_price, price, delta, gamma, theta, vega,
+            implied_volatility, money, premium
+        ) = 0
+        and (rho is not null or broker = 'ibkr')
+    ) stored,
+    -- The column that tells most rows apart is first: the others cost a comparison each.
+    constraint latest_ticks_pkey primary key (contract_key, account_id, broker)
 )
 -- Each row changes often: room for its next version on the same page.
 with (fillfactor = 50);
@@ -420,6 +431,9 @@ with (fillfactor = 50);
 comment on table latest_ticks is
     'The open positions and the watched contracts with their newest ticks, a moment behind '
     'greek_snapshots; for the present views only, which add the newer ticks';
+
+-- The rows that the views look at one by one.
+create index latest_ticks_incomplete_idx on latest_ticks (place) where not is_complete;
 
 create table latest_state (
     is_only_row boolean primary key default true,
@@ -502,7 +516,8 @@ select
     event_time, received_at, delta, gamma, theta, vega, rho, implied_volatility,
     underlying_price, underlying_price_at, price, bid, ask, in_rotation, availability,
     is_future, units, money, premium, tick_id, tick_received_at, position_underlying,
-    position_expiration, position_strike, position_option_type, position_is_future
+    position_expiration, position_strike, position_option_type, position_is_future, place,
+    is_complete
 from latest_ticks;
 
 comment on view kept_ticks is
@@ -530,6 +545,11 @@ comment on column latest_ticks.tick_id is
     'The id of the tick; null if there is none';
 comment on column latest_ticks.tick_received_at is
     'received_at of the tick; the other one is that of latest_greeks';
+comment on column latest_ticks.place is
+    'The number of the row';
+comment on column latest_ticks.is_complete is
+    'True for an option in an account with everything that the views need: nothing comes '
+    'from an older tick or another contract';
 
 do $$
 declare
@@ -742,9 +762,8 @@ end;
 -- select.  The two functions that they start from, positions_asof and watched_asof, have
 -- plans of their own instead.  Their declared number of rows keeps the estimate of the whole
 -- query low, so that PostgreSQL does not compile (jit) a query of a few milliseconds.
--- portfolio_asof and greeks_now have plans of their own too: the sums need every row, a
--- view with all rows needs no conditions, and from version 18 on a session keeps the plan,
--- which takes milliseconds to make.
+-- portfolio_sums and greeks_beside have plans of their own too: the sums need every row, and
+-- from version 18 on a session keeps the plan, which takes milliseconds to make.
 
 -- The open positions at the moment.  A contract has expired when its last day is over
 -- everywhere on Earth, which is 36 hours after that day began in UTC.
@@ -1137,7 +1156,9 @@ begin atomic
         n.underlying_price, n.tick_underlying_price_at, n.price, n.bid, n.ask,
         n.in_rotation, n.availability, n.is_future, n.units, n.money, n.premium,
         n.tick_id, n.tick_received_at, n.position_underlying, n.position_expiration,
-        n.position_strike, n.position_option_type, n.position_is_future
+        n.position_strike, n.position_option_type, n.position_is_future,
+        -- latest_ticks has its own.
+        null::bigint, null::boolean
     from newest_by_lookup('infinity', brokers, account_ids, contract_keys) n;
 end;
 
@@ -1247,8 +1268,27 @@ begin atomic
 end;
 
 
--- The rows of newest_by_lookup('infinity'), from latest_ticks and the ticks since.
-create function newest_kept()
+-- Whether the complete rows of latest_ticks are in force, but for those with a tick since:
+-- no position is new.
+create function is_latest_complete()
+returns boolean
+language sql stable parallel restricted
+set jit = off
+begin atomic
+    select is_latest_kept() and not exists (
+        select from positions_since(
+            (select s.snapshot_xmax from kept_state s),
+            (select s.snapshot_xip from kept_state s)
+        )
+    );
+end;
+
+
+-- The rows of newest_by_lookup('infinity'), from latest_ticks and the ticks since.  The
+-- complete rows of latest_ticks, which are most, can be left out: the present views take
+-- these directly, because each layer takes a tenth of a view's time.  place is that of the
+-- row in latest_ticks, if there is one.
+create function newest_kept(with_complete boolean)
 returns table (
     broker text,
     account_id text,
@@ -1283,7 +1323,8 @@ returns table (
     is_future boolean,
     units double precision,
     money double precision,
-    premium double precision
+    premium double precision,
+    place bigint
 )
 language sql stable parallel restricted
 begin atomic
@@ -1301,14 +1342,23 @@ begin atomic
         ) t
     ),
     -- Looked up: the positions since, and the contracts that were not watched before.
+    -- Without the complete rows no position is new.
     changed as materialized (
-        select p.broker, p.account_id, p.contract_key
+        select p.broker, p.account_id, p.contract_key, k.place
         from positions_since(
             (select s.snapshot_xmax from kept_state s),
             (select s.snapshot_xip from kept_state s)
         ) p
+        left join lateral (
+            select k.place
+            from kept_ticks k
+            where k.broker = p.broker and k.account_id = p.account_id
+              and k.contract_key = p.contract_key
+            offset 0
+        ) k on true
+        where with_complete
         union
-        select t.broker, t.account_id, t.contract_key
+        select t.broker, t.account_id, t.contract_key, null
         from since t
         where t.account_id = 'watchlist'
           and not exists (
@@ -1337,7 +1387,7 @@ begin atomic
             possible(t.ask, 1e-9, 1e9) as ask,
             t.in_rotation, t.availability,
             coalesce(k.position_is_future, t.underlying like '/%', false) as is_future,
-            k.units, k.money, k.premium, k.position_expiration
+            k.units, k.money, k.premium, k.position_expiration, k.place
         from since t
         -- One look into the index for each: the planner would read the whole table, which
         -- takes longer than some thousand looks.
@@ -1357,11 +1407,13 @@ begin atomic
               or (t.event_time, t.received_at, t.id)
                   > (k.event_time, k.tick_received_at, k.tick_id)
           )
-          and not exists (
-              select from changed c
-              where c.contract_key = t.contract_key and c.account_id = t.account_id
-                and c.broker = t.broker
-          )
+          and k.place not in (select c.place from changed c where c.place is not null)
+    ),
+    kept as (
+        -- One condition for each select, so that the second finds its index.
+        select k.* from kept_ticks k where with_complete
+        union all
+        select k.* from kept_ticks k where not with_complete and not k.is_complete
     ),
     newest as (
         select
@@ -1371,18 +1423,13 @@ begin atomic
             k.received_at, k.delta, k.gamma, k.theta, k.vega, k.rho,
             k.implied_volatility, k.underlying_price, k.underlying_price_at, k.price,
             k.bid, k.ask, k.in_rotation, k.availability, k.is_future,
-            k.units, k.money, k.premium, k.position_expiration
-        from kept_ticks k
-        where not exists (
-            select
-            from (
-                select n.broker, n.account_id, n.contract_key from newer n
-                union all
-                select c.broker, c.account_id, c.contract_key from changed c
-            ) other
-            where other.contract_key = k.contract_key
-              and other.account_id = k.account_id
-              and other.broker = k.broker
+            k.units, k.money, k.premium, k.position_expiration, k.place
+        from kept k
+        -- The planner hashes it for any estimate.
+        where k.place not in (
+            select n.place from newer n
+            union all
+            select c.place from changed c where c.place is not null
         )
         union all
         select * from newer
@@ -1394,7 +1441,7 @@ begin atomic
             l.received_at, l.delta, l.gamma, l.theta, l.vega, l.rho,
             l.implied_volatility, l.underlying_price, l.underlying_price_at, l.price,
             l.bid, l.ask, l.in_rotation, l.availability, l.is_future,
-            l.units, l.money, l.premium, l.position_expiration
+            l.units, l.money, l.premium, l.position_expiration, l.place
         from (
             select
                 array_agg(c.broker) as brokers,
@@ -1416,7 +1463,7 @@ begin atomic
             then n.underlying_price_at
         end,
         n.price, n.bid, n.ask, n.in_rotation, n.availability, n.is_future,
-        n.units, n.money, n.premium
+        n.units, n.money, n.premium, n.place
     from newest n
     where case
         when n.account_id <> 'watchlist'
@@ -1435,8 +1482,9 @@ end;
 
 
 -- The open positions and the watched contracts at the moment with their newest ticks: kept,
--- where the present is asked for, otherwise looked up.
-create function series_asof(moment timestamptz)
+-- where the present is asked for, otherwise looked up.  Without the complete rows it is
+-- called only where is_latest_complete() holds.
+create function series_asof(moment timestamptz, with_complete boolean default true)
 returns table (
     broker text,
     account_id text,
@@ -1471,7 +1519,8 @@ returns table (
     is_future boolean,
     units double precision,
     money double precision,
-    premium double precision
+    premium double precision,
+    place bigint
 )
 language sql stable parallel safe
 begin atomic
@@ -1481,9 +1530,9 @@ begin atomic
         n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
         n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
         n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
-        n.is_future, n.units, n.money, n.premium
+        n.is_future, n.units, n.money, n.premium, null::bigint
     from newest_by_lookup(moment) n
-    where moment < 'infinity' or not is_latest_kept()
+    where with_complete and (moment < 'infinity' or not is_latest_kept())
     union all
     select
         n.broker, n.account_id, n.contract_key, n.kind, n.underlying, n.expiration,
@@ -1491,9 +1540,9 @@ begin atomic
         n.exchange, n.underlying_id, n.price_factor, n.event_time, n.received_at, n.delta,
         n.gamma, n.theta, n.vega, n.rho, n.implied_volatility, n.underlying_price,
         n.underlying_price_at, n.price, n.bid, n.ask, n.in_rotation, n.availability,
-        n.is_future, n.units, n.money, n.premium
-    from newest_kept() n
-    where moment = 'infinity' and is_latest_kept();
+        n.is_future, n.units, n.money, n.premium, n.place
+    from newest_kept(with_complete) n
+    where moment = 'infinity' and (not with_complete or is_latest_kept());
 end;
 
 
@@ -1514,7 +1563,7 @@ begin atomic
             n.implied_volatility, n.underlying_price, n.underlying_price_at, n.price,
             n.bid, n.ask, n.in_rotation, n.availability, n.is_future, n.units, n.money,
             n.premium
-        from newest_kept() n
+        from newest_kept(true) n
     ),
     looked_up as materialized (
         select
@@ -1535,6 +1584,34 @@ begin atomic
         )
     from kept_state
     where is_latest_kept();
+end;
+
+
+-- Looks these contracts up for latest_ticks, all if there are no arrays.
+create function look_up_latest(
+    brokers text[], account_ids text[], contract_keys text[]
+)
+returns void
+language sql
+begin atomic
+    insert into latest_ticks (
+        broker, account_id, contract_key, kind, underlying, expiration, strike,
+        option_type, quantity, multiplier, currency, instrument_id, exchange,
+        underlying_id, price_factor, event_time, received_at, delta, gamma, theta, vega,
+        rho, implied_volatility, underlying_price, underlying_price_at, price, bid, ask,
+        in_rotation, availability, is_future, units, money, premium, tick_id,
+        tick_received_at, position_underlying, position_expiration, position_strike,
+        position_option_type, position_is_future
+    )
+    select
+        broker, account_id, contract_key, kind, underlying, expiration, strike,
+        option_type, quantity, multiplier, currency, instrument_id, exchange,
+        underlying_id, price_factor, event_time, received_at, delta, gamma, theta, vega,
+        rho, implied_volatility, underlying_price, underlying_price_at, price, bid, ask,
+        in_rotation, availability, is_future, units, money, premium, tick_id,
+        tick_received_at, position_underlying, position_expiration, position_strike,
+        position_option_type, position_is_future
+    from newest_of(brokers, account_ids, contract_keys);
 end;
 
 
@@ -1574,8 +1651,7 @@ begin
         where k.broker = c.broker
           and k.account_id = c.account_id
           and k.contract_key = c.contract_key;
-        insert into latest_ticks
-        select * from newest_of(brokers, account_ids, contract_keys);
+        perform look_up_latest(brokers, account_ids, contract_keys);
     end if;
     update latest_ticks k
     set
@@ -1679,7 +1755,7 @@ declare
     ahead constant timestamptz := clock_timestamp() + interval '4 minutes';
 begin
     delete from latest_ticks;
-    insert into latest_ticks select * from newest_of(null, null, null);
+    perform look_up_latest(null, null, null);
     return not exists (select from tick_history t where t.event_time > ahead)
         and (
             select is_settled(
@@ -1761,6 +1837,7 @@ begin
 end
 $$;
 
+revoke execute on function look_up_latest(text[], text[], text[]) from public;
 revoke execute on function add_latest(latest_state, pg_snapshot) from public;
 revoke execute on function rebuild_latest(pg_snapshot) from public;
 revoke execute on function refresh_latest() from public;
@@ -1939,7 +2016,7 @@ begin atomic
             or least(coalesce(n.underlying_price_at, n.event_time), n.received_at)
                 < least(moment, statement_timestamp())
                     - stale_after_s * interval '1 second'
-    from series_asof(moment) n
+    from series_asof(moment, true) n
     where n.underlying_price is not null
     order by n.broker, n.underlying_id, n.underlying, n.currency, n.is_future,
         n.price_factor, coalesce(n.underlying_price_at, n.event_time) desc,
@@ -1950,7 +2027,7 @@ end;
 -- The rows of series_asof with their ages.  A Greek that the newest tick lacks comes from an
 -- older tick, and the price of the underlying from another option.
 create function holdings_asof(
-    moment timestamptz, stale_after_s double precision default 300
+    moment timestamptz, stale_after_s double precision, with_complete boolean
 )
 returns table (
     broker text,
@@ -1999,7 +2076,8 @@ returns table (
     carried_price boolean,
     carried_age_s double precision,
     is_future boolean,
-    premium double precision
+    premium double precision,
+    place bigint
 )
 language sql stable parallel safe
 begin atomic
@@ -2076,8 +2154,9 @@ begin atomic
             ))
         end,
         n.is_future,
-        n.premium
-    from series_asof(moment) n
+        n.premium,
+        n.place
+    from series_asof(moment, with_complete) n
     -- All of them behind one condition, because most rows lack nothing.
     left join lateral (
         select
@@ -2212,14 +2291,84 @@ begin atomic
         h.underlying_price_source, h.carried_delta, h.carried_gamma, h.carried_theta,
         h.carried_vega, h.carried_rho, h.carried_implied_volatility, h.carried_age_s,
         h.in_rotation, h.carried_price
-    from holdings_asof(moment, stale_after_s) h
+    from holdings_asof(moment, stale_after_s, true) h
     where h.kind in ('option', 'future_option');
 end;
 
 
--- The rows of greeks_asof at the present, with a plan that the session keeps: planning takes
--- a tenth of the time of ten thousand contracts.
-create function greeks_now()
+-- The rows of greeks_asof at the present without the complete rows of latest_ticks; with
+-- them unless is_latest_complete().  The session keeps the plan: planning takes longer than
+-- the rows of a few contracts.
+create function greeks_beside(with_complete boolean, stale_after_s double precision)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    underlying text,
+    expiration date,
+    strike numeric,
+    option_type text,
+    quantity numeric,
+    multiplier numeric,
+    currency text,
+    event_time timestamptz,
+    received_at timestamptz,
+    delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    implied_volatility double precision,
+    underlying_price double precision,
+    availability text,
+    age_s double precision,
+    is_stale boolean,
+    stale_reason text,
+    kind text,
+    instrument_id text,
+    exchange text,
+    price_factor numeric,
+    price double precision,
+    bid double precision,
+    ask double precision,
+    position_value double precision,
+    underlying_price_at timestamptz,
+    underlying_price_source text,
+    carried_delta boolean,
+    carried_gamma boolean,
+    carried_theta boolean,
+    carried_vega boolean,
+    carried_rho boolean,
+    carried_implied_volatility boolean,
+    carried_age_s double precision,
+    in_rotation boolean,
+    carried_price boolean,
+    place bigint
+)
+language sql stable parallel restricted rows 200
+set jit = off
+set work_mem = '64MB'
+set plan_cache_mode = force_generic_plan
+begin atomic
+    select
+        h.broker, h.account_id, h.contract_key, h.underlying, h.expiration,
+        h.strike, h.option_type, h.quantity, h.multiplier, h.currency,
+        h.event_time, h.received_at, h.delta, h.gamma, h.theta, h.vega, h.rho,
+        h.implied_volatility, h.underlying_price, h.availability, h.age_s,
+        h.stale_reason is not null, h.stale_reason, h.kind, h.instrument_id, h.exchange,
+        h.price_factor, h.price, h.bid, h.ask, h.premium * h.price, h.underlying_price_at,
+        h.underlying_price_source, h.carried_delta, h.carried_gamma, h.carried_theta,
+        h.carried_vega, h.carried_rho, h.carried_implied_volatility, h.carried_age_s,
+        h.in_rotation, h.carried_price, h.place
+    from holdings_asof('infinity', stale_after_s, with_complete) h
+    where h.kind in ('option', 'future_option');
+end;
+
+
+-- The rows of greeks_asof('infinity').  The complete rows of latest_ticks come directly from
+-- there, with the expressions of holdings_asof for a tick that lacks nothing.  not in: the
+-- planner hashes it for any estimate.
+create function greeks_now(stale_after_s double precision default 300)
 returns table (
     broker text,
     account_id text,
@@ -2264,27 +2413,69 @@ returns table (
     in_rotation boolean,
     carried_price boolean
 )
-language sql stable parallel restricted rows 200
-set jit = off
-set work_mem = '64MB'
+language sql stable parallel restricted
 begin atomic
+    with present as materialized (
+        select
+            statement_timestamp() as at,
+            statement_timestamp() - stale_after_s * interval '1 second' as fresh_from,
+            statement_timestamp() at time zone 'UTC' - interval '36 hours' as expired_until,
+            statement_timestamp() + interval '5 minutes' as known_until,
+            is_latest_complete() as is_complete
+    ),
+    beside as materialized (
+        select b.*
+        from greeks_beside(
+            (select not p.is_complete from present p), stale_after_s
+        ) b
+    )
     select
-        g.broker, g.account_id, g.contract_key, g.underlying, g.expiration, g.strike,
-        g.option_type, g.quantity, g.multiplier, g.currency, g.event_time,
-        g.received_at, g.delta, g.gamma, g.theta, g.vega, g.rho, g.implied_volatility,
-        g.underlying_price, g.availability, g.age_s, g.is_stale, g.stale_reason, g.kind,
-        g.instrument_id, g.exchange, g.price_factor, g.price, g.bid, g.ask,
-        g.position_value, g.underlying_price_at, g.underlying_price_source,
-        g.carried_delta, g.carried_gamma, g.carried_theta, g.carried_vega,
-        g.carried_rho, g.carried_implied_volatility, g.carried_age_s, g.in_rotation,
-        g.carried_price
-    from greeks_asof('infinity') g;
+        k.broker, k.account_id, k.contract_key, k.underlying, k.expiration, k.strike,
+        k.option_type, k.quantity, k.multiplier, k.currency, k.event_time, k.received_at,
+        k.delta, k.gamma, k.theta, k.vega, k.rho, k.implied_volatility,
+        k.underlying_price, k.availability,
+        greatest(0, date_part('epoch', (select p.at from present p) - k.received_at)),
+        k.availability <> 'realtime' or least(k.received_at, k.event_time)
+            < (select p.fresh_from from present p),
+        case
+            when least(k.received_at, k.event_time)
+                < (select p.fresh_from from present p) then 'old'
+            when k.availability <> 'realtime' then k.availability
+        end,
+        k.kind, k.instrument_id, k.exchange, k.price_factor, k.price, k.bid, k.ask,
+        k.premium * k.price,
+        case
+            when k.underlying_price_at <= (select p.known_until from present p)
+                and isfinite(k.underlying_price_at)
+            then k.underlying_price_at
+        end,
+        null, false, false, false, false, false, false, null, k.in_rotation, false
+    from kept_ticks k
+    where (select p.is_complete from present p)
+      and k.is_complete
+      and (
+          k.position_expiration is null
+          or k.position_expiration > (select p.expired_until from present p)
+      )
+      and k.place not in (select b.place from beside b where b.place is not null)
+    union all
+    select
+        b.broker, b.account_id, b.contract_key, b.underlying, b.expiration, b.strike,
+        b.option_type, b.quantity, b.multiplier, b.currency, b.event_time, b.received_at,
+        b.delta, b.gamma, b.theta, b.vega, b.rho, b.implied_volatility, b.underlying_price,
+        b.availability, b.age_s, b.is_stale, b.stale_reason, b.kind, b.instrument_id,
+        b.exchange, b.price_factor, b.price, b.bid, b.ask, b.position_value,
+        b.underlying_price_at, b.underlying_price_source, b.carried_delta, b.carried_gamma,
+        b.carried_theta, b.carried_vega, b.carried_rho, b.carried_implied_volatility,
+        b.carried_age_s, b.in_rotation, b.carried_price
+    from beside b;
 end;
 
 
--- The open positions, summed by account, currency, underlying and expiration.
-create function portfolio_asof(
-    moment timestamptz, stale_after_s double precision default 300
+-- The rows of portfolio_asof.  With is_complete the complete rows of latest_ticks come
+-- directly from there, with the expressions of holdings_asof for a tick that lacks nothing.
+create function portfolio_sums(
+    moment timestamptz, stale_after_s double precision, is_complete boolean
 )
 returns table (
     broker text,
@@ -2334,7 +2525,15 @@ set jit = off
 set work_mem = '64MB'
 set plan_cache_mode = force_generic_plan
 begin atomic
-    with held as materialized (
+    with present as materialized (
+        select
+            least(moment, statement_timestamp()) as at,
+            least(moment, statement_timestamp()) - stale_after_s * interval '1 second'
+                as fresh_from,
+            statement_timestamp() at time zone 'UTC' - interval '36 hours' as expired_until,
+            statement_timestamp() + interval '5 minutes' as known_until
+    ),
+    held as materialized (
         -- The columns that are needed, because each is copied; those of the prices first.
         select
             h.account_id, h.kind,
@@ -2348,29 +2547,96 @@ begin atomic
             h.delta, h.gamma, h.theta, h.vega, h.rho, h.price, h.units, h.money,
             h.premium, h.availability, h.stale_reason, h.carried_delta, h.carried_gamma,
             h.carried_theta, h.carried_vega, h.carried_rho, h.carried_price,
-            h.carried_age_s
-        from holdings_asof(moment, stale_after_s) h
+            h.carried_age_s, h.place
+        from holdings_asof(moment, stale_after_s, not is_complete) h
+    ),
+    -- In one pass for the sums and the prices.
+    complete as materialized (
+        select
+            k.broker, k.account_id, k.currency, k.underlying, k.expiration,
+            k.underlying_id, k.is_future, k.price_factor,
+            count(*)::integer as rows,
+            sum(k.units * k.delta) as option_delta,
+            sum(k.units * k.gamma) as gamma,
+            sum(k.premium * k.theta) as theta,
+            sum(k.premium * k.vega) as vega,
+            sum(k.premium * k.rho) as rho,
+            count(k.rho)::integer as with_rho,
+            sum(k.money * k.delta * k.underlying_price) as dollar_delta,
+            sum(k.money * k.gamma * k.underlying_price ^ 2 / 100) as dollar_gamma,
+            sum(k.premium * k.price) as value,
+            min(k.received_at) as received_at,
+            (count(*) filter (where k.is_stale))::integer as stale,
+            (count(*) filter (where k.is_not_realtime))::integer as not_realtime,
+            max(array[
+                date_part('epoch', k.price_at), date_part('epoch', k.received_at),
+                k.underlying_price, k.is_not_realtime::integer, k.is_stale::integer
+            ]) as newest
+        from (
+            select
+                priced.*,
+                coalesce(priced.underlying_price_at, priced.event_time) as price_at,
+                priced.availability <> 'realtime' as is_not_realtime,
+                priced.availability <> 'realtime' or least(
+                    priced.underlying_price_at, priced.event_time, priced.received_at
+                ) < (select p.fresh_from from present p) as is_stale
+            from (
+                select
+                    t.broker, t.account_id, t.currency, t.underlying, t.expiration,
+                    t.underlying_id, t.is_future, t.price_factor, t.units, t.money,
+                    t.premium, t.delta, t.gamma, t.theta, t.vega, t.rho, t.price,
+                    t.underlying_price, t.event_time, t.received_at, t.availability,
+                    case
+                        when t.underlying_price_at
+                                <= (select p.known_until from present p)
+                            and isfinite(t.underlying_price_at)
+                        then t.underlying_price_at
+                    end as underlying_price_at
+                from kept_ticks t
+                where portfolio_sums.is_complete
+                  and t.is_complete
+                  and (
+                      t.position_expiration is null
+                      or t.position_expiration > (select p.expired_until from present p)
+                  )
+                  and t.place not in (
+                      select h.place from held h where h.place is not null
+                  )
+            ) priced
+        ) k
+        group by k.broker, k.account_id, k.currency, k.underlying, k.expiration,
+            k.underlying_id, k.is_future, k.price_factor
     ),
     -- The newest price of each underlying: the greatest array.  That takes one pass, where
     -- a sort takes several times as long.
     prices as materialized (
         select
-            h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
-            h.price_factor,
-            max(array[
-                date_part('epoch', h.price_at), date_part('epoch', h.received_at),
-                h.underlying_price, h.age_s,
-                (h.underlying_price_availability <> 'realtime')::integer,
-                h.is_underlying_price_stale::integer
-            ]) as newest
-        from held h
-        where h.has_own_price
-        group by h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
-            h.price_factor
+            own.underlying, own.broker, own.underlying_id, own.currency, own.is_future,
+            own.price_factor, max(own.newest) as newest
+        from (
+            select
+                h.underlying, h.broker, h.underlying_id, h.currency, h.is_future,
+                h.price_factor,
+                array[
+                    date_part('epoch', h.price_at), date_part('epoch', h.received_at),
+                    h.underlying_price,
+                    (h.underlying_price_availability <> 'realtime')::integer,
+                    h.is_underlying_price_stale::integer
+                ] as newest
+            from held h
+            where h.has_own_price
+            union all
+            select
+                c.underlying, c.broker, c.underlying_id, c.currency, c.is_future,
+                c.price_factor, c.newest
+            from complete c
+        ) own
+        group by own.underlying, own.broker, own.underlying_id, own.currency,
+            own.is_future, own.price_factor
     ),
     others as materialized (
         select
-            row_number() over () as place, o.*,
+            row_number() over () as number, o.*,
             o.kind in ('equity', 'future') as is_share_future,
             case when o.kind in ('equity', 'future') then 1 else o.delta end as unit_delta,
             case when o.kind in ('equity', 'future') then o.group_underlying end
@@ -2383,11 +2649,13 @@ begin atomic
     -- Full joins are made by hashing.  The planner takes few rows, and for another join it
     -- would compare each with each.
     lent as materialized (
-        select distinct on (same.place)
-            same.place, same.newest[3] as underlying_price, same.newest[4] as age_s,
-            same.newest[5] = 1 as is_not_realtime, same.newest[6] = 1 as is_stale
+        select distinct on (same.number)
+            same.number, same.newest[3] as underlying_price, greatest(0, date_part(
+                'epoch', (select p.at from present p) - to_timestamp(same.newest[2])
+            )) as age_s,
+            same.newest[4] = 1 as is_not_realtime, same.newest[5] = 1 as is_stale
         from (
-            select s.place, s.broker <> p.broker as is_of_other_broker, p.newest
+            select s.number, s.broker <> p.broker as is_of_other_broker, p.newest
             from others s
             full join prices p on p.underlying = s.price_underlying
             where is_same_underlying(
@@ -2396,7 +2664,7 @@ begin atomic
                 )
               and coalesce(s.price_factor = p.price_factor, true)
             union all
-            select s.place, s.broker <> p.broker, p.newest
+            select s.number, s.broker <> p.broker, p.newest
             from (
                 select o.* from others o where o.price_underlying_id is not null
             ) s
@@ -2411,14 +2679,14 @@ begin atomic
               and coalesce(s.price_factor = p.price_factor, true)
             offset 0
         ) same
-        order by same.place, same.newest[6], same.is_of_other_broker, same.newest[1] desc
+        order by same.number, same.newest[5], same.is_of_other_broker, same.newest[1] desc
     ),
     -- Each value is computed once.  Positions of an unknown kind have no values; those of
     -- other kinds are in no sum.
     valued as (
         select
             h.broker, h.account_id, h.currency, h.group_underlying as underlying,
-            h.expiration,
+            h.expiration, 1 as rows,
             true as is_option, false as is_share_future, false as is_unknown,
             h.units, h.price_factor, h.underlying_price,
             h.units * h.delta as option_delta,
@@ -2426,13 +2694,16 @@ begin atomic
             h.premium * h.theta as theta,
             h.premium * h.vega as vega,
             h.premium * h.rho as rho,
+            (h.premium * h.rho is not null)::integer as with_rho,
             h.money * h.delta * h.underlying_price as dollar_delta,
             h.money * h.gamma * h.underlying_price ^ 2 / 100 as dollar_gamma,
             h.premium * h.price as value,
             h.age_s,
-            h.stale_reason is not null or h.is_underlying_price_stale is true as is_stale,
-            h.availability <> 'realtime'
-                or h.underlying_price_availability <> 'realtime' as is_not_realtime,
+            (h.stale_reason is not null or h.is_underlying_price_stale is true)::integer
+                as stale,
+            (h.availability <> 'realtime'
+                or h.underlying_price_availability <> 'realtime')::integer
+                as not_realtime,
             h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
             h.carried_rho, h.carried_price,
             case when h.carried_age_s is not null and (
@@ -2443,7 +2714,7 @@ begin atomic
         where h.account_id <> 'watchlist' and h.kind in ('option', 'future_option')
         union all
         select
-            h.broker, h.account_id, h.currency, h.group_underlying, h.expiration,
+            h.broker, h.account_id, h.currency, h.group_underlying, h.expiration, 1,
             false, h.is_share_future, h.kind = 'unknown',
             h.units,
             case when h.is_share_future then h.price_factor end,
@@ -2453,6 +2724,7 @@ begin atomic
             h.premium * h.theta,
             h.premium * h.vega,
             h.premium * h.rho,
+            (h.premium * h.rho is not null)::integer,
             h.money * h.unit_delta * lent.underlying_price,
             h.money * h.gamma * lent.underlying_price ^ 2 / 100,
             h.premium * case h.kind
@@ -2461,8 +2733,8 @@ begin atomic
                 else h.price
             end,
             lent.age_s,
-            lent.is_stale is not false,
-            lent.is_not_realtime,
+            (lent.is_stale is not false)::integer,
+            lent.is_not_realtime::integer,
             h.carried_delta, h.carried_gamma, h.carried_theta, h.carried_vega,
             h.carried_rho, h.carried_price,
             case when h.carried_delta or h.carried_gamma or h.carried_theta
@@ -2470,16 +2742,28 @@ begin atomic
                 then h.carried_age_s
             end
         from others h
-        full join lent on lent.place = h.place
+        full join lent on lent.number = h.number
+        union all
+        -- Of the units it counts only whether they are known.
+        select
+            c.broker, c.account_id, c.currency, c.underlying, c.expiration, c.rows,
+            true, false, false,
+            0, c.price_factor, c.newest[3],
+            c.option_delta, c.gamma, c.theta, c.vega, c.rho, c.with_rho,
+            c.dollar_delta, c.dollar_gamma, c.value,
+            greatest(0, date_part('epoch', (select p.at from present p) - c.received_at)),
+            c.stale, c.not_realtime,
+            false, false, false, false, false, false, null
+        from complete c
         offset 0
     ),
     summed as (
         select
             h.broker, h.account_id, h.currency, h.underlying, h.expiration,
-            count(*) filter (where h.is_option) as contracts,
-            count(*) filter (where h.is_share_future) as shares_futures,
-            count(*) filter (where h.is_unknown) as unknowns,
-            count(*) as positions,
+            coalesce(sum(h.rows) filter (where h.is_option), 0) as contracts,
+            coalesce(sum(h.rows) filter (where h.is_share_future), 0) as shares_futures,
+            coalesce(sum(h.rows) filter (where h.is_unknown), 0) as unknowns,
+            sum(h.rows) as positions,
             sum(h.option_delta) as option_delta,
             sum(h.units) filter (where h.is_share_future) as share_future_delta,
             sum(h.gamma) as gamma,
@@ -2489,32 +2773,42 @@ begin atomic
             sum(h.dollar_delta) as dollar_delta,
             sum(h.dollar_gamma) as dollar_gamma,
             sum(h.value) as market_value,
-            count(h.age_s) filter (where h.is_option) as with_tick,
-            count(*) filter (
+            coalesce(sum(h.rows) filter (where h.is_option and h.age_s is not null), 0)
+                as with_tick,
+            coalesce(sum(h.rows) filter (
                 where h.units is null
                   and (h.is_option or h.is_share_future or h.is_unknown)
-            ) as missing_multiplier,
-            count(*) filter (
+            ), 0) as missing_multiplier,
+            coalesce(sum(h.rows) filter (
                 where h.underlying_price is null
                   and (h.is_option or h.is_share_future or h.is_unknown)
-            ) as missing_price,
-            count(*) filter (
+            ), 0) as missing_price,
+            coalesce(sum(h.rows) filter (
                 where h.price_factor is null
                   and (h.is_option or h.is_share_future or h.is_unknown)
-            ) as missing_price_factor,
-            count(h.option_delta) as with_delta,
-            count(h.units) filter (where h.is_share_future) as with_units,
-            count(h.gamma) as with_gamma,
-            count(h.theta) as with_theta,
-            count(h.vega) as with_vega,
-            count(h.rho) as with_rho,
-            count(h.dollar_delta) as with_dollar_delta,
-            count(h.dollar_gamma) as with_dollar_gamma,
-            count(h.value) as with_value,
-            count(*) filter (
-                where h.is_stale and (h.is_option or h.is_share_future)
+            ), 0) as missing_price_factor,
+            coalesce(sum(h.rows) filter (where h.option_delta is not null), 0)
+                as with_delta,
+            coalesce(sum(h.rows) filter (
+                where h.is_share_future and h.units is not null
+            ), 0) as with_units,
+            coalesce(sum(h.rows) filter (where h.gamma is not null), 0)
+                as with_gamma,
+            coalesce(sum(h.rows) filter (where h.theta is not null), 0)
+                as with_theta,
+            coalesce(sum(h.rows) filter (where h.vega is not null), 0)
+                as with_vega,
+            sum(h.with_rho) as with_rho,
+            coalesce(sum(h.rows) filter (where h.dollar_delta is not null), 0)
+                as with_dollar_delta,
+            coalesce(sum(h.rows) filter (where h.dollar_gamma is not null), 0)
+                as with_dollar_gamma,
+            coalesce(sum(h.rows) filter (where h.value is not null), 0)
+                as with_value,
+            coalesce(
+                sum(h.stale) filter (where h.is_option or h.is_share_future), 0
             ) as stale,
-            count(*) filter (where h.is_not_realtime) as not_realtime,
+            coalesce(sum(h.not_realtime), 0) as not_realtime,
             max(h.age_s) as oldest_age_s,
             count(*) filter (where h.carried_delta) as carried_delta,
             count(*) filter (where h.carried_gamma) as carried_gamma,
@@ -2573,6 +2867,62 @@ begin atomic
 end;
 
 
+-- The open positions, summed by account, currency, underlying and expiration.
+create function portfolio_asof(
+    moment timestamptz, stale_after_s double precision default 300
+)
+returns table (
+    broker text,
+    account_id text,
+    currency text,
+    underlying text,
+    expiration date,
+    contracts bigint,
+    shares_futures bigint,
+    other_positions bigint,
+    option_delta double precision,
+    share_future_delta double precision,
+    gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    dollar_delta double precision,
+    dollar_gamma double precision,
+    missing_tick bigint,
+    missing_multiplier bigint,
+    missing_price bigint,
+    missing_delta bigint,
+    missing_share_future_delta bigint,
+    missing_gamma bigint,
+    missing_theta bigint,
+    missing_vega bigint,
+    missing_rho bigint,
+    missing_dollar_delta bigint,
+    missing_dollar_gamma bigint,
+    stale bigint,
+    not_realtime bigint,
+    oldest_age_s double precision,
+    unknown_positions bigint,
+    market_value double precision,
+    missing_value bigint,
+    missing_price_factor bigint,
+    carried_delta bigint,
+    carried_gamma bigint,
+    carried_theta bigint,
+    carried_vega bigint,
+    carried_rho bigint,
+    oldest_carried_age_s double precision,
+    carried_value bigint
+)
+language sql stable parallel restricted
+begin atomic
+    select s.*
+    from portfolio_sums(
+        moment, stale_after_s, moment = 'infinity' and is_latest_complete()
+    ) s;
+end;
+
+
 create view latest_greeks as
 select
     broker, account_id, contract_key, underlying, expiration, strike, option_type,
@@ -2582,7 +2932,7 @@ select
     position_value, underlying_price_at, underlying_price_source, carried_delta,
     carried_gamma, carried_theta, carried_vega, carried_rho, carried_implied_volatility,
     carried_age_s, in_rotation, carried_price
-from greeks_now();
+from greeks_now(300);
 
 
 create view portfolio_greeks as
@@ -2772,9 +3122,10 @@ comment on function positions_asof(timestamptz) is
     'each contract by the earlier of its two times, unless its quantity is 0 or the contract had expired '
     '(its last day was over everywhere on Earth). A quantity that could not be read (null) '
     'is open. ''infinity'' is the present';
-comment on function series_asof(timestamptz) is
+comment on function series_asof(timestamptz, boolean) is
     'positions_asof with the newest tick of each option, and watched contracts; impossible '
-    'values are null. For the present, from latest_ticks if it can be used';
+    'values are null. For the present, from latest_ticks if it can be used. The second '
+    'argument is for the present views';
 comment on function newest_by_lookup(timestamptz, text[], text[], text[]) is
     'The rows of series_asof, each looked up in the history of its contract; with arrays for '
     'these contracts only';
@@ -2782,8 +3133,9 @@ comment on function newest_of(text[], text[], text[]) is
     'The rows of newest_by_lookup at the present as latest_ticks has them';
 comment on function newest_position(text, text, text, timestamptz) is
     'The newest position of a contract that was known at the moment, if it is open';
-comment on function newest_kept() is
-    'The rows of series_asof at the present, from latest_ticks and the ticks since';
+comment on function newest_kept(boolean) is
+    'The rows of series_asof at the present, from latest_ticks and the ticks since; with or '
+    'without its complete rows';
 comment on function ticks_since(xid8, xid8[]) is
     'The newest tick of each contract among those that are not in the snapshot';
 comment on function rows_since(xid8, xid8[]) is
@@ -2799,9 +3151,15 @@ comment on function compare_latest() is
 comment on function is_latest_kept() is
     'Whether the present can be told from latest_ticks and the ticks since; otherwise the '
     'views look everything up';
+comment on function is_latest_complete() is
+    'Whether the complete rows of latest_ticks are in force, but for those with a newer tick: '
+    'is_latest_kept, and no position is new';
 comment on function read_tables() is
     'The tables with ticks and positions, with the number of their updates and deletes; '
     'null if the server does not count them';
+comment on function look_up_latest(text[], text[], text[]) is
+    'Looks these contracts up for latest_ticks, all if there are no arrays; used by '
+    'refresh_latest';
 comment on function add_latest(latest_state, pg_snapshot) is
     'Adds the ticks since the snapshot to latest_ticks; used by refresh_latest';
 comment on function rebuild_latest(pg_snapshot) is
@@ -2812,10 +3170,11 @@ comment on function refresh_latest() is
 comment on function prices_asof(timestamptz, double precision) is
     'The newest price of each underlying from the ticks of series_asof; used by '
     'holdings_asof for ticks that lack it';
-comment on function holdings_asof(timestamptz, double precision) is
+comment on function holdings_asof(timestamptz, double precision, boolean) is
     'The common part of greeks_asof and portfolio_asof: series_asof with ages, carried '
     'Greeks and prices from other options; units: quantity x multiplier; money: units x '
-    'price_factor; the arguments are those of greeks_asof';
+    'price_factor; the first two arguments are those of greeks_asof, the third is that of '
+    'newest_kept';
 comment on function watched_asof(timestamptz) is
     'Contracts that were perhaps on the watch-list: contracts with a tick for the '
     'watch-list in the month of the moment or, in its first week, in the month before; '
@@ -2834,8 +3193,10 @@ comment on function carried_price(
     'The newest price of the option itself among the contract''s last 20 ticks since the '
     'earliest time, and received_at of its tick. Used by holdings_asof for ticks without a '
     'price';
-comment on function greeks_now() is
-    'The rows of greeks_asof(''infinity'')';
+comment on function greeks_beside(boolean, double precision) is
+    'The rows of greeks_now that are not complete rows of latest_ticks, or all';
+comment on function greeks_now(double precision) is
+    'The rows of greeks_asof(''infinity''); the argument is the second one of greeks_asof';
 comment on function greeks_asof(timestamptz, double precision) is
     'The columns of latest_greeks at any moment: the open positions at that moment, each '
     'with its newest tick by event_time. Only ticks whose event_time and received_at are '
@@ -2843,6 +3204,8 @@ comment on function greeks_asof(timestamptz, double precision) is
     'than 5 minutes ahead of the database''s clock does not count. A moment in the '
     'future is the present. stale_after_s: age in seconds from which a tick is stale, and '
     'up to which a Greek is carried';
+comment on function portfolio_sums(timestamptz, double precision, boolean) is
+    'The rows of portfolio_asof';
 comment on function portfolio_asof(timestamptz, double precision) is
     'The columns of portfolio_greeks at any moment; the arguments are those of '
     'greeks_asof';
@@ -3167,4 +3530,5 @@ insert into schema_migrations (name, sha256) values
     ('0009_retention', 'd0a58655f2c861fee869e192bdde579cb099bacdf5480f94ee3a32f5d219a487'),
     ('0010_roles', '74975e4885dca9e2b35b0ecea8c2001ebec6c79f674f6e56f7a81a6ea9933883'),
     ('0011_schema_names', '7d1097e1c42549a53602557b3643ed1603ff4b8539a599822984102c5ba63bdf'),
-    ('0012_latest', 'c437d2e64994ba33b195d52da0d9ae2bcc64abb44b140e5171864226f1f7e5d3');
+    ('0012_latest', 'c437d2e64994ba33b195d52da0d9ae2bcc64abb44b140e5171864226f1f7e5d3'),
+    ('0013_complete_rows', '25c727115661bb468fac103d3a948b49d28cbc30cc32b3eed8b405a2d9c59f3b');

@@ -40,6 +40,13 @@ union all
 SESSIONS = "select pid from pg_stat_activity where query like '%refresh_latest%' and pid <> pg_backend_pid()"
 IS_KEPT = "select is_latest_kept()"
 COUNT = "select count(*) from latest_ticks"
+# Whether the views take a row directly.
+ARE_COMPLETE_SHOWN = """
+select is_latest_complete() and exists (
+    select from kept_ticks where is_complete
+      and place not in (
+          select place from greeks_beside(false, 300) where place is not null))
+"""
 NAMES = (
     "newest_asof",
     "prices_asof",
@@ -449,7 +456,7 @@ class Story:
         ways: list[tuple[int, Callable[[], object]]] = [
             (60, self.tick),
             (8, self.hold),
-            (3, self.close),
+            (2, self.close),
             (6, self.other.commit),
             (1, self.delete),
             (20, lambda: refresh(self.connection)),
@@ -464,34 +471,36 @@ class Story:
 
     def _series(self) -> dict[str, object]:
         broker, account = self.chance.choice(
-            [("ibkr", "U1"), ("tastytrade", "T1"), ("ibkr", "watchlist")]
+            [("ibkr", "U1")] * 2 + [("tastytrade", "T1"), ("ibkr", "watchlist")]
         )
         return {"broker": broker, "account_id": account}
 
     def _key(self) -> str:
         return self.chance.choice(
             [
-                "SPY   301220C00600000",
+                *["SPY   301220C00600000"] * 3,
                 "SPY   301220P00600000",
                 "./ES 301220 C 6000",
                 "9",
             ]
         )
 
-    def _value(self) -> float | None:
-        return self.chance.choice([0.25, 0.5, 0.75, None, float("nan"), 7e300])
+    def _value(self, is_possible: bool) -> float | None:  # noqa: FBT001
+        impossible = [] if is_possible else [None, float("nan"), 7e300]
+        return self.chance.choice([0.25, 0.5, 0.75, *impossible])
 
     def tick(self) -> None:
         late = self.chance.choice([0.01, 1, 20, 400, 8 * 86400.0])
         ahead = self.chance.choice([0] * 400 + [-200, -280, -900])
         names = ("gamma", "theta", "vega", "rho", "underlying_price", "price", "bid")
+        is_possible = self.chance.random() < 0.8
         tick(
             self._writer(),
             self._key(),
             event_time=now() - seconds(ahead or late * self.chance.random()),
             received_at=now() - seconds(self.chance.choice([0, 0, 0, 1, 500])),
             **self._series(),
-            **{name: self._value() for name in names},
+            **{name: self._value(is_possible) for name in names},
             underlying=self.chance.choice(["SPY", "/ESZ30", "QQQ"]),
             expiration=self.chance.choice([None, "2030-12-20", "2020-12-20"]),
             underlying_price_at=now() + seconds(self.chance.choice([0, -90, 4000])),
@@ -580,7 +589,7 @@ def test_the_views_are_those_of_the_lookup_whatever_happens(database, db, seed):
     chance = random.Random(seed)
     make_old_functions(db)
     db.execute("create view greeks_greeks as select * from latest_greeks")
-    kept = 0
+    kept = complete = 0
     with connect(database) as other:
         other.autocommit = False
         story = Story(db, other, chance)
@@ -588,10 +597,12 @@ def test_the_views_are_those_of_the_lookup_whatever_happens(database, db, seed):
             for _ in range(chance.choice([1, 1, 5])):
                 story.step()
             kept += is_kept(db)
+            complete += db.execute(ARE_COMPLETE_SHOWN).fetchone() == (True,)
             assert difference(db) == []
             assert db.execute(OLD_AND_NEW.format("greeks")).fetchall() == []
             assert db.execute(OLD_AND_NEW.format("portfolio")).fetchall() == []
     assert kept > 40
+    assert complete > 5
 
 
 async def wait_until(done: Callable[[], bool]) -> None:

@@ -123,8 +123,8 @@ def column_comments(connection: psycopg.Connection) -> dict[tuple[str, str], str
 
 
 OWN_PLANS = (
-    "portfolio_asof(timestamptz, double precision)",
-    "greeks_now()",
+    "portfolio_sums(timestamptz, double precision, boolean)",
+    "greeks_beside(boolean, double precision)",
     "newest_of(text[], text[], text[])",
 )
 
@@ -202,7 +202,7 @@ async def test_migrations_and_schema_define_and_describe_the_same_views(any_serv
         with connect(migrated) as one, connect(created) as other:
             found = set(one.execute(_DEFINITIONS).fetchall())
             assert found == set(other.execute(_DEFINITIONS).fetchall())
-            assert len(found) == 39
+            assert len(found) == 43
             assert one.execute("select * from broker_divergence").fetchall() == []
             assert one.execute("select * from portfolio_greeks").fetchall() == []
 
@@ -300,7 +300,7 @@ def test_a_contract_without_a_tick_does_not_cost_a_look_at_every_tick(
     )
     analyzed_db.execute("analyze greek_snapshots")
 
-    plan = plan_of(analyzed_db, "select * from latest_greeks")
+    plan = plan_of(analyzed_db, "select * from greeks_beside(true, 300)")
 
     assert "ticks_pkey" in plan
     assert "event_time_idx" not in plan
