@@ -485,7 +485,7 @@ class Story:
             ]
         )
 
-    def _value(self, is_possible: bool) -> float | None:  # noqa: FBT001
+    def _value(self, is_possible: bool) -> float | None:
         impossible = [] if is_possible else [None, float("nan"), 7e300]
         return self.chance.choice([0.25, 0.5, 0.75, *impossible])
 

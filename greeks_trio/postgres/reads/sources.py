@@ -72,9 +72,7 @@ def ticks(values: Mapping[str, Any], _stale_after_s: float) -> Source:
 def greeks_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
     """Return the newest Greeks of each contract that is held or watched."""
     if values.get("at") is None:
-        return Source(
-            sql.SQL("greeks_now(%s::double precision) src"), [stale_after_s]
-        )
+        return Source(sql.SQL("greeks_now(%s::double precision) src"), [stale_after_s])
     return Source(
         sql.SQL("greeks_asof(%s::timestamptz, %s::double precision) src"),
         [_moment(values), stale_after_s],
