@@ -222,11 +222,26 @@ async def test_reads_that_wait_while_another_database_is_configured_go_there(
                     await wait_all_tasks_blocked()
                     configured[0] = other
                     reads.start_soon(read)
-                    await wait_all_tasks_blocked()
+                    await wait_no_pool_threads()
                     holding.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
     assert read_from == [other.dbname] * 4
+
+
+def pool_threads():
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith(APPLICATION)
+    ]
+
+
+async def wait_no_pool_threads():
+    """Wait until a thread of the reader has closed the pool."""
+    with trio.fail_after(CANCEL_LIMIT_S):
+        while pool_threads():  # noqa: ASYNC110 - threads send no event
+            await trio.sleep(0.01)
 
 
 async def test_its_end_leaves_no_thread_and_no_connection(database, observer):
@@ -235,11 +250,7 @@ async def test_its_end_leaves_no_thread_and_no_connection(database, observer):
         assert sessions(observer)
 
     await wait_sessions(observer, 0)
-    assert not [
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith(APPLICATION)
-    ]
+    assert not pool_threads()
 
 
 async def test_its_end_does_not_wait_for_a_read(database, observer):
