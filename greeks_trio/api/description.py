@@ -23,7 +23,7 @@ _TAGS: Final = {
     "status": "Liveness, readiness, status",
     "streaming": "Starting and stopping the brokers' feeds by hand",
     "stream": "Changes as they happen",
-    "greeks": "Ticks, newest Greeks, sums, positions and gaps",
+    "greeks": "Ticks, newest Greeks, sums, positions, account values and gaps",
     "trades": "Recording and reading trades",
     "session": "A cookie instead of the token, for pages",
 }

@@ -225,7 +225,7 @@ def _rows_table(rows: Sequence[QuarantinedTick], total: int) -> Table:
 
 
 def _entries_table(entries: Sequence[QuarantinedEntry], total: int) -> Table:
-    title = f"The oldest {len(entries)} of {total:,} gaps and snapshots of positions"
+    title = f"The oldest {len(entries)} of {total:,} gaps, positions and account values"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
     for heading in ("id", "kind", "broker", "refused at (UTC)"):
         table.add_column(heading, no_wrap=True)

@@ -18,6 +18,7 @@ from greeks_trio.config.kinds import (
     parse_names,
     url,
     whole_number,
+    zero_or,
 )
 from greeks_trio.config.secret import TOKEN, Secret
 from greeks_trio.model.contract_keys import parse_option_key
@@ -107,6 +108,15 @@ _POSITIONS_INTERVAL: Final = Setting(
     applies=Applies.RELOAD,
     group=CONTRACTS,
 )
+_ACCOUNT_VALUES: Final = Setting(
+    variable="GREEKS_ACCOUNT_VALUES_S",
+    default=60.0,
+    kind=zero_or(1, 86_400, "seconds"),
+    about="The time between two reads of the account values (net liquidation, cash, "
+    "buying power, margin). 0 reads none.",
+    applies=Applies.RELOAD,
+    group=CONTRACTS,
+)
 
 _ACCEPT_DELAYED: Final = Setting(
     variable="GREEKS_ACCEPT_DELAYED",
@@ -183,6 +193,7 @@ class IbkrConfig:
         _WATCHLIST, lambda lists: lists.get("ibkr", ())
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
+    account_values_s: float = whole(_ACCOUNT_VALUES)
     accept_delayed: bool = whole(_ACCEPT_DELAYED)
     source_payload: KeptPayloads = whole(_SOURCE_PAYLOAD)
     compete: bool = setting(
@@ -274,6 +285,7 @@ class TastytradeConfig:
         _WATCHLIST, lambda lists: lists.get("tastytrade", ())
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
+    account_values_s: float = whole(_ACCOUNT_VALUES)
     accept_delayed: bool = whole(_ACCEPT_DELAYED)
     source_payload: KeptPayloads = whole(_SOURCE_PAYLOAD)
     # The server promises a frame every 60 s, and sends one every 30 s.

@@ -91,6 +91,21 @@ def number(least: float, most: float, unit: str) -> Kind[float]:
     return Kind(parse=parse, values=values, write="{:g}".format)
 
 
+def zero_or(least: float, most: float, unit: str) -> Kind[float]:
+    """Return the kind of numbers that are 0 or within the bounds."""
+    within = number(least, most, unit)
+    values = f"0 or {within.values}"
+
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            if float(text) == 0:
+                return 0.0
+            return within.parse(text)
+        raise _wrong(text, values)
+
+    return Kind(parse=parse, values=values, write=within.write)
+
+
 def url(scheme: Literal["http", "ws"], path: str = "") -> Kind[str]:
     """Return the kind of URLs, without a slash at the end.
 

@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from greeks_trio.errors import ProtocolViolation
+from greeks_trio.feeds.account_values import AccountValuesLog
 from greeks_trio.feeds.gap_log import GapLog
 from greeks_trio.feeds.last_read import LastRead
 from greeks_trio.feeds.position_log import PositionLog
@@ -89,6 +90,7 @@ class FeedHealth:
     Attributes:
         gaps: The intervals without data.
         positions: The positions of the accounts.
+        account_values: The values of the accounts.
         odd_frames: The last frames that could not be understood, oldest first: the
             reason and the text.
         is_stopped: Whether a person has stopped the feed.
@@ -110,6 +112,7 @@ class FeedHealth:
         self.now = now
         self.gaps = GapLog(broker, journal, now=now)
         self.positions = PositionLog(broker, journal, now=now)
+        self.account_values = AccountValuesLog(broker, journal, now=now)
         self._compare_clock = compare_clock
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._status: SessionStatus = "disconnected"

@@ -1,8 +1,13 @@
-"""The journal: records besides ticks that go to the database, positions and gaps.
+"""The journal: the records besides ticks that go to the database.
+
+These are positions, account values and gaps.
 
 The entries of one table and broker form a lane and are stored in order.  A lane that the
 database refuses waits, and the other lanes go on.  Within a lane, an entry that fails alone
 is set aside for the quarantine as soon as one behind it is stored.
+
+Account values come every minute.  So that an outage of days does not fill the queue, those
+that wait become one entry now and then.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeAlias
@@ -19,6 +24,7 @@ import msgspec
 import trio
 
 from greeks_trio.errors import StoreError, StoreRejected
+from greeks_trio.model.account_values import AccountValuesSnapshot
 from greeks_trio.model.records import Broker, FeedGap, LeftoverGaps
 from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.waiting import Backoff, WakeUp
@@ -29,6 +35,9 @@ logger = logging.getLogger(__name__)
 # only when something changed, so after days without a database it is some tens of MB.
 MAX_WAITING: Final = 1_000
 USUAL_MAX_BYTES: Final = 32 * 2**20
+
+# So many entries with account values of one broker become one.
+PACKED: Final = 60
 
 # How long entries are tried after the end of the input.
 LAST_TRIES_S: Final = 1.0
@@ -52,12 +61,16 @@ class Waiting:
         disk_id: Its id on disk, 0 when the disk does not have it.
         since: When it was first seen waiting, in monotonic seconds.
         failure: Why the database did not take it at the last try.
+        replaces: The ids on disk of the entries whose rows it has.
+        is_packed: Whether it has the rows of several entries.
     """
 
     entry: JournalEntry
     disk_id: int = 0
     since: float | None = None
     failure: StoreError | None = None
+    replaces: Sequence[int] = ()
+    is_packed: bool = False
 
 
 class _Lane:
@@ -126,6 +139,8 @@ class Journal:
             oldest.failure = oldest.failure or StoreError("too many entries wait")
             self._set_aside(oldest)
         self._waiting.append(Waiting(entry))
+        if isinstance(entry, AccountValuesSnapshot):
+            self._pack(entry.broker)
         self._changed.wake()
 
     def has(self, entry: JournalEntry) -> bool:
@@ -182,6 +197,8 @@ class Journal:
 
     def failed(self, waiting: Waiting, failure: StoreError) -> None:
         """Note that the database did not take the entry."""
+        if not any(each is waiting for each in self._waiting):
+            return  # its rows are in another entry by now
         lane = self._lane(waiting)
         waiting.failure = failure
         if lane.failing_since is None:
@@ -246,6 +263,8 @@ class Journal:
     def is_on_disk(self, waiting: Waiting, disk_id: int) -> None:
         """Note that the disk has the entry, which may be stored by now."""
         waiting.disk_id = disk_id
+        self._released += waiting.replaces
+        waiting.replaces = ()
         every = chain(self.set_aside, self._waiting)
         if not any(each is waiting for each in every):
             self._released.append(disk_id)
@@ -306,7 +325,35 @@ class Journal:
         self.set_aside.append(waiting)
         self._changed.wake()
 
+    def _pack(self, broker: Broker) -> None:
+        """Make one entry of the account values of a broker, if many entries wait.
+
+        The disk keeps the old entries until it has the new one.
+        """
+        found = [
+            (each, each.entry)
+            for each in self._waiting
+            if isinstance(each.entry, AccountValuesSnapshot)
+            and each.entry.broker == broker
+            and not each.is_packed
+            and not any(each is tried for tried in self._lane(each).tried)
+        ]
+        if len(found) < PACKED:
+            return
+        waiting = [each for each, _ in found]
+        rows = chain.from_iterable(entry.rows for _, entry in found)
+        packed = Waiting(
+            AccountValuesSnapshot(broker=broker, rows=tuple(rows)),
+            since=waiting[0].since,
+            replaces=[each.disk_id for each in waiting if each.disk_id],
+            is_packed=True,
+        )
+        gone = {id(each) for each in waiting}
+        kept = [each for each in self._waiting if id(each) not in gone]
+        self._waiting = deque([packed, *kept])
+
     def _release(self, waiting: Waiting) -> None:
+        self._released += waiting.replaces
         if waiting.disk_id:
             self._released.append(waiting.disk_id)
 

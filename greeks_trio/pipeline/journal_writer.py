@@ -22,6 +22,7 @@ from greeks_trio.errors import (
     StoreUnavailable,
     plain_reason,
 )
+from greeks_trio.model.account_values import AccountValuesSnapshot
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import PositionsSnapshot
 from greeks_trio.pipeline.conditions import Conditions
@@ -151,7 +152,13 @@ async def _store_due(
 
 
 def _table(waiting: Waiting) -> str:
-    return "positions" if isinstance(waiting.entry, PositionsSnapshot) else "feed_gaps"
+    match waiting.entry:
+        case PositionsSnapshot():
+            return "positions"
+        case AccountValuesSnapshot():
+            return "account_values"
+        case _:
+            return "feed_gaps"
 
 
 def _log_once(
@@ -189,7 +196,7 @@ async def _watch(journal: Journal, conditions: Conditions) -> None:
 def _stuck(journal: Journal, oldest: Waiting) -> str:
     reason = oldest.failure or "the database does not answer"
     return (
-        f"journal: gaps and snapshots of positions wait ({len(journal)}), the oldest for "
+        f"journal: gaps, positions and account values wait ({len(journal)}), the oldest for "
         f"{_table(oldest)} of {oldest.entry.broker} for more than a minute: {reason}"
     )
 

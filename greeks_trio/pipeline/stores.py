@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from greeks_trio.model.account_values import AccountValuesSnapshot
 from greeks_trio.model.records import (
     Broker,
     FeedGap,
@@ -20,7 +21,9 @@ from greeks_trio.model.records import (
 )
 
 # The records besides ticks that the journal takes to the database.
-JournalEntry: TypeAlias = PositionsSnapshot | FeedGap | LeftoverGaps
+JournalEntry: TypeAlias = (
+    PositionsSnapshot | AccountValuesSnapshot | FeedGap | LeftoverGaps
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ NEEDED: Final[dict[str, Sequence[str]]] = {
     "schema_migrations": ("SELECT",),
     "greek_snapshots": ("SELECT", "INSERT"),
     "positions": ("SELECT", "INSERT"),
+    "account_values": ("SELECT", "INSERT"),
     "feed_gaps": ("SELECT", "INSERT", "UPDATE"),
     "trades": ("SELECT", "INSERT"),
 }

@@ -1,4 +1,4 @@
-"""Store positions and gaps in ``positions`` and ``feed_gaps``.
+"""Store positions, account values and gaps in their tables.
 
 The store that connects first makes the tables.
 """
@@ -18,9 +18,11 @@ from psycopg.rows import TupleRow, args_row
 
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreRejected, StoreUnavailable
+from greeks_trio.model.account_values import AccountValuesSnapshot
 from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
 from greeks_trio.pipeline.journal_writer import RefusedPart
 from greeks_trio.pipeline.stores import JournalEntry
+from greeks_trio.postgres.account_values_store import store_account_values
 from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.database_watch import DatabaseWatch
@@ -145,7 +147,8 @@ class SqlJournalSink:
     async def write(self, entry: JournalEntry) -> Sequence[RefusedPart]:
         """Store the entry; storing it twice has the effect of storing it once.
 
-        Positions that the database refuses are returned, and the others are stored.
+        Positions and account values that the database refuses are returned, and the
+        others are stored.
         The entry is durable when it returns.  It takes at most ``config.timeout_s``
         seconds and the time to give up.
 
@@ -176,6 +179,8 @@ class SqlJournalSink:
                     case PositionsSnapshot():
                         refused = await self._write_positions(entry)
                         await self._tell_unread_accounts(entry)
+                    case AccountValuesSnapshot():
+                        refused = await store_account_values(self._connection, entry)
         except StoreUnavailable:
             self._connection.close_nowait()
             raise

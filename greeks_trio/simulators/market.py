@@ -113,6 +113,12 @@ class Market:
         delta, rho = greeks.delta or 0.0, greeks.rho or 0.0
         return option.underlying.price * delta - rho * 100.0 / self._years(option)
 
+    def price_of(self, instrument: SimulatedOption | Underlying) -> float:
+        """Return the present price of one share or option, per unit; a cent at least."""
+        if isinstance(instrument, Underlying):
+            return instrument.price
+        return max(self.price(instrument, self.greeks(instrument)), 0.01)
+
     def _years(self, option: SimulatedOption) -> float:
         # Half a day is added, so that no option expires at once.
         return ((option.terms.expiration - self._today).days + 0.5) / 365.0

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from greeks_trio.model.account_values import AccountValuesSnapshot
 from greeks_trio.model.records import (
     FeedGap,
     LeftoverGaps,
@@ -42,6 +43,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 _JOURNAL_TYPES: Final[dict[str, type[JournalEntry]]] = {
     "positions": PositionsSnapshot,
+    "account-values": AccountValuesSnapshot,
     "gap": FeedGap,
     "leftover-gaps": LeftoverGaps,
 }

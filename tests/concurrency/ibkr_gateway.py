@@ -28,7 +28,11 @@ from greeks_trio.waiting import WakeUp
 from tests.factories import clock_of_trio
 
 SESSION = "00112233445566778899aabbccddeeff"
-CONFIG = IbkrConfig(api_url="https://localhost:5000/v1/api", accounts=("U1", "U2"))
+CONFIG = IbkrConfig(
+    api_url="https://localhost:5000/v1/api",
+    accounts=("U1", "U2"),
+    account_values_s=0.0,
+)
 LOGGED_IN = {"authenticated": True, "established": True, "connected": True}
 T = 1_790_000_000_000
 

@@ -86,6 +86,7 @@ def make_config(**changes):
         "secret": Secret("s3cr3t"),
         "refresh": Secret("r3fr3sh"),
         "api_url": "http://127.0.0.1:1",
+        "account_values_s": 0.0,
     }
     return TastytradeConfig(**(values | changes))
 

@@ -177,7 +177,7 @@ async def test_a_table_that_refuses_holds_up_no_other_table_and_no_other_broker(
 
     await trio.sleep(2)
     [sentence] = conditions.sentences(Severity.NOT_READY)
-    assert sentence.startswith("journal: gaps and snapshots of positions wait (2)")
+    assert sentence.startswith("journal: gaps, positions and account values wait (2)")
     assert NO_IDENTITY in sentence
 
     await trio.sleep(600)

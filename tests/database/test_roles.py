@@ -10,6 +10,7 @@ import pytest
 
 from docs.tools.blocks import read_blocks
 from greeks_trio.config.settings import Secret
+from greeks_trio.model.account_values import AccountValues, AccountValuesSnapshot
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Broker, FeedGap, PositionsSnapshot
 from greeks_trio.pipeline.conditions import Conditions
@@ -33,6 +34,8 @@ VIEWS = (
     "broker_divergence",
     "tick_history",
     "position_history",
+    "account_value_history",
+    "latest_account_values",
 )
 
 
@@ -106,6 +109,8 @@ async def test_the_service_works_with_the_least_rights(roles):
                 observed_at=START,
             )
         )
+        row = AccountValues(broker="ibkr", account_id="U1", observed_at=START)
+        await journal.write(AccountValuesSnapshot(broker="ibkr", rows=(row,)))
         await journal.write(
             FeedGap(broker=Broker("ibkr"), started_at=START, reason=GapReason.SILENCE)
         )
@@ -142,7 +147,10 @@ async def test_the_reader_reads_every_view_and_no_table(roles):
             reader.execute(f"select * from {view}").fetchall()
         [(ticks,)] = reader.execute("select count(*) from tick_history")
         reader.execute("select * from greeks_asof(now())").fetchall()
-        for table in ("greek_snapshots", "positions", "feed_gaps", "trades"):
+        reader.execute("select * from account_values_asof(now())").fetchall()
+        for table in (
+            *("greek_snapshots", "positions", "account_values", "feed_gaps", "trades"),
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 reader.execute(f"select * from {table}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import UTC
+from decimal import Decimal
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greeks_trio.model.account_values import AccountValues, AccountValuesSnapshot
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot, Tick
 from greeks_trio.spool.format import (
@@ -89,6 +91,17 @@ def test_every_journal_entry_comes_back_as_it_was(account_id):
             started_at=START,
             reason=GapReason.KILLED,
             account_id=account_id,
+        ),
+        AccountValuesSnapshot(
+            broker="ibkr",
+            rows=(
+                AccountValues(
+                    broker="ibkr",
+                    account_id=account_id,
+                    observed_at=START,
+                    cash=Decimal("-12.50"),
+                ),
+            ),
         ),
         LeftoverGaps(broker="tastytrade", own=((None, START),), ended_at=START),
         PositionsSnapshot(

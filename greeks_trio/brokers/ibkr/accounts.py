@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from greeks_trio.brokers.ibkr.definitions import Definitions
+from greeks_trio.brokers.ibkr.positions.account_values import read_summary
 from greeks_trio.brokers.ibkr.positions.known import KnownContracts
 from greeks_trio.brokers.ibkr.positions.positions import (
     AccountPositions,
@@ -23,6 +24,7 @@ from greeks_trio.brokers.ibkr.rest import GatewayClient
 from greeks_trio.brokers.ibkr.subaccounts import read_subaccounts
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.foreign_text import is_account_id
+from greeks_trio.model.account_values import SentValues
 from greeks_trio.model.contracts import Conid
 from greeks_trio.waiting import run_in_slices
 
@@ -127,6 +129,11 @@ class Accounts:
             known.define(await self._definitions.read(wanted), wanted)
             reading = await run_in_slices(read_positions(rows, known))
         return msgspec.structs.replace(reading, unread=unread)
+
+    async def read_values(self, account_id: str) -> SentValues | None:
+        """Return the values of one account, `None` if the answer has another form."""
+        path = f"/portfolio/{quote(account_id, safe='')}/summary"
+        return read_summary(await self._client.request("GET", path))
 
     async def _read_accounts(
         self, account_ids: Sequence[str]

@@ -28,6 +28,7 @@ from greeks_trio.brokers.ibkr.wire.events import encode_unsubscribe
 from greeks_trio.brokers.ibkr.wire.protocol import IbkrProtocol
 from greeks_trio.config.settings import IbkrConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.account_values_watch import AccountValuesWatch
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import FeedHealth
@@ -94,6 +95,13 @@ class Connection:
             health,
             current_config,
         )
+        self._values = AccountValuesWatch(
+            health,
+            shortfalls,
+            account_ids=lambda: portfolio.account_ids,
+            interval_s=lambda: current_config().account_values_s,
+            read=session.accounts.read_values,
+        )
 
     async def run(self, wait_due: Callable[[], Awaitable[None]]) -> NoReturn:
         """Stream the portfolio and its changes until the connection ends.
@@ -122,6 +130,7 @@ class Connection:
             start(self._keep_alive.run_tickle, name="ibkr tickle")
             start(self._positions.run_positions, wait_due, name="ibkr positions")
             start(self._positions.run_watchlist, name="ibkr watch-list")
+            start(self._values.run, name="ibkr account values")
         raise AssertionError("a connection ends by raising")
 
     async def _wait_ready(self) -> None:

@@ -103,6 +103,7 @@ class IbkrFeed:
         self._config = config
         self._health.accepts_delayed = config.accept_delayed
         self._health.kept_payloads = config.source_payload
+        self._health.account_values.changed.wake()
         self._portfolio.retry_unknown()
         self._reload.set()
 

@@ -204,6 +204,11 @@ class Portfolio:
         return True
 
     @property
+    def account_ids(self) -> tuple[str, ...]:
+        """The accounts of the last reading."""
+        return self._account_ids
+
+    @property
     def has_unread_accounts(self) -> bool:
         """Whether IBKR refused to list an account in the last reading."""
         return self._reading is not None and bool(self._reading.unread)

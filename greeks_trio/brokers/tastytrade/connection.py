@@ -29,6 +29,7 @@ from greeks_trio.brokers.tastytrade.wire.protocol import Event
 from greeks_trio.brokers.tastytrade.wire.requests import MAX_REQUEST_BYTES
 from greeks_trio.config.settings import TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.account_values_watch import AccountValuesWatch
 from greeks_trio.feeds.contract_gaps import ContractGaps
 from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import FeedHealth
@@ -91,6 +92,13 @@ class Connection:
             current_config,
             account_watch,
         )
+        self._values = AccountValuesWatch(
+            health,
+            self._shortfalls,
+            account_ids=lambda: portfolio.account_ids,
+            interval_s=lambda: current_config().account_values_s,
+            read=session.read_values,
+        )
 
     async def run(self, wait_due: Callable[[], Awaitable[None]]) -> NoReturn:
         """Stream the portfolio and its changes until the connection ends.
@@ -116,6 +124,7 @@ class Connection:
             if self._account_watch is not None:
                 start(self._account_watch.run, name="tastytrade account stream")
             start(self._positions.run_positions, wait_due, name="tastytrade positions")
+            start(self._values.run, name="tastytrade account values")
         raise AssertionError("a connection ends by raising")
 
     async def _run_reader(self) -> NoReturn:

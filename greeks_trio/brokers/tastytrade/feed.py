@@ -130,6 +130,7 @@ class TastytradeFeed:
         self._config = config
         self._health.accepts_delayed = config.accept_delayed
         self._health.kept_payloads = config.source_payload
+        self._health.account_values.changed.wake()
         self._refresh.set()
 
     async def _wait_positions_due(self, connected: TastytradeConfig) -> None:

@@ -14,6 +14,10 @@ import httpx2
 import msgspec
 from msgspec import Raw
 
+from greeks_trio.brokers.tastytrade.positions.account_values import (
+    CURRENCY,
+    read_balances,
+)
 from greeks_trio.brokers.tastytrade.positions.accounts import (
     NOT_LISTED,
     AccountPositions,
@@ -36,6 +40,7 @@ from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.answer_dates import DatedTransport, TakeDate, ignore_date
 from greeks_trio.foreign_text import is_account_id
+from greeks_trio.model.account_values import SentValues
 from greeks_trio.model.records import Availability
 from greeks_trio.waiting import run_in_slices, utc_now
 
@@ -143,6 +148,16 @@ class TastytradeSession:
         if troubles and all(each.refusal is not None for each in readings):
             raise troubles[0]
         return readings
+
+    async def read_values(self, account_id: str) -> SentValues | None:
+        """Return the values of one account, `None` if the answer has another form.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: there was no usable answer.
+        """
+        path = f"/accounts/{quote(account_id, safe='')}/balances/{CURRENCY}"
+        return read_balances(await self._rest.get(path, Raw))
 
     async def quote_token(self) -> QuoteToken:
         """Return a fresh token for market data, and where to present it.

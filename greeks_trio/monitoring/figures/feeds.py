@@ -159,6 +159,21 @@ class FeedFigures:
         labels=("broker", "event"),
         status="feeds.*.counts",
     )
+    account_values_age = gauge(
+        "Time since the account values were read, absent before the first reading and"
+        " with GREEKS_ACCOUNT_VALUES_S=0.",
+        of_healths(lambda health: health.account_values.age_s()),
+        unit="seconds",
+        labels=BY_BROKER,
+        status="feeds.*.account_values_age_s",
+    )
+    account_values_unread = gauge(
+        "Accounts whose values the last reading lacks.",
+        of_healths(lambda health: len(health.account_values.last.unread)),
+        unit="accounts",
+        labels=BY_BROKER,
+        status="feeds.*.account_values_unread",
+    )
     subscriptions_wanted = contract_gauge(
         "Contracts that should be subscribed.",
         lambda feed: feed.wanted,

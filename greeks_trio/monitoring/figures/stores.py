@@ -51,7 +51,7 @@ class StoreFigures:
         status="memory.buffers_max_bytes",
     )
     journal_waiting = gauge(
-        "Gaps and positions that are not stored yet.",
+        "Gaps, positions and account values that are not stored yet.",
         lambda now: len(now.status.journal),
         unit="entries",
         status="writer.journal_waiting",

@@ -92,6 +92,14 @@ def positions_asof(values: Mapping[str, Any], _stale_after_s: float) -> Source:
     return Source(sql.SQL("positions_asof(%s::timestamptz) src"), [_moment(values)])
 
 
+def account_values_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the newest values of each account."""
+    return Source(
+        sql.SQL("account_values_asof(%s::timestamptz, %s::double precision) src"),
+        [_moment(values), stale_after_s],
+    )
+
+
 def _moment(values: Mapping[str, Any]) -> Any:  # noqa: ANN401
     at = values.get("at")
     return _PRESENT if at is None else at

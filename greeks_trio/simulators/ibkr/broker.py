@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from greeks_trio.simulators.account_values import Money
 from greeks_trio.simulators.book.book import FLAWLESS, Holdings, Imperfections
 from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.faults import Fault, run_faults
@@ -123,6 +124,14 @@ class SimulatedIbkr:
     def stop(self) -> None:
         """Make `run` return; new connections are refused from now on."""
         self._stopping.set()
+
+    def money(self, account_id: str) -> Money:
+        """Return the present values of an account."""
+        return self._rest.money(account_id)
+
+    def remove_account(self, account_id: str) -> None:
+        """Take an account out of the login."""
+        del self._state.account_positions.positions[account_id]
 
     @property
     def verbs(self) -> Mapping[str, Verb]:

@@ -32,6 +32,8 @@ _HELP: Final = {
     "odd-status": "sends wrong and partial status frames for ARG seconds; the session stays",
     "not-subscribed": "marks all data as not subscribed and sends none for ARG seconds",
     "bad-position": "adds an invalid position to the list for ARG seconds",
+    "refuse-values": "answers 500 to requests for account values for ARG seconds",
+    "odd-values": "sends account values as NaN, too large or not at all for ARG seconds",
     "delayed": "marks all data as delayed for ARG seconds",
 }
 

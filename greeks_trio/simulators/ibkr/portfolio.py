@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import trio
 
+from greeks_trio.simulators.account_values import Lot, Money, count_money
 from greeks_trio.simulators.ibkr import position_rows as rows
 from greeks_trio.simulators.ibkr.listing import listing_of
-from greeks_trio.simulators.ibkr.routes import Routes
+from greeks_trio.simulators.ibkr.routes import Routes, json_response
 from greeks_trio.simulators.ibkr.rows import Row
 from greeks_trio.simulators.ibkr.state import IbkrState
+from greeks_trio.simulators.ibkr.summary import summary_of, with_odd_values
 from greeks_trio.simulators.market import SimulatedOption, Underlying
-from greeks_trio.simulators.server.http import Request
+from greeks_trio.simulators.server.http import Request, Response
 
 # IBKR sends more clients only in pages of this size.
 _MOST_CLIENTS: Final = 100
@@ -47,6 +50,7 @@ class IbkrPortfolio:
             "POST /portfolio/{account}/positions/invalidate": self._invalidate,
             "GET /portfolio/positions/{conid}": self._position,
             "GET /portfolio2/{account}/positions": self._live_positions,
+            "GET /portfolio/{account}/summary": self._summary,
         }
 
     def forget(self) -> None:
@@ -129,6 +133,33 @@ class IbkrPortfolio:
             | {"timestamp": now_s}
             for each, quantity in self._state.held(found["account"])
         ]
+
+    def _summary(self, _request: Request, found: dict[str, str]) -> object:
+        account, conditions = found["account"], self._state.conditions
+        if conditions.holds("refuse-values"):
+            return json_response({"error": "no summary", "statusCode": 500}, 500)
+        if not self._is_readable(account):
+            return {}
+        now_ms = time.time_ns() // 1_000_000
+        summary = summary_of(account, self.money(account), now_ms)
+        if conditions.holds("odd-values"):
+            return Response(body=with_odd_values(summary))
+        return summary
+
+    def money(self, account: str) -> Money:
+        """Return the present values of an account."""
+        return count_money(self._lots(account))
+
+    def _lots(self, account: str) -> Iterator[Lot]:
+        held = self._state.account_positions.positions[account]
+        for conid, quantity in held.items():
+            instrument = self._state.find(conid)
+            if instrument is not None:
+                listing = listing_of(instrument)
+                units = quantity * listing.size * listing.factor
+                price = self._state.price_of(instrument)
+                is_future = listing.asset_class == "FUT"
+                yield Lot(instrument, units, price, is_future)
 
     def _row(
         self,

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from greeks_trio.simulators.account_values import Money
 from greeks_trio.simulators.ibkr.login import auth_status, validation
 from greeks_trio.simulators.ibkr.market_data import IbkrMarketData
 from greeks_trio.simulators.ibkr.portfolio import IbkrPortfolio
@@ -92,6 +93,10 @@ class IbkrRest:
             | self._portfolio.routes
             | self._market_data.routes
         )
+
+    def money(self, account_id: str) -> Money:
+        """Return the present values of an account."""
+        return self._portfolio.money(account_id)
 
     def respond(self, request: Request) -> Response:
         """Answer one request."""

@@ -191,10 +191,7 @@ class IbkrState:
 
     def price_of(self, instrument: SimulatedOption | Underlying) -> float:
         """Return the present price of one share or option, per unit."""
-        if isinstance(instrument, Underlying):
-            return instrument.price
-        greeks = self.market.greeks(instrument)
-        return max(self.market.price(instrument, greeks), 0.01)
+        return self.market.price_of(instrument)
 
     def may_tick(self, conid: int, now: float) -> bool:
         """Whether the contract may have a tick now."""

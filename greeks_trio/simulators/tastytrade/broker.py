@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from greeks_trio.simulators.account_values import Money
 from greeks_trio.simulators.book.book import FLAWLESS, Holdings, Imperfections
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.fault_kinds import Verb
@@ -91,6 +92,7 @@ class SimulatedTastytrade:
             secret=self._secret,
             refresh=self._refresh,
             clock=trio.current_time,
+            price_of=market.price_of,
         )
         self._streamer = AccountStreamer(self._rest.is_bearer, self._conditions)
         self._door = Door(self._respond, self._serve_socket)
@@ -156,6 +158,10 @@ class SimulatedTastytrade:
         """
         shape = self._positions.change(contract_key, quantity)
         self._streamer.tell("CurrentPosition", ACCOUNT_ID, shape)
+
+    def money(self, account_id: str) -> Money:
+        """Return the present values of an account."""
+        return self._rest.money(account_id)
 
     async def wait_open(self) -> None:
         """Return when clients are accepted, also after a `drop`."""

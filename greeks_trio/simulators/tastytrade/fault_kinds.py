@@ -105,6 +105,14 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             help="adds an invalid position to the list of positions for ARG seconds",
             default=60.0,
         ),
+        "refuse-values": FaultKind(
+            help="answers 403 to requests for account values for ARG seconds",
+            default=30.0,
+        ),
+        "odd-values": FaultKind(
+            help="sends account values as NaN, as a list or not at all for ARG seconds",
+            default=30.0,
+        ),
         "streamer-close": FaultKind(
             help="closes the account streamer's WebSockets, new ones at once, for ARG seconds",
             default=0.0,

@@ -9,11 +9,12 @@ Source: developer.tastytrade.com, accounts and positions.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
+from greeks_trio.simulators.account_values import Lot
 from greeks_trio.simulators.book.book import Holdings, Split
 from greeks_trio.simulators.book.listings import TastytradeListing
 from greeks_trio.simulators.market import SimulatedOption, Underlying
@@ -33,6 +34,8 @@ _FIRST_FURTHER: Final = 3
 _SHARED_EVERY: Final = 3
 # Shares that cover calls; a client records them and subscribes to none of them.
 _SHARES: Final = {"AAPL": 300, "F": -200}
+PriceOf: TypeAlias = Callable[[SimulatedOption | Underlying], float]
+
 _OPENED: Final = "2026-01-05T14:30:00.000+00:00"
 
 
@@ -61,6 +64,7 @@ class SimulatedPositions:
         With ``holdings`` the accounts are those, and they may hold ``underlyings`` too.
         """
         numbers = random.Random(seed)
+        self._underlyings = underlyings
         self._options = {tasty_symbol(each): each for each in (*tradable, *options)}
         self._others = {
             each.tastytrade.symbol: each
@@ -140,6 +144,27 @@ class SimulatedPositions:
         if account_id == ACCOUNT_ID and self._has_shares:
             held += [_shares(symbol, quantity) for symbol, quantity in _SHARES.items()]
         return held
+
+    def lots(self, account_id: str, price_of: PriceOf) -> Iterator[Lot]:
+        """Yield the account's positions with their values."""
+        for symbol, quantity in self._quantities[account_id].items():
+            option = self._options.get(symbol)
+            if option is None:
+                other = self._others[symbol]
+                is_future = symbol.startswith("/")
+                listing = other.tastytrade
+                size = float(listing.multiplier) if listing is not None else 1.0
+                yield Lot(other, quantity * size, price_of(other), is_future)
+                continue
+            size = float(option.contract.multiplier or 100)
+            factor = float(option.contract.price_factor or 1)
+            yield Lot(option, quantity * size * factor, price_of(option))
+        if account_id == ACCOUNT_ID and self._has_shares:
+            yield from (
+                Lot(each, _SHARES[each.symbol], price_of(each))
+                for each in self._underlyings
+                if each.symbol in _SHARES
+            )
 
     def equity_option(self, symbol: str) -> Shape | None:
         """Return the instrument, `None` when there is no such equity option."""

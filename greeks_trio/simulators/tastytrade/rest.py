@@ -15,10 +15,12 @@ from typing import Final
 
 import msgspec
 
+from greeks_trio.simulators.account_values import Money, count_money
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.server.http import Request, Response
+from greeks_trio.simulators.tastytrade.balances import balances_shape
 from greeks_trio.simulators.tastytrade.instruments import Shape
-from greeks_trio.simulators.tastytrade.positions import SimulatedPositions
+from greeks_trio.simulators.tastytrade.positions import PriceOf, SimulatedPositions
 
 ACCESS_TOKEN_S: Final = 900.0
 QUOTE_TOKEN_S: Final = 86_400.0
@@ -85,8 +87,10 @@ class Rest:
         secret: str,
         refresh: str,
         clock: Callable[[], float],
+        price_of: PriceOf,
     ) -> None:
         self.dxlink_url = ""
+        self._price_of = price_of
         self.access_tokens = Tokens(ACCESS_TOKEN_S, clock, conditions)
         self.quote_tokens = Tokens(QUOTE_TOKEN_S, clock, conditions)
         self._conditions = conditions
@@ -110,6 +114,8 @@ class Rest:
             return self._issue_access_token(request.body)
         if not self.is_bearer(request.headers.get("authorization", "")):
             return _refusal(401, "unauthorized", "Unauthorized")
+        if "/balances" in request.path and self._conditions.holds("refuse-values"):
+            return _refusal(403, "not_permitted", "User not permitted access")
         found = self._find(request) if request.method == "GET" else None
         if found is None:
             return _refusal(404, "record_not_found", "Record not found")
@@ -133,6 +139,10 @@ class Rest:
                 answer, headers=(("Retry-After", str(math.ceil(left_s))),)
             )
         return None
+
+    def money(self, account_id: str) -> Money:
+        """Return the present values of an account."""
+        return count_money(self._positions.lots(account_id, self._price_of))
 
     def is_bearer(self, text: str) -> bool:
         """Tell whether this is ``Bearer`` and a valid access token."""
@@ -174,6 +184,10 @@ class Rest:
                 return self._accounts(rest)
             case ["accounts", account_id, "positions"] if account_id in known:
                 return {"items": self._position_items(account_id, request)}
+            case ["accounts", account_id, "balances" | "balances/USD"] if (
+                account_id in known
+            ):
+                return self._balances(account_id)
             case ["instruments", kind, symbol] if kind in self._instruments:
                 return self._instruments[kind](symbol)
             case ["instruments", kind] if kind in self._instruments:
@@ -181,6 +195,10 @@ class Rest:
                 found = map(self._instruments[kind], wanted)
                 return {"items": [each for each in found if each is not None]}
         return None
+
+    def _balances(self, account_id: str) -> Shape:
+        is_odd = self._conditions.holds("odd-values")
+        return balances_shape(account_id, self.money(account_id), is_odd=is_odd)
 
     def _accounts(self, rest: str) -> Shape | None:
         accounts = self._positions.accounts()
