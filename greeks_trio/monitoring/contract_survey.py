@@ -155,7 +155,8 @@ class _FeedSurvey:
         limit_s, markets = self._limit_s, self._markets
         # No contract has a lower limit.
         fresh_from = self._moment - timedelta(seconds=limit_s)
-        for contract_key, since in contracts:
+        read_times = last_read_at(broker, [key for key, _ in contracts])
+        for (contract_key, since), read_at in zip(contracts, read_times, strict=True):
             exchange = exchange_of(contract_key)
             market = market_of(contract_key, exchange)
             if market is not None and market not in markets:
@@ -164,7 +165,6 @@ class _FeedSurvey:
             numbers.trading += trades
             if not is_known:
                 self._has_no_hours(contract_key, exchange)
-            read_at = last_read_at.get((broker, contract_key))
             age_s = now - (since if read_at is None or read_at < since else read_at)
             record = self._newest.get(contract_key)
             if (

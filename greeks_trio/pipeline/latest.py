@@ -14,8 +14,10 @@ dropped.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import count, repeat
 from typing import Final, TypeAlias
 
 import msgspec
@@ -87,7 +89,7 @@ class Latest:
                 is_wanted = _age_order(kept[1]) < _age_order(record)
             if is_wanted:
                 self._seeded.add(key)
-                self._keep(key, record)
+                self._keep({key: record})
                 taken += 1
         if taken:
             self._newer.wake()
@@ -154,18 +156,24 @@ class Latest:
                 del fresh[key]
             else:
                 self._seeded.remove(key)
-        for key, record in fresh.items():
-            self._keep(key, record)
+        self._keep(fresh)
         for _ in range(len(self._kept) - self._max_series):
             key = next(iter(self._kept))
             del self._kept[key]
             self._seeded.discard(key)
 
-    def _keep(self, key: SeriesKey, record: UnifiedPositionRecord) -> None:
+    def _keep(self, records: dict[SeriesKey, UnifiedPositionRecord]) -> None:
+        """Number the changes of these series.
+
+        With thousands of contracts nearly every tick comes here, so the loops are in C.
+        """
+        kept, first = self._kept, self._version + 1
         # Removed first, because an existing key would keep its place.
-        self._kept.pop(key, None)
-        self._version += 1
-        self._kept[key] = (self._version, record)
+        deque(map(kept.pop, records, repeat(None)), maxlen=0)
+        kept.update(
+            zip(records, zip(count(first), records.values(), strict=False), strict=True)
+        )
+        self._version += len(records)
 
 
 def _age_order(record: UnifiedPositionRecord) -> tuple[datetime, datetime]:

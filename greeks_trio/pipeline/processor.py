@@ -9,7 +9,8 @@ reconnect), so that COPY stays on its fast path.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -28,6 +29,8 @@ from greeks_trio.pipeline.latest import Latest, SeriesKey
 
 # A broker repeats the last event or the last frame, and nothing older.
 _REMEMBERED: Final = 16
+# A hash is 0 as seldom as two are the same.
+_NO_KEYS: Final = array("q", bytes(8 * _REMEMBERED))
 
 _BROKER: Final = attrgetter("record.broker")
 _ORDER: Final = attrgetter(
@@ -53,42 +56,39 @@ class ProcessorStatistics:
 
 
 class _Series:
-    """One contract in one account: the times of its newest tick, and the last keys."""
+    """One contract in one account: the times of its newest tick, and its last keys."""
 
-    __slots__ = ("_oldest", "event_time", "keys", "received_at")
+    __slots__ = ("event_time", "key_place", "keys_at", "read_at", "received_at")
 
-    def __init__(self, first: UnifiedPositionRecord) -> None:
+    def __init__(self, first: UnifiedPositionRecord, keys_at: int) -> None:
         self.event_time = first.event_time
         self.received_at = first.received_at
-        # Hashes of 64 bits in one block: 3 kB less for each contract than tuples in a deque.
-        # Of two different events, one of the other's time or older, they are the same once in
-        # 10 ** 18 cases.
-        self.keys = array("q")
-        # The place of the oldest one, once all places are taken.
-        self._oldest = 0
-
-    def remember(self, key: int) -> None:
-        """Keep the key of an event, in the place of the oldest one."""
-        if len(self.keys) < _REMEMBERED:
-            self.keys.append(key)
-        else:
-            self.keys[self._oldest] = key
-            self._oldest = (self._oldest + 1) % _REMEMBERED
+        self.read_at = 0.0
+        # Where its keys begin among those of all series, and the place of the next one.
+        self.keys_at = keys_at
+        self.key_place = 0
 
 
 class Processor:
     """Puts the ticks of each frame in order and drops repeated ones.
 
+    With thousands of contracts a series is no longer in the processor's cache when its next
+    tick comes, so each of them has one place in one table, and one short object.
+
     Attributes:
         latest: The newest tick of each series.
-        last_read_at: When the last tick of each contract was read, in seconds of the
-            monotonic clock; for the staleness report.
     """
 
     def __init__(self) -> None:
         self.latest = Latest()
         self._series: dict[SeriesKey, _Series] = {}
-        self.last_read_at: dict[tuple[Broker, ContractKey], float] = {}
+        self._of_contract: defaultdict[Broker, dict[ContractKey, list[_Series]]] = (
+            defaultdict(dict)
+        )
+        # Hashes of 64 bits in one block: 3 kB less for each contract than tuples in a deque.
+        # Of two different events, one of the other's time or older, they are the same once in
+        # 10 ** 18 cases.
+        self._keys = array("q")
         self._received: Counter[str] = Counter()
         self._duplicates: Counter[str] = Counter()
         self._late: Counter[str] = Counter()
@@ -97,13 +97,7 @@ class Processor:
         """Return the new ticks of a frame by event time, without repeats."""
         if len(ticks) > 1:
             ticks = sorted(ticks, key=_ORDER)
-        read_at, is_new = self.last_read_at, self._is_new
-        fresh: list[Tick] = []
-        for tick in ticks:
-            record = tick.record
-            read_at[record.broker, record.contract_key] = tick.read_at
-            if is_new(tick, record):
-                fresh.append(tick)
+        fresh = list(filter(self._is_new, ticks))
         self._received.update(map(_BROKER, ticks))
         return fresh
 
@@ -116,19 +110,40 @@ class Processor:
             contracts=len(self._series),
         )
 
-    def _is_new(self, tick: Tick, record: UnifiedPositionRecord) -> bool:
+    def last_read_at(
+        self, broker: Broker, contract_keys: Iterable[ContractKey]
+    ) -> list[float | None]:
+        """Return when the last tick of each contract was read, `None` without any.
+
+        In seconds of the monotonic clock, over all accounts, for the staleness report.
+        """
+        known = self._of_contract[broker]
+        return [
+            None
+            if (series := known.get(key)) is None
+            else series[0].read_at
+            if len(series) == 1
+            else max([each.read_at for each in series])
+            for key in contract_keys
+        ]
+
+    def _is_new(self, tick: Tick) -> bool:
+        record = tick.record
         series_key = (record.broker, record.account_id, record.contract_key)
         series = self._series.get(series_key)
         if series is None:
-            series = self._series[series_key] = _Series(record)
+            series = self._begin(series_key, record)
+        series.read_at = tick.read_at
         event_time, received_at = record.event_time, record.received_at
         key = hash((event_time, tick.fingerprint))
         is_newest = event_time > series.event_time
+        first, place = series.keys_at, series.key_place
         # No remembered key is newer.
-        if not is_newest and key in series.keys:
+        if not is_newest and key in self._keys[first : first + _REMEMBERED]:
             self._duplicates[record.broker] += 1
             return False
-        series.remember(key)
+        self._keys[first + place] = key
+        series.key_place = (place + 1) % _REMEMBERED
         if is_newest or (
             event_time == series.event_time and received_at >= series.received_at
         ):
@@ -137,6 +152,14 @@ class Processor:
         elif event_time < series.event_time:
             self._late[record.broker] += 1
         return True
+
+    def _begin(self, series_key: SeriesKey, first: UnifiedPositionRecord) -> _Series:
+        """Return a new series, without any key."""
+        series = self._series[series_key] = _Series(first, len(self._keys))
+        self._keys.extend(_NO_KEYS)
+        contracts = self._of_contract[first.broker]
+        contracts.setdefault(first.contract_key, []).append(series)
+        return series
 
 
 async def run_processor(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import trio
 
+from greeks_trio.brokers.ibkr.lines.renewals import RENEW_LATEST_S
 from greeks_trio.brokers.ibkr.lines.rotation import GREEKS_WAIT_S, TURN_S
+from greeks_trio.brokers.ibkr.shortfalls import StreamReport
 from greeks_trio.brokers.ibkr.subscriber import CHECK_INTERVAL_S
 from greeks_trio.model.contracts import ContractKey
 from tests.concurrency.ibkr_gateway import CONFIG, Scene, T, make_row
@@ -114,10 +117,12 @@ class Ticks:
         return max((b - a for a, b in pairwise(self.at[key])), default=0.0)
 
 
-async def start(nursery, number, lines, *, watched=(), held=None, **settings):
+async def start(
+    nursery, number, lines, *, watched=(), held=None, jitter=lambda: 0.5, **settings
+):
     """Stream so many held options of one underlying on so many lines."""
     config = replace(CONFIG, market_data_lines=lines, **settings)
-    scene = Scene(nursery, config)
+    scene = Scene(nursery, config, jitter=jitter)
     held = range(1, number + 1) if held is None else held
     scene.gateway.positions["U1"] = [make_row(n, 600 + n) for n in held]
     broker, ticks = Broker(scene, lines), Ticks()
@@ -383,3 +388,27 @@ async def test_delayed_data_are_shown_between_the_turns_too(nursery, autojump_cl
     for _ in range(20):
         await trio.sleep(TURN_S / 3)
         assert scene.last_error.startswith("6 subscriptions with delayed market data")
+
+
+async def test_a_renewal_is_no_reason_to_look_at_all_contracts(
+    nursery, autojump_clock, monkeypatch
+):
+    looks = []
+    update = StreamReport.update
+
+    def counted(report, view, now):
+        looks.append(now)
+        update(report, view, now)
+
+    monkeypatch.setattr(StreamReport, "update", counted)
+    scene, broker, _ = await start(nursery, 60, 100, jitter=Random(1).random)
+    broker.ticks_every_s = 10.0
+    await trio.sleep(CHECK_INTERVAL_S)
+    asked, looked = len(scene.gateway.sent("smd+")), len(looks)
+
+    await trio.sleep(RENEW_LATEST_S)
+
+    assert len(scene.gateway.sent("smd+")) - asked >= 60
+    # The positions are read each minute, which is a reason.
+    checks = RENEW_LATEST_S / CHECK_INTERVAL_S + RENEW_LATEST_S / 60.0
+    assert checks - 3 <= len(looks) - looked <= checks + 3

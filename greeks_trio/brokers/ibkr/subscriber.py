@@ -45,6 +45,9 @@ class SubscriptionSender:
         self._changes = changes
         self._report = report
         self._to_drop: list[Conid] = []
+        # The next look at all contracts, and whether a request needs one before.
+        self._look_at = float("-inf")
+        self._is_news = False
         self.view = PortfolioView(NOTHING, 0)
 
     def apply(self, view: PortfolioView) -> None:
@@ -58,19 +61,27 @@ class SubscriptionSender:
     async def run(self) -> NoReturn:
         """Send the due requests, and again after each change and at each due time.
 
+        Looks at all contracts after changes and each `CHECK_INTERVAL_S`.  A renewal changes
+        nothing: with thousands of contracts there are dozens each second.
+
         Runs until cancelled.
 
         Raises:
             FeedInterrupted: The gateway takes no request.
         """
+        gather_s = gather_time(0.0)
         while True:
             await self._send_due()
-            began_at = trio.current_time()
-            self._report.update(self.view, began_at)
-            gather_s = gather_time(trio.current_time() - began_at)
-            check_at = trio.current_time() + CHECK_INTERVAL_S
+            if self._is_news:
+                self._is_news = False
+                began_at = trio.current_time()
+                self._report.update(self.view, began_at)
+                gather_s = gather_time(trio.current_time() - began_at)
+                self._look_at = trio.current_time() + CHECK_INTERVAL_S
             state = self._state
-            next_at = min(state.lines.next_due(), state.rotation.next_at(), check_at)
+            next_at = min(
+                state.lines.next_due(), state.rotation.next_at(), self._look_at
+            )
             with trio.move_on_at(next_at):
                 while not self._state.has_changed:
                     await self._changes.wait()
@@ -85,21 +96,18 @@ class SubscriptionSender:
 
     def _change_turns(self, now: float) -> None:
         dropped, begun = self._state.turns_due(now)
+        self._is_news = self._is_news or bool(dropped or begun)
         self._drop(dropped)
         self._health.count("line.passed-on", len(dropped))
         for conid in begun:
             self._protocol.forget(conid)
 
     async def _send_due(self) -> None:
-        now = trio.current_time()
+        now, lines = trio.current_time(), self._state.lines
+        if self._state.has_changed or now >= self._look_at:
+            self._is_news = True
+            self._ask_the_quiet_again(now)
         self._state.sending_due(now)
-        lines, quiet = self._state.lines, self._state.quiet
-        for conid in quiet.take_silent(now):
-            self._health.count("subscription.silent")
-            lines.request_again(conid, now)
-        for conid in quiet.take_all_quiet(now):
-            self._health.count("subscription.all-quiet")
-            lines.request_again(conid, now)
         self._change_turns(now)
         while True:
             while self._to_drop:
@@ -110,7 +118,17 @@ class SubscriptionSender:
                 return
             await self._request(due, now)
 
+    def _ask_the_quiet_again(self, now: float) -> None:
+        lines, quiet = self._state.lines, self._state.quiet
+        for conid in quiet.take_silent(now):
+            self._health.count("subscription.silent")
+            lines.request_again(conid, now)
+        for conid in quiet.take_all_quiet(now):
+            self._health.count("subscription.all-quiet")
+            lines.request_again(conid, now)
+
     async def _request(self, conid: Conid, now: float) -> None:
+        self._is_news = self._is_news or not self._state.lines.is_answered(conid)
         is_option = conid in self.view.plan.options
         if self._state.lines.is_unanswered(conid):
             self._health.count("subscription.repeated")

@@ -72,7 +72,8 @@ class StreamReport:
         self._streamed: dict[ContractKey, str | None] = {}
         self._wanted: Mapping[ContractKey, WantedContract | None] = {}
         self._keys: dict[StreamerSymbol, ContractKey] = {}
-        self._heard: set[StreamerSymbol] = set()
+        # Those of them that have brought no event on this connection.
+        self._unheard: set[StreamerSymbol] = set()
         # When each underlying was wanted first.
         self._underlyings: dict[str, float] = {}
         # From a refusal until all requests were taken.
@@ -88,8 +89,9 @@ class StreamReport:
         keys = {each.symbol: key for key, each in known.items()}
         for symbol in self._keys.keys() - keys:
             self._quiet.forget(symbol)
+        self._unheard &= keys.keys()
+        self._unheard |= keys.keys() - self._keys.keys()
         self._keys = keys
-        self._heard &= keys.keys()
         now, before = trio.current_time(), self._underlyings
         self._underlyings = {
             each.contract.underlying: before.get(each.contract.underlying, now)
@@ -100,20 +102,18 @@ class StreamReport:
         """Note that the Greeks of these contracts are requested, or once more."""
         now = trio.current_time()
         for symbol in symbols:
-            self._quiet.requested(symbol, now, is_option=True)
+            if symbol in self._keys:  # one may have been dropped meanwhile
+                self._quiet.requested(symbol, now, is_option=True)
 
     def event(self, symbol: StreamerSymbol, now: float, *, has_greeks: bool) -> None:
         """Note an event of a contract, with or without a Greek in it."""
-        key = self._keys.get(symbol)
-        if key is None:
-            return
         is_news = self._quiet.frame(symbol, now, has_greeks=has_greeks)
-        if self._in_doubt and symbol not in self._heard:
-            is_news = True
-        self._heard.add(symbol)
+        if symbol in self._unheard:
+            self._unheard.remove(symbol)
+            is_news = is_news or self._in_doubt
         if is_news:
             if has_greeks:
-                self._gaps.end([key])
+                self._gaps.end([self._keys[symbol]])
             self._changed.set()
 
     def refused(self, reason: str) -> None:
@@ -148,9 +148,9 @@ class StreamReport:
         expired = self._expired()
         missing = self._missing(now, expired)
         self._tell_streamed(expired)
-        subscribed = self._heard if self._in_doubt else self._keys
+        mute = len(self._unheard) if self._in_doubt else 0
         self._health.subscriptions(
-            wanted=len(self._wanted), subscription_count=len(subscribed)
+            wanted=len(self._wanted), subscription_count=len(self._keys) - mute
         )
         self._health.greeks_awaited(
             warming=self._quiet.warming(),
@@ -171,7 +171,7 @@ class StreamReport:
     ) -> dict[GapReason, dict[ContractKey, float]]:
         """Return the contracts without data and the seconds since, by the reason."""
         unknown = [key for key, each in self._wanted.items() if each is None]
-        mute = self._keys.keys() - self._heard if self._in_doubt else set()
+        mute = self._unheard if self._in_doubt else set()
         overdue = self._quiet.without_greeks(now).items()
         by_symbol = {
             GapReason.SUBSCRIPTION_REFUSED: dict.fromkeys(

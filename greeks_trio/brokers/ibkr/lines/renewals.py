@@ -45,6 +45,9 @@ class LineSchedule:
     def __init__(self, *, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._lines: dict[Conid, _Line] = {}
+        # Those whose next frame is an answer: nearly every frame is none, and looks no
+        # further than here.
+        self._awaited: set[Conid] = set()
         # (due, number to break ties, conid); an entry whose time is not its line's own is
         # out of date.
         self._queue: list[tuple[float, int, Conid]] = []
@@ -67,6 +70,10 @@ class LineSchedule:
         line = self._lines[conid]
         return line.requests > 1 and not line.answered
 
+    def is_answered(self, conid: Conid) -> bool:
+        """Return whether a frame has answered a request for the conid."""
+        return self._lines[conid].answered
+
     def held_s(self, conid: Conid, now: float) -> float:
         """Return for how long the conid has had its line."""
         since = self._lines[conid].since
@@ -82,6 +89,7 @@ class LineSchedule:
         """Make the conid due now, as if it had not been requested before."""
         line = self._lines[conid]
         line.requests, line.answered, line.sent_at = 0, False, None
+        self._awaited.discard(conid)
         self._plan(conid, line, now)
 
     def request_all_anew(self, now: float) -> None:
@@ -98,6 +106,7 @@ class LineSchedule:
         dropped = [conid for conid in self._lines if conid not in wanted]
         for conid in dropped:
             del self._lines[conid]
+            self._awaited.discard(conid)
         for conid in wanted:
             if conid not in self._lines:
                 line = self._lines[conid] = _Line(now)
@@ -123,15 +132,18 @@ class LineSchedule:
         line.sent_at = now
         line.since = now if line.since is None else line.since
         line.requests += 1
+        if not line.answered:
+            self._awaited.add(conid)
         waits = not line.answered and line.requests <= _MAX_REQUESTS
         self._plan(conid, line, now + ANSWER_LIMIT_S if waits else self._renewal(now))
         return conid
 
     def answer(self, conid: Conid) -> bool:
         """Note a frame of the conid; return whether it answers a repeated request."""
-        line = self._lines.get(conid)
-        if line is None or line.answered or line.sent_at is None:
+        line = self._lines[conid] if conid in self._awaited else None
+        if line is None or line.sent_at is None:
             return False
+        self._awaited.remove(conid)
         line.answered = True
         self._plan(conid, line, self._renewal(line.sent_at))
         return line.requests > 1
