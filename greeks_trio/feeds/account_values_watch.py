@@ -111,7 +111,7 @@ class AccountValuesWatch:
             reading.rows.append(sent.row(log.broker, account_id, log.now()))
 
     def _show(self) -> None:
-        """Name in the state what the last reading lacks."""
+        """Show the missing accounts and amounts of the last reading in the state."""
         words = []
         if unread := self._log.last.unread:
             [reason, *_] = unread.values()
