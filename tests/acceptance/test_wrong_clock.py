@@ -103,6 +103,15 @@ async def test_a_wrong_clock_is_corrected_and_named(stage, brokers, error):
     assert partitions == []
 
 
+async def wait_at_last(database, condition):
+    """Wait until it is true; the tables are made anew, so a deadlock is tried again."""
+    for _ in range(10):
+        with suppress(psycopg.errors.DeadlockDetected):
+            await wait_until(database, condition)
+            return
+    raise AssertionError(f"always a deadlock: {condition}")
+
+
 async def execute_at_last(db, statement):
     """Execute it; the service holds locks of its own, so a deadlock is tried again."""
     for _ in range(10):
@@ -120,10 +129,11 @@ async def test_another_or_emptied_database_is_told_everything_again(
     stop, config = trio.Event(), None
 
     async def is_full(database):
-        await wait_until(database, HAS_TABLES)
-        await wait_until(database, IS_FULL)
+        await wait_at_last(database, HAS_TABLES)
+        await wait_at_last(database, IS_FULL)
         for view in ("portfolio_greeks", "positions"):
-            await wait_until(database, f"select count(distinct broker) = 2 from {view}")
+            complete = f"select count(distinct broker) = 2 from {view}"
+            await wait_at_last(database, complete)
 
     async with await connect_trio(stage.database) as db:
         # The sessions of the service end before the database is dropped.
