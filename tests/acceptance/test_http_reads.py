@@ -40,6 +40,8 @@ LISTS = [
     f"/v1/positions?{AS_OF}",
     f"/v1/portfolio?{AS_OF}",
     "/v1/divergence",
+    "/v1/accounts/values",
+    "/v1/accounts/values/history?account_id=U1&start=2020-01-01T00:00:00Z",
     "/v1/gaps",
     "/v1/outages",
     "/v1/trades",
@@ -85,6 +87,11 @@ def some_rows(db):
     hold_shares(db, 100)
     db.execute(
         "insert into feed_gaps values ('ibkr', null, null, now(), null, 'silence')"
+    )
+    db.execute(
+        "insert into account_values (broker, account_id, observed_at, net_liquidation,"
+        " maintenance_margin) values ('ibkr', 'U1', now(), 1000.50, 250.125),"
+        " ('ibkr', 'U1', now() - interval '1 minute', -5, 0)"
     )
     db.execute(
         "insert into trades (broker, account_id, symbol, action, quantity)"
