@@ -90,7 +90,7 @@ def some_rows(db):
     )
     db.execute(
         "insert into account_values (broker, account_id, observed_at, net_liquidation,"
-        " maintenance_margin) values ('ibkr', 'U1', now(), 1000.50, 250.125),"
+        " maintenance_margin) values ('ibkr', 'U1', now(), 1000.5, 250.125),"
         " ('ibkr', 'U1', now() - interval '1 minute', -5, 0)"
     )
     db.execute(
