@@ -21,6 +21,8 @@ from greeks_trio.model.account_values import SentValues
 
 # Without an answer, or with one of these, a request for another account fails, too.
 _OF_ALL_ACCOUNTS: Final = (None, 401, 429, 502, 503, 504)
+# A broker may ask for a pause, up to this.
+LONGEST_PAUSE_S: Final = 3_600.0
 _LONGEST_REASON: Final = 200
 _SHORTFALL: Final = "account values"
 
@@ -128,5 +130,5 @@ def _is_of_all(exc: BrokerError, reading: ValuesReading) -> bool:
     """Return whether the failure is one of the broker, and not of one account."""
     if not isinstance(exc, FeedInterrupted):
         return True  # the login was refused
-    reading.retry_after_s = exc.retry_after or 0.0
+    reading.retry_after_s = min(exc.retry_after or 0.0, LONGEST_PAUSE_S)
     return exc.http_status in _OF_ALL_ACCOUNTS

@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from greeks_trio.errors import StoreUnavailable
+from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.account_values import AccountValues, AccountValuesSnapshot
 from greeks_trio.model.records import FeedGap
 from greeks_trio.pipeline.journal import PACKED, Journal
@@ -214,6 +214,20 @@ async def test_tastytrade(autojump_clock, nursery):
     assert rows_of(journal)[-1][::2] == (ACCOUNT, -1500)
 
 
+async def test_a_broker_that_asks_for_a_pause_gets_it(autojump_clock, nursery):
+    tasty = Tastytrade(nursery, make_item(SPY_CALL), account_values_s=60.0)
+    tasty.api.positions["5WT00002"] = []
+    tasty.api.answers[BALANCES] = 429, {"Retry-After": "300"}, b"{}"
+    await started(nursery, tasty)
+    await trio.sleep(290)
+
+    assert tasty.api.paths().count(BALANCES) == 1
+    assert "/accounts/5WT00002/balances/USD" not in tasty.api.paths()
+    assert "2 accounts without values" in tasty.health.session().last_error
+    await trio.sleep(20)
+    assert tasty.api.paths().count(BALANCES) == 2
+
+
 def make_entry(number, broker="ibkr"):
     row = AccountValues(
         broker=broker, account_id="U1", observed_at=START + timedelta(minutes=number)
@@ -252,6 +266,21 @@ async def test_an_outage_of_days_does_not_fill_the_journal(autojump_clock, nurse
     assert len({(row.broker, row.observed_at) for row in stored}) == readings + 21
     assert gap in sink.entries
     assert not spool.restarted().inherited_journal
+
+
+async def test_an_entry_under_way_may_become_part_of_another(autojump_clock):
+    journal = Journal()
+    journal.record(make_entry(0))
+    under_way = await journal.wait_due()
+    for number in range(1, PACKED):
+        journal.record(make_entry(number))
+    assert len(journal) == 1
+
+    journal.failed(under_way, StoreRejected("no"))
+    packed = await journal.wait_due()
+    assert len(packed.entry.rows) == PACKED
+    journal.stored(packed)
+    assert (len(journal), journal.set_aside) == (0, [])
 
 
 def rows_in(inherited):
