@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any, Final
 import trio
 from fastapi import APIRouter
 
+from greeks_trio.alerts.limit_watch import LimitWatch
 from greeks_trio.api.routes import feeds, lists, live, metrics, status, trades
 from greeks_trio.config.reload import load_again, log_other_database
 from greeks_trio.config.settings import Config, DatabaseConfig, HttpConfig
@@ -88,6 +90,7 @@ class Service:
     reader: Reader
     standstills: StandstillWatch
     offer_again: OfferAgain
+    limits: LimitWatch
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
@@ -116,6 +119,7 @@ class Service:
             rows = len(self.status.backlog) + self.status.spool.size().rows
             log_other_database(self.config.database, config.database, waiting_rows=rows)
         self.config = config
+        self.limits.reload(config.alerts_file, self.started_with.alert_urls)
         self.tick_store.reconfigure(config.database)
         self.journal_store.reconfigure(config.database)
         for broker, feed in self.feeds.items():
@@ -207,6 +211,14 @@ def build_service(
             status.outages.note,
         ),
         standstills=StandstillWatch(status.feeds.values()),
+        limits=LimitWatch(
+            status.conditions,
+            partial(_is_market_open, status.hours),
+            partial(_unread_positions, status),
+            status.clock.now,
+            source=source_of_alerts(),
+            stale_after_s=config.pipeline.stale_after_s,
+        ),
         offer_again=OfferAgain(
             disk.acknowledged,
             disk.spool,
@@ -218,6 +230,32 @@ def build_service(
         stop=stop,
     )
     return service
+
+
+def source_of_alerts() -> str:
+    """Return the name of this service in the titles of alerts."""
+    return f"greeks_trio on {platform.node()}"
+
+
+def _is_market_open(hours: MarketHours, market: str, moment: datetime) -> bool | None:
+    """Return whether a market is open, `None` if its hours are not known."""
+    return hours.is_open(moment, market) if hours.knows(market, moment) else None
+
+
+def _unread_positions(status: ServiceStatus, broker: str | None) -> str:
+    """Return why the table lacks the present positions of a broker, or of all.
+
+    Empty if it has them.  Without this, the first sums of a run would be those of the
+    broker that answers first.
+    """
+    wanted = [broker] if broker is not None else [*status.feeds]
+    off = [each for each in wanted if each not in status.feeds]
+    if off:
+        return f"{off[0]} is not enabled"
+    late = [each for each in wanted if not status.feeds[each].positions.is_read]
+    if late:
+        return f"the positions of {' and '.join(late)} were not read since the start"
+    return "changed positions wait to be stored" if len(status.journal) else ""
 
 
 def _build_status(
@@ -292,7 +330,9 @@ def make_routers(service: Service) -> list[APIRouter]:
         export_timeout_s=(service.config.http or HttpConfig()).export_timeout_s,
     )
     slo, latest = partial(latency_json, state), state.processor.latest
-    events = live.EventSource(latest, state.sessions, slo)
+    events = live.EventSource(
+        latest, state.sessions, slo, service.limits.recent.changes
+    )
     figures = partial(status_json, state)
     source = status.StatusSource(
         state.sessions, state.readiness, state.warnings, state.notes, figures

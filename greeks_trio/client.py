@@ -53,6 +53,8 @@ _PATHS: Final[Mapping[str, str]] = {
     "gaps": "/v1/gaps",
     "outages": "/v1/outages",
     "trades": "/v1/trades",
+    "alerts": "/v1/alerts",
+    "alert_events": "/v1/alerts/events",
 }
 
 

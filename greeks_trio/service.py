@@ -9,7 +9,6 @@ that the drain can be watched.
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,11 +18,19 @@ from typing import Any, NoReturn, TypeAlias
 
 import trio
 
-from greeks_trio.alerts import AlertChannel, open_destinations
-from greeks_trio.alerts.watch import run_alerts
+from greeks_trio.alerts.channels import open_channels
+from greeks_trio.alerts.rules_file import load_rules
+from greeks_trio.alerts.service_alerts import ServiceAlerts
+from greeks_trio.alerts.service_watch import run_service_alerts
+from greeks_trio.alerts.task import run_alerts
 from greeks_trio.api.server import OpenSocket, run_http
 from greeks_trio.archive.task import check_retention, run_retention
-from greeks_trio.assembly import Service, build_service, make_routers
+from greeks_trio.assembly import (
+    Service,
+    build_service,
+    make_routers,
+    source_of_alerts,
+)
 from greeks_trio.brokers.registry import FEEDS
 from greeks_trio.config.load import load_config
 from greeks_trio.config.report import describe
@@ -227,24 +234,38 @@ def _database_parts(service: Service) -> dict[str, RunPart]:
 
 
 async def _start_alerts(service: Service, nursery: trio.Nursery) -> None:
-    """Start the task that sends alerts, if there is an address.
+    """Start the tasks that send alerts: about limits, and about the service itself.
 
     Raises:
-        ConfigError: An address is wrong, or a package is missing.
+        ConfigError: An address or a rule is wrong, or a package is missing.
     """
-    status = service.status
+    status, limits, config = service.status, service.limits, service.started_with
+    rules = load_rules(config.alerts_file, config.alert_urls)
     # The import of the package takes a second.
-    destinations = await trio.to_thread.run_sync(
-        open_destinations, service.started_with.alert_urls
-    )
-    if destinations:
-        run = partial(
-            run_alerts,
-            AlertChannel(destinations, source=f"greeks_trio on {platform.node()}"),
-            status.conditions,
-            lambda: "; ".join(status.readiness()),
+    channels = await trio.to_thread.run_sync(open_channels, config.alert_urls)
+    limits.channels = channels
+    limits.use(rules)
+    tasks: list[RunPart] = [
+        partial(
+            limits.run,
+            service.present_database,
+            lambda: service.config.alerts_interval_s,
+            service.database_watch.changed,
         )
-        nursery.start_soon(status.outages.run, "alerts", run, name="alerts")
+    ]
+    if channels:
+        alerts = ServiceAlerts(channels, source=source_of_alerts())
+        tasks.append(
+            partial(
+                run_service_alerts,
+                alerts,
+                status.conditions,
+                lambda: "; ".join(status.readiness()),
+            )
+        )
+    finish = partial(limits.finish, service.present_database)
+    run = partial(run_alerts, channels, tasks, finish)
+    nursery.start_soon(status.outages.run, "alerts", run, name="alerts")
 
 
 def _start_storage(service: Service, nursery: trio.Nursery) -> None:

@@ -1,10 +1,5 @@
-"""Alerts by webhook, chat or mail, for those who run no Alertmanager.
+"""Alerts by webhook, chat or mail: about the service itself, and about limits.
 
-`AlertChannel.send` takes an `Alert` and returns at once.  Each address has a thread and a
-bounded queue of its own, so a slow one holds up neither the service nor the others.
+Both use the same channels.  Each channel has a thread and a bounded queue of its own, so a
+slow one holds up neither the service nor the others.
 """
-
-from greeks_trio.alerts.channel import Alert, AlertChannel
-from greeks_trio.alerts.destination import open_destinations
-
-__all__ = ["Alert", "AlertChannel", "open_destinations"]

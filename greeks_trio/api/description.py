@@ -25,6 +25,7 @@ _TAGS: Final = {
     "stream": "Changes as they happen",
     "greeks": "Ticks, newest Greeks, sums, positions, account values and gaps",
     "trades": "Recording and reading trades",
+    "alerts": "Limits: rules with their states, and messages with their deliveries",
     "session": "A cookie instead of the token, for pages",
 }
 _SCHEMES: Final = {

@@ -18,7 +18,8 @@ import msgspec
 import psycopg
 import trio
 
-from greeks_trio.alerts.inspection import inspect_alerts
+from greeks_trio.alerts.inspection import inspect_alerts, inspect_limits
+from greeks_trio.alerts.rules_file import load_rules
 from greeks_trio.api.inspection import inspect_http
 from greeks_trio.archive.inspection import inspect_retention
 from greeks_trio.brokers.registry import FEEDS
@@ -135,8 +136,8 @@ def _inspections(
     yield "machine", inspect_machine
     yield "database", partial(_inspect_stores, config, options)
     yield "http", partial(inspect_http, config.http)
-    if config.alert_urls:
-        yield "alerts", partial(inspect_alerts, config.alert_urls)
+    if config.alert_urls or config.alerts_file:
+        yield "alerts", partial(inspect_alerts, config.alert_urls, config.alerts_file)
     for broker, kind in enabled_kinds(FEEDS, config).items():
         yield broker, partial(_inspect_login, broker, kind, config)
 
@@ -168,7 +169,10 @@ async def _inspect_stores(config: Config, options: CheckOptions) -> list[Finding
             found += await inspect_database(
                 target.config.database,
                 options,
-                connections=connections_needed(config.http),
+                connections=connections_needed(
+                    config.http, watches_limits=config.alerts_file is not None
+                ),
+                more=_of_limits(config),
             )
             found += await attempt(
                 "retention", partial(inspect_retention, target.config), options.limit_s
@@ -183,6 +187,7 @@ async def inspect_database(
     options: CheckOptions = CheckOptions(),
     *,
     connections: int = 0,
+    more: Sequence[tuple[str, OfConnection]] = (),
 ) -> list[Finding]:
     """Return the findings about the database, each inspection within the limit.
 
@@ -190,12 +195,13 @@ async def inspect_database(
         config: The database.
         options: The options of the command.
         connections: The number of connections that the service needs.
+        more: Further inspections, with their subjects.
     """
     found: list[Finding] = []
     try:
         async with open_connection(config, autocommit=True) as connection:
             counted: OfConnection = partial(_inspect_connections, connections)
-            for subject, inspect in [*OF_DATABASE, ("connections", counted)]:
+            for subject, inspect in [*OF_DATABASE, ("connections", counted), *more]:
                 if connection.closed:
                     break  # the last finding says why
                 found += await attempt(
@@ -205,6 +211,16 @@ async def inspect_database(
         file = (options.file or settings_file()).absolute()
         found.append(_unreachable(config, exc, file))
     return found
+
+
+def _of_limits(config: Config) -> list[tuple[str, OfConnection]]:
+    """Return the inspection of the rules of ``alerts.toml``, if they can be read."""
+    try:
+        rules = load_rules(config.alerts_file, config.alert_urls)
+    except ConfigError:
+        return []  # `inspect_alerts` says why
+    stale_after_s = config.pipeline.stale_after_s
+    return [("alerts", partial(inspect_limits, rules, stale_after_s))] if rules else []
 
 
 async def _inspect_connections(

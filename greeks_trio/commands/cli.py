@@ -372,18 +372,35 @@ def archive(
     return plan
 
 
-@commands.command("alert-test")
-def alert_test() -> Plan:
-    """Send a test message to each address of GREEKS_ALERT_URLS.
+@commands.command()
+@embedded_options
+@click.option(
+    "--test", "is_test", is_flag=True, help="Send a sample to each channel instead."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the rules.")
+def alerts(
+    *, embedded: bool, data_dir: Path | None, is_test: bool, as_json: bool
+) -> Plan:
+    """Show the limits of GREEKS_ALERTS_FILE with their states.
 
-    Exit status: 0 every address took it, 1 one did not, 2 wrong settings.
+    It reads the table that the service writes. With --test it sends a sample to each
+    channel of GREEKS_ALERT_URLS.
+
+    Exit status: 0 shown, or every channel took the sample, 1 the database cannot be read,
+    or a channel did not take it, 2 wrong settings.
     """
+    if is_test and as_json:
+        raise click.UsageError("--json and --test exclude each other: remove one.")
 
     def plan() -> int:
         config = configured(partial(load_config, need_broker=False))
-        from greeks_trio.commands.alert_test import run_alert_test
+        from greeks_trio.commands.alerts import send_samples, show_alerts
+        from greeks_trio.commands.target import run_on_target
 
-        return run_trio(run_alert_test, config)
+        if is_test:
+            return run_trio(send_samples, config)
+        show = partial(show_alerts, as_json=as_json)
+        return run_trio(run_on_target, show, config, embedded, data_dir, True)
 
     return plan
 

@@ -30,6 +30,7 @@ from greeks_trio.config.declaration import (
 from greeks_trio.config.http_settings import HTTP_BIND, HttpConfig
 from greeks_trio.config.kinds import (
     DIRECTORY,
+    FILE,
     FLAG,
     TEXT,
     Kind,
@@ -71,6 +72,7 @@ HTTP: Final = "HTTP"
 PIPELINE: Final = "From the frame to the database"
 SPOOL: Final = "The spool on disk"
 RETENTION: Final = "Retention: months that leave the database"
+ALERTS: Final = "Alerts"
 LOG: Final = "Log"
 GROUPS: Final = (
     FILE_GROUP,
@@ -82,6 +84,7 @@ GROUPS: Final = (
     PIPELINE,
     SPOOL,
     RETENTION,
+    ALERTS,
     LOG,
 )
 
@@ -239,11 +242,28 @@ class Config:
         "GREEKS_ALERT_URLS",
         Secret(""),
         SECRET,
-        about="The addresses that get alerts, as the package apprise writes them, with "
-        "commas or spaces between them: mailto://..., json://..., slack://... Empty: no "
-        "alerts.",
+        about="The channels of alerts: addresses as the package apprise writes them, with "
+        "commas or spaces between them, such as desk=mailto://... or json://.... A name in "
+        "front lets rules choose the channel. Empty: no message is sent.",
         applies=Applies.RESTART,
-        group=LOG,
+        group=ALERTS,
+    )
+    alerts_file: Path | None = setting(
+        "GREEKS_ALERTS_FILE",
+        None,
+        FILE,
+        about="The file with the limits, such as alerts.toml. alerts.example.toml and the "
+        "page Limits of the documents explain it. Empty: no limits.",
+        applies=Applies.RELOAD,
+        group=ALERTS,
+    )
+    alerts_interval_s: float = setting(
+        "GREEKS_ALERTS_INTERVAL_S",
+        5.0,
+        number(0.1, 3_600, "seconds"),
+        about="The time between two looks at the limits.",
+        applies=Applies.RELOAD,
+        group=ALERTS,
     )
     log_json: bool = setting(
         "GREEKS_LOG_JSON",

@@ -50,6 +50,11 @@ class PositionLog:
         # By accounts: the last reading, and when it was by the monotonic clock.
         self._last: dict[tuple[str, ...], tuple[PositionsSnapshot, float]] = {}
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the positions of any account were read in this run."""
+        return bool(self._last)
+
     def read(
         self,
         account_ids: Sequence[str],

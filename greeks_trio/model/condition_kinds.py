@@ -66,8 +66,22 @@ class ConditionKind(StrEnum):
     ALERTS_NOT_SENT = (
         "alerts not sent",
         Severity.DEGRADED,
-        "An address of `GREEKS_ALERT_URLS` does not take the messages.",
-        "Read the reason in the status, and try again with `alert-test`.",
+        "A channel of `GREEKS_ALERT_URLS` does not take the messages.",
+        "Read the reason in the status, and try again with `alerts --test`.",
+    )
+    LIMITS_NOT_WATCHED = (
+        "limits not watched",
+        Severity.DEGRADED,
+        "The limits of `alerts.toml` could not be read from the database, or their states "
+        "could not be written, for a minute.",
+        "Read PostgreSQL's reason in the status. Rules that are not known for long send a "
+        "message about it.",
+    )
+    ALERT_RULES_REFUSED = (
+        "alert rules refused",
+        Severity.DEGRADED,
+        "The changed `alerts.toml` has problems, so the rules before it stay in force.",
+        "Read the problems in the log or with `check`, correct the file, and send SIGHUP.",
     )
     JOURNAL_STUCK = (
         "journal stuck",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from greeks_trio.config.addresses import is_this_machine
 from greeks_trio.config.settings import DatabaseConfig
@@ -31,6 +31,12 @@ NEEDED: Final[dict[str, Sequence[str]]] = {
     "account_values": ("SELECT", "INSERT"),
     "feed_gaps": ("SELECT", "INSERT", "UPDATE"),
     "trades": ("SELECT", "INSERT"),
+}
+# For the limits of alerts.toml.
+NEEDED_FOR_LIMITS: Final[dict[str, Sequence[str]]] = {
+    "alert_states": ("SELECT", "INSERT", "UPDATE"),
+    "alert_events": ("SELECT", "INSERT"),
+    "alert_deliveries": ("SELECT", "INSERT", "UPDATE"),
 }
 _ROLE: Final = """
 select current_user::text as role, current_database()::text as database,
@@ -91,13 +97,8 @@ async def inspect_rights(
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_ROLE)
         role = await cursor.fetchone()
-        pairs = [(name, right) for name, rights in NEEDED.items() for right in rights]
-        await cursor.execute(
-            _MISSING, [list(each) for each in zip(*pairs, strict=True)]
-        )
-        missing = [(row["name"], row["right_"]) for row in await cursor.fetchall()]
     assert role is not None  # noqa: S101 - the query always has one row
-    if missing:
+    if missing := await missing_rights(connection, NEEDED):
         return [_lacks_rights(role["role"], missing)]
     if lacking:
         return [_makes_tables(role, needs=_MIGRATIONS)]
@@ -105,6 +106,29 @@ async def inspect_rights(
     return [
         _makes_tables(role, needs="the partition of this month" if is_due else None)
     ]
+
+
+async def inspect_rights_for_limits(
+    connection: psycopg.AsyncConnection[Any],
+) -> list[Finding]:
+    """Return a finding if the role lacks a right that the limits of alerts need."""
+    if not (missing := await missing_rights(connection, NEEDED_FOR_LIMITS)):
+        return []
+    cursor = await connection.execute("select current_user::text")
+    [(role,)] = await cursor.fetchall()
+    return [_lacks_rights(role, missing)]
+
+
+async def missing_rights(
+    connection: psycopg.AsyncConnection[Any], needed: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """Return the tables and rights that the role lacks; tables that exist only."""
+    pairs = [(name, right) for name, rights in needed.items() for right in rights]
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            _MISSING, [list(each) for each in zip(*pairs, strict=True)]
+        )
+        return await cursor.fetchall()
 
 
 async def inspect_tls(

@@ -57,10 +57,10 @@ where r.rolname = current_user and d.datname = current_database()
 """
 
 
-def connections_needed(http: HttpConfig | None) -> int:
+def connections_needed(http: HttpConfig | None, *, watches_limits: bool = False) -> int:
     """Return the most connections that the service has at a time."""
     reads = http.max_reads + http.max_exports if http is not None else 0
-    return _KEPT + _SHORT + _STORAGE + reads
+    return _KEPT + _SHORT + _STORAGE + reads + watches_limits
 
 
 async def inspect_session(

@@ -45,6 +45,8 @@ LISTS = [
     "/v1/gaps",
     "/v1/outages",
     "/v1/trades",
+    "/v1/alerts?severity=warning",
+    "/v1/alerts/events?kind=breach",
 ]
 
 
@@ -96,6 +98,23 @@ def some_rows(db):
     db.execute(
         "insert into trades (broker, account_id, symbol, action, quantity)"
         " values ('ibkr', 'U1', 'SPY', 'buy', 1.25)"
+    )
+    same = "'d', 'delta', 'SPY', 'units', 'above 5', 'warning'"
+    message = "'0b8d1f0e-7c1f-4f0e-9d55-3f5a5d3a7a11'"
+    db.execute(
+        "insert into alert_states (rule, figure, scope, unit, threshold, severity, state,"
+        " since, value, positions, missing, stale, beyond_s, unknown_s, evaluated_at)"
+        f" values ({same}, 'breached', now(), 6.5, 1, 0, 0, 0, 0, now())"
+    )
+    db.execute(
+        "insert into alert_events (rule, figure, scope, unit, threshold, severity, kind,"
+        " at, from_state, to_state, value, positions, missing, stale, message, message_id)"
+        f" values ({same}, 'breach', now(), 'ok', 'breached', 6.5, 1, 0, 0, 'it',"
+        f" {message})"
+    )
+    db.execute(
+        "insert into alert_deliveries (message_id, channel, outcome, finished_at)"
+        f" values ({message}, 'desk', 'sent', now()), ({message}, 'phone', 'waiting', null)"
     )
 
 

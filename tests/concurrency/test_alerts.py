@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import builtins
-import email
-import json
 import logging
 import threading
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import trio
 
-from greeks_trio.alerts import Alert, AlertChannel, open_destinations
-from greeks_trio.alerts.channel import MOST_PER_HOUR, REMIND_S
-from greeks_trio.alerts.destination import Destination
+from greeks_trio.alerts.channels import Channel, open_channels
 from greeks_trio.alerts.inspection import inspect_alerts
-from greeks_trio.alerts.watch import run_alerts
+from greeks_trio.alerts.service_alerts import (
+    MOST_PER_HOUR,
+    REMIND_S,
+    Alert,
+    ServiceAlerts,
+)
+from greeks_trio.alerts.service_watch import run_service_alerts
+from greeks_trio.alerts.task import run_alerts
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.foreign_text import mask
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.pipeline.conditions import Conditions
+from tests.alert_receivers import WebHook, take_mail
 
 # apprise imports it where Python still has it.
 pytestmark = pytest.mark.filterwarnings(
@@ -31,42 +34,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 logger = logging.getLogger("greeks_trio.test")
-
-
-class WebHook:
-    """A web server that keeps the bodies of the requests."""
-
-    def __init__(self):
-        self.bodies = []
-        self.status = 200
-        self.came = threading.Condition()
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                with hook.came:
-                    if hook.status == 200:
-                        hook.bodies.append(json.loads(body))
-                    hook.came.notify_all()
-                self.send_response(hook.status)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"json://127.0.0.1:{self.server.server_port}/hook"
-
-    async def wait(self, number):
-        """Return the titles and the texts of the first messages."""
-
-        def wait():
-            with self.came:
-                assert self.came.wait_for(lambda: len(self.bodies) >= number, 20)
-
-        await trio.to_thread.run_sync(wait)
-        return [(each["title"], each["message"]) for each in self.bodies]
 
 
 @pytest.fixture
@@ -96,14 +63,14 @@ class Recorder:
         return self.accepts
 
 
-class Direct(Destination):
+class Direct(Channel):
     """Sends within the call, for tests of the channel."""
 
     def __init__(self):
-        super().__init__("test://***", Recorder())
+        super().__init__("desk", Recorder())
         self.sent = []
 
-    def send(self, title, text):
+    def send(self, title, text, *, key=None, done=None):
         self.sent.append((title, text))
 
     def titles(self):
@@ -112,10 +79,10 @@ class Direct(Destination):
 
 @contextmanager
 def channel_at(clock):
-    destination = Direct()
+    channel = Direct()
     yield (
-        AlertChannel([destination], source="desk", clock=lambda: clock[0]),
-        destination,
+        ServiceAlerts([channel], source="desk", clock=lambda: clock[0]),
+        channel,
     )
 
 
@@ -165,33 +132,33 @@ def test_a_message_is_cleaned_and_cut():
 def test_a_slow_address_holds_up_nobody_and_a_full_queue_is_counted():
     recorder = Recorder()
     recorder.go.clear()
-    destination = Destination("test://***", recorder)
+    channel = Channel("desk", recorder)
     for number in range(150):
-        destination.send("title", f"text {number}")
+        channel.send("title", f"text {number}")
 
-    assert destination.fault() == (
-        "alerts do not reach test://***: the queue is full (50 not sent)"
+    assert channel.fault() == (
+        "alerts do not reach desk (test): the queue is full (50 not sent)"
     )
     recorder.go.set()
-    destination.close(10)
+    channel.close(10)
     assert len(recorder.sent) == 100
-    assert destination.fault() is None
+    assert channel.fault() is None
 
 
 def test_a_message_is_tried_again(caplog):
     recorder = Recorder()
     recorder.accepts = False
-    destination = Destination("test://***", recorder, retry_delays_s=(0.01,) * 3)
-    destination.send("title", "text")
-    destination.close(0.0)  # no more retries after this
-    destination._thread.join(10)
+    channel = Channel("desk", recorder, retry_delays_s=(0.01,) * 3)
+    channel.send("title", "text")
+    channel.close(0.0)  # no more retries after this
+    channel._thread.join(10)
 
-    assert destination.fault() == (
-        "alerts do not reach test://***: it was not accepted (1 not sent)"
+    assert channel.fault() == (
+        "alerts do not reach desk (test): it was not accepted (1 not sent)"
     )
 
     recorder.accepts = True
-    again = Destination("test://***", recorder, retry_delays_s=(0.01,) * 3)
+    again = Channel("desk", recorder, retry_delays_s=(0.01,) * 3)
     again.send("title", "text")
     again.close(10)
     assert recorder.sent == [("title", "text")]
@@ -201,14 +168,14 @@ def test_a_message_is_tried_again(caplog):
 def test_the_end_waits_only_a_moment(caplog):
     recorder = Recorder()
     recorder.go.clear()
-    destination = Destination("test://***", recorder)
-    destination.send("title", "text")
+    channel = Channel("desk", recorder)
+    channel.send("title", "text")
 
-    destination.close(0.05)
+    channel.close(0.05)
 
-    assert "alerts.not_sent to=test://*** number=1" in caplog.text
+    assert "alerts.not_sent to=desk (test) number=1" in caplog.text
     recorder.go.set()
-    destination._thread.join(10)
+    channel._thread.join(10)
 
 
 def test_without_a_new_thread_the_message_is_counted(monkeypatch):
@@ -216,21 +183,21 @@ def test_without_a_new_thread_the_message_is_counted(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    destination = Destination("test://***", Recorder())
+    channel = Channel("desk", Recorder())
 
-    destination.send("title", "text")
+    channel.send("title", "text")
 
-    assert "can't start new thread" in destination.fault()
+    assert "can't start new thread" in channel.fault()
 
 
 @asynccontextmanager
 async def running(urls, *, unready=lambda: ""):
     conditions = Conditions()
-    channel = AlertChannel(open_destinations(Secret(urls)), source="desk")
+    channels = open_channels(Secret(urls))
+    alerts = ServiceAlerts(channels, source="desk")
+    run = partial(run_service_alerts, alerts, conditions, unready, interval_s=0.02)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            partial(run_alerts, channel, conditions, unready, interval_s=0.02)
-        )
+        nursery.start_soon(run_alerts, channels, [run], trio.lowlevel.checkpoint)
         await trio.testing.wait_all_tasks_blocked()
         yield conditions
         nursery.cancel_scope.cancel()
@@ -266,7 +233,7 @@ async def test_an_address_that_refuses_is_a_condition_and_the_others_go_on(hook)
 
 
 async def test_a_service_that_is_not_ready_is_told_after_a_minute(hook, monkeypatch):
-    monkeypatch.setattr("greeks_trio.alerts.watch._UNREADY_FOR_S", 0.1)
+    monkeypatch.setattr("greeks_trio.alerts.service_watch._UNREADY_FOR_S", 0.1)
     words = ["database: not connected yet"]
     async with running(hook.url, unready=lambda: words[0]):
         await hook.wait(1)
@@ -282,37 +249,17 @@ async def test_a_service_that_is_not_ready_is_told_after_a_minute(hook, monkeypa
 async def test_a_mail_arrives():
     mails = []
     done = trio.Event()
-
-    async def talk(stream):
-        await stream.send_all(b"220 test ESMTP\r\n")
-        data, is_mail, buffer = b"", False, b""
-        async for chunk in stream:
-            buffer += chunk
-            while b"\r\n" in buffer:
-                line, _, buffer = buffer.partition(b"\r\n")
-                if is_mail and line != b".":
-                    data += line + b"\r\n"
-                    continue
-                if is_mail:
-                    mails.append(email.message_from_bytes(data))
-                    is_mail = False
-                word = line[:4].upper()
-                is_mail = word == b"DATA"
-                await stream.send_all(b"354 go\r\n" if is_mail else b"250 ok\r\n")
-                if word == b"QUIT":
-                    done.set()
-                    return
-
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        talk = partial(take_mail, mails, done)
         nursery.start_soon(trio.serve_listeners, talk, listeners)
         port = listeners[0].socket.getsockname()[1]
         url = (
             f"mailto://127.0.0.1:{port}?smtp=127.0.0.1&mode=insecure"
             "&from=desk@example.com&to=risk@example.com"
         )
-        [destination] = open_destinations(Secret(url))
-        reason = await trio.to_thread.run_sync(destination.deliver, "title", "text")
+        [channel] = open_channels(Secret(url))
+        reason = await trio.to_thread.run_sync(channel.deliver, "title", "text")
         assert reason is None
         with trio.fail_after(10):
             await done.wait()
@@ -327,15 +274,15 @@ def test_no_address_is_shown():
     token = "T0KENT0KENT0KENT0KENT0KEN"
     url = f"json://user:p4ssword-of-the-hook@127.0.0.1:9/{token}"
 
-    [destination] = open_destinations(Secret(url))
+    [channel] = open_channels(Secret(url))
 
-    assert destination.name == "address 1 (json)"
+    assert (channel.name, channel.shown) == ("address 1", "address 1 (json)")
     assert mask(f"{url} p4ssword-of-the-hook {token}") == "*** *** ***"
 
 
 def test_a_wrong_address_is_named_by_its_number():
     with pytest.raises(ConfigError) as caught:
-        open_destinations(Secret("json://127.0.0.1/ nonsense://s3cret"))
+        open_channels(Secret("json://127.0.0.1/ nonsense://s3cret"))
 
     assert "address 2 of 2 is not one that apprise knows" in str(caught.value)
     assert "s3cret" not in str(caught.value)
@@ -362,4 +309,4 @@ def test_without_the_package_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_apprise)
 
     with pytest.raises(ConfigError, match=r"pip install 'apprise>=2\.3,<3'"):
-        open_destinations(Secret("json://127.0.0.1/"))
+        open_channels(Secret("json://127.0.0.1/"))

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 import greeks_trio.api.routes.live as live
+from greeks_trio.alerts.recent import RecentAlerts
 from greeks_trio.api.event_stream import EventStream, Streams
 from greeks_trio.api.routes.live import (
     HELD_TICKS,
@@ -26,11 +27,12 @@ from greeks_trio.api.routes.live import (
 )
 from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import BROKERS, HttpConfig
+from greeks_trio.model.alerts import AlertEvent
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.records import StreamSession, UnifiedPositionRecord
 from greeks_trio.pipeline.processor import Processor
 from tests.event_client import open_events
-from tests.factories import SPY_CALL, SPY_PUT, make_frame, make_record
+from tests.factories import SPY_CALL, SPY_PUT, START, make_frame, make_record
 
 # Far below any keep-alive, grace period or limit.
 STOP_LIMIT_S = 1.0
@@ -45,8 +47,13 @@ class Service:
         self.frames_at = None
         self.slo = {"slo": {"is_breached": False}}
         self.slo_asked = 0
+        self.alerts = RecentAlerts()
         self.source = EventSource(
-            self.processor.latest, self.sessions, self.ask_slo, max_streams=max_streams
+            self.processor.latest,
+            self.sessions,
+            self.ask_slo,
+            self.alerts.changes,
+            max_streams=max_streams,
         )
 
     def sessions(self):
@@ -298,6 +305,45 @@ async def test_the_slo_is_sent_when_it_changes(service, url):
         await client.value("slo")
         service.slo = {"slo": {"is_breached": True}}
         assert await client.value("slo") == service.slo
+
+
+def alert(rule, kind="breach"):
+    return AlertEvent(
+        rule=rule,
+        kind=kind,
+        at=START,
+        severity="warning",
+        from_state="ok",
+        to_state="breached",
+        message="SPY delta: ...",
+        figure="delta",
+        scope="SPY",
+        unit="units",
+        threshold="above 5",
+        value=6.5,
+        positions=1,
+        missing=0,
+        stale=0,
+    )
+
+
+async def test_alerts_that_are_not_over_come_first_and_then_each_new_one(service, url):
+    service.alerts.load([alert("old")])
+    service.alerts.add([alert("a"), alert("b"), alert("a", "recovery")])
+    async with open_events(url) as client:
+        first = [await client.value("alert") for _ in range(2)]
+        service.alerts.add([alert("a"), alert("b", "unknown")])
+        then = [await client.value("alert") for _ in range(2)]
+    async with open_events(url) as client:
+        again = {(await client.value("alert"))["rule"] for _ in range(3)}
+
+    assert [each["rule"] for each in first] == ["old", "b"]
+    assert [(each["rule"], each["kind"]) for each in then] == [
+        ("a", "breach"),
+        ("b", "unknown"),
+    ]
+    assert first[0]["value"] == 6.5
+    assert again == {"old", "a", "b"}
 
 
 async def test_the_slo_is_read_once_for_many_streams(service, url):

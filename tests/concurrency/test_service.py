@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
+from greeks_trio.alerts.limit_watch import LimitWatch
 from greeks_trio.assembly import Service
 from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
@@ -19,6 +20,7 @@ from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.waiting import utc_now
 from tests.concurrency.pipeline_parts import Pipeline
 from tests.factories import START, make_tick
 
@@ -44,6 +46,9 @@ def service():
         reader=None,
         standstills=None,
         offer_again=None,
+        limits=LimitWatch(
+            Conditions(), None, None, utc_now, source="test", stale_after_s=300.0
+        ),
         stop=trio.Event(),
     )
 

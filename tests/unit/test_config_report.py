@@ -101,6 +101,8 @@ CHANGED_VALUES = {
     "GREEKS_ARCHIVE_DIR": "/archive",
     "GREEKS_DROP_WITHOUT_ARCHIVE": "true",
     "GREEKS_ALERT_URLS": "json://127.0.0.1/",
+    "GREEKS_ALERTS_FILE": "alerts.toml",
+    "GREEKS_ALERTS_INTERVAL_S": "9",
     "GREEKS_LOG_FORMAT": "logfmt",
     "GREEKS_LOG_LEVEL": "ERROR",
 }

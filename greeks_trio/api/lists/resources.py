@@ -6,6 +6,7 @@ from typing import Final, get_args
 
 from greeks_trio.api.lists import columns, parameters
 from greeks_trio.api.lists.accounts import LATEST_VALUES, VALUE_HISTORY
+from greeks_trio.api.lists.alerts import ALERT_EVENTS, ALERTS
 from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
 from greeks_trio.api.lists.intervals import GAPS, OUTAGES
 from greeks_trio.api.lists.parameters import Parameter
@@ -355,4 +356,5 @@ TRADES: Final = ListResource(
 RESOURCES: Final = (
     *(SNAPSHOTS, LATEST, AS_OF, DIVERGENCE),
     *(PORTFOLIO, POSITIONS, LATEST_VALUES, VALUE_HISTORY, GAPS, OUTAGES, TRADES),
+    *(ALERTS, ALERT_EVENTS),
 )

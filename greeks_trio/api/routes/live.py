@@ -11,6 +11,8 @@ The events, all of them JSON:
 - ``sessions``: all sessions, when a state changes; at most once a second for new times of
   heartbeats and messages.
 - ``slo``: the latencies and the state of the SLO, at most once a second.
+- ``alert``: a message about a limit.  The stream begins with the last one of each rule that
+  is breached or unknown.
 
 The stream begins with the present state of each, and continues with the changes.  There
 are no event ids, and ``Last-Event-ID`` has no effect: a new connection begins with the
@@ -26,7 +28,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import trio
@@ -49,6 +51,7 @@ from greeks_trio.api.lists.parameters import (
     UNDERLYING,
     Text,
 )
+from greeks_trio.model.alerts import AlertEvent
 from greeks_trio.model.contracts import ContractKey, OptionType
 from greeks_trio.model.records import (
     Availability,
@@ -62,6 +65,8 @@ from greeks_trio.pipeline.latest import NOTHING_SEEN, Latest
 MAX_STREAMS: Final = 32
 
 HEARTBEAT_S: Final = 15.0
+
+AlertChanges: TypeAlias = Callable[[int | None], tuple[int, Sequence[AlertEvent]]]
 # The interval of the checks of sessions and SLO, and the shortest interval of events for
 # new times and figures without a change of state.
 _LOOK_S: Final = 1.0
@@ -115,6 +120,8 @@ class EventSource:
         sessions: Returns the state of each enabled broker's feed.
         slo: Returns latencies and the state of the SLO, in types that JSON has.  It is
             called at most once a second for all streams together.
+        alerts: Returns the number of the last alert, and those after a number; with `None`,
+            those that are not over.
 
     Attributes:
         streams: Counts the streams.
@@ -125,11 +132,13 @@ class EventSource:
         latest: Latest,
         sessions: Callable[[], Sequence[StreamSession]],
         slo: Callable[[], Mapping[str, Any]],
+        alerts: AlertChanges = lambda _: (0, ()),
         *,
         max_streams: int = MAX_STREAMS,
     ) -> None:
         self.latest = latest
         self.sessions = sessions
+        self.alerts = alerts
         self.streams = Streams(max_streams)
         self._ask_slo = slo
         self._slo: Mapping[str, Any] = {}
@@ -169,7 +178,7 @@ def make_router(source: EventSource, brokers: Sequence[str]) -> APIRouter:
     router = APIRouter(tags=["stream"])
 
     async def stream(params: StreamParams) -> Response:  # noqa: ASYNC124
-        """Send events until the client leaves: `greeks`, `sessions`, `slo`.
+        """Send events until the client leaves: `greeks`, `sessions`, `slo`, `alert`.
 
         The stream begins with the present state and continues with the changes, at most
         once in `interval_ms` milliseconds (less often if many streams have much to send).
@@ -224,6 +233,8 @@ class _Client:
         self._wanted = list(wanted.items())
         self._interval_s = interval_s
         self._version: int | None = None
+        # The number of the last alert that was sent.
+        self._alert: int | None = None
         self._spent_s = 0.0
         self._sessions, self._slo = _Repeated("sessions"), _Repeated("slo")
 
@@ -266,6 +277,9 @@ class _Client:
         yield from self._sessions.chunks(sessions, _states(sessions), now)
         slo = self._source.slo()
         yield from self._slo.chunks(slo, None, now)
+        self._alert, alerts = self._source.alerts(self._alert)
+        for each in alerts:
+            yield encode_event("alert", msgspec.json.encode(each))
         yield from self._greeks()
 
     def _greeks(self) -> Iterator[bytes]:
@@ -329,7 +343,7 @@ data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
 _EVENT: Final = {
     "type": "object",
     "properties": {
-        "event": {"enum": ["greeks", "sessions", "slo"]},
+        "event": {"enum": ["greeks", "sessions", "slo", "alert"]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
     "required": ["event", "data"],

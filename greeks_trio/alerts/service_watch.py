@@ -1,4 +1,4 @@
-"""The task that turns the state of the service into alerts."""
+"""The task that turns the state of the service into alerts about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from greeks_trio.alerts.channel import CLOSE_LIMIT_S, AlertChannel
+from greeks_trio.alerts.service_alerts import ServiceAlerts
 from greeks_trio.logs import message_of
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.pipeline.conditions import Conditions
@@ -22,36 +22,35 @@ _NOT_READY: Final = "not ready"
 _CONDITION_EVENTS: Final = ("condition.", "alerts.")
 
 
-async def run_alerts(
-    channel: AlertChannel,
+async def run_service_alerts(
+    alerts: ServiceAlerts,
     conditions: Conditions,
     unready: Callable[[], str],
     *,
     interval_s: float = _INTERVAL_S,
 ) -> None:
-    """Send alerts until cancelled; then the last messages have two seconds.
+    """Send alerts about the service until cancelled.
 
     Conditions, and a service that has not been ready for a minute, are told at their begin
-    and at their end.  Each line of level CRITICAL is told once.  An address that does not
+    and at their end.  Each line of level CRITICAL is told once.  A channel that does not
     take the messages is a condition.
 
     Args:
-        channel: Takes the alerts.
+        alerts: Takes them.
         conditions: The present conditions.
         unready: Returns why the service is not ready, empty if it is.
         interval_s: The time between two looks.
     """
     watch = _Watch(conditions, unready)
     try:
-        with _critical_lines(channel):
+        with _critical_lines(alerts):
             while True:
-                channel.update(watch.faults())
-                _note_faults(channel, conditions)
+                alerts.update(watch.faults())
+                _note_faults(alerts, conditions)
                 await trio.sleep(interval_s)
     finally:
-        channel.send_lines()
-        with trio.move_on_after(CLOSE_LIMIT_S + 1, shield=True):
-            await trio.to_thread.run_sync(channel.close, abandon_on_cancel=True)
+        alerts.send_lines()
+        alerts.log_left_out()
 
 
 class _Watch:
@@ -75,30 +74,30 @@ class _Watch:
         return found
 
 
-def _note_faults(channel: AlertChannel, conditions: Conditions) -> None:
-    if faults := channel.faults():
+def _note_faults(alerts: ServiceAlerts, conditions: Conditions) -> None:
+    if faults := alerts.faults():
         conditions.begin(ConditionKind.ALERTS_NOT_SENT, "; ".join(faults))
     else:
         conditions.end(ConditionKind.ALERTS_NOT_SENT)
 
 
 class _CriticalLines(logging.Handler):
-    """Gives the lines of level CRITICAL to the channel."""
+    """Gives the lines of level CRITICAL to the alerts."""
 
-    def __init__(self, channel: AlertChannel) -> None:
+    def __init__(self, alerts: ServiceAlerts) -> None:
         super().__init__(logging.CRITICAL)
-        self._channel = channel
+        self._alerts = alerts
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the line, without its traceback."""
         line = message_of(record)
         if not line.startswith(_CONDITION_EVENTS):
-            self._channel.log_line(line)
+            self._alerts.log_line(line)
 
 
 @contextmanager
-def _critical_lines(channel: AlertChannel) -> Iterator[None]:
-    handler = _CriticalLines(channel)
+def _critical_lines(alerts: ServiceAlerts) -> Iterator[None]:
+    handler = _CriticalLines(alerts)
     logging.getLogger().addHandler(handler)
     try:
         yield

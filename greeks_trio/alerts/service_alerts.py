@@ -1,4 +1,4 @@
-"""Which alerts are sent: each fault once at its begin and once at its end.
+"""Alerts about the service itself: each fault once at its begin and once at its end.
 
 A fault that lasts is told again every `REMIND_S` seconds.  At most `MOST_PER_HOUR` messages
 leave in an hour; the next one after that tells how many are left out.
@@ -13,15 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from greeks_trio.alerts.destination import Destination, wait_for
+from greeks_trio.alerts.channels import Channel
 from greeks_trio.foreign_text import clean
 
 logger = logging.getLogger(__name__)
 
 REMIND_S: Final = 6 * 3600.0
 MOST_PER_HOUR: Final = 20
-# The end of the service waits so long for the last messages.
-CLOSE_LIMIT_S: Final = 2.0
 _HOUR_S: Final = 3600.0
 _LONGEST_TEXT: Final = 2_000
 _MOST_WAITING: Final = 200
@@ -40,23 +38,23 @@ class Alert:
     text: str
 
 
-class AlertChannel:
-    """Sends alerts to every address.  For the thread of the event loop.
+class ServiceAlerts:
+    """Sends alerts to every channel.  For the thread of the event loop.
 
     Args:
-        destinations: The addresses.
+        channels: The channels.
         source: The name of this service in each title, such as the host.
         clock: Returns seconds that never go back.
     """
 
     def __init__(
         self,
-        destinations: Sequence[Destination],
+        channels: Sequence[Channel],
         *,
         source: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._destinations = destinations
+        self._channels = channels
         self._source = source
         self._clock = clock
         self._sent_at: deque[float] = deque()
@@ -80,7 +78,7 @@ class AlertChannel:
             text += f" (and {self._left_out} more alerts in the last hour: see the log)"
             self._left_out = 0
         title = clean(f"{self._source}: {alert.title}", limit=200)
-        for each in self._destinations:
+        for each in self._channels:
             each.send(title, text)
 
     def update(self, faults: Mapping[str, str]) -> None:
@@ -115,14 +113,11 @@ class AlertChannel:
         self._waiting.append(Alert(line.split(" ", 1)[0], line))
 
     def faults(self) -> list[str]:
-        """Return a sentence for each address that does not take the messages."""
-        words = [each.fault() for each in self._destinations]
+        """Return a sentence for each channel that does not take the messages."""
+        words = [each.fault() for each in self._channels]
         return [each for each in words if each is not None]
 
-    def close(self) -> None:
-        """Wait for the last messages, at most for `CLOSE_LIMIT_S`.  Blocks."""
-        deadline = time.monotonic() + CLOSE_LIMIT_S
+    def log_left_out(self) -> None:
+        """Log the number of messages beyond the limit that no message has told."""
         if self._left_out:
             logger.warning("alerts.left_out number=%d", self._left_out)
-        for each in self._destinations:
-            each.close(wait_for(deadline))

@@ -1,0 +1,380 @@
+"""Limits over a real database: their sums, their states, and their messages."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+import trio
+
+from greeks_trio.alerts.channels import Channel
+from greeks_trio.alerts.inspection import inspect_limits
+from greeks_trio.alerts.limit_watch import LimitWatch
+from greeks_trio.alerts.rules import parse_rules
+from greeks_trio.alerts.task import run_alerts
+from greeks_trio.api.lists.alerts import ALERT_EVENTS, ALERTS
+from greeks_trio.model.condition_kinds import ConditionKind
+from greeks_trio.pipeline.conditions import Conditions
+from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.reads.limits import read_sums
+from greeks_trio.risk.figures import FIGURES, Scope
+from greeks_trio.waiting import WakeUp
+from tests.database.risk_rows import hold, hold_shares, risk_database, rows, tick
+from tests.fix_processes import wait_until
+from tests.timeline import all_of, asking
+
+KEY = "SPY   991218C00600000"
+OPTION = {"contract_key": KEY, "expiration": "2099-12-18"}
+NOW = datetime.now(UTC)
+DELTA = '[[rule]]\nname = "d"\nfigure = "delta"\nunderlying = "SPY"\n'
+
+
+@pytest.fixture
+def db(emptied_database):
+    with risk_database(emptied_database) as connection:
+        yield connection
+
+
+def trade(db, quantity):
+    """Hold so many contracts of delta 0.5 from now on."""
+    hold(db, quantity, at=datetime.now(UTC), **OPTION)
+
+
+def fresh(db, **changes):
+    usual = {"delta": 0.5, "event_time": datetime.now(UTC)}
+    tick(db, **(OPTION | usual | changes))
+
+
+def added(of_view, column):
+    values = [row[column] for row in of_view if row[column] is not None]
+    return sum(values) if values else None
+
+
+async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
+    hold(db, 7, at=NOW, **OPTION)
+    hold(db, -3, at=NOW, account_id="U2", **OPTION)
+    hold(
+        db,
+        5,
+        at=NOW,
+        broker="tastytrade",
+        account_id="T1",
+        **OPTION | {"currency": None},
+    )
+    hold_shares(db, 100, at=NOW)
+    canadian = {"contract_key": "RY:CAD", "underlying": "RY:CAD", "currency": "CAD"}
+    hold_shares(db, 10, at=NOW, **canadian)
+    hold(db, 2, at=NOW - timedelta(hours=1), account_id="GONE", **OPTION)
+    hold(db, 0, at=NOW, account_id="GONE", **OPTION)
+    tick(db, event_time=NOW, **OPTION)
+    tick(db, event_time=NOW, account_id="U2", gamma=None, **OPTION)
+    scopes = [
+        Scope(),
+        Scope(broker="ibkr"),
+        Scope(account_id="U2"),
+        Scope(underlying="SPY"),
+        Scope(currency="CAD"),
+        Scope(broker="tastytrade", currency="USD"),
+        Scope(account_id="GONE"),
+        Scope(account_id="U99"),
+    ]
+    async with open_connection(emptied_database, autocommit=True) as connection:
+        found = await read_sums(connection, [*scopes, Scope()], 300.0)
+
+    assert list(found) == scopes
+    for scope, sums in found.items():
+        of_view = [
+            row
+            for row in rows(db, "select * from portfolio_greeks")
+            if scope.broker in (None, row["broker"])
+            and scope.account_id in (None, row["account_id"])
+            and scope.underlying in (None, row["underlying"])
+            and scope.currency in (None, row["currency"] or "USD")
+        ]
+        for name, figure in FIGURES.items():
+            values = [added(of_view, each) for each in figure.columns]
+            expected = None if None in values else sum(values)
+            if figure.is_greatest:
+                assert (sums.values[name] is None) == (expected is None)
+            else:
+                assert sums.values[name] == pytest.approx(expected), (scope, name)
+            missing = sum(row[each] for row in of_view for each in figure.missing)
+            assert sums.missing[name] == missing, (scope, name)
+        assert sums.stale == sum(row["stale"] for row in of_view)
+
+    assert found[Scope()].currencies == ["CAD", "USD"]
+    assert found[Scope(account_id="U2")].missing["gamma"] == 1
+    known = [scope.account_id for scope, sums in found.items() if not sums.is_known]
+    assert known == ["U99"]
+    assert found[Scope(account_id="GONE")].positions == 0
+
+
+class Recorder:
+    """A receiver that accepts, refuses or hangs."""
+
+    def __init__(self):
+        self.sent = []
+        self.accepts = True
+        self.hangs = threading.Event()
+        self.hangs.set()
+
+    def notify(self, body, *, title, **_):
+        self.hangs.wait(20)
+        if self.accepts:
+            self.sent.append((title, body))
+        return self.accepts
+
+    def kinds(self):
+        return [title.rpartition(": ")[2] for title, _ in self.sent]
+
+
+class World:
+    """The parts that outlive one run of the service."""
+
+    def __init__(self, database):
+        self.database = database
+        self.recorder, self.other = Recorder(), Recorder()
+        self.rules = ""
+        self.conditions = Conditions()
+        self.unread = ""
+        self.is_open = True
+        self.ahead = timedelta(0)
+
+    @asynccontextmanager
+    async def run(self, *, is_killed=False):
+        """Run the task as the service does; a killed one writes nothing at its end."""
+        channels = [
+            Channel("desk", self.recorder, retry_delays_s=(0.01,) * 3),
+            Channel("phone", self.other, retry_delays_s=(0.01,) * 3),
+        ]
+        watch = LimitWatch(
+            self.conditions,
+            lambda _market, _moment: self.is_open,
+            lambda _broker: self.unread,
+            lambda: datetime.now(UTC) + self.ahead,
+            source="test",
+            stale_after_s=300.0,
+        )
+        watch.channels = channels
+        watch.use(self.parsed())
+        run = partial(watch.run, lambda: self.database, lambda: 0.05, WakeUp())
+        finish = partial(watch.finish, lambda: self.database)
+        async with trio.open_nursery() as nursery:
+            if is_killed:
+                nursery.start_soon(run)
+            else:
+                nursery.start_soon(run_alerts, channels, [run], finish)
+            yield watch
+            nursery.cancel_scope.cancel()
+
+    def parsed(self):
+        return parse_rules(self.rules, ["desk", "phone"], "alerts.toml")
+
+    async def wait(self, condition):
+        await wait_until(self.database, condition)
+
+    async def wait_state(self, state, rule="d"):
+        await self.wait(f"select state = '{state}' from alerts where rule = '{rule}'")
+
+    async def wait_delivered(self, number, channel="desk"):
+        await self.wait(
+            f"select count(*) = {number} from alert_deliveries"
+            f" where channel = '{channel}' and finished_at is not null"
+        )
+
+
+@pytest.fixture
+def world(emptied_database):
+    return World(emptied_database)
+
+
+async def test_a_breach_and_its_end_are_told_once_also_over_restarts(db, world):
+    world.rules = f"{DELTA}above = 500\nrecovery = 400\nchannels = ['desk']\n"
+    trade(db, 20)
+    fresh(db)
+    async with world.run():
+        await world.wait_delivered(1)
+    async with world.run():
+        await world.wait_state("breached")
+        trade(db, 9)  # 450: between recovery and threshold
+        await world.wait("select value = 450 from alerts")
+        trade(db, 8)
+        await world.wait_delivered(2)
+        trade(db, -400)
+        await world.wait("select value < 0 from alerts")
+    events = rows(db, "select * from alert_history order by id")
+
+    assert world.recorder.kinds() == ["breach", "recovery"]
+    assert [each["to_state"] for each in events] == ["breached", "ok"]
+    assert [each["value"] for each in events] == [1000.0, 400.0]
+    assert [each["deliveries"][0]["outcome"] for each in events] == ["sent", "sent"]
+    assert {each["deliveries"][0]["attempts"] for each in events} == {1}
+    async with asking(world.database) as timeline:
+        [state] = await all_of(timeline, ALERTS, severity="warning")
+        [breach] = await all_of(timeline, ALERT_EVENTS, kind="breach")
+    assert (state["state"], state["last_event"]) == ("ok", "recovery")
+    assert breach["deliveries"][0]["channel"] == "desk"
+
+
+async def test_a_message_that_was_written_and_not_sent_is_sent_by_the_next_run(
+    db, world
+):
+    world.rules = f"{DELTA}above = 500\n"
+    world.recorder.hangs.clear()
+    trade(db, 20)
+    fresh(db)
+    async with world.run(is_killed=True):
+        await world.wait_delivered(1, "phone")
+    killed = world.recorder
+    world.recorder = Recorder()
+    async with world.run() as watch:
+        await world.wait_delivered(1)
+        _, [present] = watch.recent.changes(None)
+    killed.hangs.set()
+
+    assert world.recorder.kinds() == ["breach"]
+    assert world.other.kinds() == ["breach"]
+    assert present.kind == "breach"
+    assert rows(db, "select count(*) as n from alert_events") == [{"n": 1}]
+
+
+async def test_a_channel_that_refuses_or_hangs_does_not_hold_up_the_other(db, world):
+    world.rules = f"{DELTA}above = 500\n"
+    world.recorder.accepts = False
+    trade(db, 20)
+    fresh(db)
+    async with world.run():
+        await world.wait_delivered(1)
+        await world.wait_delivered(1, "phone")
+        world.other.hangs.clear()
+        world.recorder.accepts = True
+        trade(db, 2)
+        await world.wait_delivered(2)
+        world.other.hangs.set()
+    found = rows(
+        db,
+        "select channel, outcome, attempts, reason from alert_deliveries"
+        " order by created_at, channel",
+    )
+
+    assert [tuple(each.values()) for each in found] == [
+        ("desk", "failed", 4, "it was not accepted"),
+        ("phone", "sent", 1, None),
+        ("desk", "sent", 1, None),
+        ("phone", "sent", 1, None),
+    ]
+    assert world.recorder.kinds() == ["recovery"]
+
+
+async def test_partial_and_unread_sums_tell_nothing_but_their_lack(db, world):
+    delta = DELTA.replace
+    world.rules = f"""
+        {DELTA}above = 500
+        unknown_hold_s = 0.2
+        {delta('"d"', '"patient"')}above = 500
+        {delta('"d"', '"closed"')}above = 500
+        market_hours = "equity"
+        unknown_hold_s = 0
+        [[rule]]
+        name = "stale"
+        figure = "stale"
+        above = 0
+        """
+    world.is_open = False
+    trade(db, 20)
+    fresh(db, event_time=NOW - timedelta(hours=1))
+    async with world.run():
+        await world.wait_state("unknown")
+        await world.wait_state("breached", "stale")
+        states = rows(db, "select rule, reason from alerts")
+        fresh(db)
+        await world.wait_state("breached")
+        await world.wait_state("ok", "stale")
+        world.unread = "the positions of ibkr were not read since the start"
+        trade(db, 0)
+        await world.wait_state("unknown")
+    events = rows(db, "select rule, kind from alert_events order by id")
+
+    assert {each["rule"]: each["reason"] for each in states} == {
+        "d": "1 of 1 positions are stale",
+        "patient": "1 of 1 positions are stale",
+        "stale": None,
+        "closed": "the market is closed",
+    }
+    assert [each["kind"] for each in events if each["rule"] == "d"] == [
+        *("unknown", "breach", "unknown")
+    ]
+    assert [each["kind"] for each in events if each["rule"] == "patient"] == ["breach"]
+    assert "closed" not in [each["rule"] for each in events]
+
+
+async def test_without_the_database_the_states_are_unknown_and_never_ok(
+    db, world, monkeypatch
+):
+    monkeypatch.setattr("greeks_trio.alerts.limit_watch._AWAY_FOR_S", 0.1)
+    world.rules = f"{DELTA}above = 500\nunknown_hold_s = 0.2\nchannels = ['desk']\n"
+    trade(db, 20)
+    fresh(db)
+    there = world.database
+    async with world.run() as watch:
+        await world.wait_delivered(1)
+        world.database = replace(there, port=1)
+        db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+            " and application_name like 'greeks_trio/%'"
+        )
+        with trio.fail_after(20):
+            while len(world.recorder.sent) < 2:  # noqa: ASYNC110 - of a thread
+                await trio.sleep(0.02)
+        assert world.conditions.has(ConditionKind.LIMITS_NOT_WATCHED)
+        trade(db, 2)
+        world.database = there
+        await world.wait_delivered(3)
+        _, sent = watch.recent.changes(0)
+    events = rows(db, "select kind, message from alert_events order by id")
+
+    assert world.recorder.kinds() == ["breach", "not known", "recovery"]
+    assert [each["kind"] for each in events] == ["breach", "unknown", "recovery"]
+    assert "the database gives no sums" in events[1]["message"]
+    assert [each.kind for each in sent] == ["breach", "unknown", "recovery"]
+    assert not world.conditions.has(ConditionKind.LIMITS_NOT_WATCHED)
+
+
+async def test_rules_can_be_changed_and_removed_while_it_runs(db, world):
+    world.rules = f"{DELTA}above = 500\n"
+    trade(db, 20)
+    fresh(db)
+    async with world.run() as watch:
+        await world.wait_state("breached")
+        world.rules = '[[rule]]\nname = "e"\nfigure = "missing_tick"\nabove = 0\n'
+        watch.use(world.parsed())
+        await world.wait_state("ok", "e")
+        watch.use(())
+        await world.wait("select not exists (select from alerts)")
+    [*_, ended] = rows(db, "select * from alert_history order by id")
+
+    assert (ended["rule"], ended["kind"], ended["deliveries"]) == ("d", "ended", [])
+
+
+async def test_the_check_names_rules_that_tell_nothing_and_missing_rights(db, world):
+    world.rules = f"{DELTA}above = 500\naccount_id = 'U99'\n"
+    trade(db, 20)
+    async with open_connection(world.database, autocommit=True) as connection:
+        look = partial(inspect_limits, world.parsed(), 300.0, connection)
+        [silent] = await look(world.database)
+        db.execute("create role reader_of_limits")
+        try:
+            await connection.execute("set role reader_of_limits")
+            [lacks] = await look(world.database)
+        finally:
+            await connection.execute("reset role")
+            db.execute("drop role reader_of_limits")
+
+    assert "d: no position is known (U99, SPY)" in silent.sentence
+    assert lacks.verdict == "failed"
+    assert "INSERT on alert_events" in lacks.sentence
