@@ -40,6 +40,11 @@ POSITIONS = """
     price_factor description problem premium_multiplier
 """
 OUTAGES = "broker account_id contract_key started_at ended_at reasons"
+VALUES = """
+    broker account_id observed_at event_time currency net_liquidation cash buying_power
+    derivative_buying_power initial_margin maintenance_margin excess_liquidity margin_use
+    margin_use_missing age_s is_stale problem
+"""
 # A word of the unit of each value.
 UNITS = {
     "latest_greeks": {
@@ -87,6 +92,13 @@ UNITS = {
         "price_difference": "unit of its quotation",
     },
     "outages": {},
+    "latest_account_values": {
+        "net_liquidation": "ibkr: netliquidation",
+        "currency": "currency of all amounts",
+        "margin_use": "a fraction",
+        "age_s": "Seconds",
+        "is_stale": "300",
+    },
 }
 _DEFINITIONS = """
 select relname || ': ' || pg_get_viewdef(oid) from pg_class
@@ -149,6 +161,8 @@ def plan_of(connection: psycopg.Connection, query: str) -> str:
         ("portfolio_asof(now(), 60)", PORTFOLIO),
         ("positions_asof(now())", POSITIONS),
         ("outages", OUTAGES),
+        ("latest_account_values", VALUES),
+        ("account_values_asof(now(), 60)", VALUES),
     ],
 )
 def test_a_view_has_exactly_these_columns_in_this_order(db, name, columns):
@@ -174,6 +188,7 @@ def test_every_view_column_and_function_has_a_comment(db):
         "kept_ticks",
         "tick_history",
         "position_history",
+        "account_value_history",
     }
     assert [key for key, comment in comments.items() if not comment] == []
     assert silent == []
@@ -202,7 +217,7 @@ async def test_migrations_and_schema_define_and_describe_the_same_views(any_serv
         with connect(migrated) as one, connect(created) as other:
             found = set(one.execute(_DEFINITIONS).fetchall())
             assert found == set(other.execute(_DEFINITIONS).fetchall())
-            assert len(found) == 43
+            assert len(found) == 46
             assert one.execute("select * from broker_divergence").fetchall() == []
             assert one.execute("select * from portfolio_greeks").fetchall() == []
 
