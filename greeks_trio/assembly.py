@@ -14,7 +14,15 @@ import trio
 from fastapi import APIRouter
 
 from greeks_trio.alerts.limit_watch import LimitWatch
-from greeks_trio.api.routes import feeds, lists, live, metrics, status, trades
+from greeks_trio.api.routes import (
+    feeds,
+    lists,
+    live,
+    metrics,
+    position_tags,
+    status,
+    trades,
+)
 from greeks_trio.config.reload import load_again, log_other_database
 from greeks_trio.config.settings import Config, DatabaseConfig, HttpConfig
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabled_kinds
@@ -345,5 +353,6 @@ def make_routers(service: Service) -> list[APIRouter]:
         feeds.make_router(service.switches, brokers),
         lists.make_router(timeline, brokers),
         trades.make_router(timeline, brokers),
+        position_tags.make_router(timeline, brokers),
         live.make_router(events, brokers),
     ]

@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from greeks_trio.api.lists.resources import RESOURCES
-from greeks_trio.api.routes import lists, trades
+from greeks_trio.api.routes import lists, position_tags, trades
 from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import BROKERS, HttpConfig
 from greeks_trio.postgres.reads.reader import Reader
@@ -41,6 +41,7 @@ def routers_of(timeline, resources=RESOURCES):
     return [
         lists.make_router(timeline, BROKERS, resources),
         trades.make_router(timeline, BROKERS),
+        position_tags.make_router(timeline, BROKERS),
     ]
 
 

@@ -31,6 +31,7 @@ NEEDED: Final[dict[str, Sequence[str]]] = {
     "account_values": ("SELECT", "INSERT"),
     "feed_gaps": ("SELECT", "INSERT", "UPDATE"),
     "trades": ("SELECT", "INSERT"),
+    "position_tags": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 # For the limits of alerts.toml.
 NEEDED_FOR_LIMITS: Final[dict[str, Sequence[str]]] = {

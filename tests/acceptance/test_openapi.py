@@ -42,13 +42,18 @@ checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
 # A cursor has to come from an earlier page; an invented one is refused.  So is a text
 # that names no contract.
 [[operations]]
-include-name-regex = "^GET /v1/(greeks/.*|accounts/.*|positions|portfolio|divergence|gaps|outages|trades|alerts.*|stream)$"
+include-name-regex = "^GET /v1/(greeks/.*|accounts/.*|positions|portfolio|risk/.*|position-tags|divergence|gaps|outages|trades|alerts.*|stream)$"
 checks.positive_data_acceptance.expected-statuses = [200, 422, 503]
 
 # A schema cannot bound the decimals of a number; 409 is another trade of the same id.
 [[operations]]
 include-name = "POST /v1/trades"
 checks.positive_data_acceptance.expected-statuses = [200, 201, 409, 422, 503]
+
+# An invented position has no tag.
+[[operations]]
+include-name-regex = "^(PUT|DELETE) /v1/position-tags$"
+checks.positive_data_acceptance.expected-statuses = [200, 201, 204, 404, 422, 503]
 """
 
 

@@ -70,10 +70,15 @@ async def test_a_parameter_is_a_filter(timeline, query, values):
     assert timeline.asked == [(listing_of(SNAPSHOTS, **values), None, 500)]
 
 
-LISTS_OF_KEYS = [path for path in EVERY_LIST if "portfolio" not in path]
-LISTS_OF_UNDERLYINGS = [
-    path for path in EVERY_LIST if path not in ("/v1/gaps", "/v1/outages", "/v1/trades")
+LISTS_OF_KEYS = [
+    path for path in EVERY_LIST if "portfolio" not in path and "totals" not in path
 ]
+# The totals take the underlying as an argument of their function.
+LISTS_OF_UNDERLYINGS = [
+    path
+    for path in LISTS_OF_KEYS
+    if path not in ("/v1/gaps", "/v1/outages", "/v1/trades", "/v1/position-tags")
+] + ["/v1/portfolio"]
 SPELLINGS = [
     ("IWM261218P00210000", "IWM   261218P00210000"),
     (" iwm  261218 p 00210000", "IWM   261218P00210000"),

@@ -36,6 +36,10 @@ VIEWS = (
     "position_history",
     "account_value_history",
     "latest_account_values",
+    "position_greeks",
+    "risk_totals",
+    "tagged_positions",
+    "tagged_trades",
 )
 
 
@@ -150,6 +154,7 @@ async def test_the_reader_reads_every_view_and_no_table(roles):
         reader.execute("select * from account_values_asof(now())").fetchall()
         for table in (
             *("greek_snapshots", "positions", "account_values", "feed_gaps", "trades"),
+            "position_tags",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 reader.execute(f"select * from {table}")

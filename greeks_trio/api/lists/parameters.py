@@ -236,6 +236,11 @@ def exactly(
     )
 
 
+def required(parameter: Parameter) -> Parameter:
+    """Return the parameter that a request may not leave out."""
+    return replace(parameter, is_required=True)
+
+
 ABOUT_CONTRACT_KEY: Final = (
     "In any spelling; spaces and small letters do not matter.  A text that names no "
     f"contract, or more than one, is refused.  Such as {KEY_EXAMPLES}."

@@ -11,6 +11,11 @@ from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
 from greeks_trio.api.lists.intervals import GAPS, OUTAGES
 from greeks_trio.api.lists.parameters import Parameter
 from greeks_trio.api.lists.resource import ListResource
+from greeks_trio.api.lists.totals import (
+    POSITION_GREEKS,
+    POSITION_TAGS,
+    RISK_TOTALS,
+)
 from greeks_trio.model.records import PositionKind
 from greeks_trio.postgres.reads.listing import Key
 from greeks_trio.postgres.reads.sources import (
@@ -355,6 +360,7 @@ TRADES: Final = ListResource(
 
 RESOURCES: Final = (
     *(SNAPSHOTS, LATEST, AS_OF, DIVERGENCE),
+    *(POSITION_GREEKS, RISK_TOTALS, POSITION_TAGS),
     *(PORTFOLIO, POSITIONS, LATEST_VALUES, VALUE_HISTORY, GAPS, OUTAGES, TRADES),
     *(ALERTS, ALERT_EVENTS),
 )

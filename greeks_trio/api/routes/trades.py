@@ -11,24 +11,27 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from greeks_trio.api.answers import NOT_JSON, Problem, described, described_problems
+from greeks_trio.api.answers import Problem, described, described_problems
 from greeks_trio.api.lists.columns import row_schema
 from greeks_trio.api.lists.resources import TRADES
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
-from greeks_trio.api.texts import (
-    NO_CONTROLS,
-    NO_CONTROLS_STORED,
-    has_hidden_text,
+from greeks_trio.api.texts import has_hidden_text
+from greeks_trio.api.written import (
+    Text,
+    body_problems,
+    check_broker,
+    invalid,
+    parse_key,
+    text_schema,
 )
-from greeks_trio.model.contract_keys import KEY_EXAMPLES, parse_contract_key
-from greeks_trio.model.contracts import ContractKey
+from greeks_trio.model.contract_keys import KEY_EXAMPLES
 from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.reads.trades import NewTrade
 
@@ -37,25 +40,20 @@ _MAX_DIGITS: Final = 15
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,60}(\.[0-9]{0,60})?([eE][-+]?[0-9]{1,3})?")
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
-_Text: TypeAlias = Annotated[
-    str,
-    msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROLS_STORED),
-]
-
 
 class TradeBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of a request to record a trade."""
 
     broker: str
-    account_id: _Text
-    symbol: _Text
-    action: _Text
+    account_id: Text
+    symbol: Text
+    action: Text
     # A number, or a text with its digits; both keep every digit.
     quantity: msgspec.Raw
     id: UUID | None = None
-    contract_key: _Text | None = None
+    contract_key: Text | None = None
     price: msgspec.Raw = msgspec.Raw(b"null")
-    strategy_tag: _Text | None = None
+    strategy_tag: Text | None = None
     # The object's own text: msgspec allows no union of Raw and anything else.
     metadata: msgspec.Raw = msgspec.Raw(b"null")
     created_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
@@ -103,14 +101,10 @@ def parse_trade(body: bytes, brokers: Sequence[str]) -> NewTrade:
         Problem: the body describes no trade of these brokers.
     """
     sent, metadata = _decode(body)
-    if sent.broker not in brokers:
-        raise _invalid(
-            f"There is no broker {sent.broker[:40]!a}.  `broker` is one of: "
-            f"{', '.join(brokers)}."
-        )
+    check_broker(sent.broker, brokers)
     quantity, price = _number("quantity", sent.quantity), _number("price", sent.price)
     if not quantity:
-        raise _invalid(f"`quantity` is {'missing' if quantity is None else '0'}.")
+        raise invalid(f"`quantity` is {'missing' if quantity is None else '0'}.")
     return NewTrade(
         id=sent.id or uuid4(),
         broker=sent.broker,
@@ -118,7 +112,8 @@ def parse_trade(body: bytes, brokers: Sequence[str]) -> NewTrade:
         symbol=sent.symbol,
         action=sent.action,
         quantity=quantity,
-        contract_key=_parse_contract_key(sent.contract_key, brokers),
+        contract_key=sent.contract_key
+        and parse_key(sent.contract_key, brokers, "  Or leave it out."),
         price=price,
         strategy_tag=sent.strategy_tag,
         metadata=metadata,
@@ -128,32 +123,16 @@ def parse_trade(body: bytes, brokers: Sequence[str]) -> NewTrade:
 
 def _decode(body: bytes) -> tuple[TradeBody, str | None]:
     """Return the body, and its metadata as text."""
-    try:
+    with body_problems():
         sent = msgspec.json.decode(body, type=TradeBody)
         return sent, _parse_metadata(sent.metadata)
-    except RecursionError:
-        raise _invalid("The body is nested too deeply.") from None
-    except msgspec.ValidationError as exc:
-        raise _invalid(_in_words(str(exc))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Problem(HTTPStatus.BAD_REQUEST, NOT_JSON) from None
-
-
-def _in_words(fault: str) -> str:
-    """Return msgspec's message; its words about a pattern are for programmers."""
-    if "matching regex" in fault:
-        field = fault.rpartition("$.")[2].rstrip("`")
-        return f"`{field}` has a control character."
-    return f"The body is not valid: {fault}."
 
 
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise _invalid(
-            "`created_at` lies outside the years 1 to 9999 in UTC."
-        ) from None
+        raise invalid("`created_at` lies outside the years 1 to 9999 in UTC.") from None
 
 
 def _parse_metadata(raw: msgspec.Raw) -> str | None:
@@ -161,22 +140,12 @@ def _parse_metadata(raw: msgspec.Raw) -> str | None:
     if bytes(raw) == b"null":
         return None
     if len(bytes(raw)) > _MAX_METADATA_BYTES:
-        raise _invalid(f"`metadata` has more than {_MAX_METADATA_BYTES} bytes.")
+        raise invalid(f"`metadata` has more than {_MAX_METADATA_BYTES} bytes.")
     if has_hidden_text(msgspec.json.decode(raw, type=dict[str, Any])):
-        raise _invalid(
+        raise invalid(
             "`metadata` has a control character.  Tabs and line breaks are allowed."
         )
     return bytes(raw).decode()
-
-
-def _parse_contract_key(text: str | None, brokers: Sequence[str]) -> ContractKey | None:
-    """Return the key as the ticks and positions have it, however it is spelled."""
-    if text is None:
-        return None
-    try:
-        return parse_contract_key(text, brokers)
-    except ValueError as exc:
-        raise _invalid(f"`contract_key` {exc}.  Or leave it out.") from None
 
 
 def _number(name: str, raw: msgspec.Raw) -> Decimal | None:
@@ -189,12 +158,12 @@ def _number(name: str, raw: msgspec.Raw) -> Decimal | None:
     if text == "null":
         return None
     if not _NUMBER.fullmatch(text.removeprefix('"').removesuffix('"')):
-        raise _invalid(f"`{name}` is not a number.")
+        raise invalid(f"`{name}` is not a number.")
     value = Decimal(text.strip('"'))
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)  # noqa: S101  # it is finite
     if value.adjusted() >= _MAX_DIGITS or -exponent > _MAX_DIGITS:
-        raise _invalid(
+        raise invalid(
             f"`{name}` has more than {_MAX_DIGITS} digits before or after the point."
         )
     return value
@@ -209,10 +178,6 @@ def _send_again(trade_id: UUID) -> str:
     )
 
 
-def _invalid(detail: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-
-
 def _recorded(brokers: Sequence[str]) -> dict[int | str, dict[str, Any]]:
     """Return the answers in the OpenAPI description."""
     row = row_schema(TRADES.columns, brokers)
@@ -223,16 +188,6 @@ def _recorded(brokers: Sequence[str]) -> dict[int | str, dict[str, Any]]:
             "content": {JSON: {"schema": row}},
         },
         **described_problems(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    }
-
-
-def _text(description: str) -> dict[str, Any]:
-    return {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 64,
-        "pattern": NO_CONTROLS,
-        "description": description,
     }
 
 
@@ -260,17 +215,17 @@ _PROPERTIES: Final[dict[str, Any]] = {
         "format": "uuid",
         "description": "With an id the trade can safely be sent again.",
     },
-    "account_id": _text("As the broker spells it."),
-    "symbol": _text("As the broker spells it."),
-    "contract_key": _text(
+    "account_id": text_schema("As the broker spells it."),
+    "symbol": text_schema("As the broker spells it."),
+    "contract_key": text_schema(
         f"In any spelling, such as {KEY_EXAMPLES}.  It is recorded as the ticks and "
         "positions have it."
     )
     | {"type": ["string", "null"]},
-    "action": _text("Such as buy_to_open."),
+    "action": text_schema("Such as buy_to_open."),
     "quantity": _decimal("Not 0.") | {"not": _ZERO},
     "price": _decimal("Per unit of the underlying.", {"type": "null"}),
-    "strategy_tag": _text("A word by which trades can be found.")
+    "strategy_tag": text_schema("A word by which trades can be found.")
     | {"type": ["string", "null"]},
     "metadata": {
         "type": ["object", "null"],

@@ -100,6 +100,37 @@ def account_values_asof(values: Mapping[str, Any], stale_after_s: float) -> Sour
     )
 
 
+def position_greeks_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return each open position with its part of the sums."""
+    return Source(
+        sql.SQL("position_greeks_asof(%s::timestamptz, %s::double precision) src"),
+        [_moment(values), stale_after_s],
+    )
+
+
+def risk_totals_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the sums by the columns that ``group_by`` names, with commas between them.
+
+    Every sum is of one currency, so this name and that of the whole book change nothing.
+    """
+    names = (values["group_by"] or "underlying").split(",")
+    return Source(
+        sql.SQL(
+            "risk_totals_asof(%s::timestamptz, %s::text[], %s::double precision, %s::text,"
+            " %s::text, %s::text, %s::text) src"
+        ),
+        [
+            _moment(values),
+            [name for name in names if name not in ("book", "currency")],
+            stale_after_s,
+            values["broker"],
+            values["account_id"],
+            values["underlying"],
+            values["strategy_tag"],
+        ],
+    )
+
+
 def _moment(values: Mapping[str, Any]) -> Any:  # noqa: ANN401
     at = values.get("at")
     return _PRESENT if at is None else at

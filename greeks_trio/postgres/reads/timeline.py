@@ -1,4 +1,4 @@
-"""Pages, exports and trades: everything that the HTTP interface reads and records."""
+"""Pages, exports, trades and tags: everything that the HTTP interface reads and records."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from greeks_trio.postgres.reads.listing import (
     export_statement,
 )
 from greeks_trio.postgres.reads.pages import Page, fetch_page
+from greeks_trio.postgres.reads.position_tags import (
+    PositionTag,
+    TaggedPosition,
+    TagWritten,
+    delete_tag,
+    write_tag,
+)
 from greeks_trio.postgres.reads.reader import Export, Reader
 from greeks_trio.postgres.reads.trades import NewTrade, RecordedTrade, record_trade
 
@@ -61,3 +68,11 @@ class Timeline:
     async def record(self, trade: NewTrade, columns: Sequence[Column]) -> RecordedTrade:
         """Record a trade, or return the one that has its id, as these columns."""
         return await self._reader.read(partial(record_trade, trade, columns))
+
+    async def tag(self, tag: PositionTag, columns: Sequence[Column]) -> TagWritten:
+        """Give a position a strategy instead of any earlier one; its row as these columns."""
+        return await self._reader.read(partial(write_tag, tag, columns))
+
+    async def untag(self, position: TaggedPosition) -> bool:
+        """Remove the tag of a position; false if it has none."""
+        return await self._reader.read(partial(delete_tag, position))
