@@ -56,11 +56,17 @@ async def inspect_limits(
     """Return the missing rights, and the rules that tell nothing at present."""
     if lacks := await inspect_rights_for_limits(connection):
         return lacks
-    sums = await read_sums(connection, [each.scope for each in rules], stale_after_s)
+    sums = await read_sums(
+        connection, [(each.figure.source, each.scope) for each in rules], stale_after_s
+    )
     silent = [
         f"{rule.name}: {gap}"
         for rule in rules
-        if (gap := reading_of(rule, sums[rule.scope]).gap(rule.limit))
+        if (
+            gap := reading_of(rule, sums[rule.figure.source, rule.scope]).gap(
+                rule.limit
+            )
+        )
     ]
     if not silent:
         return []

@@ -31,7 +31,8 @@ def reading_of(rule: Rule, sums: ScopeSums) -> Reading:
     value = sums.values[figure.name]
     reason = ""
     if not sums.is_known:
-        reason = f"no position is known ({rule.scope})"
+        word = figure.source.removesuffix("s")
+        reason = f"no {word} is known ({rule.scope})"
     elif not sums.positions:
         value = 0.0  # everything is closed
     elif figure.kind == "money" and len(sums.currencies) > 1:
@@ -45,6 +46,7 @@ def reading_of(rule: Rule, sums: ScopeSums) -> Reading:
         stale=0 if is_whole else sums.stale,
         reason=reason,
         currency=sums.currencies[0] if len(sums.currencies) == 1 else None,
+        of=figure.source,
     )
 
 

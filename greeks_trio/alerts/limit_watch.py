@@ -41,8 +41,7 @@ from greeks_trio.postgres.alert_store import (
 )
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
-from greeks_trio.postgres.reads.limits import ScopeSums, read_sums
-from greeks_trio.risk.figures import Scope
+from greeks_trio.postgres.reads.limits import SumsByScope, read_sums
 from greeks_trio.risk.limits import Reading
 from greeks_trio.waiting import WakeUp
 
@@ -204,8 +203,8 @@ class LimitWatch:
             await self._load(connection)
         self._book.rules = self._wanted
         with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
-            scopes = [each.scope for each in self._book.rules]
-            sums = await read_sums(connection, scopes, self._stale_after_s)
+            wanted = [(each.figure.source, each.scope) for each in self._book.rules]
+            sums = await read_sums(connection, wanted, self._stale_after_s)
         self._is_read = True
         self._evaluate(partial(self._read, sums))
         await self._write(connection)
@@ -236,9 +235,11 @@ class LimitWatch:
             logger.info("alerts.sent_again message=%s", message.id)
             self._send(message)
 
-    def _read(self, sums: dict[Scope, ScopeSums], rule: Rule) -> Reading:
-        reading = self._with_hours(rule, reading_of(rule, sums[rule.scope]))
-        if reading.is_closed or reading.reason:
+    def _read(self, sums: SumsByScope, rule: Rule) -> Reading:
+        found = sums[rule.figure.source, rule.scope]
+        reading = self._with_hours(rule, reading_of(rule, found))
+        is_of_positions = rule.figure.source == "positions"
+        if reading.is_closed or reading.reason or not is_of_positions:
             return reading
         return replace(reading, reason=self._unread(rule.scope.broker))
 

@@ -137,9 +137,9 @@ def _value(rule: Rule, reading: Reading) -> str:
 
 
 def _counts(reading: Reading) -> str:
-    words = f"{reading.positions} positions"
+    words = f"{reading.positions} {reading.of}"
     if reading.positions == 1:
-        words = "1 position"
+        words = words.removesuffix("s")
     lacks = [
         f"{number} {what}"
         for number, what in ((reading.missing, "missing"), (reading.stale, "stale"))

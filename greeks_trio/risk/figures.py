@@ -1,7 +1,7 @@
 """The figures that a limit can be about: one table.  Pure.
 
-A new figure is a new entry of `FIGURES`.  Its columns are those of ``portfolio_greeks``, so
-that a value is the same in an alert and in a query.
+A new figure is a new entry of `FIGURES`.  Its columns are those of ``portfolio_greeks`` or
+``latest_account_values``, so that a value is the same in an alert and in a query.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Final, Literal, TypeAlias
 
 # The scope in which values add up: one underlying, one currency, or any.
 FigureKind: TypeAlias = Literal["units", "money", "count"]
+# The rows that are added: sums of positions, or accounts.
+FigureSource: TypeAlias = Literal["positions", "accounts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,10 @@ class Figure:
         kind: The scope in which its values add up.
         unit: The unit of the value in words; ``{currency}`` stands for the currency.
         columns: The columns whose values are added.
-        missing: The columns that count the positions which the value lacks.  Without any,
-            the value is known also if positions are missing or stale.
+        missing: The columns that count the positions which the value lacks; of accounts,
+            the columns that each account needs.  Without any, the value is known also if
+            positions are missing or stale.
+        source: The rows that are added.
         is_greatest: Whether the greatest value counts, and not the sum.
         about: For the documents.
     """
@@ -57,6 +61,7 @@ class Figure:
     unit: str
     columns: Sequence[str]
     missing: Sequence[str] = ()
+    source: FigureSource = "positions"
     is_greatest: bool = False
     about: str
 
@@ -148,6 +153,32 @@ _ALL: Final = (
         columns=("oldest_age_s",),
         is_greatest=True,
         about="age of the oldest of the newest ticks",
+    ),
+    *(
+        Figure(
+            name=name,
+            kind="money",
+            unit="{currency}",
+            columns=(name,),
+            missing=(name,),
+            source="accounts",
+            about=about,
+        )
+        for name, about in (
+            ("net_liquidation", "value of the accounts if all were sold"),
+            ("cash", "cash of the accounts; negative for a debt"),
+            ("excess_liquidity", "money above the maintenance margin"),
+        )
+    ),
+    Figure(
+        name="margin_use",
+        kind="count",
+        unit="of the net liquidation",
+        columns=("margin_use",),
+        missing=("margin_use",),
+        source="accounts",
+        is_greatest=True,
+        about="maintenance margin / net liquidation, the highest of the accounts",
     ),
 )
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(

@@ -86,12 +86,13 @@ class Reading:
 
     Attributes:
         value: `None` if it is not known.
-        positions: How many positions it is about.
+        positions: How many positions, or accounts, it is about.
         missing: How many of them the value lacks.
         stale: How many of them are stale.
         reason: Why the value is not known; empty if it is.
         is_closed: Whether the rule does not count now, outside of the market's hours.
         currency: The currency of the positions; `None` if there are several or none.
+        of: The word for the counted things.
     """
 
     value: float | None = None
@@ -101,6 +102,7 @@ class Reading:
     reason: str = ""
     is_closed: bool = False
     currency: str | None = None
+    of: str = "positions"
 
     def gap(self, limit: Limit) -> str:
         """Return why the reading tells nothing about the limit; empty if it does."""
@@ -108,9 +110,9 @@ class Reading:
             return self.reason
         lacks = []
         if self.missing > limit.max_missing:
-            lacks.append(f"{self.missing} of {self.positions} positions are missing")
+            lacks.append(f"{self.missing} of {self.positions} {self.of} are missing")
         if self.stale > limit.max_stale:
-            lacks.append(f"{self.stale} of {self.positions} positions are stale")
+            lacks.append(f"{self.stale} of {self.positions} {self.of} are stale")
         if lacks:
             return " and ".join(lacks)
         is_number = self.value is not None and isfinite(self.value)

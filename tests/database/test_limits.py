@@ -83,7 +83,9 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
         Scope(account_id="U99"),
     ]
     async with open_connection(emptied_database, autocommit=True) as connection:
-        found = await read_sums(connection, [*scopes, Scope()], 300.0)
+        wanted = [("positions", each) for each in (*scopes, Scope())]
+        read = await read_sums(connection, wanted, 300.0)
+    found = {scope: sums for (_, scope), sums in read.items()}
 
     assert list(found) == scopes
     for scope, sums in found.items():
@@ -96,6 +98,8 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
             and scope.currency in (None, row["currency"] or "USD")
         ]
         for name, figure in FIGURES.items():
+            if figure.source != "positions":
+                continue
             values = [added(of_view, each) for each in figure.columns]
             expected = None if None in values else sum(values)
             if figure.is_greatest:
@@ -111,6 +115,48 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
     known = [scope.account_id for scope, sums in found.items() if not sums.is_known]
     assert known == ["U99"]
     assert found[Scope(account_id="GONE")].positions == 0
+
+
+async def test_the_sums_of_accounts_are_those_of_their_newest_values(
+    db, emptied_database
+):
+    hold(db, 7, at=NOW, **OPTION)
+    hold(db, 7, at=NOW, account_id="NONE", **OPTION)
+    db.execute(
+        "insert into account_values (broker, account_id, observed_at, currency,"
+        " net_liquidation, cash, maintenance_margin, excess_liquidity) values"
+        " ('ibkr', 'U1', now() - interval '9 minutes', 'USD', 1, 1, 1, 1),"
+        " ('ibkr', 'U1', now(), 'USD', 1000, -50, 400, 600),"
+        " ('tastytrade', 'T1', now() - interval '6 minutes', null, 2000, 0, 500, null),"
+        " ('ibkr', 'U3', now(), 'CHF', 0, 1, 1, 1)"
+    )
+    scopes = [
+        *(Scope(account_id="U1"), Scope(broker="tastytrade"), Scope(currency="USD")),
+        *(Scope(account_id="U3"), Scope(account_id="U99"), Scope()),
+    ]
+    async with open_connection(emptied_database, autocommit=True) as connection:
+        wanted = [("accounts", each) for each in scopes]
+        found = await read_sums(connection, wanted, 300.0)
+    u1, tasty, dollars, u3, u99, book = found.values()
+
+    assert u1.values == {
+        "net_liquidation": 1000,
+        "cash": -50,
+        "excess_liquidity": 600,
+        "margin_use": 0.4,
+    }
+    assert set(u1.missing.values()) == {0}
+    assert (tasty.positions, tasty.stale, tasty.currencies) == (1, 1, ["USD"])
+    assert tasty.missing["excess_liquidity"] == 1
+    # The account without values counts in every currency.
+    assert (dollars.positions, dollars.missing["cash"]) == (3, 1)
+    assert (dollars.values["net_liquidation"], dollars.values["margin_use"]) == (
+        3000,
+        0.4,
+    )
+    assert (u3.values["margin_use"], u3.missing["margin_use"]) == (None, 1)
+    assert (u99.positions, u99.is_known) == (0, False)
+    assert (book.positions, book.currencies) == (4, ["CHF", "USD"])
 
 
 class Recorder:

@@ -212,6 +212,19 @@ class Desk:
         self.book.load(rows)
 
 
+def test_a_figure_of_accounts_counts_accounts():
+    rule = '[[rule]]\nname = "m"\nfigure = "margin_use"\nabove = 0.5\n'
+    [margin] = parse(rule)
+
+    assert reading_of(margin, sums(0.6, stale=3)).gap(margin.limit) == (
+        "1 of 3 accounts are missing and 3 of 3 accounts are stale"
+    )
+    never = reading_of(margin, sums(None, positions=0, is_known=False))
+    assert never.reason == "no account is known (whole book)"
+    [problem] = problems(f"{rule}underlying = 'SPY'")
+    assert "margin_use is one of accounts; remove underlying" in problem
+
+
 def test_messages_say_figure_scope_value_and_limit():
     desk = Desk(
         f"{DELTA}above = 500\nrecovery = 450\nhold_s = 10\nseverity = 'critical'"

@@ -1,53 +1,85 @@
-"""The sums of the scopes of all limits, read by one statement.
+"""The sums of the scopes of all limits: one statement for positions, one for accounts.
 
-They are those of ``portfolio_greeks``, with the age from which a tick is stale as a setting.
+They are those of ``portfolio_greeks`` and ``latest_account_values``, with the age from which
+a value is stale as a setting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-from greeks_trio.risk.figures import FIGURES, Figure, Scope
+from greeks_trio.risk.figures import FIGURES, Figure, FigureSource, Scope
 
 # A broker that names no currency has dollars, as in the views.
-_SUMS: Final = sql.SQL("""
-with sums as materialized (
+_POSITIONS: Final = sql.SQL("""
+with rows as materialized (
     select
         p.*, coalesce(p.currency, 'USD') as money,
-        p.contracts + p.shares_futures + p.other_positions as positions
+        p.contracts + p.shares_futures + p.other_positions as number
     from portfolio_asof('infinity', %(stale_after_s)s::double precision) p
 ),
+{scopes}
+select
+    coalesce(sum(r.number), 0)::bigint,
+    coalesce(sum(r.stale), 0)::bigint,
+    coalesce(array_agg(distinct r.money) filter (where r.money is not null), '{{}}'),
+    -- Without a position now, there was one before: the account is no misspelt one.
+    count(r.broker) > 0 or exists (
+        select from positions h
+        where (s.broker is null or h.broker = s.broker)
+          and (s.account_id is null or h.account_id = s.account_id)
+    ),
+    {figures}
+from scopes s
+left join rows r
+    on (s.broker is null or r.broker = s.broker)
+    and (s.account_id is null or r.account_id = s.account_id)
+    and (s.underlying is null or r.underlying = s.underlying)
+    and (s.currency is null or r.money = s.currency)
+group by s.number, s.broker, s.account_id
+order by s.number
+""")
+# An account with positions and without values is missing, in any currency.
+_ACCOUNTS: Final = sql.SQL("""
+with held as (
+    select distinct broker, account_id from positions_asof('infinity')
+),
+rows as materialized (
+    select
+        v.*, coalesce(h.broker, v.broker) as held_at,
+        coalesce(h.account_id, v.account_id) as holder,
+        case when v.broker is not null then coalesce(v.currency, 'USD') end as money
+    from held h
+    full join account_values_asof('infinity', %(stale_after_s)s::double precision) v
+        on v.broker = h.broker and v.account_id = h.account_id
+),
+{scopes}
+select
+    count(r.held_at),
+    count(*) filter (where r.is_stale),
+    coalesce(array_agg(distinct r.money) filter (where r.money is not null), '{{}}'),
+    count(r.held_at) > 0,
+    {figures}
+from scopes s
+left join rows r
+    on (s.broker is null or r.held_at = s.broker)
+    and (s.account_id is null or r.holder = s.account_id)
+    and (s.currency is null or r.money is null or r.money = s.currency)
+group by s.number
+order by s.number
+""")
+_SCOPES: Final = sql.SQL("""
 scopes as (
     select * from unnest(
         %(numbers)s::integer[], %(brokers)s::text[], %(account_ids)s::text[],
         %(underlyings)s::text[], %(currencies)s::text[]
     ) as s (number, broker, account_id, underlying, currency)
 )
-select
-    coalesce(sum(p.positions), 0)::bigint as positions,
-    coalesce(sum(p.stale), 0)::bigint as stale,
-    coalesce(array_agg(distinct p.money) filter (where p.money is not null), '{{}}')
-        as currencies,
-    -- Without a position now, there was one before: the account is no misspelt one.
-    count(p.broker) > 0 or exists (
-        select from positions h
-        where (s.broker is null or h.broker = s.broker)
-          and (s.account_id is null or h.account_id = s.account_id)
-    ) as is_known,
-    {figures}
-from scopes s
-left join sums p
-    on (s.broker is null or p.broker = s.broker)
-    and (s.account_id is null or p.account_id = s.account_id)
-    and (s.underlying is null or p.underlying = s.underlying)
-    and (s.currency is null or p.money = s.currency)
-group by s.number, s.broker, s.account_id
-order by s.number
 """)
 _OTHER_COLUMNS: Final = 4
 
@@ -57,7 +89,7 @@ class ScopeSums:
     """The figures of one scope.
 
     Attributes:
-        positions: The number of its open positions.
+        positions: The number of its open positions, or accounts.
         stale: How many of them are stale.
         currencies: Those of its positions.
         is_known: Whether its broker and account have, or had, any position.
@@ -73,50 +105,69 @@ class ScopeSums:
     missing: Mapping[str, int]
 
 
-def _added(columns: Sequence[str], function: str) -> sql.Composed:
-    parts = [
-        sql.SQL("{}(p.{})").format(sql.SQL(function), sql.Identifier(each))
-        for each in columns
-    ]
+SumsByScope: TypeAlias = Mapping[tuple[FigureSource, Scope], ScopeSums]
+
+
+def _added(columns: Sequence[str], form: LiteralString) -> sql.Composed:
+    parts = [sql.SQL(form).format(sql.Identifier(each)) for each in columns]
     return sql.SQL(" + ").join(parts)
 
 
 def _columns_of(figure: Figure) -> sql.Composed:
-    value = _added(figure.columns, "max" if figure.is_greatest else "sum")
-    missing = _added(figure.missing, "sum") if figure.missing else sql.SQL("0")
+    value = _added(figure.columns, "max(r.{})" if figure.is_greatest else "sum(r.{})")
+    missing: sql.Composable = sql.SQL("0")
+    if figure.source == "accounts":
+        missing = _added(figure.missing, "count(r.held_at) - count(r.{})")
+    elif figure.missing:
+        missing = _added(figure.missing, "sum(r.{})")
     return sql.SQL("({})::double precision, coalesce({}, 0)::bigint").format(
         value, missing
     )
 
 
-_STATEMENT: Final = _SUMS.format(
-    figures=sql.SQL(", ").join(map(_columns_of, FIGURES.values()))
-)
+def _names_of(source: FigureSource) -> list[str]:
+    return [name for name, each in FIGURES.items() if each.source == source]
+
+
+def _statement(query: sql.SQL, source: FigureSource) -> sql.Composed:
+    columns = (_columns_of(FIGURES[name]) for name in _names_of(source))
+    return query.format(scopes=_SCOPES, figures=sql.SQL(", ").join(columns))
+
+
+_STATEMENTS: Final[Mapping[FigureSource, sql.Composed]] = {
+    "positions": _statement(_POSITIONS, "positions"),
+    "accounts": _statement(_ACCOUNTS, "accounts"),
+}
 
 
 async def read_sums(
     connection: psycopg.AsyncConnection[Any],
-    scopes: Sequence[Scope],
+    wanted: Iterable[tuple[FigureSource, Scope]],
     stale_after_s: float,
-) -> dict[Scope, ScopeSums]:
-    """Return the figures of each scope, all of the same moment."""
-    wanted = list(dict.fromkeys(scopes))
-    cursor = await connection.execute(
-        _STATEMENT,
-        {
-            "stale_after_s": stale_after_s,
-            "numbers": list(range(len(wanted))),
-            "brokers": [each.broker for each in wanted],
-            "account_ids": [each.account_id for each in wanted],
-            "underlyings": [each.underlying for each in wanted],
-            "currencies": [each.currency for each in wanted],
-        },
-    )
-    rows = await cursor.fetchall()
-    return dict(zip(wanted, map(_sums, rows), strict=True))
+) -> SumsByScope:
+    """Return the figures of each source and scope."""
+    found: dict[tuple[FigureSource, Scope], ScopeSums] = {}
+    by_source: dict[FigureSource, list[Scope]] = {}
+    for source, scope in dict.fromkeys(wanted):
+        by_source.setdefault(source, []).append(scope)
+    for source, scopes in by_source.items():
+        cursor = await connection.execute(
+            _STATEMENTS[source],
+            {
+                "stale_after_s": stale_after_s,
+                "numbers": list(range(len(scopes))),
+                "brokers": [each.broker for each in scopes],
+                "account_ids": [each.account_id for each in scopes],
+                "underlyings": [each.underlying for each in scopes],
+                "currencies": [each.currency for each in scopes],
+            },
+        )
+        for scope, row in zip(scopes, await cursor.fetchall(), strict=True):
+            found[source, scope] = _sums(_names_of(source), row)
+    return found
 
 
-def _sums(row: Sequence[Any]) -> ScopeSums:
+def _sums(names: Sequence[str], row: Sequence[Any]) -> ScopeSums:
     positions, stale, currencies, is_known = row[:_OTHER_COLUMNS]
     figures = row[_OTHER_COLUMNS:]
     return ScopeSums(
@@ -124,6 +175,6 @@ def _sums(row: Sequence[Any]) -> ScopeSums:
         stale=stale,
         currencies=currencies,
         is_known=is_known,
-        values=dict(zip(FIGURES, figures[::2], strict=True)),
-        missing=dict(zip(FIGURES, figures[1::2], strict=True)),
+        values=dict(zip(names, figures[::2], strict=True)),
+        missing=dict(zip(names, figures[1::2], strict=True)),
     )
