@@ -20,6 +20,7 @@ from greeks_trio.api.routes import (
     live,
     metrics,
     position_tags,
+    scenarios,
     status,
     trades,
 )
@@ -64,6 +65,7 @@ from greeks_trio.postgres.uri import database_uri
 from greeks_trio.spool.directory import SpoolDirectory
 from greeks_trio.spool.offer_again import OfferAgain
 from greeks_trio.waiting import WakeUp
+from greeks_trio.worker.process import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ class Service:
     limits: LimitWatch
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
+    worker: Worker = field(default_factory=Worker)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
     exit_status: int = STOPPED
     rejected: BaseException | None = None
@@ -354,5 +357,8 @@ def make_routers(service: Service) -> list[APIRouter]:
         lists.make_router(timeline, brokers),
         trades.make_router(timeline, brokers),
         position_tags.make_router(timeline, brokers),
+        scenarios.make_router(
+            timeline, service.worker, brokers, lambda: service.config.risk_free_rate
+        ),
         live.make_router(events, brokers),
     ]

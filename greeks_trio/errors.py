@@ -13,6 +13,11 @@
     ├── BadQuote                 the feed acts: counts the quote and drops it
     ├── ArchiveFailed            the operator acts: the month stays as it is
     ├── SpoolUnavailable         the spooler acts: keeps the ticks in memory, tries again
+    ├── WorkerError
+    │   ├── WorkerBusy           the client of the API acts: asks again a little later
+    │   ├── WorkerFailed         the next job acts: it starts another process
+    │   ├── JobTooLong           the client of the API acts: asks for less
+    │   └── JobRefused           the client of the API acts: changes the request
     └── StoreError
         ├── StoreUnavailable     the writer acts: the same rows are offered again
         ├── StoreRejected        the writer acts: isolates the rows and counts them
@@ -136,6 +141,26 @@ class ArchiveFailed(GreeksError):
 
 class SpoolUnavailable(GreeksError):
     """The spool cannot write to the disk or read from it; it may work later."""
+
+
+class WorkerError(GreeksError):
+    """The worker did not do a job."""
+
+
+class WorkerBusy(WorkerError):
+    """The worker has enough jobs."""
+
+
+class WorkerFailed(WorkerError):
+    """The worker did not start, or ended during the job."""
+
+
+class JobTooLong(WorkerError):
+    """A job took too long and was ended."""
+
+
+class JobRefused(WorkerError):
+    """The job cannot be done with these values."""
 
 
 class StoreError(GreeksError):

@@ -180,7 +180,11 @@ async def _start_http(
     config, status = service.config.http, service.status
     if config is None:
         return None
-    _start_parts(service, nursery, {"reader": service.reader.run})
+    parts: dict[str, RunPart] = {
+        "reader": service.reader.run,
+        "worker": service.worker.run,
+    }
+    _start_parts(service, nursery, parts)
     http = partial(run_http, open_socket=open_socket, counts=status.http_connections)
     url: str = await nursery.start(http, config, make_routers(service))
     return url

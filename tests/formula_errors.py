@@ -153,11 +153,11 @@ def closed_form(contract: np.ndarray, *, is_future: bool = False) -> dict:
 
 
 class AmericanPricer:
-    """QuantLib's spectral engine, for any time."""
+    """An engine of QuantLib, by default its spectral one, for any time."""
 
     _DAY = ql.Date(15, 6, 2026)
 
-    def __init__(self) -> None:
+    def __init__(self, make_engine: Callable | None = None) -> None:
         ql.Settings.instance().evaluationDate = self._DAY
         count = ql.Actual365Fixed()
         self._quotes = [ql.SimpleQuote(value) for value in (1.0, 0.0, 0.0, 0.2)]
@@ -171,7 +171,11 @@ class AmericanPricer:
             ),
         )
         exercise = ql.AmericanExercise(self._DAY, self._DAY + 365)
-        engine = ql.QdFpAmericanEngine(process, ql.QdFpAmericanEngine.accurateScheme())
+        spectral = ql.QdFpAmericanEngine
+        if make_engine is None:
+            engine = spectral(process, spectral.accurateScheme())
+        else:
+            engine = make_engine(process)
         self._options = []
         for kind in (_PUT, _CALL):
             option = ql.VanillaOption(ql.PlainVanillaPayoff(kind, 1.0), exercise)

@@ -42,7 +42,7 @@ ORDER = (
     ("service",),
     ("assembly",),
     ("api", "alerts", "archive", "monitoring", "brokers"),
-    ("feeds", "postgres", "spool"),
+    ("feeds", "postgres", "spool", "worker"),
     ("pipeline",),
     ("config",),
     ("risk",),

@@ -27,6 +27,7 @@ from greeks_trio.commands.options import (
     only_option,
     parse_months,
     status_options,
+    whatif_options,
 )
 from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
 from greeks_trio.commands.output import open_outputs
@@ -264,6 +265,34 @@ def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
         from greeks_trio.commands.status import run_status
 
         return run_trio(partial(run_status, **options))
+
+    return plan
+
+
+@commands.command()
+@whatif_options
+@status_options
+def whatif(
+    *,
+    url: str | None,
+    as_json: bool,
+    betas: Sequence[str],
+    **options: Any,  # noqa: ANN401 - passed on as they are
+) -> Plan:
+    """Show profit and loss after moves of prices, volatilities and time.
+
+    The running service prices every open option again; shares and futures move with
+    their underlyings. All numbers are values of a model. Positions that it cannot price
+    are counted and named with the reason.
+
+    Exit status: 0 done, 1 no answer, 2 wrong settings or a request that is not valid.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.whatif import params_of, run_whatif
+
+        params = params_of(options, betas)
+        return run_trio(partial(run_whatif, url=url, as_json=as_json, params=params))
 
     return plan
 

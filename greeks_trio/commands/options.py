@@ -227,6 +227,63 @@ status_options = _combined(
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
 )
+whatif_options = _combined(
+    click.option(
+        "--moves",
+        metavar="A,B,...",
+        help="The moves of the underlyings in per cent, such as -10,-5,0,5,10.",
+    ),
+    click.option(
+        "--sigma",
+        "move_unit",
+        flag_value="sigma",
+        help="The moves are standard deviations of one day.",
+    ),
+    click.option(
+        "--vols",
+        metavar="A,B,...",
+        help="The shifts of the implied volatilities in points, such as -5,0,5.",
+    ),
+    click.option(
+        "--vol-percent",
+        "vol_unit",
+        flag_value="percent",
+        help="The shifts are per cent of the volatility.",
+    ),
+    click.option(
+        "--square-root",
+        "vol_scaling",
+        flag_value="square_root",
+        help="The shifts are those of 30 days; others get them times the root of 30 / days.",
+    ),
+    click.option(
+        "--days", metavar="A,B,...", help="The calendar days to go forward; default: 0."
+    ),
+    click.option("--account", "account_id", help="Only this account."),
+    click.option("--underlying", help="Only this underlying."),
+    click.option("--broker", type=click.Choice(BROKERS), help="Only this broker."),
+    click.option(
+        "--by",
+        type=click.Choice(("underlying", "account", "broker", "expiration")),
+        help="Also a line for each of these.",
+    ),
+    click.option(
+        "--benchmark",
+        help="This underlying makes the moves; each other one moves by its beta.",
+    ),
+    click.option(
+        "--beta",
+        "betas",
+        multiple=True,
+        metavar="SYMBOL=BETA",
+        help="The beta of an underlying to the benchmark; may be repeated.",
+    ),
+    click.option(
+        "--rate",
+        type=float,
+        help="The rate of interest, a fraction per year; default: that of the service.",
+    ),
+)
 port = click.IntRange(0, 65_535)
 port_options = _combined(
     *(

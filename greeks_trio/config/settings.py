@@ -73,6 +73,7 @@ PIPELINE: Final = "From the frame to the database"
 SPOOL: Final = "The spool on disk"
 RETENTION: Final = "Retention: months that leave the database"
 ALERTS: Final = "Alerts"
+RISK: Final = "Risk"
 LOG: Final = "Log"
 GROUPS: Final = (
     FILE_GROUP,
@@ -85,6 +86,7 @@ GROUPS: Final = (
     SPOOL,
     RETENTION,
     ALERTS,
+    RISK,
     LOG,
 )
 
@@ -228,6 +230,15 @@ class Config:
     spool: SpoolConfig = section(SpoolConfig, SpoolConfig(), group=SPOOL)
     retention: RetentionConfig = section(
         RetentionConfig, RetentionConfig(), group=RETENTION
+    )
+    risk_free_rate: float = setting(
+        "GREEKS_RISK_FREE_RATE",
+        0.04,
+        number(-0.5, 1, ""),
+        about="The rate of interest with which the service prices options: 0.04 means 4 % a "
+        "year, compounded continuously. A request can name another one.",
+        applies=Applies.RELOAD,
+        group=RISK,
     )
     embedded_port: int = setting(
         "GREEKS_EMBEDDED_PORT",

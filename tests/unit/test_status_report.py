@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from greeks_trio.client import GreeksClient
-from greeks_trio.commands.status import checked_url, service_url
+from greeks_trio.commands.ask import checked_url, service_url
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import HealthReport, Readiness, judge
 from greeks_trio.commands.status_table import show

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from greeks_trio.postgres.reads.holdings import HoldingsFilter, read_holdings
 from greeks_trio.postgres.reads.listing import (
     Column,
     ExportFormat,
@@ -64,6 +65,10 @@ class Timeline:
         async with self._reader.export(query, params) as export:
             head = csv_header(listing.columns) if form == "csv" else b""
             yield head, export
+
+    async def holdings(self, wanted: HoldingsFilter) -> bytes:
+        """Return the open positions as JSON, from one snapshot."""
+        return await self._reader.read(partial(read_holdings, wanted))
 
     async def record(self, trade: NewTrade, columns: Sequence[Column]) -> RecordedTrade:
         """Record a trade, or return the one that has its id, as these columns."""

@@ -1,0 +1,197 @@
+"""``whatif``: profit and loss after moves of prices, volatilities and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from greeks_trio.commands.ask import NoAnswer, Refusal, ask, checked_url, service_url
+from greeks_trio.commands.foreign import plain
+from greeks_trio.config.load import load_config
+
+# The first request starts the worker, which takes a second on a busy machine.
+_LIMIT_S: Final = 60.0
+_PATH: Final = "/v1/risk/scenarios"
+_OK, _FAILED, _REFUSED = 0, 1, 2
+
+# Below the profits, for the shift of volatility that is nearest to 0.
+_ROWS: Final = {
+    "taylor P/L": "taylor_pnl",
+    "dollar delta": "dollar_delta",
+    "delta": "delta",
+    "gamma": "gamma",
+    "theta": "theta",
+    "vega": "vega",
+    "rho": "rho",
+}
+
+
+async def run_whatif(
+    *, url: str | None, as_json: bool, params: Mapping[str, str]
+) -> int:
+    """Ask the service, print the grids, and return the exit status.
+
+    Args:
+        url: The address of the service; without it, the configuration gives it.
+        as_json: Print the answer of the service as it is.
+        params: The parameters of the request.
+
+    Raises:
+        ConfigError: the address of the service is not known.
+    """
+    http = load_config(need_broker=False).http
+    has_token = http is not None and bool(http.token.reveal())
+    base = service_url(http) if url is None else checked_url(url, has_token)
+    try:
+        text, answer = await ask(base, http, _PATH, params, limit_s=_LIMIT_S)
+    except NoAnswer as exc:
+        click.echo(f"No answer from {base}: {exc}.", err=True)
+        return _FAILED
+    except Refusal as exc:
+        click.echo(f"The service refuses the request: {exc}", err=True)
+        return _REFUSED
+    if as_json:
+        click.echo(text.decode())
+    else:
+        show(answer)
+    return _OK
+
+
+def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Print the answer of the service as tables.
+
+    There is no colour where there is no terminal.
+    """
+    console = Console(highlight=False, markup=False) if console is None else console
+    console.print(
+        plain(f"Model values as of {answer['as_of']}, rate {answer['rate']:g}")
+    )
+    by = answer["by"]
+    for total in answer["totals"]:
+        for grid in total["grids"]:
+            console.print(_profits(answer, total, grid))
+            console.print(_greeks(answer, grid))
+    for number, days in enumerate(answer["days"]):
+        if answer["groups"]:
+            console.print(_groups(answer, by, number, days))
+    for line in _notes(answer):
+        console.print(plain(line))
+
+
+def _table(title: str, first: str, answer: Mapping[str, Any]) -> Table:
+    """Return a table with a column for each move."""
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title=plain(title), title_justify="left"
+    )
+    table.add_column(first, no_wrap=True)
+    sign = "%" if answer["move_unit"] == "percent" else "sd"
+    for move in answer["moves"]:
+        table.add_column(f"{move:+g} {sign}" if move else f"0 {sign}", justify="right")
+    return table
+
+
+def _profits(
+    answer: Mapping[str, Any], total: Mapping[str, Any], grid: Mapping[str, Any]
+) -> Table:
+    currency = total["currency"] or "currency not known"
+    title = f"P/L, {currency}{_in_days(grid['days'])}"
+    unit = "points" if answer["vol_unit"] == "points" else "%"
+    table = _table(title, f"volatility, {unit}", answer)
+    for shift, row in zip(answer["vols"], grid["pnl"], strict=True):
+        table.add_row(_shift(shift), *map(_money, row))
+    return table
+
+
+def _greeks(answer: Mapping[str, Any], grid: Mapping[str, Any]) -> Table:
+    shifts = answer["vols"]
+    nearest = min(range(len(shifts)), key=lambda place: abs(shifts[place]))
+    title = f"Greeks at the volatility {_shift(shifts[nearest])}"
+    table = _table(title, "", answer)
+    for heading, name in _ROWS.items():
+        table.add_row(heading, *map(_plain_number, grid[name][nearest]))
+    return table
+
+
+def _groups(answer: Mapping[str, Any], by: str, number: int, days: float) -> Table:
+    shifts = answer["vols"]
+    nearest = min(range(len(shifts)), key=lambda place: abs(shifts[place]))
+    at = _shift(shifts[nearest])
+    title = f"P/L by {by} at the volatility {at}{_in_days(days)}"
+    table = _table(title, by, answer)
+    for group in answer["groups"]:
+        name = f"{group[by] or '-'} ({group['currency'] or 'currency not known'})"
+        profits = group["grids"][number]["pnl"][nearest]
+        table.add_row(plain(name), *map(_money, profits))
+    return table
+
+
+def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for everything that the sums lack or take for granted."""
+    for total in answer["totals"]:
+        currency = total["currency"] or "currency not known"
+        yield (
+            f"{currency}: {total['options']} options, {total['shares_futures']} shares and"
+            f" futures; model value {_money_text(total['model_value'])}, by the broker's"
+            f" prices {_money_text(total['market_value'])}"
+        )
+        for name, words in (
+            ("left_out", "in no sum, see below"),
+            ("stale", "with stale data"),
+            ("estimated", "with a volatility that is implied from the price"),
+            ("without_mark", "without a price from the broker"),
+            ("far_from_mark", "with a model price far from the broker's"),
+        ):
+            if total[name]:
+                yield f"  {total[name]:,} {words}"
+        for grid in total["grids"]:
+            if grid["expired"]:
+                yield f"  {grid['expired']:,} expired{_in_days(grid['days'])}"
+    for reason, count in answer["left_out"]["reasons"].items():
+        yield f"Left out, {count}: {reason}"
+    for position in answer["left_out"]["positions"][:10]:
+        yield (
+            f"  {position['broker']} {position['account_id']} {position['contract_key']}:"
+            f" {position['reason']}"
+        )
+    more = answer["left_out"]["count"] - 10
+    if more > 0:
+        yield f"  and {more} more; --json names up to 200"
+
+
+def _shift(shift: float) -> str:
+    return f"{shift:+g}" if shift else "0"
+
+
+def _in_days(days: float) -> str:
+    return f" in {days:g} days" if days else ""
+
+
+def _money(value: float | None) -> Text:
+    if value is None:
+        return Text("-")
+    style = "red" if value <= -0.5 else "green" if value >= 0.5 else ""
+    return Text(_money_text(value), style)
+
+
+def _money_text(value: float | None) -> str:
+    return "-" if value is None else f"{round(value) + 0:,}"
+
+
+def _plain_number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
+
+
+def params_of(options: Mapping[str, Any], betas: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of the request that the options of the command give."""
+    params = {name: str(value) for name, value in options.items() if value is not None}
+    if betas:
+        params["betas"] = ",".join(each.replace("=", ":") for each in betas)
+    return params
