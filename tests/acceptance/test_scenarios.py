@@ -123,6 +123,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
                 "moves=-101",
                 "moves=" + ",".join(["1"] * 102),
                 "days=-1",
+                "vols=" + "0" * 4_001,
                 "vols=1&x=2",
                 "betas=SPY:1",
                 "benchmark=SPX&move_unit=sigma&underlying=SPY",

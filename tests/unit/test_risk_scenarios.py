@@ -329,8 +329,10 @@ def test_shifts_of_volatility_are_points_or_per_cent_alike_or_by_tenor():
     days = YEARS * 365
     scaled = pnl(vols=(2.0 * math.sqrt(30 / days),))
     assert pnl(vols=(2.0,), vol_scaling="square_root") == pytest.approx(scaled)
-    # No volatility becomes negative.
-    assert math.isfinite(pnl(vols=(-50.0,)))
+    # No volatility falls below half a point.
+    near = option(strike=611.0)
+    lowest, beyond = grid(run(near, moves=(0.0,), vols=(-19.5, -50.0)))["pnl"]
+    assert beyond == lowest
 
 
 def test_an_option_that_expires_is_worth_its_exercise_and_has_no_greeks():

@@ -79,8 +79,9 @@ def _listed(parse: Callable[[str], object], about: str, example: str) -> Any:  #
     """Return the annotation of a parameter that is a text with several numbers."""
     return Annotated[
         str | None,
-        AfterValidator(lambda text: None if text is None else parse(text)),
+        # Before the text is parsed: the limit is that of the text.
         Field(description=about, examples=[example], max_length=_MAX_TEXT),
+        AfterValidator(lambda text: None if text is None else parse(text)),
     ]
 
 

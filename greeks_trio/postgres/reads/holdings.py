@@ -34,7 +34,7 @@ with prices as materialized (
         coalesce(h.underlying_price, lent.price) as underlying_price,
         coalesce(h.is_underlying_price_stale, lent.is_stale) as is_underlying_price_stale,
         h.stale_reason
-    from holdings_asof('infinity', {stale_after_s}) h
+    from holdings_asof('infinity', {stale_after_s}, true) h
     left join lateral (
         select p.price, p.is_stale
         from prices p
