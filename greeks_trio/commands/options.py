@@ -262,9 +262,12 @@ whatif_options = _combined(
     click.option("--account", "account_id", help="Only this account."),
     click.option("--underlying", help="Only this underlying."),
     click.option("--broker", type=click.Choice(BROKERS), help="Only this broker."),
+    click.option("--strategy", "strategy_tag", help="Only this strategy."),
     click.option(
         "--by",
-        type=click.Choice(("underlying", "account", "broker", "expiration")),
+        type=click.Choice(
+            ("underlying", "account_id", "broker", "expiration", "strategy_tag")
+        ),
         help="Also a line for each of these.",
     ),
     click.option(

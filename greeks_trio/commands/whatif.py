@@ -144,6 +144,7 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
             ("left_out", "in no sum, see below"),
             ("stale", "with stale data"),
             ("estimated", "with a volatility that is implied from the price"),
+            ("unnamed_currency", "count as USD, because the broker names no currency"),
             ("without_mark", "without a price from the broker"),
             ("far_from_mark", "with a model price far from the broker's"),
         ):

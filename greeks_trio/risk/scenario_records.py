@@ -12,7 +12,7 @@ MoveUnit: TypeAlias = Literal["percent", "sigma"]
 VolUnit: TypeAlias = Literal["points", "percent"]
 VolScaling: TypeAlias = Literal["parallel", "square_root"]
 GroupBy: TypeAlias = Literal[
-    "currency", "underlying", "account", "broker", "expiration"
+    "currency", "underlying", "account_id", "broker", "expiration", "strategy_tag"
 ]
 
 # A grid of 101 x 21 cells takes a second with two hundred contracts.
@@ -78,6 +78,9 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """One position as the database has it; the columns are those of ``holdings_asof``.
 
     Attributes:
+        strategy_tag: As in ``position_greeks``; `None` without a strategy.
+        currency: USD if the broker names none.
+        is_currency_named: Whether the broker names the currency.
         units: quantity x multiplier, signed.
         money: units x price_factor: currency per 1.00 of the underlying and delta 1.
         premium: Currency per 1.00 of the option's own price.
@@ -95,7 +98,9 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     strike: float | None = None
     option_type: str | None = None
     quantity: float | None = None
+    strategy_tag: str | None = None
     currency: str | None = None
+    is_currency_named: bool = True
     units: float | None = None
     money: float | None = None
     premium: float | None = None

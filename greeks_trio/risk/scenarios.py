@@ -206,9 +206,10 @@ def _column(values: NDArray[Any]) -> NDArray[Any]:
 
 _KEY: Final[Mapping[str, Callable[[Holding], Any]]] = {
     "underlying": lambda each: each.underlying,
-    "account": lambda each: each.account_id,
+    "account_id": lambda each: each.account_id,
     "broker": lambda each: each.broker,
     "expiration": lambda each: each.expiration,
+    "strategy_tag": lambda each: each.strategy_tag,
     "currency": lambda each: each.currency,
 }
 
@@ -268,6 +269,9 @@ class _Groups:
             "estimated": inputs.is_estimated,
             "stale": np.array(
                 [_is_stale(each) for each in inputs.holdings], dtype=bool
+            ),
+            "unnamed_currency": np.array(
+                [not each.is_currency_named for each in inputs.holdings], dtype=bool
             ),
             "without_mark": option & ~has_mark,
             "far_from_mark": is_far,

@@ -69,6 +69,10 @@ def fill(database):
             )
         at = {"at": NOW - timedelta(hours=1)}
         hold_shares(db, 100, account_id="U2", **at)
+        db.execute(
+            "insert into position_tags (broker, account_id, contract_key, strategy_tag)"
+            " values ('ibkr', 'U2', 'SPY', 'covered call')"
+        )
         hold_shares(db, 50, account_id="U2", contract_key="KO", underlying="KO", **at)
         hold(db, 1, f"SPY   {DAY}C00700000", **common, strike=700)
         hold_shares(db, 1, contract_key="ibkr:9", kind="other", underlying=None, **at)
@@ -115,7 +119,9 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     ):
         answer = await client.get(PATH, params={"moves": "-8,0,4", "vols": "0,6"})
         one = await client.get(PATH, params={"account_id": "U2", "moves": "1"})
-        by = await client.get(PATH, params={"underlying": "spy", "by": "account"})
+        by = await client.get(PATH, params={"underlying": "spy", "by": "account_id"})
+        tagged = await client.get(PATH, params={"strategy_tag": "covered call"})
+        tags = await client.get(PATH, params={"by": "strategy_tag"})
         wrong = {
             query: await client.get(f"{PATH}?{query}")
             for query in (
@@ -152,7 +158,13 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     assert abs(datetime.now(UTC) - moment) < timedelta(minutes=2)
     # The price of the shares comes from the options of another account.
     assert one.json()["totals"][0]["grids"][0]["pnl"][0] == [pytest.approx(610.0)]
-    assert {each["account"] for each in by.json()["groups"]} == {"U1", "U2"}
+    assert {each["account_id"] for each in by.json()["groups"]} == {"U1", "U2"}
+    assert tagged.json()["totals"][0]["shares_futures"] == 1
+    assert tagged.json()["totals"][0]["options"] == 0
+    assert {each["strategy_tag"] for each in tags.json()["groups"]} == {
+        "covered call",
+        None,
+    }
     assert {query: each.status_code for query, each in wrong.items()} == dict.fromkeys(
         wrong, 422
     )

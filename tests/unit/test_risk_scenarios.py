@@ -267,11 +267,12 @@ def test_stale_and_missing_marks_are_counted_beside_the_sums():
         option(price=None),
         option(price=20.0),
         shares(is_underlying_price_stale=None),
-        shares(),
+        shares(is_currency_named=False),
     )["totals"]
 
     assert (total["stale"], total["without_mark"], total["far_from_mark"]) == (3, 1, 1)
     assert (total["options"], total["shares_futures"]) == (4, 2)
+    assert total["unnamed_currency"] == 1
 
 
 def test_underlyings_move_by_their_beta_and_a_missing_one_is_never_1():
@@ -351,7 +352,7 @@ def test_an_option_that_expires_is_worth_its_exercise_and_has_no_greeks():
 def test_groups_add_up_to_their_currency():
     euro = shares(contract_key="SAP", underlying="SAP", currency="EUR")
     positions = (option(), spx(), shares(), euro, shares(kind="other", currency=None))
-    for by in ("underlying", "account", "broker", "expiration"):
+    for by in ("underlying", "account_id", "broker", "expiration", "strategy_tag"):
         answer = run(*positions, by=by)
 
         assert [each["currency"] for each in answer["totals"]] == ["EUR", "USD", None]

@@ -52,6 +52,9 @@ _GROUP: Final = {
         "stale": _count(
             "Positions with a stale tick or a stale price of the underlying"
         ),
+        "unnamed_currency": _count(
+            "Positions whose currency the broker does not name; they count as USD"
+        ),
         "without_mark": _count("Options without a price from the broker"),
         "far_from_mark": _count(
             "Options whose model price differs from the broker's by more than 10 % and 0.05"
@@ -86,6 +89,7 @@ _EXAMPLE: Final = {
             "shares_futures": 1,
             "estimated": 0,
             "stale": 0,
+            "unnamed_currency": 0,
             "without_mark": 0,
             "far_from_mark": 0,
             "model_value": 18_250.5,

@@ -16,7 +16,13 @@ from fastapi import APIRouter, Query, Response
 from pydantic import create_model
 
 from greeks_trio.api.answers import Problem, described
-from greeks_trio.api.lists.parameters import ACCOUNT_ID, BROKER, UNDERLYING, Parameter
+from greeks_trio.api.lists.parameters import (
+    ACCOUNT_ID,
+    BROKER,
+    UNDERLYING,
+    Parameter,
+    text,
+)
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.routes.scenario_params import ScenarioParams, invalid, request_of
 from greeks_trio.api.routes.scenario_schema import SCENARIOS
@@ -26,8 +32,11 @@ from greeks_trio.postgres.reads.holdings import HoldingsFilter
 from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.worker.process import Worker
 
-# The filters of the positions.  A filter by strategy is one more line.
-_FILTERS: Final[Sequence[Parameter]] = (BROKER, ACCOUNT_ID, UNDERLYING)
+# The filters of the positions.
+_FILTERS: Final[Sequence[Parameter]] = (
+    *(BROKER, ACCOUNT_ID, UNDERLYING),
+    text("strategy_tag", "As in `/v1/risk/positions`.", example="iron condor"),
+)
 
 
 def make_router(

@@ -26,10 +26,28 @@ with prices as materialized (
         h.broker, h.account_id, h.contract_key, h.kind,
         coalesce(h.underlying, h.contract_key) as underlying,
         h.expiration, h.strike, h.option_type, h.quantity,
-        coalesce(
-            h.currency,
-            case when is_in_dollars(h.kind, h.contract_key, h.currency) then 'USD' end
-        ) as currency,
+        -- As in position_greeks.
+        (coalesce(
+            (
+                select array[g.strategy_tag]
+                from tagged_positions g
+                where g.broker = h.broker
+                  and g.account_id = h.account_id
+                  and g.contract_key = h.contract_key
+            ),
+            (
+                select array[t.strategy_tag]
+                from tagged_trades t
+                where t.broker = h.broker
+                  and t.account_id = h.account_id
+                  and t.contract_key = h.contract_key
+                order by t.created_at desc, t.id desc
+                limit 1
+            )
+        ))[1] as strategy_tag,
+        coalesce(h.currency, 'USD') as currency,
+        h.currency is not null
+            or is_in_dollars(h.kind, h.contract_key, h.currency) as is_currency_named,
         h.units, h.money, h.premium, h.implied_volatility, h.price,
         coalesce(h.underlying_price, lent.price) as underlying_price,
         coalesce(h.is_underlying_price_stale, lent.is_stale) as is_underlying_price_stale,
