@@ -79,6 +79,22 @@ COLUMNS = {
         recorded_at timestamp with time zone
         transaction_id xid8
     """,
+    "account_values": """
+        broker text not null
+        account_id text not null
+        observed_at timestamp with time zone not null
+        event_time timestamp with time zone
+        currency text
+        net_liquidation numeric
+        cash numeric
+        buying_power numeric
+        derivative_buying_power numeric
+        initial_margin numeric
+        maintenance_margin numeric
+        excess_liquidity numeric
+        problem text
+        recorded_at timestamp with time zone
+    """,
     "feed_gaps": """
         broker text not null
         account_id text
