@@ -124,10 +124,11 @@ def _groups(answer: Mapping[str, Any], by: str, number: int, days: float) -> Tab
     at = _shift(shifts[nearest])
     title = f"P/L by {by} at the volatility {at}{_in_days(days)}"
     table = _table(title, by, answer)
+    table.add_column("left out", justify="right")
     for group in answer["groups"]:
         name = f"{group[by] or '-'} ({group['currency'] or 'currency not known'})"
         profits = group["grids"][number]["pnl"][nearest]
-        table.add_row(plain(name), *map(_money, profits))
+        table.add_row(plain(name), *map(_money, profits), f"{group['left_out']:,}")
     return table
 
 

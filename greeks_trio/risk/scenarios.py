@@ -282,6 +282,8 @@ class _Groups:
         for name, column in columns.items():
             sums = self.member @ column.astype(float)
             is_count = column.dtype == bool
+            if not is_count:
+                sums[~self.member.any(axis=1)] = np.nan
             for entry, value in zip(self.entries, sums, strict=True):
                 entry[name] = int(value) if is_count else float(value)
         for entry in self.entries:
@@ -292,10 +294,13 @@ class _Groups:
     ) -> None:
         """Add the sums of one day."""
         gone = self.member @ expired.astype(float)
-        sums = {
-            name: np.tensordot(self.member, values, axes=1).transpose(0, 2, 1).tolist()
-            for name, values in figures.items()
-        }
+        # The sum of nothing is not known, which is not 0.
+        is_empty = ~self.member.any(axis=1)
+        sums = {}
+        for name, values in figures.items():
+            cells = np.tensordot(self.member, values, axes=1).transpose(0, 2, 1)
+            cells[is_empty] = np.nan
+            sums[name] = cells.tolist()
         for number, entry in enumerate(self.entries):
             grid = {name: values[number] for name, values in sums.items()}
             entry["grids"].append({"days": days, "expired": int(gone[number]), **grid})

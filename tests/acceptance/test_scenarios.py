@@ -137,7 +137,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
                 "moves=" + ",".join(["1"] * 100) + "&vols=" + ",".join(["1"] * 40),
             )
         }
-        status = await run_as_command(client, monkeypatch)
+        statuses = await statuses_of_command(client, monkeypatch)
     body = answer.json()
     moment = datetime.fromisoformat(body["as_of"])
     [total] = body["totals"]
@@ -170,18 +170,25 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     )
     assert "has to be numbers" in wrong["moves=a"].text
     assert "4000 cells" in list(wrong.values())[-1].json()["detail"]
-    assert status == 0
-    out = capsys.readouterr().out
-    assert "P/L, USD" in out
-    assert "no price of the underlying" in out
+    assert statuses == [0, 2, 1]
+    out, err = capsys.readouterr()
+    for words in ("P/L, USD", "SPX (USD)", "Left out, 2: no price of the underlying"):
+        assert words in out
+    assert "moves has to be numbers with commas" in err
+    assert "No answer from http://127.0.0.1:1" in err
 
 
-async def run_as_command(client, monkeypatch):
+async def statuses_of_command(client, monkeypatch):
+    """Return the exit statuses of the command: done, refused, no answer."""
     monkeypatch.setenv("GREEKS_ENV_FILE", "/dev/null")
-    url = str(client.base_url)
-    return await run_whatif(
-        url=url, as_json=False, params=params_of({"moves": "-1,1", "by": None}, ())
-    )
+    return [
+        await run_whatif(url=url, as_json=False, params=params_of(options, ()))
+        for url, options in (
+            (str(client.base_url), {"moves": "-1,1", "by": "underlying", "rate": None}),
+            (str(client.base_url), {"moves": "x"}),
+            ("http://127.0.0.1:1", {}),
+        )
+    ]
 
 
 class FailingWorker:

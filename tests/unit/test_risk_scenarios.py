@@ -355,8 +355,13 @@ def test_groups_add_up_to_their_currency():
     for by in ("underlying", "account_id", "broker", "expiration", "strategy_tag"):
         answer = run(*positions, by=by)
 
-        assert [each["currency"] for each in answer["totals"]] == ["EUR", "USD", None]
-        for total in answer["totals"]:
+        *known, unknown = answer["totals"]
+        assert [each["currency"] for each in known] == ["EUR", "USD"]
+        # The sum of nothing is not 0.
+        assert (unknown["currency"], unknown["left_out"]) == (None, 1)
+        assert math.isnan(unknown["model_value"])
+        assert all(math.isnan(cell) for cell in unknown["grids"][0]["pnl"][0])
+        for total in known:
             groups = [
                 each
                 for each in answer["groups"]
