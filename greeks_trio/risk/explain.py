@@ -48,6 +48,7 @@ _COLUMNS: Final[dict[GroupBy, tuple[str, ...]]] = {
     "broker": ("broker",),
     "underlying": ("underlying",),
     "expiration": ("underlying", "expiration"),
+    "strategy": ("strategy_tag",),
     "contract": ("broker", "account_id", "contract_key"),
 }
 
@@ -214,6 +215,7 @@ def _row(each: Walk, outages: Sequence[Outage]) -> Explained:
             "expiration": None
             if path.expiration is None
             else path.expiration.isoformat(),
+            "strategy_tag": path.strategy_tag,
             "contract_key": path.contract_key,
         },
         currency=path.currency,

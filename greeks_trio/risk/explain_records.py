@@ -8,7 +8,13 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 GroupBy: TypeAlias = Literal[
-    "currency", "account", "broker", "underlying", "expiration", "contract"
+    "currency",
+    "account",
+    "broker",
+    "underlying",
+    "expiration",
+    "strategy",
+    "contract",
 ]
 
 # A contract that expired counts as open until its last day is over everywhere on Earth.
@@ -88,6 +94,7 @@ class ContractPath(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         quantities: The first one may be from before the start, all others are not.
+        strategy_tag: Of the newest recorded trade that has one.
         trades: The recorded ones, in the order of time.
         ticks: The first one may be from before the start, all others are not.
         seen_from: The first moment at which positions of the account are known, if it lies
@@ -103,6 +110,7 @@ class ContractPath(msgspec.Struct, frozen=True, kw_only=True):
     strike: float | None = None
     option_type: str | None = None
     currency: str | None = None
+    strategy_tag: str | None = None
     quantities: list[Quantity] = []
     trades: list[Trade] = []
     ticks: Ticks = Ticks()

@@ -29,7 +29,7 @@ START, END = MOMENT - timedelta(hours=1), MOMENT
 GAP = "insert into feed_gaps values ('ibkr', %s, null, %s, %s, %s)"
 TRADE = (
     "insert into trades (broker, account_id, symbol, contract_key, action, quantity, price,"
-    " created_at) values ('ibkr', 'U1', 'SPY', %s, 'buy', 1, 9.5, %s)"
+    " created_at, strategy_tag) values ('ibkr', 'U1', 'SPY', %s, 'buy', 1, 9.5, %s, %s)"
 )
 
 
@@ -91,8 +91,8 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     hold(db, 1, "NEW", at=minute(30), account_id="U2", currency=None)
     hold(db, None, "ODD", at=minute(-30), kind="unknown", expiration=None)
     hold_shares(db, 100, at=minute(-600))
-    for number in (-61, -59, 30, 61):
-        db.execute(TRADE, [CALL, minute(number)])
+    for number, tag in ((-61, "condor"), (-59, "fly"), (30, None), (61, "later")):
+        db.execute(TRADE, [CALL, minute(number), tag])
     for first, last, account in ((-9, -8, None), (-2, 3, None), (50, None, "U1")):
         ended_at = None if last is None else minute(last)
         db.execute(GAP, [account, minute(first), ended_at, "disconnected"])
@@ -111,7 +111,7 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     assert call.trades == [
         Trade(minute(number).timestamp(), "buy", 1.0, 9.5) for number in (-59, 30)
     ]
-    assert call.seen_from is None
+    assert (call.seen_from, call.strategy_tag) == (None, "fly")
     assert paths["NEW"].seen_from == minute(30)
     assert paths["NEW"].currency is None  # its key is not one of the OCC
     assert paths["SPY"].quantities == [

@@ -328,6 +328,12 @@ def test_sums_are_by_currency_and_group():
         {"broker": "ibkr", "account_id": "U1"},
         {"broker": "ibkr", "account_id": "U2"},
     ]
+    tagged = path(ticks(*QUIET), strategy_tag="fly")
+    groups = run(tagged, path(ticks(*QUIET)), by="strategy").groups
+    assert [row.group for row in groups] == [
+        {"strategy_tag": "fly"},
+        {"strategy_tag": None},
+    ]
 
 
 def test_nothing_to_explain():

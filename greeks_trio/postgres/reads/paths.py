@@ -63,6 +63,14 @@ accounts as materialized (
             where p.broker = a.broker and p.account_id = a.account_id
         ) as seen_from
     from (select distinct h.broker, h.account_id from held h) a
+),
+-- The newest tag of each contract.
+tags as materialized (
+    select distinct on (t.broker, t.account_id, t.contract_key)
+        t.broker, t.account_id, t.contract_key, t.strategy_tag
+    from trades t
+    where t.strategy_tag is not null and t.created_at <= {end}
+    order by t.broker, t.account_id, t.contract_key, t.created_at desc
 )
 select row_to_json(line)::text
 from (
@@ -77,12 +85,14 @@ from (
             case when is_in_dollars(last.kind, h.contract_key, last.currency)
                 then 'USD' end
         ) as currency,
+        tags.strategy_tag,
         quantities.rows as quantities,
         trades.rows as trades,
         ticks.lists as ticks,
         case when a.seen_from > {start} then a.seen_from end as seen_from
     from held h
     join accounts a using (broker, account_id)
+    left join tags using (broker, account_id, contract_key)
     -- The contract, from its newest open position.
     cross join lateral (
         select p.*
