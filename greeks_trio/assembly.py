@@ -15,6 +15,7 @@ from fastapi import APIRouter
 
 from greeks_trio.alerts.limit_watch import LimitWatch
 from greeks_trio.api.routes import (
+    explain,
     feeds,
     lists,
     live,
@@ -359,6 +360,13 @@ def make_routers(service: Service) -> list[APIRouter]:
         position_tags.make_router(timeline, brokers),
         scenarios.make_router(
             timeline, service.worker, brokers, lambda: service.config.risk_free_rate
+        ),
+        explain.make_router(
+            timeline,
+            service.worker,
+            brokers,
+            lambda: service.config.risk_free_rate,
+            state.clock.now,
         ),
         live.make_router(events, brokers),
     ]

@@ -24,7 +24,8 @@ _TAGS: Final = {
     "streaming": "Starting and stopping the brokers' feeds by hand",
     "stream": "Changes as they happen",
     "greeks": "Ticks, newest Greeks, sums, positions, account values and gaps",
-    "risk": "Positions with their parts of the sums, totals, strategies, scenarios",
+    "risk": "Positions with their parts of the sums, totals, strategies, scenarios, explained "
+    "profits and losses",
     "trades": "Recording and reading trades",
     "alerts": "Limits: rules with their states, and messages with their deliveries",
     "session": "A cookie instead of the token, for pages",

@@ -42,8 +42,29 @@ def _scenarios(request: bytes, positions: bytes) -> bytes:
     return msgspec.json.encode(answer)
 
 
+def _explain(request: bytes, paths: bytes) -> bytes:
+    from greeks_trio.risk.explain import explain
+    from greeks_trio.risk.explain_records import (
+        ExplainRequest,
+        NothingToExplain,
+        Paths,
+    )
+
+    try:
+        answer = explain(
+            msgspec.json.decode(request, type=ExplainRequest),
+            msgspec.json.decode(paths, type=Paths),
+        )
+    except NothingToExplain as exc:
+        raise Refused(str(exc)) from exc
+    return msgspec.json.encode(answer)
+
+
 # Each job takes the parts of a request, and returns the answer.
-JOBS: Final[Mapping[str, Callable[..., bytes]]] = {"scenarios": _scenarios}
+JOBS: Final[Mapping[str, Callable[..., bytes]]] = {
+    "explain": _explain,
+    "scenarios": _scenarios,
+}
 
 
 def main() -> None:

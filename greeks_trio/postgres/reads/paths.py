@@ -3,7 +3,7 @@
 PostgreSQL writes the JSON, one line for each contract, and only the worker reads it: Python
 objects for forty thousand ticks would take a second, in which no tick is read.
 
-The interval is cut into steps of one length.  Of each step the query takes the last tick
+The time from the first position on is cut into steps of one length.  Of each step the query takes the last tick
 that has a price, by one look at the primary key.  So its time depends on the number of steps
 and not on the number of ticks, and the number of steps follows from that of the contracts.
 """
@@ -31,11 +31,12 @@ _MAX_OUTAGES: Final = 200
 # Everything that was open at the start, and everything that changed until the end.  The
 # second part comes from the index alone; contracts without an expiration are few.
 _HELD: Final = sql.SQL("""
-    select p.broker, p.account_id, p.contract_key
+    select p.broker, p.account_id, p.contract_key, {start} as held_from
     from positions_asof({start}) p
     where {filters}
-    union
-    select p.broker, p.account_id, p.contract_key
+    union all
+    select
+        p.broker, p.account_id, p.contract_key, min(least(p.observed_at, p.recorded_at))
     from position_history p
     where (
           p.expiration is null
@@ -45,15 +46,19 @@ _HELD: Final = sql.SQL("""
       and least(p.observed_at, p.recorded_at) <= {end}
       and p.quantity is distinct from 0
       and {filters}
+    group by p.broker, p.account_id, p.contract_key
 """)
 
 _COUNT: Final = sql.SQL("""
 with held as materialized ({held})
-select count(*) from held
+select count(distinct (h.broker, h.account_id, h.contract_key)), min(h.held_from)
+from held h
 """)
 
 _PATHS: Final = sql.SQL("""
-with held as materialized ({held}),
+with held as materialized (
+    select distinct h.broker, h.account_id, h.contract_key from ({held}) h
+),
 accounts as materialized (
     select
         a.broker, a.account_id,
@@ -199,7 +204,7 @@ from (
                     s.underlying_price,
                     last.kind = 'future_option' or s.underlying like '/%%'
                 ) as underlying_price
-            -- Step 0 is the time before the start.
+            -- Step 0 is the time before the first step.
             from generate_series(0, {steps}) step
             cross join lateral (
                 select t.*
@@ -211,8 +216,8 @@ from (
                   -- This repeats the condition above; see newest_by_lookup.
                   and t.contract_key between h.contract_key and h.contract_key
                   and t.event_time > case when step = 0 then {start} - {lookback}
-                      else {start} + (step - 1) * {length} end
-                  and t.event_time <= least({start} + step * {length}, {end})
+                      else {held_from} + (step - 1) * {length} end
+                  and t.event_time <= least({held_from} + step * {length}, {end})
                   and t.event_time <= statement_timestamp() + interval '5 minutes'
                   and t.price between 0 and 1e9
                 order by t.event_time desc, t.received_at desc, t.id desc
@@ -294,14 +299,16 @@ def read_paths(wanted: PathsFilter, connection: ReadConnection) -> bytes:
         connection.execute("set transaction isolation level repeatable read")
         parts = _parts(wanted)
         held = _HELD.format(**parts)
-        [contracts] = _row(connection, _COUNT.format(held=held), wanted)
+        contracts, held_from = _row(connection, _COUNT.format(held=held), wanted)
         if contracts > MAX_CONTRACTS:
             raise TooManyContracts(contracts)
-        seconds = (wanted.end - wanted.start).total_seconds()
+        held_from = held_from or wanted.start
+        seconds = max((wanted.end - held_from).total_seconds(), _MIN_STEP_S)
         steps = _steps(seconds, contracts, wanted.max_looks)
         length_s = seconds / steps
         query = _PATHS.format(
             held=held,
+            held_from=sql.Literal(held_from),
             steps=sql.Literal(steps),
             lookback=_LOOKBACK,
             length=sql.Literal(length_s) + sql.SQL(" * interval '1 second'"),

@@ -16,6 +16,7 @@ from greeks_trio.postgres.reads.listing import (
     export_statement,
 )
 from greeks_trio.postgres.reads.pages import Page, fetch_page
+from greeks_trio.postgres.reads.paths import PathsFilter, read_paths
 from greeks_trio.postgres.reads.position_tags import (
     PositionTag,
     TaggedPosition,
@@ -69,6 +70,14 @@ class Timeline:
     async def holdings(self, wanted: HoldingsFilter) -> bytes:
         """Return the open positions as JSON, from one snapshot."""
         return await self._reader.read(partial(read_holdings, wanted))
+
+    async def paths(self, wanted: PathsFilter) -> bytes:
+        """Return the positions between two moments as JSON, from one snapshot.
+
+        Raises:
+            TooManyContracts: There are more than one answer can have.
+        """
+        return await self._reader.read(partial(read_paths, wanted))
 
     async def record(self, trade: NewTrade, columns: Sequence[Column]) -> RecordedTrade:
         """Record a trade, or return the one that has its id, as these columns."""

@@ -1,0 +1,159 @@
+"""``GET /v1/risk/explain``: the profit or loss between two moments, and its parts.
+
+PostgreSQL writes the paths of the positions as text, and the worker reads them: the event
+loop of the service never holds a tick of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from greeks_trio.api.answers import described
+from greeks_trio.api.lists.parameters import (
+    ACCOUNT_ID,
+    BROKER,
+    UNDERLYING,
+    Moment,
+    Parameter,
+)
+from greeks_trio.api.media_types import JSON
+from greeks_trio.api.routes.explain_schema import EXPLANATION
+from greeks_trio.api.routes.scenario_params import invalid
+from greeks_trio.api.routes.scenarios import worker_problems
+from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
+from greeks_trio.postgres.reads.paths import PathsFilter, TooManyContracts
+from greeks_trio.postgres.reads.timeline import Timeline
+from greeks_trio.risk.explain_records import ExplainRequest, GroupBy
+from greeks_trio.worker.process import Worker
+
+_FILTERS: Final[Sequence[Parameter]] = (BROKER, ACCOUNT_ID, UNDERLYING)
+_MAX_DAYS: Final = 31
+
+
+class ExplainParams(BaseModel):
+    """The parameters beside the filters of the positions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Annotated[
+        Moment,
+        Field(
+            description="The first moment (RFC 3339).",
+            examples=["2026-11-20T14:30:00Z"],
+        ),
+    ]
+    end: Annotated[
+        Moment | None,
+        Field(
+            description=f"The last moment; default: now. At most {_MAX_DAYS} days after "
+            "`start`.",
+            examples=["2026-11-20T21:00:00Z"],
+        ),
+    ] = None
+    group_by: Annotated[
+        GroupBy,
+        Field(
+            description="Positions with the same value get a row of their own, in `groups`. "
+            "`totals` has one for each currency always."
+        ),
+    ] = "currency"
+
+
+def make_router(
+    timeline: Timeline,
+    worker: Worker,
+    brokers: Sequence[str],
+    rate: Callable[[], float],
+    now: Callable[[], datetime],
+) -> APIRouter:
+    """Return ``GET /v1/risk/explain``.
+
+    Args:
+        timeline: Reads the paths of the positions.
+        worker: Computes the parts.
+        brokers: The names of all brokers, which a filter can name.
+        rate: Returns the rate of interest.
+        now: Returns the present moment.
+    """
+    router = APIRouter(prefix="/v1", tags=["risk"])
+    filters = {each.name: each.field(brokers) for each in _FILTERS}
+    model = create_model("ExplainQuery", __base__=ExplainParams, **filters)  # type: ignore[call-overload]
+
+    async def explain(params: ExplainParams) -> Response:
+        """Explain the profit or loss between two moments by Greeks, trades and a residual.
+
+        Each position is followed from stored tick to stored tick, in steps of `step_s`.
+        The broker's Greeks at the start of each step explain its change of price; a model
+        gives vanna, vomma and charm.  start_value + all parts + trading + residual + trades
+        is end_value.  Positions without a price are in no sum; `left_out` names them.
+        """
+        start, end = _interval(params, now())
+        filters = {each.name: getattr(params, each.name) for each in _FILTERS}
+        request = ExplainRequest(
+            start=start,
+            end=end,
+            rate=rate(),
+            group_by=params.group_by,
+            underlying=filters["underlying"],
+        )
+        with store_problems():
+            paths = await _paths(timeline, PathsFilter(start=start, end=end, **filters))
+        with worker_problems():
+            answer = await worker.call("explain", msgspec.json.encode(request), paths)
+        return Response(answer, media_type=JSON)
+
+    # FastAPI reads the type of the parameters from here.
+    explain.__annotations__["params"] = Annotated[model, Query()]
+    router.add_api_route(
+        "/risk/explain",
+        explain,
+        methods=["GET"],
+        name="explain",
+        responses=described(EXPLANATION, *STORE_PROBLEMS),
+    )
+    return router
+
+
+def _interval(params: ExplainParams, now: datetime) -> tuple[datetime, datetime]:
+    """Return the two moments in UTC.
+
+    Raises:
+        Problem: They are no interval of the past, or a too long one.
+    """
+    start = _in_utc(params.start)
+    end = now if params.end is None else min(_in_utc(params.end), now)
+    if start >= now:
+        raise invalid("`start` lies in the future.")
+    if start >= end:
+        raise invalid("`start` has to lie before `end`.")
+    if end - start > timedelta(days=_MAX_DAYS):
+        raise invalid(f"`end` lies more than {_MAX_DAYS} days after `start`.")
+    return start, end
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise invalid("A time lies outside the years 1 to 9999 in UTC.") from None
+
+
+async def _paths(timeline: Timeline, wanted: PathsFilter) -> bytes:
+    """Return the paths.
+
+    Raises:
+        Problem: There are too many positions.
+    """
+    try:
+        return await timeline.paths(wanted)
+    except TooManyContracts as exc:
+        raise invalid(
+            f"{exc.contracts:,} positions were open between `start` and `end`, which is too"
+            " many. Ask for one `account_id` or one `underlying`."
+        ) from exc

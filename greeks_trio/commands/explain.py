@@ -1,0 +1,182 @@
+"""``explain``: the profit or loss between two moments, as a waterfall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from greeks_trio.commands.ask import NoAnswer, Refusal, ask, checked_url, service_url
+from greeks_trio.commands.foreign import plain
+from greeks_trio.config.load import load_config
+
+# The first request starts the worker, which takes a second on a busy machine.
+_LIMIT_S: Final = 60.0
+_PATH: Final = "/v1/risk/explain"
+_OK, _FAILED, _REFUSED = 0, 1, 2
+_MAX_NAMED: Final = 10
+
+_WATERFALL: Final = (
+    ("start value", "start_value"),
+    ("delta", "delta"),
+    ("gamma", "gamma"),
+    ("theta", "theta"),
+    ("vega", "vega"),
+    ("rho", "rho"),
+    ("vanna", "vanna"),
+    ("vomma", "vomma"),
+    ("charm", "charm"),
+    ("trading", "trading"),
+    ("residual", "residual"),
+    ("= profit or loss", "profit_loss"),
+    ("trades", "trades"),
+    ("end value", "end_value"),
+)
+_SUMS: Final = ("start_value", "profit_loss", "trades", "end_value")
+_SECOND_ORDER: Final = ("vanna", "vomma", "charm")
+# Counts that limit the answer, with their words.
+_LIMITS: Final = {
+    "missing_delta": "positions with a step without delta: it is in the residual",
+    "missing_gamma": "positions with a step without gamma: it is in the residual",
+    "missing_theta": "positions with a step without theta: it is in the residual",
+    "missing_vega": "positions with a step without vega: it is in the residual",
+    "missing_second_order": "positions with a step without vanna, vomma and charm",
+    "without_tick": "positions without a new price after the start",
+    "trades_at_mark": "changes of quantity at the next mark: no recorded trades fit",
+    "expired": "positions expired, at the last mark",
+    "unused_trades": "recorded trades that fit no change of quantity",
+}
+
+
+async def run_explain(
+    *, url: str | None, as_json: bool, params: Mapping[str, str]
+) -> int:
+    """Ask the service, print the waterfall, and return the exit status.
+
+    Args:
+        url: The address of the service; without it, the configuration gives it.
+        as_json: Print the answer of the service as it is.
+        params: The parameters of the request.
+
+    Raises:
+        ConfigError: the address of the service is not known.
+    """
+    http = load_config(need_broker=False).http
+    has_token = http is not None and bool(http.token.reveal())
+    base = service_url(http) if url is None else checked_url(url, has_token)
+    try:
+        text, answer = await ask(base, http, _PATH, params, limit_s=_LIMIT_S)
+    except NoAnswer as exc:
+        click.echo(f"No answer from {base}: {exc}.", err=True)
+        return _FAILED
+    except Refusal as exc:
+        click.echo(f"The service refuses the request: {exc}", err=True)
+        return _REFUSED
+    if as_json:
+        click.echo(text.decode())
+    else:
+        show(answer)
+    return _OK
+
+
+def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Print the answer of the service as tables.
+
+    There is no colour where there is no terminal.
+    """
+    console = Console(highlight=False, markup=False) if console is None else console
+    start, end = (_clock(answer[name]) for name in ("start", "end"))
+    console.print(plain(f"From {start} to {end}, in steps of {answer['step_s']:.4g} s"))
+    for total in answer["totals"]:
+        console.print(_waterfall(total))
+    if answer["groups"]:
+        console.print(_groups(answer))
+    for line in _notes(answer):
+        console.print(plain(line))
+
+
+def _waterfall(total: Mapping[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(plain(_currency(total)), no_wrap=True)
+    table.add_column("", justify="right")
+    for words, name in _WATERFALL:
+        style = "bold" if name in _SUMS else ""
+        table.add_row(Text(words, style), _money(total[name], is_sum=name in _SUMS))
+    return table
+
+
+def _groups(answer: Mapping[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(plain(answer["group_by"]))
+    names = ("P/L", "delta", "gamma", "theta", "vega", "2nd", "trading", "residual")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in answer["groups"]:
+        known = [row[name] for name in _SECOND_ORDER if row[name] is not None]
+        words = " ".join(str(value or "-") for value in row["group"].values())
+        table.add_row(
+            plain(f"{words} ({_currency(row)})"),
+            _money(row["profit_loss"]),
+            *(_money(row[name]) for name in ("delta", "gamma", "theta", "vega")),
+            _money(sum(known) if known else None),
+            *(_money(row[name]) for name in ("trading", "residual")),
+        )
+    return table
+
+
+def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for everything that limits the answer."""
+    for total in answer["totals"]:
+        yield (
+            f"{_currency(total)}: {total['contracts']:,} positions,"
+            f" {total['steps']:,} steps"
+        )
+        for name, words in _LIMITS.items():
+            if total[name]:
+                yield f"  {total[name]:,} {words}"
+        if total["gap_steps"]:
+            yield (
+                f"  {total['gap_steps']:,} steps over an outage; their profit or loss:"
+                f" {total['gap_change']:,.2f}"
+            )
+    for each in answer["left_out"][:_MAX_NAMED]:
+        yield (
+            f"Left out: {each['broker']} {each['account_id']} {each['contract_key']}:"
+            f" {each['reason']}"
+        )
+    if (more := answer["left_out_count"] - _MAX_NAMED) > 0:
+        yield f"  and {more:,} more; --json names up to 200"
+    for outage in answer["outages"][:_MAX_NAMED]:
+        ended = "now" if outage["ended_at"] is None else _clock(outage["ended_at"])
+        scope = outage["contract_key"] or outage["account_id"] or "all contracts"
+        yield (
+            f"Outage: {outage['broker']}, {scope}, {_clock(outage['started_at'])} to"
+            f" {ended}: {', '.join(outage['reasons'])}"
+        )
+    if (more := len(answer["outages"]) - _MAX_NAMED) > 0:
+        yield f"  and {more:,} more; --json names up to 200"
+    yield from answer["notes"]
+
+
+def _currency(row: Mapping[str, Any]) -> str:
+    return str(row["currency"] or "currency not known")
+
+
+def _clock(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _money(value: float | None, *, is_sum: bool = False) -> Text:
+    if value is None:
+        return Text("not known")
+    amount = round(value, 2) + 0.0  # no minus before zero
+    if is_sum:
+        return Text(f"{amount:,.2f}", "bold")
+    style = "red" if amount < 0 else "green" if amount > 0 else ""
+    return Text(f"{amount:+,.2f}" if amount else "0.00", style)

@@ -1,0 +1,68 @@
+"""The commands about risk that ask a running service."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import click
+
+from greeks_trio.commands.moments import parse_time
+from greeks_trio.commands.options import status_options
+from greeks_trio.commands.outcome import Plan, run_trio
+from greeks_trio.config.settings import BROKERS
+
+_GROUPS: Final = (
+    *("underlying", "account", "broker", "expiration", "strategy", "contract"),
+)
+
+
+@click.command()
+@click.option(
+    "--since",
+    "start",
+    metavar="TIME",
+    default="00:00",
+    show_default=True,
+    callback=parse_time,
+    help="The first moment: 09:30, 2026-11-20, or 2026-11-20T14:30Z. Without a zone it is a "
+    "time of this machine. A time of day is the last one that is past.",
+)
+@click.option(
+    "--until",
+    "end",
+    metavar="TIME",
+    callback=parse_time,
+    help="The last moment, in the same forms; default: now.",
+)
+@click.option("--account", "account_id", help="Only this account.")
+@click.option("--underlying", help="Only this underlying.")
+@click.option("--broker", type=click.Choice(BROKERS), help="Only this broker.")
+@click.option(
+    "--by",
+    "group_by",
+    type=click.Choice(_GROUPS),
+    help="Also a line for each of these.",
+)
+@status_options
+def explain(
+    *,
+    url: str | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - passed on as they are
+) -> Plan:
+    """Show why the value of the positions changed between two moments.
+
+    The parts are delta, gamma, theta, vega, parts of second order, trades and a residual,
+    from the stored ticks. Positions without a price are named with the reason.
+
+    Exit status: 0 done, 1 no answer, 2 wrong settings or a request that is not valid.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.explain import run_explain
+
+        params = {name: str(value) for name, value in options.items() if value}
+        return run_trio(partial(run_explain, url=url, as_json=as_json, params=params))
+
+    return plan
