@@ -42,6 +42,7 @@ _SUMS: Final = ("start_value", "profit_loss", "trades", "end_value")
 _SECOND_ORDER: Final = ("vanna", "vomma", "charm")
 # Counts that limit the answer, with their words.
 _LIMITS: Final = {
+    "unnamed_currency": "positions count as USD: the broker names no currency",
     "missing_delta": "positions with a step without delta: it is in the residual",
     "missing_gamma": "positions with a step without gamma: it is in the residual",
     "missing_theta": "positions with a step without theta: it is in the residual",
@@ -103,7 +104,7 @@ def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
 
 def _waterfall(total: Mapping[str, Any]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(plain(_currency(total)), no_wrap=True)
+    table.add_column(plain(total["currency"]), no_wrap=True)
     table.add_column("", justify="right")
     for words, name in _WATERFALL:
         style = "bold" if name in _SUMS else ""
@@ -121,7 +122,7 @@ def _groups(answer: Mapping[str, Any]) -> Table:
         known = [row[name] for name in _SECOND_ORDER if row[name] is not None]
         words = " ".join(str(value or "-") for value in row["group"].values())
         table.add_row(
-            plain(f"{words} ({_currency(row)})"),
+            plain(f"{words} ({row['currency']})"),
             _money(row["profit_loss"]),
             *(_money(row[name]) for name in ("delta", "gamma", "theta", "vega")),
             _money(sum(known) if known else None),
@@ -134,7 +135,7 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that limits the answer."""
     for total in answer["totals"]:
         yield (
-            f"{_currency(total)}: {total['contracts']:,} positions,"
+            f"{total['currency']}: {total['contracts']:,} positions,"
             f" {total['steps']:,} steps"
         )
         for name, words in _LIMITS.items():
@@ -162,10 +163,6 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
     if (more := len(answer["outages"]) - _MAX_NAMED) > 0:
         yield f"  and {more:,} more; --json names up to 200"
     yield from answer["notes"]
-
-
-def _currency(row: Mapping[str, Any]) -> str:
-    return str(row["currency"] or "currency not known")
 
 
 def _clock(text: str) -> str:

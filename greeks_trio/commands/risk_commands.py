@@ -13,7 +13,8 @@ from greeks_trio.commands.outcome import Plan, run_trio
 from greeks_trio.config.settings import BROKERS
 
 _GROUPS: Final = (
-    *("underlying", "account", "broker", "expiration", "strategy", "contract"),
+    *("underlying", "broker", "account_id", "expiration", "strategy_tag"),
+    *("contract_key", "currency"),
 )
 
 

@@ -44,12 +44,12 @@ _SECONDS_PER_YEAR: Final = DAYS_PER_YEAR * 86_400.0
 _MISSING: Final = (*FIRST_ORDER, "second_order")
 _COLUMNS: Final[dict[GroupBy, tuple[str, ...]]] = {
     "currency": (),
-    "account": ("broker", "account_id"),
     "broker": ("broker",),
+    "account_id": ("broker", "account_id"),
     "underlying": ("underlying",),
     "expiration": ("underlying", "expiration"),
-    "strategy": ("strategy_tag",),
-    "contract": ("broker", "account_id", "contract_key"),
+    "strategy_tag": ("strategy_tag",),
+    "contract_key": ("broker", "account_id", "contract_key"),
 }
 
 
@@ -220,6 +220,7 @@ def _row(each: Walk, outages: Sequence[Outage]) -> Explained:
         },
         currency=path.currency,
         contracts=1,
+        unnamed_currency=int(path.is_currency_unnamed),
         steps=len(each.steps),
         start_value=each.start_value,
         end_value=each.end_value,
@@ -261,19 +262,19 @@ def _gap_gains(each: Walk, outages: Sequence[Outage]) -> list[float]:
 def _grouped(rows: Sequence[Explained], by: GroupBy) -> list[Explained]:
     """Return one row for each group and currency, the largest profit or loss first."""
     columns = _COLUMNS[by]
-    groups: dict[tuple[str | None, ...], list[Explained]] = {}
+    groups: dict[tuple[str, tuple[str | None, ...]], list[Explained]] = {}
     for row in rows:
-        key = (row.currency, *(row.group[name] for name in columns))
-        groups.setdefault(key, []).append(row)
+        values = tuple(row.group[name] for name in columns)
+        groups.setdefault((row.currency, values), []).append(row)
     sums = [
-        _sum(members, dict(zip(columns, key[1:], strict=True)), key[0])
-        for key, members in groups.items()
+        _sum(members, dict(zip(columns, values, strict=True)), currency)
+        for (currency, values), members in groups.items()
     ]
     return sorted(sums, key=lambda row: -abs(row.profit_loss))
 
 
 def _sum(
-    rows: Sequence[Explained], group: dict[str, str | None], currency: str | None
+    rows: Sequence[Explained], group: dict[str, str | None], currency: str
 ) -> Explained:
     sums: dict[str, Any] = {}
     for name in Explained.__struct_fields__:

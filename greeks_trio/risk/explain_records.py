@@ -9,12 +9,12 @@ import msgspec
 
 GroupBy: TypeAlias = Literal[
     "currency",
-    "account",
     "broker",
+    "account_id",
     "underlying",
     "expiration",
-    "strategy",
-    "contract",
+    "strategy_tag",
+    "contract_key",
 ]
 
 # A contract that expired counts as open until its last day is over everywhere on Earth.
@@ -94,7 +94,7 @@ class ContractPath(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         quantities: The first one may be from before the start, all others are not.
-        strategy_tag: Of the newest recorded trade that has one.
+        is_currency_unnamed: The broker names no currency, so it counts as USD.
         trades: The recorded ones, in the order of time.
         ticks: The first one may be from before the start, all others are not.
         seen_from: The first moment at which positions of the account are known, if it lies
@@ -109,7 +109,8 @@ class ContractPath(msgspec.Struct, frozen=True, kw_only=True):
     expiration: date | None = None
     strike: float | None = None
     option_type: str | None = None
-    currency: str | None = None
+    currency: str = "USD"
+    is_currency_unnamed: bool = False
     strategy_tag: str | None = None
     quantities: list[Quantity] = []
     trades: list[Trade] = []
@@ -158,6 +159,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         group: The values by which the rows are grouped.
         contracts: Number of positions in the row.
+        unnamed_currency: Positions whose currency the broker does not name.
         steps: From one tick to the next, over all positions.
         trades: Value that was bought, less value that was sold.
         trading: From the price of the trades to the mark after them.
@@ -173,8 +175,9 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     group: dict[str, str | None]
-    currency: str | None
+    currency: str
     contracts: int
+    unnamed_currency: int
     steps: int
     start_value: float
     end_value: float

@@ -93,6 +93,9 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     hold_shares(db, 100, at=minute(-600))
     for number, tag in ((-61, "condor"), (-59, "fly"), (30, None), (61, "later")):
         db.execute(TRADE, [CALL, minute(number), tag])
+    # The table of tags comes first, also with a null.
+    tag = "insert into position_tags (broker, account_id, contract_key, strategy_tag) values"
+    db.execute(f"{tag} ('ibkr', 'U1', 'SPY', 'covered'), ('ibkr', 'U2', 'NEW', null)")
     for first, last, account in ((-9, -8, None), (-2, 3, None), (50, None, "U1")):
         ended_at = None if last is None else minute(last)
         db.execute(GAP, [account, minute(first), ended_at, "disconnected"])
@@ -113,7 +116,9 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     ]
     assert (call.seen_from, call.strategy_tag) == (None, "fly")
     assert paths["NEW"].seen_from == minute(30)
-    assert paths["NEW"].currency is None  # its key is not one of the OCC
+    assert (paths["NEW"].currency, paths["NEW"].is_currency_unnamed) == ("USD", True)
+    assert (call.currency, call.is_currency_unnamed) == ("USD", False)
+    assert paths["SPY"].strategy_tag == "covered"
     assert paths["SPY"].quantities == [
         Quantity(minute(-600).timestamp(), 100.0, 1.0, 1.0)
     ]

@@ -28,6 +28,7 @@ _PARTS: Final = {
 }
 _COUNTS: Final = {
     "contracts": "Positions in the row",
+    "unnamed_currency": "Positions that count as USD, because the broker names no currency",
     "steps": "Steps from one tick to the next, over all positions",
     "missing_delta": "Positions with a step without delta or price of the underlying",
     "missing_gamma": "Positions with a step without gamma or price of the underlying",
@@ -63,7 +64,7 @@ def _row() -> dict[str, Any]:
                 "description": "The values that the positions have in common",
                 "properties": dict.fromkeys(_GROUP, _TEXT),
             },
-            "currency": {**_TEXT, "description": "Null: not known"},
+            "currency": {"type": "string"},
             **{
                 name: {"type": "number", "description": about}
                 for name, about in _MONEY.items()

@@ -69,13 +69,13 @@ accounts as materialized (
         ) as seen_from
     from (select distinct h.broker, h.account_id from held h) a
 ),
--- The newest tag of each contract.
-tags as materialized (
+-- The strategies, as in position_greeks.
+of_trades as materialized (
     select distinct on (t.broker, t.account_id, t.contract_key)
         t.broker, t.account_id, t.contract_key, t.strategy_tag
-    from trades t
-    where t.strategy_tag is not null and t.created_at <= {end}
-    order by t.broker, t.account_id, t.contract_key, t.created_at desc
+    from tagged_trades t
+    where t.created_at <= {end}
+    order by t.broker, t.account_id, t.contract_key, t.created_at desc, t.id desc
 )
 select row_to_json(line)::text
 from (
@@ -85,19 +85,19 @@ from (
         coalesce(last.expiration, newest.expiration) as expiration,
         coalesce(last.strike, newest.strike) as strike,
         coalesce(last.option_type, newest.option_type) as option_type,
-        coalesce(
-            last.currency,
-            case when is_in_dollars(last.kind, h.contract_key, last.currency)
-                then 'USD' end
-        ) as currency,
-        tags.strategy_tag,
+        -- As in risk_totals.
+        coalesce(last.currency, 'USD') as currency,
+        last.currency is null as is_currency_unnamed,
+        case when of_positions.contract_key is not null then of_positions.strategy_tag
+            else of_trades.strategy_tag end as strategy_tag,
         quantities.rows as quantities,
         trades.rows as trades,
         ticks.lists as ticks,
         case when a.seen_from > {start} then a.seen_from end as seen_from
     from held h
     join accounts a using (broker, account_id)
-    left join tags using (broker, account_id, contract_key)
+    left join tagged_positions of_positions using (broker, account_id, contract_key)
+    left join of_trades using (broker, account_id, contract_key)
     -- The contract, from its newest open position.
     cross join lateral (
         select p.*

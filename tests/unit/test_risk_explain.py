@@ -65,7 +65,7 @@ def path(its_ticks, *, held=((-60, 2.0),), **changes):
     )
 
 
-def run(*paths, by="contract", outages=(), **request):
+def run(*paths, by="contract_key", outages=(), **request):
     return explain(
         ExplainRequest(start=START, end=END, group_by=by, rate=0.04, **request),
         Paths(step_s=1.0, contracts=list(paths), outages=list(outages)),
@@ -318,7 +318,7 @@ def test_shares_and_futures_have_the_price_that_comes_with_an_option():
 
 def test_sums_are_by_currency_and_group():
     euro = {"currency": "EUR", "contract_key": "E", "account_id": "U2"}
-    answer = run(path(ticks(*QUIET)), path(ticks(*QUIET), **euro), by="account")
+    answer = run(path(ticks(*QUIET)), path(ticks(*QUIET), **euro), by="account_id")
 
     assert {row.currency: row.contracts for row in answer.totals} == {
         "USD": 1,
@@ -329,7 +329,7 @@ def test_sums_are_by_currency_and_group():
         {"broker": "ibkr", "account_id": "U2"},
     ]
     tagged = path(ticks(*QUIET), strategy_tag="fly")
-    groups = run(tagged, path(ticks(*QUIET)), by="strategy").groups
+    groups = run(tagged, path(ticks(*QUIET)), by="strategy_tag").groups
     assert [row.group for row in groups] == [
         {"strategy_tag": "fly"},
         {"strategy_tag": None},

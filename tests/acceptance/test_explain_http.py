@@ -129,7 +129,7 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
 
         answers = {
             group_by: await ask(**hour, group_by=group_by)
-            for group_by in ("account", "contract", "strategy", "underlying")
+            for group_by in ("account_id", "contract_key", "strategy_tag", "underlying")
         }
         of_u2 = await ask(**hour, account_id="U2", underlying="spy")
         until_now = await ask(start=END.isoformat())
@@ -143,8 +143,11 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
                 {**hour, "group_by": "color"},
             )
         ]
-        statuses = await command(**hour, group_by="account"), await command(start="x")
-    [total] = answers["account"].json()["totals"]
+        statuses = (
+            await command(**hour, group_by="account_id"),
+            await command(start="x"),
+        )
+    [total] = answers["account_id"].json()["totals"]
     assert round(total["profit_loss"], 2) == round(true_profit(), 2)
     gross = abs(total["delta"]) + abs(total["vega"]) + abs(total["gamma"])
     assert 0 < abs(total["residual"]) < 0.002 * gross
@@ -167,7 +170,7 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
         assert [each["contract_key"] for each in body["left_out"]] == [UNPRICED]
         assert body["left_out"][0]["reason"] == "no price at the start"
         assert [each["reasons"] for each in body["outages"]] == [["disconnected"]]
-    groups = answers["strategy"].json()["groups"]
+    groups = answers["strategy_tag"].json()["groups"]
     assert {row["group"]["strategy_tag"] for row in groups} == {"hedge", None}
     assert [row["contracts"] for row in of_u2.json()["totals"]] == [1]
     # No tick came after the hour.
