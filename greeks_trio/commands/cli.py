@@ -31,7 +31,7 @@ from greeks_trio.commands.options import (
 )
 from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
 from greeks_trio.commands.output import open_outputs
-from greeks_trio.commands.risk_commands import explain
+from greeks_trio.commands.risk_commands import explain, risk
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.commands.version import show_version
 from greeks_trio.config.load import Override, load_config, read_config
@@ -435,5 +435,5 @@ def alerts(
     return plan
 
 
-for each in (demo, simulate, drill, drill_service, psql, dsn, db, explain):
+for each in (demo, simulate, drill, drill_service, psql, dsn, db, risk, explain):
     commands.add_command(each)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 import psutil
 import psycopg
 import trio
+from psycopg.rows import dict_row
 
 from greeks_trio.api.server import OpenSocket, bind, bind_or_any
 from greeks_trio.commands.demo_table import Display
@@ -40,11 +42,13 @@ from greeks_trio.drill.simulated_brokers import (
     open_simulated_brokers,
 )
 from greeks_trio.drill.tick_log import TickLog
+from greeks_trio.errors import StoreUnavailable
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.pipeline.tick_counts import TickListener, TickListeners
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.guard import open_guarded_server
 from greeks_trio.postgres.embedded.passfile import write_passfile
+from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.migrate import migrate
 from greeks_trio.service import Running, run_service
 from greeks_trio.signals import run_stop_on_signal
@@ -52,6 +56,11 @@ from greeks_trio.simulators.book.book import BookName
 from greeks_trio.simulators.book.kinds import BOOKS
 
 DIFFERENCES: Final = 1
+
+_TOTALS: Final = """
+select * from risk_totals where group_by = 'underlying' order by underlying, currency
+"""
+_TOTALS_S: Final = 2.0
 
 # The streams end within milliseconds of the simulators; a feed that takes this long is
 # stuck, and the comparison will say so.
@@ -187,6 +196,8 @@ async def _stream(
         on_start(running)
         async with trio.open_nursery() as showing:
             showing.start_soon(display.run, running.status)
+            if display.shows_risk:
+                showing.start_soon(_read_totals, config.database, display)
             with trio.move_on_after(seconds if seconds is not None else float("inf")):
                 await asked_to_stop.wait()
             await simulators.stop()
@@ -200,6 +211,23 @@ async def _stream(
             showing.cancel_scope.cancel()
         stop_service.set()
     return running.status
+
+
+async def _read_totals(database: DatabaseConfig, display: Display) -> None:
+    """Give the display the risk by underlying every 2 s, until cancelled.
+
+    A fault can end PostgreSQL, which then starts again: the last totals stay shown.
+    """
+    while True:
+        with suppress(StoreUnavailable):
+            async with open_connection(database, autocommit=True) as connection:
+                cursor = connection.cursor(row_factory=dict_row)
+                while True:
+                    with translated(connection, may_refuse=False):
+                        await cursor.execute(_TOTALS)
+                        display.totals = await cursor.fetchall()
+                    await trio.sleep(_TOTALS_S)
+        await trio.sleep(_TOTALS_S)
 
 
 class _Compared(msgspec.Struct, frozen=True):

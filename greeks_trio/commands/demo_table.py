@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from itertools import count
 from typing import Any, Final
 
 import msgspec
 import trio
 from rich.box import SIMPLE
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from greeks_trio.commands.risk_table import Total, risk_table
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.readings import Readings
 from greeks_trio.monitoring.status import ServiceStatus
@@ -20,6 +23,9 @@ from greeks_trio.service import Running
 
 _REFRESH_S: Final = 0.5
 _PLAIN_LINE_S: Final = 5.0
+# In plain output the risk comes with the first line, and then with every sixth.
+_LINES_WITH_RISK: Final = 6
+_GROUP_BY: Final = ("underlying",)
 _STATUS_STYLES: Final = {
     "connected": "green",
     "degraded": "yellow",
@@ -33,6 +39,9 @@ class Display:
 
     With ``as_json`` stdout gets one object first and one last; all other text goes to
     stderr.
+
+    Attributes:
+        totals: The risk by underlying, `None` until it was read.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -42,6 +51,12 @@ class Display:
             highlight=False,
             markup=False,  # data are never markup
         )
+        self.totals: Sequence[Total] | None = None
+
+    @property
+    def shows_risk(self) -> bool:
+        """Whether the totals are shown: programs get the same objects as ever."""
+        return not self._as_json
 
     def started(self, dsn: str, about: str, running: Running) -> None:
         """Print the places of the rows and the status, and the deliberate imperfections.
@@ -64,15 +79,20 @@ class Display:
         """Show the state of the service, until cancelled."""
         rate = _Rate()
         if not self._console.is_terminal or self._as_json:
-            while True:
+            for number in count():
                 await trio.sleep(_PLAIN_LINE_S)
                 self._console.print(
                     f"{rate.update(status):.0f} rows/s {minute_line(Readings(status))}",
                     soft_wrap=True,
                 )
+                if number % _LINES_WITH_RISK == 0:
+                    self._show_risk()
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while True:
-                live.update(_table(status, rate.update(status)), refresh=True)
+                shown: list[RenderableType] = [_table(status, rate.update(status))]
+                if self.totals is not None:
+                    shown += [Text(), risk_table(self.totals, _GROUP_BY)]
+                live.update(Group(*shown), refresh=True)
                 await trio.sleep(_REFRESH_S)
 
     def comparing(self) -> None:
@@ -86,6 +106,13 @@ class Display:
         if self._as_json:
             _print_json(result)
         self._console.print(_result_table(result))
+        self._show_risk()
+
+    def _show_risk(self) -> None:
+        """Print the risk by underlying, as it was read last."""
+        if self.totals is not None:
+            self._console.print(Text("Risk by underlying", "italic"))
+            self._console.print(risk_table(self.totals, _GROUP_BY))
 
 
 class _Rate:

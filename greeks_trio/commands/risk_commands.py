@@ -67,3 +67,46 @@ def explain(
         return run_trio(partial(run_explain, url=url, as_json=as_json, params=params))
 
     return plan
+
+
+@click.command()
+@click.option(
+    "--by",
+    default="underlying",
+    show_default=True,
+    metavar="A,B,...",
+    help="The groups of the totals: underlying, account_id, broker, expiration_bucket, "
+    "strategy_tag, currency, several of them, or book.",
+)
+@click.option("--account", "account_id", metavar="ID", help="Only this account.")
+@click.option("--broker", type=click.Choice(BROKERS), help="Only this broker.")
+@click.option("--underlying", metavar="KEY", help="Only this underlying.")
+@click.option("--strategy", "strategy_tag", metavar="TAG", help="Only this strategy.")
+@click.option("--watch", is_flag=True, help="Show it anew every 2 s, until Ctrl-C.")
+@status_options
+def risk(
+    *,
+    url: str | None,
+    as_json: bool,
+    by: str,
+    watch: bool,
+    **filters: str | None,
+) -> Plan:
+    """Show the delta, gamma, theta and vega of the positions, from a running service.
+
+    A sum that lacks positions has an asterisk, and a line below says why.
+
+    Exit status: 0 shown, also with asterisks, 1 the service refuses the request or cannot
+    answer now, 2 down or wrong settings.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.risk import RiskOptions, run_risk
+
+        given = {name: value for name, value in filters.items() if value is not None}
+        options = RiskOptions(
+            url=url, by=by, filters=given, watch=watch, as_json=as_json
+        )
+        return run_trio(partial(run_risk, options))
+
+    return plan

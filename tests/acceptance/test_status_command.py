@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from contextlib import asynccontextmanager
 
 import httpx2
@@ -81,6 +82,11 @@ async def test_a_service_is_healthy_then_degraded_then_down(stage, ask):
     async with serving(stage, GREEKS_API_TOKEN=TOKEN) as (simulators, endpoints, url):
         await wait_for(ask, 0, url=url)
         status, table = await ask_process(stage.directory, "--url", url)
+        watch = ("risk", "--watch", "--url", url)
+        async with run_ingest(*watch, cwd=stage.directory) as watching:
+            await watching.wait_line("together", number=2, stream="stdout")
+            assert await watching.stop(signal.SIGINT) == 0
+            assert "stopping" not in watching.transcript()
         said = await wait_for(ask, 0, url=url, as_json=True)
         wrong, refused = await ask(url=url, GREEKS_API_TOKEN="wr0ng")
         none, wanted = await ask(url=url, GREEKS_API_TOKEN="")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from greeks_trio.commands.risk import RiskOptions, run_risk
 from tests.database.risk_rows import hold, hold_shares, risk_database, seconds, tick
 from tests.timeline import asking, serving
 
@@ -161,3 +163,67 @@ async def test_a_body_that_tags_nothing_is_refused(database, changes, status, wo
         422,
     )
     assert words in answer.json()["detail"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Return a function for exit status and output, with `tmp_path` as the directory."""
+    monkeypatch.chdir(tmp_path)
+
+    async def run(client, **options):
+        capsys.readouterr()
+        url = str(client.base_url).rstrip("/")
+        status = await run_risk(RiskOptions(url=url, **options), limit_s=5)
+        return status, capsys.readouterr()
+
+    return run
+
+
+def line_of(text, name):
+    [line] = [each for each in text.splitlines() if each.split()[:1] == [name]]
+    return line.split()
+
+
+async def test_the_command_shows_marks_and_explains(database, db, command):
+    async with asking(database) as timeline, serving(timeline) as client:
+        status, shown = await command(client)
+        assert status == 0
+        assert line_of(shown.out, "SPY")[:7] == [
+            *("SPY", "USD", "150.0", "97,500", "-1.00", "20.00", "-60.00"),
+        ]
+        assert line_of(shown.out, "/ESZ26")[2:9] == ["-*"] * 5 + ["1", "1"]
+        assert line_of(shown.out, "together")[1:6] == [
+            *("USD", "-", "97,500*", "-", "20.00*"),
+        ]
+        assert (
+            "* /ESZ26 USD: of 1 position, these are missing: net delta 1, dollar delta 1,"
+            " gamma 1, theta 1, vega 1 (1 without a tick)"
+        ) in shown.out
+        assert "* SPY" not in shown.out
+
+        status, shown = await command(
+            client, by="account_id", filters={"broker": "tastytrade"}
+        )
+        assert line_of(shown.out, "tastytrade")[:3] == ["tastytrade", "T1", "USD"]
+        assert "U1" not in shown.out
+        status, shown = await command(client, by="book", as_json=True)
+        answer = json.loads(shown.out)
+        assert (status, answer["problems"], answer["group_by"]) == (0, [], "book")
+        assert [row["positions"] for row in answer["items"]] == [4]
+        status, shown = await command(client, by="delta")
+        assert status == 1
+        assert "The service refuses the request: group_by has 'delta'" in shown.err
+        status, shown = await command(client, filters={"account_id": "U9"})
+        assert (status, shown.out.strip()) == (0, "No positions.")
+
+
+async def test_without_a_service_the_command_says_so_as_status_does(command):
+    class Nothing:
+        base_url = "http://127.0.0.1:9/"
+
+    status, shown = await command(Nothing)
+    as_json, said = await command(Nothing, as_json=True)
+
+    assert (status, as_json) == (2, 2)
+    assert shown.out.startswith("greeks_trio at http://127.0.0.1:9 is down\n  - no")
+    assert "no service answers" in json.loads(said.out)["problems"][0]
