@@ -27,6 +27,7 @@ from greeks_trio.api.routes import (
 )
 from greeks_trio.config.reload import load_again, log_other_database
 from greeks_trio.config.settings import Config, DatabaseConfig, HttpConfig
+from greeks_trio.estimates.task import Estimator
 from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
@@ -57,6 +58,7 @@ from greeks_trio.pipeline.tick_counts import TickCounts, TickListeners
 from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.acknowledged_rows import AcknowledgedRows
 from greeks_trio.postgres.database_watch import DatabaseWatch
+from greeks_trio.postgres.estimates_store import EstimateCounts
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.reads.timeline import Timeline
@@ -102,9 +104,10 @@ class Service:
     standstills: StandstillWatch
     offer_again: OfferAgain
     limits: LimitWatch
+    worker: Worker
+    estimator: Estimator
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
-    worker: Worker = field(default_factory=Worker)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
     exit_status: int = STOPPED
     rejected: BaseException | None = None
@@ -139,6 +142,7 @@ class Service:
                 feed.reload(section)
         self.switches.retry()
         self.retry_now.wake()
+        self.estimator.changed.wake()
         logger.info("config.reloaded")
 
     def schema_rejected(self, reason: BaseException) -> None:
@@ -194,10 +198,12 @@ def build_service(
         clock,
         keeper,
         address=lambda: database_uri(service.config.database),
+        estimates=lambda: service.estimator.counts,
     )
     watch = DatabaseWatch(status.clock)
     status.clock.on_correction = status.tell_positions_again
     rows = AcknowledgedRows(lambda: service.config.database)
+    worker = Worker()
     service = Service(
         config=config,
         started_with=config,
@@ -239,6 +245,13 @@ def build_service(
             rows.missing,
             rows.newest_before,
         ),
+        worker=worker,
+        estimator=Estimator(
+            lambda: service.config,
+            worker,
+            conditions,
+            stale_after_s=status.stale_after_s,
+        ),
         stop=stop,
     )
     return service
@@ -279,6 +292,7 @@ def _build_status(
     keeper: PartitionKeeper,
     *,
     address: Callable[[], str],
+    estimates: Callable[[], EstimateCounts],
 ) -> ServiceStatus:
     """Return the parts that report on themselves."""
     pipeline, slo_target_s = config.pipeline, config.pipeline.latency_slo_ms / 1e3
@@ -321,6 +335,7 @@ def _build_status(
         hours=MarketHours(),
         outages=PartOutages(keeper.conditions),
         database_address=address,
+        estimates=estimates,
     )
 
 

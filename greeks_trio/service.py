@@ -180,11 +180,7 @@ async def _start_http(
     config, status = service.config.http, service.status
     if config is None:
         return None
-    parts: dict[str, RunPart] = {
-        "reader": service.reader.run,
-        "worker": service.worker.run,
-    }
-    _start_parts(service, nursery, parts)
+    _start_parts(service, nursery, {"reader": service.reader.run})
     http = partial(run_http, open_socket=open_socket, counts=status.http_connections)
     url: str = await nursery.start(http, config, make_routers(service))
     return url
@@ -205,6 +201,8 @@ def _own_parts(service: Service, disk: SpoolDirectory) -> dict[str, RunPart]:
         "alive mark": partial(disk.run_alive_mark, status.heard_at, status.conditions),
         "watches": partial(run_watches, status),
         "standstills": service.standstills.run,
+        "worker": service.worker.run,
+        "estimates": service.estimator.run,
     }
     if disk.acknowledged.is_on:
         parts["acknowledged"] = disk.acknowledged.run

@@ -14,6 +14,8 @@ DASHBOARD = DIRECTORY / "dashboard.json"
 
 # For alert rules, or for a look by hand.
 NOT_ON_THE_DASHBOARD = {
+    "greeks_estimated_contracts",
+    "greeks_not_estimated_contracts",
     "greeks_account_values_age_seconds",
     "greeks_account_values_unread",
     "greeks_part_outages",  # the panel of the conditions shows them

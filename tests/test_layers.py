@@ -41,7 +41,7 @@ ORDER = (
     ("drill",),
     ("service",),
     ("assembly",),
-    ("api", "alerts", "archive", "monitoring", "brokers"),
+    ("api", "alerts", "archive", "estimates", "monitoring", "brokers"),
     ("feeds", "postgres", "spool", "worker"),
     ("pipeline",),
     ("config",),

@@ -240,6 +240,16 @@ class Config:
         applies=Applies.RELOAD,
         group=RISK,
     )
+    estimates: bool = setting(
+        "GREEKS_ESTIMATES",
+        False,
+        FLAG,
+        about="Estimates Greeks that a broker does not send, or that are stale, every few "
+        "seconds by a model. They are marked, and only the views and lists of estimates have "
+        "them.",
+        applies=Applies.RELOAD,
+        group=RISK,
+    )
     embedded_port: int = setting(
         "GREEKS_EMBEDDED_PORT",
         25_432,

@@ -109,6 +109,13 @@ class ConditionKind(StrEnum):
         " database or in their files.",
         "Read the reason in the status, and run the command archive --run after that.",
     )
+    ESTIMATES_FAILED = (
+        "estimates failed",
+        Severity.DEGRADED,
+        "Estimates of Greeks cannot be computed or stored. The last ones leave their views when "
+        "their inputs are stale. The values of the brokers are stored as usual.",
+        "Read the reason in the status; without GREEKS_ESTIMATES there are none.",
+    )
     CLOCK_DIFFERS = (
         "clock differs",
         Severity.NOT_READY,

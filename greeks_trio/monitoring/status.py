@@ -31,6 +31,7 @@ from greeks_trio.pipeline.stores import Quarantine, Spool
 from greeks_trio.pipeline.supervised import PartOutages
 from greeks_trio.pipeline.tick_counts import TickCounts
 from greeks_trio.pipeline.writer import Writer
+from greeks_trio.postgres.estimates_store import EstimateCounts
 
 
 @dataclass(slots=True)
@@ -74,6 +75,7 @@ class ServiceStatus:
         refusals: The brokers of which PostgreSQL refuses every row.
         intake: The channel between the feeds and the processor.
         database_address: Returns the URI of the database, without the password.
+        estimates: Returns the numbers of contracts with and without an estimate.
     """
 
     feeds: Mapping[Broker, FeedHealth]
@@ -104,6 +106,7 @@ class ServiceStatus:
     loop_lag: LoopLag = field(default_factory=LoopLag)
     intake: Intake = field(default_factory=Intake)
     database_address: Callable[[], str] = str
+    estimates: Callable[[], EstimateCounts] = EstimateCounts
 
     def sessions(self) -> Sequence[StreamSession]:
         """Return the state of each enabled broker's feed."""

@@ -30,6 +30,7 @@ NEEDED: Final[dict[str, Sequence[str]]] = {
     "positions": ("SELECT", "INSERT"),
     "account_values": ("SELECT", "INSERT"),
     "feed_gaps": ("SELECT", "INSERT", "UPDATE"),
+    "estimated_greeks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "trades": ("SELECT", "INSERT"),
     "position_tags": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }

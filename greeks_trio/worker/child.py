@@ -60,10 +60,22 @@ def _explain(request: bytes, paths: bytes) -> bytes:
     return msgspec.json.encode(answer)
 
 
+def _estimates(terms: bytes, candidates: bytes) -> bytes:
+    from greeks_trio.risk.estimate_records import Candidate, Terms
+    from greeks_trio.risk.estimates import estimate
+
+    rows = estimate(
+        msgspec.json.decode(terms, type=Terms),
+        msgspec.json.decode(candidates, type=list[Candidate]),
+    )
+    return msgspec.json.encode(rows)
+
+
 # Each job takes the parts of a request, and returns the answer.
 JOBS: Final[Mapping[str, Callable[..., bytes]]] = {
     "explain": _explain,
     "scenarios": _scenarios,
+    "estimates": _estimates,
 }
 
 

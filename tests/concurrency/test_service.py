@@ -10,6 +10,7 @@ from greeks_trio.alerts.limit_watch import LimitWatch
 from greeks_trio.assembly import Service
 from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
+from greeks_trio.estimates.task import Estimator
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import FeedGap
 from greeks_trio.monitoring.buffers import buffers_max_bytes
@@ -49,6 +50,8 @@ def service():
         limits=LimitWatch(
             Conditions(), None, None, utc_now, source="test", stale_after_s=300.0
         ),
+        worker=None,
+        estimator=Estimator(Config, None, Conditions(), stale_after_s=300),
         stop=trio.Event(),
     )
 

@@ -40,6 +40,8 @@ VIEWS = (
     "risk_totals",
     "tagged_positions",
     "tagged_trades",
+    "greeks_with_estimates",
+    "portfolio_with_estimates",
 )
 
 

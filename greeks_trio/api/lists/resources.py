@@ -8,6 +8,7 @@ from greeks_trio.api.lists import columns, parameters
 from greeks_trio.api.lists.accounts import LATEST_VALUES, VALUE_HISTORY
 from greeks_trio.api.lists.alerts import ALERT_EVENTS, ALERTS
 from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
+from greeks_trio.api.lists.estimates import ESTIMATES, PORTFOLIO_ESTIMATES
 from greeks_trio.api.lists.intervals import GAPS, OUTAGES
 from greeks_trio.api.lists.parameters import Parameter
 from greeks_trio.api.lists.resource import ListResource
@@ -361,6 +362,7 @@ TRADES: Final = ListResource(
 RESOURCES: Final = (
     *(SNAPSHOTS, LATEST, AS_OF, DIVERGENCE),
     *(POSITION_GREEKS, RISK_TOTALS, POSITION_TAGS),
+    *(ESTIMATES, PORTFOLIO_ESTIMATES),
     *(PORTFOLIO, POSITIONS, LATEST_VALUES, VALUE_HISTORY, GAPS, OUTAGES, TRADES),
     *(ALERTS, ALERT_EVENTS),
 )

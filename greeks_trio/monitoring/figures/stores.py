@@ -57,6 +57,22 @@ class StoreFigures:
         status="writer.journal_waiting",
     )
 
+    # Estimates.
+
+    estimated_contracts = gauge(
+        "Contracts with an estimate of a Greek after the last round; see GREEKS_ESTIMATES.",
+        lambda now: now.status.estimates().estimated,
+        unit="contracts",
+        status="estimates.estimated_contracts",
+    )
+    not_estimated_contracts = gauge(
+        "Contracts that lack a Greek and have no estimate after the last round. The column "
+        "no_estimate_reason has the reasons.",
+        lambda now: now.status.estimates().not_estimated,
+        unit="contracts",
+        status="estimates.not_estimated_contracts",
+    )
+
     # Faults.
 
     conditions = gauge(

@@ -87,6 +87,23 @@ def portfolio_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
     )
 
 
+def greeks_with_estimates(_values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the newest Greeks with estimates of those that are missing or stale."""
+    return Source(
+        sql.SQL("greeks_with_estimates_now(%s::double precision) src"), [stale_after_s]
+    )
+
+
+def portfolio_with_estimates(
+    _values: Mapping[str, Any], stale_after_s: float
+) -> Source:
+    """Return the sums with estimates, and the parts of them that are estimated."""
+    return Source(
+        sql.SQL("portfolio_with_estimates_now(%s::double precision) src"),
+        [stale_after_s],
+    )
+
+
 def positions_asof(values: Mapping[str, Any], _stale_after_s: float) -> Source:
     """Return the positions of any kind."""
     return Source(sql.SQL("positions_asof(%s::timestamptz) src"), [_moment(values)])

@@ -1,0 +1,1 @@
+"""Estimates of Greeks that brokers do not send, or that are stale."""
