@@ -316,6 +316,22 @@ async def test_a_channel_that_refuses_or_hangs_does_not_hold_up_the_other(db, wo
     assert world.recorder.kinds() == ["recovery"]
 
 
+async def test_the_end_of_the_service_waits_for_a_delivery_and_writes_it(db, world):
+    world.rules = f"{DELTA}above = 500\nchannels = ['desk']\n"
+    world.recorder.hangs.clear()
+    trade(db, 20)
+    fresh(db)
+    async with world.run():
+        await world.wait("select count(*) = 1 from alert_deliveries")
+        threading.Timer(0.2, world.recorder.hangs.set).start()
+    [delivery] = rows(db, "select outcome, attempts from alert_deliveries")
+
+    assert delivery == {"outcome": "sent", "attempts": 1}
+    async with world.run():
+        await world.wait_state("breached")
+    assert world.recorder.kinds() == ["breach"]
+
+
 async def test_partial_and_unread_sums_tell_nothing_but_their_lack(db, world):
     delta = DELTA.replace
     world.rules = f"""
