@@ -278,6 +278,7 @@ def whatif(
     url: str | None,
     as_json: bool,
     betas: Sequence[str],
+    dividend_yields: Sequence[str],
     **options: Any,  # noqa: ANN401 - passed on as they are
 ) -> Plan:
     """Show profit and loss after moves of prices, volatilities and time.
@@ -292,7 +293,7 @@ def whatif(
     def plan() -> int:
         from greeks_trio.commands.whatif import params_of, run_whatif
 
-        params = params_of(options, betas)
+        params = params_of(options, betas=betas, dividend_yields=dividend_yields)
         return run_trio(partial(run_whatif, url=url, as_json=as_json, params=params))
 
     return plan

@@ -282,6 +282,13 @@ whatif_options = _combined(
         help="The beta of an underlying to the benchmark; may be repeated.",
     ),
     click.option(
+        "--dividend-yield",
+        "dividend_yields",
+        multiple=True,
+        metavar="SYMBOL=YIELD",
+        help="The dividend yield of an underlying, a fraction per year; may be repeated.",
+    ),
+    click.option(
         "--rate",
         type=float,
         help="The rate of interest, a fraction per year; default: that of the service.",

@@ -191,9 +191,15 @@ def _plain_number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
 
 
-def params_of(options: Mapping[str, Any], betas: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of the request that the options of the command give."""
+def params_of(options: Mapping[str, Any], **named: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of the request.
+
+    Args:
+        options: The options of the command with one value.
+        named: Options with texts like ``QQQ=1.2``.
+    """
     params = {name: str(value) for name, value in options.items() if value is not None}
-    if betas:
-        params["betas"] = ",".join(each.replace("=", ":") for each in betas)
+    for name, texts in named.items():
+        if texts:
+            params[name] = ",".join(each.replace("=", ":") for each in texts)
     return params

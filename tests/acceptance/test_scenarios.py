@@ -182,7 +182,7 @@ async def statuses_of_command(client, monkeypatch):
     """Return the exit statuses of the command: done, refused, no answer."""
     monkeypatch.setenv("GREEKS_ENV_FILE", "/dev/null")
     return [
-        await run_whatif(url=url, as_json=False, params=params_of(options, ()))
+        await run_whatif(url=url, as_json=False, params=params_of(options, betas=()))
         for url, options in (
             (str(client.base_url), {"moves": "-1,1", "by": "underlying", "rate": None}),
             (str(client.base_url), {"moves": "x"}),

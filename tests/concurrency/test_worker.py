@@ -101,7 +101,7 @@ async def test_a_job_that_fails_or_takes_too_long_costs_only_its_own_process():
         with pytest.raises(WorkerFailed, match="ValueError: a bug"):
             await worker.call("fail")
         assert not is_alive(first)
-        with pytest.raises(JobTooLong):
+        with trio.fail_after(4), pytest.raises(JobTooLong):
             await worker.call("sleep")
         assert worker.pid is None
         large = b"x" * 3_000_000
@@ -131,7 +131,7 @@ async def test_too_many_waiting_jobs_are_refused():
         for _ in range(5):
             nursery.start_soon(worker.call, "sleep")
         await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(WorkerBusy):
+        with trio.fail_after(3), pytest.raises(WorkerBusy):
             await worker.call("echo")
 
 
