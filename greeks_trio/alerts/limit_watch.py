@@ -197,7 +197,7 @@ class LimitWatch:
         self, connection: psycopg.AsyncConnection[Any], interval_s: float
     ) -> None:
         """Read, compare, write and send; then write deliveries until the next round."""
-        until = trio.current_time() + interval_s
+        began_at = trio.current_time()
         self._is_read = False
         if not self._is_loaded:
             await self._load(connection)
@@ -210,7 +210,10 @@ class LimitWatch:
         await self._write(connection)
         self._send_written()
         self._is_watched()
-        await self._rest(connection, until)
+        # Slow looks take at most half of the time, so that other readers have theirs.
+        ended_at = trio.current_time()
+        took_s = ended_at - began_at
+        await self._rest(connection, max(began_at + interval_s, ended_at + took_s))
 
     async def _rest(
         self, connection: psycopg.AsyncConnection[Any], until: float
