@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,7 +39,17 @@ _WATERFALL: Final = (
     ("end value", "end_value"),
 )
 _SUMS: Final = ("start_value", "profit_loss", "trades", "end_value")
-_SECOND_ORDER: Final = ("vanna", "vomma", "charm")
+# The heading of each column, and the parts in it.
+_GROUP_COLUMNS: Final = {
+    "P/L": ("profit_loss",),
+    "delta": ("delta",),
+    "gamma": ("gamma",),
+    "theta": ("theta",),
+    "vega": ("vega",),
+    "2nd order": ("vanna", "vomma", "charm"),
+    "trading": ("trading",),
+    "residual": ("residual",),
+}
 # Counts that limit the answer, with their words.
 _LIMITS: Final = {
     "unnamed_currency": "positions count as USD: the broker names no currency",
@@ -113,22 +123,24 @@ def _waterfall(total: Mapping[str, Any]) -> Table:
 
 
 def _groups(answer: Mapping[str, Any]) -> Table:
+    """Return a line for each group, in whole units of the currency."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(plain(answer["group_by"]))
-    names = ("P/L", "delta", "gamma", "theta", "vega", "2nd", "trading", "residual")
-    for name in names:
-        table.add_column(name, justify="right")
+    for name in _GROUP_COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
     for row in answer["groups"]:
-        known = [row[name] for name in _SECOND_ORDER if row[name] is not None]
         words = " ".join(str(value or "-") for value in row["group"].values())
+        amounts = (_sum(row, names) for names in _GROUP_COLUMNS.values())
         table.add_row(
             plain(f"{words} ({row['currency']})"),
-            _money(row["profit_loss"]),
-            *(_money(row[name]) for name in ("delta", "gamma", "theta", "vega")),
-            _money(sum(known) if known else None),
-            *(_money(row[name]) for name in ("trading", "residual")),
+            *(_money(amount, digits=0) for amount in amounts),
         )
     return table
+
+
+def _sum(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    known = [row[name] for name in names if row[name] is not None]
+    return sum(known) if known else None
 
 
 def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -169,11 +181,11 @@ def _clock(text: str) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def _money(value: float | None, *, is_sum: bool = False) -> Text:
+def _money(value: float | None, *, is_sum: bool = False, digits: int = 2) -> Text:
     if value is None:
         return Text("not known")
-    amount = round(value, 2) + 0.0  # no minus before zero
+    amount = round(value, digits) + 0.0  # no minus before zero
     if is_sum:
-        return Text(f"{amount:,.2f}", "bold")
+        return Text(f"{amount:,.{digits}f}", "bold")
     style = "red" if amount < 0 else "green" if amount > 0 else ""
-    return Text(f"{amount:+,.2f}" if amount else "0.00", style)
+    return Text(f"{amount:+,.{digits}f}" if amount else "0", style)

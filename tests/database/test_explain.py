@@ -132,6 +132,8 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     of_u2 = await paths_of(emptied_database, account_id="U2")
     assert [path.contract_key for path in of_u2.contracts] == ["NEW"]
     assert len(of_u2.outages) == 2
+    # The steps begin with the first position.
+    assert of_u2.step_s == pytest.approx(1800 / 1500)
     other = await paths_of(emptied_database, underlying="QQQ", broker="ibkr")
     assert other.contracts == []
     assert (await paths_of(emptied_database, broker="tastytrade")).outages == []
