@@ -34,6 +34,7 @@ PAGES = (
     "docs/tutorial.md",
     "docs/python.md",
     "docs/http.md",
+    "docs/what-if.md",
     "docs/runbook.md",
     "docs/upgrade.md",
     "docs/database.md",
