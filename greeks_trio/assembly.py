@@ -14,6 +14,8 @@ import trio
 from fastapi import APIRouter
 
 from greeks_trio.alerts.limit_watch import LimitWatch
+from greeks_trio.api.lists.betas import with_benchmark
+from greeks_trio.api.lists.resources import RESOURCES
 from greeks_trio.api.routes import (
     explain,
     feeds,
@@ -34,6 +36,7 @@ from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Broker
+from greeks_trio.monitoring.betas import Betas
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.metrics import read_metrics
@@ -48,6 +51,7 @@ from greeks_trio.monitoring.status_json import (
 from greeks_trio.pipeline.backlog import Backlog
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.market_metrics import MetricsBoard
 from greeks_trio.pipeline.processor import Processor
 from greeks_trio.pipeline.refused_rows import RefusedRows
 from greeks_trio.pipeline.replayer import Replayer
@@ -106,6 +110,7 @@ class Service:
     limits: LimitWatch
     worker: Worker
     estimator: Estimator
+    betas: Betas
     stop: trio.Event
     retry_now: WakeUp = field(default_factory=WakeUp)
     feeds: dict[Broker, Feed[Any]] = field(default_factory=dict)
@@ -135,6 +140,7 @@ class Service:
             log_other_database(self.config.database, config.database, waiting_rows=rows)
         self.config = config
         self.limits.reload(config.alerts_file, self.started_with.alert_urls)
+        self.betas.reload(config.betas_file)
         self.tick_store.reconfigure(config.database)
         self.journal_store.reconfigure(config.database)
         for broker, feed in self.feeds.items():
@@ -157,6 +163,7 @@ class Service:
             self.status.conditions.begin(ConditionKind.DATABASE_CHANGED, words)
         for health in self.status.feeds.values():
             health.tell_again()
+        self.betas.tell_again()
 
     def confirm(self) -> None:
         """Compare the positions in the database with the last readings, once a minute.
@@ -200,6 +207,9 @@ def build_service(
         address=lambda: database_uri(service.config.database),
         estimates=lambda: service.estimator.counts,
     )
+    metrics = MetricsBoard(config.benchmark)
+    for health in status.feeds.values():
+        health.market_metrics = metrics
     watch = DatabaseWatch(status.clock)
     status.clock.on_correction = status.tell_positions_again
     rows = AcknowledgedRows(lambda: service.config.database)
@@ -237,6 +247,7 @@ def build_service(
             source=source_of_alerts(),
             stale_after_s=config.pipeline.stale_after_s,
         ),
+        betas=Betas(metrics, conditions, status.clock.now),
         offer_again=OfferAgain(
             disk.acknowledged,
             disk.spool,
@@ -370,7 +381,9 @@ def make_routers(service: Service) -> list[APIRouter]:
         ),
         metrics.make_router(partial(read_metrics, state)),
         feeds.make_router(service.switches, brokers),
-        lists.make_router(timeline, brokers),
+        lists.make_router(
+            timeline, brokers, with_benchmark(RESOURCES, service.started_with.benchmark)
+        ),
         trades.make_router(timeline, brokers),
         position_tags.make_router(timeline, brokers),
         scenarios.make_router(

@@ -32,6 +32,7 @@ from greeks_trio.assembly import (
     source_of_alerts,
 )
 from greeks_trio.brokers.registry import FEEDS
+from greeks_trio.config.betas_file import load_betas
 from greeks_trio.config.load import load_config
 from greeks_trio.config.report import describe
 from greeks_trio.config.settings import Config
@@ -59,6 +60,7 @@ from greeks_trio.pipeline.tick_counts import NO_LISTENERS, TickListeners
 from greeks_trio.postgres.database_watch import run_database_watch
 from greeks_trio.postgres.latest_refresh import run_latest_refresh
 from greeks_trio.postgres.latest_seed import run_latest_seed
+from greeks_trio.postgres.market_metrics_store import run_market_metrics
 from greeks_trio.postgres.schema.partition_keeper import run_partition_keeper
 from greeks_trio.postgres.schema.schema_watch import run_schema_watch
 from greeks_trio.signals import run_on_hangup, run_stop_on_signal
@@ -110,6 +112,7 @@ async def run_service(
         SchemaRejected: the schema is newer than this program, or was refused.
     """
     check_retention(config.retention)
+    betas = load_betas(config.betas_file)
     asked_to_stop = trio.Event() if stop is None else stop
     settings = (f"{name}={value}" for name, value in describe(config).items())
     logger.info("service.starting %s", " ".join(settings))
@@ -126,6 +129,7 @@ async def run_service(
         service = build_service(
             config, load, kinds, asked_to_stop, disk, listeners=listeners, now=now
         )
+        service.betas.use(betas)
         status = service.status
         if stop is None:
             await background.start(run_stop_on_signal, asked_to_stop)
@@ -228,6 +232,12 @@ def _database_parts(service: Service) -> dict[str, RunPart]:
             database,
             watch.changed,
             contracts=lambda: len(status.processor.latest),
+        ),
+        "market metrics": partial(
+            run_market_metrics,
+            database,
+            service.betas.board,
+            stale_after_s=status.stale_after_s,
         ),
         "latest seed": partial(
             run_latest_seed, database, status.backlog, status.processor.latest

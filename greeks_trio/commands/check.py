@@ -32,6 +32,7 @@ from greeks_trio.errors import ConfigError, GreeksError, StoreError, plain_reaso
 from greeks_trio.feeds.feed import FeedKind, brokers_of, enabled_kinds
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.findings import Finding, Verdict
+from greeks_trio.monitoring.betas import inspect_betas
 from greeks_trio.postgres.clock import inspect_clock
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
@@ -138,6 +139,8 @@ def _inspections(
     yield "http", partial(inspect_http, config.http)
     if config.alert_urls or config.alerts_file:
         yield "alerts", partial(inspect_alerts, config.alert_urls, config.alerts_file)
+    if config.betas_file:
+        yield "betas", partial(inspect_betas, config.betas_file)
     for broker, kind in enabled_kinds(FEEDS, config).items():
         yield broker, partial(_inspect_login, broker, kind, config)
 

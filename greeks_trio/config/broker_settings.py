@@ -117,6 +117,15 @@ _ACCOUNT_VALUES: Final = Setting(
     applies=Applies.RELOAD,
     group=CONTRACTS,
 )
+_MARKET_METRICS: Final = Setting(
+    variable="GREEKS_MARKET_METRICS_S",
+    default=3_600.0,
+    kind=zero_or(60, 86_400, "seconds"),
+    about="The time between two reads of the market metrics (beta, IV rank, IV percentile) "
+    "from Tastytrade. 0 reads none.",
+    applies=Applies.RELOAD,
+    group=CONTRACTS,
+)
 
 _ACCEPT_DELAYED: Final = Setting(
     variable="GREEKS_ACCEPT_DELAYED",
@@ -286,6 +295,7 @@ class TastytradeConfig:
     )
     positions_interval_s: float = whole(_POSITIONS_INTERVAL)
     account_values_s: float = whole(_ACCOUNT_VALUES)
+    market_metrics_s: float = whole(_MARKET_METRICS)
     accept_delayed: bool = whole(_ACCEPT_DELAYED)
     source_payload: KeptPayloads = whole(_SOURCE_PAYLOAD)
     # The server promises a frame every 60 s, and sends one every 30 s.

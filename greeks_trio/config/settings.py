@@ -39,6 +39,7 @@ from greeks_trio.config.kinds import (
     whole_number,
 )
 from greeks_trio.config.secret import SECRET, Secret
+from greeks_trio.model.contract_keys import parse_underlying
 from greeks_trio.model.records import Broker
 
 __all__ = [
@@ -88,6 +89,17 @@ GROUPS: Final = (
     ALERTS,
     RISK,
     LOG,
+)
+
+
+def _parse_underlying(text: str) -> str:
+    return parse_underlying(text, BROKERS)
+
+
+UNDERLYING: Final[Kind[str]] = Kind(
+    parse=_parse_underlying,
+    values="the symbol of an underlying, such as SPY",
+    write=str,
 )
 
 ENV_FILE: Final = Setting(
@@ -248,6 +260,24 @@ class Config:
         "seconds by a model. They are marked, and only the views and lists of estimates have "
         "them.",
         applies=Applies.RELOAD,
+        group=RISK,
+    )
+    betas_file: Path | None = setting(
+        "GREEKS_BETAS_FILE",
+        None,
+        FILE,
+        about="A TOML file with betas of yours, which come before those of Tastytrade. The "
+        "page Risk of the documents explains it. Empty: no betas of yours.",
+        applies=Applies.RELOAD,
+        group=RISK,
+    )
+    benchmark: str = setting(
+        "GREEKS_BENCHMARK",
+        "SPY",
+        UNDERLYING,
+        about="The underlying in whose shares the HTTP interface gives beta-weighted "
+        "deltas. The views take SPY.",
+        applies=Applies.RESTART,
         group=RISK,
     )
     embedded_port: int = setting(

@@ -31,6 +31,7 @@ from greeks_trio.model.records import (
     StreamSession,
 )
 from greeks_trio.pipeline.journal import Journal
+from greeks_trio.pipeline.market_metrics import MetricsBoard
 from greeks_trio.waiting import WakeUp, utc_now
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class FeedHealth:
         gaps: The intervals without data.
         positions: The positions of the accounts.
         account_values: The values of the accounts.
+        market_metrics: The betas and implied volatilities of underlyings.
         odd_frames: The last frames that could not be understood, oldest first: the
             reason and the text.
         is_stopped: Whether a person has stopped the feed.
@@ -107,12 +109,14 @@ class FeedHealth:
         *,
         now: Callable[[], datetime] = utc_now,
         compare_clock: Callable[[datetime, float, bool], object] | None = None,
+        market_metrics: MetricsBoard | None = None,
     ) -> None:
         self.broker = broker
         self.now = now
         self.gaps = GapLog(broker, journal, now=now)
         self.positions = PositionLog(broker, journal, now=now)
         self.account_values = AccountValuesLog(broker, journal, now=now)
+        self.market_metrics = market_metrics or MetricsBoard()
         self._compare_clock = compare_clock
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._status: SessionStatus = "disconnected"

@@ -83,6 +83,13 @@ class ConditionKind(StrEnum):
         "The changed `alerts.toml` has problems, so the rules before it stay in force.",
         "Read the problems in the log or with `check`, correct the file, and send SIGHUP.",
     )
+    BETAS_REFUSED = (
+        "betas refused",
+        Severity.DEGRADED,
+        "The changed file of `GREEKS_BETAS_FILE` has problems, so the betas before it stay in "
+        "force.",
+        "Read the problems in the log or with `check`, correct the file, and send SIGHUP.",
+    )
     JOURNAL_STUCK = (
         "journal stuck",
         Severity.NOT_READY,

@@ -29,6 +29,7 @@ NEEDED: Final[dict[str, Sequence[str]]] = {
     "greek_snapshots": ("SELECT", "INSERT"),
     "positions": ("SELECT", "INSERT"),
     "account_values": ("SELECT", "INSERT"),
+    "market_metrics": ("SELECT", "INSERT"),
     "feed_gaps": ("SELECT", "INSERT", "UPDATE"),
     "estimated_greeks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "trades": ("SELECT", "INSERT"),

@@ -42,7 +42,7 @@ checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
 # A cursor has to come from an earlier page; an invented one is refused.  So is a text
 # that names no contract, or no numbers.
 [[operations]]
-include-name-regex = "^GET /v1/(greeks/.*|accounts/.*|positions|portfolio(/.*)?|risk/.*|position-tags|divergence|gaps|outages|trades|alerts.*|stream)$"
+include-name-regex = "^GET /v1/(greeks/.*|accounts/.*|market-metrics|positions|portfolio(/.*)?|risk/.*|position-tags|divergence|gaps|outages|trades|alerts.*|stream)$"
 checks.positive_data_acceptance.expected-statuses = [200, 422, 503]
 
 # A schema cannot bound the decimals of a number; 409 is another trade of the same id.

@@ -13,10 +13,12 @@ from greeks_trio.errors import ConfigError
 from greeks_trio.estimates.task import Estimator
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import FeedGap
+from greeks_trio.monitoring.betas import Betas
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.leftovers import record_leftovers
+from greeks_trio.pipeline.market_metrics import MetricsBoard
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
@@ -51,6 +53,7 @@ def service():
             Conditions(), None, None, utc_now, source="test", stale_after_s=300.0
         ),
         worker=None,
+        betas=Betas(MetricsBoard(), Conditions(), utc_now),
         estimator=Estimator(Config, None, Conditions(), stale_after_s=300),
         stop=trio.Event(),
     )

@@ -120,6 +120,25 @@ UNITS = {
         "age_s": "Seconds",
         "is_stale": "300",
     },
+    "latest_market_metrics": {
+        "beta": "S&P 500",
+        "iv_index": "fraction per year",
+        "iv_rank": "0 to 1",
+        "age_s": "Seconds",
+    },
+    "beta_weighted": {
+        "beta_weighted_delta": "shares of the benchmark",
+        "beta_weighted_dollar_delta": "currency",
+        "beta": "S&P 500",
+    },
+    "beta_weighted_totals": {"left_out": "positions"},
+    "volatility_skew": {
+        "days": "Days",
+        "at_the_money": "fraction per year",
+        "skew": "fraction",
+        "oldest_age_s": "Seconds",
+    },
+    "volatility_term_structure": {"implied_volatility": "fraction per year"},
     "position_greeks": {
         "expiration_bucket": "Days",
         "quantity": "Contracts",
@@ -244,6 +263,7 @@ def test_every_view_column_and_function_has_a_comment(db):
         "tick_history",
         "position_history",
         "account_value_history",
+        "market_metric_history",
         "alerts",
         "alert_history",
         "tagged_positions",

@@ -7,6 +7,7 @@ from typing import Final, get_args
 from greeks_trio.api.lists import columns, parameters
 from greeks_trio.api.lists.accounts import LATEST_VALUES, VALUE_HISTORY
 from greeks_trio.api.lists.alerts import ALERT_EVENTS, ALERTS
+from greeks_trio.api.lists.betas import BETAS
 from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
 from greeks_trio.api.lists.estimates import ESTIMATES, PORTFOLIO_ESTIMATES
 from greeks_trio.api.lists.intervals import GAPS, OUTAGES
@@ -364,5 +365,6 @@ RESOURCES: Final = (
     *(POSITION_GREEKS, RISK_TOTALS, POSITION_TAGS),
     *(ESTIMATES, PORTFOLIO_ESTIMATES),
     *(PORTFOLIO, POSITIONS, LATEST_VALUES, VALUE_HISTORY, GAPS, OUTAGES, TRADES),
+    *BETAS,
     *(ALERTS, ALERT_EVENTS),
 )

@@ -138,7 +138,8 @@ class ScenarioParams(BaseModel):
     ] = None
     betas: _listed(  # type: ignore[valid-type]
         _named_numbers(-20, 20),
-        "The betas of underlyings to the benchmark.",
+        "The betas of underlyings to the benchmark. They come before those of "
+        "`/v1/market-metrics`.",
         "QQQ:1.2,AAPL:1.1",
     ) = None
     dividend_yields: _listed(  # type: ignore[valid-type]

@@ -30,6 +30,7 @@ from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
 from greeks_trio.errors import JobRefused, JobTooLong, WorkerBusy, WorkerError
 from greeks_trio.postgres.reads.holdings import HoldingsFilter
 from greeks_trio.postgres.reads.timeline import Timeline
+from greeks_trio.risk.scenario_records import Beta
 from greeks_trio.worker.process import Worker
 
 # The filters of the positions.
@@ -77,6 +78,13 @@ def make_router(
         )
         with store_problems():
             positions = await timeline.holdings(wanted)
+            if request.benchmark is not None:
+                known = await timeline.betas(request.benchmark)
+                # Those of the request come first.
+                betas = {name: Beta(*each) for name, each in known.items()}
+                request = msgspec.structs.replace(
+                    request, betas={**betas, **request.betas}
+                )
         with worker_problems():
             answer = await worker.call(
                 "scenarios", msgspec.json.encode(request), positions

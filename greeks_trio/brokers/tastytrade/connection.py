@@ -15,6 +15,7 @@ from greeks_trio.brokers.tastytrade.handshake import (
     encode_setup_of,
 )
 from greeks_trio.brokers.tastytrade.keep_alive import KeepAlive
+from greeks_trio.brokers.tastytrade.market_metrics import MarketMetricsWatch
 from greeks_trio.brokers.tastytrade.portfolio import Portfolio
 from greeks_trio.brokers.tastytrade.position_watch import PositionWatch
 from greeks_trio.brokers.tastytrade.positions.wanted import WantedContracts
@@ -99,6 +100,12 @@ class Connection:
             interval_s=lambda: current_config().account_values_s,
             read=session.read_values,
         )
+        self._metrics = MarketMetricsWatch(
+            health,
+            self._shortfalls,
+            session,
+            interval_s=lambda: current_config().market_metrics_s,
+        )
 
     async def run(self, wait_due: Callable[[], Awaitable[None]]) -> NoReturn:
         """Stream the portfolio and its changes until the connection ends.
@@ -125,6 +132,7 @@ class Connection:
                 start(self._account_watch.run, name="tastytrade account stream")
             start(self._positions.run_positions, wait_due, name="tastytrade positions")
             start(self._values.run, name="tastytrade account values")
+            start(self._metrics.run, name="tastytrade market metrics")
         raise AssertionError("a connection ends by raising")
 
     async def _run_reader(self) -> NoReturn:

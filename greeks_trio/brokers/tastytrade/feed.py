@@ -131,6 +131,7 @@ class TastytradeFeed:
         self._health.accepts_delayed = config.accept_delayed
         self._health.kept_payloads = config.source_payload
         self._health.account_values.changed.wake()
+        self._health.market_metrics.wanted_changed.wake()
         self._refresh.set()
 
     async def _wait_positions_due(self, connected: TastytradeConfig) -> None:

@@ -5,8 +5,16 @@ Source: https://developer.tastytrade.com
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -26,6 +34,7 @@ from greeks_trio.brokers.tastytrade.positions.accounts import (
 )
 from greeks_trio.brokers.tastytrade.positions.chains import OptionChain
 from greeks_trio.brokers.tastytrade.positions.instruments import Instrument
+from greeks_trio.brokers.tastytrade.positions.market_metrics import read_metrics
 from greeks_trio.brokers.tastytrade.rest import (
     UNAUTHORIZED,
     AccountItem,
@@ -41,6 +50,7 @@ from greeks_trio.errors import CredentialsRejected, FeedInterrupted
 from greeks_trio.feeds.answer_dates import DatedTransport, TakeDate, ignore_date
 from greeks_trio.foreign_text import is_account_id
 from greeks_trio.model.account_values import SentValues
+from greeks_trio.model.market_metrics import MarketMetrics
 from greeks_trio.model.records import Availability
 from greeks_trio.waiting import run_in_slices, utc_now
 
@@ -158,6 +168,22 @@ class TastytradeSession:
         """
         path = f"/accounts/{quote(account_id, safe='')}/balances/{CURRENCY}"
         return read_balances(await self._rest.get(path, Raw))
+
+    async def read_metrics(
+        self, asked: Mapping[str, Sequence[str]], at: datetime
+    ) -> tuple[list[MarketMetrics], list[str]]:
+        """Return the market metrics of symbols, and a sentence for each odd value.
+
+        Args:
+            asked: The symbols, each with the underlyings that it stands for.
+            at: The time of the reading.
+
+        Raises:
+            CredentialsRejected: the login was refused.
+            FeedInterrupted: there was no usable answer.
+        """
+        path = f"/market-metrics?symbols={quote(','.join(asked), safe=',')}"
+        return read_metrics((await self._rest.get(path, Items)).items, asked, at)
 
     async def quote_token(self) -> QuoteToken:
         """Return a fresh token for market data, and where to present it.

@@ -148,6 +148,58 @@ def risk_totals_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
     )
 
 
+def market_metrics_asof(values: Mapping[str, Any], _stale_after_s: float) -> Source:
+    """Return the newest betas and implied volatilities of each underlying."""
+    return Source(
+        sql.SQL("market_metrics_asof(%s::timestamptz) src"), [_moment(values)]
+    )
+
+
+def beta_weighted_asof(
+    benchmark: str, values: Mapping[str, Any], stale_after_s: float
+) -> Source:
+    """Return the deltas in terms of a benchmark, by default of this one."""
+    return Source(
+        sql.SQL(
+            "beta_weighted_asof(%s::timestamptz, %s::text, %s::double precision) src"
+        ),
+        [_moment(values), values.get("benchmark") or benchmark, stale_after_s],
+    )
+
+
+def beta_weighted_totals_asof(
+    benchmark: str, values: Mapping[str, Any], stale_after_s: float
+) -> Source:
+    """Return the sums of `beta_weighted_asof`."""
+    return Source(
+        sql.SQL(
+            "beta_weighted_totals_asof(%s::timestamptz, %s::text, %s::double precision)"
+            " src"
+        ),
+        [_moment(values), values.get("benchmark") or benchmark, stale_after_s],
+    )
+
+
+def volatility_skew_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the smile of each underlying and expiration."""
+    return Source(
+        sql.SQL("volatility_skew_asof(%s::timestamptz, %s::double precision) src"),
+        [_moment(values), stale_after_s],
+    )
+
+
+def volatility_term_structure_asof(
+    values: Mapping[str, Any], stale_after_s: float
+) -> Source:
+    """Return the volatilities at the money of each underlying."""
+    return Source(
+        sql.SQL(
+            "volatility_term_structure_asof(%s::timestamptz, %s::double precision) src"
+        ),
+        [_moment(values), stale_after_s],
+    )
+
+
 def _moment(values: Mapping[str, Any]) -> Any:  # noqa: ANN401
     at = values.get("at")
     return _PRESENT if at is None else at

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import date
 from functools import partial
 
+from greeks_trio.postgres.reads.betas import read_betas
 from greeks_trio.postgres.reads.holdings import HoldingsFilter, read_holdings
 from greeks_trio.postgres.reads.listing import (
     Column,
@@ -78,6 +80,10 @@ class Timeline:
             TooManyContracts: There are more than one answer can have.
         """
         return await self._reader.read(partial(read_paths, wanted))
+
+    async def betas(self, benchmark: str) -> dict[str, tuple[float, date | None]]:
+        """Return the known betas to a benchmark, each with its day."""
+        return await self._reader.read(partial(read_betas, benchmark))
 
     async def record(self, trade: NewTrade, columns: Sequence[Column]) -> RecordedTrade:
         """Record a trade, or return the one that has its id, as these columns."""

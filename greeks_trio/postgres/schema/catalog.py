@@ -78,7 +78,7 @@ from pg_proc p join home on home.oid = pronamespace join pg_language l on l.oid 
 _ADDITIONS: Final = """
 with ours as (
     select to_regclass(name)::oid as oid
-    from unnest(array['greek_snapshots', 'positions', 'account_values', 'feed_gaps', 'trades']) t (name)
+    from unnest(array['greek_snapshots', 'positions', 'account_values', 'market_metrics', 'feed_gaps', 'trades']) t (name)
     union all
     select inhrelid from pg_inherits where inhparent = to_regclass('greek_snapshots')
 )

@@ -113,6 +113,14 @@ TASTYTRADE_FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             help="sends account values as NaN, as a list or not at all for ARG seconds",
             default=30.0,
         ),
+        "refuse-metrics": FaultKind(
+            help="answers 403 to requests for market metrics for ARG seconds",
+            default=30.0,
+        ),
+        "odd-metrics": FaultKind(
+            help="sends betas as NaN and impossible IV ranks for ARG seconds",
+            default=30.0,
+        ),
         "streamer-close": FaultKind(
             help="closes the account streamer's WebSockets, new ones at once, for ARG seconds",
             default=0.0,

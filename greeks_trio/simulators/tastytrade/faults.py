@@ -90,6 +90,7 @@ class TastytradeFaults:
             *("silent", "no-data", "refuse-login", "duplicate", "nan", "market-closed"),
             *("http-429", "http-503", "upgrade-502", "packed", "unauthorized"),
             *("rate-limit", "delayed", "bad-position", "refuse-values", "odd-values"),
+            *("refuse-metrics", "odd-metrics"),
         )
         return {name: partial(self._conditions.hold, name) for name in lasting} | {
             "drop": self._door.drop,

@@ -26,6 +26,7 @@ from greeks_trio.simulators.tastytrade.instruments import (
     future_shape,
     tasty_symbol,
 )
+from greeks_trio.simulators.tastytrade.metrics import product_of
 
 ACCOUNT_ID: Final = "5SM00001"
 EMPTY_ACCOUNT_ID: Final = "5SM00002"
@@ -165,6 +166,10 @@ class SimulatedPositions:
                 for each in self._underlyings
                 if each.symbol in _SHARES
             )
+
+    def underlying_symbols(self) -> frozenset[str]:
+        """Return the symbols with market metrics: shares, indices, products of futures."""
+        return frozenset(product_of(each.symbol) for each in self._underlyings)
 
     def equity_option(self, symbol: str) -> Shape | None:
         """Return the instrument, `None` when there is no such equity option."""

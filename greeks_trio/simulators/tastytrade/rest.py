@@ -20,6 +20,7 @@ from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.server.http import Request, Response
 from greeks_trio.simulators.tastytrade.balances import balances_shape
 from greeks_trio.simulators.tastytrade.instruments import Shape
+from greeks_trio.simulators.tastytrade.metrics import metrics_shape
 from greeks_trio.simulators.tastytrade.positions import PriceOf, SimulatedPositions
 
 ACCESS_TOKEN_S: Final = 900.0
@@ -116,6 +117,10 @@ class Rest:
             return _refusal(401, "unauthorized", "Unauthorized")
         if "/balances" in request.path and self._conditions.holds("refuse-values"):
             return _refusal(403, "not_permitted", "User not permitted access")
+        if request.path == "/market-metrics" and self._conditions.holds(
+            "refuse-metrics"
+        ):
+            return _refusal(403, "not_permitted", "User not permitted access")
         found = self._find(request) if request.method == "GET" else None
         if found is None:
             return _refusal(404, "record_not_found", "Record not found")
@@ -188,6 +193,8 @@ class Rest:
                 account_id in known
             ):
                 return self._balances(account_id)
+            case ["market-metrics"]:
+                return self._metrics(request)
             case ["instruments", kind, symbol] if kind in self._instruments:
                 return self._instruments[kind](symbol)
             case ["instruments", kind] if kind in self._instruments:
@@ -195,6 +202,18 @@ class Rest:
                 found = map(self._instruments[kind], wanted)
                 return {"items": [each for each in found if each is not None]}
         return None
+
+    def _metrics(self, request: Request) -> Shape:
+        """Return the metrics of the known ones among the symbols."""
+        wanted = ",".join(request.query.get("symbols", [])).split(",")
+        is_odd = self._conditions.holds("odd-metrics")
+        known = self._positions.underlying_symbols()
+        items = [
+            metrics_shape(each, is_odd=is_odd)
+            for each in dict.fromkeys(wanted)
+            if each in known
+        ]
+        return {"items": items}
 
     def _balances(self, account_id: str) -> Shape:
         is_odd = self._conditions.holds("odd-values")
