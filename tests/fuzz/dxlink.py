@@ -16,7 +16,7 @@ import trio
 from greeks_trio.brokers.tastytrade.connection import Connection
 from greeks_trio.brokers.tastytrade.portfolio import Portfolio
 from greeks_trio.brokers.tastytrade.positions.positions import WantedContract
-from greeks_trio.brokers.tastytrade.session import QuoteToken
+from greeks_trio.brokers.tastytrade.session import QuoteToken, TastytradeSession
 from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.contract_gaps import ContractGaps
@@ -265,7 +265,7 @@ async def _run_connection(
     portfolio.wanted = dict(wanted())
     connection = Connection(
         DxlinkSocket(lane, frames.connected),  # type: ignore[arg-type]
-        None,  # type: ignore[arg-type]  # no position is read again
+        TastytradeSession(None),  # type: ignore[arg-type]  # it has nothing to read
         portfolio,
         health=lane.health,
         out=lane.out,
