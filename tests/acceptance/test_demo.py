@@ -156,6 +156,9 @@ def test_in_a_terminal_it_shows_a_table_and_ctrl_c_leaves_nothing(tmp_path):
     assert is_stopped, plain(shown)
     for words in ("Sent and stored ticks", "frame read to commit"):
         assert words in plain(shown)
+    at_the_end = plain(shown).rpartition("frame read to commit")[2]
+    assert "Risk by underlying" in at_the_end
+    assert "SPX" in at_the_end
     assert "Traceback" not in plain(shown)
     assert len(children) >= 2
     assert not [child for child in children if child.is_running()]
@@ -166,6 +169,6 @@ def plain(shown):
 
 
 def has_words(text):
-    """Return whether both feeds of the table are connected."""
-    words = ("session", "contracts", "frame read to durable")
+    """Return whether both feeds of the table are connected, with the risk below."""
+    words = ("session", "contracts", "frame read to durable", "underlying", "together")
     return all(word in text for word in words) and text.count("connected") >= 2

@@ -31,6 +31,7 @@ PAGES = (
     "README.md",
     "docs/sql-cookbook.md",
     "docs/schema.md",
+    "docs/risk.md",
     "docs/tutorial.md",
     "docs/python.md",
     "docs/http.md",
@@ -100,7 +101,7 @@ class Reader:
         shell = ["sh", "-euc", STRICT_CURL + text]
         command = shell if block.language == "sh" else [sys.executable, "-c", text]
         done = await self._process(command)
-        wanted = int(block.note.removeprefix("exit status: ") or 0)
+        wanted = int(block.note.partition("exit status: ")[2] or 0)
         if done.returncode != wanted:
             return f"exit status {done.returncode}: {done.stderr.decode()}"
         return None
