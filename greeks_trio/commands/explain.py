@@ -46,10 +46,12 @@ _GROUP_COLUMNS: Final = {
     "gamma": ("gamma",),
     "theta": ("theta",),
     "vega": ("vega",),
-    "2nd order": ("vanna", "vomma", "charm"),
+    "2nd": ("vanna", "vomma", "charm"),
     "trading": ("trading",),
     "residual": ("residual",),
 }
+# Columns that are there only if they are not empty.
+_RARE: Final = ("trading",)
 # Counts that limit the answer, with their words.
 _LIMITS: Final = {
     "unnamed_currency": "positions count as USD: the broker names no currency",
@@ -125,14 +127,21 @@ def _waterfall(total: Mapping[str, Any]) -> Table:
 def _groups(answer: Mapping[str, Any]) -> Table:
     """Return a line for each group, in whole units of the currency."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(plain(answer["group_by"]))
-    for name in _GROUP_COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in answer["groups"]:
+    table.add_column(plain(answer["group_by"]), overflow="fold", min_width=12)
+    rows = answer["groups"]
+    columns = {
+        heading: names
+        for heading, names in _GROUP_COLUMNS.items()
+        if heading not in _RARE or any(_sum(row, names) for row in rows)
+    }
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    has_one_currency = len(answer["totals"]) == 1
+    for row in rows:
         words = " ".join(str(value or "-") for value in row["group"].values())
-        amounts = (_sum(row, names) for names in _GROUP_COLUMNS.values())
+        amounts = (_sum(row, names) for names in columns.values())
         table.add_row(
-            plain(f"{words} ({row['currency']})"),
+            plain(words if has_one_currency else f"{words} {row['currency']}"),
             *(_money(amount, digits=0) for amount in amounts),
         )
     return table
