@@ -13,15 +13,19 @@ import trio
 
 from greeks_trio.alerts.channels import Channel
 from greeks_trio.alerts.inspection import inspect_limits
+from greeks_trio.alerts.limit_book import LimitBook
 from greeks_trio.alerts.limit_watch import LimitWatch
 from greeks_trio.alerts.rules import parse_rules
 from greeks_trio.alerts.task import run_alerts
 from greeks_trio.api.lists.alerts import ALERT_EVENTS, ALERTS
+from greeks_trio.model.alerts import AlertDelivery
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.pipeline.conditions import Conditions
+from greeks_trio.postgres.alert_store import load_waiting, record
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.reads.limits import read_sums
 from greeks_trio.risk.figures import FIGURES, Scope
+from greeks_trio.risk.limits import Reading
 from greeks_trio.waiting import WakeUp
 from tests.database.risk_rows import hold, hold_shares, risk_database, rows, tick
 from tests.fix_processes import wait_until
@@ -330,6 +334,31 @@ async def test_the_end_of_the_service_waits_for_a_delivery_and_writes_it(db, wor
     async with world.run():
         await world.wait_state("breached")
     assert world.recorder.kinds() == ["breach"]
+
+
+async def test_a_write_whose_commit_got_no_answer_can_be_repeated(db, world):
+    world.rules = f"{DELTA}above = 500\n"
+    book = LimitBook()
+    book.rules = world.parsed()
+    messages = book.evaluate(lambda _: Reading(value=600.0), NOW, ["desk"])
+    ended = [
+        AlertDelivery(
+            message_id=messages[0].id,
+            channel="desk",
+            attempts=2,
+            reason="no answer",
+            finished_at=NOW,
+        )
+    ]
+    async with open_connection(world.database, autocommit=True) as connection:
+        for _ in range(2):
+            await record(connection, book.rows(), messages, ended)
+        waiting = await load_waiting(connection)
+
+    [event] = rows(db, "select kind, deliveries from alert_history")
+    [delivery] = event["deliveries"]
+    assert (delivery["attempts"], delivery["outcome"]) == (2, "failed")
+    assert waiting == []
 
 
 async def test_partial_and_unread_sums_tell_nothing_but_their_lack(db, world):
