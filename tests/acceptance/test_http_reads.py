@@ -43,7 +43,7 @@ LISTS = [
     f"/v1/risk/beta-weighted?benchmark=qqq&{AS_OF}",
     "/v1/risk/beta-weighted/totals",
     "/v1/market-metrics?symbol=AAPL",
-    "/v1/risk/skew?underlying=SPY",
+    f"/v1/risk/skew?underlying=SPY&{AS_OF}",
     f"/v1/risk/term-structure?{AS_OF}",
     "/v1/accounts/values",
     "/v1/accounts/values/history?account_id=U1&start=2020-01-01T00:00:00Z",
@@ -91,9 +91,15 @@ def some_rows(db):
         hold(db, broker=broker, **in_years)
         tick(db, broker=broker, **in_years)
     hold(db, -2, PUT, option_type="put")
+    tick(db, PUT, option_type="put", delta=-0.5)
     hold_shares(db, 100)
     db.execute(
         "insert into feed_gaps values ('ibkr', null, null, now(), null, 'silence')"
+    )
+    db.execute(
+        "insert into market_metrics (symbol, source, observed_at, beta, beta_date)"
+        " values ('AAPL', 'file', %s, 1.25, '2025-11-03')",
+        [MOMENT],
     )
     db.execute(
         "insert into account_values (broker, account_id, observed_at, net_liquidation,"
