@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
@@ -12,11 +14,13 @@ from docs.tools.blocks import read_blocks
 from greeks_trio.alerts.channels import channel_names
 from greeks_trio.alerts.limit_book import LimitBook, reading_of
 from greeks_trio.alerts.messages import text_of, title_of
-from greeks_trio.alerts.rules import KEYS, parse_rules
+from greeks_trio.alerts.rules import KEYS, Market, parse_rules
 from greeks_trio.alerts.rules_file import load_rules
+from greeks_trio.assembly import _is_market_open, _unread_positions
 from greeks_trio.config.secret import Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.alerts import AlertState
+from greeks_trio.monitoring.market_hours import AMERICAN, MarketHours
 from greeks_trio.postgres.reads.limits import ScopeSums
 from greeks_trio.risk.figures import FIGURES, Scope
 from greeks_trio.risk.limits import Reading
@@ -223,6 +227,33 @@ def test_a_figure_of_accounts_counts_accounts():
     assert never.reason == "no account is known (whole book)"
     [problem] = problems(f"{rule}underlying = 'SPY'")
     assert "margin_use is one of accounts; remove underlying" in problem
+
+
+def test_the_markets_of_rules_are_those_that_are_always_prepared():
+    hours = MarketHours()
+
+    assert get_args(Market) == AMERICAN
+    # The calendars are read some seconds after the start.
+    assert _is_market_open(hours, "equity", START) is False
+    hours.are_readable = False
+    assert _is_market_open(hours, "equity", START) is None
+
+
+def test_sums_count_only_when_the_positions_of_every_broker_are_read_and_stored():
+    def feed(is_read):
+        return SimpleNamespace(positions=SimpleNamespace(is_read=is_read))
+
+    status = SimpleNamespace(
+        feeds={"ibkr": feed(True), "tastytrade": feed(False)}, journal=[]
+    )
+
+    late = "the positions of tastytrade were not read since the start"
+    assert _unread_positions(status, None) == late
+    assert _unread_positions(status, "ibkr") == ""
+    assert _unread_positions(status, "schwab") == "schwab is not enabled"
+    status.journal.append("positions")
+    waits = "changed positions wait to be stored"
+    assert _unread_positions(status, "ibkr") == waits
 
 
 def test_messages_say_figure_scope_value_and_limit():
