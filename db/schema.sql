@@ -6359,4 +6359,4 @@ insert into schema_migrations (name, sha256) values
     ('0015_limits', '92162fa0692acfa6d7922c57a9097bc0e42f06b1e41da57e62de9ff00dde37a7'),
     ('0016_totals', 'd46d9b069155a88a0297f0956ef1f5a12d3195dde8b2ddacdbbce36d119848f5'),
     ('0017_estimates', '37cc437b596530576258832a1ccbf4fb1851f24e753725fc845afb0fe2cec59b'),
-    ('0019_betas', '6b807c8cab1efbe1026256385dd306a018c90c839e3beeebade11ba517df9ea0');
+    ('0018_betas', '6b807c8cab1efbe1026256385dd306a018c90c839e3beeebade11ba517df9ea0');
