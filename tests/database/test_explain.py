@@ -88,6 +88,10 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     # Closed before the start, opened inside, and never open between the two.
     hold(db, 1, PUT, at=minute(-600))
     hold(db, 0, PUT, at=minute(-1))
+    hold(db, 0, PUT, at=minute(5))
+    # Its last tick is more than a week old.
+    hold(db, 1, "OLD", at=minute(-20_000))
+    tick(db, "OLD", event_time=minute(-12_000), price=1.0)
     hold(db, 1, "NEW", at=minute(30), account_id="U2", currency=None)
     hold(db, None, "ODD", at=minute(-30), kind="unknown", expiration=None)
     hold_shares(db, 100, at=minute(-600))
@@ -95,7 +99,8 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
         db.execute(TRADE, [CALL, minute(number), tag])
     # The table of tags comes first, also with a null.
     tag = "insert into position_tags (broker, account_id, contract_key, strategy_tag) values"
-    db.execute(f"{tag} ('ibkr', 'U1', 'SPY', 'covered'), ('ibkr', 'U2', 'NEW', null)")
+    db.execute(f"{tag} ('ibkr', 'U1', 'SPY', null), ('ibkr', 'U2', 'NEW', 'new')")
+    db.execute(TRADE, ["SPY", minute(-30), "of the trade"])
     for first, last, account in ((-9, -8, None), (-2, 3, None), (50, None, "U1")):
         ended_at = None if last is None else minute(last)
         db.execute(GAP, [account, minute(first), ended_at, "disconnected"])
@@ -104,7 +109,7 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     whole = await paths_of(emptied_database)
 
     paths = {path.contract_key: path for path in whole.contracts}
-    assert sorted(paths) == ["NEW", "ODD", "SPY", CALL]
+    assert sorted(paths) == ["NEW", "ODD", "OLD", "SPY", CALL]
     call = paths[CALL]
     assert call.quantities == [
         Quantity(minute(-500).timestamp(), 2.0, 150.0, 150.0),
@@ -118,7 +123,8 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     assert paths["NEW"].seen_from == minute(30)
     assert (paths["NEW"].currency, paths["NEW"].is_currency_unnamed) == ("USD", True)
     assert (call.currency, call.is_currency_unnamed) == ("USD", False)
-    assert paths["SPY"].strategy_tag == "covered"
+    assert (paths["SPY"].strategy_tag, paths["NEW"].strategy_tag) == (None, "new")
+    assert paths["OLD"].ticks.at == []
     assert paths["SPY"].quantities == [
         Quantity(minute(-600).timestamp(), 100.0, 1.0, 1.0)
     ]
