@@ -108,7 +108,8 @@ async def ask(
         Refusal: The service refuses the request, or cannot answer it at present.
     """
     async with open_service(base, http, limit_s) as client:
-        answer, content = await get(client, f"{path}?{httpx2.QueryParams(params)}")
+        with trio.fail_after(limit_s):
+            answer, content = await get(client, f"{path}?{httpx2.QueryParams(params)}")
     is_problem = answer.headers.get("content-type", "") == PROBLEM_JSON
     is_of_access = answer.status_code in (
         HTTPStatus.UNAUTHORIZED,
@@ -136,7 +137,12 @@ def _words_of(problem: Mapping[str, Any]) -> str:
 async def open_service(
     base: str, http: HttpConfig | None, limit_s: float
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Open a client of the service at ``base``, for so many seconds.
+    """Open a client of the service at ``base``.
+
+    Args:
+        base: The address.
+        http: The settings, with the token.
+        limit_s: The seconds of the time limit in the block, for the message.
 
     Raises:
         NoAnswer: In the block there is no answer, or one of another program.
@@ -151,8 +157,7 @@ async def open_service(
             timeout=None,
             trust_env=False,
         ) as client:
-            with trio.fail_after(limit_s):
-                yield client
+            yield client
     except FeedInterrupted as exc:
         raise NoAnswer(f"{ANOTHER_PROGRAM}; {exc}") from None
     except trio.TooSlowError:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 import httpx2
 import msgspec
+import trio
 
 from greeks_trio.commands.ask import (
     ANOTHER_PROGRAM,
@@ -96,8 +97,9 @@ async def _ask(base: str, http: HttpConfig | None, limit_s: float) -> _Answers:
         NoAnswer: there is no answer, or none of this service.
     """
     async with open_service(base, http, limit_s) as client:
-        status, content = await get(client, _STATUS_PATH)
-        _, readiness = await get(client, _READINESS_PATH)
+        with trio.fail_after(limit_s):
+            status, content = await get(client, _STATUS_PATH)
+            _, readiness = await get(client, _READINESS_PATH)
     check_answer(status, http)
     try:
         raw = msgspec.json.decode(content, type=dict[str, Any])

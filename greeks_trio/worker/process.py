@@ -80,7 +80,8 @@ class Worker:
                     async with self._turn:
                         await self._end()
         finally:
-            await self._end()
+            with trio.move_on_after(_END_LIMIT_S, shield=True):
+                await self._end()
 
     async def call(self, job: str, *parts: bytes) -> bytes:
         """Return the answer of a job.
@@ -118,7 +119,8 @@ class Worker:
             raise JobTooLong from None
         finally:
             if not is_over:
-                await self._end()
+                with trio.move_on_after(_END_LIMIT_S, shield=True):
+                    await self._end()
             self._used.set()
         if outcome == REFUSED:
             raise JobRefused(body.decode())
