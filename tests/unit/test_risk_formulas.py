@@ -73,13 +73,13 @@ for region, tables in AMERICAN_LIMITS.items():
 @pytest.mark.parametrize("title", TABLES)
 def test_no_error_against_quantlib_is_above_its_limit(title):
     grid, measure = TABLES[title]
-    # 5 and 4 are no divisors of the lengths of the axes, so every value is in the part.
-    contract = grid[:, ::5] if grid is AMERICAN else grid[:, ::4]
+    # Steps that fit none of the axes, so that every value is in the part.
+    contract = grid[:, ::11] if grid is AMERICAN else grid[:, ::7]
 
     found = by_region(contract, measure(contract))
 
     assert found.keys() == LIMITS[title].keys()
-    assert min(count for count, _ in found.values()) > 50
+    assert min(count for count, _ in found.values()) > 40
     above = [
         (region, figure, error)
         for region, (_, largest) in found.items()
