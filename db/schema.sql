@@ -5162,7 +5162,10 @@ begin atomic
         case when g.fresh_rho is null and e.rho is not null then 'estimated'
             when g.rho is not null then 'broker' end,
         g.implied_volatility, g.underlying_price, g.price,
-        greatest(0, date_part('epoch', statement_timestamp() - e.inputs_at)),
+        -- greatest passes nulls over.
+        case when e.inputs_at is not null then greatest(
+            0, date_part('epoch', statement_timestamp() - e.inputs_at)
+        ) end,
         e.volatility, e.volatility_source, e.volatility_broker, e.underlying_price,
         e.underlying_price_broker, e.model, e.rate, e.dividend_yield,
         case
@@ -6358,5 +6361,5 @@ insert into schema_migrations (name, sha256) values
     ('0014_account_values', '33ea47a7b972f7b41fef3a616405d7e9c693c4c2dcbe529b208847e79beb6a50'),
     ('0015_limits', '92162fa0692acfa6d7922c57a9097bc0e42f06b1e41da57e62de9ff00dde37a7'),
     ('0016_totals', 'd46d9b069155a88a0297f0956ef1f5a12d3195dde8b2ddacdbbce36d119848f5'),
-    ('0017_estimates', '37cc437b596530576258832a1ccbf4fb1851f24e753725fc845afb0fe2cec59b'),
+    ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
     ('0018_betas', '6b807c8cab1efbe1026256385dd306a018c90c839e3beeebade11ba517df9ea0');

@@ -181,7 +181,10 @@ begin atomic
         case when g.fresh_rho is null and e.rho is not null then 'estimated'
             when g.rho is not null then 'broker' end,
         g.implied_volatility, g.underlying_price, g.price,
-        greatest(0, date_part('epoch', statement_timestamp() - e.inputs_at)),
+        -- greatest passes nulls over.
+        case when e.inputs_at is not null then greatest(
+            0, date_part('epoch', statement_timestamp() - e.inputs_at)
+        ) end,
         e.volatility, e.volatility_source, e.volatility_broker, e.underlying_price,
         e.underlying_price_broker, e.model, e.rate, e.dividend_yield,
         case

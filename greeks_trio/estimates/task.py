@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 _INTERVAL_S: Final = 5.0
 # Times the duration of a round: many contracts take a small part of a processor.
 _PAUSE_FACTOR: Final = 20.0
+# Of the age from which inputs are stale: a longer pause would leave holes.
+_MAX_PAUSE_PART: Final = 0.25
 _ROUND_LIMIT_S: Final = 120.0
 # The database may be away for a moment, or its tables are just being made.
 _QUIET_FAILURES: Final = 3
@@ -127,6 +129,7 @@ class Estimator:
 
     async def _run_on(self, backoff: Backoff) -> NoReturn:
         async with open_connection(self._config().database, autocommit=True) as store:
+            is_first = True
             while True:
                 began = trio.current_time()
                 try:
@@ -138,8 +141,14 @@ class Estimator:
                 else:
                     backoff.reset()
                     self._conditions.end(ConditionKind.ESTIMATES_FAILED)
-                took_s = trio.current_time() - began
-                await trio.sleep(max(self._interval_s, self._pause_factor * took_s))
+                # The first round also starts the worker.
+                took_s = 0.0 if is_first else trio.current_time() - began
+                is_first = False
+                await trio.sleep(self._pause_after(took_s))
+
+    def _pause_after(self, took_s: float) -> float:
+        longest = _MAX_PAUSE_PART * self._stale_after_s
+        return max(self._interval_s, min(self._pause_factor * took_s, longest))
 
     async def _round(self, store: TrioConnection[TupleRow]) -> None:
         """Estimate each contract that needs it, and delete the estimates of others."""

@@ -127,7 +127,9 @@ async def test_estimates_stand_beside_the_values_of_the_brokers(db, database):
         assert row["estimate_volatility_broker"] == "tastytrade"
         assert row["delta"] == pytest.approx(-0.12, abs=0.03)
 
-        assert sources(found["tastytrade", PUT]) == ["broker"] * 5
+        row = found["tastytrade", PUT]
+        assert sources(row) == ["broker"] * 5
+        assert (row["estimate_age_s"], row["no_estimate_reason"]) == (None, None)
         row = found["ibkr", INDEX]
         assert sources(row) == ["broker"] * 4 + [None]
         assert row["no_estimate_reason"] == "volatility and price are stale: old"
