@@ -224,6 +224,18 @@ def test_units_of_several_underlyings_are_not_added_but_their_money_is(book):
     assert canada["market_value"] == 300.0
 
 
+def test_a_sum_without_any_known_value_is_null_also_beside_shares(db):
+    """The portfolio has 0 in the row of the shares: there is nothing to sum."""
+    hold(db)
+    hold_shares(db, 10)
+
+    [row] = totals(db, "underlying").values()
+
+    assert (row["theta"], row["missing_theta"]) == (None, 1)
+    assert (row["gamma"], row["dollar_gamma"], row["option_delta"]) == (None,) * 3
+    assert (row["net_delta"], row["missing_net_delta"]) == (10.0, 1)
+
+
 def test_accounts_and_brokers_are_apart(book):
     by_account = totals(book, "account_id")
     by_broker = totals(book, "broker")

@@ -67,6 +67,7 @@ async def test_totals_by_any_columns_with_filters_and_exports(database, db):
         found = (await client.get(TOTALS, params=asked)).json()["items"]
         parts = [(row["account_id"], row["expiration_bucket"]) for row in found]
         assert parts == [("U1", None), ("U1", "8-30"), ("T1", "8-30")]
+        assert [row["positions"] for row in found] == [1, 1, 1]
         only = {"group_by": "book", "broker": "tastytrade"}
         [row] = (await client.get(TOTALS, params=only)).json()["items"]
         assert row["positions"] == 1
