@@ -265,6 +265,7 @@ whatif_options = _combined(
     click.option("--strategy", "strategy_tag", help="Only this strategy."),
     click.option(
         "--by",
+        "group_by",
         type=click.Choice(
             ("underlying", "account_id", "broker", "expiration", "strategy_tag")
         ),

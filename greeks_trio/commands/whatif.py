@@ -20,10 +20,16 @@ _LIMIT_S: Final = 60.0
 _PATH: Final = "/v1/risk/scenarios"
 _OK, _FAILED, _REFUSED = 0, 1, 2
 
+# Of a column with whole numbers, and of the first one.
+_FULL_WIDTH: Final = 11
+_FIRST_WIDTH: Final = 14
+_FROM: Final = 0.9995
+_UNITS: Final = {1e9: "G", 1e6: "M", 1e3: "k"}
+
 # Below the profits, for the shift of volatility that is nearest to 0.
 _ROWS: Final = {
     "taylor P/L": "taylor_pnl",
-    "dollar delta": "dollar_delta",
+    "$ delta": "dollar_delta",
     "delta": "delta",
     "gamma": "gamma",
     "theta": "theta",
@@ -69,17 +75,18 @@ def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
     There is no colour where there is no terminal.
     """
     console = Console(highlight=False, markup=False) if console is None else console
+    is_brief = console.width < _FIRST_WIDTH + _FULL_WIDTH * len(answer["moves"])
     console.print(
         plain(f"Model values as of {answer['as_of']}, rate {answer['rate']:g}")
     )
-    by = answer["by"]
+    by = answer["group_by"]
     for total in answer["totals"]:
         for grid in total["grids"]:
-            console.print(_profits(answer, total, grid))
-            console.print(_greeks(answer, grid))
+            console.print(_profits(answer, total, grid, is_brief=is_brief))
+            console.print(_greeks(answer, grid, is_brief=is_brief))
     for number, days in enumerate(answer["days"]):
         if answer["groups"]:
-            console.print(_groups(answer, by, number, days))
+            console.print(_groups(answer, by, number, days, is_brief=is_brief))
     for line in _notes(answer):
         console.print(plain(line))
 
@@ -87,48 +94,64 @@ def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
 def _table(title: str, first: str, answer: Mapping[str, Any]) -> Table:
     """Return a table with a column for each move."""
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title=plain(title), title_justify="left"
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        # Eleven moves fit into the 80 columns of a terminal.
+        padding=0,
+        title=plain(title),
+        title_justify="left",
     )
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold", min_width=12)
     sign = "%" if answer["move_unit"] == "percent" else "sd"
     for move in answer["moves"]:
-        table.add_column(f"{move:+g} {sign}" if move else f"0 {sign}", justify="right")
+        heading = f"{move:+g}{sign}" if move else f"0{sign}"
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     return table
 
 
 def _profits(
-    answer: Mapping[str, Any], total: Mapping[str, Any], grid: Mapping[str, Any]
+    answer: Mapping[str, Any],
+    total: Mapping[str, Any],
+    grid: Mapping[str, Any],
+    *,
+    is_brief: bool,
 ) -> Table:
     currency = total["currency"] or "currency not known"
-    title = f"P/L, {currency}{_in_days(grid['days'])}"
     unit = "points" if answer["vol_unit"] == "points" else "%"
-    table = _table(title, f"volatility, {unit}", answer)
+    title = f"P/L, {currency}{_in_days(grid['days'])}, by shift of volatility in {unit}"
+    table = _table(title, "", answer)
     for shift, row in zip(answer["vols"], grid["pnl"], strict=True):
-        table.add_row(_shift(shift), *map(_money, row))
+        table.add_row(_shift(shift), *(_money(each, is_brief=is_brief) for each in row))
     return table
 
 
-def _greeks(answer: Mapping[str, Any], grid: Mapping[str, Any]) -> Table:
+def _greeks(
+    answer: Mapping[str, Any], grid: Mapping[str, Any], *, is_brief: bool
+) -> Table:
     shifts = answer["vols"]
     nearest = min(range(len(shifts)), key=lambda place: abs(shifts[place]))
     title = f"Greeks at the volatility {_shift(shifts[nearest])}"
     table = _table(title, "", answer)
     for heading, name in _ROWS.items():
-        table.add_row(heading, *map(_plain_number, grid[name][nearest]))
+        number = _brief if is_brief else _plain_number
+        table.add_row(heading, *map(number, grid[name][nearest]))
     return table
 
 
-def _groups(answer: Mapping[str, Any], by: str, number: int, days: float) -> Table:
+def _groups(
+    answer: Mapping[str, Any], by: str, number: int, days: float, *, is_brief: bool
+) -> Table:
     shifts = answer["vols"]
     nearest = min(range(len(shifts)), key=lambda place: abs(shifts[place]))
     at = _shift(shifts[nearest])
     title = f"P/L by {by} at the volatility {at}{_in_days(days)}"
     table = _table(title, by, answer)
-    table.add_column("left out", justify="right")
     for group in answer["groups"]:
         name = f"{group[by] or '-'} ({group['currency'] or 'currency not known'})"
         profits = group["grids"][number]["pnl"][nearest]
-        table.add_row(plain(name), *map(_money, profits), f"{group['left_out']:,}")
+        cells = (_money(each, is_brief=is_brief) for each in profits)
+        lost = f", {group['left_out']:,} left out" if group["left_out"] else ""
+        table.add_row(plain(name + lost), *cells)
     return table
 
 
@@ -174,11 +197,21 @@ def _in_days(days: float) -> str:
     return f" in {days:g} days" if days else ""
 
 
-def _money(value: float | None) -> Text:
+def _money(value: float | None, *, is_brief: bool) -> Text:
     if value is None:
         return Text("-")
     style = "red" if value <= -0.5 else "green" if value >= 0.5 else ""
-    return Text(_money_text(value), style)
+    return Text(_brief(value) if is_brief else _money_text(value), style)
+
+
+def _brief(value: float | None) -> str:
+    """Return two digits at least, in five characters."""
+    if value is None:
+        return "-"
+    for unit, letter in _UNITS.items():
+        if abs(value) >= _FROM * unit:
+            return f"{value / unit:.{0 if abs(value) >= 9.95 * unit else 1}f}{letter}"
+    return f"{value:.0f}" if abs(value) >= 9.95 or value == 0 else f"{value:.1f}"
 
 
 def _money_text(value: float | None) -> str:

@@ -53,7 +53,7 @@ class ScenarioRequest(msgspec.Struct, frozen=True, kw_only=True):
         betas: By the key of the underlying.
         rate: Of interest, a fraction per year.
         dividend_yields: By the key of the underlying, a fraction per year.  Others have 0.
-        by: The groups of positions that get a grid of their own, beside the currencies.
+        group_by: The groups of positions that get a grid of their own, beside the currencies.
     """
 
     moves: tuple[float, ...]
@@ -66,7 +66,7 @@ class ScenarioRequest(msgspec.Struct, frozen=True, kw_only=True):
     benchmark: str | None = None
     betas: Mapping[str, Beta] = {}
     dividend_yields: Mapping[str, float] = {}
-    by: GroupBy = "currency"
+    group_by: GroupBy = "currency"
 
     @property
     def cells(self) -> int:

@@ -65,8 +65,8 @@ def run_scenarios(request: ScenarioRequest, snapshot: Holdings) -> dict[str, Any
     """
     inputs, left_out = prepare(request, snapshot.as_of, snapshot.holdings)
     currencies = _Groups.make("currency", inputs.holdings, left_out)
-    groups = _Groups.make(request.by, inputs.holdings, left_out)
-    has_groups = request.by != "currency"
+    groups = _Groups.make(request.group_by, inputs.holdings, left_out)
+    has_groups = request.group_by != "currency"
     if has_groups and len(groups.keys) * request.cells > MAX_GROUP_CELLS:
         raise RefusedScenario(
             f"{len(groups.keys)} groups with {request.cells} cells each are more than"
@@ -336,7 +336,7 @@ def _terms(request: ScenarioRequest, inputs: Inputs) -> dict[str, Any]:
         "dividend_yields": {
             each: request.dividend_yields.get(each, 0.0) for each in underlyings
         },
-        "by": request.by,
+        "group_by": request.group_by,
     }
 
 

@@ -119,9 +119,11 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     ):
         answer = await client.get(PATH, params={"moves": "-8,0,4", "vols": "0,6"})
         one = await client.get(PATH, params={"account_id": "U2", "moves": "1"})
-        by = await client.get(PATH, params={"underlying": "spy", "by": "account_id"})
+        by = await client.get(
+            PATH, params={"underlying": "spy", "group_by": "account_id"}
+        )
         tagged = await client.get(PATH, params={"strategy_tag": "covered call"})
-        tags = await client.get(PATH, params={"by": "strategy_tag"})
+        tags = await client.get(PATH, params={"group_by": "strategy_tag"})
         wrong = {
             query: await client.get(f"{PATH}?{query}")
             for query in (
@@ -184,7 +186,10 @@ async def statuses_of_command(client, monkeypatch):
     return [
         await run_whatif(url=url, as_json=False, params=params_of(options, betas=()))
         for url, options in (
-            (str(client.base_url), {"moves": "-1,1", "by": "underlying", "rate": None}),
+            (
+                str(client.base_url),
+                {"moves": "-1,1", "group_by": "underlying", "rate": None},
+            ),
             (str(client.base_url), {"moves": "x"}),
             ("http://127.0.0.1:1", {}),
         )

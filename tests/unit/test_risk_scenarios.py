@@ -353,7 +353,7 @@ def test_groups_add_up_to_their_currency():
     euro = shares(contract_key="SAP", underlying="SAP", currency="EUR")
     positions = (option(), spx(), shares(), euro, shares(kind="other", currency=None))
     for by in ("underlying", "account_id", "broker", "expiration", "strategy_tag"):
-        answer = run(*positions, by=by)
+        answer = run(*positions, group_by=by)
 
         *known, unknown = answer["totals"]
         assert [each["currency"] for each in known] == ["EUR", "USD"]
@@ -378,7 +378,7 @@ def test_groups_add_up_to_their_currency():
                     assert row == pytest.approx(expected, rel=1e-9, abs=1e-9)
     keys = {
         (each["currency"], each["underlying"])
-        for each in run(*positions, by="underlying")["groups"]
+        for each in run(*positions, group_by="underlying")["groups"]
     }
     assert keys == {("USD", "SPY"), ("USD", "SPX"), ("EUR", "SAP"), (None, "SPY")}
 
@@ -388,7 +388,7 @@ def test_too_many_cells_for_all_groups_are_refused():
     moves = tuple(float(n) for n in range(50))
 
     with pytest.raises(RefusedScenario, match="600 groups"):
-        run(*many, by="underlying", moves=moves)
+        run(*many, group_by="underlying", moves=moves)
 
 
 def test_no_positions_give_no_sums():

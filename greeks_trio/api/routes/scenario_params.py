@@ -158,7 +158,7 @@ class ScenarioParams(BaseModel):
             examples=[0.04],
         ),
     ] = None
-    by: Annotated[
+    group_by: Annotated[
         GroupBy,
         Field(
             description="Positions with the same value get a grid of their own, in "
@@ -185,7 +185,7 @@ def request_of(params: ScenarioParams, rate: float) -> ScenarioRequest:
         betas={name: Beta(beta) for name, beta in (params.betas or {}).items()},
         dividend_yields=params.dividend_yields or {},
         rate=rate if params.rate is None else params.rate,
-        by=params.by,
+        group_by=params.group_by,
     )
     if request.cells > MAX_CELLS:
         raise invalid(

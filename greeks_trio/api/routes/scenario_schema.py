@@ -42,7 +42,7 @@ _GRID: Final = {
 }
 _GROUP: Final = {
     "type": "object",
-    "description": "A group has the key of `by` too, such as `underlying`",
+    "description": "A group has the key of `group_by` too, such as `underlying`",
     "properties": {
         "currency": {"type": ["string", "null"], "description": "Null: not known"},
         "left_out": _count("Positions that are in no sum"),
@@ -80,7 +80,7 @@ _EXAMPLE: Final = {
     "betas": {},
     "rate": 0.04,
     "dividend_yields": {"SPY": 0.0},
-    "by": "currency",
+    "group_by": "currency",
     "totals": [
         {
             "currency": "USD",
@@ -130,7 +130,7 @@ SCENARIOS: Final[dict[str, Any]] = {
         },
         **{
             name: {"type": "string"}
-            for name in ("move_unit", "vol_unit", "vol_scaling", "by")
+            for name in ("move_unit", "vol_unit", "vol_scaling", "group_by")
         },
         "benchmark": {"type": ["string", "null"]},
         "betas": {
