@@ -32,8 +32,10 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "prometheus.yml": "deployment/prometheus.yml",
         "alerts.yml": "monitoring/alerts.yml",
         "dashboard.json": "monitoring/dashboard.json",
+        "risk_dashboard.json": "monitoring/risk_dashboard.json",
         "grafana/datasource.yml": "deployment/grafana/datasource.yml",
         "grafana/dashboards.yml": "deployment/grafana/dashboards.yml",
+        "grafana/reader.sql": "deployment/grafana/reader.sql",
     },
 }
 
