@@ -56,9 +56,9 @@ DAMAGES = [
 # Damages that only a person can undo.
 BEYOND_REPAIR = [
     (
-        "alter table trades alter column strategy_tag type varchar(3)",
+        "alter table trades alter column symbol type varchar(3)",
         "failed",
-        "trades.strategy_tag is (character varying(3)) and not (text)",
+        "trades.symbol is (character varying(3) not null) and not (text not null)",
     ),
     (
         "alter table positions enable row level security",
