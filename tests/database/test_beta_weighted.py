@@ -98,7 +98,8 @@ def totals(connection, benchmark="SPY"):
 
 def test_the_deltas_in_shares_of_spy(book):
     metric(book, "AAPL", "tastytrade", 1.2)
-    metric(book, "AAPL", "file", 1.5, beta_date=date(2025, 11, 1))
+    earlier = MOMENT - timedelta(days=1)
+    metric(book, "AAPL", "file", 1.5, at=earlier, beta_date=date(2025, 11, 1))
     metric(book, "SAP", "file", 1.0)
     # The broker's own beta of SPY does not count: it is 1 by definition.
     metric(book, "SPY", "tastytrade", 0.98)

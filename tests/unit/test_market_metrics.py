@@ -64,7 +64,12 @@ def test_the_real_form():
     ],
 )
 def test_an_odd_beta_is_missing_and_costs_nothing_else(value, reason):
-    item = {"symbol": "AAPL", "beta": value, "implied-volatility-percentile": 0.5}
+    item = {
+        "symbol": "AAPL",
+        "beta": value,
+        "beta-updated-at": "2026-11-15T19:31:58.384-05:00",
+        "implied-volatility-percentile": 0.5,
+    }
     [row], problems = read(item)
 
     assert row.beta is None
