@@ -290,17 +290,25 @@ def test_a_position_that_was_closed_between_has_no_step_over_the_closed_time(sta
     assert (row["profit_loss"], row["positions"], row["explained"]) == (None, 1, 0)
 
 
-def test_implied_volatility_is_of_the_strike_nearest_to_the_price(stage):
-    found = stage.ask("At the money, nearest to 30 days", moments=2)
+def test_implied_volatility_is_that_of_the_views_with_its_counts(stage):
+    found = stage.ask("At the money for 30 days", moments=2)
     term = stage.ask("By expiration at the end of the range", underlying=["SPY"])
 
-    shown = [row["implied_volatility"] for row in found if row["metric"] == "SPY"]
-    assert shown == [0.25] * 3
-    missing = [row["implied_volatility"] for row in found if row["metric"] == "missing"]
-    assert missing == [1.0] * 3
-    assert [row["at_the_money"] for row in term] == [0.25]
-    assert (term[0]["put_25_delta"], term[0]["call_25_delta"]) == (0.183, None)
-    assert (term[0]["contracts"], term[0]["missing"]) == (4, 1)
+    shown = {row["time"]: {} for row in found}
+    for row in found:
+        shown[row["time"]][row["metric"]] = row["implied_volatility"]
+    # Two calls of the same delta; the ticks of QQQ end before the last moment.
+    assert [set(each) for each in shown.values()] == [
+        {"QQQ", "SPY", "missing", "not used"},
+        {"QQQ", "SPY", "missing", "not used"},
+        {"SPY", "missing", "not used"},
+    ]
+    for each, (_, _, volatility) in zip(shown.values(), PATH, strict=True):
+        assert each["SPY"] == pytest.approx((0.25 + volatility) / 2)
+    assert [each["missing"] for each in shown.values()] == [0, 0, 1]
+    assert [each["not used"] for each in shown.values()] == [1, 1, 21]
+    assert [row["at_the_money"] for row in term] == [pytest.approx((0.25 + 0.18) / 2)]
+    assert [(row["options"], row["not_used"]) for row in term] == [(3, 1)]
 
 
 def test_limits_have_their_states_messages_and_deliveries(stage):
