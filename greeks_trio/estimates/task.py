@@ -48,7 +48,7 @@ _PAUSE_FACTOR: Final = 20.0
 # Of the age from which inputs are stale: a longer pause would leave holes.
 _MAX_PAUSE_PART: Final = 0.25
 _ROUND_LIMIT_S: Final = 120.0
-# The database may be away for a moment, or its tables are just being made.
+# The tables may just be in the making, and one worker that ends is no fault yet.
 _QUIET_FAILURES: Final = 3
 
 
@@ -105,7 +105,8 @@ class Estimator:
                 reason = plain_reason(group)
                 delay_s = backoff.next_delay()
                 logger.debug("estimates.failed reason=%s", reason)
-                if is_on and backoff.attempts >= _QUIET_FAILURES:
+                is_fault = any(map(_is_fault, leaves(group)))
+                if is_on and is_fault and backoff.attempts >= _QUIET_FAILURES:
                     self._conditions.begin(
                         ConditionKind.ESTIMATES_FAILED,
                         f"estimates: {reason}; the next try follows within a minute",
@@ -162,6 +163,11 @@ class Estimator:
                 await keep_estimates(store, rows)
         await drop_estimates(store, candidates.as_of)
         self.counts = await count_estimates(store)
+
+
+def _is_fault(exc: BaseException) -> bool:
+    """Return whether it is more than a database that is away, which has its own words."""
+    return isinstance(exc, WorkerError) or _needs_person(exc)
 
 
 def _needs_person(exc: BaseException) -> bool:

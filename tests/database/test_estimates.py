@@ -223,7 +223,8 @@ async def test_an_estimate_ends_with_its_inputs(db, database):
 async def test_the_switch_removes_and_brings_back_estimates(db, database):
     hold(db, 1, KEY, **TERMS)
     tick(db, KEY, **TERMS, **WITHOUT_RHO, **aged(1))
-    async with estimating(database) as switch:
+    conditions = Conditions()
+    async with estimating(database, conditions=conditions) as switch:
         await until(db, "rows = 1")
         switch.turn(False)
         await until(db, "rows = 0")
@@ -240,6 +241,7 @@ async def test_the_switch_removes_and_brings_back_estimates(db, database):
             " where pid <> pg_backend_pid() and datname = current_database()"
         )
         await until(db, f"newest > '{datetime.now(UTC)}'")
+        assert not conditions.entries()
     # Another run, with the setting off, finds the rows of the run before.
     worker = Worker()
     switch = Switch(database, worker, Conditions())
