@@ -5581,6 +5581,63 @@ comment on view market_metric_history is
     'The rows of market_metrics';
 
 
+-- The newest beta of each underlying: that of the file before that of a broker.  A row of a
+-- broker is not used after seven days.  The loop goes from one symbol and source to the next
+-- through the primary key, because each may have thousands of rows.
+create function betas_asof(moment timestamptz)
+returns table (
+    symbol text,
+    beta double precision,
+    beta_date date,
+    beta_source text
+)
+language sql stable parallel safe rows 100
+begin atomic
+    with recursive pairs (symbol, source) as (
+        (
+            select m.symbol, m.source
+            from market_metric_history m
+            order by 1, 2
+            limit 1
+        )
+        union all
+        select next.*
+        from pairs
+        cross join lateral (
+            select m.symbol, m.source
+            from market_metric_history m
+            where (m.symbol, m.source) > (pairs.symbol, pairs.source)
+            order by 1, 2
+            limit 1
+        ) next
+    )
+    select distinct on (p.symbol) p.symbol, found.beta, found.beta_date, p.source
+    from pairs p
+    cross join lateral (
+        select
+            possible(m.beta, -100, 100) as beta, m.beta_date,
+            least(m.observed_at, m.recorded_at) as at
+        from market_metric_history m
+        where m.symbol = p.symbol
+          and m.source = p.source
+          and least(m.observed_at, m.recorded_at) <= betas_asof.moment
+        order by least(m.observed_at, m.recorded_at) desc, m.observed_at desc
+        limit 1
+    ) found
+    where p.source <> 'timeline'
+      and found.beta is not null
+      and (
+          p.source = 'file'
+          or found.at > least(betas_asof.moment, statement_timestamp()) - interval '7 days'
+      )
+    order by p.symbol, p.source <> 'file', found.at desc, p.source;
+end;
+
+comment on function betas_asof(timestamptz) is
+    'The newest beta of each underlying that was known at a moment. infinity: all that is '
+    'known now';
+
+
 -- The newest metrics of each underlying.  The beta of the file comes before that of a
 -- broker.  A row of a broker is not used after seven days.  The rank of our own ticks takes
 -- one implied volatility a day, the last one, of the 365 days before.
@@ -5805,8 +5862,7 @@ language sql stable parallel restricted rows 50
 begin atomic
     with metrics as materialized (
         select m.symbol, m.beta, m.beta_date, m.beta_source
-        from market_metrics_asof(moment) m
-        where m.beta is not null
+        from betas_asof(moment) m
     ),
     -- The newest price of the benchmark; one in dollars first.
     price as materialized (
@@ -6362,4 +6418,4 @@ insert into schema_migrations (name, sha256) values
     ('0015_limits', '92162fa0692acfa6d7922c57a9097bc0e42f06b1e41da57e62de9ff00dde37a7'),
     ('0016_totals', 'd46d9b069155a88a0297f0956ef1f5a12d3195dde8b2ddacdbbce36d119848f5'),
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
-    ('0018_betas', '6b807c8cab1efbe1026256385dd306a018c90c839e3beeebade11ba517df9ea0');
+    ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c');

@@ -10,9 +10,7 @@ from greeks_trio.postgres.reads.pool import ReadConnection
 # Betas are to the S&P 500, whose fund is SPY.
 _QUERY: Final = """
 with known as (
-    select m.symbol, m.beta, m.beta_date
-    from market_metrics_asof('infinity') m
-    where m.beta is not null
+    select m.symbol, m.beta, m.beta_date from betas_asof('infinity') m
 )
 select k.symbol, k.beta / reference.beta, k.beta_date
 from known k
