@@ -12,10 +12,12 @@ from docs.tools.blocks import read_blocks
 from greeks_trio.config.settings import Secret
 from greeks_trio.model.account_values import AccountValues, AccountValuesSnapshot
 from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.market_metrics import MarketMetrics
 from greeks_trio.model.records import Broker, FeedGap, PositionsSnapshot
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.latest import Latest
-from greeks_trio.postgres import latest_seed
+from greeks_trio.pipeline.market_metrics import MetricsBoard
+from greeks_trio.postgres import latest_seed, market_metrics_store
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.inspect_rights import inspect_rights
 from greeks_trio.postgres.journal_store import JournalStore
@@ -129,6 +131,16 @@ async def test_the_service_works_with_the_least_rights(roles):
     async with open_connection(ingest) as connection:
         [finding] = await inspect_rights(connection, ingest)
 
+    board = MetricsBoard("QQQ")
+    board.use_file(
+        [MarketMetrics(symbol="F", source="file", observed_at=START, beta=1.5)]
+    )
+    board.record(
+        [MarketMetrics(symbol="F", source="tastytrade", observed_at=START, beta=1.4)]
+    )
+    assert await market_metrics_store._look(ingest, board, 300.0) == ""
+    assert (board.waiting(), board.file()) == ([], None)
+    assert "QQQ" in board.wanted
     assert await PartitionKeeper(Conditions()).keep(ingest)
     assert await latest_seed._seed(ingest, Latest()) >= 0
     assert (finding.verdict, "have months made" in finding.sentence) == ("fine", True)
