@@ -38,6 +38,12 @@ _SLOW_S: Final = 60.0
 _KEY_HEADER: Final = "Idempotency-Key"
 # The kinds of addresses whose headers can be set.
 _WITH_HEADERS: Final = ("json", "form", "xml", "mailto")
+# The kinds of error that the code of a service in apprise raises instead of an answer, such
+# as a UnicodeError for a password with a letter that the protocol cannot write.
+_FAULTS_OF_APPRISE: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError),
+    *(LookupError, OSError, RuntimeError, TypeError, ValueError),
+)
 _NAMED: Final = re.compile(r"([a-z][a-z0-9_-]{0,31})=(?=[a-z0-9]+://)")
 
 # Gets the number of attempts, and the reason if the channel did not take the message.
@@ -132,6 +138,8 @@ class Channel:
             with _Reasons() as reasons:
                 if self._notifier.notify(text, title=title):
                     return None
+        except _FAULTS_OF_APPRISE as exc:
+            return _words_of(exc)
         finally:
             self._trying_since = None
         return clean(reasons.last or "it was not accepted")
@@ -214,6 +222,17 @@ class Channel:
     def _failed(self, reason: str) -> None:
         self._undelivered += 1
         self._reason = reason
+
+
+def _words_of(fault: Exception) -> str:
+    """Return the reason for people, without the text of the error: it may have a secret."""
+    name = type(fault).__name__
+    if isinstance(fault, UnicodeError):
+        return (
+            f"the address has a letter that its protocol cannot send ({name}); use ASCII "
+            "letters in the user, the password and the headers"
+        )
+    return f"the package apprise failed ({name})"
 
 
 class _Reasons(logging.Handler):

@@ -40,8 +40,9 @@ def title_of(message: AlertMessage, source: str) -> str:
 
 
 def text_of(message: AlertMessage) -> str:
-    """Return a line for each event."""
-    return "\n".join(each.message for each in message.events)
+    """Return a line for each event, and the time: a message may arrive much later."""
+    lines = [each.message for each in message.events]
+    return "\n".join([*lines, f"As of {time_text(message.events[0].at)}."])
 
 
 def words_of(rule: Rule, event: LimitEvent) -> str:

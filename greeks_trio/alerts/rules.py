@@ -30,6 +30,7 @@ _LONGEST_NAME: Final = 80
 _DAY_S: Final = 86_400.0
 # TOML has whole numbers of any length; NaN is not at most this either.
 _GREATEST: Final = 1e300
+_HEADER: Final = re.compile(r"""[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""")
 _CURRENCY: Final = re.compile("[A-Z]{3}")
 
 
@@ -120,14 +121,29 @@ def parse_rules(text: str, channels: Sequence[str], source: str) -> tuple[Rule, 
     found = [_RuleReader(table, channels) for table in tables]
     rules = [each.read() for each in found]
     names = [each.name for each in rules]
+    lines = _lines_of(text, len(rules))
     for number, (reader, rule) in enumerate(zip(found, rules, strict=True), 1):
         if rule.name and rule.name in names[: number - 1]:
             reader.problems.append("its name is that of an earlier rule")
-        label = f"rule {number}" + (f" ({rule.name})" if rule.name else "")
+        label = f"{lines[number - 1]}rule {number}"
+        label += f" ({rule.name})" if rule.name else ""
         problems += [f"{source}: {label}: {each}" for each in reader.problems]
     if problems:
         raise ConfigError(problems)
     return tuple(rules)
+
+
+def _lines_of(text: str, number: int) -> list[str]:
+    """Return the line of the header of each rule, such as ``line 12: ``.
+
+    They are empty if the file has rules in another form than ``[[rule]]``.
+    """
+    found = [
+        f"line {line}: "
+        for line, words in enumerate(text.split("\n"), start=1)
+        if _HEADER.match(words)
+    ]
+    return found if len(found) == number else [""] * number
 
 
 class _RuleReader:

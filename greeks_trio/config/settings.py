@@ -311,7 +311,8 @@ class Config:
     alerts_interval_s: float = setting(
         "GREEKS_ALERTS_INTERVAL_S",
         5.0,
-        number(0.1, 3_600, "seconds"),
+        # The hold times of limits leave out longer pauses: `risk.limits.LONGEST_STEP_S`.
+        number(0.1, 60, "seconds"),
         about="The time between two looks at the limits.",
         applies=Applies.RELOAD,
         group=ALERTS,

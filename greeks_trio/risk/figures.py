@@ -72,7 +72,7 @@ _ALL: Final = (
         kind="units",
         unit="units of the underlying",
         columns=("option_delta", "share_future_delta"),
-        missing=("missing_delta", "missing_share_future_delta"),
+        missing=("missing_net_delta",),
         about="quantity x multiplier x delta of options, shares and futures",
     ),
     Figure(

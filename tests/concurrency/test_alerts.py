@@ -280,6 +280,29 @@ def test_no_address_is_shown():
     assert mask(f"{url} p4ssword-of-the-hook {token}") == "*** *** ***"
 
 
+@pytest.mark.parametrize("address", ["desk:p%E2%82%AC@{}", "{}?+Tag=%E2%82%AC"])
+def test_a_letter_that_no_protocol_can_send_is_a_reason(hook, address):
+    place = address.format(hook.url.partition("://")[2])
+    [broken] = open_channels(Secret(f"json://{place}"))
+    broken._retry_delays_s = (0.0,)
+    ends, ended = [], threading.Semaphore(0)
+
+    def done(*outcome):
+        ends.append(outcome)
+        ended.release()
+
+    for number in range(2):
+        broken.send("title", f"{number}", done=done)
+        assert ended.acquire(timeout=20)
+    broken.close(20)
+
+    assert [attempts for attempts, _ in ends] == [2, 2]
+    assert all("ASCII" in reason for _, reason in ends)
+    assert "\u20ac" not in f"{ends}"
+    assert "ASCII" in broken.fault()
+    assert hook.bodies == []
+
+
 def test_a_wrong_address_is_named_by_its_number():
     with pytest.raises(ConfigError) as caught:
         open_channels(Secret("json://127.0.0.1/ nonsense://s3cret"))

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 
+from docs.tools.blocks import read_blocks
 from greeks_trio.alerts.channels import Channel
 from greeks_trio.alerts.inspection import inspect_limits
 from greeks_trio.alerts.limit_book import LimitBook
@@ -31,6 +33,7 @@ from tests.database.risk_rows import hold, hold_shares, risk_database, rows, tic
 from tests.fix_processes import wait_until
 from tests.timeline import all_of, asking
 
+PAGE = (Path(__file__).parents[2] / "docs/limits.md").read_text("utf-8")
 KEY = "SPY   991218C00600000"
 OPTION = {"contract_key": KEY, "expiration": "2099-12-18"}
 NOW = datetime.now(UTC)
@@ -51,6 +54,13 @@ def trade(db, quantity):
 def fresh(db, **changes):
     usual = {"delta": 0.5, "event_time": datetime.now(UTC)}
     tick(db, **(OPTION | usual | changes))
+
+
+def lacks(row, column):
+    if column != "missing_net_delta":
+        return row[column]
+    deltas = row["missing_delta"] + row["missing_share_future_delta"]
+    return deltas - row["unknown_positions"]
 
 
 def added(of_view, column):
@@ -110,7 +120,9 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
                 assert (sums.values[name] is None) == (expected is None)
             else:
                 assert sums.values[name] == pytest.approx(expected), (scope, name)
-            missing = sum(row[each] for row in of_view for each in figure.missing)
+            missing = sum(
+                lacks(row, each) for row in of_view for each in figure.missing
+            )
             assert sums.missing[name] == missing, (scope, name)
         assert sums.stale == sum(row["stale"] for row in of_view)
 
@@ -119,6 +131,34 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
     known = [scope.account_id for scope, sums in found.items() if not sums.is_known]
     assert known == ["U99"]
     assert found[Scope(account_id="GONE")].positions == 0
+
+
+async def test_an_unknown_position_is_missing_once_in_every_scope_of_its_account(
+    db, emptied_database
+):
+    hold(db, 7, at=NOW, **OPTION)
+    hold(db, 7, at=NOW, account_id="U2", **OPTION)
+    unknown = {"kind": "unknown", "underlying": None, "currency": None}
+    hold(db, None, at=NOW, **OPTION | unknown | {"contract_key": "?"})
+    fresh(db)
+    scopes = [
+        Scope(underlying="SPY", account_id="U1"),
+        Scope(underlying="SPY", currency="USD"),
+        Scope(currency="CAD"),
+        Scope(account_id="U2"),
+    ]
+    async with open_connection(emptied_database, autocommit=True) as connection:
+        wanted = [("positions", each) for each in scopes]
+        found = [*(await read_sums(connection, wanted, 300.0)).values()]
+
+    assert [each.missing["delta"] for each in found] == [1, 2, 1, 1]
+    assert [each.positions for each in found] == [2, 3, 1, 1]
+    assert [each.currencies for each in found] == [["USD"], ["USD"], [], ["USD"]]
+    assert found[0].values["delta"] == 350
+    of_risk = rows(
+        db, "select sum(missing_net_delta) from risk_totals_asof('infinity', '{}')"
+    )
+    assert of_risk == [{"sum": 2}]
 
 
 async def test_the_sums_of_accounts_are_those_of_their_newest_values(
@@ -268,6 +308,17 @@ async def test_a_breach_and_its_end_are_told_once_also_over_restarts(db, world):
         [breach] = await all_of(timeline, ALERT_EVENTS, kind="breach")
     assert (state["state"], state["last_event"]) == ("ok", "recovery")
     assert breach["deliveries"][0]["channel"] == "desk"
+
+    [removal] = [each for each in read_blocks(PAGE) if each.language == "sql"]
+    db.execute(
+        "update alert_events set at = at - interval '2 years' where kind = 'breach'"
+    )
+    db.execute(removal.text)
+    left = "select e.kind, d.outcome from alert_events e join alert_deliveries d"
+    assert rows(db, f"{left} using (message_id)") == [
+        {"kind": "recovery", "outcome": "sent"}
+    ]
+    assert rows(db, "select count(*) as n from alert_deliveries") == [{"n": 1}]
 
 
 async def test_a_message_that_was_written_and_not_sent_is_sent_by_the_next_run(

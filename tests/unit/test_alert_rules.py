@@ -107,23 +107,31 @@ def test_every_problem_of_every_rule_is_told_at_once():
     assert all(each.startswith("alerts.toml: ") for each in found)
     for place, words in [
         ("'limits'", "not known"),
-        ("rule 1 (a)", "adds up within one underlying"),
-        ("rule 1 (a)", "above and below"),
-        ("rule 1 (a)", "hold_s is not a number of seconds from 0 to 86400"),
-        ("rule 1 (a)", "hold is not known"),
-        ("rule 1 (a)", "'pager' is no name in GREEKS_ALERT_URLS (desk or phone)"),
-        ("rule 2", "no name"),
-        ("rule 2", "figure is 'detla'; use delta,"),
-        ("rule 2", "outside is not two numbers"),
-        ("rule 2", "severity is 'bad'"),
-        ("rule 2", "currency is not three letters"),
-        ("rule 2", "market_hours is 'crypto'"),
-        ("rule 3 (a)", "its name is that of an earlier rule"),
-        ("rule 3 (a)", "above is not a number"),
-        ("rule 3 (a)", "max_missing"),
-        ("rule 3 (a)", "underlying"),
+        ("line 3: rule 1 (a)", "adds up within one underlying"),
+        ("line 3: rule 1 (a)", "above and below"),
+        ("line 3: rule 1 (a)", "hold_s is not a number of seconds from 0 to 86400"),
+        ("line 3: rule 1 (a)", "hold is not known"),
+        (
+            "line 3: rule 1 (a)",
+            "'pager' is no name in GREEKS_ALERT_URLS (desk or phone)",
+        ),
+        ("line 11: rule 2", "no name"),
+        ("line 11: rule 2", "figure is 'detla'; use delta,"),
+        ("line 11: rule 2", "outside is not two numbers"),
+        ("line 11: rule 2", "severity is 'bad'"),
+        ("line 11: rule 2", "currency is not three letters"),
+        ("line 11: rule 2", "market_hours is 'crypto'"),
+        ("line 17: rule 3 (a)", "its name is that of an earlier rule"),
+        ("line 17: rule 3 (a)", "above is not a number"),
+        ("line 17: rule 3 (a)", "max_missing"),
+        ("line 17: rule 3 (a)", "underlying"),
     ]:
         assert any(place in each and words in each for each in found), words
+
+
+def test_a_line_is_named_only_if_it_is_certain():
+    [found] = problems('rule = [{name = "a", figure = "vega", above = "x"}]')
+    assert found == "alerts.toml: rule 1 (a): above is not a number"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +277,9 @@ def test_messages_say_figure_scope_value_and_limit():
     assert breach.channels == ("desk", "phone")
     assert texts == [
         "d: delta (SPY) is 612.25 units of the underlying, above 500 for 10 s. "
-        "3 positions.",
+        "3 positions.\nAs of 2026-11-30 15:00:20Z.",
         "d: delta (SPY) is 440 units of the underlying, within the limit (above 500). "
-        "The breach lasted 10 s. 3 positions.",
+        "The breach lasted 10 s. 3 positions.\nAs of 2026-11-30 15:00:30Z.",
     ]
     [event] = breach.events
     assert (event.from_state, event.to_state, event.value) == (
@@ -290,7 +298,7 @@ def test_an_unknown_figure_says_the_reason_and_the_last_value():
     assert text_of(message) == (
         "d: delta (SPY) is not known, so this rule (above 500) cannot speak: 1 of 3 "
         "positions are missing. It was in breach before; the last value was 600 at "
-        "2026-11-30 15:00:10Z."
+        "2026-11-30 15:00:10Z.\nAs of 2026-11-30 15:00:30Z."
     )
 
 
@@ -305,7 +313,7 @@ def test_the_events_of_one_moment_are_one_message_for_each_set_of_channels():
     assert title_of(to_all, "x") == (
         "x: warning: a (breach), b (breach), c (breach) and 1 more"
     )
-    assert len(text_of(to_all).splitlines()) == 4
+    assert len(text_of(to_all).splitlines()) == 5
     assert to_desk.channels == ("desk",)
     assert to_all.id != to_desk.id
 

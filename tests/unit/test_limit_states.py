@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greeks_trio.config.parse import parse_config
+from greeks_trio.errors import ConfigError
 from greeks_trio.risk.limits import (
     LONGEST_STEP_S,
     Limit,
@@ -145,6 +147,16 @@ def test_reminders_come_only_if_asked_for_and_only_of_a_known_breach():
     limit = replace(limit, unknown_hold_s=900.0)
     kinds, _ = run(limit, [known(600)] * 4 + [GONE] * 9 + [known(600)])
     assert [place for place, kind in enumerate(kinds) if kind] == [3, 13]
+
+
+def test_every_interval_of_the_setting_counts_as_time():
+    needed = {"IBKR_ENABLED": "true"}
+    found = parse_config(
+        {**needed, "GREEKS_ALERTS_INTERVAL_S": f"{LONGEST_STEP_S / 2:g}"}
+    )
+    assert found.alerts_interval_s == LONGEST_STEP_S / 2
+    with pytest.raises(ConfigError, match="GREEKS_ALERTS_INTERVAL_S"):
+        parse_config({**needed, "GREEKS_ALERTS_INTERVAL_S": "61"})
 
 
 def test_a_pause_of_the_service_counts_nowhere():

@@ -19,8 +19,15 @@ from greeks_trio.risk.figures import FIGURES, Figure, FigureSource, Scope
 _POSITIONS: Final = sql.SQL("""
 with rows as materialized (
     select
-        p.*, coalesce(p.currency, 'USD') as money,
-        p.contracts + p.shares_futures + p.other_positions as number
+        p.*,
+        case
+            when p.unknown_positions < p.contracts + p.shares_futures + p.other_positions
+            then coalesce(p.currency, 'USD')
+        end as money,
+        p.contracts + p.shares_futures + p.other_positions as number,
+        -- An unknown position lacks both deltas, and is one position.
+        p.missing_delta + p.missing_share_future_delta - p.unknown_positions
+            as missing_net_delta
     from portfolio_asof('infinity', %(stale_after_s)s::double precision) p
 ),
 {scopes}
@@ -39,8 +46,11 @@ from scopes s
 left join rows r
     on (s.broker is null or r.broker = s.broker)
     and (s.account_id is null or r.account_id = s.account_id)
-    and (s.underlying is null or r.underlying = s.underlying)
-    and (s.currency is null or r.money = s.currency)
+    -- An unknown position may be one on any underlying, in any currency.
+    and (
+        s.underlying is null or r.underlying = s.underlying or r.unknown_positions > 0
+    )
+    and (s.currency is null or r.money = s.currency or r.unknown_positions > 0)
 group by s.number, s.broker, s.account_id
 order by s.number
 """)
