@@ -267,7 +267,10 @@ whatif_options = _combined(
         "--by",
         "group_by",
         type=click.Choice(
-            ("underlying", "account_id", "broker", "expiration", "strategy_tag")
+            (
+                *("underlying", "account_id", "broker", "expiration"),
+                *("expiration_bucket", "strategy_tag"),
+            )
         ),
         help="Also a line for each of these.",
     ),

@@ -28,7 +28,7 @@ _UNITS: Final = {1e9: "G", 1e6: "M", 1e3: "k"}
 
 # Below the profits, for the shift of volatility that is nearest to 0.
 _ROWS: Final = {
-    "taylor P/L": "taylor_pnl",
+    "taylor P/L": "taylor_profit_loss",
     "$ delta": "dollar_delta",
     "delta": "delta",
     "gamma": "gamma",
@@ -81,7 +81,8 @@ def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
     )
     by = answer["group_by"]
     for total in answer["totals"]:
-        for grid in total["grids"]:
+        # The notes say how many positions are left out.
+        for grid in total["grids"] if total["underlyings"] else ():
             console.print(_profits(answer, total, grid, is_brief=is_brief))
             console.print(_greeks(answer, grid, is_brief=is_brief))
     for number, days in enumerate(answer["days"]):
@@ -120,7 +121,7 @@ def _profits(
     unit = "points" if answer["vol_unit"] == "points" else "%"
     title = f"P/L, {currency}{_in_days(grid['days'])}, by shift of volatility in {unit}"
     table = _table(title, "", answer)
-    for shift, row in zip(answer["vols"], grid["pnl"], strict=True):
+    for shift, row in zip(answer["vols"], grid["profit_loss"], strict=True):
         table.add_row(_shift(shift), *(_money(each, is_brief=is_brief) for each in row))
     return table
 
@@ -134,7 +135,9 @@ def _greeks(
     table = _table(title, "", answer)
     for heading, name in _ROWS.items():
         number = _brief if is_brief else _plain_number
-        table.add_row(heading, *map(number, grid[name][nearest]))
+        cells = grid[name][nearest]
+        if any(each is not None for each in cells):
+            table.add_row(heading, *map(number, cells))
     return table
 
 
@@ -148,7 +151,7 @@ def _groups(
     table = _table(title, by, answer)
     for group in answer["groups"]:
         name = f"{group[by] or '-'} ({group['currency'] or 'currency not known'})"
-        profits = group["grids"][number]["pnl"][nearest]
+        profits = group["grids"][number]["profit_loss"][nearest]
         cells = (_money(each, is_brief=is_brief) for each in profits)
         lost = f", {group['left_out']:,} left out" if group["left_out"] else ""
         table.add_row(plain(name + lost), *cells)
@@ -160,7 +163,7 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
     for total in answer["totals"]:
         currency = total["currency"] or "currency not known"
         yield (
-            f"{currency}: {total['options']} options, {total['shares_futures']} shares and"
+            f"{currency}: {total['contracts']} options, {total['shares_futures']} shares and"
             f" futures; model value {_money_text(total['model_value'])}, by the broker's"
             f" prices {_money_text(total['market_value'])}"
         )
@@ -177,6 +180,10 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
         for grid in total["grids"]:
             if grid["expired"]:
                 yield f"  {grid['expired']:,} expired{_in_days(grid['days'])}"
+        if total["underlyings"] > 1:
+            yield "  no delta and gamma: several underlyings have no common unit"
+    if answer["unused"]:
+        yield f"No position has {', '.join(answer['unused'])}"
     for reason, count in answer["left_out"]["reasons"].items():
         yield f"Left out, {count}: {reason}"
     for position in answer["left_out"]["positions"][:10]:
@@ -194,7 +201,7 @@ def _shift(shift: float) -> str:
 
 
 def _in_days(days: float) -> str:
-    return f" in {days:g} days" if days else ""
+    return f" in {days:g} {'day' if days == 1 else 'days'}" if days else ""
 
 
 def _money(value: float | None, *, is_brief: bool) -> Text:

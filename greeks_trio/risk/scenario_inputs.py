@@ -143,12 +143,20 @@ def prepare(
 
 def beta_of(request: Request, underlying: str) -> Beta | None:
     """Return the beta of an underlying; a future without one has that of its root."""
-    if underlying == request.benchmark:
+    names = names_of(underlying)
+    if request.benchmark in names:
         return Beta(1.0)
-    if (found := request.betas.get(underlying)) is not None:
-        return found
+    for betas in (request.betas, request.known_betas):
+        for name in names:
+            if name in betas:
+                return betas[name]
+    return None
+
+
+def names_of(underlying: str) -> Sequence[str]:
+    """Return the names under which an underlying can have a beta, its own one first."""
     future = _FUTURE.fullmatch(underlying)
-    return None if future is None else request.betas.get(future[1])
+    return [underlying] if future is None else [underlying, future[1]]
 
 
 def _arrays(request: Request, now: datetime, kept: Sequence[Holding]) -> Inputs:

@@ -12,7 +12,14 @@ MoveUnit: TypeAlias = Literal["percent", "sigma"]
 VolUnit: TypeAlias = Literal["points", "percent"]
 VolScaling: TypeAlias = Literal["parallel", "square_root"]
 GroupBy: TypeAlias = Literal[
-    "currency", "underlying", "account_id", "broker", "expiration", "strategy_tag"
+    "book",
+    "currency",
+    "underlying",
+    "account_id",
+    "broker",
+    "expiration",
+    "expiration_bucket",
+    "strategy_tag",
 ]
 
 # A grid of 101 x 21 cells takes a second with two hundred contracts.
@@ -50,10 +57,12 @@ class ScenarioRequest(msgspec.Struct, frozen=True, kw_only=True):
         days: Calendar days to go forward.
         benchmark: The underlying with the moves; each other one moves by its beta.  Without
             it every underlying makes the moves itself.
-        betas: By the key of the underlying.
+        betas: By the key of the underlying, or by the root of futures.
+        known_betas: The same from the database; `betas` come before them.
         rate: Of interest, a fraction per year.
         dividend_yields: By the key of the underlying, a fraction per year.  Others have 0.
         group_by: The groups of positions that get a grid of their own, beside the currencies.
+            ``book`` and ``currency`` have no further groups.
     """
 
     moves: tuple[float, ...]
@@ -65,6 +74,7 @@ class ScenarioRequest(msgspec.Struct, frozen=True, kw_only=True):
     vol_scaling: VolScaling = "parallel"
     benchmark: str | None = None
     betas: Mapping[str, Beta] = {}
+    known_betas: Mapping[str, Beta] = {}
     dividend_yields: Mapping[str, float] = {}
     group_by: GroupBy = "currency"
 
@@ -78,6 +88,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     """One position as the database has it; the columns are those of ``holdings_asof``.
 
     Attributes:
+        expiration_bucket: As in ``position_greeks``; `None` without an expiration.
         strategy_tag: As in ``position_greeks``; `None` without a strategy.
         currency: USD if the broker names none.
         is_currency_named: Whether the broker names the currency.
@@ -95,6 +106,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     underlying: str
     expiration: date | None = None
+    expiration_bucket: str | None = None
     strike: float | None = None
     option_type: str | None = None
     quantity: float | None = None

@@ -10,8 +10,7 @@ An option that has expired in a cell has its value at exercise and no Greeks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +18,12 @@ from numpy.typing import NDArray
 
 from greeks_trio.risk.normal import Floats
 from greeks_trio.risk.pricing import MODEL_WORDS, Model, value_options
+from greeks_trio.risk.scenario_groups import Groups, group_columns
 from greeks_trio.risk.scenario_inputs import (
     Inputs,
     LeftOut,
     beta_of,
+    names_of,
     prepare,
     value_base,
 )
@@ -37,8 +38,8 @@ from greeks_trio.risk.scenario_records import (
 from greeks_trio.risk.valuation import DAYS_PER_YEAR, POINT, Valuation
 
 FIGURES: Final = (
-    "pnl",
-    "taylor_pnl",
+    "profit_loss",
+    "taylor_profit_loss",
     "delta",
     "gamma",
     "theta",
@@ -50,9 +51,6 @@ FIGURES: Final = (
 _LOWEST_VOLATILITY: Final = 0.005
 _LOWEST_PART_OF_SPOT: Final = 1e-4
 _MOST_NAMES: Final = 200
-# A model price that differs more from the mark, in money and as a part of it, is counted.
-_FAR: Final = 0.05
-_FAR_PART: Final = 0.1
 
 
 def run_scenarios(request: ScenarioRequest, snapshot: Holdings) -> dict[str, Any]:
@@ -64,12 +62,12 @@ def run_scenarios(request: ScenarioRequest, snapshot: Holdings) -> dict[str, Any
         RefusedScenario: The request does not fit the positions.
     """
     inputs, left_out = prepare(request, snapshot.as_of, snapshot.holdings)
-    currencies = _Groups.make("currency", inputs.holdings, left_out)
-    groups = _Groups.make(request.group_by, inputs.holdings, left_out)
-    has_groups = request.group_by != "currency"
-    if has_groups and len(groups.keys) * request.cells > MAX_GROUP_CELLS:
+    currencies = Groups.make("currency", inputs.holdings, left_out)
+    groups = Groups.make(request.group_by, inputs.holdings, left_out)
+    has_groups = bool(group_columns(request.group_by))
+    if has_groups and len(groups.entries) * request.cells > MAX_GROUP_CELLS:
         raise RefusedScenario(
-            f"{len(groups.keys)} groups with {request.cells} cells each are more than"
+            f"{len(groups.entries)} groups with {request.cells} cells each are more than"
             f" {MAX_GROUP_CELLS:,} cells. Ask for fewer cells, or for one underlying or"
             " account."
         )
@@ -87,6 +85,7 @@ def run_scenarios(request: ScenarioRequest, snapshot: Holdings) -> dict[str, Any
         "values": "model",
         "models": _models(inputs),
         **_terms(request, inputs),
+        "unused": _unused(request, snapshot.holdings),
         "totals": currencies.entries,
         "groups": groups.entries if has_groups else [],
         "left_out": _named(left_out),
@@ -108,8 +107,8 @@ def _reprice(
     figures = {name: np.zeros(cells) for name in FIGURES}
     straight = ~inputs.is_option
     for name, value in (
-        ("pnl", inputs.money[:, None] * change),
-        ("taylor_pnl", inputs.money[:, None] * change),
+        ("profit_loss", inputs.money[:, None] * change),
+        ("taylor_profit_loss", inputs.money[:, None] * change),
         ("delta", inputs.units[:, None]),
         ("dollar_delta", inputs.money[:, None] * spot),
     ):
@@ -118,8 +117,8 @@ def _reprice(
         found = _option_figures(request, inputs, options, spot, shift, days)
         taylor = _taylor(base, options, change, shift, days)
         base_price, premium = base.price[options], _column(inputs.premium[options])
-        figures["pnl"][options] = premium * (found.price - _column(base_price))
-        figures["taylor_pnl"][options] = premium * taylor
+        figures["profit_loss"][options] = premium * (found.price - _column(base_price))
+        figures["taylor_profit_loss"][options] = premium * taylor
         units, money = (_column(each[options]) for each in (inputs.units, inputs.money))
         figures["delta"][options] = units * found.delta
         figures["gamma"][options] = units * found.gamma
@@ -204,114 +203,6 @@ def _column(values: NDArray[Any]) -> NDArray[Any]:
     return values[:, None, None]
 
 
-_KEY: Final[Mapping[str, Callable[[Holding], Any]]] = {
-    "underlying": lambda each: each.underlying,
-    "account_id": lambda each: each.account_id,
-    "broker": lambda each: each.broker,
-    "expiration": lambda each: each.expiration,
-    "strategy_tag": lambda each: each.strategy_tag,
-    "currency": lambda each: each.currency,
-}
-
-
-@dataclass(slots=True)
-class _Groups:
-    """Sums by currency and one more key.
-
-    Attributes:
-        keys: Currency and key of each group.
-        member: For each group and position whether it belongs there, as 0 or 1.
-        entries: The groups of the answer.
-    """
-
-    keys: Sequence[tuple[Any, Any]]
-    member: Floats
-    entries: list[dict[str, Any]]
-
-    @classmethod
-    def make(
-        cls, by: str, holdings: Sequence[Holding], left_out: Sequence[LeftOut]
-    ) -> _Groups:
-        key_of = _KEY[by]
-
-        def place(holding: Holding) -> tuple[Any, Any]:
-            return holding.currency, key_of(holding)
-
-        lost = Counter(place(each.holding) for each in left_out)
-        keys = sorted({*map(place, holdings), *lost}, key=str)
-        row = {key: number for number, key in enumerate(keys)}
-        member = np.zeros((len(keys), len(holdings)))
-        for number, holding in enumerate(holdings):
-            member[row[place(holding)], number] = 1.0
-        name = {} if by == "currency" else {by: None}
-        entries = [
-            {"currency": currency, **dict.fromkeys(name, key), "left_out": lost[both]}
-            for both in keys
-            for currency, key in (both,)
-        ]
-        return cls(keys, member, entries)
-
-    def describe(self, inputs: Inputs, base: Valuation) -> None:
-        """Add the counts, and the values before any change."""
-        option = inputs.is_option
-        equity = np.array(
-            [each.kind == "equity" for each in inputs.holdings], dtype=bool
-        )
-        shares = np.where(equity, inputs.money * inputs.spot, 0.0)
-        has_mark = option & ~np.isnan(inputs.mark)
-        mark = np.where(has_mark, inputs.mark, 0.0)
-        model = np.where(option, base.price, 0.0)
-        away = np.abs(model - mark)
-        is_far = has_mark & (away > _FAR) & (away > _FAR_PART * mark)
-        columns: dict[str, NDArray[Any]] = {
-            "options": option,
-            "shares_futures": ~option,
-            "estimated": inputs.is_estimated,
-            "stale": np.array(
-                [_is_stale(each) for each in inputs.holdings], dtype=bool
-            ),
-            "unnamed_currency": np.array(
-                [not each.is_currency_named for each in inputs.holdings], dtype=bool
-            ),
-            "without_mark": option & ~has_mark,
-            "far_from_mark": is_far,
-            "model_value": inputs.premium * model + shares,
-            # Of the positions with a mark.
-            "market_value": inputs.premium * mark + shares,
-        }
-        for name, column in columns.items():
-            sums = self.member @ column.astype(float)
-            is_count = column.dtype == bool
-            if not is_count:
-                sums[~self.member.any(axis=1)] = np.nan
-            for entry, value in zip(self.entries, sums, strict=True):
-                entry[name] = int(value) if is_count else float(value)
-        for entry in self.entries:
-            entry["grids"] = []
-
-    def add_grid(
-        self, days: float, figures: Mapping[str, Floats], expired: NDArray[np.bool_]
-    ) -> None:
-        """Add the sums of one day."""
-        gone = self.member @ expired.astype(float)
-        # The sum of nothing is not known, which is not 0.
-        is_empty = ~self.member.any(axis=1)
-        sums = {}
-        for name, values in figures.items():
-            cells = np.tensordot(self.member, values, axes=1).transpose(0, 2, 1)
-            cells[is_empty] = np.nan
-            sums[name] = cells.tolist()
-        for number, entry in enumerate(self.entries):
-            grid = {name: values[number] for name, values in sums.items()}
-            entry["grids"].append({"days": days, "expired": int(gone[number]), **grid})
-
-
-def _is_stale(holding: Holding) -> bool:
-    if holding.kind in ("equity", "future"):
-        return holding.is_underlying_price_stale is not False
-    return holding.stale_reason is not None or bool(holding.is_underlying_price_stale)
-
-
 def _models(inputs: Inputs) -> list[str]:
     used = np.unique(inputs.models[inputs.is_option])
     return [MODEL_WORDS[Model(int(each))] for each in used]
@@ -338,6 +229,15 @@ def _terms(request: ScenarioRequest, inputs: Inputs) -> dict[str, Any]:
         },
         "group_by": request.group_by,
     }
+
+
+def _unused(request: ScenarioRequest, holdings: Sequence[Holding]) -> list[str]:
+    """Return the names in the request that no position has."""
+    held = {each.underlying for each in holdings}
+    roots = {name for each in held for name in names_of(each)}
+    return sorted(
+        (request.betas.keys() - roots) | (request.dividend_yields.keys() - held)
+    )
 
 
 def _named(left_out: Sequence[LeftOut]) -> dict[str, Any]:

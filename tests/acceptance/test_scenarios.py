@@ -122,6 +122,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
         by = await client.get(
             PATH, params={"underlying": "spy", "group_by": "account_id"}
         )
+        buckets = await client.get(PATH, params={"group_by": "expiration_bucket"})
         tagged = await client.get(PATH, params={"strategy_tag": "covered call"})
         tags = await client.get(PATH, params={"group_by": "strategy_tag"})
         wrong = {
@@ -134,6 +135,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
                 "vols=" + "0" * 4_001,
                 "vols=1&x=2",
                 "betas=SPY:1",
+                "benchmark=",
                 "benchmark=SPX&move_unit=sigma&underlying=SPY",
                 "rate=nan",
                 "moves=" + ",".join(["1"] * 100) + "&vols=" + ",".join(["1"] * 40),
@@ -146,9 +148,9 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     for row, points in enumerate((0.0, 6.0)):
         for column, move in enumerate((-0.08, 0.0, 0.04)):
             expected = expected_pnl(moment, move=move, points=points)
-            found = total["grids"][0]["pnl"][row][column]
+            found = total["grids"][0]["profit_loss"][row][column]
             assert found == pytest.approx(expected, abs=0.5)
-    assert (total["options"], total["shares_futures"], total["currency"]) == (
+    assert (total["contracts"], total["shares_futures"], total["currency"]) == (
         3,
         1,
         "USD",
@@ -159,10 +161,16 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     }
     assert abs(datetime.now(UTC) - moment) < timedelta(minutes=2)
     # The price of the shares comes from the options of another account.
-    assert one.json()["totals"][0]["grids"][0]["pnl"][0] == [pytest.approx(610.0)]
+    assert one.json()["totals"][0]["grids"][0]["profit_loss"][0] == [
+        pytest.approx(610.0)
+    ]
     assert {each["account_id"] for each in by.json()["groups"]} == {"U1", "U2"}
+    assert {each["expiration_bucket"] for each in buckets.json()["groups"]} == {
+        "31-90",
+        None,
+    }
     assert tagged.json()["totals"][0]["shares_futures"] == 1
-    assert tagged.json()["totals"][0]["options"] == 0
+    assert tagged.json()["totals"][0]["contracts"] == 0
     assert {each["strategy_tag"] for each in tags.json()["groups"]} == {
         "covered call",
         None,

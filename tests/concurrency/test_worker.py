@@ -88,7 +88,7 @@ async def test_scenarios_are_computed_in_another_process_which_ends_with_the_ser
                     msgspec.json.encode(positions),
                 )
         [total] = msgspec.json.decode(answer)["totals"]
-        assert total["grids"][0]["pnl"] == [[600.0]]
+        assert total["grids"][0]["profit_loss"] == [[600.0]]
         assert worker.pid == pid != os.getpid()
     assert not is_alive(pid)
 

@@ -173,7 +173,9 @@ def test_each_cell_is_the_sum_that_quantlib_gives():
                     for each in options
                 ) + sum(each.money * each.underlying_price * move for each in straight)
 
-                assert found["pnl"][row][column] == pytest.approx(expected, abs=0.2)
+                assert found["profit_loss"][row][column] == pytest.approx(
+                    expected, abs=0.2
+                )
 
 
 def test_the_cell_without_changes_has_no_profit_and_the_present_greeks():
@@ -184,7 +186,7 @@ def test_the_cell_without_changes_has_no_profit_and_the_present_greeks():
         quantlib_price(option(), move=step) - quantlib_price(option(), move=-step)
     ) / (2 * step * 610.0)
 
-    assert found["pnl"][1][1] == 0.0
+    assert found["profit_loss"][1][1] == 0.0
     assert found["delta"][1][1] == pytest.approx(100 + 200 * delta, abs=1e-2)
     assert found["dollar_delta"][1][1] == pytest.approx(
         found["delta"][1][1] * 610.0, rel=1e-9
@@ -201,9 +203,12 @@ def test_taylor_agrees_for_small_changes_and_not_for_large_ones():
 
     for row in range(2):
         for column in (1, 2):
-            full, taylor = found["pnl"][row][column], found["taylor_pnl"][row][column]
+            full, taylor = (
+                found["profit_loss"][row][column],
+                found["taylor_profit_loss"][row][column],
+            )
             assert taylor == pytest.approx(full, rel=5e-3, abs=0.5)
-    assert abs(found["taylor_pnl"][0][0] - found["pnl"][0][0]) > 1_000
+    assert abs(found["taylor_profit_loss"][0][0] - found["profit_loss"][0][0]) > 1_000
 
 
 def test_every_position_that_is_in_no_sum_is_counted_with_its_reason():
@@ -233,7 +238,7 @@ def test_every_position_that_is_in_no_sum_is_counted_with_its_reason():
     assert answer["left_out"]["count"] == len(left_out)
     assert {each["reason"] for each in answer["left_out"]["positions"]} == set(left_out)
     [total] = answer["totals"]
-    assert (total["options"], total["left_out"]) == (1, len(left_out))
+    assert (total["contracts"], total["left_out"]) == (1, len(left_out))
     assert total["grids"] == run(option())["totals"][0]["grids"]
 
 
@@ -245,7 +250,9 @@ def test_rate_and_yield_without_a_model_leave_the_option_out():
     assert answer["left_out"]["reasons"] == {
         "the model does not know this combination of rate and yield": 1
     }
-    assert all(math.isfinite(each) for row in grid(answer)["pnl"] for each in row)
+    assert all(
+        math.isfinite(each) for row in grid(answer)["profit_loss"] for each in row
+    )
 
 
 def test_a_missing_volatility_is_implied_and_counted():
@@ -255,8 +262,8 @@ def test_a_missing_volatility_is_implied_and_counted():
 
     [total] = answer["totals"]
     assert (total["estimated"], total["far_from_mark"]) == (1, 0)
-    assert grid(answer)["pnl"][0] == pytest.approx(
-        grid(run(option()))["pnl"][0], abs=0.1
+    assert grid(answer)["profit_loss"][0] == pytest.approx(
+        grid(run(option()))["profit_loss"][0], abs=0.1
     )
 
 
@@ -271,7 +278,7 @@ def test_stale_and_missing_marks_are_counted_beside_the_sums():
     )["totals"]
 
     assert (total["stale"], total["without_mark"], total["far_from_mark"]) == (3, 1, 1)
-    assert (total["options"], total["shares_futures"]) == (4, 2)
+    assert (total["contracts"], total["shares_futures"]) == (4, 2)
     assert total["unnamed_currency"] == 1
 
 
@@ -288,7 +295,7 @@ def test_underlyings_move_by_their_beta_and_a_missing_one_is_never_1():
     )
 
     expected = -0.1 * 100 * 610 - 0.12 * 100 * 500 + 0.11 * 50 * 7080
-    assert grid(answer)["pnl"] == [[pytest.approx(expected)]]
+    assert grid(answer)["profit_loss"] == [[pytest.approx(expected)]]
     assert answer["left_out"]["reasons"] == {"no beta to SPY": 1}
     assert answer["betas"]["QQQ"] == Beta(1.2, date(2026, 11, 1))
     assert answer["betas"]["SPY"] == Beta(1.0)
@@ -312,8 +319,8 @@ def test_a_standard_deviation_is_that_of_the_option_nearest_to_the_money():
         answer["totals"][0],
         run(option(), far, moves=(100 * move,), vols=(0.0,)),
     )
-    assert found["grids"][0]["pnl"][0][0] == pytest.approx(
-        grid(alone)["pnl"][0][0] + 100 * 610.0 * move
+    assert found["grids"][0]["profit_loss"][0][0] == pytest.approx(
+        grid(alone)["profit_loss"][0][0] + 100 * 610.0 * move
     )
     assert answer["left_out"]["reasons"] == {
         "no volatility for the standard deviation": 1
@@ -324,7 +331,7 @@ def test_a_standard_deviation_is_that_of_the_option_nearest_to_the_money():
 
 def test_shifts_of_volatility_are_points_or_per_cent_alike_or_by_tenor():
     def pnl(**changes):
-        return grid(run(option(), moves=(0.0,), **changes))["pnl"][0][0]
+        return grid(run(option(), moves=(0.0,), **changes))["profit_loss"][0][0]
 
     assert pnl(vols=(2.0,)) == pytest.approx(pnl(vols=(10.0,), vol_unit="percent"))
     days = YEARS * 365
@@ -332,7 +339,7 @@ def test_shifts_of_volatility_are_points_or_per_cent_alike_or_by_tenor():
     assert pnl(vols=(2.0,), vol_scaling="square_root") == pytest.approx(scaled)
     # No volatility falls below half a point.
     near = option(strike=611.0)
-    lowest, beyond = grid(run(near, moves=(0.0,), vols=(-19.5, -50.0)))["pnl"]
+    lowest, beyond = grid(run(near, moves=(0.0,), vols=(-19.5, -50.0)))["profit_loss"]
     assert beyond == lowest
 
 
@@ -342,7 +349,7 @@ def test_an_option_that_expires_is_worth_its_exercise_and_has_no_greeks():
     base = quantlib_price(option())
     found = grid(answer)
     assert found["expired"] == 1
-    assert found["pnl"][0] == pytest.approx(
+    assert found["profit_loss"][0] == pytest.approx(
         [200 * (600 - 579.5 - base), -200 * base], abs=0.1
     )
     for name in ("delta", "gamma", "theta", "vega", "rho", "dollar_delta"):
@@ -352,7 +359,10 @@ def test_an_option_that_expires_is_worth_its_exercise_and_has_no_greeks():
 def test_groups_add_up_to_their_currency():
     euro = shares(contract_key="SAP", underlying="SAP", currency="EUR")
     positions = (option(), spx(), shares(), euro, shares(kind="other", currency=None))
-    for by in ("underlying", "account_id", "broker", "expiration", "strategy_tag"):
+    for by in (
+        *("underlying", "account_id", "broker", "expiration"),
+        *("expiration_bucket", "strategy_tag"),
+    ):
         answer = run(*positions, group_by=by)
 
         *known, unknown = answer["totals"]
@@ -360,7 +370,7 @@ def test_groups_add_up_to_their_currency():
         # The sum of nothing is not 0.
         assert (unknown["currency"], unknown["left_out"]) == (None, 1)
         assert math.isnan(unknown["model_value"])
-        assert all(math.isnan(cell) for cell in unknown["grids"][0]["pnl"][0])
+        assert all(math.isnan(cell) for cell in unknown["grids"][0]["profit_loss"][0])
         for total in known:
             groups = [
                 each
@@ -368,7 +378,7 @@ def test_groups_add_up_to_their_currency():
                 if each["currency"] == total["currency"]
             ]
             assert all(by in each for each in groups)
-            for name in FIGURES:
+            for name in set(FIGURES) - {"delta", "gamma"}:
                 cells = [each["grids"][0][name] for each in groups]
                 summed = [
                     [sum(values) for values in zip(*rows, strict=True)]
@@ -381,6 +391,63 @@ def test_groups_add_up_to_their_currency():
         for each in run(*positions, group_by="underlying")["groups"]
     }
     assert keys == {("USD", "SPY"), ("USD", "SPX"), ("EUR", "SAP"), (None, "SPY")}
+
+
+def test_units_of_several_underlyings_do_not_add_up():
+    answer = run(option(), spx(), shares(), group_by="underlying")
+
+    [total] = answer["totals"]
+    assert total["underlyings"] == 2
+    for name in ("delta", "gamma"):
+        assert all(math.isnan(cell) for row in grid(answer)[name] for cell in row)
+        for group in answer["groups"]:
+            assert group["underlyings"] == 1
+            assert math.isfinite(group["grids"][0][name][0][0])
+    assert math.isfinite(grid(answer)["dollar_delta"][0][0])
+
+
+def test_groups_are_in_the_order_of_their_values():
+    days = (date(2026, 12, 18), date(2027, 2, 19), date(2026, 12, 4), date(2027, 10, 1))
+    buckets = ("8-30", "91-365", "8-30", "over 365")
+    positions = [
+        option(expiration=day, expiration_bucket=bucket)
+        for day, bucket in zip(days, buckets, strict=True)
+    ]
+
+    by_day, by_bucket = (
+        [each[by] for each in run(*positions, shares(), group_by=by)["groups"]]
+        for by in ("expiration", "expiration_bucket")
+    )
+
+    assert by_day == [*sorted(days), None]
+    assert by_bucket == ["8-30", "91-365", "over 365", None]
+    assert run(*positions, group_by="book")["groups"] == []
+
+
+def test_accounts_of_two_brokers_with_one_name_are_two_groups():
+    groups = run(option(), shares(account_id="U1"), group_by="account_id")["groups"]
+
+    assert [(each["broker"], each["account_id"]) for each in groups] == [
+        ("ibkr", "U1"),
+        ("tastytrade", "U1"),
+    ]
+
+
+def test_a_beta_of_the_request_comes_before_each_known_one():
+    answer = run(
+        future(),
+        benchmark="SPY",
+        betas={"/ES": Beta(2.0), "SYP": Beta(1.0)},
+        known_betas={"/ESZ26": Beta(1.0, date(2026, 11, 1)), "/ES": Beta(1.0)},
+        dividend_yields={"SPX500": 0.01},
+        moves=(10.0,),
+        vols=(0.0,),
+    )
+
+    assert grid(answer)["profit_loss"] == [[pytest.approx(-0.2 * 50 * 7080)]]
+    assert answer["betas"] == {"/ESZ26": Beta(2.0)}
+    # A name with a slip is told.
+    assert answer["unused"] == ["SPX500", "SYP"]
 
 
 def test_too_many_cells_for_all_groups_are_refused():

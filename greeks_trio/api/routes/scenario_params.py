@@ -129,6 +129,7 @@ class ScenarioParams(BaseModel):
     benchmark: Annotated[
         str | None,
         Field(
+            min_length=1,
             max_length=64,
             description="The underlying that makes the moves. Each other one moves by its "
             "beta; one without a beta is left out and counted. Without a benchmark each "
@@ -162,7 +163,8 @@ class ScenarioParams(BaseModel):
         GroupBy,
         Field(
             description="Positions with the same value get a grid of their own, in "
-            "`groups`. `totals` has one for each currency always."
+            "`groups`; of an account with its broker. `totals` has one for each currency "
+            "always, and `book` and `currency` have no further groups."
         ),
     ] = "currency"
 

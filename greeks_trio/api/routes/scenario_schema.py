@@ -14,10 +14,10 @@ def _count(about: str) -> dict[str, Any]:
 
 
 _GRID_FIGURES: Final = {
-    "pnl": "Profit or loss, in the currency, by full repricing",
-    "taylor_pnl": "The same by delta, gamma, vega and theta of the base, for comparison",
-    "delta": "Units of the underlying; a sum over several underlyings adds unlike units",
-    "gamma": "Change of delta per 1.00 of the underlying",
+    "profit_loss": "Profit or loss, in the currency, by full repricing",
+    "taylor_profit_loss": "The same by delta, gamma, vega and theta of the base, for comparison",
+    "delta": "Units of the underlying; null if there are several underlyings",
+    "gamma": "Change of delta per 1.00 of the underlying; null like delta",
     "theta": "Currency per calendar day",
     "vega": "Currency per volatility point (0.01)",
     "rho": "Currency per rate point (0.01)",
@@ -46,7 +46,8 @@ _GROUP: Final = {
     "properties": {
         "currency": {"type": ["string", "null"], "description": "Null: not known"},
         "left_out": _count("Positions that are in no sum"),
-        "options": _count("Options in the sums"),
+        "underlyings": _count("Different ones in the sums"),
+        "contracts": _count("Options in the sums"),
         "shares_futures": _count("Positions in shares and futures in the sums"),
         "estimated": _count("Options whose volatility is implied from the price"),
         "stale": _count(
@@ -81,11 +82,13 @@ _EXAMPLE: Final = {
     "rate": 0.04,
     "dividend_yields": {"SPY": 0.0},
     "group_by": "currency",
+    "unused": [],
     "totals": [
         {
             "currency": "USD",
             "left_out": 0,
-            "options": 2,
+            "underlyings": 1,
+            "contracts": 2,
             "shares_futures": 1,
             "estimated": 0,
             "stale": 0,
@@ -98,8 +101,8 @@ _EXAMPLE: Final = {
                 {
                     "days": 0.0,
                     "expired": 0,
-                    "pnl": [[-1510.2, 0.0, 1890.8]],
-                    "taylor_pnl": [[-1504.9, 0.0, 1899.1]],
+                    "profit_loss": [[-1510.2, 0.0, 1890.8]],
+                    "taylor_profit_loss": [[-1504.9, 0.0, 1899.1]],
                     "delta": [[45.1, 56.0, 67.8]],
                     "gamma": [[0.42, 0.39, 0.33]],
                     "theta": [[-31.5, -29.8, -26.0]],
@@ -139,6 +142,11 @@ SCENARIOS: Final[dict[str, Any]] = {
         },
         "rate": {"type": "number"},
         "dividend_yields": {**_OBJECT, "description": "The yield of each underlying"},
+        "unused": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Names in `betas` and `dividend_yields` that no position has",
+        },
         "totals": {"type": "array", "items": _GROUP},
         "groups": {"type": "array", "items": _GROUP},
         "left_out": {

@@ -79,12 +79,9 @@ def make_router(
         with store_problems():
             positions = await timeline.holdings(wanted)
             if request.benchmark is not None:
-                known = await timeline.betas(request.benchmark)
-                # Those of the request come first.
-                betas = {name: Beta(*each) for name, each in known.items()}
-                request = msgspec.structs.replace(
-                    request, betas={**betas, **request.betas}
-                )
+                found = await timeline.betas(request.benchmark)
+                known = {name: Beta(*each) for name, each in found.items()}
+                request = msgspec.structs.replace(request, known_betas=known)
         with worker_problems():
             answer = await worker.call(
                 "scenarios", msgspec.json.encode(request), positions

@@ -25,7 +25,11 @@ with prices as materialized (
     select
         h.broker, h.account_id, h.contract_key, h.kind,
         coalesce(h.underlying, h.contract_key) as underlying,
-        h.expiration, h.strike, h.option_type, h.quantity,
+        h.expiration,
+        expiration_bucket(
+            h.expiration, (statement_timestamp() at time zone 'America/New_York')::date
+        ) as expiration_bucket,
+        h.strike, h.option_type, h.quantity,
         -- As in position_greeks.
         (coalesce(
             (
