@@ -148,6 +148,9 @@ class _Totals:
         groups = [each for each in self._options.by.split(",") if each not in _ALWAYS]
         if "account_id" in groups and "broker" not in groups:
             groups.insert(0, "broker")
+        if self._options.filters and not answer.rows:
+            wanted = ", ".join(f"{k} {v}" for k, v in self._options.filters.items())
+            return Text(f"No positions of {wanted}.")
         return risk_table(answer.rows, groups)
 
 

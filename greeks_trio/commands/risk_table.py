@@ -1,16 +1,19 @@
 """Totals as a table for people: of the command ``risk``, and of the demo.
 
 A sum that lacks positions has an asterisk.  A line below the table says how many it lacks,
-and why.
+and why.  A number is never cut: in a narrow terminal the names fold, and where they have no
+room, each row is a line of text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -46,6 +49,11 @@ _REASONS: Final = (
     ("missing_multiplier", "without a multiplier"),
     ("missing_price_factor", "without a price factor"),
 )
+# A sum is as old as its oldest value, also if that is carried from an older tick.
+_AGES: Final = ("oldest_age_s", "oldest_carried_age_s")
+# A column of names folds to this width.
+_NAME: Final = 8
+_UNLIMITED: Final = 1000
 _IN_MILLIONS: Final = 1e7
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
@@ -62,23 +70,85 @@ def risk_table(rows: Sequence[Total], group_by: Sequence[str]) -> RenderableType
     if not rows:
         return Text("No positions.")
     sums = _sums_of(group_by)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for name in group_by:
-        # A name may take two lines; a number is never cut.
-        table.add_column(_HEADINGS[name], overflow="fold")
-    table.add_column("", no_wrap=True)
-    for heading, *_ in sums:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("missing", "stale", "age"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        names = (plain(_name(row, name)) for name in group_by)
-        table.add_row(*names, *_cells(row, sums))
+    lines = [_line(row, group_by, sums) for row in rows]
     if group_by:
-        _add_book(table, rows, group_by, sums)
-    return Group(
-        table, *(Text(line, "yellow") for line in _lines(rows, group_by, sums))
-    )
+        lines += _book_lines(rows, group_by, sums)
+    notes = [*_lines(rows, group_by, sums), *_currency_notes(rows)]
+    headings = [*(heading for heading, *_ in sums), "missing", "stale", "age"]
+    return _Layout([_HEADINGS[name] for name in group_by], headings, lines, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A row of the table: its names, and its currency with the numbers."""
+
+    names: Sequence[Text]
+    cells: Sequence[Text]
+    is_sum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The totals, in the widest form that has room."""
+
+    names: Sequence[str]
+    headings: Sequence[str]
+    lines: Sequence[_Line]
+    notes: Sequence[str]
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """Yield the table or the lines, then the notes."""
+        wide = options.update(width=_UNLIMITED)
+        numbers = Measurement.get(console, wide, self._table([])).maximum
+        room = options.max_width - numbers
+        longest = [
+            max(line.names[n].cell_len for line in self.lines)
+            for n in range(len(self.names))
+        ]
+        if sum(min(width, _NAME) + 1 for width in longest) <= room:
+            yield self._table(self.names)
+        elif room > _NAME:
+            yield self._table([", ".join(self.names)])
+        else:
+            yield from self._texts()
+        yield from (Text(note, "yellow") for note in self.notes)
+
+    def _table(self, names: Sequence[str]) -> Table:
+        """Return the table with these columns of names: all, one for all, or none."""
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+        for name in names:
+            table.add_column(name, overflow="fold")
+        table.add_column("", no_wrap=True)
+        for heading in self.headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        was_sum = False
+        for line in self.lines:
+            if line.is_sum and not was_sum:
+                table.add_section()
+            was_sum = line.is_sum
+            shown = line.names if len(names) == len(line.names) else [_joined(line)]
+            table.add_row(
+                *shown[: len(names)], *line.cells, style="bold" if was_sum else ""
+            )
+        return table
+
+    def _texts(self) -> Iterator[Text]:
+        """Yield a line of text for each row."""
+        for line in self.lines:
+            currency, *cells = line.cells
+            names = [_joined(line), currency] if line.names else [currency]
+            text = Text(" ").join(names).append(": ")
+            for heading, cell in zip(self.headings, cells, strict=True):
+                text.append(f"{heading} ".replace("\n", " ")).append_text(cell)
+                text.append(", ")
+            text.right_crop(2)
+            yield text
+
+
+def _joined(line: _Line) -> Text:
+    return Text(", ").join(name for name in line.names if name)
 
 
 def _sums_of(group_by: Sequence[str]) -> Sequence[tuple[str, str, str]]:
@@ -90,28 +160,32 @@ def _sums_of(group_by: Sequence[str]) -> Sequence[tuple[str, str, str]]:
     return sums if len(group_by) > 1 else (*sums, *_VALUE)
 
 
-def _add_book(
-    table: Table,
+def _line(
+    row: Total, group_by: Sequence[str], sums: Sequence[tuple[str, str, str]]
+) -> _Line:
+    names = [plain(_name(row, each)) for each in group_by]
+    return _Line(names, list(_cells(row, sums)))
+
+
+def _book_lines(
     rows: Sequence[Total],
     group_by: Sequence[str],
     sums: Sequence[tuple[str, str, str]],
-) -> None:
-    """Add a row for each currency; units of several underlyings are not added."""
-    table.add_section()
+) -> Iterator[_Line]:
+    """Yield a row for each currency; units of several underlyings are not added."""
+    names = [Text("together"), *(Text() for _ in group_by[1:])]
     for currency in sorted({row["currency"] for row in rows}):
         of_currency = [row for row in rows if row["currency"] == currency]
         if len(of_currency) == 1 and len(rows) > 1:
             continue  # its only row says the same
         book = _together(of_currency, sums)
-        names = ["together"] + [""] * (len(group_by) - 1)
-        table.add_row(*names, *_cells(book, sums), style="bold")
+        yield _Line(names, list(_cells(book, sums)), is_sum=True)
 
 
 def _together(rows: Sequence[Total], sums: Iterable[tuple[str, str, str]]) -> Total:
-    ages = [row["oldest_age_s"] for row in rows if row["oldest_age_s"] is not None]
     book: dict[str, Any] = {
         "currency": rows[0]["currency"],
-        "oldest_age_s": max(ages, default=None),
+        **{name: _oldest(row[name] for row in rows) for name in _AGES},
         "stale": sum(row["stale"] for row in rows),
     }
     for _, name, missing in sums:
@@ -129,7 +203,11 @@ def _cells(row: Total, sums: Sequence[tuple[str, str, str]]) -> Iterator[Text]:
     lacking = max(row[missing] for *_, missing in sums)
     yield Text(str(lacking), "yellow" if lacking else "")
     yield Text(str(row["stale"]), "yellow" if row["stale"] else "")
-    yield Text(_age(row["oldest_age_s"]))
+    yield Text(_age(_oldest(row[name] for name in _AGES)))
+
+
+def _oldest(ages: Iterable[float | None]) -> float | None:
+    return max((age for age in ages if age is not None), default=None)
 
 
 def _cell(value: float | None, *, is_whole: bool) -> Text:
@@ -187,6 +265,12 @@ def _lines(
     more = len(incomplete) - _MOST_LINES
     if more > 0:
         yield f"{_MARK} and {more} more rows with incomplete sums; --json has them all"
+
+
+def _currency_notes(rows: Sequence[Total]) -> Iterator[str]:
+    unnamed = sum(row["unnamed_currency"] for row in rows)
+    if unnamed:
+        yield f"{unnamed} positions count as USD: the broker names no currency"
 
 
 def _positions(row: Total) -> str:

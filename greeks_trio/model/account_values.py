@@ -21,6 +21,8 @@ from greeks_trio.model.records import Broker
 MOST: Final = Decimal(10**15)
 # Brokers' programs keep these for "unset".
 _UNSET: Final = frozenset(map(Decimal, (2**31 - 1, -(2**31), 2**63 - 1, -(2**63))))
+# More digits than a float has; PostgreSQL refuses a row with tens of thousands.
+_MOST_DECIMALS: Final = 400
 _LONGEST_REASON: Final = 40
 _LONGEST_PROBLEM: Final = 400
 _CURRENCY_LENGTH: Final = 3
@@ -123,6 +125,8 @@ def parse_amount(value: object) -> Decimal:
         raise ValueError(f"{amount} is no amount")
     if abs(amount) >= MOST or amount in _UNSET:
         raise ValueError(f"{amount:.6g} is not possible")
+    if int(amount.as_tuple().exponent) < -_MOST_DECIMALS:
+        raise ValueError(f"it has more than {_MOST_DECIMALS} decimals")
     return amount
 
 

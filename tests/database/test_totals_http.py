@@ -215,7 +215,7 @@ async def test_the_command_shows_marks_and_explains(database, db, command):
         assert status == 1
         assert "The service refuses the request: group_by has 'delta'" in shown.err
         status, shown = await command(client, filters={"account_id": "U9"})
-        assert (status, shown.out.strip()) == (0, "No positions.")
+        assert (status, shown.out.strip()) == (0, "No positions of account_id U9.")
 
 
 async def test_without_a_service_the_command_says_so_as_status_does(command):

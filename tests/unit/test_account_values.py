@@ -180,3 +180,13 @@ def test_a_time_that_cannot_be_one_is_missing(time):
     sent = read_summary({"netliquidation": value(5, timestamp=time)})
     assert sent.event_time is None
     assert sent.amounts == {"net_liquidation": 5}
+
+
+def test_an_amount_with_more_decimals_than_the_database_keeps_costs_no_other():
+    for text in ("1e-20000", "0." + "1" * 20_000):
+        sent = read_balances(balances(cash_balance=text, equity_buying_power="1e-320"))
+
+        assert sent is not None
+        assert sent.odd == {"cash": "it has more than 400 decimals"}
+        assert sent.amounts["buying_power"] == Decimal("1e-320")
+        assert sent.amounts["net_liquidation"] == Decimal("32520.734")

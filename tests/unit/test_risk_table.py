@@ -13,7 +13,7 @@ COUNTS = (
     *("missing_tick", "missing_multiplier", "missing_price", "missing_price_factor"),
     *("missing_net_delta", "missing_dollar_delta", "missing_gamma", "missing_theta"),
     *("missing_dollar_gamma", "missing_vega", "missing_value", "stale"),
-    *("other_positions", "unknown_positions"),
+    *("other_positions", "unknown_positions", "unnamed_currency"),
 )
 
 
@@ -27,6 +27,7 @@ def total(**changes):
         "currency": "USD",
         "positions": 3,
         "oldest_age_s": 1.25,
+        "oldest_carried_age_s": None,
         **changes,
     }
 
@@ -110,3 +111,53 @@ def test_no_positions_and_no_strategy_have_words():
     assert "no strategy" in shown([total()], "strategy_tag")
     old = total(oldest_age_s=3 * 3600.0)
     assert "3 h" in shown([old])
+
+
+def test_a_sum_is_as_old_as_its_oldest_value():
+    carried = total(underlying="SPY", oldest_carried_age_s=90.0)
+
+    lines = shown([carried, total(underlying="QQQ")], "underlying").splitlines()
+
+    for name in ("SPY", "together"):
+        assert [line.split()[-2:] for line in lines if name in line] == [["90.0", "s"]]
+
+
+def test_positions_without_a_named_currency_are_counted():
+    rows = [total(underlying=each, unnamed_currency=2) for each in ("SPY", "QQQ")]
+
+    assert shown(rows, "underlying").splitlines()[-1] == (
+        "4 positions count as USD: the broker names no currency"
+    )
+    assert "the broker names no currency" not in shown([total()])
+
+
+def test_names_share_a_column_where_each_has_no_room_of_its_own():
+    row = total(
+        broker="ibkr",
+        account_id="U7100002",
+        underlying="/ESH27",
+        expiration_bucket="31-90",
+    )
+    names = ("broker", "account_id", "underlying", "expiration_bucket")
+
+    def column(width):
+        """Return the first column as words."""
+        lines = shown([row], *names, width=width).splitlines()
+        return " ".join(line[:16].strip() for line in lines).split()
+
+    assert "ibkr, U7100002, /ESH27, 31-90" in " ".join(column(80))
+    wide = [line.split() for line in shown([row], *names, width=120).splitlines()]
+    assert ["ibkr", "U7100002", "/ESH27", "31-90", "USD"] in [line[:5] for line in wide]
+
+
+def test_a_terminal_that_is_too_narrow_for_a_table_has_every_digit():
+    row = total(underlying="SPY", missing_vega=1, dollar_delta=-9_999_999.0)
+
+    text = shown([row, total(underlying="QQQ")], "underlying", width=40)
+
+    assert max(map(len, text.splitlines())) <= 40
+    assert " ".join(text.split()).startswith(
+        "SPY USD: delta -1,234, dollar delta -9,999,999, gamma -1,234, theta -1,234, "
+        "vega -1,234*, missing 1, stale 0, age 1.2 s QQQ USD: delta"
+    )
+    assert "together USD: delta -, dollar delta -10.00M" in " ".join(text.split())
