@@ -20,6 +20,7 @@ from greeks_trio.feeds.http_body import ACCEPTED, read_body
 
 # The loopback address of a service that listens on every address.
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_PAGE_ROWS: Final = 500
 ANOTHER_PROGRAM: Final = "the program at this address is not greeks_trio"
 
 
@@ -122,6 +123,46 @@ async def ask(
         return content, msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise NoAnswer(ANOTHER_PROGRAM) from None
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+async def ask_pages(
+    base: str,
+    http: HttpConfig | None,
+    path: str,
+    params: Mapping[str, str],
+    *,
+    limit_s: float,
+) -> list[dict[str, Any]]:
+    """Return all rows of a list of the service.
+
+    Args:
+        base: The address.
+        http: The settings, with the token.
+        path: The path of the list.
+        params: The parameters of the request.
+        limit_s: Seconds to wait for each page.
+
+    Raises:
+        NoAnswer: There is no answer, or none of a service with this list.
+        Refusal: The service refuses the request, or cannot answer it at present.
+    """
+    rows: list[dict[str, Any]] = []
+    asked = {"limit": str(_PAGE_ROWS), **params}
+    while True:
+        _, answer = await ask(base, http, path, asked, limit_s=limit_s)
+        try:
+            page = msgspec.convert(answer, _Page)
+        except msgspec.ValidationError:
+            raise NoAnswer(f"this version of the service has no {path}") from None
+        rows += page.items
+        if page.next_cursor is None:
+            return rows
+        asked["cursor"] = page.next_cursor
 
 
 def _words_of(problem: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from greeks_trio.commands.options import (
 )
 from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
 from greeks_trio.commands.output import open_outputs
-from greeks_trio.commands.risk_commands import explain, risk
+from greeks_trio.commands.risk_commands import beta_weighted, explain, risk
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.commands.version import show_version
 from greeks_trio.config.load import Override, load_config, read_config
@@ -436,5 +436,16 @@ def alerts(
     return plan
 
 
-for each in (demo, simulate, drill, drill_service, psql, dsn, db, risk, explain):
+for each in (
+    demo,
+    simulate,
+    drill,
+    drill_service,
+    psql,
+    dsn,
+    db,
+    risk,
+    explain,
+    beta_weighted,
+):
     commands.add_command(each)

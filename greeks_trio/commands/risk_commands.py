@@ -110,3 +110,33 @@ def risk(
         return run_trio(partial(run_risk, options))
 
     return plan
+
+
+@click.command("beta-weighted")
+@click.option(
+    "--benchmark",
+    metavar="KEY",
+    help="The underlying in whose shares the deltas are expressed; default: "
+    "GREEKS_BENCHMARK of the service.",
+)
+@click.option("--account", "account_id", metavar="ID", help="Only this account.")
+@click.option("--broker", type=click.Choice(BROKERS), help="Only this broker.")
+@click.option("--underlying", metavar="KEY", help="Only this underlying.")
+@status_options
+def beta_weighted(*, url: str | None, as_json: bool, **options: str | None) -> Plan:
+    """Show the deltas in shares and dollars of a benchmark, from a running service.
+
+    A position without a known beta is in no sum; a line below names it.
+
+    Exit status: 0 done, 1 no answer, 2 wrong settings or a request that is not valid.
+    """
+
+    def plan() -> int:
+        from greeks_trio.commands.beta_weighted import run_beta_weighted
+
+        params = {name: value for name, value in options.items() if value is not None}
+        return run_trio(
+            partial(run_beta_weighted, url=url, as_json=as_json, params=params)
+        )
+
+    return plan

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 import trio
 
+from greeks_trio.commands.beta_weighted import run_beta_weighted
 from greeks_trio.config.secret import Secret
 from greeks_trio.config.settings import (
     Config,
@@ -59,7 +60,9 @@ async def streaming(tmp_path, database, betas):
             broker.stop()
 
 
-async def test_betas_of_the_broker_and_of_a_file(tmp_path, database):
+async def test_betas_of_the_broker_and_of_a_file(
+    tmp_path, database, capsys, monkeypatch
+):
     file = tmp_path / "betas.toml"
     file.write_text(BETAS)
     async with streaming(tmp_path, database, file) as (running, broker):
@@ -104,6 +107,15 @@ async def test_betas_of_the_broker_and_of_a_file(tmp_path, database):
             row["dollar_delta"] * 2.5 / row["benchmark_price"]
         )
         assert by_symbol["SPX"]["missing"] == ["beta"]
+
+        monkeypatch.setenv("GREEKS_ENV_FILE", "/dev/null")
+        ask = partial(run_beta_weighted, url=running.http_url, as_json=False)
+        assert await ask(params={}) == 0
+        out = capsys.readouterr().out
+        assert "Delta in shares of SPY at" in out
+        assert "* SPX, tastytrade 5SM00001: no beta is known" in out
+        assert await ask(params={"benchmark": "x" * 500}) == 2
+        assert "The service refuses the request: benchmark" in capsys.readouterr().err
 
         # A refusal is a note: the feed stays as it is, and ticks go on.
         async with trio.open_nursery() as faults:
