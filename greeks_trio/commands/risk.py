@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
@@ -15,7 +15,13 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from greeks_trio.commands.ask import NoAnswer, Refusal, ask, checked_url, service_url
+from greeks_trio.commands.ask import (
+    NoAnswer,
+    Refusal,
+    ask_pages,
+    checked_url,
+    service_url,
+)
 from greeks_trio.commands.risk_table import Total, risk_table
 from greeks_trio.commands.status_health import HealthReport
 from greeks_trio.commands.status_table import show
@@ -30,7 +36,6 @@ REFRESH_S: Final = 2.0
 SHOWN, REFUSED, DOWN = 0, 1, 2
 
 _PATH: Final = "/v1/risk/totals"
-_PAGE: Final = 500
 _WIDE: Final = 200
 _ALWAYS: Final = ("book", "currency")
 
@@ -107,28 +112,16 @@ class _Totals:
 
     async def ask(self) -> _Answer:
         """Return every row, page by page."""
-        rows: list[Total] = []
-        params = {
-            "group_by": self._options.by,
-            "limit": str(_PAGE),
-            **self._options.filters,
-        }
+        params = {"group_by": self._options.by, **self._options.filters}
         try:
-            while True:
-                _, page = await ask(
-                    self._base, self._http, _PATH, params, limit_s=self._limit_s
-                )
-                checked = msgspec.convert(page, _Page)
-                rows += checked.items
-                if checked.next_cursor is None:
-                    return _Answer(SHOWN, rows)
-                params["cursor"] = checked.next_cursor
+            rows = await ask_pages(
+                self._base, self._http, _PATH, params, limit_s=self._limit_s
+            )
         except NoAnswer as exc:
             return _Answer(DOWN, (), str(exc))
         except Refusal as exc:
             return _Answer(REFUSED, (), str(exc))
-        except msgspec.ValidationError:
-            return _Answer(DOWN, (), "this version of the service has no totals")
+        return _Answer(SHOWN, rows)
 
     def show(self, answer: _Answer) -> None:
         """Print an answer, for people or programs."""
@@ -152,11 +145,6 @@ class _Totals:
             wanted = ", ".join(f"{k} {v}" for k, v in self._options.filters.items())
             return Text(f"No positions of {wanted}.")
         return risk_table(answer.rows, groups)
-
-
-class _Page(msgspec.Struct, frozen=True):
-    items: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 async def _watch(totals: _Totals) -> int:
