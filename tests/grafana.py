@@ -47,7 +47,7 @@ def interpolated(
     start: datetime,
     end: datetime,
     *,
-    moments: int = 30,
+    moments: int = 5,
     **chosen: list[str],
 ) -> str:
     """Return the query as PostgreSQL gets it.

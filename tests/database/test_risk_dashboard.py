@@ -144,6 +144,8 @@ def stage(module_database) -> Iterator[Stage]:
         owner.execute(f"create role {role} login password '{PASSWORD}'")
         try:
             owner.execute(_grants(role).encode())
+            # As docs/grafana.md says.
+            owner.execute(f"alter role {role} set jit = off")
             with connect(
                 replace(database, user=role, password=Secret(PASSWORD))
             ) as reader:
