@@ -6415,7 +6415,7 @@ insert into schema_migrations (name, sha256) values
     ('0012_latest', 'c437d2e64994ba33b195d52da0d9ae2bcc64abb44b140e5171864226f1f7e5d3'),
     ('0013_complete_rows', '25c727115661bb468fac103d3a948b49d28cbc30cc32b3eed8b405a2d9c59f3b'),
     ('0014_account_values', '33ea47a7b972f7b41fef3a616405d7e9c693c4c2dcbe529b208847e79beb6a50'),
-    ('0015_limits', '92162fa0692acfa6d7922c57a9097bc0e42f06b1e41da57e62de9ff00dde37a7'),
+    ('0015_limits', 'f99038a00e9106f0ff2fe1553c5b31c299173894121fdda79a52492bbfa64711'),
     ('0016_totals', 'd46d9b069155a88a0297f0956ef1f5a12d3195dde8b2ddacdbbce36d119848f5'),
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
     ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c');

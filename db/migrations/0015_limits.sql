@@ -314,3 +314,36 @@ comment on column alert_history.message is
 comment on column alert_history.deliveries is
     'A list with channel, outcome (waiting, sent, failed), attempts, reason and finished_at '
     'of each delivery';
+
+
+-- Who may read or write the positions may do the same here.
+do $$
+declare
+    granted record;
+begin
+    for granted in
+        select distinct of.relation, of.granted, a.grantee
+        from (
+            values ('position_history', 'SELECT', 'alerts', 'SELECT'),
+                ('position_history', 'SELECT', 'alert_history', 'SELECT'),
+                ('positions', 'SELECT', 'alert_states', 'SELECT'),
+                ('positions', 'SELECT', 'alert_events', 'SELECT'),
+                ('positions', 'SELECT', 'alert_deliveries', 'SELECT'),
+                ('positions', 'INSERT', 'alert_states', 'SELECT, INSERT, UPDATE'),
+                ('positions', 'INSERT', 'alert_events', 'SELECT, INSERT'),
+                ('positions', 'INSERT', 'alert_deliveries', 'SELECT, INSERT, UPDATE')
+        ) of (source, privilege, relation, granted)
+        join pg_class c on c.oid = of.source::regclass
+        cross join lateral aclexplode(c.relacl) a
+        where a.privilege_type = of.privilege and a.grantee <> c.relowner
+    loop
+        execute format(
+            'grant %s on %I to %s',
+            granted.granted,
+            granted.relation,
+            case granted.grantee when 0 then 'public'
+                else quote_ident(pg_get_userbyid(granted.grantee)) end
+        );
+    end loop;
+end
+$$;

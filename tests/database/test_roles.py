@@ -19,13 +19,17 @@ from greeks_trio.pipeline.latest import Latest
 from greeks_trio.pipeline.market_metrics import MetricsBoard
 from greeks_trio.postgres import latest_seed, market_metrics_store
 from greeks_trio.postgres.connect import open_connection
-from greeks_trio.postgres.inspect_rights import inspect_rights
+from greeks_trio.postgres.inspect_rights import (
+    NEEDED,
+    NEEDED_FOR_LIMITS,
+    inspect_rights,
+)
 from greeks_trio.postgres.journal_store import JournalStore
-from greeks_trio.postgres.schema.migrate import migrate
+from greeks_trio.postgres.schema.migrate import load_migrations, migrate
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_position, make_tick
-from tests.fix_postgres import connect
+from tests.fix_postgres import connect, connect_trio
 
 PAGE = Path(__file__).parents[2] / "docs/database.md"
 NAMES = ("owner", "ingest", "reader")
@@ -50,7 +54,19 @@ VIEWS = (
     "tagged_trades",
     "greeks_with_estimates",
     "portfolio_with_estimates",
+    "alerts",
+    "alert_history",
 )
+# The rights of the page at the twelfth migration.
+EARLIER_GRANTS = """
+create role {ingest}; create role {reader};
+grant select on all tables in schema public to {ingest};
+grant insert on greek_snapshots, positions, feed_gaps, trades to {ingest};
+grant update on feed_gaps to {ingest};
+grant execute on function make_month(date), refresh_latest() to {ingest};
+grant select on latest_greeks, portfolio_greeks, outages, broker_divergence, tick_history,
+    position_history, kept_ticks, kept_state to {reader};
+"""
 
 
 def statements(database):
@@ -186,6 +202,38 @@ async def test_the_reader_reads_every_view_and_no_table(roles):
         owner.execute("create materialized view kept as select * from latest_greeks")
         owner.execute("set search_path = pg_catalog")
         owner.execute("refresh materialized view greeks.kept")
+
+
+async def test_after_an_upgrade_each_role_may_do_its_work_at_once(empty_database):
+    ingest, reader = (role(empty_database, name) for name in ("ingest", "reader"))
+    needed = NEEDED | NEEDED_FOR_LIMITS
+    async with await connect_trio(empty_database) as connection:
+        await migrate(connection, load_migrations()[:12])
+        await connection.execute(EARLIER_GRANTS.format(ingest=ingest, reader=reader))
+        try:
+            await migrate(connection)
+            await connection.execute(f"set role {ingest}")
+            missing = [
+                (table, right)
+                for table, rights in needed.items()
+                for right in rights
+                if not await may(connection, table, right)
+            ]
+            await connection.execute(f"set role {reader}")
+            unread = [v for v in VIEWS if not await may(connection, v, "SELECT")]
+            seen = [t for t in needed if await may(connection, t, "SELECT")]
+        finally:
+            await connection.execute("reset role")
+            await connection.execute(f"drop owned by {ingest}, {reader}")
+            await connection.execute(f"drop role {ingest}, {reader}")
+
+    assert (missing, unread, seen) == ([], [], [])
+
+
+async def may(connection, relation, right):
+    asked = "select has_table_privilege(%s, %s)"
+    row = await (await connection.execute(asked, [relation, right])).fetchone()
+    return row[0]
 
 
 def test_a_month_is_made_once_and_in_utc(database):
