@@ -246,6 +246,7 @@ def build_service(
             status.clock.now,
             source=source_of_alerts(),
             stale_after_s=config.pipeline.stale_after_s,
+            benchmark=config.benchmark,
         ),
         betas=Betas(metrics, conditions, status.clock.now),
         offer_again=OfferAgain(

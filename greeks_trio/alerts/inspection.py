@@ -50,6 +50,7 @@ async def inspect_alerts(urls: Secret, file: Path | None = None) -> list[Finding
 async def inspect_limits(
     rules: Sequence[Rule],
     stale_after_s: float,
+    benchmark: str,
     connection: psycopg.AsyncConnection[Any],
     _: DatabaseConfig,
 ) -> list[Finding]:
@@ -57,7 +58,10 @@ async def inspect_limits(
     if lacks := await inspect_rights_for_limits(connection):
         return lacks
     sums = await read_sums(
-        connection, [(each.figure.source, each.scope) for each in rules], stale_after_s
+        connection,
+        [(each.figure.source, each.scope) for each in rules],
+        stale_after_s,
+        benchmark,
     )
     silent = [
         f"{rule.name}: {gap}"

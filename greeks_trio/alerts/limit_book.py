@@ -31,7 +31,7 @@ def reading_of(rule: Rule, sums: ScopeSums) -> Reading:
     value = sums.values[figure.name]
     reason = ""
     if not sums.is_known:
-        word = figure.source.removesuffix("s")
+        word = figure.of.removesuffix("s")
         reason = f"no {word} is known ({rule.scope})"
     elif not sums.positions:
         value = 0.0  # everything is closed
@@ -46,7 +46,7 @@ def reading_of(rule: Rule, sums: ScopeSums) -> Reading:
         stale=0 if is_whole else sums.stale,
         reason=reason,
         currency=sums.currencies[0] if len(sums.currencies) == 1 else None,
-        of=figure.source,
+        of=figure.of,
     )
 
 

@@ -72,6 +72,7 @@ class LimitWatch:
         now: The wall clock, UTC.
         source: The name of this service in titles.
         stale_after_s: The age from which a contract is stale.
+        benchmark: The underlying in whose shares beta-weighted deltas are.
 
     Attributes:
         channels: Those that messages can go to.
@@ -87,6 +88,7 @@ class LimitWatch:
         *,
         source: str,
         stale_after_s: float,
+        benchmark: str,
     ) -> None:
         self._conditions = conditions
         self._is_open = is_open
@@ -94,6 +96,7 @@ class LimitWatch:
         self._now = now
         self._source = source
         self._stale_after_s = stale_after_s
+        self._benchmark = benchmark
         self.channels: Sequence[Channel] = ()
         self.recent = RecentAlerts()
         self._book = LimitBook()
@@ -204,7 +207,9 @@ class LimitWatch:
         self._book.rules = self._wanted
         with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
             wanted = [(each.figure.source, each.scope) for each in self._book.rules]
-            sums = await read_sums(connection, wanted, self._stale_after_s)
+            sums = await read_sums(
+                connection, wanted, self._stale_after_s, self._benchmark
+            )
         self._is_read = True
         self._evaluate(partial(self._read, sums))
         await self._write(connection)
@@ -241,8 +246,8 @@ class LimitWatch:
     def _read(self, sums: SumsByScope, rule: Rule) -> Reading:
         found = sums[rule.figure.source, rule.scope]
         reading = self._with_hours(rule, reading_of(rule, found))
-        is_of_positions = rule.figure.source == "positions"
-        if reading.is_closed or reading.reason or not is_of_positions:
+        is_of_accounts = rule.figure.source == "accounts"
+        if reading.is_closed or reading.reason or is_of_accounts:
             return reading
         return replace(reading, reason=self._unread(rule.scope.broker))
 

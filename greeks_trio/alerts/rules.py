@@ -198,9 +198,9 @@ class _RuleReader:
                 f"{figure.name} adds up within one underlying only; write underlying = "
                 '"...", or use dollar_delta or dollar_gamma'
             )
-        if figure.source == "accounts" and scope.underlying is not None:
-            self._problem(f"{figure.name} is one of accounts; remove underlying")
-        if figure.kind != "money" and scope.currency is not None:
+        if figure.source != "positions" and scope.underlying is not None:
+            self._problem(f"{figure.name} is one of whole accounts; remove underlying")
+        if figure.kind not in ("money", "benchmark") and scope.currency is not None:
             self._problem(f"{figure.name} is no money; remove currency")
         return scope
 

@@ -223,7 +223,8 @@ def _of_limits(config: Config) -> list[tuple[str, OfConnection]]:
     except ConfigError:
         return []  # `inspect_alerts` says why
     stale_after_s = config.pipeline.stale_after_s
-    return [("alerts", partial(inspect_limits, rules, stale_after_s))] if rules else []
+    inspect = partial(inspect_limits, rules, stale_after_s, config.benchmark)
+    return [("alerts", inspect)] if rules else []
 
 
 async def _inspect_connections(

@@ -275,8 +275,8 @@ class Config:
         "GREEKS_BENCHMARK",
         "SPY",
         UNDERLYING,
-        about="The underlying in whose shares the HTTP interface gives beta-weighted "
-        "deltas. The views take SPY.",
+        about="The underlying in whose shares the HTTP interface and the limits have "
+        "beta-weighted deltas. The views take SPY.",
         applies=Applies.RESTART,
         group=RISK,
     )

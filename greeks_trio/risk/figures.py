@@ -1,7 +1,7 @@
 """The figures that a limit can be about: one table.  Pure.
 
-A new figure is a new entry of `FIGURES`.  Its columns are those of ``portfolio_greeks`` or
-``latest_account_values``, so that a value is the same in an alert and in a query.
+A new figure is a new entry of `FIGURES`.  Its columns are those of ``portfolio_greeks``,
+``beta_weighted`` or ``latest_account_values``, so that a value is the same in an alert and in a query.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-# The scope in which values add up: one underlying, one currency, or any.
-FigureKind: TypeAlias = Literal["units", "money", "count"]
-# The rows that are added: sums of positions, or accounts.
-FigureSource: TypeAlias = Literal["positions", "accounts"]
+# The scope in which values add up: one underlying, one currency, that of the benchmark, or
+# any.
+FigureKind: TypeAlias = Literal["units", "money", "benchmark", "count"]
+# The rows that are added: sums of positions, those with betas, or accounts.
+FigureSource: TypeAlias = Literal["positions", "beta_weighted", "accounts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,11 @@ class Figure:
     source: FigureSource = "positions"
     is_greatest: bool = False
     about: str
+
+    @property
+    def of(self) -> str:
+        """The word for the counted things."""
+        return "accounts" if self.source == "accounts" else "positions"
 
 
 _ALL: Final = (
@@ -131,6 +137,29 @@ _ALL: Final = (
         columns=("market_value",),
         missing=("missing_value",),
         about="value of options and shares; a future counts with 0",
+    ),
+    *(
+        Figure(
+            name=name,
+            kind="benchmark",
+            unit=unit,
+            columns=(name,),
+            missing=("left_out",),
+            source="beta_weighted",
+            about=about,
+        )
+        for name, unit, about in (
+            (
+                "beta_weighted_delta",
+                "shares of the benchmark",
+                "dollar_delta x beta, in shares of the benchmark",
+            ),
+            (
+                "beta_weighted_dollar_delta",
+                "of the benchmark's currency for a move of 100 % of the benchmark",
+                "dollar_delta x beta",
+            ),
+        )
     ),
     Figure(
         name="stale",

@@ -50,7 +50,13 @@ def service():
         standstills=None,
         offer_again=None,
         limits=LimitWatch(
-            Conditions(), None, None, utc_now, source="test", stale_after_s=300.0
+            Conditions(),
+            None,
+            None,
+            utc_now,
+            source="test",
+            stale_after_s=300.0,
+            benchmark="SPY",
         ),
         worker=None,
         betas=Betas(MetricsBoard(), Conditions(), utc_now),

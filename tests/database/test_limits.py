@@ -98,7 +98,7 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
     ]
     async with open_connection(emptied_database, autocommit=True) as connection:
         wanted = [("positions", each) for each in (*scopes, Scope())]
-        read = await read_sums(connection, wanted, 300.0)
+        read = await read_sums(connection, wanted, 300.0, "SPY")
     found = {scope: sums for (_, scope), sums in read.items()}
 
     assert list(found) == scopes
@@ -149,7 +149,7 @@ async def test_an_unknown_position_is_missing_once_in_every_scope_of_its_account
     ]
     async with open_connection(emptied_database, autocommit=True) as connection:
         wanted = [("positions", each) for each in scopes]
-        found = [*(await read_sums(connection, wanted, 300.0)).values()]
+        found = [*(await read_sums(connection, wanted, 300.0, "SPY")).values()]
 
     assert [each.missing["delta"] for each in found] == [1, 2, 1, 1]
     assert [each.positions for each in found] == [2, 3, 1, 1]
@@ -159,6 +159,49 @@ async def test_an_unknown_position_is_missing_once_in_every_scope_of_its_account
         db, "select sum(missing_net_delta) from risk_totals_asof('infinity', '{}')"
     )
     assert of_risk == [{"sum": 2}]
+
+
+async def test_beta_weighted_sums_are_those_of_the_view_and_lack_what_has_no_beta(
+    db, emptied_database
+):
+    other = {"contract_key": "AAPL  991218C00250000", "underlying": "AAPL"}
+    european = {"contract_key": "SAP", "underlying": "SAP", "currency": "EUR"}
+    hold(db, 2, at=NOW, **OPTION)
+    hold(db, -1, at=NOW, account_id="U2", **OPTION | other)
+    hold_shares(db, 10, at=NOW, account_id="U2", **european)
+    fresh(db, underlying_price=650.0, event_time=NOW - timedelta(seconds=400))
+    fresh(db, account_id="U2", delta=0.4, underlying_price=250.0, **other)
+    book, u2 = Scope(), Scope(account_id="U2")
+    dollars, none = Scope(account_id="U2", currency="USD"), Scope(account_id="U99")
+    wanted = [("beta_weighted", each) for each in (book, u2, dollars, none)]
+
+    async def read(stale_after_s=600.0):
+        async with open_connection(emptied_database, autocommit=True) as connection:
+            found = await read_sums(connection, wanted, stale_after_s, "SPY")
+        return [found[each] for each in wanted]
+
+    without = await read()
+    db.execute(
+        "insert into market_metrics (symbol, source, observed_at, beta, beta_date)"
+        " values ('AAPL', 'file', now(), 1.3, current_date)"
+    )
+    with_beta = await read()
+    old = await read(300.0)
+
+    assert [each.missing["beta_weighted_delta"] for each in without] == [2, 2, 1, 0]
+    assert [each.missing["beta_weighted_delta"] for each in with_beta] == [1, 1, 0, 0]
+    assert [each.positions for each in with_beta] == [3, 2, 1, 0]
+    assert [each.is_known for each in with_beta] == [True, True, True, False]
+    # 2 x 100 x 0.5 x 650 and -1 x 100 x 0.4 x 250 x 1.3
+    weighted = [each.values["beta_weighted_dollar_delta"] for each in with_beta]
+    assert weighted == pytest.approx([65_000 - 13_000, -13_000, -13_000, None])
+    assert with_beta[1].values["beta_weighted_delta"] == pytest.approx(-20)
+    totals = "select beta_weighted_delta as d, left_out from beta_weighted_totals"
+    assert rows(db, f"{totals} where broker is null") == [{"d": 80.0, "left_out": 1}]
+    assert with_beta[0].values["beta_weighted_delta"] == 80.0
+    assert [each.stale for each in with_beta] == [1, 1, 0, 0]
+    # The price of the benchmark is old, so the number of its shares is.
+    assert [each.stale for each in old] == [3, 2, 1, 0]
 
 
 async def test_the_sums_of_accounts_are_those_of_their_newest_values(
@@ -180,7 +223,7 @@ async def test_the_sums_of_accounts_are_those_of_their_newest_values(
     ]
     async with open_connection(emptied_database, autocommit=True) as connection:
         wanted = [("accounts", each) for each in scopes]
-        found = await read_sums(connection, wanted, 300.0)
+        found = await read_sums(connection, wanted, 300.0, "SPY")
     u1, tasty, dollars, u3, u99, book = found.values()
 
     assert u1.values == {
@@ -248,6 +291,7 @@ class World:
             lambda: datetime.now(UTC) + self.ahead,
             source="test",
             stale_after_s=300.0,
+            benchmark="SPY",
         )
         watch.channels = channels
         watch.use(self.parsed())
@@ -507,7 +551,7 @@ async def test_the_check_names_rules_that_tell_nothing_and_missing_rights(db, wo
     world.rules = f"{DELTA}above = 500\naccount_id = 'U99'\n"
     trade(db, 20)
     async with open_connection(world.database, autocommit=True) as connection:
-        look = partial(inspect_limits, world.parsed(), 300.0, connection)
+        look = partial(inspect_limits, world.parsed(), 300.0, "SPY", connection)
         [silent] = await look(world.database)
         db.execute("create role reader_of_limits")
         try:

@@ -49,9 +49,7 @@ def test_the_example_is_right_and_uses_every_key():
     assert [each.name for each in rules][:2] == ["SPY delta", "Book dollar delta"]
     assert rules[0].limit.recovery_high == 450
     assert rules[1].limit.low == -2_000_000
-    assert {each for each in KEYS if each not in text} == {
-        *("max_missing", "unknown_hold_s")
-    }
+    assert {each for each in KEYS if each not in text} == {"unknown_hold_s"}
 
 
 def test_the_page_explains_every_key_and_figure_and_its_example_is_right():
@@ -234,7 +232,17 @@ def test_a_figure_of_accounts_counts_accounts():
     never = reading_of(margin, sums(None, positions=0, is_known=False))
     assert never.reason == "no account is known (whole book)"
     [problem] = problems(f"{rule}underlying = 'SPY'")
-    assert "margin_use is one of accounts; remove underlying" in problem
+    assert "margin_use is one of whole accounts; remove underlying" in problem
+
+
+def test_a_beta_weighted_figure_is_one_of_whole_accounts():
+    rule = '[[rule]]\nname = "b"\nfigure = "beta_weighted_delta"\nabs_above = 500\n'
+    [found] = parse(f"{rule}account_id = 'U1'\ncurrency = 'USD'")
+    [problem] = problems(f"{rule}underlying = 'SPY'")
+
+    assert found.unit("USD") == "shares of the benchmark"
+    assert reading_of(found, sums(1.0, currencies=["EUR", "USD"])).reason == ""
+    assert "beta_weighted_delta is one of whole accounts; remove underlying" in problem
 
 
 def test_the_markets_of_rules_are_those_that_are_always_prepared():

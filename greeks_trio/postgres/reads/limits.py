@@ -1,6 +1,7 @@
 """The sums of the scopes of all limits: one statement for positions, one for accounts.
 
-They are those of ``portfolio_greeks`` and ``latest_account_values``, with the age from which
+A third one is for beta-weighted deltas.  A statement runs if a rule needs it.  The sums are
+those of ``portfolio_greeks``, ``beta_weighted`` and ``latest_account_values``, with the age from which
 a value is stale as a setting.
 """
 
@@ -51,6 +52,42 @@ left join rows r
         s.underlying is null or r.underlying = s.underlying or r.unknown_positions > 0
     )
     and (s.currency is null or r.money = s.currency or r.unknown_positions > 0)
+group by s.number, s.broker, s.account_id
+order by s.number
+""")
+# The sums of beta_weighted_totals_asof, for each scope.  With an old price of the benchmark
+# the number of its shares is stale.
+_BETA_WEIGHTED: Final = sql.SQL("""
+with rows as materialized (
+    select
+        b.*, coalesce(b.currency, 'USD') as money,
+        case when b.beta_weighted_dollar_delta is null then b.positions
+            else b.missing_dollar_delta end as left_out,
+        case
+            when statement_timestamp() - b.benchmark_price_at
+                > %(stale_after_s)s * interval '1 second'
+            then b.positions else b.stale
+        end as not_fresh
+    from beta_weighted_asof(
+        'infinity', %(benchmark)s, %(stale_after_s)s::double precision
+    ) b
+),
+{scopes}
+select
+    coalesce(sum(r.positions), 0)::bigint,
+    coalesce(sum(r.not_fresh), 0)::bigint,
+    coalesce(array_agg(distinct r.money) filter (where r.money is not null), '{{}}'),
+    count(r.broker) > 0 or exists (
+        select from positions h
+        where (s.broker is null or h.broker = s.broker)
+          and (s.account_id is null or h.account_id = s.account_id)
+    ),
+    {figures}
+from scopes s
+left join rows r
+    on (s.broker is null or r.broker = s.broker)
+    and (s.account_id is null or r.account_id = s.account_id)
+    and (s.currency is null or r.money = s.currency)
 group by s.number, s.broker, s.account_id
 order by s.number
 """)
@@ -146,6 +183,7 @@ def _statement(query: sql.SQL, source: FigureSource) -> sql.Composed:
 
 _STATEMENTS: Final[Mapping[FigureSource, sql.Composed]] = {
     "positions": _statement(_POSITIONS, "positions"),
+    "beta_weighted": _statement(_BETA_WEIGHTED, "beta_weighted"),
     "accounts": _statement(_ACCOUNTS, "accounts"),
 }
 
@@ -154,8 +192,16 @@ async def read_sums(
     connection: psycopg.AsyncConnection[Any],
     wanted: Iterable[tuple[FigureSource, Scope]],
     stale_after_s: float,
+    benchmark: str,
 ) -> SumsByScope:
-    """Return the figures of each source and scope."""
+    """Return the figures of each source and scope.
+
+    Args:
+        connection: In autocommit.
+        wanted: The sources and scopes.
+        stale_after_s: The age from which a contract is stale.
+        benchmark: The underlying in whose shares beta-weighted deltas are.
+    """
     found: dict[tuple[FigureSource, Scope], ScopeSums] = {}
     by_source: dict[FigureSource, list[Scope]] = {}
     for source, scope in dict.fromkeys(wanted):
@@ -165,6 +211,7 @@ async def read_sums(
             _STATEMENTS[source],
             {
                 "stale_after_s": stale_after_s,
+                "benchmark": benchmark,
                 "numbers": list(range(len(scopes))),
                 "brokers": [each.broker for each in scopes],
                 "account_ids": [each.account_id for each in scopes],
