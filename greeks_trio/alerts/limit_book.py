@@ -31,7 +31,7 @@ def reading_of(rule: Rule, sums: ScopeSums) -> Reading:
     value = sums.values[figure.name]
     reason = ""
     if not sums.is_known:
-        word = figure.of.removesuffix("s")
+        word = "tag" if rule.scope.strategy_tag else figure.of.removesuffix("s")
         reason = f"no {word} is known ({rule.scope})"
     elif not sums.positions:
         value = 0.0  # everything is closed

@@ -192,14 +192,16 @@ class _RuleReader:
             account_id=self._text("account_id", is_account_id, "the id of an account"),
             underlying=self._underlying(),
             currency=self._text("currency", _is_currency, "three letters, such as USD"),
+            strategy_tag=self._text("strategy_tag", _is_name, "the tag of a strategy"),
         )
         if figure.kind == "units" and scope.underlying is None:
             self._problem(
                 f"{figure.name} adds up within one underlying only; write underlying = "
                 '"...", or use dollar_delta or dollar_gamma'
             )
-        if figure.source != "positions" and scope.underlying is not None:
-            self._problem(f"{figure.name} is one of whole accounts; remove underlying")
+        for key in ("underlying", "strategy_tag"):
+            if figure.source != "positions" and getattr(scope, key) is not None:
+                self._problem(f"{figure.name} is one of whole accounts; remove {key}")
         if figure.kind not in ("money", "benchmark") and scope.currency is not None:
             self._problem(f"{figure.name} is no money; remove currency")
         return scope
@@ -345,6 +347,7 @@ def _words(names: Sequence[str]) -> str:
 
 KEYS: Final = (
     *("name", "figure", "broker", "account_id", "underlying", "currency"),
+    "strategy_tag",
     *(*get_args(Comparison), "recovery", "hold_s", "unknown_hold_s"),
     *("max_missing", "max_stale", "market_hours", "severity", "channels"),
     "remind_every_s",

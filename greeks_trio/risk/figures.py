@@ -27,16 +27,22 @@ class Scope:
         account_id: One account.
         underlying: The contract_key of one underlying.
         currency: One currency.
+        strategy_tag: One strategy.
     """
 
     broker: str | None = None
     account_id: str | None = None
     underlying: str | None = None
     currency: str | None = None
+    strategy_tag: str | None = None
 
     def __str__(self) -> str:
-        """Return it in words, such as ``ibkr, SPY``."""
-        parts = (self.broker, self.account_id, self.underlying, self.currency)
+        """Return it in words, such as ``ibkr, SPY, strategy wheel``."""
+        strategy = self.strategy_tag and f"strategy {self.strategy_tag}"
+        parts = (
+            *(self.broker, self.account_id, self.underlying, self.currency),
+            strategy,
+        )
         return ", ".join(filter(None, parts)) or "whole book"
 
 

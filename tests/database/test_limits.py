@@ -161,6 +161,42 @@ async def test_an_unknown_position_is_missing_once_in_every_scope_of_its_account
     assert of_risk == [{"sum": 2}]
 
 
+async def test_the_sums_of_a_strategy_are_those_of_its_positions(db, emptied_database):
+    other = "SPY   991218P00600000"
+    for key, account_id in ((KEY, "U1"), (other, "U1"), (KEY, "U2")):
+        hold(db, 7, key, at=NOW, account_id=account_id, expiration="2099-12-18")
+        tag = (key, account_id, None if key == other else "wheel")
+        db.execute(
+            "insert into position_tags (broker, contract_key, account_id, strategy_tag)"
+            " values ('ibkr', %s, %s, %s)",
+            tag,
+        )
+    fresh(db)
+    fresh(db, contract_key=other, delta=-0.4)
+    scopes = [
+        Scope(),
+        Scope(strategy_tag="wheel"),
+        Scope(strategy_tag="wheel", account_id="U1", underlying="SPY", currency="USD"),
+        Scope(strategy_tag="wheel", underlying="QQQ"),
+        Scope(strategy_tag="whele"),
+    ]
+    wanted = [("positions", each) for each in scopes]
+    async with open_connection(emptied_database, autocommit=True) as connection:
+        found = await read_sums(connection, wanted, 300.0, "SPY")
+        unknown = {"kind": "unknown", "underlying": None, "currency": None}
+        hold(db, None, at=NOW, **OPTION | unknown | {"contract_key": "?"})
+        lacking = await read_sums(connection, wanted, 300.0, "SPY")
+
+    sums = [found["positions", each] for each in scopes]
+    assert [each.positions for each in sums] == [3, 2, 1, 0, 0]
+    assert [each.missing["delta"] for each in sums] == [1, 1, 0, 0, 0]
+    assert [each.values["delta"] for each in sums[:3]] == [70, 350, 350]
+    assert [each.is_known for each in sums] == [True, True, True, True, False]
+    assert sums[2].currencies == ["USD"]
+    sums = [lacking["positions", each] for each in scopes]
+    assert [each.missing["delta"] for each in sums] == [2, 2, 1, 1, 1]
+
+
 async def test_beta_weighted_sums_are_those_of_the_view_and_lack_what_has_no_beta(
     db, emptied_database
 ):

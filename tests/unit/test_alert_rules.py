@@ -239,7 +239,9 @@ def test_a_beta_weighted_figure_is_one_of_whole_accounts():
     rule = '[[rule]]\nname = "b"\nfigure = "beta_weighted_delta"\nabs_above = 500\n'
     [found] = parse(f"{rule}account_id = 'U1'\ncurrency = 'USD'")
     [problem] = problems(f"{rule}underlying = 'SPY'")
+    [also] = problems(f"{rule}strategy_tag = 'wheel'")
 
+    assert "remove strategy_tag" in also
     assert found.unit("USD") == "shares of the benchmark"
     assert reading_of(found, sums(1.0, currencies=["EUR", "USD"])).reason == ""
     assert "beta_weighted_delta is one of whole accounts; remove underlying" in problem

@@ -1,7 +1,8 @@
 """The sums of the scopes of all limits: one statement for positions, one for accounts.
 
-A third one is for beta-weighted deltas.  A statement runs if a rule needs it.  The sums are
-those of ``portfolio_greeks``, ``beta_weighted`` and ``latest_account_values``, with the age from which
+A third one is for beta-weighted deltas, and a fourth one for strategies.  A statement runs if
+a rule needs it.  The sums are those of ``portfolio_greeks``, ``beta_weighted``,
+``risk_totals`` and ``latest_account_values``, with the age from which
 a value is stale as a setting.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString, TypeAlias
+from typing import Any, Final, Literal, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -53,6 +54,37 @@ left join rows r
     )
     and (s.currency is null or r.money = s.currency or r.unknown_positions > 0)
 group by s.number, s.broker, s.account_id
+order by s.number
+""")
+# As above, over the positions with a tag.  A tag that no position ever had is a misspelt one.
+_STRATEGIES: Final = sql.SQL("""
+with rows as materialized (
+    select
+        t.*, t.positions as number,
+        case when t.unknown_positions < t.positions then t.currency end as money
+    from risk_totals_asof(
+        'infinity', '{{broker,account_id,underlying,strategy_tag}}',
+        %(stale_after_s)s::double precision
+    ) t
+),
+{scopes}
+select
+    coalesce(sum(r.number), 0)::bigint,
+    coalesce(sum(r.stale), 0)::bigint,
+    coalesce(array_agg(distinct r.money) filter (where r.money is not null), '{{}}'),
+    exists (select from tagged_positions g where g.strategy_tag = s.strategy_tag)
+        or exists (select from tagged_trades t where t.strategy_tag = s.strategy_tag),
+    {figures}
+from scopes s
+left join rows r
+    on (r.strategy_tag = s.strategy_tag or r.unknown_positions > 0)
+    and (s.broker is null or r.broker = s.broker)
+    and (s.account_id is null or r.account_id = s.account_id)
+    and (
+        s.underlying is null or r.underlying = s.underlying or r.unknown_positions > 0
+    )
+    and (s.currency is null or r.money = s.currency or r.unknown_positions > 0)
+group by s.number, s.strategy_tag
 order by s.number
 """)
 # The sums of beta_weighted_totals_asof, for each scope.  With an old price of the benchmark
@@ -124,8 +156,8 @@ _SCOPES: Final = sql.SQL("""
 scopes as (
     select * from unnest(
         %(numbers)s::integer[], %(brokers)s::text[], %(account_ids)s::text[],
-        %(underlyings)s::text[], %(currencies)s::text[]
-    ) as s (number, broker, account_id, underlying, currency)
+        %(underlyings)s::text[], %(currencies)s::text[], %(strategy_tags)s::text[]
+    ) as s (number, broker, account_id, underlying, currency, strategy_tag)
 )
 """)
 _OTHER_COLUMNS: Final = 4
@@ -152,6 +184,8 @@ class ScopeSums:
     missing: Mapping[str, int]
 
 
+# "strategies" are positions in scopes with a strategy.
+_Rows: TypeAlias = FigureSource | Literal["strategies"]
 SumsByScope: TypeAlias = Mapping[tuple[FigureSource, Scope], ScopeSums]
 
 
@@ -181,8 +215,9 @@ def _statement(query: sql.SQL, source: FigureSource) -> sql.Composed:
     return query.format(scopes=_SCOPES, figures=sql.SQL(", ").join(columns))
 
 
-_STATEMENTS: Final[Mapping[FigureSource, sql.Composed]] = {
+_STATEMENTS: Final[Mapping[_Rows, sql.Composed]] = {
     "positions": _statement(_POSITIONS, "positions"),
+    "strategies": _statement(_STRATEGIES, "positions"),
     "beta_weighted": _statement(_BETA_WEIGHTED, "beta_weighted"),
     "accounts": _statement(_ACCOUNTS, "accounts"),
 }
@@ -203,12 +238,13 @@ async def read_sums(
         benchmark: The underlying in whose shares beta-weighted deltas are.
     """
     found: dict[tuple[FigureSource, Scope], ScopeSums] = {}
-    by_source: dict[FigureSource, list[Scope]] = {}
+    by_rows: dict[tuple[FigureSource, _Rows], list[Scope]] = {}
     for source, scope in dict.fromkeys(wanted):
-        by_source.setdefault(source, []).append(scope)
-    for source, scopes in by_source.items():
+        of: _Rows = source if scope.strategy_tag is None else "strategies"
+        by_rows.setdefault((source, of), []).append(scope)
+    for (source, of), scopes in by_rows.items():
         cursor = await connection.execute(
-            _STATEMENTS[source],
+            _STATEMENTS[of],
             {
                 "stale_after_s": stale_after_s,
                 "benchmark": benchmark,
@@ -217,6 +253,7 @@ async def read_sums(
                 "account_ids": [each.account_id for each in scopes],
                 "underlyings": [each.underlying for each in scopes],
                 "currencies": [each.currency for each in scopes],
+                "strategy_tags": [each.strategy_tag for each in scopes],
             },
         )
         for scope, row in zip(scopes, await cursor.fetchall(), strict=True):
