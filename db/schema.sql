@@ -3425,7 +3425,10 @@ create function expiration_bucket(expiration date, today date)
 returns text
 language sql immutable parallel safe
 return (expiration_buckets())[
-    1 + width_bucket(expiration - today, array[0, 1, 8, 31, 91, 366])
+    1 + width_bucket(
+        expiration,
+        array[today, today + 1, today + 8, today + 31, today + 91, today + 366]
+    )
 ];
 
 
@@ -6416,6 +6419,6 @@ insert into schema_migrations (name, sha256) values
     ('0013_complete_rows', '25c727115661bb468fac103d3a948b49d28cbc30cc32b3eed8b405a2d9c59f3b'),
     ('0014_account_values', '33ea47a7b972f7b41fef3a616405d7e9c693c4c2dcbe529b208847e79beb6a50'),
     ('0015_limits', 'f99038a00e9106f0ff2fe1553c5b31c299173894121fdda79a52492bbfa64711'),
-    ('0016_totals', 'd46d9b069155a88a0297f0956ef1f5a12d3195dde8b2ddacdbbce36d119848f5'),
+    ('0016_totals', 'e17c49686e3c678f7519faf220c517202875c445fcf427704d22c11bf78dd43d'),
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
     ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c');

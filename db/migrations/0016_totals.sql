@@ -92,7 +92,10 @@ create function expiration_bucket(expiration date, today date)
 returns text
 language sql immutable parallel safe
 return (expiration_buckets())[
-    1 + width_bucket(expiration - today, array[0, 1, 8, 31, 91, 366])
+    1 + width_bucket(
+        expiration,
+        array[today, today + 1, today + 8, today + 31, today + 91, today + 366]
+    )
 ];
 
 

@@ -65,7 +65,9 @@ prices as materialized (
 candidates as (
     select
         q.broker, q.account_id, q.contract_key, q.kind,
-        case when isfinite(q.expiration) then q.expiration end as expiration, q.strike,
+        case when q.expiration between '0001-01-01' and '9999-12-31'
+            then q.expiration end as expiration,
+        possible(q.strike, -1e9, 1e9) as strike,
         q.option_type, q.price_factor, q.stale_reason, q.delta, q.gamma, q.theta, q.vega,
         q.rho, q.quote as own, o.quote as other, lent.price as underlying
     from quotes q

@@ -26,6 +26,7 @@ NOW = END + timedelta(hours=1)
 EXPIRATION = date(2026, 4, 17)
 CALL, PUT = "SPY   260417C00600000", "SPY   260417P00590000"
 UNPRICED = "SPY   260417C00700000"
+ODD, EVER = "ODD   270319C00100000", "ODD   270319C00102000"
 CONTRACTS = {CALL: ("call", 600.0, -3.0), PUT: ("put", 590.0, 2.0)}
 
 
@@ -86,6 +87,10 @@ def fill(database):
                     **its,
                 )
         hold(db, 1, UNPRICED, strike=700, option_type="call", **terms)
+        # Neither costs the other positions their answer.
+        odd = {**terms, "account_id": "U9", "underlying": "ODD"}
+        hold(db, 1, ODD, **odd | {"strike": "NaN"})
+        hold(db, 1, EVER, **odd | {"expiration": "12000-01-01"})
         hold_shares(db, 100, at=held_at)
         # One more put: bought for 15.00 after ten minutes, seen a minute later.
         put = {"option_type": "put", "strike": 590, "account_id": "U2"}
@@ -167,8 +172,12 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
         for name in ("profit_loss", "residual", "delta", "start_value"):
             groups = math.fsum(row[name] for row in body["groups"])
             assert groups == pytest.approx(total[name], abs=1e-6)
-        assert [each["contract_key"] for each in body["left_out"]] == [UNPRICED]
-        assert body["left_out"][0]["reason"] == "no price at the start"
+        assert [each["contract_key"] for each in body["left_out"]] == [
+            *(UNPRICED, ODD, EVER)
+        ]
+        assert {each["reason"] for each in body["left_out"]} == {
+            "no price at the start"
+        }
         assert [each["reasons"] for each in body["outages"]] == [["disconnected"]]
     groups = answers["strategy_tag"].json()["groups"]
     assert {row["group"]["strategy_tag"] for row in groups} == {"hedge", None}

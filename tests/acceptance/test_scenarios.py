@@ -75,6 +75,11 @@ def fill(database):
         )
         hold_shares(db, 50, account_id="U2", contract_key="KO", underlying="KO", **at)
         hold(db, 1, f"SPY   {DAY}C00700000", **common, strike=700)
+        # Neither costs the other positions their answer.
+        odd = {"account_id": "U3", "underlying": "ODD", "at": common["at"]}
+        hold(db, 1, "ODD   270319C00100000", strike="NaN", expiration=EXPIRATION, **odd)
+        hold(db, 1, "ODD   270319C00101000", expiration="infinity", **odd)
+        hold(db, 1, "ODD   270319C00102000", expiration="12000-01-01", **odd)
         hold_shares(db, 1, contract_key="ibkr:9", kind="other", underlying=None, **at)
 
 
@@ -156,7 +161,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
         "USD",
     )
     assert body["left_out"]["reasons"] == {
-        "no price of the underlying": 2,
+        "no price of the underlying": 5,
         "positions of the kind other have no model": 1,
     }
     assert abs(datetime.now(UTC) - moment) < timedelta(minutes=2)
@@ -167,6 +172,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     assert {each["account_id"] for each in by.json()["groups"]} == {"U1", "U2"}
     assert {each["expiration_bucket"] for each in buckets.json()["groups"]} == {
         "31-90",
+        "over 365",
         None,
     }
     assert tagged.json()["totals"][0]["shares_futures"] == 1
@@ -182,7 +188,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
     assert "4000 cells" in list(wrong.values())[-1].json()["detail"]
     assert statuses == [0, 2, 1]
     out, err = capsys.readouterr()
-    for words in ("P/L, USD", "SPX (USD)", "Left out, 2: no price of the underlying"):
+    for words in ("P/L, USD", "SPX (USD)", "Left out, 5: no price of the underlying"):
         assert words in out
     assert "moves has to be numbers with commas" in err
     assert "No answer from http://127.0.0.1:1" in err

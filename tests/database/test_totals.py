@@ -279,6 +279,15 @@ def test_the_limits_of_the_buckets(db, days, bucket):
     assert db.execute(query, [expiration, today]).fetchone() == (bucket,)
 
 
+def test_a_day_that_never_comes_has_a_bucket(db):
+    query = (
+        "select expiration_bucket('infinity', %s), expiration_bucket('-infinity', %s)"
+    )
+
+    today = date(2025, 11, 14)
+    assert db.execute(query, [today, today]).fetchone() == ("over 365", "expired")
+
+
 def test_a_tag_of_a_position_comes_before_the_newest_tag_of_a_trade(book):
     trade(book, CALL, "old", EARLIER - seconds(9))
     trade(book, CALL, "condor")

@@ -82,8 +82,13 @@ from (
     select
         h.broker, h.account_id, h.contract_key, last.kind,
         coalesce(last.underlying, newest.underlying, h.contract_key) as underlying,
-        coalesce(last.expiration, newest.expiration) as expiration,
-        coalesce(last.strike, newest.strike) as strike,
+        -- JSON and Python have no others; null counts as not known.
+        (
+            select e.day
+            from (select coalesce(last.expiration, newest.expiration) as day) e
+            where e.day between '0001-01-01' and '9999-12-31'
+        ) as expiration,
+        possible(coalesce(last.strike, newest.strike), -1e9, 1e9) as strike,
         coalesce(last.option_type, newest.option_type) as option_type,
         -- As in risk_totals.
         coalesce(last.currency, 'USD') as currency,
