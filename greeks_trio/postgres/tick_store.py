@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, time
 from typing import Final, TypeAlias
 
+import msgspec
 import psycopg
 import trio
 from psycopg.abc import Buffer
@@ -60,6 +61,7 @@ logger = logging.getLogger(__name__)
 
 # It only saves time: the first flush does the rest.
 _WARM_UP_LIMIT_S: Final = 1.0
+_WARM_UP_ROWS: Final = 100
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
@@ -217,8 +219,8 @@ class CopySink:
     async def warm_up(self, today: date) -> None:
         """Make the first flush as fast as the later ones.
 
-        It makes today's partition, which costs another connection, and copies a row and takes
-        it back.  After an error on a live connection the first flush does the rest.
+        It makes today's partition, which costs another connection, and copies some rows and
+        takes them back.  After an error on a live connection the first flush does the rest.
 
         Raises:
             StoreUnavailable: this sink cannot be used any more.
@@ -230,8 +232,13 @@ class CopySink:
             ):
                 await self._partitions.prepare(today)
                 sample = sample_tick(datetime.combine(today, time(), UTC))
+                # Distinct rows: a frame at the start has about as many.
+                rows = [
+                    msgspec.structs.replace(sample, fingerprint=number)
+                    for number in range(_WARM_UP_ROWS)
+                ]
                 async with self._connection.transaction(force_rollback=True):
-                    await copy_ticks(self._connection, [sample])
+                    await copy_ticks(self._connection, rows)
                 if self._prepared is not None:
                     await self._prepared.prepare(1)
         except StoreError as exc:
