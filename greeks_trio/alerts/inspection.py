@@ -63,24 +63,42 @@ async def inspect_limits(
         stale_after_s,
         benchmark,
     )
-    silent = [
-        f"{rule.name}: {gap}"
-        for rule in rules
-        if (
-            gap := reading_of(rule, sums[rule.figure.source, rule.scope]).gap(
-                rule.limit
-            )
-        )
-    ]
-    if not silent:
+    silent, empty = [], []
+    for rule in rules:
+        reading = reading_of(rule, sums[rule.figure.source, rule.scope])
+        if gap := reading.gap(rule.limit):
+            silent.append(f"{rule.name}: {gap}")
+        elif not reading.positions:
+            empty.append(f"{rule.name} ({rule.scope})")
+    return [*_silence(silent), *_emptiness(empty)]
+
+
+def _silence(rules: Sequence[str]) -> list[Finding]:
+    if not rules:
         return []
     return [
         Finding(
             subject=_SUBJECT,
             verdict="warning",
-            sentence=f"rules that tell nothing at present: {'; '.join(silent)}",
+            sentence=f"rules that tell nothing at present: {'; '.join(rules)}",
             remedy="While serve does not run, or the market is closed, this is usual. The "
             "page Limits of the documents explains the reasons.",
+        )
+    ]
+
+
+def _emptiness(rules: Sequence[str]) -> list[Finding]:
+    """Return a finding about rules without a position: a scope may be misspelt."""
+    if not rules:
+        return []
+    return [
+        Finding(
+            subject=_SUBJECT,
+            verdict="warning",
+            sentence="rules without an open position at present, so their value is 0: "
+            f"{'; '.join(rules)}",
+            remedy="This is right before the first trade. Compare the underlying, the "
+            "currency and the other words of the scope with `bin/run-ingest risk`.",
         )
     ]
 

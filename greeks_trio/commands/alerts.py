@@ -65,6 +65,8 @@ async def show_alerts(config: Config, *, as_json: bool) -> int:
     for row in rows:
         if row["reason"]:
             click.echo(f"{row['rule']}: {row['reason']}")
+        elif not row["positions"]:
+            click.echo(f"{row['rule']}: no open position in its scope ({row['scope']})")
     if rows and (words := _lateness(rows, config, now)):
         click.echo(words)
     return OK

@@ -589,6 +589,9 @@ async def test_the_check_names_rules_that_tell_nothing_and_missing_rights(db, wo
     async with open_connection(world.database, autocommit=True) as connection:
         look = partial(inspect_limits, world.parsed(), 300.0, "SPY", connection)
         [silent] = await look(world.database)
+        world.rules = f"{DELTA}above = 500\n".replace("SPY", "SPYY")
+        misspelt = partial(inspect_limits, world.parsed(), 300.0, "SPY", connection)
+        [empty] = await misspelt(world.database)
         db.execute("create role reader_of_limits")
         try:
             await connection.execute("set role reader_of_limits")
@@ -598,5 +601,7 @@ async def test_the_check_names_rules_that_tell_nothing_and_missing_rights(db, wo
             db.execute("drop role reader_of_limits")
 
     assert "d: no position is known (U99, SPY)" in silent.sentence
+    assert "without an open position" in empty.sentence
+    assert "d (SPYY)" in empty.sentence
     assert lacks.verdict == "failed"
     assert "INSERT on alert_events" in lacks.sentence
