@@ -6,7 +6,7 @@ from greeks_trio.postgres.reads.budget import ReadBudget
 
 
 async def test_reads_take_their_share_on_average(autojump_clock):
-    budget = ReadBudget(0.5)
+    budget = ReadBudget(0.5, longest_s=10)
     began_at, reads = trio.current_time(), 0
     while trio.current_time() - began_at < 1_000:
         await budget.wait()
@@ -19,10 +19,19 @@ async def test_reads_take_their_share_on_average(autojump_clock):
 
 
 async def test_a_page_that_opens_waits_for_nothing(autojump_clock):
-    budget = ReadBudget(0.5)
+    budget = ReadBudget(0.5, longest_s=10)
     began_at = trio.current_time()
     for _ in range(40):
         await budget.wait()
         budget.spend(0.1)
 
     assert trio.current_time() == began_at
+
+
+async def test_after_a_standstill_reads_go_on_soon(autojump_clock):
+    budget = ReadBudget(0.5, longest_s=10)
+    began_at = trio.current_time()
+    budget.spend(600.0)  # the process was stopped in the middle of a read
+    await budget.wait()
+
+    assert trio.current_time() - began_at == 10

@@ -18,10 +18,13 @@ class ReadBudget:
 
     Args:
         share: Seconds of reads in each second, on average.
+        longest_s: The limit of a read.  A longer time is that of a machine that stood
+            still, which took nothing from the writer.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, *, longest_s: float) -> None:
         self._share = share
+        self._longest_s = longest_s
         self._turns = trio.Lock()
         self._used_s = 0.0
         self._counted_at = trio.current_time()
@@ -35,7 +38,7 @@ class ReadBudget:
     def spend(self, seconds: float) -> None:
         """Count the running time of a read."""
         self._fade()
-        self._used_s += seconds
+        self._used_s += min(seconds, self._longest_s)
 
     def _fade(self) -> float:
         now = trio.current_time()

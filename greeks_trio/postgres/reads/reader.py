@@ -68,6 +68,7 @@ class Reader:
         self._database = database
         self._note_failure = note_failure
         self._limits = limits
+        self._limit_s = 2 * limits.read_timeout_s
         self._slots = trio.CapacityLimiter(limits.max_reads)
         self._export_slots = trio.CapacityLimiter(limits.max_exports)
         self._reads = self._exports = 0
@@ -109,7 +110,7 @@ class Reader:
     ) -> T:
         # Half of the time is for the wait for a thread.  The limit also holds if PostgreSQL
         # accepts the connection and does not answer.
-        with trio.move_on_after(2 * self._limits.read_timeout_s):
+        with trio.move_on_after(self._limit_s):
             await self._budget_of_reads().wait()
             return await self._read(lease, work)
         if lease.is_connected:
@@ -120,7 +121,7 @@ class Reader:
 
     def _budget_of_reads(self) -> ReadBudget:
         if self._budget is None:
-            self._budget = ReadBudget(self._limits.read_share)
+            self._budget = ReadBudget(self._limits.read_share, longest_s=self._limit_s)
         return self._budget
 
     async def _read(self, lease: Lease, work: Callable[[ReadConnection], T]) -> T:
