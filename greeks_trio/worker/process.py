@@ -191,11 +191,16 @@ async def _receive(process: trio.Process, size: int) -> bytearray:
 
 
 async def _last_words(process: trio.Process) -> str:
-    """Return the last line that the process wrote to stderr before it ended."""
+    """Return why the process ended: its last line on stderr, or the signal."""
     assert process.stderr is not None  # noqa: S101  # it is a pipe
     text = b""
     with trio.move_on_after(_END_LIMIT_S), suppress(trio.BrokenResourceError):
         async for chunk in process.stderr:
             text = (text + chunk)[-_CHUNK:]
     lines = text.decode("utf-8", "replace").strip().splitlines()
-    return plain_text(lines[-1]) if lines else "it ended without a word"
+    if lines:
+        return plain_text(lines[-1])
+    with trio.move_on_after(_END_LIMIT_S):
+        if (status := await process.wait()) < 0:
+            return f"signal {-status} ended it"
+    return "it ended without a word"

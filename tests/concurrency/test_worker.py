@@ -19,7 +19,7 @@ from greeks_trio.worker.process import Worker
 
 # Answers each request with its own number of parts, or as the job says.
 OTHER_WORKER = f"""
-import sys, time
+import os, sys, time
 sys.path[:0] = {sys.path!r}
 import msgspec
 from greeks_trio.worker.frames import ANSWER, DONE, REQUEST, Request
@@ -28,6 +28,8 @@ while len(header := sys.stdin.buffer.read(REQUEST.size)) == REQUEST.size:
     request = msgspec.msgpack.decode(body, type=Request)
     if request.job == "sleep":
         time.sleep(600)
+    if request.job == "kill":
+        os.kill(os.getpid(), 9)
     if request.job == "fail":
         sys.exit("Traceback\\nValueError: a bug")
     answer = b"".join(request.parts)
@@ -101,6 +103,9 @@ async def test_a_job_that_fails_or_takes_too_long_costs_only_its_own_process():
         with pytest.raises(WorkerFailed, match="ValueError: a bug"):
             await worker.call("fail")
         assert not is_alive(first)
+        # As the kernel does when memory runs out.
+        with pytest.raises(WorkerFailed, match="signal 9 ended it"):
+            await worker.call("kill")
         with trio.fail_after(4), pytest.raises(JobTooLong):
             await worker.call("sleep")
         assert worker.pid is None
