@@ -20,8 +20,9 @@ _LIMIT_S: Final = 60.0
 _PATH: Final = "/v1/risk/scenarios"
 _OK, _FAILED, _REFUSED = 0, 1, 2
 
-# Of a column with whole numbers, and of the first one.
+# Of a column with whole numbers, of one with two digits, and of the first one.
 _FULL_WIDTH: Final = 11
+_BRIEF_WIDTH: Final = 6
 _FIRST_WIDTH: Final = 14
 _FROM: Final = 0.9995
 _UNITS: Final = {1e9: "G", 1e6: "M", 1e3: "k"}
@@ -75,6 +76,9 @@ def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
     There is no colour where there is no terminal.
     """
     console = Console(highlight=False, markup=False) if console is None else console
+    # A line that is too long is wrapped by the terminal; a number that is cut is wrong.
+    needed = _FIRST_WIDTH + _BRIEF_WIDTH * len(answer["moves"])
+    console.width = max(console.width, needed)
     is_brief = console.width < _FIRST_WIDTH + _FULL_WIDTH * len(answer["moves"])
     console.print(
         plain(f"Model values as of {answer['as_of']}, rate {answer['rate']:g}")
@@ -160,6 +164,8 @@ def _groups(
 
 def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that the sums lack or take for granted."""
+    if not answer["totals"]:
+        yield "No open position fits the filters."
     for total in answer["totals"]:
         currency = total["currency"] or "currency not known"
         yield (

@@ -44,5 +44,16 @@ def test_no_number_is_cut(width):
 def test_a_narrow_terminal_gets_two_digits_and_a_wide_one_all():
     narrow, wide = (row_of_profits(shown(width)) for width in (80, 200))
 
+    # A cut number would be a wrong one.
+    assert row_of_profits(shown(30)) == narrow
     assert narrow[1:3] == ["5.6k", "4.1k"]
     assert [round(int(each.replace(",", "")), -2) for each in wide[1:3]] == [5600, 4100]
+
+
+def test_no_position_is_said():
+    file = io.StringIO()
+    answer = msgspec.json.decode(msgspec.json.encode(run()))
+
+    show(answer, console=Console(file=file, width=80))
+
+    assert "No open position fits the filters." in file.getvalue()
