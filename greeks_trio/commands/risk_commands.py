@@ -38,6 +38,7 @@ _GROUPS: Final = (
 )
 @click.option("--account", "account_id", help="Only this account.")
 @click.option("--underlying", help="Only this underlying.")
+@click.option("--strategy", "strategy_tag", metavar="TAG", help="Only this strategy.")
 @click.option("--broker", type=click.Choice(BROKERS), help="Only this broker.")
 @click.option(
     "--by",

@@ -93,6 +93,8 @@ def _walk_all(
     for path in paths:
         if request.underlying not in (None, path.underlying):
             continue
+        if request.strategy_tag not in (None, path.strategy_tag):
+            continue
         try:
             result = walk(_with_price(path, paths), start, end)
         except Unknown as exc:

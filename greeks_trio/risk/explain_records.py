@@ -29,6 +29,7 @@ class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True):
         end: The last moment.
         group_by: The groups that get a row of their own, beside the currencies.
         underlying: Only the contracts on it; `None` for all.
+        strategy_tag: Only the positions of this strategy; `None` for all.
         rate: Of interest, a fraction per year; for vanna, vomma and charm.
     """
 
@@ -37,6 +38,7 @@ class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     group_by: GroupBy = "currency"
     underlying: str | None = None
+    strategy_tag: str | None = None
 
 
 class Quantity(msgspec.Struct, frozen=True, array_like=True):

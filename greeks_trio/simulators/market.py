@@ -1,7 +1,9 @@
 """One seeded market for both simulated brokers.  Pure: no clock, no I/O.
 
-Prices move by geometric Brownian motion, one step a tick; Greeks follow by Black-Scholes,
-or by Bachelier for a strike below zero, in canonical units (`greeks_trio.model.records`).
+Prices move by geometric Brownian motion, one step a tick, and both brokers show the new
+price at the next beat.  So a tick belongs to the price of the underlying that was sent
+last.  Greeks follow by Black-Scholes, or by Bachelier for a strike below zero, in canonical
+units (`greeks_trio.model.records`).
 `greeks_trio.simulators.book` has the instruments of a market.
 """
 
@@ -21,10 +23,23 @@ from greeks_trio.simulators.book.listings import IbkrListing, TastytradeListing
 RISK_FREE_RATE: Final = 0.04
 # Typical move of an underlying in a second of a busy day, as a fraction.
 _STEP: Final = 0.0002
+# Prices of underlyings change once in this time: the IBKR gateway sends them twice a
+# second, and the client asks Tastytrade for the same.
+BEAT_S: Final = 0.5
+
+
+def next_beat(now: float) -> float:
+    """Return the time of the next beat, on the same clock as ``now``."""
+    return (now // BEAT_S + 1.0) * BEAT_S
 
 
 class Underlying:
-    """An instrument that is no option: a share, an index, a future.  Its price moves."""
+    """An instrument that is no option: a share, an index, a future.  Its price moves.
+
+    Attributes:
+        price: The price that the brokers show.
+        unshown: The factor of the steps since then.
+    """
 
     def __init__(
         self,
@@ -40,6 +55,7 @@ class Underlying:
         self.root = root
         self.conid = Conid(conid)
         self.price = price
+        self.unshown = 1.0
         self.ibkr = ibkr
         self.tastytrade = tastytrade
 
@@ -80,6 +96,7 @@ class Market:
         self._random = random
         self._today = today
         self._split: set[Conid] = set()
+        self._shown_at: float | None = None
 
     def split(self, shares: Underlying, basket: Underlying, ratio: float) -> None:
         """Split shares; the basket has the value of one of them.  Only once."""
@@ -88,10 +105,24 @@ class Market:
             basket.price = shares.price
             shares.price /= ratio
 
-    def move(self, underlying: Underlying) -> float:
-        """Take one step of the underlying's walk and return its new price."""
-        underlying.price *= math.exp(self._random.gauss(0.0, _STEP))
-        return underlying.price
+    def move(self, underlying: Underlying) -> None:
+        """Take one step of the underlying's walk; `show` makes it the price."""
+        underlying.unshown *= math.exp(self._random.gauss(0.0, _STEP))
+
+    def show(self, now: float) -> None:
+        """Show the moved prices if a beat has passed since the last time.
+
+        Args:
+            now: Seconds; both brokers use the same clock.
+        """
+        if self._shown_at is None:
+            self._shown_at = now // BEAT_S * BEAT_S
+        if now < self._shown_at + BEAT_S:
+            return
+        self._shown_at = now // BEAT_S * BEAT_S
+        for each in self.underlyings:
+            each.price *= each.unshown
+            each.unshown = 1.0
 
     def greeks(self, option: SimulatedOption) -> Greeks:
         """Return the option's Greeks at the underlying's present price."""

@@ -170,7 +170,8 @@ async def test_merged_frames_give_the_ledger(start):
     assert reason.code == 1001
     received = merge(client.frames)
     assert received == gateway.written
-    assert len(received) >= 600
+    # The first frame of a contract comes twice and is one tick.
+    assert len(received) >= 600 - len(conids)
     assert {row[0] for row in received} > set(conids[:10])
 
 

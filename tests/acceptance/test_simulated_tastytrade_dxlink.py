@@ -289,10 +289,10 @@ def test_no_message_upsets_a_session(messages):
     log_in = [{"type": "SETUP"}, {"type": "AUTH", "token": "x"}]
     feed = {"type": "CHANNEL_REQUEST", "channel": 1, "service": "FEED"}
 
-    for message in [*log_in, feed, *messages]:
+    for number, message in enumerate([*log_in, feed, *messages]):
         session.receive_frame(json.dumps(message))
         tape.emit_greeks(2)
-        tape.emit_prices()
+        tape.emit_prices(number * 1.0)
         for frame in session.take_frames(now=0.0):
             assert json.loads(frame.text)["type"]
     session.finish()

@@ -336,6 +336,24 @@ def test_sums_are_by_currency_and_group():
     ]
 
 
+def test_a_strategy_is_explained_alone_with_the_prices_of_all_options():
+    option = path(ticks(*QUIET), strategy_tag="fly")
+    shares = path(
+        Ticks(),
+        contract_key="SPY",
+        kind="equity",
+        expiration=None,
+        strategy_tag="hedge",
+        quantities=[Quantity(T0 - 60, -100.0, 1.0, 1.0)],
+    )
+
+    [row] = run(option, shares, strategy_tag="hedge").totals
+
+    assert (row.contracts, row.profit_loss) == (1, pytest.approx(-300.0))
+    with pytest.raises(NothingToExplain):
+        run(option, shares, strategy_tag="Fly")
+
+
 def test_nothing_to_explain():
     with pytest.raises(NothingToExplain, match="No position was held"):
         run(path(ticks(*QUIET), held=((-60, 0.0),)))

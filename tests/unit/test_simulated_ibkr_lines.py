@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from greeks_trio.simulators.book.book import Imperfections
 from greeks_trio.simulators.book.textbook import textbook_market
-from greeks_trio.simulators.ibkr.lines import QUOTE_INTERVAL_S, IbkrLines
+from greeks_trio.simulators.ibkr.lines import IbkrLines
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.topics import (
     Echo,
@@ -28,6 +28,7 @@ from greeks_trio.simulators.ibkr.topics import (
     parse_request,
 )
 from greeks_trio.simulators.ledger import Ledger, read_ledger
+from greeks_trio.simulators.market import BEAT_S
 
 GREEKS = {"7308", "7309", "7310", "7311", "7633"}
 LONG_AFTER = 3.0  # every contract is warm by then
@@ -220,12 +221,40 @@ def test_prices_of_an_underlying_come_twice_a_second(bench):
 
     bench.due(0.0)
     underlying.price += 1.0
-    [frame] = bench.due(QUOTE_INTERVAL_S)
+    [frame] = bench.due(BEAT_S)
 
-    assert bench.due(QUOTE_INTERVAL_S * 1.5) == []
-    assert bench.lines.next_at == QUOTE_INTERVAL_S * 2
+    assert bench.due(BEAT_S * 1.5) == []
+    assert bench.lines.next_at == BEAT_S * 2
     assert frame["31"].lstrip("H") == f"{underlying.price:.2f}"
     assert bench.ledger.ticks == 0
+
+
+def test_a_tick_has_the_prices_of_one_moment(bench):
+    """Otherwise no Greek explains the change of the price from tick to tick."""
+    bench = bench(contracts=8)
+    market = bench.state.market
+    first = bench.subscribe(GREEKS | {"7635"})
+    for each in market.underlyings:
+        first += decode(bench.lines.subscribe(str(each.conid), {"84", "86"}, 0.0))
+    first += bench.due(LONG_AFTER)
+    known, moved = {}, set()
+    for number in range(100):
+        now = LONG_AFTER + 0.1 * number
+        frames = first + bench.due(now) + bench.ticks(1, now)
+        first = []
+        for frame in frames:
+            known.setdefault(frame["conid"], {}).update(frame)
+        option = bench.state.find(frames[-1]["conid"])
+        if now < LONG_AFTER + 1.0 or "7308" not in frames[-1]:
+            continue
+        quote = known[option.underlying.conid]
+        middle = (float(quote["84"]) + float(quote["86"])) / 2
+
+        assert middle == pytest.approx(option.underlying.price, abs=0.0051)
+        price = market.price(option, market.greeks(option))
+        assert float(known[option.conid]["7635"]) == pytest.approx(price, abs=0.0051)
+        moved.add(middle)
+    assert len(moved) > 10
 
 
 def test_a_last_price_may_be_the_close_or_say_that_trading_is_halted(bench):

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greeks_trio.simulators.book.textbook import textbook_market
-from greeks_trio.simulators.market import Market, SimulatedOption, black_scholes_greeks
+from greeks_trio.simulators.market import (
+    BEAT_S,
+    Market,
+    SimulatedOption,
+    Underlying,
+    black_scholes_greeks,
+    next_beat,
+)
 
 TODAY = date(2026, 3, 2)
 
@@ -18,12 +25,19 @@ def make_market(contracts: int = 50, seed: int = 1) -> Market:
     return textbook_market(contracts=contracts, seed=seed, today=TODAY)
 
 
+def shown_after_a_step(market: Market, underlying: Underlying, now: float) -> float:
+    market.show(now)
+    market.move(underlying)
+    market.show(now + BEAT_S)
+    return underlying.price
+
+
 def test_the_same_seed_gives_the_same_walk():
     walks = []
     for _ in range(2):
         market = make_market()
         spy = market.underlyings[0]
-        walks.append([market.move(spy) for _ in range(20)])
+        walks.append([shown_after_a_step(market, spy, now) for now in range(20)])
 
     assert walks[0] == walks[1]
 
@@ -31,7 +45,24 @@ def test_the_same_seed_gives_the_same_walk():
 def test_another_seed_gives_another_walk():
     one, other = make_market(seed=1), make_market(seed=2)
 
-    assert one.move(one.underlyings[0]) != other.move(other.underlyings[0])
+    assert shown_after_a_step(one, one.underlyings[0], 0) != shown_after_a_step(
+        other, other.underlyings[0], 0
+    )
+
+
+def test_all_brokers_show_a_new_price_at_the_same_beat():
+    market = make_market()
+    spy = market.underlyings[0]
+    market.show(100.0)
+    before = spy.price
+    market.move(spy)
+
+    market.show(100.0 + BEAT_S - 0.01)
+    between = spy.price
+    market.show(100.0 + BEAT_S)
+
+    assert before == between != spy.price
+    assert next_beat(100.0) == 100.0 + BEAT_S == next_beat(100.0 + BEAT_S - 0.01)
 
 
 def test_ten_thousand_contracts_are_all_different():

@@ -21,6 +21,7 @@ from greeks_trio.api.lists.parameters import (
     UNDERLYING,
     Moment,
     Parameter,
+    text,
 )
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.routes.explain_schema import EXPLANATION
@@ -32,7 +33,10 @@ from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.risk.explain_records import ExplainRequest, GroupBy
 from greeks_trio.worker.process import Worker
 
-_FILTERS: Final[Sequence[Parameter]] = (BROKER, ACCOUNT_ID, UNDERLYING)
+_FILTERS: Final[Sequence[Parameter]] = (
+    *(BROKER, ACCOUNT_ID, UNDERLYING),
+    text("strategy_tag", "As in `/v1/risk/positions`.", example="iron condor"),
+)
 _MAX_DAYS: Final = 31
 
 
@@ -101,6 +105,8 @@ def make_router(
             rate=rate(),
             group_by=params.group_by,
             underlying=filters["underlying"],
+            # The shares of a strategy can have the price of an option outside it.
+            strategy_tag=filters.pop("strategy_tag"),
         )
         with store_problems():
             paths = await _paths(timeline, PathsFilter(start=start, end=end, **filters))

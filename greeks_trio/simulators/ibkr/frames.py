@@ -7,8 +7,9 @@ it.
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
+from greeks_trio.model.records import Greeks
 from greeks_trio.simulators.ibkr.client_memory import (
     DELTA,
     GAMMA,
@@ -25,6 +26,8 @@ from greeks_trio.simulators.ibkr.quotes import (
     blank,
     greek_values,
     nudge,
+    nudge_mark,
+    option_prices,
     option_quote,
     option_values,
     underlying_quote,
@@ -34,11 +37,21 @@ from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ledger import LedgerTick
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
-_QUOTE_SHARE: Final = 0.3  # of the ticks change prices too
+_QUOTE_SHARE: Final = 0.3  # of the ticks change the last price and the sizes too
 _BARE_SHARE: Final = 0.01  # of the ticks are followed by a frame without values
 # Of the ticks, those that are followed by a frame with prices or without values.
 _PRICE_SHARE: Final = 0.1
 _BLANK_SHARE: Final = 0.3  # of the ticks lose a Greek during the fault `nan`
+
+
+class _Modelled(NamedTuple):
+    """The values of an option at a price of its underlying."""
+
+    option: SimulatedOption
+    spot: float
+    greeks: Greeks
+    values: Values
+    prices: Values
 
 
 class IbkrFrames:
@@ -51,6 +64,7 @@ class IbkrFrames:
     def __init__(self, state: IbkrState) -> None:
         self._state = state
         self._random = state.random
+        self._modelled: dict[int, _Modelled] = {}
 
     def answer(self, line: Line) -> list[bytes]:
         """Return all known values in two frames, as the real gateway does."""
@@ -126,7 +140,7 @@ class IbkrFrames:
         """Return a frame with changed prices of an option, and no Greek; it is no tick."""
         market = self._state.market
         quote = option_quote(market, option, market.greeks(option), self._random)
-        return self.delta(line, quote, ticks)
+        return self.delta(line, nudge_mark(option, quote), ticks)
 
     def bare(self, line: Line) -> list[bytes]:
         """Return a frame that has only the field of `availability`."""
@@ -139,8 +153,7 @@ class IbkrFrames:
         """Move the market one step; return an option's values and a random number."""
         market, random = self._state.market, self._random
         market.move(option.underlying)
-        greeks = market.greeks(option)
-        values = greek_values(greeks)
+        greeks, values, prices = self._model_values(option)
         sent = line.sent
         if all(
             sent.get(name) == text
@@ -150,13 +163,25 @@ class IbkrFrames:
             values = nudge(line, values, random)
         luck = random.random()
         if luck < _QUOTE_SHARE:
-            values |= option_quote(market, option, greeks, random)
+            prices = option_quote(market, option, greeks, random)
+        values = values | prices
         if self._state.conditions.holds("nan") and random.random() < _BLANK_SHARE:
             values = blank(line, values, random)
         unset_share = self._state.settings.imperfections.unset_share
         if unset_share and random.random() < unset_share:
             values = unset(line, values, random)
         return values, luck
+
+    def _model_values(self, option: SimulatedOption) -> tuple[Greeks, Values, Values]:
+        """Return the Greeks, also as texts, and the prices; they last until a beat."""
+        spot = option.underlying.price
+        known = self._modelled.get(option.conid)
+        if known is None or known.option is not option or known.spot != spot:
+            greeks = self._state.market.greeks(option)
+            prices = option_prices(self._state.market, option, greeks)
+            known = _Modelled(option, spot, greeks, greek_values(greeks), prices)
+            self._modelled[option.conid] = known
+        return known.greeks, known.values, known.prices
 
     def _option_values(self, option: SimulatedOption) -> Values:
         """Return the values of an option; they do not change in a closed market."""

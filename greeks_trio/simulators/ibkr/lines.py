@@ -23,10 +23,7 @@ from greeks_trio.simulators.ibkr.quotes import (
 )
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ledger import LedgerTick
-from greeks_trio.simulators.market import SimulatedOption, Underlying
-
-# The gateway sends changed prices twice a second.
-QUOTE_INTERVAL_S: Final = 0.5
+from greeks_trio.simulators.market import SimulatedOption, Underlying, next_beat
 
 # Limits of one random number: below the first one, the first answer is empty; below the
 # second one, the Greeks come later than the prices.
@@ -127,6 +124,7 @@ class IbkrLines:
         frames: list[bytes] = []
         ticks: list[LedgerTick] = []
         is_late = self._state.conditions.holds("reorder")
+        self._state.market.show(now)
         while count > 0 and self._ticking:
             line, before = self._ticking[0]
             option = self._state.present(before)
@@ -157,7 +155,7 @@ class IbkrLines:
         while self._later and self._later[0][0] <= now and not is_cold:
             frames += heapq.heappop(self._later)[2](now)
         if self._quoting and now >= self._next_quotes_at:
-            self._next_quotes_at = now + QUOTE_INTERVAL_S
+            self._next_quotes_at = next_beat(now)
             frames += self._quotes(now)
         return frames
 
@@ -224,6 +222,7 @@ class IbkrLines:
     def _quotes(self, now: float) -> list[bytes]:
         frames: list[bytes] = []
         ticks: list[LedgerTick] = []
+        self._state.market.show(now)
         for line, _ in self._quoting:
             if now >= line.ends_at:
                 self._close(line)

@@ -45,12 +45,13 @@ _SERVICES: Final = "&serviceID1=122&serviceID2=123&serviceID3=203&serviceID4=775
 # A request for the first field brings the second one too.
 _COMPANIONS: Final = {"87": "87_raw"}
 # When no Greek changed, the first requested one of these changes by one unit.
+# The volatility comes last: such a change would need another price.
 _NUDGES: Final = (
-    (IMPLIED_VOLATILITY, 0.1, "{:.1f}%"),
+    (DELTA, 0.001, "{:.3f}"),
     (THETA, 0.001, "{:.3f}"),
     (VEGA, 0.001, "{:.3f}"),
-    (DELTA, 0.001, "{:.3f}"),
     (GAMMA, 0.001, "{:.3f}"),
+    (IMPLIED_VOLATILITY, 0.1, "{:.1f}%"),
 )
 # Sent for "unset": the largest numbers of C, C++ and Java, and small ones where no
 # Greek can be so small.
@@ -178,8 +179,33 @@ def nudge(line: Line, values: Values, random: Random) -> Values:
         if name in line.fields:
             number = float(str(values[name]).rstrip("%"))
             sign = 1 if random.random() < 0.5 or number <= unit else -1
+            if name == DELTA and number >= 1.0:
+                sign = -1
             return values | {name: layout.format(number + sign * unit)}
     return values
+
+
+def nudge_mark(option: SimulatedOption, quote: Values) -> Values:
+    """Return the quote with another mark price, until the next tick."""
+    decimals = listing_of(option).decimals
+    price = float(str(quote["7635"])) + 10.0**-decimals
+    return quote | {"7635": f"{price:.{decimals}f}"}
+
+
+def option_prices(market: Market, option: SimulatedOption, greeks: Greeks) -> Values:
+    """Return an option's market and mark price for the present price of its underlying.
+
+    The gateway works out the Greeks and these prices together.
+    """
+    decimals = listing_of(option).decimals
+    smallest = 10.0**-decimals
+    price = max(market.price(option, greeks), 2.0 * smallest)
+    half_spread = max(smallest, price * 0.004)
+    return {
+        "84": f"{max(price - half_spread, smallest):.{decimals}f}",
+        "86": f"{price + half_spread:.{decimals}f}",
+        "7635": f"{price:.{decimals}f}",
+    }
 
 
 def option_quote(
@@ -187,18 +213,13 @@ def option_quote(
 ) -> Values:
     """Return an option's prices and sizes for the present price of its underlying."""
     listing = listing_of(option)
-    smallest = 10.0**-listing.decimals
-    price = max(market.price(option, greeks), 2.0 * smallest)
-    half_spread = max(smallest, price * 0.004)
+    prices = option_prices(market, option, greeks)
     volume = float(int(random.random() * 400) * 100)
-    quote: Values = {
-        "31": f"{price:.{listing.decimals}f}",
-        "84": f"{max(price - half_spread, smallest):.{listing.decimals}f}",
-        "86": f"{price + half_spread:.{listing.decimals}f}",
+    quote: Values = prices | {
+        "31": prices["7635"],
         "88": f"{1 + int(random.random() * 4000):,}",
         "85": f"{1 + int(random.random() * 400):,}",
         "7059": str(1 + int(random.random() * 20)),
-        "7635": f"{price:.{listing.decimals}f}",
         "87": _abbreviate(volume),
         "87_raw": volume,
         "55": listing.ticker,

@@ -137,7 +137,7 @@ class FeedChannel:
     def take_due(self, now: float) -> Iterator[Outgoing]:
         """Yield the waiting events if the aggregation period is over."""
         if self._waiting and now >= self.due_at:
-            self.due_at = now + self._period_s
+            self.due_at = _next_period(now, self._period_s)
             yield from self.take_waiting()
 
     def take_waiting(self) -> Iterator[Outgoing]:
@@ -235,6 +235,11 @@ class FeedChannel:
             and self._tape.has_greeks(wanted.symbol)
             and self._random.random() < _MARKER_ROWS
         )
+
+
+def _next_period(now: float, period_s: float) -> float:
+    """Return the start of the next period; all servers cut the time at the same moments."""
+    return (now // period_s + 1.0) * period_s if period_s else now
 
 
 def _forget_rho(event: FeedEvent) -> None:

@@ -25,7 +25,7 @@ from greeks_trio.model.records import Greeks
 from greeks_trio.simulators.book.book import FLAWLESS, Imperfections
 from greeks_trio.simulators.conditions import Conditions
 from greeks_trio.simulators.ledger import Ledger, LedgerTick
-from greeks_trio.simulators.market import Market, SimulatedOption
+from greeks_trio.simulators.market import Market, SimulatedOption, next_beat
 from greeks_trio.simulators.pacing import Pacer
 from greeks_trio.simulators.tastytrade.dxlink_events import (
     UNSET,
@@ -38,8 +38,6 @@ from greeks_trio.simulators.tastytrade.dxlink_events import (
 )
 from greeks_trio.simulators.tastytrade.instruments import price_symbol
 
-# Seconds between two Quotes, and between two Trades, of an underlying.
-UNDERLYING_PERIOD_S: Final = 0.5
 PRICE_KINDS: Final = ("Quote", "Trade", "TradeETH")
 # An old trade's price, relative to the present one.
 _OLD_PRICE: Final = 0.8
@@ -151,8 +149,13 @@ class GreeksTape:
             else:
                 self._give(event, again=self._random.random() < _REDELIVERED)
 
-    def emit_prices(self) -> None:
-        """Give one event with a price of each kind and underlying to their subscribers."""
+    def emit_prices(self, now: float) -> None:
+        """Show the moved prices: one event of each kind and underlying to its subscribers.
+
+        Args:
+            now: Seconds, on the clock of the market.
+        """
+        self._market.show(now)
         if self.conditions.holds("market-closed"):
             return
         for symbol in self._underlyings:
@@ -274,12 +277,13 @@ async def run_tape(tape: GreeksTape, rate: float) -> None:
     """
     while True:
         await tape.wait_subscribed()
-        prices_at = trio.current_time()
-        pacer = Pacer(rate, now=prices_at)
+        now = trio.current_time()
+        prices_at = next_beat(now)
+        pacer = Pacer(rate, now=now)
         while tape.is_subscribed:
             await trio.sleep_until(min(pacer.next_at(trio.current_time()), prices_at))
             now = trio.current_time()
             tape.emit_greeks(pacer.take_due(now))
             if now >= prices_at:
-                tape.emit_prices()
-                prices_at = now + UNDERLYING_PERIOD_S
+                tape.emit_prices(now)
+                prices_at = next_beat(now)
