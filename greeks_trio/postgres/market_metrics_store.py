@@ -123,14 +123,15 @@ async def run_market_metrics(
     """
     told, began_at = "", trio.current_time()
     while True:
+        # Many rows may come at once, and a failure must not repeat without a pause.  Before
+        # the first look the writer makes the tables of an empty database.
+        await trio.sleep(min(_SOON_S, interval_s))
         seen = board.changed.calls
         reason = await _look(config(), board, stale_after_s)
         if reason and reason != told:
             logger.warning("metrics.not_stored reason=%s", reason)
         told = reason
         is_new = trio.current_time() < began_at + _INTERVAL_S
-        # Many rows may come at once, and a failure must not repeat without a pause.
-        await trio.sleep(min(_SOON_S, interval_s))
         with trio.move_on_after(0.0 if is_new else interval_s):
             await board.changed.wait_beyond(seen)
 
