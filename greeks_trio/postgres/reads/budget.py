@@ -18,8 +18,8 @@ class ReadBudget:
 
     Args:
         share: Seconds of reads in each second, on average.
-        longest_s: The limit of a read.  A longer time is that of a machine that stood
-            still, which took nothing from the writer.
+        longest_s: The limit of a read.  In twice that time the service stood still,
+            which took nothing from the writer.
     """
 
     def __init__(self, share: float, *, longest_s: float) -> None:
@@ -38,7 +38,8 @@ class ReadBudget:
     def spend(self, seconds: float) -> None:
         """Count the running time of a read."""
         self._fade()
-        self._used_s += min(seconds, self._longest_s)
+        if seconds < 2 * self._longest_s:
+            self._used_s += min(seconds, self._longest_s)
 
     def _fade(self) -> float:
         now = trio.current_time()
