@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+_DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 _CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
 
 
@@ -21,7 +22,8 @@ def parse_time(
         return parse_moment(value, datetime.now().astimezone()).isoformat()
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{value!r} is no time: write it as 09:30, 2026-11-20 or 2026-11-20T14:30Z."
+            f"{value!r} is no time: write it as 09:30, yesterday, 2026-11-20 or"
+            " 2026-11-20T14:30Z."
         ) from None
 
 
@@ -29,7 +31,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
     """Return the moment: a time of day, a day, or a time as in ISO 8601.
 
     A time without a zone is that of this machine.  A time of day is the last one that is
-    past.
+    past.  `today` and `yesterday` are the begin of the day.
 
     Args:
         text: The words.
@@ -38,10 +40,12 @@ def parse_moment(text: str, now: datetime) -> datetime:
     Raises:
         ValueError: The text is no time.
     """
-    if not _CLOCK.fullmatch(text):
+    if text not in _DAYS_AGO and not _CLOCK.fullmatch(text):
         moment = datetime.fromisoformat(text)
         return moment if moment.tzinfo is not None else moment.astimezone()
     day = now.astimezone().date()
+    if text in _DAYS_AGO:
+        return _at(str(day - timedelta(days=_DAYS_AGO[text])), "00:00")
     moment = _at(day.isoformat(), text)
     return moment if moment <= now else _at(str(day - timedelta(days=1)), text)
 

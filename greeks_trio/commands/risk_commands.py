@@ -26,8 +26,8 @@ _GROUPS: Final = (
     default="00:00",
     show_default=True,
     callback=parse_time,
-    help="The first moment: 09:30, 2026-11-20, or 2026-11-20T14:30Z. Without a zone it is a "
-    "time of this machine. A time of day is the last one that is past.",
+    help="The first moment: 09:30, yesterday, 2026-11-20, or 2026-11-20T14:30Z. Without a "
+    "zone it is a time of this machine. A time of day is the last one that is past.",
 )
 @click.option(
     "--until",

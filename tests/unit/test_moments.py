@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
@@ -41,3 +41,11 @@ def test_other_words_are_refused():
         with pytest.raises(click.BadParameter, match="is no time: write it as"):
             parse_time(context, option, text)
     assert parse_time(context, option, None) is None
+
+
+def test_the_words_for_days_mean_their_begin():
+    today = parse_moment("today", NOW)
+
+    assert (today.hour, today.minute) == (0, 0)
+    assert today <= NOW < today + timedelta(hours=25)
+    assert parse_moment("yesterday", NOW).date() == today.date() - timedelta(days=1)
