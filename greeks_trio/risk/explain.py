@@ -235,6 +235,7 @@ def _row(each: Walk, outages: Sequence[Outage]) -> Explained:
         trades_at_price=each.valued.count("price"),
         trades_at_mark=each.valued.count("mark"),
         expired=each.valued.count("expired"),
+        first_seen=each.valued.count("first_seen"),
         unused_trades=each.unused_trades,
         gap_steps=len(gaps),
         gap_change=math.fsum(gaps),

@@ -22,7 +22,7 @@ _SECONDS_PER_YEAR: Final = DAYS_PER_YEAR * 86_400.0
 # Quantities are at most this far from each other when they are the same.
 _SAME: Final = 1e-9
 
-Valued = Literal["price", "mark", "expired"]
+Valued = Literal["price", "mark", "expired", "first_seen"]
 
 
 class Unknown(Exception):
@@ -122,8 +122,15 @@ def _change(
     if cash is not None and trade_units is not None:
         used.update(fitting)
         return Change(row.at, units, "price", cash * trade_units)
+    if before.at == -math.inf and _is_first_read(path, row):
+        return Change(row.at, units, "first_seen")
     is_over = row.quantity == 0.0 and row.at >= expires_at(path)
     return Change(row.at, units, "expired" if is_over else "mark")
+
+
+def _is_first_read(path: ContractPath, row: Quantity) -> bool:
+    """Tell whether the row is from the first time that the account was read."""
+    return path.seen_from is not None and row.at <= path.seen_from.timestamp()
 
 
 def _cash(trades: Sequence[Trade], quantity: float) -> float | None:

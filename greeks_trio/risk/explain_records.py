@@ -172,6 +172,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
         without_tick: Positions without a tick between the two moments.
         quantity_changes: How often a quantity changed; those at a recorded price, at the
             mark because no trade fits, and because the contract expired.
+        first_seen: Positions that the first reading of the account found, at the mark.
         gap_steps: Steps over an outage.
         gap_change: The profit or loss of these steps.
     """
@@ -204,6 +205,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     trades_at_price: int
     trades_at_mark: int
     expired: int
+    first_seen: int
     unused_trades: int
     gap_steps: int
     gap_change: float

@@ -354,6 +354,17 @@ def test_a_strategy_is_explained_alone_with_the_prices_of_all_options():
         run(option, shares, strategy_tag="Fly")
 
 
+def test_the_first_reading_of_an_account_is_no_trade():
+    seen = {"seen_from": START + timedelta(minutes=5)}
+    found = path(ticks(*QUIET), held=((5, 2.0),), **seen)
+    bought = path(ticks(*QUIET), held=((6, 2.0),), contract_key="NEW", **seen)
+
+    row = total(found, bought)
+
+    assert (row.first_seen, row.trades_at_mark) == (1, 1)
+    assert row.trades == 2 * 2 * 100 * 12.0
+
+
 def test_nothing_to_explain():
     with pytest.raises(NothingToExplain, match="No position was held"):
         run(path(ticks(*QUIET), held=((-60, 0.0),)))
