@@ -137,6 +137,7 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
             for group_by in ("account_id", "contract_key", "strategy_tag", "underlying")
         }
         of_u2 = await ask(**hour, account_id="U2", underlying="spy")
+        of_hedge = await ask(**hour, strategy_tag="hedge")
         until_now = await ask(start=END.isoformat())
         wrong = [
             await ask(**params)
@@ -181,6 +182,8 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
         assert [each["reasons"] for each in body["outages"]] == [["disconnected"]]
     groups = answers["strategy_tag"].json()["groups"]
     assert {row["group"]["strategy_tag"] for row in groups} == {"hedge", None}
+    [hedge] = [row for row in groups if row["group"]["strategy_tag"]]
+    assert of_hedge.json()["totals"] == [{**hedge, "group": {}}]
     assert [row["contracts"] for row in of_u2.json()["totals"]] == [1]
     # No tick came after the hour.
     assert until_now.json()["end"] == "2026-03-20T16:30:00Z"
