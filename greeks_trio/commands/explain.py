@@ -21,6 +21,7 @@ _LIMIT_S: Final = 60.0
 _PATH: Final = "/v1/risk/explain"
 _OK, _FAILED, _REFUSED = 0, 1, 2
 _MAX_NAMED: Final = 10
+_THOUSAND, _MILLION = 1_000, 1_000_000
 
 _WATERFALL: Final = (
     ("start value", "start_value"),
@@ -126,10 +127,16 @@ def _waterfall(total: Mapping[str, Any]) -> Table:
 
 
 def _groups(answer: Mapping[str, Any]) -> Table:
-    """Return a line for each group, in whole units of the currency."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(plain(answer["group_by"]), overflow="fold", min_width=12)
+    """Return a line for each group, in whole units of the currency, or in thousands.
+
+    With amounts in millions there would be no room for the names in 80 columns.
+    """
     rows = answer["groups"]
+    known = [_sum(row, names) or 0 for row in rows for names in _GROUP_COLUMNS.values()]
+    unit = _THOUSAND if max(map(abs, known), default=0) >= _MILLION else 1
+    heading = f"{answer['group_by']}{' (in 1,000)' if unit > 1 else ''}"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    table.add_column(plain(heading), overflow="fold", min_width=12)
     columns = {
         heading: names
         for heading, names in _GROUP_COLUMNS.items()
@@ -140,7 +147,8 @@ def _groups(answer: Mapping[str, Any]) -> Table:
     has_one_currency = len(answer["totals"]) == 1
     for row in rows:
         words = " ".join(str(value or "-") for value in row["group"].values())
-        amounts = (_sum(row, names) for names in columns.values())
+        sums = [_sum(row, names) for names in columns.values()]
+        amounts = [None if each is None else each / unit for each in sums]
         table.add_row(
             plain(words if has_one_currency else f"{words} {row['currency']}"),
             *(_money(amount, digits=0) for amount in amounts),
