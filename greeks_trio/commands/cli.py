@@ -27,11 +27,16 @@ from greeks_trio.commands.options import (
     only_option,
     parse_months,
     status_options,
-    whatif_options,
 )
 from greeks_trio.commands.outcome import FAILED, Plan, configured, run, run_trio
 from greeks_trio.commands.output import open_outputs
-from greeks_trio.commands.risk_commands import beta_weighted, explain, risk
+from greeks_trio.commands.risk_commands import (
+    alerts,
+    beta_weighted,
+    explain,
+    risk,
+    whatif,
+)
 from greeks_trio.commands.simulated import demo, drill, drill_service, simulate
 from greeks_trio.commands.version import show_version
 from greeks_trio.config.load import Override, load_config, read_config
@@ -271,35 +276,6 @@ def status(**options: Any) -> Plan:  # noqa: ANN401 - passed on as they are
 
 
 @commands.command()
-@whatif_options
-@status_options
-def whatif(
-    *,
-    url: str | None,
-    as_json: bool,
-    betas: Sequence[str],
-    dividend_yields: Sequence[str],
-    **options: Any,  # noqa: ANN401 - passed on as they are
-) -> Plan:
-    """Show profit and loss after moves of prices, volatilities and time.
-
-    The running service prices every open option again; shares and futures move with
-    their underlyings. All numbers are values of a model. Positions that it cannot price
-    are counted and named with the reason.
-
-    Exit status: 0 done, 1 no answer, 2 wrong settings or a request that is not valid.
-    """
-
-    def plan() -> int:
-        from greeks_trio.commands.whatif import params_of, run_whatif
-
-        params = params_of(options, betas=betas, dividend_yields=dividend_yields)
-        return run_trio(partial(run_whatif, url=url, as_json=as_json, params=params))
-
-    return plan
-
-
-@commands.command()
 @embedded_options
 @click.option(
     "--repair",
@@ -403,39 +379,6 @@ def archive(
     return plan
 
 
-@commands.command()
-@embedded_options
-@click.option(
-    "--test", "is_test", is_flag=True, help="Send a sample to each channel instead."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the rules.")
-def alerts(
-    *, embedded: bool, data_dir: Path | None, is_test: bool, as_json: bool
-) -> Plan:
-    """Show the limits of GREEKS_ALERTS_FILE with their states.
-
-    It reads the table that the service writes. With --test it sends a sample to each
-    channel of GREEKS_ALERT_URLS.
-
-    Exit status: 0 shown, or every channel took the sample, 1 the database cannot be read,
-    or a channel did not take it, 2 wrong settings.
-    """
-    if is_test and as_json:
-        raise click.UsageError("--json and --test exclude each other: remove one.")
-
-    def plan() -> int:
-        config = configured(partial(load_config, need_broker=False))
-        from greeks_trio.commands.alerts import send_samples, show_alerts
-        from greeks_trio.commands.target import run_on_target
-
-        if is_test:
-            return run_trio(send_samples, config)
-        show = partial(show_alerts, as_json=as_json)
-        return run_trio(run_on_target, show, config, embedded, data_dir, True)
-
-    return plan
-
-
 for each in (
     demo,
     simulate,
@@ -447,5 +390,7 @@ for each in (
     risk,
     explain,
     beta_weighted,
+    whatif,
+    alerts,
 ):
     commands.add_command(each)
