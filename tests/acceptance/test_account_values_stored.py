@@ -21,6 +21,7 @@ from greeks_trio.service import run_service
 from greeks_trio.simulators.book.textbook import textbook_market
 from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
 from greeks_trio.simulators.ledger import Ledger
+from greeks_trio.simulators.market import BEAT_S
 from greeks_trio.simulators.tastytrade.broker import SimulatedTastytrade
 from tests.fix_processes import fetch, wait_until
 
@@ -108,7 +109,8 @@ async def test_account_values_follow_the_brokers(tmp_path, database, proxy):
         async with trio.open_nursery() as closed:
             for broker in (ibkr, tastytrade):
                 closed.start_soon(broker.verbs["market-closed"], 60.0)
-            await trio.sleep(0.2)
+            # The last moves show at the next common beat of the market.
+            await trio.sleep(2 * BEAT_S)
             at = now()
             for account in ("DU7654321", "DU7654322"):
                 money = ibkr.money(account)

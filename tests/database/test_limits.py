@@ -36,7 +36,13 @@ from tests.timeline import all_of, asking
 PAGE = (Path(__file__).parents[2] / "docs/limits.md").read_text("utf-8")
 KEY = "SPY   991218C00600000"
 OPTION = {"contract_key": KEY, "expiration": "2099-12-18"}
-NOW = datetime.now(UTC)
+
+
+def now():
+    """Return the time of the database's machine, which is this one."""
+    return datetime.now(UTC)
+
+
 DELTA = '[[rule]]\nname = "d"\nfigure = "delta"\nunderlying = "SPY"\n'
 
 
@@ -69,23 +75,23 @@ def added(of_view, column):
 
 
 async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
-    hold(db, 7, at=NOW, **OPTION)
-    hold(db, -3, at=NOW, account_id="U2", **OPTION)
+    hold(db, 7, at=now(), **OPTION)
+    hold(db, -3, at=now(), account_id="U2", **OPTION)
     hold(
         db,
         5,
-        at=NOW,
+        at=now(),
         broker="tastytrade",
         account_id="T1",
         **OPTION | {"currency": None},
     )
-    hold_shares(db, 100, at=NOW)
+    hold_shares(db, 100, at=now())
     canadian = {"contract_key": "RY:CAD", "underlying": "RY:CAD", "currency": "CAD"}
-    hold_shares(db, 10, at=NOW, **canadian)
-    hold(db, 2, at=NOW - timedelta(hours=1), account_id="GONE", **OPTION)
-    hold(db, 0, at=NOW, account_id="GONE", **OPTION)
-    tick(db, event_time=NOW, **OPTION)
-    tick(db, event_time=NOW, account_id="U2", gamma=None, **OPTION)
+    hold_shares(db, 10, at=now(), **canadian)
+    hold(db, 2, at=now() - timedelta(hours=1), account_id="GONE", **OPTION)
+    hold(db, 0, at=now(), account_id="GONE", **OPTION)
+    tick(db, event_time=now(), **OPTION)
+    tick(db, event_time=now(), account_id="U2", gamma=None, **OPTION)
     scopes = [
         Scope(),
         Scope(broker="ibkr"),
@@ -136,10 +142,10 @@ async def test_the_sums_of_a_scope_are_those_of_the_view(db, emptied_database):
 async def test_an_unknown_position_is_missing_once_in_every_scope_of_its_account(
     db, emptied_database
 ):
-    hold(db, 7, at=NOW, **OPTION)
-    hold(db, 7, at=NOW, account_id="U2", **OPTION)
+    hold(db, 7, at=now(), **OPTION)
+    hold(db, 7, at=now(), account_id="U2", **OPTION)
     unknown = {"kind": "unknown", "underlying": None, "currency": None}
-    hold(db, None, at=NOW, **OPTION | unknown | {"contract_key": "?"})
+    hold(db, None, at=now(), **OPTION | unknown | {"contract_key": "?"})
     fresh(db)
     scopes = [
         Scope(underlying="SPY", account_id="U1"),
@@ -164,7 +170,7 @@ async def test_an_unknown_position_is_missing_once_in_every_scope_of_its_account
 async def test_the_sums_of_a_strategy_are_those_of_its_positions(db, emptied_database):
     other = "SPY   991218P00600000"
     for key, account_id in ((KEY, "U1"), (other, "U1"), (KEY, "U2")):
-        hold(db, 7, key, at=NOW, account_id=account_id, expiration="2099-12-18")
+        hold(db, 7, key, at=now(), account_id=account_id, expiration="2099-12-18")
         tag = (key, account_id, None if key == other else "wheel")
         db.execute(
             "insert into position_tags (broker, contract_key, account_id, strategy_tag)"
@@ -184,7 +190,7 @@ async def test_the_sums_of_a_strategy_are_those_of_its_positions(db, emptied_dat
     async with open_connection(emptied_database, autocommit=True) as connection:
         found = await read_sums(connection, wanted, 300.0, "SPY")
         unknown = {"kind": "unknown", "underlying": None, "currency": None}
-        hold(db, None, at=NOW, **OPTION | unknown | {"contract_key": "?"})
+        hold(db, None, at=now(), **OPTION | unknown | {"contract_key": "?"})
         lacking = await read_sums(connection, wanted, 300.0, "SPY")
 
     sums = [found["positions", each] for each in scopes]
@@ -202,10 +208,10 @@ async def test_beta_weighted_sums_are_those_of_the_view_and_lack_what_has_no_bet
 ):
     other = {"contract_key": "AAPL  991218C00250000", "underlying": "AAPL"}
     european = {"contract_key": "SAP", "underlying": "SAP", "currency": "EUR"}
-    hold(db, 2, at=NOW, **OPTION)
-    hold(db, -1, at=NOW, account_id="U2", **OPTION | other)
-    hold_shares(db, 10, at=NOW, account_id="U2", **european)
-    fresh(db, underlying_price=650.0, event_time=NOW - timedelta(seconds=400))
+    hold(db, 2, at=now(), **OPTION)
+    hold(db, -1, at=now(), account_id="U2", **OPTION | other)
+    hold_shares(db, 10, at=now(), account_id="U2", **european)
+    fresh(db, underlying_price=650.0, event_time=now() - timedelta(seconds=400))
     fresh(db, account_id="U2", delta=0.4, underlying_price=250.0, **other)
     book, u2 = Scope(), Scope(account_id="U2")
     dollars, none = Scope(account_id="U2", currency="USD"), Scope(account_id="U99")
@@ -243,8 +249,8 @@ async def test_beta_weighted_sums_are_those_of_the_view_and_lack_what_has_no_bet
 async def test_the_sums_of_accounts_are_those_of_their_newest_values(
     db, emptied_database
 ):
-    hold(db, 7, at=NOW, **OPTION)
-    hold(db, 7, at=NOW, account_id="NONE", **OPTION)
+    hold(db, 7, at=now(), **OPTION)
+    hold(db, 7, at=now(), account_id="NONE", **OPTION)
     db.execute(
         "insert into account_values (broker, account_id, observed_at, currency,"
         " net_liquidation, cash, maintenance_margin, excess_liquidity) values"
@@ -471,14 +477,14 @@ async def test_a_write_whose_commit_got_no_answer_can_be_repeated(db, world):
     world.rules = f"{DELTA}above = 500\n"
     book = LimitBook()
     book.rules = world.parsed()
-    messages = book.evaluate(lambda _: Reading(value=600.0), NOW, ["desk"])
+    messages = book.evaluate(lambda _: Reading(value=600.0), now(), ["desk"])
     ended = [
         AlertDelivery(
             message_id=messages[0].id,
             channel="desk",
             attempts=2,
             reason="no answer",
-            finished_at=NOW,
+            finished_at=now(),
         )
     ]
     async with open_connection(world.database, autocommit=True) as connection:
@@ -508,7 +514,7 @@ async def test_partial_and_unread_sums_tell_nothing_but_their_lack(db, world):
         """
     world.is_open = False
     trade(db, 20)
-    fresh(db, event_time=NOW - timedelta(hours=1))
+    fresh(db, event_time=now() - timedelta(hours=1))
     async with world.run():
         await world.wait_state("unknown")
         await world.wait_state("breached", "stale")
