@@ -60,7 +60,7 @@ def fill(database):
             tick(
                 db,
                 key,
-                event_time=NOW,
+                event_time=datetime.now(UTC),
                 expiration=EXPIRATION,
                 implied_volatility=volatility,
                 underlying_price=spot,
