@@ -13,19 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from greeks_trio.commands.ask import (
-    NoAnswer,
-    Refusal,
-    ask_pages,
-    checked_url,
-    service_url,
-)
+from greeks_trio.commands.ask import ask_pages
+from greeks_trio.commands.ask_and_show import ask_and_show
 from greeks_trio.commands.foreign import plain
-from greeks_trio.config.load import load_config
 
 _LIMIT_S: Final = 10.0
 _PATH: Final = "/v1/risk/beta-weighted"
-_OK, _FAILED, _REFUSED = 0, 1, 2
 
 # A row of beta_weighted.
 Row: TypeAlias = Mapping[str, Any]
@@ -52,22 +45,18 @@ async def run_beta_weighted(
     Raises:
         ConfigError: the address of the service is not known.
     """
-    http = load_config(need_broker=False).http
-    has_token = http is not None and bool(http.token.reveal())
-    base = service_url(http) if url is None else checked_url(url, has_token)
-    try:
-        rows = await ask_pages(base, http, _PATH, params, limit_s=_LIMIT_S)
-    except NoAnswer as exc:
-        click.echo(f"No answer from {base}: {exc}.", err=True)
-        return _FAILED
-    except Refusal as exc:
-        click.echo(f"The service refuses the request: {exc}", err=True)
-        return _REFUSED
-    if as_json:
-        click.echo(msgspec.json.encode({"url": base, "items": rows}).decode())
-    else:
-        show_beta_weighted(rows)
-    return _OK
+
+    def show(base: str, rows: Sequence[Row]) -> None:
+        if as_json:
+            click.echo(msgspec.json.encode({"url": base, "items": rows}).decode())
+        else:
+            show_beta_weighted(rows)
+
+    return await ask_and_show(
+        url,
+        lambda base, http: ask_pages(base, http, _PATH, params, limit_s=_LIMIT_S),
+        show,
+    )
 
 
 def show_beta_weighted(rows: Sequence[Row], *, console: Console | None = None) -> None:

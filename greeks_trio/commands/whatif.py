@@ -11,14 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from greeks_trio.commands.ask import NoAnswer, Refusal, ask, checked_url, service_url
+from greeks_trio.commands.ask import ask
+from greeks_trio.commands.ask_and_show import WORKER_LIMIT_S, ask_and_show
 from greeks_trio.commands.foreign import plain
-from greeks_trio.config.load import load_config
 
-# The first request starts the worker, which takes a second on a busy machine.
-_LIMIT_S: Final = 60.0
 _PATH: Final = "/v1/risk/scenarios"
-_OK, _FAILED, _REFUSED = 0, 1, 2
 
 # Of a column with whole numbers, of one with two digits, and of the first one.
 _FULL_WIDTH: Final = 11
@@ -52,22 +49,19 @@ async def run_whatif(
     Raises:
         ConfigError: the address of the service is not known.
     """
-    http = load_config(need_broker=False).http
-    has_token = http is not None and bool(http.token.reveal())
-    base = service_url(http) if url is None else checked_url(url, has_token)
-    try:
-        text, answer = await ask(base, http, _PATH, params, limit_s=_LIMIT_S)
-    except NoAnswer as exc:
-        click.echo(f"No answer from {base}: {exc}.", err=True)
-        return _FAILED
-    except Refusal as exc:
-        click.echo(f"The service refuses the request: {exc}", err=True)
-        return _REFUSED
-    if as_json:
-        click.echo(text.decode())
-    else:
-        show(answer)
-    return _OK
+
+    def print_answer(_: str, found: tuple[bytes, Any]) -> None:
+        text, answer = found
+        if as_json:
+            click.echo(text.decode())
+        else:
+            show(answer)
+
+    return await ask_and_show(
+        url,
+        lambda base, http: ask(base, http, _PATH, params, limit_s=WORKER_LIMIT_S),
+        print_answer,
+    )
 
 
 def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:

@@ -1,0 +1,48 @@
+"""One question to a running service: its address, the answer, and the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import click
+
+from greeks_trio.commands.ask import NoAnswer, Refusal, checked_url, service_url
+from greeks_trio.config.load import load_config
+from greeks_trio.config.settings import HttpConfig
+
+# The first request starts the worker, which takes a second on a busy machine.
+WORKER_LIMIT_S: Final = 60.0
+_OK, _FAILED, _REFUSED = 0, 1, 2
+
+_T = TypeVar("_T")
+
+
+async def ask_and_show(
+    url: str | None,
+    request: Callable[[str, HttpConfig | None], Awaitable[_T]],
+    show: Callable[[str, _T], None],
+) -> int:
+    """Ask the service, show the answer, and return the exit status.
+
+    Args:
+        url: The address of the service; without it, the configuration gives it.
+        request: Asks the service at an address.
+        show: Prints the answer of an address.
+
+    Raises:
+        ConfigError: the address of the service is not known.
+    """
+    http = load_config(need_broker=False).http
+    has_token = http is not None and bool(http.token.reveal())
+    base = service_url(http) if url is None else checked_url(url, has_token)
+    try:
+        answer = await request(base, http)
+    except NoAnswer as exc:
+        click.echo(f"No answer from {base}: {exc}.", err=True)
+        return _FAILED
+    except Refusal as exc:
+        click.echo(f"The service refuses the request: {exc}", err=True)
+        return _REFUSED
+    show(base, answer)
+    return _OK
