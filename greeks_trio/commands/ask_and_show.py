@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import click
 
-from greeks_trio.commands.ask import NoAnswer, Refusal, checked_url, service_url
+from greeks_trio.commands.ask import NoAnswer, Refusal, ask, checked_url, service_url
 from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import HttpConfig
 
 # The first request starts the worker, which takes a second on a busy machine.
-WORKER_LIMIT_S: Final = 60.0
+_WORKER_LIMIT_S: Final = 60.0
 _OK, _FAILED, _REFUSED = 0, 1, 2
 
 _T = TypeVar("_T")
@@ -46,3 +46,38 @@ async def ask_and_show(
         return _REFUSED
     show(base, answer)
     return _OK
+
+
+async def ask_worker(
+    path: str,
+    show: Callable[[Mapping[str, Any]], None],
+    *,
+    url: str | None,
+    as_json: bool,
+    params: Mapping[str, str],
+) -> int:
+    """Ask for something that the service's worker computes; see `ask_and_show`.
+
+    Args:
+        path: The path of the request.
+        show: Prints the answer for people.
+        url: The address of the service.
+        as_json: Print the answer of the service as it is.
+        params: The parameters of the request.
+
+    Raises:
+        ConfigError: the address of the service is not known.
+    """
+
+    def print_answer(_: str, found: tuple[bytes, Any]) -> None:
+        text, answer = found
+        if as_json:
+            click.echo(text.decode())
+        else:
+            show(answer)
+
+    return await ask_and_show(
+        url,
+        lambda base, http: ask(base, http, path, params, limit_s=_WORKER_LIMIT_S),
+        print_answer,
+    )

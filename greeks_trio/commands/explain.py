@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from greeks_trio.commands.ask import ask
-from greeks_trio.commands.ask_and_show import WORKER_LIMIT_S, ask_and_show
+from greeks_trio.commands.ask_and_show import ask_worker
 from greeks_trio.commands.foreign import plain
 
 _PATH: Final = "/v1/risk/explain"
@@ -69,29 +67,8 @@ _LIMITS: Final = {
 async def run_explain(
     *, url: str | None, as_json: bool, params: Mapping[str, str]
 ) -> int:
-    """Ask the service, print the waterfall, and return the exit status.
-
-    Args:
-        url: The address of the service; without it, the configuration gives it.
-        as_json: Print the answer of the service as it is.
-        params: The parameters of the request.
-
-    Raises:
-        ConfigError: the address of the service is not known.
-    """
-
-    def print_answer(_: str, found: tuple[bytes, Any]) -> None:
-        text, answer = found
-        if as_json:
-            click.echo(text.decode())
-        else:
-            show(answer)
-
-    return await ask_and_show(
-        url,
-        lambda base, http: ask(base, http, _PATH, params, limit_s=WORKER_LIMIT_S),
-        print_answer,
-    )
+    """Ask the service, print the waterfall, and return the exit status; see `ask_worker`."""
+    return await ask_worker(_PATH, show, url=url, as_json=as_json, params=params)
 
 
 def show(answer: Mapping[str, Any], *, console: Console | None = None) -> None:
