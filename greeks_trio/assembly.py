@@ -370,7 +370,11 @@ def make_routers(service: Service) -> list[APIRouter]:
     )
     slo, latest = partial(latency_json, state), state.processor.latest
     events = live.EventSource(
-        latest, state.sessions, slo, service.limits.recent.changes
+        latest,
+        state.sessions,
+        slo,
+        service.limits.recent.changes,
+        now=state.clock.now,
     )
     figures = partial(status_json, state)
     source = status.StatusSource(

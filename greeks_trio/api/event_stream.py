@@ -28,9 +28,6 @@ SendChunk: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 EVENT_STREAM: Final = "text/event-stream"
 
-# A comment, which clients skip.  It keeps proxies from ending a quiet connection.
-HEARTBEAT: Final = b": alive\n\n"
-
 # Long enough for a short delay, and short enough that a dead client loses its place.
 WRITE_LIMIT_S: Final = 20.0
 

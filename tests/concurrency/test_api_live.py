@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count, islice, pairwise
 from types import SimpleNamespace
@@ -356,11 +357,15 @@ async def test_the_slo_is_read_once_for_many_streams(service, url):
     assert asked <= 2
 
 
-async def test_a_quiet_stream_has_heartbeats(url, monkeypatch):
-    monkeypatch.setattr(live, "HEARTBEAT_S", 0.05)
+async def test_a_quiet_stream_tells_the_time_again_and_again(url, monkeypatch):
+    monkeypatch.setattr(live, "TIME_S", 0.05)
     async with open_events(url, interval_ms=100) as client:
-        await client.wait_line(": alive")
+        times = [(await client.value("time"))["now"] for _ in range(3)]
 
+    assert times == sorted(set(times))
+    assert (
+        abs(datetime.fromisoformat(times[-1]) - datetime.now(UTC)).total_seconds() < 60
+    )
     assert "retry: 2000" in client.lines
 
 

@@ -13,6 +13,8 @@ The events, all of them JSON:
 - ``slo``: the latencies and the state of the SLO, at most once a second.
 - ``alert``: a message about a limit.  The stream begins with the last one of each rule that
   is breached or unknown.
+- ``time``: the service's clock, every `TIME_S` seconds.  A client that gets none has lost the
+  stream, also where the connection seems to be open.
 
 The stream begins with the present state of each, and continues with the changes.  There
 are no event ids, and ``Last-Event-ID`` has no effect: a new connection begins with the
@@ -24,7 +26,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from operator import attrgetter
@@ -38,7 +40,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from greeks_trio.api.answers import described_problems
 from greeks_trio.api.event_stream import (
     EVENT_STREAM,
-    HEARTBEAT,
     WRITE_LIMIT_S,
     EventStream,
     SendChunk,
@@ -64,7 +65,8 @@ from greeks_trio.pipeline.latest import NOTHING_SEEN, Latest
 # Dashboards and people.  The cost of a stream grows with the bytes that it sends.
 MAX_STREAMS: Final = 32
 
-HEARTBEAT_S: Final = 15.0
+# It also keeps proxies from ending a quiet connection.
+TIME_S: Final = 5.0
 
 AlertChanges: TypeAlias = Callable[[int | None], tuple[int, Sequence[AlertEvent]]]
 # The interval of the checks of sessions and SLO, and the shortest interval of events for
@@ -134,9 +136,11 @@ class EventSource:
         slo: Callable[[], Mapping[str, Any]],
         alerts: AlertChanges = lambda _: (0, ()),
         *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_streams: int = MAX_STREAMS,
     ) -> None:
         self.latest = latest
+        self.now = now
         self.sessions = sessions
         self.alerts = alerts
         self.streams = Streams(max_streams)
@@ -178,7 +182,9 @@ def make_router(source: EventSource, brokers: Sequence[str]) -> APIRouter:
     router = APIRouter(tags=["stream"])
 
     async def stream(params: StreamParams) -> Response:  # noqa: ASYNC124
-        """Send events until the client leaves: `greeks`, `sessions`, `slo`, `alert`.
+        """Send events until the client leaves.
+
+        They are `greeks`, `sessions`, `slo`, `alert`, and the `time` every 5 seconds.
 
         The stream begins with the present state and continues with the changes, at most
         once in `interval_ms` milliseconds (less often if many streams have much to send).
@@ -240,19 +246,19 @@ class _Client:
 
     async def run(self, send: SendChunk) -> None:
         """Send changes until cancelled."""
-        sent_at = trio.current_time()
+        told_time_at = -math.inf
         while True:
             looked_at = trio.current_time()
             self._spent_s = 0.0
             for chunk in self._timed(self._changes(looked_at)):
                 if chunk:
                     await send(chunk)
-                    sent_at = trio.current_time()
                 else:
                     await trio.lowlevel.checkpoint()
-            if trio.current_time() - sent_at >= HEARTBEAT_S:
-                await send(HEARTBEAT)
-                sent_at = trio.current_time()
+            if looked_at - told_time_at >= TIME_S:
+                told_time_at = looked_at
+                data = msgspec.json.encode({"now": self._source.now()})
+                await send(encode_event("time", data))
             is_open = self._source.streams.statistics().open
             interval_s = max(self._interval_s, self._spent_s * is_open / _SHARE)
             await trio.sleep_until(looked_at + interval_s)
@@ -324,7 +330,10 @@ def _encode(ticks: Sequence[UnifiedPositionRecord]) -> bytes:
     return _ENCODER.encode(shown)
 
 
-_EXAMPLE: Final = """event: sessions
+_EXAMPLE: Final = """event: time
+data: {"now":"2026-11-20T15:30:04.6Z"}
+
+event: sessions
 data: [{"broker":"ibkr","status":"connected","last_heartbeat_at":"2026-11-20T15:30:01Z",\
 "last_message_at":"2026-11-20T15:30:04.512Z","reconnect_attempt":0,\
 "subscription_count":7,"last_error":null,"notes":[]}]
@@ -343,7 +352,7 @@ data: [{"broker":"ibkr","account_id":"U1234567","underlying":"SPY",\
 _EVENT: Final = {
     "type": "object",
     "properties": {
-        "event": {"enum": ["greeks", "sessions", "slo", "alert"]},
+        "event": {"enum": ["greeks", "sessions", "slo", "alert", "time"]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
     "required": ["event", "data"],
