@@ -19,6 +19,8 @@ from greeks_trio.api.access.guard import Guard
 from greeks_trio.api.access.limits import LIMITS, App, Limits
 from greeks_trio.api.app import make_api, methods_of
 from greeks_trio.api.connection import Connection, make_settings, turn_away
+from greeks_trio.api.page_files import PageFiles
+from greeks_trio.api.routes import page
 from greeks_trio.config.addresses import is_loopback
 from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import ConfigError
@@ -75,7 +77,8 @@ async def run_http(
 def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) -> App:
     sessions = BrowserSessions(config.token)
     login = make_router(sessions, wrong_token_s=limits.wrong_token_s)
-    api = make_api([*routers, login], needs_token=bool(config.token))
+    pages = page.make_router(PageFiles())
+    api = make_api([*routers, login, pages], needs_token=bool(config.token))
     return Guard(
         cast("Any", api),
         config,

@@ -30,7 +30,7 @@ def sdist(tmp_path_factory) -> Path:
             ROOT / name,
             source / name,
             symlinks=True,
-            ignore=shutil.ignore_patterns("__pycache__"),
+            ignore=shutil.ignore_patterns("__pycache__", "node_modules"),
         )
     for path in ROOT.iterdir():
         if path.is_file():
@@ -107,6 +107,20 @@ def test_the_wheel_holds_only_the_package_and_its_sql(wheel):
     assert "greeks_trio/deployment/greeks-trio.service" in names
     assert "greeks_trio/deployment/grafana/dashboards.yml" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"greeks_trio"}
+
+
+def test_the_wheel_holds_every_file_of_the_page(wheel):
+    page = ROOT / "greeks_trio/page"
+    shipped = {
+        path.relative_to(ROOT).as_posix()
+        for path in page.rglob("*")
+        if path.is_file() and "node_modules" not in path.parts
+    }
+    makers = {name for name in shipped if "/vendor/package" in name or ".mjs" in name}
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {each for each in names if "/page/" in each} == shipped - makers
+    assert "greeks_trio/page/index.html" in names
 
 
 def test_the_index_shows_the_readme_the_licence_and_the_extras(wheel):

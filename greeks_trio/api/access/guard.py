@@ -6,7 +6,8 @@
 - The body of a write has to be JSON, which no form of another site can send.  If the
   browser names the origin of the page, it has to be ours.
 - With a token in the configuration, a request needs the token or the cookie of a session.
-  ``/livez`` tells no data, so it needs neither.
+  The open paths tell no data, so they need neither; see `open_paths`.  A browser that
+  opens a page without them gets the login form.
 - Bodies and waiting have limits; see `limits`.
 
 A refusal is a problem as in `answers`; every answer gets the safe headers.
@@ -25,7 +26,6 @@ from urllib.parse import parse_qsl
 import trio
 
 from greeks_trio.api.access.browser_sessions import (
-    SESSION_PATH,
     BrowserSessions,
     brings_token,
     session_ids,
@@ -44,6 +44,7 @@ from greeks_trio.api.access.limits import (
     read_body,
     take_arriving_body,
 )
+from greeks_trio.api.access.open_paths import LOGIN_FORM, OPEN_PATHS, PAGES
 from greeks_trio.api.access.origins import READS, check_host, check_sender
 from greeks_trio.api.answers import SAFE_HEADERS, Problem, problem_answer
 from greeks_trio.api.bodies import refuse_repeated_keys
@@ -53,8 +54,6 @@ from greeks_trio.config.settings import HttpConfig
 
 logger = logging.getLogger(__name__)
 
-# The route of the session checks the token itself.
-_OPEN_PATHS: Final = frozenset({"/livez", SESSION_PATH})
 # If one of these came twice, we and the application could read different values.
 _SINGLE: Final = frozenset(
     {
@@ -98,8 +97,8 @@ class Guard:
         try:
             # Before the body: a client without credentials need not send one.
             headers = self._check_head(scope)
-            if scope["path"] not in _OPEN_PATHS:
-                await self._check_credentials(scope, headers)
+            if not await self._has_credentials(scope, headers):
+                scope = _login_form(scope, headers)
             body = await read_body(receive, self._limits)
             if body:
                 refuse_repeated_keys(body)
@@ -162,22 +161,21 @@ class Guard:
                 f"A {method} needs 'Content-Type: {JSON}'.",
             )
 
-    async def _check_credentials(
+    async def _has_credentials(
         self, scope: Message, headers: dict[bytes, bytes]
-    ) -> None:
+    ) -> bool:
+        """Return whether the request has the credentials that its path needs."""
         token = self._sessions.token
         authorization = headers.get(b"authorization")
-        if not token:
-            return
-        if authorization is not None:
-            if brings_token(authorization, token):
-                return
-            await trio.sleep(self._limits.wrong_token_s)
-        else:
+        if not token or scope["path"] in OPEN_PATHS:
+            return True
+        if authorization is None:
             cookies = [value for name, value in scope["headers"] if name == b"cookie"]
-            if any(map(self._sessions.is_open, session_ids(cookies))):
-                return
-        raise wrong_token()
+            return any(map(self._sessions.is_open, session_ids(cookies)))
+        is_right = brings_token(authorization, token)
+        if not is_right:
+            await trio.sleep(self._limits.wrong_token_s)
+        return is_right
 
     async def _pass_on(
         self, scope: Message, body: bytes, receive: Receive, answer: _Answer
@@ -222,6 +220,18 @@ class _Answer:
             # The end of the answer tells the application that the client has left.
             message, self._is_over = {"type": "http.response.body"}, True
         await self._send(message)
+
+
+def _login_form(scope: Message, headers: dict[bytes, bytes]) -> Message:
+    """Return the request for the login form, which a page gives without credentials.
+
+    Raises:
+        Problem: the request is for no page, or brings a wrong token.
+    """
+    is_page = scope["path"] in PAGES and scope["method"] in {"GET", "HEAD"}
+    if not is_page or b"authorization" in headers:
+        raise wrong_token()
+    return {**scope, "path": LOGIN_FORM, "raw_path": LOGIN_FORM.encode()}
 
 
 def _check_query(query: bytes) -> None:

@@ -1,0 +1,55 @@
+// The login form: it exchanges the token for the cookie of a session, and loads the same
+// address again.  The part of the address behind the # stays.
+
+const form = document.getElementById("login");
+const field = document.getElementById("token");
+const problem = document.getElementById("problem");
+const button = form.querySelector("button");
+const LIMIT_MS = 10_000;
+
+function show(text) {
+  problem.textContent = text;
+  field.setAttribute("aria-invalid", text ? "true" : "false");
+  if (text) {
+    field.focus();
+    field.select();
+  }
+}
+
+function setBusy(isBusy) {
+  // Not `disabled`, which would take the focus away.
+  button.setAttribute("aria-disabled", String(isBusy));
+  button.textContent = isBusy ? "Logging in …" : "Log in";
+}
+
+async function ask(token) {
+  const response = await fetch("/v1/session", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ token }),
+    signal: AbortSignal.timeout(LIMIT_MS),
+  });
+  if (response.ok) return "";
+  if (response.status === 401) return "The service does not accept this token. Check it and try again.";
+  return `The service refused the login with status ${response.status}. Its log may say more.`;
+}
+
+async function logIn() {
+  const token = field.value.trim();
+  if (!token) return show("Enter the token.");
+  show("");
+  setBusy(true);
+  try {
+    const refusal = await ask(token);
+    if (!refusal) return location.reload();
+    show(refusal);
+  } catch {
+    show("The service does not answer. Check that it runs, and try again.");
+  }
+  setBusy(false);
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (button.getAttribute("aria-disabled") !== "true") logIn();
+});
