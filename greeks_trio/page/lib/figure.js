@@ -1,0 +1,67 @@
+// Figures: a number with its sign, colour, and the marks of a sum.
+
+import { html, useLayoutEffect, useRef } from "../vendor/preact.js";
+import { MEASURES, NOTHING, count, number } from "./format.js";
+
+const FLASH_MS = 700;
+const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
+
+/**
+ * A number on the page.
+ *
+ * field: the column of the HTTP interface.  measure: its entry in MEASURES, or one of its own.
+ * coloured: gains blue, losses orange.  A change is shown by a ground that fades.
+ */
+export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured = false, title }) {
+  const element = useRef(null);
+  const text = number(value, measure);
+  useFlash(element, text);
+  const isKnown = text !== NOTHING;
+  const colour = coloured && isKnown && /[1-9]/.test(text) ? (value < 0 ? "loss" : "gain") : "";
+  return html`<span
+    ref=${element}
+    class=${`fig ${isKnown ? colour : "none"}`}
+    data-field=${field}
+    data-value=${isKnown ? value : ""}
+    title=${title}
+    >${isKnown ? text : html`<span aria-hidden="true">${NOTHING}</span><span class="hidden">not known</span>`}</span
+  >`;
+}
+
+function useFlash(element, text) {
+  const before = useRef(text);
+  useLayoutEffect(() => {
+    if (before.current !== text && before.current !== NOTHING && !isCalm.matches) {
+      element.current.animate([{ backgroundColor: "var(--flash)" }, { backgroundColor: "transparent" }], FLASH_MS);
+    }
+    before.current = text;
+  }, [text]);
+}
+
+/**
+ * Return the faults of a sum as sentences.
+ *
+ * missing: positions that the sum lacks; of: all positions; estimated, stale, carried: counts.
+ */
+export function faultsOfSum({ missing = 0, of, estimated = 0, stale = 0, carried = 0 }) {
+  const all = of === undefined ? "" : ` of ${of}`;
+  return [
+    missing && `${missing}${all} ${missing === 1 ? "position is" : "positions are"} missing`,
+    estimated && `${count(estimated, "position")} estimated`,
+    stale && `${count(stale, "position")} stale`,
+    carried && `${count(carried, "value")} from an older tick`,
+  ].filter(Boolean);
+}
+
+/** A sum with its marks: `*` incomplete, `~` estimated, `!` stale.  The title has the words. */
+export function Sum({ field, value, measure, faults = {}, coloured = false }) {
+  const marks = (faults.missing ? "*" : "") + (faults.estimated ? "~" : "") + (faults.stale ? "!" : "");
+  const words = faultsOfSum(faults).join("; ");
+  return html`<span class="sum" title=${words || undefined}
+    ><${Figure} field=${field} value=${value} measure=${measure} coloured=${coloured} /><span
+      class="mark"
+      aria-hidden="true"
+      >${marks}</span
+    >${words && html`<span class="hidden"> (${words})</span>`}</span
+  >`;
+}

@@ -1,0 +1,110 @@
+// Numbers, times and names as text.
+
+const MINUS = "\u2212";
+/** The text of a value that is not known. */
+export const NOTHING = "\u2013";
+
+/**
+ * How to write each measure.
+ *
+ * label: for headings; title: the definition, with the unit; digits: after the point;
+ * short: of a sum that may be large, without decimals; signed: with a plus as well.
+ */
+export const MEASURES = {
+  quantity: { label: "Qty", title: "Quantity, short is negative", digits: 0, most: 4 },
+  delta: { label: "Delta", title: "Delta, for a move of the underlying by 1.00", digits: 3 },
+  gamma: { label: "Gamma", title: "Gamma, change of delta for a move by 1.00", digits: 4 },
+  theta: { label: "Theta", title: "Theta, per calendar day", digits: 3 },
+  vega: { label: "Vega", title: "Vega, per point of volatility", digits: 3 },
+  rho: { label: "Rho", title: "Rho, per point of the interest rate", digits: 3 },
+  implied_volatility: { label: "IV", title: "Implied volatility, per year", digits: 1, percent: true },
+  price: { label: "Price", title: "Price of the contract", digits: 2, most: 4 },
+  underlying_price: { label: "Underlying", title: "Price of the underlying", digits: 2 },
+  net_delta: { label: "Net delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 1, large: true },
+  position_gamma: { label: "Gamma", title: "Quantity x multiplier x gamma", digits: 2, large: true },
+  dollar_delta: { label: "Dollar delta", title: "Money that a move of the underlyings by 100 % would give, at today's deltas", digits: 0, large: true },
+  dollar_gamma: { label: "Dollar gamma", title: "Change of the dollar delta for a move of the underlyings by 1 %", digits: 0, large: true },
+  beta_weighted_delta: { label: "Beta delta", title: "Delta in shares of the benchmark", digits: 1, large: true },
+  position_theta: { label: "Theta", title: "Money per calendar day", digits: 0, large: true },
+  position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true },
+  position_rho: { label: "Rho", title: "Money per point of the interest rate", digits: 0, large: true },
+  market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true },
+  profit: { label: "P/L today", title: "Profit or loss today", digits: 0, large: true, signed: true },
+};
+
+const formats = new Map();
+
+function numberFormat(digits, most) {
+  const key = `${digits},${most}`;
+  if (!formats.has(key)) {
+    formats.set(key, new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: most }));
+  }
+  return formats.get(key);
+}
+
+/**
+ * Return a number as text, with a real minus sign.
+ * @param {number | null} value
+ * @param {{digits?: number, most?: number, percent?: boolean, large?: boolean, signed?: boolean}} measure
+ *   `large`: ten millions and more are in millions.
+ */
+export function number(value, { digits = 0, most = digits, percent = false, large = false, signed = false } = {}) {
+  if (value === null || value === undefined || Number.isNaN(value)) return NOTHING;
+  let shown = percent ? value * 100 : value;
+  let unit = percent ? "%" : "";
+  if (large && Math.abs(shown) >= 1e10) [shown, unit, digits, most] = [shown / 1e9, "B", 2, 2];
+  else if (large && Math.abs(shown) >= 1e7) [shown, unit, digits, most] = [shown / 1e6, "M", 2, 2];
+  const text = numberFormat(digits, most).format(Math.abs(shown));
+  // What rounds to zero has no sign.
+  const isZero = !/[1-9]/.test(text);
+  const sign = isZero ? "" : shown < 0 ? MINUS : signed ? "+" : "";
+  return sign + text + unit;
+}
+
+/** Return a whole count with its noun: `1 position`, `3 positions`. */
+export function count(value, noun, plural = `${noun}s`) {
+  return `${number(value)} ${value === 1 ? noun : plural}`;
+}
+
+/** Return seconds as text of few letters: `0.4 s`, `12 s`, `5 min`, `3 h`, `2 d`. */
+export function age(seconds) {
+  if (seconds === null || seconds === undefined) return NOTHING;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 99.5) return `${Math.round(seconds)} s`;
+  if (seconds < 5970) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}
+
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+
+/** Return a moment as the time of the browser's zone, with the day if it is not today. */
+export function moment(value, today = Date.now()) {
+  if (value === null || value === undefined) return NOTHING;
+  const date = new Date(value);
+  const isToday = date.toDateString() === new Date(today).toDateString();
+  return isToday ? CLOCK.format(date) : `${DAY.format(date)}, ${CLOCK.format(date)}`;
+}
+
+/** Return a day such as `2026-12-18` as `18 Dec 2026`. */
+export function day(text) {
+  return text ? DATE.format(new Date(`${text}T00:00:00Z`)) : NOTHING;
+}
+
+/** Return a contract as traders write it: `SPY 18 Dec 2026 600 C`. */
+export function contractName(row) {
+  if (row.strike === null || row.strike === undefined || !row.expiration) return row.contract_key;
+  const root = /^\.\/(\S+)/.exec(row.contract_key)?.[1] ?? row.contract_key.slice(0, 6).trim();
+  const symbol = row.contract_key.startsWith(".") ? `${row.underlying} (${root})` : root;
+  const right = row.option_type === "put" ? "P" : "C";
+  return `${symbol} ${day(row.expiration)} ${number(Number(row.strike), { most: 4 })} ${right}`;
+}
+
+const BROKERS = { ibkr: "IBKR", tastytrade: "Tastytrade" };
+
+/** Return a broker's name as it writes it. */
+export function brokerName(broker) {
+  return BROKERS[broker] ?? broker;
+}

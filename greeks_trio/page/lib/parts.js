@@ -1,0 +1,58 @@
+// Small elements that several views use.
+
+import { html } from "../vendor/preact.js";
+import { age, moment } from "./format.js";
+import { now } from "./clock.js";
+
+const SYMBOLS = { ok: "\u2713", warn: "\u25b2", critical: "\u2716", info: "\u2022" };
+
+/** A short state with a symbol: `ok`, `warn`, `critical` or `info`. */
+export function Badge({ state = "info", title, children }) {
+  return html`<span class=${`badge ${state}`} title=${title}
+    ><span aria-hidden="true">${SYMBOLS[state]}</span>${children}</span
+  >`;
+}
+
+/** The same as a pill of the header. */
+export function Pill({ state = "info", title, children }) {
+  return html`<span class=${`pill ${state}`} title=${title}
+    ><span aria-hidden="true">${SYMBOLS[state]}</span>${children}</span
+  >`;
+}
+
+/** A view or panel without rows: says why, and what to do. */
+export function Empty({ title, children }) {
+  return html`<div class="empty">
+    <h2>${title}</h2>
+    <p>${children}</p>
+  </div>`;
+}
+
+/** The state of a `useResource` beside its heading: its moment, or its error. */
+export function Freshness({ resource }) {
+  const { at, error, isLoading } = resource;
+  if (error) {
+    const old = at === null ? "" : ` Shown: values of ${moment(at)}.`;
+    return html`<${Badge} state="warn" title=${`${error.message}${old}`}>${error.message}${old}<//>`;
+  }
+  if (at === null) return html`<span class="meta">${isLoading ? "Loading" : ""}</span>`;
+  const seconds = Math.max(0, (now.value - at) / 1000);
+  return html`<span class="meta">as of ${moment(at)}${seconds >= 10 ? ` (${age(seconds)} ago)` : ""}</span>`;
+}
+
+/** A row of alternatives; `options` are `[value, label, title]`. */
+export function Segments({ label, options, value, onPick }) {
+  return html`<div class="segments" role="group" aria-label=${label}>
+    ${options.map(
+      ([option, text, title]) => html`<button
+        key=${option}
+        type="button"
+        aria-pressed=${String(option === value)}
+        title=${title}
+        onClick=${() => onPick(option)}
+      >
+        ${text}
+      </button>`,
+    )}
+  </div>`;
+}

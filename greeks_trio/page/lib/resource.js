@@ -1,0 +1,61 @@
+// Answers of the HTTP interface that a view shows, read again at intervals.
+
+import { useEffect, useRef, useState } from "../vendor/preact.js";
+import { getItems, getJson } from "./api.js";
+import { serverNow } from "./clock.js";
+
+/**
+ * Read an answer now and again every `everyMs`, while the page is visible.
+ *
+ * The last value stays through an error, so that the view can show it as old.
+ * A slow answer is not asked for more often: the pause is at least ten times its duration.
+ *
+ * @param {string | null} path `null` reads nothing.
+ * @param {object} params Another value of a parameter starts anew.
+ * @param {{everyMs?: number, isList?: boolean, keep?: boolean}} options `isList`: all pages
+ *   of a list, as an array.  `keep`: the old value stays until the new one is there.
+ * @returns {{value: any, error: Error | null, at: number | null, isLoading: boolean, reload: () => void}}
+ *   `at`: the service's time of the value.
+ */
+export function useResource(path, params = {}, { everyMs = 0, isList = false, keep = false } = {}) {
+  const key = JSON.stringify([path, params]);
+  const [state, setState] = useState({ key: null, value: null, error: null, at: null });
+  const reload = useRef(() => {});
+
+  useEffect(() => {
+    if (path === null) return undefined;
+    const abort = new AbortController();
+    let timer;
+    const read = async () => {
+      clearTimeout(timer);
+      const began = performance.now();
+      try {
+        const value = await (isList ? getItems : getJson)(path, params, { abort: abort.signal });
+        setState({ key, value, error: null, at: serverNow() });
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        setState((old) => ({ ...(old.key === key || keep ? old : { value: null, at: null }), key, error }));
+      }
+      if (everyMs) timer = setTimeout(readIfVisible, Math.max(everyMs, 10 * (performance.now() - began)));
+    };
+    const readIfVisible = () => (document.hidden ? undefined : read());
+    const onVisible = () => everyMs && readIfVisible();
+    document.addEventListener("visibilitychange", onVisible);
+    reload.current = read;
+    read();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", onVisible);
+    };
+  }, [key, everyMs]);
+
+  const isOwn = state.key === key;
+  return {
+    value: isOwn || keep ? state.value : null,
+    error: isOwn ? state.error : null,
+    at: isOwn || keep ? state.at : null,
+    isLoading: path !== null && !isOwn,
+    reload: () => reload.current(),
+  };
+}

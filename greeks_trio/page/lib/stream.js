@@ -1,0 +1,87 @@
+// One connection to `/v1/stream`, which is opened again whenever it is lost.
+// It runs in a shared worker, so that all tabs use one stream, or in the page itself.
+
+const EVENTS = ["greeks", "sessions", "slo", "alert", "time"];
+// The service tells the time every 5 seconds.
+const SILENCE_MS = 15_000;
+const FIRST_DELAY_MS = 500;
+const LONGEST_DELAY_MS = 10_000;
+
+export class Stream {
+  /**
+   * @param {(name: string, data: any) => void} tell Gets each event with its JSON text, and
+   *   `link` with `{state, reason}`: `connecting`, `live`, `lost` or `login`.
+   * @param {string} url Of the stream.
+   */
+  constructor(tell, url = "/v1/stream") {
+    this.tell = tell;
+    this.url = url;
+    this.link = { state: "connecting", reason: "" };
+    this.delayMs = FIRST_DELAY_MS;
+  }
+
+  /** Connect, and stay connected until `close`. */
+  open() {
+    this.source = new EventSource(this.url);
+    this.source.onopen = () => {
+      this.delayMs = FIRST_DELAY_MS;
+      this.#say("live");
+      this.#expect();
+    };
+    for (const name of EVENTS) {
+      this.source.addEventListener(name, (event) => {
+        this.#expect();
+        this.tell(name, event.data);
+      });
+    }
+    this.source.onerror = () => this.#lost();
+    this.#expect();
+  }
+
+  /** Connect now instead of after the delay; with a connection, do nothing. */
+  retry() {
+    if (this.link.state === "live") return;
+    this.close();
+    this.open();
+  }
+
+  /** End the connection. */
+  close() {
+    clearTimeout(this.silence);
+    clearTimeout(this.waiting);
+    this.source?.close();
+  }
+
+  #expect() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.#lost("The service has sent nothing for 15 seconds."), SILENCE_MS);
+  }
+
+  async #lost(reason = "The connection was lost.") {
+    this.close();
+    // With jitter, so that many pages do not come back at once.
+    const delay = this.delayMs * (0.75 + Math.random() / 2);
+    this.delayMs = Math.min(this.delayMs * 2, LONGEST_DELAY_MS);
+    this.waiting = setTimeout(() => this.open(), delay);
+    if (this.link.state !== "login") this.#say("lost", reason);
+    const [state, words] = await whyLost();
+    if (this.link.state !== "live") this.#say(state, words);
+  }
+
+  #say(state, reason = "") {
+    this.link = { state, reason };
+    this.tell("link", this.link);
+  }
+}
+
+// An EventSource does not tell the status of the answer.
+async function whyLost() {
+  try {
+    const answer = await fetch("/v1/streaming/status", { cache: "no-store", signal: AbortSignal.timeout(4000) });
+    if (answer.status === 401) return ["login", "The session has ended."];
+    if (!answer.ok) return ["lost", `The service answers with status ${answer.status}.`];
+    return ["lost", "The stream was closed. All streams may be in use."];
+  } catch {
+    return ["lost", "The service does not answer."];
+  }
+}
