@@ -1,0 +1,102 @@
+// The frame of the page: header, views, notices.
+
+import { html, render, useEffect, useErrorBoundary } from "./vendor/preact.js";
+import { send } from "./lib/api.js";
+import { startClock } from "./lib/clock.js";
+import { reloadContracts } from "./lib/contracts.js";
+import { brokerName, moment } from "./lib/format.js";
+import { link, sessions, startLive } from "./lib/live.js";
+import { Pill } from "./lib/parts.js";
+import { href, route } from "./lib/router.js";
+import { followStatus, hasSession, notices, pageState } from "./lib/status.js";
+import { VIEWS } from "./views/index.js";
+
+const SESSION_LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
+const LINK_WORDS = { live: "Live", connecting: "Connecting", lost: "Not connected", login: "Not logged in" };
+const LINK_LEVELS = { live: "ok", connecting: "warn", lost: "critical", login: "critical" };
+
+function App({ retry }) {
+  const { view, params } = route.value;
+  const known = VIEWS.find((each) => each.name === view);
+  const state = pageState.value;
+  useEffect(() => {
+    document.documentElement.dataset.state = state;
+  }, [state]);
+  useEffect(() => {
+    document.title = `${known?.title ?? "Not found"} – greeks_trio`;
+  }, [known]);
+  return html`
+    <${Header} />
+    <nav class="nav" aria-label="Views">
+      ${VIEWS.filter((each) => each.isInNav).map(
+        (each) => html`<a key=${each.name} href=${href(each.name)} aria-current=${each.name === view ? "page" : undefined}>${each.title}</a>`,
+      )}
+      <hr />
+      <a href="/docs">API</a>
+      ${hasSession.value && html`<a href="/" onClick=${logOut}>Log out</a>`}
+    </nav>
+    <${Notices} retry=${retry} />
+    <main class="main" id="main" tabindex="-1" data-view=${view}>
+      <${Guarded} key=${view} View=${known?.View ?? NotFound} params=${params} />
+    </main>
+  `;
+}
+
+function Header() {
+  const { state, since } = link.value;
+  return html`<header class="top">
+    <a class="brand" href="#/book"><img src="/page/icon.svg" alt="" />greeks_trio</a>
+    <div class="feeds">
+      ${(sessions.value ?? []).map(
+        (session) => html`<${Pill}
+          key=${session.broker}
+          state=${SESSION_LEVELS[session.status]}
+          title=${session.last_error ?? `${session.subscription_count} subscriptions`}
+          ><a href=${href("health")}>${brokerName(session.broker)} ${session.status}</a><//
+        >`,
+      )}
+      <${Pill} state=${LINK_LEVELS[state]} title=${`Since ${moment(since)}`}>${LINK_WORDS[state]}<//>
+    </div>
+  </header>`;
+}
+
+function Notices({ retry }) {
+  return html`<div class="notices" role="status" aria-live="polite">
+    ${notices.value.map(
+      ({ id, level, title, text }) => html`<p key=${id} class=${`notice ${level}`} data-notice=${id}>
+        <b>${title}</b><span>${text}</span>
+        ${id === "lost" && html`<button class="button" type="button" onClick=${retry}>Connect now</button>`}
+        ${id === "login" && html`<button class="button" type="button" onClick=${() => location.reload()}>Log in</button>`}
+      </p>`,
+    )}
+  </div>`;
+}
+
+// A fault in one view leaves the others, the header and the notices in place.
+function Guarded({ View, params }) {
+  const [error, reset] = useErrorBoundary((caught) => console.error(caught));
+  if (!error) return html`<${View} params=${params} />`;
+  return html`<div class="panel empty" role="alert">
+    <h2>This view cannot be shown</h2>
+    <p>A fault of the page, not of your data: <code>${String(error.message)}</code></p>
+    <p><button class="button" type="button" onClick=${reset}>Show it again</button></p>
+  </div>`;
+}
+
+function NotFound() {
+  return html`<div class="panel empty"><h2>There is no such view</h2><p><a href="#/book">Go to the book</a></p></div>`;
+}
+
+async function logOut(event) {
+  event.preventDefault();
+  await send("DELETE", "/v1/session");
+  location.reload();
+}
+
+const root = document.getElementById("app");
+root.replaceChildren();
+startClock();
+const retry = startLive();
+reloadContracts();
+followStatus();
+render(html`<${App} retry=${retry} />`, root);

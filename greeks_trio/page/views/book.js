@@ -1,0 +1,177 @@
+// The book: the sums of the whole, and of each account, broker, strategy, underlying or
+// expiration.  A click on a row shows the parts of it.
+
+import { html } from "../vendor/preact.js";
+import { Figure, Sum, faultsOfSum } from "../lib/figure.js";
+import { FILTERS, FilterChips, filtersOf } from "../lib/filters.js";
+import { MEASURES, age, count } from "../lib/format.js";
+import { Badge, Empty, Freshness, Segments } from "../lib/parts.js";
+import { useResource } from "../lib/resource.js";
+import { change, go, href } from "../lib/router.js";
+import { isDown } from "../lib/status.js";
+import { Table } from "../lib/table.js";
+
+const EVERY_MS = 2000;
+
+const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
+// The grouping that shows the parts of a row.
+const PARTS = { broker: "account_id", account_id: "underlying", strategy_tag: "underlying", underlying: "expiration", expiration: "underlying" };
+
+// The sums: the column of the interface, its counts, and the text of a figure.
+const SUMS = [
+  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 118 },
+  { field: "profit", missing: "missing_profit", width: 108, coloured: true },
+  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", width: 118, coloured: true },
+  { field: "beta_weighted_delta", missing: "missing_beta_weighted_delta", carried: "carried_delta", width: 108, coloured: true },
+  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", width: 104, coloured: true, onlyOne: true },
+  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", width: 118, coloured: true },
+  { field: "theta", missing: "missing_theta", carried: "carried_theta", measure: MEASURES.position_theta, width: 96, coloured: true },
+  { field: "vega", missing: "missing_vega", carried: "carried_vega", measure: MEASURES.position_vega, width: 96, coloured: true },
+];
+
+/** The view `book`. */
+export function Book({ params }) {
+  const filters = filtersOf(params);
+  const by = GROUPINGS.includes(params.by) ? params.by : "underlying";
+  const whole = useResource("/v1/risk/totals", { group_by: "book", ...filters }, { everyMs: EVERY_MS, isList: true, keep: true });
+  const parts = useResource("/v1/risk/totals", { group_by: by, ...filters }, { everyMs: EVERY_MS, isList: true, keep: true });
+  return html`
+    <div class="head">
+      <h1>Book</h1>
+      <${FilterChips} params=${params} />
+      <span class="meta"><${Freshness} resource=${whole} /></span>
+    </div>
+    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<${Totals} rows=${whole.value} />`}
+    ${whole.value?.length !== 0 &&
+    html`<section class="panel">
+      <header>
+        <${Segments}
+          label="Group by"
+          options=${GROUPINGS.filter((name) => !(name in filters)).map((name) => [name, FILTERS[name].label])}
+          value=${by}
+          onPick=${(name) => change({ by: name })}
+        />
+        <span class="meta"><a href=${href("contracts", filters)}>All contracts of this part</a></span>
+      </header>
+      <${Parts} rows=${parts.value ?? []} by=${by} filters=${filters} sort=${params.sort} />
+    </section>`}
+  `;
+}
+
+function NoPositions({ filters }) {
+  if (Object.keys(filters).length) return html`<${Empty} title="No positions here">No open position has these properties. Remove a filter.<//>`;
+  return html`<${Empty} title="No positions yet"
+    >The service has read no open position. They appear here as soon as a broker reports one. <a href=${href("health")}>Health</a> says whether the
+    brokers are connected. A watch-list (<code>GREEKS_WATCHLIST</code>) streams contracts without a position.<//
+  >`;
+}
+
+// One block of figures for each currency: money of two currencies does not add up.
+function Totals({ rows }) {
+  return (rows ?? [{ currency: "", positions: 0 }]).map(
+    (row) => html`<section key=${row.currency} aria-label=${`Totals in ${row.currency}`} data-currency=${row.currency}>
+      <dl class="figures">
+        ${SUMS.filter((sum) => !sum.onlyOne || row.underlyings === 1).map(
+          (sum) => html`<div key=${sum.field}>
+            <dt title=${measureOf(sum).title}>${measureOf(sum).label}${isMoney(sum) && row.currency ? ` ${row.currency}` : ""}</dt>
+            <dd>
+              <${SumCell} sum=${sum} row=${row} />
+              <span class="meta">${faultsOfSum(faults(sum, row))[0] ?? "\u00a0"}</span>
+            </dd>
+          </div>`,
+        )}
+      </dl>
+      <${WhatIsIn} row=${row} />
+    </section>`,
+  );
+}
+
+function WhatIsIn({ row }) {
+  const kinds = [
+    count(row.contracts ?? 0, "option"),
+    row.shares_futures ? count(row.shares_futures, "share or future", "shares and futures") : "",
+    row.other_positions ? `${count(row.other_positions, "other position")} in no sum` : "",
+    row.unnamed_currency ? `${count(row.unnamed_currency, "position")} without a currency, counted as USD` : "",
+  ];
+  const oldest = row.oldest_age_s ? ` · oldest value ${age(row.oldest_age_s)}` : "";
+  return html`<p class="note">${count(row.positions ?? 0, "position")}: ${kinds.filter(Boolean).join(", ")}${oldest}</p>`;
+}
+
+function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
+  const isMixed = new Set(rows.map((row) => row.currency)).size > 1;
+  const largest = Math.max(1, ...rows.map((row) => Math.abs(row.dollar_delta ?? 0)));
+  const columns = [
+    { id: by, label: FILTERS[by].label, left: true, width: 168, sort: (row) => row[by] ?? "", cell: (row) => html`<${Name} row=${row} by=${by} />` },
+    ...(isMixed ? [{ id: "currency", label: "Currency", left: true, width: 80, sort: (row) => row.currency, cell: (row) => row.currency }] : []),
+    {
+      id: "dollar_delta_size",
+      label: "Size",
+      title: "Size of the dollar delta, against the largest one here",
+      left: true,
+      width: 84,
+      narrow: false,
+      sort: (row) => Math.abs(row.dollar_delta ?? 0),
+      cell: (row) => html`<span class="bar" style=${{ width: `${(100 * Math.abs(row.dollar_delta ?? 0)) / largest}%` }} />`,
+    },
+    ...SUMS.filter((sum) => !sum.onlyOne || by === "underlying" || filters.underlying).map((sum) => ({
+      id: sum.field,
+      label: measureOf(sum).label,
+      title: measureOf(sum).title,
+      width: sum.width,
+      sort: (row) => row[sum.field],
+      cell: (row) => html`<${SumCell} sum=${sum} row=${row} />`,
+    })),
+    { id: "positions", label: "Positions", width: 84, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
+    { id: "state", label: "State", left: true, width: 210, sort: (row) => row.stale, cell: (row) => html`<${State} row=${row} />` },
+  ];
+  return html`<${Table}
+    caption=${`Sums by ${FILTERS[by].label}`}
+    columns=${columns}
+    rows=${rows}
+    rowKey=${(row) => [row.broker, row.account_id, row[by], row.currency].filter(Boolean).join(" ") || "none"}
+    rowClass=${(row) => (row.broker && isDown(row.broker) ? "unvouched" : "")}
+    sort=${sort}
+    onSort=${(next) => change({ sort: next })}
+    onOpen=${(row) => open(row, by, filters)}
+  />`;
+}
+
+function open(row, by, filters) {
+  if (row[by] === null) return;
+  const inner = { ...filters, [by]: row[by], ...(by === "account_id" ? { broker: row.broker } : {}) };
+  const next = PARTS[by] in inner ? GROUPINGS.find((name) => !(name in inner)) : PARTS[by];
+  if (inner.underlying && inner.expiration) go("contracts", inner);
+  else go("book", { ...inner, by: next });
+}
+
+function Name({ row, by }) {
+  if (row[by] === null) return html`<span class="none">${by === "strategy_tag" ? "no strategy" : "no expiration"}</span>`;
+  return FILTERS[by].text(row[by]);
+}
+
+function State({ row }) {
+  if (row.broker && isDown(row.broker)) return html`<${Badge} state="critical">broker is down<//>`;
+  const missing = Math.max(...SUMS.map((sum) => row[sum.missing] ?? 0));
+  return html`
+    ${missing > 0 && html`<${Badge} state="warn" title="Positions that at least one sum lacks">${missing} missing<//>`}
+    ${row.stale > 0 && html`<${Badge} state="warn" title="Positions with stale values">${row.stale} stale<//>`}
+    ${row.other_positions > 0 && html`<${Badge} title="Positions that no sum includes">${row.other_positions} not counted<//>`}
+    ${missing + row.stale + row.other_positions === 0 && html`<${Badge} state="ok">complete<//>`}
+  `;
+}
+
+function SumCell({ sum, row }) {
+  return html`<${Sum} field=${sum.field} value=${row[sum.field] ?? null} measure=${measureOf(sum)} faults=${faults(sum, row)} coloured=${sum.coloured} />`;
+}
+
+function faults(sum, row) {
+  return { missing: row[sum.missing] ?? 0, of: row.positions, stale: row.stale ?? 0, carried: row[sum.carried] ?? 0 };
+}
+
+function measureOf(sum) {
+  return sum.measure ?? MEASURES[sum.field];
+}
+
+function isMoney(sum) {
+  return sum.field !== "net_delta" && sum.field !== "beta_weighted_delta";
+}

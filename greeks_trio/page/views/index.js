@@ -1,0 +1,24 @@
+// The views, in the order of the navigation.
+
+import { Book } from "./book.js";
+import { Brokers } from "./brokers.js";
+import { Contract } from "./contract.js";
+import { Contracts } from "./contracts.js";
+import { Health } from "./health.js";
+import { Limits } from "./limits.js";
+import { Underlying } from "./underlying.js";
+import { WhatIf } from "./whatif.js";
+import { Why } from "./why.js";
+
+/** `isInNav`: false for a view that others lead to. */
+export const VIEWS = [
+  { name: "book", title: "Book", View: Book, isInNav: true },
+  { name: "contracts", title: "Contracts", View: Contracts, isInNav: true },
+  { name: "contract", title: "Contract", View: Contract, isInNav: false },
+  { name: "underlying", title: "Underlyings", View: Underlying, isInNav: true },
+  { name: "what-if", title: "What if", View: WhatIf, isInNav: true },
+  { name: "why", title: "Why", View: Why, isInNav: true },
+  { name: "brokers", title: "Brokers", View: Brokers, isInNav: true },
+  { name: "limits", title: "Limits", View: Limits, isInNav: true },
+  { name: "health", title: "Health", View: Health, isInNav: true },
+];
