@@ -7,6 +7,7 @@ import os
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from greeks_trio import foreign_text
 
@@ -22,6 +23,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("suite")
 
+_BROWSER = "tests/browser/"
 _OURS = ("GREEKS_", "POSTGRES_", "IBKR_", "TT_", "TASTYTRADE_")
 
 
@@ -51,12 +53,28 @@ def no_log_level_of_other_tests():
         root.removeHandler(handler)
 
 
+class _OneProcessForTheBrowser(LoadFileScheduling):
+    """Each file in one process, and all files of the browser in the same one."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return _BROWSER if file.startswith(_BROWSER) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of the page together: they share a browser and running services."""
+    if config.getoption("dist") == "loadfile":
+        return _OneProcessForTheBrowser(config, log)
+    return None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Let the slow files come first, so that none is left to one process at the end.
 
-    Files with long time-outs first, then the acceptance tests, then those with a
-    database; otherwise the random order of pytest-randomly stays, which is made before.
+    The page first, which takes a process for a minute, then files with long time-outs,
+    then the acceptance tests, then those with a database; otherwise the random order of
+    pytest-randomly stays, which is made before.
     """
     directories = ("acceptance", "database")
     limits = {}
@@ -68,6 +86,6 @@ def pytest_collection_modifyitems(items):
     def rank(item):
         directory = item.path.parent.name
         place = directories.index(directory) if directory in directories else 2
-        return -limits[item.path], place
+        return not item.nodeid.startswith(_BROWSER), -limits[item.path], place
 
     items.sort(key=rank)

@@ -26,7 +26,7 @@ PATIENCE_S = 40.0
 # The loop runs in the server, where each statement sees what others committed, so no
 # test polls.  Each round is a transaction of its own: a partition that is attached while
 # one holds a lock on the table stays unseen in it.
-_WAIT_UNTIL = """
+WAIT_UNTIL = """
 do $wait$
 declare
     is_true boolean;
@@ -152,7 +152,7 @@ async def wait_until_on(connection, condition):
     """Wait until the SQL condition is true, and close the connection."""
     async with connection:
         with trio.fail_after(PATIENCE_S + 5):
-            await connection.execute(_WAIT_UNTIL.format(condition=condition))
+            await connection.execute(WAIT_UNTIL.format(condition=condition))
 
 
 async def fetch(database, query, parameters=()):

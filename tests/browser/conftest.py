@@ -1,0 +1,117 @@
+"""One browser, one demo and one service with faults for all tests of the page.
+
+They last as long as this directory is being tested: while Playwright runs, no test of the
+same process could use asyncio.  `tests/conftest.py` gives the directory to one process.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from playwright.sync_api import sync_playwright
+
+from tests.browser import chromium
+from tests.browser.services import (
+    BOTH_HAVE_ROWS,
+    SMALL,
+    open_demo,
+    open_staged,
+)
+from tests.browser.watch import Watch
+from tests.fix_postgres import fresh_database
+
+# A page has to show what it was asked for long before; a longer wait only hides a fault.
+PATIENCE_MS = 15_000
+DESK = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="package")
+def portal():
+    """Trio in a thread, which runs the processes."""
+    with start_blocking_portal("trio") as portal:
+        yield portal
+
+
+@pytest.fixture(scope="package")
+def browser():
+    """One Chromium; each test opens contexts of its own, which share nothing."""
+    assert chromium.CHROMIUM, chromium.MISSING
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium.CHROMIUM, args=chromium.ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def demo(portal, tmp_path_factory):
+    """The demo with the plain book."""
+    directory = tmp_path_factory.mktemp("demo")
+    with open_demo(portal, directory, *SMALL) as demo:
+        yield demo
+
+
+@pytest.fixture(scope="package")
+def real_demo(portal, tmp_path_factory):
+    """The demo with the real book."""
+    arguments = ("--book", "real", "--contracts", "90", "--rate", "60")
+    directory = tmp_path_factory.mktemp("real")
+    with open_demo(portal, directory, *arguments, until=BOTH_HAVE_ROWS) as demo:
+        yield demo
+
+
+@pytest.fixture(scope="package")
+def staged(portal, postgres_server, tmp_path_factory):
+    """A running service with a token, whose brokers and database can fail."""
+    directory = tmp_path_factory.mktemp("staged")
+    with (
+        fresh_database(postgres_server) as database,
+        open_staged(portal, directory, postgres_server, database) as staged,
+    ):
+        staged.start()
+        staged.wait_until(BOTH_HAVE_ROWS)
+        yield staged
+
+
+@pytest.fixture
+def watch():
+    """The complaints of this test's pages; a test fails at its end if there are any."""
+    watch = Watch()
+    yield watch
+    watch.assert_quiet()
+
+
+@pytest.fixture
+def open_page(browser, watch):
+    """A function that opens a page of a service, as a new visitor.
+
+    Its options are those of Playwright's `new_context`, such as ``color_scheme``.  Where
+    the service asks for a token, the visitor has logged in.
+    """
+    with ExitStack() as contexts:
+
+        def open_page(service, address="/", *, is_logged_in=True, **options):
+            context = browser.new_context(
+                **{"viewport": DESK, "reduced_motion": "reduce"} | options
+            )
+            contexts.callback(context.close)
+            context.set_default_timeout(PATIENCE_MS)
+            watch.follow(context, service.url)
+            if service.token and is_logged_in:
+                login = f"{service.url}/v1/session"
+                context.request.post(login, data={"token": service.token})
+            page = context.new_page()
+            page.goto(service.url + address)
+            return page
+
+        yield open_page
+
+
+@pytest.fixture
+def page(open_page, demo):
+    """The page of the demo."""
+    return open_page(demo)
