@@ -19,6 +19,7 @@ from greeks_trio.api.lists.resources import RESOURCES
 from greeks_trio.api.routes import (
     explain,
     feeds,
+    greek_history,
     lists,
     live,
     metrics,
@@ -401,5 +402,6 @@ def make_routers(service: Service) -> list[APIRouter]:
             lambda: service.config.risk_free_rate,
             state.clock.now,
         ),
+        greek_history.make_router(timeline, brokers, state.clock.now),
         live.make_router(events, brokers),
     ]

@@ -91,6 +91,7 @@ def _parse_count(value: object) -> object:
     return value
 
 
+WholeNumber: TypeAlias = Annotated[int, BeforeValidator(_parse_count)]
 Moment: TypeAlias = Annotated[
     datetime,
     BeforeValidator(_parse_moment),
@@ -174,8 +175,7 @@ class ListParams(BaseModel):
         ),
     ] = None
     limit: Annotated[
-        int | None,
-        BeforeValidator(_parse_count),
+        WholeNumber | None,
         Field(
             ge=1,
             le=MAX_LIMIT,

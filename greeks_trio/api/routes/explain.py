@@ -7,7 +7,7 @@ loop of the service never holds a tick of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -25,6 +25,7 @@ from greeks_trio.api.lists.parameters import (
 )
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.routes.explain_schema import EXPLANATION
+from greeks_trio.api.routes.past_interval import past_interval
 from greeks_trio.api.routes.scenario_params import invalid
 from greeks_trio.api.routes.scenarios import worker_problems
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
@@ -97,7 +98,9 @@ def make_router(
         gives vanna, vomma and charm.  start_value + all parts + trading + residual + trades
         is end_value.  Positions without a price are in no sum; `left_out` names them.
         """
-        start, end = _interval(params, now())
+        start, end = past_interval(
+            params.start, params.end, now=now(), most_days=_MAX_DAYS
+        )
         filters = {each.name: getattr(params, each.name) for each in _FILTERS}
         request = ExplainRequest(
             start=start,
@@ -124,30 +127,6 @@ def make_router(
         responses=described(EXPLANATION, *STORE_PROBLEMS),
     )
     return router
-
-
-def _interval(params: ExplainParams, now: datetime) -> tuple[datetime, datetime]:
-    """Return the two moments in UTC.
-
-    Raises:
-        Problem: They are no interval of the past, or a too long one.
-    """
-    start = _in_utc(params.start)
-    end = now if params.end is None else min(_in_utc(params.end), now)
-    if start >= now:
-        raise invalid("`start` lies in the future.")
-    if start >= end:
-        raise invalid("`start` has to lie before `end`.")
-    if end - start > timedelta(days=_MAX_DAYS):
-        raise invalid(f"`end` lies more than {_MAX_DAYS} days after `start`.")
-    return start, end
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise invalid("A time lies outside the years 1 to 9999 in UTC.") from None
 
 
 async def _paths(timeline: Timeline, wanted: PathsFilter) -> bytes:

@@ -26,7 +26,7 @@ MakeSource: TypeAlias = Callable[[Mapping[str, Any], float], Source]
 
 _PRESENT: Final = "infinity"
 
-_ACCOUNTS: Final = sql.SQL("""(
+ACCOUNTS: Final = sql.SQL("""(
     with recursive accounts (broker, account_id) as (
         (
             select g.broker, g.account_id
@@ -65,7 +65,7 @@ def ticks(values: Mapping[str, Any], _stale_after_s: float) -> Source:
     )
     return Source(
         sql.SQL("greek_snapshots src"),
-        parts=Parts(_ACCOUNTS, _OF_ONE_ACCOUNT) if is_by_account else None,
+        parts=Parts(ACCOUNTS, _OF_ONE_ACCOUNT) if is_by_account else None,
     )
 
 

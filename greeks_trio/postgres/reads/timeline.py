@@ -8,6 +8,7 @@ from datetime import date
 from functools import partial
 
 from greeks_trio.postgres.reads.betas import read_betas
+from greeks_trio.postgres.reads.greek_history import HistoryFilter, read_greek_history
 from greeks_trio.postgres.reads.holdings import HoldingsFilter, read_holdings
 from greeks_trio.postgres.reads.listing import (
     Column,
@@ -27,6 +28,7 @@ from greeks_trio.postgres.reads.position_tags import (
     write_tag,
 )
 from greeks_trio.postgres.reads.reader import Export, Reader
+from greeks_trio.postgres.reads.sparklines import SparklinesFilter, read_sparklines
 from greeks_trio.postgres.reads.trades import NewTrade, RecordedTrade, record_trade
 
 
@@ -80,6 +82,18 @@ class Timeline:
             TooManyContracts: There are more than one answer can have.
         """
         return await self._reader.read(partial(read_paths, wanted))
+
+    async def greek_history(self, wanted: HistoryFilter) -> bytes:
+        """Return the series of one contract as a JSON array, from one snapshot.
+
+        Raises:
+            TooManyPoints: There are more than one answer can have.
+        """
+        return await self._reader.read(partial(read_greek_history, wanted))
+
+    async def sparklines(self, wanted: SparklinesFilter) -> bytes:
+        """Return one value of each interval for many contracts, as a JSON array."""
+        return await self._reader.read(partial(read_sparklines, wanted))
 
     async def betas(self, benchmark: str) -> dict[str, tuple[float, date | None]]:
         """Return the known betas to a benchmark, each with its day."""
