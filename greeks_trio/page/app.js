@@ -52,7 +52,9 @@ function Header() {
           key=${session.broker}
           state=${SESSION_LEVELS[session.status]}
           title=${session.last_error ?? `${session.subscription_count} subscriptions`}
-          ><a href=${href("health")}>${brokerName(session.broker)} ${session.status}</a><//
+          ><a href=${href("health")}
+            >${brokerName(session.broker)}<span class=${session.status === "connected" ? "hidden" : ""}> ${session.status}</span></a
+          ><//
         >`,
       )}
       <${Pill} state=${LINK_LEVELS[state]} title=${`Since ${moment(since)}`}>${LINK_WORDS[state]}<//>

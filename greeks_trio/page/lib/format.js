@@ -8,7 +8,8 @@ export const NOTHING = "\u2013";
  * How to write each measure.
  *
  * label: for headings; title: the definition, with the unit; digits: after the point;
- * short: of a sum that may be large, without decimals; signed: with a plus as well.
+ * most: digits at most; percent: a fraction; large: ten millions and more are in millions;
+ * signed: with a plus as well; unit: in words, below a large figure.
  */
 export const MEASURES = {
   quantity: { label: "Qty", title: "Quantity, short is negative", digits: 0, most: 4 },
@@ -20,16 +21,16 @@ export const MEASURES = {
   implied_volatility: { label: "IV", title: "Implied volatility, per year", digits: 1, percent: true },
   price: { label: "Price", title: "Price of the contract", digits: 2, most: 4 },
   underlying_price: { label: "Underlying", title: "Price of the underlying", digits: 2 },
-  net_delta: { label: "Net delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 1, large: true },
+  net_delta: { label: "Net delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 1, large: true, unit: "units of the underlying" },
   position_gamma: { label: "Gamma", title: "Quantity x multiplier x gamma", digits: 2, large: true },
-  dollar_delta: { label: "Dollar delta", title: "Money that a move of the underlyings by 100 % would give, at today's deltas", digits: 0, large: true },
-  dollar_gamma: { label: "Dollar gamma", title: "Change of the dollar delta for a move of the underlyings by 1 %", digits: 0, large: true },
-  beta_weighted_delta: { label: "Beta delta", title: "Delta in shares of the benchmark", digits: 1, large: true },
-  position_theta: { label: "Theta", title: "Money per calendar day", digits: 0, large: true },
-  position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true },
-  position_rho: { label: "Rho", title: "Money per point of the interest rate", digits: 0, large: true },
-  market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true },
-  profit: { label: "P/L today", title: "Profit or loss today", digits: 0, large: true, signed: true },
+  dollar_delta: { label: "Dollar delta", title: "Money that a move of the underlyings by 100 % would give, at today's deltas", digits: 0, large: true, unit: "per 100 % of the prices" },
+  dollar_gamma: { label: "Dollar gamma", title: "Change of the dollar delta for a move of the underlyings by 1 %", digits: 0, large: true, unit: "per move of 1 %" },
+  beta_weighted_delta: { label: "Beta delta", title: "Delta in shares of the benchmark", digits: 1, large: true, unit: "shares of the benchmark" },
+  position_theta: { label: "Theta", title: "Money per calendar day", digits: 0, large: true, unit: "per day" },
+  position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true, unit: "per point of volatility" },
+  position_rho: { label: "Rho", title: "Money per point of the interest rate", digits: 0, large: true, unit: "per point of interest" },
+  market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true, unit: "options and shares" },
+  profit: { label: "P/L today", title: "Profit or loss today", digits: 0, large: true, signed: true, unit: "since midnight in New York" },
 };
 
 const formats = new Map();

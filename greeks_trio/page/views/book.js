@@ -19,14 +19,14 @@ const PARTS = { broker: "account_id", account_id: "underlying", strategy_tag: "u
 
 // The sums: the column of the interface, its counts, and the text of a figure.
 const SUMS = [
-  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 118 },
-  { field: "profit", missing: "missing_profit", width: 108, coloured: true },
-  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", width: 118, coloured: true },
-  { field: "beta_weighted_delta", missing: "missing_beta_weighted_delta", carried: "carried_delta", width: 108, coloured: true },
-  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", width: 104, coloured: true, onlyOne: true },
-  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", width: 118, coloured: true },
-  { field: "theta", missing: "missing_theta", carried: "carried_theta", measure: MEASURES.position_theta, width: 96, coloured: true },
-  { field: "vega", missing: "missing_vega", carried: "carried_vega", measure: MEASURES.position_vega, width: 96, coloured: true },
+  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 104 },
+  { field: "profit", missing: "missing_profit", width: 96, coloured: true },
+  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", width: 108, coloured: true },
+  { field: "beta_weighted_delta", missing: "missing_beta_weighted_delta", carried: "carried_delta", width: 96, coloured: true },
+  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", width: 92, coloured: true, onlyOne: true },
+  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", width: 110, coloured: true },
+  { field: "theta", missing: "missing_theta", carried: "carried_theta", measure: MEASURES.position_theta, width: 84, coloured: true },
+  { field: "vega", missing: "missing_vega", carried: "carried_vega", measure: MEASURES.position_vega, width: 84, coloured: true },
 ];
 
 /** The view `book`. */
@@ -76,7 +76,7 @@ function Totals({ rows }) {
             <dt title=${measureOf(sum).title}>${measureOf(sum).label}${isMoney(sum) && row.currency ? ` ${row.currency}` : ""}</dt>
             <dd>
               <${SumCell} sum=${sum} row=${row} />
-              <span class="meta">${faultsOfSum(faults(sum, row))[0] ?? "\u00a0"}</span>
+              <span class="meta">${faultsOfSum({ ...faults(sum, row), carried: 0 })[0] ?? measureOf(sum).unit}</span>
             </dd>
           </div>`,
         )}
@@ -101,14 +101,14 @@ function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
   const isMixed = new Set(rows.map((row) => row.currency)).size > 1;
   const largest = Math.max(1, ...rows.map((row) => Math.abs(row.dollar_delta ?? 0)));
   const columns = [
-    { id: by, label: FILTERS[by].label, left: true, width: 168, sort: (row) => row[by] ?? "", cell: (row) => html`<${Name} row=${row} by=${by} />` },
+    { id: by, label: FILTERS[by].label, left: true, width: 128, sort: (row) => row[by] ?? "", cell: (row) => html`<${Name} row=${row} by=${by} />` },
     ...(isMixed ? [{ id: "currency", label: "Currency", left: true, width: 80, sort: (row) => row.currency, cell: (row) => row.currency }] : []),
     {
       id: "dollar_delta_size",
       label: "Size",
       title: "Size of the dollar delta, against the largest one here",
       left: true,
-      width: 84,
+      width: 64,
       narrow: false,
       sort: (row) => Math.abs(row.dollar_delta ?? 0),
       cell: (row) => html`<span class="bar" style=${{ width: `${(100 * Math.abs(row.dollar_delta ?? 0)) / largest}%` }} />`,
@@ -121,8 +121,8 @@ function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
       sort: (row) => row[sum.field],
       cell: (row) => html`<${SumCell} sum=${sum} row=${row} />`,
     })),
-    { id: "positions", label: "Positions", width: 84, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
-    { id: "state", label: "State", left: true, width: 210, sort: (row) => row.stale, cell: (row) => html`<${State} row=${row} />` },
+    { id: "positions", label: "Positions", width: 78, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
+    { id: "state", label: "State", left: true, width: 170, sort: (row) => row.stale, cell: (row) => html`<${State} row=${row} />` },
   ];
   return html`<${Table}
     caption=${`Sums by ${FILTERS[by].label}`}
