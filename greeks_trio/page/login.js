@@ -6,6 +6,7 @@ const field = document.getElementById("token");
 const problem = document.getElementById("problem");
 const button = form.querySelector("button");
 const LIMIT_MS = 10_000;
+const RELOADED = "login-reloaded-at";
 
 function show(text) {
   problem.textContent = text;
@@ -49,6 +50,20 @@ async function logIn() {
   setBusy(false);
 }
 
+// A link of another site arrives without the cookie; a reload of our own has it.
+async function enterIfOpen() {
+  const response = await fetch("/v1/session", { signal: AbortSignal.timeout(LIMIT_MS) });
+  const { session_open: isOpen } = await response.json();
+  const last = Number(sessionStorage.getItem(RELOADED) ?? 0);
+  // Not again and again, should a browser leave the cookie out of the reload, too.
+  if (isOpen && Math.abs(Date.now() - last) > LIMIT_MS) {
+    sessionStorage.setItem(RELOADED, Date.now());
+    location.reload();
+  }
+}
+
+document.getElementById("not-encrypted").hidden = isSecureContext;
+enterIfOpen().catch(() => {});  // The form is there anyway.
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (button.getAttribute("aria-disabled") !== "true") logIn();

@@ -212,6 +212,23 @@ async def test_without_a_token_in_the_configuration_no_session_is_needed():
     assert "set-cookie" not in ended.headers
 
 
+async def test_the_page_can_ask_for_the_state_of_its_session():
+    async with serving(AT_ONCE, **WITH_TOKEN) as server:
+        before = await server.client.get(SESSION_PATH)
+        await login(server)
+        inside = await server.client.get(SESSION_PATH)
+        await server.client.delete(SESSION_PATH)
+        server.client.cookies.set(SESSION_COOKIE, "invented")
+        after = await server.client.get(SESSION_PATH)
+    async with serving() as server:
+        free = await server.client.get(SESSION_PATH)
+
+    assert before.json() == {"token_needed": True, "session_open": False}
+    assert inside.json() == {"token_needed": True, "session_open": True}
+    assert after.json() == {"token_needed": True, "session_open": False}
+    assert free.json() == {"token_needed": False, "session_open": False}
+
+
 async def test_a_session_ends_after_half_a_day(autojump_clock):
     sessions = BrowserSessions(Secret("t"))
     session_id = sessions.open()

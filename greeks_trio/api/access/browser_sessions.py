@@ -20,7 +20,13 @@ import trio
 from fastapi import APIRouter, Request, Response
 
 from greeks_trio.api.access.origins import is_encrypted
-from greeks_trio.api.answers import NOT_JSON, Problem, described_problems
+from greeks_trio.api.answers import (
+    NOT_JSON,
+    Problem,
+    described,
+    described_problems,
+    json_answer,
+)
 from greeks_trio.api.media_types import JSON
 from greeks_trio.config.settings import Secret
 
@@ -91,16 +97,31 @@ class _Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def make_router(sessions: BrowserSessions, *, wrong_token_s: float) -> APIRouter:
-    """Return ``POST`` and ``DELETE /v1/session``.
+    """Return ``GET``, ``POST`` and ``DELETE /v1/session``.
 
     Args:
         sessions: The sessions that the guard accepts.
         wrong_token_s: The delay of the answer to a wrong token, in seconds.
     """
     router = APIRouter(tags=["session"])
+    _add_reading(router, sessions)
     _add_opening(router, sessions, wrong_token_s)
     _add_closing(router, sessions)
     return router
+
+
+def _add_reading(router: APIRouter, sessions: BrowserSessions) -> None:
+    @router.get(SESSION_PATH, responses=described(_STATE))
+    async def read_session(request: Request) -> Response:  # noqa: ASYNC124
+        """Return whether this service needs a token, and whether the cookie is good.
+
+        A browser leaves the cookie out when a link of another site leads to a page.  The
+        login form asks here, because its own requests have the cookie.
+        """
+        is_open = any(map(sessions.is_open, session_ids(_cookies(request))))
+        return json_answer(
+            {"token_needed": bool(sessions.token), "session_open": is_open}
+        )
 
 
 def _add_opening(
@@ -191,6 +212,15 @@ def _digest(session_id: str) -> bytes:
     return hashlib.sha256(session_id.encode()).digest()
 
 
+_STATE: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "token_needed": {"type": "boolean"},
+        "session_open": {"type": "boolean"},
+    },
+    "required": ["token_needed", "session_open"],
+    "examples": [{"token_needed": True, "session_open": False}],
+}
 _BODY: Final[dict[str, Any]] = {
     "required": True,
     "content": {
