@@ -2,13 +2,13 @@
 // expiration.  A click on a row shows the parts of it.
 
 import { html } from "../vendor/preact.js";
-import { Figure, Sum, faultsOfSum } from "../lib/figure.js";
+import { Figure } from "../lib/figure.js";
 import { FILTERS, FilterChips, filtersOf } from "../lib/filters.js";
-import { MEASURES, age, count } from "../lib/format.js";
 import { Badge, Empty, Freshness, Segments } from "../lib/parts.js";
 import { useResource } from "../lib/resource.js";
 import { change, go, href } from "../lib/router.js";
 import { isDown } from "../lib/status.js";
+import { SUMS, SumCell, Totals, measureOf } from "../lib/sums.js";
 import { Table } from "../lib/table.js";
 
 const EVERY_MS = 2000;
@@ -16,18 +16,6 @@ const EVERY_MS = 2000;
 const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
 // The grouping that shows the parts of a row.
 const PARTS = { broker: "account_id", account_id: "underlying", strategy_tag: "underlying", underlying: "expiration", expiration: "underlying" };
-
-// The sums: the column of the interface, its counts, and the text of a figure.
-const SUMS = [
-  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 104 },
-  { field: "profit", missing: "missing_profit", width: 96, coloured: true },
-  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", width: 108, coloured: true },
-  { field: "beta_weighted_delta", missing: "missing_beta_weighted_delta", carried: "carried_delta", width: 96, coloured: true },
-  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", width: 92, coloured: true, onlyOne: true },
-  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", width: 110, coloured: true },
-  { field: "theta", missing: "missing_theta", carried: "carried_theta", measure: MEASURES.position_theta, width: 84, coloured: true },
-  { field: "vega", missing: "missing_vega", carried: "carried_vega", measure: MEASURES.position_vega, width: 84, coloured: true },
-];
 
 /** The view `book`. */
 export function Book({ params }) {
@@ -64,37 +52,6 @@ function NoPositions({ filters }) {
     >The service has read no open position. They appear here as soon as a broker reports one. <a href=${href("health")}>Health</a> says whether the
     brokers are connected. A watch-list (<code>GREEKS_WATCHLIST</code>) streams contracts without a position.<//
   >`;
-}
-
-// One block of figures for each currency: money of two currencies does not add up.
-function Totals({ rows }) {
-  return (rows ?? [{ currency: "", positions: 0 }]).map(
-    (row) => html`<section key=${row.currency} aria-label=${`Totals in ${row.currency}`} data-currency=${row.currency}>
-      <dl class="figures">
-        ${SUMS.filter((sum) => !sum.onlyOne || row.underlyings === 1).map(
-          (sum) => html`<div key=${sum.field}>
-            <dt title=${measureOf(sum).title}>${measureOf(sum).label}${isMoney(sum) && row.currency ? ` ${row.currency}` : ""}</dt>
-            <dd>
-              <${SumCell} sum=${sum} row=${row} />
-              <span class="meta">${faultsOfSum({ ...faults(sum, row), carried: 0 })[0] ?? measureOf(sum).unit}</span>
-            </dd>
-          </div>`,
-        )}
-      </dl>
-      <${WhatIsIn} row=${row} />
-    </section>`,
-  );
-}
-
-function WhatIsIn({ row }) {
-  const kinds = [
-    count(row.contracts ?? 0, "option"),
-    row.shares_futures ? count(row.shares_futures, "share or future", "shares and futures") : "",
-    row.other_positions ? `${count(row.other_positions, "other position")} in no sum` : "",
-    row.unnamed_currency ? `${count(row.unnamed_currency, "position")} without a currency, counted as USD` : "",
-  ];
-  const oldest = row.oldest_age_s ? ` · oldest value ${age(row.oldest_age_s)}` : "";
-  return html`<p class="note">${count(row.positions ?? 0, "position")}: ${kinds.filter(Boolean).join(", ")}${oldest}</p>`;
 }
 
 function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
@@ -158,20 +115,4 @@ function State({ row }) {
     ${row.other_positions > 0 && html`<${Badge} title="Positions that no sum includes">${row.other_positions} not counted<//>`}
     ${missing + row.stale + row.other_positions === 0 && html`<${Badge} state="ok">complete<//>`}
   `;
-}
-
-function SumCell({ sum, row }) {
-  return html`<${Sum} field=${sum.field} value=${row[sum.field] ?? null} measure=${measureOf(sum)} faults=${faults(sum, row)} coloured=${sum.coloured} />`;
-}
-
-function faults(sum, row) {
-  return { missing: row[sum.missing] ?? 0, of: row.positions, stale: row.stale ?? 0, carried: row[sum.carried] ?? 0 };
-}
-
-function measureOf(sum) {
-  return sum.measure ?? MEASURES[sum.field];
-}
-
-function isMoney(sum) {
-  return sum.field !== "net_delta" && sum.field !== "beta_weighted_delta";
 }
