@@ -1,7 +1,7 @@
 """The files of the page, each read and compressed once.
 
-The page lies in `greeks_trio/page`: files at its top, and in folders directly below it.
-Deeper files, hidden files and other kinds of files are no part of it.
+The page lies in `greeks_trio/page`: files at its top, in folders below it, and in folders of
+those.  Deeper files, hidden files and other kinds of files are no part of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEDIA_TYPES: Final = {
 
 # No name begins with a point, so no path leads out of the directory.
 _NAME: Final = re.compile(
-    rf"(?:[a-z0-9-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*\.({'|'.join(MEDIA_TYPES)})",
+    rf"(?:[a-z0-9-]+/){{0,2}}[A-Za-z0-9_-][A-Za-z0-9._-]*\.({'|'.join(MEDIA_TYPES)})",
     re.ASCII,
 )
 # A font is compressed already, and a little less is not worth the work of unpacking it.
