@@ -1,6 +1,6 @@
 // The views, in the order of the navigation.
 
-import { Book } from "./book.js";
+import { Book } from "./book/view.js";
 import { Brokers } from "./brokers.js";
 import { Contract } from "./contract.js";
 import { Contracts } from "./contracts.js";

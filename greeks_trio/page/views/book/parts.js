@@ -1,60 +1,22 @@
-// The book: the sums of the whole, and of each account, broker, strategy, underlying or
-// expiration.  A click on a row shows the parts of it.
+// The parts of the book: a row for each account, broker, strategy, underlying or expiration.
 
-import { html } from "../vendor/preact.js";
-import { Figure } from "../lib/figure.js";
-import { FILTERS, FilterChips, filtersOf } from "../lib/filters.js";
-import { Badge, Empty, Freshness, Segments } from "../lib/parts.js";
-import { useResource } from "../lib/resource.js";
-import { change, go, href } from "../lib/router.js";
-import { isDown } from "../lib/status.js";
-import { SUMS, SumCell, Totals, measureOf } from "../lib/sums.js";
-import { Table } from "../lib/table.js";
+import { html } from "../../vendor/preact.js";
+import { Figure } from "../../lib/figure.js";
+import { FILTERS } from "../../lib/filters.js";
+import { Badge } from "../../lib/parts.js";
+import { change, go } from "../../lib/router.js";
+import { isDown } from "../../lib/status.js";
+import { SUMS, SumCell, measureOf } from "../../lib/sums.js";
+import { Table } from "../../lib/table.js";
 
-const EVERY_MS = 2000;
+/** What the book can be grouped by. */
+export const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
 
-const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
 // The grouping that shows the parts of a row.
 const PARTS = { broker: "account_id", account_id: "underlying", strategy_tag: "underlying", underlying: "expiration", expiration: "underlying" };
 
-/** The view `book`. */
-export function Book({ params }) {
-  const filters = filtersOf(params);
-  const by = GROUPINGS.includes(params.by) ? params.by : "underlying";
-  const whole = useResource("/v1/risk/totals", { group_by: "book", ...filters }, { everyMs: EVERY_MS, isList: true, keep: true });
-  const parts = useResource("/v1/risk/totals", { group_by: by, ...filters }, { everyMs: EVERY_MS, isList: true, keep: true });
-  return html`
-    <div class="head">
-      <h1>Book</h1>
-      <${FilterChips} params=${params} />
-      <span class="meta"><${Freshness} resource=${whole} /></span>
-    </div>
-    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<${Totals} rows=${whole.value} />`}
-    ${whole.value?.length !== 0 &&
-    html`<section class="panel">
-      <header>
-        <${Segments}
-          label="Group by"
-          options=${GROUPINGS.filter((name) => !(name in filters)).map((name) => [name, FILTERS[name].label])}
-          value=${by}
-          onPick=${(name) => change({ by: name })}
-        />
-        <span class="meta"><a href=${href("contracts", filters)}>All contracts of this part</a></span>
-      </header>
-      <${Parts} rows=${parts.value ?? []} by=${by} filters=${filters} sort=${params.sort} />
-    </section>`}
-  `;
-}
-
-function NoPositions({ filters }) {
-  if (Object.keys(filters).length) return html`<${Empty} title="No positions here">No open position has these properties. Remove a filter.<//>`;
-  return html`<${Empty} title="No positions yet"
-    >The service has read no open position. They appear here as soon as a broker reports one. <a href=${href("health")}>Health</a> says whether the
-    brokers are connected. A watch-list (<code>GREEKS_WATCHLIST</code>) streams contracts without a position.<//
-  >`;
-}
-
-function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
+/** The table.  A click on a row shows its parts; the address keeps the way. */
+export function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
   const isMixed = new Set(rows.map((row) => row.currency)).size > 1;
   const largest = Math.max(1, ...rows.map((row) => Math.abs(row.dollar_delta ?? 0)));
   const columns = [
