@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and PostgreSQL that can fail like a network."""
+"""A TCP proxy between a client and PostgreSQL, or a service, that can fail like a network."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Proxy:
         self._server = server
         self._links: set[_Link] = set()
         self._is_deaf = False
+        self._is_away = False
         self._fatal_request: bytes | None = None
         self.config = server
 
@@ -62,6 +63,15 @@ class Proxy:
         """
         self._fatal_request = request
 
+    async def go_away(self) -> None:
+        """Close what is open, and every new connection at once, until `come_back`."""
+        self._is_away = True
+        await self.cut()
+
+    def come_back(self) -> None:
+        """Forward new connections again."""
+        self._is_away = False
+
     async def cut(self) -> None:
         """Close what is open, on both sides."""
         for link in list(self._links):
@@ -69,6 +79,9 @@ class Proxy:
             await trio.aclose_forcefully(link.server)
 
     async def _forward(self, client: trio.SocketStream) -> None:
+        if self._is_away:
+            await client.aclose()
+            return
         async with client, await self._connect() as server:
             link = _Link(client, server)
             if not self._is_deaf:

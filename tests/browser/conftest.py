@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser import chromium
 from tests.browser.services import (
@@ -39,6 +39,7 @@ def portal():
 def browser():
     """One Chromium; each test opens contexts of its own, which share nothing."""
     assert chromium.CHROMIUM, chromium.MISSING
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium.CHROMIUM, args=chromium.ARGUMENTS

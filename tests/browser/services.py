@@ -12,8 +12,10 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from greeks_trio.config.settings import BROKERS, HttpConfig
 from tests.fix_postgres import connect
 from tests.fix_processes import WAIT_UNTIL, Stage, run_ingest
+from tests.fix_proxy import Proxy
 
 TOKEN = "known-only-to-this-test-4b7d"
 # Two processors have many tests to run, and a page needs no more to be live.
@@ -72,11 +74,12 @@ class Service(ABC):
 
         A service starts a feed at most six times a minute: few tests should do this.
         """
-        self.ask("POST", "/v1/streaming/stop", json={})
+        both = {"brokers": list(BROKERS)}
+        self.ask("POST", "/v1/streaming/stop", json=both)
         try:
             yield
         finally:
-            self.ask("POST", "/v1/streaming/start", json={})
+            self.ask("POST", "/v1/streaming/start", json=both)
 
 
 class Demo(Service):
@@ -160,6 +163,36 @@ class Staged(Service):
                 yield
             finally:
                 other.execute(allow.format(sql.Identifier(name), True))
+
+
+class Line(Service):
+    """The way to a service by a line that can be cut."""
+
+    def __init__(self, portal, service, proxy):
+        super().__init__(f"http://127.0.0.1:{proxy.config.port}", service.token)
+        self._portal = portal
+        self._service = service
+        self._proxy = proxy
+
+    def connect(self):
+        return self._service.connect()
+
+    @contextmanager
+    def cut(self):
+        """Close all connections, and refuse new ones until the block ends."""
+        self._portal.call(self._proxy.go_away)
+        yield
+        self._portal.call(self._proxy.come_back)
+
+
+@contextmanager
+def open_line(portal, service):
+    """Forward to the service until the block ends."""
+    address = urlsplit(service.url)
+    proxy = Proxy(HttpConfig(host=address.hostname, port=address.port))
+    serving, _ = portal.start_task(proxy.serve)
+    yield Line(portal, service, proxy)
+    serving.cancel()
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""The page on a service that asks for a token, and whose parts fail one after the other."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import assert_accessible
+from tests.browser.reading import figure, wait_change, wait_state
+from tests.browser.services import open_line
+
+FAILED_REQUEST = "Failed to load resource"
+
+
+def log_in(page, token):
+    page.get_by_label("Token").fill(token)
+    page.keyboard.press("Enter")
+
+
+def test_the_token_opens_the_page(open_page, staged, watch):
+    page = open_page(staged, is_logged_in=False)
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert_accessible(page)
+    assert page.locator("[data-value]").count() == 0
+
+    watch.announce(FAILED_REQUEST)
+    log_in(page, "wrong")
+    expect(page.get_by_role("alert")).to_contain_text("token")
+    log_in(page, staged.token)
+    wait_state(page)
+    page.reload()
+    wait_state(page)
+    wait_change(figure(page, "theta"))
+
+
+def test_a_line_that_is_cut_is_told_and_mends_by_itself(
+    open_page, portal, staged, watch
+):
+    watch.announce("net::ERR_")
+    with open_line(portal, staged) as line:
+        page = open_page(line)
+        wait_state(page)
+        with line.cut():
+            wait_state(page, "lost")
+            assert_accessible(page)
+        wait_state(page)
+        wait_change(figure(page, "theta"))
+
+
+def test_a_service_that_is_gone_is_told_and_its_return_is_noticed(
+    open_page, staged, watch
+):
+    page = open_page(staged)
+    wait_state(page)
+    watch.announce(FAILED_REQUEST)
+
+    staged.stop()
+    wait_state(page, "lost")
+    staged.start()
+    # The sessions of browsers end with the service.
+    wait_state(page, "login")
+    page.get_by_role("button", name="Log in").click()
+    log_in(page, staged.token)
+    wait_state(page)
+    wait_change(figure(page, "theta"))

@@ -1,0 +1,38 @@
+"""What holds for every view."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import assert_accessible, assert_keyboard_reaches_all
+from tests.browser.reading import view, wait_state
+from tests.browser.views import VIEWS
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_is_accessible_and_needs_no_mouse(open_page, demo, name):
+    page = open_page(demo, VIEWS[name])
+    wait_state(page)
+    expect(view(page, name).get_by_role("heading", level=1)).to_be_visible()
+
+    assert_accessible(page)
+    assert_keyboard_reaches_all(page)
+
+
+def test_the_navigation_leads_to_every_view(page):
+    links = page.get_by_role("navigation").get_by_role("link")
+    seen = set()
+    for link in links.all():
+        if (link.get_attribute("href") or "").startswith("#/"):
+            link.click()
+            expect(link).to_have_attribute("aria-current", "page")
+            seen.add(page.locator("main").get_attribute("data-view"))
+
+    assert seen == VIEWS.keys() - {"contract"}
+
+
+def test_a_view_that_does_not_exist_says_so(open_page, demo):
+    page = open_page(demo, "/#/nothing")
+
+    expect(page.locator("main")).to_contain_text("There is no such view")
