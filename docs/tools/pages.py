@@ -15,6 +15,7 @@ from docs.tools.gap_reasons_page import gap_reasons_page
 from docs.tools.http_page import http_page
 from docs.tools.metrics_page import metrics_page
 from docs.tools.settings_page import env_example, settings_page
+from docs.tools.words_module import words_module
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "docs/http-routes.md": http_page,
     "docs/metrics.md": metrics_page,
     "docs/settings.md": settings_page,
+    "greeks_trio/page/lib/words.js": words_module,
 }
 
 

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _STOPPED: Final = GapReason.STOPPED_BY_REQUEST.value
 STOPPING_BY_REQUEST: Final = "stopped by request, but its connection has not ended yet"
 
+_STREAMING: Final = ("connected", "degraded")
+
 KEPT_ODD_FRAMES: Final = 100
 # Enough to recognise a frame, which may have several MiB.
 _KEPT_CHARACTERS: Final = 4_000
@@ -99,6 +101,8 @@ class FeedHealth:
         accepts_delayed: Whether delayed data are a note (GREEKS_ACCEPT_DELAYED), and no
             fault.
         last_read: The times of the last frame and of the newest event.
+        connection_changed_at: When the feed was connected, or lost its connection.  At
+            first, when the service started.
         kept_payloads: The ticks that keep the broker's message (GREEKS_SOURCE_PAYLOAD).
     """
 
@@ -120,6 +124,7 @@ class FeedHealth:
         self._compare_clock = compare_clock
         self.odd_frames: deque[tuple[str, str]] = deque(maxlen=KEPT_ODD_FRAMES)
         self._status: SessionStatus = "disconnected"
+        self.connection_changed_at = now()
         self.is_stopped = False
         self.accepts_delayed = False
         self.kept_payloads: KeptPayloads = "full"
@@ -374,7 +379,7 @@ class FeedHealth:
         self.gaps.started(reason, since=since, since_s=since_s)
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:
-        if self._status not in ("connected", "degraded"):
+        if self._status not in _STREAMING:
             self._connections += 1
         self._enter(status)
         self._reconnect_attempt = 0
@@ -382,5 +387,7 @@ class FeedHealth:
         self.gaps.ended()
 
     def _enter(self, status: SessionStatus) -> None:
+        if (status in _STREAMING) != (self._status in _STREAMING):
+            self.connection_changed_at = self.now()
         self._status = status
         self._status_changed.wake()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TypeVar, get_args
 
@@ -141,6 +142,10 @@ class Readings:
         """Return the user and system CPU time of the process in seconds."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
+
+    def started_at(self) -> datetime:
+        """Return when the process started, UTC."""
+        return datetime.fromtimestamp(self.process.create_time(), UTC)
 
     def build(self) -> Mapping[str, str]:
         """Return the versions of the program and of Python."""

@@ -69,6 +69,23 @@ async def test_a_feed_goes_through_its_states(health):
     assert health.session().reconnect_attempt == 1
 
 
+async def test_a_feed_says_since_when_it_has_its_connection_or_lacks_it(health, clock):
+    since = [health.connection_changed_at]
+    for step in (
+        health.connecting,
+        health.connected,
+        lambda: health.degraded("5 contracts without a line"),
+        lambda: health.disconnected("reset", attempt=1),
+        health.connecting,
+    ):
+        clock.pass_(1)
+        step()
+        since.append(health.connection_changed_at)
+
+    seconds = [(each - START).total_seconds() for each in since]
+    assert seconds == [0, 0, 2, 2, 4, 4]
+
+
 async def test_a_lost_connection_is_a_gap_until_the_next_one(health, journal, clock):
     health.connecting()
     health.connected()

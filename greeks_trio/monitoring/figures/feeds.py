@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, get_args
 
 import msgspec
@@ -137,6 +138,15 @@ class FeedFigures:
         of_healths(lambda health: health.accepts_delayed),
         value=bool,
         labels=BY_BROKER,
+    )
+    feed_connection_changed_at = gauge(
+        "When the feed was connected, or lost its connection; at first, when the service"
+        " started.",
+        of_healths(lambda health: health.connection_changed_at),
+        value=datetime,
+        unit="timestamp",
+        labels=BY_BROKER,
+        status="feeds.*.connection_changed_at",
     )
     feed_frames = counter(
         "Frames read, of every kind.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import trio
 
 from greeks_trio.logs import lines_dropped
-from greeks_trio.monitoring.figures.figure import Figure, counter, gauge
+from greeks_trio.monitoring.figures.figure import Figure, counter, fact, gauge
 from greeks_trio.monitoring.readings import Readings
+from greeks_trio.version import program_version
 
 
 class ProcessFigures:
@@ -20,6 +23,18 @@ class ProcessFigures:
     )
 
     process_cpu = counter("User and system CPU time.", Readings.cpu_s, unit="seconds")
+    started_at = fact(
+        "When the process started.",
+        Readings.started_at,
+        value=datetime,
+        status="started_at",
+    )
+    version = fact(
+        "The version of the program.",
+        lambda _: program_version(),
+        value=str,
+        status="version",
+    )
     process_resident_memory_bytes = gauge(
         "Resident memory.",
         lambda now: now.process.memory_info().rss,
