@@ -1,7 +1,7 @@
 // The views, in the order of the navigation.
 
 import { Book } from "./book/view.js";
-import { Brokers } from "./brokers.js";
+import { Brokers } from "./brokers/view.js";
 import { Contract } from "./contract.js";
 import { Contracts } from "./contracts.js";
 import { Health } from "./health.js";

@@ -1,0 +1,37 @@
+// One line about the health of each broker.
+
+import { html } from "../../vendor/preact.js";
+import { now } from "../../lib/clock.js";
+import { NOTHING, age, brokerName, count } from "../../lib/format.js";
+import { sessions } from "../../lib/live.js";
+import { Badge } from "../../lib/parts.js";
+import { href } from "../../lib/router.js";
+import { status } from "../../lib/status.js";
+
+const LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
+
+/** The brokers, each with its state, its contracts, and its trouble in the service's words. */
+export function BrokerHealth() {
+  return html`<section class="panel" aria-label="Health of the brokers">
+    <ul class="lines">
+      ${(sessions.value ?? []).map((session) => html`<${Line} key=${session.broker} session=${session} />`)}
+      ${sessions.value === null && [1, 2].map((at) => html`<li key=${at} class="note">Loading</li>`)}
+    </ul>
+  </section>`;
+}
+
+function Line({ session }) {
+  const { broker, last_message_at: lastAt } = session;
+  const stale = status.value?.staleness.stale[broker];
+  const silent = lastAt ? age(Math.max(0, now.value - Date.parse(lastAt)) / 1000) : NOTHING;
+  const trouble = [session.last_error, ...(session.notes ?? [])].filter(Boolean).join(" \u00b7 ");
+  return html`<li data-key=${broker}>
+    <b>${brokerName(broker)}</b>
+    <${Badge} state=${LEVELS[session.status]}>${session.status}<//>
+    <span>${count(session.subscription_count, "contract")}${stale ? `, ${stale} of them stale` : ""}</span>
+    <span>last message ${silent === NOTHING ? "never" : `${silent} ago`}</span>
+    ${session.reconnect_attempt > 0 && html`<span>attempt ${session.reconnect_attempt} to connect again</span>`}
+    ${trouble && html`<span class="trouble" title=${trouble}>${trouble}</span>`}
+    <a class="meta" href=${href("health")}>Health<span class="hidden"> of ${brokerName(broker)}</span></a>
+  </li>`;
+}
