@@ -13,7 +13,8 @@ const VIRTUAL_FROM = 80;
  * @param {string} props.caption The name for screen readers.
  * @param {Array<Column>} props.columns `{id, label, title, width, left, sort, cell, narrow}`:
  *   `width` in pixels, `sort(row)` the value to sort by, `cell(row)` the content,
- *   `narrow: false` leaves the column out on a narrow screen.  The first one is the row's name.
+ *   `narrow`: the width on a narrow screen, or `false` to leave the column out there.  The first
+ *   one is the row's name.
  * @param {Array<object>} props.rows In the wanted order if no column is sorted by.  A row with
  *   `isGroup` is a heading; one with `isTotal` stays at its place.
  * @param {(row) => string} props.rowKey
@@ -26,7 +27,7 @@ const VIRTUAL_FROM = 80;
 export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, rowClass = () => "", tall = false }) {
   const scroller = useRef(null);
   const isNarrow = useNarrow();
-  const shown = columns.filter((column) => column.narrow !== false || !isNarrow);
+  const shown = isNarrow ? narrowed(columns) : columns;
   const ordered = sort ? sortRows(rows, columns, sort) : rows;
   const isVirtual = tall && ordered.length > VIRTUAL_FROM;
   const [first, last] = useWindow(scroller, ordered.length, isVirtual);
@@ -66,6 +67,10 @@ export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, ro
       </tbody>
     </table>
   </div>`;
+}
+
+function narrowed(columns) {
+  return columns.filter(({ narrow: width }) => width !== false).map((column) => ({ ...column, width: column.narrow ?? column.width }));
 }
 
 function Heading({ column, sort = "", onSort }) {

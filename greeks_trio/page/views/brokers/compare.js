@@ -28,7 +28,7 @@ export const THETA =
   "Their thetas differ by definition: that of IBKR is the change of the value over the next calendar day, that of Tastytrade the derivative.";
 
 /** The thresholds to choose from, in per cent. */
-export const THRESHOLDS = [1, 2, 5, 10, 20];
+export const THRESHOLDS = [1, 2, 5, 10];
 const USUAL_THRESHOLD = 5;
 
 // Days to the expiration within which the two thetas differ by definition.

@@ -24,7 +24,7 @@ export function ComparedContracts({ rows, id, threshold, at, sort }) {
   const comparable = COMPARED.filter((each) => rows.some((row) => row.relative[each.id] !== null));
   const measures = one === undefined ? comparable : [one];
   const columns = [
-    { id: "contract", label: "Contract", left: true, width: 226, sort: contractName, cell: (row) => html`<span title=${contractName(row)}>${contractName(row)}</span>` },
+    { id: "contract", label: "Contract", left: true, width: 240, narrow: 132, sort: contractName, cell: (row) => html`<span title=${contractName(row)}>${contractName(row)}</span>` },
     ...(one === undefined ? [largestColumn()] : []),
     ...BROKERS.map((broker) => valueColumn(broker, one)),
     differenceColumn(one),
@@ -88,7 +88,7 @@ function relativeColumn(each, threshold, isAlone) {
     id: each.id,
     label: isAlone ? "Relative" : each.measure.label,
     title: `${each.measure.title}: the relative difference`,
-    width: isAlone ? 92 : each.id === "underlying_price" ? 84 : 66,
+    width: isAlone ? 92 : each.id === "underlying_price" ? 84 : 64,
     sort: (row) => row.relative[each.id],
     cell: (row) => html`<${Relative} row=${row} of=${each} threshold=${threshold} />`,
   };
