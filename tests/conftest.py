@@ -24,6 +24,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 _BROWSER = "tests/browser/"
+_MEASURED = "measured"
 _OURS = ("GREEKS_", "POSTGRES_", "IBKR_", "TT_", "TASTYTRADE_")
 
 
@@ -89,3 +90,17 @@ def pytest_collection_modifyitems(items):
         return not item.nodeid.startswith(_BROWSER), -limits[item.path], place
 
     items.sort(key=rank)
+
+
+@pytest.fixture
+def measured(record_property):
+    """A function that takes a name and a text, which the end of the run shows."""
+    return lambda name, text: record_property(_MEASURED, f"{name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what tests have measured."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == _MEASURED and report.when == "call":
+                terminalreporter.write_line(f"measured {text}")

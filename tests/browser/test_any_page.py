@@ -21,8 +21,8 @@ _FIRST_PAINT = """
 """
 
 
-def test_the_first_load_is_light(open_page, demo, watch):
-    """The times are printed only: they belong to the machine."""
+def test_the_first_load_is_light(open_page, demo, watch, measured):
+    """The times are only shown: they belong to the machine."""
     page = open_page(demo, "/livez")
     watch.requests.clear()
     page.add_init_script(_FIRST_FIGURE)
@@ -38,9 +38,9 @@ def test_the_first_load_is_light(open_page, demo, watch):
     sizes = [
         int(page.context.request.get(each).headers["content-length"]) for each in files
     ]
-    print(f"first paint {page.evaluate(_FIRST_PAINT):.0f} ms")
-    print(f"first figure {page.evaluate('window.firstFigureMs'):.0f} ms")
-    print(f"static files {sum(sizes):,} bytes in {len(sizes)} files")
+    measured("first paint", f"{page.evaluate(_FIRST_PAINT):.0f} ms")
+    measured("first figure", f"{page.evaluate('window.firstFigureMs'):.0f} ms")
+    measured("static files", f"{sum(sizes):,} bytes in {len(sizes)} files")
     assert len(sizes) > 1
     assert 10_000 < sum(sizes) <= MOST_BYTES
 
