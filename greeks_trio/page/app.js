@@ -8,7 +8,7 @@ import { brokerName, moment } from "./lib/format.js";
 import { link, sessions, startLive } from "./lib/live.js";
 import { Pill } from "./lib/parts.js";
 import { href, route } from "./lib/router.js";
-import { followStatus, hasSession, notices, pageState } from "./lib/status.js";
+import { askForSession, followStatus, hasSession, notices, pageState } from "./lib/status.js";
 import { VIEWS } from "./views/index.js";
 
 const SESSION_LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
@@ -101,4 +101,5 @@ startClock();
 const retry = startLive();
 reloadContracts();
 followStatus();
+askForSession();
 render(html`<${App} retry=${retry} />`, root);

@@ -19,6 +19,16 @@ export const readiness = signal(null);
 /** Whether the service has a token, so that there is a session to end. */
 export const hasSession = signal(false);
 
+/** Learn whether there is a session that a person can end. */
+export async function askForSession() {
+  try {
+    hasSession.value = (await getJson("/v1/session")).token_needed;
+  } catch {
+    // The notices say that the service does not answer.
+    hasSession.value = false;
+  }
+}
+
 /** Read the status now and again, as long as the page is open and visible. */
 export async function followStatus() {
   if (!document.hidden && !needsLogin.peek()) await Promise.all([readStatus(), readReadiness()]);
