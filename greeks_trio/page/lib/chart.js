@@ -2,12 +2,10 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import uPlot from "../vendor/uplot.js";
+import { chartOptions } from "./chart-options.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
+const NONE = [];
 
 /** Whether the dark colours are in use; charts are drawn again when it changes. */
 export function useDark() {
@@ -21,33 +19,42 @@ export function useDark() {
 }
 
 /**
- * A chart of lines.
+ * A chart of lines or of points.
  *
  * @param {object} props
  * @param {string} props.label What it shows; with `summary` it is the text for screen readers.
  * @param {string} props.summary The main facts in words.
  * @param {Array<number>} props.x Seconds since 1970 if `isTime`, else any numbers, ascending.
- * @param {Array<Series>} props.series `{label, values, format, colour, dash, points, low, high}`:
- *   `values` with `null` where nothing is known; `colour` a token such as `--series-1`;
- *   `low` and `high` draw a band.
- * @param {Array<[number, number]>} props.gaps Intervals of x that are shaded.
+ * @param {Array<Series>} props.series `{label, values, format, colour, dash, points, stepped, low,
+ *   high, marker, hasLine, spansGaps, endLabel}`: `values` with `null` where nothing is known;
+ *   `colour` a token such as `--series-1`; `low` and `high` draw a band; `marker` the form of the
+ *   points, `circle`, `square` or `cross`, with `-open` hollow; `hasLine: false` leaves the line
+ *   out; `spansGaps` draws it across nulls; `endLabel` is its name at its right end.
+ * @param {Array<[number, number, string?]>} props.gaps Intervals of x that are shaded, with the
+ *   token of another colour than that of gaps.
+ * @param {Array<{x: number, label: string}>} props.marks Vertical lines with a name.
+ * @param {[number, number]} props.range Of x; without it, from the first to the last one.
  * @param {number} props.height Pixels.
+ * @param {boolean} props.hasLegend Below the chart, with the values under the pointer.
+ * @param {string} props.labelX The name of x in the legend.
+ * @param {string} props.sync Charts with the same name show the same x under the pointer.
  * @param {(from: number, to: number) => void} props.onZoom A range was dragged.
+ * @param {(index: number | null) => void} props.onCursor The pointer is at this x.
  * @param {(x: number) => string} props.formatX Of the axis, if not times.
  */
-export function Chart({ label, summary = "", x, series, gaps = [], height = 240, isTime = true, onZoom, formatX }) {
+export function Chart({ label, summary = "", x, series, height = 240, isTime = true, hasLegend = true, labelX, sync, formatX, ...changing }) {
+  const { gaps = NONE, marks = NONE, range, onZoom, onCursor } = changing;
   const host = useRef(null);
   const plot = useRef(null);
-  const zoom = useRef(onZoom);
-  const shaded = useRef(gaps);
+  const live = useRef(null);
   const isDark = useDark();
-  zoom.current = onZoom;
-  shaded.current = gaps;
-  const shape = JSON.stringify([isDark, height, isTime, Boolean(onZoom), series.map(({ label: name, colour: line, dash, low }) => [name, line, dash, Boolean(low)])]);
+  live.current = { gaps, marks, range, series, onZoom, onCursor };
+  const looks = series.map(({ label: name, colour, dash, marker, endLabel, low }) => [name, colour, dash, marker, endLabel, Boolean(low)]);
+  const shape = JSON.stringify([isDark, height, isTime, hasLegend, sync, Boolean(onZoom), looks]);
 
   useLayoutEffect(() => {
     const element = host.current;
-    const options = chartOptions({ series, height, isTime, formatX, isZoomed: Boolean(onZoom), zoom, shaded });
+    const options = chartOptions({ series, height, isTime, formatX, isZoomed: Boolean(onZoom), hasLegend, labelX, sync, live });
     plot.current = new uPlot({ ...options, width: element.clientWidth || 300 }, columnsOf(x, series), element);
     const sizes = new ResizeObserver(() => plot.current.setSize({ width: element.clientWidth || 300, height }));
     sizes.observe(element);
@@ -59,7 +66,7 @@ export function Chart({ label, summary = "", x, series, gaps = [], height = 240,
 
   useEffect(() => {
     plot.current.setData(columnsOf(x, series));
-  }, [x, series, gaps]);
+  }, [x, series, gaps, marks, range?.[0], range?.[1]]);
 
   return html`<figure class="chart" role="img" aria-label=${`${label}. ${summary}`}>
     <div ref=${host} aria-hidden="true" style=${{ minHeight: `${height}px` }} />
@@ -69,76 +76,6 @@ export function Chart({ label, summary = "", x, series, gaps = [], height = 240,
 function columnsOf(x, series) {
   const bands = series.filter((each) => each.low).flatMap((each) => [each.high, each.low]);
   return [x, ...series.map((each) => each.values), ...bands];
-}
-
-function chartOptions({ series, height, isTime, formatX, isZoomed, zoom, shaded }) {
-  const grid = { stroke: colour("--line"), width: 1 };
-  const axis = { stroke: colour("--muted"), font: "11px Inter, system-ui, sans-serif", grid, ticks: { ...grid, size: 4 } };
-  const format = series[0]?.format ?? String;
-  const lines = series.map((each, at) => lineOf(each, at));
-  const bandLines = series.flatMap((each, at) => (each.low ? bandEdges(each, at) : []));
-  const bands = [];
-  series.forEach((each, at) => {
-    if (!each.low) return;
-    const edge = 1 + series.length + bands.length * 2;
-    bands.push({ series: [edge, edge + 1], fill: `${colour(each.colour ?? `--series-${at + 1}`)}26` });
-  });
-  return {
-    height,
-    series: [{ label: isTime ? "Time" : "", value: (_, value) => (value === null ? "" : formatX ? formatX(value) : timeText(value)) }, ...lines, ...bandLines],
-    bands,
-    scales: { x: { time: isTime } },
-    axes: [
-      { ...axis, ...(formatX && !isTime ? { values: (_, values) => values.map(formatX) } : {}) },
-      { ...axis, size: 62, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) },
-    ],
-    cursor: { drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 } },
-    legend: { live: true },
-    hooks: {
-      drawClear: [(chart) => shade(chart, shaded.current)],
-      setSelect: [
-        (chart) => {
-          const { left, width } = chart.select;
-          if (width < 4) return;
-          zoom.current?.(chart.posToVal(left, "x"), chart.posToVal(left + width, "x"));
-          chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-        },
-      ],
-    },
-  };
-}
-
-function lineOf({ label, format = String, colour: token, dash, points = false, stepped = false }, at) {
-  return {
-    label,
-    stroke: colour(token ?? `--series-${at + 1}`),
-    width: 1.6,
-    dash,
-    points: { show: points, size: 5 },
-    paths: stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
-    value: (_, value) => (value === null || value === undefined ? "\u2013" : format(value)),
-  };
-}
-
-function bandEdges({ colour: token }, at) {
-  const stroke = `${colour(token ?? `--series-${at + 1}`)}55`;
-  return ["highest", "lowest"].map((label) => ({ label, stroke, width: 0.6, points: { show: false }, class: "edge" }));
-}
-
-function shade(chart, gaps) {
-  const { ctx, bbox } = chart;
-  ctx.save();
-  ctx.fillStyle = colour("--gap-shade");
-  for (const [from, to] of gaps) {
-    const left = Math.max(chart.valToPos(from, "x", true), bbox.left);
-    const right = Math.min(chart.valToPos(to, "x", true), bbox.left + bbox.width);
-    if (right > left) ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
-  }
-  ctx.restore();
-}
-
-function timeText(seconds) {
-  return new Date(seconds * 1000).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 /**

@@ -6,7 +6,7 @@ import { Contract } from "./contract.js";
 import { Contracts } from "./contracts.js";
 import { Health } from "./health.js";
 import { Limits } from "./limits.js";
-import { Underlying } from "./underlying.js";
+import { Underlying } from "./underlying/view.js";
 import { WhatIf } from "./whatif.js";
 import { Why } from "./why.js";
 
