@@ -10,12 +10,18 @@ export const MEASURES = ["delta", "gamma", "theta", "vega", "rho", "implied_vola
 
 const RELOAD_MS = 60_000;
 const SOON_MS = 2000;
+// A longer page of the list would hold up the drawing while it is decoded.
+const PAGE_SIZE = 2000;
 // The points of a sparkline that the page itself has seen.
 const MOST_POINTS = 60;
 
-/** Map of `contractId` to row.  The rows change in place; `revision` says that some did. */
+/**
+ * Map of `contractId` to row.  The rows change in place: `revision` says that some did,
+ * `row.version` that this one did, and `membership` that rows have come or gone.
+ */
 export const contracts = new Map();
 export const revision = signal(0);
+export const membership = signal(0);
 
 /** `loading`, `ready`, or the error of the last reading. */
 export const contractsState = signal("loading");
@@ -39,7 +45,7 @@ export async function reloadContracts() {
   const abort = new AbortController();
   reloading = abort;
   try {
-    const items = await getItems("/v1/greeks/latest", {}, { abort: abort.signal });
+    const items = await getItems("/v1/greeks/latest", {}, { abort: abort.signal, pageSize: PAGE_SIZE });
     replaceRows(items);
     contractsState.value = "ready";
   } catch (error) {
@@ -51,20 +57,49 @@ export async function reloadContracts() {
 
 function replaceRows(items) {
   const present = new Set();
+  let hasNew = false;
   for (const item of items) {
     const id = contractId(item);
     present.add(id);
     const row = contracts.get(id);
-    if (row === undefined) contracts.set(id, newRow(id, item));
-    else if (!isLater(row.received_at, item.received_at)) Object.assign(row, item);
-    else Object.assign(row, definition(item));
+    if (row === undefined) {
+      contracts.set(id, newRow(id, item));
+      hasNew = true;
+      continue;
+    }
+    takeItem(row, isLater(row.received_at, item.received_at) ? definition(item) : item);
+    noteUnits(row, item);
+    row.version += 1;
   }
-  for (const id of contracts.keys()) if (!present.has(id)) contracts.delete(id);
+  const gone = [...contracts.keys()].filter((id) => !present.has(id));
+  for (const id of gone) contracts.delete(id);
+  if (hasNew || gone.length) membership.value += 1;
   draw();
 }
 
 function newRow(id, item) {
-  return { id, points: [], changedAt: 0, ...item };
+  const row = { id, points: [], changedAt: 0, version: 0 };
+  takeItem(row, item);
+  noteUnits(row, item);
+  return row;
+}
+
+function takeItem(row, item) {
+  Object.assign(row, item);
+  noteTimes(row);
+}
+
+// The currency of one contract for 1.00 of its price: for an adjusted option it is not the
+// multiplier, and only the value of the position tells it.
+function noteUnits(row, { position_value: value, price, quantity }) {
+  if (value && price && quantity) row.valueUnits = Number((value / (price * quantity)).toPrecision(12));
+}
+
+// As numbers, because ages of all rows are compared every second.
+function noteTimes(row) {
+  row.receivedMs = row.received_at === null ? null : Date.parse(row.received_at);
+  row.oldestMs = row.received_at === null ? null : Math.min(row.receivedMs, Date.parse(row.event_time));
+  row.underlyingMs = row.underlying_price_at === null ? null : Date.parse(row.underlying_price_at);
 }
 
 // What a tick does not change.
@@ -105,7 +140,9 @@ function addTick(row, tick) {
   row.ask = tick.ask;
   row.availability = tick.availability;
   row.in_rotation = tick.in_rotation;
+  noteTimes(row);
   row.changedAt = serverNow();
+  row.version += 1;
   if (row.price !== null) row.points.splice(0, Math.max(0, row.points.push(row.price) - MOST_POINTS));
 }
 
@@ -116,14 +153,13 @@ function isLater(one, other) {
 
 /** Return seconds since the newest tick of the row was received; `null` without a tick. */
 export function ageS(row, at = now.value) {
-  return row.received_at === null ? null : Math.max(0, (at - Date.parse(row.received_at)) / 1000);
+  return row.receivedMs === null ? null : Math.max(0, (at - row.receivedMs) / 1000);
 }
 
 /** Return why the row is stale, in the words of the service; `null` if it is fresh. */
 export function staleReason(row, at = now.value) {
-  const age = ageS(row, at);
-  if (age === null) return "no tick";
-  if (age > staleAfterS.value) return "old";
+  if (row.receivedMs === null) return "no tick";
+  if (at - row.oldestMs > staleAfterS.value * 1000) return "old";
   return row.availability === "realtime" ? null : row.availability;
 }
 

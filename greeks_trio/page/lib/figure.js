@@ -3,14 +3,15 @@
 import { html, useLayoutEffect, useRef } from "../vendor/preact.js";
 import { MEASURES, NOTHING, count, number } from "./format.js";
 
-const FLASH_MS = 700;
+const FLASH_STEPS = 2;
+const FLASH_STEP_MS = 300;
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
  * A number on the page.
  *
  * field: the column of the HTTP interface.  measure: its entry in MEASURES, or one of its own.
- * coloured: gains blue, losses orange.  A change is shown by a ground that fades.
+ * coloured: gains blue, losses orange.  A change is shown by a ground that pales.
  */
 export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured = false, title }) {
   const element = useRef(null);
@@ -31,11 +32,35 @@ export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured
 function useFlash(element, text) {
   const before = useRef(text);
   useLayoutEffect(() => {
-    if (before.current !== text && before.current !== NOTHING && !isCalm.matches) {
-      element.current.animate([{ backgroundColor: "var(--flash)" }, { backgroundColor: "transparent" }], FLASH_MS);
-    }
+    if (before.current !== text && before.current !== NOTHING && !isCalm.matches) flash(element.current);
     before.current = text;
   }, [text]);
+}
+
+// A ground that pales in steps, all figures together: an animation would draw the page sixty
+// times a second, because some figure changes always.
+const flashing = new Map();
+let pales;
+
+function flash(element) {
+  element.dataset.flash = String(FLASH_STEPS);
+  flashing.set(element, FLASH_STEPS);
+  pales ??= setInterval(pale, FLASH_STEP_MS);
+}
+
+function pale() {
+  for (const [element, steps] of flashing) {
+    if (steps > 1) {
+      element.dataset.flash = String(steps - 1);
+      flashing.set(element, steps - 1);
+    } else {
+      delete element.dataset.flash;
+      flashing.delete(element);
+    }
+  }
+  if (flashing.size) return;
+  clearInterval(pales);
+  pales = undefined;
 }
 
 /**

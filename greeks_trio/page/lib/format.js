@@ -22,6 +22,10 @@ export const MEASURES = {
   price: { label: "Price", title: "Price of the contract", digits: 2, most: 4 },
   underlying_price: { label: "Underlying", title: "Price of the underlying", digits: 2 },
   net_delta: { label: "Net delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 1, large: true, unit: "units of the underlying" },
+  position_delta: { label: "Delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 2, large: true },
+  position_value: { label: "Value", title: "Quantity x multiplier x price, in the currency of the contract", digits: 0, large: true },
+  bid: { label: "Bid", title: "Bid for the contract", digits: 2, most: 4 },
+  ask: { label: "Ask", title: "Ask for the contract", digits: 2, most: 4 },
   position_gamma: { label: "Gamma", title: "Quantity x multiplier x gamma", digits: 2, large: true },
   dollar_delta: { label: "Dollar delta", title: "Money that a move of the underlyings by 100 % would give, at today's deltas", digits: 0, large: true, unit: "per 100 % of the prices" },
   dollar_gamma: { label: "Dollar gamma", title: "Change of the dollar delta for a move of the underlyings by 1 %", digits: 0, large: true, unit: "per move of 1 %" },
@@ -46,20 +50,29 @@ function numberFormat(digits, most) {
 /**
  * Return a number as text, with a real minus sign.
  * @param {number | null} value
- * @param {{digits?: number, most?: number, percent?: boolean, large?: boolean, signed?: boolean}} measure
- *   `large`: ten millions and more are in millions.
+ * @param {{digits?: number, most?: number, percent?: boolean, large?: boolean | number, signed?: boolean}} measure
+ *   `large`: ten millions and more are in millions, or this number and more.
  */
 export function number(value, { digits = 0, most = digits, percent = false, large = false, signed = false } = {}) {
   if (value === null || value === undefined || Number.isNaN(value)) return NOTHING;
   let shown = percent ? value * 100 : value;
   let unit = percent ? "%" : "";
   if (large && Math.abs(shown) >= 1e10) [shown, unit, digits, most] = [shown / 1e9, "B", 2, 2];
-  else if (large && Math.abs(shown) >= 1e7) [shown, unit, digits, most] = [shown / 1e6, "M", 2, 2];
+  else if (large && Math.abs(shown) >= (large === true ? 1e7 : large)) [shown, unit, digits, most] = [shown / 1e6, "M", 2, 2];
   const text = numberFormat(digits, most).format(Math.abs(shown));
   // What rounds to zero has no sign.
   const isZero = !/[1-9]/.test(text);
   const sign = isZero ? "" : shown < 0 ? MINUS : signed ? "+" : "";
   return sign + text + unit;
+}
+
+/**
+ * Return how many digits a price has: the last one is worth ten of the currency at most, for one
+ * contract.  So an option on euros has five, one on shares two.
+ */
+export function priceDigits({ multiplier, price_factor: factor }) {
+  const worth = (multiplier ?? 100) * (factor ?? 1);
+  return worth > 0 ? Math.min(7, Math.max(2, Math.ceil(Math.log10(worth)) - 1)) : 2;
 }
 
 /** Return a whole count with its noun: `1 position`, `3 positions`. */
@@ -80,6 +93,7 @@ export function age(seconds) {
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+const SHORT_DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "2-digit", timeZone: "UTC" });
 
 /** Return a moment as the time of the browser's zone, with the day if it is not today. */
 export function moment(value, today = Date.now()) {
@@ -94,13 +108,17 @@ export function day(text) {
   return text ? DATE.format(new Date(`${text}T00:00:00Z`)) : NOTHING;
 }
 
-/** Return a contract as traders write it: `SPY 18 Dec 2026 600 C`. */
+/** Return a contract as traders write it: `SPY 18 Dec 26 600 C`, `/ESH27 (E2D) 14 Jan 27 6600 P`. */
 export function contractName(row) {
   if (row.strike === null || row.strike === undefined || !row.expiration) return row.contract_key;
-  const root = /^\.\/(\S+)/.exec(row.contract_key)?.[1] ?? row.contract_key.slice(0, 6).trim();
-  const symbol = row.contract_key.startsWith(".") ? `${row.underlying} (${root})` : root;
   const right = row.option_type === "put" ? "P" : "C";
-  return `${symbol} ${day(row.expiration)} ${number(Number(row.strike), { most: 4 })} ${right}`;
+  return `${symbolOf(row)} ${SHORT_DATE.format(new Date(`${row.expiration}T00:00:00Z`))} ${String(Number(row.strike)).replace("-", MINUS)} ${right}`;
+}
+
+function symbolOf({ contract_key: key, underlying }) {
+  const future = /^\.\/(\S+)/.exec(key);
+  if (future) return `${underlying} (${future[1]})`;
+  return /^.{6}\d{6}[CP]\d{8}$/.test(key) ? key.slice(0, 6).trim() : (underlying ?? key);
 }
 
 const BROKERS = { ibkr: "IBKR", tastytrade: "Tastytrade" };

@@ -1,6 +1,6 @@
 // A table: sorted by a click, driven by the keyboard, and drawn only where it is visible.
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
+import { computed, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 
 const ROW_PX = 30;
 // Rows that are drawn beyond the edges, so that scrolling shows no hole.
@@ -23,12 +23,16 @@ const VIRTUAL_FROM = 80;
  * @param {(row) => void} props.onOpen Opens a row, by click and by Enter.
  * @param {(row) => string} props.rowClass
  * @param {boolean} props.tall Scrolls inside; for many rows.
+ * @param {boolean} props.isOrdered The rows have the order of `sort` already.
+ * @param {(row) => any} props.version For rows that change in place: reads signals, and gives
+ *   another value when the row has changed.  Such a row is drawn only then, so the columns and
+ *   all functions have to be the same ones in each drawing.
  */
-export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, rowClass = () => "", tall = false }) {
+export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, rowClass = noClass, tall = false, isOrdered = false, version }) {
   const scroller = useRef(null);
   const isNarrow = useNarrow();
-  const shown = isNarrow ? narrowed(columns) : columns;
-  const ordered = sort ? sortRows(rows, columns, sort) : rows;
+  const shown = useMemo(() => (isNarrow ? narrowed(columns) : columns), [columns, isNarrow]);
+  const ordered = sort && !isOrdered ? sortRows(rows, columns, sort) : rows;
   const isVirtual = tall && ordered.length > VIRTUAL_FROM;
   const [first, last] = useWindow(scroller, ordered.length, isVirtual);
   const focus = useRowFocus(scroller, ordered, rowKey);
@@ -49,19 +53,9 @@ export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, ro
         ${first > 0 && html`<${Spacer} key="above" rows=${first} columns=${shown.length} />`}
         ${ordered.slice(first, last).map((row, index) => {
           const key = rowKey(row);
-          const opens = onOpen && !row.isGroup && !row.isTotal;
-          return html`<tr
-            key=${key}
-            data-key=${key}
-            class=${`${opens ? "opens" : ""} ${row.isGroup ? "group" : ""} ${row.isTotal ? "total" : ""} ${rowClass(row)}`}
-            aria-rowindex=${first + index + 2}
-            tabindex=${focus.tabIndex(key, first + index)}
-            onFocus=${() => focus.onFocus(key)}
-            onClick=${opens && ((event) => event.target.closest("a, button") || onOpen(row))}
-            onKeyDown=${opens && ((event) => event.key === "Enter" && event.target === event.currentTarget && onOpen(row))}
-          >
-            ${shown.map((column, at) => html`<${Cell} key=${column.id} ...${{ column, row, isName: at === 0 }} />`)}
-          </tr>`;
+          const tabIndex = focus.tabIndex(key, first + index);
+          const at = first + index + 2;
+          return html`<${Row} key=${key} ...${{ name: key, row, at, columns: shown, tabIndex, onFocus: focus.onFocus, onOpen, rowClass, version }} />`;
         })}
         ${last < ordered.length && html`<${Spacer} key="below" rows=${ordered.length - last} columns=${shown.length} />`}
       </tbody>
@@ -71,6 +65,27 @@ export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, ro
 
 function narrowed(columns) {
   return columns.filter(({ narrow: width }) => width !== false).map((column) => ({ ...column, width: column.narrow ?? column.width }));
+}
+
+function Row({ name, row, at, columns, tabIndex, onFocus, onOpen, rowClass, version }) {
+  const own = useMemo(() => (version ? computed(() => version(row)) : null), [row, version]);
+  own?.value;
+  const opens = onOpen && !row.isGroup && !row.isTotal;
+  return html`<tr
+    data-key=${name}
+    class=${`${opens ? "opens" : ""} ${row.isGroup ? "group" : ""} ${row.isTotal ? "total" : ""} ${rowClass(row)}`}
+    aria-rowindex=${at}
+    tabindex=${tabIndex}
+    onFocus=${() => onFocus(name)}
+    onClick=${opens && ((event) => event.target.closest("a, button") || onOpen(row))}
+    onKeyDown=${opens && ((event) => event.key === "Enter" && event.target === event.currentTarget && onOpen(row))}
+  >
+    ${columns.map((column, place) => html`<${Cell} key=${column.id} ...${{ column, row, isName: place === 0 }} />`)}
+  </tr>`;
+}
+
+function noClass() {
+  return "";
 }
 
 function Heading({ column, sort = "", onSort }) {
