@@ -70,13 +70,15 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Let the slow files come first, so that none is left to one process at the end.
 
     The page first, which takes a process for a minute, then files with long time-outs,
     then the acceptance tests, then those with a database; otherwise the random order of
     pytest-randomly stays, which is made before.
     """
+    if config.getoption("screenshots"):
+        items[:] = [item for item in items if "take" in item.fixturenames]
     directories = ("acceptance", "database")
     limits = {}
     for item in items:
@@ -90,6 +92,11 @@ def pytest_collection_modifyitems(items):
         return not item.nodeid.startswith(_BROWSER), -limits[item.path], place
 
     items.sort(key=rank)
+
+
+def pytest_addoption(parser):
+    """Let ``bin/docs screenshots`` keep the pictures of the page."""
+    parser.addoption("--screenshots", metavar="DIR", help="where to keep the pictures")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def catalog() -> None:
 def picture(seconds: int) -> None:
     """Run the demo, and make its picture anew."""
     click.echo(write_picture(ROOT, seconds=seconds).relative_to(ROOT))
+
+
+@docs.command()
+def screenshots() -> None:
+    """Run the tests that take the pictures of the page, and keep these in docs/images."""
+    where = ROOT / "docs/images"
+    pytest = [sys.executable, "-m", "pytest", "-q", "tests/browser"]
+    sys.exit(
+        subprocess.run([*pytest, f"--screenshots={where}"], check=False).returncode
+    )
 
 
 @docs.command()

@@ -7,6 +7,7 @@ same process could use asyncio.  `tests/conftest.py` gives the directory to one 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -19,13 +20,14 @@ from tests.browser.services import (
     open_demo,
     open_staged,
 )
+from tests.browser.views import DESK
 from tests.browser.watch import Watch
 from tests.fix_postgres import fresh_database
 
 # A page has to show what it was asked for long before; a longer wait only hides a fault.
 PATIENCE_MS = 15_000
-DESK = {"width": 1280, "height": 800}
-PHONE = {"width": 360, "height": 740}
+# The picture of an empty page has a fifth.  The README loads them all.
+SMALLEST_PICTURE, LARGEST_PICTURE = 20_000, 250_000
 
 
 @pytest.fixture(scope="package")
@@ -49,10 +51,12 @@ def browser():
 
 
 @pytest.fixture(scope="package")
-def demo(portal, tmp_path_factory):
+def demo(request, portal, tmp_path_factory):
     """The demo with the plain book."""
     directory = tmp_path_factory.mktemp("demo")
-    with open_demo(portal, directory, *SMALL) as demo:
+    # Its own size looks better on pictures.
+    is_shown = request.config.getoption("screenshots")
+    with open_demo(portal, directory, *(() if is_shown else SMALL)) as demo:
         yield demo
 
 
@@ -66,16 +70,22 @@ def real_demo(portal, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def staged(portal, postgres_server, tmp_path_factory):
-    """A running service with a token, whose brokers and database can fail."""
+def _staged(portal, postgres_server, tmp_path_factory):
     directory = tmp_path_factory.mktemp("staged")
     with (
         fresh_database(postgres_server) as database,
         open_staged(portal, directory, postgres_server, database) as staged,
     ):
         staged.start()
-        staged.wait_until(BOTH_HAVE_ROWS)
         yield staged
+
+
+@pytest.fixture
+def staged(_staged):
+    """A running service with a token, whose brokers and database can fail."""
+    _staged.wait_until(BOTH_HAVE_ROWS)
+    _staged.wait_connected()
+    return _staged
 
 
 @pytest.fixture
@@ -116,3 +126,16 @@ def open_page(browser, watch):
 def page(open_page, demo):
     """The page of the demo."""
     return open_page(demo)
+
+
+@pytest.fixture
+def take(request, tmp_path):
+    """A function that takes the picture of a page, where ``--screenshots`` says."""
+    directory = Path(request.config.getoption("screenshots") or tmp_path)
+
+    def take(page, name):
+        path = directory / f"page-{name}.png"
+        page.screenshot(path=path, animations="disabled")
+        assert SMALLEST_PICTURE < path.stat().st_size < LARGEST_PICTURE
+
+    return take

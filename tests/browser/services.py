@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from psycopg.rows import dict_row
 
 from greeks_trio.config.settings import BROKERS, HttpConfig
 from tests.fix_postgres import connect
-from tests.fix_processes import WAIT_UNTIL, Stage, run_ingest
+from tests.fix_processes import PATIENCE_S, WAIT_UNTIL, Stage, run_ingest
 from tests.fix_proxy import Proxy
 
 TOKEN = "known-only-to-this-test-4b7d"
@@ -67,6 +68,17 @@ class Service(ABC):
             answer = client.request(method, path, **options)
         assert answer.is_success, answer.text
         return answer.json()
+
+    def wait_connected(self):
+        """Wait until every broker is connected, maybe with a shortfall."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._is_connected():
+            assert time.monotonic() < deadline, "a broker does not come back"
+            time.sleep(0.1)
+
+    def _is_connected(self):
+        sessions = self.ask("GET", "/v1/streaming/status")["sessions"]
+        return all(each["status"] in {"connected", "degraded"} for each in sessions)
 
     @contextmanager
     def at_rest(self):

@@ -20,8 +20,6 @@ GROUPS = {
     "Account": "account_id",
     "Broker": "broker",
 }
-# Chromium writes every answer with such a status to the console.
-NOT_READY = r"status of 503 .*/readyz"
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +34,7 @@ def totals(service, group_by):
     return service.fetch(query, [group_by])
 
 
-def test_the_totals_are_those_of_the_database(open_page, resting, watch):
-    watch.announce(NOT_READY)
+def test_the_totals_are_those_of_the_database(open_page, resting):
     page = open_page(resting)
     wait_state(page)
     [expected] = totals(resting, "book")
@@ -54,7 +51,6 @@ def test_the_totals_are_those_of_the_database(open_page, resting, watch):
 
 @pytest.mark.parametrize("label", GROUPS)
 def test_each_grouping_has_the_rows_of_the_database(open_page, resting, watch, label):
-    watch.announce(NOT_READY)
     page = open_page(resting)
     groups = page.get_by_role("group", name="Group by")
     groups.get_by_role("button", name=label).click()
@@ -69,9 +65,7 @@ def test_each_grouping_has_the_rows_of_the_database(open_page, resting, watch, l
         ), column
 
 
-def test_a_click_on_a_heading_sorts_and_the_address_keeps_it(page, watch):
-    # Another test may have stopped the feeds.
-    watch.announce(NOT_READY)
+def test_a_click_on_a_heading_sorts_and_the_address_keeps_it(page):
     wait_state(page)
     table = page.get_by_role("table")
     table.get_by_role("button", name="Underlying").click()

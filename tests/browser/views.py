@@ -1,6 +1,9 @@
-"""The views of the page, each with an address that shows it."""
+"""The views of the page, each with an address that shows it, and the sizes of screens."""
 
 from __future__ import annotations
+
+DESK = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
 
 VIEWS = {
     "book": "/#/book",

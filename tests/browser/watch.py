@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 _OWN_SCHEMES = {"about", "blob", "data"}
 _BAD_TYPES = {"assert", "error", "warning"}
+# The page asks whether the service is ready, and Chromium reports a "no" as an error.
+_NOT_READY = r"status of 503 .*/readyz"
 
 
 class Watch:
@@ -18,7 +20,7 @@ class Watch:
     def __init__(self):
         self.requests = []
         self._origins = set()
-        self._announced = []
+        self._announced = [re.compile(_NOT_READY)]
         self._complaints = []
         self._foreign = []
 

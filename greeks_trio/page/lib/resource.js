@@ -29,14 +29,17 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
     const read = async () => {
       clearTimeout(timer);
       const began = performance.now();
+      let pauseMs = everyMs;
       try {
         const value = await (isList ? getItems : getJson)(path, params, { abort: abort.signal });
         setState({ key, value, error: null, at: serverNow() });
+        pauseMs = Math.max(everyMs, 10 * (performance.now() - began));
       } catch (error) {
         if (abort.signal.aborted) return;
         setState((old) => ({ ...(old.key === key || keep ? old : { value: null, at: null }), key, error }));
       }
-      if (everyMs) timer = setTimeout(readIfVisible, Math.max(everyMs, 10 * (performance.now() - began)));
+      // A failure may have taken as long as its time limit, which says nothing of the load.
+      if (everyMs) timer = setTimeout(readIfVisible, pauseMs);
     };
     const readIfVisible = () => (document.hidden ? undefined : read());
     const onVisible = () => everyMs && readIfVisible();

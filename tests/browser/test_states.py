@@ -1,0 +1,99 @@
+"""What the page says when something is not as it should be."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.accessibility import assert_accessible
+from tests.browser.reading import figure, wait_change, wait_state
+from tests.browser.services import BROKERS
+
+# Longer than the page needs to notice it on a busy machine; a broker comes back by itself.
+AWAY_S = 6
+
+WRONG_CLOCK = """
+const real = Date;
+globalThis.Date = class extends real {
+    constructor(...parts) { parts.length ? super(...parts) : super(Date.now()); }
+    static now() { return real.now() + 3_600_000; }
+};
+"""
+
+
+def notice(page, name):
+    return page.locator(f"[data-notice='{name}']")
+
+
+def test_a_broker_that_is_down_is_named_and_its_figures_are_grey(
+    open_page, staged, take
+):
+    page = open_page(staged, "/#/book?by=broker")
+    wait_state(page)
+    staged.fail(f"ibkr:drop:{AWAY_S}")
+
+    expect(notice(page, "down-ibkr")).to_be_visible()
+    grey = page.locator("tr.unvouched")
+    expect(grey).not_to_have_count(0)
+    names = grey.evaluate_all("rows => rows.map(row => row.dataset.key.split(' ')[0])")
+    assert set(names) == {"ibkr"}
+    take(page, "degraded")
+    assert_accessible(page)
+    expect(notice(page, "down-ibkr")).to_be_hidden()
+    expect(grey).to_have_count(0)
+
+
+def test_two_brokers_that_are_down_are_told_together(open_page, staged):
+    page = open_page(staged)
+    wait_state(page)
+    for broker in BROKERS:
+        staged.fail(f"{broker}:drop:{AWAY_S}")
+
+    expect(notice(page, "all-down")).to_be_visible()
+    expect(notice(page, "all-down")).to_be_hidden()
+
+
+def test_a_database_that_is_away_leaves_the_ticks(open_page, staged, watch):
+    watch.announce("status of 503")
+    page = open_page(staged)
+    wait_state(page)
+    with staged.without_database():
+        expect(notice(page, "database")).to_be_visible()
+        assert_accessible(page)
+        wait_state(page)
+    expect(notice(page, "database")).to_be_hidden()
+    wait_change(figure(page, "theta"))
+
+
+def test_the_ages_are_right_where_the_clock_of_the_browser_is_wrong(open_page, demo):
+    page = open_page(demo, "/livez")
+    page.add_init_script(WRONG_CLOCK)
+    page.goto(demo.url)
+
+    expect(notice(page, "clock")).to_contain_text("ahead")
+
+
+def test_each_of_two_tabs_goes_on_without_the_other(open_page, demo):
+    first = open_page(demo)
+    second = first.context.new_page()
+    second.goto(demo.url)
+    wait_state(first)
+    wait_state(second)
+    first.close()
+
+    wait_change(figure(second, "theta"))
+
+
+def test_a_closed_market_is_named(open_page, demo):
+    """Only the hours are not those of the service: no test can wait for the night."""
+
+    def close(route):
+        answer = route.fetch()
+        status = answer.json()
+        status["staleness"]["markets_open"] = {"equity": False, "index": False}
+        route.fulfill(response=answer, json=status)
+
+    page = open_page(demo, "/livez")
+    page.route("**/v1/streaming/status", close)
+    page.goto(demo.url)
+
+    expect(notice(page, "closed")).to_be_visible()
