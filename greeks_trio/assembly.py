@@ -24,6 +24,7 @@ from greeks_trio.api.routes import (
     live,
     metrics,
     position_tags,
+    risk_history,
     scenarios,
     status,
     trades,
@@ -403,5 +404,6 @@ def make_routers(service: Service) -> list[APIRouter]:
             state.clock.now,
         ),
         greek_history.make_router(timeline, brokers, state.clock.now),
+        risk_history.make_router(timeline, brokers, state.clock.now),
         live.make_router(events, brokers),
     ]

@@ -228,7 +228,7 @@ async def test_more_gaps_than_a_page_can_shade_are_counted(emptied_database, db)
             {"start": "2025-11-14T14:00:00Z", "end": "2025-11-14T14:00:00Z"},
             "`start` has to lie before `end`.",
         ),
-        ({"end": "0001-01-01T00:30:00Z"}, "year 1"),
+        ({"end": "0001-01-01T00:30:00Z"}, "before the year 1970"),
         ({"intervals": "3"}, "intervals"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from greeks_trio.api.lists.parameters import (
 )
 from greeks_trio.api.routes.greek_history_params import HistoryParams, sparklines_params
 from greeks_trio.api.routes.greek_history_schema import HISTORY, SPARKLINES
-from greeks_trio.api.routes.past_interval import past_interval
+from greeks_trio.api.routes.past_interval import last_hour
 from greeks_trio.api.routes.scenario_params import invalid
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
 from greeks_trio.postgres.reads.greek_history import (
@@ -33,7 +33,6 @@ from greeks_trio.postgres.reads.time_grid import TimeGrid
 from greeks_trio.postgres.reads.timeline import Timeline
 
 _SERIES: Final[Sequence[Parameter]] = (required(CONTRACT_KEY), BROKER, ACCOUNT_ID)
-_DEFAULT_TIME: Final = timedelta(hours=1)
 
 
 def make_router(
@@ -73,11 +72,7 @@ def _add_history(
         many ticks to read all of them.  An interval without a tick has null; no value comes
         from an earlier interval.  Impossible values are null, as in `/v1/greeks/latest`.
         """
-        present = now()
-        end = present if params.end is None else params.end
-        start, end = past_interval(
-            params.start or _before(end), params.end, now=present
-        )
+        start, end = last_hour(params.start, params.end, now())
         wanted = HistoryFilter(
             start=start,
             end=end,
@@ -106,18 +101,6 @@ def _add_history(
         name="greek_history",
         responses=described(HISTORY, *STORE_PROBLEMS),
     )
-
-
-def _before(end: datetime) -> datetime:
-    """Return the start for a request without one.
-
-    Raises:
-        Problem: There is none.
-    """
-    try:
-        return end - _DEFAULT_TIME
-    except OverflowError:
-        raise invalid("`end` lies before the year 1.") from None
 
 
 async def _series(timeline: Timeline, wanted: HistoryFilter) -> bytes:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from greeks_trio.api.routes.scenario_params import invalid
+
+# There were no ticks before.
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR: Final = timedelta(hours=1)
 
 
 def past_interval(
@@ -28,6 +33,19 @@ def past_interval(
     if most_days is not None and end - start > timedelta(days=most_days):
         raise invalid(f"`end` lies more than {most_days} days after `start`.")
     return start, end
+
+
+def last_hour(
+    start: datetime | None, end: datetime | None, now: datetime
+) -> tuple[datetime, datetime]:
+    """Return the two moments in UTC; without a start it is one hour before the end.
+
+    Raises:
+        Problem: They are no interval of the past, or older than any tick.
+    """
+    if any(each is not None and in_utc(each) < _FIRST for each in (start, end)):
+        raise invalid("A time lies before the year 1970.")
+    return past_interval(start or (end or now) - _HOUR, end, now=now)
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -28,6 +28,7 @@ from greeks_trio.postgres.reads.position_tags import (
     write_tag,
 )
 from greeks_trio.postgres.reads.reader import Export, Reader
+from greeks_trio.postgres.reads.risk_history import RiskHistoryFilter, read_risk_history
 from greeks_trio.postgres.reads.sparklines import SparklinesFilter, read_sparklines
 from greeks_trio.postgres.reads.trades import NewTrade, RecordedTrade, record_trade
 
@@ -94,6 +95,14 @@ class Timeline:
     async def sparklines(self, wanted: SparklinesFilter) -> bytes:
         """Return one value of each interval for many contracts, as a JSON array."""
         return await self._reader.read(partial(read_sparklines, wanted))
+
+    async def risk_history(self, wanted: RiskHistoryFilter) -> bytes:
+        """Return the sums of an underlying at several moments as a JSON object.
+
+        Raises:
+            TooManyLooks: There are more contracts and moments than one answer can have.
+        """
+        return await self._reader.read(partial(read_risk_history, wanted))
 
     async def betas(self, benchmark: str) -> dict[str, tuple[float, date | None]]:
         """Return the known betas to a benchmark, each with its day."""
