@@ -3831,244 +3831,6 @@ begin atomic
 end;
 
 
--- Sums by any of these columns: broker, account_id (and its broker), underlying,
--- expiration_bucket, strategy_tag; by none of them for the whole book.  Money of different
--- currencies is never in one sum.  Only a strategy needs the single positions; every other
--- sum is one of rows of portfolio_asof.
-create function risk_totals_asof(
-    moment timestamptz,
-    group_by text[] default '{underlying}',
-    stale_after_s double precision default 300,
-    only_broker text default null,
-    only_account_id text default null,
-    only_underlying text default null,
-    only_strategy_tag text default null
-)
-returns table (
-    broker text,
-    account_id text,
-    underlying text,
-    expiration_bucket text,
-    strategy_tag text,
-    currency text,
-    place bigint,
-    positions bigint,
-    contracts bigint,
-    shares_futures bigint,
-    other_positions bigint,
-    unknown_positions bigint,
-    unnamed_currency bigint,
-    underlyings bigint,
-    net_delta double precision,
-    option_delta double precision,
-    share_future_delta double precision,
-    gamma double precision,
-    dollar_delta double precision,
-    dollar_gamma double precision,
-    theta double precision,
-    vega double precision,
-    rho double precision,
-    market_value double precision,
-    missing_tick bigint,
-    missing_multiplier bigint,
-    missing_price bigint,
-    missing_price_factor bigint,
-    missing_net_delta bigint,
-    missing_gamma bigint,
-    missing_dollar_delta bigint,
-    missing_dollar_gamma bigint,
-    missing_theta bigint,
-    missing_vega bigint,
-    missing_rho bigint,
-    missing_value bigint,
-    stale bigint,
-    not_realtime bigint,
-    oldest_age_s double precision,
-    carried_delta bigint,
-    carried_gamma bigint,
-    carried_theta bigint,
-    carried_vega bigint,
-    carried_rho bigint,
-    carried_value bigint,
-    oldest_carried_age_s double precision
-)
-language sql stable parallel restricted rows 20
-set jit = off
-set work_mem = '64MB'
-set plan_cache_mode = force_generic_plan
-begin atomic
-    with summands as (
-        select
-            p.broker, p.account_id, p.underlying,
-            case when 'expiration_bucket' = any(group_by) then expiration_bucket(
-                p.expiration,
-                (least(moment, statement_timestamp())
-                    at time zone 'America/New_York')::date
-            ) end as expiration_bucket,
-            null as strategy_tag, p.currency,
-            p.contracts, p.shares_futures, p.other_positions, p.unknown_positions,
-            p.option_delta, p.share_future_delta, p.gamma, p.dollar_delta, p.dollar_gamma,
-            p.theta, p.vega, p.rho, p.market_value,
-            p.missing_tick, p.missing_multiplier, p.missing_price, p.missing_price_factor,
-            p.missing_delta, p.missing_share_future_delta, p.missing_gamma,
-            p.missing_dollar_delta, p.missing_dollar_gamma, p.missing_theta,
-            p.missing_vega, p.missing_rho, p.missing_value,
-            p.stale, p.not_realtime, p.oldest_age_s,
-            p.carried_delta, p.carried_gamma, p.carried_theta, p.carried_vega,
-            p.carried_rho, p.carried_value, p.oldest_carried_age_s
-        from portfolio_asof(moment, stale_after_s) p
-        where not ('strategy_tag' = any(group_by) or only_strategy_tag is not null)
-        union all
-        select
-            p.broker, p.account_id, p.underlying, p.expiration_bucket, p.strategy_tag,
-            p.currency,
-            (p.kind in ('option', 'future_option'))::integer,
-            (p.kind in ('equity', 'future'))::integer,
-            (p.kind not in ('option', 'future_option', 'equity', 'future'))::integer,
-            (p.kind = 'unknown')::integer,
-            case when p.kind in ('option', 'future_option') then p.position_delta end,
-            case when p.kind in ('equity', 'future') then p.position_delta end,
-            p.position_gamma, p.dollar_delta, p.dollar_gamma, p.position_theta,
-            p.position_vega, p.position_rho, p.position_value,
-            ('tick' = any(p.missing))::integer,
-            ('multiplier' = any(p.missing))::integer,
-            ('price' = any(p.missing))::integer,
-            ('price_factor' = any(p.missing))::integer,
-            ('delta' = any(p.missing))::integer,
-            ('share_future_delta' = any(p.missing))::integer,
-            ('gamma' = any(p.missing))::integer,
-            ('dollar_delta' = any(p.missing))::integer,
-            ('dollar_gamma' = any(p.missing))::integer,
-            ('theta' = any(p.missing))::integer,
-            ('vega' = any(p.missing))::integer,
-            ('rho' = any(p.missing))::integer,
-            ('value' = any(p.missing))::integer,
-            p.is_stale::integer, p.not_realtime::integer, p.age_s,
-            ('delta' = any(p.carried))::integer,
-            ('gamma' = any(p.carried))::integer,
-            ('theta' = any(p.carried))::integer,
-            ('vega' = any(p.carried))::integer,
-            ('rho' = any(p.carried))::integer,
-            ('value' = any(p.carried))::integer,
-            p.carried_age_s
-        from position_greeks_asof(moment, stale_after_s) p
-        where 'strategy_tag' = any(group_by) or only_strategy_tag is not null
-    ),
-    summed as (
-        select
-            case when 'broker' = any(group_by) or 'account_id' = any(group_by)
-                then s.broker end as broker,
-            case when 'account_id' = any(group_by) then s.account_id end as account_id,
-            case when 'underlying' = any(group_by) then s.underlying end as underlying,
-            case when 'expiration_bucket' = any(group_by) then s.expiration_bucket end
-                as expiration_bucket,
-            case when 'strategy_tag' = any(group_by) then s.strategy_tag end
-                as strategy_tag,
-            coalesce(s.currency, 'USD') as currency,
-            sum(s.contracts + s.shares_futures + s.other_positions) as positions,
-            sum(s.contracts) as contracts,
-            sum(s.shares_futures) as shares_futures,
-            sum(s.other_positions) as other_positions,
-            sum(s.unknown_positions) as unknowns,
-            sum(s.contracts + s.shares_futures + s.other_positions)
-                filter (where s.currency is null) as unnamed_currency,
-            count(distinct s.underlying) as underlyings,
-            sum(s.option_delta) as option_delta,
-            sum(s.share_future_delta) as share_future_delta,
-            sum(s.gamma) as gamma,
-            sum(s.dollar_delta) as dollar_delta,
-            sum(s.dollar_gamma) as dollar_gamma,
-            sum(s.theta) as theta,
-            sum(s.vega) as vega,
-            sum(s.rho) as rho,
-            sum(s.market_value) as market_value,
-            sum(s.missing_tick) as missing_tick,
-            sum(s.missing_multiplier) as missing_multiplier,
-            sum(s.missing_price) as missing_price,
-            sum(s.missing_price_factor) as missing_price_factor,
-            sum(s.missing_delta) as missing_delta,
-            sum(s.missing_share_future_delta) as missing_share_future_delta,
-            sum(s.missing_gamma) as missing_gamma,
-            sum(s.missing_dollar_delta) as missing_dollar_delta,
-            sum(s.missing_dollar_gamma) as missing_dollar_gamma,
-            sum(s.missing_theta) as missing_theta,
-            sum(s.missing_vega) as missing_vega,
-            sum(s.missing_rho) as missing_rho,
-            sum(s.missing_value) as missing_value,
-            sum(s.stale) as stale,
-            sum(s.not_realtime) as not_realtime,
-            max(s.oldest_age_s) as oldest_age_s,
-            sum(s.carried_delta) as carried_delta,
-            sum(s.carried_gamma) as carried_gamma,
-            sum(s.carried_theta) as carried_theta,
-            sum(s.carried_vega) as carried_vega,
-            sum(s.carried_rho) as carried_rho,
-            sum(s.carried_value) as carried_value,
-            max(s.oldest_carried_age_s) as oldest_carried_age_s
-        from summands s
-        where coalesce(s.broker = only_broker, only_broker is null)
-          and coalesce(s.account_id = only_account_id, only_account_id is null)
-          and coalesce(s.underlying = only_underlying, only_underlying is null)
-          and (only_strategy_tag is null or s.strategy_tag = only_strategy_tag)
-        group by 1, 2, 3, 4, 5, 6
-    ),
-    -- The positions that could have a value of each kind.
-    counted as (
-        select
-            s.*,
-            s.contracts + s.unknowns as options,
-            s.shares_futures + s.unknowns as shares
-        from summed s
-    )
-    -- As in portfolio_sums, a sum is null if none of its values is known, and 0 if there is
-    -- nothing to sum.
-    select
-        c.broker, c.account_id, c.underlying, c.expiration_bucket, c.strategy_tag,
-        c.currency,
-        coalesce(array_position(expiration_buckets(), c.expiration_bucket), 0),
-        c.positions, c.contracts, c.shares_futures, c.other_positions, c.unknowns,
-        coalesce(c.unnamed_currency, 0),
-        c.underlyings,
-        case
-            when c.underlyings > 1 then null
-            when c.contracts + c.shares_futures + c.unknowns = 0 then 0
-            when c.missing_delta = c.options and c.missing_share_future_delta = c.shares
-                then null
-            else coalesce(c.option_delta, 0) + coalesce(c.share_future_delta, 0)
-        end,
-        case
-            when c.underlyings > 1 then null
-            when c.options = 0 then 0
-            when c.missing_delta < c.options then c.option_delta
-        end,
-        case
-            when c.underlyings > 1 then null
-            when c.shares = 0 then 0
-            when c.missing_share_future_delta < c.shares then c.share_future_delta
-        end,
-        case
-            when c.underlyings > 1 then null
-            when c.options = 0 then 0
-            when c.missing_gamma < c.options then c.gamma
-        end,
-        c.dollar_delta,
-        case when c.options = 0 then 0
-            when c.missing_dollar_gamma < c.options then c.dollar_gamma end,
-        case when c.options = 0 then 0 when c.missing_theta < c.options then c.theta end,
-        case when c.options = 0 then 0 when c.missing_vega < c.options then c.vega end,
-        case when c.options = 0 then 0 when c.missing_rho < c.options then c.rho end,
-        c.market_value,
-        c.missing_tick, c.missing_multiplier, c.missing_price, c.missing_price_factor,
-        c.missing_delta + c.missing_share_future_delta - c.unknowns,
-        c.missing_gamma, c.missing_dollar_delta, c.missing_dollar_gamma, c.missing_theta,
-        c.missing_vega, c.missing_rho, c.missing_value,
-        c.stale, c.not_realtime, c.oldest_age_s,
-        c.carried_delta, c.carried_gamma, c.carried_theta, c.carried_vega, c.carried_rho,
-        c.carried_value, c.oldest_carried_age_s
-    from counted c;
-end;
-
-
 create view latest_greeks as
 select
     broker, account_id, contract_key, underlying, expiration, strike, option_type,
@@ -4111,28 +3873,6 @@ select
     dollar_gamma, position_value, age_s, is_stale, stale_reason, not_realtime, missing,
     carried, carried_age_s
 from position_greeks_asof('infinity');
-
-
--- A condition on group_by is a condition on a constant, so only the wanted sums are made.
-create view risk_totals as
-select
-    g.group_by, t.broker, t.account_id, t.underlying, t.expiration_bucket, t.strategy_tag,
-    t.currency, t.place, t.positions, t.contracts, t.shares_futures, t.other_positions,
-    t.unknown_positions, t.unnamed_currency, t.underlyings, t.net_delta, t.option_delta,
-    t.share_future_delta, t.gamma, t.dollar_delta, t.dollar_gamma, t.theta, t.vega, t.rho,
-    t.market_value, t.missing_tick, t.missing_multiplier, t.missing_price,
-    t.missing_price_factor, t.missing_net_delta, t.missing_gamma, t.missing_dollar_delta,
-    t.missing_dollar_gamma, t.missing_theta, t.missing_vega, t.missing_rho,
-    t.missing_value, t.stale, t.not_realtime, t.oldest_age_s, t.carried_delta,
-    t.carried_gamma, t.carried_theta, t.carried_vega, t.carried_rho, t.carried_value,
-    t.oldest_carried_age_s
-from (
-    values
-        ('book', '{}'::text[]), ('currency', '{}'), ('broker', '{broker}'),
-        ('account_id', '{account_id}'), ('underlying', '{underlying}'),
-        ('expiration_bucket', '{expiration_bucket}'), ('strategy_tag', '{strategy_tag}')
-) g (group_by, columns)
-cross join lateral risk_totals_asof('infinity', g.columns) t;
 
 
 -- Rows of feed_gaps that overlap or touch, merged within one scope: a broker, an account of
@@ -4443,14 +4183,6 @@ comment on function position_values(timestamptz, double precision, boolean) is
 comment on function position_greeks_asof(timestamptz, double precision) is
     'The columns of position_greeks at any moment; the arguments are those of greeks_asof. '
     'Trades count until the moment; rows of position_tags always';
-comment on function risk_totals_asof(
-    timestamptz, text[], double precision, text, text, text, text
-) is
-    'The columns of risk_totals at any moment, by any of broker, account_id, underlying, '
-    'expiration_bucket and strategy_tag together, and by currency always; an empty array is '
-    'the whole book. The first and the third argument are those of greeks_asof, the others '
-    'choose positions';
-
 comment on view latest_greeks is
     'Newest tick of each option contract in each account that holds it, by event_time, '
     'received_at, id; nulls before the first tick. A Greek or implied volatility that the '
@@ -4748,117 +4480,6 @@ comment on column position_greeks.carried is
     'value';
 comment on column position_greeks.carried_age_s is
     'Seconds since the oldest tick with a carried value was received; null without one';
-
-comment on view risk_totals is
-    'The sums of portfolio_greeks by what group_by says, and by currency. Choose one '
-    'group_by: each has the whole book. A sum has the known values only, and the missing_ '
-    'column beside it counts the positions that it lacks. A sum is null if no value of its '
-    'kind is known, and 0 if there is no position of its kind. The same as '
-    'risk_totals_asof(''infinity'', ...)';
-comment on column risk_totals.group_by is
-    'book, currency (the same rows), broker, account_id, underlying, expiration_bucket or '
-    'strategy_tag';
-comment on column risk_totals.broker is
-    'Name of the broker; null unless grouped by broker or account_id';
-comment on column risk_totals.account_id is
-    'The broker''s account; null unless grouped by it';
-comment on column risk_totals.underlying is
-    'The contract_key of the underlying; null unless grouped by it';
-comment on column risk_totals.expiration_bucket is
-    'As in position_greeks; null for positions without an expiration, or unless grouped by '
-    'it';
-comment on column risk_totals.strategy_tag is
-    'As in position_greeks; null for positions without a strategy, or unless grouped by it';
-comment on column risk_totals.currency is
-    'Currency of the sums in money. Positions whose broker names none count as USD';
-comment on column risk_totals.place is
-    'The place of the row in the order of the expiration buckets; otherwise 0';
-comment on column risk_totals.positions is
-    'Number of positions';
-comment on column risk_totals.contracts is
-    'Number of different option contracts, futures options included; not their quantity';
-comment on column risk_totals.shares_futures is
-    'Number of positions in shares and futures';
-comment on column risk_totals.other_positions is
-    'Number of positions of any other kind (bonds, CFDs, crypto), unknown_positions '
-    'included; no sum has them';
-comment on column risk_totals.unknown_positions is
-    'Number of positions that could not be identified';
-comment on column risk_totals.unnamed_currency is
-    'Number of positions whose broker names no currency (tastytrade)';
-comment on column risk_totals.underlyings is
-    'Number of different underlyings';
-comment on column risk_totals.net_delta is
-    'option_delta and share_future_delta together: units of the underlying. Null if there '
-    'are several underlyings, because their units do not add up; dollar_delta does';
-comment on column risk_totals.option_delta is
-    'As in portfolio_greeks: units of the underlying; null if there are several';
-comment on column risk_totals.share_future_delta is
-    'As in portfolio_greeks: units of the underlying; null if there are several';
-comment on column risk_totals.gamma is
-    'As in portfolio_greeks: change of option_delta per 1.00 of the underlying; null if there '
-    'are several';
-comment on column risk_totals.dollar_delta is
-    'As in portfolio_greeks: currency per 100 % move';
-comment on column risk_totals.dollar_gamma is
-    'As in portfolio_greeks: change of dollar_delta per 1 % move, in currency';
-comment on column risk_totals.theta is
-    'As in portfolio_greeks: currency per calendar day';
-comment on column risk_totals.vega is
-    'As in portfolio_greeks: currency per volatility point (0.01)';
-comment on column risk_totals.rho is
-    'As in portfolio_greeks: currency per rate point (0.01)';
-comment on column risk_totals.market_value is
-    'As in portfolio_greeks: currency';
-comment on column risk_totals.missing_tick is
-    'Number of contracts without a tick, and unknown_positions';
-comment on column risk_totals.missing_multiplier is
-    'Number of contracts and shares_futures without a possible multiplier or quantity, and '
-    'unknown_positions';
-comment on column risk_totals.missing_price is
-    'Number of contracts and shares_futures without a known price of the underlying, and '
-    'unknown_positions';
-comment on column risk_totals.missing_price_factor is
-    'Number of contracts and shares_futures without a known price_factor, and '
-    'unknown_positions';
-comment on column risk_totals.missing_net_delta is
-    'Number of contracts, shares_futures and unknown_positions that are not in net_delta';
-comment on column risk_totals.missing_gamma is
-    'Number of contracts and unknown_positions that are not in gamma';
-comment on column risk_totals.missing_dollar_delta is
-    'Number of positions, other_positions included, that are not in dollar_delta';
-comment on column risk_totals.missing_dollar_gamma is
-    'Number of contracts and unknown_positions that are not in dollar_gamma';
-comment on column risk_totals.missing_theta is
-    'Number of contracts and unknown_positions that are not in theta';
-comment on column risk_totals.missing_vega is
-    'Number of contracts and unknown_positions that are not in vega';
-comment on column risk_totals.missing_rho is
-    'Number of contracts and unknown_positions that are not in rho; ibkr sends none';
-comment on column risk_totals.missing_value is
-    'Number of positions, other_positions included, that are not in market_value';
-comment on column risk_totals.stale is
-    'Number of contracts and shares_futures that are stale as in portfolio_greeks';
-comment on column risk_totals.not_realtime is
-    'Number of positions with a value or a price from a tick whose availability is not '
-    'realtime';
-comment on column risk_totals.oldest_age_s is
-    'Seconds since the oldest tick of this row was received; null without ticks';
-comment on column risk_totals.carried_delta is
-    'Number of contracts whose delta is from an older tick than the newest';
-comment on column risk_totals.carried_gamma is
-    'Number of contracts whose gamma is from an older tick than the newest';
-comment on column risk_totals.carried_theta is
-    'Number of contracts whose theta is from an older tick than the newest';
-comment on column risk_totals.carried_vega is
-    'Number of contracts whose vega is from an older tick than the newest';
-comment on column risk_totals.carried_rho is
-    'Number of contracts whose rho is from an older tick than the newest';
-comment on column risk_totals.carried_value is
-    'Number of contracts in market_value whose price is from an older tick than the newest';
-comment on column risk_totals.oldest_carried_age_s is
-    'Seconds since the oldest tick with a carried Greek or price was received; null without '
-    'one';
 
 comment on view broker_divergence is
     'Each contract that latest_greeks has from ibkr and from tastytrade, side by side: '
@@ -5213,6 +4834,101 @@ select
 from greeks_with_estimates_now(300);
 
 
+-- The estimates that take the place of missing and stale Greeks, each as its part of the sums
+-- of portfolio_asof: the estimate, the change of the sum by it, and 1 where the sum lacks the
+-- position without it.
+create function estimated_parts_now(stale_after_s double precision)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    currency text,
+    underlying text,
+    expiration date,
+    option_delta double precision,
+    added_option_delta double precision,
+    found_delta integer,
+    gamma double precision,
+    added_gamma double precision,
+    found_gamma integer,
+    theta double precision,
+    added_theta double precision,
+    found_theta integer,
+    vega double precision,
+    added_vega double precision,
+    found_vega integer,
+    rho double precision,
+    added_rho double precision,
+    found_rho integer,
+    dollar_delta double precision,
+    added_dollar_delta double precision,
+    found_dollar_delta integer,
+    dollar_gamma double precision,
+    added_dollar_gamma double precision,
+    found_dollar_gamma integer,
+    age_s double precision
+)
+language sql stable parallel restricted
+begin atomic
+    with estimated as (
+        select
+            h.broker, h.account_id, h.contract_key, h.currency,
+            coalesce(h.underlying, h.contract_key) as underlying, h.expiration,
+            greatest(0, date_part('epoch', statement_timestamp() - e.inputs_at)) as age_s,
+            case when h.stale_reason is not null or h.delta is null
+                then h.units * e.delta end as option_delta,
+            h.units * h.delta as broker_option_delta,
+            case when h.stale_reason is not null or h.gamma is null
+                then h.units * e.gamma end as gamma,
+            h.units * h.gamma as broker_gamma,
+            case when h.stale_reason is not null or h.theta is null
+                then h.premium * e.theta end as theta,
+            h.premium * h.theta as broker_theta,
+            case when h.stale_reason is not null or h.vega is null
+                then h.premium * e.vega end as vega,
+            h.premium * h.vega as broker_vega,
+            case when h.stale_reason is not null or h.rho is null
+                then h.premium * e.rho end as rho,
+            h.premium * h.rho as broker_rho,
+            case when h.stale_reason is not null or h.delta is null
+                then h.money * e.delta * e.underlying_price end as dollar_delta,
+            h.money * h.delta * h.underlying_price as broker_dollar_delta,
+            case when h.stale_reason is not null or h.gamma is null
+                then h.money * e.gamma * e.underlying_price ^ 2 / 100 end as dollar_gamma,
+            h.money * h.gamma * h.underlying_price ^ 2 / 100 as broker_dollar_gamma
+        from holdings_asof('infinity', stale_after_s, true) h
+        join kept_estimates e
+            on e.contract_key = h.contract_key and e.account_id = h.account_id
+            and e.broker = h.broker
+        where h.kind in ('option', 'future_option')
+          and h.account_id <> 'watchlist'
+          and e.no_estimate_reason is null
+          and e.inputs_at >= statement_timestamp() - stale_after_s * interval '1 second'
+    )
+    select
+        e.broker, e.account_id, e.contract_key, e.currency, e.underlying, e.expiration,
+        e.option_delta, e.option_delta - coalesce(e.broker_option_delta, 0),
+        (e.option_delta is not null and e.broker_option_delta is null)::integer,
+        e.gamma, e.gamma - coalesce(e.broker_gamma, 0),
+        (e.gamma is not null and e.broker_gamma is null)::integer,
+        e.theta, e.theta - coalesce(e.broker_theta, 0),
+        (e.theta is not null and e.broker_theta is null)::integer,
+        e.vega, e.vega - coalesce(e.broker_vega, 0),
+        (e.vega is not null and e.broker_vega is null)::integer,
+        e.rho, e.rho - coalesce(e.broker_rho, 0),
+        (e.rho is not null and e.broker_rho is null)::integer,
+        e.dollar_delta, e.dollar_delta - coalesce(e.broker_dollar_delta, 0),
+        (e.dollar_delta is not null and e.broker_dollar_delta is null)::integer,
+        e.dollar_gamma, e.dollar_gamma - coalesce(e.broker_dollar_gamma, 0),
+        (e.dollar_gamma is not null and e.broker_dollar_gamma is null)::integer,
+        e.age_s
+    from estimated e
+    where num_nonnulls(
+        e.option_delta, e.gamma, e.theta, e.vega, e.rho, e.dollar_delta, e.dollar_gamma
+    ) > 0;
+end;
+
+
 -- The rows of portfolio_greeks with estimates of missing and stale Greeks.  Beside each sum
 -- is the part of it that is estimated.  A stale value of a broker gives way to its estimate.
 create function portfolio_with_estimates_now(stale_after_s double precision default 300)
@@ -5258,42 +4974,7 @@ returns table (
 )
 language sql stable parallel restricted
 begin atomic
-    with added as (
-        select
-            h.broker, h.account_id, h.currency,
-            coalesce(h.underlying, h.contract_key) as underlying, h.expiration,
-            greatest(0, date_part('epoch', statement_timestamp() - e.inputs_at)) as age_s,
-            case when h.stale_reason is not null or h.delta is null
-                then h.units * e.delta end as option_delta,
-            h.units * h.delta as broker_option_delta,
-            case when h.stale_reason is not null or h.gamma is null
-                then h.units * e.gamma end as gamma,
-            h.units * h.gamma as broker_gamma,
-            case when h.stale_reason is not null or h.theta is null
-                then h.premium * e.theta end as theta,
-            h.premium * h.theta as broker_theta,
-            case when h.stale_reason is not null or h.vega is null
-                then h.premium * e.vega end as vega,
-            h.premium * h.vega as broker_vega,
-            case when h.stale_reason is not null or h.rho is null
-                then h.premium * e.rho end as rho,
-            h.premium * h.rho as broker_rho,
-            case when h.stale_reason is not null or h.delta is null
-                then h.money * e.delta * e.underlying_price end as dollar_delta,
-            h.money * h.delta * h.underlying_price as broker_dollar_delta,
-            case when h.stale_reason is not null or h.gamma is null
-                then h.money * e.gamma * e.underlying_price ^ 2 / 100 end as dollar_gamma,
-            h.money * h.gamma * h.underlying_price ^ 2 / 100 as broker_dollar_gamma
-        from holdings_asof('infinity', stale_after_s, true) h
-        join kept_estimates e
-            on e.contract_key = h.contract_key and e.account_id = h.account_id
-            and e.broker = h.broker
-        where h.kind in ('option', 'future_option')
-          and h.account_id <> 'watchlist'
-          and e.no_estimate_reason is null
-          and e.inputs_at >= statement_timestamp() - stale_after_s * interval '1 second'
-    ),
-    parts as (
+    with parts as (
         select
             p.broker, p.account_id, p.currency, p.underlying, p.expiration, p.contracts,
             p.shares_futures, p.other_positions, p.unknown_positions,
@@ -5317,35 +4998,17 @@ begin atomic
         from portfolio_asof('infinity', stale_after_s) p
         union all
         select
-            a.broker, a.account_id, a.currency, a.underlying, a.expiration, 0, 0, 0, 0, 1,
+            e.broker, e.account_id, e.currency, e.underlying, e.expiration, 0, 0, 0, 0, 1,
             null,
-            a.option_delta - coalesce(a.broker_option_delta, 0),
-            a.option_delta,
-            -(a.option_delta is not null and a.broker_option_delta is null)::integer,
-            a.gamma - coalesce(a.broker_gamma, 0),
-            a.gamma,
-            -(a.gamma is not null and a.broker_gamma is null)::integer,
-            a.theta - coalesce(a.broker_theta, 0),
-            a.theta,
-            -(a.theta is not null and a.broker_theta is null)::integer,
-            a.vega - coalesce(a.broker_vega, 0),
-            a.vega,
-            -(a.vega is not null and a.broker_vega is null)::integer,
-            a.rho - coalesce(a.broker_rho, 0),
-            a.rho,
-            -(a.rho is not null and a.broker_rho is null)::integer,
-            a.dollar_delta - coalesce(a.broker_dollar_delta, 0),
-            a.dollar_delta,
-            -(a.dollar_delta is not null and a.broker_dollar_delta is null)::integer,
-            a.dollar_gamma - coalesce(a.broker_dollar_gamma, 0),
-            a.dollar_gamma,
-            -(a.dollar_gamma is not null and a.broker_dollar_gamma is null)::integer,
-            null, 0, 0, 0, null, a.age_s
-        from added a
-        where num_nonnulls(
-            a.option_delta, a.gamma, a.theta, a.vega, a.rho, a.dollar_delta,
-            a.dollar_gamma
-        ) > 0
+            e.added_option_delta, e.option_delta, -e.found_delta,
+            e.added_gamma, e.gamma, -e.found_gamma,
+            e.added_theta, e.theta, -e.found_theta,
+            e.added_vega, e.vega, -e.found_vega,
+            e.added_rho, e.rho, -e.found_rho,
+            e.added_dollar_delta, e.dollar_delta, -e.found_dollar_delta,
+            e.added_dollar_gamma, e.dollar_gamma, -e.found_dollar_gamma,
+            null, 0, 0, 0, null, e.age_s
+        from estimated_parts_now(stale_after_s) e
     )
     select
         s.broker, s.account_id, s.currency, s.underlying, s.expiration,
@@ -5832,6 +5495,93 @@ comment on column latest_market_metrics.problem is
     'The values that a source has and that cannot be read, with the reasons';
 
 
+-- The beta of each of these underlyings in terms of a benchmark, with the price of the
+-- benchmark: the one definition that beta_weighted_asof and risk_totals_asof share.  Betas are
+-- to the S&P 500.  A future may have the beta of its product, such as /ES.  The coalesce in
+-- the condition keeps the full join, which is made by hashing.
+create function benchmark_betas_asof(
+    moment timestamptz, benchmark text, stale_after_s double precision, underlyings text[]
+)
+returns table (
+    underlying text,
+    beta double precision,
+    beta_date date,
+    beta_source text,
+    benchmark_beta double precision,
+    benchmark_price double precision,
+    benchmark_price_at timestamptz,
+    benchmark_currency text
+)
+language sql stable parallel restricted rows 50
+set jit = off
+set plan_cache_mode = force_generic_plan
+begin atomic
+    with metrics as materialized (
+        select m.symbol, m.beta, m.beta_date, m.beta_source
+        from betas_asof(moment) m
+    ),
+    -- The newest price of the benchmark; one in dollars first.
+    price as materialized (
+        select
+            g.underlying_price, g.underlying_price_at, coalesce(g.currency, 'USD') as currency
+        from (
+            select
+                n.underlying_price, n.currency,
+                coalesce(n.underlying_price_at, n.event_time) as underlying_price_at
+            from greeks_now(stale_after_s) n
+            where moment = 'infinity' and n.underlying = benchmark
+            union all
+            select
+                a.underlying_price, a.currency,
+                coalesce(a.underlying_price_at, a.event_time)
+            from greeks_asof(moment, stale_after_s) a
+            where moment < 'infinity' and a.underlying = benchmark
+        ) g
+        where g.underlying_price > 0
+        order by coalesce(g.currency, 'USD') <> 'USD', g.underlying_price_at desc nulls last
+        limit 1
+    ),
+    reference as materialized (
+        select
+            p.underlying_price, p.underlying_price_at,
+            coalesce(p.currency, 'USD') as currency,
+            case when benchmark = 'SPY' then 1
+                else (
+                    select m.beta from metrics m where m.symbol = benchmark and m.beta <> 0
+                )
+            end as beta
+        from (select) one
+        left join price p on true
+    ),
+    wanted as (
+        select u.underlying, s.symbol
+        from unnest(underlyings) u (underlying)
+        cross join lateral (
+            values (u.underlying),
+                (substring(u.underlying from '^(/.+)[FGHJKMNQUVXZ][0-9]{1,2}$'))
+        ) s (symbol)
+        where u.underlying <> 'SPY' or benchmark <> 'SPY'
+    ),
+    found as (
+        select distinct on (w.underlying) w.underlying, m.beta, m.beta_date, m.beta_source
+        from wanted w
+        full join metrics m on m.symbol = w.symbol
+        where coalesce(w.underlying, '') <> '' and coalesce(m.symbol, '') <> ''
+        order by w.underlying, m.beta_source <> 'file', w.symbol <> w.underlying
+    )
+    select
+        u.underlying,
+        case when u.underlying = benchmark then r.beta else f.beta end,
+        f.beta_date,
+        case when u.underlying = benchmark and benchmark = 'SPY' then 'definition'
+            else f.beta_source end,
+        r.beta, r.underlying_price, r.underlying_price_at, r.currency
+    from unnest(underlyings) u (underlying)
+    full join found f on f.underlying = u.underlying
+    cross join reference r;
+end;
+
+
 -- The dollar_delta of each account, currency and underlying in terms of a benchmark.  Betas
 -- are to the S&P 500.  The beta to another benchmark is the beta divided by the beta of the
 -- benchmark.
@@ -5863,45 +5613,7 @@ returns table (
 )
 language sql stable parallel restricted rows 50
 begin atomic
-    with metrics as materialized (
-        select m.symbol, m.beta, m.beta_date, m.beta_source
-        from betas_asof(moment) m
-    ),
-    -- The newest price of the benchmark; one in dollars first.
-    price as materialized (
-        select
-            g.underlying_price, g.underlying_price_at, coalesce(g.currency, 'USD') as currency
-        from (
-            select
-                n.underlying_price, n.currency,
-                coalesce(n.underlying_price_at, n.event_time) as underlying_price_at
-            from greeks_now(stale_after_s) n
-            where moment = 'infinity' and n.underlying = beta_weighted_asof.benchmark
-            union all
-            select
-                a.underlying_price, a.currency,
-                coalesce(a.underlying_price_at, a.event_time)
-            from greeks_asof(moment, stale_after_s) a
-            where moment < 'infinity' and a.underlying = beta_weighted_asof.benchmark
-        ) g
-        where g.underlying_price > 0
-        order by coalesce(g.currency, 'USD') <> 'USD', g.underlying_price_at desc nulls last
-        limit 1
-    ),
-    reference as materialized (
-        select
-            p.underlying_price, p.underlying_price_at,
-            coalesce(p.currency, 'USD') as currency,
-            case when beta_weighted_asof.benchmark = 'SPY' then 1
-                else (
-                    select m.beta from metrics m
-                    where m.symbol = beta_weighted_asof.benchmark and m.beta <> 0
-                )
-            end as beta
-        from (select) one
-        left join price p on true
-    ),
-    held as (
+    with held as materialized (
         select
             s.broker, s.account_id, s.currency, s.underlying,
             sum(s.dollar_delta) as dollar_delta,
@@ -5914,45 +5626,30 @@ begin atomic
     ),
     joined as (
         select
-            h.*, r.beta as benchmark_beta, r.underlying_price, r.underlying_price_at,
-            r.currency as benchmark_currency,
-            case when h.underlying = beta_weighted_asof.benchmark then r.beta
-                else m.beta end as beta,
-            m.beta_date,
-            case when h.underlying = beta_weighted_asof.benchmark
-                    and beta_weighted_asof.benchmark = 'SPY' then 'definition'
-                else m.beta_source end as beta_source,
-            coalesce(h.currency, 'USD') = r.currency as is_same_currency
+            h.*, b.beta, b.beta_date, b.beta_source, b.benchmark_beta, b.benchmark_price,
+            b.benchmark_price_at, b.benchmark_currency,
+            coalesce(h.currency, 'USD') = b.benchmark_currency as is_same_currency
         from held h
-        cross join reference r
-        -- A future may have the beta of its product, such as /ES.
-        left join lateral (
-            select f.*
-            from metrics f
-            where f.symbol in (
-                    h.underlying,
-                    substring(h.underlying from '^(/.+)[FGHJKMNQUVXZ][0-9]{1,2}$')
-                )
-              and (h.underlying <> 'SPY' or beta_weighted_asof.benchmark <> 'SPY')
-            order by f.beta_source <> 'file', f.symbol <> h.underlying
-            limit 1
-        ) m on true
+        full join benchmark_betas_asof(
+            moment, beta_weighted_asof.benchmark, stale_after_s,
+            (select array_agg(distinct k.underlying) from held k)
+        ) b on b.underlying = h.underlying
     )
     select
         j.broker, j.account_id, j.currency, j.underlying, beta_weighted_asof.benchmark,
         case when j.is_same_currency
-            then j.dollar_delta * j.beta / j.benchmark_beta / j.underlying_price end,
+            then j.dollar_delta * j.beta / j.benchmark_beta / j.benchmark_price end,
         case when j.is_same_currency
             then j.dollar_delta * j.beta / j.benchmark_beta end,
         j.dollar_delta, j.beta, j.beta_date, j.beta_source, j.benchmark_beta,
-        j.underlying_price, j.underlying_price_at, j.benchmark_currency, j.positions,
+        j.benchmark_price, j.benchmark_price_at, j.benchmark_currency, j.positions,
         j.missing_dollar_delta,
         array_remove(array[
             case when j.dollar_delta is null then 'dollar_delta' end,
             case when not j.is_same_currency then 'currency' end,
             case when j.beta is null then 'beta' end,
             case when j.benchmark_beta is null then 'benchmark_beta' end,
-            case when j.underlying_price is null then 'benchmark_price' end
+            case when j.benchmark_price is null then 'benchmark_price' end
         ], null),
         j.stale, j.oldest_age_s
     from joined j;
@@ -6402,6 +6099,594 @@ end
 $$;
 
 
+-- The strategy of a position, as in position_greeks: one row.  An array tells no row from a
+-- row without a strategy.
+create function strategy_of(
+    of_broker text, of_account_id text, of_contract_key text, moment timestamptz
+)
+returns table (strategy_tag text)
+language sql stable parallel safe rows 1
+begin atomic
+    select (coalesce(
+        (
+            select array[g.strategy_tag]
+            from tagged_positions g
+            where g.broker = of_broker
+              and g.account_id = of_account_id
+              and g.contract_key = of_contract_key
+        ),
+        (
+            select array[t.strategy_tag]
+            from tagged_trades t
+            where t.broker = of_broker
+              and t.account_id = of_account_id
+              and t.contract_key = of_contract_key
+              and t.created_at <= moment
+            order by t.created_at desc, t.id desc
+            limit 1
+        )
+    ))[1];
+end;
+
+
+-- Sums by any of these columns: broker, account_id (and its broker), underlying, expiration,
+-- expiration_bucket, strategy_tag; by none of them for the whole book.  Money of different
+-- currencies is never in one sum.  Only a strategy needs the single positions; every other
+-- sum is one of rows of portfolio_asof.  Without a benchmark nothing is beta-weighted.
+-- Estimates are of the present, so a past moment has none.
+create function risk_totals_asof(
+    moment timestamptz,
+    group_by text[] default '{underlying}',
+    stale_after_s double precision default 300,
+    only_broker text default null,
+    only_account_id text default null,
+    only_underlying text default null,
+    only_strategy_tag text default null,
+    only_expiration date default null,
+    only_expiration_bucket text default null,
+    only_without text[] default null,
+    benchmark text default 'SPY',
+    with_estimates boolean default false
+)
+returns table (
+    broker text,
+    account_id text,
+    underlying text,
+    expiration_bucket text,
+    strategy_tag text,
+    currency text,
+    place bigint,
+    positions bigint,
+    contracts bigint,
+    shares_futures bigint,
+    other_positions bigint,
+    unknown_positions bigint,
+    unnamed_currency bigint,
+    underlyings bigint,
+    net_delta double precision,
+    option_delta double precision,
+    share_future_delta double precision,
+    gamma double precision,
+    dollar_delta double precision,
+    dollar_gamma double precision,
+    theta double precision,
+    vega double precision,
+    rho double precision,
+    market_value double precision,
+    missing_tick bigint,
+    missing_multiplier bigint,
+    missing_price bigint,
+    missing_price_factor bigint,
+    missing_net_delta bigint,
+    missing_gamma bigint,
+    missing_dollar_delta bigint,
+    missing_dollar_gamma bigint,
+    missing_theta bigint,
+    missing_vega bigint,
+    missing_rho bigint,
+    missing_value bigint,
+    stale bigint,
+    not_realtime bigint,
+    oldest_age_s double precision,
+    carried_delta bigint,
+    carried_gamma bigint,
+    carried_theta bigint,
+    carried_vega bigint,
+    carried_rho bigint,
+    carried_value bigint,
+    oldest_carried_age_s double precision,
+    expiration date,
+    benchmark text,
+    beta_weighted_delta double precision,
+    beta_weighted_dollar_delta double precision,
+    benchmark_price double precision,
+    benchmark_price_at timestamptz,
+    missing_beta_weighted bigint,
+    missing_beta bigint,
+    missing_currency bigint,
+    missing_benchmark_beta bigint,
+    missing_benchmark_price bigint,
+    without_beta text[],
+    oldest_beta_date date,
+    estimated_contracts bigint,
+    estimated_net_delta double precision,
+    estimated_gamma double precision,
+    estimated_dollar_delta double precision,
+    estimated_dollar_gamma double precision,
+    estimated_theta double precision,
+    estimated_vega double precision,
+    estimated_rho double precision,
+    oldest_estimate_age_s double precision
+)
+language sql stable parallel restricted rows 20
+set jit = off
+set work_mem = '64MB'
+set plan_cache_mode = force_generic_plan
+begin atomic
+    with asked as materialized (
+        select
+            'strategy_tag' = any(group_by) or only_strategy_tag is not null
+                or coalesce('strategy_tag' = any(only_without), false)
+                as needs_strategies,
+            (least(moment, statement_timestamp()) at time zone 'America/New_York')::date
+                as today
+    ),
+    summands as (
+        select
+            p.broker, p.account_id, p.underlying, p.expiration,
+            null as strategy_tag, p.currency,
+            p.contracts, p.shares_futures, p.other_positions, p.unknown_positions,
+            p.option_delta, p.share_future_delta, p.gamma, p.dollar_delta, p.dollar_gamma,
+            p.theta, p.vega, p.rho, p.market_value,
+            p.missing_tick, p.missing_multiplier, p.missing_price, p.missing_price_factor,
+            p.missing_delta, p.missing_share_future_delta, p.missing_gamma,
+            p.missing_dollar_delta, p.missing_dollar_gamma, p.missing_theta,
+            p.missing_vega, p.missing_rho, p.missing_value,
+            p.stale, p.not_realtime, p.oldest_age_s,
+            p.carried_delta, p.carried_gamma, p.carried_theta, p.carried_vega,
+            p.carried_rho, p.carried_value, p.oldest_carried_age_s,
+            0 as estimated_contracts, null::double precision as estimated_delta,
+            null::double precision as estimated_gamma,
+            null::double precision as estimated_dollar_delta,
+            null::double precision as estimated_dollar_gamma,
+            null::double precision as estimated_theta,
+            null::double precision as estimated_vega,
+            null::double precision as estimated_rho,
+            null::double precision as estimate_age_s
+        from portfolio_asof(moment, stale_after_s) p
+        where not (select a.needs_strategies from asked a)
+        union all
+        select
+            p.broker, p.account_id, p.underlying, p.expiration, p.strategy_tag, p.currency,
+            (p.kind in ('option', 'future_option'))::integer,
+            (p.kind in ('equity', 'future'))::integer,
+            (p.kind not in ('option', 'future_option', 'equity', 'future'))::integer,
+            (p.kind = 'unknown')::integer,
+            case when p.kind in ('option', 'future_option') then p.position_delta end,
+            case when p.kind in ('equity', 'future') then p.position_delta end,
+            p.position_gamma, p.dollar_delta, p.dollar_gamma, p.position_theta,
+            p.position_vega, p.position_rho, p.position_value,
+            ('tick' = any(p.missing))::integer,
+            ('multiplier' = any(p.missing))::integer,
+            ('price' = any(p.missing))::integer,
+            ('price_factor' = any(p.missing))::integer,
+            ('delta' = any(p.missing))::integer,
+            ('share_future_delta' = any(p.missing))::integer,
+            ('gamma' = any(p.missing))::integer,
+            ('dollar_delta' = any(p.missing))::integer,
+            ('dollar_gamma' = any(p.missing))::integer,
+            ('theta' = any(p.missing))::integer,
+            ('vega' = any(p.missing))::integer,
+            ('rho' = any(p.missing))::integer,
+            ('value' = any(p.missing))::integer,
+            p.is_stale::integer, p.not_realtime::integer, p.age_s,
+            ('delta' = any(p.carried))::integer,
+            ('gamma' = any(p.carried))::integer,
+            ('theta' = any(p.carried))::integer,
+            ('vega' = any(p.carried))::integer,
+            ('rho' = any(p.carried))::integer,
+            ('value' = any(p.carried))::integer,
+            p.carried_age_s,
+            0, null, null, null, null, null, null, null, null
+        from position_greeks_asof(moment, stale_after_s) p
+        where (select a.needs_strategies from asked a)
+        union all
+        -- The changes of the sums by estimates.
+        select
+            e.broker, e.account_id, e.underlying, e.expiration,
+            case when (select a.needs_strategies from asked a) then s.strategy_tag end,
+            e.currency, 0, 0, 0, 0,
+            e.added_option_delta, null, e.added_gamma, e.added_dollar_delta,
+            e.added_dollar_gamma, e.added_theta, e.added_vega, e.added_rho, null,
+            0, 0, 0, 0,
+            -e.found_delta, 0, -e.found_gamma, -e.found_dollar_delta,
+            -e.found_dollar_gamma, -e.found_theta, -e.found_vega, -e.found_rho, 0,
+            0, 0, null, 0, 0, 0, 0, 0, 0, null,
+            1, e.option_delta, e.gamma, e.dollar_delta, e.dollar_gamma, e.theta, e.vega,
+            e.rho, e.age_s
+        from estimated_parts_now(stale_after_s) e
+        cross join lateral strategy_of(e.broker, e.account_id, e.contract_key, moment) s
+        where with_estimates and moment = 'infinity'
+    ),
+    wanted as materialized (
+        select
+            s.*,
+            coalesce(s.currency, 'USD') as money,
+            s.contracts + s.shares_futures + s.other_positions as positions,
+            case
+                when 'expiration_bucket' = any(group_by)
+                    or only_expiration_bucket is not null
+                then expiration_bucket(s.expiration, (select a.today from asked a))
+            end as expiration_bucket
+        from summands s
+        where coalesce(s.broker = only_broker, only_broker is null)
+          and coalesce(s.account_id = only_account_id, only_account_id is null)
+          and coalesce(s.underlying = only_underlying, only_underlying is null)
+          and (only_strategy_tag is null or s.strategy_tag = only_strategy_tag)
+          and (only_expiration is null or s.expiration = only_expiration)
+          and (
+              only_expiration_bucket is null
+              or expiration_bucket(s.expiration, (select a.today from asked a))
+                  = only_expiration_bucket
+          )
+          and (s.expiration is null or ('expiration' = any(only_without)) is not true)
+          and (s.strategy_tag is null or ('strategy_tag' = any(only_without)) is not true)
+    ),
+    -- Made by hashing, as in portfolio_sums.
+    weighted as (
+        select
+            w.*, b.beta, b.beta_date, b.benchmark_beta, b.benchmark_price,
+            b.benchmark_price_at, w.money = b.benchmark_currency as is_same_currency,
+            -- Null: it cannot be weighted.
+            case when w.money = b.benchmark_currency then b.beta / b.benchmark_beta end
+                as weight
+        from wanted w
+        full join (
+            select a.*
+            from benchmark_betas_asof(
+                moment, risk_totals_asof.benchmark, stale_after_s,
+                (select array_agg(distinct k.underlying) from wanted k)
+            ) a
+            where risk_totals_asof.benchmark is not null
+        ) b on b.underlying = w.underlying
+    ),
+    summed as (
+        select
+            case when 'broker' = any(group_by) or 'account_id' = any(group_by)
+                then s.broker end as broker,
+            case when 'account_id' = any(group_by) then s.account_id end as account_id,
+            case when 'underlying' = any(group_by) then s.underlying end as underlying,
+            case when 'expiration' = any(group_by) then s.expiration end as expiration,
+            case when 'expiration_bucket' = any(group_by) then s.expiration_bucket end
+                as expiration_bucket,
+            case when 'strategy_tag' = any(group_by) then s.strategy_tag end
+                as strategy_tag,
+            s.money as currency,
+            sum(s.positions) as positions,
+            sum(s.contracts) as contracts,
+            sum(s.shares_futures) as shares_futures,
+            sum(s.other_positions) as other_positions,
+            sum(s.unknown_positions) as unknowns,
+            sum(s.positions) filter (where s.currency is null) as unnamed_currency,
+            count(distinct s.underlying) as underlyings,
+            sum(s.option_delta) as option_delta,
+            sum(s.share_future_delta) as share_future_delta,
+            sum(s.gamma) as gamma,
+            sum(s.dollar_delta) as dollar_delta,
+            sum(s.dollar_gamma) as dollar_gamma,
+            sum(s.theta) as theta,
+            sum(s.vega) as vega,
+            sum(s.rho) as rho,
+            sum(s.market_value) as market_value,
+            sum(s.missing_tick) as missing_tick,
+            sum(s.missing_multiplier) as missing_multiplier,
+            sum(s.missing_price) as missing_price,
+            sum(s.missing_price_factor) as missing_price_factor,
+            sum(s.missing_delta) as missing_delta,
+            sum(s.missing_share_future_delta) as missing_share_future_delta,
+            sum(s.missing_gamma) as missing_gamma,
+            sum(s.missing_dollar_delta) as missing_dollar_delta,
+            sum(s.missing_dollar_gamma) as missing_dollar_gamma,
+            sum(s.missing_theta) as missing_theta,
+            sum(s.missing_vega) as missing_vega,
+            sum(s.missing_rho) as missing_rho,
+            sum(s.missing_value) as missing_value,
+            sum(s.stale) as stale,
+            sum(s.not_realtime) as not_realtime,
+            max(s.oldest_age_s) as oldest_age_s,
+            sum(s.carried_delta) as carried_delta,
+            sum(s.carried_gamma) as carried_gamma,
+            sum(s.carried_theta) as carried_theta,
+            sum(s.carried_vega) as carried_vega,
+            sum(s.carried_rho) as carried_rho,
+            sum(s.carried_value) as carried_value,
+            max(s.oldest_carried_age_s) as oldest_carried_age_s,
+            sum(s.dollar_delta * s.weight / s.benchmark_price) as beta_weighted_delta,
+            sum(s.dollar_delta * s.weight) as beta_weighted_dollar_delta,
+            max(s.benchmark_price) as benchmark_price,
+            max(s.benchmark_price_at) as benchmark_price_at,
+            sum(
+                case when s.weight is null then s.positions
+                    else s.missing_dollar_delta end
+            ) as missing_beta_weighted,
+            sum(s.positions) filter (where s.beta is null) as missing_beta,
+            sum(s.positions) filter (where not s.is_same_currency) as missing_currency,
+            sum(s.positions) filter (where s.benchmark_beta is null)
+                as missing_benchmark_beta,
+            sum(s.positions) filter (where s.benchmark_price is null)
+                as missing_benchmark_price,
+            array_agg(distinct s.underlying) filter (where s.beta is null) as without_beta,
+            min(s.beta_date) filter (where s.dollar_delta * s.weight is not null)
+                as oldest_beta_date,
+            sum(s.estimated_contracts) as estimated_contracts,
+            sum(s.estimated_delta) as estimated_delta,
+            sum(s.estimated_gamma) as estimated_gamma,
+            sum(s.estimated_dollar_delta) as estimated_dollar_delta,
+            sum(s.estimated_dollar_gamma) as estimated_dollar_gamma,
+            sum(s.estimated_theta) as estimated_theta,
+            sum(s.estimated_vega) as estimated_vega,
+            sum(s.estimated_rho) as estimated_rho,
+            max(s.estimate_age_s) as oldest_estimate_age_s
+        from weighted s
+        group by 1, 2, 3, 4, 5, 6, 7
+    ),
+    -- The positions that could have a value of each kind.
+    counted as (
+        select
+            s.*,
+            s.contracts + s.unknowns as options,
+            s.shares_futures + s.unknowns as shares
+        from summed s
+    )
+    -- As in portfolio_sums, a sum is null if none of its values is known, and 0 if there is
+    -- nothing to sum.
+    select
+        c.broker, c.account_id, c.underlying, c.expiration_bucket, c.strategy_tag,
+        c.currency,
+        coalesce(array_position(expiration_buckets(), c.expiration_bucket), 0),
+        c.positions, c.contracts, c.shares_futures, c.other_positions, c.unknowns,
+        coalesce(c.unnamed_currency, 0),
+        c.underlyings,
+        case
+            when c.underlyings > 1 then null
+            when c.contracts + c.shares_futures + c.unknowns = 0 then 0
+            when c.missing_delta = c.options and c.missing_share_future_delta = c.shares
+                then null
+            else coalesce(c.option_delta, 0) + coalesce(c.share_future_delta, 0)
+        end,
+        case
+            when c.underlyings > 1 then null
+            when c.options = 0 then 0
+            when c.missing_delta < c.options then c.option_delta
+        end,
+        case
+            when c.underlyings > 1 then null
+            when c.shares = 0 then 0
+            when c.missing_share_future_delta < c.shares then c.share_future_delta
+        end,
+        case
+            when c.underlyings > 1 then null
+            when c.options = 0 then 0
+            when c.missing_gamma < c.options then c.gamma
+        end,
+        c.dollar_delta,
+        case when c.options = 0 then 0
+            when c.missing_dollar_gamma < c.options then c.dollar_gamma end,
+        case when c.options = 0 then 0 when c.missing_theta < c.options then c.theta end,
+        case when c.options = 0 then 0 when c.missing_vega < c.options then c.vega end,
+        case when c.options = 0 then 0 when c.missing_rho < c.options then c.rho end,
+        c.market_value,
+        c.missing_tick, c.missing_multiplier, c.missing_price, c.missing_price_factor,
+        c.missing_delta + c.missing_share_future_delta - c.unknowns,
+        c.missing_gamma, c.missing_dollar_delta, c.missing_dollar_gamma, c.missing_theta,
+        c.missing_vega, c.missing_rho, c.missing_value,
+        c.stale, c.not_realtime, c.oldest_age_s,
+        c.carried_delta, c.carried_gamma, c.carried_theta, c.carried_vega, c.carried_rho,
+        c.carried_value, c.oldest_carried_age_s,
+        c.expiration, risk_totals_asof.benchmark, c.beta_weighted_delta,
+        c.beta_weighted_dollar_delta, c.benchmark_price, c.benchmark_price_at,
+        case when w.is_wanted then c.missing_beta_weighted end,
+        case when w.is_wanted then coalesce(c.missing_beta, 0) end,
+        case when w.is_wanted then coalesce(c.missing_currency, 0) end,
+        case when w.is_wanted then coalesce(c.missing_benchmark_beta, 0) end,
+        case when w.is_wanted then coalesce(c.missing_benchmark_price, 0) end,
+        case when w.is_wanted then coalesce(c.without_beta, '{}') end,
+        c.oldest_beta_date,
+        c.estimated_contracts,
+        case when c.underlyings = 1 then coalesce(c.estimated_delta, 0) end,
+        case when c.underlyings = 1 then coalesce(c.estimated_gamma, 0) end,
+        coalesce(c.estimated_dollar_delta, 0), coalesce(c.estimated_dollar_gamma, 0),
+        coalesce(c.estimated_theta, 0), coalesce(c.estimated_vega, 0),
+        coalesce(c.estimated_rho, 0), c.oldest_estimate_age_s
+    from counted c
+    cross join (select risk_totals_asof.benchmark is not null as is_wanted) w;
+end;
+
+
+-- A condition on group_by is a condition on a constant, so only the wanted sums are made.
+create view risk_totals as
+select
+    g.group_by, t.broker, t.account_id, t.underlying, t.expiration_bucket, t.strategy_tag,
+    t.currency, t.place, t.positions, t.contracts, t.shares_futures, t.other_positions,
+    t.unknown_positions, t.unnamed_currency, t.underlyings, t.net_delta, t.option_delta,
+    t.share_future_delta, t.gamma, t.dollar_delta, t.dollar_gamma, t.theta, t.vega, t.rho,
+    t.market_value, t.missing_tick, t.missing_multiplier, t.missing_price,
+    t.missing_price_factor, t.missing_net_delta, t.missing_gamma, t.missing_dollar_delta,
+    t.missing_dollar_gamma, t.missing_theta, t.missing_vega, t.missing_rho,
+    t.missing_value, t.stale, t.not_realtime, t.oldest_age_s, t.carried_delta,
+    t.carried_gamma, t.carried_theta, t.carried_vega, t.carried_rho, t.carried_value,
+    t.oldest_carried_age_s, t.expiration, t.benchmark, t.beta_weighted_delta,
+    t.beta_weighted_dollar_delta, t.benchmark_price, t.benchmark_price_at,
+    t.missing_beta_weighted, t.missing_beta, t.missing_currency, t.missing_benchmark_beta,
+    t.missing_benchmark_price, t.without_beta, t.oldest_beta_date
+from (
+    values
+        ('book', '{}'::text[]), ('currency', '{}'), ('broker', '{broker}'),
+        ('account_id', '{account_id}'), ('underlying', '{underlying}'),
+        ('expiration', '{expiration}'), ('expiration_bucket', '{expiration_bucket}'),
+        ('strategy_tag', '{strategy_tag}')
+) g (group_by, columns)
+cross join lateral risk_totals_asof('infinity', g.columns) t;
+
+
+comment on function benchmark_betas_asof(timestamptz, text, double precision, text[]) is
+    'The betas of these underlyings in terms of a benchmark, and its price. infinity: the '
+    'present';
+comment on function estimated_parts_now(double precision) is
+    'The estimates that count in portfolio_with_estimates: one row for each contract';
+comment on function strategy_of(text, text, text, timestamptz) is
+    'The strategy of a position at a moment, as in position_greeks';
+comment on function risk_totals_asof(
+    timestamptz, text[], double precision, text, text, text, text, date, text, text[], text,
+    boolean
+) is
+    'The columns of risk_totals at any moment, by any of broker, account_id, underlying, '
+    'expiration, expiration_bucket and strategy_tag together, and by currency always; an '
+    'empty array is the whole book. The first and the third argument are those of '
+    'greeks_asof. The next ones choose positions; only_without takes expiration and '
+    'strategy_tag, and chooses positions that have none. A null as the benchmark leaves the '
+    'beta-weighted sums out. with_estimates: the sums are those of portfolio_with_estimates, '
+    'and the estimated_ columns have the part of each that is estimated';
+
+comment on view risk_totals is
+    'The sums of portfolio_greeks by what group_by says, and by currency. Choose one '
+    'group_by: each has the whole book. A sum has the known values only, and the missing_ '
+    'column beside it counts the positions that it lacks. A sum is null if no value of its '
+    'kind is known, and 0 if there is no position of its kind. The same as '
+    'risk_totals_asof(''infinity'', ...)';
+comment on column risk_totals.group_by is
+    'book, currency (the same rows), broker, account_id, underlying, expiration, '
+    'expiration_bucket or strategy_tag';
+comment on column risk_totals.broker is
+    'Name of the broker; null unless grouped by broker or account_id';
+comment on column risk_totals.account_id is
+    'The broker''s account; null unless grouped by it';
+comment on column risk_totals.underlying is
+    'The contract_key of the underlying; null unless grouped by it';
+comment on column risk_totals.expiration_bucket is
+    'As in position_greeks; null for positions without an expiration, or unless grouped by '
+    'it';
+comment on column risk_totals.strategy_tag is
+    'As in position_greeks; null for positions without a strategy, or unless grouped by it';
+comment on column risk_totals.currency is
+    'Currency of the sums in money. Positions whose broker names none count as USD';
+comment on column risk_totals.place is
+    'The place of the row in the order of the expiration buckets; otherwise 0';
+comment on column risk_totals.positions is
+    'Number of positions';
+comment on column risk_totals.contracts is
+    'Number of different option contracts, futures options included; not their quantity';
+comment on column risk_totals.shares_futures is
+    'Number of positions in shares and futures';
+comment on column risk_totals.other_positions is
+    'Number of positions of any other kind (bonds, CFDs, crypto), unknown_positions '
+    'included; no sum has them';
+comment on column risk_totals.unknown_positions is
+    'Number of positions that could not be identified';
+comment on column risk_totals.unnamed_currency is
+    'Number of positions whose broker names no currency (tastytrade)';
+comment on column risk_totals.underlyings is
+    'Number of different underlyings';
+comment on column risk_totals.net_delta is
+    'option_delta and share_future_delta together: units of the underlying. Null if there '
+    'are several underlyings, because their units do not add up; dollar_delta does';
+comment on column risk_totals.option_delta is
+    'As in portfolio_greeks: units of the underlying; null if there are several';
+comment on column risk_totals.share_future_delta is
+    'As in portfolio_greeks: units of the underlying; null if there are several';
+comment on column risk_totals.gamma is
+    'As in portfolio_greeks: change of option_delta per 1.00 of the underlying; null if there '
+    'are several';
+comment on column risk_totals.dollar_delta is
+    'As in portfolio_greeks: currency per 100 % move';
+comment on column risk_totals.dollar_gamma is
+    'As in portfolio_greeks: change of dollar_delta per 1 % move, in currency';
+comment on column risk_totals.theta is
+    'As in portfolio_greeks: currency per calendar day';
+comment on column risk_totals.vega is
+    'As in portfolio_greeks: currency per volatility point (0.01)';
+comment on column risk_totals.rho is
+    'As in portfolio_greeks: currency per rate point (0.01)';
+comment on column risk_totals.market_value is
+    'As in portfolio_greeks: currency';
+comment on column risk_totals.missing_tick is
+    'Number of contracts without a tick, and unknown_positions';
+comment on column risk_totals.missing_multiplier is
+    'Number of contracts and shares_futures without a possible multiplier or quantity, and '
+    'unknown_positions';
+comment on column risk_totals.missing_price is
+    'Number of contracts and shares_futures without a known price of the underlying, and '
+    'unknown_positions';
+comment on column risk_totals.missing_price_factor is
+    'Number of contracts and shares_futures without a known price_factor, and '
+    'unknown_positions';
+comment on column risk_totals.missing_net_delta is
+    'Number of contracts, shares_futures and unknown_positions that are not in net_delta';
+comment on column risk_totals.missing_gamma is
+    'Number of contracts and unknown_positions that are not in gamma';
+comment on column risk_totals.missing_dollar_delta is
+    'Number of positions, other_positions included, that are not in dollar_delta';
+comment on column risk_totals.missing_dollar_gamma is
+    'Number of contracts and unknown_positions that are not in dollar_gamma';
+comment on column risk_totals.missing_theta is
+    'Number of contracts and unknown_positions that are not in theta';
+comment on column risk_totals.missing_vega is
+    'Number of contracts and unknown_positions that are not in vega';
+comment on column risk_totals.missing_rho is
+    'Number of contracts and unknown_positions that are not in rho; ibkr sends none';
+comment on column risk_totals.missing_value is
+    'Number of positions, other_positions included, that are not in market_value';
+comment on column risk_totals.stale is
+    'Number of contracts and shares_futures that are stale as in portfolio_greeks';
+comment on column risk_totals.not_realtime is
+    'Number of positions with a value or a price from a tick whose availability is not '
+    'realtime';
+comment on column risk_totals.oldest_age_s is
+    'Seconds since the oldest tick of this row was received; null without ticks';
+comment on column risk_totals.carried_delta is
+    'Number of contracts whose delta is from an older tick than the newest';
+comment on column risk_totals.carried_gamma is
+    'Number of contracts whose gamma is from an older tick than the newest';
+comment on column risk_totals.carried_theta is
+    'Number of contracts whose theta is from an older tick than the newest';
+comment on column risk_totals.carried_vega is
+    'Number of contracts whose vega is from an older tick than the newest';
+comment on column risk_totals.carried_rho is
+    'Number of contracts whose rho is from an older tick than the newest';
+comment on column risk_totals.carried_value is
+    'Number of contracts in market_value whose price is from an older tick than the newest';
+comment on column risk_totals.oldest_carried_age_s is
+    'Seconds since the oldest tick with a carried Greek or price was received; null without '
+    'one';
+comment on column risk_totals.expiration is
+    'Last day of the contracts; null for positions without an expiration, or unless grouped '
+    'by it';
+comment on column risk_totals.benchmark is
+    'SPY; risk_totals_asof takes others';
+comment on column risk_totals.beta_weighted_delta is
+    'The sum of beta_weighted.beta_weighted_delta: shares of the benchmark';
+comment on column risk_totals.beta_weighted_dollar_delta is
+    'The sum of beta_weighted.beta_weighted_dollar_delta: currency';
+comment on column risk_totals.benchmark_price is
+    'As in beta_weighted';
+comment on column risk_totals.benchmark_price_at is
+    'As in beta_weighted';
+comment on column risk_totals.missing_beta_weighted is
+    'Number of positions that are not in beta_weighted_dollar_delta, for any reason';
+comment on column risk_totals.missing_beta is
+    'Number of positions whose underlying has no known beta';
+comment on column risk_totals.missing_currency is
+    'Number of positions in another currency than that of the benchmark';
+comment on column risk_totals.missing_benchmark_beta is
+    'Number of positions, if the benchmark has no known beta';
+comment on column risk_totals.missing_benchmark_price is
+    'Number of positions, if the benchmark has no known price: beta_weighted_delta lacks them';
+comment on column risk_totals.without_beta is
+    'The underlyings without a known beta';
+comment on column risk_totals.oldest_beta_date is
+    'The oldest day of a beta in the sum';
+
+
 -- A database that is made from this file has every migration.
 insert into schema_migrations (name, sha256) values
     ('0001_initial', 'a4c8075d13798d2c80731b18759e31abe069dbd2f210211bcbcfaaa1af71c2a1'),
@@ -6421,4 +6706,5 @@ insert into schema_migrations (name, sha256) values
     ('0015_limits', 'f99038a00e9106f0ff2fe1553c5b31c299173894121fdda79a52492bbfa64711'),
     ('0016_totals', 'e17c49686e3c678f7519faf220c517202875c445fcf427704d22c11bf78dd43d'),
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
-    ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c');
+    ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c'),
+    ('0019_book', '717a5d5c5ba355f51c2c364ecd863ddebbacccef10f9f611efa061e0577273f9');

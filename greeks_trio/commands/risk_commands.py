@@ -20,8 +20,8 @@ from greeks_trio.config.load import load_config
 from greeks_trio.config.settings import BROKERS
 
 _GROUPS: Final = (
-    *("underlying", "broker", "account_id", "expiration", "strategy_tag"),
-    *("contract_key", "currency"),
+    *("underlying", "broker", "account_id", "expiration", "expiration_bucket"),
+    *("strategy_tag", "contract_key", "currency"),
 )
 
 
@@ -83,8 +83,8 @@ def explain(
     default="underlying",
     show_default=True,
     metavar="A,B,...",
-    help="The groups of the totals: underlying, account_id, broker, expiration_bucket, "
-    "strategy_tag, currency, several of them, or book.",
+    help="The groups of the totals: underlying, account_id, broker, expiration, "
+    "expiration_bucket, strategy_tag, currency, several of them, or book.",
 )
 @click.option("--account", "account_id", metavar="ID", help="Only this account.")
 @click.option("--broker", type=click.Choice(BROKERS), help="Only this broker.")

@@ -29,11 +29,16 @@ _HEADINGS: Final = {
     "broker": "broker",
     "account_id": "account",
     "underlying": "underlying",
+    "expiration": "expiration",
     "expiration_bucket": "days",
     "strategy_tag": "strategy",
 }
 # A position without a value in the column is in this row.
-_WITHOUT: Final = {"expiration_bucket": "no expiration", "strategy_tag": "no strategy"}
+_WITHOUT: Final = {
+    "expiration": "no expiration",
+    "expiration_bucket": "no expiration",
+    "strategy_tag": "no strategy",
+}
 # Heading, name of the sum, name of its count of missing positions.
 _UNITS: Final = (("delta", "net_delta", "missing_net_delta"),)
 _MONEY: Final = (("dollar\ndelta", "dollar_delta", "missing_dollar_delta"),)

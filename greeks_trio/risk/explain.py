@@ -44,10 +44,12 @@ _SECONDS_PER_YEAR: Final = DAYS_PER_YEAR * 86_400.0
 _MISSING: Final = (*FIRST_ORDER, "second_order")
 _COLUMNS: Final[dict[GroupBy, tuple[str, ...]]] = {
     "currency": (),
+    "book": (),
     "broker": ("broker",),
     "account_id": ("broker", "account_id"),
     "underlying": ("underlying",),
     "expiration": ("underlying", "expiration"),
+    "expiration_bucket": ("expiration_bucket",),
     "strategy_tag": ("strategy_tag",),
     "contract_key": ("broker", "account_id", "contract_key"),
 }
@@ -76,7 +78,7 @@ def explain(request: ExplainRequest, paths: Paths) -> Explanation:
         group_by=request.group_by,
         totals=_grouped(rows, "currency"),
         groups=[]
-        if request.group_by == "currency"
+        if not _COLUMNS[request.group_by]
         else _grouped(rows, request.group_by),
         left_out=left_out[:MAX_LEFT_OUT],
         left_out_count=len(left_out),
@@ -91,9 +93,7 @@ def _walk_all(
     walks: list[Walk] = []
     left_out: list[LeftOut] = []
     for path in paths:
-        if request.underlying not in (None, path.underlying):
-            continue
-        if request.strategy_tag not in (None, path.strategy_tag):
+        if not _is_wanted(request, path):
             continue
         try:
             result = walk(_with_price(path, paths), start, end)
@@ -103,6 +103,17 @@ def _walk_all(
             if result is not None:
                 walks.append(result)
     return walks, left_out
+
+
+def _is_wanted(request: ExplainRequest, path: ContractPath) -> bool:
+    return (
+        request.underlying in (None, path.underlying)
+        and request.strategy_tag in (None, path.strategy_tag)
+        and request.expiration in (None, path.expiration)
+        and request.expiration_bucket in (None, path.expiration_bucket)
+        and request.currency in (None, path.currency)
+        and all(getattr(path, name) is None for name in request.without)
+    )
 
 
 def _left_out(path: ContractPath, reason: str) -> LeftOut:
@@ -217,6 +228,7 @@ def _row(each: Walk, outages: Sequence[Outage]) -> Explained:
             "expiration": None
             if path.expiration is None
             else path.expiration.isoformat(),
+            "expiration_bucket": path.expiration_bucket,
             "strategy_tag": path.strategy_tag,
             "contract_key": path.contract_key,
         },

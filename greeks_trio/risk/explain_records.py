@@ -9,10 +9,12 @@ import msgspec
 
 GroupBy: TypeAlias = Literal[
     "currency",
+    "book",
     "broker",
     "account_id",
     "underlying",
     "expiration",
+    "expiration_bucket",
     "strategy_tag",
     "contract_key",
 ]
@@ -28,8 +30,8 @@ class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True):
         start: The first moment.
         end: The last moment.
         group_by: The groups that get a row of their own, beside the currencies.
-        underlying: Only the contracts on it; `None` for all.
-        strategy_tag: Only the positions of this strategy; `None` for all.
+        underlying: Only the contracts on it; `None` for all, as for the others.
+        without: Only the positions that have none of these: expiration, strategy_tag.
         rate: Of interest, a fraction per year; for vanna, vomma and charm.
     """
 
@@ -39,6 +41,10 @@ class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True):
     group_by: GroupBy = "currency"
     underlying: str | None = None
     strategy_tag: str | None = None
+    expiration: date | None = None
+    expiration_bucket: str | None = None
+    currency: str | None = None
+    without: tuple[str, ...] = ()
 
 
 class Quantity(msgspec.Struct, frozen=True, array_like=True):
@@ -109,6 +115,7 @@ class ContractPath(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     underlying: str | None = None
     expiration: date | None = None
+    expiration_bucket: str | None = None
     strike: float | None = None
     option_type: str | None = None
     currency: str = "USD"

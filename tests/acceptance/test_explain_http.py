@@ -138,6 +138,8 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
         }
         of_u2 = await ask(**hour, account_id="U2", underlying="spy")
         of_hedge = await ask(**hour, strategy_tag="hedge")
+        by_book = await ask(**hour, group_by="book")
+        of_shares = await ask(**hour, without="expiration", currency="USD")
         until_now = await ask(start=END.isoformat())
         wrong = [
             await ask(**params)
@@ -147,6 +149,7 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
                 {"start": "2026-01-01T00:00:00Z"},
                 {**hour, "broker": "tastytrade"},
                 {**hour, "group_by": "color"},
+                {**hour, "without": "underlying"},
             )
         ]
         statuses = (
@@ -184,12 +187,14 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
     assert {row["group"]["strategy_tag"] for row in groups} == {"hedge", None}
     [hedge] = [row for row in groups if row["group"]["strategy_tag"]]
     assert of_hedge.json()["totals"] == [{**hedge, "group": {}}]
+    assert (by_book.json()["totals"], by_book.json()["groups"]) == ([total], [])
+    assert [row["contracts"] for row in of_shares.json()["totals"]] == [1]
     assert [row["contracts"] for row in of_u2.json()["totals"]] == [1]
     # No tick came after the hour.
     assert until_now.json()["end"] == "2026-03-20T16:30:00Z"
     assert until_now.json()["totals"][0]["profit_loss"] == 0.0
     assert until_now.json()["totals"][0]["without_tick"] == 3
-    assert [each.status_code for each in wrong] == [422] * 5
+    assert [each.status_code for each in wrong] == [422] * 6
     assert [each.json()["detail"] for each in wrong[:4]] == [
         "`start` has to lie before `end`.",
         "`start` lies in the future.",

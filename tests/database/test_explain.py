@@ -125,6 +125,8 @@ async def test_paths_have_quantities_trades_and_outages(emptied_database, db):
     assert (call.currency, call.is_currency_unnamed) == ("USD", False)
     assert (paths["SPY"].strategy_tag, paths["NEW"].strategy_tag) == (None, "new")
     assert paths["OLD"].ticks.at == []
+    buckets = [paths[key].expiration_bucket for key in (CALL, "SPY")]
+    assert buckets == ["31-90", None]
     assert paths["SPY"].quantities == [
         Quantity(minute(-600).timestamp(), 100.0, 1.0, 1.0)
     ]

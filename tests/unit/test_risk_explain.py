@@ -354,6 +354,27 @@ def test_a_strategy_is_explained_alone_with_the_prices_of_all_options():
         run(option, shares, strategy_tag="Fly")
 
 
+def test_positions_are_chosen_by_what_a_total_groups_them_by():
+    near = path(ticks(*QUIET), expiration=date(2026, 4, 17), expiration_bucket="8-30")
+    euro = path(ticks(*QUIET), contract_key="E", currency="EUR", strategy_tag="fly")
+    shares = path(Ticks(), contract_key="SPY", kind="equity", expiration=None)
+    everything = (near, euro, shares)
+
+    def chosen(**request):
+        found = run(*everything, **request)
+        return sorted(row.group["contract_key"] for row in found.groups)
+
+    assert chosen(expiration=date(2026, 4, 17)) == [near.contract_key]
+    assert chosen(expiration_bucket="8-30") == [near.contract_key]
+    assert chosen(currency="EUR") == ["E"]
+    assert chosen(without=("expiration",)) == ["SPY"]
+    assert chosen(without=("strategy_tag",)) == ["SPY", near.contract_key]
+    assert chosen(currency="USD", without=("expiration", "strategy_tag")) == ["SPY"]
+    assert run(*everything, by="book").groups == []
+    by_bucket = run(*everything, by="expiration_bucket").groups
+    assert {row.group["expiration_bucket"] for row in by_bucket} == {"8-30", None}
+
+
 def test_the_first_reading_of_an_account_is_no_trade():
     seen = {"seen_from": START + timedelta(minutes=5)}
     found = path(ticks(*QUIET), held=((5, 2.0),), **seen)

@@ -7,38 +7,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from greeks_trio.api.lists import columns, parameters
+from greeks_trio.api.lists import benchmark, columns, parameters
 from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
-from greeks_trio.api.lists.parameters import Parameter
 from greeks_trio.api.lists.resource import ListResource
+from greeks_trio.api.lists.totals import RISK_TOTALS
 from greeks_trio.postgres.reads.listing import Key
 from greeks_trio.postgres.reads.sources import (
     beta_weighted_asof,
     beta_weighted_totals_asof,
     market_metrics_asof,
+    risk_totals_asof,
     volatility_skew_asof,
     volatility_term_structure_asof,
 )
 
 _ACCOUNT: Final = (parameters.BROKER, parameters.ACCOUNT_ID)
-_BENCHMARK: Final = Parameter(
-    name="benchmark",
-    type=parameters.UNDERLYING_TEXT,
-    condition=None,
-    about="The underlying in whose shares the deltas are expressed; default: "
-    "GREEKS_BENCHMARK.",
-    example="SPY",
-)
-_PRICE: Final = (
-    columns.number(
-        "benchmark_price", 668.2, "From the options on it that are held or watched."
-    ),
-    columns.time("benchmark_price_at", EVENT_TIME, "The time of that price."),
-)
-_WEIGHTED: Final = (
-    columns.number("beta_weighted_delta", -23.1, "In shares of the benchmark."),
-    columns.number("beta_weighted_dollar_delta", -15000, "In the currency."),
-)
 _MISSING: Final = "Why a value is null: " + ", ".join(
     ("dollar_delta", "currency", "beta", "benchmark_beta", "benchmark_price")
 )
@@ -55,19 +38,19 @@ BETA_WEIGHTED: Final = ListResource(
     "benchmark.\n\nA beta that is not known is never assumed: `missing` names it.",
     file_name="beta_weighted",
     source=partial(beta_weighted_asof, "SPY"),
-    parameters=(*_ACCOUNT, parameters.UNDERLYING, _BENCHMARK, parameters.AT),
+    parameters=(*_ACCOUNT, parameters.UNDERLYING, benchmark.BENCHMARK, parameters.AT),
     columns=(
         *(columns.BROKER, columns.ACCOUNT_ID),
         columns.text("currency", "USD", "As in `/v1/portfolio`."),
         columns.text("underlying", "AAPL", is_null=False),
         columns.text("benchmark", "SPY", is_null=False),
-        *_WEIGHTED,
+        *benchmark.WEIGHTED,
         columns.number("dollar_delta", -10000, "As in `/v1/portfolio`."),
         columns.number("beta", 1.24, "To the S&P 500."),
         columns.day("beta_date", "2026-11-02"),
         columns.text("beta_source", "file", "`file`, the broker, or `definition`."),
         columns.number("benchmark_beta", 1, "1 for SPY."),
-        *_PRICE,
+        *benchmark.PRICE,
         columns.text("benchmark_currency", "USD", is_null=False),
         columns.whole("positions", 2, "Of any kind."),
         columns.whole("missing_dollar_delta", 0, "Positions without a dollar delta."),
@@ -92,23 +75,19 @@ BETA_WEIGHTED_TOTALS: Final = ListResource(
     "positions that it lacks.",
     file_name="beta_weighted_totals",
     source=partial(beta_weighted_totals_asof, "SPY"),
-    parameters=(*_ACCOUNT, _BENCHMARK, parameters.AT),
+    parameters=(*_ACCOUNT, benchmark.BENCHMARK, parameters.AT),
     columns=(
         replace(columns.BROKER, schema={"type": ["string", "null"]}, is_broker=False),
         columns.text("account_id", "U1234567", "Null in the row for all accounts."),
         columns.text("benchmark", "SPY", is_null=False),
-        *_WEIGHTED,
+        *benchmark.WEIGHTED,
         columns.text("currency", "USD", "That of the benchmark."),
-        *_PRICE,
+        *benchmark.PRICE,
         columns.whole("positions", 5, "Of any kind."),
         columns.whole("left_out", 3, "Positions that the sum in dollars lacks."),
-        columns.whole("missing_beta", 1, "Positions without a known beta."),
-        columns.whole("missing_currency", 1, "Positions in another currency."),
+        *benchmark.REASONS,
         columns.whole("missing_dollar_delta", 1, "Positions without a dollar delta."),
-        columns.whole("missing_benchmark_beta", 0, "Its beta is not known."),
-        columns.whole("missing_benchmark_price", 0, "Its price is not known."),
-        columns.texts("without_beta", ["NVDA"], "Underlyings without a known beta."),
-        columns.day("oldest_beta_date", "2026-11-02"),
+        *(*benchmark.OF_BENCHMARK, *benchmark.OLDEST),
         columns.whole("stale", 0, "Positions whose values are stale."),
         columns.number("oldest_age_s", 1.25, "Seconds."),
     ),
@@ -214,15 +193,14 @@ BETAS: Final = (
 _SOURCES: Final = {
     BETA_WEIGHTED.name: beta_weighted_asof,
     BETA_WEIGHTED_TOTALS.name: beta_weighted_totals_asof,
+    RISK_TOTALS.name: risk_totals_asof,
 }
 
 
-def with_benchmark(
-    resources: Iterable[ListResource], benchmark: str
-) -> list[ListResource]:
+def with_benchmark(resources: Iterable[ListResource], name: str) -> list[ListResource]:
     """Return the lists, those of beta-weighted deltas with this benchmark by default."""
     return [
-        replace(each, source=partial(_SOURCES[each.name], benchmark))
+        replace(each, source=partial(_SOURCES[each.name], name))
         if each.name in _SOURCES
         else each
         for each in resources

@@ -197,6 +197,10 @@ class ListParams(BaseModel):
             begin, end = getattr(self, first, None), getattr(self, last, None)
             if begin is not None and end is not None and begin > end:
                 raise ValueError(f"{last} lies before {first}")
+        if getattr(self, "with_estimates", None) and getattr(self, "at", None):
+            raise ValueError(
+                "with_estimates goes with no at: the past has no estimates"
+            )
         return self
 
 

@@ -12,12 +12,9 @@ from greeks_trio.api.lists.columns import EVENT_TIME, RECEIVED_AT
 from greeks_trio.api.lists.estimates import ESTIMATES, PORTFOLIO_ESTIMATES
 from greeks_trio.api.lists.intervals import GAPS, OUTAGES
 from greeks_trio.api.lists.parameters import Parameter
+from greeks_trio.api.lists.position_risk import POSITION_GREEKS, POSITION_TAGS
 from greeks_trio.api.lists.resource import ListResource
-from greeks_trio.api.lists.totals import (
-    POSITION_GREEKS,
-    POSITION_TAGS,
-    RISK_TOTALS,
-)
+from greeks_trio.api.lists.totals import RISK_TOTALS
 from greeks_trio.model.records import PositionKind
 from greeks_trio.postgres.reads.listing import Key
 from greeks_trio.postgres.reads.sources import (

@@ -21,8 +21,8 @@ from greeks_trio.api.lists.parameters import (
     UNDERLYING,
     Moment,
     Parameter,
-    text,
 )
+from greeks_trio.api.lists.position_filters import CHOICES, WITHOUT
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.routes.explain_schema import EXPLANATION
 from greeks_trio.api.routes.past_interval import past_interval
@@ -36,8 +36,11 @@ from greeks_trio.worker.process import Worker
 
 _FILTERS: Final[Sequence[Parameter]] = (
     *(BROKER, ACCOUNT_ID, UNDERLYING),
-    text("strategy_tag", "As in `/v1/risk/positions`.", example="iron condor"),
+    *CHOICES,
 )
+# The others choose after the prices are known: the shares of a strategy, for example, can
+# have the price of an option outside it.
+_OF_PATHS: Final = ("broker", "account_id", "underlying")
 _MAX_DAYS: Final = 31
 
 
@@ -65,7 +68,7 @@ class ExplainParams(BaseModel):
         GroupBy,
         Field(
             description="Positions with the same value get a row of their own, in `groups`. "
-            "`totals` has one for each currency always."
+            "`totals` has one for each currency always; `book` and `currency` add nothing."
         ),
     ] = "currency"
 
@@ -102,17 +105,21 @@ def make_router(
             params.start, params.end, now=now(), most_days=_MAX_DAYS
         )
         filters = {each.name: getattr(params, each.name) for each in _FILTERS}
+        without = filters.pop("without")
         request = ExplainRequest(
             start=start,
             end=end,
             rate=rate(),
             group_by=params.group_by,
             underlying=filters["underlying"],
-            # The shares of a strategy can have the price of an option outside it.
-            strategy_tag=filters.pop("strategy_tag"),
+            without=() if without is None else tuple(without.split(",")),
+            **{each.name: filters[each.name] for each in CHOICES if each != WITHOUT},
         )
+        of_paths = {name: filters[name] for name in _OF_PATHS}
         with store_problems():
-            paths = await _paths(timeline, PathsFilter(start=start, end=end, **filters))
+            paths = await _paths(
+                timeline, PathsFilter(start=start, end=end, **of_paths)
+            )
         with worker_problems():
             answer = await worker.call("explain", msgspec.json.encode(request), paths)
         return Response(answer, media_type=JSON)

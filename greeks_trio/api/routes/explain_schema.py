@@ -49,6 +49,7 @@ _GROUP: Final = (
         "account_id",
         "underlying",
         "expiration",
+        "expiration_bucket",
         "strategy_tag",
         "contract_key",
     ),
@@ -149,7 +150,7 @@ EXPLANATION: Final[dict[str, Any]] = {
             "type": "array",
             "items": _row(),
             "description": "A row for each group and currency, the largest profit or loss "
-            "first; none for `group_by=currency`",
+            "first; none for `currency` and `book`, whose rows are the totals",
         },
         "left_out": {
             **_list_of(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from greeks_trio.api.answers import Problem, described, described_problems
 from greeks_trio.api.lists import parameters
 from greeks_trio.api.lists.columns import row_schema
-from greeks_trio.api.lists.totals import POSITION_TAGS
+from greeks_trio.api.lists.position_risk import POSITION_TAGS
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.store_problems import STORE_PROBLEMS, store_problems
 from greeks_trio.api.written import (

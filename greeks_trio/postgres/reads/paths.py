@@ -88,6 +88,10 @@ from (
             from (select coalesce(last.expiration, newest.expiration) as day) e
             where e.day between '0001-01-01' and '9999-12-31'
         ) as expiration,
+        expiration_bucket(
+            coalesce(last.expiration, newest.expiration),
+            ({end} at time zone 'America/New_York')::date
+        ) as expiration_bucket,
         possible(coalesce(last.strike, newest.strike), -1e9, 1e9) as strike,
         coalesce(last.option_type, newest.option_type) as option_type,
         -- As in risk_totals.

@@ -25,6 +25,11 @@ from greeks_trio.postgres.reads.listing import Parts, Source
 MakeSource: TypeAlias = Callable[[Mapping[str, Any], float], Source]
 
 _PRESENT: Final = "infinity"
+# The values that the functions of sums take one by one, in their order.
+_FILTERS: Final = (
+    *("broker", "account_id", "underlying", "strategy_tag", "expiration"),
+    "expiration_bucket",
+)
 
 ACCOUNTS: Final = sql.SQL("""(
     with recursive accounts (broker, account_id) as (
@@ -125,7 +130,9 @@ def position_greeks_asof(values: Mapping[str, Any], stale_after_s: float) -> Sou
     )
 
 
-def risk_totals_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
+def risk_totals_asof(
+    benchmark: str, values: Mapping[str, Any], stale_after_s: float
+) -> Source:
     """Return the sums by the columns that ``group_by`` names, with commas between them.
 
     Every sum is of one currency, so this name and that of the whole book change nothing.
@@ -134,16 +141,17 @@ def risk_totals_asof(values: Mapping[str, Any], stale_after_s: float) -> Source:
     return Source(
         sql.SQL(
             "risk_totals_asof(%s::timestamptz, %s::text[], %s::double precision, %s::text,"
-            " %s::text, %s::text, %s::text) src"
+            " %s::text, %s::text, %s::text, %s::date, %s::text, %s::text[], %s::text,"
+            " %s::boolean) src"
         ),
         [
             _moment(values),
             [name for name in names if name not in ("book", "currency")],
             stale_after_s,
-            values["broker"],
-            values["account_id"],
-            values["underlying"],
-            values["strategy_tag"],
+            *(values[name] for name in _FILTERS),
+            None if values["without"] is None else values["without"].split(","),
+            values["benchmark"] or benchmark,
+            bool(values["with_estimates"]),
         ],
     )
 
