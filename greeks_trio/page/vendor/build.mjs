@@ -9,6 +9,12 @@ const HERE = new URL(".", import.meta.url).pathname;
 const MODULES = `${HERE}node_modules`;
 const MODERN = { target: "es2022", format: "esm", minify: true, legalComments: "none" };
 
+// The file names its source map, which is larger than itself and stays away.
+function copyWithoutMap(from, to) {
+  const text = readFileSync(`${MODULES}/${from}`, "utf8");
+  writeFileSync(HERE + to, text.replace(/\n\/\*# sourceMappingURL=.*\*\/\s*$/, "\n"));
+}
+
 // Each entry: a file, the packages in it, and the function that makes it.
 const FILES = [
   ["preact.js", ["preact", "@preact/signals", "@preact/signals-core", "htm"], () =>
@@ -17,9 +23,15 @@ const FILES = [
     buildSync({ ...MODERN, entryPoints: [`${MODULES}/uplot/dist/uPlot.esm.js`], outfile: `${HERE}uplot.js` })],
   ["uplot.css", ["uplot"], () =>
     copyFileSync(`${MODULES}/uplot/dist/uPlot.min.css`, `${HERE}uplot.css`)],
+  ["swagger-ui.js", ["swagger-ui-dist"], () =>
+    copyFileSync(`${MODULES}/swagger-ui-dist/swagger-ui-bundle.js`, `${HERE}swagger-ui.js`)],
+  ["swagger-ui.css", ["swagger-ui-dist"], () => copyWithoutMap("swagger-ui-dist/swagger-ui.css", "swagger-ui.css")],
   ["inter.woff2", ["@fontsource-variable/inter"], () =>
     copyFileSync(`${MODULES}/@fontsource-variable/inter/files/inter-latin-wght-normal.woff2`, `${HERE}inter.woff2`)],
 ];
+
+// A notice, and the licences of the packages inside of a bundle.
+const FURTHER = { "swagger-ui-dist": ["NOTICE", "swagger-ui-bundle.js.LICENSE.txt"] };
 
 const packages = {};
 const files = {};
@@ -33,8 +45,8 @@ for (const [name, parts, make] of FILES) {
   }
 }
 const licences = Object.keys(packages).sort().map((name) => {
-  const text = readFileSync(`${MODULES}/${name}/LICENSE`, "utf8").trim();
-  return `${name} ${packages[name].version} (${packages[name].license})\n\n${text}\n`;
+  const texts = ["LICENSE", ...(FURTHER[name] ?? [])].map((file) => readFileSync(`${MODULES}/${name}/${file}`, "utf8").trim());
+  return `${name} ${packages[name].version} (${packages[name].license})\n\n${texts.join("\n\n")}\n`;
 });
 writeFileSync(`${HERE}LICENCES.txt`, licences.join(`\n${"-".repeat(72)}\n\n`));
 writeFileSync(`${HERE}manifest.json`, JSON.stringify({ packages, files }, null, 2) + "\n");
