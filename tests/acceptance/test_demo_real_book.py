@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import psycopg
 import pytest
 
 from greeks_trio.postgres.connection import TrioConnection
 from tests.fix_processes import run_ingest, wait_until_on
+from tests.risk_agreement import agreed_sums
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,6 +52,21 @@ async def test_every_tick_is_stored_once_and_the_table_has_each_instrument(tmp_p
                 connection,
                 "select distinct broker, contract_key from greek_snapshots",
             )
+            [(start, end)] = await ask(
+                connection,
+                "select min(received_at), max(received_at) from greek_snapshots",
+            )
+            underlyings = await ask(
+                connection,
+                "select distinct coalesce(underlying, contract_key) from positions",
+            )
+        # Each instrument counts for the sums over time as it does at a single moment.
+        moments = [start + (end - start) * 0.6]
+        with psycopg.connect(dsn, autocommit=True) as plain:
+            summed = sum(
+                bool(agreed_sums(plain, moments, name)) for (name,) in underlyings
+            )
+        assert summed > 15
         assert await demo.stop() == 0, demo.transcript()
 
     result = json.loads(demo.lines["stdout"][-1])
