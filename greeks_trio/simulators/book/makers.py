@@ -34,15 +34,19 @@ from greeks_trio.simulators.book.listings import (
     IbkrListing,
     TastytradeListing,
 )
+from greeks_trio.simulators.book.smile import smile_volatility
 from greeks_trio.simulators.market import SimulatedOption, Underlying
 
 _FIRST_CONID: Final = 760_000_001
+# Of each underlying, at the money.
+_LEVEL: Final = 0.24
 
 
 @dataclass(slots=True)
 class Maker:
     """Makes instruments, each with a conid of its own, and keeps them in order."""
 
+    today: date
     underlyings: list[Underlying] = field(default_factory=list)
     options: list[SimulatedOption] = field(default_factory=list)
     _next: int = _FIRST_CONID
@@ -233,13 +237,17 @@ class Maker:
         terms = OptionTerms(
             root, contract.expiration, contract.option_type, contract.strike
         )
-        smile = min(abs(float(contract.strike) / underlying.price - 1.0), 1.0)
         made = SimulatedOption(
             terms,
             contract,
             conid or self.conid(),
             underlying,
-            0.2 + 0.4 * smile**2 + len(self.options) % 7 / 50.0,
+            smile_volatility(
+                _LEVEL,
+                underlying.price,
+                float(contract.strike),
+                (contract.expiration - self.today).days,
+            ),
             ibkr,
             tastytrade,
         )

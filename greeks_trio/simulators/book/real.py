@@ -36,7 +36,7 @@ _Quantities = dict[Conid, float]
 
 def make_real_book(plan: Plan) -> Book:
     """Return the book; it has at least one option of every kind at each broker."""
-    maker, random = Maker(), Random(plan.seed)
+    maker, random = Maker(plan.today), Random(plan.seed)
     american = make_american(maker, plan.today)
     futures = make_futures(maker, plan.today)
     abroad = make_abroad(maker, plan.today, american)

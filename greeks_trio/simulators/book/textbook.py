@@ -17,23 +17,25 @@ from greeks_trio.model.contracts import (
 )
 from greeks_trio.simulators.book.book import Book, Plan
 from greeks_trio.simulators.book.keys import occ_key
+from greeks_trio.simulators.book.smile import smile_volatility
 from greeks_trio.simulators.market import Market, SimulatedOption, Underlying
 
 # One in this many of a broker's contracts is held at the next broker too.
 _SHARED_EVERY: Final = 10
 _FIRST_OPTION_CONID: Final = 700_000_001
 
-# symbol, option root, IBKR conid, price, distance of strikes
+# symbol, option root, IBKR conid, price, distance of strikes, volatility
 _UNDERLYINGS: Final = (
-    ("SPY", "SPY", 756733, 668.0, "1"),
-    ("SPX", "SPXW", 416904, 6690.0, "5"),
-    ("AAPL", "AAPL", 265598, 271.5, "2.5"),
-    ("NVDA", "NVDA", 4815747, 225.5, "2.5"),
-    ("BRK/B", "BRKB", 72063691, 489.0, "5"),
-    ("F", "F", 9599491, 12.6, "0.5"),
-    ("TSLA", "TSLA", 76792991, 410.0, "5"),
-    ("QQQ", "QQQ", 320227571, 602.0, "1"),
+    ("SPY", "SPY", 756733, 668.0, "1", 0.16),
+    ("SPX", "SPXW", 416904, 6690.0, "5", 0.155),
+    ("AAPL", "AAPL", 265598, 271.5, "2.5", 0.27),
+    ("NVDA", "NVDA", 4815747, 225.5, "2.5", 0.44),
+    ("BRK/B", "BRKB", 72063691, 489.0, "5", 0.18),
+    ("F", "F", 9599491, 12.6, "0.5", 0.38),
+    ("TSLA", "TSLA", 76792991, 410.0, "5", 0.52),
+    ("QQQ", "QQQ", 320227571, 602.0, "1", 0.2),
 )
+_LEVELS: Final = {symbol: level for symbol, *_, level in _UNDERLYINGS}
 
 
 def make_textbook(plan: Plan) -> Book:
@@ -75,18 +77,22 @@ def textbook_market(*, contracts: int, seed: int, today: date) -> Market:
     random = Random(seed)
     underlyings = tuple(
         Underlying(symbol, root, conid, price)
-        for symbol, root, conid, price, _ in _UNDERLYINGS
+        for symbol, root, conid, price, *_ in _UNDERLYINGS
     )
     chain = islice(_chain(underlyings, today), contracts)
     options = tuple(
-        _option(number, underlying, terms, random)
+        _option(number, underlying, terms, today, random)
         for number, (underlying, terms) in enumerate(chain)
     )
     return Market(underlyings, options, random=random, today=today)
 
 
 def _option(
-    number: int, underlying: Underlying, terms: OptionTerms, random: Random
+    number: int,
+    underlying: Underlying,
+    terms: OptionTerms,
+    today: date,
+    random: Random,
 ) -> SimulatedOption:
     right: Final = "C" if terms.option_type == "call" else "P"
     contract = OptionContract(
@@ -98,8 +104,14 @@ def _option(
         strike=terms.strike,
         option_type=terms.option_type,
     )
-    moneyness = float(terms.strike) / underlying.price - 1.0
-    volatility = 0.2 + 0.4 * moneyness**2 + random.uniform(0.0, 0.15)
+    volatility = smile_volatility(
+        _LEVELS[underlying.symbol],
+        underlying.price,
+        float(terms.strike),
+        (terms.expiration - today).days,
+    )
+    # No two quotes lie on one smooth line.
+    volatility *= random.uniform(0.99, 1.01)
     conid = Conid(_FIRST_OPTION_CONID + number)
     return SimulatedOption(terms, contract, conid, underlying, volatility)
 
@@ -110,7 +122,9 @@ def _chain(
     """Yield different options without end; the underlyings take turns."""
     series = [
         _series(underlying, Decimal(step), today)
-        for underlying, (*_, step) in zip(underlyings, _UNDERLYINGS, strict=True)
+        for underlying, (*_, step, _level) in zip(
+            underlyings, _UNDERLYINGS, strict=True
+        )
     ]
     yield from zip(cycle(underlyings), _take_turns(series), strict=False)
 
