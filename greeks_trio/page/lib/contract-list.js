@@ -45,14 +45,16 @@ function wordsOf(row) {
  *   that all have to be in the texts of the row.
  * @param {number} at The service's time, for stale rows.
  */
-export function filterRows(rows, { q = "", option_type: type, isStale, strategy_tag: strategy, ...equal }, at) {
+export function filterRows(rows, { q = "", option_type: type, isStale, strategy_tag: strategy, without = "", ...equal }, at) {
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+  const absent = without.split(",").filter(Boolean);
   const pairs = Object.entries(equal).filter(([, value]) => value);
   return rows.filter(
     (row) =>
       pairs.every(([name, value]) => row[name] === value) &&
       (!type || row.option_type === type) &&
       (!strategy || strategyOf(row) === strategy) &&
+      absent.every((name) => !(name === "strategy_tag" ? strategyOf(row) : row[name])) &&
       (!words.length || words.every((word) => wordsOf(row).includes(word))) &&
       (!isStale || reasonOf(row, at) !== null),
   );

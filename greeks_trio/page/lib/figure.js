@@ -66,13 +66,14 @@ function pale() {
 /**
  * Return the faults of a sum as sentences.
  *
- * missing: positions that the sum lacks; of: all positions; estimated, stale, carried: counts.
+ * missing: positions that the sum lacks; of: all positions; estimated: the estimated part as
+ * text; stale, carried: counts.
  */
-export function faultsOfSum({ missing = 0, of, estimated = 0, stale = 0, carried = 0 }) {
+export function faultsOfSum({ missing = 0, of, estimated = "", stale = 0, carried = 0 }) {
   const all = of === undefined ? "" : ` of ${of}`;
   return [
     missing && `${missing}${all} ${missing === 1 ? "position is" : "positions are"} missing`,
-    estimated && `${count(estimated, "position")} estimated`,
+    estimated && `${estimated} of it is estimated`,
     stale && `${count(stale, "position")} stale`,
     carried && `${count(carried, "value")} from an older tick`,
   ].filter(Boolean);

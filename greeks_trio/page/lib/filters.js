@@ -13,7 +13,14 @@ export const FILTERS = {
   underlying: { label: "Underlying", text: String },
   expiration: { label: "Expiration", text: day },
   currency: { label: "Currency", text: String },
+  without: { label: "Without", text: (names) => names.split(",").map((name) => FILTERS[name].label.toLowerCase()).join(" and ") },
 };
+
+/** Return the filters with one more: this value of a column, or none at all if it is null. */
+export function narrowed(filters, name, value) {
+  if (value !== null) return { ...filters, [name]: value };
+  return { ...filters, without: [...(filters.without?.split(",") ?? []), name].join(",") };
+}
 
 /** Return those of the parameters that are filters. */
 export function filtersOf(params) {

@@ -29,6 +29,9 @@ export async function askForSession() {
   }
 }
 
+/** Whether the service estimates values that the brokers do not send. */
+export const hasEstimates = computed(() => (status.value?.estimates.estimated_contracts ?? 0) > 0);
+
 /** Read the status now and again, as long as the page is open and visible. */
 export async function followStatus() {
   if (!document.hidden && !needsLogin.peek()) await Promise.all([readStatus(), readReadiness()]);

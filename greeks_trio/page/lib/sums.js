@@ -2,18 +2,18 @@
 
 import { html } from "../vendor/preact.js";
 import { Sum, faultsOfSum } from "./figure.js";
-import { MEASURES, age, count } from "./format.js";
+import { MEASURES, age, count, number } from "./format.js";
 
-/** The sums: the column of the interface, its counts, and the text of a figure. */
+/** The sums: the column of the interface, its counts, its estimated part, and the text of a figure. */
 export const SUMS = [
   { field: "market_value", missing: "missing_value", carried: "carried_value", width: 104 },
   { field: "profit", missing: "missing_profit", width: 96, coloured: true },
-  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", width: 108, coloured: true },
-  { field: "beta_weighted_delta", missing: "missing_beta_weighted_delta", carried: "carried_delta", width: 96, coloured: true },
-  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", width: 92, coloured: true, onlyOne: true },
-  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", width: 110, coloured: true },
-  { field: "theta", missing: "missing_theta", carried: "carried_theta", measure: MEASURES.position_theta, width: 84, coloured: true },
-  { field: "vega", missing: "missing_vega", carried: "carried_vega", measure: MEASURES.position_vega, width: 84, coloured: true },
+  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", estimated: "estimated_dollar_delta", width: 108, coloured: true },
+  { field: "beta_weighted_delta", missing: "missing_beta_weighted", carried: "carried_delta", width: 96, coloured: true, unit: (row) => `${row.benchmark ?? "benchmark"} shares` },
+  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", estimated: "estimated_net_delta", width: 92, coloured: true, onlyOne: true },
+  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", estimated: "estimated_dollar_gamma", width: 110, coloured: true },
+  { field: "theta", missing: "missing_theta", carried: "carried_theta", estimated: "estimated_theta", measure: MEASURES.position_theta, width: 84, coloured: true },
+  { field: "vega", missing: "missing_vega", carried: "carried_vega", estimated: "estimated_vega", measure: MEASURES.position_vega, width: 84, coloured: true },
 ];
 
 /** One block of figures for each currency: money of two currencies does not add up. */
@@ -26,7 +26,7 @@ export function Totals({ rows }) {
             <dt title=${measureOf(sum).title}>${measureOf(sum).label}${isMoney(sum) && row.currency ? ` ${row.currency}` : ""}</dt>
             <dd>
               <${SumCell} sum=${sum} row=${row} />
-              <span class="meta">${faultsOfSum({ ...faults(sum, row), carried: 0 })[0] ?? measureOf(sum).unit}</span>
+              <span class="meta">${faultsOfSum({ ...faults(sum, row), carried: 0 })[0] ?? sum.unit?.(row) ?? measureOf(sum).unit}</span>
             </dd>
           </div>`,
         )}
@@ -53,7 +53,9 @@ export function SumCell({ sum, row }) {
 }
 
 function faults(sum, row) {
-  return { missing: row[sum.missing] ?? 0, of: row.positions, stale: row.stale ?? 0, carried: row[sum.carried] ?? 0 };
+  const part = row[sum.estimated] || 0;
+  const estimated = part ? number(part, measureOf(sum)) : "";
+  return { missing: row[sum.missing] ?? 0, of: row.positions, estimated, stale: row.stale ?? 0, carried: row[sum.carried] ?? 0 };
 }
 
 /** Return how to write a sum. */

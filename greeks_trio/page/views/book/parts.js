@@ -2,15 +2,15 @@
 
 import { html } from "../../vendor/preact.js";
 import { Figure } from "../../lib/figure.js";
-import { FILTERS } from "../../lib/filters.js";
+import { FILTERS, narrowed } from "../../lib/filters.js";
 import { Badge } from "../../lib/parts.js";
 import { change, go } from "../../lib/router.js";
 import { isDown } from "../../lib/status.js";
 import { SUMS, SumCell, measureOf } from "../../lib/sums.js";
 import { Table } from "../../lib/table.js";
 
-/** What the book can be grouped by. */
-export const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
+// What the book can be grouped by.
+const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
 
 // The grouping that shows the parts of a row.
 const PARTS = { broker: "account_id", account_id: "underlying", strategy_tag: "underlying", underlying: "expiration", expiration: "underlying" };
@@ -56,11 +56,18 @@ export function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
 }
 
 function open(row, by, filters) {
-  if (row[by] === null) return;
-  const inner = { ...filters, [by]: row[by], ...(by === "account_id" ? { broker: row.broker } : {}) };
-  const next = PARTS[by] in inner ? GROUPINGS.find((name) => !(name in inner)) : PARTS[by];
-  if (inner.underlying && inner.expiration) go("contracts", inner);
+  const inner = narrowed(by === "account_id" ? { ...filters, broker: row.broker } : filters, by, row[by]);
+  const rest = groupingsOf(inner);
+  const next = rest.includes(PARTS[by]) ? PARTS[by] : rest[0];
+  if (!next || (inner.underlying && by === "expiration")) go("contracts", inner);
   else go("book", { ...inner, by: next });
+}
+
+/** Return what a part of the book can still be grouped by. */
+export function groupingsOf(filters) {
+  const known = [...Object.keys(filters), ...(filters.without?.split(",") ?? [])];
+  if (known.includes("account_id")) known.push("broker");
+  return GROUPINGS.filter((name) => !known.includes(name));
 }
 
 function Name({ row, by }) {

@@ -6,18 +6,21 @@ import { FILTERS, FilterChips, filtersOf } from "../../lib/filters.js";
 import { Empty, Freshness, Segments } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
 import { change, href } from "../../lib/router.js";
+import { hasEstimates } from "../../lib/status.js";
 import { Totals } from "../../lib/sums.js";
 import { Accounts } from "./accounts.js";
-import { GROUPINGS, Parts } from "./parts.js";
+import { Parts, groupingsOf } from "./parts.js";
 
 const EVERY_MS = 2000;
 
 /** The view `book`. */
 export function Book({ params }) {
   const filters = filtersOf(params);
-  const by = GROUPINGS.includes(params.by) ? params.by : "underlying";
-  const whole = useResource("/v1/risk/totals", { group_by: "book", ...filters }, { everyMs: EVERY_MS, isList: true, keep: true });
-  const parts = useResource("/v1/risk/totals", { group_by: by, ...filters }, { everyMs: EVERY_MS, isList: true, keep: true });
+  const groupings = groupingsOf(filters);
+  const by = groupings.includes(params.by) ? params.by : (groupings[0] ?? "underlying");
+  const estimates = hasEstimates.value || params.with_estimates === "true" ? { with_estimates: params.with_estimates === "true" } : {};
+  const whole = useResource("/v1/risk/totals", { group_by: "book", ...filters, ...estimates }, { everyMs: EVERY_MS, isList: true, keep: true });
+  const parts = useResource("/v1/risk/totals", { group_by: by, ...filters, ...estimates }, { everyMs: EVERY_MS, isList: true, keep: true });
   return html`
     <div class="head">
       <h1>Book</h1>
@@ -30,16 +33,26 @@ export function Book({ params }) {
       <header>
         <${Segments}
           label="Group by"
-          options=${GROUPINGS.filter((name) => !(name in filters)).map((name) => [name, FILTERS[name].label])}
+          options=${groupings.map((name) => [name, FILTERS[name].label])}
           value=${by}
           onPick=${(name) => change({ by: name })}
         />
+        ${"with_estimates" in estimates && html`<${Estimates} isOn=${estimates.with_estimates} />`}
         <span class="meta"><a href=${href("contracts", filters)}>All contracts of this part</a></span>
       </header>
       <${Parts} rows=${parts.value ?? []} by=${by} filters=${filters} sort=${params.sort} />
     </section>`}
     <${Accounts} filters=${filters} />
   `;
+}
+
+// Estimates replace values that a broker does not send; they count only where a person asks.
+function Estimates({ isOn }) {
+  const title = "Use estimates where a value is missing or stale. Sums with estimates have a ~ and say how much of them is estimated.";
+  return html`<label class="label" title=${title}>
+    <input type="checkbox" checked=${isOn} onChange=${() => change({ with_estimates: isOn ? null : "true" })} />
+    with estimates
+  </label>`;
 }
 
 function NoPositions({ filters }) {
