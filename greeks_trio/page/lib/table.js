@@ -5,6 +5,8 @@ import { computed, html, useEffect, useLayoutEffect, useMemo, useRef, useState }
 const ROW_PX = 30;
 // Rows that are drawn beyond the edges, so that scrolling shows no hole.
 const SPARE = 8;
+// The drawn part changes by so many rows at a time.
+const STEP = 4;
 // Shorter tables are drawn whole.
 const VIRTUAL_FROM = 80;
 
@@ -134,8 +136,9 @@ function useWindow(scroller, total, isVirtual) {
     if (!isVirtual) return undefined;
     const element = scroller.current;
     const measure = () => {
-      const first = Math.max(0, Math.floor(element.scrollTop / ROW_PX) - SPARE);
-      const last = Math.ceil((element.scrollTop + element.clientHeight) / ROW_PX) + SPARE;
+      const top = Math.floor(element.scrollTop / (ROW_PX * STEP)) * STEP;
+      const first = Math.max(0, top - SPARE);
+      const last = top + STEP + Math.ceil(element.clientHeight / ROW_PX) + SPARE;
       setRange((old) => (old[0] === first && old[1] === last ? old : [first, last]));
     };
     measure();
