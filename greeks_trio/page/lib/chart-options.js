@@ -42,6 +42,7 @@ export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLeg
     legend: { show: hasLegend, live: true },
     hooks: {
       drawClear: [(chart) => shade(chart, live.current.gaps)],
+      drawAxes: [drawZero],
       draw: [(chart) => drawMarks(chart, live.current.marks), (chart) => drawEndLabels(chart, live.current.series)],
       setCursor: [(chart) => live.current.onCursor?.(chart.cursor.idx ?? null)],
       setSelect: [(chart) => zoomTo(chart, live.current.onZoom)],
@@ -79,6 +80,8 @@ function lineOf(each, at) {
     label,
     stroke,
     width: 1.6,
+    // Whole pixels would give kinks to a smooth curve.
+    pxAlign: 0,
     dash,
     spanGaps: spansGaps,
     points: marker ? markerOf(marker, stroke) : { show: points, size: 5 },
@@ -149,6 +152,13 @@ function shade(chart, gaps) {
     ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
   }
   ctx.restore();
+}
+
+// Between gains and losses.
+function drawZero({ ctx, bbox, scales, valToPos }) {
+  if (!(scales.y.min < 0 && scales.y.max > 0)) return;
+  ctx.fillStyle = colour("--strong-line");
+  ctx.fillRect(bbox.left, Math.round(valToPos(0, "y", true)), bbox.width, devicePixelRatio);
 }
 
 function drawMarks(chart, marks) {

@@ -194,7 +194,8 @@ function useRowFocus(scroller, rows, rowKey) {
 
 const narrow = matchMedia("(max-width: 700px)");
 
-function useNarrow() {
+/** Whether the screen is a narrow one, such as that of a phone. */
+export function useNarrow() {
   const [isNarrow, setNarrow] = useState(narrow.matches);
   useEffect(() => {
     const follow = () => setNarrow(narrow.matches);

@@ -7,8 +7,8 @@ import { Contracts } from "./contracts.js";
 import { Health } from "./health.js";
 import { Limits } from "./limits.js";
 import { Underlying } from "./underlying/view.js";
-import { WhatIf } from "./whatif.js";
-import { Why } from "./why.js";
+import { WhatIf } from "./whatif/view.js";
+import { Why } from "./why/view.js";
 
 /** `isInNav`: false for a view that others lead to. */
 export const VIEWS = [

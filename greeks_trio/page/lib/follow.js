@@ -1,0 +1,106 @@
+// Answers that the service has to compute, such as scenarios.  A view asks for one at a time,
+// because the service computes one at a time; the last answer stays until the next one comes.
+
+import { useEffect, useRef, useState } from "../vendor/preact.js";
+import { getJson } from "./api.js";
+import { serverNow } from "./clock.js";
+
+const BUSY = 503;
+
+let turn = Promise.resolve();
+
+/** Run the task when all tasks before it have ended. */
+async function inTurn(task) {
+  const before = turn;
+  let end;
+  turn = new Promise((resolve) => {
+    end = resolve;
+  });
+  await before;
+  try {
+    return await task();
+  } finally {
+    end();
+  }
+}
+
+/**
+ * Read an answer now, again every `everyMs` while the page is visible, and when the choices
+ * change.  While an answer is on its way, only the last of several changes is asked for.
+ *
+ * @param {string | null} path `null` reads nothing.
+ * @param {object} choices Another value of a choice reads anew.
+ * @param {{everyMs?: number, paramsOf?: (choices: object) => object}} options `paramsOf` makes
+ *   the parameters at the moment of the request, for those that depend on the time.
+ * @returns {{value: any, choices: object | null, error: Error | null, at: number | null,
+ *   isLoading: boolean, isBehind: boolean, reload: () => void}} `choices`: those of the value.
+ *   `at`: the service's time of the value.  `isBehind`: the value is of other choices.
+ */
+export function useFollowed(path, choices, { everyMs = 0, paramsOf = (each) => each } = {}) {
+  const key = JSON.stringify([path, choices]);
+  const wanted = useRef();
+  const follower = useRef(null);
+  const [state, setState] = useState({ key: null, value: null, choices: null, error: null, at: null });
+  wanted.current = { path, choices, key, everyMs, paramsOf };
+
+  useEffect(() => {
+    follower.current = new Follower(() => wanted.current, setState);
+    const onVisible = () => wanted.current.everyMs && !document.hidden && follower.current.read();
+    document.addEventListener("visibilitychange", onVisible);
+    return () => {
+      document.removeEventListener("visibilitychange", onVisible);
+      follower.current.stop();
+    };
+  }, []);
+  useEffect(() => {
+    follower.current.read();
+  }, [key]);
+
+  const isBehind = path !== null && state.key !== key;
+  const { value, choices: shown, error, at } = state;
+  return { value, choices: shown, error, at, isBehind, isLoading: isBehind && value === null, reload: () => follower.current.read() };
+}
+
+class Follower {
+  constructor(wanted, setState) {
+    this.wanted = wanted;
+    this.setState = setState;
+    this.abort = new AbortController();
+    this.isReading = false;
+  }
+
+  stop() {
+    this.abort.abort();
+    clearTimeout(this.timer);
+  }
+
+  async read() {
+    this.isStale = true;
+    if (this.isReading) return;
+    this.isReading = true;
+    clearTimeout(this.timer);
+    let pauseMs = 0;
+    while (this.isStale && !this.abort.signal.aborted) {
+      pauseMs = await inTurn(() => this.#readOnce());
+    }
+    this.isReading = false;
+    if (pauseMs && !this.abort.signal.aborted) this.timer = setTimeout(() => document.hidden || this.read(), pauseMs);
+  }
+
+  // Returns the milliseconds until the next reading; 0 for none.
+  async #readOnce() {
+    this.isStale = false;
+    const { path, choices, key, everyMs, paramsOf } = this.wanted();
+    if (path === null || this.abort.signal.aborted) return 0;
+    const began = performance.now();
+    try {
+      const value = await getJson(path, paramsOf(choices), { abort: this.abort.signal });
+      this.setState({ key, value, choices, error: null, at: serverNow() });
+    } catch (error) {
+      if (this.abort.signal.aborted) return 0;
+      this.setState((old) => ({ ...old, key, error }));
+      if (error.status === BUSY && error.retryAfterS) return error.retryAfterS * 1000;
+    }
+    return everyMs && Math.max(everyMs, 10 * (performance.now() - began));
+  }
+}

@@ -1,0 +1,30 @@
+// Days of New York, by which the markets count.
+
+const PARTS = new Intl.DateTimeFormat("en-US", {
+  timeZone: "America/New_York",
+  hourCycle: "h23",
+  year: "numeric",
+  month: "numeric",
+  day: "numeric",
+  hour: "numeric",
+  minute: "numeric",
+  second: "numeric",
+});
+
+// The clock on the wall in New York, as if it were UTC.
+function wallClock(ms) {
+  const { year, month, day, hour, minute, second } = Object.fromEntries(PARTS.formatToParts(ms).map(({ type, value }) => [type, Number(value)]));
+  return Date.UTC(year, month - 1, day, hour, minute, second);
+}
+
+/**
+ * Return the moment at which a day begins in New York.
+ * @param {number} ms A moment of the day.
+ * @param {number} later Days to add; -1 is the day before.
+ */
+export function startOfDay(ms, later = 0) {
+  const wall = new Date(wallClock(ms));
+  const midnight = Date.UTC(wall.getUTCFullYear(), wall.getUTCMonth(), wall.getUTCDate() + later);
+  // New York is 4 or 5 hours behind, and does not change its clock at midnight.
+  return [4, 5].map((hours) => midnight + hours * 3_600_000).find((each) => wallClock(each) === midnight);
+}

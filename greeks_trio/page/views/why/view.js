@@ -1,0 +1,122 @@
+// Why the value changed between two moments: a waterfall for each currency, and the parts of
+// each group.
+
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
+import { Figure } from "../../lib/figure.js";
+import { FILTERS, FilterChips } from "../../lib/filters.js";
+import { useFollowed } from "../../lib/follow.js";
+import { count, moment } from "../../lib/format.js";
+import { Empty, Freshness, Segments } from "../../lib/parts.js";
+import { CurrencyPicker } from "../../lib/picker.js";
+import { change } from "../../lib/router.js";
+import { Controls, FILTER_NAMES } from "./controls.js";
+import { Headline, LeftOut, Notes, Outages } from "./facts.js";
+import { moneyMeasure } from "./parts.js";
+import { momentsOf, rangeOf } from "./ranges.js";
+import { GROUPINGS, GroupTable, PartTable } from "./tables.js";
+import { Waterfall } from "./waterfall.js";
+
+const PATH = "/v1/risk/explain";
+const EVERY_MS = 30_000;
+const UPRIGHT_FROM_PX = 720;
+
+/** The view `why`. */
+export function Why({ params }) {
+  const range = rangeOf(params);
+  const filters = Object.fromEntries(FILTER_NAMES.filter((name) => params[name]).map((name) => [name, params[name]]));
+  const by = groupingOf(params);
+  const isOpen = momentsOf(range)[1] === null;
+  const found = useFollowed(PATH, { range, filters, by }, { everyMs: isOpen ? EVERY_MS : 0, paramsOf });
+  const answer = found.value;
+  const all = [...(answer?.totals ?? [])].sort((one, other) => other.contracts - one.contracts);
+  const totals = all.filter((row) => !params.currency || row.currency === params.currency);
+  return html`
+    <div class="head">
+      <h1>Why</h1>
+      <${FilterChips} params=${{ ...filters, ...(params.currency ? { currency: params.currency } : {}) }} />
+      <span class="meta"><${Freshness} resource=${found} /></span>
+    </div>
+    <${Controls} params=${params} range=${range} />
+    ${answer === null && html`<${Waiting} resource=${found} />`}
+    ${answer !== null &&
+    html`<div class=${`why ${found.error ? "unvouched" : ""}`} aria-busy=${String(found.isBehind)}>
+      <p class="note between"><${Between} answer=${answer} isBehind=${found.isBehind} /></p>
+      <${CurrencyPicker} currencies=${all.map((row) => row.currency)} params=${params} />
+      ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0} />`)}
+      <${Groups} ...${{ answer, choices: found.choices, by, filters, params }} />
+      <${LeftOut} answer=${answer} />
+      <${Outages} answer=${answer} />
+      <${Notes} answer=${answer} />
+    </div>`}
+  `;
+}
+
+// Groups of a filter would be one row.
+function groupingOf(params) {
+  const free = Object.keys(GROUPINGS).filter((name) => !params[name]);
+  return free.includes(params.by) ? params.by : free[0];
+}
+
+function paramsOf({ range, filters, by }) {
+  const [start, end] = momentsOf(range);
+  return { start: new Date(start).toISOString(), end: end === null ? null : new Date(end).toISOString(), group_by: by, ...filters };
+}
+
+function Between({ answer, isBehind }) {
+  if (isBehind) return html`<span class="busy">The service follows the positions from tick to tick.</span>`;
+  return `From ${moment(answer.start)} to ${moment(answer.end)}.`;
+}
+
+function Currency({ row, isOpen }) {
+  const [host, isUpright] = useIsWide();
+  return html`<section class="panel" aria-label=${`Profit or loss in ${row.currency}`} data-currency=${row.currency} ref=${host}>
+    <header>
+      <h2>
+        Profit or loss <${Figure} field="profit_loss" value=${row.profit_loss} measure=${moneyMeasure(row)} coloured /> ${row.currency}
+      </h2>
+      <span class="note">${count(row.contracts, "position")}</span>
+      <span class="controls limits"><${Headline} row=${row} /></span>
+    </header>
+    <div class="body"><${Waterfall} row=${row} isUpright=${isUpright} /></div>
+    <details class="numbers" open=${isOpen}>
+      <summary>The numbers, and what they lack</summary>
+      <${PartTable} row=${row} />
+    </details>
+  </section>`;
+}
+
+function useIsWide() {
+  const host = useRef(null);
+  const [isWide, setWide] = useState(true);
+  useEffect(() => {
+    const sizes = new ResizeObserver(([{ contentRect }]) => setWide(contentRect.width >= UPRIGHT_FROM_PX));
+    sizes.observe(host.current);
+    return () => sizes.disconnect();
+  }, []);
+  return [host, isWide];
+}
+
+function Groups({ answer, choices, by, filters, params }) {
+  const rows = answer.groups.filter((row) => !params.currency || row.currency === params.currency);
+  return html`<section class="panel" aria-label="Groups">
+    <header>
+      <${Segments}
+        label="Group by"
+        options=${Object.entries(GROUPINGS).filter(([name]) => !(name in filters))}
+        value=${by}
+        onPick=${(name) => change({ by: name, sort: null })}
+      />
+    </header>
+    <${GroupTable} rows=${rows} by=${choices.by} filters=${filters} sort=${params.sort} />
+  </section>`;
+}
+
+function Waiting({ resource }) {
+  if (!resource.error) {
+    return html`<div class="panel waiting" aria-busy="true"><p class="note busy">The service follows the positions from tick to tick. A day takes a second or two.</p></div>`;
+  }
+  return html`<div class="panel" role="alert">
+    <${Empty} title="No explanation">${resource.error.message} Choose another range above, or remove a filter.<//>
+    <p class="again"><button class="button" type="button" onClick=${resource.reload}>Try again</button></p>
+  </div>`;
+}
