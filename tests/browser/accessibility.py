@@ -67,6 +67,8 @@ def tab_through(page, most=150):
     for _ in range(most):
         page.keyboard.press("Tab")
         focused = page.evaluate(_FOCUSED)
+        if focused is not None and stops and focused[0] == stops[-1]:
+            continue  # a field with a date has several parts
         if focused is None or focused[0] in stops:
             return stops
         stop, is_seen = focused

@@ -6,6 +6,8 @@ const FONT = "11px Inter, system-ui, sans-serif";
 const MARKER_PX = 7;
 const LABEL_ROOM_PX = 64;
 const LABEL_LINE_PX = 13;
+// The labels of numbers need one line below the chart, those of times two.
+const ONE_LINE_PX = 34;
 
 // The labels of a time axis for each least step: the usual one, then with a new year, month,
 // day, hour, minute and second.
@@ -35,7 +37,7 @@ export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLeg
     bands: bandsOf(series),
     scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) } },
     axes: [
-      { ...axis, ...xLabels },
+      { ...axis, ...xLabels, ...(isTime ? {} : { size: ONE_LINE_PX }) },
       { ...axis, size: 62, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) },
     ],
     cursor: { drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 }, ...(sync ? { sync: syncOf(sync) } : {}) },
@@ -167,6 +169,7 @@ function drawMarks(chart, marks) {
   ctx.strokeStyle = ctx.fillStyle = colour("--muted");
   ctx.lineWidth = devicePixelRatio;
   ctx.font = scaled(FONT);
+  ctx.textAlign = "left";
   ctx.textBaseline = "top";
   for (const { x, label } of marks) {
     const left = chart.valToPos(x, "x", true);
@@ -200,6 +203,7 @@ function drawEndLabels(chart, series) {
   const x = bbox.left + bbox.width + 6 * devicePixelRatio;
   ctx.save();
   ctx.font = scaled(FONT);
+  ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   let lowest = -Infinity;
   for (const { text, y, fill } of labels.sort((one, other) => one.y - other.y)) {
