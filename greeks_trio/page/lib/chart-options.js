@@ -38,7 +38,7 @@ export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLeg
     scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) } },
     axes: [
       { ...axis, ...xLabels, ...(isTime ? {} : { size: ONE_LINE_PX }) },
-      { ...axis, size: 62, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) },
+      { ...axis, size: 62, values: (_, values, place, space, step) => values.map((value) => (value === null ? "" : format(value, step))) },
     ],
     cursor: { drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 }, ...(sync ? { sync: syncOf(sync) } : {}) },
     legend: { show: hasLegend, live: true },
@@ -86,10 +86,28 @@ function lineOf(each, at) {
     pxAlign: 0,
     dash,
     spanGaps: spansGaps,
-    points: marker ? markerOf(marker, stroke) : { show: points, size: 5 },
+    points: marker ? markerOf(marker, stroke) : points === "alone" ? { show: false, filter: alone, size: 5 } : { show: points, size: 5 },
     paths: !hasLine ? () => null : stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
     value: (_, value) => (value === null || value === undefined ? "\u2013" : format(value)),
   };
+}
+
+// The points that no line reaches: between two nulls.
+function alone(chart, index) {
+  const values = chart.data[index];
+  const [first, last] = chart.series[0].idxs;
+  const found = [];
+  let before = null;
+  let candidate = -1;
+  for (let at = first; at <= last; at += 1) {
+    const value = values[at];
+    if (value === undefined) continue;
+    if (value === null && candidate >= 0) found.push(candidate);
+    candidate = value !== null && before === null ? at : -1;
+    before = value;
+  }
+  if (candidate >= 0) found.push(candidate);
+  return found.length ? found : null;
 }
 
 // `circle`, `square` and `cross`; `-open` has no filling.

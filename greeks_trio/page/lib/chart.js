@@ -26,8 +26,10 @@ export function useDark() {
  * @param {string} props.summary The main facts in words.
  * @param {Array<number>} props.x Seconds since 1970 if `isTime`, else any numbers, ascending.
  * @param {Array<Series>} props.series `{label, values, format, colour, dash, points, stepped, low,
- *   high, marker, hasLine, spansGaps, endLabel}`: `values` with `null` where nothing is known;
- *   `colour` a token such as `--series-1`; `low` and `high` draw a band; `marker` the form of the
+ *   high, marker, hasLine, spansGaps, endLabel}`: `values` with `null` where nothing is known, and
+ *   `undefined` where only another series has a point; `format(value, step)` its text, on the axis
+ *   with the step between two labels; `colour` a token such as `--series-1`; `points` true, or
+ *   `alone` for those that no line reaches; `low` and `high` draw a band; `marker` the form of the
  *   points, `circle`, `square` or `cross`, with `-open` hollow; `hasLine: false` leaves the line
  *   out; `spansGaps` draws it across nulls; `endLabel` is its name at its right end.
  * @param {Array<[number, number, string?]>} props.gaps Intervals of x that are shaded, with the

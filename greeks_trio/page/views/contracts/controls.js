@@ -21,14 +21,9 @@ export function Controls({ params, by, groupings, isPosition }) {
   return html`<header class="filters">
     <${TextFilter} q=${params.q ?? ""} />
     <${Segments} label="Right" options=${TYPES} value=${params.option_type ?? ""} onPick=${(type) => change({ option_type: type })} />
-    <button
-      class="toggle"
-      type="button"
-      aria-pressed=${String(params.is_stale === "true")}
-      onClick=${() => change({ is_stale: params.is_stale === "true" ? null : "true" })}
-    >
-      Only stale
-    </button>
+    <div class="segments">
+      <button type="button" aria-pressed=${String(params.is_stale === "true")} onClick=${() => change({ is_stale: params.is_stale === "true" ? null : "true" })}>Only stale</button>
+    </div>
     <${Segments} label="Greeks" options=${GREEKS} value=${isPosition ? "position" : ""} onPick=${(greeks) => change({ greeks })} />
     <label class="label"
       >Group by
@@ -64,15 +59,22 @@ function TextFilter({ q }) {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => change({ q: value.trim() }), TYPING_MS);
   };
+  const onKeyDown = (event) => {
+    if (event.key === "Escape" && text === "") input.current.blur();
+    else if (event.key === "Escape") onInput({ target: { value: "" } });
+    if (event.key !== "ArrowDown" && event.key !== "Enter") return;
+    event.preventDefault();
+    input.current.closest(".panel").querySelector("tbody tr[data-key]")?.focus();
+  };
   return html`<input
     ref=${input}
     class="field search"
     type="search"
-    placeholder="Filter: SPY 600 P, account, strategy  ( / )"
+    placeholder="Filter ( / ): SPY 600 P, account, strategy"
     aria-label="Filter by words, such as a name, an account or a strategy"
     aria-keyshortcuts="/"
     value=${text}
     onInput=${onInput}
-    onKeyDown=${(event) => event.key === "Escape" && (text ? onInput({ target: { value: "" } }) : input.current.blur())}
+    onKeyDown=${onKeyDown}
   />`;
 }
