@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
@@ -13,6 +13,7 @@ import trio
 from greeks_trio.api.routes import greek_history
 from greeks_trio.api.server import run_http
 from greeks_trio.config.settings import BROKERS, HttpConfig
+from greeks_trio.postgres.reads.archived import read_archived
 from greeks_trio.postgres.reads.greek_history import HistoryFilter, read_greek_history
 from tests.database.risk_rows import CALL, MOMENT, PUT, hold, risk_database, tick
 from tests.timeline import asking, reading
@@ -126,7 +127,7 @@ async def test_many_ticks_become_intervals_with_their_last_tick_and_extremes(
     )
     async with reading(emptied_database) as reader:
         content = await reader.read(lambda each: read_greek_history(wanted, each))
-    [series] = httpx2.Response(200, content=content).json()
+    [series] = httpx2.Response(200, content=content).json()["series"]
 
     data = series.pop("data")
     is_read = most_rows == 1_000
@@ -187,6 +188,34 @@ async def test_gaps_of_contract_account_and_feed_are_merged(emptied_database, db
         [at, at + 30, "disconnected, silence, subscription silent"],
         [at + 100, None, "no tick yet"],
     ]
+
+
+async def test_months_that_left_the_database_are_named(emptied_database, db):
+    """A month that was loaded again, or is not dropped yet, is in the database."""
+    row = (
+        "insert into archived_months (month, broker, part, rows, checksum, dropped_at,"
+        " loaded_at) values (%s, %s, 1, 1, 1, %s, %s)"
+    )
+    for month, broker, dropped_at, loaded_at in (
+        ("2025-08-01", "ibkr", MOMENT, None),
+        ("2025-09-01", "ibkr", MOMENT, None),
+        ("2025-09-01", "tastytrade", MOMENT, None),
+        ("2025-10-01", "ibkr", MOMENT, MOMENT),
+        ("2025-11-01", "ibkr", None, None),
+    ):
+        db.execute(row, [month, broker, dropped_at, loaded_at])
+
+    async with client_of(emptied_database) as client:
+        year = await get(client, PATH, contract_key=CALL, start="2025-09-02T00:00:00Z")
+        hour = await get(client, PATH, contract_key=CALL)
+
+    september = [datetime(2025, month, 1, tzinfo=UTC).timestamp() for month in (9, 10)]
+    assert year["archived"] == [september]
+    assert hour["archived"] == []
+    # As for a role that may not read the table.
+    with db.transaction(force_rollback=True):
+        db.execute("alter table archived_months rename to out_of_sight")
+        assert read_archived(START, MOMENT, db) == "null"
 
 
 async def test_more_gaps_than_a_page_can_shade_are_counted(emptied_database, db):

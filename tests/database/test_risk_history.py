@@ -102,6 +102,9 @@ async def test_each_moment_has_the_sums_of_the_totals(emptied_database, db):
         agreed_sums(db, MOMENTS, "SPY", **filters)
     agreed_sums(db, MOMENTS, "SPY", stale_after_s=30.0)
     assert agreed_sums(db, MOMENTS, "QQQ")[0]["missing_net_delta"] == [None, *[1] * 8]
+    hold_shares(db, 5, contract_key="VOD", underlying="VOD", at=minute(10))
+    [unpriced] = agreed_sums(db, MOMENTS, "VOD")
+    assert (unpriced["stale"][-1], unpriced["missing_value"][-1]) == (1, 1)
     [unknown] = agreed_sums(db, MOMENTS, "ODD")
     assert unknown["missing_net_delta"] == [None, *[1] * 8]
 
@@ -294,7 +297,8 @@ async def test_the_sums_of_the_last_hour_over_http(emptied_database, db):
     [usd] = found["currencies"]
     assert usd["positions"] == [3, 3, 3, *[5] * 7, 4, 4, 4]
     assert usd["underlying_price"][-1] == 656.0  # of the put
-    assert (of_nothing["currencies"], of_nothing["accounts"]) == ([], [])
+    empty = [of_nothing[name] for name in ("currencies", "accounts", "archived")]
+    assert empty == [[], [], []]
 
 
 @pytest.mark.parametrize(

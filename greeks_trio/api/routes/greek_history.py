@@ -82,14 +82,14 @@ def _add_history(
         )
         with store_problems():
             series = await _series(timeline, wanted)
+        head = {
+            "contract_key": wanted.contract_key,
+            "start": start,
+            "end": end,
+            "points": wanted.points,
+        }
         return json_answer(
-            {
-                "contract_key": wanted.contract_key,
-                "start": start,
-                "end": end,
-                "points": wanted.points,
-                "series": msgspec.Raw(series),
-            }
+            head | msgspec.json.decode(series, type=dict[str, msgspec.Raw])
         )
 
     # FastAPI reads the type of the parameters from here.

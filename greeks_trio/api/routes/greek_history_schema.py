@@ -56,6 +56,17 @@ _EXAMPLE_SERIES: Final = {
     "gaps": [[1795188616.5, 1795188640.25, "disconnected"]],
     "gaps_left_out": 0,
 }
+ARCHIVED: Final = {
+    "type": ["array", "null"],
+    "items": {
+        "type": "array",
+        "items": {"type": "number"},
+        "minItems": 2,
+        "maxItems": 2,
+    },
+    "description": "Months whose ticks have left the database: beginning and end.  Null: the "
+    "role of the service may not read `archived_months`.",
+}
 HISTORY: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -63,6 +74,7 @@ HISTORY: Final[dict[str, Any]] = {
         "start": _MOMENT,
         "end": _MOMENT,
         "points": {"type": "integer"},
+        "archived": ARCHIVED,
         "series": {
             "type": "array",
             "items": {
@@ -106,13 +118,14 @@ HISTORY: Final[dict[str, Any]] = {
             },
         },
     },
-    "required": ["contract_key", "start", "end", "points", "series"],
+    "required": ["contract_key", "start", "end", "points", "archived", "series"],
     "examples": [
         {
             "contract_key": "SPY   261218C00600000",
             "start": "2026-11-20T14:30:00Z",
             "end": "2026-11-20T14:30:30Z",
             "points": 10,
+            "archived": [],
             "series": [_EXAMPLE_SERIES],
         }
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from greeks_trio.api.routes.greek_history_schema import ARCHIVED
 from greeks_trio.postgres.reads.risk_history_sql import RISK_COUNTS, RISK_SUMS
 
 _MOMENT: Final = {"type": "string", "format": "date-time"}
@@ -51,6 +52,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "end": "2026-11-20T15:30:00Z",
     "stale_after_s": 300.0,
     "time": [1795185000.0, 1795188600.0],
+    "archived": [],
     "accounts": [{"broker": "ibkr", "account_id": "U1234567", "known_from": None}],
     "currencies": [_EXAMPLE_CURRENCY],
 }
@@ -69,6 +71,7 @@ RISK_HISTORY: Final[dict[str, Any]] = {
             "items": {"type": "number"},
             "description": "The moments, in seconds since 1970 (UTC).",
         },
+        "archived": ARCHIVED,
         "accounts": {
             "type": "array",
             "items": {

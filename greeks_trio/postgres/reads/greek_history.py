@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 from psycopg import sql
 
+from greeks_trio.postgres.reads.archived import read_archived
 from greeks_trio.postgres.reads.gaps import GAPS
 from greeks_trio.postgres.reads.pool import ReadConnection
 from greeks_trio.postgres.reads.sources import ACCOUNTS
@@ -204,7 +205,7 @@ class TooManyPoints(Exception):
 
 
 def read_greek_history(wanted: HistoryFilter, connection: ReadConnection) -> bytes:
-    """Return the series as a JSON array.
+    """Return the series as a JSON object.
 
     Raises:
         TooManyPoints: There are more than `MAX_LOOKS`.
@@ -223,7 +224,8 @@ def read_greek_history(wanted: HistoryFilter, connection: ReadConnection) -> byt
             )
             for broker, account_id in found
         ]
-    return f"[{','.join(lines)}]".encode()
+        archived = read_archived(wanted.start, wanted.end, connection)
+    return f'{{"archived":{archived},"series":[{",".join(lines)}]}}'.encode()
 
 
 def _series(wanted: HistoryFilter, most_rows: int, connection: ReadConnection) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greeks_trio.postgres.reads.archived import read_archived
 from greeks_trio.postgres.reads.pool import ReadConnection
 from greeks_trio.postgres.reads.risk_history_sql import CONTRACTS, sums_statement
 from greeks_trio.postgres.reads.time_grid import TimeGrid
@@ -81,8 +82,9 @@ def read_risk_history(wanted: RiskHistoryFilter, connection: ReadConnection) -> 
         params |= _arrays(contracts)
         query = sums_statement(with_strategy=wanted.strategy_tag is not None)
         row = connection.execute(query, params).fetchone()
-    assert row is not None  # noqa: S101  # an aggregate has one row
-    return str(row[0]).encode()
+        assert row is not None  # noqa: S101  # an aggregate has one row
+        archived = read_archived(params["start"], params["end"], connection)
+    return f'{{"archived":{archived},{str(row[0])[1:]}'.encode()
 
 
 def _looks(moments: Sequence[datetime], since: datetime, until: datetime) -> int:

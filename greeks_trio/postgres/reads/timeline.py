@@ -85,7 +85,7 @@ class Timeline:
         return await self._reader.read(partial(read_paths, wanted))
 
     async def greek_history(self, wanted: HistoryFilter) -> bytes:
-        """Return the series of one contract as a JSON array, from one snapshot.
+        """Return the series of one contract as a JSON object, from one snapshot.
 
         Raises:
             TooManyPoints: There are more than one answer can have.

@@ -38,7 +38,7 @@ select case when pg_has_role('pg_read_all_settings', 'usage')
     then current_setting('data_directory', true) end
 """
 # A role that only inserts ticks may not read the table.
-_MAY_READ: Final = """
+MAY_READ_ARCHIVED: Final = """
 select coalesce(has_table_privilege(to_regclass('archived_months'), 'select'), false)
 """
 _ARCHIVED: Final = """
@@ -101,7 +101,7 @@ async def read_sizes(connection: psycopg.AsyncConnection[Any]) -> DatabaseSizes:
         months = await _fetch(connection, _MONTHS)
         ((share,),) = await _fetch(connection, _PAYLOAD)
         archived = None
-        if await _fetch(connection, _MAY_READ) == [(True,)]:
+        if await _fetch(connection, MAY_READ_ARCHIVED) == [(True,)]:
             ((archived,),) = await _fetch(connection, _ARCHIVED)
         ((directory,),) = await _fetch(connection, _DIRECTORY)
     return DatabaseSizes(
