@@ -1,4 +1,4 @@
-"""The statements of `greeks_trio.postgres.reads.risk_history`."""
+"""The statement of `greeks_trio.postgres.reads.risk_history` that sums the positions."""
 
 from __future__ import annotations
 
@@ -16,70 +16,6 @@ RISK_COUNTS: Final = (
     *("missing_dollar_gamma", "missing_theta", "missing_vega", "missing_rho"),
     *("missing_value", "stale", "not_realtime", "carried"),
 )
-
-# Everything that was open at the start, and everything that was opened until the end, with
-# the time in which it can be open.  Python has no later years.
-CONTRACTS: Final = sql.SQL("""
-with held as materialized (
-    select
-        p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.underlying_id,
-        p.expiration, %(start)s::timestamptz as since
-    from positions_asof(%(start)s) p
-    union all
-    select
-        p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.underlying_id,
-        p.expiration, least(p.observed_at, p.recorded_at)
-    from position_history p
-    where (
-          p.expiration is null
-          or p.expiration > %(start)s::timestamptz at time zone 'UTC' - interval '36 hours'
-      )
-      and least(p.observed_at, p.recorded_at) > %(start)s
-      and least(p.observed_at, p.recorded_at) <= %(end)s
-      and p.quantity is distinct from 0
-),
--- The tick of an option names its underlying where the position does not.
-likely as materialized (
-    select
-        h.*,
-        case
-            when h.underlying is not null then h.underlying = %(underlying)s
-            else h.kind in ('option', 'future_option') or h.contract_key = %(underlying)s
-        end as is_likely
-    from held h
-),
-wanted as (
-    select l.broker, l.account_id, l.contract_key, l.expiration, l.since
-    from likely l
-    where l.is_likely
-       or (l.broker, l.underlying_id) in (
-          select o.broker, o.underlying_id from likely o where o.is_likely
-      )
-    union all
-    select w.broker, 'watchlist', w.contract_key, null, %(start)s
-    from watched_asof(%(start)s) w
-    cross join lateral (
-        select t.underlying
-        from tick_history t
-        where t.broker = w.broker
-          and t.account_id = 'watchlist'
-          and t.contract_key = w.contract_key
-          -- As in newest_by_lookup.
-          and t.contract_key between w.contract_key and w.contract_key
-          and t.event_time <= %(end)s
-        order by t.event_time desc
-        limit 1
-    ) tick
-    where tick.underlying = %(underlying)s
-)
-select
-    w.broker, w.account_id, w.contract_key, min(w.since),
-    max(
-        coalesce(least(w.expiration, '9999-01-01') + interval '36 hours', '9999-12-31')
-    ) at time zone 'UTC'
-from wanted w
-group by w.broker, w.account_id, w.contract_key
-""")
 
 # The strategy at the moment, as in position_values.
 _STRATEGY: Final = sql.SQL("""
