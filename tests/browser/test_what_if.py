@@ -8,6 +8,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import assert_accessible
 from tests.browser.reading import figure, keys, view, wait_state
 
 PATH = "/v1/risk/scenarios"
@@ -192,6 +193,7 @@ def test_each_currency_has_a_grid_and_what_is_left_out_is_named(
     expect(panel).to_contain_text(f"Left out: {left_out['count']} position")
     for reason in left_out["reasons"]:
         expect(panel).to_contain_text(reason)
+    assert_accessible(page)
 
 
 def test_a_refusal_is_told_and_the_grid_before_it_stays(open_what_if, demo, watch):

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.accessibility import assert_accessible
 from tests.browser.reading import figure, number, view, wait_state
 
 PATH = "/v1/risk/explain"
@@ -181,3 +182,4 @@ def test_each_currency_has_a_waterfall_and_what_is_left_out_is_named(
     expect(panel).to_contain_text(f"Left out: {answer['left_out_count']}")
     for each in answer["left_out"]:
         expect(panel).to_contain_text(each["reason"])
+    assert_accessible(page)

@@ -32,7 +32,7 @@ export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLeg
   const xLabels = isTime ? { values: TIME_LABELS } : formatX ? { values: (_, values) => values.map(formatX) } : {};
   return {
     height,
-    padding: [8, series.some((each) => each.endLabel) ? LABEL_ROOM_PX : 8, 0, 0],
+    padding: [8, series.some((each) => each.endLabel) ? LABEL_ROOM_PX : isTime ? 8 : 20, 0, 0],
     series: [{ label: labelX ?? (isTime ? "Time" : ""), value: (_, value) => (value === null ? "" : formatX ? formatX(value) : timeText(value)) }, ...series.map(lineOf), ...bandLines(series)],
     bands: bandsOf(series),
     scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) } },

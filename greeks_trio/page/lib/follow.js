@@ -6,6 +6,8 @@ import { getJson } from "./api.js";
 import { serverNow } from "./clock.js";
 
 const BUSY = 503;
+// The service ends a computation after 20 seconds.
+const LONGEST_MS = 30_000;
 
 let turn = Promise.resolve();
 
@@ -94,7 +96,8 @@ class Follower {
     if (path === null || this.abort.signal.aborted) return 0;
     const began = performance.now();
     try {
-      const value = await getJson(path, paramsOf(choices), { abort: this.abort.signal });
+      const abort = AbortSignal.any([this.abort.signal, AbortSignal.timeout(LONGEST_MS)]);
+      const value = await getJson(path, paramsOf(choices), { abort });
       this.setState({ key, value, choices, error: null, at: serverNow() });
     } catch (error) {
       if (this.abort.signal.aborted) return 0;

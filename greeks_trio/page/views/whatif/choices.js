@@ -131,12 +131,16 @@ export function daysText(days) {
   return `${number(days, { most: 2 })}\u202fd`;
 }
 
+/** Return when the scenario is, in words. */
+export function laterText(days) {
+  return days === 0 ? "now" : `in ${number(days, { most: 2 })} ${days === 1 ? "day" : "days"}`;
+}
+
 /** Return the scenario in words, for headings and screen readers. */
 export function scenarioText({ move, vol, days }, { moveUnit, volUnit, benchmark }) {
   if (move === 0 && vol === 0 && days === 0) return "No change";
   const mover = benchmark ? `${benchmark.toUpperCase()} ` : "";
-  const later = days === 0 ? "now" : `in ${number(days, { most: 2 })} ${days === 1 ? "day" : "days"}`;
-  return `${mover}${moveText(move, moveUnit)}, volatility ${volText(vol, volUnit)}, ${later}`;
+  return `${mover}${moveText(move, moveUnit)}, volatility ${volText(vol, volUnit)}, ${laterText(days)}`;
 }
 
 function signed(value) {

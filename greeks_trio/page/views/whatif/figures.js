@@ -1,8 +1,8 @@
 // The figures of the scenario beside the heat map: the profit, and each figure now and after.
 
-import { html } from "../../vendor/preact.js";
+import { html, useMemo } from "../../vendor/preact.js";
 import { Figure } from "../../lib/figure.js";
-import { count } from "../../lib/format.js";
+import { count, number } from "../../lib/format.js";
 import { GRID_MEASURES, scenarioText } from "./choices.js";
 
 const ROWS = ["value", "dollar_delta", "delta", "gamma", "theta", "vega", "rho"];
@@ -18,8 +18,12 @@ const OF_ONE = ["delta", "gamma"];
  */
 export function ScenarioFigures({ group, now, after, scenario, choices, isBehind }) {
   const rows = ROWS.filter((name) => group.underlyings === 1 || !OF_ONE.includes(name));
-  return html`<div class="scenario" aria-live="polite" aria-atomic="true" aria-busy=${String(isBehind)}>
-    <h3>${scenarioText(scenario, choices)}</h3>
+  const words = scenarioText(scenario, choices);
+  // Told when the scenario changes, not each time that the figures are read again.
+  const told = useMemo(() => (isBehind ? "" : `${words}: ${number(after?.profit_loss, GRID_MEASURES.profit_loss)} ${group.currency}`), [words, isBehind]);
+  return html`<div class="scenario" aria-busy=${String(isBehind)}>
+    <p class="hidden" role="status">${told}</p>
+    <h3>${words}</h3>
     <p class="profit"><${Figure} field="profit_loss" value=${after?.profit_loss ?? null} measure=${GRID_MEASURES.profit_loss} coloured /> <span class="unit">${group.currency}</span></p>
     <p class="note" title=${GRID_MEASURES.taylor_profit_loss.title}>
       By the Greeks alone: <${Figure} field="taylor_profit_loss" value=${after?.taylor_profit_loss ?? null} measure=${GRID_MEASURES.taylor_profit_loss} />

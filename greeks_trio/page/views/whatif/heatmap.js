@@ -60,6 +60,7 @@ export function HeatMap({ grid, choices, scenario, currency, onPick }) {
 function Cell({ value, most, x, y, words, isHere, isEntry, onPick }) {
   const text = short(value);
   const sign = !value ? "" : value < 0 ? "loss" : "gain";
+  const full = `${words}: ${value === null ? "not known" : number(value, { signed: true })}`;
   return html`<td
     role="gridcell"
     class=${`${sign} ${isHere ? "here" : ""}`}
@@ -68,7 +69,8 @@ function Cell({ value, most, x, y, words, isHere, isEntry, onPick }) {
     data-y=${y}
     tabindex=${isEntry ? 0 : -1}
     aria-selected=${String(isHere)}
-    title=${`${words}: ${number(value, { signed: true })}`}
+    title=${full}
+    aria-label=${full}
     onClick=${onPick}
   >
     <span class="fig" data-field="profit_loss" data-value=${value ?? ""}>${text}</span>

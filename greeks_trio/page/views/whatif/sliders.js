@@ -64,9 +64,10 @@ export function Sliders({ scenario, choices, onChange }) {
 }
 
 function Slider({ name, label, unit, low, high, step, value, onChange }) {
-  const set = (event) => {
-    const given = Number(event.target.value);
-    if (event.target.value !== "" && Number.isFinite(given) && event.target.validity.valid) onChange(given);
+  // What is being typed may be no number yet, such as a minus sign; it stays as it is.
+  const [draft, setDraft] = useState(null);
+  const set = ({ target }) => {
+    if (target.value !== "" && target.validity.valid) onChange(Number(target.value));
   };
   return html`<div class="slider" role="group" aria-label=${label}>
     <span class="label" aria-hidden="true">${label}</span>
@@ -89,9 +90,13 @@ function Slider({ name, label, unit, low, high, step, value, onChange }) {
         min=${name === "days" ? 0 : -100}
         max=${name === "days" ? 3650 : 1000}
         step="any"
-        value=${value}
+        value=${draft ?? value}
         aria-label=${`${label}, exact`}
-        onInput=${set}
+        onInput=${(event) => {
+          setDraft(event.target.value);
+          set(event);
+        }}
+        onBlur=${() => setDraft(null)}
       /><span aria-hidden="true">${unit}</span></span
     >
   </div>`;

@@ -7,7 +7,7 @@ import { useFollowed } from "../../lib/follow.js";
 import { Badge, Empty, Freshness, Segments } from "../../lib/parts.js";
 import { CurrencyPicker } from "../../lib/picker.js";
 import { change, href } from "../../lib/router.js";
-import { FILTER_NAMES, GROUPINGS, baseParams, choicesOf, list, scenarioText } from "./choices.js";
+import { FILTER_NAMES, GROUPINGS, baseParams, choicesOf, laterText, list, scenarioText } from "./choices.js";
 import { Controls } from "./controls.js";
 import { Curves, LinePicker } from "./curves.js";
 import { Assumptions, LeftOut, Limits, WhatIsIn } from "./facts.js";
@@ -82,22 +82,20 @@ function currenciesOf(answer) {
 function Currency({ group, grid, cell, curves, scenario, setScenario, choices, isOnly }) {
   const found = shown(group, (answer) => answer.totals.find((each) => each.currency === group.currency), { grid, cell, scenario });
   const curveGroup = curves.value?.totals.find((each) => each.currency === group.currency);
-  const isOld = Boolean(grid.error) || grid.isBehind;
-  return html`<section class="columns what-if" aria-label=${`What if, in ${group.currency}`} data-currency=${group.currency}>
-    <div class=${`panel ${isOld ? "unvouched" : ""}`} aria-busy=${String(grid.isBehind)}>
+  const label = `What if, in ${group.currency}`;
+  if (group.model_value === null) {
+    return html`<section class="panel" aria-label=${label} data-currency=${group.currency}>
+      <${Empty} title=${`No position in ${group.currency} can be priced`}>All ${group.left_out} are left out. The reasons are below.<//>
+    </section>`;
+  }
+  return html`<section class="columns what-if" aria-label=${label} data-currency=${group.currency}>
+    <div class=${`panel ${grid.error ? "unvouched" : ""}`} aria-busy=${String(grid.isBehind)}>
       <header>
-        <h2>Profit or loss, ${group.currency ?? "currency not known"}</h2>
+        <h2>Profit or loss ${laterText(grid.choices.days)}, ${group.currency}</h2>
         <${Limits} group=${group} />
       </header>
-      ${group.model_value === null
-        ? html`<${Empty} title="No position can be priced">All positions in this currency are left out. The reasons are below.<//>`
-        : html`<${HeatMap}
-              grid=${group.grids[0]}
-              choices=${grid.choices}
-              scenario=${scenario}
-              currency=${group.currency}
-              onPick=${setScenario}
-            /><div class="body"><${HeatScale} grid=${group.grids[0]} currency=${group.currency} /><${WhatIsIn} group=${group} /></div>`}
+      <${HeatMap} grid=${group.grids[0]} choices=${grid.choices} scenario=${scenario} currency=${group.currency} onPick=${setScenario} />
+      <div class="body"><${HeatScale} grid=${group.grids[0]} currency=${group.currency} /><${WhatIsIn} group=${group} /></div>
     </div>
     <div class=${`panel body ${cell.error ? "unvouched" : ""}`}>
       <${ScenarioFigures} ...${{ group, ...found, choices: grid.choices }} />

@@ -24,6 +24,21 @@ export function Headline({ row }) {
     ${row.unused_trades > 0 && html`<${Badge} state="warn" title="Recorded trades that fit no change of quantity">${count(row.unused_trades, "recorded trade")} unused<//>`}`;
 }
 
+/** A range that begins before the first positions or prices: what the figures mean, and what to do. */
+export function LateStart({ rows }) {
+  const sum = (name) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
+  const [seen, priced] = [sum("first_seen"), sum("from_first_price")];
+  if (!seen && !priced) return null;
+  return html`<p class="notice" data-part="late-start">
+    <b>The range begins before the data.</b>
+    <span>
+      ${seen > 0 && `${count(seen, "position")} ${seen === 1 ? "is" : "are"} known only from a later moment and ${seen === 1 ? "counts" : "count"} as opened then, at the mark: the value is under Trades. `}
+      ${priced > 0 && `${count(priced, "position")} ${priced === 1 ? "counts" : "count"} from the first price after the start. `}
+      The notes below have the times; a first moment after them gives a value at the start.
+    </span>
+  </p>`;
+}
+
 /** The positions that are in no sum. */
 export function LeftOut({ answer }) {
   if (!answer.left_out_count) return null;

@@ -10,7 +10,7 @@ import { Empty, Freshness, Segments } from "../../lib/parts.js";
 import { CurrencyPicker } from "../../lib/picker.js";
 import { change } from "../../lib/router.js";
 import { Controls, FILTER_NAMES } from "./controls.js";
-import { Headline, LeftOut, Notes, Outages } from "./facts.js";
+import { Headline, LateStart, LeftOut, Notes, Outages } from "./facts.js";
 import { moneyMeasure } from "./parts.js";
 import { momentsOf, rangeOf } from "./ranges.js";
 import { GROUPINGS, GroupTable, PartTable } from "./tables.js";
@@ -41,6 +41,7 @@ export function Why({ params }) {
     ${answer !== null &&
     html`<div class=${`why ${found.error ? "unvouched" : ""}`} aria-busy=${String(found.isBehind)}>
       <p class="note between"><${Between} answer=${answer} isBehind=${found.isBehind} /></p>
+      <${LateStart} rows=${totals} />
       <${CurrencyPicker} currencies=${all.map((row) => row.currency)} params=${params} />
       ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0} />`)}
       <${Groups} ...${{ answer, choices: found.choices, by, filters, params }} />
