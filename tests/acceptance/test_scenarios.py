@@ -130,6 +130,11 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
         buckets = await client.get(PATH, params={"group_by": "expiration_bucket"})
         tagged = await client.get(PATH, params={"strategy_tag": "covered call"})
         tags = await client.get(PATH, params={"group_by": "strategy_tag"})
+        expiring = await client.get(PATH, params={"expiration": str(EXPIRATION)})
+        shares = await client.get(
+            PATH, params={"without": "expiration", "currency": "USD"}
+        )
+        euros = await client.get(PATH, params={"currency": "EUR"})
         wrong = {
             query: await client.get(f"{PATH}?{query}")
             for query in (
@@ -143,6 +148,7 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
                 "benchmark=",
                 "benchmark=SPX&move_unit=sigma&underlying=SPY",
                 "rate=nan",
+                "without=underlying",
                 "moves=" + ",".join(["1"] * 100) + "&vols=" + ",".join(["1"] * 40),
             )
         }
@@ -181,6 +187,11 @@ async def test_a_second_calculation_confirms_the_repriced_sum(
         "covered call",
         None,
     }
+    assert [
+        (row["contracts"], row["shares_futures"])
+        for each in (expiring, shares, euros)
+        for row in each.json()["totals"]
+    ] == [(3, 0), (0, 1)]
     assert {query: each.status_code for query, each in wrong.items()} == dict.fromkeys(
         wrong, 422
     )

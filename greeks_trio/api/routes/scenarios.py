@@ -16,13 +16,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import create_model
 
 from greeks_trio.api.answers import Problem, described
-from greeks_trio.api.lists.parameters import (
-    ACCOUNT_ID,
-    BROKER,
-    UNDERLYING,
-    Parameter,
-    text,
-)
+from greeks_trio.api.lists.parameters import ACCOUNT_ID, BROKER, UNDERLYING, Parameter
+from greeks_trio.api.lists.position_filters import CHOICES
 from greeks_trio.api.media_types import JSON
 from greeks_trio.api.routes.scenario_params import ScenarioParams, invalid, request_of
 from greeks_trio.api.routes.scenario_schema import SCENARIOS
@@ -34,10 +29,7 @@ from greeks_trio.risk.scenario_records import Beta
 from greeks_trio.worker.process import Worker
 
 # The filters of the positions.
-_FILTERS: Final[Sequence[Parameter]] = (
-    *(BROKER, ACCOUNT_ID, UNDERLYING),
-    text("strategy_tag", "As in `/v1/risk/positions`.", example="iron condor"),
-)
+_FILTERS: Final[Sequence[Parameter]] = (BROKER, ACCOUNT_ID, UNDERLYING, *CHOICES)
 
 
 def make_router(

@@ -9,6 +9,7 @@ import { useNarrow } from "./table.js";
 
 const EVERY_MS = 60_000;
 const NONE = "";
+const NAMES = ["broker", "account_id", "underlying", "expiration", "strategy_tag"];
 
 /** Money of several currencies does not add up: one block for each, or for one that is chosen. */
 export function CurrencyPicker({ currencies, params }) {
@@ -21,12 +22,18 @@ export function CurrencyPicker({ currencies, params }) {
   />`;
 }
 
+/** Return the groupings that the filters leave: the groups of a filter would be one row. */
+export function groupingsOf(names, filters) {
+  const without = filters.without?.split(",") ?? [];
+  return names.filter((name) => !(name in filters) && !without.includes(name));
+}
+
 /**
  * A select for each filter; its names are those of the open positions.
- * @param {{params: object, names: Array<string>}} props `names`: the filters, such as `underlying`.
+ * @param {{params: object}} props
  */
-export function FilterPicker({ params, names }) {
-  return names.map((name) => html`<${Picker} key=${name} name=${name} params=${params} />`);
+export function FilterPicker({ params }) {
+  return NAMES.map((name) => html`<${Picker} key=${name} name=${name} params=${params} />`);
 }
 
 /** Fields that a phone folds up, because they are seldom needed there; `summary` says what they hold. */

@@ -1,9 +1,8 @@
 // The choices of the view `what-if`: its address, and the parameters of the interface.
 
+import { filtersOf } from "../../lib/filters.js";
 import { MEASURES, number } from "../../lib/format.js";
-
-/** The filters that the interface has for scenarios. */
-export const FILTER_NAMES = ["broker", "account_id", "underlying", "strategy_tag"];
+import { groupingsOf } from "../../lib/picker.js";
 
 /** The groups, with their label. */
 export const GROUPINGS = ["underlying", "expiration", "strategy_tag", "account_id", "broker"];
@@ -40,6 +39,9 @@ export function choicesOf(params) {
   const range = positive(params.range, MOVE_UNITS[moveUnit].usual);
   const volRange = positive(params.vol_range, VOL_UNITS[volUnit].usual);
   const vols = around(volRange, VOLS_EACH_SIDE);
+  // The currency chooses among the blocks of the view, so that one can go to the others.
+  const { currency, ...filters } = filtersOf(params);
+  const groupings = groupingsOf(GROUPINGS, filters);
   return {
     moveUnit,
     volUnit,
@@ -53,22 +55,17 @@ export function choicesOf(params) {
     betas: params.betas?.trim() || null,
     rate: finite(params.rate, null),
     yields: params.dividend_yields?.trim() || null,
-    by: groupingOf(params),
+    groupings,
+    by: groupings.includes(params.by) ? params.by : (groupings[0] ?? "underlying"),
     move: finite(params.move, 0),
     vol: finite(params.vol, 0),
     days: Math.max(0, finite(params.days, 0)),
     lines: params.lines === "days" ? "days" : "vols",
     lineVols: listed(params.line_vols, vols) ?? [-volRange, 0, volRange],
     lineDays: listed(params.line_days, LINE_DAYS) ?? [0, 7, 30],
-    filters: Object.fromEntries(FILTER_NAMES.filter((name) => params[name]).map((name) => [name, params[name]])),
-    currency: params.currency ?? null,
+    filters,
+    currency: currency ?? null,
   };
-}
-
-// Groups of a filter would be one row.
-function groupingOf(params) {
-  const free = GROUPINGS.filter((name) => !params[name]);
-  return free.includes(params.by) ? params.by : free[0];
 }
 
 function finite(text, usual) {

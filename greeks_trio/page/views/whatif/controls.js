@@ -5,13 +5,13 @@ import { contracts } from "../../lib/contracts.js";
 import { FilterPicker, Fold } from "../../lib/picker.js";
 import { Segments } from "../../lib/parts.js";
 import { change } from "../../lib/router.js";
-import { FILTER_NAMES, MOVE_UNITS, SCALINGS, VOL_UNITS, moveText, volText } from "./choices.js";
+import { MOVE_UNITS, SCALINGS, VOL_UNITS, moveText, volText } from "./choices.js";
 import { TextField } from "./facts.js";
 
 /** The controls above the sliders. */
 export function Controls({ params, choices }) {
   return html`<${Fold} summary=${summaryOf(choices)}>
-    <div class="controls choices"><${FilterPicker} params=${params} names=${FILTER_NAMES} /></div>
+    <div class="controls choices"><${FilterPicker} params=${params} /></div>
     <${Units} choices=${choices} />
   <//>`;
 }

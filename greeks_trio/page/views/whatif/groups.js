@@ -3,12 +3,13 @@
 import { html } from "../../vendor/preact.js";
 import { Sparkline } from "../../lib/chart.js";
 import { Figure } from "../../lib/figure.js";
-import { FILTERS } from "../../lib/filters.js";
+import { FILTERS, narrowed } from "../../lib/filters.js";
 import { NOTHING } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
+import { groupingsOf } from "../../lib/picker.js";
 import { change } from "../../lib/router.js";
 import { Table } from "../../lib/table.js";
-import { FILTER_NAMES, GRID_MEASURES, GROUPINGS, moveText, volText } from "./choices.js";
+import { GRID_MEASURES, GROUPINGS, moveText, volText } from "./choices.js";
 
 /**
  * @param {object} props
@@ -17,7 +18,7 @@ import { FILTER_NAMES, GRID_MEASURES, GROUPINGS, moveText, volText } from "./cho
  * @param {string} props.scenarioWords
  */
 export function GroupTable({ rows, choices, scenarioWords, sort = "-size" }) {
-  const { by, filters } = choices;
+  const { by } = choices;
   const isMixed = new Set(rows.map((row) => row.group.currency)).size > 1;
   const money = (id, label, title, value, extra = {}) => ({
     id,
@@ -47,7 +48,7 @@ export function GroupTable({ rows, choices, scenarioWords, sort = "-size" }) {
     rowKey=${(row) => keyOf(row.group, by)}
     sort=${sort === "-size" ? undefined : sort}
     onSort=${(next) => change({ sort: next })}
-    onOpen=${opener(by, filters)}
+    onOpen=${(row) => open(row, choices)}
   />`;
 }
 
@@ -81,15 +82,11 @@ function keyOf(group, by) {
   return [by === "account_id" ? group.broker : null, group[by], group.currency].filter(Boolean).join(" ");
 }
 
-// A click shows the parts of the group, where the interface has a filter for it.
-function opener(by, filters) {
-  if (!FILTER_NAMES.includes(by)) return undefined;
-  return ({ group }) => {
-    if (group[by] === null) return;
-    const inner = by === "account_id" ? { broker: group.broker, account_id: group.account_id } : { [by]: group[by] };
-    const next = GROUPINGS.find((name) => !(name in { ...filters, ...inner }));
-    change({ ...inner, by: next }, { replace: false });
-  };
+// A click shows the parts of the group.
+function open({ group }, { by, filters }) {
+  const inner = narrowed(by === "account_id" ? { ...filters, broker: group.broker } : filters, by, group[by]);
+  const next = groupingsOf(GROUPINGS, inner)[0];
+  change({ ...inner, by: next, sort: null }, { replace: false });
 }
 
 /** Return the rows of the table: the groups of the grid, each with its cell of the scenario. */

@@ -7,7 +7,7 @@ import { useFollowed } from "../../lib/follow.js";
 import { Badge, Empty, Freshness, Segments } from "../../lib/parts.js";
 import { CurrencyPicker } from "../../lib/picker.js";
 import { change, href } from "../../lib/router.js";
-import { FILTER_NAMES, GROUPINGS, baseParams, choicesOf, laterText, list, scenarioText } from "./choices.js";
+import { baseParams, choicesOf, laterText, list, scenarioText } from "./choices.js";
 import { Controls } from "./controls.js";
 import { Curves, LinePicker } from "./curves.js";
 import { Assumptions, LeftOut, Limits, WhatIsIn } from "./facts.js";
@@ -31,11 +31,10 @@ export function WhatIf({ params }) {
   return html`
     <div class="head">
       <h1>What if</h1>
-      <${FilterChips} params=${{ ...choices.filters, ...(choices.currency ? { currency: choices.currency } : {}) }} />
+      <${FilterChips} params=${params} />
       <${Badge} title="The service prices each position again by a model. No figure here is a price of the market.">values of a model<//>
       <span class="meta"><${Freshness} resource=${grid} /></span>
     </div>
-    <${Ignored} params=${params} />
     <section class="panel" aria-label="Scenario">
       <${Controls} params=${params} choices=${choices} />
       <${Sliders} ...${{ scenario, choices, onChange: setScenario }} />
@@ -133,7 +132,7 @@ function Groups({ grid, cell, choices, scenario, sort }) {
     <header>
       <${Segments}
         label="Group by"
-        options=${GROUPINGS.filter((name) => !(name in choices.filters)).map((name) => [name, FILTERS[name].label])}
+        options=${choices.groupings.map((name) => [name, FILTERS[name].label])}
         value=${choices.by}
         onPick=${(name) => change({ by: name, sort: null })}
       />
@@ -163,14 +162,4 @@ function NothingHeld({ filters, leftOut }) {
     >The service has read no open position. Scenarios appear here as soon as a broker reports one. <a href=${href("health")}>Health</a> says whether the brokers are
     connected.<//
   >`;
-}
-
-// A link from another view may bring a filter that scenarios do not have.
-function Ignored({ params }) {
-  const ignored = Object.keys(FILTERS).filter((name) => params[name] && name !== "currency" && !FILTER_NAMES.includes(name));
-  if (!ignored.length) return null;
-  return html`<p class="note">
-    Scenarios have no filter for ${ignored.map((name) => `${FILTERS[name].label} (${FILTERS[name].text(params[name])})`).join(", ")}: the figures are of all of them.${" "}
-    <button class="button" type="button" onClick=${() => change(Object.fromEntries(ignored.map((name) => [name, null])))}>Remove it</button>
-  </p>`;
 }

@@ -6,9 +6,6 @@ import { Segments } from "../../lib/parts.js";
 import { change } from "../../lib/router.js";
 import { MOST_MS, RANGES, fieldMoment, fieldText, momentsOf, zoneName } from "./ranges.js";
 
-/** The filters that the interface has for explanations. */
-export const FILTER_NAMES = ["broker", "account_id", "underlying", "strategy_tag"];
-
 /** The controls of the view. */
 export function Controls({ params, range }) {
   return html`<section class="panel" aria-label="Choices">
@@ -22,7 +19,7 @@ export function Controls({ params, range }) {
       <${Moments} range=${range} />
     </div>
     <${Fold} summary="Filters">
-      <div class="controls choices"><${FilterPicker} params=${params} names=${FILTER_NAMES} /></div>
+      <div class="controls choices"><${FilterPicker} params=${params} /></div>
     <//>
   </section>`;
 }

@@ -2,9 +2,10 @@
 
 import { html } from "../../vendor/preact.js";
 import { Figure } from "../../lib/figure.js";
-import { FILTERS } from "../../lib/filters.js";
+import { FILTERS, narrowed } from "../../lib/filters.js";
 import { number } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
+import { groupingsOf } from "../../lib/picker.js";
 import { change, go } from "../../lib/router.js";
 import { Table } from "../../lib/table.js";
 import { PARTS, lackOf, moneyMeasure, residualParts } from "./parts.js";
@@ -19,7 +20,7 @@ export const GROUPINGS = {
   broker: "Broker",
 };
 // The groups that the parts of a group are shown by.
-const INNER = { broker: "account_id", account_id: "underlying", strategy_tag: "underlying", underlying: "expiration" };
+const INNER = { broker: "account_id", account_id: "underlying", strategy_tag: "underlying", underlying: "expiration", expiration: "contract_key" };
 
 /** The parts of one currency, with their share of the profit or loss and what they lack. */
 export function PartTable({ row }) {
@@ -135,9 +136,8 @@ function nameOf(group, by) {
 // A contract opens its history; another group shows its parts.
 function open({ group }, by, filters) {
   if (by === "contract_key") return go("contract", { broker: group.broker, account_id: group.account_id, contract_key: group.contract_key });
-  if (by === "expiration") return change({ underlying: group.underlying, by: "contract_key", sort: null }, { replace: false });
-  if (group[by] === null) return undefined;
-  const inner = by === "account_id" ? { broker: group.broker, account_id: group.account_id } : { [by]: group[by] };
-  const next = INNER[by] in { ...filters, ...inner } ? "contract_key" : INNER[by];
+  const own = by === "account_id" ? { broker: group.broker } : by === "expiration" ? { underlying: group.underlying } : {};
+  const inner = narrowed({ ...filters, ...own }, by, group[by]);
+  const next = groupingsOf([INNER[by], "contract_key"], inner)[0];
   return change({ ...inner, by: next, sort: null }, { replace: false });
 }

@@ -3,13 +3,13 @@
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { Figure } from "../../lib/figure.js";
-import { FILTERS, FilterChips } from "../../lib/filters.js";
+import { FilterChips, filtersOf } from "../../lib/filters.js";
 import { useFollowed } from "../../lib/follow.js";
 import { count, moment } from "../../lib/format.js";
 import { Empty, Freshness, Segments } from "../../lib/parts.js";
-import { CurrencyPicker } from "../../lib/picker.js";
+import { CurrencyPicker, groupingsOf } from "../../lib/picker.js";
 import { change } from "../../lib/router.js";
-import { Controls, FILTER_NAMES } from "./controls.js";
+import { Controls } from "./controls.js";
 import { Headline, LateStart, LeftOut, Notes, Outages } from "./facts.js";
 import { moneyMeasure } from "./parts.js";
 import { momentsOf, rangeOf } from "./ranges.js";
@@ -23,17 +23,19 @@ const UPRIGHT_FROM_PX = 720;
 /** The view `why`. */
 export function Why({ params }) {
   const range = rangeOf(params);
-  const filters = Object.fromEntries(FILTER_NAMES.filter((name) => params[name]).map((name) => [name, params[name]]));
-  const by = groupingOf(params);
+  // The currency chooses among the blocks of the view, so that one can go to the others.
+  const { currency, ...filters } = filtersOf(params);
+  const groupings = groupingsOf(Object.keys(GROUPINGS), filters);
+  const by = groupings.includes(params.by) ? params.by : groupings[0];
   const isOpen = momentsOf(range)[1] === null;
   const found = useFollowed(PATH, { range, filters, by }, { everyMs: isOpen ? EVERY_MS : 0, paramsOf });
   const answer = found.value;
   const all = [...(answer?.totals ?? [])].sort((one, other) => other.contracts - one.contracts);
-  const totals = all.filter((row) => !params.currency || row.currency === params.currency);
+  const totals = all.filter((row) => !currency || row.currency === currency);
   return html`
     <div class="head">
       <h1>Why</h1>
-      <${FilterChips} params=${{ ...filters, ...(params.currency ? { currency: params.currency } : {}) }} />
+      <${FilterChips} params=${params} />
       <span class="meta"><${Freshness} resource=${found} /></span>
     </div>
     <${Controls} params=${params} range=${range} />
@@ -44,18 +46,12 @@ export function Why({ params }) {
       <${LateStart} rows=${totals} />
       <${CurrencyPicker} currencies=${all.map((row) => row.currency)} params=${params} />
       ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0} />`)}
-      <${Groups} ...${{ answer, choices: found.choices, by, filters, params }} />
+      <${Groups} ...${{ answer, choices: found.choices, groupings, by, params }} />
       <${LeftOut} answer=${answer} />
       <${Outages} answer=${answer} />
       <${Notes} answer=${answer} />
     </div>`}
   `;
-}
-
-// Groups of a filter would be one row.
-function groupingOf(params) {
-  const free = Object.keys(GROUPINGS).filter((name) => !params[name]);
-  return free.includes(params.by) ? params.by : free[0];
 }
 
 function paramsOf({ range, filters, by }) {
@@ -97,18 +93,18 @@ function useIsWide() {
   return [host, isWide];
 }
 
-function Groups({ answer, choices, by, filters, params }) {
+function Groups({ answer, choices, groupings, by, params }) {
   const rows = answer.groups.filter((row) => !params.currency || row.currency === params.currency);
   return html`<section class="panel" aria-label="Groups">
     <header>
       <${Segments}
         label="Group by"
-        options=${Object.entries(GROUPINGS).filter(([name]) => !(name in filters))}
+        options=${groupings.map((name) => [name, GROUPINGS[name]])}
         value=${by}
         onPick=${(name) => change({ by: name, sort: null })}
       />
     </header>
-    <${GroupTable} rows=${rows} by=${choices.by} filters=${filters} sort=${params.sort} />
+    <${GroupTable} rows=${rows} by=${choices.by} filters=${choices.filters} sort=${params.sort} />
   </section>`;
 }
 
