@@ -6,7 +6,6 @@ same process could use asyncio.  `tests/conftest.py` gives the directory to one 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,10 @@ from tests.browser.services import (
     open_demo,
     open_staged,
 )
-from tests.browser.views import DESK
+from tests.browser.visitors import PATIENCE_MS, Visitors
 from tests.browser.watch import Watch
 from tests.fix_postgres import fresh_database
 
-# A page has to show what it was asked for long before; a longer wait only hides a fault.
-PATIENCE_MS = 15_000
 # The picture of an empty page has a fifth.  The README loads them all.
 SMALLEST_PICTURE, LARGEST_PICTURE = 20_000, 250_000
 
@@ -98,28 +95,24 @@ def watch():
 
 @pytest.fixture
 def open_page(browser, watch):
-    """A function that opens a page of a service, as a new visitor.
+    """A function that opens a page of a service, as a new visitor: `Visitors.open`."""
+    with Visitors(browser, watch) as visitors:
+        yield visitors.open
 
-    Its options are those of Playwright's `new_context`, such as ``color_scheme``.  Where
-    the service asks for a token, the visitor has logged in.
-    """
-    with ExitStack() as contexts:
 
-        def open_page(service, address="/", *, is_logged_in=True, **options):
-            context = browser.new_context(
-                **{"viewport": DESK, "reduced_motion": "reduce"} | options
-            )
-            contexts.callback(context.close)
-            context.set_default_timeout(PATIENCE_MS)
-            watch.follow(context, service.url)
-            if service.token and is_logged_in:
-                login = f"{service.url}/v1/session"
-                context.request.post(login, data={"token": service.token})
-            page = context.new_page()
-            page.goto(service.url + address)
-            return page
+@pytest.fixture(scope="module")
+def _kept(browser, demo):
+    watch = Watch()
+    with Visitors(browser, watch) as visitors:
+        yield visitors.open(demo), watch
 
-        yield open_page
+
+@pytest.fixture
+def kept_page(_kept):
+    """A page of the demo for all tests of a module, which goes to any view quickly."""
+    page, watch = _kept
+    yield page
+    watch.assert_quiet()
 
 
 @pytest.fixture

@@ -7,7 +7,11 @@ interface gave it.  A row of a table has ``data-key``.  The page says in the att
 
 from __future__ import annotations
 
+import time
+
 from playwright.sync_api import expect
+
+from tests.browser.visitors import PATIENCE_MS
 
 _FIGURES = """
 elements => elements.map(each => [each.dataset.field, each.dataset.value ?? null])
@@ -73,3 +77,11 @@ def wait_change(figure):
     """Wait until a figure has another number than now."""
     before = figure.first.get_attribute("data-value")
     expect(figure.first).not_to_have_attribute("data-value", before or "")
+
+
+def settled(page, read, expected):
+    """Return what ``read`` gives: as soon as it is the expected, or when patience ends."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while (found := read()) != expected and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    return found

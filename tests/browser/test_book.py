@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.reading import figure, keys, read_figures, read_rows, wait_state
+from tests.browser.reading import keys, read_figures, read_rows, settled, wait_state
+from tests.browser.views import VIEWS
 
-COLUMNS = (
-    "market_value",
-    "dollar_delta",
-    "dollar_gamma",
-    "theta",
-    "vega",
-)
+COLUMNS = ("market_value", "dollar_delta", "dollar_gamma", "theta", "vega")
 GROUPS = {
     "Underlying": "underlying",
     "Strategy": "strategy_tag",
@@ -29,53 +26,77 @@ def resting(demo):
         yield demo
 
 
+@pytest.fixture
+def book(kept_page, resting):
+    kept_page.goto(resting.url + VIEWS["book"])
+    wait_state(kept_page)
+    expect(parts(kept_page).get_by_role("rowheader", name="SPX")).to_be_visible()
+    return kept_page
+
+
 def totals(service, group_by):
     query = "select * from risk_totals where group_by = %s"
     return service.fetch(query, [group_by])
 
 
-def test_the_totals_are_those_of_the_database(open_page, resting):
-    page = open_page(resting)
-    wait_state(page)
-    [expected] = totals(resting, "book")
-    part = page.locator("[data-currency='USD']")
-    expect(figure(part, "theta")).to_have_attribute(
-        "data-value", str(expected["theta"])
-    )
+def parts(page, label="Underlying"):
+    return page.get_by_role("table", name=f"Sums by {label}")
 
-    shown = read_figures(part)
-    assert {name: shown[name] for name in COLUMNS} == {
-        name: expected[name] for name in COLUMNS
-    }
+
+def columns_of(row):
+    return tuple(row[name] for name in COLUMNS)
+
+
+def test_the_totals_are_those_of_the_database(book, resting):
+    [expected] = map(columns_of, totals(resting, "book"))
+    part = book.locator("[data-currency='USD']")
+
+    assert expected == settled(book, lambda: columns_of(read_figures(part)), expected)
 
 
 @pytest.mark.parametrize("label", GROUPS)
-def test_each_grouping_has_the_rows_of_the_database(open_page, resting, watch, label):
-    page = open_page(resting)
-    groups = page.get_by_role("group", name="Group by")
+def test_each_grouping_has_the_rows_of_the_database(book, resting, label):
+    groups = book.get_by_role("group", name="Group by")
     groups.get_by_role("button", name=label).click()
-    table = page.get_by_role("table")
-    expected = totals(resting, GROUPS[label])
-    expect(table.locator("[data-key]")).to_have_count(len(expected))
+    table = parts(book, label)
+    expected = sorted(map(columns_of, totals(resting, GROUPS[label])))
 
-    shown = read_rows(table)
-    for column in COLUMNS:
-        assert sorted(row[column] for row in shown.values()) == sorted(
-            row[column] for row in expected
-        ), column
+    def read():
+        return sorted(map(columns_of, read_rows(table).values()))
+
+    assert len(expected) > 1 or label == "Strategy"
+    assert expected == settled(book, read, expected)
 
 
-def test_a_click_on_a_heading_sorts_and_the_address_keeps_it(page):
-    wait_state(page)
-    table = page.get_by_role("table")
-    table.get_by_role("button", name="Underlying").click()
-    expect(table.locator("[data-key]").nth(2)).to_be_visible()
-    ascending = keys(table)
-    table.get_by_role("button", name="Underlying").click()
-    descending = keys(table)
-    page.reload()
-    table.locator("[data-key]").first.wait_for()
+def test_a_click_on_a_heading_sorts_and_the_address_keeps_it(book):
+    heading = parts(book).get_by_role("button", name="Dollar delta")
+    heading.click()
+    expect(
+        parts(book).get_by_role("columnheader", name="Dollar delta")
+    ).to_have_attribute("aria-sort", "descending")
+    descending = keys(parts(book))
+    heading.click()
+    ascending = keys(parts(book))
+    book.reload()
+    expect(parts(book).locator("[data-key]")).to_have_count(len(ascending))
 
-    assert len(ascending) > 2
-    assert ascending == sorted(ascending)
-    assert descending == ascending[::-1] == keys(table)
+    rows = read_rows(parts(book))
+    deltas = [row["dollar_delta"] for row in rows.values()]
+    assert len(deltas) > 2
+    assert deltas == sorted(deltas)
+    assert list(rows) == ascending == descending[::-1]
+
+
+def test_clicks_lead_down_to_contracts_and_back_leads_up(book):
+    parts(book).get_by_role("rowheader", name="SPX").click()
+    expect(book).to_have_url(re.compile("underlying=SPX"))
+    rows = parts(book, "Expiration").locator("[data-key]")
+    expect(rows).not_to_have_count(0)
+    rows.first.click()
+    expect(book.locator("main")).to_have_attribute("data-view", "contracts")
+    for name in keys(book.get_by_role("table", name="Contracts")):
+        assert "SPX" in name
+    book.go_back()
+    book.go_back()
+
+    expect(parts(book).get_by_role("rowheader", name="SPX")).to_be_visible()

@@ -7,12 +7,13 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import assert_accessible, assert_keyboard_reaches_all
 from tests.browser.reading import view, wait_state
-from tests.browser.views import VIEWS
+from tests.browser.views import VIEWS, address
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_a_view_is_accessible_and_needs_no_mouse(open_page, demo, name):
-    page = open_page(demo, VIEWS[name])
+def test_a_view_is_accessible_and_needs_no_mouse(kept_page, demo, name):
+    page = kept_page
+    page.goto(address(demo, name))
     wait_state(page)
     expect(view(page, name).get_by_role("heading", level=1)).to_be_visible()
 
@@ -20,7 +21,8 @@ def test_a_view_is_accessible_and_needs_no_mouse(open_page, demo, name):
     assert_keyboard_reaches_all(page)
 
 
-def test_the_navigation_leads_to_every_view(page):
+def test_the_navigation_leads_to_every_view(kept_page):
+    page = kept_page
     links = page.get_by_role("navigation").get_by_role("link")
     seen = set()
     for link in links.all():
@@ -32,7 +34,7 @@ def test_the_navigation_leads_to_every_view(page):
     assert seen == VIEWS.keys() - {"contract"}
 
 
-def test_a_view_that_does_not_exist_says_so(open_page, demo):
-    page = open_page(demo, "/#/nothing")
+def test_a_view_that_does_not_exist_says_so(kept_page, demo):
+    kept_page.goto(f"{demo.url}/#/nothing")
 
-    expect(page.locator("main")).to_contain_text("There is no such view")
+    expect(kept_page.locator("main")).to_contain_text("There is no such view")
