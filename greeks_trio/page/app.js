@@ -45,7 +45,7 @@ function App({ retry }) {
 function Header() {
   const { state, since } = link.value;
   return html`<header class="top">
-    <a class="brand" href="#/book"><img src="/page/icon.svg" alt="" />greeks_trio</a>
+    <a class="brand" href="#/book" aria-label="greeks_trio"><img src="/page/icon.svg" alt="" /><span>greeks_trio</span></a>
     <div class="feeds">
       ${(sessions.value ?? []).map(
         (session) => html`<${Pill}

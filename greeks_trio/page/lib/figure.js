@@ -72,7 +72,7 @@ function pale() {
 export function faultsOfSum({ missing = 0, of, estimated = "", stale = 0, carried = 0 }) {
   const all = of === undefined ? "" : ` of ${of}`;
   return [
-    missing && `${missing}${all} ${missing === 1 ? "position is" : "positions are"} missing`,
+    missing && `${missing}${all} missing`,
     estimated && `${estimated} of it is estimated`,
     stale && `${count(stale, "position")} stale`,
     carried && `${count(carried, "value")} from an older tick`,

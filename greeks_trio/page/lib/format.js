@@ -21,20 +21,20 @@ export const MEASURES = {
   implied_volatility: { label: "IV", title: "Implied volatility, per year", digits: 1, percent: true },
   price: { label: "Price", title: "Price of the contract", digits: 2, most: 4 },
   underlying_price: { label: "Underlying", title: "Price of the underlying", digits: 2 },
-  net_delta: { label: "Net delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 1, large: true, unit: "units of the underlying" },
+  net_delta: { label: "Net delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 1, large: true, unit: "units" },
   position_delta: { label: "Delta", title: "Quantity x multiplier x delta, in units of the underlying", digits: 2, large: true },
   position_value: { label: "Value", title: "Quantity x multiplier x price, in the currency of the contract", digits: 0, large: true },
   bid: { label: "Bid", title: "Bid for the contract", digits: 2, most: 4 },
   ask: { label: "Ask", title: "Ask for the contract", digits: 2, most: 4 },
   position_gamma: { label: "Gamma", title: "Quantity x multiplier x gamma", digits: 2, large: true },
-  dollar_delta: { label: "Dollar delta", title: "Money that a move of the underlyings by 100 % would give, at today's deltas", digits: 0, large: true, unit: "per 100 % of the prices" },
+  dollar_delta: { label: "Dollar delta", title: "Money that a move of the underlyings by 100 % would give, at today's deltas", digits: 0, large: true, unit: "per 100 % move" },
   dollar_gamma: { label: "Dollar gamma", title: "Change of the dollar delta for a move of the underlyings by 1 %", digits: 0, large: true, unit: "per move of 1 %" },
   beta_weighted_delta: { label: "Beta delta", title: "Delta in shares of the benchmark", digits: 1, large: true, unit: "shares of the benchmark" },
   position_theta: { label: "Theta", title: "Money per calendar day", digits: 0, large: true, unit: "per day" },
   position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true, unit: "per point of volatility" },
   position_rho: { label: "Rho", title: "Money per point of the interest rate", digits: 0, large: true, unit: "per point of interest" },
   market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true, unit: "options and shares" },
-  profit: { label: "P/L today", title: "Profit or loss today", digits: 0, large: true, signed: true, unit: "since midnight, New York" },
+  profit: { label: "P/L today", title: "Profit or loss today", digits: 0, large: true, signed: true, unit: "since 0:00, New York" },
 };
 
 const formats = new Map();
@@ -83,6 +83,8 @@ export function count(value, noun, plural = `${noun}s`) {
 /** Return seconds as text of few letters: `0.4 s`, `12 s`, `5 min`, `3 h`, `2 d`. */
 export function age(seconds) {
   if (seconds === null || seconds === undefined) return NOTHING;
+  // Two clocks may differ by some milliseconds.
+  if (seconds < 0.05) return "0.0 s";
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 99.5) return `${Math.round(seconds)} s`;
   if (seconds < 5970) return `${Math.round(seconds / 60)} min`;

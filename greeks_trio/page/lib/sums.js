@@ -6,19 +6,19 @@ import { MEASURES, age, count, number } from "./format.js";
 
 /** The sums: the column of the interface, its counts, its estimated part, and the text of a figure. */
 export const SUMS = [
-  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 104 },
-  { field: "profit", missing: "missing_profit", width: 96, coloured: true },
-  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", estimated: "estimated_dollar_delta", width: 108, coloured: true },
-  { field: "beta_weighted_delta", missing: "missing_beta_weighted", carried: "carried_delta", width: 96, coloured: true, unit: (row) => `${row.benchmark ?? "benchmark"} shares` },
-  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", estimated: "estimated_net_delta", width: 92, coloured: true, onlyOne: true },
-  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", estimated: "estimated_dollar_gamma", width: 110, coloured: true },
-  { field: "theta", missing: "missing_theta", carried: "carried_theta", estimated: "estimated_theta", measure: MEASURES.position_theta, width: 84, coloured: true },
-  { field: "vega", missing: "missing_vega", carried: "carried_vega", estimated: "estimated_vega", measure: MEASURES.position_vega, width: 84, coloured: true },
+  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 92 },
+  { field: "profit", missing: "missing_profit", width: 92, coloured: true },
+  { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", estimated: "estimated_dollar_delta", width: 100, coloured: true },
+  { field: "beta_weighted_delta", missing: "missing_beta_weighted", carried: "carried_delta", width: 90, coloured: true, unit: (row) => `${row.benchmark ?? "benchmark"} shares` },
+  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", estimated: "estimated_net_delta", width: 84, coloured: true, onlyOne: true },
+  { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", estimated: "estimated_dollar_gamma", width: 104, coloured: true },
+  { field: "theta", missing: "missing_theta", carried: "carried_theta", estimated: "estimated_theta", measure: MEASURES.position_theta, width: 78, coloured: true },
+  { field: "vega", missing: "missing_vega", carried: "carried_vega", estimated: "estimated_vega", measure: MEASURES.position_vega, width: 78, coloured: true },
 ];
 
 /** One block of figures for each currency: money of two currencies does not add up. */
 export function Totals({ rows }) {
-  return (rows ?? [{ currency: "", positions: 0 }]).map(
+  return (rows ?? [{ currency: "" }]).map(
     (row) => html`<section key=${row.currency} aria-label=${`Totals in ${row.currency}`} data-currency=${row.currency}>
       <dl class="figures">
         ${SUMS.filter((sum) => !sum.onlyOne || row.underlyings === 1).map(
@@ -31,12 +31,13 @@ export function Totals({ rows }) {
           </div>`,
         )}
       </dl>
-      <${WhatIsIn} row=${row} />
+      <${WhatIsIn} row=${row} isLoading=${rows === null} />
     </section>`,
   );
 }
 
-function WhatIsIn({ row }) {
+function WhatIsIn({ row, isLoading }) {
+  if (isLoading) return html`<p class="note">Loading</p>`;
   const kinds = [
     count(row.contracts ?? 0, "option"),
     row.shares_futures ? count(row.shares_futures, "share or future", "shares and futures") : "",

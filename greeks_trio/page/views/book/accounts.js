@@ -16,7 +16,7 @@ const AMOUNTS = [
   ["buying_power", "Buying power", "The value of the shares that it may buy"],
   ["initial_margin", "Initial margin", "Tastytrade sends none"],
   ["maintenance_margin", "Maint. margin", "Maintenance margin: what holding the positions needs"],
-  ["excess_liquidity", "Excess liquidity", "Negative in a margin call"],
+  ["excess_liquidity", "Excess liq.", "Excess liquidity: negative in a margin call"],
 ];
 const MONEY = { large: true };
 const SHARE = { percent: true, digits: 1 };
@@ -45,24 +45,24 @@ export function Accounts({ filters }) {
 
 function columns() {
   return [
-    { id: "account_id", label: "Account", left: true, width: 128, cell: (row) => row.account_id },
-    { id: "broker", label: "Broker", left: true, width: 96, cell: (row) => brokerName(row.broker) },
-    { id: "currency", label: "Currency", left: true, width: 80, narrow: false, cell: (row) => row.currency },
+    { id: "account_id", label: "Account", left: true, width: 112, cell: (row) => row.account_id },
+    { id: "broker", label: "Broker", left: true, width: 90, cell: (row) => brokerName(row.broker) },
+    { id: "currency", label: "Currency", left: true, width: 76, narrow: false, cell: (row) => row.currency },
     ...AMOUNTS.map(([field, label, title]) => ({
       id: field,
       label,
       title,
-      width: 124,
+      width: 98,
       cell: (row) => html`<${Figure} field=${field} value=${row[field]} measure=${MONEY} />`,
     })),
     {
       id: "margin_use",
       label: "Margin use",
       title: "Maintenance margin / net liquidation",
-      width: 96,
+      width: 88,
       cell: (row) => html`<${Figure} field="margin_use" value=${row.margin_use} measure=${SHARE} title=${row.margin_use_missing ?? undefined} />`,
     },
-    { id: "state", label: "State", left: true, width: 190, cell: (row) => html`<${State} row=${row} />` },
+    { id: "state", label: "State", left: true, width: 90, cell: (row) => html`<${State} row=${row} />` },
   ];
 }
 

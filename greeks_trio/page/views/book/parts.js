@@ -20,14 +20,14 @@ export function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
   const isMixed = new Set(rows.map((row) => row.currency)).size > 1;
   const largest = Math.max(1, ...rows.map((row) => Math.abs(row.dollar_delta ?? 0)));
   const columns = [
-    { id: by, label: FILTERS[by].label, left: true, width: 128, sort: (row) => row[by] ?? "", cell: (row) => html`<${Name} row=${row} by=${by} />` },
+    { id: by, label: FILTERS[by].label, left: true, width: 100, sort: (row) => row[by] ?? "", cell: (row) => html`<${Name} row=${row} by=${by} />` },
     ...(isMixed ? [{ id: "currency", label: "Currency", left: true, width: 80, sort: (row) => row.currency, cell: (row) => row.currency }] : []),
     {
       id: "dollar_delta_size",
       label: "Size",
       title: "Size of the dollar delta, against the largest one here",
       left: true,
-      width: 64,
+      width: 52,
       narrow: false,
       sort: (row) => Math.abs(row.dollar_delta ?? 0),
       cell: (row) => html`<span class="bar" style=${{ width: `${(100 * Math.abs(row.dollar_delta ?? 0)) / largest}%` }} />`,
@@ -40,8 +40,8 @@ export function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
       sort: (row) => row[sum.field],
       cell: (row) => html`<${SumCell} sum=${sum} row=${row} />`,
     })),
-    { id: "positions", label: "Positions", width: 78, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
-    { id: "state", label: "State", left: true, width: 170, sort: (row) => row.stale, cell: (row) => html`<${State} row=${row} />` },
+    { id: "positions", label: "Positions", width: 72, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
+    { id: "state", label: "State", left: true, width: 122, sort: (row) => row.stale, cell: (row) => html`<${State} row=${row} />` },
   ];
   return html`<${Table}
     caption=${`Sums by ${FILTERS[by].label}`}
