@@ -418,7 +418,7 @@ create function risk_totals_asof(
     only_expiration date default null,
     only_expiration_bucket text default null,
     only_without text[] default null,
-    benchmark text default 'SPY',
+    benchmark text default null,
     with_estimates boolean default false
 )
 returns table (
@@ -799,7 +799,7 @@ from (
         ('expiration', '{expiration}'), ('expiration_bucket', '{expiration_bucket}'),
         ('strategy_tag', '{strategy_tag}')
 ) g (group_by, columns)
-cross join lateral risk_totals_asof('infinity', g.columns) t;
+cross join lateral risk_totals_asof('infinity', g.columns, benchmark => 'SPY') t;
 
 drop function risk_totals_before(
     timestamptz, text[], double precision, text, text, text, text
@@ -821,8 +821,8 @@ comment on function risk_totals_asof(
     'expiration, expiration_bucket and strategy_tag together, and by currency always; an '
     'empty array is the whole book. The first and the third argument are those of '
     'greeks_asof. The next ones choose positions; only_without takes expiration and '
-    'strategy_tag, and chooses positions that have none. A null as the benchmark leaves the '
-    'beta-weighted sums out. with_estimates: the sums are those of portfolio_with_estimates, '
+    'strategy_tag, and chooses positions that have none. Without a benchmark '
+    'there are no beta-weighted sums. with_estimates: the sums are those of portfolio_with_estimates, '
     'and the estimated_ columns have the part of each that is estimated';
 
 comment on view risk_totals is
@@ -962,3 +962,909 @@ comment on column risk_totals.without_beta is
     'The underlyings without a known beta';
 comment on column risk_totals.oldest_beta_date is
     'The oldest day of a beta in the sum';
+
+
+-- The trades that people and programs record, for the functions below.  A role needs the
+-- right to read it, because a function reads with the rights of its caller.
+create view trade_history as
+select id, created_at, broker, account_id, contract_key, action, quantity, price
+from trades;
+
+comment on view trade_history is
+    'The rows of trades, without symbols, strategies and metadata';
+comment on column trade_history.id is 'As in trades';
+comment on column trade_history.created_at is 'As in trades';
+comment on column trade_history.broker is 'As in trades';
+comment on column trade_history.account_id is 'As in trades';
+comment on column trade_history.contract_key is 'As in trades';
+comment on column trade_history.action is 'As in trades';
+comment on column trade_history.quantity is 'As in trades';
+comment on column trade_history.price is 'As in trades';
+
+-- BEGIN MIGRATION ONLY
+-- Who may read the trades may read them here.
+do $$
+declare
+    grantee text;
+begin
+    for grantee in
+        select case a.grantee when 0 then 'public'
+            else quote_ident(pg_get_userbyid(a.grantee)) end
+        from pg_class c
+        cross join lateral aclexplode(c.relacl) a
+        where c.oid = 'trades'::regclass
+          and a.privilege_type = 'SELECT'
+          and a.grantee <> c.relowner
+    loop
+        execute format('grant select on trade_history to %s', grantee);
+    end loop;
+end
+$$;
+
+-- END MIGRATION ONLY
+
+-- Midnight in New York at the begin of the day of a moment.
+create function start_of_day(moment timestamptz)
+returns timestamptz
+language sql stable parallel safe
+return date_trunc('day', least(moment, statement_timestamp()), 'America/New_York');
+
+
+-- The price of an option, or of its underlying, in the first tick with one from a moment on.
+create function price_from(
+    of_broker text, of_account_id text, of_contract_key text, of_underlying boolean,
+    earliest timestamptz, latest timestamptz
+)
+returns table (price double precision, price_at timestamptz)
+language sql stable parallel safe rows 1
+begin atomic
+    select
+        case when of_underlying
+            then possible_price(s.underlying_price, s.underlying like '/%')
+            else s.price end,
+        s.event_time
+    from tick_history s
+    where s.broker = of_broker
+      and s.account_id = of_account_id
+      and s.contract_key = of_contract_key
+      -- As in newest_by_lookup.
+      and s.contract_key between of_contract_key and of_contract_key
+      and s.event_time >= earliest
+      and s.event_time <= latest
+      and case when of_underlying
+          then possible_price(s.underlying_price, s.underlying like '/%') is not null
+          else s.price between 0 and 1e9 end
+    order by s.event_time, s.received_at, s.id
+    limit 1;
+end;
+
+
+-- The same in the last tick with one, up to a moment.
+create function price_until(
+    of_broker text, of_account_id text, of_contract_key text, of_underlying boolean,
+    earliest timestamptz, latest timestamptz
+)
+returns table (price double precision, price_at timestamptz)
+language sql stable parallel safe rows 1
+begin atomic
+    select
+        case when of_underlying
+            then possible_price(s.underlying_price, s.underlying like '/%')
+            else s.price end,
+        s.event_time
+    from tick_history s
+    where s.broker = of_broker
+      and s.account_id = of_account_id
+      and s.contract_key = of_contract_key
+      -- As in newest_by_lookup.
+      and s.contract_key between of_contract_key and of_contract_key
+      and s.event_time > earliest
+      and s.event_time <= latest
+      and case when of_underlying
+          then possible_price(s.underlying_price, s.underlying like '/%') is not null
+          else s.price between 0 and 1e9 end
+    order by s.event_time desc, s.received_at desc, s.id desc
+    limit 1;
+end;
+
+
+-- The profit or loss of each position between two moments: its value at the end, less its
+-- value at the start, less the money of its trades.  The values are those of
+-- position_greeks_asof at the two moments.
+--
+-- Most positions have a price at both moments and the same quantity: they are plain, and cost
+-- nothing more.  For the others the rows of positions and single prices are looked up.
+--
+-- A change of quantity has the price of the recorded trades that add up to it; otherwise that
+-- of the next tick.  A position counts from its first price after the start, if it has none
+-- before, or if it comes from the first reading of its account.
+create function position_profit(
+    start timestamptz, moment timestamptz, stale_after_s double precision default 300
+)
+returns table (
+    broker text,
+    account_id text,
+    contract_key text,
+    kind text,
+    underlying text,
+    expiration date,
+    expiration_bucket text,
+    strategy_tag text,
+    currency text,
+    quantity numeric,
+    start_price double precision,
+    start_price_at timestamptz,
+    end_price double precision,
+    end_price_at timestamptz,
+    start_value double precision,
+    end_value double precision,
+    trades double precision,
+    profit_loss double precision,
+    first_price_at timestamptz,
+    trades_at_price bigint,
+    trades_at_mark bigint,
+    expired bigint,
+    unused_trades bigint,
+    is_stale boolean,
+    left_out text
+)
+language sql stable parallel restricted rows 200
+set jit = off
+set work_mem = '64MB'
+set plan_cache_mode = force_generic_plan
+begin atomic
+    with ends as materialized (
+        select
+            least(moment, statement_timestamp()) as at,
+            (least(moment, statement_timestamp()) at time zone 'America/New_York')::date
+                as today,
+            -- It may be a long week-end.
+            start - interval '7 days' as earliest
+    ),
+    before as materialized (
+        select
+            p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.expiration,
+            p.currency, p.price_factor, p.price,
+            case when p.kind in ('option', 'future_option') then p.event_time
+                else p.underlying_price_at end as price_at,
+            case when p.kind = 'future'
+                then p.position_delta * p.price_factor * p.price
+                else p.position_value end as worth
+        from position_greeks_asof(start, stale_after_s) p
+        where start < (select e.at from ends e)
+    ),
+    after as materialized (
+        select
+            p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.expiration,
+            p.strategy_tag, p.currency, p.quantity, p.price_factor, p.price, p.is_stale,
+            case when p.kind in ('option', 'future_option') then p.event_time
+                else p.underlying_price_at end as price_at,
+            case when p.kind = 'future'
+                then p.position_delta * p.price_factor * p.price
+                else p.position_value end as worth
+        from position_greeks_asof(moment, stale_after_s) p
+        where start < (select e.at from ends e)
+    ),
+    -- The contracts with a row between the two moments, from the index alone.
+    moved as materialized (
+        select distinct p.broker, p.account_id, p.contract_key
+        from position_history p
+        where (
+              p.expiration is null
+              or p.expiration > start at time zone 'UTC' - interval '36 hours'
+          )
+          and least(p.observed_at, p.recorded_at) > start
+          and least(p.observed_at, p.recorded_at) <= (select e.at from ends e)
+    ),
+    -- Full joins are made by hashing, here and below, as in portfolio_sums.
+    paired as materialized (
+        select
+            broker, account_id, contract_key,
+            m.contract_key is null
+                and b.worth is not null and b.price_at > (select e.earliest from ends e)
+                and a.worth is not null and a.price_at > (select e.earliest from ends e)
+                as is_plain,
+            coalesce(a.kind, b.kind) as kind,
+            coalesce(a.underlying, b.underlying) as underlying,
+            coalesce(a.expiration, b.expiration) as expiration,
+            case when a.contract_key is not null then a.currency else b.currency end
+                as currency,
+            coalesce(a.price_factor, b.price_factor) as price_factor,
+            a.contract_key is not null as is_open, a.strategy_tag, a.quantity, a.is_stale,
+            b.worth as start_worth, a.worth as end_worth,
+            case when b.price_at > (select e.earliest from ends e) then b.price end
+                as start_price,
+            b.price_at as start_price_at,
+            case when a.price_at > (select e.earliest from ends e) then a.price end
+                as end_price,
+            a.price_at as end_price_at
+        from before b
+        full join after a using (broker, account_id, contract_key)
+        full join moved m using (broker, account_id, contract_key)
+    ),
+    detailed as materialized (
+        select
+            row_number() over () as number, p.broker, p.account_id, p.contract_key,
+            coalesce(p.kind, o.kind) as kind,
+            coalesce(p.underlying, o.underlying, p.contract_key) as underlying,
+            coalesce(p.expiration, o.expiration) as expiration,
+            case when p.kind is null then o.currency else p.currency end as currency,
+            coalesce(p.price_factor, o.price_factor) as price_factor, p.is_open, p.strategy_tag, p.quantity, p.is_stale, p.start_price,
+            p.start_price_at, p.end_price, p.end_price_at
+        from paired p
+        -- Opened and closed between the moments.
+        left join lateral (
+            select h.kind, h.underlying, h.expiration, h.currency, h.price_factor
+            from position_history h
+            where p.kind is null
+              and h.broker = p.broker
+              and h.account_id = p.account_id
+              and h.contract_key = p.contract_key
+              and least(h.observed_at, h.recorded_at) > start
+              and least(h.observed_at, h.recorded_at) <= (select e.at from ends e)
+              and h.quantity is distinct from 0
+            order by least(h.observed_at, h.recorded_at) desc, h.observed_at desc
+            limit 1
+        ) o on true
+        where not p.is_plain and (p.kind is not null or o.kind is not null)
+    ),
+    -- The quantities of these: the last one up to the start, the later ones, and none from
+    -- the end of an expired contract on.
+    quantities as (
+        select
+            d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
+            d.expiration, d.currency, d.price_factor, q.at, q.observed_at, q.at <= start as is_first, q.is_expiry,
+            possible(q.quantity, -1e12, 1e12)::double precision as quantity,
+            (case
+                when q.quantity = 0 then 0
+                else possible(q.quantity, -1e12, 1e12) * q.price_factor * q.multiplier
+            end)::double precision as units,
+            q.multiplier::double precision as multiplier
+        from detailed d
+        cross join lateral (
+            select
+                least(p.observed_at, p.recorded_at) as at, p.observed_at,
+                false as is_expiry, p.quantity,
+                case
+                    when p.premium_multiplier is not null
+                    then possible(p.premium_multiplier, 1e-12, 1e12)
+                    when p.kind = 'equity' and coalesce(p.multiplier, 0) = 0 then 1
+                    else possible(p.multiplier, 1e-12, 1e12)
+                end as multiplier,
+                case
+                    when p.price_factor is not null
+                    then possible(p.price_factor, 1e-12, 1e12)
+                    when is_in_dollars(p.kind, p.contract_key, p.currency) then 1
+                end as price_factor
+            from (
+                (
+                    select h.*
+                    from position_history h
+                    where h.broker = d.broker
+                      and h.account_id = d.account_id
+                      and h.contract_key = d.contract_key
+                      and least(h.observed_at, h.recorded_at) <= start
+                    order by least(h.observed_at, h.recorded_at) desc, h.observed_at desc
+                    limit 1
+                )
+                union all
+                select h.*
+                from position_history h
+                where h.broker = d.broker
+                  and h.account_id = d.account_id
+                  and h.contract_key = d.contract_key
+                  and least(h.observed_at, h.recorded_at) > start
+                  and least(h.observed_at, h.recorded_at) <= (select e.at from ends e)
+            ) p
+            union all
+            select x.at, x.at, true, 0, null, null
+            from (
+                select d.expiration::timestamp at time zone 'UTC' + interval '36 hours' as at
+            ) x
+            where x.at > start and x.at <= (select e.at from ends e)
+        ) q
+    ),
+    -- A row that repeats the one before is no reading of its own: trades before it may
+    -- belong to the next change.
+    told_once as (
+        select
+            r.*,
+            lag(r.at, 1, '-infinity') over w as before_at,
+            lag(r.quantity, 1, 0::double precision) over w as before_quantity,
+            lag(r.units, 1, 0::double precision) over w as before_units,
+            lag(r.multiplier) over w as before_multiplier
+        from (
+            select
+                q.*,
+                lag(q.number) over v is null
+                    or q.quantity is distinct from lag(q.quantity) over v
+                    or q.units is distinct from lag(q.units) over v as is_new
+            from quantities q
+            window v as (partition by q.number order by q.at, q.observed_at)
+        ) r
+        where r.is_new
+        window w as (partition by r.number order by r.at, r.observed_at)
+    ),
+    held as (
+        select
+            t.number,
+            bool_or(t.units is null) as is_unknown,
+            coalesce(sum(t.units) filter (where t.is_first), 0) as start_units,
+            (array_agg(t.units order by t.at desc, t.observed_at desc))[1] as end_units
+        from told_once t
+        group by t.number
+    ),
+    -- The accounts that were first read after the start, with the moment.
+    new_accounts as materialized (
+        select a.broker, a.account_id, first.at
+        from (select distinct d.broker, d.account_id from detailed d) a
+        cross join lateral (
+            select min(least(p.observed_at, p.recorded_at)) as at
+            from position_history p
+            where p.broker = a.broker and p.account_id = a.account_id
+        ) first
+        where not exists (
+            select from position_history p
+            where p.broker = a.broker
+              and p.account_id = a.account_id
+              and least(p.observed_at, p.recorded_at) <= start
+        )
+    ),
+    -- The changes of quantity; also the start and the end that have no price.
+    changes as (
+        select
+            t.number, t.broker, t.account_id, t.contract_key, t.kind, t.underlying,
+            t.currency, t.price_factor, t.at, t.units - t.before_units as units,
+            case when f.is_fitting
+                then f.amount * coalesce(t.multiplier, t.before_multiplier) end as cash,
+            case when f.is_fitting then f.used end as used,
+            case
+                when f.is_fitting then 'price'
+                when t.before_at = '-infinity' and n.at >= t.at then 'first'
+                when t.is_expiry or t.quantity = 0
+                    and t.at >= (t.expiration + time '16:00') at time zone 'America/New_York'
+                    then 'expired'
+                else 'mark'
+            end as valued
+        from told_once t
+        left join new_accounts n on n.broker = t.broker and n.account_id = t.account_id
+        cross join lateral (
+            select
+                coalesce(
+                    count(*) > 0
+                    and count(*) = count(s.price)
+                    and abs(sum(s.signed) - (t.quantity - t.before_quantity)) <= 1e-9
+                    and coalesce(t.multiplier, t.before_multiplier) is not null,
+                    false
+                ) as is_fitting,
+                sum(s.signed * s.price) as amount,
+                count(*) filter (where s.created_at > start) as used
+            from (
+                select
+                    h.created_at, h.price::double precision as price,
+                    (case
+                        when lower(btrim(h.action)) like 'sell%' then -abs(h.quantity)
+                        when lower(btrim(h.action)) like 'buy%' then abs(h.quantity)
+                        else h.quantity
+                    end)::double precision as signed
+                from trade_history h
+                where h.broker = t.broker
+                  and h.account_id = t.account_id
+                  and h.contract_key = t.contract_key
+                  -- A position may be read some time after the trade.
+                  and h.created_at > greatest(t.before_at, start - interval '1 hour')
+                  and h.created_at <= t.at
+                  and not t.is_expiry
+            ) s
+        ) f
+        where not t.is_first and t.units <> t.before_units
+        union all
+        select
+            d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
+            d.currency, d.price_factor, start, h.start_units, null, null, 'base'
+        from detailed d
+        full join held h on h.number = d.number
+        where coalesce(h.start_units <> 0 and d.start_price is null, false)
+        union all
+        select
+            d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
+            d.currency, d.price_factor, (select e.at from ends e), h.end_units, null, null,
+            'end'
+        from detailed d
+        full join held h on h.number = d.number
+        where coalesce(h.end_units <> 0 and d.end_price is null, false)
+    ),
+    -- Options that give the price of a share or a future where none comes with an option
+    -- that is held at that moment.
+    lenders as materialized (
+        select
+            p.broker, p.account_id, p.contract_key, p.underlying, p.currency, p.kind,
+            p.price_factor
+        from paired p
+        where p.kind in ('option', 'future_option')
+        union
+        select
+            d.broker, d.account_id, d.contract_key, d.underlying, d.currency, d.kind,
+            d.price_factor
+        from detailed d
+        where d.kind in ('option', 'future_option')
+        union
+        select
+            k.broker, k.account_id, k.contract_key, k.underlying, k.currency, k.kind,
+            k.price_factor
+        from kept_ticks k
+        where k.account_id = 'watchlist'
+    ),
+    marked as (
+        select
+            c.number, c.valued, c.cash, c.used, c.units,
+            coalesce(o.price, s.price) as mark,
+            coalesce(o.price_at, s.price_at) as mark_at
+        from changes c
+        left join lateral (
+            select found.price, found.price_at
+            from (
+                select p.price, p.price_at, true as is_later
+                from price_from(
+                    c.broker, c.account_id, c.contract_key, false, c.at,
+                    (select e.at from ends e)
+                ) p
+                union all
+                select p.price, p.price_at, false
+                from price_until(
+                    c.broker, c.account_id, c.contract_key, false,
+                    (select e.earliest from ends e), c.at
+                ) p
+            ) found
+            where c.cash is null and c.kind in ('option', 'future_option')
+            order by
+                -- A start and an end take an older price first.
+                found.is_later = (c.valued not in ('base', 'end')) desc
+            limit 1
+        ) o on true
+        left join lateral (
+            select found.price, found.price_at
+            from (
+                select l.broker, l.account_id, l.contract_key
+                from lenders l
+                where c.cash is null
+                  and c.kind in ('equity', 'future')
+                  and l.kind
+                    = case c.kind when 'equity' then 'option' else 'future_option' end
+                  and l.underlying = c.underlying
+                  and coalesce(l.currency, 'USD') = coalesce(c.currency, 'USD')
+                  and coalesce(l.price_factor = c.price_factor, true)
+                order by l.broker <> c.broker, l.account_id, l.contract_key
+                limit 20
+            ) lender
+            cross join lateral (
+                select p.price, p.price_at, true as is_later
+                from price_from(
+                    lender.broker, lender.account_id, lender.contract_key, true, c.at,
+                    (select e.at from ends e)
+                ) p
+                union all
+                select p.price, p.price_at, false
+                from price_until(
+                    lender.broker, lender.account_id, lender.contract_key, true,
+                    (select e.earliest from ends e), c.at
+                ) p
+            ) found
+            order by
+                found.is_later = (c.valued not in ('base', 'end')) desc,
+                abs(date_part('epoch', found.price_at - c.at))
+            limit 1
+        ) s on true
+    ),
+    moves as (
+        select
+            m.number,
+            sum(m.units * m.mark) filter (where m.valued in ('base', 'first'))
+                as start_worth,
+            sum(coalesce(m.cash, m.units * m.mark))
+                filter (where m.valued not in ('base', 'first', 'end')) as trades,
+            bool_or(m.cash is null and m.mark is null) as is_unpriced,
+            max(m.mark_at) filter (
+                where m.valued in ('base', 'first') and m.mark_at >= start
+            ) as first_price_at,
+            min(m.mark) filter (where m.valued = 'base') as base_price,
+            min(m.mark_at) filter (where m.valued = 'base') as base_price_at,
+            min(m.mark) filter (where m.valued = 'end') as end_price,
+            min(m.mark_at) filter (where m.valued = 'end') as end_price_at,
+            count(*) filter (where m.valued = 'price') as at_price,
+            count(*) filter (where m.valued = 'mark') as at_mark,
+            count(*) filter (where m.valued = 'expired') as expired,
+            coalesce(sum(m.used), 0) as used
+        from marked m
+        group by m.number
+    ),
+    valued as (
+        select
+            d.broker, d.account_id, d.contract_key, d.kind, d.underlying, d.expiration,
+            d.is_open, d.strategy_tag, d.currency, d.quantity,
+            coalesce(d.start_price, m.base_price) as start_price,
+            case when d.start_price is null then m.base_price_at else d.start_price_at end
+                as start_price_at,
+            coalesce(d.end_price, m.end_price) as end_price,
+            case when d.end_price is null then m.end_price_at else d.end_price_at end
+                as end_price_at,
+            case when h.start_units = 0 or d.start_price is null then 0
+                else h.start_units * d.start_price end
+                + coalesce(m.start_worth, 0) as start_worth,
+            case when h.end_units = 0 then 0
+                else h.end_units * coalesce(d.end_price, m.end_price) end as end_worth,
+            coalesce(m.trades, 0) as trades,
+            m.first_price_at,
+            coalesce(m.at_price, 0) as at_price, coalesce(m.at_mark, 0) as at_mark,
+            coalesce(m.expired, 0) as expired, coalesce(m.used, 0) as used,
+            coalesce(d.is_stale, false) as is_stale,
+            case
+                when d.kind not in ('option', 'future_option', 'equity', 'future')
+                then 'kind'
+                when h.is_unknown then 'quantity'
+                when m.is_unpriced then 'price'
+            end as left_out
+        from detailed d
+        full join held h on h.number = d.number
+        full join moves m on m.number = h.number
+        -- Not a contract that was closed already.
+        where h.start_units <> 0 or h.end_units <> 0 or m.number is not null
+            or h.is_unknown
+        union all
+        select
+            p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.expiration,
+            true, p.strategy_tag, p.currency, p.quantity, p.start_price, p.start_price_at,
+            p.end_price, p.end_price_at, p.start_worth, p.end_worth, 0, null, 0, 0, 0, 0,
+            p.is_stale, null
+        from paired p
+        where p.is_plain
+    ),
+    traded as (
+        select t.broker, t.account_id, t.contract_key, count(*) as trades
+        from trade_history t
+        where t.created_at > start
+          and t.created_at <= (select e.at from ends e)
+          and t.contract_key is not null
+        group by t.broker, t.account_id, t.contract_key
+    ),
+    summed as (
+        select
+            v.*, v.end_worth - v.start_worth - v.trades as profit_loss,
+            t.trades as recorded
+        from valued v
+        full join traded t using (broker, account_id, contract_key)
+    )
+    select
+        s.broker, s.account_id, s.contract_key, s.kind, s.underlying, s.expiration,
+        expiration_bucket(s.expiration, (select e.today from ends e)),
+        case when s.is_open then s.strategy_tag else g.strategy_tag end,
+        s.currency, coalesce(s.quantity, 0),
+        s.start_price, s.start_price_at, s.end_price, s.end_price_at,
+        -- A future has no value: its gain is paid out.
+        case when s.left_out is not null then null when s.kind = 'future' then 0
+            else s.start_worth end,
+        case when s.left_out is not null then null when s.kind = 'future' then 0
+            else s.end_worth end,
+        case when s.left_out is not null then null when s.kind = 'future'
+            then -s.profit_loss else s.trades end,
+        case when s.left_out is null then s.profit_loss end,
+        case when s.left_out is null then s.first_price_at end,
+        s.at_price, s.at_mark, s.expired, coalesce(s.recorded, 0) - s.used,
+        s.is_stale, s.left_out
+    from summed s
+    left join lateral (
+        select f.strategy_tag
+        from strategy_of(s.broker, s.account_id, s.contract_key, moment) f
+        where not s.is_open
+    ) g on true
+    where s.kind is not null;
+end;
+
+
+-- The sums of position_profit by any of the columns that risk_totals_asof takes.
+create function profit_totals(
+    start timestamptz,
+    moment timestamptz,
+    group_by text[] default '{underlying}',
+    stale_after_s double precision default 300,
+    only_broker text default null,
+    only_account_id text default null,
+    only_underlying text default null,
+    only_strategy_tag text default null,
+    only_expiration date default null,
+    only_expiration_bucket text default null,
+    only_without text[] default null
+)
+returns table (
+    broker text,
+    account_id text,
+    underlying text,
+    expiration date,
+    expiration_bucket text,
+    strategy_tag text,
+    currency text,
+    place bigint,
+    started_at timestamptz,
+    ended_at timestamptz,
+    positions bigint,
+    unnamed_currency bigint,
+    profit_loss double precision,
+    start_value double precision,
+    end_value double precision,
+    trades double precision,
+    left_out bigint,
+    missing_price bigint,
+    missing_quantity bigint,
+    other_positions bigint,
+    from_first_price bigint,
+    first_price_at timestamptz,
+    trades_at_price bigint,
+    trades_at_mark bigint,
+    expired bigint,
+    unused_trades bigint,
+    stale bigint,
+    oldest_start_price_at timestamptz,
+    oldest_end_price_at timestamptz
+)
+language sql stable parallel restricted rows 20
+set jit = off
+set plan_cache_mode = force_generic_plan
+begin atomic
+    with wanted as (
+        select p.*
+        from position_profit(start, moment, stale_after_s) p
+        where coalesce(p.broker = only_broker, only_broker is null)
+          and coalesce(p.account_id = only_account_id, only_account_id is null)
+          and coalesce(p.underlying = only_underlying, only_underlying is null)
+          and (only_strategy_tag is null or p.strategy_tag = only_strategy_tag)
+          and (only_expiration is null or p.expiration = only_expiration)
+          and (
+              only_expiration_bucket is null
+              or p.expiration_bucket = only_expiration_bucket
+          )
+          and (p.expiration is null or ('expiration' = any(only_without)) is not true)
+          and (p.strategy_tag is null or ('strategy_tag' = any(only_without)) is not true)
+    ),
+    summed as (
+        select
+            case when 'broker' = any(group_by) or 'account_id' = any(group_by)
+                then w.broker end as broker,
+            case when 'account_id' = any(group_by) then w.account_id end as account_id,
+            case when 'underlying' = any(group_by) then w.underlying end as underlying,
+            case when 'expiration' = any(group_by) then w.expiration end as expiration,
+            case when 'expiration_bucket' = any(group_by) then w.expiration_bucket end
+                as expiration_bucket,
+            case when 'strategy_tag' = any(group_by) then w.strategy_tag end
+                as strategy_tag,
+            coalesce(w.currency, 'USD') as currency,
+            count(*) as positions,
+            count(*) filter (where w.currency is null) as unnamed_currency,
+            sum(w.profit_loss) as profit_loss,
+            sum(w.start_value) as start_value,
+            sum(w.end_value) as end_value,
+            sum(w.trades) as trades,
+            count(w.left_out) as left_out,
+            count(*) filter (where w.left_out = 'price') as missing_price,
+            count(*) filter (where w.left_out = 'quantity') as missing_quantity,
+            count(*) filter (where w.left_out = 'kind') as other_positions,
+            count(w.first_price_at) as from_first_price,
+            max(w.first_price_at) as first_price_at,
+            sum(w.trades_at_price)::bigint as trades_at_price,
+            sum(w.trades_at_mark)::bigint as trades_at_mark,
+            sum(w.expired)::bigint as expired,
+            sum(w.unused_trades)::bigint as unused_trades,
+            count(*) filter (where w.is_stale) as stale,
+            min(w.start_price_at) filter (where w.left_out is null)
+                as oldest_start_price_at,
+            min(w.end_price_at) filter (where w.left_out is null) as oldest_end_price_at
+        from wanted w
+        group by 1, 2, 3, 4, 5, 6, 7
+    )
+    select
+        s.broker, s.account_id, s.underlying, s.expiration, s.expiration_bucket,
+        s.strategy_tag, s.currency,
+        coalesce(array_position(expiration_buckets(), s.expiration_bucket), 0),
+        start, least(moment, statement_timestamp()), s.positions, s.unnamed_currency, s.profit_loss,
+        s.start_value, s.end_value, s.trades, s.left_out, s.missing_price,
+        s.missing_quantity, s.other_positions, s.from_first_price, s.first_price_at,
+        s.trades_at_price, s.trades_at_mark, s.expired, s.unused_trades, s.stale,
+        s.oldest_start_price_at, s.oldest_end_price_at
+    from summed s;
+end;
+
+
+create view position_profit_today as
+select
+    broker, account_id, contract_key, kind, underlying, expiration, expiration_bucket,
+    strategy_tag, currency, quantity, start_price, start_price_at, end_price, end_price_at,
+    start_value, end_value, trades, profit_loss, first_price_at, trades_at_price,
+    trades_at_mark, expired, unused_trades, is_stale, left_out
+from position_profit(start_of_day('infinity'), 'infinity');
+
+
+create view profit_today as
+select
+    g.group_by, t.broker, t.account_id, t.underlying, t.expiration, t.expiration_bucket,
+    t.strategy_tag, t.currency, t.place, t.started_at, t.ended_at, t.positions,
+    t.unnamed_currency, t.profit_loss, t.start_value, t.end_value, t.trades, t.left_out,
+    t.missing_price, t.missing_quantity, t.other_positions, t.from_first_price,
+    t.first_price_at, t.trades_at_price, t.trades_at_mark, t.expired, t.unused_trades,
+    t.stale, t.oldest_start_price_at, t.oldest_end_price_at
+from (
+    values
+        ('book', '{}'::text[]), ('currency', '{}'), ('broker', '{broker}'),
+        ('account_id', '{account_id}'), ('underlying', '{underlying}'),
+        ('expiration', '{expiration}'), ('expiration_bucket', '{expiration_bucket}'),
+        ('strategy_tag', '{strategy_tag}')
+) g (group_by, columns)
+cross join lateral profit_totals(start_of_day('infinity'), 'infinity', g.columns) t;
+
+
+-- BEGIN MIGRATION ONLY
+-- Who may read the portfolio may read these.
+do $$
+declare
+    granted record;
+begin
+    for granted in
+        select
+            of.relation,
+            case a.grantee when 0 then 'public'
+                else quote_ident(pg_get_userbyid(a.grantee)) end as grantee
+        from (values ('position_profit_today'), ('profit_today')) of (relation)
+        cross join pg_class c
+        cross join lateral aclexplode(c.relacl) a
+        where c.oid = 'portfolio_greeks'::regclass
+          and a.privilege_type = 'SELECT'
+          and a.grantee <> c.relowner
+    loop
+        execute format('grant select on %I to %s', granted.relation, granted.grantee);
+    end loop;
+end
+$$;
+
+
+-- END MIGRATION ONLY
+comment on function start_of_day(timestamptz) is
+    'Midnight in New York at the begin of the day of a moment. infinity: of today';
+comment on function price_from(text, text, text, boolean, timestamptz, timestamptz) is
+    'The price of an option, or of its underlying, in the first tick with one of an interval';
+comment on function price_until(text, text, text, boolean, timestamptz, timestamptz) is
+    'The price of an option, or of its underlying, in the last tick with one of an interval';
+comment on function position_profit(timestamptz, timestamptz, double precision) is
+    'The profit or loss of each position between two moments. infinity: until now. The third '
+    'argument is the age in seconds from which ticks are stale';
+comment on function profit_totals(
+    timestamptz, timestamptz, text[], double precision, text, text, text, text, date, text,
+    text[]
+) is
+    'The sums of position_profit between two moments, grouped as in risk_totals_asof, with '
+    'the same choice of positions: profit_totals(start_of_day(''infinity''), ''infinity'') is '
+    'the profit or loss of today by underlying';
+
+comment on view position_profit_today is
+    'The profit or loss of each position since midnight in New York: end_value, less '
+    'start_value, less trades. Positions that were closed since are rows too';
+comment on column position_profit_today.broker is
+    'Name of the broker';
+comment on column position_profit_today.account_id is
+    'The broker''s account';
+comment on column position_profit_today.contract_key is
+    'As in positions';
+comment on column position_profit_today.kind is
+    'As in positions';
+comment on column position_profit_today.underlying is
+    'The contract_key of the underlying';
+comment on column position_profit_today.expiration is
+    'Last day of the contract';
+comment on column position_profit_today.expiration_bucket is
+    'As in position_greeks';
+comment on column position_profit_today.strategy_tag is
+    'As in position_greeks';
+comment on column position_profit_today.currency is
+    'Currency of all amounts; null if the broker names none, which counts as USD';
+comment on column position_profit_today.quantity is
+    'Contracts or shares at the end; 0 if it is closed';
+comment on column position_profit_today.start_price is
+    'The last price up to the start, at most seven days older; without one, the first price '
+    'after it; null for a position that was opened since. In the unit of its quotation';
+comment on column position_profit_today.start_price_at is
+    'The time of start_price';
+comment on column position_profit_today.end_price is
+    'The last price up to the end, in the unit of its quotation';
+comment on column position_profit_today.end_price_at is
+    'The time of end_price';
+comment on column position_profit_today.start_value is
+    'The value at the start in the currency, at the first price after it if first_price_at is '
+    'not null; 0 for futures';
+comment on column position_profit_today.end_value is
+    'The value at the end in the currency; 0 for futures, and if it is closed';
+comment on column position_profit_today.trades is
+    'Value bought less value sold since the start, in the currency. The gain of a future, '
+    'which is paid out, counts as sold';
+comment on column position_profit_today.profit_loss is
+    'end_value - start_value - trades, in the currency; null if left_out has a reason';
+comment on column position_profit_today.first_price_at is
+    'If the position does not count from the start: the time of the first price, from which '
+    'it counts. It has no price before, or it comes from the first reading of its account';
+comment on column position_profit_today.trades_at_price is
+    'Number of changes of the quantity at the price of recorded trades';
+comment on column position_profit_today.trades_at_mark is
+    'Number of changes at the price of the next tick, because no recorded trades add up to '
+    'them';
+comment on column position_profit_today.expired is
+    '1 if the contract has expired since; it leaves at its last price';
+comment on column position_profit_today.unused_trades is
+    'Number of recorded trades that fit no change of the quantity';
+comment on column position_profit_today.is_stale is
+    'As in position_greeks: end_price is old or not real-time';
+comment on column position_profit_today.left_out is
+    'Why there is no profit_loss: price (a price is not known), quantity (the quantity, the '
+    'multiplier or the price_factor is not known), or kind (bonds, CFDs, crypto, unknown)';
+
+comment on view profit_today is
+    'The profit or loss since midnight in New York, by what group_by says, and by currency: '
+    'the sums of position_profit_today. Choose one group_by. profit_totals takes other moments';
+comment on column profit_today.group_by is
+    'As in risk_totals';
+comment on column profit_today.broker is
+    'Name of the broker; null unless grouped by broker or account_id';
+comment on column profit_today.account_id is
+    'The broker''s account; null unless grouped by it';
+comment on column profit_today.underlying is
+    'The contract_key of the underlying; null unless grouped by it';
+comment on column profit_today.expiration is
+    'Last day of the contracts; null for positions without an expiration, or unless grouped '
+    'by it';
+comment on column profit_today.expiration_bucket is
+    'As in position_greeks; null for positions without an expiration, or unless grouped by it';
+comment on column profit_today.strategy_tag is
+    'As in position_greeks; null for positions without a strategy, or unless grouped by it';
+comment on column profit_today.currency is
+    'Currency of all amounts. Positions whose broker names none count as USD';
+comment on column profit_today.place is
+    'As in risk_totals';
+comment on column profit_today.started_at is
+    'The start: midnight in New York';
+comment on column profit_today.ended_at is
+    'The end: now';
+comment on column profit_today.positions is
+    'Number of positions that were open at some time between the start and the end';
+comment on column profit_today.unnamed_currency is
+    'Number of positions whose broker names no currency (tastytrade)';
+comment on column profit_today.profit_loss is
+    'end_value - start_value - trades, in the currency; null if every position is left out';
+comment on column profit_today.start_value is
+    'Sum of position_profit_today.start_value: currency';
+comment on column profit_today.end_value is
+    'Sum of position_profit_today.end_value: currency';
+comment on column profit_today.trades is
+    'Sum of position_profit_today.trades: currency';
+comment on column profit_today.left_out is
+    'Number of positions that are in no sum, for any reason';
+comment on column profit_today.missing_price is
+    'Number of positions that are left out because a price is not known';
+comment on column profit_today.missing_quantity is
+    'Number of positions that are left out because the quantity, the multiplier or the '
+    'price_factor is not known';
+comment on column profit_today.other_positions is
+    'Number of positions of other kinds (bonds, CFDs, crypto, unknown); no sum has them';
+comment on column profit_today.from_first_price is
+    'Number of positions that count from their first price after the start only';
+comment on column profit_today.first_price_at is
+    'The latest of these first prices; null without such positions';
+comment on column profit_today.trades_at_price is
+    'Number of changes of quantities at the price of recorded trades';
+comment on column profit_today.trades_at_mark is
+    'Number of changes at the price of the next tick, because no recorded trades add up to '
+    'them';
+comment on column profit_today.expired is
+    'Number of contracts that have expired since';
+comment on column profit_today.unused_trades is
+    'Number of recorded trades that fit no change of a quantity';
+comment on column profit_today.stale is
+    'Number of positions whose price at the end is old or not real-time';
+comment on column profit_today.oldest_start_price_at is
+    'The time of the oldest price at the start';
+comment on column profit_today.oldest_end_price_at is
+    'The time of the oldest price at the end';

@@ -59,6 +59,7 @@ _LIMITS: Final = {
     "without_tick": "positions without a new price after the start",
     "trades_at_mark": "changes of quantity at the next mark: no recorded trades fit",
     "expired": "positions expired, at the last mark",
+    "from_first_price": "positions without a price before; they count from their first one",
     "first_seen": "positions of the first reading of an account, opened at the next mark",
     "unused_trades": "recorded trades that fit no change of quantity",
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -247,6 +248,7 @@ def _row(each: Walk, outages: Sequence[Outage]) -> Explained:
         trades_at_price=each.valued.count("price"),
         trades_at_mark=each.valued.count("mark"),
         expired=each.valued.count("expired"),
+        from_first_price=int(each.first_price_at is not None),
         first_seen=each.valued.count("first_seen"),
         unused_trades=each.unused_trades,
         gap_steps=len(gaps),
@@ -321,6 +323,13 @@ def _notes(walks: Sequence[Walk], paths: Paths) -> list[str]:
         for (broker, account_id), at in sorted(seen.items())
         if at is not None
     ]
+    late = [each.first_price_at for each in walks if each.first_price_at is not None]
+    if late:
+        notes.append(
+            f"{len(late)} positions have no price before the start. They count from their"
+            f" first price after it; the last one came at"
+            f" {datetime.fromtimestamp(max(late), UTC):%Y-%m-%d %H:%M:%S} UTC."
+        )
     if paths.outages_left_out:
         notes.append(f"{paths.outages_left_out} more outages are not listed.")
     return notes

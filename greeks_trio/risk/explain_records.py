@@ -179,6 +179,8 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
         without_tick: Positions without a tick between the two moments.
         quantity_changes: How often a quantity changed; those at a recorded price, at the
             mark because no trade fits, and because the contract expired.
+        from_first_price: Positions without a price before the start; they count from the
+            first one after it.
         first_seen: Positions that the first reading of the account found, at the mark.
         gap_steps: Steps over an outage.
         gap_change: The profit or loss of these steps.
@@ -212,6 +214,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     trades_at_price: int
     trades_at_mark: int
     expired: int
+    from_first_price: int
     first_seen: int
     unused_trades: int
     gap_steps: int

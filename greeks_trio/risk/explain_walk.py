@@ -49,6 +49,8 @@ class Walk:
     Attributes:
         amounts: Of each part, the amount of each step that has one.
         missing: The parts that a step lacks.
+        first_price_at: When the position counts from its first price after the start,
+            because it has none before: the time of that, in seconds since 1970.
     """
 
     path: ContractPath
@@ -65,6 +67,7 @@ class Walk:
     valued: list[Valued] = field(default_factory=list)
     unused_trades: int = 0
     has_tick: bool = False
+    first_price_at: float | None = None
 
     @property
     def profit_loss(self) -> float:
@@ -116,8 +119,9 @@ def walk(path: ContractPath, start: float, end: float) -> Walk | None:
     units, rest = held.units, list(held.changes)
     if last is not None:
         result.start_value = units * last.price
-    elif units:
-        raise Unknown("no price at the start")
+    elif units and ticks:
+        result.start_value = units * ticks[0].price
+        result.first_price_at = ticks[0].at
     result.has_tick = bool(ticks)
     for tick in ticks:
         if units and last is not None:

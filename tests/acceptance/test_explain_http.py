@@ -180,7 +180,7 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
             *(UNPRICED, ODD, EVER)
         ]
         assert {each["reason"] for each in body["left_out"]} == {
-            "no price at the start"
+            "no price while it was held"
         }
         assert [each["reasons"] for each in body["outages"]] == [["disconnected"]]
     groups = answers["strategy_tag"].json()["groups"]

@@ -235,7 +235,7 @@ def test_an_expired_contract_leaves_at_its_last_mark():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"ticks": ticks((5, 10.0, 600.0, 0.2))}, "no price at the start"),
+        ({"ticks": Ticks()}, "no price while it was held"),
         ({"ticks": Ticks(), "held": ((5, 1.0),)}, "no price while it was held"),
         ({"held": ((-60, None),)}, "the quantity could not be read"),
         (
@@ -256,6 +256,19 @@ def test_a_position_without_a_value_is_left_out_and_named(changes, reason):
     [left_out] = answer.left_out
     assert (left_out.contract_key, left_out.reason) == ("HOLE", reason)
     assert answer.left_out_count == 1
+
+
+def test_a_position_without_a_price_at_the_start_counts_from_its_first_one():
+    moves = ticks((10, 10.0, 600.0, 0.2), (30, 12.0, 603.0, 0.2), delta=0.5)
+
+    row = total(path(moves, held=((-60, 1.0), (5, 2.0))))
+    answer = run(path(moves, held=((-60, 1.0),)))
+
+    # The change before the first price has that price too.
+    assert (row.start_value, row.trades, row.profit_loss) == (1000.0, 1000.0, 400.0)
+    assert (row.from_first_price, row.steps) == (1, 1)
+    assert answer.totals[0].profit_loss == 200.0
+    assert "the last one came at" in answer.notes[1]
 
 
 def test_steps_over_an_outage_are_counted():

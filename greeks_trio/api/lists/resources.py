@@ -13,6 +13,7 @@ from greeks_trio.api.lists.estimates import ESTIMATES, PORTFOLIO_ESTIMATES
 from greeks_trio.api.lists.intervals import GAPS, OUTAGES
 from greeks_trio.api.lists.parameters import Parameter
 from greeks_trio.api.lists.position_risk import POSITION_GREEKS, POSITION_TAGS
+from greeks_trio.api.lists.profit import POSITION_PROFIT, PROFIT_TOTALS
 from greeks_trio.api.lists.resource import ListResource
 from greeks_trio.api.lists.totals import RISK_TOTALS
 from greeks_trio.model.records import PositionKind
@@ -360,6 +361,7 @@ TRADES: Final = ListResource(
 RESOURCES: Final = (
     *(SNAPSHOTS, LATEST, AS_OF, DIVERGENCE),
     *(POSITION_GREEKS, RISK_TOTALS, POSITION_TAGS),
+    *(PROFIT_TOTALS, POSITION_PROFIT),
     *(ESTIMATES, PORTFOLIO_ESTIMATES),
     *(PORTFOLIO, POSITIONS, LATEST_VALUES, VALUE_HISTORY, GAPS, OUTAGES, TRADES),
     *BETAS,

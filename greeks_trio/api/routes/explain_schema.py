@@ -39,6 +39,8 @@ _COUNTS: Final = {
     "trades_at_price": "Changes of quantity at the price of recorded trades",
     "trades_at_mark": "Changes of quantity at the next mark, because no recorded trades fit",
     "expired": "Positions that ended by expiration, at the last mark",
+    "from_first_price": "Positions that count from their first price after the start, "
+    "because they have none before",
     "first_seen": "Positions of the first reading of the account, opened at the next mark",
     "unused_trades": "Recorded trades that fit no change of quantity",
     "gap_steps": "Steps over an outage",

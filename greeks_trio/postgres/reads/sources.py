@@ -25,6 +25,7 @@ from greeks_trio.postgres.reads.listing import Parts, Source
 MakeSource: TypeAlias = Callable[[Mapping[str, Any], float], Source]
 
 _PRESENT: Final = "infinity"
+_START: Final = sql.SQL("coalesce(%s::timestamptz, start_of_day(%s::timestamptz))")
 # The values that the functions of sums take one by one, in their order.
 _FILTERS: Final = (
     *("broker", "account_id", "underlying", "strategy_tag", "expiration"),
@@ -133,11 +134,7 @@ def position_greeks_asof(values: Mapping[str, Any], stale_after_s: float) -> Sou
 def risk_totals_asof(
     benchmark: str, values: Mapping[str, Any], stale_after_s: float
 ) -> Source:
-    """Return the sums by the columns that ``group_by`` names, with commas between them.
-
-    Every sum is of one currency, so this name and that of the whole book change nothing.
-    """
-    names = (values["group_by"] or "underlying").split(",")
+    """Return the sums by the columns that ``group_by`` names, with commas between them."""
     return Source(
         sql.SQL(
             "risk_totals_asof(%s::timestamptz, %s::text[], %s::double precision, %s::text,"
@@ -146,13 +143,31 @@ def risk_totals_asof(
         ),
         [
             _moment(values),
-            [name for name in names if name not in ("book", "currency")],
-            stale_after_s,
-            *(values[name] for name in _FILTERS),
-            None if values["without"] is None else values["without"].split(","),
+            *_grouped(values, stale_after_s),
             values["benchmark"] or benchmark,
             bool(values["with_estimates"]),
         ],
+    )
+
+
+def profit_totals(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the profits and losses between two moments, grouped as the totals are."""
+    return Source(
+        sql.SQL(
+            "profit_totals({}, %s::timestamptz, %s::text[], %s::double precision, %s::text,"
+            " %s::text, %s::text, %s::text, %s::date, %s::text, %s::text[]) src"
+        ).format(_START),
+        [*_interval(values), *_grouped(values, stale_after_s)],
+    )
+
+
+def position_profit(values: Mapping[str, Any], stale_after_s: float) -> Source:
+    """Return the profit or loss of each position between two moments."""
+    return Source(
+        sql.SQL(
+            "position_profit({}, %s::timestamptz, %s::double precision) src"
+        ).format(_START),
+        [*_interval(values), stale_after_s],
     )
 
 
@@ -211,3 +226,24 @@ def volatility_term_structure_asof(
 def _moment(values: Mapping[str, Any]) -> Any:  # noqa: ANN401
     at = values.get("at")
     return _PRESENT if at is None else at
+
+
+def _interval(values: Mapping[str, Any]) -> list[Any]:
+    """Return the start, the moment whose day gives the default of it, and the end."""
+    end = _PRESENT if values["end"] is None else values["end"]
+    return [values["start"], end, end]
+
+
+def _grouped(values: Mapping[str, Any], stale_after_s: float) -> list[Any]:
+    """Return the arguments that every function of sums takes in this order.
+
+    Every sum is of one currency, so this name and that of the whole book change nothing.
+    """
+    names = (values["group_by"] or "underlying").split(",")
+    without = values["without"]
+    return [
+        [name for name in names if name not in ("book", "currency")],
+        stale_after_s,
+        *(values[name] for name in _FILTERS),
+        None if without is None else without.split(","),
+    ]
