@@ -981,27 +981,6 @@ comment on column trade_history.action is 'As in trades';
 comment on column trade_history.quantity is 'As in trades';
 comment on column trade_history.price is 'As in trades';
 
--- BEGIN MIGRATION ONLY
--- Who may read the trades may read them here.
-do $$
-declare
-    grantee text;
-begin
-    for grantee in
-        select case a.grantee when 0 then 'public'
-            else quote_ident(pg_get_userbyid(a.grantee)) end
-        from pg_class c
-        cross join lateral aclexplode(c.relacl) a
-        where c.oid = 'trades'::regclass
-          and a.privilege_type = 'SELECT'
-          and a.grantee <> c.relowner
-    loop
-        execute format('grant select on trade_history to %s', grantee);
-    end loop;
-end
-$$;
-
--- END MIGRATION ONLY
 
 -- Midnight in New York at the begin of the day of a moment.
 create function start_of_day(moment timestamptz)
@@ -1701,7 +1680,7 @@ cross join lateral profit_totals(start_of_day('infinity'), 'infinity', g.columns
 
 
 -- BEGIN MIGRATION ONLY
--- Who may read the portfolio may read these.
+-- A role that may read the portfolio may read these.
 do $$
 declare
     granted record;
@@ -1711,7 +1690,9 @@ begin
             of.relation,
             case a.grantee when 0 then 'public'
                 else quote_ident(pg_get_userbyid(a.grantee)) end as grantee
-        from (values ('position_profit_today'), ('profit_today')) of (relation)
+        from (
+            values ('position_profit_today'), ('profit_today'), ('trade_history')
+        ) of (relation)
         cross join pg_class c
         cross join lateral aclexplode(c.relacl) a
         where c.oid = 'portfolio_greeks'::regclass

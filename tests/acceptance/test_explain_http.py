@@ -205,5 +205,5 @@ async def test_the_profit_is_the_true_one_and_the_residual_is_small(
     assert statuses == (0, 2)
     shown = capsys.readouterr()
     assert f"{total['end_value']:,.2f}" in shown.out
-    assert f"Left out: ibkr U1 {UNPRICED}: no price at the start" in shown.out
+    assert f"Left out: ibkr U1 {UNPRICED}: no price while it was held" in shown.out
     assert "has to be a time with its zone" in shown.err

@@ -285,6 +285,7 @@ def test_every_view_column_and_function_has_a_comment(db):
         "alert_history",
         "tagged_positions",
         "tagged_trades",
+        "trade_history",
     }
     assert [key for key, comment in comments.items() if not comment] == []
     assert silent == []

@@ -88,10 +88,11 @@ def test_the_positions_of_every_row_can_be_chosen(db, seed):
     random_book(db, random.Random(seed), MOMENT, expiration=EXPIRATION)
     weigh(db, SPY=1.0, QQQ=1.2)
     for group_by in combinations(GROUPS, 3):
-        for row in totals(db, group_by):
+        for row in totals(db, group_by, benchmark="SPY"):
             only, nulls = filters_of(row, group_by)
             chosen = {f"only_{name}": value for name, value in only.items()}
-            found = totals(db, (), only_without=nulls or None, **chosen)
+            chosen |= {"only_without": nulls or None, "benchmark": "SPY"}
+            found = totals(db, (), **chosen)
             [same] = [each for each in found if each["currency"] == row["currency"]]
             for name in (*SUMS, *COUNTS):
                 expected = row[name] and pytest.approx(row[name])
@@ -163,9 +164,7 @@ def test_beta_weighted_sums_are_those_of_beta_weighted(db, seed, benchmark):
 
 def test_without_a_benchmark_nothing_is_weighted(db):
     hold(db)
-    [row] = rows(
-        db, "select * from risk_totals_asof(%s, '{}', benchmark => null)", MOMENT
-    )
+    [row] = rows(db, "select * from risk_totals_asof(%s, '{}')", MOMENT)
     assert row["positions"] == 1
     assert row["benchmark"] is None
     assert row["missing_beta_weighted"] is None
@@ -222,7 +221,9 @@ def test_estimates_of_one_contract_by_hand(db):
     estimate(db, key, now)
     weigh(db, SPY=1.0)
 
-    [row] = totals(db, ("underlying",), "infinity", with_estimates=True)
+    [row] = totals(
+        db, ("underlying",), "infinity", with_estimates=True, benchmark="SPY"
+    )
     assert (row["net_delta"], row["estimated_net_delta"]) == (-140.0, -150.0)
     assert (row["theta"], row["estimated_theta"]) == (pytest.approx(30.0),) * 2
     assert row["dollar_delta"] == row["estimated_dollar_delta"] == -150 * 640.0
