@@ -40,7 +40,7 @@ export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLeg
       { ...axis, ...xLabels, ...(isTime ? {} : { size: ONE_LINE_PX }) },
       { ...axis, size: 62, values: (_, values, place, space, step) => values.map((value) => (value === null ? "" : format(value, step))) },
     ],
-    cursor: { drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 }, ...(sync ? { sync: syncOf(sync) } : {}) },
+    cursor: { y: !sync, drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 }, ...(sync ? { sync: syncOf(sync) } : {}) },
     legend: { show: hasLegend, live: true },
     hooks: {
       drawClear: [(chart) => shade(chart, live.current.gaps)],

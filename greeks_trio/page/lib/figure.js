@@ -11,12 +11,13 @@ const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
  * A number on the page.
  *
  * field: the column of the HTTP interface.  measure: its entry in MEASURES, or one of its own.
- * coloured: gains blue, losses orange.  A change is shown by a ground that pales.
+ * coloured: gains blue, losses orange.  A change is shown by a ground that pales, unless
+ * `isStill`: then it is another figure, not a new value.
  */
-export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured = false, title }) {
+export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured = false, isStill = false, title }) {
   const element = useRef(null);
   const text = number(value, measure);
-  useFlash(element, text);
+  useFlash(element, text, isStill);
   const isKnown = text !== NOTHING;
   const colour = coloured && isKnown && /[1-9]/.test(text) ? (value < 0 ? "loss" : "gain") : "";
   return html`<span
@@ -29,10 +30,10 @@ export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured
   >`;
 }
 
-function useFlash(element, text) {
+function useFlash(element, text, isStill) {
   const before = useRef(text);
   useLayoutEffect(() => {
-    if (before.current !== text && before.current !== NOTHING && !isCalm.matches) flash(element.current);
+    if (before.current !== text && before.current !== NOTHING && !isStill && !isCalm.matches) flash(element.current);
     before.current = text;
   }, [text]);
 }

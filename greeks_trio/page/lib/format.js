@@ -75,6 +75,28 @@ export function priceDigits({ multiplier, price_factor: factor }) {
   return worth > 0 ? Math.min(7, Math.max(2, Math.ceil(Math.log10(worth)) - 1)) : 2;
 }
 
+const UNITS = [
+  [1e9, "B"],
+  [1e6, "M"],
+  [1e4, "k"],
+];
+
+/**
+ * Return a number for the axis of a chart, with few letters.
+ * @param {number} step Between two labels; it says how many decimals are needed.
+ */
+export function axisNumber(value, step) {
+  const [from, unit] = UNITS.find(([least]) => Math.abs(value) >= least) ?? [1, ""];
+  const scale = unit === "k" ? 1000 : from;
+  return number(value / scale, { digits: decimalsOf(step / scale) }) + unit;
+}
+
+function decimalsOf(step) {
+  let digits = 0;
+  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
+  return digits;
+}
+
 /** Return a whole count with its noun: `1 position`, `3 positions`. */
 export function count(value, noun, plural = `${noun}s`) {
   return `${number(value)} ${value === 1 ? noun : plural}`;

@@ -80,7 +80,12 @@ function differenceColumn(one) {
 function Value({ row, field, of, isAligned, signed = false }) {
   if (of === null) return html`<span class="none">–</span>`;
   const { digits, most = digits } = of.measure;
-  return html`<${Figure} field=${field} value=${row[field]} measure=${{ ...of.measure, digits: isAligned ? most : digits, signed }} />`;
+  const decimals = isAligned || isSmall(row, of.id) ? most : digits;
+  return html`<${Figure} field=${field} value=${row[field]} measure=${{ ...of.measure, digits: decimals, most: decimals, signed }} />`;
+}
+
+function isSmall(row, id) {
+  return BROKERS.every((broker) => Math.abs(row[`${broker}_${id}`] ?? 0) < 1);
 }
 
 function relativeColumn(each, threshold, isAlone) {

@@ -24,7 +24,7 @@ function Line({ session }) {
   const { broker, last_message_at: lastAt } = session;
   const stale = status.value?.staleness.stale[broker];
   const silent = lastAt ? age(Math.max(0, now.value - Date.parse(lastAt)) / 1000) : NOTHING;
-  const trouble = [session.last_error, ...(session.notes ?? [])].filter(Boolean).join(" \u00b7 ");
+  const trouble = [...new Set([session.last_error, ...(session.notes ?? [])])].filter(Boolean).join(" \u00b7 ");
   return html`<li data-key=${broker}>
     <b>${brokerName(broker)}</b>
     <${Badge} state=${LEVELS[session.status]}>${session.status}<//>

@@ -5,12 +5,13 @@ import { Chart } from "../../lib/chart.js";
 import { now } from "../../lib/clock.js";
 import { contractId, staleAfterS } from "../../lib/contracts.js";
 import { MEASURES, brokerName, number, priceDigits } from "../../lib/format.js";
-import { Badge, Freshness, Segments } from "../../lib/parts.js";
+import { Badge, Freshness } from "../../lib/parts.js";
+import { RangePicker, zoomTo } from "../../lib/range-picker.js";
+import { iso, rangeOf } from "../../lib/ranges.js";
 import { useResource } from "../../lib/resource.js";
 import { change } from "../../lib/router.js";
 import { Gaps, PeriodNote, merged, shownGaps } from "./gaps.js";
 import { useLiveTicks } from "./live-ticks.js";
-import { RANGES, RANGE_NAMES, between, iso, movesOf, rangeOf } from "./ranges.js";
 import { aligned, broken, pointsOf } from "./series.js";
 
 const POINTS = 400;
@@ -68,29 +69,6 @@ function chosenSeries(series, { broker, account_id: account }) {
   return { series: chosen.sort((one, two) => one.broker.localeCompare(two.broker)), left: series.filter((each) => !chosen.includes(each)) };
 }
 
-function RangePicker({ range, nowS }) {
-  const options = Object.keys(RANGES).map((name) => [name, name, RANGE_NAMES[name]]);
-  const pick = (name) => change({ range: name, from: null, to: null }, { replace: false });
-  return html`
-    <${Segments} label="Range up to now" options=${options} value=${range.name} onPick=${pick} />
-    <div class="segments" role="group" aria-label="Move the range">
-      ${movesOf(range, nowS).map(
-        ({ id, label, symbol, params, isOff }) => html`<button
-          key=${id}
-          type="button"
-          aria-label=${label}
-          title=${label}
-          disabled=${isOff}
-          onClick=${() => change(params, { replace: false })}
-        >
-          ${symbol}
-        </button>`,
-      )}
-    </div>
-    ${!range.isLive && html`<button class="button" type="button" onClick=${() => change({ from: null, to: null }, { replace: false })}>Back to now</button>`}
-  `;
-}
-
 function MeasurePicker({ measures }) {
   const toggled = (name) => (measures.includes(name) ? measures.filter((each) => each !== name) : [...measures, name]);
   return html`<div class="controls toggles" role="group" aria-label="Charts of">
@@ -138,7 +116,7 @@ function OneChart({ measure, shown, range, about, ticks, gaps, isLoading }) {
       range=${[range.from, range.to]}
       height=${HEIGHT}
       sync="history"
-      onZoom=${(from, to) => change(between(from, to, now.peek() / 1000), { replace: false })}
+      onZoom=${(from, to) => zoomTo(from, to, now.peek() / 1000)}
     />
   </figure>`;
 }

@@ -7,9 +7,8 @@ import { MEASURES, age, brokerName, day } from "../../lib/format.js";
 import { Badge, Empty, Freshness } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
 import { change, go, href } from "../../lib/router.js";
-import { isDown } from "../../lib/status.js";
 import { Table } from "../../lib/table.js";
-import { MARKET, betaTitle, priceMeasure, marketKey, marketOf, priceAgeS, prices, rankOf, skewNote, termFault, useMarket } from "./market.js";
+import { MARKET, betaTitle, downOf, priceMeasure, marketKey, marketOf, priceAgeS, prices, rankOf, skewNote, termFault, useMarket } from "./market.js";
 
 /** The list of the underlyings. */
 export function UnderlyingList({ params }) {
@@ -69,7 +68,7 @@ function Underlyings({ rows, sort, isKnown }) {
     columns=${columns(isMixed)}
     rows=${isKnown ? rows : []}
     rowKey=${marketKey}
-    rowClass=${({ price }) => (price && isDown(price.broker) ? "unvouched" : "")}
+    rowClass=${({ price }) => (downOf(price) ? "unvouched" : "")}
     sort=${sort}
     onSort=${(next) => change({ sort: next })}
     onOpen=${({ underlying }) => go("underlying", { underlying })}
@@ -121,7 +120,8 @@ function faultsOf(sums) {
 }
 
 function State({ row: { sums, price } }) {
-  if (price && isDown(price.broker)) return html`<${Badge} state="critical">${brokerName(price.broker)} is down<//>`;
+  const down = downOf(price);
+  if (down) return html`<${Badge} state="critical" title="The sums have its last values">${down} down<//>`;
   if (sums === null) return html`<${Badge}>only watched<//>`;
   const { missing_dollar_delta: missing, stale, other_positions: others } = sums;
   return html`

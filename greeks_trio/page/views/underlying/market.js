@@ -2,9 +2,10 @@
 
 import { computed } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
-import { rows } from "../../lib/contracts.js";
+import { contracts, revision } from "../../lib/contracts.js";
 import { age, brokerName, day } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
+import { isDown } from "../../lib/status.js";
 
 const EVERY_MS = 5000;
 // Betas and ranks are of days.
@@ -40,19 +41,30 @@ export function marketKey({ underlying, currency }) {
   return `${underlying}|${currency ?? "USD"}`;
 }
 
-/** The newest price of each underlying: `{underlying, currency, price, at, broker}` by `marketKey`. */
+/**
+ * The newest price of each underlying: `{underlying, currency, price, at, broker, brokers}` by
+ * `marketKey`.  `brokers` are those that stream contracts on it.
+ */
 export const prices = computed(() => {
+  revision.value;
   const newest = new Map();
-  for (const row of rows.value) {
+  for (const row of contracts.values()) {
     if (row.underlying === null) continue;
     const key = marketKey(row);
-    const at = row.underlying_price === null ? null : Date.parse(row.underlying_price_at ?? row.event_time);
+    const at = row.underlying_price === null ? null : (row.underlyingMs ?? Date.parse(row.event_time));
     const old = newest.get(key);
+    old?.brokers.add(row.broker);
     if (old !== undefined && (at === null || (old.at !== null && old.at >= at))) continue;
-    newest.set(key, { underlying: row.underlying, currency: currencyOf(row), price: row.underlying_price, at, broker: row.underlying_price_source ?? row.broker });
+    const brokers = old?.brokers ?? new Set([row.broker]);
+    newest.set(key, { underlying: row.underlying, currency: currencyOf(row), price: row.underlying_price, at, broker: row.underlying_price_source ?? row.broker, brokers });
   }
   return newest;
 });
+
+/** Return the names of the brokers of an underlying that are down, with commas between them. */
+export function downOf(price) {
+  return [...(price?.brokers ?? [])].filter(isDown).map(brokerName).join(", ");
+}
 
 /** Return the seconds since a price was made; `null` without one. */
 export function priceAgeS(price) {

@@ -10,7 +10,8 @@ import { useResource } from "../../lib/resource.js";
 import { href } from "../../lib/router.js";
 import { isDown } from "../../lib/status.js";
 import { Totals } from "../../lib/sums.js";
-import { MARKET, betaTitle, marketOf, priceAgeS, priceMeasure, prices, rankOf, skewNote, termFault, useMarket } from "./market.js";
+import { HistoryPanel } from "./history.js";
+import { MARKET, betaTitle, downOf, marketOf, priceAgeS, priceMeasure, prices, rankOf, skewNote, termFault, useMarket } from "./market.js";
 import { SmilePanel } from "./smile-chart.js";
 import { SkewTable, TermPanel } from "./term.js";
 
@@ -31,9 +32,19 @@ export function OneUnderlying({ params }) {
     </div>
     <${Links} underlying=${underlying} filters=${filters} />
     ${isUnknown && html`<div class="panel"><${Unknown} underlying=${underlying} /></div>`}
-    ${totals.value?.length !== 0 ? html`<${Totals} rows=${totals.value} />` : !isUnknown && html`<p class="note">No open position: its options are only watched.</p>`}
+    ${totals.value?.length !== 0 ? html`<${Sums} rows=${totals.value} own=${own} />` : !isUnknown && html`<p class="note">No open position: its options are only watched.</p>`}
+    ${!isUnknown && html`<${HistoryPanel} ...${{ underlying, filters, params }} />`}
     ${currencies.map((currency) => html`<${Volatilities} key=${currency} ...${{ underlying, currency, market, own, wanted: params.expirations, isAlone: currencies.length === 1 }} />`)}
   `;
+}
+
+// The sums of the book; with a broker down they have its last values.
+function Sums({ rows, own }) {
+  const down = own.map(downOf).find(Boolean);
+  return html`<div class=${down ? "unvouched" : ""}>
+    <${Totals} rows=${rows} />
+    ${down && html`<p class="note"><${Badge} state="critical">${down} down<//> The sums have its last values.</p>`}
+  </div>`;
 }
 
 // Those of anything that is shown; dollars first.

@@ -4,10 +4,11 @@ import { html, useMemo, useState } from "../../vendor/preact.js";
 import { Chart } from "../../lib/chart.js";
 import { now } from "../../lib/clock.js";
 import { contracts } from "../../lib/contracts.js";
+import { Figure } from "../../lib/figure.js";
 import { brokerName, count, day, number } from "../../lib/format.js";
 import { Empty } from "../../lib/parts.js";
 import { change } from "../../lib/router.js";
-import { chosenExpirations, colourOf, ivText, nearestStrike, seriesOf, shortDay, smileOf, strikesOf } from "./smile.js";
+import { IV, chosenExpirations, colourOf, ivText, nearestStrike, seriesOf, shortDay, smileOf, strikesOf } from "./smile.js";
 
 const HEIGHT = 300;
 const ROOM = 0.04;
@@ -42,12 +43,12 @@ function Expirations({ smiles, chosen }) {
     const next = names.includes(expiration) ? names.filter((each) => each !== expiration) : [...names, expiration].sort();
     change({ expirations: next.join(",") });
   };
-  return html`<div class="controls toggles" role="group" aria-label="Expirations">
+  return html`<div class="controls picks" role="group" aria-label="Expirations">
     ${smiles.map(
       ({ expiration, points }) => html`<button
         key=${expiration}
         type="button"
-        class="toggle"
+        class="pick"
         aria-pressed=${String(names.includes(expiration))}
         title=${`${day(expiration)}: ${count(points.length, "point")}`}
         onClick=${() => toggle(expiration)}
@@ -104,7 +105,7 @@ function summaryOf({ expiration, points }, near) {
 
 function Key() {
   return html`<p class="key note" aria-hidden="true">
-    <span>● ■ calls</span><span>○ □ puts</span><span>● ○ and line: IBKR</span><span>■ □ and dashes: Tastytrade</span><span>✕ stale</span>
+    <span>● ■ calls</span><span>○ □ puts</span><span>● ○ and line: IBKR</span><span>■ □ and dashes: Tastytrade</span><span>✕ stale, or of a broker that is down</span>
   </p>`;
 }
 
@@ -115,12 +116,18 @@ function AtStrike({ strike, isNear, smiles, chosen }) {
     <dt>Strike ${strikeText(strike)}${isNear ? ", near the money" : ""}</dt>
     ${chosen.map(({ expiration, points }) => {
       const there = points.filter((point) => point.strike === strike);
-      return html`<dd key=${expiration}>
+      return html`<dd key=${expiration} data-key=${expiration}>
         <span class="swatch" style=${{ background: `var(${colourOf(smiles, expiration)})` }} aria-hidden="true" />${day(expiration)}:${" "}
-        ${there.length ? there.map((point) => `${point.right} ${ivText(point.iv)} ${brokerName(point.broker)}${point.isStale ? " (stale)" : ""}`).join(", ") : "none"}
+        ${there.length ? there.map((point) => html`<${Point} key=${`${point.right} ${point.broker}`} point=${point} />`) : "none"}
       </dd>`;
     })}
   </dl>`;
+}
+
+function Point({ point: { right, broker, iv, isStale } }) {
+  return html`<span class="point"
+    >${right} <${Figure} field=${`${broker}_${right}`} value=${iv} measure=${IV} isStill /> ${brokerName(broker)}${isStale ? " (stale)" : ""}</span
+  >`;
 }
 
 function notes(chosen, price) {

@@ -1,20 +1,23 @@
-// The points of the volatility smile, from the live rows.
+// The points of the volatility smile, from the live rows.  A value of a broker that is down is
+// as stale as one that is too old.
 
 import { staleReason } from "../../lib/contracts.js";
 import { brokerName, number } from "../../lib/format.js";
+import { isDown } from "../../lib/status.js";
 import { currencyOf } from "./market.js";
 
 const BROKERS = ["ibkr", "tastytrade"];
 const MOST_AT_FIRST = 3;
 const COLOURS = 6;
 
-const IV = { digits: 1, percent: true };
+/** How to write a volatility. */
+export const IV = { digits: 1, percent: true };
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 const MARKERS = { ibkr: "circle", tastytrade: "square" };
 
-/** Return a volatility as text. */
-export function ivText(value) {
-  return number(value, IV);
+/** Return a volatility as text; `step` is that between two labels of an axis. */
+export function ivText(value, step = 1) {
+  return number(value, step < 0.001 ? { ...IV, digits: 2 } : IV);
 }
 
 /** Return an expiration as text of few letters, with the year if it is another one. */
@@ -34,7 +37,7 @@ export function smileOf(rows, { underlying, currency }, at) {
     if (row.underlying !== underlying || currencyOf(row) !== currency || row.strike === null || row.expiration === null) continue;
     const key = `${row.broker}|${row.contract_key}`;
     const other = newest.get(key);
-    if (other === undefined || Date.parse(row.received_at ?? 0) > Date.parse(other.received_at ?? 0)) newest.set(key, row);
+    if (other === undefined || (row.receivedMs ?? 0) > (other.receivedMs ?? 0)) newest.set(key, row);
   }
   const expirations = new Map();
   for (const row of newest.values()) {
@@ -49,7 +52,7 @@ function addPoint(smile, row, at) {
     smile.withoutIv += 1;
     return;
   }
-  const isStale = staleReason(row, at) !== null;
+  const isStale = staleReason(row, at) !== null || isDown(row.broker);
   smile.stale += Number(isStale);
   smile.points.push({ strike: Number(row.strike), iv: row.implied_volatility, broker: row.broker, right: row.option_type, isStale });
 }

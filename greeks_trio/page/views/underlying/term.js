@@ -6,10 +6,9 @@ import { Figure } from "../../lib/figure.js";
 import { age, count, day, number } from "../../lib/format.js";
 import { Badge, Empty, Freshness } from "../../lib/parts.js";
 import { Table } from "../../lib/table.js";
-import { ivText } from "./smile.js";
+import { IV, ivText } from "./smile.js";
 
 const HEIGHT = 300;
-const IV = { digits: 1, percent: true };
 
 /**
  * @param {{skews: Array<object>, terms: Array<object>, resource: object}} props Rows of one

@@ -5,6 +5,7 @@ const DAY_S = 24 * HOUR_S;
 
 /** The ranges up to now, in seconds. */
 export const RANGES = {
+  "15min": HOUR_S / 4,
   "1h": HOUR_S,
   "6h": 6 * HOUR_S,
   "1d": DAY_S,
@@ -15,11 +16,12 @@ export const RANGES = {
 };
 
 /** How each range is called. */
-export const RANGE_NAMES = { "1h": "1 hour", "6h": "6 hours", "1d": "1 day", "1w": "1 week", "1m": "1 month", "3m": "3 months", "1y": "1 year" };
+export const RANGE_NAMES = { "15min": "15 minutes", "1h": "1 hour", "6h": "6 hours", "1d": "1 day", "1w": "1 week", "1m": "1 month", "3m": "3 months", "1y": "1 year" };
 
 const SHORTEST_S = 2;
 // The history is read again so often; ticks in between come from the stream.
 const REFRESH_S = [
+  [HOUR_S / 4, 10],
   [6 * HOUR_S, 30],
   [7 * DAY_S, 60],
   [Infinity, 300],
