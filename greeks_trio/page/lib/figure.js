@@ -80,10 +80,10 @@ export function faultsOfSum({ missing = 0, of, estimated = "", stale = 0, carrie
   ].filter(Boolean);
 }
 
-/** A sum with its marks: `*` incomplete, `~` estimated, `!` stale.  The title has the words. */
-export function Sum({ field, value, measure, faults = {}, coloured = false }) {
+/** A sum with its marks: `*` incomplete, `~` estimated, `!` stale.  The title has the words, and a remark. */
+export function Sum({ field, value, measure, faults = {}, coloured = false, remark = "" }) {
   const marks = (faults.missing ? "*" : "") + (faults.estimated ? "~" : "") + (faults.stale ? "!" : "");
-  const words = faultsOfSum(faults).join("; ");
+  const words = [...faultsOfSum(faults), remark].filter(Boolean).join("; ");
   return html`<span class="sum" title=${words || undefined}
     ><${Figure} field=${field} value=${value} measure=${measure} coloured=${coloured} /><span
       class="mark"

@@ -34,7 +34,7 @@ export const MEASURES = {
   position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true, unit: "per point of volatility" },
   position_rho: { label: "Rho", title: "Money per point of the interest rate", digits: 0, large: true, unit: "per point of interest" },
   market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true, unit: "options and shares" },
-  profit: { label: "P/L today", title: "Profit or loss today", digits: 0, large: true, signed: true, unit: "since 0:00, New York" },
+  profit_loss: { label: "P/L today", title: "Profit or loss since midnight in New York, without commissions, dividends and interest", digits: 0, large: true, signed: true, unit: "since 0:00, New York" },
 };
 
 const formats = new Map();

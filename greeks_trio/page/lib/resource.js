@@ -14,12 +14,13 @@ import { serverNow } from "./clock.js";
  * @param {object} params Another value of a parameter starts anew.
  * @param {{everyMs?: number, isList?: boolean, keep?: boolean}} options `isList`: all pages
  *   of a list, as an array.  `keep`: the old value stays until the new one is there.
- * @returns {{value: any, error: Error | null, at: number | null, isLoading: boolean, reload: () => void}}
- *   `at`: the service's time of the value.
+ * @returns {{value: any, error: Error | null, at: number | null, params: object, isLoading: boolean, reload: () => void}}
+ *   `at`: the service's time of the value; `params`: those that it belongs to, which with `keep`
+ *   may be the ones before.
  */
 export function useResource(path, params = {}, { everyMs = 0, isList = false, keep = false } = {}) {
   const key = JSON.stringify([path, params]);
-  const [state, setState] = useState({ key: null, value: null, error: null, at: null });
+  const [state, setState] = useState({ key: null, params: {}, value: null, error: null, at: null });
   const reload = useRef(() => {});
 
   useEffect(() => {
@@ -32,11 +33,12 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
       let pauseMs = everyMs;
       try {
         const value = await (isList ? getItems : getJson)(path, params, { abort: abort.signal });
-        setState({ key, value, error: null, at: serverNow() });
+        setState({ key, params, value, error: null, at: serverNow() });
         pauseMs = Math.max(everyMs, 10 * (performance.now() - began));
       } catch (error) {
         if (abort.signal.aborted) return;
-        setState((old) => ({ ...(old.key === key || keep ? old : { value: null, at: null }), key, error }));
+        // A value of other parameters must not stand under the new ones.
+        setState((old) => ({ ...(old.key === key ? old : { value: null, at: null }), key, params, error }));
       }
       // A failure may have taken as long as its time limit, which says nothing of the load.
       if (everyMs) timer = setTimeout(readIfVisible, pauseMs);
@@ -58,6 +60,7 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
     value: isOwn || keep ? state.value : null,
     error: isOwn ? state.error : null,
     at: isOwn || keep ? state.at : null,
+    params: state.params,
     isLoading: path !== null && !isOwn,
     reload: () => reload.current(),
   };

@@ -3,11 +3,12 @@
 import { html } from "../vendor/preact.js";
 import { Sum, faultsOfSum } from "./figure.js";
 import { MEASURES, age, count, number } from "./format.js";
+import { profitRemark } from "./profit.js";
 
 /** The sums: the column of the interface, its counts, its estimated part, and the text of a figure. */
 export const SUMS = [
   { field: "market_value", missing: "missing_value", carried: "carried_value", width: 92 },
-  { field: "profit", missing: "missing_profit", width: 92, coloured: true },
+  { field: "profit_loss", missing: "left_out", width: 92, coloured: true, remark: profitRemark },
   { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", estimated: "estimated_dollar_delta", width: 100, coloured: true },
   { field: "beta_weighted_delta", missing: "missing_beta_weighted", carried: "carried_delta", width: 90, coloured: true, unit: (row) => `${row.benchmark ?? "benchmark"} shares` },
   { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", estimated: "estimated_net_delta", width: 84, coloured: true, onlyOne: true },
@@ -26,7 +27,7 @@ export function Totals({ rows }) {
             <dt title=${measureOf(sum).title}>${measureOf(sum).label}${isMoney(sum) && row.currency ? ` ${row.currency}` : ""}</dt>
             <dd>
               <${SumCell} sum=${sum} row=${row} />
-              <span class="meta">${faultsOfSum({ ...faults(sum, row), carried: 0 })[0] ?? sum.unit?.(row) ?? measureOf(sum).unit}</span>
+              <span class="meta">${faultsOfSum({ ...faults(sum, row), carried: 0 })[0] ?? (sum.remark?.(row) || sum.unit?.(row)) ?? measureOf(sum).unit}</span>
             </dd>
           </div>`,
         )}
@@ -50,7 +51,7 @@ function WhatIsIn({ row, isLoading }) {
 
 /** One sum of a row, with its marks. */
 export function SumCell({ sum, row }) {
-  return html`<${Sum} field=${sum.field} value=${row[sum.field] ?? null} measure=${measureOf(sum)} faults=${faults(sum, row)} coloured=${sum.coloured} />`;
+  return html`<${Sum} field=${sum.field} value=${row[sum.field] ?? null} measure=${measureOf(sum)} faults=${faults(sum, row)} coloured=${sum.coloured} remark=${sum.remark?.(row)} />`;
 }
 
 function faults(sum, row) {

@@ -11,7 +11,7 @@ import { Table } from "../../lib/table.js";
 
 const EVERY_MS = 10_000;
 const AMOUNTS = [
-  ["net_liquidation", "Net liquidation", "What the account is worth if all is sold"],
+  ["net_liquidation", "Net liq.", "Net liquidation: what the account is worth if all is sold"],
   ["cash", "Cash", "Negative for a debt"],
   ["buying_power", "Buying power", "The value of the shares that it may buy"],
   ["initial_margin", "Initial margin", "Tastytrade sends none"],

@@ -27,7 +27,7 @@ export function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
       label: "Size",
       title: "Size of the dollar delta, against the largest one here",
       left: true,
-      width: 52,
+      width: 66,
       narrow: false,
       sort: (row) => Math.abs(row.dollar_delta ?? 0),
       cell: (row) => html`<span class="bar" style=${{ width: `${(100 * Math.abs(row.dollar_delta ?? 0)) / largest}%` }} />`,
@@ -40,7 +40,7 @@ export function Parts({ rows, by, filters, sort = "-dollar_delta_size" }) {
       sort: (row) => row[sum.field],
       cell: (row) => html`<${SumCell} sum=${sum} row=${row} />`,
     })),
-    { id: "positions", label: "Positions", width: 72, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
+    { id: "positions", label: "Pos.", title: "Positions of any kind", width: 64, sort: (row) => row.positions, cell: (row) => html`<${Figure} field="positions" value=${row.positions} />` },
     { id: "state", label: "State", left: true, width: 122, sort: (row) => row.stale, cell: (row) => html`<${State} row=${row} />` },
   ];
   return html`<${Table}

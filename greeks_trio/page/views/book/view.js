@@ -4,6 +4,7 @@
 import { html } from "../../vendor/preact.js";
 import { FILTERS, FilterChips, filtersOf } from "../../lib/filters.js";
 import { Empty, Freshness, Segments } from "../../lib/parts.js";
+import { useProfit, withProfit } from "../../lib/profit.js";
 import { useResource } from "../../lib/resource.js";
 import { change, href } from "../../lib/router.js";
 import { hasEstimates } from "../../lib/status.js";
@@ -21,15 +22,19 @@ export function Book({ params }) {
   const estimates = hasEstimates.value || params.with_estimates === "true" ? { with_estimates: params.with_estimates === "true" } : {};
   const whole = useResource("/v1/risk/totals", { group_by: "book", ...filters, ...estimates }, { everyMs: EVERY_MS, isList: true, keep: true });
   const parts = useResource("/v1/risk/totals", { group_by: by, ...filters, ...estimates }, { everyMs: EVERY_MS, isList: true, keep: true });
+  // The old rows stay until the new ones are there.
+  const shownBy = parts.params.group_by ?? by;
+  const wholeProfit = useProfit("book", filters);
+  const profits = useProfit(by, filters);
   return html`
     <div class="head">
       <h1>Book</h1>
       <${FilterChips} params=${params} />
       <span class="meta"><${Freshness} resource=${whole} /></span>
     </div>
-    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<${Totals} rows=${whole.value} />`}
+    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<div class=${whole.isLoading ? "waiting" : ""}><${Totals} rows=${withProfit(whole, wholeProfit)} /></div>`}
     ${whole.value?.length !== 0 &&
-    html`<section class="panel">
+    html`<section class=${`panel ${parts.isLoading ? "waiting" : ""}`}>
       <header>
         <${Segments}
           label="Group by"
@@ -40,7 +45,7 @@ export function Book({ params }) {
         ${"with_estimates" in estimates && html`<${Estimates} isOn=${estimates.with_estimates} />`}
         <span class="meta"><a href=${href("contracts", filters)}>All contracts of this part</a></span>
       </header>
-      <${Parts} rows=${parts.value ?? []} by=${by} filters=${filters} sort=${params.sort} />
+      <${Parts} rows=${withProfit(parts, profits) ?? []} by=${shownBy} filters=${filters} sort=${params.sort} />
     </section>`}
     <${Accounts} filters=${filters} />
   `;
