@@ -6,6 +6,7 @@ import { Figure } from "../../lib/figure.js";
 import { FilterChips, filtersOf } from "../../lib/filters.js";
 import { age, brokerName } from "../../lib/format.js";
 import { Badge, Empty, Freshness } from "../../lib/parts.js";
+import { useProfit, withProfit } from "../../lib/profit.js";
 import { useResource } from "../../lib/resource.js";
 import { href } from "../../lib/router.js";
 import { isDown } from "../../lib/status.js";
@@ -19,6 +20,7 @@ import { SkewTable, TermPanel } from "./term.js";
 export function OneUnderlying({ params }) {
   const { underlying, ...filters } = filtersOf(params);
   const totals = useResource("/v1/risk/totals", { group_by: "book", underlying, ...filters }, { everyMs: 2000, isList: true, keep: true });
+  const profit = useProfit("book", { underlying, ...filters });
   const market = useMarket(underlying);
   const own = [...prices.value.values()].filter((price) => price.underlying === underlying);
   const currencies = currenciesOf(totals.value ?? [], own, market);
@@ -32,7 +34,7 @@ export function OneUnderlying({ params }) {
     </div>
     <${Links} underlying=${underlying} filters=${filters} />
     ${isUnknown && html`<div class="panel"><${Unknown} underlying=${underlying} /></div>`}
-    ${totals.value?.length !== 0 ? html`<${Sums} rows=${totals.value} own=${own} />` : !isUnknown && html`<p class="note">No open position: its options are only watched.</p>`}
+    ${totals.value?.length !== 0 ? html`<${Sums} rows=${withProfit(totals, profit)} own=${own} />` : !isUnknown && html`<p class="note">No open position: its options are only watched.</p>`}
     ${!isUnknown && html`<${HistoryPanel} ...${{ underlying, filters, params }} />`}
     ${currencies.map((currency) => html`<${Volatilities} key=${currency} ...${{ underlying, currency, market, own, wanted: params.expirations, isAlone: currencies.length === 1 }} />`)}
   `;
