@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
@@ -53,10 +54,13 @@ _ANYWHERE: Final = (
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.MISDIRECTED_REQUEST,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
+_SENTENCE_END: Final = re.compile(r"\.(?:\s|$)")
+_BOUNDS: Final = {"ge": "minimum", "le": "maximum"}
 _AT_WRITES: Final = (HTTPStatus.UNSUPPORTED_MEDIA_TYPE,)
 _WITH_TOKEN: Final = (HTTPStatus.UNAUTHORIZED,)
 
@@ -79,6 +83,9 @@ def describe(api: FastAPI, *, needs_token: bool) -> dict[str, Any]:
         schemas.pop(name, None)
     components["responses"] = {}
     for path, method, operation in _operations(description):
+        operation["summary"] = _first_sentence(operation["description"])
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] = _plain(parameter["schema"])
         statuses = [*_ANYWHERE]
         statuses += _AT_WRITES if method in {"post", "put", "patch", "delete"} else ()
         statuses += _WITH_TOKEN if needs_token and path not in _OPEN else ()
@@ -90,6 +97,25 @@ def describe(api: FastAPI, *, needs_token: bool) -> dict[str, Any]:
         description["security"] = [{name: []} for name in _SCHEMES]
     description["tags"] = list(_tags(description))
     return description
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence, without its full stop and the marks of Markdown."""
+    sentence = _SENTENCE_END.split(" ".join(text.split()), maxsplit=1)[0]
+    return sentence.replace("`", "")
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter as its values are in an address.
+
+    FastAPI adds null for a parameter that may be missing, and writes bounds of a type with
+    a check of its own under the names that Python has for them.
+    """
+    present = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(present) == 1:
+        outer = {name: value for name, value in schema.items() if name != "anyOf"}
+        schema = {**present[0], **outer}
+    return {_BOUNDS.get(name, name): value for name, value in schema.items()}
 
 
 def _add_problems(

@@ -7,7 +7,7 @@ from typing import Final
 import httpx2
 import trio
 
-from greeks_trio.api.server import bind
+from greeks_trio.api.server import EVERYWHERE, bind
 from greeks_trio.config.settings import HttpConfig
 from greeks_trio.errors import ConfigError
 from greeks_trio.model.findings import Finding
@@ -16,7 +16,6 @@ _SUBJECT: Final = "http"
 _LIMIT_S: Final = 3.0
 # The answer of `GET /livez`.
 _ALIVE: Final = {"status": "alive"}
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 async def inspect_http(config: HttpConfig | None) -> list[Finding]:
@@ -41,7 +40,7 @@ def _fine(sentence: str) -> Finding:
 
 
 async def _is_our_service(config: HttpConfig) -> bool:
-    host = _EVERYWHERE.get(config.host, config.host)
+    host = EVERYWHERE.get(config.host, config.host)
     base = f"http://[{host}]" if ":" in host else f"http://{host}"
     try:
         async with httpx2.AsyncClient(timeout=None, trust_env=False) as client:

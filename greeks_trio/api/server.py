@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Connections that may wait to be accepted.  A few dashboards connect once a second.
 _BACKLOG: Final = 128
+# The address at which this machine itself reaches a socket that listens on all of its own.
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 # At most one line about full connections in this time.
 _TELL_EVERY_S: Final = 60.0
 
@@ -62,12 +64,13 @@ async def run_http(
         ConfigError: the address cannot be used.
     """
     with await (open_socket or bind)(config) as listening:
-        url = _base_url(listening)
+        url = _url(listening, from_here=False)
+        page_url = f"{_url(listening, from_here=True)}/"
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
         app = _make_app(config, routers, limits)
         door = _Door(app, limits, Counter() if counts is None else counts)
         async with listener:
-            logger.info("http.listening url=%s", url)
+            logger.info("http.listening page=%s url=%s", page_url, url)
             if not is_loopback(config.host):
                 logger.warning("http.unencrypted url=%s token=readable-on-the-way", url)
             task_status.started(url)
@@ -185,6 +188,9 @@ def _listen(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.so
     return listening
 
 
-def _base_url(listening: socket.socket) -> str:
+def _url(listening: socket.socket, *, from_here: bool) -> str:
+    """Return the address, or the one for programs on this machine."""
     host, port = listening.getsockname()[:2]
+    if from_here:
+        host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

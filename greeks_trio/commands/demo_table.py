@@ -59,12 +59,16 @@ class Display:
         return not self._as_json
 
     def started(self, dsn: str, about: str, running: Running) -> None:
-        """Print the places of the rows and the status, and the deliberate imperfections.
+        """Print the places of page, rows and status, and the deliberate imperfections.
 
         ``dsn`` has no password.
         """
         if self._as_json:
             _print_json({"dsn": dsn, "http": running.http_url})
+        if running.http_url is not None:
+            self._console.print(
+                f"Look at the page:   {running.http_url}/", style="bold", soft_wrap=True
+            )
         self._console.print(f'Look at the rows:   psql "{dsn}"', soft_wrap=True)
         if running.http_url is not None:
             self._console.print(

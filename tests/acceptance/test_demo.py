@@ -73,6 +73,7 @@ async def test_both_feeds_are_healthy_and_a_used_directory_gives_the_same(
         assert "password=" not in first["dsn"]
         assert_complete(last)
         assert demo.count("Deliberate imperfections") == 1
+        assert f"Look at the page:   {first['http']}/" in demo.lines["stderr"]
         if SMALL[0] not in arguments:
             assert demo.count("feed.connected broker=") == len(BROKERS)
             assert demo.count("degraded") == 0, demo.transcript()

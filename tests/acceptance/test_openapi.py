@@ -30,9 +30,9 @@ database = "none"
 [auth.openapi]
 token = {{ bearer = "{token}" }}
 
-# An address beyond our limit is refused before its parameters are checked.
+# An address or a head beyond our limit is refused before the parameters are checked.
 [checks.negative_data_rejection]
-expected-statuses = [400, 401, 403, 404, 405, 409, 414, 415, 422]
+expected-statuses = [400, 401, 403, 404, 405, 409, 414, 415, 422, 431]
 
 # Not ready is a valid answer, and the run itself has stopped the feeds.
 [[operations]]
@@ -112,6 +112,12 @@ def assert_is_complete(description):
     for method, path, operation in operations(description):
         about = f"{method} {path}"
         assert operation["description"], about
+        # The documentation shows it beside the path.
+        plain = " ".join(operation["description"].replace("`", "").split())
+        assert plain.startswith(f"{operation['summary']}."), about
+        for parameter in operation.get("parameters", ()):
+            # The words of JSON Schema; an address has no null.
+            assert not parameter["schema"].keys() & {"anyOf", "ge", "le"}, about
         assert all(tags[tag] != tag for tag in operation["tags"]), about
         # Every other path refuses a request without the token.
         is_open = path in {"/livez", "/v1/session"}

@@ -260,6 +260,22 @@ async def test_beyond_loopback_the_log_says_that_the_token_can_be_read(
     assert "t0ken" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]")],  # noqa: S104
+)
+async def test_the_log_names_the_page_for_a_browser_on_this_machine(
+    caplog, host, shown
+):
+    caplog.set_level(logging.INFO)
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(run_http, HttpConfig(host=host, port=0), [])
+        nursery.cancel_scope.cancel()
+
+    port = url.rpartition(":")[2]
+    assert f"http.listening page=http://{shown}:{port}/ url={url}" in caplog.text
+
+
 async def test_ipv6_has_brackets_in_its_url():
     async with trio.open_nursery() as nursery:
         url = await nursery.start(run_http, HttpConfig(host="::1", port=0), [])
