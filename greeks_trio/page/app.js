@@ -4,11 +4,14 @@ import { html, render, useEffect, useErrorBoundary } from "./vendor/preact.js";
 import { send } from "./lib/api.js";
 import { startClock } from "./lib/clock.js";
 import { reloadContracts } from "./lib/contracts.js";
+import { followLatency } from "./lib/course.js";
 import { brokerName, moment } from "./lib/format.js";
-import { link, sessions, startLive } from "./lib/live.js";
+import { followLimits } from "./lib/limits.js";
+import { link, startLive } from "./lib/live.js";
+import { notices } from "./lib/notices.js";
 import { Pill } from "./lib/parts.js";
 import { href, route } from "./lib/router.js";
-import { askForSession, followStatus, hasSession, notices, pageState } from "./lib/status.js";
+import { askForSession, feeds, followStatus, hasSession, pageState } from "./lib/status.js";
 import { VIEWS } from "./views/index.js";
 
 const SESSION_LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
@@ -44,34 +47,38 @@ function App({ retry }) {
 
 function Header() {
   const { state, since } = link.value;
+  const isLive = pageState.value === "live";
   return html`<header class="top">
     <a class="brand" href="#/book" aria-label="greeks_trio"><img src="/page/icon.svg" alt="" /><span>greeks_trio</span></a>
     <div class="feeds">
-      ${(sessions.value ?? []).map(
-        (session) => html`<${Pill}
-          key=${session.broker}
-          state=${SESSION_LEVELS[session.status]}
-          title=${session.last_error ?? `${session.subscription_count} subscriptions`}
-          ><a href=${href("health")}
-            >${brokerName(session.broker)}<span class=${session.status === "connected" ? "hidden" : ""}> ${session.status}</span></a
-          ><//
-        >`,
-      )}
+      ${feeds.value.map((feed) => {
+        const state = feed.is_stopped ? "stopped" : feed.status;
+        return html`<${Pill}
+          key=${feed.broker}
+          state=${isLive ? (SESSION_LEVELS[state] ?? "info") : "info"}
+          title=${isLive ? (feed.last_error ?? `${feed.subscription_count} subscriptions`) : "Its state is not known at this moment"}
+          ><a href=${href("health")}>${brokerName(feed.broker)}<span class=${state === "connected" ? "hidden" : ""}> ${state}</span></a><//
+        >`;
+      })}
       <${Pill} state=${LINK_LEVELS[state]} title=${`Since ${moment(since)}`}>${LINK_WORDS[state]}<//>
     </div>
   </header>`;
 }
 
 function Notices({ retry }) {
-  return html`<div class="notices" role="status" aria-live="polite">
+  // Only the titles are spoken: the texts have numbers that change.
+  return html`<section class="notices" aria-label="Notices">
+    <p class="hidden" role="status">${notices.value.map(({ title }) => title).join(" ")}</p>
     ${notices.value.map(
-      ({ id, level, title, text }) => html`<p key=${id} class=${`notice ${level}`} data-notice=${id}>
+      ({ id, level, title, text, to }) => html`<p key=${id} class=${`notice ${level}`} data-notice=${id}>
         <b>${title}</b><span>${text}</span>
+        ${to && html`<a href=${to.href}>${to.text}</a>`}
         ${id === "lost" && html`<button class="button" type="button" onClick=${retry}>Connect now</button>`}
+        ${id === "version" && html`<button class="button" type="button" onClick=${() => location.reload()}>Load it</button>`}
         ${id === "login" && html`<button class="button" type="button" onClick=${() => location.reload()}>Log in</button>`}
       </p>`,
     )}
-  </div>`;
+  </section>`;
 }
 
 // A fault in one view leaves the others, the header and the notices in place.
@@ -101,5 +108,7 @@ startClock();
 const retry = startLive();
 reloadContracts();
 followStatus();
+followLimits();
+followLatency();
 askForSession();
 render(html`<${App} retry=${retry} />`, root);

@@ -89,7 +89,8 @@ def test_a_closed_market_is_named(open_page, demo):
     def close(route):
         answer = route.fetch()
         status = answer.json()
-        status["staleness"]["markets_open"] = {"equity": False, "index": False}
+        status["staleness"]["markets_open"] = {"equity": False, "future": True}
+        status["staleness"]["trading"] = {"ibkr": 0, "tastytrade": 0}
         route.fulfill(response=answer, json=status)
 
     page = open_page(demo, "/livez")

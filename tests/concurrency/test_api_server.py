@@ -118,6 +118,12 @@ async def test_the_status_has_the_sessions_and_the_numbers():
         response = await client.get("/v1/streaming/status")
 
     status = response.json()
+    assert status["readiness"] == {
+        "status": "ready",
+        "problems": [],
+        "warnings": ["latency: above the SLO"],
+        "notes": ["ibkr: stopped by request"],
+    }
     assert status["sessions"] == [
         {
             "broker": "ibkr",

@@ -54,7 +54,12 @@ def make_router(
         example: The figures of a service, for OpenAPI.
     """
     sessions = {"type": "array", "items": session_schema(brokers)}
-    answer = _object({"sessions": [_SESSION], **example}, sessions=sessions, **schema)
+    answer = _object(
+        {"readiness": _READY, "sessions": [_SESSION], **example},
+        readiness=_READINESS,
+        sessions=sessions,
+        **schema,
+    )
     router = APIRouter(tags=["status"])
 
     @router.get("/livez", responses=described(_ALIVE))
@@ -65,25 +70,31 @@ def make_router(
     @router.get("/readyz", responses=described(_READINESS) | _NOT_READY)
     async def readyz() -> Response:  # noqa: ASYNC124
         """Answer 200 when database and feeds are up, else 503 with the reasons."""
-        problems = list(source.readiness())
-        body = {
-            "status": "not ready" if problems else "ready",
-            "problems": problems,
-            "warnings": list(source.warnings()),
-            "notes": list(source.notes()),
-        }
-        if problems:
+        body = _readiness(source)
+        if body["problems"]:
             return json_answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
         return json_answer(body)
 
     @router.get("/v1/streaming/status", responses=described(answer))
     async def status() -> Response:
-        """Return the session of each broker, then the figures of the service."""
+        """Return what `/readyz` does, the session of each broker, and all figures."""
         # Some figures look at every contract, which must not hold up the ticks.
         figures = await run_in_slices(source.figures())
-        return json_answer({"sessions": list(source.sessions()), **figures})
+        sessions = list(source.sessions())
+        readiness = _readiness(source)
+        return json_answer({"readiness": readiness, "sessions": sessions, **figures})
 
     return router
+
+
+def _readiness(source: StatusSource) -> dict[str, Any]:
+    problems = list(source.readiness())
+    return {
+        "status": "not ready" if problems else "ready",
+        "problems": problems,
+        "warnings": list(source.warnings()),
+        "notes": list(source.notes()),
+    }
 
 
 def _object(example: dict[str, Any], **properties: dict[str, Any]) -> dict[str, Any]:
@@ -95,13 +106,14 @@ def _object(example: dict[str, Any], **properties: dict[str, Any]) -> dict[str, 
     }
 
 
+_READY: Final = {
+    "status": "ready",
+    "problems": [],
+    "warnings": ["tastytrade: 1 contracts without Greeks so far"],
+    "notes": ["ibkr: stopped by request"],
+}
 _READINESS: Final = _object(
-    {
-        "status": "ready",
-        "problems": [],
-        "warnings": ["tastytrade: 1 contracts without Greeks so far"],
-        "notes": ["ibkr: stopped by request"],
-    },
+    _READY,
     status={"enum": ["ready", "not ready"]},
     problems={
         "type": "array",

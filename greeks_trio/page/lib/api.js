@@ -3,6 +3,9 @@
 import { signal } from "../vendor/preact.js";
 import { noteServerTime } from "./clock.js";
 
+// The service answers within 30 seconds, if it is only that the database is slow.
+const LONGEST_MS = 40_000;
+
 /** Whether the service wants the token: its answer was 401. */
 export const needsLogin = signal(false);
 
@@ -55,13 +58,14 @@ export async function send(method, path, body) {
 async function request(method, path, body, abort) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const tooLong = AbortSignal.timeout(LONGEST_MS);
   let answer;
   try {
     answer = await fetch(path, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: abort,
+      signal: abort ? AbortSignal.any([abort, tooLong]) : tooLong,
       cache: "no-store",
     });
   } catch (error) {

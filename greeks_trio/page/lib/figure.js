@@ -30,6 +30,14 @@ export function Figure({ field, value, measure = MEASURES[field] ?? {}, coloured
   >`;
 }
 
+/** A number or time of the service itself, with a text of its own and without a flash. */
+export function Reading({ field, value, text, title }) {
+  const isKnown = value !== null && value !== undefined;
+  return html`<span class=${`fig ${isKnown ? "" : "none"}`} data-field=${field} data-value=${isKnown ? value : ""} title=${title}
+    >${isKnown ? text : html`<span aria-hidden="true">${NOTHING}</span><span class="hidden">not known</span>`}</span
+  >`;
+}
+
 function useFlash(element, text, isStill) {
   const before = useRef(text);
   useLayoutEffect(() => {

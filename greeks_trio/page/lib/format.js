@@ -1,6 +1,6 @@
 // Numbers, times and names as text.
 
-const MINUS = "\u2212";
+export const MINUS = "\u2212";
 /** The text of a value that is not known. */
 export const NOTHING = "\u2013";
 
@@ -112,6 +112,21 @@ export function age(seconds) {
   if (seconds < 5970) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86_400)} d`;
+}
+
+/** Return milliseconds as text: `8.7 ms`, `162 ms`, `1.2 s`. */
+export function milliseconds(value) {
+  if (value === null || value === undefined) return NOTHING;
+  if (value >= 999.5) return age(value / 1000);
+  return `${number(value, { most: value < 99.95 ? 1 : 0 })} ms`;
+}
+
+/** Return a number of bytes as text: `512 B`, `16 kB`, `2.1 GB`. */
+export function bytes(value) {
+  if (value === null || value === undefined) return NOTHING;
+  const at = Math.min(Math.max(0, Math.floor(Math.log10(Math.max(1, value)) / 3)), 4);
+  const shown = value / 1000 ** at;
+  return `${number(shown, { most: at && shown < 99.95 ? 1 : 0 })} ${["B", "kB", "MB", "GB", "TB"][at]}`;
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });

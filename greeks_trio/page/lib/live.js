@@ -7,8 +7,11 @@ import { noteServerTime, serverNow } from "./clock.js";
 import { addTicks, reloadContracts } from "./contracts.js";
 import { Stream } from "./stream.js";
 
-/** `{state, reason, since}`: `connecting`, `live`, `lost` or `login`; since in the service's time. */
-export const link = signal({ state: "connecting", reason: "", since: serverNow() });
+/**
+ * `{state, reason, since, heardAt}`: `connecting`, `live`, `lost` or `login`.  heardAt is the
+ * moment of the last event; both are in the service's time.
+ */
+export const link = signal({ state: "connecting", reason: "", since: serverNow(), heardAt: serverNow() });
 
 /** The sessions of the brokers, as `/v1/streaming/status` gives them; `null` before the first. */
 export const sessions = signal(null);
@@ -38,11 +41,7 @@ const HANDLERS = {
 export function startLive() {
   const tell = (name, data) => HANDLERS[name](data);
   // Chrome on Android has no shared workers in older versions.
-  if (typeof SharedWorker === "undefined") {
-    const stream = new Stream(tell);
-    stream.open();
-    return () => stream.retry();
-  }
+  if (typeof SharedWorker === "undefined") return startOwn(tell);
   const worker = new SharedWorker(new URL("./stream-worker.js", import.meta.url), { type: "module", name: "stream" });
   worker.port.onmessage = ({ data: [name, data] }) => tell(name, data);
   addEventListener("pagehide", () => worker.port.postMessage("leave"));
@@ -51,13 +50,28 @@ export function startLive() {
   return () => worker.port.postMessage("retry");
 }
 
-function setLink({ state, reason }) {
+// A browser has only six connections to one service, for all tabs together: a tab in the
+// background has none.
+function startOwn(tell) {
+  const stream = new Stream(tell);
+  const follow = () => (document.hidden ? stream.pause() : stream.open());
+  document.addEventListener("visibilitychange", follow);
+  follow();
+  return () => stream.retry();
+}
+
+let wasLive = false;
+
+function setLink({ state, reason, heardAt }) {
   const before = link.peek();
   if (state === before.state && reason === before.reason) return;
   const since = state === before.state ? before.since : serverNow();
-  link.value = { state, reason, since };
+  link.value = { state, reason, since, heardAt: heardAt + serverNow() - Date.now() };
   needsLogin.value = state === "login";
-  if (state === "live" && before.state === "lost") reloadContracts();
+  if (state !== "live") return;
+  // The events of the time without a link are missed.
+  if (wasLive && before.state !== "live") reloadContracts();
+  wasLive = true;
 }
 
 function addAlert(alert) {

@@ -28,6 +28,11 @@ export function Empty({ title, children }) {
   </div>`;
 }
 
+/** A text of the service: what stands between backticks is code. */
+export function Words({ text }) {
+  return text.split("`").map((part, at) => (at % 2 ? html`<code key=${at}>${part}</code>` : part));
+}
+
 /** The state of a `useResource` beside its heading: its moment, or its error. */
 export function Freshness({ resource }) {
   const { at, error, isLoading } = resource;

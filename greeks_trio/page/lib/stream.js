@@ -10,14 +10,17 @@ const LONGEST_DELAY_MS = 10_000;
 export class Stream {
   /**
    * @param {(name: string, data: any) => void} tell Gets each event with its JSON text, and
-   *   `link` with `{state, reason}`: `connecting`, `live`, `lost` or `login`.
+   *   `link` with `{state, reason, heardAt}`: `connecting`, `live`, `lost` or `login`; heardAt
+   *   is the time of the last event by this browser's clock.
    * @param {string} url Of the stream.
    */
   constructor(tell, url = "/v1/stream") {
     this.tell = tell;
     this.url = url;
-    this.link = { state: "connecting", reason: "" };
+    this.heardAt = Date.now();
+    this.link = { state: "connecting", reason: "", heardAt: this.heardAt };
     this.delayMs = FIRST_DELAY_MS;
+    this.failures = 0;
   }
 
   /** Connect, and stay connected until `close`. */
@@ -25,12 +28,13 @@ export class Stream {
     this.source = new EventSource(this.url);
     this.source.onopen = () => {
       this.delayMs = FIRST_DELAY_MS;
+      this.failures = 0;
+      this.#hear();
       this.#say("live");
-      this.#expect();
     };
     for (const name of EVENTS) {
       this.source.addEventListener(name, (event) => {
-        this.#expect();
+        this.#hear();
         this.tell(name, event.data);
       });
     }
@@ -45,11 +49,22 @@ export class Stream {
     this.open();
   }
 
+  /** End the connection while nobody looks; `open` connects again. */
+  pause() {
+    this.close();
+    this.#say("connecting", "The page was in the background.");
+  }
+
   /** End the connection. */
   close() {
     clearTimeout(this.silence);
     clearTimeout(this.waiting);
     this.source?.close();
+  }
+
+  #hear() {
+    this.heardAt = Date.now();
+    this.#expect();
   }
 
   #expect() {
@@ -59,28 +74,31 @@ export class Stream {
 
   async #lost(reason = "The connection was lost.") {
     this.close();
+    this.failures += 1;
     // With jitter, so that many pages do not come back at once.
     const delay = this.delayMs * (0.75 + Math.random() / 2);
     this.delayMs = Math.min(this.delayMs * 2, LONGEST_DELAY_MS);
     this.waiting = setTimeout(() => this.open(), delay);
     if (this.link.state !== "login") this.#say("lost", reason);
-    const [state, words] = await whyLost();
+    const [state, words] = await whyLost(this.failures);
     if (this.link.state !== "live") this.#say(state, words);
   }
 
   #say(state, reason = "") {
-    this.link = { state, reason };
+    this.link = { state, reason, heardAt: this.heardAt };
     this.tell("link", this.link);
   }
 }
 
 // An EventSource does not tell the status of the answer.
-async function whyLost() {
+async function whyLost(failures) {
   try {
     const answer = await fetch("/v1/streaming/status", { cache: "no-store", signal: AbortSignal.timeout(4000) });
     if (answer.status === 401) return ["login", "The session has ended."];
     if (!answer.ok) return ["lost", `The service answers with status ${answer.status}.`];
-    return ["lost", "The stream was closed. All streams may be in use."];
+    // A service that stops or starts answers for a moment without a stream.
+    if (failures < 3) return ["lost", "The service has closed the stream."];
+    return ["lost", "The service answers, and opens no stream: all of its streams may be in use."];
   } catch {
     return ["lost", "The service does not answer."];
   }

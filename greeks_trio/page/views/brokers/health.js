@@ -3,10 +3,9 @@
 import { html } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
 import { NOTHING, age, brokerName, count } from "../../lib/format.js";
-import { sessions } from "../../lib/live.js";
 import { Badge } from "../../lib/parts.js";
 import { href } from "../../lib/router.js";
-import { status } from "../../lib/status.js";
+import { feeds, status } from "../../lib/status.js";
 
 const LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
 
@@ -14,8 +13,8 @@ const LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconne
 export function BrokerHealth() {
   return html`<section class="panel" aria-label="Health of the brokers">
     <ul class="lines">
-      ${(sessions.value ?? []).map((session) => html`<${Line} key=${session.broker} session=${session} />`)}
-      ${sessions.value === null && [1, 2].map((at) => html`<li key=${at} class="note">Loading</li>`)}
+      ${feeds.value.map((session) => html`<${Line} key=${session.broker} session=${session} />`)}
+      ${feeds.value.length === 0 && [1, 2].map((at) => html`<li key=${at} class="note">Loading</li>`)}
     </ul>
   </section>`;
 }
