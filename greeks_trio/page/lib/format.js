@@ -75,20 +75,20 @@ export function priceDigits({ multiplier, price_factor: factor }) {
   return worth > 0 ? Math.min(7, Math.max(2, Math.ceil(Math.log10(worth)) - 1)) : 2;
 }
 
-const UNITS = [
-  [1e9, "B"],
-  [1e6, "M"],
-  [1e4, "k"],
-];
-
 /**
  * Return a number for the axis of a chart, with few letters.
  * @param {number} step Between two labels; it says how many decimals are needed.
  */
 export function axisNumber(value, step) {
-  const [from, unit] = UNITS.find(([least]) => Math.abs(value) >= least) ?? [1, ""];
-  const scale = unit === "k" ? 1000 : from;
+  const [scale, unit] = unitOf(Math.abs(value), step);
   return number(value / scale, { digits: decimalsOf(step / scale) }) + unit;
+}
+
+// Thousands only where they make the text shorter.
+function unitOf(size, step) {
+  if (size >= 1e9) return [1e9, "B"];
+  if (size >= 1e6) return [1e6, "M"];
+  return size >= 1e4 && decimalsOf(step / 1000) < 2 ? [1000, "k"] : [1, ""];
 }
 
 function decimalsOf(step) {

@@ -106,7 +106,7 @@ function OneChart({ field, measure, isMoney, sums, history, own, at, onCursor })
   const faults = useMemo(() => (field === "underlying_price" ? [] : faultsOf(sums, history, field)), [sums]);
   const gaps = useMemo(() => shadesOf(faults, own), [faults, JSON.stringify(own)]);
   const format = (value, step) => (step === undefined ? number(value, measure) : axisNumber(value, step));
-  const series = useMemo(() => [{ label: measure.label, values, format, points: values.length < 40 }], [values]);
+  const series = useMemo(() => [{ label: measure.label, values, format, points: "alone" }], [values]);
   const missing = sums[`missing_${field === "market_value" ? "value" : field}`]?.[at];
   return html`<div>
     <h3 title=${measure.title}>
@@ -115,18 +115,20 @@ function OneChart({ field, measure, isMoney, sums, history, own, at, onCursor })
         ><${Figure} field=${field} value=${values[at] ?? null} measure=${measure} isStill />${missing > 0 && html`<span class="mark" title=${`${missing} missing`}>*</span>`}</span
       >
     </h3>
-    <${Chart}
-      label=${`${measure.label} over time`}
-      summary=${summaryOf(values, measure, faults)}
-      x=${history.time}
-      series=${series}
-      gaps=${gaps}
-      height=${HEIGHT}
-      hasLegend=${false}
-      sync="underlying-history"
-      onZoom=${(from, to) => zoomTo(from, to, now.peek() / 1000)}
-      onCursor=${onCursor}
-    />
+    ${values.every((value) => value === null)
+      ? html`<p class="nothing note" style=${{ minHeight: `${HEIGHT}px` }}>Not known at any moment of this time.</p>`
+      : html`<${Chart}
+          label=${`${measure.label} over time`}
+          summary=${summaryOf(values, measure, faults)}
+          x=${history.time}
+          series=${series}
+          gaps=${gaps}
+          height=${HEIGHT}
+          hasLegend=${false}
+          sync="underlying-history"
+          onZoom=${(from, to) => zoomTo(from, to, now.peek() / 1000)}
+          onCursor=${onCursor}
+        />`}
   </div>`;
 }
 
