@@ -86,6 +86,13 @@ def staged(_staged):
 
 
 @pytest.fixture
+def empty(portal, _staged, empty_database, tmp_path):
+    """A service on an empty database, whose only account holds nothing."""
+    with _staged.beside(tmp_path, empty_database) as service:
+        yield service
+
+
+@pytest.fixture
 def watch():
     """The complaints of this test's pages; a test fails at its end if there are any."""
     watch = Watch()

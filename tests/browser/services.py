@@ -136,10 +136,13 @@ class Staged(Service):
     def connect(self):
         return connect(self._stage.database)
 
-    def start(self):
+    def start(self, **settings):
         """Start the service: the first time at any port, then always at the same."""
         self._stage.configure(
-            self._endpoints, GREEKS_API_TOKEN=TOKEN, GREEKS_HTTP_BIND=self._bind
+            self._endpoints,
+            GREEKS_API_TOKEN=TOKEN,
+            GREEKS_HTTP_BIND=self._bind,
+            **settings,
         )
         serving = self._portal.wrap_async_context_manager(self._stage.serve())
         process = self._running.enter_context(serving)
@@ -152,6 +155,19 @@ class Staged(Service):
     def stop(self):
         """Stop the service, and wait for its end."""
         self._running.close()
+
+    @contextmanager
+    def beside(self, directory, database):
+        """Run another service, for an account of the same simulators that holds nothing."""
+        empty = {"tastytrade": self._endpoints["tastytrade"]}
+        account = empty["tastytrade"]["account_ids"][-1]
+        stage = Stage(directory, database)
+        service = Staged(self._portal, stage, self._server, empty)
+        service.start(TASTYTRADE_ACCOUNTS=account)
+        try:
+            yield service
+        finally:
+            service.stop()
 
     def fail(self, fault):
         """Make the fault ``BROKER:NAME[:ARG]`` happen."""

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.reading import figure, wait_state
+from tests.browser.reading import figure, view, wait_state
 from tests.browser.views import PHONE, VIEWS
 
 KNOWN = re.compile(r"\d")
@@ -29,3 +29,15 @@ def test_the_book(open_page, demo, take, name, options):
         expect(figure(page, "theta").nth(place)).to_have_attribute("data-value", KNOWN)
 
     take(page, name)
+
+
+def test_what_if(open_page, demo, take):
+    page = open_page(demo, f"{VIEWS['what-if']}?move=-6&vol=5")
+    wait_state(page)
+    part = view(page, "what-if")
+    expect(part.get_by_role("gridcell")).not_to_have_count(0)
+    expect(figure(part.locator(".profit"), "profit_loss")).not_to_have_attribute(
+        "data-value", ""
+    )
+
+    take(page, "what-if")

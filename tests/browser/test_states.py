@@ -5,8 +5,9 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.accessibility import assert_accessible
-from tests.browser.reading import figure, wait_change, wait_state
+from tests.browser.reading import figure, view, wait_change, wait_state
 from tests.browser.services import BROKERS
+from tests.browser.views import VIEWS
 
 # Longer than the page needs to notice it on a busy machine; a broker comes back by itself.
 AWAY_S = 6
@@ -98,3 +99,16 @@ def test_a_closed_market_is_named(open_page, demo):
     page.goto(demo.url)
 
     expect(notice(page, "closed")).to_be_visible()
+
+
+def test_an_account_without_positions_says_what_to_do(empty, open_page, watch):
+    """The database is empty too, so there is no moment from which to explain a profit."""
+    watch.announce(r"status of 422 .*/v1/risk/explain")
+    page = open_page(empty)
+    wait_state(page)
+
+    expect(page.get_by_role("heading", name="No positions yet")).to_be_visible()
+    assert_accessible(page)
+    for name in ("contracts", "what-if", "why", "underlying", "brokers"):
+        page.goto(empty.url + VIEWS[name].partition("?")[0])
+        expect(view(page, name).locator(".empty").first).to_be_visible()

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import assert_accessible, assert_keyboard_reaches_all
 from tests.browser.reading import view, wait_state
-from tests.browser.views import VIEWS, address
+from tests.browser.views import PHONE, VIEWS, address
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -21,9 +21,26 @@ def test_a_view_is_accessible_and_needs_no_mouse(kept_page, demo, name):
     assert_keyboard_reaches_all(page)
 
 
+@pytest.fixture
+def phone(kept_page):
+    size = kept_page.viewport_size
+    kept_page.set_viewport_size(PHONE)
+    yield kept_page
+    kept_page.set_viewport_size(size)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_phone_shows_a_view_without_scrolling_sideways(phone, demo, name):
+    phone.goto(address(demo, name))
+    expect(view(phone, name).get_by_role("heading", level=1)).to_be_visible()
+
+    width = phone.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+
+
 def test_the_navigation_leads_to_every_view(kept_page):
     page = kept_page
-    links = page.get_by_role("navigation").get_by_role("link")
+    links = page.get_by_role("navigation", name="Views").get_by_role("link")
     seen = set()
     for link in links.all():
         if (link.get_attribute("href") or "").startswith("#/"):

@@ -71,11 +71,11 @@ function chosenSeries(series, { broker, account_id: account }) {
 
 function MeasurePicker({ measures }) {
   const toggled = (name) => (measures.includes(name) ? measures.filter((each) => each !== name) : [...measures, name]);
-  return html`<div class="controls toggles" role="group" aria-label="Charts of">
+  return html`<div class="controls picks" role="group" aria-label="Charts of">
     ${ALL.map(
       (name) => html`<button
         key=${name}
-        class="toggle"
+        class="pick"
         type="button"
         aria-pressed=${String(measures.includes(name))}
         disabled=${measures.length === 1 && measures.includes(name)}
