@@ -1,112 +1,252 @@
-"""The list of contracts, and one contract."""
+"""The list of contracts: its figures, and each way to look for a contract."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.reading import (
+    figure,
     keys,
-    read_figures,
     read_rows,
-    settled,
     view,
     wait_change,
     wait_state,
 )
-from tests.browser.views import address
+from tests.browser.visitors import Visitors
+from tests.browser.watch import Watch
 
-COLUMNS = ("quantity", "price", "delta", "gamma", "theta", "vega", "implied_volatility")
-OPTIONS = f"""
-select concat_ws('|', broker, account_id, contract_key) as key, {", ".join(COLUMNS)}
-from latest_greeks where delta is not null
-"""
-
-
-@pytest.fixture
-def contracts(kept_page, demo):
-    kept_page.goto(address(demo, "contracts"))
-    wait_state(kept_page)
-    expect(rows(kept_page)).not_to_have_count(0)
-    return kept_page
-
-
-def table(page):
-    return page.get_by_role("table", name="Contracts")
-
-
-def rows(page):
-    return table(page).locator("[data-key]")
-
-
-def test_every_option_has_the_values_of_the_database(contracts, demo):
-    with demo.at_rest():
-        expected = {row.pop("key"): row for row in demo.fetch(OPTIONS)}
-
-        def read():
-            shown = read_rows(table(contracts))
-            return {
-                key: {name: shown.get(key, {}).get(name) for name in COLUMNS}
-                for key in expected
-            }
-
-        assert len(expected) > 10
-        assert expected == settled(contracts, read, expected)
+CONTRACT = (
+    "quantity",
+    "price",
+    "delta",
+    "gamma",
+    "theta",
+    "vega",
+    "rho",
+    "implied_volatility",
+    "underlying_price",
+)
+POSITION = (
+    "position_value",
+    "position_delta",
+    "position_gamma",
+    "position_theta",
+    "position_vega",
+    "position_rho",
+)
+KEY = "broker || '|' || account_id || '|' || contract_key"
+# All rows of the book are drawn at once in a window of this height.
+TALL = {"width": 1600, "height": 4_500}
 
 
-def test_words_filter_the_list_and_stay_in_the_address(contracts):
-    everything = keys(table(contracts))
-    contracts.keyboard.press("/")
-    contracts.keyboard.type("spx c")
-    expect(contracts).to_have_url(re.compile(r"q=spx"))
-    expect(rows(contracts)).not_to_have_count(len(everything))
-    filtered = keys(table(contracts))
-    contracts.reload()
-    expect(rows(contracts)).to_have_count(len(filtered))
-    contracts.keyboard.press("/")
-    contracts.keyboard.press("Escape")
-
-    expect(rows(contracts)).to_have_count(len(everything))
-    assert 0 < len(filtered) < len(everything)
-    assert all("SPX" in key for key in filtered)
+@pytest.fixture(scope="module")
+def resting(real_demo):
+    """The real book without ticks: its numbers stand still."""
+    with real_demo.at_rest():
+        yield real_demo
 
 
-def test_a_heading_sorts_the_list(contracts):
-    table(contracts).get_by_role("button", name="Qty").click()
-    expect(contracts).to_have_url(re.compile("sort=-quantity"))
-
-    def read():
-        return [row["quantity"] for row in read_rows(table(contracts)).values()]
-
-    expected = sorted(read(), reverse=True)
-    assert expected == settled(contracts, read, expected)
-    assert expected[0] > expected[-1]
+@pytest.fixture(scope="module")
+def tall_page(browser, resting):
+    """One page of the resting book for several tests, with all rows."""
+    watch = Watch()
+    with Visitors(browser, watch) as visitors:
+        yield visitors.open(resting, viewport=TALL)
+    watch.assert_quiet()
 
 
-def test_groups_have_a_heading_with_their_sums(contracts):
-    contracts.get_by_label("Group by").select_option("broker")
-
-    expect(table(contracts).locator("[data-key^='group|']")).to_have_count(2)
-
-
-def test_the_keyboard_opens_a_contract(contracts):
-    rows(contracts).first.focus()
-    contracts.keyboard.press("ArrowDown")
-    contracts.keyboard.press("ArrowDown")
-    chosen = keys(table(contracts))[2].split("|")[2]
-    contracts.keyboard.press("Enter")
-
-    expect(view(contracts, "contract")).to_be_visible()
-    expect(contracts).to_have_url(re.compile("contract_key="))
-    assert chosen.split()[0] in contracts.url
+def show(page, service, choice=""):
+    """Show the list with the choices of the address, and all positions in it."""
+    page.goto(f"{service.url}/#/contracts{choice}")
+    wait_state(page)
+    [expected] = service.fetch("select count(*) from position_greeks")
+    expect(shown(page, "total")).to_have_attribute(
+        "data-value", str(expected["count"])
+    )
+    page.locator("tbody [data-key]").first.wait_for()
+    return page
 
 
-def test_a_contract_is_live_and_has_a_history(kept_page, demo):
-    kept_page.goto(address(demo, "contract"))
-    part = view(kept_page, "contract")
-    wait_change(part.locator("[data-field='price']"))
-    expect(part.locator("canvas")).not_to_have_count(0)
+def rows_of(service, table, columns):
+    found = service.fetch(f"select {KEY} as key, * from {table}")  # noqa: S608
+    return {row["key"]: {name: row[name] for name in columns} for row in found}
 
-    assert read_figures(part.locator(".figures").first)["delta"] is not None
+
+def shown(page, field="shown"):
+    return page.locator(f"[data-field='{field}']")
+
+
+def assert_equal(found, expected):
+    """Sums of floating-point numbers differ in their last digits."""
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        for name, value in row.items():
+            wanted = None if value is None else pytest.approx(float(value), rel=1e-9)
+            assert found[key].get(name) == wanted, (key, name)
+
+
+def test_the_figures_of_a_contract_are_those_of_the_database(tall_page, resting):
+    page = show(tall_page, resting)
+    expected = rows_of(resting, "latest_greeks", CONTRACT)
+    found = {key: row for key, row in read_rows(page).items() if key in expected}
+
+    assert len(expected) > 50
+    assert_equal(found, expected)
+
+
+def test_the_figures_of_a_position_are_those_of_the_risk(tall_page, resting):
+    page = show(tall_page, resting, "?greeks=position")
+
+    expected = rows_of(resting, "position_greeks", POSITION)
+    assert {key.split("|")[2][0] for key in expected} > {"/", "."}
+    assert_equal(read_rows(page), expected)
+
+
+def test_the_sums_of_groups_are_those_of_the_book(tall_page, resting):
+    page = show(tall_page, resting, "?greeks=position&by=underlying")
+    found = {
+        key.removeprefix("group|"): row
+        for key, row in read_rows(page).items()
+        if key.startswith("group|")
+    }
+    totals = resting.fetch(
+        "select * from risk_totals where group_by = 'underlying' and positions > 1"
+        " and other_positions = 0 and unnamed_currency = 0"
+    )
+
+    assert len(totals) > 3
+    for total in totals:
+        row = found[total["underlying"]]
+        assert row["position_delta"] == pytest.approx(total["net_delta"])
+        assert row["position_theta"] == pytest.approx(total["theta"])
+        assert row["position_value"] == pytest.approx(total["market_value"])
+
+
+def test_stale_rows_are_counted_and_can_be_had_alone(tall_page, resting):
+    page = show(tall_page, resting, "?is_stale=true")
+    expected = {
+        row["key"]: row["stale_reason"]
+        for row in resting.fetch(
+            f"select {KEY} as key, stale_reason from position_greeks where is_stale"  # noqa: S608
+        )
+    }
+    expect(page.locator("tbody [data-key]")).to_have_count(len(expected))
+
+    found = {key: row["stale_reason"] for key, row in read_rows(page).items()}
+    assert found == expected
+    expect(shown(page, "stale")).to_have_attribute("data-value", str(len(expected)))
+
+
+def test_words_find_contracts_and_the_address_keeps_them(kept_page, demo):
+    page = show(kept_page, demo)
+    page.keyboard.press("/")
+    page.keyboard.type("spy tasty")
+    expect(page).to_have_url(f"{demo.url}/#/contracts?q=spy+tasty")
+    [expected] = demo.fetch(
+        "select count(*) from position_greeks"
+        " where underlying = 'SPY' and broker = 'tastytrade'"
+    )
+    expect(shown(page)).to_have_attribute("data-value", str(expected["count"]))
+    page.reload()
+
+    expect(page.get_by_role("searchbox")).to_have_value("spy tasty")
+    expect(shown(page)).to_have_attribute("data-value", str(expected["count"]))
+    assert {key[:10] for key in keys(page)} == {"tastytrade"}
+
+
+def test_what_no_contract_fits_says_so_and_how_to_go_on(kept_page, demo):
+    page = kept_page
+    page.goto(f"{demo.url}/#/contracts?q=nothing+of+this")
+
+    expect(page.get_by_role("heading", name="No contract fits")).to_be_visible()
+    page.get_by_role("link", name="Show all").click()
+    page.locator("tbody [data-key]").first.wait_for()
+
+
+def test_the_arrow_keys_and_enter_lead_to_a_contract(kept_page, demo):
+    page = show(kept_page, demo, "?q=spy")
+    names = keys(page)
+    page.get_by_role("searchbox").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("tr:focus")).to_have_attribute("data-key", names[1])
+    page.keyboard.press("Enter")
+
+    expect(view(page, "contract").get_by_role("heading", level=1)).to_be_visible()
+    broker, account, _ = names[1].split("|")
+    assert f"broker={broker}&account_id={account}" in page.url
+
+
+def test_every_column_sorts_in_both_directions(tall_page, resting):
+    page = show(tall_page, resting, "?greeks=position&q=es")
+    headings = page.locator("thead button")
+    names = headings.all_inner_texts()
+
+    assert {"Contract", "Vega", "Age", "State", "Source", "Rho"} <= set(names)
+    for name in names:
+        heading = page.get_by_role("columnheader", name=name, exact=True)
+        heading.get_by_role("button").click()
+        first = heading.get_attribute("aria-sort")
+        heading.get_by_role("button").click()
+        assert {first, heading.get_attribute("aria-sort")} == {
+            "ascending",
+            "descending",
+        }, name
+
+
+def test_numbers_are_in_the_order_of_their_column(tall_page, resting):
+    page = show(tall_page, resting, "?sort=-position_vega&greeks=position")
+
+    values = [row.get("position_vega") for row in read_rows(page).values()]
+    known = [value for value in values if value is not None]
+    assert len(known) > 50
+    assert known == sorted(known, reverse=True)
+    assert values == known + [None] * (len(values) - len(known)), "the rest is last"
+
+
+def test_a_long_list_draws_only_what_is_visible(open_page, resting):
+    page = show(open_page(resting), resting)
+    total = int(shown(page).get_attribute("data-value"))
+    drawn = page.locator("tbody [data-key]")
+
+    assert drawn.count() < total
+    page.locator("tbody tr[tabindex='0']").focus()
+    page.keyboard.press("End")
+    expect(page.locator("tr:focus")).to_have_attribute(
+        "aria-rowindex", str(total + 1)
+    )
+
+
+def test_the_order_stays_under_the_pointer(kept_page, demo):
+    page = show(kept_page, demo, "?sort=age_s")
+    page.locator("tbody tr").nth(3).hover()
+    before = keys(page)
+    for _ in range(3):
+        wait_change(page.locator("tbody tr").first.locator("[data-field='age_s']"))
+
+    assert keys(page) == before
+    expect(page.locator(".head")).to_contain_text("while you are in the list")
+    page.get_by_role("heading", level=1).hover()
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('[data-key]')]"
+        ".some((row, at) => row.dataset.key !== before[at])",
+        arg=before,
+    )
+
+
+def test_the_list_is_live(kept_page, demo):
+    page = show(kept_page, demo)
+    wait_change(figure(page.locator("[data-key*='C00']"), "price"))
+
+
+def test_a_group_leads_to_its_contracts(kept_page, demo):
+    page = show(kept_page, demo, "?by=underlying")
+    page.locator("tr.group").get_by_role("link", name="SPY", exact=True).click()
+    expect(page.locator(".chip")).to_contain_text("SPY")
+
+    assert "SPY" in page.url
+    [expected] = demo.fetch(
+        "select count(*) from position_greeks where underlying = 'SPY'"
+    )
+    expect(shown(page)).to_have_attribute("data-value", str(expected["count"]))

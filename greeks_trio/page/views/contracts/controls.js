@@ -39,7 +39,12 @@ function TextFilter({ q }) {
   const input = useRef(null);
   const timer = useRef(0);
   const [text, setText] = useState(q);
-  useEffect(() => setText(q), [q]);
+  const sent = useRef(q);
+  useEffect(() => {
+    // What the person types is newer than the address that came of it.
+    if (q !== sent.current) setText(q);
+    sent.current = q;
+  }, [q]);
   useEffect(() => {
     const onKey = (event) => {
       if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
@@ -57,7 +62,10 @@ function TextFilter({ q }) {
     const { value } = event.target;
     setText(value);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => change({ q: value.trim() }), TYPING_MS);
+    timer.current = setTimeout(() => {
+      sent.current = value.trim();
+      change({ q: sent.current });
+    }, TYPING_MS);
   };
   const onKeyDown = (event) => {
     if (event.key === "Escape" && text === "") input.current.blur();
