@@ -35,15 +35,18 @@ export function Contracts({ params }) {
     </div>
     <section class="panel contracts">
       <${Controls} params=${params} by=${by} groupings=${GROUPINGS} isPosition=${isPosition} />
-      <${Rows} ...${{ list, columns, params, isHeld }} />
+      ${list.rows.length
+        ? html`<${Rows} ...${{ rows: list.rows, columns, sort: params.sort, isHeld }} />`
+        : html`<div class="tall-empty"><${Nothing} params=${params} list=${list} /></div>`}
     </section>
   `;
 }
 
 function Counts({ list }) {
-  const { shown, total, stale, orderedAt, isHeld } = list;
+  const { shown, total, stale, orderedAt, isSorted, isHeld } = list;
+  // It has its room always: nothing may move when the pointer enters the list.
   return html`<span class="meta">
-    ${isHeld && html`<span>order of ${moment(orderedAt)}, while you are in the list · </span>`}
+    ${isSorted && html`<span style=${{ visibility: isHeld ? "visible" : "hidden" }}>order of ${moment(orderedAt)}, while you are in the list · </span>`}
     <${Faults} />
     <span role="status">shown <b data-field="shown" data-value=${shown}>${number(shown)}</b> of <b data-field="total" data-value=${total}>${number(total)}</b></span>,
     ${" "}<b data-field="stale" data-value=${stale}>${number(stale)}</b> stale
@@ -63,16 +66,16 @@ function Faults() {
   `;
 }
 
-function Rows({ list, columns, params, isHeld }) {
-  if (!list.rows.length) return html`<div class="tall-empty"><${Nothing} params=${params} list=${list} /></div>`;
-  return html`<div ref=${useHold(isHeld)}>
+function Rows({ rows, columns, sort, isHeld }) {
+  const host = useHold(isHeld);
+  return html`<div ref=${host}>
     <${Table}
       caption="Contracts"
       columns=${columns}
-      rows=${list.rows}
+      rows=${rows}
       rowKey=${idOf}
       rowClass=${lookOf}
-      sort=${params.sort}
+      sort=${sort}
       onSort=${sortBy}
       onOpen=${open}
       version=${versionOf}
@@ -116,10 +119,11 @@ function useHold(isHeld) {
     };
     const onPointer = (event) => {
       if (event.pointerType !== "mouse") return;
-      hasPointer = event.type === "pointerenter";
+      hasPointer = event.type === "pointermove";
       update();
     };
-    const listeners = { pointerenter: onPointer, pointerleave: onPointer, focusin: update, focusout: () => setTimeout(update) };
+    // Not pointerenter: the pointer may be there when the list appears.
+    const listeners = { pointermove: onPointer, pointerleave: onPointer, focusin: update, focusout: () => setTimeout(update) };
     for (const [name, listener] of Object.entries(listeners)) element.addEventListener(name, listener);
     return () => {
       isHeld.current = false;

@@ -14,7 +14,7 @@ import { columnsOf } from "./columns.js";
 const ANY = { places: 2, hasStrategies: true };
 
 /**
- * Return `{rows, shown, total, stale, places, hasStrategies, orderedAt, isHeld}`.
+ * Return `{rows, shown, total, stale, places, hasStrategies, orderedAt, isSorted, isHeld}`.
  *
  * The rows stay the same array as long as the order is the same.  While the list is held, only
  * a choice of the person changes the order.
@@ -40,7 +40,7 @@ export function useList(params, by, isPosition, isHeld) {
     Object.assign(state, { key, shown: filtered, orderedAt: at, ...grouped(ordered, by, state) });
   }
   noteSums(state, at);
-  return { ...summary(state, all, at), isHeld: isHeld.current && Boolean(params.sort) };
+  return { ...summary(state, all, at), isSorted: Boolean(params.sort), isHeld: isHeld.current };
 }
 
 function grouped(ordered, by, { rows, groups: old }) {
