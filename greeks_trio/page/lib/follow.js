@@ -4,10 +4,14 @@
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { getJson } from "./api.js";
 import { serverNow } from "./clock.js";
+import { link } from "./live.js";
+import { pauseAfter } from "./resource.js";
 
 const BUSY = 503;
 // The service ends a computation after 20 seconds.
 const LONGEST_MS = 30_000;
+// After this time, a new question does not wait for the answer to the old one.
+const LATE_MS = 5_000;
 
 let turn = Promise.resolve();
 
@@ -54,9 +58,13 @@ export function useFollowed(path, choices, { everyMs = 0, paramsOf = (each) => e
       follower.current.stop();
     };
   }, []);
+  useEffect(() => follower.current.restart(), [key]);
+  const isLost = link.value.state === "lost";
+  const wasLost = useRef(false);
   useEffect(() => {
-    follower.current.read();
-  }, [key]);
+    if (wasLost.current && !isLost) follower.current.restart();
+    wasLost.current = isLost;
+  }, [isLost]);
 
   const isBehind = path !== null && state.key !== key;
   const { value, choices: shown, error, at } = state;
@@ -74,6 +82,12 @@ class Follower {
   stop() {
     this.abort.abort();
     clearTimeout(this.timer);
+  }
+
+  /** Read at once, also if the last question has had no answer for long. */
+  restart() {
+    if (performance.now() - this.began > LATE_MS) this.attempt?.abort();
+    this.read();
   }
 
   async read() {
@@ -94,16 +108,17 @@ class Follower {
     this.isStale = false;
     const { path, choices, key, everyMs, paramsOf } = this.wanted();
     if (path === null || this.abort.signal.aborted) return 0;
-    const began = performance.now();
+    this.began = performance.now();
+    this.attempt = new AbortController();
     try {
-      const abort = AbortSignal.any([this.abort.signal, AbortSignal.timeout(LONGEST_MS)]);
+      const abort = AbortSignal.any([this.abort.signal, this.attempt.signal, AbortSignal.timeout(LONGEST_MS)]);
       const value = await getJson(path, paramsOf(choices), { abort });
       this.setState({ key, value, choices, error: null, at: serverNow() });
+      return everyMs && pauseAfter(performance.now() - this.began, everyMs);
     } catch (error) {
-      if (this.abort.signal.aborted) return 0;
+      if (this.abort.signal.aborted || this.attempt.signal.aborted) return 0;
       this.setState((old) => ({ ...old, key, error }));
-      if (error.status === BUSY && error.retryAfterS) return error.retryAfterS * 1000;
+      return error.status === BUSY && error.retryAfterS ? error.retryAfterS * 1000 : everyMs;
     }
-    return everyMs && Math.max(everyMs, 10 * (performance.now() - began));
   }
 }

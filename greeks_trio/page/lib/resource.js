@@ -4,11 +4,20 @@ import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { getItems, getJson } from "./api.js";
 import { serverNow } from "./clock.js";
 
+const LONGEST_PAUSE_MS = 60_000;
+
+/**
+ * Return the pause after an answer: at least ten times its duration, so that a slow answer is
+ * not asked for more often.  A service that stood still for long is asked again after a minute.
+ */
+export function pauseAfter(durationMs, everyMs) {
+  return Math.max(everyMs, Math.min(10 * durationMs, LONGEST_PAUSE_MS));
+}
+
 /**
  * Read an answer now and again every `everyMs`, while the page is visible.
  *
  * The last value stays through an error, so that the view can show it as old.
- * A slow answer is not asked for more often: the pause is at least ten times its duration.
  *
  * @param {string | null} path `null` reads nothing.
  * @param {object} params Another value of a parameter starts anew.
@@ -34,7 +43,7 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
       try {
         const value = await (isList ? getItems : getJson)(path, params, { abort: abort.signal });
         setState({ key, params, value, error: null, at: serverNow() });
-        pauseMs = Math.max(everyMs, 10 * (performance.now() - began));
+        pauseMs = pauseAfter(performance.now() - began, everyMs);
       } catch (error) {
         if (abort.signal.aborted) return;
         // A value of other parameters must not stand under the new ones.

@@ -1,9 +1,10 @@
 // The numbers of the waterfall as a table, and the table of the groups.
 
 import { html } from "../../vendor/preact.js";
+import { contractId, contracts } from "../../lib/contracts.js";
 import { Figure } from "../../lib/figure.js";
 import { FILTERS, narrowed } from "../../lib/filters.js";
-import { number } from "../../lib/format.js";
+import { contractName, number } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
 import { groupingsOf } from "../../lib/picker.js";
 import { change, go } from "../../lib/router.js";
@@ -62,7 +63,7 @@ function Line({ label, field, value, measure, share = null, about = "", lack = "
   return html`<tr class=${isTotal ? "total" : ""}>
     <th scope="row" class="left">${label}${lack && html`<span class="lack">${lack}</span>`}</th>
     <td><${Figure} field=${field} value=${value} measure=${measure} coloured=${coloured} /></td>
-    <td>${share === null ? "" : number(share, { digits: 1, percent: true })}</td>
+    <td><span class="fig">${share === null ? "" : number(share, { digits: 1, percent: true })}</span></td>
     <td class="left about">${about}${lack && html` <${Badge} state=${field === "rho" ? "info" : "warn"}>${lack}<//>`}</td>
   </tr>`;
 }
@@ -97,7 +98,7 @@ export function GroupTable({ rows, by, filters, sort }) {
     return money(name, label, title, { width: 90 });
   };
   const columns = [
-    { id: by, label: GROUPINGS[by], left: true, width: by === "contract_key" ? 210 : 168, sort: (row) => textOf(row.group, by), cell: (row) => nameOf(row.group, by) },
+    { id: by, label: GROUPINGS[by], left: true, narrow: 150, width: by === "contract_key" ? 310 : 168, sort: (row) => textOf(row.group, by), cell: (row) => nameOf(row.group, by) },
     ...(isMixed ? [{ id: "currency", label: "Currency", left: true, width: 80, sort: (row) => row.currency, cell: (row) => row.currency }] : []),
     money("profit_loss", "P/L", "Profit or loss between the two moments", { width: 108 }),
     ...["delta", "gamma", "theta", "vega", "residual"].map(part),
@@ -129,8 +130,15 @@ function textOf(group, by) {
 
 function nameOf(group, by) {
   if (by === "expiration") return html`${group.underlying} <span class="none">${group.expiration ? FILTERS.expiration.text(group.expiration) : "no expiration"}</span>`;
+  if (by === "contract_key") return html`${contractText(group)} <span class="none">${FILTERS.broker.text(group.broker)} ${group.account_id}</span>`;
   if (group[by] === null) return html`<span class="none">${by === "strategy_tag" ? "no strategy" : "none"}</span>`;
   return textOf(group, by);
+}
+
+// A contract that is no longer held has its key only.
+function contractText(group) {
+  const row = contracts.get(contractId(group));
+  return row === undefined ? group.contract_key : contractName(row);
 }
 
 // A contract opens its history; another group shows its parts.

@@ -46,7 +46,7 @@ function Bar({ step, place, measure, isLast, isUpright }) {
     <span class="track"><span class="inner">
       <span class=${`fill ${step.kind} ${sign} ${isCut ? (isBelow ? "torn" : "torn far") : ""}`} style=${{ [offset]: `${start}%`, [length]: `${size}%` }} />
       ${!isLast && html`<span class="level" style=${{ [offset]: `${level}%` }} />`}
-      <span class=${`value ${sign}`} style=${{ [offset]: `${start + size}%` }}>${shown}</span>
+      <span class=${`value fig ${sign}`} style=${{ [offset]: `${start + size}%` }}>${shown}</span>
     </span></span>
   </div>`;
 }
