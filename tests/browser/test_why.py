@@ -183,3 +183,23 @@ def test_each_currency_has_a_waterfall_and_what_is_left_out_is_named(
     for each in answer["left_out"]:
         expect(panel).to_contain_text(each["reason"])
     assert_accessible(page)
+
+
+def test_a_range_before_the_first_prices_says_so_and_offers_the_first_moment(
+    open_why, demo
+):
+    page, _ = open_why(demo, "range=today")
+    notice = page.locator("[data-part='late-start']")
+    expect(notice).to_contain_text("known only from a later moment")
+    with page.expect_response(f"**{PATH}*") as response:
+        notice.get_by_role("button", name="Begin at").click()
+
+    [first] = {
+        row["first_price_at"]
+        for row in demo.ask("GET", "/v1/risk/profit?group_by=book")["items"]
+    }
+    assert moment(asked(response.value)["start"]) == moment(first)
+    [row] = response.value.json()["totals"]
+    assert row["start_value"] != 0
+    assert (row["first_seen"], row["trades"]) == (0, 0)
+    expect(notice).to_be_hidden()

@@ -13,6 +13,8 @@ const LONGEST_MS = 30_000;
 // After this time, a new question does not wait for the answer to the old one.
 const LATE_MS = 5_000;
 
+const NOTHING = { key: null, value: null, choices: null, error: null, at: null };
+
 let turn = Promise.resolve();
 
 /** Run the task when all tasks before it have ended. */
@@ -39,14 +41,15 @@ async function inTurn(task) {
  * @param {{everyMs?: number, paramsOf?: (choices: object) => object}} options `paramsOf` makes
  *   the parameters at the moment of the request, for those that depend on the time.
  * @returns {{value: any, choices: object | null, error: Error | null, at: number | null,
- *   isLoading: boolean, isBehind: boolean, reload: () => void}} `choices`: those of the value.
- *   `at`: the service's time of the value.  `isBehind`: the value is of other choices.
+ *   isLoading: boolean, isBehind: boolean, isOther: boolean, reload: () => void}} `choices`: those
+ *   of the value.  `at`: the service's time of the value.  `isBehind`: the value is of other
+ *   choices.  `isOther`: it is of other positions, by the choice `filters`.
  */
 export function useFollowed(path, choices, { everyMs = 0, paramsOf = (each) => each } = {}) {
   const key = JSON.stringify([path, choices]);
   const wanted = useRef();
   const follower = useRef(null);
-  const [state, setState] = useState({ key: null, value: null, choices: null, error: null, at: null });
+  const [state, setState] = useState(NOTHING);
   wanted.current = { path, choices, key, everyMs, paramsOf };
 
   useEffect(() => {
@@ -68,7 +71,12 @@ export function useFollowed(path, choices, { everyMs = 0, paramsOf = (each) => e
 
   const isBehind = path !== null && state.key !== key;
   const { value, choices: shown, error, at } = state;
-  return { value, choices: shown, error, at, isBehind, isLoading: isBehind && value === null, reload: () => follower.current.read() };
+  const isOther = isBehind && shown !== null && !hasSameFilters(shown, choices);
+  return { value, choices: shown, error, at, isBehind, isOther, isLoading: isBehind && value === null, reload: () => follower.current.read() };
+}
+
+function hasSameFilters(one, other) {
+  return JSON.stringify(one?.filters) === JSON.stringify(other.filters);
 }
 
 class Follower {
@@ -117,7 +125,8 @@ class Follower {
       return everyMs && pauseAfter(performance.now() - this.began, everyMs);
     } catch (error) {
       if (this.abort.signal.aborted || this.attempt.signal.aborted) return 0;
-      this.setState((old) => ({ ...old, key, error }));
+      // Values of other positions must not stand below the filters that are chosen now.
+      this.setState((old) => ({ ...(hasSameFilters(old.choices, choices) ? old : NOTHING), key, error }));
       return error.status === BUSY && error.retryAfterS ? error.retryAfterS * 1000 : everyMs;
     }
   }

@@ -88,7 +88,7 @@ function Currency({ group, grid, cell, curves, scenario, setScenario, choices, i
     </section>`;
   }
   return html`<section class="columns what-if" aria-label=${label} data-currency=${group.currency}>
-    <div class=${`panel ${grid.error ? "unvouched" : ""}`} aria-busy=${String(grid.isBehind)}>
+    <div class=${`panel ${isDoubtful(grid) ? "unvouched" : ""}`} aria-busy=${String(grid.isBehind)}>
       <header>
         <h2>Profit or loss ${laterText(grid.choices.days)}, ${group.currency}</h2>
         <${Limits} group=${group} />
@@ -96,10 +96,10 @@ function Currency({ group, grid, cell, curves, scenario, setScenario, choices, i
       <${HeatMap} grid=${group.grids[0]} choices=${grid.choices} scenario=${scenario} currency=${group.currency} onPick=${setScenario} />
       <div class="body"><${HeatScale} grid=${group.grids[0]} currency=${group.currency} /><${WhatIsIn} group=${group} /></div>
     </div>
-    <div class=${`panel body ${cell.error ? "unvouched" : ""}`}>
+    <div class=${`panel body ${isDoubtful(cell) ? "unvouched" : ""}`}>
       <${ScenarioFigures} ...${{ group, ...found, choices: grid.choices }} />
     </div>
-    <div class=${`panel wide ${curves.error ? "unvouched" : ""}`} aria-busy=${String(curves.isBehind)}>
+    <div class=${`panel wide ${isDoubtful(curves) ? "unvouched" : ""}`} aria-busy=${String(curves.isBehind)}>
       <header>
         <h2>Profit or loss by move${isOnly ? "" : `, ${group.currency}`}</h2>
         <${LinePicker} choices=${choices} scenario=${scenario} />
@@ -128,7 +128,7 @@ function Groups({ grid, cell, choices, scenario, sort }) {
   const at = hasCell || cell.value === null ? scenario : cell.choices.scenario;
   const afterOf = (key) => (hasCell ? cellOf(inGrid.get(key), grid.value, at) : own.has(key) ? cellOf(own.get(key), cell.value, at) : null);
   const groups = grid.value.groups.filter((group) => choices.currency === null || group.currency === choices.currency);
-  return html`<section class=${`panel ${grid.error ? "unvouched" : ""}`} aria-label="Groups" aria-busy=${String(grid.isBehind)}>
+  return html`<section class=${`panel ${isDoubtful(grid) ? "unvouched" : ""}`} aria-label="Groups" aria-busy=${String(grid.isBehind)}>
     <header>
       <${Segments}
         label="Group by"
@@ -145,6 +145,10 @@ function Groups({ grid, cell, choices, scenario, sort }) {
       sort=${sort}
     />
   </section>`;
+}
+
+function isDoubtful({ error, isOther }) {
+  return Boolean(error) || isOther;
 }
 
 function Waiting({ resource }) {

@@ -4,6 +4,8 @@ import { html } from "../../vendor/preact.js";
 import { FILTERS } from "../../lib/filters.js";
 import { age, count, moment, number } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
+import { useResource } from "../../lib/resource.js";
+import { change } from "../../lib/router.js";
 import { moneyMeasure, residualParts } from "./parts.js";
 
 // A residual above this part of the sizes of all parts explains little.
@@ -25,17 +27,21 @@ export function Headline({ row }) {
 }
 
 /** A range that begins before the first positions or prices: what the figures mean, and what to do. */
-export function LateStart({ rows }) {
-  const sum = (name) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
+export function LateStart({ rows, answer, filters }) {
+  const sum = (name) => rows.reduce((total, row) => total + row[name], 0);
   const [seen, priced] = [sum("first_seen"), sum("from_first_price")];
-  if (!seen && !priced) return null;
+  const isLate = seen + priced > 0;
+  const { value: profits } = useResource(isLate ? "/v1/risk/profit" : null, { group_by: "book", start: answer.start, end: answer.end, ...filters }, { isList: true, keep: true });
+  if (!isLate) return null;
+  const firstPriceAt = (profits ?? []).reduce((latest, row) => (row.first_price_at > latest ? row.first_price_at : latest), "");
   return html`<p class="notice" data-part="late-start">
     <b>The range begins before the data.</b>
     <span>
       ${seen > 0 && `${count(seen, "position")} ${seen === 1 ? "is" : "are"} known only from a later moment and ${seen === 1 ? "counts" : "count"} as opened then, at the mark: the value is under Trades. `}
       ${priced > 0 && `${count(priced, "position")} ${priced === 1 ? "counts" : "count"} from the first price after the start. `}
-      The notes below have the times; a first moment after them gives a value at the start.
+      The gain before is not known.
     </span>
+    ${firstPriceAt && firstPriceAt < answer.end && html`<button class="button" type="button" onClick=${() => change({ range: null, start: firstPriceAt }, { replace: false })}>Begin at ${moment(firstPriceAt)}</button>`}
   </p>`;
 }
 

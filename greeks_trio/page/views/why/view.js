@@ -41,9 +41,9 @@ export function Why({ params }) {
     <${Controls} params=${params} range=${range} />
     ${answer === null && html`<${Waiting} resource=${found} />`}
     ${answer !== null &&
-    html`<div class=${`why ${found.error ? "unvouched" : ""}`} aria-busy=${String(found.isBehind)}>
+    html`<div class=${`why ${found.error || found.isOther ? "unvouched" : ""}`} aria-busy=${String(found.isBehind)}>
       <p class="note between"><${Between} answer=${answer} isBehind=${found.isBehind} /></p>
-      <${LateStart} rows=${totals} />
+      <${LateStart} rows=${totals} answer=${answer} filters=${found.choices.filters} />
       <${CurrencyPicker} currencies=${all.map((row) => row.currency)} params=${params} />
       ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0} />`)}
       <${Groups} ...${{ answer, choices: found.choices, groupings, by, params }} />
