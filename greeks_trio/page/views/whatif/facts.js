@@ -61,7 +61,7 @@ export function LeftOut({ leftOut }) {
 export function Assumptions({ answer, choices }) {
   const yields = Object.entries(answer.dividend_yields).filter(([, part]) => part !== 0);
   const betas = Object.entries(answer.betas).filter(([, beta]) => beta);
-  return html`<details class="panel lacks">
+  return html`<details class="panel assumptions">
     <summary><h2>Assumptions</h2></summary>
     <div class="body">
       <ul class="reasons">
