@@ -43,7 +43,9 @@ export function Book({ params }) {
           onPick=${(name) => change({ by: name })}
         />
         ${"with_estimates" in estimates && html`<${Estimates} isOn=${estimates.with_estimates} />`}
-        <span class="meta"><a href=${href("contracts", filters)}>All contracts of this part</a></span>
+        <span class="ways"
+          ><a href=${href("contracts", filters)}>Contracts</a><a href=${href("what-if", filters)}>What if</a><a href=${href("why", filters)}>Why</a></span
+        >
       </header>
       <${Parts} rows=${withProfit(parts, profits) ?? []} by=${shownBy} filters=${filters} sort=${params.sort} />
     </section>`}
