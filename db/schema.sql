@@ -6770,6 +6770,22 @@ begin atomic
 end;
 
 
+-- Whether a change of quantity is a split of the shares: the price has changed by the same
+-- factor, 1.5 or more, but for a move of up to 15 %.  The brokers send no word of a split.
+create function is_split(
+    before_units double precision, after_units double precision,
+    before_price double precision, after_price double precision
+)
+returns boolean
+language sql immutable parallel safe
+return case
+    when before_units * after_units > 0 and before_price > 0 and after_price > 0
+    then abs(ln(after_units / before_units)) > 0.4
+        and abs(ln(after_units / before_units) - ln(before_price / after_price)) < 0.15
+    else false
+end;
+
+
 -- The profit or loss of each position between two moments: its value at the end, less its
 -- value at the start, less the money of its trades.  The values are those of
 -- position_greeks_asof at the two moments.
@@ -6805,6 +6821,7 @@ returns table (
     first_price_at timestamptz,
     trades_at_price bigint,
     trades_at_mark bigint,
+    splits bigint,
     expired bigint,
     unused_trades bigint,
     is_stale boolean,
@@ -7016,7 +7033,8 @@ begin atomic
     changes as (
         select
             t.number, t.broker, t.account_id, t.contract_key, t.kind, t.underlying,
-            t.currency, t.price_factor, t.at, t.units - t.before_units as units,
+            t.currency, t.price_factor, t.at, t.before_units,
+            t.units - t.before_units as units,
             case when f.is_fitting
                 then f.amount * coalesce(t.multiplier, t.before_multiplier) end as cash,
             case when f.is_fitting then f.used end as used,
@@ -7063,15 +7081,15 @@ begin atomic
         union all
         select
             d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
-            d.currency, d.price_factor, start, h.start_units, null, null, 'base'
+            d.currency, d.price_factor, start, 0, h.start_units, null, null, 'base'
         from detailed d
         full join held h on h.number = d.number
         where coalesce(h.start_units <> 0 and d.start_price is null, false)
         union all
         select
             d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
-            d.currency, d.price_factor, (select e.at from ends e), h.end_units, null, null,
-            'end'
+            d.currency, d.price_factor, (select e.at from ends e), 0, h.end_units, null,
+            null, 'end'
         from detailed d
         full join held h on h.number = d.number
         where coalesce(h.end_units <> 0 and d.end_price is null, false)
@@ -7099,7 +7117,7 @@ begin atomic
     ),
     marked as (
         select
-            c.number, c.valued, c.cash, c.used, c.units,
+            c.number, c.kind, c.at, c.valued, c.cash, c.used, c.before_units, c.units,
             coalesce(o.price, s.price) as mark,
             coalesce(o.price_at, s.price_at) as mark_at
         from changes c
@@ -7158,6 +7176,28 @@ begin atomic
             limit 1
         ) s on true
     ),
+    judged as (
+        select
+            m.number, m.units, m.mark, m.mark_at, m.used,
+            case when s.is_split then 0 else m.cash end as cash,
+            case when s.is_split then 'split' else m.valued end as valued
+        from (
+            select
+                k.*,
+                lag(k.mark) over (
+                    partition by k.number, k.cash is null order by k.at, k.valued <> 'base'
+                ) as before_mark
+            from marked k
+        ) m
+        left join detailed d
+            on d.number = m.number and m.kind = 'equity' and m.valued = 'mark'
+        cross join lateral (
+            select d.number is not null and is_split(
+                m.before_units, m.before_units + m.units,
+                coalesce(m.before_mark, d.start_price), m.mark
+            ) as is_split
+        ) s
+    ),
     moves as (
         select
             m.number,
@@ -7175,9 +7215,10 @@ begin atomic
             min(m.mark_at) filter (where m.valued = 'end') as end_price_at,
             count(*) filter (where m.valued = 'price') as at_price,
             count(*) filter (where m.valued = 'mark') as at_mark,
+            count(*) filter (where m.valued = 'split') as splits,
             count(*) filter (where m.valued = 'expired') as expired,
             coalesce(sum(m.used), 0) as used
-        from marked m
+        from judged m
         group by m.number
     ),
     valued as (
@@ -7198,7 +7239,8 @@ begin atomic
             coalesce(m.trades, 0) as trades,
             m.first_price_at,
             coalesce(m.at_price, 0) as at_price, coalesce(m.at_mark, 0) as at_mark,
-            coalesce(m.expired, 0) as expired, coalesce(m.used, 0) as used,
+            coalesce(m.splits, 0) as splits, coalesce(m.expired, 0) as expired,
+            coalesce(m.used, 0) as used,
             coalesce(d.is_stale, false) as is_stale,
             case
                 when d.kind not in ('option', 'future_option', 'equity', 'future')
@@ -7217,7 +7259,7 @@ begin atomic
             p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.expiration,
             true, p.strategy_tag, p.currency, p.quantity, p.start_price, p.start_price_at,
             p.end_price, p.end_price_at, p.start_worth, p.end_worth, 0, null, 0, 0, 0, 0,
-            p.is_stale, null
+            0, p.is_stale, null
         from paired p
         where p.is_plain
     ),
@@ -7251,7 +7293,7 @@ begin atomic
             then -s.profit_loss else s.trades end,
         case when s.left_out is null then s.profit_loss end,
         case when s.left_out is null then s.first_price_at end,
-        s.at_price, s.at_mark, s.expired, coalesce(s.recorded, 0) - s.used,
+        s.at_price, s.at_mark, s.splits, s.expired, coalesce(s.recorded, 0) - s.used,
         s.is_stale, s.left_out
     from summed s
     left join lateral (
@@ -7302,6 +7344,7 @@ returns table (
     first_price_at timestamptz,
     trades_at_price bigint,
     trades_at_mark bigint,
+    splits bigint,
     expired bigint,
     unused_trades bigint,
     stale bigint,
@@ -7353,6 +7396,7 @@ begin atomic
             max(w.first_price_at) as first_price_at,
             sum(w.trades_at_price)::bigint as trades_at_price,
             sum(w.trades_at_mark)::bigint as trades_at_mark,
+            sum(w.splits)::bigint as splits,
             sum(w.expired)::bigint as expired,
             sum(w.unused_trades)::bigint as unused_trades,
             count(*) filter (where w.is_stale) as stale,
@@ -7369,7 +7413,7 @@ begin atomic
         start, least(moment, statement_timestamp()), s.positions, s.unnamed_currency, s.profit_loss,
         s.start_value, s.end_value, s.trades, s.left_out, s.missing_price,
         s.missing_quantity, s.other_positions, s.from_first_price, s.first_price_at,
-        s.trades_at_price, s.trades_at_mark, s.expired, s.unused_trades, s.stale,
+        s.trades_at_price, s.trades_at_mark, s.splits, s.expired, s.unused_trades, s.stale,
         s.oldest_start_price_at, s.oldest_end_price_at
     from summed s;
 end;
@@ -7380,7 +7424,7 @@ select
     broker, account_id, contract_key, kind, underlying, expiration, expiration_bucket,
     strategy_tag, currency, quantity, start_price, start_price_at, end_price, end_price_at,
     start_value, end_value, trades, profit_loss, first_price_at, trades_at_price,
-    trades_at_mark, expired, unused_trades, is_stale, left_out
+    trades_at_mark, splits, expired, unused_trades, is_stale, left_out
 from position_profit(start_of_day('infinity'), 'infinity');
 
 
@@ -7390,8 +7434,8 @@ select
     t.strategy_tag, t.currency, t.place, t.started_at, t.ended_at, t.positions,
     t.unnamed_currency, t.profit_loss, t.start_value, t.end_value, t.trades, t.left_out,
     t.missing_price, t.missing_quantity, t.other_positions, t.from_first_price,
-    t.first_price_at, t.trades_at_price, t.trades_at_mark, t.expired, t.unused_trades,
-    t.stale, t.oldest_start_price_at, t.oldest_end_price_at
+    t.first_price_at, t.trades_at_price, t.trades_at_mark, t.splits, t.expired,
+    t.unused_trades, t.stale, t.oldest_start_price_at, t.oldest_end_price_at
 from (
     values
         ('book', '{}'::text[]), ('currency', '{}'), ('broker', '{broker}'),
@@ -7408,6 +7452,10 @@ comment on function price_from(text, text, text, boolean, timestamptz, timestamp
     'The price of an option, or of its underlying, in the first tick with one of an interval';
 comment on function price_until(text, text, text, boolean, timestamptz, timestamptz) is
     'The price of an option, or of its underlying, in the last tick with one of an interval';
+comment on function is_split(
+    double precision, double precision, double precision, double precision
+) is
+    'Whether a change of quantity is a split of the shares';
 comment on function position_profit(timestamptz, timestamptz, double precision) is
     'The profit or loss of each position between two moments. infinity: until now. The third '
     'argument is the age in seconds from which ticks are stale';
@@ -7469,6 +7517,9 @@ comment on column position_profit_today.trades_at_price is
 comment on column position_profit_today.trades_at_mark is
     'Number of changes at the price of the next tick, because no recorded trades add up to '
     'them';
+comment on column position_profit_today.splits is
+    'Number of changes that are splits of the shares: quantity and price have changed by the '
+    'same factor. No money changes hands';
 comment on column position_profit_today.expired is
     '1 if the contract has expired since; it leaves at its last price';
 comment on column position_profit_today.unused_trades is
@@ -7535,6 +7586,8 @@ comment on column profit_today.trades_at_price is
 comment on column profit_today.trades_at_mark is
     'Number of changes at the price of the next tick, because no recorded trades add up to '
     'them';
+comment on column profit_today.splits is
+    'Number of changes that are splits of shares';
 comment on column profit_today.expired is
     'Number of contracts that have expired since';
 comment on column profit_today.unused_trades is
@@ -7567,4 +7620,4 @@ insert into schema_migrations (name, sha256) values
     ('0016_totals', 'e17c49686e3c678f7519faf220c517202875c445fcf427704d22c11bf78dd43d'),
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
     ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c'),
-    ('0019_book', '1d10201ec6f41c7d8e15a28e00e7e4dd8f982348561a16bc8e6882dfdd949f8f');
+    ('0019_book', '53dfd2e083ead7eccfc1420334b0c9def3a0d25247e63e8d420fb308ec2ed982');

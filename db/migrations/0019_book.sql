@@ -1047,6 +1047,22 @@ begin atomic
 end;
 
 
+-- Whether a change of quantity is a split of the shares: the price has changed by the same
+-- factor, 1.5 or more, but for a move of up to 15 %.  The brokers send no word of a split.
+create function is_split(
+    before_units double precision, after_units double precision,
+    before_price double precision, after_price double precision
+)
+returns boolean
+language sql immutable parallel safe
+return case
+    when before_units * after_units > 0 and before_price > 0 and after_price > 0
+    then abs(ln(after_units / before_units)) > 0.4
+        and abs(ln(after_units / before_units) - ln(before_price / after_price)) < 0.15
+    else false
+end;
+
+
 -- The profit or loss of each position between two moments: its value at the end, less its
 -- value at the start, less the money of its trades.  The values are those of
 -- position_greeks_asof at the two moments.
@@ -1082,6 +1098,7 @@ returns table (
     first_price_at timestamptz,
     trades_at_price bigint,
     trades_at_mark bigint,
+    splits bigint,
     expired bigint,
     unused_trades bigint,
     is_stale boolean,
@@ -1293,7 +1310,8 @@ begin atomic
     changes as (
         select
             t.number, t.broker, t.account_id, t.contract_key, t.kind, t.underlying,
-            t.currency, t.price_factor, t.at, t.units - t.before_units as units,
+            t.currency, t.price_factor, t.at, t.before_units,
+            t.units - t.before_units as units,
             case when f.is_fitting
                 then f.amount * coalesce(t.multiplier, t.before_multiplier) end as cash,
             case when f.is_fitting then f.used end as used,
@@ -1340,15 +1358,15 @@ begin atomic
         union all
         select
             d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
-            d.currency, d.price_factor, start, h.start_units, null, null, 'base'
+            d.currency, d.price_factor, start, 0, h.start_units, null, null, 'base'
         from detailed d
         full join held h on h.number = d.number
         where coalesce(h.start_units <> 0 and d.start_price is null, false)
         union all
         select
             d.number, d.broker, d.account_id, d.contract_key, d.kind, d.underlying,
-            d.currency, d.price_factor, (select e.at from ends e), h.end_units, null, null,
-            'end'
+            d.currency, d.price_factor, (select e.at from ends e), 0, h.end_units, null,
+            null, 'end'
         from detailed d
         full join held h on h.number = d.number
         where coalesce(h.end_units <> 0 and d.end_price is null, false)
@@ -1376,7 +1394,7 @@ begin atomic
     ),
     marked as (
         select
-            c.number, c.valued, c.cash, c.used, c.units,
+            c.number, c.kind, c.at, c.valued, c.cash, c.used, c.before_units, c.units,
             coalesce(o.price, s.price) as mark,
             coalesce(o.price_at, s.price_at) as mark_at
         from changes c
@@ -1435,6 +1453,28 @@ begin atomic
             limit 1
         ) s on true
     ),
+    judged as (
+        select
+            m.number, m.units, m.mark, m.mark_at, m.used,
+            case when s.is_split then 0 else m.cash end as cash,
+            case when s.is_split then 'split' else m.valued end as valued
+        from (
+            select
+                k.*,
+                lag(k.mark) over (
+                    partition by k.number, k.cash is null order by k.at, k.valued <> 'base'
+                ) as before_mark
+            from marked k
+        ) m
+        left join detailed d
+            on d.number = m.number and m.kind = 'equity' and m.valued = 'mark'
+        cross join lateral (
+            select d.number is not null and is_split(
+                m.before_units, m.before_units + m.units,
+                coalesce(m.before_mark, d.start_price), m.mark
+            ) as is_split
+        ) s
+    ),
     moves as (
         select
             m.number,
@@ -1452,9 +1492,10 @@ begin atomic
             min(m.mark_at) filter (where m.valued = 'end') as end_price_at,
             count(*) filter (where m.valued = 'price') as at_price,
             count(*) filter (where m.valued = 'mark') as at_mark,
+            count(*) filter (where m.valued = 'split') as splits,
             count(*) filter (where m.valued = 'expired') as expired,
             coalesce(sum(m.used), 0) as used
-        from marked m
+        from judged m
         group by m.number
     ),
     valued as (
@@ -1475,7 +1516,8 @@ begin atomic
             coalesce(m.trades, 0) as trades,
             m.first_price_at,
             coalesce(m.at_price, 0) as at_price, coalesce(m.at_mark, 0) as at_mark,
-            coalesce(m.expired, 0) as expired, coalesce(m.used, 0) as used,
+            coalesce(m.splits, 0) as splits, coalesce(m.expired, 0) as expired,
+            coalesce(m.used, 0) as used,
             coalesce(d.is_stale, false) as is_stale,
             case
                 when d.kind not in ('option', 'future_option', 'equity', 'future')
@@ -1494,7 +1536,7 @@ begin atomic
             p.broker, p.account_id, p.contract_key, p.kind, p.underlying, p.expiration,
             true, p.strategy_tag, p.currency, p.quantity, p.start_price, p.start_price_at,
             p.end_price, p.end_price_at, p.start_worth, p.end_worth, 0, null, 0, 0, 0, 0,
-            p.is_stale, null
+            0, p.is_stale, null
         from paired p
         where p.is_plain
     ),
@@ -1528,7 +1570,7 @@ begin atomic
             then -s.profit_loss else s.trades end,
         case when s.left_out is null then s.profit_loss end,
         case when s.left_out is null then s.first_price_at end,
-        s.at_price, s.at_mark, s.expired, coalesce(s.recorded, 0) - s.used,
+        s.at_price, s.at_mark, s.splits, s.expired, coalesce(s.recorded, 0) - s.used,
         s.is_stale, s.left_out
     from summed s
     left join lateral (
@@ -1579,6 +1621,7 @@ returns table (
     first_price_at timestamptz,
     trades_at_price bigint,
     trades_at_mark bigint,
+    splits bigint,
     expired bigint,
     unused_trades bigint,
     stale bigint,
@@ -1630,6 +1673,7 @@ begin atomic
             max(w.first_price_at) as first_price_at,
             sum(w.trades_at_price)::bigint as trades_at_price,
             sum(w.trades_at_mark)::bigint as trades_at_mark,
+            sum(w.splits)::bigint as splits,
             sum(w.expired)::bigint as expired,
             sum(w.unused_trades)::bigint as unused_trades,
             count(*) filter (where w.is_stale) as stale,
@@ -1646,7 +1690,7 @@ begin atomic
         start, least(moment, statement_timestamp()), s.positions, s.unnamed_currency, s.profit_loss,
         s.start_value, s.end_value, s.trades, s.left_out, s.missing_price,
         s.missing_quantity, s.other_positions, s.from_first_price, s.first_price_at,
-        s.trades_at_price, s.trades_at_mark, s.expired, s.unused_trades, s.stale,
+        s.trades_at_price, s.trades_at_mark, s.splits, s.expired, s.unused_trades, s.stale,
         s.oldest_start_price_at, s.oldest_end_price_at
     from summed s;
 end;
@@ -1657,7 +1701,7 @@ select
     broker, account_id, contract_key, kind, underlying, expiration, expiration_bucket,
     strategy_tag, currency, quantity, start_price, start_price_at, end_price, end_price_at,
     start_value, end_value, trades, profit_loss, first_price_at, trades_at_price,
-    trades_at_mark, expired, unused_trades, is_stale, left_out
+    trades_at_mark, splits, expired, unused_trades, is_stale, left_out
 from position_profit(start_of_day('infinity'), 'infinity');
 
 
@@ -1667,8 +1711,8 @@ select
     t.strategy_tag, t.currency, t.place, t.started_at, t.ended_at, t.positions,
     t.unnamed_currency, t.profit_loss, t.start_value, t.end_value, t.trades, t.left_out,
     t.missing_price, t.missing_quantity, t.other_positions, t.from_first_price,
-    t.first_price_at, t.trades_at_price, t.trades_at_mark, t.expired, t.unused_trades,
-    t.stale, t.oldest_start_price_at, t.oldest_end_price_at
+    t.first_price_at, t.trades_at_price, t.trades_at_mark, t.splits, t.expired,
+    t.unused_trades, t.stale, t.oldest_start_price_at, t.oldest_end_price_at
 from (
     values
         ('book', '{}'::text[]), ('currency', '{}'), ('broker', '{broker}'),
@@ -1712,6 +1756,10 @@ comment on function price_from(text, text, text, boolean, timestamptz, timestamp
     'The price of an option, or of its underlying, in the first tick with one of an interval';
 comment on function price_until(text, text, text, boolean, timestamptz, timestamptz) is
     'The price of an option, or of its underlying, in the last tick with one of an interval';
+comment on function is_split(
+    double precision, double precision, double precision, double precision
+) is
+    'Whether a change of quantity is a split of the shares';
 comment on function position_profit(timestamptz, timestamptz, double precision) is
     'The profit or loss of each position between two moments. infinity: until now. The third '
     'argument is the age in seconds from which ticks are stale';
@@ -1773,6 +1821,9 @@ comment on column position_profit_today.trades_at_price is
 comment on column position_profit_today.trades_at_mark is
     'Number of changes at the price of the next tick, because no recorded trades add up to '
     'them';
+comment on column position_profit_today.splits is
+    'Number of changes that are splits of the shares: quantity and price have changed by the '
+    'same factor. No money changes hands';
 comment on column position_profit_today.expired is
     '1 if the contract has expired since; it leaves at its last price';
 comment on column position_profit_today.unused_trades is
@@ -1839,6 +1890,8 @@ comment on column profit_today.trades_at_price is
 comment on column profit_today.trades_at_mark is
     'Number of changes at the price of the next tick, because no recorded trades add up to '
     'them';
+comment on column profit_today.splits is
+    'Number of changes that are splits of shares';
 comment on column profit_today.expired is
     'Number of contracts that have expired since';
 comment on column profit_today.unused_trades is

@@ -58,6 +58,7 @@ _LIMITS: Final = {
     "missing_second_order": "positions with a step without vanna, vomma and charm",
     "without_tick": "positions without a new price after the start",
     "trades_at_mark": "changes of quantity at the next mark: no recorded trades fit",
+    "splits": "splits of shares: no money moves",
     "expired": "positions expired, at the last mark",
     "from_first_price": "positions without a price before; they count from their first one",
     "first_seen": "positions of the first reading of an account, opened at the next mark",

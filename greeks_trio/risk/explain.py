@@ -247,6 +247,7 @@ def _row(each: Walk, outages: Sequence[Outage]) -> Explained:
         without_tick=int(not each.has_tick),
         trades_at_price=each.valued.count("price"),
         trades_at_mark=each.valued.count("mark"),
+        splits=each.valued.count("split"),
         expired=each.valued.count("expired"),
         from_first_price=int(each.first_price_at is not None),
         first_seen=each.valued.count("first_seen"),

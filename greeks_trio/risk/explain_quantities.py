@@ -22,7 +22,7 @@ _SECONDS_PER_YEAR: Final = DAYS_PER_YEAR * 86_400.0
 # Quantities are at most this far from each other when they are the same.
 _SAME: Final = 1e-9
 
-Valued = Literal["price", "mark", "expired", "first_seen"]
+Valued = Literal["price", "mark", "split", "expired", "first_seen"]
 
 
 class Unknown(Exception):

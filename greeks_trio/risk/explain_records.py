@@ -177,8 +177,8 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
             part is in the residual.  The others are like it.
         missing_second_order: Positions with a step without vanna, vomma and charm.
         without_tick: Positions without a tick between the two moments.
-        quantity_changes: How often a quantity changed; those at a recorded price, at the
-            mark because no trade fits, and because the contract expired.
+        trades_at_price: Changes of quantity at a recorded price; the others are at the mark
+            because no trade fits, splits of shares, and because the contract expired.
         from_first_price: Positions without a price before the start; they count from the
             first one after it.
         first_seen: Positions that the first reading of the account found, at the mark.
@@ -213,6 +213,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     without_tick: int
     trades_at_price: int
     trades_at_mark: int
+    splits: int
     expired: int
     from_first_price: int
     first_seen: int

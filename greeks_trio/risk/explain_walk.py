@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from greeks_trio.risk.explain_quantities import Change, Unknown, Valued, changes_of
@@ -15,6 +15,9 @@ SECOND_ORDER: Final = ("vanna", "vomma", "charm")
 LINEAR: Final = ("equity", "future")
 _SECONDS_PER_DAY: Final = 86_400.0
 _POINTS: Final = 100.0
+# Logarithms of factors, as in is_split of the database.
+_LEAST_SPLIT: Final = 0.4
+_MOVE_BESIDE_SPLIT: Final = 0.15
 
 
 class ModelStep(NamedTuple):
@@ -117,17 +120,21 @@ def walk(path: ContractPath, start: float, end: float) -> Walk | None:
     if ticks and ticks[0].at <= start:
         last = ticks.pop(0)
     units, rest = held.units, list(held.changes)
+    before = None if last is None else last.price
     if last is not None:
         result.start_value = units * last.price
     elif units and ticks:
         result.start_value = units * ticks[0].price
         result.first_price_at = ticks[0].at
+        before = ticks[0].price
     result.has_tick = bool(ticks)
     for tick in ticks:
         if units and last is not None:
             _add_step(result, last, tick, units)
         while rest and rest[0].at <= tick.at:
-            units += _add_trade(result, rest.pop(0), tick.price)
+            change = _as_split(path, rest.pop(0), units, before, tick.price)
+            before = tick.price if change.cash is None else before
+            units += _add_trade(result, change, tick.price)
         last = tick
     if last is None:
         raise Unknown("no price while it was held")
@@ -208,6 +215,34 @@ def _difference(
     new: float | None, old: float | None, factor: float = 1.0
 ) -> float | None:
     return None if new is None or old is None else (new - old) * factor
+
+
+def _as_split(
+    path: ContractPath, change: Change, units: float, before: float | None, mark: float
+) -> Change:
+    """Return the change without money, if it is a split of the shares.
+
+    The price has changed by the same factor as the quantity, 1.5 or more, but for a move of
+    up to 15 %.
+
+    Args:
+        path: The position.
+        change: Of the quantity, with the units that it adds.
+        units: Those before it.
+        before: The price at which the position was valued before.
+        mark: The price after it.
+    """
+    after = units + change.units
+    if path.kind != "equity" or change.valued != "mark" or units * after <= 0.0:
+        return change
+    if before is None or before <= 0.0 or mark <= 0.0:
+        return change
+    factor = math.log(after / units)
+    is_split = (
+        abs(factor) > _LEAST_SPLIT
+        and abs(factor - math.log(before / mark)) < _MOVE_BESIDE_SPLIT
+    )
+    return replace(change, valued="split", cash=0.0) if is_split else change
 
 
 def _add_trade(result: Walk, change: Change, mark: float) -> float:

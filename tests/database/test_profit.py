@@ -153,6 +153,74 @@ def test_shares_and_futures_have_the_price_that_comes_with_an_option(db):
     assert found["/ESZ25"]["start_price"] == 6700.0
 
 
+def test_shares_in_pounds_take_no_price_in_pence(db):
+    london = {"underlying": "VOD", "currency": "GBP"}
+    for key, factor, scale in ((RY, 1, 1.0), ("ibkr:7002", 0.01, 100.0)):
+        hold(db, 1, key, at=YESTERDAY, price_factor=factor, **london)
+        # The tick in pence is nearer to the change.
+        for hours, price in ((-1, 1.0), (4 / scale + 2, 2.0), (9, 3.0)):
+            tick(
+                db,
+                key,
+                event_time=at(hours),
+                underlying="VOD",
+                price=1.0,
+                underlying_price=price * scale,
+            )
+    shares = {"contract_key": "VOD", "price_factor": 1, **london}
+    hold_shares(db, 100, at=YESTERDAY, **shares)
+    hold_shares(db, 40, at=at(2), **shares)
+
+    assert amounts(profit(db)["VOD"]) == (140.0, 100.0, 120.0, -120.0)
+
+
+def test_a_split_of_the_shares_is_no_trade(db):
+    hold(db, 1, at=YESTERDAY)
+    ticks(db, CALL, (-1, 10.0), underlying_price=2.4)
+    # The new price comes before the account is read.
+    ticks(db, CALL, (3, 10.0), underlying_price=24.5)
+    ticks(db, CALL, (9, 10.0), underlying_price=25.0)
+    hold_shares(db, 1000, at=YESTERDAY)
+    hold_shares(db, 100, at=at(4))
+    # Nine of ten shares were sold at nearly the same price.
+    other = {"contract_key": "QQQ", "underlying": "QQQ"}
+    hold(db, 1, spy(601), at=YESTERDAY, underlying="QQQ")
+    for hours, price in ((-1, 10.0), (9, 11.0)):
+        ticks(db, spy(601), (hours, 1.0), underlying="QQQ", underlying_price=price)
+    hold_shares(db, 1000, at=YESTERDAY, **other)
+    hold_shares(db, 100, at=at(4), **other)
+
+    found = profit(db)
+
+    assert amounts(found["SPY"]) == (pytest.approx(100.0), 2400.0, 2500.0, 0.0)
+    assert (found["SPY"]["splits"], found["SPY"]["trades_at_mark"]) == (1, 0)
+    assert amounts(found["QQQ"]) == (1000.0, 10_000.0, 1100.0, -9900.0)
+    assert (found["QQQ"]["splits"], found["QQQ"]["trades_at_mark"]) == (0, 1)
+    by_contract, _ = explained(db)
+    for key in ("SPY", "QQQ"):
+        assert by_contract[key].profit_loss == pytest.approx(found[key]["profit_loss"])
+        assert by_contract[key].splits == found[key]["splits"]
+
+
+@pytest.mark.parametrize(
+    ("quantities", "prices", "is_split"),
+    [
+        ((100, 200), (10.0, 5.0), True),
+        ((-100, -50), (10.0, 22.0), True),
+        ((100, 150), (30.0, 20.0), True),
+        ((100, 130), (13.0, 10.0), False),
+        ((100, 200), (10.0, 8.0), False),
+        ((100, -200), (10.0, 5.0), False),
+        ((100, 200), (10.0, 0.0), False),
+        ((100, 200), (None, 5.0), False),
+    ],
+)
+def test_what_counts_as_a_split(db, quantities, prices, is_split):
+    query = "select is_split(%s::float8, %s::float8, %s::float8, %s::float8)"
+
+    assert db.execute(query, [*quantities, *prices]).fetchone() == (is_split,)
+
+
 def test_trades_and_changes_without_trades(db):
     bought, guessed, partly, opened, closed, inside = map(spy, range(601, 607))
     for key in (bought, guessed, partly, closed):
@@ -160,8 +228,10 @@ def test_trades_and_changes_without_trades(db):
         ticks(db, key, (-1, 10.0), (4, 11.5), (10, 12.0))
     for key in (opened, inside):
         ticks(db, key, (4, 11.5), (10, 12.0))
-    # Two bought for 11.00, and seen ten minutes later.
+    # Two bought for 11.00, and seen ten minutes later, after a reading that repeats the old
+    # quantity.
     trade(db, bought, "Buy to Open", 2, 11.0, at(3))
+    hold(db, 1, bought, at=at(3) + timedelta(minutes=5))
     hold(db, 3, bought, at=at(3) + timedelta(minutes=10))
     hold(db, 3, guessed, at=at(3))
     # One of two trades was recorded: the change counts at the next price.

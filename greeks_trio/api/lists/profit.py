@@ -43,6 +43,7 @@ _AMOUNTS: Final = (
 _CHANGES: Final = (
     columns.whole("trades_at_price", 1, "Changes at the price of recorded trades."),
     columns.whole("trades_at_mark", 0, "Changes at the next price: no trades fit."),
+    columns.whole("splits", 0, "Changes that are splits of shares: no money moves."),
     columns.whole("expired", 0, "Contracts that expired, at their last price."),
     columns.whole("unused_trades", 0, "Recorded trades that fit no change."),
 )

@@ -38,6 +38,8 @@ _COUNTS: Final = {
     "without_tick": "Positions without a tick with a price after the start",
     "trades_at_price": "Changes of quantity at the price of recorded trades",
     "trades_at_mark": "Changes of quantity at the next mark, because no recorded trades fit",
+    "splits": "Changes of quantity that are splits of shares; `trading` takes back the move of "
+    "the price",
     "expired": "Positions that ended by expiration, at the last mark",
     "from_first_price": "Positions that count from their first price after the start, "
     "because they have none before",
