@@ -175,3 +175,18 @@ def test_a_share_has_its_figures_and_no_charts(kept_page, demo):
         "data-value", f"{row['position_delta']:g}"
     )
     expect(charts(page)).to_have_count(0)
+
+
+def test_a_history_that_cannot_be_read_leaves_the_figures(open_page, demo, watch):
+    watch.announce("status of 503")
+    page = open_page(demo, "/livez")
+    page.route(
+        "**/v1/greeks/history*",
+        lambda route: route.fulfill(status=503, json={"detail": "It is away."}),
+    )
+    page.goto(demo.url + address(busiest_contract(demo)))
+
+    history = page.get_by_role("region", name="History")
+    expect(history).to_contain_text("The history cannot be read")
+    expect(history).to_contain_text("It is away.")
+    wait_change(figure(page, "price"))

@@ -4,7 +4,8 @@ import { html, useLayoutEffect, useRef } from "../vendor/preact.js";
 import { MEASURES, NOTHING, count, number } from "./format.js";
 
 const FLASH_STEPS = 2;
-const FLASH_STEP_MS = 300;
+// Longer than from one event of the stream to the next.
+const FLASH_STEP_MS = 400;
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
@@ -46,15 +47,23 @@ function useFlash(element, text, isStill) {
   }, [text]);
 }
 
-// A ground that pales in steps, all figures together: an animation would draw the page sixty
-// times a second, because some figure changes always.
+// A ground that pales in steps, all figures together and when others change anyway: an animation
+// would draw the page sixty times a second, because some figure changes always.
 const flashing = new Map();
-let pales;
+let isChanging = false;
+let timer;
 
 function flash(element) {
+  if (!isChanging) {
+    isChanging = true;
+    pale();
+    queueMicrotask(() => {
+      isChanging = false;
+      paleLater();
+    });
+  }
   element.dataset.flash = String(FLASH_STEPS);
   flashing.set(element, FLASH_STEPS);
-  pales ??= setInterval(pale, FLASH_STEP_MS);
 }
 
 function pale() {
@@ -67,9 +76,12 @@ function pale() {
       flashing.delete(element);
     }
   }
-  if (flashing.size) return;
-  clearInterval(pales);
-  pales = undefined;
+  paleLater();
+}
+
+function paleLater() {
+  clearTimeout(timer);
+  if (flashing.size) timer = setTimeout(pale, FLASH_STEP_MS);
 }
 
 /**

@@ -23,9 +23,10 @@ export function Contracts({ params }) {
   const by = GROUPINGS.includes(params.by) ? params.by : "";
   const isPosition = params.greeks === "position";
   const list = useList(params, by, isPosition, isHeld);
+  const { places, hasStrategies, hasLongNames } = list;
   const columns = useMemo(
-    () => columnsOf({ isPosition, places: list.places, hasStrategies: list.hasStrategies, by }),
-    [isPosition, list.places, list.hasStrategies, by],
+    () => columnsOf({ isPosition, places, hasStrategies, hasLongNames, by }),
+    [isPosition, places, hasStrategies, hasLongNames, by],
   );
   return html`
     <div class="head">
@@ -46,7 +47,7 @@ function Counts({ list }) {
   const { shown, total, stale, orderedAt, isSorted, isHeld } = list;
   // It has its room always: nothing may move when the pointer enters the list.
   return html`<span class="meta">
-    ${isSorted && html`<span style=${{ visibility: isHeld ? "visible" : "hidden" }}>order of ${moment(orderedAt)}, while you are in the list · </span>`}
+    ${isSorted && html`<span class="order" style=${{ visibility: isHeld ? "visible" : "hidden" }}>order of ${moment(orderedAt)}, while you are in the list · </span>`}
     <${Faults} />
     <span role="status">shown <b data-field="shown" data-value=${shown}>${number(shown)}</b> of <b data-field="total" data-value=${total}>${number(total)}</b></span>,
     ${" "}<b data-field="stale" data-value=${stale}>${number(stale)}</b> stale

@@ -5,7 +5,7 @@ import { Chart } from "../../lib/chart.js";
 import { now } from "../../lib/clock.js";
 import { contractId, staleAfterS } from "../../lib/contracts.js";
 import { MEASURES, brokerName, number, priceDigits } from "../../lib/format.js";
-import { Badge, Freshness } from "../../lib/parts.js";
+import { Badge, Empty, Freshness } from "../../lib/parts.js";
 import { RangePicker, zoomTo } from "../../lib/range-picker.js";
 import { iso, rangeOf } from "../../lib/ranges.js";
 import { useResource } from "../../lib/resource.js";
@@ -42,9 +42,10 @@ export function History({ params, about }) {
     </header>
     <div class="body">
       <${MeasurePicker} measures=${measures} />
-      <${Charts} ...${{ shown: shown.series, range, measures, about, isLoading: resource.value === null && !resource.error }} />
-      <${PeriodNote} series=${shown.series} left=${shown.left} range=${range} />
-      <${Gaps} series=${shown.series} range=${range} />
+      ${resource.value === null && resource.error
+        ? html`<${Empty} title="The history cannot be read">${resource.error.message} The figures above are live.<//>`
+        : html`<${Charts} ...${{ shown: shown.series, range, measures, about, isLoading: resource.value === null }} />
+            ${resource.value !== null && html`<${PeriodNote} series=${shown.series} left=${shown.left} range=${range} /><${Gaps} series=${shown.series} range=${range} />`}`}
     </div>
   </section>`;
 }

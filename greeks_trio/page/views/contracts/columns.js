@@ -22,8 +22,7 @@ const DIGIT_PX = 8;
 // As wide as a digit.
 const FIGURE_SPACE = "\u2007";
 
-/** Return the address of a contract. */
-export function hrefOf(row) {
+function hrefOf(row) {
   return href("contract", { contract_key: row.contract_key, broker: row.broker, account_id: row.account_id });
 }
 
@@ -33,23 +32,24 @@ export function hrefOf(row) {
  * @param {boolean} options.isPosition Greeks of the whole positions instead of one contract.
  * @param {number} options.places The most digits of a price in the list.
  * @param {boolean} options.hasStrategies Some position has a strategy.
+ * @param {boolean} options.hasLongNames Such as those of options on futures.
  * @param {string} options.by What the rows are grouped by.
  */
-export function columnsOf({ isPosition, places, hasStrategies, by }) {
+export function columnsOf({ isPosition, places, hasStrategies, hasLongNames, by }) {
   const greek = (name) => (isPosition ? positionColumn(`position_${name}`) : greekColumn(name, places));
   const [price, underlying] = PRICES.map((name) => priceColumn(name, places));
   return [
-    nameColumn(by),
+    nameColumn(by, hasLongNames),
     accountColumn(),
-    { id: "quantity", label: "Qty", title: MEASURES.quantity.title, width: 52, sort: (row) => row.quantity, cell: own((row) => html`<${Figure} field="quantity" value=${row.quantity} coloured=${true} />`) },
+    { id: "quantity", label: "Qty", title: MEASURES.quantity.title, width: 64, sort: (row) => row.quantity, cell: own((row) => html`<${Figure} field="quantity" value=${row.quantity} coloured=${true} />`) },
     price,
     ...(isPosition ? [positionColumn("position_value")] : []),
     ...GREEKS.map(greek),
-    { id: "implied_volatility", label: "IV", title: MEASURES.implied_volatility.title, width: 60, sort: (row) => row.implied_volatility ?? null, cell: own((row) => !row.isOther && html`<${Value} row=${row} name="implied_volatility" measure=${MEASURES.implied_volatility} />`) },
+    { id: "implied_volatility", label: "IV", title: MEASURES.implied_volatility.title, width: 58, sort: (row) => row.implied_volatility ?? null, cell: own((row) => !row.isOther && html`<${Value} row=${row} name="implied_volatility" measure=${MEASURES.implied_volatility} />`) },
     underlying,
-    { id: "age_s", label: "Age", title: "Time since the newest tick was received", width: 60, sort: (row) => (row.receivedMs === null ? null : -row.receivedMs), cell: own((row) => html`<${Age} row=${row} receivedMs=${row.receivedMs} />`) },
-    { id: "state", label: "State", left: true, width: 204, sort: (row) => severityOf(row, now.peek()), cell: (row) => (row.isGroup ? html`<${GroupState} sums=${row.sums} />` : html`<${State} row=${row} version=${row.version} />`) },
-    { id: "line", label: "Last hour", title: "The price of the contract in the last 60 minutes", left: true, width: 106, narrow: false, cell: own((row) => !row.isOther && html`<${PriceLine} row=${row} price=${row.price} />`) },
+    { id: "age_s", label: "Age", title: "Time since the newest tick was received", width: 58, sort: (row) => (row.receivedMs === null ? null : -row.receivedMs), cell: own((row) => html`<${Age} row=${row} receivedMs=${row.receivedMs} />`) },
+    { id: "state", label: "State", left: true, width: 176, sort: (row) => severityOf(row, now.peek()), cell: (row) => (row.isGroup ? html`<${GroupState} sums=${row.sums} />` : html`<${State} row=${row} version=${row.version} />`) },
+    { id: "line", label: "Last hour", title: "The price of the contract in the last 60 minutes", left: true, width: 104, narrow: false, cell: own((row) => !row.isOther && html`<${PriceLine} row=${row} price=${row.price} />`) },
     greek("rho"),
     { id: "underlying_price_source", label: "Source", title: "The broker whose tick gave the price of the underlying", left: true, width: 92, narrow: false, sort: sourceOf, cell: own((row) => sourceOf(row) ?? html`<span class="none" title="The interface does not name the source">${NOTHING}</span>`) },
     ...(hasStrategies ? [{ id: "strategy_tag", label: "Strategy", left: true, width: 120, narrow: false, sort: strategyOf, cell: own((row) => strategyOf(row) ?? html`<span class="none">${NOTHING}</span>`) }] : []),
@@ -61,21 +61,24 @@ function own(cell) {
   return (row) => (row.isGroup ? null : cell(row));
 }
 
-function nameColumn(by) {
+function nameColumn(by, isLong) {
   return {
     id: "contract",
     label: "Contract",
     left: true,
-    width: 236,
-    narrow: 190,
+    width: isLong ? 236 : 178,
+    narrow: isLong ? 190 : 158,
     sort: naturalKey,
-    cell: (row) => (row.isGroup ? html`<${GroupName} row=${row} by=${by} />` : html`<${Name} row=${row} />`),
+    cell: (row) => (row.isGroup ? html`<${GroupName} row=${row} by=${by} />` : html`<${Name} row=${row} version=${row.version} />`),
   };
 }
 
+// With the mark of stale rows, because the column of the state may be out of sight.
 function Name({ row }) {
   const kind = kindOf(row);
-  return html`<a class="name" tabindex="-1" href=${hrefOf(row)} title=${row.contract_key}>${nameOf(row)}</a>${kind && html` <span class="none">${kind}</span>`}`;
+  const stale = statesOf(row, now.value).find(({ id }) => id === "stale");
+  return html`<a class="name" tabindex="-1" href=${hrefOf(row)} title=${row.contract_key}>${nameOf(row)}</a>${kind && html` <span class="none">${kind}</span>`}${stale &&
+  html`<span class="mark" title=${stale.title}>!<span class="hidden"> ${stale.text}</span></span>`}`;
 }
 
 function GroupName({ row, by }) {
@@ -93,7 +96,7 @@ function accountColumn() {
     id: "account_id",
     label: "Account",
     left: true,
-    width: 140,
+    width: 160,
     narrow: false,
     sort: key,
     cell: own((row) => html`${row.account_id} <span class="none">${brokerName(row.broker)}</span>`),
@@ -106,7 +109,7 @@ function priceColumn(name, places) {
     id: name,
     label: measure.label,
     title: measure.title,
-    width: 84 + DIGIT_PX * (places - 2),
+    width: 80 + DIGIT_PX * (places - 2),
     sort: (row) => row[name],
     cell: own((row) => {
       const digits = priceDigits(row);
@@ -122,7 +125,7 @@ function greekColumn(name, places) {
     id: name,
     label: measure.label,
     title: measure.title,
-    width: 72 + DIGIT_PX * extra,
+    width: 70 + DIGIT_PX * extra,
     sort: (row) => row[name] ?? null,
     cell: own((row) => {
       if (row.isOther && name !== "delta") return null;
@@ -139,7 +142,7 @@ function positionColumn(field) {
     id: field,
     label,
     title,
-    width: 100,
+    width: 96,
     sort: (row) => positionFigure(row, field),
     cell: (row) => {
       if (row.isGroup) return html`<${GroupSum} sum=${row.sums?.[field]} field=${field} measure=${measure} />`;

@@ -2,7 +2,7 @@
 
 import { useRef } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
-import { filterRows, groupRows, orderRows, sumsOf } from "../../lib/contract-list.js";
+import { filterRows, groupRows, nameOf, orderRows, sumsOf } from "../../lib/contract-list.js";
 import { reasonOf } from "../../lib/contract-state.js";
 import { membership } from "../../lib/contracts.js";
 import { filtersOf } from "../../lib/filters.js";
@@ -12,9 +12,10 @@ import { columnsOf } from "./columns.js";
 
 // The order does not depend on these.
 const ANY = { places: 2, hasStrategies: true };
+const LONG_NAME = 24;
 
 /**
- * Return `{rows, shown, total, stale, places, hasStrategies, orderedAt, isSorted, isHeld}`.
+ * Return `{rows, shown, total, stale, places, hasStrategies, hasLongNames, orderedAt, isSorted, isHeld}`.
  *
  * The rows stay the same array as long as the order is the same.  While the list is held, only
  * a choice of the person changes the order.
@@ -64,6 +65,7 @@ function summary({ rows, shown, orderedAt }, all, at) {
     stale: shown.filter((row) => reasonOf(row, at) !== null).length,
     places: shown.reduce((most, row) => Math.max(most, priceDigits(row)), 2),
     hasStrategies: all.some((row) => strategyOf(row) !== null),
+    hasLongNames: shown.some((row) => nameOf(row).length > LONG_NAME),
     orderedAt,
   };
 }
