@@ -38,7 +38,7 @@ function Card({ feed, others }) {
     </header>
     <div class="body">
       <${Trouble} feed=${feed} />
-      <dl class="facts">
+      <dl class="readings">
         <${Signs} feed=${feed} />
         <${Contracts} feed=${feed} />
         <${Counts} feed=${feed} />

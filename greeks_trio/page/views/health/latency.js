@@ -33,7 +33,7 @@ export function Latency() {
     <div class="body">
       <${Bars} latency=${latency} target=${bar.target_ms} />
       <${Course} target=${bar.target_ms} />
-      <dl class="facts">
+      <dl class="readings">
         <${Fact} label="Ticks in the last minute" field="slo.ticks" value=${bar.ticks} />
         <${Fact} label="Overdue" title="Ticks that are not durable and older than the bar" field="slo.overdue" value=${bar.overdue} />
         <${Fact} label="Oldest tick that is not durable" field="slo.oldest_undurable_age_ms" value=${bar.oldest_undurable_age_ms} text=${milliseconds} />

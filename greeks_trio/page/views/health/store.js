@@ -44,7 +44,7 @@ function Database({ all: { database, storage } }) {
   return html`
     ${database.last_error && html`<p class="problem">${database.last_error}</p>`}
     <p class="note address" data-field="database.address" data-value=${database.address}>${database.address.split("?")[0]}</p>
-    <dl class="facts">
+    <dl class="readings">
       <${Fact} label="Size" field="storage.database_bytes" value=${storage.database_bytes} text=${bytes} />
       <${Fact} label="This month" title="Size of the present month of ticks, with indexes" field="storage.newest_month_bytes" value=${storage.newest_month_bytes} text=${bytes} />
       <${Fact} label="Growth" title="An estimate from the newest month" field="storage.growth_per_day_bytes" value=${storage.growth_per_day_bytes} text=${(size) => `${bytes(size)} a day`} />
@@ -72,7 +72,7 @@ function monthsAhead(months) {
 function Spool({ all: { spool, storage, quarantine, ticks } }) {
   return html`
     ${spool.last_error && html`<p class="problem">${spool.last_error}</p>`}
-    <dl class="facts">
+    <dl class="readings">
       <${Fact} label="Ticks on disk" title="Ticks that are on disk and not in the database yet" field="spool.rows" value=${spool.rows} />
       <${Fact} label="Oldest" field="spool.oldest_at" value=${spool.oldest_at} text=${(at) => `${age(Math.max(0, now.value - Date.parse(at)) / 1000)} old`} />
       <${Fact} label="Size" field="spool.bytes" value=${spool.bytes} text=${bytes}><span class="meta"> of ${bytes(spool.max_bytes)}</span><//>
@@ -89,7 +89,7 @@ function Spool({ all: { spool, storage, quarantine, ticks } }) {
 }
 
 function Writer({ all: { writer, memory, ticks } }) {
-  return html`<dl class="facts">
+  return html`<dl class="readings">
     <${Fact} label="Received" title="Ticks since the service started" field="ticks.received" value=${sum(ticks.received)} />
     <${Fact} label="Duplicates" title="Of the received ones: the broker sent them again" field="ticks.duplicates" value=${sum(ticks.duplicates)} />
     <${Fact} label="In the table" title="Also those from the spool of an earlier run" field="ticks.persisted" value=${sum(ticks.persisted)} />
@@ -110,7 +110,7 @@ function Writer({ all: { writer, memory, ticks } }) {
 
 function Process({ all: { version, started_at: startedAt, memory, tasks, log, clock } }) {
   const differences = Object.entries(clock.difference_s);
-  return html`<dl class="facts">
+  return html`<dl class="readings">
     <${Fact} label="Version" field="version" value=${version} text=${String} />
     <${Fact} label="Running for" field="started_at" value=${startedAt} text=${(at) => age(Math.max(0, now.value - Date.parse(at)) / 1000)}>
       <span class="meta"> since ${moment(startedAt)}</span>

@@ -17,7 +17,7 @@ export function Health({ params }) {
       <span class="meta"><${Freshness} resource=${statusRead.value} /></span>
     </div>
     <${Verdict} />
-    <div class=${`parts ${statusRead.value.error ? "unvouched" : ""}`}>
+    <div class=${`health ${statusRead.value.error ? "unvouched" : ""}`}>
       <${Feeds} />
       <${Latency} />
       <${Store} />
