@@ -11,7 +11,7 @@ import { link, startLive } from "./lib/live.js";
 import { notices } from "./lib/notices.js";
 import { Pill } from "./lib/parts.js";
 import { href, route } from "./lib/router.js";
-import { askForSession, feeds, followStatus, hasSession, pageState } from "./lib/status.js";
+import { askForSession, feeds, followStatus, hasSession, isUp, pageState } from "./lib/status.js";
 import { VIEWS } from "./views/index.js";
 
 const SESSION_LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
@@ -25,6 +25,10 @@ function App({ retry }) {
   useEffect(() => {
     document.documentElement.dataset.state = state;
   }, [state]);
+  const isAnyUp = feeds.value.length === 0 || feeds.value.some(isUp);
+  useEffect(() => {
+    document.documentElement.dataset.feeds = isAnyUp ? "up" : "down";
+  }, [isAnyUp]);
   useEffect(() => {
     document.title = `${known?.title ?? "Not found"} – greeks_trio`;
   }, [known]);
@@ -71,8 +75,7 @@ function Notices({ retry }) {
     <p class="hidden" role="status">${notices.value.map(({ title }) => title).join(" ")}</p>
     ${notices.value.map(
       ({ id, level, title, text, to }) => html`<p key=${id} class=${`notice ${level}`} data-notice=${id}>
-        <b>${title}</b><span>${text}</span>
-        ${to && html`<a href=${to.href}>${to.text}</a>`}
+        <b>${title}</b><span>${text}${to && html` <a href=${to.href}>${to.text}</a>`}</span>
         ${id === "lost" && html`<button class="button" type="button" onClick=${retry}>Connect now</button>`}
         ${id === "version" && html`<button class="button" type="button" onClick=${() => location.reload()}>Load it</button>`}
         ${id === "login" && html`<button class="button" type="button" onClick=${() => location.reload()}>Log in</button>`}

@@ -1,6 +1,6 @@
 // Small elements that several views use.
 
-import { html } from "../vendor/preact.js";
+import { html, useEffect, useRef } from "../vendor/preact.js";
 import { age, moment } from "./format.js";
 import { now } from "./clock.js";
 
@@ -33,16 +33,31 @@ export function Words({ text }) {
   return text.split("`").map((part, at) => (at % 2 ? html`<code key=${at}>${part}</code>` : part));
 }
 
-/** The state of a `useResource` beside its heading: its moment, or its error. */
+/**
+ * The state of a `useResource` beside its heading: its moment, or its error.  With an error,
+ * the figures of the panel or view are grey.
+ */
 export function Freshness({ resource }) {
   const { at, error, isLoading } = resource;
-  if (error) {
-    const old = at === null ? "" : ` Shown: values of ${moment(at)}.`;
-    return html`<${Badge} state="warn" title=${`${error.message}${old}`}>${error.message}${old}<//>`;
-  }
-  if (at === null) return html`<span class="meta">${isLoading ? "Loading" : ""}</span>`;
+  const host = useRef(null);
+  const isOutdated = Boolean(error);
+  useEffect(() => {
+    const part = host.current.closest(".panel, .main");
+    part?.toggleAttribute("data-outdated", isOutdated);
+    return () => part?.removeAttribute("data-outdated");
+  }, [isOutdated]);
+  return html`<span class="meta" ref=${host}>${error ? html`<${Outdated} at=${at} error=${error} />` : atWords(at, isLoading)}</span>`;
+}
+
+function Outdated({ at, error }) {
+  const old = at === null ? "" : ` Shown: values of ${moment(at)}.`;
+  return html`<${Badge} state="warn" title=${`${error.message}${old}`}>${error.message}${old}<//>`;
+}
+
+function atWords(at, isLoading) {
+  if (at === null) return isLoading ? "Loading" : "";
   const seconds = Math.max(0, (now.value - at) / 1000);
-  return html`<span class="meta">as of ${moment(at)}${seconds >= 10 ? ` (${age(seconds)} ago)` : ""}</span>`;
+  return `as of ${moment(at)}${seconds >= 10 ? ` (${age(seconds)} ago)` : ""}`;
 }
 
 /** A row of alternatives; `options` are `[value, label, title]`. */

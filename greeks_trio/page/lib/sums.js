@@ -2,8 +2,11 @@
 
 import { html } from "../vendor/preact.js";
 import { Sum, faultsOfSum } from "./figure.js";
-import { MEASURES, age, count, number } from "./format.js";
+import { MEASURES, age, brokerName, count, number } from "./format.js";
+import { Badge } from "./parts.js";
 import { profitRemark } from "./profit.js";
+import { route } from "./router.js";
+import { downBrokers } from "./status.js";
 
 /** The sums: the column of the interface, its counts, its estimated part, and the text of a figure. */
 export const SUMS = [
@@ -46,7 +49,16 @@ function WhatIsIn({ row, isLoading }) {
     row.unnamed_currency ? `${count(row.unnamed_currency, "position")} without a currency, counted as USD` : "",
   ];
   const oldest = row.oldest_age_s ? ` · oldest value ${age(row.oldest_age_s)}` : "";
-  return html`<p class="note">${count(row.positions ?? 0, "position")}: ${kinds.filter(Boolean).join(", ")}${oldest}</p>`;
+  return html`<p class="note">${count(row.positions ?? 0, "position")}: ${kinds.filter(Boolean).join(", ")}${oldest} <${OldParts} /></p>`;
+}
+
+// A sum over all brokers has values of one that is down.
+function OldParts() {
+  const { broker: only } = route.value.params;
+  const names = downBrokers.value.filter(({ broker }) => !only || only === broker).map(({ broker }) => brokerName(broker));
+  if (!names.length) return null;
+  const words = names.length === 1 ? "is not connected: its part" : "are not connected: their part";
+  return html`<${Badge} state="warn">${names.join(" and ")} ${words} of the sums is old<//>`;
 }
 
 /** One sum of a row, with its marks. */
