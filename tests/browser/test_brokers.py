@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -167,10 +168,13 @@ def test_a_row_opens_the_contract_by_the_keyboard(open_brokers):
     second = keys(table)[1]
     table.locator("[data-key]").first.focus()
     page.keyboard.press("ArrowDown")
+    expect(table.locator("[data-key]").nth(1)).to_be_focused()
     page.keyboard.press("Enter")
 
     expect(view(page, "contract")).to_be_visible()
-    assert second.split()[0] in page.url
+    assert parse_qs(urlsplit(page.url).fragment.partition("?")[2]) == {
+        "contract_key": [second]
+    }
 
 
 def test_without_a_common_contract_the_view_says_what_to_do(open_brokers):

@@ -6,6 +6,8 @@ const FONT = "11px Inter, system-ui, sans-serif";
 const MARKER_PX = 7;
 const LABEL_ROOM_PX = 64;
 const LABEL_LINE_PX = 13;
+// The last label of the axis stands half beyond the chart.
+const HALF_LABEL_PX = 20;
 // The labels of numbers need one line below the chart, those of times two.
 const ONE_LINE_PX = 34;
 
@@ -32,7 +34,7 @@ export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLeg
   const xLabels = isTime ? { values: TIME_LABELS } : formatX ? { values: (_, values) => values.map(formatX) } : {};
   return {
     height,
-    padding: [8, series.some((each) => each.endLabel) ? LABEL_ROOM_PX : isTime ? 8 : 20, 0, 0],
+    padding: [8, series.some((each) => each.endLabel) ? LABEL_ROOM_PX : HALF_LABEL_PX, 0, 0],
     series: [{ label: labelX ?? (isTime ? "Time" : ""), value: (_, value) => (value === null ? "" : formatX ? formatX(value) : timeText(value)) }, ...series.map(lineOf), ...bandLines(series)],
     bands: bandsOf(series),
     scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) } },
