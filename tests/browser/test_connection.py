@@ -62,3 +62,43 @@ def test_a_service_that_is_gone_is_told_and_its_return_is_noticed(
     log_in(page, staged.token)
     wait_state(page)
     wait_change(figure(page, "theta"))
+
+
+def test_a_link_of_another_site_leads_into_the_session(open_page, staged, watch):
+    page = open_page(staged, "/livez")
+    page.goto("about:blank")
+    page.set_content(f'<a href="{staged.url}/#/health">Look</a>')
+
+    page.get_by_role("link", name="Look").click()
+
+    wait_state(page)
+    assert page.url == f"{staged.url}/#/health"
+    # The browser has left the cookie out, so the form was there first.
+    assert f"{staged.url}/page/login.js" in [each.url for each in watch.requests]
+
+
+def test_after_the_log_out_the_figures_are_gone(open_page, staged, watch):
+    page = open_page(staged)
+    wait_state(page)
+    watch.announce(FAILED_REQUEST)
+
+    page.get_by_role("link", name="Log out").click()
+
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert page.locator("[data-value]").count() == 0
+    page.go_back()
+    expect(page.locator("[data-value]")).to_have_count(0)
+
+
+def test_the_form_says_that_the_service_does_not_answer(open_page, staged, watch):
+    page = open_page(staged, is_logged_in=False)
+    watch.announce("net::ERR_")
+    page.context.set_offline(True)
+
+    log_in(page, staged.token)
+
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.context.set_offline(False)
+    page.keyboard.press("Enter")
+    wait_state(page)

@@ -188,14 +188,25 @@ async def test_nothing_else_is_a_file_of_the_page(path):
     assert headers[b"content-type"] == b"application/problem+json"
 
 
-@pytest.mark.parametrize("name", ["../above.js", "a/../../above.js", "a/b/c/deep.js"])
-async def test_files_above_and_deeper_are_no_part_of_the_page(name, tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../above.js",
+        "a/../../above.js",
+        "a/b/c/deep.js",
+        ".hidden.js",
+        "a/.hidden.js",
+        "a/node_modules/library.js",
+        "notes.md",
+    ],
+)
+async def test_other_files_are_no_part_of_the_page(name, tmp_path):
     page = tmp_path / "page"
-    (page / "a" / "b" / "c").mkdir(parents=True)
-    (page / "a" / "b" / "c" / "deep.js").write_text("deep")
-    (tmp_path / "above.js").write_text("above")
+    (page / "a").mkdir(parents=True)
+    path = page / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("no part of the page")
 
-    assert (page / name).is_file()
     assert await PageFiles(page).find(name) is None
 
 
