@@ -42,7 +42,14 @@ const ATTRIBUTES = [
   [".microlight", "tabindex", () => "0"],
   ["[data-param-name] :is(select, textarea)", "aria-label", (found) => found.closest("tr").dataset.paramName],
   [".body-param__text", "aria-label", () => "Request body"],
+  [".responses-table[role=region]", "aria-label", (found) => `Answers of ${nameOf(found)}`],
 ];
+
+function nameOf(part) {
+  const operation = part.closest(".opblock");
+  const words = [".opblock-summary-method", ".opblock-summary-path"];
+  return words.map((each) => operation.querySelector(each).textContent).join(" ");
+}
 
 function addAttributes() {
   for (const [selector, name, valueOf] of ATTRIBUTES) {

@@ -1,15 +1,14 @@
 // The login form: it exchanges the token for the cookie of a session, and loads the same
 // address again.  The part of the address behind the # stays.
+// The script runs before the form is there, so no entry is too early for it.
 
-const form = document.getElementById("login");
-const field = document.getElementById("token");
-const problem = document.getElementById("problem");
-const button = form.querySelector("button");
+const find = (id) => document.getElementById(id);
 const LIMIT_MS = 10_000;
 const RELOADED = "login-reloaded-at";
 
 function show(text) {
-  problem.textContent = text;
+  const field = find("token");
+  find("problem").textContent = text;
   field.setAttribute("aria-invalid", text ? "true" : "false");
   if (text) {
     field.focus();
@@ -18,6 +17,7 @@ function show(text) {
 }
 
 function setBusy(isBusy) {
+  const button = find("enter");
   // Not `disabled`, which would take the focus away.
   button.setAttribute("aria-disabled", String(isBusy));
   button.textContent = isBusy ? "Logging in …" : "Log in";
@@ -36,7 +36,7 @@ async function ask(token) {
 }
 
 async function logIn() {
-  const token = field.value.trim();
+  const token = find("token").value.trim();
   if (!token) return show("Enter the token.");
   show("");
   setBusy(true);
@@ -62,9 +62,11 @@ async function enterIfOpen() {
   }
 }
 
-document.getElementById("not-encrypted").hidden = isSecureContext;
-enterIfOpen().catch(() => {});  // The form is there anyway.
-form.addEventListener("submit", (event) => {
+document.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (button.getAttribute("aria-disabled") !== "true") logIn();
+  if (find("enter").getAttribute("aria-disabled") !== "true") logIn();
 });
+document.addEventListener("DOMContentLoaded", () => {
+  find("not-encrypted").hidden = isSecureContext;
+});
+enterIfOpen().catch(() => {});  // The form is there anyway.
