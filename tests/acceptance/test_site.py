@@ -22,7 +22,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     pages = {path.stem: path.read_text("utf-8") for path in tmp_path.rglob("*.html")}
     names = {path.stem for path in (CHECKOUT / "docs").glob("*.md")}
     assert pages.keys() == names | {"index", "contributing", "changelog", "404"}
-    assert 'src="images/demo.svg"' in pages["index"]
+    assert 'src="images/page-light.png"' in pages["index"]
     assert not list(tmp_path.rglob("*.py"))
     assert not [name for name, text in pages.items() if LOADED.search(text)]
 

@@ -8,7 +8,7 @@ import trio
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import LOG_AGAIN_S, MAX_REASONS, Shortfalls, in_short
 from tests.concurrency.ibkr_gateway import KeptJournal
-from tests.factories import START, clock_of_trio
+from tests.factories import START
 
 GREEKS = "contracts without Greeks"
 SILENT = "subscriptions that have gone silent"
@@ -16,7 +16,7 @@ SILENT = "subscriptions that have gone silent"
 
 @pytest.fixture
 def health():
-    return FeedHealth("ibkr", KeptJournal(), now=clock_of_trio(START))
+    return FeedHealth("ibkr", KeptJournal(), now=lambda: START)
 
 
 @pytest.fixture
