@@ -257,6 +257,18 @@ def test_a_group_leads_to_its_contracts(kept_page, demo):
     expect(shown(page)).to_have_attribute("data-value", str(expected["count"]))
 
 
+def test_a_group_without_a_value_leads_to_its_positions(kept_page, demo):
+    page = show(kept_page, demo, "?by=expiration")
+    page.get_by_role("link", name="no expiration").click()
+    [expected] = demo.fetch(
+        "select count(*) from position_greeks where expiration is null"
+    )
+    expect(shown(page)).to_have_attribute("data-value", str(expected["count"]))
+
+    assert "without=expiration" in page.url
+    assert 0 < expected["count"]
+
+
 def test_a_change_is_visible_for_a_moment(open_page, demo):
     page = open_page(demo, "/#/contracts", reduced_motion="no-preference")
     changed = page.locator("[data-flash]").first

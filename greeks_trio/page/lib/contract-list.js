@@ -39,6 +39,10 @@ function wordsOf(row) {
   return row.words;
 }
 
+function valueOf(row, name) {
+  return name === "strategy_tag" ? strategyOf(row) : (row[name] ?? null);
+}
+
 /**
  * Return the rows that the criteria leave.
  * @param {object} criteria The filters of the address, `option_type`, `isStale`, and `q`: words
@@ -87,7 +91,7 @@ function compare(one, two, sign) {
 export function groupRows(rows, by, old) {
   const groups = new Map();
   for (const row of rows) {
-    const value = by === "strategy_tag" ? strategyOf(row) : (row[by] ?? null);
+    const value = valueOf(row, by);
     const id = `group|${by === "account_id" ? `${row.broker}|` : ""}${value}`;
     if (!groups.has(id)) groups.set(id, Object.assign(old.get(id) ?? { id, isGroup: true, by, value, broker: row.broker, version: 0 }, { rows: [] }));
     groups.get(id).rows.push(row);

@@ -7,7 +7,7 @@ import { naturalKey, nameOf } from "../../lib/contract-list.js";
 import { isCarried, kindOf, reasonOf, severityOf, statesOf } from "../../lib/contract-state.js";
 import { ageS } from "../../lib/contracts.js";
 import { Figure, Sum } from "../../lib/figure.js";
-import { FILTERS } from "../../lib/filters.js";
+import { FILTERS, narrowed } from "../../lib/filters.js";
 import { MEASURES, NOTHING, age, brokerName, count, moment, number, priceDigits } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
 import { POSITION_FIELDS, positionFigure } from "../../lib/position-greeks.js";
@@ -18,6 +18,8 @@ import { usePriceLine, withPresent } from "../../lib/sparklines.js";
 const PRICES = ["price", "underlying_price"];
 const GREEKS = ["delta", "gamma", "theta", "vega"];
 const IN_MONEY = new Set(["theta", "vega", "rho"]);
+// The filter `without` takes these.
+const CAN_LACK = new Set(["expiration", "strategy_tag"]);
 const DIGIT_PX = 8;
 // As wide as a digit.
 const FIGURE_SPACE = "\u2007";
@@ -84,10 +86,10 @@ function Name({ row }) {
 function GroupName({ row, by }) {
   const { value, broker } = row;
   const words = value === null ? `no ${FILTERS[by].label.toLowerCase()}` : FILTERS[by].text(value);
-  const filter = { ...route.value.params, by: null, [by]: value, ...(by === "account_id" ? { broker } : {}) };
+  const filter = { ...narrowed(route.value.params, by, value), by: null, ...(by === "account_id" ? { broker } : {}) };
   const label = `${words} (${count(row.rows.length, "row")})`;
-  if (value === null) return html`${words} <span class="none">${number(row.rows.length)}</span>`;
-  return html`<a tabindex="-1" href=${href("contracts", filter)} title=${`Only ${label}`}>${words}</a> <span class="none">${number(row.rows.length)}</span>`;
+  if (value === null && !CAN_LACK.has(by)) return html`${words} <span class="none">${number(row.rows.length)}</span>`;
+  return html`<a href=${href("contracts", filter)} title=${`Only ${label}`}>${words}</a> <span class="none">${number(row.rows.length)}</span>`;
 }
 
 function accountColumn() {
