@@ -50,21 +50,21 @@ function App({ retry }) {
 }
 
 function Header() {
-  const { state, since } = link.value;
-  const isLive = pageState.value === "live";
+  const state = pageState.value;
+  const isLive = state === "live";
   return html`<header class="top">
     <a class="brand" href="#/book" aria-label="greeks_trio"><img src="/page/icon.svg" alt="" /><span>greeks_trio</span></a>
     <div class="feeds">
       ${feeds.value.map((feed) => {
-        const state = feed.is_stopped ? "stopped" : feed.status;
+        const words = feed.is_stopped ? "stopped" : feed.status;
         return html`<${Pill}
           key=${feed.broker}
-          state=${isLive ? (SESSION_LEVELS[state] ?? "info") : "info"}
+          state=${isLive ? (SESSION_LEVELS[words] ?? "info") : "info"}
           title=${isLive ? (feed.last_error ?? `${feed.subscription_count} subscriptions`) : "Its state is not known at this moment"}
-          ><a href=${href("health")}>${brokerName(feed.broker)}<span class=${state === "connected" ? "hidden" : ""}> ${state}</span></a><//
+          ><a href=${href("health")}>${brokerName(feed.broker)}<span class=${words === "connected" ? "hidden" : ""}> ${words}</span></a><//
         >`;
       })}
-      <${Pill} state=${LINK_LEVELS[state]} title=${`Since ${moment(since)}`}>${LINK_WORDS[state]}<//>
+      <${Pill} state=${LINK_LEVELS[state]} title=${`Since ${moment(link.value.since)}`}>${LINK_WORDS[state]}<//>
     </div>
   </header>`;
 }

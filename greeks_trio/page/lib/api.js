@@ -6,6 +6,9 @@ import { noteServerTime } from "./clock.js";
 // The service answers within 30 seconds, if it is only that the database is slow.
 const LONGEST_MS = 40_000;
 
+/** Tells whether a token is needed and whether there is a session; it answers always. */
+export const SESSION_PATH = "/v1/session";
+
 /** Whether the service wants the token: its answer was 401. */
 export const needsLogin = signal(false);
 
@@ -56,6 +59,8 @@ export async function send(method, path, body) {
 }
 
 async function request(method, path, body, abort) {
+  // Each would be refused; `status.js` asks whether there is a session again.
+  if (needsLogin.peek() && path !== SESSION_PATH) throw notLoggedIn();
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const tooLong = AbortSignal.timeout(LONGEST_MS);
@@ -73,11 +78,18 @@ async function request(method, path, body, abort) {
     throw new ApiError(0, "The service does not answer.");
   }
   noteServerTime(answer.headers.get("Date"), 1000);
-  needsLogin.value = answer.status === 401;
+  if (answer.status === 401) {
+    needsLogin.value = true;
+    throw notLoggedIn();
+  }
   if (answer.status === 204) return null;
   const value = await decoded(answer);
   if (answer.ok) return value;
   throw new ApiError(answer.status, problemText(value, answer), Number(answer.headers.get("Retry-After")) || 0);
+}
+
+function notLoggedIn() {
+  return new ApiError(401, "You are not logged in.");
 }
 
 async function decoded(answer) {

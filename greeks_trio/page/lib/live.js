@@ -67,8 +67,9 @@ function setLink({ state, reason, heardAt }) {
   if (state === before.state && reason === before.reason) return;
   const since = state === before.state ? before.since : serverNow();
   link.value = { state, reason, since, heardAt: heardAt + serverNow() - Date.now() };
-  needsLogin.value = state === "login";
+  if (state === "login") needsLogin.value = true;
   if (state !== "live") return;
+  needsLogin.value = false;
   // The events of the time without a link are missed.
   if (wasLive && before.state !== "live") reloadContracts();
   wasLive = true;

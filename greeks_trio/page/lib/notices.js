@@ -8,7 +8,7 @@ import { MINUS, age, brokerName, count, moment, number } from "./format.js";
 import { SEVERITY_LEVELS, isUnwatched, limits, lookedAt } from "./limits.js";
 import { link } from "./live.js";
 import { href, route } from "./router.js";
-import { downBrokers, feeds, pageState, status } from "./status.js";
+import { downBrokers, feeds, pageState, status, statusRead } from "./status.js";
 
 const CLOCK_DIFFERS_S = 10;
 const LEVELS = ["critical", "warn", "info"];
@@ -30,11 +30,12 @@ export const notices = computed(() => {
 
 function linkNotices() {
   const { state, reason, heardAt } = link.value;
+  const lastAt = Math.max(heardAt, statusRead.value.at ?? 0);
   if (pageState.value === "login") {
-    return [notice("login", "critical", "You are not logged in.", `The session has ended, or the service was restarted. The figures are those of ${moment(heardAt)} and are grey.`)];
+    return [notice("login", "critical", "You are not logged in.", `The session has ended, or the service was restarted. The figures are those of ${moment(lastAt)} and are grey.`)];
   }
   if (state !== "lost") return [];
-  const text = `${reason} The figures are those of ${moment(heardAt)} and are grey. The page connects again by itself.`;
+  const text = `${reason} The figures are those of ${moment(lastAt)} and are grey. The page connects again by itself.`;
   return [notice("lost", "critical", "Not connected to the service.", text)];
 }
 
@@ -58,8 +59,9 @@ function brokerNotices() {
 function allDown(down) {
   const stopped = down.every((feed) => feed.is_stopped);
   const title = stopped ? "All brokers are stopped." : "No broker is connected.";
+  const hasHeard = down.some((feed) => feed.last_message_at);
   const reasons = down.map((feed) => `${brokerName(feed.broker)}: ${whyDown(feed)}`).join(" ");
-  return notice("all-down", "critical", title, `${stopped ? "" : `${reasons} `}All figures are grey and become stale.`, HEALTH);
+  return notice("all-down", "critical", title, `${stopped ? "" : `${reasons} `}${hasHeard ? "All figures are grey and become stale." : "There are no new figures."}`, HEALTH);
 }
 
 function stateOf({ status: state, is_stopped: isStopped }) {
@@ -92,13 +94,13 @@ function breachNotices(breached) {
 
 function breachNotice({ rule, severity, value, unit, threshold, since }) {
   const text = `${number(value, { most: Math.abs(value) < 100 ? 2 : 0 })} ${unit}; a breach is a value ${threshold.replaceAll("-", MINUS)}. It began at ${moment(since)}.`;
-  return notice(`limit-${rule}`, SEVERITY_LEVELS[severity], `${rule} is beyond its limit.`, text, LIMITS);
+  return notice(`limit-${rule}`, SEVERITY_LEVELS[severity], `\u201c${rule}\u201d is beyond its limit.`, text, LIMITS);
 }
 
 function unknownNotices(unknown) {
   if (!unknown.length) return [];
   const [first] = unknown;
-  if (unknown.length === 1) return [notice("limits-unknown", "warn", `It is not known whether ${first.rule} is within its limit.`, sentence(first.reason ?? ""), LIMITS)];
+  if (unknown.length === 1) return [notice("limits-unknown", "warn", `It is not known whether \u201c${first.rule}\u201d is within its limit.`, sentence(first.reason ?? ""), LIMITS)];
   return [notice("limits-unknown", "warn", `${unknown.length} limits are not known.`, `${names(unknown)}. ${sentence(first.reason ?? "")}`, LIMITS)];
 }
 
@@ -111,15 +113,27 @@ function faultNotices() {
   const found = otherFaults.value;
   if (!found.length) return [];
   const isCritical = found.some(({ level }) => level === "critical");
-  const title = isCritical ? "The service has a fault." : "The service works, and needs a look.";
-  const rest = found.length > 1 ? ` And ${count(found.length - 1, "more fault")}.` : "";
+  const title = isCritical ? "The service has a fault." : "The service has a warning.";
+  const rest = found.length > 1 ? ` And ${number(found.length - 1)} more.` : "";
   return [notice("service", isCritical ? "critical" : "warn", title, `${sentence(shortened(found[0].text))}${rest}`, HEALTH)];
 }
 
-// Contracts of an exchange whose hours are not known may trade.
 function marketNotices() {
   const { staleness } = status.value ?? {};
   if (contractsState.value !== "ready" || !staleness || !Object.keys(staleness.markets_open).length) return [];
+  return [...closedNotices(staleness), ...silenceNotices(staleness)];
+}
+
+// A few contracts without ticks are usual.
+function silenceNotices({ trading, stale_trading: silent, after_s: after }) {
+  const [all, old] = [sum(trading), sum(silent)];
+  if (!all || old < all / 2) return [];
+  const text = `${number(old)} of ${count(all, "contract")} whose market is open had no tick for ${age(after)}. Trading may be halted, or a broker sends nothing.`;
+  return [notice("silent", "warn", "Most values are stale.", text, HEALTH)];
+}
+
+// Contracts of an exchange whose hours are not known may trade.
+function closedNotices(staleness) {
   const trading = sum(staleness.trading);
   const unknown = Object.values(staleness.hours_unknown).reduce((total, each) => total + sum(each), 0);
   const subscribed = feeds.value.reduce((total, feed) => total + feed.subscription_count, 0);

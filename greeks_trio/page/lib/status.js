@@ -1,7 +1,7 @@
 // The status of the service, read every few seconds, and the state of each broker's feed.
 
 import { computed, signal } from "../vendor/preact.js";
-import { getJson, needsLogin } from "./api.js";
+import { SESSION_PATH, getJson, needsLogin } from "./api.js";
 import { serverNow } from "./clock.js";
 import { staleAfterS } from "./contracts.js";
 import { link, sessions } from "./live.js";
@@ -20,10 +20,12 @@ export const readiness = computed(() => status.value?.readiness ?? null);
 /** Whether the service has a token, so that there is a session to end. */
 export const hasSession = signal(false);
 
-/** Learn whether there is a session that a person can end. */
+/** Learn whether there is a session that a person can end, or one after the last has ended. */
 export async function askForSession() {
   try {
-    hasSession.value = (await getJson("/v1/session")).token_needed;
+    const { token_needed: isNeeded, session_open: isOpen } = await getJson(SESSION_PATH);
+    hasSession.value = isNeeded;
+    if (isOpen || !isNeeded) needsLogin.value = false;
   } catch {
     // The notices say that the service does not answer.
     hasSession.value = false;
@@ -35,7 +37,7 @@ export const hasEstimates = computed(() => (status.value?.estimates.estimated_co
 
 /** Read the status now and again, as long as the page is open and visible. */
 export async function followStatus() {
-  if (!document.hidden && !needsLogin.peek()) await readStatus();
+  if (!document.hidden) await (needsLogin.peek() ? askForSession() : readStatus());
   setTimeout(followStatus, EVERY_MS);
 }
 

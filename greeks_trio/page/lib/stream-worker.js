@@ -18,6 +18,8 @@ last.set("link", stream.link);
 
 self.onconnect = ({ ports: [port] }) => {
   if (ports.size === 0) stream.open();
+  // A person who opens a page has perhaps logged in.
+  else stream.retry();
   ports.add(port);
   port.onmessage = ({ data }) => {
     if (data === "retry") stream.retry();
@@ -29,5 +31,5 @@ self.onconnect = ({ ports: [port] }) => {
 
 function leave(port) {
   ports.delete(port);
-  if (ports.size === 0) stream.close();
+  if (ports.size === 0) stream.pause();
 }

@@ -1,6 +1,7 @@
 // One connection to `/v1/stream`, which is opened again whenever it is lost.
 // It runs in a shared worker, so that all tabs use one stream, or in the page itself.
 
+const SESSION_PATH = "/v1/session";
 const EVENTS = ["greeks", "sessions", "slo", "alert", "time"];
 // The service tells the time every 5 seconds.
 const SILENCE_MS = 15_000;
@@ -21,6 +22,7 @@ export class Stream {
     this.link = { state: "connecting", reason: "", heardAt: this.heardAt };
     this.delayMs = FIRST_DELAY_MS;
     this.failures = 0;
+    this.turn = 0;
   }
 
   /** Connect, and stay connected until `close`. */
@@ -46,17 +48,19 @@ export class Stream {
   retry() {
     if (this.link.state === "live") return;
     this.close();
+    this.#say("connecting");
     this.open();
   }
 
   /** End the connection while nobody looks; `open` connects again. */
   pause() {
     this.close();
-    this.#say("connecting", "The page was in the background.");
+    this.#say("connecting", "No page was open, or it was in the background.");
   }
 
   /** End the connection. */
   close() {
+    this.turn += 1;
     clearTimeout(this.silence);
     clearTimeout(this.waiting);
     this.source?.close();
@@ -74,14 +78,17 @@ export class Stream {
 
   async #lost(reason = "The connection was lost.") {
     this.close();
+    const { turn } = this;
     this.failures += 1;
+    if (this.link.state !== "login") this.#say("lost", reason);
+    const [state, words] = await whyLost(this.failures);
+    if (turn !== this.turn) return;
+    this.#say(state, words);
     // With jitter, so that many pages do not come back at once.
     const delay = this.delayMs * (0.75 + Math.random() / 2);
     this.delayMs = Math.min(this.delayMs * 2, LONGEST_DELAY_MS);
-    this.waiting = setTimeout(() => this.open(), delay);
-    if (this.link.state !== "login") this.#say("lost", reason);
-    const [state, words] = await whyLost(this.failures);
-    if (this.link.state !== "live") this.#say(state, words);
+    // Without a session the stream would be refused.
+    this.waiting = setTimeout(() => (state === "login" ? this.#lost() : this.open()), delay);
   }
 
   #say(state, reason = "") {
@@ -93,9 +100,10 @@ export class Stream {
 // An EventSource does not tell the status of the answer.
 async function whyLost(failures) {
   try {
-    const answer = await fetch("/v1/streaming/status", { cache: "no-store", signal: AbortSignal.timeout(4000) });
-    if (answer.status === 401) return ["login", "The session has ended."];
+    const answer = await fetch(SESSION_PATH, { cache: "no-store", signal: AbortSignal.timeout(4000) });
     if (!answer.ok) return ["lost", `The service answers with status ${answer.status}.`];
+    const { token_needed: isNeeded, session_open: isOpen } = await answer.json();
+    if (isNeeded && !isOpen) return ["login", "The session has ended."];
     // A service that stops or starts answers for a moment without a stream.
     if (failures < 3) return ["lost", "The service has closed the stream."];
     return ["lost", "The service answers, and opens no stream: all of its streams may be in use."];
