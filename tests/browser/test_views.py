@@ -34,8 +34,10 @@ def test_a_phone_shows_a_view_without_scrolling_sideways(phone, demo, name):
     phone.goto(address(demo, name))
     expect(view(phone, name).get_by_role("heading", level=1)).to_be_visible()
 
-    width = phone.evaluate("document.documentElement.scrollWidth")
-    assert width <= PHONE["width"]
+    # The page follows the new size in its next frame.
+    phone.wait_for_function(
+        "most => document.documentElement.scrollWidth <= most", arg=PHONE["width"]
+    )
 
 
 def test_the_navigation_leads_to_every_view(kept_page):
