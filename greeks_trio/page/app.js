@@ -8,6 +8,7 @@ import { followLatency } from "./lib/course.js";
 import { brokerName, moment } from "./lib/format.js";
 import { followLimits } from "./lib/limits.js";
 import { link, startLive } from "./lib/live.js";
+import { load, loadRest, loaded } from "./lib/loading.js";
 import { notices } from "./lib/notices.js";
 import { Pill } from "./lib/parts.js";
 import { href, route } from "./lib/router.js";
@@ -44,7 +45,7 @@ function App({ retry }) {
     </nav>
     <${Notices} retry=${retry} />
     <main class="main" id="main" tabindex="-1" data-view=${view}>
-      <${Guarded} key=${view} View=${known?.View ?? NotFound} params=${params} />
+      ${known ? html`<${Guarded} key=${view} view=${known} params=${params} />` : html`<${NotFound} />`}
     </main>
   `;
 }
@@ -85,13 +86,29 @@ function Notices({ retry }) {
 }
 
 // A fault in one view leaves the others, the header and the notices in place.
-function Guarded({ View, params }) {
+function Guarded({ view, params }) {
   const [error, reset] = useErrorBoundary((caught) => console.error(caught));
-  if (!error) return html`<${View} params=${params} />`;
+  if (!error) return html`<${Loaded} view=${view} params=${params} />`;
   return html`<div class="panel empty" role="alert">
     <h2>This view cannot be shown</h2>
     <p>A fault of the page, not of your data: <code>${String(error.message)}</code></p>
     <p><button class="button" type="button" onClick=${reset}>Show it again</button></p>
+  </div>`;
+}
+
+function Loaded({ view, params }) {
+  const { View, error } = loaded.value[view.name] ?? {};
+  const isLive = pageState.value === "live";
+  useEffect(() => {
+    load(view);
+  }, [view, isLive]);
+  if (View) return html`<${View} params=${params} />`;
+  if (!error) return html`<p class="meta">Loading …</p>`;
+  return html`<div class="panel empty" role="alert">
+    <h2>${view.title} could not be loaded</h2>
+    <p>The service did not send it. The views that you have seen are still there.</p>
+    <p class="meta">${String(error.message)}</p>
+    <p><button class="button" type="button" onClick=${() => location.reload()}>Load the page again</button></p>
   </div>`;
 }
 
@@ -114,4 +131,5 @@ followStatus();
 followLimits();
 followLatency();
 askForSession();
+loadRest(VIEWS);
 render(html`<${App} retry=${retry} />`, root);

@@ -57,3 +57,16 @@ def test_a_view_that_does_not_exist_says_so(kept_page, demo):
     kept_page.goto(f"{demo.url}/#/nothing")
 
     expect(kept_page.locator("main")).to_contain_text("There is no such view")
+
+
+def test_a_view_that_cannot_be_loaded_says_so_and_comes_later(open_page, demo, watch):
+    watch.announce("ERR_FAILED")
+    page = open_page(demo, "/livez")
+    page.route("**/page/views/limits/**", lambda route: route.abort())
+    page.goto(address(demo, "limits"))
+    expect(view(page, "limits")).to_contain_text("Limits could not be loaded")
+
+    page.unroute_all()
+    page.goto(address(demo, "book"))
+    page.goto(address(demo, "limits"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Limits")

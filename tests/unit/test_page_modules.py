@@ -14,6 +14,8 @@ START = PAGE / "app.js"
 WORKER = PAGE / "lib" / "stream-worker.js"
 
 IMPORT = re.compile(r'^import (?:(\w+)|\{([^}]*)\}) from "(\.[^"]+)";', re.MULTILINE)
+# A view is loaded when it is first shown.
+LATER = re.compile(r'import\("(\.[^"]+)"\)\.then\(\(module\) => module\.(\w+)\)')
 EXPORT = re.compile(
     r"^export (?:async )?(?:function|const|let|class) (\w+)|^export \{([^}]*)\}",
     re.MULTILINE,
@@ -25,6 +27,20 @@ def imports_of(path):
     """Yield (module, names) of each import; the name of a default import is ``default``."""
     for default, names, target in IMPORT.findall(path.read_text("utf-8")):
         yield (path.parent / target).resolve(), names_in(names) or ["default"], default
+
+
+def views():
+    """Yield (module, the name of the component) of each view, in their order."""
+    index = PAGE / "views" / "index.js"
+    for target, name in LATER.findall(index.read_text("utf-8")):
+        yield (index.parent / target).resolve(), name
+
+
+def exports_of(path):
+    found = EXPORT.findall(path.read_text("utf-8"))
+    return {one for one, _ in found} | {
+        name for _, several in found for name in names_in(several)
+    }
 
 
 def names_in(text):
@@ -50,13 +66,15 @@ def short(path):
 
 def test_the_browser_need_not_wait_for_one_module_to_learn_of_the_next():
     index = (PAGE / "index.html").read_text("utf-8")
-    needed = reachable(START) - {START}
+    first, *_ = (module for module, _ in views())
+    needed = (reachable(START) | reachable(first)) - {START}
 
     assert sorted(PRELOADED.findall(index)) == sorted(map(short, needed))
 
 
 def test_every_module_is_used():
-    used = reachable(START) | reachable(WORKER)
+    starts = [START, WORKER, *(module for module, _ in views())]
+    used = set().union(*map(reachable, starts))
     others = {PAGE / "login.js", PAGE / "docs.js"}
 
     assert set(OWN) - used - others == set()
@@ -68,13 +86,17 @@ def test_imported_names_exist_and_are_used(path):
     body = IMPORT.sub("", text)
     for module, names, default in imports_of(path):
         if module.parent.name != "vendor":
-            exports = EXPORT.findall(module.read_text("utf-8"))
-            known = {one for one, _ in exports} | {
-                name for _, several in exports for name in names_in(several)
-            }
-            assert set(names) <= known, module
+            assert set(names) <= exports_of(module), module
         for name in [default] if default else names:
             assert re.search(rf"\b{name}\b", body), f"{name} is not used"
+
+
+def test_each_view_has_its_component():
+    found = list(views())
+
+    assert len(found) == (PAGE / "views" / "index.js").read_text("utf-8").count("load:")
+    for module, name in found:
+        assert name in exports_of(module), module
 
 
 @pytest.mark.parametrize("path", OWN, ids=short)

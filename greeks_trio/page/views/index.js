@@ -1,24 +1,14 @@
-// The views, in the order of the navigation.
-
-import { Book } from "./book/view.js";
-import { Brokers } from "./brokers/view.js";
-import { Contract } from "./contract.js";
-import { Contracts } from "./contracts.js";
-import { Health } from "./health/view.js";
-import { Limits } from "./limits/view.js";
-import { Underlying } from "./underlying/view.js";
-import { WhatIf } from "./whatif/view.js";
-import { Why } from "./why/view.js";
+// The views, in the order of the navigation.  Each is loaded when it is first shown.
 
 /** `isInNav`: false for a view that others lead to. */
 export const VIEWS = [
-  { name: "book", title: "Book", View: Book, isInNav: true },
-  { name: "contracts", title: "Contracts", View: Contracts, isInNav: true },
-  { name: "contract", title: "Contract", View: Contract, isInNav: false },
-  { name: "underlying", title: "Underlyings", View: Underlying, isInNav: true },
-  { name: "what-if", title: "What if", View: WhatIf, isInNav: true },
-  { name: "why", title: "Why", View: Why, isInNav: true },
-  { name: "brokers", title: "Brokers", View: Brokers, isInNav: true },
-  { name: "limits", title: "Limits", View: Limits, isInNav: true },
-  { name: "health", title: "Health", View: Health, isInNav: true },
+  { name: "book", title: "Book", load: () => import("./book/view.js").then((module) => module.Book), isInNav: true },
+  { name: "contracts", title: "Contracts", load: () => import("./contracts.js").then((module) => module.Contracts), isInNav: true },
+  { name: "contract", title: "Contract", load: () => import("./contract.js").then((module) => module.Contract), isInNav: false },
+  { name: "underlying", title: "Underlyings", load: () => import("./underlying/view.js").then((module) => module.Underlying), isInNav: true },
+  { name: "what-if", title: "What if", load: () => import("./whatif/view.js").then((module) => module.WhatIf), isInNav: true },
+  { name: "why", title: "Why", load: () => import("./why/view.js").then((module) => module.Why), isInNav: true },
+  { name: "brokers", title: "Brokers", load: () => import("./brokers/view.js").then((module) => module.Brokers), isInNav: true },
+  { name: "limits", title: "Limits", load: () => import("./limits/view.js").then((module) => module.Limits), isInNav: true },
+  { name: "health", title: "Health", load: () => import("./health/view.js").then((module) => module.Health), isInNav: true },
 ];
