@@ -2,7 +2,7 @@
 
 import uPlot from "../vendor/uplot.js";
 
-const FONT = "11px Inter, system-ui, sans-serif";
+const FONT_PX = 11;
 const MARKER_PX = 7;
 const LABEL_ROOM_PX = 64;
 const LABEL_LINE_PX = 13;
@@ -10,6 +10,8 @@ const LABEL_LINE_PX = 13;
 const HALF_LABEL_PX = 20;
 // The labels of numbers need one line below the chart, those of times two.
 const ONE_LINE_PX = 34;
+const TWO_LINES_PX = 50;
+const NUMBERS_PX = 62;
 
 // The labels of a time axis for each least step: the usual one, then with a new year, month,
 // day, hour, minute and second.
@@ -27,27 +29,27 @@ function colour(name) {
 }
 
 /** Return the options of uPlot; `live` is a reference to what may change without a new chart. */
-export function chartOptions({ series, height, isTime, formatX, isZoomed, hasLegend, labelX, sync, live }) {
+export function chartOptions({ series, height, zoom, isTime, formatX, isZoomed, hasLegend, labelX, sync, live }) {
   const grid = { stroke: colour("--line"), width: 1 };
-  const axis = { stroke: colour("--muted"), font: FONT, grid, ticks: { ...grid, size: 4 } };
+  const axis = { stroke: colour("--muted"), font: fontOf(zoom), grid, ticks: { ...grid, size: 4 } };
   const format = series[0]?.format ?? String;
   const xLabels = isTime ? { values: TIME_LABELS } : formatX ? { values: (_, values) => values.map(formatX) } : {};
   return {
     height,
-    padding: [8, series.some((each) => each.endLabel) ? LABEL_ROOM_PX : HALF_LABEL_PX, 0, 0],
+    padding: [8, zoom * (series.some((each) => each.endLabel) ? LABEL_ROOM_PX : HALF_LABEL_PX), 0, 0],
     series: [{ label: labelX ?? (isTime ? "Time" : ""), value: (_, value) => (value === null ? "" : formatX ? formatX(value) : timeText(value)) }, ...series.map(lineOf), ...bandLines(series)],
     bands: bandsOf(series),
     scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) } },
     axes: [
-      { ...axis, ...xLabels, ...(isTime ? {} : { size: ONE_LINE_PX }) },
-      { ...axis, size: 62, values: (_, values, place, space, step) => values.map((value) => (value === null ? "" : format(value, step))) },
+      { ...axis, ...xLabels, size: zoom * (isTime ? TWO_LINES_PX : ONE_LINE_PX), space: zoom * 50 },
+      { ...axis, size: zoom * NUMBERS_PX, space: zoom * 30, values: (_, values, place, space, step) => values.map((value) => (value === null ? "" : format(value, step))) },
     ],
     cursor: { y: !sync, drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 }, ...(sync ? { sync: syncOf(sync) } : {}) },
     legend: { show: hasLegend, live: true },
     hooks: {
       drawClear: [(chart) => shade(chart, live.current.gaps)],
       drawAxes: [drawZero],
-      draw: [(chart) => drawMarks(chart, live.current.marks), (chart) => drawEndLabels(chart, live.current.series)],
+      draw: [(chart) => drawMarks(chart, live.current.marks, zoom), (chart) => drawEndLabels(chart, live.current.series, zoom)],
       setCursor: [(chart) => live.current.onCursor?.(chart.cursor.idx ?? null)],
       setSelect: [(chart) => zoomTo(chart, live.current.onZoom)],
     },
@@ -183,12 +185,12 @@ function drawZero({ ctx, bbox, scales, valToPos }) {
   ctx.fillRect(bbox.left, Math.round(valToPos(0, "y", true)), bbox.width, devicePixelRatio);
 }
 
-function drawMarks(chart, marks) {
+function drawMarks(chart, marks, zoom) {
   const { ctx, bbox } = chart;
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colour("--muted");
   ctx.lineWidth = devicePixelRatio;
-  ctx.font = scaled(FONT);
+  ctx.font = fontOf(zoom * devicePixelRatio);
   ctx.textAlign = "left";
   ctx.textBaseline = "top";
   for (const { x, label } of marks) {
@@ -213,7 +215,7 @@ function besideMark(left, width, bbox) {
 }
 
 // The names of lines beside the chart, each at the height of its last value, none upon another.
-function drawEndLabels(chart, series) {
+function drawEndLabels(chart, series, zoom) {
   const labels = series.flatMap((each, at) => {
     const last = each.endLabel ? each.values.findLastIndex((value) => value !== null) : -1;
     if (last < 0) return [];
@@ -222,20 +224,20 @@ function drawEndLabels(chart, series) {
   const { ctx, bbox } = chart;
   const x = bbox.left + bbox.width + 6 * devicePixelRatio;
   ctx.save();
-  ctx.font = scaled(FONT);
+  ctx.font = fontOf(zoom * devicePixelRatio);
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   let lowest = -Infinity;
   for (const { text, y, fill } of labels.sort((one, other) => one.y - other.y)) {
-    lowest = Math.max(y, lowest + LABEL_LINE_PX * devicePixelRatio);
+    lowest = Math.max(y, lowest + LABEL_LINE_PX * zoom * devicePixelRatio);
     ctx.fillStyle = fill;
     ctx.fillText(text, x, lowest);
   }
   ctx.restore();
 }
 
-function scaled(font) {
-  return font.replace(/^\d+/, (size) => size * devicePixelRatio);
+function fontOf(scale) {
+  return `${FONT_PX * scale}px Inter, system-ui, sans-serif`;
 }
 
 function timeText(seconds) {

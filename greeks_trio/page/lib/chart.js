@@ -3,6 +3,7 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import uPlot from "../vendor/uplot.js";
 import { chartOptions } from "./chart-options.js";
+import { useZoom } from "./zoom.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const NONE = [];
@@ -44,19 +45,21 @@ export function useDark() {
  * @param {(index: number | null) => void} props.onCursor The pointer is at this x.
  * @param {(x: number) => string} props.formatX Of the axis, if not times.
  */
-export function Chart({ label, summary = "", x, series, height = 240, isTime = true, hasLegend = true, labelX, sync, formatX, ...changing }) {
+export function Chart({ label, summary = "", x, series, height: wanted = 240, isTime = true, hasLegend = true, labelX, sync, formatX, ...changing }) {
   const { gaps = NONE, marks = NONE, range, onZoom, onCursor } = changing;
   const host = useRef(null);
   const plot = useRef(null);
   const live = useRef(null);
   const isDark = useDark();
+  const zoom = useZoom();
+  const height = Math.round(wanted * zoom);
   live.current = { gaps, marks, range, series, onZoom, onCursor };
   const looks = series.map(({ label: name, colour, dash, marker, endLabel, low }) => [name, colour, dash, marker, endLabel, Boolean(low)]);
-  const shape = JSON.stringify([isDark, height, isTime, hasLegend, sync, Boolean(onZoom), looks]);
+  const shape = JSON.stringify([isDark, zoom, height, isTime, hasLegend, sync, Boolean(onZoom), looks]);
 
   useLayoutEffect(() => {
     const element = host.current;
-    const options = chartOptions({ series, height, isTime, formatX, isZoomed: Boolean(onZoom), hasLegend, labelX, sync, live });
+    const options = chartOptions({ series, height, zoom, isTime, formatX, isZoomed: Boolean(onZoom), hasLegend, labelX, sync, live });
     plot.current = new uPlot({ ...options, width: element.clientWidth || 300 }, columnsOf(x, series), element);
     const sizes = new ResizeObserver(() => plot.current.setSize({ width: element.clientWidth || 300, height }));
     sizes.observe(element);
