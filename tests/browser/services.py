@@ -145,12 +145,16 @@ class Staged(Service):
             **settings,
         )
         serving = self._portal.wrap_async_context_manager(self._stage.serve())
-        process = self._running.enter_context(serving)
+        self._process = process = self._running.enter_context(serving)
         line = self._portal.call(process.wait_line, "http.listening")
         self._running.callback(self._portal.call, process.stop)
         self._portal.call(process.wait_line, "writer.connected")
         self.url = line.rpartition("url=")[2]
         self._bind = urlsplit(self.url).netloc
+
+    def reload(self):
+        """Make the service read its settings and rules again."""
+        self._process.send(signal.SIGHUP)
 
     def stop(self):
         """Stop the service, and wait for its end."""

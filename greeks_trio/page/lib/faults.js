@@ -11,7 +11,7 @@ import { CONDITIONS } from "./words.js";
 const SPOOLED_LONG_S = 60;
 
 /** `{level, text}`: `critical` (not ready, or data lost), `warn` or `info`, worst first. */
-export const faults = computed(() => [...ofPage(), ...ofService()]);
+export const faults = computed(() => [...ofPage(), ...(pageState.value === "live" ? ofService() : [])]);
 
 /** The same without what other notices tell: the database and the brokers. */
 export const otherFaults = computed(() => {
@@ -23,7 +23,7 @@ export const otherFaults = computed(() => {
 
 /** The conditions that hold, each with `kind`, `severity`, `meaning` and `remedy`. */
 export const conditions = computed(() =>
-  Object.entries(status.value?.conditions ?? {})
+  Object.entries((pageState.value === "live" && status.value?.conditions) || {})
     .filter(([, number]) => number > 0)
     .map(([kind]) => ({ kind, ...(CONDITIONS[kind] ?? { severity: "degraded", meaning: "", remedy: "" }) })),
 );
@@ -35,10 +35,15 @@ export const isAllWell = computed(
 
 function ofPage() {
   if (pageState.value === "login") return [{ level: "critical", text: "You are not logged in, so the page cannot tell." }];
-  if (pageState.value === "lost") return [{ level: "critical", text: `${link.value.reason} What is below is of ${moment(link.value.heardAt)}.` }];
+  if (pageState.value === "lost") return [{ level: "critical", text: `${link.value.reason} ${ofWhen()}` }];
   if (pageState.value === "connecting") return [{ level: "warn", text: "The page is still connecting to the service." }];
   const { error } = statusRead.value;
   return error ? [{ level: "critical", text: `The status cannot be read: ${error.message}` }] : [];
+}
+
+function ofWhen() {
+  const { at } = statusRead.value;
+  return at === null ? "No status was read before." : `What is below is of ${moment(at)}.`;
 }
 
 function ofService() {

@@ -60,7 +60,7 @@ function wordsOf({ status: state, is_stopped: isStopped }) {
 
 function Since({ feed }) {
   const at = feed.connection_changed_at;
-  if (!at) return null;
+  if (!at || pageState.value !== "live") return null;
   const length = age(Math.max(0, now.value - Date.parse(at)) / 1000);
   return html`${isUp(feed) ? "connected" : "without a connection"} for
     <span data-field=${`feeds.${feed.broker}.connection_changed_at`} data-value=${at} title=${`Since ${moment(at)}`}> ${length}</span>, since ${moment(at)}`;

@@ -7,7 +7,7 @@ import { Reading } from "../../lib/figure.js";
 import { age, milliseconds, moment } from "../../lib/format.js";
 import { slo } from "../../lib/live.js";
 import { Badge } from "../../lib/parts.js";
-import { status } from "../../lib/status.js";
+import { pageState, status } from "../../lib/status.js";
 import { Fact } from "./fact.js";
 
 const PERCENTILES = [
@@ -46,6 +46,7 @@ export function Latency() {
 
 function State({ bar }) {
   const target = milliseconds(bar.target_ms);
+  if (pageState.value !== "live") return html`<${Badge}>not known<//>`;
   if (bar.is_breached) return html`<${Badge} state="critical">above the bar of ${target} for ${age(bar.breached_s)}<//>`;
   if (bar.p95_ms === null) return html`<${Badge}>no tick in the last minute<//>`;
   return html`<${Badge} state="ok">within the bar of ${target}<//>`;

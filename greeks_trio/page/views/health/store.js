@@ -4,7 +4,7 @@ import { html } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
 import { age, bytes, count, milliseconds, moment, number } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
-import { status } from "../../lib/status.js";
+import { pageState, status } from "../../lib/status.js";
 import { Fact } from "./fact.js";
 
 const FAR_DAYS = 3650;
@@ -24,7 +24,7 @@ export function Store() {
 
 function Panel({ title, badge, children }) {
   return html`<section class="panel" aria-label=${title}>
-    <header><h2>${title}</h2>${badge}</header>
+    <header><h2>${title}</h2>${badge && (pageState.value === "live" ? badge : html`<${Badge}>not known<//>`)}</header>
     <div class="body">${children}</div>
   </section>`;
 }
