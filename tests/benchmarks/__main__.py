@@ -31,6 +31,7 @@ COMMANDS = (
     "connection",
     "start",
     "outage",
+    "browser",
 )
 
 
