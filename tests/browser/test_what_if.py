@@ -121,6 +121,41 @@ def test_arrow_keys_choose_a_cell_and_the_address_keeps_it(open_what_if, demo):
     expect(page.locator(".scenario h3")).to_contain_text("+6")
 
 
+def test_the_worst_cell_is_named_and_chosen_by_a_click(open_what_if, demo):
+    page, _ = open_what_if(demo)
+    shown = page.evaluate(
+        """() => ({
+            cells: [...document.querySelectorAll('[role=grid] [data-value]')].map(
+                each => Number(each.dataset.value)),
+            worst: Number(document.querySelector('.extremes [data-field=worst]')
+                .dataset.value),
+        })"""
+    )
+    assert shown["worst"] == min(shown["cells"])
+
+    page.get_by_role("button", name="Worst of the grid").click()
+    chosen = page.locator("[aria-selected=true] [data-value]")
+    values = [
+        float(each)
+        for each in page.locator("[role=grid] [data-value]").evaluate_all(
+            "all => all.map(e => e.dataset.value)"
+        )
+    ]
+    assert float(chosen.get_attribute("data-value")) == pytest.approx(
+        min(values), rel=0.1
+    )
+
+
+def test_a_desk_shows_the_whole_heat_map_and_the_groups(open_what_if, demo):
+    page, _ = open_what_if(demo)
+    page.get_by_role("region", name="Groups").get_by_role("row").first.wait_for()
+    cut = page.locator("main .scroller").evaluate_all(
+        "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.className)"
+    )
+
+    assert cut == []
+
+
 def test_a_slider_between_the_cells_asks_for_its_scenario(open_what_if, demo):
     page, answers = open_what_if(demo)
     slider = page.get_by_role("slider", name="Move of each underlying")

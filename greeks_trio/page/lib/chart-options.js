@@ -45,7 +45,7 @@ export function chartOptions({ series, height, zoom, isTime, formatX, isZoomed, 
       { ...axis, size: zoom * NUMBERS_PX, space: zoom * 30, values: (_, values, place, space, step) => values.map((value) => (value === null ? "" : format(value, step))) },
     ],
     cursor: { y: !sync, drag: { x: isZoomed, y: false, setScale: false }, points: { size: 6 }, ...(sync ? { sync: syncOf(sync) } : {}) },
-    legend: { show: hasLegend, live: true },
+    legend: { show: hasLegend, live: true, markers: { dash: (chart, at) => (chart.series[at].dash ? "dashed" : "solid") } },
     hooks: {
       drawClear: [(chart) => shade(chart, live.current.gaps)],
       drawAxes: [drawZero],

@@ -41,7 +41,7 @@ async function inTurn(task) {
  * @param {{everyMs?: number, paramsOf?: (choices: object) => object}} options `paramsOf` makes
  *   the parameters at the moment of the request, for those that depend on the time.
  * @returns {{value: any, choices: object | null, error: Error | null, at: number | null,
- *   isLoading: boolean, isBehind: boolean, isOther: boolean, reload: () => void}} `choices`: those
+ *   isLoading: boolean, isBehind: boolean, isOther: boolean, everyMs: number, reload: () => void}} `choices`: those
  *   of the value.  `at`: the service's time of the value.  `isBehind`: the value is of other
  *   choices.  `isOther`: it is of other positions, by the choice `filters`.
  */
@@ -72,7 +72,7 @@ export function useFollowed(path, choices, { everyMs = 0, paramsOf = (each) => e
   const isBehind = path !== null && state.key !== key;
   const { value, choices: shown, error, at } = state;
   const isOther = isBehind && shown !== null && !hasSameFilters(shown, choices);
-  return { value, choices: shown, error, at, isBehind, isOther, isLoading: isBehind && value === null, reload: () => follower.current.read() };
+  return { value, choices: shown, error, at, isBehind, isOther, isLoading: isBehind && value === null, everyMs, reload: () => follower.current.read() };
 }
 
 function hasSameFilters(one, other) {

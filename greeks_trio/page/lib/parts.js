@@ -38,7 +38,7 @@ export function Words({ text }) {
  * the figures of the panel or view are grey.
  */
 export function Freshness({ resource }) {
-  const { at, error, isLoading } = resource;
+  const { at, error, isLoading, everyMs = 0 } = resource;
   const host = useRef(null);
   const isOutdated = Boolean(error);
   useEffect(() => {
@@ -46,7 +46,7 @@ export function Freshness({ resource }) {
     part?.toggleAttribute("data-outdated", isOutdated);
     return () => part?.removeAttribute("data-outdated");
   }, [isOutdated]);
-  return html`<span class="meta" ref=${host}>${error ? html`<${Outdated} at=${at} error=${error} />` : atWords(at, isLoading)}</span>`;
+  return html`<span class="meta" ref=${host}>${error ? html`<${Outdated} at=${at} error=${error} />` : atWords(at, isLoading, everyMs)}</span>`;
 }
 
 function Outdated({ at, error }) {
@@ -54,10 +54,12 @@ function Outdated({ at, error }) {
   return html`<${Badge} state="warn" title=${`${error.message}${old}`}>${error.message}${old}<//>`;
 }
 
-function atWords(at, isLoading) {
+function atWords(at, isLoading, everyMs) {
   if (at === null) return isLoading ? "Loading" : "";
   const seconds = Math.max(0, (now.value - at) / 1000);
-  return `as of ${moment(at)}${seconds >= 10 ? ` (${age(seconds)} ago)` : ""}`;
+  // What is read every ten seconds is not late after eleven.
+  const isLate = seconds >= Math.max(10, (2 * everyMs) / 1000);
+  return `as of ${moment(at)}${isLate ? ` (${age(seconds)} ago)` : ""}`;
 }
 
 /** A row of alternatives; `options` are `[value, label, title]`. */

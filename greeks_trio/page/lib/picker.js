@@ -53,10 +53,11 @@ function Picker({ name, params }) {
   for (const row of rows ?? []) if (row[name] !== null) choices.set(valueOf(row, name), textOf(row, name));
   const chosen = name === "account_id" && current ? [params.broker, current].filter(Boolean).join(" ") : current;
   if (chosen && !choices.has(chosen)) choices.set(chosen, FILTERS[name].text(current));
-  if (choices.size === 0) return null;
+  // While the names are read, the field keeps its place.  Few books have strategies.
+  if (choices.size === 0 && (rows !== null || name === "strategy_tag")) return null;
   return html`<label class="label"
     >${FILTERS[name].label}
-    <select class="field" value=${chosen} onChange=${(event) => pick(name, event.target.value, params)}>
+    <select class=${`field names ${name}`} value=${chosen} onChange=${(event) => pick(name, event.target.value, params)}>
       <option value=${NONE}>All</option>
       ${[...choices].map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}
     </select></label

@@ -23,7 +23,7 @@ export function pauseAfter(durationMs, everyMs) {
  * @param {object} params Another value of a parameter starts anew.
  * @param {{everyMs?: number, isList?: boolean, keep?: boolean}} options `isList`: all pages
  *   of a list, as an array.  `keep`: the old value stays until the new one is there.
- * @returns {{value: any, error: Error | null, at: number | null, params: object, isLoading: boolean, reload: () => void}}
+ * @returns {{value: any, error: Error | null, at: number | null, params: object, isLoading: boolean, everyMs: number, reload: () => void}}
  *   `at`: the service's time of the value; `params`: those that it belongs to, which with `keep`
  *   may be the ones before.
  */
@@ -70,6 +70,7 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
     error: isOwn ? state.error : null,
     at: isOwn || keep ? state.at : null,
     params: state.params,
+    everyMs,
     isLoading: path !== null && !isOwn,
     reload: () => reload.current(),
   };

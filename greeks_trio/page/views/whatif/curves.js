@@ -5,15 +5,20 @@ import { Chart } from "../../lib/chart.js";
 import { number } from "../../lib/format.js";
 import { Segments } from "../../lib/parts.js";
 import { change } from "../../lib/router.js";
+import { useNarrow } from "../../lib/table.js";
 import { LINE_DAYS, MOST_LINES, daysText, moveText, volText } from "./choices.js";
 import { short } from "./heatmap.js";
+
+// Colour is not the only sign of a line.
+const DASHES = [undefined, [8, 4], [2, 3], [10, 3, 2, 3], [16, 4], [4, 2]];
 
 /** The curves of one currency.  `choices` and `scenario` are those of the answer. */
 export function Curves({ group, choices, scenario }) {
   const { curveMoves, moveUnit } = choices;
   const x = useMemo(() => curveMoves, [curveMoves.join()]);
   const marks = useMemo(() => [{ x: scenario.move, label: moveText(scenario.move, moveUnit) }], [scenario.move, moveUnit]);
-  const series = useMemo(() => linesOf(group, choices), [group]);
+  const isNarrow = useNarrow();
+  const series = useMemo(() => linesOf(group, choices).map((line, at) => ({ ...line, dash: DASHES[at], endLabel: isNarrow ? undefined : line.label })), [group, isNarrow]);
   const label = `Profit or loss in ${group.currency} by move`;
   return html`<${Chart}
     label=${label}
@@ -29,11 +34,10 @@ export function Curves({ group, choices, scenario }) {
 }
 
 function linesOf(group, { lines, lineVols, lineDays, volUnit }) {
-  const format = (value) => short(value);
   if (lines === "days") {
-    return lineDays.map((days) => ({ label: daysText(days), values: group.grids.find((each) => each.days === days)?.profit_loss[0] ?? [], format }));
+    return lineDays.map((days) => ({ label: daysText(days), values: group.grids.find((each) => each.days === days)?.profit_loss[0] ?? [], format: short }));
   }
-  return lineVols.map((vol, at) => ({ label: volText(vol, volUnit), values: group.grids[0].profit_loss[at], format }));
+  return lineVols.map((vol, at) => ({ label: volText(vol, volUnit), values: group.grids[0].profit_loss[at], format: short }));
 }
 
 function summaryOf(series, moves, unit) {

@@ -10,6 +10,7 @@ import { groupingsOf } from "../../lib/picker.js";
 import { change } from "../../lib/router.js";
 import { Table } from "../../lib/table.js";
 import { GRID_MEASURES, GROUPINGS, moveText, volText } from "./choices.js";
+import { extremesOf } from "./extremes.js";
 
 /**
  * @param {object} props
@@ -24,22 +25,22 @@ export function GroupTable({ rows, choices, scenarioWords, sort = "-size" }) {
     id,
     label,
     title,
-    width: 116,
+    width: 104,
     sort: value,
     cell: (row) => html`<${Figure} field=${id} value=${value(row)} measure=${GRID_MEASURES.profit_loss} coloured />`,
     ...extra,
   });
   const columns = [
-    { id: by, label: FILTERS[by].label, left: true, width: 150, sort: (row) => row.group[by] ?? "", cell: (row) => nameOf(row.group, by) },
+    { id: by, label: FILTERS[by].label, left: true, width: 130, sort: (row) => row.group[by] ?? "", cell: (row) => nameOf(row.group, by) },
     ...(isMixed ? [{ id: "currency", label: "Currency", left: true, width: 80, sort: (row) => row.group.currency, cell: (row) => row.group.currency }] : []),
     money("profit_loss", "Scenario", `Profit or loss: ${scenarioWords}`, (row) => row.after?.profit_loss ?? null),
-    { id: "curve", label: "By move", title: "Profit or loss by move, without a shift of the volatility", width: 110, narrow: false, cell: (row) => html`<${Curve} row=${row} />` },
+    { id: "curve", label: "By move", title: "Profit or loss by move, without a shift of the volatility", width: 108, narrow: false, cell: (row) => html`<${Curve} row=${row} />` },
     money("worst", "Worst", "The lowest cell of the grid", (row) => row.worst?.value ?? null),
     place("worst", choices),
     money("best", "Best", "The highest cell of the grid", (row) => row.best?.value ?? null),
     place("best", choices),
-    { id: "value", label: "Value now", title: "By the model", width: 112, sort: (row) => row.group.model_value, cell: (row) => html`<${Figure} field="model_value" value=${row.group.model_value} measure=${GRID_MEASURES.value} />` },
-    { id: "state", label: "State", left: true, width: 190, sort: (row) => row.group.left_out, cell: (row) => html`<${State} group=${row.group} />` },
+    { id: "value", label: "Value now", title: "By the model", width: 104, sort: (row) => row.group.model_value, cell: (row) => html`<${Figure} field="model_value" value=${row.group.model_value} measure=${GRID_MEASURES.value} />` },
+    { id: "state", label: "State", left: true, width: 156, sort: (row) => row.group.left_out, cell: (row) => html`<${State} group=${row.group} />` },
   ];
   return html`<${Table}
     caption=${`Profit or loss by ${FILTERS[by].label}`}
@@ -58,7 +59,7 @@ function bySize(rows) {
 
 function place(which, { moveUnit, volUnit }) {
   const text = ({ [which]: cell }) => (cell ? `${moveText(cell.move, moveUnit)}, ${volText(cell.vol, volUnit)}` : NOTHING);
-  return { id: `${which}_at`, label: "at", title: `The move and the shift of the volatility of the ${which} cell`, left: true, width: 124, cell: text };
+  return { id: `${which}_at`, label: "at", title: `The move and the shift of the volatility of the ${which} cell`, left: true, width: 116, cell: text };
 }
 
 function Curve({ row }) {
@@ -93,10 +94,7 @@ function open({ group }, { by, filters }) {
 export function groupRows(groups, { moves, vols, by }, days, afterOf) {
   return groups.map((group) => {
     const profits = group.grids.find((each) => each.days === days)?.profit_loss ?? [];
-    const cells = profits.flatMap((row, y) => row.map((value, x) => ({ value, move: moves[x], vol: vols[y] }))).filter((cell) => cell.value !== null);
-    const worst = cells.reduce((low, cell) => (low === null || cell.value < low.value ? cell : low), null);
-    const best = cells.reduce((high, cell) => (high === null || cell.value > high.value ? cell : high), null);
-    return { group, after: afterOf(keyOf(group, by)), worst, best, curve: profits[vols.indexOf(0)] };
+    return { group, after: afterOf(keyOf(group, by)), ...extremesOf(profits, { moves, vols }), curve: profits[vols.indexOf(0)] };
   });
 }
 

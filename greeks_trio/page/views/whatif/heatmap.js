@@ -29,7 +29,7 @@ export function HeatMap({ grid, choices, scenario, currency, onPick }) {
     <table ref=${table} role="grid" aria-label=${`Profit or loss in ${currency} by move and shift of the volatility`} onKeyDown=${onKeyDown}>
       <thead>
         <tr role="row">
-          <th role="columnheader" class="corner"><span class="hidden">Shift of the volatility</span></th>
+          <th role="columnheader" class="corner"><span class="hidden">Shift of the volatility</span><span aria-hidden="true">move \u2192<br />vol. \u2193</span></th>
           ${moves.map((each, x) => html`<th key=${each} role="columnheader" class=${x === at[0] ? "here" : ""}>${moveText(each, moveUnit)}</th>`)}
         </tr>
       </thead>
@@ -82,14 +82,20 @@ function heat(value, most) {
   return value && most ? Math.round(100 * Math.sqrt(Math.abs(value) / most)) : 0;
 }
 
-/** Return an amount with three digits: `+1.82M`, `−365k`. */
-export function short(value) {
+/**
+ * Return an amount with three digits: `+1.82M`, `−365k`.
+ * @param {number} step Between the labels of an axis, which have no more digits than they need.
+ */
+export function short(value, step) {
   if (value === null || value === undefined) return NOTHING;
   const size = Math.abs(value);
   const [unit, factor] = size >= 999_500_000 ? ["B", 1e9] : size >= 999_500 ? ["M", 1e6] : size >= 9_995 ? ["k", 1e3] : ["", 1];
-  const shown = size / factor;
-  const digits = unit === "" ? 0 : shown >= 99.95 ? 0 : shown >= 9.995 ? 1 : 2;
-  return number(value / factor, { digits, signed: true }) + unit;
+  return number(value / factor, { ...digitsOf(size / factor, unit, step), signed: true }) + unit;
+}
+
+function digitsOf(shown, unit, step) {
+  if (step !== undefined) return { digits: 0, most: 2 };
+  return { digits: unit === "" || shown >= 99.95 ? 0 : shown >= 9.995 ? 1 : 2 };
 }
 
 function move(event, table, [moves, vols], onPick) {

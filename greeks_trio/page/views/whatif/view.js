@@ -10,6 +10,7 @@ import { change, href } from "../../lib/router.js";
 import { baseParams, choicesOf, laterText, list, scenarioText } from "./choices.js";
 import { Controls } from "./controls.js";
 import { Curves, LinePicker } from "./curves.js";
+import { Extremes } from "./extremes.js";
 import { Assumptions, LeftOut, Limits, WhatIsIn } from "./facts.js";
 import { ScenarioFigures, cellOf } from "./figures.js";
 import { GroupTable, groupRows, groupsByKey } from "./groups.js";
@@ -42,7 +43,7 @@ export function WhatIf({ params }) {
     <${CurrencyPicker} currencies=${all.map((group) => group.currency)} params=${params} />
     ${grid.value === null && html`<${Waiting} resource=${grid} />`}
     ${grid.value !== null && currencies.length === 0 && html`<div class="panel"><${NothingHeld} filters=${choices.filters} leftOut=${grid.value.left_out} /></div>`}
-    ${currencies.map((group) => html`<${Currency} key=${group.currency} ...${{ group, grid, cell, curves, scenario, setScenario, choices, isOnly: currencies.length === 1 }} />`)}
+    ${currencies.map((group) => html`<${Currency} key=${group.currency} ...${{ group, grid, cell, curves, scenario, setScenario, choices }} />`)}
     ${grid.value !== null && currencies.length > 0 && html`<${Groups} ...${{ grid, cell, choices, scenario, sort: params.sort }} />`}
     ${grid.value !== null && html`<${LeftOut} leftOut=${grid.value.left_out} /><${Assumptions} answer=${grid.value} choices=${choices} />`}
   `;
@@ -78,7 +79,7 @@ function currenciesOf(answer) {
 }
 
 /** One currency: the heat map with the figures beside it, and the curves. */
-function Currency({ group, grid, cell, curves, scenario, setScenario, choices, isOnly }) {
+function Currency({ group, grid, cell, curves, scenario, setScenario, choices }) {
   const found = shown(group, (answer) => answer.totals.find((each) => each.currency === group.currency), { grid, cell, scenario });
   const curveGroup = curves.value?.totals.find((each) => each.currency === group.currency);
   const label = `What if, in ${group.currency}`;
@@ -98,10 +99,11 @@ function Currency({ group, grid, cell, curves, scenario, setScenario, choices, i
     </div>
     <div class=${`panel body ${isDoubtful(cell) ? "unvouched" : ""}`}>
       <${ScenarioFigures} ...${{ group, ...found, choices: grid.choices }} />
+      <${Extremes} grid=${group.grids[0]} choices=${grid.choices} onPick=${setScenario} />
     </div>
     <div class=${`panel wide ${isDoubtful(curves) ? "unvouched" : ""}`} aria-busy=${String(curves.isBehind)}>
       <header>
-        <h2>Profit or loss by move${isOnly ? "" : `, ${group.currency}`}</h2>
+        <h2>Profit or loss by move, ${group.currency}</h2>
         <${LinePicker} choices=${choices} scenario=${scenario} />
       </header>
       <div class="body curves">${curveGroup?.model_value != null && html`<${Curves} group=${curveGroup} choices=${curves.choices} scenario=${scenario} />`}</div>
