@@ -62,7 +62,7 @@ function Header() {
           key=${feed.broker}
           state=${isLive ? (SESSION_LEVELS[words] ?? "info") : "info"}
           title=${isLive ? (feed.last_error ?? `${feed.subscription_count} subscriptions`) : "Its state is not known at this moment"}
-          ><a href=${href("health")}>${brokerName(feed.broker)}<span class=${words === "connected" ? "hidden" : ""}> ${words}</span></a><//
+          ><a href=${href("health")}>${brokerName(feed.broker)}<span class=${words === "connected" ? "hidden" : "words"}> ${words}</span></a><//
         >`;
       })}
       <${Pill} state=${LINK_LEVELS[state]} title=${`Since ${moment(link.value.since)}`}>${LINK_WORDS[state]}<//>

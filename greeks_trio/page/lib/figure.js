@@ -100,11 +100,14 @@ export function faultsOfSum({ missing = 0, of, estimated = "", stale = 0, carrie
   ].filter(Boolean);
 }
 
-/** A sum with its marks: `*` incomplete, `~` estimated, `!` stale.  The title has the words, and a remark. */
-export function Sum({ field, value, measure, faults = {}, coloured = false, remark = "" }) {
+/** A sum with its marks: `*` incomplete, `~` estimated, `!` stale.  The title has the whole
+ * number, the words, and a remark. */
+export function Sum({ field, value, measure = MEASURES[field] ?? {}, faults = {}, coloured = false, remark = "" }) {
   const marks = (faults.missing ? "*" : "") + (faults.estimated ? "~" : "") + (faults.stale ? "!" : "");
   const words = [...faultsOfSum(faults), remark].filter(Boolean).join("; ");
-  return html`<span class="sum" title=${words || undefined}
+  const whole = number(value, { ...measure, large: false });
+  const title = [whole !== number(value, measure) && whole, words].filter(Boolean).join("; ");
+  return html`<span class="sum" title=${title || undefined}
     ><${Figure} field=${field} value=${value} measure=${measure} coloured=${coloured} /><span
       class="mark"
       aria-hidden="true"

@@ -31,9 +31,9 @@ export const MEASURES = {
   dollar_gamma: { label: "Dollar gamma", title: "Change of the dollar delta for a move of the underlyings by 1 %", digits: 0, large: true, unit: "per move of 1 %" },
   beta_weighted_delta: { label: "Beta delta", title: "Delta in shares of the benchmark", digits: 1, large: true, unit: "shares of the benchmark" },
   position_theta: { label: "Theta", title: "Money per calendar day", digits: 0, large: true, unit: "per day" },
-  position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true, unit: "per point of volatility" },
+  position_vega: { label: "Vega", title: "Money per point of volatility", digits: 0, large: true, unit: "per vol. point" },
   position_rho: { label: "Rho", title: "Money per point of the interest rate", digits: 0, large: true, unit: "per point of interest" },
-  market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true, unit: "options and shares" },
+  market_value: { label: "Value", title: "Market value of options and shares", digits: 0, large: true, unit: "at market prices" },
   profit_loss: { label: "P/L today", title: "Profit or loss since midnight in New York, without commissions, dividends and interest", digits: 0, large: true, signed: true, unit: "since 0:00, New York" },
 };
 

@@ -3,7 +3,7 @@
 import { useResource } from "./resource.js";
 
 // It costs the service more than the sums.
-const EVERY_MS = 15_000;
+const EVERY_MS = 5000;
 const FIELDS = ["profit_loss", "left_out", "from_first_price", "first_price_at", "trades_at_mark", "started_at"];
 
 /** Read the P/L of each group; `by` and the filters are those of the totals. */
@@ -39,6 +39,7 @@ function groupKey(row, by) {
 }
 
 /** Return in words how the P/L of a row was counted, if not for all positions since the start. */
-export function profitRemark({ from_first_price: young, trades_at_mark: guessed }) {
-  return [young && `${young} since first price`, guessed && `${guessed} trades at the next price`].filter(Boolean).join("; ");
+export function profitRemark({ from_first_price: young, positions, trades_at_mark: guessed }) {
+  const since = young === positions ? "since the first prices" : `${young} of ${positions} since first price`;
+  return [young && since, guessed && `${guessed} trades at the next price`].filter(Boolean).join("; ");
 }

@@ -13,9 +13,9 @@ const VIRTUAL_FROM = 80;
 /**
  * @param {object} props
  * @param {string} props.caption The name for screen readers.
- * @param {Array<Column>} props.columns `{id, label, title, width, left, sort, cell, narrow}`:
+ * @param {Array<Column>} props.columns `{id, label, title, width, left, look, sort, cell, narrow}`:
  *   `width` in pixels, `sort(row)` the value to sort by, `cell(row)` the content,
- *   `narrow`: the width on a narrow screen, or `false` to leave the column out there.  The first
+ *   `look`: a class of its cells, `narrow`: the width on a narrow screen, or `false` to leave the column out there.  The first
  *   one is the row's name.
  * @param {Array<object>} props.rows In the wanted order if no column is sorted by.  A row with
  *   `isGroup` is a heading; one with `isTotal` stays at its place.
@@ -95,7 +95,7 @@ function Heading({ column, sort = "", onSort }) {
   const direction = isSorted ? (sort.startsWith("-") ? "descending" : "ascending") : undefined;
   // The first click shows the largest numbers, or names from A.
   const next = isSorted ? (sort.startsWith("-") ? column.id : `-${column.id}`) : column.left ? column.id : `-${column.id}`;
-  return html`<th scope="col" class=${column.left ? "left" : ""} title=${column.title} aria-sort=${direction}>
+  return html`<th scope="col" class=${lookOf(column)} title=${column.title} aria-sort=${direction}>
     ${column.sort && onSort
       ? html`<button type="button" onClick=${() => onSort(next)}>${column.label}</button>`
       : html`<span class="title">${column.label}</span>`}
@@ -104,9 +104,13 @@ function Heading({ column, sort = "", onSort }) {
 
 function Cell({ column, row, isName }) {
   const content = column.cell(row);
-  const look = column.left ? "left" : "";
+  const look = lookOf(column);
   if (isName) return html`<th scope="row" class=${look} data-column=${column.id}>${content}</th>`;
   return html`<td class=${look} data-column=${column.id}>${content}</td>`;
+}
+
+function lookOf({ left, look = "" }) {
+  return left ? `left ${look}` : look;
 }
 
 function Spacer({ rows, columns }) {

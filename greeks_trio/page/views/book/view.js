@@ -40,16 +40,16 @@ export function Book({ params }) {
           label="Group by"
           options=${groupings.map((name) => [name, FILTERS[name].label])}
           value=${by}
-          onPick=${(name) => change({ by: name })}
+          onPick=${(name) => change({ by: name }, { replace: false })}
         />
         ${"with_estimates" in estimates && html`<${Estimates} isOn=${estimates.with_estimates} />`}
         <span class="ways"
-          ><a href=${href("contracts", filters)}>Contracts</a><a href=${href("what-if", filters)}>What if</a><a href=${href("why", filters)}>Why</a></span
+          ><span class="meta">See also</span><a href=${href("contracts", filters)}>Contracts</a><a href=${href("what-if", filters)}>What if</a><a href=${href("why", filters)}>Why</a></span
         >
       </header>
       <${Parts} rows=${withProfit(parts, profits) ?? []} by=${shownBy} filters=${filters} sort=${params.sort} />
     </section>`}
-    <${Accounts} filters=${filters} />
+    ${parts.value !== null && html`<${Accounts} filters=${filters} />`}
   `;
 }
 
