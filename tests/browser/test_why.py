@@ -133,6 +133,32 @@ def test_days_of_new_york_begin_at_its_midnight_also_when_clocks_change(page):
     ]
 
 
+def test_the_open_and_the_prior_close_are_those_of_weekdays(page):
+    cases = {
+        # Friday after the close, before the open of a Monday, a Sunday, after clocks changed
+        (2026, 7, 10, 17): ((2026, 7, 10, 9, 30), (2026, 7, 9, 16)),
+        (2026, 7, 13, 9): ((2026, 7, 10, 9, 30), (2026, 7, 10, 16)),
+        (2026, 7, 12, 12): ((2026, 7, 10, 9, 30), (2026, 7, 10, 16)),
+        (2026, 3, 9, 10): ((2026, 3, 9, 9, 30), (2026, 3, 6, 16)),
+    }
+    found = page.evaluate(
+        """async moments => {
+            const { RANGES } = await import('/page/views/why/ranges.js');
+            return moments.map(each => ['open', 'close'].map(
+                name => RANGES[name].momentsAt(each)));
+        }""",
+        [milliseconds(*each) for each in cases],
+    )
+
+    assert found == [
+        [[milliseconds(*each), None] for each in pair] for pair in cases.values()
+    ]
+
+
+def milliseconds(*parts):
+    return datetime(*parts, tzinfo=NEW_YORK).timestamp() * 1000
+
+
 def test_a_click_on_a_group_shows_its_parts(open_why, demo):
     page, response = open_why(demo)
     answer = response.json()

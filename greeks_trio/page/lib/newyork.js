@@ -28,3 +28,18 @@ export function startOfDay(ms, later = 0) {
   // New York is 4 or 5 hours behind, and does not change its clock at midnight.
   return [4, 5].map((hours) => midnight + hours * 3_600_000).find((each) => wallClock(each) === midnight);
 }
+
+/**
+ * Return the latest moment until `ms` that is a weekday at a time of New York.  Holidays count as weekdays.
+ * @param {number} hours Of the day, such as 9.5.
+ * @param {number} before Days before that of `ms` at least.
+ */
+export function weekdayAt(ms, hours, before = 0) {
+  for (let back = before; ; back += 1) {
+    const midnight = startOfDay(ms, -back);
+    const day = new Date(wallClock(midnight)).getUTCDay();
+    const at = midnight + hours * 3_600_000;
+    // The clocks change on Sundays only.
+    if (day !== 0 && day !== 6 && at <= ms) return at;
+  }
+}

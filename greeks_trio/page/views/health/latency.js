@@ -1,4 +1,4 @@
-// How soon ticks are durable, against the bar.
+// How soon ticks are durable, against the target.
 
 import { html } from "../../vendor/preact.js";
 import { Chart } from "../../lib/chart.js";
@@ -16,51 +16,56 @@ const PERCENTILES = [
   ["p99", "99 of 100 ticks"],
   ["max", "The slowest tick"],
 ];
-// The scale is logarithmic: a latency of 2 ms and the bar of 500 ms are both visible.
+// The scale is logarithmic: a latency of 2 ms and the target of 500 ms are both visible.
 const LEAST_MS = 0.5;
 const LEAST_COURSE_S = 300;
 
 /** The panel of the latencies. */
 export function Latency() {
-  const { latency_ms: latency, slo: bar } = slo.value ?? status.value ?? {};
+  const { latency_ms: latency, slo: goal } = slo.value ?? status.value ?? {};
   if (!latency) return html`<section class="panel" aria-label="Latency"><header><h2>Latency</h2></header></section>`;
   return html`<section class="panel" aria-label="Latency">
     <header>
       <h2>Latency</h2>
-      <${State} bar=${bar} />
+      <${State} goal=${goal} />
       <span class="meta">from reading a frame until its ticks are durable, on disk or in the table</span>
     </header>
     <div class="body">
-      <${Bars} latency=${latency} target=${bar.target_ms} />
-      <${Course} target=${bar.target_ms} />
+      <${Bars} latency=${latency} target=${goal.target_ms} />
+      <p class="note legend" aria-hidden="true">
+        <span><span class="bar minute" />last minute</span>
+        <span><span class="bar start" />since the start</span>
+        <span>The scale is logarithmic.</span>
+      </p>
+      <${Course} target=${goal.target_ms} />
       <dl class="readings">
-        <${Fact} label="Ticks in the last minute" field="slo.ticks" value=${bar.ticks} />
-        <${Fact} label="Overdue" title="Ticks that are not durable and older than the bar" field="slo.overdue" value=${bar.overdue} />
-        <${Fact} label="Oldest tick that is not durable" field="slo.oldest_undurable_age_ms" value=${bar.oldest_undurable_age_ms} text=${milliseconds} />
-        <${Fact} label="Breaches of the bar" title="Since the service started" field="slo.breaches" value=${bar.breaches} />
+        <${Fact} label="Ticks in the last minute" field="slo.ticks" value=${goal.ticks} />
+        <${Fact} label="Overdue" title="Ticks that are not durable and older than the target" field="slo.overdue" value=${goal.overdue} />
+        <${Fact} label="Oldest tick that is not durable" field="slo.oldest_undurable_age_ms" value=${goal.oldest_undurable_age_ms} text=${milliseconds} />
+        <${Fact} label="Breaches of the target" title="Since the service started" field="slo.breaches" value=${goal.breaches} />
         <${LoopLag} />
       </dl>
     </div>
   </section>`;
 }
 
-function State({ bar }) {
-  const target = milliseconds(bar.target_ms);
+function State({ goal }) {
+  const target = milliseconds(goal.target_ms);
   if (pageState.value !== "live") return html`<${Badge}>not known<//>`;
-  if (bar.is_breached) return html`<${Badge} state="critical">above the bar of ${target} for ${age(bar.breached_s)}<//>`;
-  if (bar.p95_ms === null) return html`<${Badge}>no tick in the last minute<//>`;
-  return html`<${Badge} state="ok">within the bar of ${target}<//>`;
+  if (goal.is_breached) return html`<${Badge} state="critical">above the target of ${target} for ${age(goal.breached_s)}<//>`;
+  if (goal.p95_ms === null) return html`<${Badge}>no tick in the last minute<//>`;
+  return html`<${Badge} state="ok">within the target of ${target}<//>`;
 }
 
 function Bars({ latency, target }) {
   const highest = Math.max(2 * target, latency.last_minute.max ?? 0, latency.since_start.max ?? 0);
   const place = (value) => Math.max(0.5, (100 * Math.log(Math.max(value, LEAST_MS) / LEAST_MS)) / Math.log(highest / LEAST_MS));
   return html`<table class="latencies">
-    <caption class="hidden">Latency in milliseconds, and the bar of ${milliseconds(target)}</caption>
+    <caption class="hidden">Latency in milliseconds, and the target of ${milliseconds(target)}</caption>
     <thead>
       <tr>
         <th scope="col"><span class="hidden">Percentile</span></th>
-        <td class="scale" aria-hidden="true"><span style=${{ left: `${place(target)}%` }}>bar ${milliseconds(target)}</span></td>
+        <td class="scale" aria-hidden="true"><span style=${{ left: `${place(target)}%` }}>target ${milliseconds(target)}</span></td>
         <th scope="col">Last minute</th>
         <th scope="col">Since start</th>
       </tr>
@@ -96,12 +101,12 @@ function Course({ target }) {
   const series = [
     { label: "p95 until durable", values: durable, format: milliseconds },
     { label: "p95 until in the table", values: table, format: milliseconds, colour: "--series-3" },
-    // The bar would press the lines to the ground while they are far below it.
-    ...(isNear ? [{ label: "Bar", values: at.map(() => target), format: milliseconds, colour: "--series-2", dash: [6, 4] }] : []),
+    // The target would press the lines to the ground while they are far below it.
+    ...(isNear ? [{ label: "Target", values: at.map(() => target), format: milliseconds, colour: "--series-2", dash: [6, 4] }] : []),
   ];
   return html`<div class="course">
     <${Chart} label="Course of the p95 of the last minute" summary=${summary} x=${at} series=${series} range=${range} height=${150} />
-    <p class="note">${summary} ${isNear ? "" : `The bar of ${milliseconds(target)} is far above.`}</p>
+    <p class="note">${summary} ${isNear ? "" : `The target of ${milliseconds(target)} is far above.`}</p>
   </div>`;
 }
 

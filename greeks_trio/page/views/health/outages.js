@@ -14,6 +14,8 @@ import { Timeline } from "./timeline.js";
 const EVERY_MS = 10_000;
 const RANGES = { "1h": ["1 h", 3600], "6h": ["6 h", 21_600], "1d": ["1 d", 86_400], "1w": ["1 w", 604_800], "1m": ["1 m", 2_592_000] };
 const MINUTE_MS = 60_000;
+// More of them scroll inside.
+const MOST_SHORT = 10;
 
 /** The panel of the outages; the range is in the address. */
 export function Outages({ params }) {
@@ -58,20 +60,20 @@ function isOfService(reason) {
 
 function List({ outages, sort = "-started_at" }) {
   const columns = [
-    { id: "started_at", label: "Began", left: true, width: 148, sort: (row) => row.beganAt, cell: (row) => moment(row.started_at) },
-    { id: "broker", label: "Broker", left: true, width: 100, sort: (row) => row.broker, cell: (row) => brokerName(row.broker) },
-    { id: "length", label: "Length", width: 92, sort: lengthOf, cell: (row) => age(lengthOf(row)) },
+    { id: "started_at", label: "Began", left: true, width: 132, sort: (row) => row.beganAt, cell: (row) => moment(row.started_at) },
+    { id: "broker", label: "Broker", left: true, width: 92, sort: (row) => row.broker, cell: (row) => brokerName(row.broker) },
+    { id: "length", label: "Length", width: 80, sort: lengthOf, cell: (row) => age(lengthOf(row)) },
     {
       id: "ended_at",
       label: "Ended",
       left: true,
-      width: 148,
+      width: 132,
       sort: (row) => row.endedAt ?? Infinity,
       cell: (row) => (row.endedAt === null ? html`<${Badge} state="critical">lasts<//>` : moment(row.ended_at)),
     },
-    { id: "reasons", label: "Reason", left: true, width: 210, sort: (row) => row.reasons.join(), cell: (row) => html`<span title=${meaningOf(row)}>${row.reasons.join(", ")}</span>` },
-    { id: "what", label: "What", left: true, width: 240, sort: whatOf, cell: whatOf },
-    { id: "meaning", label: "Meaning", left: true, width: 420, narrow: false, cell: (row) => html`<span class="meta" title=${meaningOf(row)}>${meaningOf(row)}</span>` },
+    { id: "reasons", label: "Reason", left: true, width: 170, sort: (row) => row.reasons.join(), cell: (row) => html`<span title=${meaningOf(row)}>${row.reasons.join(", ")}</span>` },
+    { id: "what", label: "What", left: true, width: 180, sort: whatOf, cell: whatOf },
+    { id: "meaning", label: "Meaning", left: true, width: 264, narrow: false, cell: (row) => html`<span class="meta" title=${meaningOf(row)}>${meaningOf(row)}</span>` },
   ];
   return html`<${Table}
     caption="Outages"
@@ -80,7 +82,7 @@ function List({ outages, sort = "-started_at" }) {
     rowKey=${(row) => row.key}
     sort=${sort}
     onSort=${(next) => change({ sort: next })}
-    tall=${true}
+    tall=${outages.length > MOST_SHORT}
   />`;
 }
 

@@ -4,13 +4,14 @@ import { html } from "../../vendor/preact.js";
 import { conditions, faults, isAllWell } from "../../lib/faults.js";
 import { brokerName } from "../../lib/format.js";
 import { Badge, Words } from "../../lib/parts.js";
-import { feeds, pageState } from "../../lib/status.js";
+import { feeds, pageState, statusRead } from "../../lib/status.js";
 
 const NAMES = { critical: "fault", warn: "warning", info: "note" };
 const ORDER = ["critical", "warn", "info"];
 
 /** Everything works, or what does not. */
 export function Verdict() {
+  if (isFirst()) return html`<section class="panel verdict" aria-label="State of the service"><h2>Connecting</h2><p class="note">The page asks the service for its state.</p></section>`;
   const found = faults.value;
   const level = isAllWell.value ? "ok" : (ORDER.find((each) => found.some((fault) => fault.level === each && each !== "info")) ?? "warn");
   return html`<section class=${`panel verdict ${level}`} aria-label="State of the service" data-level=${level}>
@@ -23,6 +24,11 @@ export function Verdict() {
     </ul>
     ${conditions.value.map((each) => html`<${Condition} key=${each.kind} condition=${each} />`)}
   </section>`;
+}
+
+// The first answer comes soon, and most often it is a good one.
+function isFirst() {
+  return statusRead.value.isLoading && ["connecting", "live"].includes(pageState.value);
 }
 
 function titleOf(level) {

@@ -41,6 +41,7 @@ export function LateStart({ rows, answer, filters }) {
       ${priced > 0 && `${count(priced, "position")} ${priced === 1 ? "counts" : "count"} from the first price after the start. `}
       The gain before is not known.
     </span>
+    ${!profits && html`<button class="button later" type="button" disabled>Begin at 00:00:00</button>`}
     ${firstPriceAt && firstPriceAt < answer.end && html`<button class="button" type="button" onClick=${() => change({ range: null, start: firstPriceAt }, { replace: false })}>Begin at ${moment(firstPriceAt)}</button>`}
   </p>`;
 }
