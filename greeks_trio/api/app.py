@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, FastAPI
+import msgspec
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from greeks_trio.api.answers import answer_problems
 from greeks_trio.api.description import describe
+from greeks_trio.api.fixed_content import FixedContent, answer_content, make_content
+from greeks_trio.api.media_types import JSON
 from greeks_trio.version import program_version
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -21,9 +24,11 @@ def make_api(routers: Iterable[APIRouter], *, needs_token: bool = False) -> Fast
     api = FastAPI(
         title="greeks_trio",
         version=program_version(),
-        # FastAPI's documentation pages load scripts from other sites.
+        # FastAPI's documentation pages load scripts from other sites, and its description
+        # is not compressed.
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         # The redirect would contain the Host header of the request.
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
@@ -32,13 +37,20 @@ def make_api(routers: Iterable[APIRouter], *, needs_token: bool = False) -> Fast
     for router in routers:
         api.include_router(router)
 
-    def describe_once() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            api.openapi_schema = describe(api, needs_token=needs_token)
-        return api.openapi_schema
-
-    api.openapi = describe_once  # type: ignore[method-assign]
+    _add_description(api, needs_token=needs_token)
     return api
+
+
+def _add_description(api: FastAPI, *, needs_token: bool) -> None:
+    made: list[FixedContent] = []
+
+    @api.get("/openapi.json", include_in_schema=False)
+    async def description(request: Request) -> Response:  # noqa: ASYNC124
+        """Return the OpenAPI description of this interface."""
+        if not made:
+            described = describe(api, needs_token=needs_token)
+            made.append(make_content(msgspec.json.encode(described), JSON))
+        return answer_content(made[0], request)
 
 
 def methods_of(api: FastAPI, path: str) -> list[str]:

@@ -6,14 +6,13 @@ those.  Deeper files, hidden files and other kinds of files are no part of it.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import trio
+
+from greeks_trio.api.fixed_content import FixedContent, make_content
 
 DIRECTORY: Final = Path(__file__).parents[1] / "page"
 
@@ -31,28 +30,11 @@ _NAME: Final = re.compile(
     rf"(?:[a-z0-9-]+/){{0,2}}[A-Za-z0-9_-][A-Za-z0-9._-]*\.({'|'.join(MEDIA_TYPES)})",
     re.ASCII,
 )
-# A font is compressed already, and a little less is not worth the work of unpacking it.
-_WORTH_IT: Final = 0.9
 # Reading and compressing take up to 0.1 s of a processor.
 _THREADS: Final = 2
 
 # The time of the last change, in nanoseconds, and the size.
 _Version: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class PageFile:
-    """A file of the page.
-
-    Attributes:
-        compressed: The content with gzip; `None` if that is not much smaller.
-        tag: The ETag.
-    """
-
-    content: bytes
-    compressed: bytes | None
-    media_type: str
-    tag: str
 
 
 class PageFiles:
@@ -63,10 +45,10 @@ class PageFiles:
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
-        self._kept: dict[str, tuple[_Version, PageFile]] = {}
+        self._kept: dict[str, tuple[_Version, FixedContent]] = {}
         self._limiter = trio.CapacityLimiter(_THREADS)
 
-    async def find(self, name: str) -> PageFile | None:
+    async def find(self, name: str) -> FixedContent | None:
         """Return a file; `None` if the page has no file of this name."""
         found = _NAME.fullmatch(name)
         if found is None:
@@ -77,7 +59,7 @@ class PageFiles:
             self._read, name, media_type, limiter=self._limiter
         )
 
-    def _read(self, name: str, media_type: str) -> PageFile | None:
+    def _read(self, name: str, media_type: str) -> FixedContent | None:
         path = self._directory / name
         try:
             state = path.stat()
@@ -88,18 +70,6 @@ class PageFiles:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        file = _make_file(content, media_type)
+        file = make_content(content, media_type)
         self._kept[name] = version, file
         return file
-
-
-def _make_file(content: bytes, media_type: str) -> PageFile:
-    compressed = gzip.compress(content, mtime=0)
-    is_smaller = len(compressed) < len(content) * _WORTH_IT
-    return PageFile(
-        content=content,
-        compressed=compressed if is_smaller else None,
-        media_type=media_type,
-        # Weak, because the compressed and the plain answer share it.
-        tag=f'W/"{hashlib.sha256(content).hexdigest()[:32]}"',
-    )

@@ -152,6 +152,24 @@ async def test_the_description_names_every_path():
     assert "last_heartbeat_at" in json.dumps(description)
 
 
+async def test_the_description_of_the_interface_is_compressed_and_not_sent_twice():
+    async with serving() as client:
+        plain = await client.get(
+            "/openapi.json", headers={"Accept-Encoding": "identity"}
+        )
+        packed = await client.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
+        known = await client.get(
+            "/openapi.json", headers={"If-None-Match": plain.headers["etag"]}
+        )
+
+    assert packed.json() == plain.json()
+    assert packed.headers["content-type"] == "application/json"
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert "content-encoding" not in plain.headers
+    assert (known.status_code, known.content) == (304, b"")
+
+
 @pytest.mark.parametrize("path", ["/livez", "/nothing-here"])
 async def test_every_answer_has_the_security_headers(path):
     async with serving() as client:
