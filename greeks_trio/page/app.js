@@ -5,12 +5,14 @@ import { send } from "./lib/api.js";
 import { startClock } from "./lib/clock.js";
 import { reloadContracts } from "./lib/contracts.js";
 import { followLatency } from "./lib/course.js";
+import { FILTERS, filtersOf } from "./lib/filters.js";
 import { brokerName, moment } from "./lib/format.js";
 import { followLimits } from "./lib/limits.js";
 import { link, startLive } from "./lib/live.js";
 import { load, loadRest, loaded } from "./lib/loading.js";
 import { notices } from "./lib/notices.js";
 import { Pill } from "./lib/parts.js";
+import { followPlaces } from "./lib/places.js";
 import { href, route } from "./lib/router.js";
 import { askForSession, feeds, followStatus, hasSession, isUp, pageState } from "./lib/status.js";
 import { VIEWS } from "./views/index.js";
@@ -31,13 +33,13 @@ function App({ retry }) {
     document.documentElement.dataset.feeds = isAnyUp ? "up" : "down";
   }, [isAnyUp]);
   useEffect(() => {
-    document.title = `${known?.title ?? "Not found"} – greeks_trio`;
-  }, [known]);
+    document.title = titleOf(known, params);
+  }, [known, params]);
   return html`
     <${Header} />
     <nav class="nav" aria-label="Views">
       ${VIEWS.filter((each) => each.isInNav).map(
-        (each) => html`<a key=${each.name} href=${href(each.name)} aria-current=${each.name === view ? "page" : undefined}>${each.title}</a>`,
+        (each) => html`<a key=${each.name} href=${href(each.name)} aria-current=${each.name === view ? "page" : each.name === known?.parent ? "true" : undefined}>${each.title}</a>`,
       )}
       <hr />
       <a href="/docs">API</a>
@@ -48,6 +50,13 @@ function App({ retry }) {
       ${known ? html`<${Guarded} key=${view} view=${known} params=${params} />` : html`<${NotFound} />`}
     </main>
   `;
+}
+
+// Tabs and the history of the browser tell views of different parts apart.
+function titleOf(known, params) {
+  const parts = Object.entries(filtersOf(params)).map(([name, value]) => FILTERS[name].text(value));
+  const what = params.contract_key ? [params.contract_key.replace(/ +/g, " ")] : parts;
+  return [...what, known?.title ?? "Not found", "greeks_trio"].filter(Boolean).join(" – ");
 }
 
 function Header() {
@@ -124,6 +133,11 @@ async function logOut(event) {
 
 const root = document.getElementById("app");
 root.replaceChildren();
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The address is that of the view.
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 startClock();
 const retry = startLive();
 reloadContracts();
@@ -132,4 +146,5 @@ followLimits();
 followLatency();
 askForSession();
 loadRest(VIEWS);
+followPlaces();
 render(html`<${App} retry=${retry} />`, root);

@@ -35,6 +35,6 @@ export function change(params, { replace = true } = {}) {
     location.hash = target;
     return;
   }
-  history.replaceState(null, "", target);
+  history.replaceState(history.state, "", target);
   route.value = parse(location.hash);
 }

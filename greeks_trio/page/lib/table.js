@@ -1,12 +1,15 @@
 // A table: sorted by a click, driven by the keyboard, and drawn only where it is visible.
 
 import { computed, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { remember, remembered, usePlace } from "./places.js";
 
 const ROW_PX = 30;
 // Rows that are drawn beyond the edges, so that scrolling shows no hole.
 const SPARE = 8;
 // The drawn part changes by so many rows at a time.
 const STEP = 4;
+// Within this time a row that was opened gets the focus again.
+const RETURN_MS = 1500;
 // Shorter tables are drawn whole.
 const VIRTUAL_FROM = 80;
 
@@ -37,6 +40,7 @@ export function Table({ caption, columns, rows, rowKey, sort, onSort, onOpen, ro
   const ordered = sort && !isOrdered ? sortRows(rows, columns, sort) : rows;
   const isVirtual = tall && ordered.length > VIRTUAL_FROM;
   const [first, last] = useWindow(scroller, ordered.length, isVirtual);
+  usePlace(scroller, `table ${caption}`);
   const focus = useRowFocus(scroller, ordered, rowKey);
   const width = shown.reduce((sum, column) => sum + column.width, 0);
 
@@ -73,14 +77,18 @@ function Row({ name, row, at, columns, tabIndex, onFocus, onOpen, rowClass, vers
   const own = useMemo(() => (version ? computed(() => version(row)) : null), [row, version]);
   own?.value;
   const opens = onOpen && !row.isGroup && !row.isTotal;
+  const open = () => {
+    remember("row", name);
+    onOpen(row);
+  };
   return html`<tr
     data-key=${name}
     class=${`${opens ? "opens" : ""} ${row.isGroup ? "group" : ""} ${row.isTotal ? "total" : ""} ${rowClass(row)}`}
     aria-rowindex=${at}
     tabindex=${tabIndex}
     onFocus=${() => onFocus(name)}
-    onClick=${opens && ((event) => event.target.closest("a, button") || onOpen(row))}
-    onKeyDown=${opens && ((event) => event.key === "Enter" && event.target === event.currentTarget && onOpen(row))}
+    onClick=${opens && ((event) => (event.target.closest("a") ? remember("row", name) : event.target.closest("button") || open()))}
+    onKeyDown=${opens && ((event) => event.key === "Enter" && event.target === event.currentTarget && open())}
   >
     ${columns.map((column, place) => html`<${Cell} key=${column.id} ...${{ column, row, isName: place === 0 }} />`)}
   </tr>`;
@@ -159,8 +167,13 @@ function useWindow(scroller, total, isVirtual) {
 
 // One row has the focus; the arrow keys move it.
 function useRowFocus(scroller, rows, rowKey) {
-  const [current, setCurrent] = useState(null);
-  const wanted = useRef(null);
+  // After Back, the row that was opened has it again.
+  const [current, setCurrent] = useState(() => remembered("row") ?? null);
+  const wanted = useRef(current);
+  useEffect(() => {
+    const timer = setTimeout(() => (wanted.current = null), RETURN_MS);
+    return () => clearTimeout(timer);
+  }, []);
   const hasCurrent = rows.some((row) => rowKey(row) === current);
 
   useEffect(() => {

@@ -14,6 +14,8 @@ import { columnsOf } from "./contracts/columns.js";
 import { Controls } from "./contracts/controls.js";
 import { useList } from "./contracts/list.js";
 
+// The shares and futures come a moment after the options; so long the list waits for them.
+const PATIENCE_MS = 1500;
 const GROUPINGS = ["underlying", "expiration", "account_id", "broker", "strategy_tag"];
 
 /** The view `contracts`. */
@@ -28,6 +30,7 @@ export function Contracts({ params }) {
     () => columnsOf({ isPosition, places, hasStrategies, hasLongNames, by }),
     [isPosition, places, hasStrategies, hasLongNames, by],
   );
+  const isEarly = useEarly();
   return html`
     <div class="head">
       <h1>Contracts</h1>
@@ -36,9 +39,9 @@ export function Contracts({ params }) {
     </div>
     <section class="panel contracts">
       <${Controls} params=${params} by=${by} groupings=${GROUPINGS} isPosition=${isPosition} />
-      ${list.rows.length
+      ${list.rows.length && !isEarly
         ? html`<${Rows} ...${{ rows: list.rows, columns, sort: params.sort, isHeld }} />`
-        : html`<div class="tall-empty"><${Nothing} params=${params} list=${list} /></div>`}
+        : html`<div class="tall-empty">${isEarly ? html`<${Loading} />` : html`<${Nothing} params=${params} list=${list} />`}</div>`}
     </section>
   `;
 }
@@ -134,10 +137,21 @@ function useHold(isHeld) {
   return host;
 }
 
+function useEarly() {
+  const since = useRef(performance.now());
+  now.value;
+  const { at, error } = positionsState.value;
+  return at === null && error === null && performance.now() - since.current < PATIENCE_MS;
+}
+
+function Loading() {
+  return html`<${Empty} title="Loading">The list of contracts is being read.<//>`;
+}
+
 function Nothing({ params, list }) {
   now.value;
   const state = contractsState.value;
-  if (state === "loading") return html`<${Empty} title="Loading">The list of contracts is being read.<//>`;
+  if (state === "loading") return html`<${Loading} />`;
   if (state instanceof Error && list.total === 0) return html`<${Empty} title="The contracts cannot be read">${state.message} The page tries again by itself.<//>`;
   if (list.total > 0) {
     const isFiltered = Object.keys(filtersOf(params)).length > 0;

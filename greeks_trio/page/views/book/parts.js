@@ -24,6 +24,7 @@ export function Parts({ rows, by, filters, sort }) {
     ...countColumns(),
   ];
   return html`<${Table}
+    key=${JSON.stringify([by, filters])}
     caption=${`Sums by ${FILTERS[by].label}`}
     columns=${columns}
     rows=${bySize(rows)}

@@ -32,9 +32,9 @@ export function Book({ params }) {
       <${FilterChips} params=${params} />
       <span class="meta"><${Freshness} resource=${whole} /></span>
     </div>
-    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<div class=${whole.isLoading ? "waiting" : ""}><${Totals} rows=${withProfit(whole, wholeProfit)} /></div>`}
+    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<div class=${whole.isLoading ? "reading" : ""}><${Totals} rows=${withProfit(whole, wholeProfit)} /></div>`}
     ${whole.value?.length !== 0 &&
-    html`<section class=${`panel ${parts.isLoading ? "waiting" : ""}`}>
+    html`<section class=${`panel ${parts.isLoading ? "reading" : ""}`}>
       <header>
         <${Segments}
           label="Group by"

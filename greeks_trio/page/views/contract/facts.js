@@ -23,11 +23,11 @@ export function Figures({ row }) {
   return html`<dl class=${`figures twelve ${isDown(row.broker) ? "unvouched" : ""}`} aria-label="Figures">
     <${Tile} label="Quantity" title=${MEASURES.quantity.title} field="quantity" value=${row.quantity} coloured=${true} below=${row.quantity === null ? "watched, not held" : row.quantity < 0 ? "short" : "long"} />
     <${Tile} label="Price" title=${MEASURES.price.title} field="price" value=${row.price} measure=${measures.price} below=${html`<${Quotes} row=${row} digits=${digits} />`} isOld=${isCarried(row, "price")} />
-    <${Tile} label="Value" title=${MEASURES.position_value.title} field="position_value" value=${positionFigure(row, "position_value")} measure=${POSITION} coloured=${true} below=${row.currency ?? "currency not known"} />
+    <${Tile} label="Value" title=${MEASURES.position_value.title} field="position_value" value=${positionFigure(row, "position_value")} measure=${POSITION} below=${row.currency ?? "currency not known"} />
     ${GREEKS.map((name) => html`<${Tile} key=${name} label=${MEASURES[name].label} title=${MEASURES[name].title} field=${name} value=${row[name] ?? null} measure=${measures[name] ?? MEASURES[name]} isOld=${isCarried(row, name)} below=${html`<${OfPosition} row=${row} name=${name} />`} />`)}
     <${Tile} label="Implied volatility" title=${MEASURES.implied_volatility.title} field="implied_volatility" value=${row.implied_volatility ?? null} measure=${{ digits: 2, percent: true }} isOld=${isCarried(row, "implied_volatility")} below="per year" />
     <${Tile} label=${`Underlying ${row.underlying ?? ""}`} title=${MEASURES.underlying_price.title} field="underlying_price" value=${row.underlying_price} measure=${{ digits }} below=${html`<${UnderlyingAge} row=${row} />`} />
-    <${Tile} label="Dollar delta" title=${MEASURES.dollar_delta.title} field="dollar_delta" value=${dollarDelta(row)} measure=${{ ...MEASURES.dollar_delta }} coloured=${true} below=${row.currency ?? ""} />
+    <${Tile} label="Dollar delta" title=${MEASURES.dollar_delta.title} field="dollar_delta" value=${dollarDelta(row)} measure=${MEASURES.dollar_delta} below=${row.currency ?? ""} />
     <${Age} row=${row} />
   </dl>`;
 }

@@ -43,13 +43,13 @@ export function columnsOf({ isPosition, places, hasStrategies, hasLongNames, by 
   return [
     nameColumn(by, hasLongNames),
     accountColumn(),
-    { id: "quantity", label: "Qty", title: MEASURES.quantity.title, width: 64, sort: (row) => row.quantity, cell: own((row) => html`<${Figure} field="quantity" value=${row.quantity} coloured=${true} />`) },
+    { id: "quantity", label: "Qty", title: MEASURES.quantity.title, width: 58, sort: (row) => row.quantity, cell: own((row) => html`<${Figure} field="quantity" value=${row.quantity} coloured=${true} />`) },
     price,
     ...(isPosition ? [positionColumn("position_value")] : []),
     ...GREEKS.map(greek),
-    { id: "implied_volatility", label: "IV", title: MEASURES.implied_volatility.title, width: 58, sort: (row) => row.implied_volatility ?? null, cell: own((row) => !row.isOther && html`<${Value} row=${row} name="implied_volatility" measure=${MEASURES.implied_volatility} />`) },
+    { id: "implied_volatility", label: "IV", title: MEASURES.implied_volatility.title, width: 66, sort: (row) => row.implied_volatility ?? null, cell: own((row) => !row.isOther && html`<${Value} row=${row} name="implied_volatility" measure=${MEASURES.implied_volatility} />`) },
     underlying,
-    { id: "age_s", label: "Age", title: "Time since the newest tick was received", width: 58, sort: (row) => (row.receivedMs === null ? null : -row.receivedMs), cell: own((row) => html`<${Age} row=${row} receivedMs=${row.receivedMs} />`) },
+    { id: "age_s", label: "Age", title: "Time since the newest tick was received", width: 70, sort: (row) => (row.receivedMs === null ? null : -row.receivedMs), cell: own((row) => html`<${Age} row=${row} receivedMs=${row.receivedMs} />`) },
     { id: "state", label: "State", left: true, width: 176, sort: (row) => severityOf(row, now.peek()), cell: (row) => (row.isGroup ? html`<${GroupState} sums=${row.sums} />` : html`<${State} row=${row} version=${row.version} />`) },
     { id: "line", label: "Last hour", title: "The price of the contract in the last 60 minutes", left: true, width: 104, narrow: false, cell: own((row) => !row.isOther && html`<${PriceLine} row=${row} price=${row.price} />`) },
     greek("rho"),
@@ -68,8 +68,8 @@ function nameColumn(by, isLong) {
     id: "contract",
     label: "Contract",
     left: true,
-    width: isLong ? 236 : 178,
-    narrow: isLong ? 190 : 158,
+    width: isLong ? 232 : 184,
+    narrow: isLong ? 190 : 176,
     sort: naturalKey,
     cell: (row) => (row.isGroup ? html`<${GroupName} row=${row} by=${by} />` : html`<${Name} row=${row} version=${row.version} />`),
   };
@@ -80,7 +80,7 @@ function Name({ row }) {
   const kind = kindOf(row);
   const stale = statesOf(row, now.value).find(({ id }) => id === "stale");
   return html`<a class="name" tabindex="-1" href=${hrefOf(row)} title=${row.contract_key}>${nameOf(row)}</a>${kind && html` <span class="none">${kind}</span>`}${stale &&
-  html`<span class="mark" title=${stale.title}>!<span class="hidden"> ${stale.text}</span></span>`}`;
+  html`<span class="flaw" title=${stale.title}><span aria-hidden="true"> ▲</span><span class="hidden"> ${stale.text}</span></span>`}`;
 }
 
 function GroupName({ row, by }) {
@@ -98,7 +98,7 @@ function accountColumn() {
     id: "account_id",
     label: "Account",
     left: true,
-    width: 160,
+    width: 156,
     narrow: false,
     sort: key,
     cell: own((row) => html`${row.account_id} <span class="none">${brokerName(row.broker)}</span>`),
@@ -111,7 +111,7 @@ function priceColumn(name, places) {
     id: name,
     label: measure.label,
     title: measure.title,
-    width: 80 + DIGIT_PX * (places - 2),
+    width: 82 + DIGIT_PX * (places - 2),
     sort: (row) => row[name],
     cell: own((row) => {
       const digits = priceDigits(row);
@@ -127,7 +127,7 @@ function greekColumn(name, places) {
     id: name,
     label: measure.label,
     title: measure.title,
-    width: 70 + DIGIT_PX * extra,
+    width: 66 + DIGIT_PX * extra,
     sort: (row) => row[name] ?? null,
     cell: own((row) => {
       if (row.isOther && name !== "delta") return null;
@@ -144,22 +144,22 @@ function positionColumn(field) {
     id: field,
     label,
     title,
-    width: 96,
+    width: 106,
     sort: (row) => positionFigure(row, field),
     cell: (row) => {
       if (row.isGroup) return html`<${GroupSum} sum=${row.sums?.[field]} field=${field} measure=${measure} />`;
       const value = positionFigure(row, field);
       // A share has no gamma: nothing is missing.
       if (row.isOther && value === null && field !== "position_delta" && field !== "position_value") return null;
-      return html`<${Value} row=${row} name=${POSITION_FIELDS[field]} field=${field} value=${value} measure=${measure} coloured=${true} />`;
+      return html`<${Value} row=${row} name=${POSITION_FIELDS[field]} field=${field} value=${value} measure=${measure} />`;
     },
   };
 }
 
 // A value with the mark of one that the newest tick lacked, and with room for more digits.
-function Value({ row, name, field = name, value = row[name] ?? null, measure, places = 0, coloured }) {
+function Value({ row, name, field = name, value = row[name] ?? null, measure, places = 0 }) {
   const isOld = name !== "underlying_price" && value !== null && isCarried(row, name);
-  const figure = html`<${Figure} field=${field} value=${value} measure=${measure} coloured=${coloured} />`;
+  const figure = html`<${Figure} field=${field} value=${value} measure=${measure} />`;
   return html`${isOld ? html`<span class="carried" title="From an older tick">${figure}<span class="hidden"> from an older tick</span></span>` : figure}${FIGURE_SPACE.repeat(
     Math.max(0, places - measure.digits),
   )}`;
@@ -168,7 +168,7 @@ function Value({ row, name, field = name, value = row[name] ?? null, measure, pl
 function GroupSum({ sum, field, measure }) {
   if (!sum) return null;
   if (sum.reason) return html`<span class="none" title=${sum.reason}>${NOTHING}<span class="hidden"> ${sum.reason}</span></span>`;
-  return html`<${Sum} field=${field} value=${sum.value} measure=${measure} faults=${sum} coloured=${true} />`;
+  return html`<${Sum} field=${field} value=${sum.value} measure=${measure} faults=${sum} />`;
 }
 
 function PriceLine({ row, price }) {
@@ -183,7 +183,9 @@ function PriceLine({ row, price }) {
 function Age({ row }) {
   const seconds = row.isOther && row.receivedMs === null ? null : ageS(row, now.value);
   const title = row.received_at ? `Received ${moment(row.received_at)}` : "No tick";
-  return html`<span class=${`fig ${seconds === null ? "none" : ""}`} data-field="age_s" data-value=${seconds ?? ""} title=${title}>${age(seconds)}</span>`;
+  const isOld = seconds !== null && reasonOf(row, now.value) !== null;
+  const look = seconds === null ? "none" : isOld ? "flaw" : "";
+  return html`<span class=${`fig ${look}`} data-field="age_s" data-value=${seconds ?? ""} title=${title}>${isOld && html`<span aria-hidden="true">▲ </span>`}${age(seconds)}</span>`;
 }
 
 function State({ row }) {

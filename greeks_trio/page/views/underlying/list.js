@@ -2,7 +2,7 @@
 
 import { html } from "../../vendor/preact.js";
 import { contractsState } from "../../lib/contracts.js";
-import { Figure, Sum } from "../../lib/figure.js";
+import { Figure, Sum, faultsOfSum } from "../../lib/figure.js";
 import { MEASURES, age, brokerName, day } from "../../lib/format.js";
 import { Badge, Empty, Freshness } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
@@ -29,11 +29,12 @@ export function UnderlyingList({ params }) {
           >`
         : html`<${Underlyings} rows=${rows} sort=${params.sort} isKnown=${isKnown} />`}
     </section>
-    <p class="note">
+    ${isKnown &&
+    html`<p class="note">
       Prices come with the options: an underlying without a streamed option has none. IV and skew are from the options that are held or watched. A dash
       means that there are too few options or no source; the page of the underlying says which.
       <${Faults} market=${market} />
-    </p>
+    </p>`}
   `;
 }
 
@@ -86,18 +87,19 @@ function columns(isMixed) {
     ...extra,
   });
   return [
-    { id: "underlying", label: "Underlying", left: true, width: 124, narrow: 100, sort: (row) => row.underlying, cell: (row) => row.underlying },
-    ...(isMixed ? [{ id: "currency", label: "Currency", left: true, width: 72, narrow: 66, sort: (row) => row.currency, cell: (row) => row.currency }] : []),
+    { id: "underlying", label: "Underlying", left: true, width: 128, narrow: 110, sort: (row) => row.underlying, cell: (row) => html`${row.underlying}<${Flaw} row=${row} />` },
+    ...(isMixed ? [{ id: "currency", label: "Curr.", title: "Currency", left: true, width: 54, sort: (row) => row.currency, cell: (row) => row.currency }] : []),
     figure("price", ({ price }) => ({ field: "underlying_price", value: price?.price ?? null, measure: priceMeasure(price?.price), title: priceTitle(price) }), { width: 92 }),
     { id: "age", label: "Age", title: "Time since this price was made", width: 60, sort: ({ price }) => priceAgeS(price), cell: ({ price }) => age(priceAgeS(price)) },
-    { id: "positions", label: "Positions", width: 80, sort: (row) => row.sums?.positions ?? 0, cell: (row) => html`<${Figure} field="positions" value=${row.sums?.positions ?? 0} />` },
+    { id: "positions", label: "Pos.", title: "Positions of any kind", width: 56, sort: (row) => row.sums?.positions ?? 0, cell: (row) => html`<${Figure} field="positions" value=${row.sums?.positions ?? 0} />` },
     {
       id: "dollar_delta",
       label: MEASURES.dollar_delta.label,
       title: MEASURES.dollar_delta.title,
-      width: 106,
+      width: 102,
+      look: "has-sums",
       sort: (row) => row.sums?.dollar_delta ?? null,
-      cell: ({ sums }) => html`<${Sum} field="dollar_delta" value=${sums?.dollar_delta ?? null} faults=${faultsOf(sums)} coloured />`,
+      cell: ({ sums }) => html`<${Sum} field="dollar_delta" value=${sums?.dollar_delta ?? null} faults=${faultsOf(sums)} measure=${{ ...MEASURES.dollar_delta, large: 1e8 }} />`,
     },
     figure("beta", ({ metrics }) => ({ field: "beta", value: metrics?.beta ?? null, title: betaTitle(metrics) }), { width: 58 }),
     figure("iv_rank", ({ metrics }) => rankOf(metrics, "iv_rank"), { width: 70 }),
@@ -106,7 +108,7 @@ function columns(isMixed) {
     figure("days_used", ({ term }) => ({ field: "days_used", value: term?.days_used ?? null }), { width: 56 }),
     figure("skew", ({ next }) => ({ field: "skew", value: next?.skew ?? null, title: skewNote(next) }), { width: 64 }),
     { id: "expiration", label: "Next expiration", left: true, width: 110, sort: ({ next }) => next?.expiration ?? null, cell: ({ next }) => (next ? day(next.expiration) : html`<span class="none">–</span>`) },
-    { id: "state", label: "State", left: true, width: 172, sort: (row) => row.sums?.stale ?? null, cell: (row) => html`<${State} row=${row} />` },
+    { id: "state", label: "State", left: true, width: 116, sort: (row) => row.sums?.stale ?? null, cell: (row) => html`<${State} row=${row} />` },
   ];
 }
 
@@ -117,6 +119,12 @@ function priceTitle(price) {
 function faultsOf(sums) {
   if (sums === null) return {};
   return { missing: sums.missing_dollar_delta, of: sums.positions, stale: sums.stale, carried: sums.carried_delta };
+}
+
+// Its state may be out of sight.
+function Flaw({ row: { sums } }) {
+  const words = faultsOfSum({ ...faultsOf(sums), carried: 0 }).join(", ");
+  return words && html`<span class="flaw" title=${words}><span aria-hidden="true"> ▲</span><span class="hidden"> (${words})</span></span>`;
 }
 
 function State({ row: { sums, price } }) {

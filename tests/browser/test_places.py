@@ -1,0 +1,98 @@
+"""Where a person was: ways to another view begin at its top, and Back leads to the same place."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.reading import view, wait_state
+from tests.browser.views import PHONE
+
+# Shifts of the layout, as the browser counts them: 0.1 is the limit of a good page.
+_WATCH_SHIFTS = """
+window.shifts = [];
+new PerformanceObserver(list => {
+    for (const each of list.getEntries()) window.shifts.push([each.startTime, each.value]);
+}).observe({type: 'layout-shift', buffered: true});
+"""
+_SHIFTS_SINCE = "at => window.shifts.filter(each => each[0] >= at).map(each => each[1])"
+LOOK_MS = 4_000
+MOST_SHIFT = 0.005
+
+
+@pytest.fixture
+def contracts(page, demo):
+    page.goto(f"{demo.url}/#/contracts")
+    wait_state(page)
+    page.locator("tbody [data-key]").first.wait_for()
+    return page
+
+
+def list_of(page):
+    return page.locator(".scroller.tall")
+
+
+def test_back_leads_to_the_row_that_was_opened(contracts):
+    page = contracts
+    place = list_of(page)
+    place.evaluate("element => { element.scrollTop = element.scrollHeight / 2; }")
+    page.wait_for_function("() => history.state?.['table Contracts'] > 100")
+    row = page.locator("tbody [data-key]").nth(12)
+    name = row.get_attribute("data-key")
+    row.focus()
+    before = place.evaluate("element => element.scrollTop")
+    page.keyboard.press("Enter")
+    expect(view(page, "contract")).to_be_visible()
+    page.go_back()
+
+    expect(page.locator(f"[data-key='{name}']")).to_be_focused()
+    assert abs(place.evaluate("element => element.scrollTop") - before) < 60
+
+
+def test_another_view_begins_at_its_top_and_back_returns(open_page, demo):
+    page = open_page(demo, "/#/book", viewport=PHONE)
+    row = page.get_by_role("rowheader", name="SPX")
+    row.wait_for()
+    page.evaluate("scrollTo(0, 300)")
+    page.wait_for_function("() => history.state?.top === 300")
+    row.click()
+    expect(page.get_by_role("table", name="Sums by Expiration")).to_be_attached()
+    page.wait_for_function("() => scrollY === 0")
+    page.go_back()
+
+    expect(page.get_by_role("table", name="Sums by Underlying")).to_be_attached()
+    page.wait_for_function("() => scrollY === 300")
+
+
+def test_a_choice_within_a_view_moves_nothing(open_page, demo):
+    page = open_page(demo, "/#/underlying?underlying=SPX", viewport=PHONE)
+    page.get_by_role("button", name="15min").wait_for()
+    page.evaluate("scrollTo(0, 400)")
+    page.wait_for_function("() => history.state?.top === 400")
+    page.get_by_role("button", name="15min").evaluate("element => element.click()")
+    page.wait_for_url("**range=15min*")
+    page.wait_for_timeout(300)
+
+    assert page.evaluate("scrollY") == 400
+
+
+def test_the_skip_link_leads_to_the_view_that_is_shown(contracts):
+    contracts.get_by_role("link", name="Skip to the view").focus()
+    contracts.keyboard.press("Enter")
+
+    expect(view(contracts, "contracts")).to_be_focused()
+    assert contracts.url.endswith("#/contracts")
+
+
+@pytest.mark.parametrize("name", ["book", "contracts"])
+def test_nothing_moves_while_numbers_change(open_page, real_demo, name):
+    page = open_page(real_demo, "/livez", viewport=PHONE)
+    page.add_init_script(_WATCH_SHIFTS)
+    page.goto(f"{real_demo.url}/#/{name}")
+    wait_state(page)
+    page.locator("tbody [data-key]").first.wait_for()
+    page.wait_for_timeout(2_000)
+    since = page.evaluate("performance.now()")
+    page.wait_for_timeout(LOOK_MS)
+
+    assert sum(page.evaluate(_SHIFTS_SINCE, since)) < MOST_SHIFT
