@@ -112,6 +112,15 @@ def test_the_summary_is_that_of_the_database(open_brokers, resting):
     assert shown["rho"]["compared"] == 0
 
 
+def test_a_difference_beyond_the_threshold_has_a_sign_beside_it(open_brokers):
+    page = open_brokers("?threshold=1")
+    beyond = contracts(page).locator(".relative.beyond").first
+    figure, sign = [beyond.locator(each).bounding_box() for each in (".fig", ".mark")]
+
+    assert beyond.locator(".mark").inner_text() == "\u25b2"
+    assert sign["x"] == pytest.approx(figure["x"] + figure["width"], abs=1)
+
+
 def test_another_threshold_counts_anew_and_is_in_the_address(open_brokers):
     page = open_brokers("?threshold=1")
     contracts(page)

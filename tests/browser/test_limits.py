@@ -97,6 +97,9 @@ def test_the_rules_are_those_of_the_database(open_limits):
     expect(table.get_by_role("row", name="Theta")).to_contain_text(
         "3 positions are stale"
     )
+    # Also where the last column has no room.
+    reasons = page.get_by_role("region", name="Rules").get_by_role("listitem")
+    expect(reasons).to_have_text(["Theta: 3 positions are stale. "])
 
 
 def test_a_breach_is_told_above_every_other_view(open_limits):

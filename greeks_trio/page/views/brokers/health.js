@@ -7,7 +7,7 @@ import { Badge } from "../../lib/parts.js";
 import { href } from "../../lib/router.js";
 import { feeds, status } from "../../lib/status.js";
 
-const LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
+const LEVELS = { stopped: "info", connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
 
 /** The brokers, each with its state, its contracts, and its trouble in the service's words. */
 export function BrokerHealth() {
@@ -21,12 +21,13 @@ export function BrokerHealth() {
 
 function Line({ session }) {
   const { broker, last_message_at: lastAt } = session;
+  const state = session.is_stopped ? "stopped" : session.status;
   const stale = status.value?.staleness.stale[broker];
   const silent = lastAt ? age(Math.max(0, now.value - Date.parse(lastAt)) / 1000) : NOTHING;
   const trouble = [...new Set([session.last_error, ...(session.notes ?? [])])].filter(Boolean).join(" \u00b7 ");
   return html`<li data-key=${broker}>
     <b>${brokerName(broker)}</b>
-    <${Badge} state=${LEVELS[session.status]}>${session.status}<//>
+    <${Badge} state=${LEVELS[state]}>${state}<//>
     <span>${count(session.subscription_count, "contract")}${stale ? `, ${stale} of them stale` : ""}</span>
     <span>last message ${silent === NOTHING ? "never" : `${silent} ago`}</span>
     ${session.reconnect_attempt > 0 && html`<span>attempt ${session.reconnect_attempt} to connect again</span>`}

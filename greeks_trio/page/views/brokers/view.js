@@ -43,7 +43,7 @@ function Differences({ all, rows, threshold, at, params }) {
         <h2>Contracts</h2>
         <${Measures} id=${idOf(params)} />
         <${Underlyings} all=${all ?? []} value=${params.underlying ?? ""} />
-        ${!isVouched && html`<${Badge} state="critical">${downBrokers.value.map((each) => brokerName(each.broker)).join(", ")} down: old values<//>`}
+        ${!isVouched && html`<${Down} />`}
       </header>
       ${rows?.length === 0
         ? html`<${Empty} title="Nothing of this underlying">No contract of ${params.underlying} is at both brokers. Remove the filter.<//>`
@@ -53,6 +53,13 @@ function Differences({ all, rows, threshold, at, params }) {
       </div>
     </section>
   `;
+}
+
+function Down() {
+  const names = (all) => all.map((each) => brokerName(each.broker)).join(", ");
+  const [stopped, broken] = [true, false].map((isStopped) => downBrokers.value.filter((each) => each.is_stopped === isStopped));
+  const parts = [broken.length && `${names(broken)} down`, stopped.length && `${names(stopped)} stopped`].filter(Boolean);
+  return html`<${Badge} state=${broken.length ? "critical" : "info"}>${parts.join(", ")}: old values<//>`;
 }
 
 function idOf({ measure }) {

@@ -84,7 +84,7 @@ function Signs({ feed }) {
     <${Fact} label="Last message" title="The last frame of any kind" field=${`${path}.last_message_at`} value=${feed.last_message_at} text=${ago} />
     <${Fact} label="Last heartbeat" title="The last heartbeat of the broker" field=${`${path}.last_heartbeat_at`} value=${feed.last_heartbeat_at} text=${ago} />
     <${Fact} label="Reconnects" title="Connections after the first, since the service started" field=${`${path}.reconnects`} value=${feed.reconnects}>
-      ${feed.reconnect_attempt > 0 && html`<span class="meta"> ${count(feed.reconnect_attempt, "failed attempt")} in a row</span>`}
+      ${feed.reconnect_attempt > 0 && html`<span class="meta"> \u00b7 ${count(feed.reconnect_attempt, "failed attempt")} in a row</span>`}
     <//>
   `;
 }
@@ -125,11 +125,11 @@ function Stale({ broker }) {
       field=${`staleness.by_reason.${broker}`}
       value=${stale === undefined ? null : total}
     >
-      ${parts.length > 0 && html`<span class="meta"> ${parts.map(([reason, number_]) => `${number(number_)} ${STALE_WORDS[reason] ?? reason}`).join(", ")}</span>`}
+      ${parts.length > 0 && html`<span class="meta"> \u00b7 ${parts.map(([reason, number_]) => `${number(number_)} ${STALE_WORDS[reason] ?? reason}`).join(", ")}</span>`}
     <//>
     <${Fact} label="Trading now" title="Subscribed contracts whose market is open" field=${`staleness.trading.${broker}`} value=${trading?.[broker]}>
-      ${staleTrading?.[broker] > 0 && html`<span class="meta"> ${staleTrading[broker]} of them stale</span>`}
-      ${exchanges.length > 0 && html`<span class="meta"> hours not known: ${exchanges.map(([name, number_]) => `${number_} at ${name}`).join(", ")}</span>`}
+      ${staleTrading?.[broker] > 0 && html`<span class="meta"> \u00b7 ${staleTrading[broker]} of them stale</span>`}
+      ${exchanges.length > 0 && html`<span class="meta"> \u00b7 hours not known: ${exchanges.map(([name, number_]) => `${number_} at ${name}`).join(", ")}</span>`}
     <//>
   `;
 }
@@ -141,7 +141,7 @@ function Counts({ feed }) {
   return html`
     <${Fact} label="Frames" title="Frames of every kind that were read since the service started" field=${`${path}.frames`} value=${feed.frames} />
     <${Fact} label="Odd frames" title="Frames that could not be understood, since the service started" field=${`${path}.odd`} value=${feed.counts ? total : null}>
-      ${total > 0 && html`<span class="meta"> ${odd.map(([name, number_]) => `${number_} ${name.slice(4).replaceAll("-", " ")}`).join(", ")}</span>`}
+      ${total > 0 && html`<span class="meta"> \u00b7 ${odd.map(([name, number_]) => `${number_} ${name.slice(4).replaceAll("-", " ")}`).join(", ")}</span>`}
     <//>
     <${Fact}
       label="Account values"
@@ -150,7 +150,7 @@ function Counts({ feed }) {
       value=${feed.account_values_age_s}
       text=${(seconds) => `${age(seconds)} old`}
     >
-      ${feed.account_values_unread > 0 && html`<span class="meta"> ${count(feed.account_values_unread, "account")} not read</span>`}
+      ${feed.account_values_unread > 0 && html`<span class="meta"> \u00b7 ${count(feed.account_values_unread, "account")} not read</span>`}
     <//>
   `;
 }

@@ -50,7 +50,7 @@ function Database({ all: { database, storage } }) {
       <${Fact} label="Growth" title="An estimate from the newest month" field="storage.growth_per_day_bytes" value=${storage.growth_per_day_bytes} text=${(size) => `${bytes(size)} a day`} />
       <${Fact} label="Months of ticks" title="Months in the database, months ahead included" field="storage.months" value=${storage.months}>
         ${storage.oldest_month && html`<span class="meta"> from ${MONTH.format(new Date(storage.oldest_month))}</span>`}
-        ${storage.archived_months > 0 && html`<span class="meta"> ${storage.archived_months} in files</span>`}
+        ${storage.archived_months > 0 && html`<span class="meta"> \u00b7 ${storage.archived_months} in files</span>`}
       <//>
       <${Fact} label="Partitions ahead" title="Months after the present one that have a partition" field="database.partitions_ahead" value=${database.partitions_ahead} text=${monthsAhead} />
       <${Fact} label="Disk free" title=${free === undefined ? "Known of the bundled PostgreSQL only" : undefined} field="storage.disk_free_bytes.database" value=${free} text=${bytes}>
@@ -82,7 +82,7 @@ function Spool({ all: { spool, storage, quarantine, ticks } }) {
       <${Fact} label="Spooled" title="Ticks that went to the disk since the service started" field="ticks.spooled" value=${sum(ticks.spooled)} />
       <${Fact} label="Stored from disk" title="Ticks of the spool that are in the table now" field="ticks.replayed" value=${sum(ticks.replayed)} />
       <${Fact} label="Quarantine" title="Rows that PostgreSQL refused" field="quarantine.waiting" value=${quarantine.waiting}>
-        ${quarantine.waiting > 0 && html`<span class="meta"> <code>bin/run-ingest quarantine</code> shows them</span>`}
+        ${quarantine.waiting > 0 && html`<span class="meta"> \u00b7 <code>bin/run-ingest quarantine</code> shows them</span>`}
       <//>
     </dl>
   `;
@@ -95,14 +95,14 @@ function Writer({ all: { writer, memory, ticks } }) {
     <${Fact} label="In the table" title="Also those from the spool of an earlier run" field="ticks.persisted" value=${sum(ticks.persisted)} />
     <${Fact} label="Lost" title="Ticks that are stored nowhere" field="ticks.lost" value=${ticks.lost} />
     <${Fact} label="Backlog" title="Ticks in memory that are not stored yet" field="writer.backlog" value=${writer.backlog}>
-      <span class="meta"> at most ${number(writer.backlog_peak)} so far</span>
+      <span class="meta"> \u00b7 at most ${number(writer.backlog_peak)} so far</span>
     <//>
     <${Fact} label="Memory of the backlog" field="memory.backlog_bytes" value=${memory.backlog_bytes} text=${bytes}>
       <span class="meta"> of ${bytes(memory.backlog_max_bytes)}</span>
     <//>
     <${Fact} label="Journal" title="Gaps, positions and account values that are not stored yet" field="writer.journal_waiting" value=${writer.journal_waiting} text=${(waiting) => `${number(waiting)} waiting`} />
     <${Fact} label="Flushes" title="Writes to the database since the service started" field="writer.flushes" value=${writer.flushes}>
-      <span class="meta"> the largest had ${count(writer.largest_flush, "tick")}</span>
+      <span class="meta"> \u00b7 the largest had ${count(writer.largest_flush, "tick")}</span>
     <//>
     <${Fact} label="Retries" title="Writes that were tried again" field="writer.retries" value=${writer.retries} />
   </dl>`;

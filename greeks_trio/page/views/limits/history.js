@@ -3,6 +3,7 @@
 import { html, useState } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
 import { moment } from "../../lib/format.js";
+import { SEVERITY_LEVELS } from "../../lib/limits.js";
 import { Badge, Empty, Freshness, Segments } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
 import { change } from "../../lib/router.js";
@@ -12,7 +13,7 @@ const HOUR_MS = 3_600_000;
 const RANGES = { "1d": ["1 d", 24], "1w": ["1 w", 168], "1m": ["1 m", 720], "1y": ["1 y", 8760] };
 const KINDS = ["breach", "recovery", "unknown", "reminder", "ended"];
 const SEVERITIES = ["critical", "warning", "info"];
-const LEVELS = { breach: "critical", reminder: "critical", unknown: "warn", recovery: "ok", ended: "info" };
+const LEVELS = { unknown: "warn", recovery: "ok", ended: "info" };
 const DELIVERIES = { sent: "ok", failed: "critical", waiting: "info" };
 // A year may have thousands.
 const SHOWN = 50;
@@ -68,7 +69,7 @@ function Events({ events }) {
 function Message({ event }) {
   return html`<li data-key=${event.id} data-kind=${event.kind}>
     <time class="meta" datetime=${event.at}>${moment(event.at)}</time>
-    <${Badge} state=${LEVELS[event.kind]}>${event.kind}<//>
+    <${Badge} state=${LEVELS[event.kind] ?? SEVERITY_LEVELS[event.severity]}>${event.kind}<//>
     <div>
       <p>${event.message}</p>
       <ul class="deliveries">

@@ -13,6 +13,8 @@ import { Gauge, plain, roomOf } from "./gauge.js";
 const STATES = ["breached", "unknown", "new", "ok"];
 const LEVELS = { unknown: "warn", new: "info", ok: "ok" };
 const SEVERITIES = ["critical", "warning", "info"];
+// More of them scroll inside.
+const MOST_SHORT = 10;
 
 /** The table of the rules; a click on one shows its messages only. */
 export function Rules({ rows, params }) {
@@ -31,8 +33,9 @@ export function Rules({ rows, params }) {
       sort=${params.sort ?? "state"}
       onSort=${(sort) => change({ sort })}
       onOpen=${(row) => change({ rule: params.rule === row.rule ? null : row.rule })}
-      tall=${true}
+      tall=${rows?.length > MOST_SHORT}
     />
+    <${Unknown} rows=${rows ?? []} />
   </section>`;
 }
 
@@ -43,13 +46,25 @@ function Summary({ rows }) {
   });
 }
 
+// Why a rule has no value: beside the table, whose last column a phone shows only after scrolling.
+function Unknown({ rows }) {
+  const found = rows.filter(({ state, reason }) => reason && (state === "unknown" || state === "new"));
+  if (found.length === 0) return null;
+  return html`<div class="body">
+    <p class="note">Not known at the last look:</p>
+    <ul class="reasons">
+      ${found.map((row) => html`<li key=${row.rule}><b>${row.rule}</b>: ${aboutLook(row)}</li>`)}
+    </ul>
+  </div>`;
+}
+
 /** A breach is as bad as the rule says. */
 function levelOf({ state, severity }) {
   return LEVELS[state] ?? SEVERITY_LEVELS[severity];
 }
 
 const COLUMNS = [
-  { id: "rule", label: "Rule", left: true, width: 170, narrow: 124, sort: (row) => row.rule, cell: (row) => html`<span title=${row.rule}>${row.rule}</span>` },
+  { id: "rule", label: "Rule", left: true, width: 150, narrow: 124, sort: (row) => row.rule, cell: (row) => html`<span title=${row.rule}>${row.rule}</span>` },
   { id: "state", label: "State", left: true, width: 106, narrow: 106, sort: order, cell: (row) => html`<${State} row=${row} />` },
   { id: "since", label: "For", title: "How long the state has lasted", width: 66, narrow: false, sort: (row) => Date.parse(row.since), cell: Since },
   {
@@ -61,10 +76,10 @@ const COLUMNS = [
     sort: (row) => row.value,
     cell: (row) => html`<${Reading} field="value" value=${row.value} text=${plain(row.value)} title=${valueTitle(row)} />`,
   },
-  { id: "gauge", label: "Between the bounds", left: true, width: 140, cell: Gauge },
-  { id: "room", label: "Room", title: "From the value to the nearest bound", width: 116, sort: (row) => roomOf(row.value, row.threshold), cell: Room },
-  { id: "threshold", label: "A breach is a value", left: true, width: 196, cell: Threshold },
-  { id: "figure", label: "Watches", left: true, width: 310, sort: watched, cell: Watched },
+  { id: "gauge", label: "Between the bounds", left: true, width: 138, cell: Gauge },
+  { id: "room", label: "Room", title: "From the value to the nearest bound", width: 100, sort: (row) => roomOf(row.value, row.threshold), cell: Room },
+  { id: "threshold", label: "A breach is a value", left: true, width: 178, cell: Threshold },
+  { id: "figure", label: "Watches", left: true, width: 300, sort: watched, cell: Watched },
   { id: "severity", label: "Severity", left: true, width: 84, sort: (row) => SEVERITIES.indexOf(row.severity), cell: (row) => row.severity },
   { id: "reason", label: "About the last look", left: true, width: 330, cell: (row) => html`<span class="meta" title=${aboutLook(row)}>${aboutLook(row)}</span>` },
 ];
@@ -93,15 +108,24 @@ function Room({ value, threshold }) {
 
 function Threshold({ threshold }) {
   const text = threshold.replaceAll("-", MINUS);
-  return html`<span title=${text}>${text}</span>`;
+  return html`<span title=${text}>${shorter(threshold) ?? text}</span>`;
 }
 
+// `outside -500 to 500` as `outside ±500`.
+function shorter(threshold) {
+  const [, words, low, high] = /^(\w+) -([\d.,]+) to ([\d.,]+)$/.exec(threshold) ?? [];
+  return low !== undefined && low === high ? `${words} \u00b1${high}` : null;
+}
+
+const FIGURES = { stale: "stale positions" };
+
 function watched({ figure, scope }) {
-  return `${figure.replaceAll("_", " ")} of ${scope === "whole book" ? "the whole book" : scope}`;
+  return `${FIGURES[figure] ?? figure.replaceAll("_", " ")} of ${scope === "whole book" ? "the whole book" : scope}`;
 }
 
 function Watched(row) {
-  return html`<span title=${`${watched(row)}, in ${row.unit}`}>${watched(row)} <span class="meta">in ${row.unit}</span></span>`;
+  const unit = row.unit.startsWith("of ") ? `as a part ${row.unit}` : `in ${row.unit}`;
+  return html`<span title=${`${watched(row)}, ${unit}`}>${watched(row)} <span class="meta">${unit}</span></span>`;
 }
 
 function aboutLook({ reason, positions, missing, stale, market_hours: market }) {

@@ -10,11 +10,13 @@ import { moneyMeasure, residualParts } from "./parts.js";
 
 // A residual above this part of the sizes of all parts explains little.
 const LARGE_RESIDUAL = 0.05;
+// A smaller one is no reason to look, whatever part it is.
+const SMALL_AMOUNT = 1;
 
 /** The headline of one currency: profit or loss, and how well it is explained. */
 export function Headline({ row }) {
   const { ofProfit, ofSizes } = residualParts(row);
-  const isLarge = ofSizes === null ? row.residual !== 0 : ofSizes > LARGE_RESIDUAL;
+  const isLarge = Math.abs(row.residual) >= SMALL_AMOUNT && (ofSizes === null || ofSizes > LARGE_RESIDUAL);
   const percent = (part) => number(part, { digits: part < 0.1 ? 1 : 0, percent: true });
   return html`<${Badge} state=${isLarge ? "warn" : "ok"} title="The residual is what no part explains. Its size is the quality of the explanation."
       >residual ${number(row.residual, moneyMeasure(row))}${ofProfit === null ? "" : `: ${percent(ofProfit)} of the P/L`}${ofSizes === null ? "" : `, ${percent(ofSizes)} of all parts`}<//
