@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -10,8 +11,12 @@ from typing import Final
 _PROJECT: Final = Path(__file__).parents[1] / "pyproject.toml"
 
 
+@cache
 def program_version() -> str:
-    """Return the installed version, or that of the checkout; 0 if there is neither."""
+    """Return the installed version, or that of the checkout; 0 if there is neither.
+
+    It is that of the start: a read of the status must not read files.
+    """
     try:
         return version("greeks-trio")
     except PackageNotFoundError:

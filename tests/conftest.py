@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 
+import httpcore2
 import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -34,6 +36,15 @@ def no_configuration_from_outside():
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
             patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def authorities_loaded_once():
+    """To load them for one of some thousand HTTP clients would cost more than its test."""
+    with pytest.MonkeyPatch.context() as patch:
+        load = cache(httpcore2.default_ssl_context)
+        patch.setattr(httpcore2, "default_ssl_context", load)
         yield
 
 

@@ -25,17 +25,22 @@ PATIENCE_S = 40.0
 
 # The loop runs in the server, where each statement sees what others committed, so no
 # test polls.  Each round is a transaction of its own: a partition that is attached while
-# one holds a lock on the table stays unseen in it.
+# one holds a lock on the table stays unseen in it.  A condition that is slow is asked
+# rarely: it must not take the processor from what it waits for.
 WAIT_UNTIL = """
 do $wait$
 declare
     is_true boolean;
+    ends_at constant timestamptz = clock_timestamp() + interval '40 s';
+    began_at timestamptz;
 begin
-    for attempt in 1 .. 2000 loop
+    loop
+        began_at = clock_timestamp();
         execute $condition$select ({condition})$condition$ into is_true;
         if is_true then return; end if;
         commit;
-        perform pg_sleep(0.02);
+        exit when clock_timestamp() > ends_at;
+        perform pg_sleep(0.02 + 5 * extract(epoch from clock_timestamp() - began_at));
     end loop;
     raise exception 'it never came true';
 end $wait$

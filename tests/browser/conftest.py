@@ -15,10 +15,12 @@ from playwright.sync_api import expect, sync_playwright
 from tests.browser import chromium
 from tests.browser.services import (
     BOTH_HAVE_ROWS,
+    IS_FULL,
     SMALL,
     open_demo,
     open_staged,
 )
+from tests.browser.views import VIEWS
 from tests.browser.visitors import PATIENCE_MS, Visitors
 from tests.browser.watch import Watch
 from tests.fix_postgres import fresh_database
@@ -58,12 +60,34 @@ def demo(request, portal, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def real_demo(portal, tmp_path_factory):
-    """The demo with the real book."""
-    arguments = ("--book", "real", "--contracts", "90", "--rate", "60")
+def _real(portal, tmp_path_factory):
+    arguments = ("--book", "real", "--contracts", "90", "--rate", "200")
     directory = tmp_path_factory.mktemp("real")
-    with open_demo(portal, directory, *arguments, until=BOTH_HAVE_ROWS) as demo:
+    with open_demo(portal, directory, *arguments, until=IS_FULL) as demo:
+        demo.stop_feeds()
         yield demo
+
+
+@pytest.fixture(scope="module")
+def resting(_real):
+    """The demo with the real book, without ticks: its numbers stand still.
+
+    They are some minutes old at most.  Otherwise they would become stale in its tests.
+    """
+    if not _real.has(IS_FULL):
+        _real.start_feeds()
+        _real.wait_until(IS_FULL)
+        _real.stop_feeds()
+    return _real
+
+
+@pytest.fixture(scope="module")
+def real_demo(_real):
+    """The same demo, with ticks; not in a module with tests of `resting`."""
+    _real.start_feeds()
+    _real.wait_connected()
+    yield _real
+    _real.stop_feeds()
 
 
 @pytest.fixture(scope="package")
@@ -100,32 +124,22 @@ def watch():
     watch.assert_quiet()
 
 
+@pytest.fixture(scope="package")
+def _kept(browser):
+    return {}
+
+
 @pytest.fixture
-def open_page(browser, watch):
-    """A function that opens a page of a service, as a new visitor: `Visitors.open`."""
-    with Visitors(browser, watch) as visitors:
+def open_page(browser, watch, _kept):
+    """A function that opens a page of a service: `Visitors.open`."""
+    with Visitors(browser, watch, _kept) as visitors:
         yield visitors.open
-
-
-@pytest.fixture(scope="module")
-def _kept(browser, demo):
-    watch = Watch()
-    with Visitors(browser, watch) as visitors:
-        yield visitors.open(demo), watch
-
-
-@pytest.fixture
-def kept_page(_kept):
-    """A page of the demo for all tests of a module, which goes to any view quickly."""
-    page, watch = _kept
-    yield page
-    watch.assert_quiet()
 
 
 @pytest.fixture
 def page(open_page, demo):
-    """The page of the demo."""
-    return open_page(demo)
+    """The page of the demo, in the book."""
+    return open_page(demo, VIEWS["book"])
 
 
 @pytest.fixture

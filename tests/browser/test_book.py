@@ -27,11 +27,11 @@ def resting(demo):
 
 
 @pytest.fixture
-def book(kept_page, resting):
-    kept_page.goto(resting.url + VIEWS["book"])
-    wait_state(kept_page)
-    expect(parts(kept_page).get_by_role("rowheader", name="SPX")).to_be_visible()
-    return kept_page
+def book(page, resting):
+    page.goto(resting.url + VIEWS["book"])
+    wait_state(page)
+    expect(parts(page).get_by_role("rowheader", name="SPX")).to_be_visible()
+    return page
 
 
 def totals(service, group_by):

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.reading import keys, read_rows, view, wait_state
+from tests.browser.views import NOWHERE
 
 # As in the rule that the view states.
 FLOORS = {
@@ -39,20 +40,13 @@ NOT_READY = r"status of 503 .*/readyz"
 DIVERGENCE = re.compile(r"/v1/divergence")
 
 
-@pytest.fixture(scope="module")
-def resting(real_demo):
-    """The demo with the real book, whose numbers stand still."""
-    with real_demo.at_rest():
-        yield real_demo
-
-
 @pytest.fixture
 def open_brokers(open_page, resting, watch):
     """A function that opens the view with parameters."""
     watch.announce(NOT_READY)
 
     def open_brokers(params="", answer=None):
-        page = open_page(resting, "/livez")
+        page = open_page(resting, NOWHERE)
         if answer is not None:
             page.route(DIVERGENCE, lambda route: route.fulfill(json=answer))
         page.goto(f"{resting.url}/#/brokers{params}")

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.reading import figure, read_figures, view, wait_change, wait_state
+from tests.browser.views import NOWHERE
 
 FIELDS = (
     "quantity",
@@ -63,16 +64,9 @@ def show(page, service, row, **choice):
     return page
 
 
-@pytest.fixture(scope="module")
-def resting(real_demo):
-    """The real book without ticks: its numbers stand still."""
-    with real_demo.at_rest():
-        yield real_demo
-
-
 def test_the_figures_are_those_of_the_database(open_page, resting):
     expected = busiest_contract(resting)
-    page = show(open_page(resting), resting, expected)
+    page = show(open_page(resting, NOWHERE), resting, expected)
 
     found = read_figures(view(page, "contract"))
     for name in FIELDS:
@@ -93,7 +87,7 @@ def test_all_ticks_are_told_and_a_gap_has_its_reason(open_page, resting):
         " and contract_key = %s",
         [row["broker"], row["account_id"], row["contract_key"]],
     )
-    page = show(open_page(resting), resting, row)
+    page = show(open_page(resting, NOWHERE), resting, row)
 
     words = re.compile(rf"\b{ticks['count']:,} ticks?\b")
     expect(page.locator(".history .note").first).to_contain_text(words)
@@ -102,8 +96,8 @@ def test_all_ticks_are_told_and_a_gap_has_its_reason(open_page, resting):
     expect(gap).to_contain_text("A person stopped this feed")
 
 
-def test_the_measures_of_the_charts_are_in_the_address(kept_page, demo):
-    page = show(kept_page, demo, busiest_contract(demo), measures="vega")
+def test_the_measures_of_the_charts_are_in_the_address(page, demo):
+    page = show(page, demo, busiest_contract(demo), measures="vega")
     expect(charts(page)).to_have_count(1)
     page.get_by_role("group", name="Charts of").get_by_role(
         "button", name="Theta"
@@ -116,8 +110,8 @@ def test_the_measures_of_the_charts_are_in_the_address(kept_page, demo):
     assert set(shown) == {"vega", "theta"}
 
 
-def test_a_range_is_dragged_and_left_again(kept_page, demo):
-    page = show(kept_page, demo, busiest_contract(demo))
+def test_a_range_is_dragged_and_left_again(page, demo):
+    page = show(page, demo, busiest_contract(demo))
     whole = page.url
     box = page.locator(".u-over").first.bounding_box()
     middle = box["y"] + box["height"] / 2
@@ -137,11 +131,11 @@ def test_a_range_is_dragged_and_left_again(kept_page, demo):
     expect(page).to_have_url(whole)
 
 
-def test_both_brokers_are_in_one_chart(open_page, real_demo):
-    real_demo.wait_until(f"exists ({BY_BOTH})")
-    [held] = real_demo.fetch(BY_BOTH)
+def test_both_brokers_are_in_one_chart(open_page, resting):
+    resting.wait_until(f"exists ({BY_BOTH})")
+    [held] = resting.fetch(BY_BOTH)
     row = {**held, "broker": "ibkr", "account_id": ""}
-    page = show(open_page(real_demo), real_demo, row, measures="price")
+    page = show(open_page(resting, NOWHERE), resting, row, measures="price")
 
     legend = page.locator(".u-legend")
     expect(legend).to_contain_text("IBKR")
@@ -149,25 +143,23 @@ def test_both_brokers_are_in_one_chart(open_page, real_demo):
     expect(page.get_by_text("also in")).to_be_visible()
 
 
-def test_the_contract_is_live(kept_page, demo):
-    page = show(kept_page, demo, busiest_contract(demo))
+def test_the_contract_is_live(page, demo):
+    page = show(page, demo, busiest_contract(demo))
     wait_change(figure(page, "price"))
 
 
-def test_a_contract_that_nobody_has_says_so(kept_page, demo):
+def test_a_contract_that_nobody_has_says_so(page, demo):
     row = {"contract_key": "SPY   261218C09990000", "broker": "ibkr", "account_id": "U"}
-    page = kept_page
     page.goto(demo.url + address(row))
 
     expect(page.locator("main")).to_contain_text("No account holds")
     expect(page.locator("main")).to_contain_text("No tick of this contract is stored")
 
 
-def test_a_share_has_its_figures_and_no_charts(kept_page, demo):
+def test_a_share_has_its_figures_and_no_charts(page, demo):
     [row] = demo.fetch(
         "select * from position_greeks where kind = 'equity' order by 1, 2, 3 limit 1"
     )
-    page = kept_page
     page.goto(demo.url + address(row))
 
     expect(page.get_by_role("heading", level=1)).to_have_text(row["contract_key"])

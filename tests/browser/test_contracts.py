@@ -13,6 +13,7 @@ from tests.browser.reading import (
     wait_change,
     wait_state,
 )
+from tests.browser.views import NOWHERE
 from tests.browser.visitors import Visitors
 from tests.browser.watch import Watch
 
@@ -56,17 +57,10 @@ TALL = {"width": 1600, "height": 4_500}
 
 
 @pytest.fixture(scope="module")
-def resting(real_demo):
-    """The real book without ticks: its numbers stand still."""
-    with real_demo.at_rest():
-        yield real_demo
-
-
-@pytest.fixture(scope="module")
 def tall_page(browser, resting):
     """One page of the resting book for several tests, with all rows."""
     watch = Watch()
-    with Visitors(browser, watch) as visitors:
+    with Visitors(browser, watch, {}) as visitors:
         yield visitors.open(resting, viewport=TALL)
     watch.assert_quiet()
 
@@ -152,8 +146,8 @@ def test_stale_rows_are_counted_and_can_be_had_alone(tall_page, resting):
     expect(shown(page, "stale")).to_have_attribute("data-value", str(len(expected)))
 
 
-def test_words_find_contracts_and_the_address_keeps_them(kept_page, demo):
-    page = show(kept_page, demo)
+def test_words_find_contracts_and_the_address_keeps_them(page, demo):
+    page = show(page, demo)
     page.keyboard.press("/")
     page.keyboard.type("spy tasty")
     expect(page).to_have_url(f"{demo.url}/#/contracts?q=spy+tasty")
@@ -169,8 +163,7 @@ def test_words_find_contracts_and_the_address_keeps_them(kept_page, demo):
     assert {key[:10] for key in keys(page)} == {"tastytrade"}
 
 
-def test_what_no_contract_fits_says_so_and_how_to_go_on(kept_page, demo):
-    page = kept_page
+def test_what_no_contract_fits_says_so_and_how_to_go_on(page, demo):
     page.goto(f"{demo.url}/#/contracts?q=nothing+of+this")
 
     expect(page.get_by_role("heading", name="No contract fits")).to_be_visible()
@@ -178,8 +171,8 @@ def test_what_no_contract_fits_says_so_and_how_to_go_on(kept_page, demo):
     page.locator("tbody [data-key]").first.wait_for()
 
 
-def test_the_arrow_keys_and_enter_lead_to_a_contract(kept_page, demo):
-    page = show(kept_page, demo, "?q=spy")
+def test_the_arrow_keys_and_enter_lead_to_a_contract(page, demo):
+    page = show(page, demo, "?q=spy")
     names = keys(page)
     page.get_by_role("searchbox").focus()
     page.keyboard.press("ArrowDown")
@@ -212,7 +205,7 @@ def test_numbers_are_in_the_order_of_their_column(tall_page, resting):
 
 
 def test_a_long_list_draws_only_what_is_visible(open_page, resting):
-    page = show(open_page(resting), resting)
+    page = show(open_page(resting, NOWHERE), resting)
     total = int(shown(page).get_attribute("data-value"))
     drawn = page.locator("tbody [data-key]")
 
@@ -222,8 +215,8 @@ def test_a_long_list_draws_only_what_is_visible(open_page, resting):
     expect(page.locator("tr:focus")).to_have_attribute("aria-rowindex", str(total + 1))
 
 
-def test_the_order_stays_under_the_pointer(kept_page, demo):
-    page = show(kept_page, demo, "?sort=age_s")
+def test_the_order_stays_under_the_pointer(page, demo):
+    page = show(page, demo, "?sort=age_s")
     page.locator("tbody tr").nth(3).hover()
     before = keys(page)
     for _ in range(3):
@@ -240,13 +233,13 @@ def test_the_order_stays_under_the_pointer(kept_page, demo):
     )
 
 
-def test_the_list_is_live(kept_page, demo):
-    page = show(kept_page, demo)
+def test_the_list_is_live(page, demo):
+    page = show(page, demo)
     wait_change(figure(page.locator("[data-key*='C00']"), "price"))
 
 
-def test_a_group_leads_to_its_contracts(kept_page, demo):
-    page = show(kept_page, demo, "?by=underlying")
+def test_a_group_leads_to_its_contracts(page, demo):
+    page = show(page, demo, "?by=underlying")
     page.locator("tr.group").get_by_role("link", name="SPY", exact=True).click()
     expect(page.locator(".chip")).to_contain_text("SPY")
 
@@ -257,8 +250,8 @@ def test_a_group_leads_to_its_contracts(kept_page, demo):
     expect(shown(page)).to_have_attribute("data-value", str(expected["count"]))
 
 
-def test_a_group_without_a_value_leads_to_its_positions(kept_page, demo):
-    page = show(kept_page, demo, "?by=expiration")
+def test_a_group_without_a_value_leads_to_its_positions(page, demo):
+    page = show(page, demo, "?by=expiration")
     page.get_by_role("link", name="no expiration").click()
     [expected] = demo.fetch(
         "select count(*) from position_greeks where expiration is null"

@@ -15,6 +15,10 @@ new PerformanceObserver(list => {
     for (const each of list.getEntries()) window.shifts.push([each.startTime, each.value]);
 }).observe({type: 'layout-shift', buffered: true});
 """
+# Nothing has moved for two seconds: all is there.
+_HAS_SETTLED = """
+() => performance.now() - Math.max(0, ...window.shifts.map(each => each[0])) > 2000
+"""
 _SHIFTS_SINCE = "at => window.shifts.filter(each => each[0] >= at).map(each => each[1])"
 LOOK_MS = 4_000
 MOST_SHIFT = 0.005
@@ -30,6 +34,13 @@ def contracts(page, demo):
 
 def list_of(page):
     return page.locator(".scroller.tall")
+
+
+def scroll_to(page, top):
+    """Scroll as soon as the page is high enough, and wait until the place is noted."""
+    page.wait_for_function(
+        "top => { scrollTo(0, top); return history.state?.top === top; }", arg=top
+    )
 
 
 def test_back_leads_to_the_row_that_was_opened(contracts):
@@ -53,8 +64,7 @@ def test_another_view_begins_at_its_top_and_back_returns(open_page, demo):
     page = open_page(demo, "/#/book", viewport=PHONE)
     row = page.get_by_role("rowheader", name="SPX")
     row.wait_for()
-    page.evaluate("scrollTo(0, 300)")
-    page.wait_for_function("() => history.state?.top === 300")
+    scroll_to(page, 300)
     row.click()
     expect(page.get_by_role("table", name="Sums by Expiration")).to_be_attached()
     page.wait_for_function("() => scrollY === 0")
@@ -67,8 +77,7 @@ def test_another_view_begins_at_its_top_and_back_returns(open_page, demo):
 def test_a_choice_within_a_view_moves_nothing(open_page, demo):
     page = open_page(demo, "/#/underlying?underlying=SPX", viewport=PHONE)
     page.get_by_role("button", name="15min").wait_for()
-    page.evaluate("scrollTo(0, 400)")
-    page.wait_for_function("() => history.state?.top === 400")
+    scroll_to(page, 400)
     page.get_by_role("button", name="15min").evaluate("element => element.click()")
     page.wait_for_url("**range=15min*")
     page.wait_for_timeout(300)
@@ -91,7 +100,7 @@ def test_nothing_moves_while_numbers_change(open_page, real_demo, name):
     page.goto(f"{real_demo.url}/#/{name}")
     wait_state(page)
     page.locator("tbody [data-key]").first.wait_for()
-    page.wait_for_timeout(2_000)
+    page.wait_for_function(_HAS_SETTLED)
     since = page.evaluate("performance.now()")
     page.wait_for_timeout(LOOK_MS)
 

@@ -17,7 +17,7 @@ from tests.browser.reading import (
     view,
     wait_state,
 )
-from tests.browser.views import PHONE
+from tests.browser.views import NOWHERE, PHONE
 
 # It has many options, also of several expirations.
 MANY = "/ESH27"
@@ -46,14 +46,6 @@ select distinct on (underlying) underlying, underlying_price
 from latest_greeks where underlying_price is not null
 order by underlying, coalesce(underlying_price_at, event_time) desc
 """
-
-
-@pytest.fixture(scope="module")
-def resting(real_demo):
-    """The demo with the real book, whose numbers stand still."""
-    real_demo.wait_until("select count(*) > 5 from market_metrics")
-    with real_demo.at_rest():
-        yield real_demo
 
 
 @pytest.fixture
@@ -153,7 +145,7 @@ def test_the_sums_of_one_are_those_of_the_database(open_view, resting):
 def test_the_charts_have_the_sums_over_time_of_the_interface(
     open_view, resting, open_page
 ):
-    page = open_page(resting, "/livez")
+    page = open_page(resting, NOWHERE)
     with page.expect_response(HISTORY) as answered:
         page.goto(f"{resting.url}/#/underlying{of(MANY, '&range=15min')}")
     [expected] = answered.value.json()["currencies"]
@@ -279,7 +271,7 @@ def test_an_underlying_that_is_not_there_says_so(open_view):
 
 def test_a_history_that_cannot_be_read_says_why(open_page, resting, watch):
     watch.announce("status of 503")
-    page = open_page(resting, "/livez")
+    page = open_page(resting, NOWHERE)
     problem = {"title": "x", "status": 503, "detail": "The database does not answer."}
     page.route(HISTORY, lambda route: route.fulfill(status=503, json=problem))
     page.goto(f"{resting.url}/#/underlying{of(MANY)}")

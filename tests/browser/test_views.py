@@ -11,8 +11,7 @@ from tests.browser.views import PHONE, VIEWS, address
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_a_view_is_accessible_and_needs_no_mouse(kept_page, demo, name):
-    page = kept_page
+def test_a_view_is_accessible_and_needs_no_mouse(page, demo, name):
     page.goto(address(demo, name))
     wait_state(page)
     expect(view(page, name).get_by_role("heading", level=1)).to_be_visible()
@@ -22,11 +21,9 @@ def test_a_view_is_accessible_and_needs_no_mouse(kept_page, demo, name):
 
 
 @pytest.fixture
-def phone(kept_page):
-    size = kept_page.viewport_size
-    kept_page.set_viewport_size(PHONE)
-    yield kept_page
-    kept_page.set_viewport_size(size)
+def phone(page):
+    page.set_viewport_size(PHONE)
+    return page
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -40,8 +37,7 @@ def test_a_phone_shows_a_view_without_scrolling_sideways(phone, demo, name):
     )
 
 
-def test_the_navigation_leads_to_every_view(kept_page):
-    page = kept_page
+def test_the_navigation_leads_to_every_view(page):
     links = page.get_by_role("navigation", name="Views").get_by_role("link")
     seen = set()
     for link in links.all():
@@ -53,10 +49,10 @@ def test_the_navigation_leads_to_every_view(kept_page):
     assert seen == VIEWS.keys() - {"contract"}
 
 
-def test_a_view_that_does_not_exist_says_so(kept_page, demo):
-    kept_page.goto(f"{demo.url}/#/nothing")
+def test_a_view_that_does_not_exist_says_so(page, demo):
+    page.goto(f"{demo.url}/#/nothing")
 
-    expect(kept_page.locator("main")).to_contain_text("There is no such view")
+    expect(page.locator("main")).to_contain_text("There is no such view")
 
 
 def test_a_view_that_cannot_be_loaded_says_so_and_comes_later(open_page, demo, watch):

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.reading import figure, keys, view, wait_state
+from tests.browser.views import NOWHERE
 
 PATH = "/v1/risk/scenarios"
 FIGURES = ("profit_loss", "taylor_profit_loss", "dollar_delta", "theta", "vega", "rho")
@@ -52,7 +53,7 @@ def open_what_if(open_page):
 
     def open_what_if(service, query="", **options):
         # Far from the real view, which would read before the answers are collected.
-        page = open_page(service, "/#/nothing", **options)
+        page = open_page(service, NOWHERE, **options)
         wait_state(page)
         answers = Answers(page)
         page.evaluate(f"() => {{ location.hash = '#/what-if?{query}' }}")
@@ -213,10 +214,8 @@ def test_a_click_on_a_heading_sorts_the_groups(open_what_if, demo):
     assert names == sorted(names)
 
 
-def test_each_currency_has_a_grid_and_what_is_left_out_is_named(
-    open_what_if, real_demo
-):
-    page, answers = open_what_if(real_demo)
+def test_each_currency_has_a_grid_and_what_is_left_out_is_named(open_what_if, resting):
+    page, answers = open_what_if(resting)
     answer = answers.find(is_grid)
     currencies = {each["currency"] for each in answer["totals"]}
     left_out = answer["left_out"]
@@ -248,7 +247,7 @@ def test_a_refusal_is_told_and_the_grid_before_it_stays(open_what_if, demo, watc
 
 
 def test_a_book_without_positions_says_so(open_page, demo):
-    page = open_page(demo, "/#/nothing")
+    page = open_page(demo, NOWHERE)
     body = {
         **{name: [] for name in ("totals", "groups", "unused", "models")},
         "left_out": {"count": 0, "reasons": {}, "positions": []},

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import assert_accessible
 from tests.browser.reading import figure, number, view, wait_state
+from tests.browser.views import NOWHERE
 
 PATH = "/v1/risk/explain"
 NEW_YORK = ZoneInfo("America/New_York")
@@ -25,7 +26,7 @@ def open_why(open_page):
     """A function that opens the view, and returns the page and its first answer."""
 
     def open_why(service, query="range=10min", **options):
-        page = open_page(service, "/#/nothing", **options)
+        page = open_page(service, NOWHERE, **options)
         wait_state(page)
         with page.expect_response(f"**{PATH}*") as response:
             page.evaluate(f"() => {{ location.hash = '#/why?{query}' }}")
@@ -193,10 +194,8 @@ def test_a_click_on_a_heading_sorts_the_groups(open_why, demo):
     assert deltas == sorted(deltas, reverse=True)
 
 
-def test_each_currency_has_a_waterfall_and_what_is_left_out_is_named(
-    open_why, real_demo
-):
-    page, response = open_why(real_demo)
+def test_each_currency_has_a_waterfall_and_what_is_left_out_is_named(open_why, resting):
+    page, response = open_why(resting)
     answer = response.json()
     currencies = {each["currency"] for each in answer["totals"]}
     assert len(currencies) > 1

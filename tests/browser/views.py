@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
 
+# No view: the page only stays live there.
+NOWHERE = "/#/nothing"
 VIEWS = {
     "book": "/#/book",
     "contracts": "/#/contracts",

@@ -40,6 +40,12 @@ class Watch:
         """All messages, also those that were announced."""
         return tuple(self._complaints)
 
+    def leave(self, context):
+        """Look away from the pages of a context."""
+        context.remove_listener("console", self._on_console)
+        context.remove_listener("weberror", self._on_error)
+        context.remove_listener("request", self._on_request)
+
     def complaints(self):
         """Return the messages that no test has announced."""
         return [

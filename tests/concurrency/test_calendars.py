@@ -24,6 +24,16 @@ async def test_another_process_reads_the_same_calendars():
     assert date(2026, 11, 26) not in dict(found["XNYS"].sessions)  # Thanksgiving
 
 
+async def test_a_process_that_gets_no_processor_is_followed_by_one_with_a_share(
+    monkeypatch,
+):
+    monkeypatch.setattr(calendars, "_IDLE_LIMIT_S", 0.0)
+
+    found = await read_calendars({"XNYS"}, *DAYS)
+
+    assert date(2026, 11, 25) in dict(found["XNYS"].sessions)
+
+
 def test_a_filter_of_system_calls_costs_the_priority_and_no_calendar(
     monkeypatch, capfdbinary
 ):
@@ -33,7 +43,7 @@ def test_a_filter_of_system_calls_costs_the_priority_and_no_calendar(
     monkeypatch.setattr(os, "nice", refuse)
     days = [day.isoformat() for day in DAYS]
 
-    calendars.main([*days, "XNYS"])
+    calendars.main(["idle", *days, "XNYS"])
 
     assert b"2026-11-25" in capfdbinary.readouterr().out
 
