@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.reading import keys, read_figures, read_rows, settled, wait_state
-from tests.browser.views import VIEWS
+from tests.browser.views import DESK, PHONE, VIEWS
 
 COLUMNS = ("market_value", "dollar_delta", "dollar_gamma", "theta", "vega")
 GROUPS = {
@@ -17,6 +17,13 @@ GROUPS = {
     "Account": "account_id",
     "Broker": "broker",
 }
+
+# The cells with a figure that has less room than it needs.
+CUT_OFF = """
+() => [...document.querySelectorAll('td:has(.fig)')]
+    .filter(cell => cell.scrollWidth > cell.clientWidth)
+    .map(cell => `${cell.dataset.column}: ${cell.innerText}`)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +107,40 @@ def test_clicks_lead_down_to_contracts_and_back_leads_up(book):
     book.go_back()
 
     expect(parts(book).get_by_role("rowheader", name="SPX")).to_be_visible()
+
+
+def test_a_sum_that_lacks_something_says_so_and_stands_out(book):
+    tile = book.locator(".figures > div", has_text="Beta delta")
+    expect(tile).to_contain_text(re.compile(r"▲ \d+ missing"))
+    expect(tile).to_have_class("faulty")
+    whole = book.locator(".figures > div", has_text="Theta")
+    expect(whole).to_contain_text("per day")
+    expect(whole).not_to_have_class("faulty")
+    expect(parts(book).get_by_role("rowheader", name="SPX")).to_contain_text("▲")
+
+
+def test_the_currency_of_most_positions_is_large(open_page, real_demo):
+    [first, *others] = real_demo.fetch(
+        "select currency from risk_totals where group_by = 'book'"
+        " order by positions desc"
+    )
+    page = open_page(real_demo, "/#/book")
+    large = page.locator("[data-currency]")
+    expect(large).to_have_attribute("data-currency", first["currency"])
+
+    small = page.get_by_role("table", name="Totals in other currencies")
+    assert len(others) > 1
+    assert sorted(keys(small)) == sorted(row["currency"] for row in others)
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    "address",
+    ["/#/book", "/#/contracts", "/#/contracts?greeks=position", "/#/underlying"],
+)
+def test_no_figure_is_cut_off(open_page, real_demo, address, size):
+    page = open_page(real_demo, address, viewport=size)
+    wait_state(page)
+    page.locator("tbody [data-key]").first.wait_for()
+
+    assert page.evaluate(CUT_OFF) == []

@@ -37,9 +37,9 @@ export function chartOptions({ series, height, zoom, isTime, formatX, isZoomed, 
   return {
     height,
     padding: [8, zoom * (series.some((each) => each.endLabel) ? LABEL_ROOM_PX : HALF_LABEL_PX), 0, 0],
-    series: [{ label: labelX ?? (isTime ? "Time" : ""), value: (_, value) => (value === null ? "" : formatX ? formatX(value) : timeText(value)) }, ...series.map(lineOf), ...bandLines(series)],
+    series: [{ label: labelX ?? (isTime ? "Time" : ""), value: (chart, value, _, at) => xText(at === null ? chart.data[0].at(-1) : value, formatX) }, ...series.map(lineOf), ...bandLines(series)],
     bands: bandsOf(series),
-    scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) } },
+    scales: { x: { time: isTime, range: (_, low, high) => live.current.range ?? widened(low, high) }, y: { range: heightOf } },
     axes: [
       { ...axis, ...xLabels, size: zoom * (isTime ? TWO_LINES_PX : ONE_LINE_PX), space: zoom * 50 },
       { ...axis, size: zoom * NUMBERS_PX, space: zoom * 30, values: (_, values, place, space, step) => values.map((value) => (value === null ? "" : format(value, step))) },
@@ -68,6 +68,12 @@ function widened(low, high) {
   return [low - room, high + room];
 }
 
+// Of values that do not change, the page shows no more digits than there are.
+function heightOf(_, low, high) {
+  if (low === null) return [null, null];
+  return low < high ? uPlot.rangeNum(low, high, 0.1, true) : widened(low, high);
+}
+
 function zoomTo(chart, onZoom) {
   const { left, width } = chart.select;
   if (width < 4) return;
@@ -92,8 +98,18 @@ function lineOf(each, at) {
     spanGaps: spansGaps,
     points: marker ? markerOf(marker, stroke) : points === "alone" ? { show: false, filter: alone, size: 5 } : { show: points, size: 5 },
     paths: !hasLine ? () => null : stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
-    value: (_, value) => (value === null || value === undefined ? "\u2013" : format(value)),
+    // Without a pointer, the legend has the newest value.
+    value: (chart, value, series, at) => valueText(at === null ? chart.data[series].findLast((each) => each !== null && each !== undefined) : value, format),
   };
+}
+
+function valueText(value, format) {
+  return value === null || value === undefined ? "\u2013" : format(value);
+}
+
+function xText(value, formatX) {
+  if (value === null || value === undefined) return "";
+  return formatX ? formatX(value) : timeText(value);
 }
 
 // The points that no line reaches: between two nulls.

@@ -11,16 +11,16 @@ import { Table } from "./table.js";
 
 /** The sums: the column of the interface, its counts, its estimated part, and the text of a figure. */
 export const SUMS = [
-  { field: "profit_loss", missing: "left_out", width: 98, coloured: true, remark: profitRemark, isExact: true },
-  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 100 },
+  { field: "profit_loss", missing: "left_out", width: 102, coloured: true, remark: profitRemark, isExact: true },
+  { field: "market_value", missing: "missing_value", carried: "carried_value", width: 102 },
   { field: "dollar_delta", missing: "missing_dollar_delta", carried: "carried_delta", estimated: "estimated_dollar_delta", width: 102 },
-  { field: "beta_weighted_delta", missing: "missing_beta_weighted", carried: "carried_delta", width: 88, remark: betaRemark, unit: (row) => `${row.benchmark ?? "benchmark"} shares` },
-  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", estimated: "estimated_net_delta", width: 94, onlyOne: true },
+  { field: "beta_weighted_delta", missing: "missing_beta_weighted", carried: "carried_delta", width: 94, large: 1e6, remark: betaRemark, unit: (row) => `${row.benchmark ?? "benchmark"} shares` },
+  { field: "net_delta", missing: "missing_net_delta", carried: "carried_delta", estimated: "estimated_net_delta", width: 94, large: 1e6, onlyOne: true },
   { field: "dollar_gamma", missing: "missing_dollar_gamma", carried: "carried_gamma", estimated: "estimated_dollar_gamma", width: 102 },
-  { field: "theta", missing: "missing_theta", carried: "carried_theta", estimated: "estimated_theta", measure: MEASURES.position_theta, width: 80 },
-  { field: "vega", missing: "missing_vega", carried: "carried_vega", estimated: "estimated_vega", measure: MEASURES.position_vega, width: 80 },
+  { field: "theta", missing: "missing_theta", carried: "carried_theta", estimated: "estimated_theta", measure: MEASURES.position_theta, width: 82, large: 1e6 },
+  { field: "vega", missing: "missing_vega", carried: "carried_vega", estimated: "estimated_vega", measure: MEASURES.position_vega, width: 82, large: 1e6 },
 ];
-// A table has room for whole numbers, a tile for fewer letters.
+// From here on in millions.  A table has room for whole numbers, a tile for fewer letters.
 const LARGE_IN_TABLE = 1e8;
 const LARGE_IN_TILE = 1e6;
 const MOST_NAMED = 3;
@@ -101,7 +101,7 @@ export function sumColumns(hasUnits) {
     width: sum.width,
     look: "has-sums",
     sort: (row) => row[sum.field],
-    cell: (row) => html`<${SumCell} sum=${sum} row=${row} large=${LARGE_IN_TABLE} />`,
+    cell: (row) => html`<${SumCell} sum=${sum} row=${row} large=${sum.large ?? LARGE_IN_TABLE} />`,
   }));
 }
 

@@ -21,7 +21,8 @@ export function Contract({ params }) {
   const { contract_key: key } = params;
   if (!key) return html`<h1>Contract</h1><div class="panel"><${Empty} title="No contract chosen">Choose one in the <a href=${href("contracts")}>list of contracts</a>.<//></div>`;
   const all = allRows().filter((row) => row.contract_key === key);
-  const row = all.find((each) => each.broker === params.broker && each.account_id === params.account_id) ?? all[0];
+  const ofBroker = all.filter((each) => each.broker === params.broker);
+  const row = ofBroker.find((each) => each.account_id === params.account_id) ?? ofBroker[0] ?? all[0];
   return html`
     <${Head} ...${{ row, all, params }} />
     ${row ? html`<${Figures} row=${row} /><${Facts} row=${row} />` : html`<${NotHeld} contractKey=${key} />`}

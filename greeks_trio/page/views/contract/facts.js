@@ -20,13 +20,15 @@ export function Figures({ row }) {
   const digits = priceDigits(row);
   const money = (name) => ({ digits: MEASURES[name].digits + digits - 2 });
   const measures = { price: { digits }, theta: money("theta"), vega: money("vega"), rho: money("rho") };
+  // A share or future has its price and delta only.
+  const isOption = !row.isOther;
   return html`<dl class=${`figures twelve ${isDown(row.broker) ? "unvouched" : ""}`} aria-label="Figures">
     <${Tile} label="Quantity" title=${MEASURES.quantity.title} field="quantity" value=${row.quantity} coloured=${true} below=${row.quantity === null ? "watched, not held" : row.quantity < 0 ? "short" : "long"} />
     <${Tile} label="Price" title=${MEASURES.price.title} field="price" value=${row.price} measure=${measures.price} below=${html`<${Quotes} row=${row} digits=${digits} />`} isOld=${isCarried(row, "price")} />
     <${Tile} label="Value" title=${MEASURES.position_value.title} field="position_value" value=${positionFigure(row, "position_value")} measure=${POSITION} below=${row.currency ?? "currency not known"} />
-    ${GREEKS.map((name) => html`<${Tile} key=${name} label=${MEASURES[name].label} title=${MEASURES[name].title} field=${name} value=${row[name] ?? null} measure=${measures[name] ?? MEASURES[name]} isOld=${isCarried(row, name)} below=${html`<${OfPosition} row=${row} name=${name} />`} />`)}
-    <${Tile} label="Implied volatility" title=${MEASURES.implied_volatility.title} field="implied_volatility" value=${row.implied_volatility ?? null} measure=${{ digits: 2, percent: true }} isOld=${isCarried(row, "implied_volatility")} below="per year" />
-    <${Tile} label=${`Underlying ${row.underlying ?? ""}`} title=${MEASURES.underlying_price.title} field="underlying_price" value=${row.underlying_price} measure=${{ digits }} below=${html`<${UnderlyingAge} row=${row} />`} />
+    ${(isOption ? GREEKS : ["delta"]).map((name) => html`<${Tile} key=${name} label=${MEASURES[name].label} title=${MEASURES[name].title} field=${name} value=${row[name] ?? null} measure=${measures[name] ?? MEASURES[name]} isOld=${isCarried(row, name)} below=${html`<${OfPosition} row=${row} name=${name} />`} />`)}
+    ${isOption && html`<${Tile} label="Implied volatility" title=${MEASURES.implied_volatility.title} field="implied_volatility" value=${row.implied_volatility ?? null} measure=${{ digits: 2, percent: true }} isOld=${isCarried(row, "implied_volatility")} below="per year" />`}
+    ${isOption && html`<${Tile} label=${`Underlying ${row.underlying ?? ""}`} title=${MEASURES.underlying_price.title} field="underlying_price" value=${row.underlying_price} measure=${{ digits }} below=${html`<${UnderlyingAge} row=${row} />`} />`}
     <${Tile} label="Dollar delta" title=${MEASURES.dollar_delta.title} field="dollar_delta" value=${dollarDelta(row)} measure=${MEASURES.dollar_delta} below=${row.currency ?? ""} />
     <${Age} row=${row} />
   </dl>`;
@@ -70,11 +72,12 @@ function UnderlyingAge({ row }) {
 
 function Age({ row }) {
   const seconds = row.receivedMs === null ? null : ageS(row, now.value);
-  return html`<div>
+  const isStale = reasonOf(row, now.value) !== null;
+  return html`<div class=${isStale ? "faulty" : ""}>
     <dt title="Time since the newest tick was received">Age</dt>
     <dd>
       <span class=${`fig ${seconds === null ? "none" : ""}`} data-field="age_s" data-value=${seconds ?? ""}>${age(seconds)}</span>
-      <span class="meta">${row.received_at ? `received ${moment(row.received_at)}` : "no tick"}</span>
+      <span class="meta">${isStale && html`<span aria-hidden="true">▲ </span>stale, `}${row.received_at ? `received ${moment(row.received_at)}` : "no tick"}</span>
     </dd>
   </div>`;
 }
@@ -114,7 +117,9 @@ export function Facts({ row }) {
     ["Stale", reason === null ? "no" : (STALE[reason] ?? reason), "stale_reason"],
     ...(carried.length ? [["From older ticks", carried.join(", "), "carried"]] : []),
   ];
+  // Most of it is about options.
+  const shown = row.isOther ? facts.filter(([, value]) => value !== NOTHING) : facts;
   return html`<dl class="panel facts" aria-label="About the contract">
-    ${facts.map(([label, value, field]) => html`<div key=${field}><dt>${label}</dt><dd data-field=${field} data-value=${row[field] ?? ""}>${value}</dd></div>`)}
+    ${shown.map(([label, value, field]) => html`<div key=${field}><dt>${label}</dt><dd data-field=${field} data-value=${row[field] ?? ""}>${value}</dd></div>`)}
   </dl>`;
 }

@@ -19,7 +19,7 @@ const DEFAULT = ["price", "delta", "implied_volatility"];
 const ALL = ["price", "delta", "gamma", "theta", "vega", "rho", "implied_volatility", "underlying_price"];
 const HEIGHT = 210;
 // Fewer ticks than this are drawn as points too.
-const MOST_POINTS = 150;
+const MOST_POINTS = 80;
 
 /**
  * The charts, with their range and measures.

@@ -68,19 +68,19 @@ function nameColumn(by, isLong) {
     id: "contract",
     label: "Contract",
     left: true,
-    width: isLong ? 232 : 184,
-    narrow: isLong ? 190 : 176,
+    width: isLong ? 252 : 190,
+    narrow: isLong ? 190 : 178,
     sort: naturalKey,
     cell: (row) => (row.isGroup ? html`<${GroupName} row=${row} by=${by} />` : html`<${Name} row=${row} version=${row.version} />`),
   };
 }
 
-// With the mark of stale rows, because the column of the state may be out of sight.
+// The mark of what is stale or wrong is before the name: the column of the state may be out of
+// sight, and the end of a long name too.
 function Name({ row }) {
   const kind = kindOf(row);
-  const stale = statesOf(row, now.value).find(({ id }) => id === "stale");
-  return html`<a class="name" tabindex="-1" href=${hrefOf(row)} title=${row.contract_key}>${nameOf(row)}</a>${kind && html` <span class="none">${kind}</span>`}${stale &&
-  html`<span class="flaw" title=${stale.title}><span aria-hidden="true"> ▲</span><span class="hidden"> ${stale.text}</span></span>`}`;
+  const worst = statesOf(row, now.value).find(({ level }) => level !== "info");
+  return html`${worst && html`<span class="flaw" title=${worst.title}><span aria-hidden="true">▲ </span></span>`}<a class="name" tabindex="-1" href=${hrefOf(row)} title=${row.contract_key}>${nameOf(row)}</a>${kind && html` <span class="none">${kind}</span>`}${worst && html`<span class="hidden"> ${worst.text}</span>`}`;
 }
 
 function GroupName({ row, by }) {
