@@ -157,6 +157,18 @@ def test_a_desk_shows_the_whole_heat_map_and_the_groups(open_what_if, demo):
     assert cut == []
 
 
+def test_below_the_curves_are_their_values_at_the_move(open_what_if, demo):
+    page, _ = open_what_if(demo, "move=-6&lines=days&line_days=0,7")
+    legend = page.locator(".u-legend .u-value")
+    expect(legend).to_have_count(3)  # the move, and two lines
+
+    expect(legend.first).to_have_text("\u22126\u202f%")
+    # The line of today has the value of the chosen cell.
+    cell = page.locator("[aria-selected=true] [data-value]")
+    expect(legend.nth(1)).to_have_text(re.compile(r"[\u2212+]\d"))
+    assert legend.nth(1).inner_text()[0] == cell.inner_text()[0]
+
+
 def test_a_slider_between_the_cells_asks_for_its_scenario(open_what_if, demo):
     page, answers = open_what_if(demo)
     slider = page.get_by_role("slider", name="Move of each underlying")

@@ -50,7 +50,9 @@ export function chartOptions({ series, height, zoom, isTime, formatX, isZoomed, 
       drawClear: [(chart) => shade(chart, live.current.gaps)],
       drawAxes: [drawZero],
       draw: [(chart) => drawMarks(chart, live.current.marks, zoom), (chart) => drawEndLabels(chart, live.current.series, zoom)],
-      setCursor: [(chart) => live.current.onCursor?.(chart.cursor.idx ?? null)],
+      ready: [(chart) => restLegend(chart, live.current.restX)],
+      setData: [(chart) => restLegend(chart, live.current.restX)],
+      setCursor: [(chart) => live.current.onCursor?.(chart.cursor.idx ?? null), (chart) => restLegend(chart, live.current.restX)],
       setSelect: [(chart) => zoomTo(chart, live.current.onZoom)],
     },
   };
@@ -59,6 +61,11 @@ export function chartOptions({ series, height, zoom, isTime, formatX, isZoomed, 
 // Several charts show the same moment; a range is dragged in one of them only.
 function syncOf(key) {
   return { key, setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } };
+}
+
+// Without a pointer, the values at one place.
+function restLegend(chart, x) {
+  if (x !== undefined && (chart.cursor.idx ?? null) === null) chart.setLegend({ idx: chart.valToIdx(x) }, false);
 }
 
 // A single point has room around it.

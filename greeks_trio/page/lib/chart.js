@@ -43,17 +43,18 @@ export function useDark() {
  * @param {string} props.sync Charts with the same name show the same x under the pointer.
  * @param {(from: number, to: number) => void} props.onZoom A range was dragged.
  * @param {(index: number | null) => void} props.onCursor The pointer is at this x.
+ * @param {number} props.restX The legend shows the values at this x while no pointer is over the chart.
  * @param {(x: number) => string} props.formatX Of the axis, if not times.
  */
 export function Chart({ label, summary = "", x, series, height: wanted = 240, isTime = true, hasLegend = true, labelX, sync, formatX, ...changing }) {
-  const { gaps = NONE, marks = NONE, range, onZoom, onCursor } = changing;
+  const { gaps = NONE, marks = NONE, range, restX, onZoom, onCursor } = changing;
   const host = useRef(null);
   const plot = useRef(null);
   const live = useRef(null);
   const isDark = useDark();
   const zoom = useZoom();
   const height = Math.round(wanted * zoom);
-  live.current = { gaps, marks, range, series, onZoom, onCursor };
+  live.current = { gaps, marks, range, restX, series, onZoom, onCursor };
   const looks = series.map(({ label: name, colour, dash, marker, endLabel, low }) => [name, colour, dash, marker, endLabel, Boolean(low)]);
   const shape = JSON.stringify([isDark, zoom, height, isTime, hasLegend, sync, Boolean(onZoom), looks]);
 

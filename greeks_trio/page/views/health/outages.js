@@ -9,7 +9,7 @@ import { change } from "../../lib/router.js";
 import { Table } from "../../lib/table.js";
 import { feeds } from "../../lib/status.js";
 import { GAP_REASONS } from "../../lib/words.js";
-import { Timeline } from "./timeline.js";
+import { Timeline, isPlanned } from "./timeline.js";
 
 const EVERY_MS = 10_000;
 const RANGES = { "1h": ["1 h", 3600], "6h": ["6 h", 21_600], "1d": ["1 d", 86_400], "1w": ["1 w", 604_800], "1m": ["1 m", 2_592_000] };
@@ -69,7 +69,7 @@ function List({ outages, sort = "-started_at" }) {
       left: true,
       width: 132,
       sort: (row) => row.endedAt ?? Infinity,
-      cell: (row) => (row.endedAt === null ? html`<${Badge} state="critical">lasts<//>` : moment(row.ended_at)),
+      cell: (row) => (row.endedAt === null ? html`<${Badge} state=${row.reasons.every(isPlanned) ? "info" : "critical"}>lasts<//>` : moment(row.ended_at)),
     },
     { id: "reasons", label: "Reason", left: true, width: 170, sort: (row) => row.reasons.join(), cell: (row) => html`<span title=${meaningOf(row)}>${row.reasons.join(", ")}</span>` },
     { id: "what", label: "What", left: true, width: 180, sort: whatOf, cell: whatOf },

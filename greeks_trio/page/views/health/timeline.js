@@ -69,7 +69,8 @@ function Bar({ bar, from, until }) {
   return html`<span class=${`bar ${kind} ${endedAt === null ? "lasts" : ""}`} style=${{ left: `${left * 100}%`, width: `${(right - left) * 100}%` }} title=${title} />`;
 }
 
-function isPlanned(reason) {
+/** Whether a person, or the end of the service, was the reason. */
+export function isPlanned(reason) {
   return reason.startsWith("stopped");
 }
 

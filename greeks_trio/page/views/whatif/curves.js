@@ -26,6 +26,7 @@ export function Curves({ group, choices, scenario }) {
     x=${x}
     series=${series}
     marks=${marks}
+    restX=${scenario.move}
     isTime=${false}
     labelX="Move"
     formatX=${(value) => moveText(value, moveUnit)}
