@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import cache
 
 import httpx2
 import msgspec
+import pytest
 import trio
 
+from greeks_trio.api.lists.parameters import params_model
 from greeks_trio.api.lists.resources import RESOURCES
 from greeks_trio.api.routes import lists, position_tags, trades
 from greeks_trio.api.server import run_http
@@ -36,10 +39,23 @@ async def asking(database, **limits):
         yield Timeline(reader, stale_after_s=STALE_AFTER_S, export_timeout_s=60.0)
 
 
+def _known_model(parameters, extras, brokers):
+    return _make_model(parameters, tuple(extras.items()), tuple(brokers))
+
+
+@cache
+def _make_model(parameters, extras, brokers):
+    """Return the same model for each test: to make all of them costs 50 ms."""
+    return params_model(parameters, dict(extras), brokers)
+
+
 def routers_of(timeline, resources=RESOURCES):
     """Return the routes that a timeline answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "params_model", _known_model)
+        of_lists = lists.make_router(timeline, BROKERS, resources)
     return [
-        lists.make_router(timeline, BROKERS, resources),
+        of_lists,
         trades.make_router(timeline, BROKERS),
         position_tags.make_router(timeline, BROKERS),
     ]
