@@ -21,7 +21,7 @@ export const COMPARED = [
 
 /** The rule of `relative` in words. */
 export const RULE =
-  "A relative difference is the difference divided by the larger of the two values. The divisor is at least 0.01 (for volatility 1 %), for prices at least 0.10: of smaller values, the rounding of IBKR alone would be more than 5 %.";
+  "A relative difference is the difference divided by the larger of the two values. The divisor is at least 0.01 (for volatility 1\u202f%), for prices at least 0.10: of smaller values, the rounding of IBKR alone would be more than 5\u202f%.";
 
 /** Why thetas near the expiration differ. */
 export const THETA =

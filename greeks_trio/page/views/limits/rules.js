@@ -76,7 +76,7 @@ const COLUMNS = [
     sort: (row) => row.value,
     cell: (row) => html`<${Reading} field="value" value=${row.value} text=${plain(row.value)} title=${valueTitle(row)} />`,
   },
-  { id: "gauge", label: "Between the bounds", left: true, width: 138, cell: Gauge },
+  { id: "gauge", label: "Bounds", title: "Where the value lies between its bounds", left: true, width: 138, cell: Gauge },
   { id: "room", label: "Room", title: "From the value to the nearest bound", width: 100, sort: (row) => roomOf(row.value, row.threshold), cell: Room },
   { id: "threshold", label: "A breach is a value", left: true, width: 178, cell: Threshold },
   { id: "figure", label: "Watches", left: true, width: 300, sort: watched, cell: Watched },

@@ -19,6 +19,8 @@ import { Waterfall } from "./waterfall.js";
 const PATH = "/v1/risk/explain";
 const EVERY_MS = 30_000;
 const UPRIGHT_FROM_PX = 720;
+// The numbers stand beside the picture; see css/why.css.
+const beside = matchMedia("(min-width: 2400px)");
 
 /** The view `why`. */
 export function Why({ params }) {
@@ -45,7 +47,7 @@ export function Why({ params }) {
       <p class="note between"><${Between} answer=${answer} isBehind=${found.isBehind} /></p>
       <${LateStart} rows=${totals} answer=${answer} filters=${found.choices.filters} />
       <${CurrencyPicker} currencies=${all.map((row) => row.currency)} params=${params} />
-      ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0} />`)}
+      ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0 || beside.matches} />`)}
       <${Groups} ...${{ answer, choices: found.choices, groupings, by, params }} />
       <${LeftOut} answer=${answer} />
       <${Outages} answer=${answer} />
