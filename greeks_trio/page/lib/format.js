@@ -157,7 +157,10 @@ export function contractName(row) {
 function symbolOf({ contract_key: key, underlying }) {
   const future = /^\.\/(\S+)/.exec(key);
   if (future) return `${underlying} (${future[1]})`;
-  return /^.{6}\d{6}[CP]\d{8}$/.test(key) ? key.slice(0, 6).trim() : (underlying ?? key);
+  if (!/^.{6}\d{6}[CP]\d{8}$/.test(key)) return underlying ?? key;
+  // The key leaves out the sign in a name such as BRK/B; that of an adjusted option has a digit more.
+  const root = key.slice(0, 6).trim();
+  return underlying?.replace(/[^A-Z0-9]/g, "") === root ? underlying : root;
 }
 
 const BROKERS = { ibkr: "IBKR", tastytrade: "Tastytrade" };

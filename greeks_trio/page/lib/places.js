@@ -8,12 +8,13 @@ import { route } from "./router.js";
 const PAUSE_MS = 150;
 // The data of a view come after it, and give it its height.
 const PATIENCE_MS = 1500;
-const LOOKS_MS = [150, 700, 1500];
+const LOOKS_MS = [150, 700];
 const MOVES = ["wheel", "touchmove", "keydown", "pointerdown"];
 
 let subject;
 let timer;
 let frame = 0;
+let looks = [];
 
 /** Return what this entry of the history remembers under a name. */
 export function remembered(name) {
@@ -31,13 +32,14 @@ export function followPlaces() {
   subject = subjectOf(route.peek());
   addEventListener("hashchange", onAddress);
   addEventListener("scroll", onScroll, { passive: true });
-  for (const move of MOVES) addEventListener(move, endReturn, { passive: true });
+  for (const move of MOVES) addEventListener(move, onMove, { passive: true });
   returnTo(remembered("top") ?? 0);
 }
 
 // A choice within a view, such as a range, moves nothing.
 function onAddress() {
   clearTimeout(timer);
+  endLooks();
   const next = subjectOf(route.peek());
   const isOther = next !== subject;
   subject = next;
@@ -45,7 +47,7 @@ function onAddress() {
   if (top !== undefined) returnTo(top);
   else if (isOther) returnTo(0);
   else remember("top", scrollY);
-  if (isOther) LOOKS_MS.forEach((pause) => setTimeout(focusMain, pause));
+  if (isOther) looks = LOOKS_MS.map((pause) => setTimeout(focusMain, pause));
 }
 
 function subjectOf({ view, params }) {
@@ -54,7 +56,14 @@ function subjectOf({ view, params }) {
 
 // Where the element with the focus has gone, Tab goes on at the new view, not at the navigation.
 function focusMain() {
-  if (document.activeElement === document.body) document.getElementById("main")?.focus({ preventScroll: true });
+  if (document.activeElement !== document.body) return;
+  document.getElementById("main").focus({ preventScroll: true });
+  endLooks();
+}
+
+// Once, and not against a person who does something.
+function endLooks() {
+  for (const look of looks) clearTimeout(look);
 }
 
 function onScroll() {
@@ -72,6 +81,11 @@ function returnTo(top) {
   frame = requestAnimationFrame(step);
 }
 
+function onMove() {
+  endReturn();
+  endLooks();
+}
+
 function endReturn() {
   cancelAnimationFrame(frame);
   frame = 0;
@@ -82,15 +96,15 @@ export function usePlace(element, name) {
   useLayoutEffect(() => {
     const { current } = element;
     let pause;
-    const onMove = () => {
+    const onPlace = () => {
       clearTimeout(pause);
       pause = setTimeout(() => remember(name, current.scrollTop), PAUSE_MS);
     };
     current.scrollTop = remembered(name) ?? 0;
-    current.addEventListener("scroll", onMove, { passive: true });
+    current.addEventListener("scroll", onPlace, { passive: true });
     return () => {
       clearTimeout(pause);
-      current.removeEventListener("scroll", onMove);
+      current.removeEventListener("scroll", onPlace);
     };
   }, []);
 }

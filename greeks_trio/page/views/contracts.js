@@ -52,7 +52,7 @@ function Counts({ list }) {
   return html`<span class="meta">
     ${isSorted && html`<span class="order" style=${{ visibility: isHeld ? "visible" : "hidden" }}>order of ${moment(orderedAt)}, while you are in the list · </span>`}
     <${Faults} />
-    <span role="status">shown <b data-field="shown" data-value=${shown}>${number(shown)}</b> of <b data-field="total" data-value=${total}>${number(total)}</b></span>,
+    <span role="status"><span class="order">shown </span><b data-field="shown" data-value=${shown}>${number(shown)}</b> of <b data-field="total" data-value=${total}>${number(total)}</b></span>,
     ${" "}<b data-field="stale" data-value=${stale}>${number(stale)}</b> stale
   </span>`;
 }
