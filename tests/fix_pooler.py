@@ -90,13 +90,13 @@ def pgbouncer(
                 path.chmod(path.stat().st_mode | 0o711)
         users.chmod(0o644)
     file = directory / "pgbouncer.ini"
-    lines = [f"* = host={server.host} port={server.port}", "[pgbouncer]"]
+    lines = [f"* = host={server.server.host} port={server.server.port}", "[pgbouncer]"]
     lines += [f"{name} = {value}" for name, value in values.items()]
     file.write_text("\n".join(["[databases]", *lines, ""]))
     log = (directory / "pgbouncer.log").open("w")
     with log, subprocess.Popen([PGBOUNCER, file], stderr=log) as process:
         try:
-            config = replace(server, host="127.0.0.1", port=port)
+            config = replace(server, hosts=("127.0.0.1",), ports=(port,))
             _wait_until_it_answers(config, process)
             yield config
         finally:
@@ -160,7 +160,7 @@ class FakePooler:
                 serve = partial(trio.serve_tcp, self._serve, 0, host="127.0.0.1")
                 [listener] = await nursery.start(serve)
                 port = listener.socket.getsockname()[1]
-                self.config = replace(self.config, host="127.0.0.1", port=port)
+                self.config = replace(self.config, hosts=("127.0.0.1",), ports=(port,))
                 task_status.started()
 
     def show(self, *names: str) -> list[str]:

@@ -57,8 +57,8 @@ _serial = count(1)
 def connect_options(config: DatabaseConfig) -> dict[str, str | int]:
     """Return the arguments of psycopg's ``connect`` for this database."""
     return {
-        "host": config.host,
-        "port": config.port,
+        "host": config.server.host,
+        "port": config.server.port,
         "user": config.user,
         "password": config.password.reveal(),
         "dbname": config.dbname,
@@ -122,8 +122,8 @@ def _server(url: str) -> Iterator[DatabaseConfig]:
         return
     given = {key: str(value) for key, value in conninfo_to_dict(url).items()}
     yield DatabaseConfig(
-        host=given.get("host", "localhost"),
-        port=int(given.get("port", 5432)),
+        hosts=(given.get("host", "localhost"),),
+        ports=(int(given.get("port", 5432)),),
         user=given.get("user", "postgres"),
         password=Secret(given.get("password", "")),
         dbname=given.get("dbname", "postgres"),

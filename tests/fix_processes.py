@@ -196,8 +196,8 @@ class Stage:
         """Write ``.env`` for the database and the announced simulators."""
         database = self.database
         values = {
-            "POSTGRES_HOST": database.host,
-            "POSTGRES_PORT": database.port,
+            "POSTGRES_HOST": database.server.host,
+            "POSTGRES_PORT": database.server.port,
             "POSTGRES_USER": database.user,
             "POSTGRES_PASSWORD": database.password.reveal(),
             "POSTGRES_DB": database.dbname,

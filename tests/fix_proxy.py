@@ -43,7 +43,7 @@ class Proxy:
             serve = partial(trio.serve_tcp, self._forward, 0, host="127.0.0.1")
             [listener] = await nursery.start(serve)
             port = listener.socket.getsockname()[1]
-            self.config = replace(self._server, host="127.0.0.1", port=port)
+            self.config = replace(self._server, hosts=("127.0.0.1",), ports=(port,))
             task_status.started()
 
     def go_deaf(self) -> None:
@@ -96,7 +96,7 @@ class Proxy:
                 self._links.discard(link)
 
     async def _connect(self) -> trio.SocketStream:
-        host, port = self._server.host, self._server.port
+        host, port = self._server.server.host, self._server.server.port
         if host.startswith("/"):
             return await trio.open_unix_socket(f"{host}/.s.PGSQL.{port}")
         return await trio.open_tcp_stream(host, port)

@@ -241,12 +241,10 @@ async def _inspect_login(
 
 def _unreachable(config: DatabaseConfig, exc: StoreError, file: Path) -> Finding:
     """Return the finding for a server that does not answer or refuses the login."""
-    place = f"{config.host}:{config.port}"
+    place = config.place
     settings_file = (
         f" and from {file}" if file.exists() else f" ({file} does not exist)"
     )
-    if config.host.startswith(("/", "@")):
-        place = config.host
     if exc.sqlstate is not None or getattr(exc, "needs_person", False):
         return _failed("database", f"{place}: {exc}")
     return Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from greeks_trio.config.addresses import is_this_machine
 from greeks_trio.config.declaration import (
@@ -16,9 +16,10 @@ from greeks_trio.config.kinds import (
     CERTIFICATES,
     DIRECTORY,
     FLAG,
-    HOST,
+    HOSTS,
     LOGIN_NAME,
     METHODS,
+    PORTS,
     choice,
     number,
     whole_number,
@@ -30,8 +31,31 @@ _SSLMODE: Final = choice(
 )
 
 
-def _sslmode_for(host: str) -> str:
-    return "prefer" if is_this_machine(host) else "verify-full"
+class Server(NamedTuple):
+    """A server, as libpq names it: ``host`` may be the directory of a socket."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        if self.host.startswith(("/", "@")):
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _sslmode_for(hosts: tuple[str, ...]) -> str:
+    return "prefer" if all(map(is_this_machine, hosts)) else "verify-full"
+
+
+def _one_port_each(ports: tuple[int, ...], earlier: Mapping[str, Any]) -> str | None:
+    hosts = len(earlier["hosts"])
+    if len(ports) in {1, hosts}:
+        return None
+    return (
+        f"has {len(ports)} ports for {hosts} in POSTGRES_HOST: write one for each of "
+        "them in the same order, or one for all"
+    )
 
 
 def _system_needs_verify_full(
@@ -46,21 +70,23 @@ def _system_needs_verify_full(
 class DatabaseConfig:
     """How to reach PostgreSQL."""
 
-    host: str = setting(
+    hosts: tuple[str, ...] = setting(
         "POSTGRES_HOST",
-        "localhost",
-        HOST,
-        about="The server.",
+        ("localhost",),
+        HOSTS,
+        about="The server. Name the primary and its standbys in any order: the service "
+        "uses the one that accepts rows, and finds it again after a failover.",
         applies=Applies.NEXT_CONNECTION,
         asked=True,
     )
-    port: int = setting(
+    ports: tuple[int, ...] = setting(
         "POSTGRES_PORT",
-        5432,
-        whole_number(1, 65_535),
-        about="The TCP port of the server.",
+        (5432,),
+        PORTS,
+        about="The TCP port of the server. One for all servers, or one for each of them.",
         applies=Applies.NEXT_CONNECTION,
         asked=True,
+        refuse=_one_port_each,
     )
     user: str = setting(
         "POSTGRES_USER",
@@ -91,9 +117,9 @@ class DatabaseConfig:
         "prefer",
         _SSLMODE,
         about="How TLS protects the connection, as in libpq. The default is prefer for "
-        "this machine and verify-full for any other machine.",
+        "this machine, and verify-full if any server is another machine.",
         applies=Applies.NEXT_CONNECTION,
-        default_from=("host", _sslmode_for),
+        default_from=("hosts", _sslmode_for),
     )
     sslrootcert: Path | Literal["system"] | None = setting(
         "POSTGRES_SSLROOTCERT",
@@ -130,6 +156,22 @@ class DatabaseConfig:
         "the clock of this machine is the wrong one.",
         applies=Applies.RESTART,
     )
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers in their order; the one that accepts rows is used."""
+        ports = self.ports * len(self.hosts) if len(self.ports) == 1 else self.ports
+        return tuple(map(Server, self.hosts, ports))
+
+    @property
+    def server(self) -> Server:
+        """The only server, or the first of several."""
+        return self.servers[0]
+
+    @property
+    def place(self) -> str:
+        """The servers as text, such as ``db1:5432,db2:5432``."""
+        return ",".join(map(str, self.servers))
 
 
 def _payloads_outlive_months(months: int, earlier: Mapping[str, Any]) -> str | None:

@@ -144,17 +144,28 @@ def _parse_flag(text: str) -> bool:
     raise _wrong(text, "true or false")
 
 
-def _parse_host(text: str) -> str:
+def _parse_hosts(text: str) -> tuple[str, ...]:
+    # Two servers may have the same name, and differ by the port.
+    return tuple(_checked_host(part.strip()) for part in text.split(","))
+
+
+def _checked_host(text: str) -> str:
     is_socket = text.startswith(("/", "@"))
     # The text may be a URL with a password, so the message does not show it.
     if not text.isprintable():
         raise ValueError("holds a control character; copy it again")
+    if not text:
+        raise ValueError("has a comma without a host; write one between two commas")
     if not is_socket and any(odd in text for odd in "/@ ?="):
         raise ValueError(
             "is not a host; write only the name or the address of the server, the other "
             "parts of a URL have variables of their own"
         )
     return text
+
+
+def _parse_ports(text: str) -> tuple[int, ...]:
+    return tuple(_PORT.parse(part.strip()) for part in text.split(","))
 
 
 def _parse_login_name(text: str) -> str:
@@ -235,10 +246,19 @@ def _write_optional(value: object) -> str:
     return "" if value is None else str(value)
 
 
+_PORT: Final = whole_number(1, 65_535)
 FLAG: Final = Kind(parse=_parse_flag, values="true or false", write=_write_flag)
 TEXT: Final = Kind(parse=str, values="any text")
-HOST: Final = Kind(
-    parse=_parse_host, values="a host name, an address, or the directory of a socket"
+HOSTS: Final = Kind(
+    parse=_parse_hosts,
+    values="a host name, an address, or the directory of a socket; several with commas "
+    "between",
+    write=",".join,
+)
+PORTS: Final = Kind(
+    parse=_parse_ports,
+    values="a whole number from 1 to 65535; several with commas between",
+    write=lambda ports: ",".join(map(str, ports)),
 )
 LOGIN_NAME: Final = Kind(parse=_parse_login_name, values="any text")
 METHODS: Final = Kind(

@@ -195,9 +195,14 @@ def _variables_of(section: DatabaseConfig | RetentionConfig) -> dict[str, str]:
 
 def _warn_of_unverified(database: DatabaseConfig) -> None:
     """Warn that another machine could pretend to be the database."""
-    if not is_this_machine(database.host) and database.sslmode not in _VERIFYING:
+    if (
+        not all(map(is_this_machine, database.hosts))
+        and database.sslmode not in _VERIFYING
+    ):
         logger.warning(
-            "database.unverified host=%s sslmode=%s", database.host, database.sslmode
+            "database.unverified host=%s sslmode=%s",
+            ",".join(database.hosts),
+            database.sslmode,
         )
 
 

@@ -36,9 +36,9 @@ def log_other_database(
     Only the operator knows whether it is the same database at a new address.
     """
     logger.warning(
-        "config.database_changed from=%s:%d/%s to=%s:%d/%s waiting_rows=%d "
+        "config.database_changed from=%s/%s to=%s/%s waiting_rows=%d "
         "what-waits=goes-to-the-new-one",
-        *(before.host, before.port, before.dbname),
-        *(after.host, after.port, after.dbname),
+        *(before.place, before.dbname),
+        *(after.place, after.dbname),
         waiting_rows,
     )

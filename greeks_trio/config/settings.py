@@ -17,7 +17,7 @@ from greeks_trio.config.broker_settings import (
     IbkrConfig,
     TastytradeConfig,
 )
-from greeks_trio.config.database_settings import DatabaseConfig, RetentionConfig
+from greeks_trio.config.database_settings import DatabaseConfig, RetentionConfig, Server
 from greeks_trio.config.declaration import (
     Applies,
     Section,
@@ -57,6 +57,7 @@ __all__ = [
     "PipelineConfig",
     "RetentionConfig",
     "Secret",
+    "Server",
     "SpoolConfig",
     "TastytradeConfig",
 ]

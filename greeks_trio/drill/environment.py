@@ -97,13 +97,13 @@ async def open_environment(
         trio.open_nursery() as nursery,
     ):
         password = await _make_role(postgres.config)
-        proxy = Proxy(lambda: (postgres.config.host, postgres.config.port))
+        proxy = Proxy(lambda: postgres.config.server)
         await nursery.start(proxy.run, name="database link")
         links = {
             broker: await _open_link(nursery, brokers, broker) for broker in SILENCE_S
         }
         database = replace(
-            postgres.config, port=proxy.port, user=ROLE, password=password
+            postgres.config, ports=(proxy.port,), user=ROLE, password=password
         )
         observer = Observer(directory / "durable")
         settings = directory / "service.json"
@@ -172,8 +172,8 @@ def _write_settings(
         variables |= brokers.endpoints.brokers[broker].at_port(link.port).variables()
         variables[f"GREEKS_{broker.upper()}_SILENCE_S"] = str(SILENCE_S[broker])
     variables |= {
-        "POSTGRES_HOST": database.host,
-        "POSTGRES_PORT": str(database.port),
+        "POSTGRES_HOST": ",".join(database.hosts),
+        "POSTGRES_PORT": ",".join(map(str, database.ports)),
         "POSTGRES_USER": database.user,
         "POSTGRES_PASSWORD": database.password.reveal(),
         "POSTGRES_DB": database.dbname,

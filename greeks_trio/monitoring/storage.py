@@ -110,9 +110,10 @@ def _read_disks(storage: Storage, database: DatabaseConfig, spool: Path) -> None
     storage.spool_disk = _room(spool)
     directory = storage.sizes and storage.sizes.data_directory
     storage.database_disk = None
-    if directory and is_this_machine(database.host):
+    here = [each.port for each in database.servers if is_this_machine(each.host)]
+    if directory and here:
         path = Path(directory)
-        if _is_server(path, database.port):
+        if any(_is_server(path, port) for port in here):
             storage.database_disk = _room(path)
 
 

@@ -41,6 +41,9 @@ APPLICATION: Final = "greeks_trio"
 # Much longer than a healthy server takes to answer a request to cancel.
 _CANCEL_LIMIT_S: Final = 2.0
 
+# psycopg takes no less.
+_LEAST_LIMIT_S: Final = 2
+
 # A dead peer is noticed after 10 + 3 * 5 s, also while nothing is sent.
 _KEEPALIVES: Final = {
     "keepalives": 1,
@@ -56,7 +59,7 @@ _WITHOUT_PASSWORD: Final = "!password,!md5"  # noqa: S105
 
 def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
     """Return whether both name the same database; the login may differ."""
-    return (one.host, one.port, one.dbname) == (other.host, other.port, other.dbname)
+    return (one.servers, one.dbname) == (other.servers, other.dbname)
 
 
 def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
@@ -65,8 +68,8 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
     Nothing here depends on the variables of libpq that have a setting of ours.
     """
     return {
-        "host": config.host,
-        "port": config.port,
+        "host": ",".join(server.host for server in config.servers),
+        "port": ",".join(str(server.port) for server in config.servers),
         "user": config.user,
         # An empty one lets libpq look into its password file.
         "password": config.password.reveal(),
@@ -74,9 +77,8 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         "sslmode": config.sslmode,
         "sslrootcert": str(config.sslrootcert) if config.sslrootcert else None,
         "require_auth": required_methods(config),
-        # For each address of the host, so that a second one is tried in time.
-        "connect_timeout": math.ceil(config.timeout_s / 2),
-        # Of several addresses, the one that accepts rows: a failover changes it.
+        "connect_timeout": _limit_of_one(config),
+        # Of several servers or addresses, the one that accepts rows.
         "target_session_attrs": "read-write",
         "application_name": APPLICATION,
         "client_encoding": "utf8",
@@ -85,6 +87,19 @@ def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
         "tcp_user_timeout": math.ceil(config.timeout_s * 1000),
         **_KEEPALIVES,
     }
+
+
+def _limit_of_one(config: DatabaseConfig) -> int:
+    """Return the seconds for each server or address, so that the next is tried in time."""
+    return max(
+        _LEAST_LIMIT_S, math.ceil(config.timeout_s / max(2, len(config.servers)))
+    )
+
+
+def connect_limit_s(config: DatabaseConfig) -> float:
+    """Return the seconds in which every server is tried."""
+    others = len(config.servers) - 1
+    return max(config.timeout_s, others * _limit_of_one(config) + config.timeout_s / 2)
 
 
 def required_methods(config: DatabaseConfig) -> str:
@@ -97,7 +112,7 @@ def required_methods(config: DatabaseConfig) -> str:
 async def open_connection(
     config: DatabaseConfig, *, autocommit: bool = False
 ) -> AsyncIterator[LoginConnection[TupleRow]]:
-    """Connect within ``config.timeout_s`` seconds, and always close at the end.
+    """Connect within `connect_limit_s`, and always close at the end.
 
     The session has `session_settings` and a name of its own.  PostgreSQL rolls back a
     transaction that the block did not commit.
@@ -108,7 +123,7 @@ async def open_connection(
     """
     connection = None
     try:
-        with translated(may_refuse=False), trio.fail_after(config.timeout_s):
+        with translated(may_refuse=False), trio.fail_after(connect_limit_s(config)):
             connection = await _connect(config)
             await _set_up(connection, config)
             await connection.set_autocommit(autocommit)

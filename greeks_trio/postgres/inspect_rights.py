@@ -142,7 +142,7 @@ async def inspect_tls(
         await cursor.execute(_TLS)
         row = await cursor.fetchone() or {"ssl": False}
     used = f"{row['version']}, {row['cipher']}" if row["ssl"] else "not used"
-    if is_this_machine(config.host):
+    if all(map(is_this_machine, config.hosts)):
         return [_tls("fine", f"{used}; the server is on this machine")]
     if config.sslmode in _VERIFYING:
         return [_tls("fine", f"{used}; the server is verified ({config.sslmode})")]

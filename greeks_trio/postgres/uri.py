@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from greeks_trio.config.settings import DatabaseConfig
+from greeks_trio.config.settings import DatabaseConfig, Server
 
 
 def database_uri(
@@ -25,10 +25,14 @@ def database_uri(
         options["sslrootcert"] = str(config.sslrootcert)
     if passfile:
         options["passfile"] = passfile
-    host = config.host
-    if host.startswith(("/", "@")):  # the directory of a Unix socket
-        options["host"], host = host, ""
-    elif ":" in host:
-        host = f"[{host}]"
-    place = f"{host}:{config.port}/{quote(config.dbname, safe='')}"
-    return f"postgresql://{login}@{place}?{urlencode(options, quote_via=quote)}"
+    if len(config.servers) > 1:
+        options["target_session_attrs"] = "read-write"
+    places = ",".join(map(_place, config.servers))
+    path = quote(config.dbname, safe="")
+    return f"postgresql://{login}@{places}/{path}?{urlencode(options, quote_via=quote)}"
+
+
+def _place(server: Server) -> str:
+    """Return host and port; the slashes in the directory of a socket are escaped."""
+    host = f"[{server.host}]" if ":" in server.host else quote(server.host, safe="@")
+    return f"{host}:{server.port}"

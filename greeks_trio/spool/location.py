@@ -21,8 +21,9 @@ def spool_directory(config: Config) -> Path:
     """
     if config.spool.directory is not None:
         return config.spool.directory
-    database = config.database
-    name = f"{database.host}-{database.port}-{database.dbname}"
+    # A standby that is named later must not lead to another directory.
+    first, dbname = config.database.server, config.database.dbname
+    name = f"{first.host}-{first.port}-{dbname}"
     try:
         return data_home("spool") / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
     except RuntimeError:

@@ -265,8 +265,8 @@ def _service(
     port = _free_port()
     variables = {
         "GREEKS_ENV_FILE": os.devnull,
-        "POSTGRES_HOST": database.host,
-        "POSTGRES_PORT": str(database.port),
+        "POSTGRES_HOST": database.server.host,
+        "POSTGRES_PORT": str(database.server.port),
         "POSTGRES_USER": database.user,
         "POSTGRES_PASSWORD": database.password.reveal(),
         "POSTGRES_DB": database.dbname,

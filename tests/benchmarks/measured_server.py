@@ -38,8 +38,8 @@ class Server:
         """Return a connection in autocommit."""
         config = self.config
         return psycopg.connect(
-            host=config.host,
-            port=config.port,
+            host=config.server.host,
+            port=config.server.port,
             user=config.user,
             password=config.password.reveal(),
             dbname=dbname or config.dbname,

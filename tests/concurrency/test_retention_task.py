@@ -138,7 +138,7 @@ def test_the_process_gets_the_settings_that_it_needs_and_no_other_secret(
     environment = child_environment(config)
 
     assert environment["POSTGRES_PASSWORD"] == "of the database"
-    assert environment["POSTGRES_PORT"] == str(database.port)
+    assert environment["POSTGRES_PORT"] == str(database.server.port)
     assert environment["GREEKS_KEEP_MONTHS"] == "1"
     assert environment["GREEKS_ARCHIVE_DIR"] == str(tmp_path)
     assert not [text for text in environment.values() if "of the broker" in text]
@@ -179,7 +179,7 @@ async def test_without_a_database_the_disks_are_watched(
 ):
     monkeypatch.setattr(storage_module, "_INTERVAL_S", 0.0)
     storage = Storage()
-    nowhere = replace(database, port=1, timeout_s=0.5)
+    nowhere = replace(database, ports=(1,), timeout_s=0.5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             run_storage_watch, storage, Conditions(), lambda: nowhere, tmp_path

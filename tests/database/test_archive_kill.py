@@ -36,8 +36,8 @@ def run(database, tmp_path):
     environment = {
         "PYTHONPATH": str(CHECKOUT),
         "GREEKS_ARCHIVE_DIR": str(tmp_path / "files"),
-        "POSTGRES_HOST": database.host,
-        "POSTGRES_PORT": str(database.port),
+        "POSTGRES_HOST": database.server.host,
+        "POSTGRES_PORT": str(database.server.port),
         "POSTGRES_USER": database.user,
         "POSTGRES_PASSWORD": database.password.reveal(),
         "POSTGRES_DB": database.dbname,

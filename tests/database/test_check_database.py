@@ -173,7 +173,7 @@ async def test_a_server_elsewhere_that_is_not_verified_is_a_warning(
     database, connection, host, sslmode, verdict
 ):
     [finding] = await inspect_tls(
-        connection, replace(database, host=host, sslmode=sslmode)
+        connection, replace(database, hosts=(host,), sslmode=sslmode)
     )
 
     assert finding.verdict == verdict

@@ -33,7 +33,7 @@ async def test_connecting_to_a_deaf_server_ends_in_time(proxy):
 
 async def test_a_port_without_a_listener_is_unavailable(database):
     with pytest.raises(StoreUnavailable) as caught:
-        async with open_connection(replace(database, host="127.0.0.1", port=1)):
+        async with open_connection(replace(database, hosts=("127.0.0.1",), ports=(1,))):
             pass
 
     assert caught.value.sqlstate is None
@@ -41,7 +41,7 @@ async def test_a_port_without_a_listener_is_unavailable(database):
 
 async def test_a_host_that_has_no_address_is_unavailable(database):
     with pytest.raises(StoreUnavailable, match=r"nowhere\.invalid"):
-        async with open_connection(replace(database, host="nowhere.invalid")):
+        async with open_connection(replace(database, hosts=("nowhere.invalid",))):
             pass
 
 

@@ -225,8 +225,8 @@ async def test_a_copy_lets_other_tasks_run(connection):
 
 async def test_the_next_host_is_tried_when_one_refuses(database):
     arguments = connection_arguments(database)
-    arguments["host"] = f"{database.host},{database.host}"
-    arguments["port"] = f"1,{database.port}"
+    arguments["host"] = f"{database.server.host},{database.server.host}"
+    arguments["port"] = f"1,{database.server.port}"
 
     async with await TrioConnection.connect(**arguments) as connection:
         assert await one(connection, "select 1") == 1

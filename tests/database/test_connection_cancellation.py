@@ -372,8 +372,8 @@ async def test_a_server_that_goes_deaf_between_two_rows_costs_no_more_than_the_l
 
 async def test_cancelling_connect_wherever_it_waits_leaves_nothing_open(database):
     arguments = connection_arguments(database)
-    arguments |= {"host": f"{database.host},{database.host}"}
-    arguments |= {"port": f"1,{database.port}"}
+    arguments |= {"host": f"{database.server.host},{database.server.host}"}
+    arguments |= {"port": f"1,{database.server.port}"}
 
     async def operation():
         nonlocal connection

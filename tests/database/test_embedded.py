@@ -42,7 +42,7 @@ async def main():
         Path(sys.argv[1]), settings={"fsync": "off"}
     ) as config:
         with psycopg.connect(
-            host=config.host, port=config.port, user=config.user,
+            host=config.server.host, port=config.server.port, user=config.user,
             password=config.password.reveal(), dbname=config.dbname, autocommit=True,
         ) as connection:
             connection.execute("create table if not exists stored (what text)")
@@ -173,7 +173,7 @@ def test_only_the_password_opens_it(running):
 def test_it_listens_on_loopback_only(running, running_connection):
     _, config = running
 
-    assert (config.host, config.sslmode) == ("127.0.0.1", "disable")
+    assert (config.server.host, config.sslmode) == ("127.0.0.1", "disable")
     assert show(running_connection, "listen_addresses") == ["127.0.0.1"]
     assert show(running_connection, "unix_socket_directories") == [""]
 
@@ -423,14 +423,14 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 def test_a_port_that_is_taken_in_the_last_moment_is_left_alone(
     postgres_server, used_directory, monkeypatch
 ):
-    taken = iter([postgres_server.port])
+    taken = iter([postgres_server.server.port])
     free_port = embedded._free_port
     monkeypatch.setattr(
         embedded, "_free_port", lambda: next(taken, None) or free_port()
     )
 
     with embedded_server(used_directory, settings=QUICK) as config:
-        assert config.port != postgres_server.port
+        assert config.server.port != postgres_server.server.port
         with connect(config) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
 

@@ -100,7 +100,7 @@ async def test_a_server_that_stays_serves_commands_and_services(
     shown = run("db", "status", "--json", "--data-dir", data_dir)
     facts = json.loads(shown.stdout)
     assert facts["running"]
-    assert (facts["pid"], facts["port"]) == (server.pid, database.port)
+    assert (facts["pid"], facts["port"]) == (server.pid, database.server.port)
     assert facts["version"].startswith("18.")
     assert facts["address"] == printed
 
@@ -138,7 +138,7 @@ async def test_a_server_that_stays_and_is_killed_is_started_again(started):
                 await trio.sleep(0.05)
         assert not present.is_detached
         assert await trio.to_thread.run_sync(count, used) == 9
-    assert used.port == database.port
+    assert used.port == database.server.port
 
 
 def test_a_dump_is_restored_elsewhere_and_nowhere_else(started, tmp_path, capfd):
@@ -242,7 +242,9 @@ def test_newer_data_is_refused_in_words(tmp_path):
 
 
 def test_the_password_is_in_the_environment_only(monkeypatch):
-    database = DatabaseConfig(host="db", password=Secret("s3cret"), sslmode="require")
+    database = DatabaseConfig(
+        hosts=("db",), password=Secret("s3cret"), sslmode="require"
+    )
     present = {"PGSERVICE": "other", "PGHOSTADDR": "1.2.3.4", "HOME": "/h"}
     environment = clients.client_environment(database, present)
     assert environment == {

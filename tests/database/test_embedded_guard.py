@@ -172,7 +172,7 @@ async def test_a_port_that_was_taken_meanwhile_is_waited_for(cluster_directory, 
         if number == 1:
             # Like PostgreSQL itself, whose old connections may still linger.
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            taken.bind(("127.0.0.1", config.port))
+            taken.bind(("127.0.0.1", config.server.port))
             taken.listen()
         elif number == 3:
             taken.close()

@@ -119,11 +119,11 @@ async def test_a_port_that_was_taken_meanwhile_is_given_up(server):
     with trio.socket.socket() as taken:
         # Connections that have just ended may still hold the port.
         taken.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-        await taken.bind(("127.0.0.1", before.port))
+        await taken.bind(("127.0.0.1", before.server.port))
         taken.listen()
         await server.start()
 
-    assert server.config.port != before.port
+    assert server.config.server.port != before.server.port
     write_row(server.config)
 
 

@@ -162,7 +162,7 @@ def stranger() -> Iterator[Stranger]:
 def test_a_stranger_on_the_port_gets_no_password(running, stranger):
     _, config = running
     with pytest.raises(StoreUnavailable, match="refuses its database"):
-        make_database(replace(config, port=stranger.port))
+        make_database(replace(config, ports=(stranger.port,)))
     stranger.close()
     assert config.password.reveal().encode() not in stranger.heard
 
@@ -182,11 +182,11 @@ def test_any_port_stays_the_same_and_a_minor_upgrade_is_noted(used_directory, ca
     ports = []
     for _ in range(2):
         with embedded_server(used_directory, settings=QUICK) as config:
-            ports.append(config.port)
+            ports.append(config.server.port)
         assert "version_changed" not in caplog.text
     (used_directory / "postgres-18-version").write_text("18.0")
     with embedded_server(used_directory, settings=QUICK) as config:
-        ports.append(config.port)
+        ports.append(config.server.port)
     assert len(set(ports)) == 1
     assert "embedded.version_changed from=18.0 to=18." in caplog.text
 

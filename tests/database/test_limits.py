@@ -550,7 +550,7 @@ async def test_without_the_database_the_states_are_unknown_and_never_ok(
     there = world.database
     async with world.run() as watch:
         await world.wait_delivered(1)
-        world.database = replace(there, port=1)
+        world.database = replace(there, ports=(1,))
         db.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"

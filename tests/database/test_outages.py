@@ -497,7 +497,7 @@ async def test_a_name_that_is_gone_is_given_up_in_time(store, database):
     async with store.open() as sink:
         await sink.write([ONE])
     here = store._config
-    store.reconfigure(replace(here, host="nowhere.invalid"))
+    store.reconfigure(replace(here, hosts=("nowhere.invalid",)))
 
     assert await cannot_open(store) is None
 

@@ -136,7 +136,7 @@ def unused_tcp_port():
 
 
 async def test_a_database_that_is_away_is_said_so(database, unused_tcp_port):
-    away = replace(database, host="127.0.0.1", port=unused_tcp_port)
+    away = replace(database, hosts=("127.0.0.1",), ports=(unused_tcp_port,))
     async with reading(away) as reader:
         with pytest.raises(StoreUnavailable):
             await reader.read(run("select 1"))

@@ -91,8 +91,8 @@ def run(server: DatabaseConfig, program: str, *arguments: str) -> None:
     subprocess.run(
         [
             str(find_programs(version, None) / program),
-            f"--host={server.host}",
-            f"--port={server.port}",
+            f"--host={server.server.host}",
+            f"--port={server.server.port}",
             f"--username={server.user}",
             *arguments,
         ],

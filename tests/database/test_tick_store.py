@@ -456,7 +456,7 @@ async def test_months_are_refused_row_by_row_where_they_are_partly_taken(
 
 
 async def test_a_store_that_is_reconfigured_opens_its_next_sink_that_way(database):
-    store = TickStore(replace(database, port=1), today=START.date)
+    store = TickStore(replace(database, ports=(1,)), today=START.date)
     with pytest.raises(StoreUnavailable):
         async with store.open():
             pass

@@ -54,7 +54,10 @@ class HostileServer:
     def config(self, password: str = PASSWORD) -> DatabaseConfig:
         """Return the configuration that leads here."""
         return DatabaseConfig(
-            host="127.0.0.1", port=self.port, password=Secret(password), timeout_s=3
+            hosts=("127.0.0.1",),
+            ports=(self.port,),
+            password=Secret(password),
+            timeout_s=3,
         )
 
 

@@ -41,7 +41,11 @@ def test_the_environment_wins_over_the_file_and_overrides_over_both(
 
     database = load_config({"POSTGRES_PORT": Override("3", "--port")}).database
 
-    assert (database.dbname, database.user, database.port) == ("file", "environment", 3)
+    assert (database.dbname, database.user, database.server.port) == (
+        "file",
+        "environment",
+        3,
+    )
 
 
 def test_the_named_file_is_read_instead(tmp_path, monkeypatch):

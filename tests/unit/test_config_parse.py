@@ -33,8 +33,8 @@ def test_the_defaults_are_those_of_the_declarations():
     config = parse_config(IBKR)
 
     assert config == Config(ibkr=IbkrConfig())
-    assert config.database.host == "localhost"
-    assert config.database.port == 5432
+    assert config.database.server.host == "localhost"
+    assert config.database.server.port == 5432
     assert config.database.user == "portfolio"
     assert config.database.dbname == "portfolio_engine"
 
@@ -44,7 +44,7 @@ def test_an_empty_value_is_the_default_and_an_empty_password_is_one():
         {**IBKR, "POSTGRES_HOST": "", "POSTGRES_PASSWORD": "", "IBKR_CA_FILE": " "}
     )
 
-    assert config.database.host == "localhost"
+    assert config.database.server.host == "localhost"
     assert config.database.password == Secret("")
     assert config.ibkr == IbkrConfig()
 
@@ -89,7 +89,10 @@ def test_every_variable_arrives_in_its_field():
         }
     )
 
-    assert (config.database.host, config.database.port) == ("db.example", 5433)
+    assert (config.database.server.host, config.database.server.port) == (
+        "db.example",
+        5433,
+    )
     assert (config.database.user, config.database.dbname) == ("me", "greeks")
     assert config.database.password.reveal() == " p w "
     assert config.database.sslmode == "require"

@@ -14,8 +14,8 @@ ODD = "p@ss:w/o rd?&#%[é]"
 @pytest.mark.parametrize("host", ["db.example", "::1", "/run/postgresql", "@abstract"])
 def test_libpq_reads_what_went_in(host):
     config = DatabaseConfig(
-        host=host,
-        port=5433,
+        hosts=(host,),
+        ports=(5433,),
         user=f"u{ODD}",
         password=Secret(ODD),
         dbname=f"d{ODD}",

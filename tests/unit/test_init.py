@@ -63,8 +63,8 @@ def test_the_answers_arrive_in_the_settings(checks, directory):
     assert written(answers=[*ANSWERS, *IBKR, *TASTYTRADE, "127.0.0.1:8081"]) == 0
 
     [(config, options)] = checks
-    assert config.database.host == "db.example"
-    assert (config.database.port, config.database.dbname) == (5433, "greeks")
+    assert config.database.server.host == "db.example"
+    assert (config.database.server.port, config.database.dbname) == (5433, "greeks")
     assert config.database.password.reveal() == "p # w"
     assert config.ibkr.accounts == ("U1", "U2")
     assert config.tastytrade.refresh.reveal() == "refresh"

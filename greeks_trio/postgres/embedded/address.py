@@ -28,8 +28,8 @@ def server_config(port: int, password: Secret) -> DatabaseConfig:
     learns it nor passes for the server.
     """
     return DatabaseConfig(
-        host="127.0.0.1",
-        port=port,
+        hosts=("127.0.0.1",),
+        ports=(port,),
         user=USER,
         password=password,
         dbname=DATABASE,
@@ -78,8 +78,8 @@ def make_database(config: DatabaseConfig) -> str:
     """
     try:
         with psycopg.connect(
-            host=config.host,
-            port=config.port,
+            host=config.server.host,
+            port=config.server.port,
             user=config.user,
             password=config.password.reveal(),
             dbname="postgres",

@@ -81,8 +81,9 @@ def client_environment(
         name: value for name, value in present.items() if name not in _MISLEADING
     }
     environment |= {
-        "PGHOST": database.host,
-        "PGPORT": str(database.port),
+        "PGHOST": ",".join(database.hosts),
+        "PGPORT": ",".join(map(str, database.ports)),
+        "PGTARGETSESSIONATTRS": "read-write",
         "PGUSER": database.user,
         "PGDATABASE": database.dbname,
         "PGSSLMODE": database.sslmode,

@@ -23,10 +23,11 @@ def write_passfile(config: DatabaseConfig, path: Path) -> str:
     path.unlink(missing_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(f"{config.host}:{config.port}:*:{config.user}:{password}\n")
+        for host, port in config.servers:
+            file.write(f"{host}:{port}:*:{config.user}:{password}\n")
     return make_conninfo(
-        host=config.host,
-        port=config.port,
+        host=",".join(config.hosts),
+        port=",".join(map(str, config.ports)),
         user=config.user,
         dbname=config.dbname,
         passfile=str(path),

@@ -85,8 +85,8 @@ class Psql:
 def libpq_environment(config: DatabaseConfig) -> dict[str, str]:
     """Return the variables that lead libpq to a database."""
     return {
-        "PGHOST": config.host,
-        "PGPORT": str(config.port),
+        "PGHOST": config.server.host,
+        "PGPORT": str(config.server.port),
         "PGUSER": config.user,
         "PGPASSWORD": config.password.reveal(),
         "PGDATABASE": config.dbname,
@@ -211,8 +211,8 @@ class PsycopgExecutemany(_Psycopg):
 class _Asyncpg(_Asyncio):
     async def _with_connection(self, config, function):
         connection = await asyncpg.connect(
-            host=config.host,
-            port=config.port,
+            host=config.server.host,
+            port=config.server.port,
             user=config.user,
             password=config.password.reveal(),
             database=config.dbname,
