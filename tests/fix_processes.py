@@ -196,8 +196,8 @@ class Stage:
         """Write ``.env`` for the database and the announced simulators."""
         database = self.database
         values = {
-            "POSTGRES_HOST": database.server.host,
-            "POSTGRES_PORT": database.server.port,
+            "POSTGRES_HOST": ",".join(database.hosts),
+            "POSTGRES_PORT": ",".join(map(str, database.ports)),
             "POSTGRES_USER": database.user,
             "POSTGRES_PASSWORD": database.password.reveal(),
             "POSTGRES_DB": database.dbname,

@@ -53,8 +53,9 @@ def _one_port_each(ports: tuple[int, ...], earlier: Mapping[str, Any]) -> str | 
     if len(ports) in {1, hosts}:
         return None
     return (
-        f"has {len(ports)} ports for {hosts} in POSTGRES_HOST: write one for each of "
-        "them in the same order, or one for all"
+        f"has {len(ports)} ports, and POSTGRES_HOST has {hosts} "
+        f"{'host' if hosts == 1 else 'hosts'}; write one port for each host in the same "
+        "order, or one for all"
     )
 
 

@@ -334,7 +334,9 @@ async def test_a_read_that_takes_too_long_is_ended(database, db):
 
 
 async def test_without_a_database_it_says_so(database):
-    away = replace(database, hosts=("127.0.0.1",), ports=(1,), password=Secret("s3cret"))
+    away = replace(
+        database, hosts=("127.0.0.1",), ports=(1,), password=Secret("s3cret")
+    )
     async with answering(away) as client:
         page = await client.get(TICKS)
         export = await client.get(f"{TICKS}?format=csv")

@@ -45,6 +45,25 @@ async def test_a_host_that_has_no_address_is_unavailable(database):
             pass
 
 
+async def test_the_next_server_is_tried_when_the_first_is_away(database):
+    server = database.server
+    several = replace(database, hosts=(server.host,) * 2, ports=(1, server.port))
+
+    async with open_connection(several) as connection:
+        assert connection.info.port == server.port
+
+
+async def test_the_next_server_is_tried_in_time_when_the_first_is_deaf(proxy, database):
+    proxy.go_deaf()
+    deaf, well = proxy.config.server, database.server
+    several = replace(
+        database, hosts=(deaf.host, well.host), ports=(deaf.port, well.port)
+    )
+
+    async with open_connection(several) as connection:
+        assert connection.info.port == well.port
+
+
 async def test_an_unknown_database_says_its_sqlstate(database):
     with pytest.raises(StoreUnavailable, match="nowhere") as caught:
         async with open_connection(replace(database, dbname="nowhere")):

@@ -138,7 +138,7 @@ async def test_a_server_that_stays_and_is_killed_is_started_again(started):
                 await trio.sleep(0.05)
         assert not present.is_detached
         assert await trio.to_thread.run_sync(count, used) == 9
-    assert used.port == database.server.port
+    assert used.server.port == database.server.port
 
 
 def test_a_dump_is_restored_elsewhere_and_nowhere_else(started, tmp_path, capfd):

@@ -64,6 +64,18 @@ MESSAGES = [
         "begins or ends with a space or a line break; remove it",
     ),
     ("TT_REFRESH", "pa\x0055", "holds a control character; copy it again"),
+    (
+        "POSTGRES_HOST",
+        "db1,,db2",
+        "has a comma without a host; write one between two commas",
+    ),
+    (
+        "POSTGRES_PORT",
+        "5432,5433",
+        "has 2 ports, and POSTGRES_HOST has 1 host; write one port for each host in the "
+        "same order, or one for all",
+    ),
+    ("POSTGRES_PORT", "5432,", "is ''; use a whole number from 1 to 65535"),
     ("POSTGRES_HOST", "db\u202e", "holds a control character; copy it again"),
     (
         "IBKR_API_URL",

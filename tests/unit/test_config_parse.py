@@ -211,10 +211,34 @@ def test_an_empty_address_turns_http_off():
         ("/run/postgresql", "prefer"),
         ("db.example", "verify-full"),
         ("10.0.0.1", "verify-full"),
+        ("localhost,127.0.0.1", "prefer"),
+        ("localhost,db.example", "verify-full"),
     ],
 )
 def test_a_database_on_another_machine_is_verified_by_default(host, sslmode):
     assert parse_config({**IBKR, "POSTGRES_HOST": host}).database.sslmode == sslmode
+
+
+@pytest.mark.parametrize(
+    ("hosts", "ports", "servers"),
+    [
+        ("db1, db2", "5433", [("db1", 5433), ("db2", 5433)]),
+        ("db1,db1", "5432, 5433", [("db1", 5432), ("db1", 5433)]),
+        ("::1,/run/postgresql", "", [("::1", 5432), ("/run/postgresql", 5432)]),
+    ],
+)
+def test_several_servers_have_a_port_each_or_one_for_all(hosts, ports, servers):
+    database = parse_config(
+        {**IBKR, "POSTGRES_HOST": hosts, "POSTGRES_PORT": ports}
+    ).database
+
+    assert list(database.servers) == servers
+
+
+def test_servers_are_written_with_their_ports():
+    config = {**IBKR, "POSTGRES_HOST": "db1,::1,/run/pg", "POSTGRES_PORT": "1,2,3"}
+
+    assert parse_config(config).database.place == "db1:1,[::1]:2,/run/pg"
 
 
 @pytest.mark.parametrize(

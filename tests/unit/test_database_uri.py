@@ -36,3 +36,11 @@ def test_libpq_reads_what_went_in(host):
         "sslrootcert": "/a b/root.crt",
         "passfile": "/x/y",
     }
+
+
+def test_libpq_reads_several_servers():
+    config = DatabaseConfig(hosts=("db1", "/run/postgresql", "::1"), ports=(1, 2, 3))
+
+    found = conninfo_to_dict(database_uri(config))
+    assert (found["host"], found["port"]) == ("db1,/run/postgresql,::1", "1,2,3")
+    assert found["target_session_attrs"] == "read-write"

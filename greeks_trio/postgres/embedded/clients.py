@@ -83,12 +83,13 @@ def client_environment(
     environment |= {
         "PGHOST": ",".join(database.hosts),
         "PGPORT": ",".join(map(str, database.ports)),
-        "PGTARGETSESSIONATTRS": "read-write",
         "PGUSER": database.user,
         "PGDATABASE": database.dbname,
         "PGSSLMODE": database.sslmode,
         "PGREQUIREAUTH": required_methods(database),
     }
+    if len(database.servers) > 1:
+        environment["PGTARGETSESSIONATTRS"] = "read-write"
     if database.sslrootcert:
         environment["PGSSLROOTCERT"] = str(database.sslrootcert)
     if database.password.reveal():

@@ -12,6 +12,7 @@ server has ended.  So nothing here has to poll.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -36,7 +37,8 @@ STOP_LIMIT_S: Final = 25.0
 # The kernel ends a killed process within milliseconds.  PostgreSQL's other processes
 # notice the end of the postmaster as quickly.
 _KILL_LIMIT_S: Final = 5.0
-_READY: Final = b"database system is ready to accept connections"
+# A standby accepts read-only connections.
+_READY: Final = re.compile(rb"system is ready to accept (read-only )?connections")
 _PORT_TAKEN: Final = "could not bind"
 _TAIL_LINES: Final = 20
 # The exit status of a process that is not our child is not known.
@@ -132,7 +134,7 @@ class ServerProcess:
             for line in lines:
                 self._tail.append(line.decode(errors="replace").rstrip())
                 _append(log, line)
-                if _READY in line:
+                if _READY.search(line):
                     self._is_ready = True
                     self._settled.set()
         self._settled.set()

@@ -47,6 +47,14 @@ class RestartableServer:
         with trio.move_on_after(STOP_LIMIT_S, shield=True):
             await trio.to_thread.run_sync(self._server.kill)
 
+    async def promote(self) -> None:
+        """Make a standby the primary; see `greeks_trio.drill.standby`.
+
+        Raises:
+            StoreUnavailable: it did not become one.
+        """
+        await trio.to_thread.run_sync(self._server.promote)
+
     async def freeze(self) -> None:
         """Suspend all its processes (SIGSTOP)."""
         await trio.to_thread.run_sync(self._server.freeze)
@@ -60,6 +68,7 @@ class RestartableServer:
 async def open_restartable_server(
     data_dir: Path,
     *,
+    port: int = 0,
     version: ServerVersion = 18,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RestartableServer]:
@@ -71,7 +80,9 @@ async def open_restartable_server(
         StoreUnavailable: the server did not start, or another process uses the
             directory.
     """
-    server = EmbeddedServer(data_dir, version, settings or {}, is_superuser=True)
+    server = EmbeddedServer(
+        data_dir, version, settings or {}, port=port, is_superuser=True
+    )
     restartable = RestartableServer(server)
     try:
         await trio.to_thread.run_sync(server.prepare)

@@ -267,6 +267,15 @@ class EmbeddedServer:
             self._process.kill()
             self._process = None
 
+    def promote(self) -> None:
+        """Make a standby the primary, and return when it accepts rows.
+
+        Raises:
+            StoreUnavailable: it did not become one.
+        """
+        path = f"--pgdata={self._cluster.server_path}"
+        self._cluster.runner.run("pg_ctl", "promote", path, "--wait")
+
     def freeze(self) -> None:
         """Suspend every process of the server, if there is one."""
         if self._process is not None:

@@ -1,0 +1,148 @@
+"""The primary dies under load and a standby takes over: two real servers, and the service."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+import trio
+
+from greeks_trio.drill.standby import open_standby, wait_for_standby
+from greeks_trio.postgres.embedded.restarts import open_restartable_server
+from tests.fix_postgres import QUICK
+from tests.fix_processes import Stage, fetch, wait_until
+
+pytestmark = pytest.mark.timeout(150)
+
+LOAD = ("--contracts", "40", "--rate", "200")
+TERMINATE = """
+select count(pg_terminate_backend(pid)) from pg_stat_activity
+where application_name like 'greeks_trio/%%' and pid <> pg_backend_pid()
+"""
+FOLLOWS = "exists (select from pg_stat_replication where state = 'streaming')"
+
+
+@pytest.fixture
+async def servers(tmp_path):
+    """A primary and its standby."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    async with (
+        open_restartable_server(first, settings=QUICK) as primary,
+        open_standby(primary, first, second, settings=QUICK) as standby,
+    ):
+        await wait_until(primary.config, FOLLOWS)
+        yield primary, standby
+
+
+def both(*servers):
+    """Return the configuration that names all servers."""
+    first = servers[0].config
+    hosts, ports = zip(*(each.config.server for each in servers), strict=True)
+    return replace(first, hosts=hosts, ports=ports)
+
+
+@asynccontextmanager
+async def under_load(stage):
+    """Yield the service while ticks flow; at the end all of them are stored once."""
+    async with stage.simulate(*LOAD) as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints, GREEKS_DB_TIMEOUT_S=2)
+        async with stage.serve() as service:
+            await service.wait_line("writer.connected")
+            yield service
+            assert await simulators.stop() == 0
+            for broker in ("ibkr", "tastytrade"):
+                await service.wait_line(f"feed.restarting broker={broker}")
+            assert await service.stop() == 0
+
+
+async def wait_more_rows(database, number):
+    """Wait until fresh ticks of both brokers arrive at the table."""
+    [(now,)] = await fetch(database, "select clock_timestamp()")
+    for broker in ("ibkr", "tastytrade"):
+        await wait_until(
+            database,
+            f"select count(*) >= {number // 2} from greek_snapshots"
+            f" where broker = '{broker}' and received_at > '{now}'",
+        )
+
+
+async def assert_stored_once(stage, database):
+    """Compare the ticks that were sent with the table of this server."""
+    stage.database = database
+    stored = await stage.stored()
+    assert len(stored) == len(set(stored))
+    assert set(stored) == stage.sent()
+
+
+async def test_a_synchronous_standby_takes_over_and_nothing_is_lost(tmp_path, servers):
+    primary, standby = servers
+    await wait_for_standby(primary.config, is_synchronous=True)
+    stage = Stage(tmp_path, both(primary, standby))
+    async with under_load(stage) as service:
+        await wait_more_rows(primary.config, 200)
+        await primary.kill()
+        await service.wait_line("writer.retrying")
+        await standby.promote()
+        await wait_for_standby(standby.config, is_synchronous=False)
+        await service.wait_line("writer.connected", number=2)
+        await wait_more_rows(standby.config, 200)
+        assert service.count("rows_missing") == 0
+    await assert_stored_once(stage, standby.config)
+
+
+async def test_rows_that_an_asynchronous_standby_lacks_are_told_and_stored_again(
+    tmp_path, servers
+):
+    primary, standby = servers
+    stage = Stage(tmp_path, both(primary, standby))
+    async with under_load(stage) as service:
+        await wait_more_rows(primary.config, 200)
+        await standby.stop()
+        await wait_more_rows(primary.config, 200)
+        await primary.kill()
+        await standby.start()
+        await standby.promote()
+        await service.wait_line("acknowledged.offered_again")
+        await wait_more_rows(standby.config, 200)
+    await assert_stored_once(stage, standby.config)
+
+
+async def test_ticks_go_to_disk_while_the_synchronous_standby_is_away(
+    tmp_path, servers
+):
+    primary, standby = servers
+    await wait_for_standby(primary.config, is_synchronous=True)
+    stage = Stage(tmp_path, both(primary, standby))
+    async with under_load(stage) as service:
+        await wait_more_rows(primary.config, 200)
+        await standby.stop()
+        await service.wait_line("writer.retrying")
+        await trio.sleep(1)
+        await standby.start()
+        await service.wait_line("writer.connected", number=2)
+        await wait_more_rows(primary.config, 200)
+    await assert_stored_once(stage, primary.config)
+
+
+async def test_the_old_primary_that_returns_as_a_standby_gets_no_row(tmp_path, servers):
+    primary, standby = servers
+    stage = Stage(tmp_path, both(primary, standby))
+    async with under_load(stage) as service:
+        await wait_more_rows(primary.config, 100)
+        await primary.stop()
+        await standby.promote()
+        await service.wait_line("writer.connected", number=2)
+        # Made anew, as Patroni does, at the address that the service tries first.
+        async with open_standby(
+            standby,
+            tmp_path / "second",
+            tmp_path / "third",
+            port=primary.config.server.port,
+            settings=QUICK,
+        ):
+            await wait_until(standby.config, FOLLOWS)
+            await fetch(standby.config, TERMINATE)
+            await wait_more_rows(standby.config, 200)
+    await assert_stored_once(stage, standby.config)
