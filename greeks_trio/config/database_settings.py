@@ -20,6 +20,7 @@ from greeks_trio.config.kinds import (
     LOGIN_NAME,
     METHODS,
     PORTS,
+    SCHEMA_NAME,
     choice,
     number,
     whole_number,
@@ -112,6 +113,15 @@ class DatabaseConfig:
         about="The name of the database.",
         applies=Applies.NEXT_CONNECTION,
         asked=True,
+    )
+    schema: str = setting(
+        "GREEKS_DB_SCHEMA",
+        "",
+        SCHEMA_NAME,
+        about="The schema of the tables. It is made if it does not exist. Several services "
+        "share a database when each has a schema of its own. Without this setting it is "
+        "the one on the role's search_path, which is public as a rule.",
+        applies=Applies.NEXT_CONNECTION,
     )
     sslmode: str = setting(
         "POSTGRES_SSLMODE",

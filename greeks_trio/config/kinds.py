@@ -21,6 +21,7 @@ ValueT = TypeVar("ValueT")
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
+_LONGEST_NAME: Final = 63
 _METHODS: Final = ("scram-sha-256", "md5", "password", "gss", "sspi", "none")
 
 
@@ -178,6 +179,14 @@ def _parse_login_name(text: str) -> str:
     return text
 
 
+def _parse_schema(text: str) -> str:
+    # PostgreSQL cuts a longer name, and keeps pg_ for itself.
+    reserved = text.startswith("pg_") or text == "information_schema"
+    if reserved or not text.isprintable() or len(text.encode()) > _LONGEST_NAME:
+        raise _wrong(text, SCHEMA_NAME.values)
+    return text
+
+
 def _parse_certificates(text: str) -> Path | Literal["system"]:
     return "system" if text == "system" else Path(text)
 
@@ -261,6 +270,10 @@ PORTS: Final = Kind(
     write=lambda ports: ",".join(map(str, ports)),
 )
 LOGIN_NAME: Final = Kind(parse=_parse_login_name, values="any text")
+SCHEMA_NAME: Final = Kind(
+    parse=_parse_schema,
+    values="the name of a schema, at most 63 bytes, without pg_ at its beginning",
+)
 METHODS: Final = Kind(
     parse=_parse_methods,
     values=f"one or more of {', '.join(_METHODS)}, separated by commas; a ! before every "

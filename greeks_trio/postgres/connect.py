@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Self
 
 import msgspec
+import psycopg
 import trio
 from psycopg import sql
 from psycopg.abc import PQGenConn
@@ -59,7 +60,11 @@ _WITHOUT_PASSWORD: Final = "!password,!md5"  # noqa: S105
 
 def is_same_database(one: DatabaseConfig, other: DatabaseConfig) -> bool:
     """Return whether both name the same database; the login may differ."""
-    return (one.servers, one.dbname) == (other.servers, other.dbname)
+    return (one.servers, one.dbname, one.schema) == (
+        other.servers,
+        other.dbname,
+        other.schema,
+    )
 
 
 def connection_arguments(config: DatabaseConfig) -> dict[str, Any]:
@@ -148,18 +153,34 @@ async def _set_up(
     """Set and verify the settings, and recognise a pooler."""
     settings = session_settings(config)
     pid = connection.info.backend_pid
-    session = await _ask(connection, set_up_statement(settings, pid))
+    schema = config.schema
+    session = await _ask(connection, set_up_statement(settings, pid, schema))
+    if schema and not session.homes:
+        await _make_schema(connection, schema)
+        session = await _ask(connection, set_up_statement(settings, pid, schema))
     if session.pid != pid:
         await refuse_shared_sessions(connection, partial(_connect, config))
-        await _ask(connection, set_up_statement(settings, session.pid))
+        await _ask(connection, set_up_statement(settings, session.pid, schema))
         # Read by a statement of its own: the settings must outlive a transaction.
         again = await _ask(connection, read_back_statement(settings))
         session = msgspec.structs.replace(
             again, homes=session.homes, role_path=session.role_path
         )
         connection.is_pooled = True
-    refuse_wrong_settings(session, settings)
+    refuse_wrong_settings(session, settings, schema)
     connection.session = session
+
+
+async def _make_schema(connection: LoginConnection[TupleRow], schema: str) -> None:
+    """Make the schema of a new login, if the role may; else the session says so."""
+    statement = sql.SQL("create schema if not exists {}").format(sql.Identifier(schema))
+    with suppress(
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ReadOnlySqlTransaction,
+        # Another session makes it at the same moment.
+        psycopg.errors.UniqueViolation,
+    ):
+        await connection.execute(statement)
 
 
 async def _ask(

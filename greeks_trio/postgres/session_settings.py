@@ -4,8 +4,8 @@ A pooler between us and the server drops settings that the first message of a co
 carries, so they are set by a statement.  One message sets them, pins ``search_path`` and
 reads everything back.
 
-The schema with our tables is the first one on the role's ``search_path`` that holds
-``schema_migrations``.  Any role that may create schemas can make one named as our role,
+The schema with our tables is the one of GREEKS_DB_SCHEMA.  Without that setting it is the
+first one on the role's ``search_path`` that holds ``schema_migrations``.  Any role that may create schemas can make one named as our role,
 which comes first on that path.  Therefore a table that belongs to us, to the owner of the
 database or to a superuser wins, and two tables of strangers are refused.  From then on the
 path has only the schema that was found.
@@ -69,8 +69,7 @@ _NEWER: Final = frozenset({"transaction_timeout"})
 _SET_UP: Final = sql.SQL("""
 select pg_catalog.set_config(
     'statement_timeout', '0', pg_catalog.pg_backend_pid() <> {pid});
-select pg_catalog.set_config(
-    'greeks_trio.path', pg_catalog.current_schemas(false)::pg_catalog.text, true);
+select pg_catalog.set_config('greeks_trio.path', {path}::pg_catalog.text, true);
 select pg_catalog.set_config('search_path', 'pg_catalog', true);
 select set_config('greeks_trio.homes', coalesce(json_agg(home)::text, '[]'), true)
 from (
@@ -152,7 +151,8 @@ class Session(msgspec.Struct, frozen=True):
         path: The ``search_path`` in force.
         settings: The settings in force, in the units of ``pg_settings``.
         homes: The schemas in which our tables can be, the one in use first.
-        role_path: The existing schemas on the role's own ``search_path``.
+        role_path: The existing schemas on the role's own ``search_path``, or the one
+            that is configured.
     """
 
     pid: int
@@ -187,7 +187,9 @@ def session_settings(config: DatabaseConfig) -> dict[str, str]:
     }
 
 
-def set_up_statement(settings: Mapping[str, str], pid: int) -> sql.Composed:
+def set_up_statement(
+    settings: Mapping[str, str], pid: int, schema: str = ""
+) -> sql.Composed:
     """Return the statements that set and read back the settings, for one round trip.
 
     Args:
@@ -195,10 +197,13 @@ def set_up_statement(settings: Mapping[str, str], pid: int) -> sql.Composed:
         pid: The process that the server named while connecting.  If another process
             executes the statements, a pooler is in the way, and they change nothing
             beyond themselves.
+        schema: The schema of the tables; empty to look for it on the role's path.
     """
+    path = sql.SQL("array[{}]::pg_catalog.name[]").format(sql.Literal(schema))
     every = {**_KEEPALIVES, **settings}
     set_up = _SET_UP.format(
         pid=sql.Literal(pid),
+        path=path if schema else sql.SQL("pg_catalog.current_schemas(false)"),
         names=sql.Literal(list(every)),
         values=sql.Literal(list(every.values())),
     )
@@ -215,7 +220,9 @@ def read_session(answer: str) -> Session:
     return msgspec.json.decode(answer, type=Session)
 
 
-def refuse_wrong_settings(session: Session, wanted: Mapping[str, str]) -> None:
+def refuse_wrong_settings(
+    session: Session, wanted: Mapping[str, str], schema: str = ""
+) -> None:
     """Return if the session has the settings, and one schema for our tables.
 
     Raises:
@@ -235,12 +242,14 @@ def refuse_wrong_settings(session: Session, wanted: Mapping[str, str]) -> None:
             "PostgreSQL itself",
             needs_person=True,
         )
-    if problem := _doubt_about_schema(session):
+    if problem := _doubt_about_schema(session, schema):
         raise StoreUnavailable(problem, sqlstate="3F000", needs_person=True)
 
 
-def _doubt_about_schema(session: Session) -> str | None:
+def _doubt_about_schema(session: Session, schema: str) -> str | None:
     homes = session.homes or []
+    if schema:
+        return None if homes else _missing_schema(session, schema)
     if not homes:
         return (
             f"role {session.user} has no schema for the tables: create one, and name it "
@@ -261,4 +270,14 @@ def _doubt_about_schema(session: Session) -> str | None:
         f"schema {first.schema} belongs to {first.owner}; role {session.user} and the "
         "owner of the database are others; choose the schema for the tables with: "
         f"alter role {session.user} set search_path = ..."
+    )
+
+
+def _missing_schema(session: Session, schema: str) -> str:
+    command = sql.SQL("create schema {} authorization {}").format(
+        sql.Identifier(schema), sql.Identifier(session.user)
+    )
+    return (
+        f"the schema {schema} of GREEKS_DB_SCHEMA does not exist, and role "
+        f"{session.user} may not make it: {command.as_string()}"
     )

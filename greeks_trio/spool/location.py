@@ -24,6 +24,8 @@ def spool_directory(config: Config) -> Path:
     # A standby that is named later must not lead to another directory.
     first, dbname = config.database.server, config.database.dbname
     name = f"{first.host}-{first.port}-{dbname}"
+    if schema := config.database.schema:
+        name += f"-{schema}"
     try:
         return data_home("spool") / re.sub(r"[^A-Za-z0-9._-]+", "_", name)
     except RuntimeError:

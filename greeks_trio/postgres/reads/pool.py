@@ -280,14 +280,14 @@ def _set_up(
 ) -> Session:
     """Set and verify the settings; see `greeks_trio.postgres.connect`."""
     pid = connection.info.backend_pid
-    session = _ask(connection, set_up_statement(settings, pid))
+    session = _ask(connection, set_up_statement(settings, pid, config.schema))
     if session.pid != pid:
         # `open_connection` tries the pooler, which takes two connections and time limits.
         trio.from_thread.run(_try_pooler, config)
-        _ask(connection, set_up_statement(settings, session.pid))
+        _ask(connection, set_up_statement(settings, session.pid, config.schema))
         again = _ask(connection, read_back_statement(settings))
         session = msgspec.structs.replace(again, homes=session.homes)
-    refuse_wrong_settings(session, settings)
+    refuse_wrong_settings(session, settings, config.schema)
     return session
 
 
