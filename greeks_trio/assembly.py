@@ -92,6 +92,8 @@ class Service:
         brokers: Every broker that a feed exists for, enabled or not.
         kinds: The kind of feed of each enabled broker.
         feeds: The feeds that run.
+        reader: For the reads of the HTTP interface; maybe at a replica.
+        primary_reader: For the writes of the HTTP interface, and reads of the same rows.
         rejected: The reason why the schema does not fit, if it does not.
     """
 
@@ -107,6 +109,7 @@ class Service:
     database_watch: DatabaseWatch
     partition_keeper: PartitionKeeper
     reader: Reader
+    primary_reader: Reader
     standstills: StandstillWatch
     offer_again: OfferAgain
     limits: LimitWatch
@@ -236,6 +239,11 @@ def build_service(
         database_watch=watch,
         partition_keeper=keeper,
         reader=Reader(
+            lambda: service.config.database.for_reads(),
+            config.http or HttpConfig(),
+            status.outages.note,
+        ),
+        primary_reader=Reader(
             lambda: service.config.database,
             config.http or HttpConfig(),
             status.outages.note,
@@ -365,10 +373,13 @@ def _make_health(broker: Broker, journal: Journal, clock: ServiceClock) -> FeedH
 def make_routers(service: Service) -> list[APIRouter]:
     """Return the HTTP routers, each with the part of the service that it reads."""
     state, brokers = service.status, service.brokers
-    timeline = Timeline(
-        service.reader,
-        stale_after_s=state.stale_after_s,
-        export_timeout_s=(service.config.http or HttpConfig()).export_timeout_s,
+    timeline, of_primary = (
+        Timeline(
+            reader,
+            stale_after_s=state.stale_after_s,
+            export_timeout_s=(service.config.http or HttpConfig()).export_timeout_s,
+        )
+        for reader in (service.reader, service.primary_reader)
     )
     slo, latest = partial(latency_json, state), state.processor.latest
     events = live.EventSource(
@@ -391,8 +402,8 @@ def make_routers(service: Service) -> list[APIRouter]:
         lists.make_router(
             timeline, brokers, with_benchmark(RESOURCES, service.started_with.benchmark)
         ),
-        trades.make_router(timeline, brokers),
-        position_tags.make_router(timeline, brokers),
+        trades.make_router(of_primary, brokers),
+        position_tags.make_router(of_primary, brokers),
         scenarios.make_router(
             timeline, service.worker, brokers, lambda: service.config.risk_free_rate
         ),

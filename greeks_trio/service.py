@@ -43,6 +43,7 @@ from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
 from greeks_trio.monitoring.readings import Readings
+from greeks_trio.monitoring.replica import run_replica_watch
 from greeks_trio.monitoring.status import ServiceStatus
 from greeks_trio.monitoring.storage import run_storage_watch
 from greeks_trio.monitoring.systemd import Notifier, run_systemd_notify
@@ -184,7 +185,11 @@ async def _start_http(
     config, status = service.config.http, service.status
     if config is None:
         return None
-    _start_parts(service, nursery, {"reader": service.reader.run})
+    _start_parts(
+        service,
+        nursery,
+        {"reader": service.reader.run, "primary reader": service.primary_reader.run},
+    )
     http = partial(run_http, open_socket=open_socket, counts=status.http_connections)
     url: str = await nursery.start(http, config, make_routers(service))
     return url
@@ -296,7 +301,15 @@ def _start_storage(service: Service, nursery: trio.Nursery) -> None:
         status.conditions,
         lambda: status.writer.statistics().is_connected,
     )
-    for part, run in (("storage", disks), ("retention", retention)):
+    replica = partial(
+        run_replica_watch,
+        status.replica,
+        status.conditions,
+        service.present_database,
+        service.reader,
+    )
+    watches = (("storage", disks), ("retention", retention), ("replica", replica))
+    for part, run in watches:
         nursery.start_soon(status.outages.run, part, run, name=part)
 
 

@@ -35,6 +35,7 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_feed_stopped_by_request",
     "greeks_feed_connection_changed_timestamp_seconds",
     "greeks_partitions_ahead",
+    "greeks_read_lag_seconds",
     "greeks_rotation_lines",
     "greeks_rotation_longest_seconds",
     "greeks_rotation_seen_within_seconds",

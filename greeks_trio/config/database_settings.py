@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -49,15 +49,24 @@ def _sslmode_for(hosts: tuple[str, ...]) -> str:
     return "prefer" if all(map(is_this_machine, hosts)) else "verify-full"
 
 
-def _one_port_each(ports: tuple[int, ...], earlier: Mapping[str, Any]) -> str | None:
-    hosts = len(earlier["hosts"])
-    if len(ports) in {1, hosts}:
-        return None
-    return (
-        f"has {len(ports)} ports, and POSTGRES_HOST has {hosts} "
-        f"{'host' if hosts == 1 else 'hosts'}; write one port for each host in the same "
-        "order, or one for all"
-    )
+def _one_port_for_each(
+    field: str, variable: str
+) -> Callable[[tuple[int, ...], Mapping[str, Any]], str | None]:
+    def refuse(ports: tuple[int, ...], earlier: Mapping[str, Any]) -> str | None:
+        hosts = len(earlier[field])
+        if len(ports) in {1, hosts}:
+            return None
+        return (
+            f"has {len(ports)} ports, and {variable} has {hosts} "
+            f"{'host' if hosts == 1 else 'hosts'}; write one port for each host in the "
+            "same order, or one for all"
+        )
+
+    return refuse
+
+
+def _servers(hosts: tuple[str, ...], ports: tuple[int, ...]) -> tuple[Server, ...]:
+    return tuple(map(Server, hosts, ports * len(hosts) if len(ports) == 1 else ports))
 
 
 def _system_needs_verify_full(
@@ -88,7 +97,7 @@ class DatabaseConfig:
         about="The TCP port of the server. One for all servers, or one for each of them.",
         applies=Applies.NEXT_CONNECTION,
         asked=True,
-        refuse=_one_port_each,
+        refuse=_one_port_for_each("hosts", "POSTGRES_HOST"),
     )
     user: str = setting(
         "POSTGRES_USER",
@@ -113,6 +122,23 @@ class DatabaseConfig:
         about="The name of the database.",
         applies=Applies.NEXT_CONNECTION,
         asked=True,
+    )
+    read_hosts: tuple[str, ...] = setting(
+        "GREEKS_READ_HOST",
+        (),
+        HOSTS,
+        about="The replicas that answer the reads of the HTTP interface. The status says "
+        "how far they are behind. Without this setting, or while none of them answers, "
+        "the server of POSTGRES_HOST does it.",
+        applies=Applies.NEXT_CONNECTION,
+    )
+    read_ports: tuple[int, ...] = setting(
+        "GREEKS_READ_PORT",
+        (5432,),
+        PORTS,
+        about="The TCP port of the replicas. One for all, or one for each of them.",
+        applies=Applies.NEXT_CONNECTION,
+        refuse=_one_port_for_each("read_hosts", "GREEKS_READ_HOST"),
     )
     schema: str = setting(
         "GREEKS_DB_SCHEMA",
@@ -171,13 +197,24 @@ class DatabaseConfig:
     @property
     def servers(self) -> tuple[Server, ...]:
         """The servers in their order; the one that accepts rows is used."""
-        ports = self.ports * len(self.hosts) if len(self.ports) == 1 else self.ports
-        return tuple(map(Server, self.hosts, ports))
+        return _servers(self.hosts, self.ports)
 
     @property
     def server(self) -> Server:
         """The only server, or the first of several."""
         return self.servers[0]
+
+    def for_reads(self) -> DatabaseConfig:
+        """Return the same with the replicas first, and then the other servers."""
+        if not self.read_hosts:
+            return self
+        servers = (*_servers(self.read_hosts, self.read_ports), *self.servers)
+        hosts, ports = zip(*servers, strict=True)
+        sslmode = self.sslmode
+        # The default of a server on this machine is too weak for a replica elsewhere.
+        if sslmode == "prefer" and not all(map(is_this_machine, self.read_hosts)):
+            sslmode = "verify-full"
+        return replace(self, hosts=hosts, ports=ports, sslmode=sslmode)
 
     @property
     def place(self) -> str:

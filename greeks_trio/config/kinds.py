@@ -258,7 +258,7 @@ def _write_optional(value: object) -> str:
 _PORT: Final = whole_number(1, 65_535)
 FLAG: Final = Kind(parse=_parse_flag, values="true or false", write=_write_flag)
 TEXT: Final = Kind(parse=str, values="any text")
-HOSTS: Final = Kind(
+HOSTS: Final[Kind[tuple[str, ...]]] = Kind(
     parse=_parse_hosts,
     values="a host name, an address, or the directory of a socket; several with commas "
     "between",

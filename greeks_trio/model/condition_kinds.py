@@ -102,6 +102,13 @@ class ConditionKind(StrEnum):
         "A part of the service has work and has made no step for minutes.",
         "Save the log and restart the service; under systemd, its watchdog does that.",
     )
+    REPLICA_BEHIND = (
+        "replica behind",
+        Severity.DEGRADED,
+        "The replica that answers the reads is more than 10 s behind the primary, or does "
+        "not tell its lag. Sums and history are as old; ticks are stored as usual.",
+        "Look at the replication of the replica, or remove it from GREEKS_READ_HOST.",
+    )
     DISK_NEARLY_FULL = (
         "disk nearly full",
         Severity.DEGRADED,

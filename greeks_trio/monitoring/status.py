@@ -17,6 +17,7 @@ from greeks_trio.model.records import Broker, StreamSession, Tick
 from greeks_trio.monitoring.loop_lag import LoopLag
 from greeks_trio.monitoring.market_hours import MarketHours
 from greeks_trio.monitoring.refusal_watch import RefusalWatch
+from greeks_trio.monitoring.replica import Replica
 from greeks_trio.monitoring.slo import SloWatch
 from greeks_trio.monitoring.storage import Storage
 from greeks_trio.pipeline.backlog import Backlog
@@ -71,6 +72,7 @@ class ServiceStatus:
         partitions: Knows for how many months there are partitions.
         conditions: The faults that are no fault of a feed.
         storage: The size of the database and the room on the disks.
+        replica: The server that answers the reads.
         outages: The outages of single parts of the service.
         refusals: The brokers of which PostgreSQL refuses every row.
         intake: The channel between the feeds and the processor.
@@ -98,6 +100,7 @@ class ServiceStatus:
     outages: PartOutages
     conditions: Conditions = field(default_factory=Conditions)
     storage: Storage = field(default_factory=Storage)
+    replica: Replica = field(default_factory=Replica)
     clock: ServiceClock = field(
         default_factory=lambda: ServiceClock(Conditions(), limit_s=30)
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import httpx2
 import pytest
 import trio
 
 from greeks_trio.drill.standby import open_standby, wait_for_standby
+from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.embedded.restarts import open_restartable_server
-from tests.fix_postgres import QUICK
+from tests.fix_postgres import QUICK, connect_options
 from tests.fix_processes import Stage, fetch, wait_until
 
 pytestmark = pytest.mark.timeout(150)
@@ -20,6 +22,11 @@ TERMINATE = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity
 where application_name like 'greeks_trio/%%' and pid <> pg_backend_pid()
 """
+POSITION = {
+    "broker": "ibkr",
+    "account_id": "DU7654321",
+    "contract_key": "SPY   261211C00663000",
+}
 FOLLOWS = "exists (select from pg_stat_replication where state = 'streaming')"
 
 
@@ -42,12 +49,35 @@ def both(*servers):
     return replace(first, hosts=hosts, ports=ports)
 
 
+async def fetch_on_standby(standby, query):
+    """Return all rows of a query; `connect_trio` would refuse a server without writes."""
+    options = connect_options(standby.config)
+    async with await TrioConnection.connect(**options) as connection:
+        return await (await connection.execute(query)).fetchall()
+
+
+async def lag_when(client, condition):
+    """Return the lag of the reads in the status, once the condition holds for it."""
+    with trio.fail_after(60):
+        while True:
+            status = (await client.get("/v1/streaming/status")).json()
+            if condition(lag := status["database"]["read_lag_s"]):
+                return lag
+            await trio.sleep(0.2)
+
+
+async def newest(client):
+    """Return the time of the newest stored tick as the HTTP interface has it."""
+    answer = await client.get("/v1/greeks/latest", params={"limit": 5000})
+    return max(each["received_at"] or "" for each in answer.json()["items"])
+
+
 @asynccontextmanager
-async def under_load(stage):
+async def under_load(stage, **settings):
     """Yield the service while ticks flow; at the end all of them are stored once."""
     async with stage.simulate(*LOAD) as simulators:
         endpoints = await simulators.read_json()
-        stage.configure(endpoints, GREEKS_DB_TIMEOUT_S=2)
+        stage.configure(endpoints, GREEKS_DB_TIMEOUT_S=2, **settings)
         async with stage.serve() as service:
             await service.wait_line("writer.connected")
             yield service
@@ -146,3 +176,36 @@ async def test_the_old_primary_that_returns_as_a_standby_gets_no_row(tmp_path, s
             await fetch(standby.config, TERMINATE)
             await wait_more_rows(standby.config, 200)
     await assert_stored_once(stage, standby.config)
+
+
+async def test_reads_come_from_a_replica_that_says_how_far_it_is_behind(
+    tmp_path, servers
+):
+    primary, standby = servers
+    stage = Stage(tmp_path, primary.config)
+    read_from = {
+        "GREEKS_READ_HOST": standby.config.server.host,
+        "GREEKS_READ_PORT": standby.config.server.port,
+    }
+    async with under_load(stage, **read_from) as service:
+        url = (await service.wait_line("http.listening")).rpartition("url=")[2]
+        await wait_more_rows(primary.config, 100)
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+            assert await lag_when(client, lambda lag: lag is not None) < 10
+            await fetch_on_standby(standby, "select pg_wal_replay_pause()")
+            await service.wait_line("condition.began kind=replica_behind")
+            assert await lag_when(client, lambda lag: lag is not None) > 10
+            total = await newest(client)
+            await wait_more_rows(primary.config, 100)
+            assert await newest(client) == total
+            await fetch_on_standby(standby, "select pg_wal_replay_resume()")
+            await service.wait_line("condition.ended kind=replica_behind")
+
+            tag = POSITION | {"strategy_tag": "hedge"}
+            answer = await client.put("/v1/position-tags", json=tag)
+            assert answer.is_success, answer.text
+
+            await standby.stop()
+            await service.wait_line("replica.away")
+            assert await newest(client) > total
+    await assert_stored_once(stage, primary.config)

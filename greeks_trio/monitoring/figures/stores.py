@@ -118,6 +118,13 @@ class StoreFigures:
         value=bool,
         status="database.connected",
     )
+    read_lag = gauge(
+        "Seconds by which the replica that answers the reads is behind, 0 for the primary.",
+        lambda now: now.status.replica.lag_s,
+        unit="seconds",
+        value=float,
+        status="database.read_lag_s",
+    )
     database_address = fact(
         "The database of the service, as a URI without the password.",
         lambda now: now.status.database_address(),

@@ -48,6 +48,11 @@ export const CONDITIONS = {
     "meaning": "A part of the service has work and has made no step for minutes.",
     "remedy": "Save the log and restart the service; under systemd, its watchdog does that."
   },
+  "replica behind": {
+    "severity": "degraded",
+    "meaning": "The replica that answers the reads is more than 10 s behind the primary, or does not tell its lag. Sums and history are as old; ticks are stored as usual.",
+    "remedy": "Look at the replication of the replica, or remove it from GREEKS_READ_HOST."
+  },
   "disk nearly full": {
     "severity": "degraded",
     "meaning": "Little is left on the disk of the spool or of the bundled PostgreSQL, or the growth fills the latter within two weeks.",

@@ -319,7 +319,7 @@ def _arguments(config: DatabaseConfig) -> dict[str, Any]:
     return connection_arguments(config) | {
         "application_name": f"{APPLICATION} reads",
         # Not `read-write`: a role whose sessions only read is good enough here.
-        "target_session_attrs": "primary",
+        "target_session_attrs": "prefer-standby" if config.read_hosts else "primary",
         "autocommit": True,
         # A plan that fits every value is a bad plan for partitions.
         "prepare_threshold": None,
