@@ -29,7 +29,7 @@ from greeks_trio.drill.explanations import (
 from greeks_trio.drill.processes import ProcessFailed
 from greeks_trio.drill.resources import interval_of
 from greeks_trio.drill.runner import DrillFailed, DrillRunner
-from greeks_trio.drill.schedule import KIND_SETS, draw_schedule
+from greeks_trio.drill.schedule import KIND_SETS, KINDS, draw_schedule
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.postgres.connect import open_connection
@@ -156,6 +156,7 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
         contracts=options.contracts,
         rate=options.rate,
         seed=options.seed,
+        has_standby=any(KINDS[fault.kind].needs_standby for fault in schedule),
     )
     async with open_environment(directory, streams) as environment:
         runner = DrillRunner(environment, _tell)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,10 @@ from greeks_trio.drill.simulated_brokers import (
     SimulatedBrokers,
     open_simulated_brokers,
 )
+from greeks_trio.drill.standby import Servers, open_servers
 from greeks_trio.model.records import Broker
 from greeks_trio.postgres.connect import open_connection
-from greeks_trio.postgres.embedded.restarts import (
-    RestartableServer,
-    open_restartable_server,
-)
+from greeks_trio.postgres.embedded.restarts import RestartableServer
 from greeks_trio.simulators.book.book import BookName
 
 # Connection limits do not apply to superusers, so the service has a role of its own.
@@ -35,12 +34,17 @@ ROLE: Final = "drilled_service"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentOptions:
-    """Book, contracts, and ticks a second, of all brokers together."""
+    """Book, contracts, and ticks a second, of all brokers together.
+
+    Attributes:
+        has_standby: Whether the service knows a second server.
+    """
 
     book: BookName
     contracts: int | None
     rate: float
     seed: int
+    has_standby: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +52,30 @@ class Environment:
     """The parts that faults act on.
 
     Attributes:
-        database_link: Proxy between the service and PostgreSQL.
+        servers: PostgreSQL, and its standby after `Servers.follow`.
+        database_links: Proxies between the service and each place of a server.
         broker_links: Proxies between the service and each broker.
         database_turn: Held by the fault that acts on PostgreSQL itself.
     """
 
     directory: Path
-    postgres: RestartableServer
+    servers: Servers
     brokers: SimulatedBrokers
-    database_link: Proxy
+    database_links: Sequence[Proxy]
     broker_links: Mapping[Broker, Proxy]
     service: DrilledService
     observer: Observer
     database_turn: trio.Lock = field(default_factory=trio.Lock)
+
+    @property
+    def postgres(self) -> RestartableServer:
+        """Return the server that accepts rows."""
+        return self.servers.primary
+
+    @property
+    def database_link(self) -> Proxy:
+        """Return the proxy between the service and that server."""
+        return self.database_links[self.servers.number]
 
     @property
     def ledger(self) -> Path:
@@ -84,7 +99,7 @@ async def open_environment(
         StoreUnavailable: PostgreSQL did not start.
     """
     async with (
-        open_restartable_server(directory / "postgres") as postgres,
+        open_servers(directory / "postgres") as servers,
         open_simulated_brokers(
             book=options.book,
             contracts=options.contracts,
@@ -96,14 +111,21 @@ async def open_environment(
         ) as brokers,
         trio.open_nursery() as nursery,
     ):
-        password = await _make_role(postgres.config)
-        proxy = Proxy(lambda: postgres.config.server)
-        await nursery.start(proxy.run, name="database link")
+        postgres = servers.primary.config
+        password = await _make_role(postgres)
+        places = servers.places if options.has_standby else servers.places[:1]
+        proxies = [Proxy(partial(getattr, place, "address")) for place in places]
+        for proxy in proxies:
+            await nursery.start(proxy.run, name="database link")
         links = {
             broker: await _open_link(nursery, brokers, broker) for broker in SILENCE_S
         }
         database = replace(
-            postgres.config, ports=(proxy.port,), user=ROLE, password=password
+            postgres,
+            hosts=("127.0.0.1",) * len(proxies),
+            ports=tuple(proxy.port for proxy in proxies),
+            user=ROLE,
+            password=password,
         )
         observer = Observer(directory / "durable")
         settings = directory / "service.json"
@@ -114,9 +136,9 @@ async def open_environment(
         try:
             yield Environment(
                 directory=directory,
-                postgres=postgres,
+                servers=servers,
                 brokers=brokers,
-                database_link=proxy,
+                database_links=proxies,
                 broker_links=links,
                 service=service,
                 observer=observer,

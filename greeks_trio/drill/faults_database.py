@@ -27,7 +27,7 @@ Act: TypeAlias = Callable[
 
 # Time for a statement on a busy server, and for a wait behind the service's transactions.
 _STATEMENT_LIMIT_S: Final = 40.0
-_TERMINATE: Final = """
+TERMINATE: Final = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where usename = current_setting('drill.role')
 """
@@ -80,7 +80,7 @@ async def _terminate_backend(
 ) -> AsyncIterator[None]:
     async with environment.database_turn:
         async with superuser(environment) as connection:
-            await execute(connection, _TERMINATE)
+            await execute(connection, TERMINATE)
         yield
 
 
@@ -113,7 +113,7 @@ async def _full_connections(
     async with environment.database_turn:
         async with superuser(environment) as connection:
             await _limit_connections(connection, int(fault.value))
-            await execute(connection, _TERMINATE)
+            await execute(connection, TERMINATE)
         yield
         async with superuser(environment) as connection:
             await _limit_connections(connection, -1)

@@ -38,6 +38,7 @@ class Kind:
         is_hostile: Whether it is left out unless it is named: it takes long, or acts
             on other parts than the promise is about.
         is_mild: Whether the processes of the service and of PostgreSQL live on.
+        needs_standby: Whether PostgreSQL has a standby.
         interrupts: Brokers whose feed it stops, which ``feed_gaps`` has to tell.
     """
 
@@ -49,6 +50,7 @@ class Kind:
     is_kill: bool = False
     is_mild: bool = True
     is_hostile: bool = False
+    needs_standby: bool = False
     interrupts: tuple[Broker, ...] = ()
 
 
@@ -101,6 +103,21 @@ def _hostile(
     )
 
 
+def _of_standby(
+    shortest_s: float, longest_s: float, *, values: tuple[float, float] = (0.0, 0.0)
+) -> Kind:
+    return Kind(
+        weight=1.0,
+        seconds=(shortest_s, longest_s),
+        values=values,
+        recovery="commit",
+        is_kill=True,
+        is_mild=False,
+        is_hostile=True,
+        needs_standby=True,
+    )
+
+
 # Half of the weight is that of the kills.
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -150,6 +167,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "other-database": _hostile(1.0, 5.0, recovery="commit"),
         # Seconds between the dump and the end of the database that was dumped.
         "restore": _hostile(0.0, 2.0, values=(1.0, 15.0), recovery="commit"),
+        # The standby takes over.
+        "failover": _of_standby(1.0, 4.0),
+        # For how many seconds it has followed no more.
+        "standby-lag": _of_standby(0.0, 2.0, values=(1.0, 10.0)),
+        "old-primary-returns": _of_standby(0.0, 2.0),
         # The machine under the service fails.
         "suspend-service": _hostile(5.0, 60.0),
         # How many more files, and how many more MB.
@@ -168,7 +190,12 @@ KIND_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "usual": tuple(name for name, kind in KINDS.items() if not kind.is_hostile),
         "mild": tuple(name for name, kind in KINDS.items() if kind.is_mild),
-        "hostile": tuple(name for name, kind in KINDS.items() if kind.is_hostile),
+        "hostile": tuple(
+            name
+            for name, kind in KINDS.items()
+            if kind.is_hostile and not kind.needs_standby
+        ),
+        "standby": tuple(name for name, kind in KINDS.items() if kind.needs_standby),
     }
 )
 

@@ -25,6 +25,7 @@ KINDS = (
     "full-disk",
     "clock-step",
     "close-1012",
+    "failover",
 )
 SMALL = ("--contracts", "30", "--rate", "60", "--interval", "3")
 CLEAN = ("lost", "duplicates", "unexpected", "unexplained", "missing_gaps")

@@ -9,9 +9,8 @@ import httpx2
 import pytest
 import trio
 
-from greeks_trio.drill.standby import open_standby, wait_for_standby
+from greeks_trio.drill.standby import open_servers
 from greeks_trio.postgres.connection import TrioConnection
-from greeks_trio.postgres.embedded.restarts import open_restartable_server
 from tests.fix_postgres import QUICK, connect_options
 from tests.fix_processes import Stage, fetch, wait_until
 
@@ -27,26 +26,20 @@ POSITION = {
     "account_id": "DU7654321",
     "contract_key": "SPY   261211C00663000",
 }
-FOLLOWS = "exists (select from pg_stat_replication where state = 'streaming')"
 
 
 @pytest.fixture
 async def servers(tmp_path):
-    """A primary and its standby."""
-    first, second = tmp_path / "first", tmp_path / "second"
-    async with (
-        open_restartable_server(first, settings=QUICK) as primary,
-        open_standby(primary, first, second, settings=QUICK) as standby,
-    ):
-        await wait_until(primary.config, FOLLOWS)
-        yield primary, standby
+    """A primary and its synchronous standby."""
+    async with open_servers(tmp_path / "servers", settings=QUICK) as servers:
+        await servers.follow(is_synchronous=True)
+        yield servers
 
 
-def both(*servers):
-    """Return the configuration that names all servers."""
-    first = servers[0].config
-    hosts, ports = zip(*(each.config.server for each in servers), strict=True)
-    return replace(first, hosts=hosts, ports=ports)
+def both(servers):
+    """Return the configuration that names both servers, the first primary first."""
+    hosts, ports = zip(*(each.address for each in servers.places), strict=True)
+    return replace(servers.primary.config, hosts=hosts, ports=ports)
 
 
 async def fetch_on_standby(standby, query):
@@ -107,81 +100,60 @@ async def assert_stored_once(stage, database):
 
 
 async def test_a_synchronous_standby_takes_over_and_nothing_is_lost(tmp_path, servers):
-    primary, standby = servers
-    await wait_for_standby(primary.config, is_synchronous=True)
-    stage = Stage(tmp_path, both(primary, standby))
+    """The old primary comes back as a standby, at the address that is tried first."""
+    stage = Stage(tmp_path, both(servers))
     async with under_load(stage) as service:
-        await wait_more_rows(primary.config, 200)
-        await primary.kill()
+        await wait_more_rows(servers.primary.config, 200)
+        await servers.primary.kill()
         await service.wait_line("writer.retrying")
-        await standby.promote()
-        await wait_for_standby(standby.config, is_synchronous=False)
+        await servers.fail_over()
         await service.wait_line("writer.connected", number=2)
-        await wait_more_rows(standby.config, 200)
+        await wait_more_rows(servers.primary.config, 100)
+
+        await servers.follow(is_synchronous=True)
+        await fetch(servers.primary.config, TERMINATE)
+        await wait_more_rows(servers.primary.config, 100)
         assert service.count("rows_missing") == 0
-    await assert_stored_once(stage, standby.config)
+    await assert_stored_once(stage, servers.primary.config)
 
 
 async def test_rows_that_an_asynchronous_standby_lacks_are_told_and_stored_again(
     tmp_path, servers
 ):
-    primary, standby = servers
-    stage = Stage(tmp_path, both(primary, standby))
+    await servers.follow(is_synchronous=False)
+    stage = Stage(tmp_path, both(servers))
     async with under_load(stage) as service:
-        await wait_more_rows(primary.config, 200)
-        await standby.stop()
-        await wait_more_rows(primary.config, 200)
-        await primary.kill()
-        await standby.start()
-        await standby.promote()
+        await wait_more_rows(servers.primary.config, 200)
+        await servers.standby.stop()
+        await wait_more_rows(servers.primary.config, 200)
+        await servers.primary.kill()
+        await servers.standby.start()
+        await servers.fail_over()
         await service.wait_line("acknowledged.offered_again")
-        await wait_more_rows(standby.config, 200)
-    await assert_stored_once(stage, standby.config)
+        await wait_more_rows(servers.primary.config, 200)
+    await assert_stored_once(stage, servers.primary.config)
 
 
 async def test_ticks_go_to_disk_while_the_synchronous_standby_is_away(
     tmp_path, servers
 ):
-    primary, standby = servers
-    await wait_for_standby(primary.config, is_synchronous=True)
-    stage = Stage(tmp_path, both(primary, standby))
+    stage = Stage(tmp_path, both(servers))
     async with under_load(stage) as service:
-        await wait_more_rows(primary.config, 200)
-        await standby.stop()
+        await wait_more_rows(servers.primary.config, 200)
+        await servers.standby.stop()
         await service.wait_line("writer.retrying")
         await trio.sleep(1)
-        await standby.start()
+        await servers.standby.start()
         await service.wait_line("writer.connected", number=2)
-        await wait_more_rows(primary.config, 200)
-    await assert_stored_once(stage, primary.config)
-
-
-async def test_the_old_primary_that_returns_as_a_standby_gets_no_row(tmp_path, servers):
-    primary, standby = servers
-    stage = Stage(tmp_path, both(primary, standby))
-    async with under_load(stage) as service:
-        await wait_more_rows(primary.config, 100)
-        await primary.stop()
-        await standby.promote()
-        await service.wait_line("writer.connected", number=2)
-        # Made anew, as Patroni does, at the address that the service tries first.
-        async with open_standby(
-            standby,
-            tmp_path / "second",
-            tmp_path / "third",
-            port=primary.config.server.port,
-            settings=QUICK,
-        ):
-            await wait_until(standby.config, FOLLOWS)
-            await fetch(standby.config, TERMINATE)
-            await wait_more_rows(standby.config, 200)
-    await assert_stored_once(stage, standby.config)
+        await wait_more_rows(servers.primary.config, 200)
+    await assert_stored_once(stage, servers.primary.config)
 
 
 async def test_reads_come_from_a_replica_that_says_how_far_it_is_behind(
     tmp_path, servers
 ):
-    primary, standby = servers
+    await servers.follow(is_synchronous=False)
+    primary, standby = servers.primary, servers.standby
     stage = Stage(tmp_path, primary.config)
     read_from = {
         "GREEKS_READ_HOST": standby.config.server.host,
