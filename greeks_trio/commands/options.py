@@ -190,7 +190,7 @@ drill_options = _combined(
         default="",
         metavar="A,B,...",
         help="The kinds of faults that happen; default: the usual ones.  mild means those that end no "
-        "process of the service or of PostgreSQL.",
+        "process of the service or of PostgreSQL; standby means those in which a standby takes over.",
     ),
     click.option(
         "--rate",

@@ -52,7 +52,7 @@ def processes_in(directory: Path) -> list[psutil.Process]:
 
 async def test_a_short_drill_ends_well(tmp_path, scratch):
     async with run_ingest(
-        *("drill", "--minutes", "0.45", "--seed", "3", "--kinds", ",".join(KINDS)),
+        *("drill", "--minutes", "0.45", "--seed", "113", "--kinds", ",".join(KINDS)),
         *(*SMALL, "--json"),
         cwd=tmp_path,
     ) as drill:
@@ -66,8 +66,9 @@ async def test_a_short_drill_ends_well(tmp_path, scratch):
     assert {name: result[name] for name in CLEAN} == dict.fromkeys(CLEAN, 0)
     assert status == 0
     assert result["ok"]
-    assert (result["seed"], result["minutes"]) == (3, 0.45)
+    assert (result["seed"], result["minutes"]) == (113, 0.45)
     assert result["kills"] > 0
+    assert "failover" in {each["kind"] for each in result["faults"]}
     assert result["sent"] >= result["persisted"] >= result["durable"] > 0
     assert all(each["recovery_s"] is not None for each in result["faults"])
     sampled = [each for each in result["resources"] if each["tasks"]]
