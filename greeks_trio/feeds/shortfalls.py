@@ -7,6 +7,7 @@ beside the state and does not change it: `Shortfalls.note`.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import islice
@@ -27,6 +28,8 @@ LOG_AGAIN_S: Final = 60.0
 # The state names this many of each kind.
 NAMED: Final = 3
 _LONGEST_NAME: Final = 60
+# The words for a kind begin with its noun: ``contracts``, ``position rows``.
+_PLURAL: Final = re.compile(r"^((?:\w+ )?\w+?)s\b( that have\b)?")
 
 
 class Shortfalls:
@@ -136,4 +139,10 @@ def in_short(words: str, names: Collection[str]) -> str:
     first = [each[:_LONGEST_NAME] for each in islice(names, NAMED)]
     more = len(names) - len(first)
     listed = ", ".join(first) + (f" and {more} more" if more else "")
+    if len(names) == 1:
+        words = _PLURAL.sub(_one, words)
     return f"{len(names)} {words} ({listed})"
+
+
+def _one(plural: re.Match[str]) -> str:
+    return plural[1] + (" that has" if plural[2] else "")

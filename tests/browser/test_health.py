@@ -84,7 +84,7 @@ def test_everything_works_where_nothing_is_wrong(judged):
 @pytest.mark.parametrize(
     ("readiness", "level"),
     [
-        ({"warnings": ["tastytrade: 1 contracts without Greeks so far"]}, "warn"),
+        ({"warnings": ["tastytrade: 1 contract without Greeks so far"]}, "warn"),
         ({"status": "not ready", "problems": ["ibkr: no gateway"]}, "critical"),
     ],
 )

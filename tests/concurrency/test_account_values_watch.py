@@ -93,7 +93,7 @@ async def test_an_account_that_is_refused_is_named_and_hides_no_other(
     scene = await start(nursery, U1=(500, {"error": "no summary"}))
 
     assert [account for account, *_ in rows_of(scene.journal)] == ["U2"]
-    assert scene.last_error.startswith("1 accounts without values (U1): ")
+    assert scene.last_error.startswith("1 account without values (U1): ")
     assert "500" in scene.last_error
     assert scene.counts["values.unread"] == 1
     assert await ticks_go_on(scene)
@@ -183,7 +183,7 @@ async def test_a_new_connection_reads_no_sooner_and_still_names_what_is_missing(
     await trio.sleep(2)
 
     assert len(scene.gateway.times_of(U1)) == 2
-    assert "1 accounts without values (U1)" in scene.last_error
+    assert "1 account without values (U1)" in scene.last_error
 
 
 async def test_tastytrade(autojump_clock, nursery):
@@ -200,8 +200,8 @@ async def test_tastytrade(autojump_clock, nursery):
 
     assert rows_of(journal) == [(ACCOUNT, 0, None)]
     reason = tasty.health.session().last_error
-    assert "1 accounts without values (5WT00002)" in reason
-    assert f"1 account values that cannot be read (cash of {ACCOUNT})" in reason
+    assert "1 account without values (5WT00002)" in reason
+    assert f"1 account value that cannot be read (cash of {ACCOUNT})" in reason
     assert len(await quoted(tasty, CALL)) == 1
 
     # An account that is gone is read no more.

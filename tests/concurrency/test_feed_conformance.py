@@ -353,7 +353,7 @@ async def test_a_held_contract_without_greeks_degrades_and_opens_one_gap(
 
     session, statistics = broker.health.session(), broker.health.statistics()
     assert session.status == "degraded"
-    assert session.last_error == f"1 contracts without Greeks so far ({empty})"
+    assert session.last_error == f"1 contract without Greeks so far ({empty})"
     assert (statistics.warming, statistics.without_greeks) == (0, 1)
     assert gaps_of(broker) == [(empty, False)]
     [gap] = broker.health.gaps.open_gaps()
@@ -454,7 +454,7 @@ async def test_a_contract_that_went_silent_while_others_tick_is_a_gap(
         await broker.send_tick(other, second / 1000)
         await trio.sleep(5)
 
-    words = f"1 subscriptions that have gone silent ({silent})"
+    words = f"1 subscription that has gone silent ({silent})"
     assert broker.health.session().last_error == words
     assert gaps_of(broker) == [(silent, False)]
     assert broker.health.gaps.open_gaps()[0].reason == "subscription silent"
@@ -477,7 +477,7 @@ async def test_an_underlying_without_a_price_is_named(autojump_clock, nursery, b
         await trio.sleep(WITHOUT_GREEKS_S / 2)
 
     assert broker.health.session().status == "degraded"
-    assert broker.health.session().last_error == "1 underlyings without a price (SPY)"
+    assert broker.health.session().last_error == "1 underlying without a price (SPY)"
     assert gaps_of(broker) == []
 
     await broker.send_price()
@@ -500,7 +500,7 @@ async def test_delayed_data_are_a_fault_or_a_note(
     told = session.notes[0] if is_accepted else session.last_error
     assert session.status == ("connected" if is_accepted else "degraded")
     assert len(session.notes) == is_accepted
-    assert "subscriptions with delayed market data (" in told
+    assert " with delayed market data (" in told
     assert broker.contracts[0] in told
     assert ("GREEKS_ACCEPT_DELAYED" in told) is is_accepted
     assert gaps_of(broker) == []
@@ -546,6 +546,6 @@ async def test_an_expired_contract_is_a_note(autojump_clock, nursery, broker):
 
     session = broker.health.session()
     assert (session.status, session.last_error) == ("connected", None)
-    assert session.notes == (f"1 contracts that have expired ({key})",)
+    assert session.notes == (f"1 contract that has expired ({key})",)
     assert broker.health.statistics().without_greeks == 0
     assert gaps_of(broker) == []

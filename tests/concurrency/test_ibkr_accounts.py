@@ -171,9 +171,9 @@ async def test_check_names_the_rows_that_cannot_be_read(autojump_clock, gateway)
 
     assert sentence == (
         "logged in, 2 accounts, 2 option positions;"
-        " 1 position rows that could not be read (U1 8 SPY DEC2026 610 C [SPY"
+        " 1 position row that could not be read (U1 8 SPY DEC2026 610 C [SPY"
         " 261218C00610000 100]);"
-        " 1 contract keys that several instruments share (SPY   261218C00600000 conids"
+        " 1 contract key that several instruments share (SPY   261218C00600000 conids"
         " 7, 9)"
     )
 
@@ -286,7 +286,7 @@ async def test_an_underlying_without_a_name_is_a_note(nursery, autojump_clock):
     define(scene.gateway, OPTION_DEFINED)
     await scene.start_streaming(2)
     await trio.sleep(1)
-    note = "1 underlyings whose name IBKR has not told (ibkr:9100)"
+    note = "1 underlying whose name IBKR has not told (ibkr:9100)"
     assert (scene.status, scene.notes) == ("connected", (note,))
 
     define(scene.gateway, OPTION_DEFINED, FUTURE_DEFINED)
@@ -402,7 +402,7 @@ async def test_an_account_without_a_list_hides_no_other(
 
     assert last_held(scene) == ({("U2", "8"): 2}, ("U1",))
     assert scene.status == "degraded"
-    assert "1 accounts that IBKR does not list (U1): the IBKR" in scene.last_error
+    assert "1 account that IBKR does not list (U1): the IBKR" in scene.last_error
 
     del scene.gateway.answers["/portfolio/U1/positions/0"]
     await trio.sleep(15)
@@ -443,7 +443,7 @@ async def test_check_names_the_accounts_without_a_list(autojump_clock, gateway):
 
     sentence = await check_login(ALL, open_session=gateway.open_session)
 
-    assert "; 1 accounts that IBKR does not list (U1)" in sentence
+    assert "; 1 account that IBKR does not list (U1)" in sentence
 
 
 @pytest.mark.parametrize("odd", [b'"avgCost": NaN', b'"name": "\x99"'])

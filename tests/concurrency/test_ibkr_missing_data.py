@@ -14,6 +14,7 @@ from greeks_trio.feeds.quiet import (
     GREEKS_LIMIT_S,
     SILENT_AT_LEAST_S,
 )
+from greeks_trio.feeds.shortfalls import in_short
 from greeks_trio.model.contracts import ContractKey
 from tests.concurrency.ibkr_gateway import CONFIG, Scene, T, make_row
 from tests.factories import records_of
@@ -74,7 +75,7 @@ async def test_a_cold_row_is_an_answer_and_no_greeks(autojump_clock, scene):
 
     await trio.sleep(3 * CHECK_INTERVAL_S)
     assert scene.status == "degraded"
-    assert scene.last_error == f"1 contracts without Greeks so far ({SPY_610})"
+    assert scene.last_error == f"1 contract without Greeks so far ({SPY_610})"
     assert scene.gaps() == [(SPY_610, "no greeks", False)]
     assert len(scene.gateway.sent("smd+8+")) == 1
 
@@ -131,8 +132,8 @@ async def test_no_answer_at_all_is_told_from_a_cold_one(autojump_clock, scene):
 
     await trio.sleep(GREEKS_LIMIT_S + CHECK_INTERVAL_S)
 
-    assert "1 subscriptions without an answer" in scene.last_error
-    assert "1 contracts without Greeks so far" in scene.last_error
+    assert "1 subscription without an answer" in scene.last_error
+    assert "1 contract without Greeks so far" in scene.last_error
     assert set(scene.gaps()) == {
         (SPY_600, "no greeks", False),
         (SPY_610, "subscription unanswered", False),
@@ -147,7 +148,7 @@ async def test_an_underlying_without_an_answer_is_shown(autojump_clock, scene):
     await trio.sleep(60)
 
     assert scene.status == "degraded"
-    assert scene.last_error == ("1 underlyings without a price (SPY)")
+    assert scene.last_error == ("1 underlying without a price (SPY)")
     await scene.gateway.send_fields(UNDERLYING, f31="668")
     await trio.sleep(0.1)
     assert scene.status == "connected"
@@ -167,7 +168,7 @@ async def test_a_stream_that_ends_without_a_word_is_asked_for_again(
     [(at, _)] = await scene.gateway.wait_received("smd+8+", since=before)
     await trio.sleep(0.1)
     assert 0 <= at - silent_since - SILENT_AT_LEAST_S < CHECK_INTERVAL_S + 5
-    assert scene.last_error == f"1 subscriptions that have gone silent ({SPY_610})"
+    assert scene.last_error == f"1 subscription that has gone silent ({SPY_610})"
     assert scene.gaps() == [(SPY_610, "subscription silent", False)]
 
     market.quiet.clear()
@@ -332,7 +333,7 @@ async def test_data_that_are_not_live_are_marked_and_shown(
     await trio.sleep(1)
 
     assert tick.availability == availability
-    assert scene.last_error == f"1 {words} ({SPY_600})"
+    assert scene.last_error == in_short(words, [SPY_600])
     assert scene.counts[f"availability.{count}"] == 1
 
     await scene.gateway.send_fields(at=T + 2, f7308="0.6", f6509="RpB")
@@ -423,7 +424,7 @@ async def test_a_search_that_is_locked_out_goes_on_afterwards(nursery, autojump_
 
     await trio.sleep(70)
     assert len(scene.gateway.times_of(search)) == 2
-    assert "1 contracts that IBKR does not know" in scene.last_error
+    assert "1 contract that IBKR does not know" in scene.last_error
     assert scene.endings == []
 
 
@@ -480,7 +481,7 @@ async def test_accepted_delayed_data_are_a_note(
     notes = scene.health.session().notes
     assert scene.status == ("connected" if is_accepted else "degraded")
     if is_accepted:
-        text = f"1 subscriptions with delayed market data ({SPY_600}), accepted by"
+        text = f"1 subscription with delayed market data ({SPY_600}), accepted by"
         assert notes == (f"{text} GREEKS_ACCEPT_DELAYED",)
         assert scene.last_error is None
     else:

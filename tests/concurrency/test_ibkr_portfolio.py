@@ -68,7 +68,7 @@ async def test_a_row_without_a_quantity_keeps_its_position(autojump_clock, scene
     assert held(scene) == {SPY_600: Decimal(-4), SPY_610: Decimal(-3)}
     assert scene.gateway.sent("umd+") == []
     assert incomplete(scene) == ()
-    assert "1 position rows that could not be read (U1 8 SPY DEC2026 610 C" in (
+    assert "1 position row that could not be read (U1 8 SPY DEC2026 610 C" in (
         scene.last_error
     )
     assert scene.counts["position.kept"] == 1
@@ -90,9 +90,7 @@ async def test_a_row_without_any_name_may_be_the_position_that_is_missing(
     unknown = {each: n for each, n in held(scene).items() if each.startswith("ibkr:")}
     assert [each.startswith(key) for each in unknown] == [True]
     assert {SPY_600: Decimal(-4), SPY_610: Decimal(-3)} | unknown == held(scene)
-    assert (
-        "1 position rows that could not be read (U1 without conid" in scene.last_error
-    )
+    assert "1 position row that could not be read (U1 without conid" in scene.last_error
     assert incomplete(scene) == ("U1",)
 
     await read_again(scene, [make_row(7)])
@@ -204,7 +202,7 @@ async def test_two_instruments_with_one_key_are_both_streamed(autojump_clock, sc
     assert held(scene) == {SPY_600: 2, "ibkr:22": 5}
     await trio.sleep(1)
     assert scene.status == "degraded"
-    assert "contract keys that several instruments share" in scene.last_error
+    assert "1 contract key that several instruments share" in scene.last_error
     assert "conids 21, 22" in scene.last_error
 
 
@@ -404,15 +402,15 @@ async def test_facts_that_ibkr_does_not_tell_are_named(autojump_clock, scene):
 
     assert scene.status == "degraded"
     assert (
-        "1 adjusted contracts whose deliverable IBKR does not say"
+        "1 adjusted contract whose deliverable IBKR does not say"
         " (SPY1  261218C00600000)" in scene.last_error
     )
     assert (
-        "1 contracts without a multiplier: their sums in money are missing"
+        "1 contract without a multiplier: their sums in money are missing"
         " (SPY   261218C00610000)" in scene.last_error
     )
     assert (
-        "1 contracts that may be quoted in pence or cents: their sums in money are"
+        "1 contract that may be quoted in pence or cents: their sums in money are"
         " missing (ibkr:9)"
     ) in scene.notes
 
@@ -428,7 +426,7 @@ async def test_a_watched_contract_that_has_become_another_one_is_unknown(
     scene.feed.reload(config)
     await trio.sleep(8)
 
-    assert "1 contracts that IBKR does not know (SPY   261218C00600000)" in (
+    assert "1 contract that IBKR does not know (SPY   261218C00600000)" in (
         scene.last_error
     )
     assert scene.health.statistics().subscription_count == 1

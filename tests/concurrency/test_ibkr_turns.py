@@ -231,7 +231,7 @@ async def test_one_that_never_answers_and_one_without_greeks_hold_up_no_other(
 
     assert scene.gaps() == [(key_of(5), "no greeks", False)]
     assert scene.status == "degraded"
-    assert scene.last_error == f"1 contracts without Greeks so far ({key_of(5)})"
+    assert scene.last_error == f"1 contract without Greeks so far ({key_of(5)})"
     await trio.sleep(HOUR_S)
     assert len(scene.gaps()) == 1
     assert set(ticks.at) == {key_of(n) for n in range(1, 10) if n != 5}

@@ -85,7 +85,7 @@ async def test_all_underlyings_each_hour_and_new_ones_at_once(autojump_clock, nu
     await trio.sleep(10)
     assert session.asked == [(50, ["/ES", "AAPL", "SPY", "VIX"])]
     assert [each.symbol for each in scene.board.waiting()] == ["/ESZ27", "AAPL", "SPY"]
-    assert scene.note == "1 underlyings without market metrics (VIX)"
+    assert scene.note == "1 underlying without market metrics (VIX)"
 
     scene.board.want(["AAPL", "NVDA"])
     await trio.sleep(100)

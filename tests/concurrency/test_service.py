@@ -47,6 +47,7 @@ def service():
         database_watch=DatabaseWatch(),
         partition_keeper=PartitionKeeper(Conditions()),
         reader=None,
+        primary_reader=None,
         standstills=None,
         offer_again=None,
         limits=LimitWatch(

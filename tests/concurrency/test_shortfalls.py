@@ -11,6 +11,7 @@ from tests.concurrency.ibkr_gateway import KeptJournal
 from tests.factories import START
 
 GREEKS = "contracts without Greeks"
+ONE = "1 contract without Greeks"
 SILENT = "subscriptions that have gone silent"
 
 
@@ -66,7 +67,7 @@ async def test_a_note_stands_beside_a_fault(autojump_clock, health, shortfalls):
     shortfalls.count({GREEKS: ["A"], SILENT: []})
     shortfalls.note("delayed", "delayed data are accepted")
 
-    fault = f"1 {GREEKS} (A)"
+    fault = f"{ONE} (A)"
     assert state(health) == ("degraded", fault, ("delayed data are accepted",))
     shortfalls.count({})
     assert state(health) == ("connected", None, ("delayed data are accepted",))
@@ -134,7 +135,7 @@ async def test_the_last_numbers_reach_the_log(autojump_clock, shortfalls, caplog
     for _ in range(3):
         shortfalls.count({GREEKS: ["A", "B"]})
 
-    assert logged(caplog) == [f"1 {GREEKS} (A)", f"2 {GREEKS} (A, B)"]
+    assert logged(caplog) == [f"{ONE} (A)", f"2 {GREEKS} (A, B)"]
 
 
 async def test_a_new_kind_is_logged_at_once(autojump_clock, shortfalls, caplog):
@@ -144,7 +145,10 @@ async def test_a_new_kind_is_logged_at_once(autojump_clock, shortfalls, caplog):
         shortfalls.count({GREEKS: ["A"]})
         shortfalls.count({GREEKS: ["A"], SILENT: ["B"]})
 
-    assert logged(caplog) == [f"1 {GREEKS} (A)", f"1 {GREEKS} (A); 1 {SILENT} (B)"]
+    assert logged(caplog) == [
+        f"{ONE} (A)",
+        f"{ONE} (A); 1 subscription that has gone silent (B)",
+    ]
 
 
 async def test_each_reason_of_a_thing_is_logged_up_to_a_limit(
@@ -154,3 +158,17 @@ async def test_each_reason_of_a_thing_is_logged_up_to_a_limit(
         shortfalls.add("errors", f"the server says {number}")
 
     assert logged(caplog) == [f"the server says {n}" for n in range(MAX_REASONS)]
+
+
+@pytest.mark.parametrize(
+    ("words", "one"),
+    [
+        ("contracts without Greeks", "1 contract without Greeks (A)"),
+        ("position rows that could not be read", "1 position row that could not be"),
+        ("subscriptions that have gone silent", "1 subscription that has gone silent"),
+        ("underlyings whose name is odd", "1 underlying whose name is odd (A)"),
+    ],
+)
+def test_one_thing_is_told_in_the_singular(words, one):
+    assert in_short(words, ["A"]).startswith(one)
+    assert in_short(words, ["A", "B"]) == f"2 {words} (A, B)"

@@ -45,7 +45,7 @@ async def test_a_contract_that_brings_no_event_at_all_has_no_greeks(
 
     assert (before.warming, before.without_greeks) == (1, 0)
     assert tasty.health.session().status == "degraded"
-    words = f"1 contracts without Greeks so far ({SPY_PUT})"
+    words = f"1 contract without Greeks so far ({SPY_PUT})"
     assert tasty.health.session().last_error == words
     assert await gaps(tasty) == [(SPY_PUT, "no greeks", True)]
     assert tasty.health.session().subscription_count == 2

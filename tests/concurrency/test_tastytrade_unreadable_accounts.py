@@ -336,7 +336,7 @@ async def test_a_contract_without_streamer_symbol_shows_in_the_state(
 
     assert degraded.status == "degraded"
     assert degraded.last_error == (
-        "1 contracts without a streamer symbol (./OZY 270514P56); "
+        "1 contract without a streamer symbol (./OZY 270514P56); "
         "the streamer symbol of /ZYXM7 is not known (Tastytrade answered 404: not "
         "found), so the price of /ZYXM27 is not known; "
         f"the streamer symbol of {symbol} is not known (Tastytrade answered 404: not "

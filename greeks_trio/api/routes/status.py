@@ -109,7 +109,7 @@ def _object(example: dict[str, Any], **properties: dict[str, Any]) -> dict[str, 
 _READY: Final = {
     "status": "ready",
     "problems": [],
-    "warnings": ["tastytrade: 1 contracts without Greeks so far"],
+    "warnings": ["tastytrade: 1 contract without Greeks so far"],
     "notes": ["ibkr: stopped by request"],
 }
 _READINESS: Final = _object(
