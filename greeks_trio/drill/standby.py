@@ -25,6 +25,7 @@ from greeks_trio.postgres.embedded.cluster import (
     password_file,
 )
 from greeks_trio.postgres.embedded.files import write_small
+from greeks_trio.postgres.embedded.process import STOP_LIMIT_S
 from greeks_trio.postgres.embedded.restarts import (
     RestartableServer,
     open_restartable_server,
@@ -32,6 +33,8 @@ from greeks_trio.postgres.embedded.restarts import (
 
 _VERSION: Final[ServerVersion] = 18
 _NAME: Final = "standby"
+# Of both servers.
+_CLOSE_LIMIT_S: Final = 2 * STOP_LIMIT_S
 # The data of a drill is thrown away, and only this machine reaches the server.
 _MAY_FOLLOW: Final = "host  replication  all  127.0.0.1/32  trust\n"
 _FOLLOWS: Final = """
@@ -173,8 +176,9 @@ async def open_servers(
         await places[0].open()
         yield Servers(places)
     finally:
-        for place in reversed(places):
-            await place.close()
+        with trio.move_on_after(_CLOSE_LIMIT_S, shield=True):
+            for place in reversed(places):
+                await place.close()
 
 
 async def _allow_followers(primary: DatabaseConfig, place: ServerPlace) -> None:
