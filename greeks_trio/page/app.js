@@ -115,9 +115,8 @@ function Loaded({ view, params }) {
   if (!error) return html`<p class="meta">Loading …</p>`;
   return html`<div class="panel empty" role="alert">
     <h2>${view.title} could not be loaded</h2>
-    <p>The service did not send it. The views that you have seen are still there.</p>
-    <p class="meta">${String(error.message)}</p>
-    <p><button class="button" type="button" onClick=${() => location.reload()}>Load the page again</button></p>
+    <p>The service did not send it. It appears as soon as the service answers; the views that you have seen are still there.</p>
+    <p><button class="button" type="button" onClick=${() => load(view)}>Try again</button></p>
   </div>`;
 }
 

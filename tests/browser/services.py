@@ -18,7 +18,6 @@ from tests.fix_postgres import connect
 from tests.fix_processes import PATIENCE_S, WAIT_UNTIL, Stage, run_ingest
 from tests.fix_proxy import Proxy
 
-ALL_FEEDS = {"brokers": list(BROKERS)}
 TOKEN = "known-only-to-this-test-4b7d"
 # Two processors have many tests to run, and a page needs no more to be live.
 SMALL = ("--contracts", "24", "--rate", "20")
@@ -94,22 +93,22 @@ class Service(ABC):
         sessions = self.ask("GET", "/v1/streaming/status")["sessions"]
         return all(each["status"] in {"connected", "degraded"} for each in sessions)
 
-    def stop_feeds(self):
-        """Stop all feeds, so that the numbers stand still."""
-        self.ask("POST", "/v1/streaming/stop", json=ALL_FEEDS)
+    def stop_feeds(self, brokers=BROKERS):
+        """Stop feeds, so that their numbers stand still."""
+        self.ask("POST", "/v1/streaming/stop", json={"brokers": list(brokers)})
 
-    def start_feeds(self):
-        """Start all feeds; a service does so at most six times a minute."""
-        self.ask("POST", "/v1/streaming/start", json=ALL_FEEDS)
+    def start_feeds(self, brokers=BROKERS):
+        """Start feeds; a service does so at most six times a minute."""
+        self.ask("POST", "/v1/streaming/start", json={"brokers": list(brokers)})
 
     @contextmanager
-    def at_rest(self):
-        """Stop all feeds, and start them again at the end; few tests should do this."""
-        self.stop_feeds()
+    def at_rest(self, brokers=BROKERS):
+        """Stop feeds, and start them again at the end; few tests should do this."""
+        self.stop_feeds(brokers)
         try:
             yield
         finally:
-            self.start_feeds()
+            self.start_feeds(brokers)
 
 
 class Demo(Service):

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 from tests.browser.accessibility import assert_accessible
 from tests.browser.reading import figure, wait_change, wait_state
 from tests.browser.services import open_line
+from tests.browser.views import VIEWS
 
 FAILED_REQUEST = "Failed to load resource"
 
@@ -39,8 +40,14 @@ def test_a_line_that_is_cut_is_told_and_mends_by_itself(
     with open_line(portal, staged) as line:
         page = open_page(line)
         wait_state(page)
+        page.goto(line.url + VIEWS["brokers"])
+        health = page.get_by_role("region", name="Health of the brokers")
+        expect(health).to_contain_text("connected")
         with line.cut():
             wait_state(page, "lost")
+            expect(health).to_contain_text("not known")
+            expect(health).not_to_contain_text("connected")
+            page.goto(line.url + VIEWS["book"])
             assert_accessible(page)
         wait_state(page)
         wait_change(figure(page, "theta"))

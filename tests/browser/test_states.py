@@ -61,8 +61,63 @@ def test_a_database_that_is_away_leaves_the_ticks(open_page, staged, watch):
         expect(notice(page, "database")).to_be_visible()
         assert_accessible(page)
         wait_state(page)
+        for name in ("what-if", "why", "brokers", "limits"):
+            page.goto(staged.url + VIEWS[name])
+            expect(view(page, name)).to_contain_text("The database is away.")
     expect(notice(page, "database")).to_be_hidden()
+    page.goto(staged.url + VIEWS["book"])
     wait_change(figure(page, "theta"))
+
+
+def test_a_page_that_is_opened_without_a_database_says_why_it_is_empty(
+    open_page, staged, watch
+):
+    watch.announce("status of 503")
+    with staged.without_database():
+        page = open_page(staged)
+        expect(notice(page, "database")).to_be_visible()
+        expect(
+            page.get_by_role("heading", name="The sums cannot be read")
+        ).to_be_visible()
+        expect(view(page, "book")).not_to_contain_text("Loading")
+        page.goto(staged.url + VIEWS["contracts"])
+        expect(
+            page.get_by_role("heading", name="The contracts cannot be read")
+        ).to_be_visible()
+    expect(page.get_by_role("table", name="Contracts")).to_be_visible()
+    page.goto(staged.url + VIEWS["book"])
+    wait_change(figure(page, "theta"))
+
+
+def test_sums_with_a_part_of_a_stopped_broker_are_not_called_complete(
+    open_page, staged
+):
+    page = open_page(staged, VIEWS["book"])
+    parts = page.get_by_role("table", name="Sums by Underlying")
+    expect(parts).to_contain_text("complete")
+    with staged.at_rest(["ibkr"]):
+        expect(parts).to_contain_text("IBKR old")
+        expect(parts).not_to_contain_text("complete")
+        for name in ("what-if", "why"):
+            page.goto(staged.url + VIEWS[name])
+            expect(view(page, name)).to_contain_text("its part of the sums is old")
+    expect(notice(page, "down-ibkr")).to_be_hidden()
+
+
+def test_nothing_moves_when_the_sums_come(open_page, demo):
+    held = []
+    page = open_page(demo, "/livez")
+    page.route("**/v1/risk/totals*", lambda route: held.append(route))
+    page.goto(demo.url)
+    tiles = page.locator("dl.sums").first
+    expect(page.get_by_text("Loading", exact=True).first).to_be_visible()
+    before = tiles.bounding_box()
+
+    for route in held:
+        route.continue_()
+    page.unroute("**/v1/risk/totals*")
+    expect(figure(tiles, "vega")).not_to_have_attribute("data-value", "")
+    assert tiles.bounding_box() == before
 
 
 def test_the_ages_are_right_where_the_clock_of_the_browser_is_wrong(open_page, demo):
@@ -114,3 +169,6 @@ def test_an_account_without_positions_says_what_to_do(empty, open_page, watch):
     for name in ("contracts", "what-if", "why", "underlying", "brokers"):
         page.goto(empty.url + VIEWS[name].partition("?")[0])
         expect(view(page, name).locator(".empty").first).to_be_visible()
+    page.goto(empty.url + VIEWS["why"])
+    expect(view(page, "why")).to_contain_text("No position was held in this time.")
+    expect(view(page, "why")).not_to_contain_text("/v1/")

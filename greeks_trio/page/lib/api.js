@@ -26,6 +26,9 @@ export class ApiError extends Error {
   }
 }
 
+/** What is read from the database, while that is known to be away. */
+export const DATABASE_AWAY = new ApiError(503, "The database is away.");
+
 /** Return the path with the parameters that have a value. */
 export function address(path, params = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== undefined && value !== null && value !== "");

@@ -5,7 +5,8 @@ import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { getJson } from "./api.js";
 import { serverNow } from "./clock.js";
 import { link } from "./live.js";
-import { pauseAfter } from "./resource.js";
+import { pauseAfter, useReturnOfDatabase } from "./resource.js";
+import { readError } from "./status.js";
 
 const BUSY = 503;
 // The service ends a computation after 20 seconds.
@@ -69,10 +70,12 @@ export function useFollowed(path, choices, { everyMs = 0, paramsOf = (each) => e
     wasLost.current = isLost;
   }, [isLost]);
 
+  useReturnOfDatabase(() => follower.current.restart());
   const isBehind = path !== null && state.key !== key;
-  const { value, choices: shown, error, at } = state;
+  const { value, choices: shown, at } = state;
+  const error = readError(state.error, isBehind);
   const isOther = isBehind && shown !== null && !hasSameFilters(shown, choices);
-  return { value, choices: shown, error, at, isBehind, isOther, isLoading: isBehind && value === null, everyMs, reload: () => follower.current.read() };
+  return { value, choices: shown, error, at, isBehind, isOther, isLoading: isBehind && value === null && !error, everyMs, reload: () => follower.current.read() };
 }
 
 function hasSameFilters(one, other) {

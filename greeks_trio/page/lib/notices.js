@@ -8,7 +8,7 @@ import { MINUS, age, brokerName, count, moment, number } from "./format.js";
 import { SEVERITY_LEVELS, isUnwatched, limits, lookedAt } from "./limits.js";
 import { link } from "./live.js";
 import { href, route } from "./router.js";
-import { downBrokers, feeds, pageState, status, statusRead } from "./status.js";
+import { downBrokers, feeds, isDatabaseAway, pageState, status, statusRead } from "./status.js";
 
 const CLOCK_DIFFERS_S = 10;
 const LEVELS = ["critical", "warn", "info"];
@@ -19,8 +19,10 @@ const LONGEST_TEXT = 140;
 /** `{id, level, title, text, link}`, worst first. */
 export const notices = computed(() => {
   const found = [...linkNotices(), ...clockNotices()];
+  // The status can be there before the stream is.
+  if (pageState.value === "live" || pageState.value === "connecting") found.push(...databaseNotices());
   if (pageState.value === "live") {
-    found.push(...databaseNotices(), ...brokerNotices(), ...marketNotices(), ...versionNotices());
+    found.push(...brokerNotices(), ...marketNotices(), ...versionNotices());
     // These two views begin with the same.
     if (route.value.view !== "limits") found.push(...limitNotices());
     if (route.value.view !== "health") found.push(...faultNotices());
@@ -40,8 +42,8 @@ function linkNotices() {
 }
 
 function databaseNotices() {
-  const { database, spool } = status.value ?? {};
-  if (database === undefined || database.connected) return [];
+  if (!isDatabaseAway.value) return [];
+  const { database, spool } = status.value;
   const waiting = spool.rows ? `${count(spool.rows, "tick")} on disk ${spool.rows === 1 ? "waits" : "wait"} for it, none is lost.` : "New ticks are kept on disk.";
   const text = `${sentence(database.last_error ?? "It does not answer")} ${waiting} Contracts stay live; sums, history and what-if need the database.`;
   return [notice("database", "critical", "The database is away.", text, HEALTH)];

@@ -28,6 +28,11 @@ export function Empty({ title, children }) {
   </div>`;
 }
 
+/** The place of figures that could not be read so far. */
+export function Unread({ title, error }) {
+  return html`<${Empty} title=${title}>${error.message} ${error.status === 401 ? "" : "The page tries again by itself."}<//>`;
+}
+
 /** A text of the service: what stands between backticks is code. */
 export function Words({ text }) {
   return text.split("`").map((part, at) => (at % 2 ? html`<code key=${at}>${part}</code>` : part));

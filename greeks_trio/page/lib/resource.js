@@ -3,8 +3,11 @@
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { getItems, getJson } from "./api.js";
 import { serverNow } from "./clock.js";
+import { isDatabaseAway, readError } from "./status.js";
 
 const LONGEST_PAUSE_MS = 60_000;
+// A read waits for a connection, and the browser has six for all reads together.
+const PAUSE_WITHOUT_DATABASE_MS = 10_000;
 
 /**
  * Return the pause after an answer: at least ten times its duration, so that a slow answer is
@@ -14,10 +17,22 @@ export function pauseAfter(durationMs, everyMs) {
   return Math.max(everyMs, Math.min(10 * durationMs, LONGEST_PAUSE_MS));
 }
 
+/** Run the function when the database is back. */
+export function useReturnOfDatabase(run) {
+  const isAway = isDatabaseAway.value;
+  const wasAway = useRef(false);
+  useEffect(() => {
+    if (wasAway.current && !isAway) run();
+    wasAway.current = isAway;
+  }, [isAway]);
+  return isAway;
+}
+
 /**
  * Read an answer now and again every `everyMs`, while the page is visible.
  *
- * The last value stays through an error, so that the view can show it as old.
+ * The last value stays through an error, so that the view can show it as old.  What waits for
+ * a database that is away counts as an error; it is read again when the database is back.
  *
  * @param {string | null} path `null` reads nothing.
  * @param {object} params Another value of a parameter starts anew.
@@ -50,7 +65,7 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
         setState((old) => ({ ...(old.key === key ? old : { value: null, at: null }), key, params, error }));
       }
       // A failure may have taken as long as its time limit, which says nothing of the load.
-      if (everyMs) timer = setTimeout(readIfVisible, pauseMs);
+      if (everyMs) timer = setTimeout(readIfVisible, isDatabaseAway.peek() ? Math.max(pauseMs, PAUSE_WITHOUT_DATABASE_MS) : pauseMs);
     };
     const readIfVisible = () => (document.hidden ? undefined : read());
     const onVisible = () => everyMs && readIfVisible();
@@ -64,14 +79,15 @@ export function useResource(path, params = {}, { everyMs = 0, isList = false, ke
     };
   }, [key, everyMs]);
 
+  const isAway = useReturnOfDatabase(() => path !== null && reload.current());
   const isOwn = state.key === key;
   return {
     value: isOwn || keep ? state.value : null,
-    error: isOwn ? state.error : null,
+    error: readError(isOwn ? state.error : null, path !== null && !isOwn),
     at: isOwn || keep ? state.at : null,
     params: state.params,
     everyMs,
-    isLoading: path !== null && !isOwn,
+    isLoading: path !== null && !isOwn && !isAway,
     reload: () => reload.current(),
   };
 }

@@ -1,9 +1,9 @@
 // The status of the service, read every few seconds, and the state of each broker's feed.
 
 import { computed, signal } from "../vendor/preact.js";
-import { SESSION_PATH, getJson, needsLogin } from "./api.js";
+import { DATABASE_AWAY, SESSION_PATH, getJson, needsLogin } from "./api.js";
 import { serverNow } from "./clock.js";
-import { staleAfterS } from "./contracts.js";
+import { contractsState, staleAfterS } from "./contracts.js";
 import { link, sessions } from "./live.js";
 
 const EVERY_MS = 3000;
@@ -87,6 +87,24 @@ export function isUp({ status: state }) {
 export function isDown(broker) {
   return downBrokers.value.some((each) => each.broker === broker);
 }
+
+/** Whether the service says that it does not reach the database. */
+export const isDatabaseAway = computed(() => link.value.state !== "lost" && status.value?.database.connected === false);
+
+/**
+ * Return the error of a reading, or `null`.  While the database is away, that is the reason for
+ * each refusal, and for an answer that has not come.
+ */
+export function readError(error, isWaiting = false) {
+  if (!isDatabaseAway.value) return error;
+  return isWaiting || error?.status === 503 ? DATABASE_AWAY : error;
+}
+
+/** Why the list of contracts cannot be read; `null` if it was read, or is still expected. */
+export const contractsError = computed(() => {
+  const state = contractsState.value;
+  return readError(state instanceof Error ? state : null, state === "loading");
+});
 
 /** The state for `<html data-state>`: `connecting`, `live`, `lost` or `login`. */
 export const pageState = computed(() => (needsLogin.value ? "login" : link.value.state));

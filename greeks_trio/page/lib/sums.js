@@ -26,12 +26,12 @@ const LARGE_IN_TILE = 1e6;
 const MOST_NAMED = 3;
 
 /** The sums of the whole.  Money of two currencies does not add up: the one of most positions is large. */
-export function Totals({ rows }) {
+export function Totals({ rows, error = null }) {
   const [first, ...others] = [...(rows ?? [{ currency: "" }])].sort((one, other) => other.positions - one.positions);
   return html`
     <section aria-label=${`Totals in ${first.currency}`} data-currency=${first.currency}>
       <${Tiles} row=${first} />
-      <${WhatIsIn} row=${first} isLoading=${rows === null} />
+      <${WhatIsIn} row=${first} isRead=${rows !== null} error=${error} />
     </section>
     ${others.length > 0 && html`<${OtherCurrencies} rows=${others} />`}
   `;
@@ -71,8 +71,8 @@ function OtherCurrencies({ rows }) {
   </section>`;
 }
 
-function WhatIsIn({ row, isLoading }) {
-  if (isLoading) return html`<p class="note">Loading</p>`;
+function WhatIsIn({ row, isRead, error }) {
+  if (!isRead) return html`<p class="note">${error ? "No sum could be read so far." : "Loading"}</p>`;
   const kinds = [
     count(row.contracts ?? 0, "option"),
     row.shares_futures ? count(row.shares_futures, "share or future", "shares and futures") : "",
@@ -83,10 +83,15 @@ function WhatIsIn({ row, isLoading }) {
   return html`<p class="note">${count(row.positions ?? 0, "position")}: ${kinds.filter(Boolean).join(", ")}${oldest} <${OldParts} /></p>`;
 }
 
-// A sum over all brokers has values of one that is down.
-function OldParts() {
+// Those that are down, of the brokers that the view has.
+function downNames() {
   const { broker: only } = route.value.params;
-  const names = downBrokers.value.filter(({ broker }) => !only || only === broker).map(({ broker }) => brokerName(broker));
+  return downBrokers.value.filter(({ broker }) => !only || only === broker).map(({ broker }) => brokerName(broker));
+}
+
+/** That sums over all brokers have values of one that is down. */
+export function OldParts() {
+  const names = downNames();
   if (!names.length) return null;
   const words = names.length === 1 ? "is not connected: its part" : "are not connected: their part";
   return html`<${Badge} state="warn">${names.join(" and ")} ${words} of the sums is old<//>`;
@@ -124,11 +129,15 @@ export function Flaw({ row }) {
 function State({ row }) {
   if (row.broker && isDown(row.broker)) return html`<${Badge} state="critical">broker is down<//>`;
   const missing = mostMissing(row);
+  // Which brokers a sum is of is not known here.
+  const down = row.broker ? [] : downNames();
+  const isComplete = missing + row.stale + row.other_positions + down.length === 0;
   return html`
+    ${down.length > 0 && html`<${Badge} state="warn" title=${`What is of ${down.join(" and ")} has its last values`}>${down.length > 1 ? "old values" : `${down[0]} old`}<//>`}
     ${missing > 0 && html`<${Badge} state="warn" title="Positions that at least one sum lacks">${missing} missing<//>`}
     ${row.stale > 0 && html`<${Badge} state="warn" title="Positions with stale values">${row.stale} stale<//>`}
     ${row.other_positions > 0 && html`<${Badge} title="Positions that no sum includes">${row.other_positions} not counted<//>`}
-    ${missing + row.stale + row.other_positions === 0 && html`<${Badge} state="ok">complete<//>`}
+    ${isComplete && html`<${Badge} state="ok">complete<//>`}
   `;
 }
 

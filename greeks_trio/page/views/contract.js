@@ -9,7 +9,7 @@ import { brokerName } from "../lib/format.js";
 import { Badge, Empty } from "../lib/parts.js";
 import { allRows, positionsRevision, usePositions } from "../lib/positions.js";
 import { href } from "../lib/router.js";
-import { isDown } from "../lib/status.js";
+import { contractsError, isDown } from "../lib/status.js";
 import { Facts, Figures } from "./contract/facts.js";
 import { History } from "./contract/history.js";
 
@@ -46,6 +46,8 @@ function Head({ row, all, params }) {
 }
 
 function NotHeld({ contractKey }) {
+  const error = contractsError.value;
+  if (error && !contracts.size) return html`<p class="note tall-note">The contracts cannot be read. ${error.message}</p>`;
   if (contractsState.value === "loading" && !contracts.size) return html`<p class="note tall-note">Reading the contracts.</p>`;
   return html`<p class="note">No account holds <code>${contractKey}</code> now, and it is not on the watch-list. Its history is below, if there is any.</p>`;
 }

@@ -5,10 +5,10 @@ import { now } from "../lib/clock.js";
 import { contractsState, revision } from "../lib/contracts.js";
 import { FilterChips, filtersOf } from "../lib/filters.js";
 import { count, moment, number } from "../lib/format.js";
-import { Badge, Empty } from "../lib/parts.js";
+import { Badge, Empty, Unread } from "../lib/parts.js";
 import { positionsRevision, positionsState, strategyOf, usePositions } from "../lib/positions.js";
 import { change, go, href } from "../lib/router.js";
-import { isDown } from "../lib/status.js";
+import { contractsError, isDown, readError } from "../lib/status.js";
 import { Table } from "../lib/table.js";
 import { columnsOf } from "./contracts/columns.js";
 import { Controls } from "./contracts/controls.js";
@@ -59,10 +59,11 @@ function Counts({ list }) {
 
 // What the list lacks, if one of its two sources was not read.
 function Faults() {
-  const { value: state } = contractsState;
-  const { error, at } = positionsState.value;
+  const { value: listError } = contractsError;
+  const { error: failure, at } = positionsState.value;
+  const error = readError(failure);
   return html`
-    ${state instanceof Error && html`<${Badge} state="warn" title=${state.message}>Options: ${state.message}<//> `}
+    ${listError && html`<${Badge} state="warn" title=${listError.message}>Options: ${listError.message}<//> `}
     ${error &&
     html`<${Badge} state="warn" title=${error.message}
         >Strategies, shares and futures${at === null ? " are missing" : ` are those of ${moment(at)}`}: ${error.message}<//
@@ -150,9 +151,9 @@ function Loading() {
 
 function Nothing({ params, list }) {
   now.value;
-  const state = contractsState.value;
-  if (state === "loading") return html`<${Loading} />`;
-  if (state instanceof Error && list.total === 0) return html`<${Empty} title="The contracts cannot be read">${state.message} The page tries again by itself.<//>`;
+  const { value: error } = contractsError;
+  if (error && list.total === 0) return html`<${Unread} title="The contracts cannot be read" error=${error} />`;
+  if (contractsState.value === "loading") return html`<${Loading} />`;
   if (list.total > 0) {
     const isFiltered = Object.keys(filtersOf(params)).length > 0;
     const all = href("contracts", { by: params.by, sort: params.sort, greeks: params.greeks });

@@ -3,7 +3,7 @@
 
 import { html } from "../../vendor/preact.js";
 import { FILTERS, FilterChips, filtersOf } from "../../lib/filters.js";
-import { Empty, Freshness, Segments } from "../../lib/parts.js";
+import { Empty, Freshness, Segments, Unread } from "../../lib/parts.js";
 import { useProfit, withProfit } from "../../lib/profit.js";
 import { useResource } from "../../lib/resource.js";
 import { change, href } from "../../lib/router.js";
@@ -32,7 +32,7 @@ export function Book({ params }) {
       <${FilterChips} params=${params} />
       <span class="meta"><${Freshness} resource=${whole} /></span>
     </div>
-    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<div class=${whole.isLoading ? "reading" : ""}><${Totals} rows=${withProfit(whole, wholeProfit)} /></div>`}
+    ${whole.value?.length === 0 ? html`<div class="panel"><${NoPositions} filters=${filters} /></div>` : html`<div class=${whole.isLoading ? "reading" : ""}><${Totals} rows=${withProfit(whole, wholeProfit)} error=${whole.error} /></div>`}
     ${whole.value?.length !== 0 &&
     html`<section class=${`panel ${parts.isLoading ? "reading" : ""}`}>
       <header>
@@ -47,7 +47,9 @@ export function Book({ params }) {
           ><span class="meta">See also</span><a href=${href("contracts", filters)}>Contracts</a><a href=${href("what-if", filters)}>What if</a><a href=${href("why", filters)}>Why</a></span
         >
       </header>
-      <${Parts} rows=${withProfit(parts, profits) ?? []} by=${shownBy} filters=${filters} sort=${params.sort} />
+      ${parts.value === null && parts.error
+        ? html`<${Unread} title="The sums cannot be read" error=${parts.error} />`
+        : html`<${Parts} rows=${withProfit(parts, profits) ?? []} by=${shownBy} filters=${filters} sort=${params.sort} />`}
     </section>`}
     ${parts.value !== null && html`<${Accounts} filters=${filters} />`}
   `;

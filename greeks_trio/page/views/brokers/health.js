@@ -5,7 +5,7 @@ import { now } from "../../lib/clock.js";
 import { NOTHING, age, brokerName, count } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
 import { href } from "../../lib/router.js";
-import { feeds, status } from "../../lib/status.js";
+import { feeds, pageState, status } from "../../lib/status.js";
 
 const LEVELS = { stopped: "info", connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
 
@@ -27,7 +27,7 @@ function Line({ session }) {
   const trouble = [...new Set([session.last_error, ...(session.notes ?? [])])].filter(Boolean).join(" \u00b7 ");
   return html`<li data-key=${broker}>
     <b>${brokerName(broker)}</b>
-    <${Badge} state=${LEVELS[state]}>${state}<//>
+    ${pageState.value === "live" ? html`<${Badge} state=${LEVELS[state]}>${state}<//>` : html`<${Badge}>not known<//>`}
     <span>${count(session.subscription_count, "contract")}${stale ? `, ${stale} of them stale` : ""}</span>
     <span>last message ${silent === NOTHING ? "never" : `${silent} ago`}</span>
     ${session.reconnect_attempt > 0 && html`<span>attempt ${session.reconnect_attempt} to connect again</span>`}

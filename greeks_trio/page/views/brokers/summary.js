@@ -18,7 +18,7 @@ const SHARE = { digits: 2, percent: true };
 export function Summary({ rows, threshold }) {
   const fresh = (rows ?? []).filter((row) => !row.isStale);
   const near = fresh.filter((row) => isNearExpiration(row, now.value)).length;
-  const summaries = COMPARED.map((each) => summarise(each, fresh, threshold / 100));
+  const summaries = COMPARED.map((each) => (rows === null ? unknown(each) : summarise(each, fresh, threshold / 100)));
   return html`<section class="panel">
     <header>
       <h2>How far they differ</h2>
@@ -47,6 +47,11 @@ export function Summary({ rows, threshold }) {
       </ul>
     </div>
   </section>`;
+}
+
+// Before an answer, not even the number of contracts is known.
+function unknown({ id, measure }) {
+  return { id, measure, compared: null, median: null, p95: null, beyond: null };
 }
 
 function choices(threshold) {

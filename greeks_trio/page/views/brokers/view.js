@@ -4,7 +4,7 @@ import { html, useMemo } from "../../vendor/preact.js";
 import { FilterChips } from "../../lib/filters.js";
 import { brokerName } from "../../lib/format.js";
 import { sessions } from "../../lib/live.js";
-import { Badge, Empty, Freshness, Segments } from "../../lib/parts.js";
+import { Badge, Empty, Freshness, Segments, Unread } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
 import { change, href } from "../../lib/router.js";
 import { downBrokers, isDown } from "../../lib/status.js";
@@ -30,11 +30,11 @@ export function Brokers({ params }) {
     <${BrokerHealth} />
     ${all?.length === 0
       ? html`<div class="panel"><${NothingToCompare} /></div>`
-      : html`<${Differences} all=${all} rows=${rows} threshold=${threshold} at=${answer.at} params=${params} />`}
+      : html`<${Differences} all=${all} rows=${rows} threshold=${threshold} answer=${answer} params=${params} />`}
   `;
 }
 
-function Differences({ all, rows, threshold, at, params }) {
+function Differences({ all, rows, threshold, answer, params }) {
   const isVouched = !["ibkr", "tastytrade"].some(isDown);
   return html`
     <div class=${isVouched ? "" : "unvouched"}><${Summary} rows=${rows} threshold=${threshold} /></div>
@@ -45,9 +45,9 @@ function Differences({ all, rows, threshold, at, params }) {
         <${Underlyings} all=${all ?? []} value=${params.underlying ?? ""} />
         ${!isVouched && html`<${Down} />`}
       </header>
-      ${rows?.length === 0
-        ? html`<${Empty} title="Nothing of this underlying">No contract of ${params.underlying} is at both brokers. Remove the filter.<//>`
-        : html`<${ComparedContracts} rows=${rows ?? []} id=${idOf(params)} threshold=${threshold} at=${at} sort=${params.sort} />`}
+      ${rows === null && answer.error && html`<${Unread} title="The contracts cannot be read" error=${answer.error} />`}
+      ${rows?.length === 0 && html`<${Empty} title="Nothing of this underlying">No contract of ${params.underlying} is at both brokers. Remove the filter.<//>`}
+      ${(rows === null ? !answer.error : rows.length > 0) && html`<${ComparedContracts} rows=${rows ?? []} id=${idOf(params)} threshold=${threshold} at=${answer.at} sort=${params.sort} />`}
       <div class="body note">
         <p>A value that the newest tick of a broker lacks is its last one; the view of the contract marks it. A price of the underlying counts only from the broker itself.</p>
       </div>

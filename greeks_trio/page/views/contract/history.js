@@ -10,6 +10,7 @@ import { RangePicker, zoomTo } from "../../lib/range-picker.js";
 import { iso, rangeOf } from "../../lib/ranges.js";
 import { useResource } from "../../lib/resource.js";
 import { change } from "../../lib/router.js";
+import { isDown, pageState } from "../../lib/status.js";
 import { Gaps, PeriodNote, merged, shownGaps } from "./gaps.js";
 import { useLiveTicks } from "./live-ticks.js";
 import { aligned, broken, pointsOf } from "./series.js";
@@ -33,6 +34,7 @@ export function History({ params, about }) {
   const measures = measuresOf(params);
   const asked = { contract_key: params.contract_key, start: iso(range.start), end: range.end && iso(range.end), points: POINTS, measures: ALL.join(",") };
   const resource = useResource("/v1/greeks/history", asked, { keep: true });
+  const canBeLive = pageState.value === "live" && about.broker !== undefined && !isDown(about.broker);
   const shown = useMemo(() => chosenSeries(resource.value?.series ?? [], params), [resource.value, params.broker, params.account_id]);
   return html`<section class="panel history" aria-label="History">
     <header>
@@ -43,7 +45,7 @@ export function History({ params, about }) {
     <div class="body">
       <${MeasurePicker} measures=${measures} />
       ${resource.value === null && resource.error
-        ? html`<${Empty} title="The history cannot be read">${resource.error.message} The figures above are live.<//>`
+        ? html`<${Empty} title="The history cannot be read">${resource.error.message} ${canBeLive ? "The figures above are live." : ""}<//>`
         : html`<${Charts} ...${{ shown: shown.series, range, measures, about, isLoading: resource.value === null }} />
             ${resource.value !== null && html`<${PeriodNote} series=${shown.series} left=${shown.left} range=${range} /><${Gaps} series=${shown.series} range=${range} />`}`}
     </div>

@@ -73,7 +73,7 @@ function Trouble({ feed }) {
     ${hasError && html`<li><${Badge} state=${feed.status === "degraded" ? "warn" : "critical"}>last error<//><span>${feed.last_error}</span></li>`}
     ${feed.is_stopped && html`<li><${Badge}>note<//><span>${feed.last_error ?? "stopped by request"}</span></li>`}
     ${!feed.is_stopped && notes.map((note) => html`<li key=${note}><${Badge}>note<//><span>${note}</span></li>`)}
-    ${!hasError && !feed.is_stopped && !notes.length && html`<li class="note">No error and no note.</li>`}
+    ${!hasError && !feed.is_stopped && !notes.length && pageState.value === "live" && html`<li class="note">No error and no note.</li>`}
   </ul>`;
 }
 

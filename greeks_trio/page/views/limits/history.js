@@ -4,7 +4,7 @@ import { html, useState } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
 import { moment } from "../../lib/format.js";
 import { SEVERITY_LEVELS } from "../../lib/limits.js";
-import { Badge, Empty, Freshness, Segments } from "../../lib/parts.js";
+import { Badge, Empty, Freshness, Segments, Unread } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
 import { change } from "../../lib/router.js";
 
@@ -40,6 +40,7 @@ export function History({ params }) {
       </div>
       <span class="meta"><${Freshness} resource=${answer} /></span>
     </header>
+    ${!answer.value && answer.error && html`<${Unread} title="The messages cannot be read" error=${answer.error} />`}
     ${answer.value && !events.length && html`<${Empty} title="No message">None was made in this time, or none has these properties.<//>`}
     <${Events} key=${JSON.stringify([filters, params.rule])} events=${events} />
   </section>`;

@@ -4,8 +4,8 @@ import { html, useEffect } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
 import { age, moment } from "../../lib/format.js";
 import { isUnwatched, limits, limitsRead, lookedAt, readLimits } from "../../lib/limits.js";
-import { Badge, Freshness } from "../../lib/parts.js";
-import { pageState } from "../../lib/status.js";
+import { Badge, Freshness, Unread } from "../../lib/parts.js";
+import { pageState, readError } from "../../lib/status.js";
 import { History } from "./history.js";
 import { NoRules } from "./no-rules.js";
 import { Rules } from "./rules.js";
@@ -20,13 +20,16 @@ export function Limits({ params }) {
     return () => clearInterval(timer);
   }, []);
   const rows = limits.value;
+  const error = readError(limitsRead.value.error, rows === undefined);
   return html`
     <div class="head">
       <h1>Limits</h1>
       <${Looked} />
-      <span class="meta"><${Freshness} resource=${limitsRead.value} /></span>
+      <span class="meta"><${Freshness} resource=${{ ...limitsRead.value, error }} /></span>
     </div>
-    ${rows?.length === 0 ? html`<div class="panel"><${NoRules} /></div>` : html`<${Rules} rows=${rows} params=${params} />`}
+    ${rows === undefined && error && html`<div class="panel"><${Unread} title="The limits cannot be read" error=${error} /></div>`}
+    ${rows?.length === 0 && html`<div class="panel"><${NoRules} /></div>`}
+    ${(rows === undefined ? !error : rows.length > 0) && html`<${Rules} rows=${rows} params=${params} />`}
     <${History} params=${params} />
   `;
 }

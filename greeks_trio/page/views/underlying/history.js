@@ -58,7 +58,7 @@ export function HistoryPanel({ underlying, filters, params }) {
 }
 
 function Waiting({ answer: { error, reload } }) {
-  if (!error) return html`<div class="body over-time waiting" aria-busy="true" />`;
+  if (!error) return html`<div class="body over-time waiting" aria-busy="true"><p class="note">Loading</p></div>`;
   return html`<${Empty} title="The history cannot be read"
     >${error.message} <button class="button" type="button" onClick=${reload}>Try again</button><//
   >`;

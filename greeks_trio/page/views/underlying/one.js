@@ -34,18 +34,17 @@ export function OneUnderlying({ params }) {
     </div>
     <${Links} underlying=${underlying} filters=${filters} />
     ${isUnknown && html`<div class="panel"><${Unknown} underlying=${underlying} /></div>`}
-    ${totals.value?.length !== 0 ? html`<${Sums} rows=${withProfit(totals, profit)} own=${own} />` : !isUnknown && html`<p class="note">No open position: its options are only watched.</p>`}
+    ${totals.value?.length !== 0 ? html`<${Sums} rows=${withProfit(totals, profit)} own=${own} error=${totals.error} />` : !isUnknown && html`<p class="note">No open position: its options are only watched.</p>`}
     ${!isUnknown && html`<${HistoryPanel} ...${{ underlying, filters, params }} />`}
     ${currencies.map((currency) => html`<${Volatilities} key=${currency} ...${{ underlying, currency, market, own, wanted: params.expirations, isAlone: currencies.length === 1 }} />`)}
   `;
 }
 
-// The sums of the book; with a broker down they have its last values.
-function Sums({ rows, own }) {
+// The sums of the book; they say that they have the last values of a broker that is down.
+function Sums({ rows, own, error }) {
   const down = own.map(downOf).find(Boolean);
   return html`<div class=${down ? "unvouched" : ""}>
-    <${Totals} rows=${rows} />
-    ${down && html`<p class="note"><${Badge} state="critical">${down} down<//> The sums have its last values.</p>`}
+    <${Totals} rows=${rows} error=${error} />
   </div>`;
 }
 
@@ -90,7 +89,7 @@ function Volatilities({ underlying, currency, market, own, wanted, isAlone }) {
   const terms = (market.terms.value ?? []).filter(isOwn);
   return html`<section class="stack" aria-label=${`Volatilities in ${currency}`} data-currency=${currency}>
     ${!isAlone && html`<h2>Options in ${currency}</h2>`}
-    <${MarketFigures} ...${marketOf({ underlying, currency }, market)} metricsError=${market.metrics.error} />
+    <${MarketFigures} ...${marketOf({ underlying, currency }, market)} market=${market} />
     <div class="wide-left">
       <${SmilePanel} underlying=${underlying} currency=${currency} price=${own.find((price) => price.currency === currency)} wanted=${wanted} />
       <${TermPanel} skews=${skews} terms=${terms} resource=${market.skews} />
@@ -99,15 +98,20 @@ function Volatilities({ underlying, currency, market, own, wanted, isAlone }) {
   </section>`;
 }
 
-function MarketFigures({ metrics, term, next, metricsError }) {
+// Before an answer, it is not known what is lacking.
+function unread({ value, error }) {
+  return value === null ? (error?.message ?? "Loading") : "";
+}
+
+function MarketFigures({ metrics, term, next, market }) {
   const rank = rankOf(metrics, "iv_rank");
   const percentile = rankOf(metrics, "iv_percentile");
   const figures = [
-    { id: "implied_volatility", field: "implied_volatility", value: term?.implied_volatility ?? null, note: termFault(term) || "at the money" },
-    { id: "iv_rank", ...rank, note: rank.title },
-    { id: "iv_percentile", ...percentile, note: percentile.title },
-    { id: "skew", field: "skew", value: next?.skew ?? null, note: skewNote(next) },
-    { id: "beta", field: "beta", value: metrics?.beta ?? null, note: betaTitle(metrics) },
+    { id: "implied_volatility", field: "implied_volatility", value: term?.implied_volatility ?? null, note: unread(market.terms) || termFault(term) || "at the money" },
+    { id: "iv_rank", ...rank, note: unread(market.metrics) || rank.title },
+    { id: "iv_percentile", ...percentile, note: unread(market.metrics) || percentile.title },
+    { id: "skew", field: "skew", value: next?.skew ?? null, note: unread(market.skews) || skewNote(next) },
+    { id: "beta", field: "beta", value: metrics?.beta ?? null, note: unread(market.metrics) || betaTitle(metrics) },
   ];
   return html`<dl class="figures">
     ${figures.map(
@@ -115,7 +119,7 @@ function MarketFigures({ metrics, term, next, metricsError }) {
         <dt title=${MARKET[id].title}>${id === "iv_percentile" ? "IV percentile" : MARKET[id].label}</dt>
         <dd>
           <${Figure} field=${field} value=${value} measure=${MARKET[id]} />
-          <span class="meta" title=${note}>${metricsError && metrics === undefined && field !== "skew" && field !== "implied_volatility" ? metricsError.message : note}</span>
+          <span class="meta" title=${note}>${note}</span>
         </dd>
       </div>`,
     )}

@@ -4,7 +4,7 @@ import { html, useMemo } from "../../vendor/preact.js";
 import { Chart } from "../../lib/chart.js";
 import { Figure } from "../../lib/figure.js";
 import { age, count, day, number } from "../../lib/format.js";
-import { Badge, Empty, Freshness } from "../../lib/parts.js";
+import { Badge, Empty, Freshness, Unread } from "../../lib/parts.js";
 import { Table } from "../../lib/table.js";
 import { IV, ivText } from "./smile.js";
 
@@ -27,8 +27,14 @@ export function TermPanel({ skews, terms, resource }) {
           <${Chart} label="Implied volatility at the money by days" summary=${summaryOf(skews)} x=${data.x} series=${data.series} height=${HEIGHT} isTime=${false} labelX="Days" range=${data.range} formatX=${daysText} />
           <p class="note">${termNotes(unknown, terms)}</p>
         </div>`
-      : html`<${Empty} title="No volatility at the money">${unknown ? `${count(unknown, "expiration")} with too few options near the money.` : "No option on it is held or watched."}<//>`}
+      : resource.value === null
+        ? html`<${NotRead} error=${resource.error} />`
+        : html`<${Empty} title="No volatility at the money">${unknown ? `${count(unknown, "expiration")} with too few options near the money.` : "No option on it is held or watched."}<//>`}
   </section>`;
+}
+
+function NotRead({ error }) {
+  return error ? html`<${Unread} title="The volatilities cannot be read" error=${error} />` : html`<p class="body note">Loading</p>`;
 }
 
 // Expirations and constant maturities on one axis of days.

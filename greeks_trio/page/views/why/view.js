@@ -2,6 +2,7 @@
 // each group.
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
+import { ApiError } from "../../lib/api.js";
 import { Figure } from "../../lib/figure.js";
 import { FilterChips, filtersOf } from "../../lib/filters.js";
 import { useFollowed } from "../../lib/follow.js";
@@ -9,6 +10,7 @@ import { count, moment } from "../../lib/format.js";
 import { Empty, Freshness, Segments } from "../../lib/parts.js";
 import { CurrencyPicker, groupingsOf } from "../../lib/picker.js";
 import { change } from "../../lib/router.js";
+import { OldParts } from "../../lib/sums.js";
 import { Controls } from "./controls.js";
 import { Headline, LateStart, LeftOut, Notes, Outages } from "./facts.js";
 import { moneyMeasure } from "./parts.js";
@@ -18,6 +20,7 @@ import { Waterfall } from "./waterfall.js";
 
 const PATH = "/v1/risk/explain";
 const EVERY_MS = 30_000;
+const UNANSWERABLE = 422;
 const UPRIGHT_FROM_PX = 720;
 // The numbers stand beside the picture; see css/why.css.
 const beside = matchMedia("(min-width: 2400px)");
@@ -30,7 +33,7 @@ export function Why({ params }) {
   const groupings = groupingsOf(Object.keys(GROUPINGS), filters);
   const by = groupings.includes(params.by) ? params.by : groupings[0];
   const isOpen = momentsOf(range)[1] === null;
-  const found = useFollowed(PATH, { range, filters, by }, { everyMs: isOpen ? EVERY_MS : 0, paramsOf });
+  const found = worded(useFollowed(PATH, { range, filters, by }, { everyMs: isOpen ? EVERY_MS : 0, paramsOf }));
   const answer = found.value;
   const all = [...(answer?.totals ?? [])].sort((one, other) => other.contracts - one.contracts);
   const totals = all.filter((row) => !currency || row.currency === currency);
@@ -44,7 +47,7 @@ export function Why({ params }) {
     ${answer === null && html`<${Waiting} resource=${found} />`}
     ${answer !== null &&
     html`<div class=${`why ${found.error || found.isOther ? "unvouched" : ""}`} aria-busy=${String(found.isBehind)}>
-      <p class="note between"><${Between} answer=${answer} isBehind=${found.isBehind} /></p>
+      <p class="note between"><${Between} answer=${answer} isBehind=${found.isBehind} /> ${isOpen && html`<${OldParts} />`}</p>
       <${LateStart} rows=${totals} answer=${answer} filters=${found.choices.filters} />
       <${CurrencyPicker} currencies=${all.map((row) => row.currency)} params=${params} />
       ${totals.map((row, at) => html`<${Currency} key=${row.currency} row=${row} isOpen=${at === 0 || beside.matches} />`)}
@@ -54,6 +57,17 @@ export function Why({ params }) {
       <${Notes} answer=${answer} />
     </div>`}
   `;
+}
+
+function isUnanswerable({ status }) {
+  return status === UNANSWERABLE;
+}
+
+// The service's words name the parameters of its interface.
+function worded(found) {
+  const { error } = found;
+  const isEmpty = error !== null && isUnanswerable(error) && error.message.startsWith("No position was held");
+  return isEmpty ? { ...found, error: new ApiError(UNANSWERABLE, "No position was held in this time.") } : found;
 }
 
 function paramsOf({ range, filters, by }) {
@@ -115,7 +129,7 @@ function Waiting({ resource }) {
     return html`<div class="panel waiting" aria-busy="true"><p class="note busy">The service follows the positions from tick to tick. A day takes a second or two.</p></div>`;
   }
   return html`<div class="panel" role="alert">
-    <${Empty} title="No explanation">${resource.error.message} Choose another range above, or remove a filter.<//>
+    <${Empty} title="No explanation">${resource.error.message} ${isUnanswerable(resource.error) ? "Choose another range above, or remove a filter." : ""}<//>
     <p class="again"><button class="button" type="button" onClick=${resource.reload}>Try again</button></p>
   </div>`;
 }
