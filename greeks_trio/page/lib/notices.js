@@ -140,7 +140,7 @@ function closedNotices(staleness) {
   const unknown = Object.values(staleness.hours_unknown).reduce((total, each) => total + sum(each), 0);
   const subscribed = feeds.value.reduce((total, feed) => total + feed.subscription_count, 0);
   if (!subscribed || trading || unknown) return [];
-  const text = "No market of your contracts trades now. The figures are those of the last session; their ages grow until trading begins.";
+  const text = "No market of your contracts trades now. Figures may stand still, and grow old, until trading begins.";
   return [notice("closed", "info", "The markets are closed.", text)];
 }
 
