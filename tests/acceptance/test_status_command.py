@@ -59,6 +59,17 @@ async def wait_for(ask, expected, **options):
             await trio.sleep(0.1)  # it is another program that changes
 
 
+async def wait_connected(client):
+    """Wait until every broker is connected."""
+    with trio.fail_after(2 * PATIENCE_S):
+        while True:
+            answer = await client.get("/v1/streaming/status")
+            sessions = answer.json()["sessions"]
+            if {each["status"] for each in sessions} == {"connected"}:
+                return
+            await trio.sleep(0.1)
+
+
 @asynccontextmanager
 async def serving(stage, **changes):
     """Yield (simulators, endpoints, the service's URL) when both brokers are connected."""
@@ -99,6 +110,8 @@ async def test_a_service_is_healthy_then_degraded_then_down(stage, ask):
             stopped = await ask(url=url)
             stopped_json = await ask(url=url, as_json=True)
             await client.post("/v1/streaming/start", json=wish, timeout=30)
+            # Else both brokers are away for a moment, which is another state.
+            await wait_connected(client)
             fault = {"fault": "tastytrade:drop", "arg": 900}
             await client.post(f"{endpoints['control_url']}/faults", json=fault)
         degraded = await wait_for(ask, 1, url=url)

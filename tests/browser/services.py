@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from greeks_trio.config.settings import BROKERS, HttpConfig
+from greeks_trio.config.settings import BROKERS, DatabaseConfig
 from tests.fix_postgres import connect
 from tests.fix_processes import PATIENCE_S, WAIT_UNTIL, Stage, run_ingest
 from tests.fix_proxy import Proxy
@@ -218,7 +218,7 @@ class Line(Service):
     """The way to a service by a line that can be cut."""
 
     def __init__(self, portal, service, proxy):
-        super().__init__(f"http://127.0.0.1:{proxy.config.port}", service.token)
+        super().__init__(f"http://127.0.0.1:{proxy.config.server.port}", service.token)
         self._portal = portal
         self._service = service
         self._proxy = proxy
@@ -238,7 +238,7 @@ class Line(Service):
 def open_line(portal, service):
     """Forward to the service until the block ends."""
     address = urlsplit(service.url)
-    proxy = Proxy(HttpConfig(host=address.hostname, port=address.port))
+    proxy = Proxy(DatabaseConfig(hosts=(address.hostname,), ports=(address.port,)))
     serving, _ = portal.start_task(proxy.serve)
     yield Line(portal, service, proxy)
     serving.cancel()
