@@ -658,6 +658,27 @@ comment on column alert_deliveries.finished_at is
     'When the last attempt ended; null before';
 
 
+-- The service that sends the alerts.
+create table leases (
+    name text not null,
+    holder text not null,
+    epoch bigint not null,
+    expires_at timestamptz not null,
+    constraint leases_pkey primary key (name)
+);
+
+comment on table leases is
+    'The duties of which each belongs to one of several services';
+comment on column leases.name is
+    'The duty: alerts';
+comment on column leases.holder is
+    'The machine of the service, and the directory of its spool';
+comment on column leases.epoch is
+    'A number that grows with each other holder, and with each start of the same one';
+comment on column leases.expires_at is
+    'Another service may take it after this time; the holder renews it before';
+
+
 -- The open positions and the watched contracts with their newest ticks, as of the snapshot
 -- in latest_state.  The service brings both up to date, a moment behind the ticks; the
 -- present views add the ticks since then.  Both can be emptied at any time: the views then
@@ -7620,4 +7641,5 @@ insert into schema_migrations (name, sha256) values
     ('0016_totals', 'e17c49686e3c678f7519faf220c517202875c445fcf427704d22c11bf78dd43d'),
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
     ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c'),
-    ('0019_book', '53dfd2e083ead7eccfc1420334b0c9def3a0d25247e63e8d420fb308ec2ed982');
+    ('0019_book', '53dfd2e083ead7eccfc1420334b0c9def3a0d25247e63e8d420fb308ec2ed982'),
+    ('0020_leases', '8c01b2004ce5c0a3b1fa9d0b4901cd17053069964c65aeea3b08cda42b62773e');

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from socket import gethostname
 from typing import Any, Final
 
 import trio
@@ -66,12 +67,14 @@ from greeks_trio.postgres.acknowledged_rows import AcknowledgedRows
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.estimates_store import EstimateCounts
 from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.lease import Lease
 from greeks_trio.postgres.reads.reader import Reader
 from greeks_trio.postgres.reads.timeline import Timeline
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.postgres.uri import database_uri
 from greeks_trio.spool.directory import SpoolDirectory
+from greeks_trio.spool.location import spool_directory
 from greeks_trio.spool.offer_again import OfferAgain
 from greeks_trio.waiting import WakeUp
 from greeks_trio.worker.process import Worker
@@ -257,6 +260,7 @@ def build_service(
             source=source_of_alerts(),
             stale_after_s=config.pipeline.stale_after_s,
             benchmark=config.benchmark,
+            lease=Lease(f"{gethostname()}:{spool_directory(config)}"),
         ),
         betas=Betas(metrics, conditions, status.clock.now),
         offer_again=OfferAgain(

@@ -38,9 +38,11 @@ from greeks_trio.postgres.alert_store import (
     load_states,
     load_waiting,
     record,
+    record_deliveries,
 )
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.lease import RENEW_S, Lease, LeaseLost
 from greeks_trio.postgres.reads.limits import SumsByScope, read_sums
 from greeks_trio.risk.limits import Reading
 from greeks_trio.waiting import WakeUp
@@ -73,6 +75,7 @@ class LimitWatch:
         source: The name of this service in titles.
         stale_after_s: The age from which a contract is stale.
         benchmark: The underlying in whose shares beta-weighted deltas are.
+        lease: Of several services, its holder watches.
 
     Attributes:
         channels: Those that messages can go to.
@@ -89,7 +92,9 @@ class LimitWatch:
         source: str,
         stale_after_s: float,
         benchmark: str,
+        lease: Lease,
     ) -> None:
+        self._lease = lease
         self._conditions = conditions
         self._is_open = is_open
         self._unread = unread
@@ -166,7 +171,12 @@ class LimitWatch:
             try:
                 async with open_connection(config(), autocommit=True) as connection:
                     while again.calls == seen and (self.rules or self._has_rows()):
-                        await self._run_round(connection, interval_s())
+                        if await self._has_lease(connection):
+                            await self._run_round(connection, interval_s())
+                        else:
+                            await self._stand_by(connection, again, seen)
+            except* LeaseLost:
+                logger.warning("alerts.lease_lost")
             except* StoreError as group:
                 self._note_away(plain_reason(group))
                 with trio.move_on_after(interval_s()):
@@ -180,17 +190,45 @@ class LimitWatch:
         with trio.move_on_after(_END_LIMIT_S, shield=True):
             # The channels have ended; their last calls come with the next turn.
             await trio.lowlevel.checkpoint()
-            if not self._ended and not self._unwritten:
+            if not (self._ended or self._unwritten or self._lease.epoch):
                 return
             try:
                 async with open_connection(config(), autocommit=True) as connection:
-                    await self._write(connection)
-            except* StoreError as group:
+                    await self._write_deliveries(connection)
+                    if self._unwritten:
+                        await self._write(connection)
+                    await self._lease.release(connection)
+            except* (StoreError, LeaseLost) as group:
                 logger.warning(
                     "alerts.not_written number=%d reason=%s",
                     len(self._ended) + len(self._unwritten),
                     plain_reason(group),
                 )
+
+    async def _write_deliveries(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Write deliveries that ended; they are of our messages, also without the lease."""
+        ended = [*self._ended]
+        with translated(connection), trio.fail_after(_LIMIT_S):
+            await record_deliveries(connection, ended)
+        del self._ended[: len(ended)]
+
+    async def _has_lease(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        """Take or renew the lease, if it is free, and return whether it is ours."""
+        with translated(connection), trio.fail_after(_LIMIT_S):
+            await self._lease.take(connection)
+        return not self._lease.is_elsewhere
+
+    async def _stand_by(
+        self, connection: psycopg.AsyncConnection[Any], again: WakeUp, seen: int
+    ) -> None:
+        """Leave the limits to the holder of the lease; the table keeps their states."""
+        await self._write_deliveries(connection)
+        self._book = LimitBook()
+        self._is_loaded = False
+        self._unwritten.clear()
+        self._is_watched()
+        with trio.move_on_after(RENEW_S):
+            await again.wait_beyond(seen)
 
     def _has_rows(self) -> bool:
         """Return whether states of an earlier file, or deliveries, are to be written."""
@@ -227,8 +265,10 @@ class LimitWatch:
             calls = self._changed.calls
             if self._ended:
                 await self._write(connection)
-            with trio.move_on_at(until):
+            with trio.move_on_at(until), trio.move_on_after(RENEW_S):
                 await self._changed.wait_beyond(calls)
+            if not await self._has_lease(connection):
+                return
 
     async def _load(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Take the states of the run before, and send the messages that it has left."""
@@ -278,7 +318,7 @@ class LimitWatch:
         """Write states, new messages and ended deliveries in one transaction."""
         messages, ended = [*self._unwritten], [*self._ended]
         with translated(connection, may_refuse=False), trio.fail_after(_LIMIT_S):
-            await record(connection, self._book.rows(), messages, ended)
+            await record(connection, self._book.rows(), messages, ended, self._lease)
         self._book.forget_removed()
         # Others may have come during the wait.
         del self._ended[: len(ended)]

@@ -19,6 +19,7 @@ from greeks_trio.model.alerts import (
     AlertMessage,
     AlertState,
 )
+from greeks_trio.postgres.lease import Lease
 
 # In the order of the fields.
 STATE_COLUMNS: Final = AlertState.__struct_fields__
@@ -112,6 +113,7 @@ async def record(
     states: Iterable[AlertState],
     messages: Iterable[AlertMessage],
     deliveries: Iterable[AlertDelivery],
+    lease: Lease,
 ) -> None:
     """Write all of it in one transaction; it can be repeated.
 
@@ -120,8 +122,13 @@ async def record(
         states: The states of all rules, and of removed ones.
         messages: New ones; their deliveries are waiting afterwards.
         deliveries: Those that ended.
+        lease: It must be ours.
+
+    Raises:
+        LeaseLost: another service has the lease; nothing is written.
     """
     async with connection.transaction(), connection.cursor() as cursor:
+        await lease.guard(connection)
         await cursor.executemany(_UPSERT, map(msgspec.structs.astuple, states))
         for message in messages:
             await cursor.executemany(
@@ -135,20 +142,39 @@ async def record(
             await cursor.executemany(
                 _DELIVERY, [(message.id, channel) for channel in message.channels]
             )
-        await cursor.executemany(
-            _FINISH,
-            [
-                (
-                    each.attempts,
-                    "sent" if each.reason is None else "failed",
-                    each.reason,
-                    each.finished_at,
-                    each.message_id,
-                    each.channel,
-                )
-                for each in deliveries
-            ],
-        )
+        await _finish(cursor, deliveries)
+
+
+async def record_deliveries(
+    connection: psycopg.AsyncConnection[Any], deliveries: Iterable[AlertDelivery]
+) -> None:
+    """Write deliveries that ended, also without the lease: they are of our messages.
+
+    Args:
+        connection: In autocommit.
+        deliveries: Those that ended.
+    """
+    async with connection.transaction(), connection.cursor() as cursor:
+        await _finish(cursor, deliveries)
+
+
+async def _finish(
+    cursor: psycopg.AsyncCursor[Any], deliveries: Iterable[AlertDelivery]
+) -> None:
+    await cursor.executemany(
+        _FINISH,
+        [
+            (
+                each.attempts,
+                "sent" if each.reason is None else "failed",
+                each.reason,
+                each.finished_at,
+                each.message_id,
+                each.channel,
+            )
+            for each in deliveries
+        ],
+    )
 
 
 def _struct(of: type[_Struct], values: Sequence[Any]) -> _Struct:

@@ -40,6 +40,7 @@ NEEDED_FOR_LIMITS: Final[dict[str, Sequence[str]]] = {
     "alert_states": ("SELECT", "INSERT", "UPDATE"),
     "alert_events": ("SELECT", "INSERT"),
     "alert_deliveries": ("SELECT", "INSERT", "UPDATE"),
+    "leases": ("SELECT", "INSERT", "UPDATE"),
 }
 _ROLE: Final = """
 select current_user::text as role, current_database()::text as database,

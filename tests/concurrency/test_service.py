@@ -21,6 +21,7 @@ from greeks_trio.pipeline.leftovers import record_leftovers
 from greeks_trio.pipeline.market_metrics import MetricsBoard
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.lease import Lease
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
 from greeks_trio.postgres.tick_store import TickStore
 from greeks_trio.waiting import utc_now
@@ -58,6 +59,7 @@ def service():
             source="test",
             stale_after_s=300.0,
             benchmark="SPY",
+            lease=Lease("test"),
         ),
         worker=None,
         betas=Betas(MetricsBoard(), Conditions(), utc_now),

@@ -25,6 +25,7 @@ from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.alert_store import load_waiting, record
 from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.lease import Lease, LeaseLost
 from greeks_trio.postgres.reads.limits import read_sums
 from greeks_trio.risk.figures import FIGURES, Scope
 from greeks_trio.risk.limits import Reading
@@ -320,7 +321,7 @@ class World:
         self.ahead = timedelta(0)
 
     @asynccontextmanager
-    async def run(self, *, is_killed=False):
+    async def run(self, *, is_killed=False, holder="test"):
         """Run the task as the service does; a killed one writes nothing at its end."""
         channels = [
             Channel("desk", self.recorder, retry_delays_s=(0.01,) * 3),
@@ -334,6 +335,7 @@ class World:
             source="test",
             stale_after_s=300.0,
             benchmark="SPY",
+            lease=Lease(holder),
         )
         watch.channels = channels
         watch.use(self.parsed())
@@ -488,8 +490,10 @@ async def test_a_write_whose_commit_got_no_answer_can_be_repeated(db, world):
         )
     ]
     async with open_connection(world.database, autocommit=True) as connection:
+        lease = Lease("test")
+        await lease.take(connection)
         for _ in range(2):
-            await record(connection, book.rows(), messages, ended)
+            await record(connection, book.rows(), messages, ended, lease)
         waiting = await load_waiting(connection)
 
     [event] = rows(db, "select kind, deliveries from alert_history")
@@ -611,3 +615,57 @@ async def test_the_check_names_rules_that_tell_nothing_and_missing_rights(db, wo
     assert "d (SPYY)" in empty.sentence
     assert lacks.verdict == "failed"
     assert "INSERT on alert_events" in lacks.sentence
+
+
+async def test_of_two_services_one_watches_and_the_other_takes_over(db, world):
+    world.rules = f"{DELTA}above = 500\n"
+    trade(db, 20)
+    fresh(db)
+    async with world.run(holder="one"):
+        await world.wait_delivered(1)
+        async with world.run(holder="two"):
+            trade(db, 8)
+            await world.wait_delivered(2)
+        holders = rows(db, "select holder, epoch from leases")
+        assert holders == [{"holder": "one", "epoch": 1}]
+    async with world.run(holder="two"):
+        trade(db, 20)
+        await world.wait_delivered(3)
+
+    assert world.recorder.kinds() == ["breach", "recovery", "breach"]
+    assert rows(db, "select holder, epoch from leases") == [
+        {"holder": "two", "epoch": 2}
+    ]
+
+
+async def test_a_killed_holder_is_followed_when_its_time_is_over(db, world):
+    world.rules = f"{DELTA}above = 500\n"
+    trade(db, 20)
+    fresh(db)
+    async with world.run(holder="one", is_killed=True):
+        await world.wait_delivered(1)
+    trade(db, 8)
+    async with world.run(holder="two"):
+        db.execute("update leases set expires_at = now() where holder = 'one'")
+        await world.wait_delivered(2)
+
+    assert world.recorder.kinds() == ["breach", "recovery"]
+
+
+async def test_a_service_that_lost_the_lease_without_knowing_it_writes_nothing(
+    db, emptied_database
+):
+    async with open_connection(emptied_database, autocommit=True) as connection:
+        one, two = Lease("one"), Lease("two")
+        await one.take(connection)
+        await two.take(connection)
+        assert (one.epoch, two.epoch, two.is_elsewhere) == (1, None, True)
+        db.execute("update leases set expires_at = now()")
+        await two.take(connection)
+        assert (two.epoch, two.is_elsewhere) == (2, False)
+
+        with pytest.raises(LeaseLost):
+            await record(connection, [], [], [], one)
+        await record(connection, [], [], [], two)
+        await one.take(connection)
+        assert (one.epoch, one.is_elsewhere) == (None, True)
