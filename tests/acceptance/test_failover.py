@@ -16,7 +16,7 @@ from tests.fix_processes import Stage, fetch, wait_until
 
 pytestmark = pytest.mark.timeout(150)
 
-LOAD = ("--contracts", "40", "--rate", "200")
+LOAD = ("--contracts", "24", "--rate", "80")
 TERMINATE = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity
 where application_name like 'greeks_trio/%%' and pid <> pg_backend_pid()
@@ -103,16 +103,16 @@ async def test_a_synchronous_standby_takes_over_and_nothing_is_lost(tmp_path, se
     """The old primary comes back as a standby, at the address that is tried first."""
     stage = Stage(tmp_path, both(servers))
     async with under_load(stage) as service:
-        await wait_more_rows(servers.primary.config, 200)
+        await wait_more_rows(servers.primary.config, 60)
         await servers.primary.kill()
         await service.wait_line("writer.retrying")
         await servers.fail_over()
         await service.wait_line("writer.connected", number=2)
-        await wait_more_rows(servers.primary.config, 100)
+        await wait_more_rows(servers.primary.config, 40)
 
         await servers.follow(is_synchronous=True)
         await fetch(servers.primary.config, TERMINATE)
-        await wait_more_rows(servers.primary.config, 100)
+        await wait_more_rows(servers.primary.config, 40)
         assert service.count("rows_missing") == 0
     await assert_stored_once(stage, servers.primary.config)
 
@@ -123,14 +123,14 @@ async def test_rows_that_an_asynchronous_standby_lacks_are_told_and_stored_again
     await servers.follow(is_synchronous=False)
     stage = Stage(tmp_path, both(servers))
     async with under_load(stage) as service:
-        await wait_more_rows(servers.primary.config, 200)
+        await wait_more_rows(servers.primary.config, 60)
         await servers.standby.stop()
-        await wait_more_rows(servers.primary.config, 200)
+        await wait_more_rows(servers.primary.config, 60)
         await servers.primary.kill()
         await servers.standby.start()
         await servers.fail_over()
         await service.wait_line("acknowledged.offered_again")
-        await wait_more_rows(servers.primary.config, 200)
+        await wait_more_rows(servers.primary.config, 60)
     await assert_stored_once(stage, servers.primary.config)
 
 
@@ -139,13 +139,13 @@ async def test_ticks_go_to_disk_while_the_synchronous_standby_is_away(
 ):
     stage = Stage(tmp_path, both(servers))
     async with under_load(stage) as service:
-        await wait_more_rows(servers.primary.config, 200)
+        await wait_more_rows(servers.primary.config, 60)
         await servers.standby.stop()
         await service.wait_line("writer.retrying")
         await trio.sleep(1)
         await servers.standby.start()
         await service.wait_line("writer.connected", number=2)
-        await wait_more_rows(servers.primary.config, 200)
+        await wait_more_rows(servers.primary.config, 60)
     await assert_stored_once(stage, servers.primary.config)
 
 
@@ -161,14 +161,14 @@ async def test_reads_come_from_a_replica_that_says_how_far_it_is_behind(
     }
     async with under_load(stage, **read_from) as service:
         url = (await service.wait_line("http.listening")).rpartition("url=")[2]
-        await wait_more_rows(primary.config, 100)
+        await wait_more_rows(primary.config, 40)
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
             assert await lag_when(client, lambda lag: lag is not None) < 10
             await fetch_on_standby(standby, "select pg_wal_replay_pause()")
             await service.wait_line("condition.began kind=replica_behind")
             assert await lag_when(client, lambda lag: lag is not None) > 10
             total = await newest(client)
-            await wait_more_rows(primary.config, 100)
+            await wait_more_rows(primary.config, 40)
             assert await newest(client) == total
             await fetch_on_standby(standby, "select pg_wal_replay_resume()")
             await service.wait_line("condition.ended kind=replica_behind")

@@ -11,6 +11,10 @@ from tests.browser.reading import figure, view, wait_state
 from tests.browser.views import PHONE, VIEWS
 
 KNOWN = re.compile(r"\d")
+ALL_ARE_WHOLE = """
+select bool_and(theta is not null and vega is not null)
+from latest_greeks where quantity is not null
+"""
 
 
 @pytest.mark.parametrize(
@@ -22,11 +26,13 @@ KNOWN = re.compile(r"\d")
     ],
 )
 def test_the_book(open_page, demo, take, name, options):
+    demo.wait_until(ALL_ARE_WHOLE)
     page = open_page(demo, VIEWS["book"], **options)
     wait_state(page)
     # Of the whole book, and of its parts.
-    for place in (0, 2):
-        expect(figure(page, "theta").nth(place)).to_have_attribute("data-value", KNOWN)
+    for column, place in (("theta", 0), ("theta", 2), ("profit_loss", 0)):
+        field = figure(page, column).nth(place)
+        expect(field).to_have_attribute("data-value", KNOWN)
 
     take(page, name)
 
