@@ -214,8 +214,14 @@ class LimitWatch:
 
     async def _has_lease(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """Take or renew the lease, if it is free, and return whether it is ours."""
+        before = self._lease.epoch
         with translated(connection), trio.fail_after(_LIMIT_S):
             await self._lease.take(connection)
+        if self._lease.epoch != before:
+            # Another service watches, or has watched meanwhile: the table has the states.
+            self._book = LimitBook()
+            self._is_loaded = False
+            self._unwritten.clear()
         return not self._lease.is_elsewhere
 
     async def _stand_by(
@@ -223,9 +229,6 @@ class LimitWatch:
     ) -> None:
         """Leave the limits to the holder of the lease; the table keeps their states."""
         await self._write_deliveries(connection)
-        self._book = LimitBook()
-        self._is_loaded = False
-        self._unwritten.clear()
         self._is_watched()
         with trio.move_on_after(RENEW_S):
             await again.wait_beyond(seen)

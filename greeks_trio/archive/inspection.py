@@ -15,7 +15,7 @@ from greeks_trio.config.directories import refuse_foreign_directory
 from greeks_trio.config.settings import Config, RetentionConfig
 from greeks_trio.errors import ArchiveFailed, ConfigError
 from greeks_trio.model.findings import Finding
-from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.connect import open_to_inspect
 from greeks_trio.postgres.failures import translated
 from greeks_trio.program import program_name
 from greeks_trio.waiting import utc_now
@@ -40,7 +40,7 @@ async def inspect_retention(config: Config) -> list[Finding]:
             _fine("every month stays in the database; GREEKS_KEEP_MONTHS changes that")
         ]
     found = _of_files(retention)
-    async with open_connection(config.database, autocommit=True) as connection:
+    async with open_to_inspect(config.database) as connection:
         with translated(connection, may_refuse=False):
             return found + await _of_database(connection, retention, utc_now())
 

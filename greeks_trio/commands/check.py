@@ -34,7 +34,7 @@ from greeks_trio.foreign_text import clean
 from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.monitoring.betas import inspect_betas
 from greeks_trio.postgres.clock import inspect_clock
-from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.connect import open_to_inspect
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.inspect_latest import inspect_latest
 from greeks_trio.postgres.inspect_rights import (
@@ -202,7 +202,7 @@ async def inspect_database(
     """
     found: list[Finding] = []
     try:
-        async with open_connection(config, autocommit=True) as connection:
+        async with open_to_inspect(config) as connection:
             counted: OfConnection = partial(_inspect_connections, connections)
             for subject, inspect in [*OF_DATABASE, ("connections", counted), *more]:
                 if connection.closed:

@@ -162,6 +162,12 @@ def _checked_host(text: str) -> str:
             "is not a host; write only the name or the address of the server, the other "
             "parts of a URL have variables of their own"
         )
+    name, colon, port = text.partition(":")
+    if not is_socket and ("[" in text or (name and colon and port.isdecimal())):
+        raise ValueError(
+            "has a port or brackets; write only the host, and an IPv6 address without "
+            "brackets; the ports have a variable of their own"
+        )
     return text
 
 
@@ -180,8 +186,9 @@ def _parse_login_name(text: str) -> str:
 
 
 def _parse_schema(text: str) -> str:
-    # PostgreSQL cuts a longer name, and keeps pg_ for itself.
-    reserved = text.startswith("pg_") or text == "information_schema"
+    # PostgreSQL cuts a longer name, keeps pg_ for itself, and takes $user on a
+    # search_path for the name of the role.
+    reserved = text.startswith("pg_") or text in {"information_schema", "$user"}
     if reserved or not text.isprintable() or len(text.encode()) > _LONGEST_NAME:
         raise _wrong(text, SCHEMA_NAME.values)
     return text
@@ -272,7 +279,8 @@ PORTS: Final = Kind(
 LOGIN_NAME: Final = Kind(parse=_parse_login_name, values="any text")
 SCHEMA_NAME: Final = Kind(
     parse=_parse_schema,
-    values="the name of a schema, at most 63 bytes, without pg_ at its beginning",
+    values="the name of a schema, at most 63 bytes, without pg_ at its beginning, and not "
+    "$user",
 )
 METHODS: Final = Kind(
     parse=_parse_methods,

@@ -56,26 +56,36 @@ async def run_replica_watch(
     reader: Reader,
 ) -> None:
     """Read the lag every five seconds until cancelled, while replicas are configured."""
+    # The last message of the log; a replica that never answers gets one, too.
+    told: bool | None = None
     while True:
-        if database().read_hosts:
-            await _read(replica, reader)
-        else:
+        if not database().read_hosts:
             replica.is_read, replica.lag_s = False, None
+            told = None
+        elif await _read(replica, reader) and replica.is_read != told:
+            told = replica.is_read
+            _tell(is_read=told)
         _judge(replica, conditions)
         await trio.sleep(_INTERVAL_S)
 
 
-async def _read(replica: Replica, reader: Reader) -> None:
-    was_read = replica.is_read
+async def _read(replica: Replica, reader: Reader) -> bool:
+    """Read the lag, and return whether a server has answered."""
+    has_answered = False
     try:
         replica.is_read, replica.lag_s = await reader.read(_read_lag)
+        has_answered = True
     except* StoreError as group:
         # Each answer of the HTTP interface says so, too.
         logger.debug("replica.not_read reason=%s", plain_reason(group))
         replica.lag_s = None
-    if replica.is_read and not was_read:
+    return has_answered
+
+
+def _tell(*, is_read: bool) -> None:
+    if is_read:
         logger.info("replica.answers")
-    elif was_read and not replica.is_read:
+    else:
         logger.warning("replica.away reads=primary")
 
 

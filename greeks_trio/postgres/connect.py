@@ -138,6 +138,25 @@ async def open_connection(
             connection.close_nowait()
 
 
+@asynccontextmanager
+async def open_to_inspect(
+    config: DatabaseConfig,
+) -> AsyncIterator[LoginConnection[TupleRow]]:
+    """Do as `open_connection` in autocommit, and leave no new schema behind."""
+    async with open_connection(config, autocommit=True) as connection:
+        try:
+            yield connection
+        finally:
+            if connection.has_made_schema and not connection.closed:
+                statement = sql.SQL("drop schema if exists {}").format(
+                    sql.Identifier(config.schema)
+                )
+                with trio.move_on_after(_CANCEL_LIMIT_S, shield=True):
+                    # A service may have made its tables there meanwhile.
+                    with suppress(psycopg.Error):
+                        await connection.execute(statement)
+
+
 async def _connect(config: DatabaseConfig) -> LoginConnection[TupleRow]:
     arguments = connection_arguments(config)
     # The name tells our session from a later one in the same process of the server.
@@ -173,14 +192,16 @@ async def _set_up(
 
 async def _make_schema(connection: LoginConnection[TupleRow], schema: str) -> None:
     """Make the schema of a new login, if the role may; else the session says so."""
-    statement = sql.SQL("create schema if not exists {}").format(sql.Identifier(schema))
+    statement = sql.SQL("create schema {}").format(sql.Identifier(schema))
     with suppress(
         psycopg.errors.InsufficientPrivilege,
         psycopg.errors.ReadOnlySqlTransaction,
         # Another session makes it at the same moment.
+        psycopg.errors.DuplicateSchema,
         psycopg.errors.UniqueViolation,
     ):
         await connection.execute(statement)
+        connection.has_made_schema = True
 
 
 async def _ask(
@@ -199,10 +220,12 @@ class LoginConnection(TrioConnection[Row]):
     Attributes:
         session: The session, as `open_connection` has set it up.
         is_pooled: Whether a pooler is between us and the server.
+        has_made_schema: Whether this login has made the schema of GREEKS_DB_SCHEMA.
     """
 
     session: Session
     is_pooled: bool = False
+    has_made_schema: bool = False
 
     @classmethod
     async def _run_connecting(cls, steps: PQGenConn[Self]) -> Self:

@@ -77,6 +77,7 @@ from (
         n.nspname as schema,
         r.rolname as owner,
         c.oid is not null as has_tables,
+        has_schema_privilege(n.oid, 'USAGE') as is_usable,
         t.is_trusted
     from unnest(current_setting('greeks_trio.path')::name[])
         with ordinality as path (schema, place)
@@ -132,6 +133,8 @@ class Home(msgspec.Struct, frozen=True):
         schema: The name.
         owner: The owner of ``schema_migrations``; without that table, of the schema.
         has_tables: Whether ``schema_migrations`` is there.
+        is_usable: Whether our role has the right USAGE.  Without it the server would
+            skip the schema and make tables in the temporary one.
         is_trusted: Whether the owner is our role, the owner of the database, a superuser
             or a role of which ours is a member.
     """
@@ -139,6 +142,7 @@ class Home(msgspec.Struct, frozen=True):
     schema: str
     owner: str
     has_tables: bool
+    is_usable: bool
     is_trusted: bool
 
 
@@ -249,7 +253,9 @@ def refuse_wrong_settings(
 def _doubt_about_schema(session: Session, schema: str) -> str | None:
     homes = session.homes or []
     if schema:
-        return None if homes else _missing_schema(session, schema)
+        if not homes:
+            return _missing_schema(session, schema)
+        return None if homes[0].is_usable else _closed_schema(session, homes[0])
     if not homes:
         return (
             f"role {session.user} has no schema for the tables: create one, and name it "
@@ -270,6 +276,16 @@ def _doubt_about_schema(session: Session, schema: str) -> str | None:
         f"schema {first.schema} belongs to {first.owner}; role {session.user} and the "
         "owner of the database are others; choose the schema for the tables with: "
         f"alter role {session.user} set search_path = ..."
+    )
+
+
+def _closed_schema(session: Session, home: Home) -> str:
+    command = sql.SQL("grant usage, create on schema {} to {}").format(
+        sql.Identifier(home.schema), sql.Identifier(session.user)
+    )
+    return (
+        f"the schema {home.schema} of GREEKS_DB_SCHEMA belongs to {home.owner}, and role "
+        f"{session.user} may not use it: {command.as_string()}"
     )
 
 

@@ -669,3 +669,23 @@ async def test_a_service_that_lost_the_lease_without_knowing_it_writes_nothing(
         await record(connection, [], [], [], two)
         await one.take(connection)
         assert (one.epoch, one.is_elsewhere) == (None, True)
+
+
+async def test_a_holder_reads_the_states_again_after_another_one_had_the_lease(
+    db, world
+):
+    """A service that was stopped for a minute goes on with the states of the other one."""
+    world.rules = f"{DELTA}above = 500\n"
+    trade(db, 20)
+    fresh(db)
+    async with world.run(holder="one"):
+        await world.wait_delivered(1)
+        with db.transaction():
+            db.execute(
+                "update leases set holder = 'two', epoch = epoch + 1,"
+                " expires_at = clock_timestamp()"
+            )
+            db.execute("update alert_states set state = 'ok'")
+        await world.wait_delivered(2)
+
+    assert world.recorder.kinds() == ["breach", "breach"]

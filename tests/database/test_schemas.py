@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
+from greeks_trio.commands.check import inspect_database
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import open_connection
@@ -79,3 +80,29 @@ async def test_the_schema_of_the_setting_wins_over_that_of_the_path(database):
         cursor = await connection.execute("select to_regclass('greek_snapshots')")
         assert await cursor.fetchall() == [(None,)]
         await connection.execute("drop schema desk")
+
+
+async def test_a_schema_that_the_role_may_not_use_is_refused_with_the_remedy(database):
+    """PostgreSQL would skip it, and make the tables in the temporary schema."""
+    guest = replace(database, user="guest", password=Secret("guest"), schema="desk")
+    with connect(database) as db:
+        db.execute("create role guest login password 'guest'")
+        db.execute("create schema desk")
+    try:
+        with pytest.raises(
+            StoreUnavailable, match=r'grant usage, create on schema "desk" to "guest"'
+        ):
+            async with open_connection(guest):
+                pass
+    finally:
+        with connect(database) as db:
+            db.execute("drop role guest")
+
+
+async def test_a_check_leaves_no_schema_behind(empty_database):
+    found = await inspect_database(replace(empty_database, schema="Desk B"))
+
+    assert "failed" not in [each.verdict for each in found]
+    with connect(empty_database) as db:
+        query = "select count(*) from pg_namespace where nspname = 'Desk B'"
+        assert db.execute(query).fetchall() == [(0,)]

@@ -69,6 +69,22 @@ MESSAGES = [
         "db1,,db2",
         "has a comma without a host; write one between two commas",
     ),
+    *(
+        (
+            "POSTGRES_HOST",
+            text,
+            "has a port or brackets; write only the host, and an IPv6 address without "
+            "brackets; the ports have a variable of their own",
+        )
+        for text in ("db1:5433,db2:5433", "[::1]", "db1,[::1]:5433")
+    ),
+    # On a search_path it is the name of the role.
+    (
+        "GREEKS_DB_SCHEMA",
+        "$user",
+        "is '$user'; use the name of a schema, at most 63 bytes, without pg_ at its "
+        "beginning, and not $user",
+    ),
     (
         "POSTGRES_PORT",
         "5432,5433",
