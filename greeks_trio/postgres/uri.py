@@ -27,9 +27,18 @@ def database_uri(
         options["passfile"] = passfile
     if len(config.servers) > 1:
         options["target_session_attrs"] = "read-write"
+    if config.schema:
+        options["options"] = search_path_option(config.schema)
     places = ",".join(map(_place, config.servers))
     path = quote(config.dbname, safe="")
     return f"postgresql://{login}@{places}/{path}?{urlencode(options, quote_via=quote)}"
+
+
+def search_path_option(schema: str) -> str:
+    """Return libpq's ``options`` that put the schema on the ``search_path``."""
+    quoted = '"' + schema.replace('"', '""') + '"'
+    escaped = "".join(rf"\{each}" if each in "\\ " else each for each in quoted)
+    return f"-csearch_path={escaped}"
 
 
 def _place(server: Server) -> str:

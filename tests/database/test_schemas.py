@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -11,10 +12,12 @@ from greeks_trio.commands.check import inspect_database
 from greeks_trio.config.settings import Secret
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import open_connection
+from greeks_trio.postgres.embedded.clients import client_environment
 from greeks_trio.postgres.schema.migrate import migrate
 from greeks_trio.postgres.tick_store import TickStore
+from greeks_trio.postgres.uri import database_uri
 from tests.factories import START, make_tick
-from tests.fix_postgres import connect, fresh_database
+from tests.fix_postgres import connect, connect_options, fresh_database
 
 SCHEMAS = ("login_a", "Login B")
 
@@ -106,3 +109,19 @@ async def test_a_check_leaves_no_schema_behind(empty_database):
     with connect(empty_database) as db:
         query = "select count(*) from pg_namespace where nspname = 'Desk B'"
         assert db.execute(query).fetchall() == [(0,)]
+
+
+def test_the_address_and_the_shell_lead_to_the_schema(database):
+    name = "D\u00e9sk \\ \"B'"
+    config = replace(database, schema=name)
+    with connect(database) as db:
+        db.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+    shell = client_environment(config, {"PGOPTIONS": "-cwork_mem=1MB"})
+    address = database_uri(config, with_password=True)
+
+    for place, options in ((address, {}), ("", {"options": shell["PGOPTIONS"]})):
+        login = {} if place else connect_options(config)
+        with psycopg.connect(place, **login, **options) as db:
+            assert db.execute("select current_schema()").fetchall() == [(name,)]
+            if options:
+                assert db.execute("show work_mem").fetchall() == [("1MB",)]

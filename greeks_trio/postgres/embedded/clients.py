@@ -18,6 +18,7 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreUnavailable
 from greeks_trio.postgres.connect import required_methods
 from greeks_trio.postgres.embedded.binaries import DISTRIBUTION, find_programs
+from greeks_trio.postgres.uri import search_path_option
 from greeks_trio.program import installation_command
 
 # Variables of libpq that would lead to another database.
@@ -90,6 +91,10 @@ def client_environment(
     }
     if len(database.servers) > 1:
         environment["PGTARGETSESSIONATTRS"] = "read-write"
+    if database.schema:
+        given = present.get("PGOPTIONS", "")
+        path = search_path_option(database.schema)
+        environment["PGOPTIONS"] = f"{given} {path}".strip()
     if database.sslrootcert:
         environment["PGSSLROOTCERT"] = str(database.sslrootcert)
     if database.password.reveal():
