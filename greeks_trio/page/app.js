@@ -1,6 +1,6 @@
 // The frame of the page: header, views, notices.
 
-import { html, render, useEffect, useErrorBoundary } from "./vendor/preact.js";
+import { html, render, useEffect, useErrorBoundary, useRef } from "./vendor/preact.js";
 import { send } from "./lib/api.js";
 import { startClock } from "./lib/clock.js";
 import { reloadContracts } from "./lib/contracts.js";
@@ -96,8 +96,13 @@ function Notices({ retry }) {
 
 // A fault in one view leaves the others, the header and the notices in place.
 function Guarded({ view, params }) {
-  const [error, reset] = useErrorBoundary((caught) => console.error(caught));
-  if (!error) return html`<${Loaded} view=${view} params=${params} />`;
+  const failed = useRef(null);
+  const [error, reset] = useErrorBoundary((caught) => {
+    failed.current = params;
+    console.error(caught);
+  });
+  // Another address may be one that the view can show.
+  if (!error || failed.current !== params) return html`<${Loaded} view=${view} params=${params} />`;
   return html`<div class="panel empty" role="alert">
     <h2>This view cannot be shown</h2>
     <p>A fault of the page, not of your data: <code>${String(error.message)}</code></p>

@@ -50,6 +50,8 @@ export async function getItems(path, params = {}, { abort, pageSize = 5000 } = {
   let cursor;
   do {
     const page = await getJson(path, { ...params, limit: pageSize, cursor }, { abort });
+    // A proxy in between may answer with JSON of its own.
+    if (!Array.isArray(page?.items)) throw new ApiError(200, "The answer of the service is no list.");
     items.push(...page.items);
     cursor = page.next_cursor;
   } while (cursor);

@@ -13,8 +13,13 @@ export const FILTERS = {
   underlying: { label: "Underlying", text: String },
   expiration: { label: "Expiration", text: day },
   currency: { label: "Currency", text: String },
-  without: { label: "Without", text: (names) => names.split(",").map((name) => FILTERS[name].label.toLowerCase()).join(" and ") },
+  without: { label: "Without", text: (names) => names.split(",").map(labelOf).join(" and ") },
 };
+
+// An address may name a column that there is not.
+function labelOf(name) {
+  return Object.hasOwn(FILTERS, name) ? FILTERS[name].label.toLowerCase() : name;
+}
 
 /** Return the filters with one more: this value of a column, or none at all if it is null. */
 export function narrowed(filters, name, value) {

@@ -54,16 +54,21 @@ function numberFormat(digits, most) {
  *   `large`: ten millions and more are in millions, or this number and more.
  */
 export function number(value, { digits = 0, most = digits, percent = false, large = false, signed = false } = {}) {
-  if (value === null || value === undefined || Number.isNaN(value)) return NOTHING;
+  if (value === null || value === undefined || Number.isNaN(value) || Math.abs(value) === Infinity) return NOTHING;
   let shown = percent ? value * 100 : value;
   let unit = percent ? "%" : "";
   if (large && Math.abs(shown) >= 1e10) [shown, unit, digits, most] = [shown / 1e9, "B", 2, 2];
   else if (large && Math.abs(shown) >= (large === true ? 1e7 : large)) [shown, unit, digits, most] = [shown / 1e6, "M", 2, 2];
-  const text = numberFormat(digits, most).format(Math.abs(shown));
+  const text = sizeText(Math.abs(shown), digits, most);
   // What rounds to zero has no sign.
   const isZero = !/[1-9]/.test(text);
   const sign = isZero ? "" : shown < 0 ? MINUS : signed ? "+" : "";
   return sign + text + unit;
+}
+
+// A number has fifteen digits that are right; a larger one would only break the layout.
+function sizeText(size, digits, most) {
+  return size < 1e15 ? numberFormat(digits, most).format(size) : Number(size).toExponential(2);
 }
 
 /**
@@ -138,20 +143,27 @@ const SHORT_DATE = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "sh
 export function moment(value, today = Date.now()) {
   if (value === null || value === undefined) return NOTHING;
   const date = new Date(value);
+  if (Number.isNaN(date.getTime())) return NOTHING;
   const isToday = date.toDateString() === new Date(today).toDateString();
   return isToday ? CLOCK.format(date) : `${DAY.format(date)}, ${CLOCK.format(date)}`;
 }
 
 /** Return a day such as `2026-12-18` as `18 Dec 2026`. */
 export function day(text) {
-  return text ? DATE.format(new Date(`${text}T00:00:00Z`)) : NOTHING;
+  return text ? dayText(DATE, text) : NOTHING;
+}
+
+// An address may name a day that there is not; it stays as it is.
+function dayText(format, text) {
+  const date = new Date(`${text}T00:00:00Z`);
+  return Number.isNaN(date.getTime()) ? text : format.format(date);
 }
 
 /** Return a contract as traders write it: `SPY 18 Dec 26 600 C`, `/ESH27 (E2D) 14 Jan 27 6600 P`. */
 export function contractName(row) {
   if (row.strike === null || row.strike === undefined || !row.expiration) return row.contract_key;
   const right = row.option_type === "put" ? "P" : "C";
-  return `${symbolOf(row)} ${SHORT_DATE.format(new Date(`${row.expiration}T00:00:00Z`))} ${String(Number(row.strike)).replace("-", MINUS)} ${right}`;
+  return `${symbolOf(row)} ${dayText(SHORT_DATE, row.expiration)} ${String(Number(row.strike)).replace("-", MINUS)} ${right}`;
 }
 
 function symbolOf({ contract_key: key, underlying }) {
@@ -163,9 +175,10 @@ function symbolOf({ contract_key: key, underlying }) {
   return underlying?.replace(/[^A-Z0-9]/g, "") === root ? underlying : root;
 }
 
-const BROKERS = { ibkr: "IBKR", tastytrade: "Tastytrade" };
+// A map, because an address may name a broker `constructor`.
+const BROKERS = new Map([["ibkr", "IBKR"], ["tastytrade", "Tastytrade"]]);
 
 /** Return a broker's name as it writes it. */
 export function brokerName(broker) {
-  return BROKERS[broker] ?? broker;
+  return BROKERS.get(broker) ?? broker;
 }

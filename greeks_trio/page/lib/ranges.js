@@ -36,17 +36,17 @@ const REFRESH_S = [
 export function rangeOf({ range, from, to }, nowS) {
   const [begin, end] = [Date.parse(from) / 1000, Date.parse(to) / 1000];
   if (begin < end) return { from: begin, to: end, start: begin, end, isLive: false };
-  const name = range in RANGES ? range : "1h";
+  const name = Object.hasOwn(RANGES, range) ? range : "1h";
   const length = RANGES[name];
   const every = REFRESH_S.find(([most]) => length <= most)[1];
   const due = Math.floor(nowS / every) * every;
   return { name, from: nowS - length, to: nowS, start: due - length, isLive: true };
 }
 
-/** Return the parameters of the address for a range between two moments. */
+/** Return the parameters of the address for a range between two moments, from 1970 until now. */
 export function between(from, to, nowS) {
-  const end = Math.min(to, nowS);
-  const begin = Math.min(from, end - SHORTEST_S);
+  const end = Math.max(SHORTEST_S, Math.min(to, nowS));
+  const begin = Math.max(0, Math.min(from, end - SHORTEST_S));
   return { from: iso(begin), to: iso(end) };
 }
 

@@ -19,7 +19,7 @@ const MOST_SHORT = 10;
 
 /** The panel of the outages; the range is in the address. */
 export function Outages({ params }) {
-  const range = params.range in RANGES ? params.range : "1d";
+  const range = Object.hasOwn(RANGES, params.range) ? params.range : "1d";
   // By whole minutes, because another start is another question.
   const end = Math.floor(now.value / MINUTE_MS) * MINUTE_MS + MINUTE_MS;
   const start = end - RANGES[range][1] * 1000;

@@ -20,7 +20,7 @@ const SHOWN = 50;
 
 /** The panel of the messages; the filters are in the address. */
 export function History({ params }) {
-  const range = params.range in RANGES ? params.range : "1w";
+  const range = Object.hasOwn(RANGES, params.range) ? params.range : "1w";
   // By whole hours, because another start is another question.
   const start = (Math.floor(now.value / HOUR_MS) - RANGES[range][1]) * HOUR_MS;
   const filters = { start: new Date(start).toISOString(), kind: params.kind, severity: params.severity };

@@ -34,8 +34,8 @@ const CURVE_EACH_SIDE = 20;
 
 /** Return the choices that an address has; what it lacks or has wrong is the usual choice. */
 export function choicesOf(params) {
-  const moveUnit = params.move_unit in MOVE_UNITS ? params.move_unit : "percent";
-  const volUnit = params.vol_unit in VOL_UNITS ? params.vol_unit : "points";
+  const moveUnit = Object.hasOwn(MOVE_UNITS, params.move_unit) ? params.move_unit : "percent";
+  const volUnit = Object.hasOwn(VOL_UNITS, params.vol_unit) ? params.vol_unit : "points";
   const range = positive(params.range, MOVE_UNITS[moveUnit].usual);
   const volRange = positive(params.vol_range, VOL_UNITS[volUnit].usual);
   const vols = around(volRange, VOLS_EACH_SIDE);

@@ -30,7 +30,7 @@ export const MOST_MS = 31 * DAY;
 export function rangeOf({ range, start, end }) {
   const from = Date.parse(start);
   if (!Number.isNaN(from)) return { start: from, end: Number.isNaN(Date.parse(end)) ? null : Date.parse(end) };
-  return { name: range in RANGES ? range : USUAL };
+  return { name: Object.hasOwn(RANGES, range) ? range : USUAL };
 }
 
 /** Return the two moments of a choice in milliseconds; the last one is null for now. */
