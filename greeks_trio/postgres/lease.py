@@ -15,6 +15,7 @@ from typing import Any, Final
 import psycopg
 
 from greeks_trio.errors import GreeksError
+from greeks_trio.postgres.failures import translated
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +93,14 @@ class Lease:
         raise LeaseLost("another service has the lease, or it was not taken yet")
 
     async def release(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Let another service take it at once."""
+        """Let another service take it at once.
+
+        Raises:
+            StoreError: the database cannot do it; the lease ends by its time.
+        """
         if self.epoch is not None:
-            await connection.execute(_RELEASE, self._values())
+            with translated(connection):
+                await connection.execute(_RELEASE, self._values())
 
     def _values(self) -> dict[str, object]:
         return {"name": _NAME, "holder": self.holder, "epoch": self.epoch}

@@ -689,3 +689,17 @@ async def test_a_holder_reads_the_states_again_after_another_one_had_the_lease(
         await world.wait_delivered(2)
 
     assert world.recorder.kinds() == ["breach", "breach"]
+
+
+async def test_a_lease_that_cannot_be_given_back_is_told_at_the_end(db, world, caplog):
+    world.rules = f"{DELTA}above = 500\n"
+    trade(db, 20)
+    fresh(db)
+    try:
+        async with world.run():
+            await world.wait_delivered(1)
+            db.execute("alter table leases rename to other")
+    finally:
+        db.execute("alter table other rename to leases")
+    [line] = [each for each in caplog.messages if "not_written" in each]
+    assert 'relation "leases" does not exist' in line
