@@ -62,3 +62,13 @@ def test_no_script_runs_that_is_not_a_file_of_the_service(page, watch):
 
     assert page.evaluate("window.hasRun") is None
     assert len(watch.messages) == 1
+
+
+def test_what_is_chosen_is_seen_with_forced_colours(page):
+    page.emulate_media(forced_colors="active")
+    for choices in (".nav a", ".segments [aria-pressed]"):
+        page.locator(choices).first.wait_for()
+        adjusted = page.locator(choices).evaluate_all(
+            "all => all.map(each => getComputedStyle(each).forcedColorAdjust)"
+        )
+        assert adjusted.count("none") == 1, (choices, adjusted)
