@@ -152,8 +152,7 @@ class LimitWatch:
     ) -> NoReturn:
         """Compare every rule in each interval, until cancelled; see `finish`.
 
-        It has a connection of its own while there are rules, and opens it again after a
-        failure.
+        It has a connection of its own while there are rules.
 
         Args:
             config: Returns the present configuration of the database.
@@ -183,10 +182,7 @@ class LimitWatch:
                     await again.wait_beyond(seen)
 
     async def finish(self, config: Callable[[], DatabaseConfig]) -> None:
-        """Write the deliveries that ended since the last round, within two seconds.
-
-        Messages that were not sent go with them: the next start sends them.
-        """
+        """Within two seconds, write ended deliveries, and messages for the next start."""
         with trio.move_on_after(_END_LIMIT_S, shield=True):
             # The channels have ended; their last calls come with the next turn.
             await trio.lowlevel.checkpoint()
