@@ -12,6 +12,13 @@ from tests.browser.views import VIEWS
 # Longer than the page needs to notice it on a busy machine; a broker comes back by itself.
 AWAY_S = 6
 
+BELOW_HEADING = """
+tiles => {
+    const { x, y, width, height } = tiles.getBoundingClientRect();
+    const heading = document.querySelector("h1").getBoundingClientRect();
+    return [x, y - heading.y, width, height];
+}
+"""
 WRONG_CLOCK = """
 const real = Date;
 globalThis.Date = class extends real {
@@ -112,10 +119,8 @@ def test_nothing_moves_when_the_sums_come(open_page, demo):
     tiles = page.locator("dl.sums").first
 
     def box():
-        # A notice may come meanwhile, such as that of closed markets.
-        heading = page.get_by_role("heading", level=1).bounding_box()
-        found = tiles.bounding_box()
-        return found | {"y": found["y"] - heading["y"]}
+        # Both at one moment: a notice may come above them, such as that of closed markets.
+        return tiles.evaluate(BELOW_HEADING)
 
     expect(page.get_by_text("Loading", exact=True).first).to_be_visible()
     before = box()
