@@ -194,16 +194,13 @@ def _variables_of(section: DatabaseConfig | RetentionConfig) -> dict[str, str]:
 
 
 def _warn_of_unverified(database: DatabaseConfig) -> None:
-    """Warn that another machine could pretend to be the database."""
-    if (
-        not all(map(is_this_machine, database.hosts))
-        and database.sslmode not in _VERIFYING
-    ):
-        logger.warning(
-            "database.unverified host=%s sslmode=%s",
-            ",".join(database.hosts),
-            database.sslmode,
-        )
+    """Warn that another machine could pretend to be the database, or a replica of it."""
+    every = database.for_reads()
+    if all(map(is_this_machine, every.hosts)) or every.sslmode in _VERIFYING:
+        return
+    logger.warning(
+        "database.unverified host=%s sslmode=%s", ",".join(every.hosts), every.sslmode
+    )
 
 
 def _short_secrets(variables: Mapping[str, str]) -> Iterator[str]:

@@ -5,10 +5,11 @@ carries, so they are set by a statement.  One message sets them, pins ``search_p
 reads everything back.
 
 The schema with our tables is the one of GREEKS_DB_SCHEMA.  Without that setting it is the
-first one on the role's ``search_path`` that holds ``schema_migrations``.  Any role that may create schemas can make one named as our role,
-which comes first on that path.  Therefore a table that belongs to us, to the owner of the
-database or to a superuser wins, and two tables of strangers are refused.  From then on the
-path has only the schema that was found.
+first one on the role's ``search_path`` that holds ``schema_migrations``.  Any role that
+may create schemas can make one named as our role, which comes first on that path.
+Therefore a table that belongs to us, to the owner of the database or to a superuser wins,
+and two tables of strangers are refused.  From then on the path has only the schema that
+was found.
 """
 
 from __future__ import annotations

@@ -102,6 +102,23 @@ def test_a_database_elsewhere_that_is_not_verified_is_warned_about(
     assert caplog.messages.count(said) == warnings == len(caplog.messages)
 
 
+@pytest.mark.parametrize(
+    ("sslmode", "warnings"), [("disable", 1), ("require", 1), ("", 0)]
+)
+def test_a_replica_elsewhere_that_is_not_verified_is_warned_about(
+    caplog, monkeypatch, sslmode, warnings
+):
+    """Without the setting a replica on another machine is verified."""
+    monkeypatch.setenv("IBKR_ENABLED", "true")
+    monkeypatch.setenv("GREEKS_READ_HOST", "replica.example")
+    monkeypatch.setenv("POSTGRES_SSLMODE", sslmode)
+
+    load_config()
+
+    said = f"database.unverified host=replica.example,localhost sslmode={sslmode}"
+    assert caplog.messages.count(said) == warnings == len(caplog.messages)
+
+
 def test_the_first_line_of_the_log_has_the_form_of_the_settings(capsys, monkeypatch):
     monkeypatch.setenv("IBKR_ENABLED", "true")
     monkeypatch.setenv("GREEKS_LOG_FORMAT", "logfmt")
