@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -14,6 +15,13 @@ import psycopg
 import trio
 
 from greeks_trio.errors import StoreError, StoreRejected, StoreUnavailable
+
+# As psycopg writes the attempts at several servers or addresses.
+_SEVERAL: Final = "Multiple connection attempts failed. All failures were:\n"
+_ATTEMPT: Final = re.compile(
+    r"^- host: '?([^',]*)'?, port: '?(\d+)'?(?:, hostaddr: '[^']*')?: "
+    r"(?:connection to server at .*? failed: )?"
+)
 
 
 @contextmanager
@@ -69,8 +77,16 @@ def is_refusal(exc: psycopg.Error) -> bool:
 
 def plain_message(exc: psycopg.Error) -> str:
     """Return the error in one line, without the row."""
+    # Of several servers, the list has each reason; before it, the last one comes alone.
+    said = str(exc).partition(_SEVERAL)[2] or str(exc)
     # libpq's messages have several lines.
-    lines = "; ".join(line.strip() for line in str(exc).splitlines() if line.strip())
+    every = (
+        _ATTEMPT.sub(r"\1:\2: ", line.strip())
+        for line in said.splitlines()
+        if line.strip()
+    )
+    # A name with two addresses fails twice in the same words.
+    lines = "; ".join(dict.fromkeys(every))
     text = exc.diag.message_primary or lines or type(exc).__name__
     constraint = exc.diag.constraint_name
     return f"{text} [{constraint}]" if constraint and constraint not in text else text

@@ -64,6 +64,17 @@ async def test_the_next_server_is_tried_in_time_when_the_first_is_deaf(proxy, da
         assert connection.info.port == well.port
 
 
+async def test_each_server_that_is_away_is_named_once_with_its_reason(database):
+    several = replace(database, hosts=("127.0.0.1",) * 2, ports=(1, 2))
+    with pytest.raises(StoreUnavailable) as caught:
+        async with open_connection(several):
+            pass
+
+    reason = "Connection refused; start PostgreSQL there, or correct POSTGRES_HOST and"
+    reason += " POSTGRES_PORT"
+    assert str(caught.value) == f"127.0.0.1:1: {reason}; 127.0.0.1:2: {reason}"
+
+
 async def test_an_unknown_database_says_its_sqlstate(database):
     with pytest.raises(StoreUnavailable, match="nowhere") as caught:
         async with open_connection(replace(database, dbname="nowhere")):
