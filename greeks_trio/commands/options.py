@@ -168,6 +168,13 @@ simulator_options = _combined(
         metavar="SECONDS",
         help="A session at IBKR without a REST request ends after this time.",
     ),
+    click.option(
+        "--ibkr-gateways",
+        type=click.IntRange(1, 9),
+        default=1,
+        show_default=True,
+        help="The number of gateways of the user at IBKR; one at a time has the session.",
+    ),
 )
 drill_options = _combined(
     click.option(

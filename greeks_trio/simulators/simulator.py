@@ -41,6 +41,8 @@ class SimulateOptions:
             unless it is renewed.
         ibkr_session_timeout: Seconds without a REST request after which IBKR's
             brokerage session is lost.
+        ibkr_gateways: Number of gateways of IBKR's user; one at a time has the brokerage
+            session.
         only: Run only this broker.  Its contracts and its rate are the same as when all
             brokers run.
         ends_with_parent: When the parent process ends, stop as after SIGTERM (Linux).
@@ -58,6 +60,7 @@ class SimulateOptions:
     ibkr_lines: int | None = None
     ibkr_stream_end: float = 900.0
     ibkr_session_timeout: float = 360.0
+    ibkr_gateways: int = 1
     only: Broker | None = None
     ends_with_parent: bool = False
 

@@ -39,7 +39,10 @@ print(child.pid, flush=True)
 sys.stdin.read()
 """
 URLS = {
-    "ibkr": {"rest_url", "ws_url", "ca_file", "account_id", "account_ids"},
+    "ibkr": {
+        *("rest_url", "ws_url", "ca_file", "gateway_ports"),
+        *("account_id", "account_ids"),
+    },
     "tastytrade": {
         *("api_url", "dxlink_url", "streamer_url", "secret", "refresh"),
         *("account_id", "account_ids"),

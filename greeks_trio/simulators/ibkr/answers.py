@@ -10,16 +10,16 @@ import trio
 
 from greeks_trio.simulators.ibkr import topics
 from greeks_trio.simulators.ibkr.lines import IbkrLines
-from greeks_trio.simulators.ibkr.state import IbkrState
+from greeks_trio.simulators.ibkr.login import GatewayLogin
 
 
 class IbkrAnswers:
     """Answers one client.  ``on_change`` is called when its subscriptions change."""
 
     def __init__(
-        self, state: IbkrState, lines: IbkrLines, on_change: Callable[[], None]
+        self, login: GatewayLogin, lines: IbkrLines, on_change: Callable[[], None]
     ) -> None:
-        self._state = state
+        self._login = login
         self._lines = lines
         self._on_change = on_change
 
@@ -35,7 +35,7 @@ class IbkrAnswers:
                 self._on_change()
                 return []
             case topics.KeepAlive():
-                answer = topics.encode_keep_alive(self._state.session_id, now_ms())
+                answer = topics.encode_keep_alive(self._login.session_id, now_ms())
                 return [answer] * 4
             case topics.Echo(text):
                 return [text.encode()]
@@ -47,7 +47,7 @@ class IbkrAnswers:
                 assert_never(unreachable)
 
     def _subscribe(self, key: str, fields: set[str]) -> list[bytes]:
-        if not self._state.is_logged_in:
+        if not self._login.is_established:
             return []
         frames = self._lines.subscribe(key, fields, trio.current_time())
         self._on_change()

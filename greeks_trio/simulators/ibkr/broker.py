@@ -1,7 +1,8 @@
-"""A simulated IBKR Client Portal gateway: REST and WebSocket on one TLS port.
+"""Simulated IBKR Client Portal gateways of one user: REST and WebSocket on a TLS port.
 
-It behaves on the wire as the real one does, with its oddities, and independent clients
-can talk to it.  Every tick is in its ledger before it is sent.
+They behave on the wire as the real one does, with its oddities, and independent clients
+can talk to them.  Every tick is in the ledger before it is sent.  The user has one
+brokerage session: a gateway that takes it ends that of the other gateway.
 """
 
 from __future__ import annotations
@@ -19,30 +20,22 @@ from greeks_trio.simulators.faults import Fault, run_faults
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.ibkr.faults import IbkrFaults
-from greeks_trio.simulators.ibkr.rest import IbkrRest
+from greeks_trio.simulators.ibkr.gateway import Gateway
+from greeks_trio.simulators.ibkr.login import Logins
+from greeks_trio.simulators.ibkr.sessions import BrokerageSessions
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
-from greeks_trio.simulators.ibkr.stream import IbkrStream
-from greeks_trio.simulators.ibkr.topics import encode_status
 from greeks_trio.simulators.ledger import Ledger
 from greeks_trio.simulators.market import Market, SimulatedOption
 from greeks_trio.simulators.server.certificates import (
     LocalCertificate,
     open_certificate,
 )
-from greeks_trio.simulators.server.door import Closing, Door
-from greeks_trio.simulators.server.http import Request, Response
-from greeks_trio.simulators.server.websocket import ServerWebSocket
 
 _API: Final = "/v1/api"
-_WS_PATHS: Final = ("/v1/api/ws", "/v1/portal/ws")
-
-_REFUSAL: Final = Response(
-    status=503, body=b"Service Unavailable", content_type="text/plain"
-)
 
 
 class SimulatedIbkr:
-    """One gateway with an account that holds ``options`` and some shares.
+    """Gateways with an account that holds ``options`` and some shares.
 
     A client can subscribe to every contract of the market.  ``rate`` is the number of
     ticks a second on each connection, over all its subscribed options.  A subscription
@@ -51,6 +44,7 @@ class SimulatedIbkr:
     ``accounts`` accounts; each further one holds a third of the options of the first.
     The brokerage session is lost ``session_timeout_s`` seconds after the last REST
     request.  ``holdings`` gives other accounts, and the split that happens in them.
+    ``gateways`` is the number of gateways; at first the first one has the session.
 
     Attributes:
         faults: A method for each fault.
@@ -71,6 +65,7 @@ class SimulatedIbkr:
         session_timeout_s: float = 360.0,
         holdings: Holdings | None = None,
         imperfections: Imperfections = FLAWLESS,
+        gateways: int = 1,
     ) -> None:
         settings = IbkrSettings(
             rate=rate,
@@ -80,16 +75,24 @@ class SimulatedIbkr:
             session_timeout_s=session_timeout_s,
             imperfections=imperfections,
         )
-        self._state = IbkrState(
-            market, options, ledger, settings, Random(seed), holdings
-        )
+        random = Random(seed)
+        self._state = IbkrState(market, options, ledger, settings, random, holdings)
         self._split = None if holdings is None else holdings.split
         self._clients = IbkrClients()
-        self._rest = IbkrRest(self._state, self._tell_login, self._silence)
-        self._door = Door(self._respond, self._serve_socket)
-        self.faults = IbkrFaults(self._state, self._rest, self._clients, self._door)
-        self._planned = [each for each in faults if each.broker == "ibkr"]
         self._stopping = trio.Event()
+        sessions = BrokerageSessions(Logins(random, gateways), self._clients)
+        self._gateways = [
+            Gateway(
+                self._state,
+                login,
+                sessions,
+                self._clients,
+                is_stopping=self._stopping.is_set,
+            )
+            for login in sessions.logins.each
+        ]
+        self.faults = IbkrFaults(self._state, sessions, self._clients, self._gateways)
+        self._planned = [each for each in faults if each.broker == "ibkr"]
 
     async def run(
         self,
@@ -97,25 +100,32 @@ class SimulatedIbkr:
         *,
         task_status: trio.TaskStatus[IbkrEndpoints] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve clients until `stop`; started when the port accepts connections.
+        """Serve clients until `stop`; started when every port accepts connections.
 
-        After `stop` no frame is made; everything that was written reaches the clients,
-        and their connections are closed.  A cancellation cuts them off.
+        The port is that of the first gateway; each other one has any free port.  After
+        `stop` no frame is made; everything that was written reaches the clients, and
+        their connections are closed.  A cancellation cuts them off.
 
         Raises:
             OSError: the port is in use.
         """
         with open_certificate() as certificate:
             async with trio.open_nursery() as nursery:
-                chosen = await nursery.start(
-                    self._door.run, port, certificate.server, name="ibkr door"
-                )
+                ports = [
+                    await nursery.start(
+                        each.run,
+                        port if each is self._gateways[0] else 0,
+                        certificate.server,
+                        name="ibkr gateway",
+                    )
+                    for each in self._gateways
+                ]
                 nursery.start_soon(
                     run_faults, self._planned, self.verbs, name="ibkr faults"
                 )
                 nursery.start_soon(self.faults.wait_idle, name="ibkr session")
                 nursery.start_soon(self._run_split, name="ibkr split")
-                task_status.started(self._endpoints(chosen, certificate))
+                task_status.started(self._endpoints(ports, certificate))
                 await self._stopping.wait()
                 self._state.conditions.end_all()
                 await self._clients.end("close")
@@ -127,7 +137,7 @@ class SimulatedIbkr:
 
     def money(self, account_id: str) -> Money:
         """Return the present values of an account."""
-        return self._rest.money(account_id)
+        return self._gateways[0].rest.money(account_id)
 
     def remove_account(self, account_id: str) -> None:
         """Take an account out of the login."""
@@ -175,18 +185,13 @@ class SimulatedIbkr:
         while self._option_conids(conids) & self.subscribed:
             await self._clients.wait_changed()
 
-    async def _serve_socket(
-        self, socket: ServerWebSocket, request: Request, _closing: Closing
-    ) -> None:
-        """Serve one client; `IbkrClients.end` ends it, never the door's request."""
-        client = IbkrStream(self._state, socket, request, self._clients.note_change)
-        with self._clients.serving(client):
-            await client.run()
-
-    def _endpoints(self, port: int, certificate: LocalCertificate) -> IbkrEndpoints:
+    def _endpoints(
+        self, ports: Sequence[int], certificate: LocalCertificate
+    ) -> IbkrEndpoints:
         return IbkrEndpoints(
-            rest_url=f"https://localhost:{port}{_API}",
-            ws_url=f"wss://localhost:{port}{_API}/ws",
+            rest_url=f"https://localhost:{ports[0]}{_API}",
+            ws_url=f"wss://localhost:{ports[0]}{_API}/ws",
+            gateway_ports=tuple(ports),
             ca_file=str(certificate.authority_file),
             account_id=self._state.account_positions.account_ids[0],
             account_ids=self._state.account_positions.account_ids,
@@ -199,25 +204,6 @@ class SimulatedIbkr:
                 await self._clients.wait_changed()
             await trio.sleep(self._split.at_s)
             self._state.adjust(self._split)
-
-    def _respond(self, request: Request) -> Response | None:
-        is_away = self._state.conditions.holds("drop", "http-503")
-        if is_away or self._stopping.is_set():
-            return _REFUSAL
-        if request.path in _WS_PATHS and request.wants_websocket:
-            return None
-        return self._rest.respond(request)
-
-    def _tell_login(self, is_logged_in: bool) -> None:
-        """Tell every client in a short status frame, which has only the changed field."""
-        self._clients.tell(encode_status({"authenticated": is_logged_in}))
-        if not is_logged_in:
-            self._clients.end_subscriptions()
-
-    def _silence(self) -> None:
-        for each in self._clients.streams:
-            each.lines.unsubscribe_all()
-        self._clients.note_change()
 
     def _option_conids(self, conids: Collection[int] | None) -> set[int]:
         if conids is not None:

@@ -1,4 +1,4 @@
-"""The clients of the simulated gateway's WebSockets, and the actions on all of them."""
+"""The clients of the simulated gateways' WebSockets, and the actions on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from greeks_trio.simulators.ibkr.login import GatewayLogin
 from greeks_trio.simulators.ibkr.stream import Ending, IbkrStream
 
 # Longer than a stream waits for its client after it has sent a close frame.
@@ -42,14 +43,18 @@ class IbkrClients:
             self._streams.discard(stream)
             self.note_change()
 
-    def tell(self, *frames: bytes) -> None:
-        """Send frames to every WebSocket."""
-        for each in self._streams:
+    def of(self, login: GatewayLogin | None) -> frozenset[IbkrStream]:
+        """Return the open WebSockets of one gateway, or of all of them."""
+        return frozenset(each for each in self._streams if login in (None, each.login))
+
+    def tell(self, *frames: bytes, login: GatewayLogin | None = None) -> None:
+        """Send frames to every WebSocket of one gateway, or of all of them."""
+        for each in self.of(login):
             each.tell(*frames)
 
-    def end_subscriptions(self) -> None:
+    def end_subscriptions(self, login: GatewayLogin | None = None) -> None:
         """End every subscription silently, as each one ends by itself after its time."""
-        for each in self._streams:
+        for each in self.of(login):
             each.lines.end_all()
 
     async def end(self, how: Ending, close_with: tuple[int, str] | None = None) -> None:

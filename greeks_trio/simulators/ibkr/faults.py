@@ -1,13 +1,14 @@
-"""The faults of the simulated gateway: one method for each.
+"""The faults of the simulated gateways: one method for each.
 
-A method returns when its fault is over and the gateway is as before.  A cancellation
-ends the fault at once.
+A method returns when its fault is over and the gateways are as before.  A cancellation
+ends the fault at once.  A fault of the brokerage session happens at the gateway that has
+it, and every other fault at all gateways.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -17,35 +18,39 @@ import trio
 from greeks_trio.simulators.fault_kinds import Verb
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.fault_kinds import IBKR_FAULTS
+from greeks_trio.simulators.ibkr.gateway import Gateway
+from greeks_trio.simulators.ibkr.login import Login
 from greeks_trio.simulators.ibkr.noise import GARBAGE, ODD_STATUSES
-from greeks_trio.simulators.ibkr.rest import IbkrRest
-from greeks_trio.simulators.ibkr.state import IbkrState, Login
+from greeks_trio.simulators.ibkr.sessions import BrokerageSessions
+from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.ibkr.stream import CLOSE_CODES
 from greeks_trio.simulators.ibkr.topics import (
     NO_UTF8,
     encode_notice,
     encode_status,
 )
-from greeks_trio.simulators.server.door import Door
 
 # Interval of the frames that are sent out of turn, in seconds.
 _NOISE_INTERVAL_S: Final = 0.05
 _STATUS_INTERVAL_S: Final = 0.5
-_LOST: Final = MappingProxyType({"authenticated": False})
 # From the notice that another program competes to the loss of the session, in seconds.
 _LOSING_S: Final = 0.3
 
 
 class IbkrFaults:
-    """The faults of one gateway; `verbs` has them by name."""
+    """The faults of the gateways; `verbs` has them by name."""
 
     def __init__(
-        self, state: IbkrState, rest: IbkrRest, clients: IbkrClients, door: Door
+        self,
+        state: IbkrState,
+        sessions: BrokerageSessions,
+        clients: IbkrClients,
+        gateways: Sequence[Gateway],
     ) -> None:
         self._state = state
-        self._rest = rest
+        self._sessions = sessions
         self._clients = clients
-        self._door = door
+        self._gateways = gateways
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -78,7 +83,8 @@ class IbkrFaults:
         """
         with self._state.conditions.holding("drop", refuse_s):
             until = trio.current_time() + refuse_s
-            self._door.cut_http()
+            for each in self._gateways:
+                each.door.cut_http()
             await self._clients.end("drop")
             await trio.sleep_until(until)
 
@@ -109,20 +115,24 @@ class IbkrFaults:
         """
         until = trio.current_time() + seconds
         with self._state.conditions.holding("half-open", seconds):
-            self._door.cut_http(hold_s=seconds)
-            for each in self._clients.streams:
-                each.freeze(until)
+            for gateway in self._gateways:
+                gateway.door.cut_http(hold_s=seconds)
+            for stream in self._clients.streams:
+                stream.freeze(until)
             await trio.sleep_until(until)
 
     async def refuse_login(self, seconds: float) -> None:
         """Lose the login; after ``seconds`` a login at the gateway's page follows."""
         with self._state.conditions.holding("refuse-login", seconds):
-            self._lose("logged-out")
+            for each in self._gateways:
+                self._sessions.lose(each.login, "logged-out")
             try:
                 await self._clients.end("close", CLOSE_CODES["refuse-login"])
                 await trio.sleep(seconds)
             finally:
-                self._win_back("logged-out")
+                for each in self._gateways:
+                    if each.login.state == "logged-out":
+                        each.rest.log_in()
 
     async def expire_session(self, seconds: float) -> None:
         """Lose the brokerage session; it can be opened again after ``seconds``."""
@@ -132,11 +142,11 @@ class IbkrFaults:
     async def not_established(self, seconds: float) -> None:
         """Lose the brokerage session but not the login; open a new session at the end."""
         with self._state.conditions.holding("not-established", seconds):
-            self._lose("not-established", {"established": False})
+            gateway = self._lose("not-established", {"established": False})
             try:
                 await trio.sleep(seconds)
             finally:
-                self._win_back("not-established")
+                self._win_back(gateway, "not-established")
 
     async def odd_status(self, seconds: float) -> None:
         """Send statuses that are wrong or incomplete."""
@@ -149,19 +159,21 @@ class IbkrFaults:
         A client that competes for it gets it sooner.
         """
         until = trio.current_time() + seconds
-        self._clients.tell(encode_status({"competing": True}))
+        login = self._sessions.logins.present
+        self._clients.tell(encode_status({"competing": True}), login=login)
         await trio.sleep(min(_LOSING_S, seconds))
-        self._lose("competing")
+        gateway = self._lose("competing")
         try:
             await trio.sleep_until(until)
         finally:
-            self._win_back("competing")
+            self._win_back(gateway, "competing")
 
     async def http_503(self, seconds: float) -> None:
         """Reset the gateway: answer 503, close every WebSocket, lose the session."""
         with self._state.conditions.holding("http-503", seconds):
             until = trio.current_time() + seconds
-            self._lose("timed-out")
+            for each in self._gateways:
+                self._sessions.lose(each.login, "timed-out")
             await self._clients.end("close", (1001, "reset"))
             await trio.sleep_until(until)
 
@@ -189,13 +201,18 @@ class IbkrFaults:
 
         Runs until cancelled.
         """
+        async with trio.open_nursery() as nursery:
+            for each in self._gateways:
+                nursery.start_soon(self._wait_idle, each, name="ibkr session")
+
+    async def _wait_idle(self, gateway: Gateway) -> None:
         timeout_s = self._state.settings.session_timeout_s
-        since = self._rest.last_request_at
+        since = gateway.rest.last_request_at
         while True:
             await trio.sleep_until(since + timeout_s)
-            asked_at = self._rest.last_request_at
-            if asked_at <= since and self._state.is_logged_in:
-                self._lose("timed-out")
+            asked_at = gateway.rest.last_request_at
+            if asked_at <= since and gateway.login.is_established:
+                self._sessions.lose(gateway.login, "timed-out")
             since = asked_at if asked_at > since else trio.current_time()
 
     async def _make_noise(
@@ -209,11 +226,14 @@ class IbkrFaults:
                 self._clients.tell(frame)
                 await trio.sleep(interval_s)
 
-    def _lose(self, login: Login, status: Mapping[str, object] = _LOST) -> None:
-        self._state.login = login
-        self._clients.tell(encode_status(dict(status)))
-        self._clients.end_subscriptions()
+    def _lose(self, state: Login, *status: Mapping[str, object]) -> Gateway:
+        """End the session of the gateway that has it, and return the gateway."""
+        present = self._sessions.logins.present
+        self._sessions.lose(present, state, *status)
+        return next(each for each in self._gateways if each.login is present)
 
-    def _win_back(self, login: Login) -> None:
-        if self._state.login == login:
-            self._rest.begin_session()
+    def _win_back(self, gateway: Gateway, state: Login) -> None:
+        """Open the session again, unless it is open, or the state has changed."""
+        is_open = self._sessions.logins.present.is_established
+        if gateway.login.state == state and not is_open:
+            gateway.rest.begin_session()

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from greeks_trio.simulators.account_values import Money
-from greeks_trio.simulators.ibkr.login import auth_status, validation
+from greeks_trio.simulators.ibkr.login import GatewayLogin, auth_status, validation
 from greeks_trio.simulators.ibkr.market_data import IbkrMarketData
 from greeks_trio.simulators.ibkr.portfolio import IbkrPortfolio
 from greeks_trio.simulators.ibkr.routes import (
@@ -22,6 +22,7 @@ from greeks_trio.simulators.ibkr.routes import (
     compile_routes,
     json_response,
 )
+from greeks_trio.simulators.ibkr.sessions import BrokerageSessions
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.pacing import Allowance
 from greeks_trio.simulators.server.http import Request, Response
@@ -67,11 +68,13 @@ class IbkrRest:
     def __init__(
         self,
         state: IbkrState,
-        on_login: Callable[[bool], None],
+        login: GatewayLogin,
+        sessions: BrokerageSessions,
         silence: Callable[[], None],
     ) -> None:
         self._state = state
-        self._on_login = on_login
+        self._login = login
+        self._sessions = sessions
         self._portfolio = IbkrPortfolio(state)
         self._market_data = IbkrMarketData(state, silence)
         self._allowances: dict[str, Allowance] = {}
@@ -135,7 +138,7 @@ class IbkrRest:
             return _UNAUTHORIZED
         needs_session = path.startswith(("/iserver/", "/portfolio"))
         if needs_session and not path.startswith("/iserver/auth/"):
-            if self._state.login == "not-established":
+            if self._login.state == "not-established":
                 return []
             if self._state.conditions.holds("no-bridge") and "/iserver/" in path:
                 return _NO_BRIDGE
@@ -144,33 +147,33 @@ class IbkrRest:
     def _is_allowed_in(self, path: str) -> bool:
         if self._state.conditions.holds("refuse-login"):
             return path == "/iserver/auth/status"
-        if self._state.login == "logged-out":
+        if self._login.state == "logged-out":
             return path in ("/iserver/auth/status", "/sso/Dispatcher", "/logout")
         open_to_all = ("/iserver/auth/", "/iserver/reauthenticate")
         if path.startswith(open_to_all) or not path.startswith("/iserver/"):
             return True
-        return self._state.login in ("established", "not-established")
+        return self._login.state in ("established", "not-established")
 
     def _with_cookie(self, request: Request, response: Response) -> Response:
         if "x-sess-uuid=" in request.headers.get("cookie", ""):
             return response
-        cookie = f"x-sess-uuid=0.{self._state.session_id[:8]}; Path=/; Secure; HttpOnly"
+        cookie = f"x-sess-uuid=0.{self._login.session_id[:8]}; Path=/; Secure; HttpOnly"
         return msgspec.structs.replace(response, headers=(("Set-Cookie", cookie),))
 
     def _tickle(self, _request: Request, _found: dict[str, str]) -> object:
-        if self._state.login == "logged-out":
+        if self._login.state == "logged-out":
             return _UNAUTHORIZED
         return {
-            "session": self._state.session_id,
+            "session": self._login.session_id,
             "ssoExpires": 460_311,
             "collission": False,  # IBKR's spelling
             "userId": 123_456_789,
             "hmds": {"error": "no bridge"},
-            "iserver": {"authStatus": auth_status(self._state.login)},
+            "iserver": {"authStatus": auth_status(self._login.state)},
         }
 
     def _status(self, _request: Request, _found: dict[str, str]) -> object:
-        return auth_status(self._state.login)
+        return auth_status(self._login.state)
 
     def _init(self, request: Request, _found: dict[str, str]) -> object:
         try:
@@ -181,21 +184,27 @@ class IbkrRest:
             return json_response({"error": "missing publish", "statusCode": 500}, 500)
         if self._may_log_in(competes=arguments.get("compete") is True):
             self.begin_session()
-        return auth_status(self._state.login)
+        return auth_status(self._login.state)
 
     def _may_log_in(self, *, competes: bool) -> bool:
         if self._state.conditions.holds("expire-session", "not-established"):
             return False
-        if self._state.is_logged_in:
+        if self._login.is_established:
             return False
-        return competes or self._state.login != "competing"
+        return competes or self._login.state != "competing"
 
     def begin_session(self) -> None:
         """Open a brokerage session and tell every client."""
-        self._state.log_in()
         self._portfolio.forget()
         self._market_data.forget()
-        self._on_login(True)
+        self._sessions.open(self._login)
+
+    def log_in(self) -> None:
+        """Log in, as a person does; a session at another gateway goes on."""
+        if self._sessions.logins.present.is_established:
+            self._login.state = "competing"
+        else:
+            self.begin_session()
 
     def _reauthenticate(self, _request: Request, _found: dict[str, str]) -> object:
         if self._may_log_in(competes=False):
@@ -203,18 +212,17 @@ class IbkrRest:
         return {"message": "triggered"}
 
     def _validate(self, _request: Request, _found: dict[str, str]) -> object:
-        return validation(self._state.login, time.time_ns() // 1_000_000)
+        return validation(self._login.state, time.time_ns() // 1_000_000)
 
     def _log_in(self, _request: Request, _found: dict[str, str]) -> object:
         """Log in, as a person does at the gateway's page; the body does not matter."""
         if self._state.conditions.holds("refuse-login"):
             return _UNAUTHORIZED
-        if self._state.login == "logged-out":
-            self.begin_session()
+        if self._login.state == "logged-out":
+            self.log_in()
         text = b"Client login succeeds"
         return Response(status=200, body=text, content_type="text/plain")
 
     def _logout(self, _request: Request, _found: dict[str, str]) -> object:
-        self._state.login = "logged-out"
-        self._on_login(False)
+        self._sessions.lose(self._login, "logged-out")
         return {"status": True}

@@ -27,6 +27,7 @@ def _make(setup: Setup) -> SimulatedBroker:
         session_timeout_s=command.ibkr_session_timeout,
         holdings=setup.holdings,
         imperfections=setup.imperfections,
+        gateways=command.ibkr_gateways,
     )
 
 

@@ -1,11 +1,11 @@
-"""The state that the REST interface and the streams of one gateway share."""
+"""The state that the REST interfaces and the streams of all gateways share."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from random import Random
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -32,12 +32,6 @@ _MAX_AHEAD_MS: Final = 2_000
 # The same after a client has read that an instrument is another one from now on.
 _ADJUST_S: Final = 3.0
 
-# The brokerage session is open; or it has timed out; or there is a login without a
-# session; or another program has the session; or there is no login.
-Login = Literal[
-    "established", "timed-out", "not-established", "competing", "logged-out"
-]
-
 
 class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the gateway.
@@ -61,15 +55,11 @@ class IbkrSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IbkrState:
-    """The accounts behind the gateway, its login and its market data.
-
-    The gateway has one login for all its clients, like the real one.
+    """The accounts of the user and the market data.
 
     Attributes:
         account_positions: The positions of the accounts.
         conditions: The faults at present.
-        session_id: The name of the session in `/tickle`; each login has a new one.
-        login: The state of the brokerage session.
         line_limit: The present limit; at first the one of the settings.
         lines: When each market-data line is free again, by conid, on the monotonic
             clock.  All clients share the lines.  A line stays in use after its client
@@ -101,8 +91,6 @@ class IbkrState:
             )
         )
         self.conditions = Conditions()
-        self.login: Login = "logged-out"
-        self.session_id = ""
         self.line_limit = settings.line_limit
         self.lines: dict[int, float] = {}
         self.closing: dict[int, Values] = {}
@@ -111,17 +99,11 @@ class IbkrState:
         self._adjusting: dict[Conid, SimulatedOption] = {}
         self._halted: dict[int, float] = {}
         self._updated_ms: dict[int, int] = {}
-        self.log_in()
 
     @property
     def positions(self) -> Quantities:
         """The present positions of the first account."""
         return self.account_positions.first
-
-    @property
-    def is_logged_in(self) -> bool:
-        """Whether there is a brokerage session."""
-        return self.login == "established"
 
     @property
     def is_closed(self) -> bool:
@@ -143,11 +125,6 @@ class IbkrState:
         is_unpaid = every is not None and conid % every == every - 1
         is_unpaid = is_unpaid and conid in self.options
         return "D" if is_unpaid or self.conditions.holds("delayed") else "R"
-
-    def log_in(self) -> None:
-        """Begin a session, as a user does in the browser."""
-        self.login = "established"
-        self.session_id = f"{self.random.getrandbits(128):032x}"
 
     def find(self, conid: int) -> SimulatedOption | Underlying | None:
         """Return the contract of a conid, `None` for an unknown one."""

@@ -14,6 +14,7 @@ import trio
 from greeks_trio.simulators.ibkr import topics
 from greeks_trio.simulators.ibkr.answers import IbkrAnswers, now_ms
 from greeks_trio.simulators.ibkr.lines import IbkrLines
+from greeks_trio.simulators.ibkr.login import GatewayLogin
 from greeks_trio.simulators.ibkr.state import IbkrState
 from greeks_trio.simulators.pacing import Pacer
 from greeks_trio.simulators.server.http import Request
@@ -48,17 +49,23 @@ Ending = Literal["close", "drop", "freeze"]
 
 
 class IbkrStream:
-    """The frames of one client.  They are binary and hold UTF-8 JSON."""
+    """The frames of one client.  They are binary and hold UTF-8 JSON.
+
+    Attributes:
+        login: The login at the gateway of this client.
+    """
 
     def __init__(
         self,
         state: IbkrState,
+        login: GatewayLogin,
         socket: ServerWebSocket,
         request: Request,
         on_change: Callable[[], None],
     ) -> None:
+        self.login = login
         self.lines = IbkrLines(state)
-        self._answers = IbkrAnswers(state, self.lines, on_change)
+        self._answers = IbkrAnswers(login, self.lines, on_change)
         self.is_open = False  # true once system was sent: requests are answered
         self._state = state
         self._socket = socket
@@ -172,7 +179,7 @@ class IbkrStream:
                 topics.encode_opening(
                     self._state.account_positions.login_account_ids,
                     now_ms(),
-                    is_logged_in=self._state.is_logged_in,
+                    is_logged_in=self.login.is_established,
                 )
             )
             self.is_open = True
