@@ -113,7 +113,7 @@ class SimulatedIbkr:
             async with trio.open_nursery() as nursery:
                 ports = [
                     await nursery.start(
-                        each.run,
+                        each.door.run,
                         port if each is self._gateways[0] else 0,
                         certificate.server,
                         name="ibkr gateway",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from typing import Final
-
-import trio
 
 from greeks_trio.simulators.ibkr.clients import IbkrClients
 from greeks_trio.simulators.ibkr.login import GatewayLogin
@@ -30,6 +27,7 @@ class Gateway:
 
     Attributes:
         login: The login of the user here.
+        door: The port; `Door.run` serves it.
     """
 
     def __init__(
@@ -47,20 +45,6 @@ class Gateway:
         self._state = state
         self._clients = clients
         self._is_stopping = is_stopping
-
-    async def run(
-        self,
-        port: int,
-        tls: ssl.SSLContext,
-        *,
-        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Serve until cancelled; started with the port when it accepts connections.
-
-        Raises:
-            OSError: the port is in use.
-        """
-        await self.door.run(port, tls, task_status=task_status)
 
     async def _serve_socket(
         self, socket: ServerWebSocket, request: Request, _closing: Closing
