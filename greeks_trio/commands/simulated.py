@@ -112,6 +112,11 @@ def _explain_missing(number: int) -> str:
     help="The file to which the simulators write each tick before they send it.",
 )
 @click.option(
+    "--deliveries",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to which the simulators write to which connection they send each tick.",
+)
+@click.option(
     "--control-port",
     type=port,
     help="The port of the HTTP interface that triggers faults; 0 means any free port.",

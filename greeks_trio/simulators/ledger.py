@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from greeks_trio.model.records import Broker
+from greeks_trio.simulators.deliveries import Deliveries
 
 
 class LedgerTick(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +40,14 @@ class Ledger:
 
     Each line is written at once and without a buffer.  The file of a killed simulator
     therefore has every tick that may have been sent.
+
+    Attributes:
+        deliveries: The clients that each tick was sent to.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, deliveries: Path | None = None) -> None:
         self.ticks = 0
+        self.deliveries = Deliveries(deliveries)
         self._encoder = msgspec.json.Encoder()
         self._fd = (
             None
@@ -57,7 +62,8 @@ class Ledger:
             os.write(self._fd, self._encoder.encode_lines(ticks))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
+        self.deliveries.close()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -56,7 +56,7 @@ async def run_simulators(
         await nursery.start(run_stop_on_signal, stop, name="signals")
         if options.ends_with_parent:
             _end_with_parent()
-        with Ledger(options.ledger) as ledger:
+        with Ledger(options.ledger, options.deliveries) as ledger:
             await _run_brokers(options, ledger, stop, announce)
         nursery.cancel_scope.cancel()
 

@@ -31,6 +31,7 @@ class SimulateOptions:
             `None` for the usual number of the book.
         rate: Greeks events a second of all brokers.
         ledger: File to which each tick is appended before it is sent; `None` keeps none.
+        deliveries: File for the clients that each tick was sent to, see `Deliveries`.
         faults: Texts in the format of `parse_fault`.
         control_port: Port that takes faults at any time, see `Control`; 0 means any
             free one, `None` none.
@@ -54,6 +55,7 @@ class SimulateOptions:
     rate: float = 50.0
     seed: int = 1
     ledger: Path | None = None
+    deliveries: Path | None = None
     faults: tuple[str, ...] = ()
     control_port: int | None = None
     accounts: int = 1

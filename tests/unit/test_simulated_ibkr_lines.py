@@ -41,8 +41,12 @@ class Bench:
         settings = IbkrSettings(**{"rate": 1.0, **settings})
         self.ledger = Ledger(path)
         self.state = IbkrState(market, market.options, self.ledger, settings, Random(4))
-        self.lines = IbkrLines(self.state)
+        self.lines = self.open_lines()
         self.conids = [option.conid for option in market.options]
+
+    def open_lines(self):
+        """Return the lines of a new client."""
+        return IbkrLines(self.state, self.ledger.deliveries.open("ibkr", None))
 
     def subscribe(self, fields=GREEKS, now=0.0):
         return [
@@ -208,7 +212,7 @@ def test_a_line_outlives_the_connection_that_asked_for_it(bench):
     first, second = map(str, bench.conids)
     bench.lines.subscribe(first, {"7308"}, 0.0)
 
-    again = IbkrLines(bench.state)
+    again = bench.open_lines()
 
     assert again.subscribe(second, {"7308"}, 1.0) == []
     assert again.subscribe(first, {"7308"}, 1.0)

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from greeks_trio.model.records import Greeks
@@ -57,12 +58,16 @@ class _Modelled(NamedTuple):
 class IbkrFrames:
     """Makes frames from the present values of the market.
 
-    `answer` and `first` write to the ledger.  `tick`, `late_pair` and `delta` add
-    their ticks to a list, and the caller writes the whole list to the ledger at once.
+    `answer` and `first` write to the ledger, by the function ``write``.  `tick`,
+    `late_pair` and `delta` add their ticks to a list, and the caller writes the whole list
+    to the ledger at once.
     """
 
-    def __init__(self, state: IbkrState) -> None:
+    def __init__(
+        self, state: IbkrState, write: Callable[[list[LedgerTick]], None]
+    ) -> None:
         self._state = state
+        self._write = write
         self._random = state.random
         self._modelled: dict[int, _Modelled] = {}
 
@@ -97,7 +102,7 @@ class IbkrFrames:
         else:
             asked = line.take_asked(values)
         updated_ms = self._state.next_updated_ms(line.conid)
-        self._state.ledger.write(self._ledger_ticks(line, asked, updated_ms))
+        self._write(self._ledger_ticks(line, asked, updated_ms))
         return line.first_frames(asked, updated_ms)
 
     def tick(

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from greeks_trio.simulators.deliveries import ClientDeliveries
 from greeks_trio.simulators.ibkr.client_memory import THETA, VEGA, Values
 from greeks_trio.simulators.ibkr.frames import IbkrFrames
 from greeks_trio.simulators.ibkr.quotes import (
@@ -35,10 +36,11 @@ _WARM_UP_S: Final = (0.2, 2.0)
 class IbkrLines:
     """The subscriptions of one connection."""
 
-    def __init__(self, state: IbkrState) -> None:
+    def __init__(self, state: IbkrState, deliveries: ClientDeliveries) -> None:
         self._state = state
         self._random = state.random
-        self._frames = IbkrFrames(state)
+        self._deliveries = deliveries
+        self._frames = IbkrFrames(state, self._write)
         self._lines: dict[str, Line] = {}
         self._sent: dict[int, Sent] = {}
         self._graded = self._grading()
@@ -143,7 +145,7 @@ class IbkrLines:
                 frames += self._frames.bare(line)
             make = self._frames.late_pair if is_late else self._frames.tick
             frames += make(line, option, ticks)
-        self._state.ledger.write(ticks)
+        self._write(ticks)
         return frames
 
     def due(self, now: float) -> list[bytes]:
@@ -215,7 +217,7 @@ class IbkrLines:
         values |= self._frames.availability(line.conid)
         ticks: list[LedgerTick] = []
         frames = self._frames.delta(line, values, ticks)
-        self._state.ledger.write(ticks)
+        self._write(ticks)
         self._ticking.append((line, option))
         return frames
 
@@ -229,7 +231,7 @@ class IbkrLines:
         self._quoting = [each for each in self._quoting if not each[0].is_closed]
         for line, quote in self._quoting:
             frames += self._frames.delta(line, quote(), ticks)
-        self._state.ledger.write(ticks)
+        self._write(ticks)
         return frames
 
     def _grading(self) -> tuple[bool, ...]:
@@ -252,6 +254,11 @@ class IbkrLines:
                 self._state.closing.setdefault(line.conid, dict(line.sent))
             frames += self._frames.bare(line)
         return frames
+
+    def _write(self, ticks: list[LedgerTick]) -> None:
+        """Write ticks to the ledger, and note that they are sent to this client."""
+        self._state.ledger.write(ticks)
+        self._deliveries.sent((each.contract_key, each.event_time_ms) for each in ticks)
 
     def _close(self, line: Line) -> None:
         if not line.is_closed:

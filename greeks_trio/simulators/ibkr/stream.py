@@ -64,7 +64,8 @@ class IbkrStream:
         on_change: Callable[[], None],
     ) -> None:
         self.login = login
-        self.lines = IbkrLines(state)
+        self._deliveries = state.ledger.deliveries.open("ibkr", socket)
+        self.lines = IbkrLines(state, self._deliveries)
         self._answers = IbkrAnswers(login, self.lines, on_change)
         self.is_open = False  # true once system was sent: requests are answered
         self._state = state
@@ -100,6 +101,7 @@ class IbkrStream:
                 await self._thaw.wait()
         finally:
             watchers.discard(self._wake_up)
+            self._deliveries.ended()
 
     def end(self, how: Ending, close_with: tuple[int, str] | None = None) -> None:
         """Make `run` return once everything written has left; no more is made.

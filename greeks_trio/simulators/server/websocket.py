@@ -64,6 +64,14 @@ class ServerWebSocket:
         return not self._is_muted and self._protocol.state is ConnectionState.OPEN
 
     @property
+    def peer_port(self) -> int:
+        """The port of the client's end."""
+        stream = self._stream
+        if isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        return int(stream.socket.getpeername()[1])
+
+    @property
     def waiting_bytes(self) -> int:
         """Number of bytes that are written and not yet sent."""
         return len(self._buffer)

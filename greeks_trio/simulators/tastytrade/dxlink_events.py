@@ -67,9 +67,13 @@ class TickNote(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeedEvent:
-    """One event; ``note`` is `None` once it is in the ledger, or if it is no tick."""
+    """One event; ``note`` is `None` if it is no tick.
 
-    __slots__ = ("kind", "note", "values")
+    Attributes:
+        is_written: Whether its tick is in the ledger.
+    """
+
+    __slots__ = ("is_written", "kind", "note", "values")
 
     def __init__(
         self, kind: str, values: dict[str, object], note: TickNote | None = None
@@ -77,6 +81,7 @@ class FeedEvent:
         self.kind = kind
         self.values = values
         self.note = note
+        self.is_written = False
 
 
 def greeks_index(time_ms: int, sequence: int) -> int:

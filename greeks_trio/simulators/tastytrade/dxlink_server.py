@@ -64,6 +64,7 @@ class _DxlinkClient:
         self._socket = socket
         self._closing = closing
         self._tape = tape
+        self._deliveries = tape.open_deliveries(socket)
         self._wake = trio.Event()
         self._session = DxlinkSession(tape, is_valid_token, self._notify, seed=seed)
         # Frames that were taken from the session and are not sent yet.
@@ -80,6 +81,7 @@ class _DxlinkClient:
         finally:
             sessions.discard(self._session)
             watchers.discard(self._notify)
+            self._deliveries.ended()
 
     async def run_reader(self) -> None:
         """Read until the client closes; tell it once if it is silent for too long."""
@@ -135,7 +137,7 @@ class _DxlinkClient:
             self._abandon()
         while self._frames and not self._is_held():
             frame = self._frames.popleft()
-            self._tape.write_down(frame.events)
+            self._tape.write_down(frame.events, self._deliveries)
             await self._socket.send_text(frame.text)
 
     def _next_due_at(self) -> float:

@@ -24,9 +24,11 @@ from greeks_trio.model.contracts import format_streamer_symbol
 from greeks_trio.model.records import Greeks
 from greeks_trio.simulators.book.book import FLAWLESS, Imperfections
 from greeks_trio.simulators.conditions import Conditions
+from greeks_trio.simulators.deliveries import ClientDeliveries
 from greeks_trio.simulators.ledger import Ledger, LedgerTick
 from greeks_trio.simulators.market import Market, SimulatedOption, next_beat
 from greeks_trio.simulators.pacing import Pacer
+from greeks_trio.simulators.server.websocket import ServerWebSocket
 from greeks_trio.simulators.tastytrade.dxlink_events import (
     UNSET,
     FeedEvent,
@@ -185,17 +187,31 @@ class GreeksTape:
         """Forget the last events, so that new subscribers get a new event first."""
         self._last.clear()
 
-    def write_down(self, events: Iterable[FeedEvent]) -> None:
-        """Write the ticks among these events into the ledger, each tick only once."""
+    def open_deliveries(self, socket: ServerWebSocket) -> ClientDeliveries:
+        """Return the record of the ticks of a new client."""
+        return self._ledger.deliveries.open("tastytrade", socket)
+
+    def write_down(
+        self, events: Iterable[FeedEvent], deliveries: ClientDeliveries
+    ) -> None:
+        """Write the ticks among these events into the ledger, each tick only once.
+
+        ``deliveries`` is the record of the client that they are sent to.
+        """
         now = time.monotonic()
         ticks: list[LedgerTick] = []
+        sent: list[tuple[str, int]] = []
         for event in events:
-            if event.note is not None:
-                accounts = self._accounts_of(event.note.contract_key)
-                ticks += ledger_ticks(event.note, accounts, now)
-                event.note = None
+            if (note := event.note) is None:
+                continue
+            sent.append((note.contract_key, note.event_time_ms))
+            if not event.is_written:
+                event.is_written = True
+                accounts = self._accounts_of(note.contract_key)
+                ticks += ledger_ticks(note, accounts, now)
         if ticks:
             self._ledger.write(ticks)
+        deliveries.sent(sent)
 
     def _give(self, event: FeedEvent, *, again: bool) -> None:
         symbol = str(event.values["eventSymbol"])
