@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
 logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG: Final = 1
 
 # Each SIGHUP since `hold_hangups`, outside of `run_on_hangup`.
 _held: Final[list[int]] = []
@@ -54,3 +59,19 @@ async def run_on_hangup(
             reload()
         async for _ in signals:
             reload()
+
+
+def end_with_parent(parent: int) -> None:
+    """Stop as by SIGTERM when the parent ends (Linux), and take the SIGHUPs of the start.
+
+    The parent starts us with SIGHUP blocked, because one would end a process that does not
+    handle it yet.
+
+    Args:
+        parent: The process id of the parent; it may have ended since.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
+    if os.getppid() != parent:
+        sys.exit(0)

@@ -39,7 +39,7 @@ ORDER = (
     ("__main__",),
     ("commands",),
     ("drill",),
-    ("service",),
+    ("service", "fleet"),
     ("assembly",),
     ("api", "alerts", "archive", "estimates", "monitoring", "brokers"),
     ("feeds", "postgres", "spool", "worker"),

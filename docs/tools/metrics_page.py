@@ -11,6 +11,7 @@ import yaml
 
 import greeks_trio
 from docs.tools.markdown import code, page, table
+from greeks_trio.fleet.metrics import FLEET_METRICS
 from greeks_trio.monitoring.figures.figure import Figure
 from greeks_trio.monitoring.figures.table import FIGURES
 
@@ -30,6 +31,12 @@ line `service.minute`, which has the sum over the brokers. "Alerts" are the rule
 - The sessions of the status are not in these tables: see [HTTP](http.md).
 
 [Grafana and Prometheus](grafana.md) explains the dashboard and the alerts.
+"""
+
+
+_OF_FLEET: Final = """\
+`GET /metrics` of [a fleet](scale.md#many-logins) has the metrics above of all services, each with the label
+`service`, and these:
 """
 
 
@@ -71,7 +78,21 @@ def metrics_page() -> str:
         ),
     )
     source = "greeks_trio/monitoring/figures/"
-    return page("Metrics", source, _ABOUT, metrics, "## Only in the status", facts)
+    fleet = table(
+        ("metric", "kind", "labels", "meaning"),
+        ((code(name), kind, "service", about) for name, kind, about in FLEET_METRICS),
+    )
+    return page(
+        "Metrics",
+        source,
+        _ABOUT,
+        metrics,
+        "## Only in the status",
+        facts,
+        "## Of a fleet",
+        _OF_FLEET,
+        fleet,
+    )
 
 
 def _name(figure: Figure) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
@@ -17,6 +17,7 @@ from fastapi import APIRouter
 from greeks_trio.api.access.browser_sessions import BrowserSessions, make_router
 from greeks_trio.api.access.guard import Guard
 from greeks_trio.api.access.limits import LIMITS, App, Limits
+from greeks_trio.api.access.open_paths import PAGES
 from greeks_trio.api.app import make_api, methods_of
 from greeks_trio.api.connection import Connection, make_settings, turn_away
 from greeks_trio.api.page_files import PageFiles
@@ -45,6 +46,7 @@ async def run_http(
     limits: Limits = LIMITS,
     open_socket: OpenSocket | None = None,
     counts: Counter[str] | None = None,
+    pages: Mapping[str, str] = PAGES,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer HTTP requests from these routers until cancelled.
@@ -57,6 +59,7 @@ async def run_http(
         limits: The bounds for clients.
         open_socket: Returns the listening socket; by default `bind` does.
         counts: Counts the connections that are ``dropped`` and ``refused``.
+        pages: The file of the page at each address; the addresses are those of `PAGES`.
         task_status: Told the base URL, such as ``http://127.0.0.1:8080``, when the port
             accepts connections.
 
@@ -67,7 +70,7 @@ async def run_http(
         url = _url(listening, from_here=False)
         page_url = f"{_url(listening, from_here=True)}/"
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-        app = _make_app(config, routers, limits)
+        app = _make_app(config, routers, limits, pages)
         door = _Door(app, limits, Counter() if counts is None else counts)
         async with listener:
             logger.info("http.listening page=%s url=%s", page_url, url)
@@ -77,10 +80,15 @@ async def run_http(
             await trio.serve_listeners(door.admit, [listener])
 
 
-def _make_app(config: HttpConfig, routers: Iterable[APIRouter], limits: Limits) -> App:
+def _make_app(
+    config: HttpConfig,
+    routers: Iterable[APIRouter],
+    limits: Limits,
+    page_names: Mapping[str, str],
+) -> App:
     sessions = BrowserSessions(config.token)
     login = make_router(sessions, wrong_token_s=limits.wrong_token_s)
-    pages = page.make_router(PageFiles())
+    pages = page.make_router(PageFiles(), page_names)
     api = make_api([*routers, login, pages], needs_token=bool(config.token))
     return Guard(
         cast("Any", api),

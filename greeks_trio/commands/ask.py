@@ -28,6 +28,10 @@ class NoAnswer(GreeksError):
     """The service gives no answer that can be used; the message says why."""
 
 
+class OtherPaths(NoAnswer):
+    """The program at the address does not have the path of a service."""
+
+
 class Refusal(GreeksError):
     """The service does not accept the request; the message says why."""
 
@@ -235,5 +239,7 @@ def check_answer(answer: httpx2.Response, http: HttpConfig | None) -> None:
         )
     if answer.status_code == HTTPStatus.MISDIRECTED_REQUEST and is_problem:
         raise NoAnswer("the service does not answer to this name; use its address")
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        raise OtherPaths(f"{ANOTHER_PROGRAM} (HTTP status 404)")
     if answer.status_code != HTTPStatus.OK:
         raise NoAnswer(f"{ANOTHER_PROGRAM} (HTTP status {answer.status_code})")

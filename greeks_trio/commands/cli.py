@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from greeks_trio.commands.database_commands import db, dsn, psql
+from greeks_trio.commands.fleet_commands import fleet, fleet_views
 from greeks_trio.commands.options import (
     ServeByDefault,
     broker_switches,
@@ -43,7 +44,7 @@ from greeks_trio.config.load import Override, load_config, read_config
 from greeks_trio.config.settings import HTTP_BIND, SWITCHES, Config
 from greeks_trio.logs import configure_logging
 from greeks_trio.program import program_name
-from greeks_trio.signals import hold_hangups
+from greeks_trio.signals import end_with_parent, hold_hangups
 
 
 def main(
@@ -93,8 +94,14 @@ def commands() -> None:
     metavar="HOST:PORT",
     help="The address of the HTTP interface, instead of GREEKS_HTTP_BIND.",
 )
+@click.option("--follow-parent", type=int, hidden=True)
 def serve(
-    *, embedded: bool, only: str | None, data_dir: Path | None, http: str | None
+    *,
+    embedded: bool,
+    only: str | None,
+    data_dir: Path | None,
+    http: str | None,
+    follow_parent: int | None,
 ) -> Plan:
     """Run the service until SIGTERM or Ctrl-C.
 
@@ -113,6 +120,8 @@ def serve(
 
     def plan() -> int:
         hold_hangups()
+        if follow_parent is not None:
+            end_with_parent(follow_parent)
         from greeks_trio.commands.serve import run_serve
 
         return run_serve(overrides, embedded=embedded, data_dir=data_dir)
@@ -308,8 +317,9 @@ def migrate(*, embedded: bool, data_dir: Path | None, repair: bool) -> Plan:
 def deployment(*, kind: str, directory: Path, force: bool) -> Plan:
     """Write the files for systemd or for containers into a directory.
 
-    systemd: the unit greeks-trio.service, with the path of this program.  compose: the
-    service with PostgreSQL, Prometheus and Grafana.
+    systemd: the unit greeks-trio.service, with the path of this program, and the template
+    greeks-trio@.service for several services.  compose: the service with PostgreSQL,
+    Prometheus and Grafana.
 
     Exit status: 0 done, 1 a file differs, 2 wrong arguments.
     """
@@ -380,6 +390,8 @@ def archive(
 
 
 for each in (
+    fleet,
+    fleet_views,
     demo,
     simulate,
     drill,

@@ -13,6 +13,17 @@ import click
 from greeks_trio.commands.outcome import FAILED, OK
 
 UNIT: Final = "greeks-trio.service"
+TEMPLATE: Final = "greeks-trio@.service"
+# The lines of the unit that differ in the template, of which each service is an instance.
+_IN_TEMPLATE: Final[Mapping[str, str]] = {
+    "Description=Option Greeks into PostgreSQL": "Description=Option Greeks of %i into PostgreSQL",
+    "/etc/greeks-trio/env": "/etc/greeks-trio/%i.env",
+    "/etc/greeks-trio/credentials/": "/etc/greeks-trio/%i/",
+    "StateDirectory=greeks-trio": "StateDirectory=greeks-trio/%i",
+    "%S/greeks-trio": "%S/greeks-trio/%i",
+    "The service greeks_trio under systemd.": "A service of greeks_trio under systemd, one of several.",
+    "docs/service.md": "docs/scale.md",
+}
 # The program in the unit, until `program_path` takes its place.
 _UNIT_PROGRAM: Final = "/usr/local/bin/greeks-trio"
 # The directories that ProtectHome and PrivateTmp of the unit hide.
@@ -26,7 +37,7 @@ _NOT_SEEN: Final = (
 
 # Where each file lies in this package, by its name in the directory.
 FILES: Final[Mapping[str, Mapping[str, str]]] = {
-    "systemd": {UNIT: f"deployment/{UNIT}"},
+    "systemd": {UNIT: f"deployment/{UNIT}", TEMPLATE: f"deployment/{UNIT}"},
     "compose": {
         "compose.yml": "deployment/compose.yml",
         "prometheus.yml": "deployment/prometheus.yml",
@@ -57,9 +68,12 @@ def write_deployment(kind: str, directory: Path, *, force: bool) -> int:
         for name, source in FILES[kind].items()
     }
     if kind == "systemd":
-        unit = directory / UNIT
         program = program_path()
-        texts[unit] = texts[unit].replace(_UNIT_PROGRAM, _in_unit(program))
+        for unit in texts:
+            texts[unit] = texts[unit].replace(_UNIT_PROGRAM, _in_unit(program))
+        template = directory / TEMPLATE
+        for line, of_instance in _IN_TEMPLATE.items():
+            texts[template] = texts[template].replace(line, of_instance)
         if hidden := next((p for p in program.parents if p in _HIDDEN), None):
             click.echo(_NOT_SEEN.format(program=program, hidden=hidden), err=True)
     if not force and (

@@ -15,12 +15,14 @@ import trio
 from greeks_trio.commands.ask import (
     ANOTHER_PROGRAM,
     NoAnswer,
+    OtherPaths,
     check_answer,
     checked_url,
     get,
     open_service,
     service_url,
 )
+from greeks_trio.commands.fleet_status import ask_fleet, show_fleet
 from greeks_trio.commands.status_answer import StatusAnswer
 from greeks_trio.commands.status_health import Health, HealthReport, Readiness, judge
 from greeks_trio.commands.status_table import show
@@ -55,7 +57,7 @@ class _Answers:
 async def run_status(
     *, url: str | None, as_json: bool, limit_s: float = LIMIT_S
 ) -> int:
-    """Print the health of the service, and return the exit status for it.
+    """Print the health of the service or the fleet, and return the exit status for it.
 
     Args:
         url: The address of the service; without it, the configuration gives it.
@@ -77,6 +79,11 @@ async def run_status(
     answers: _Answers | None = None
     try:
         answers = await _ask(base, http, limit_s)
+    except OtherPaths as exc:
+        of_fleet = await ask_fleet(base, http, limit_s)
+        if of_fleet is not None:
+            return show_fleet(base, of_fleet, as_json=as_json)
+        report = HealthReport("down", [str(exc)])
     except NoAnswer as exc:
         report = HealthReport("down", [str(exc)])
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -169,12 +169,21 @@ def child_environment(config: Config) -> dict[str, str]:
     It has the settings of the database and of retention.  The secrets of the brokers and of
     the HTTP interface are not in it.
     """
-    kept = {name: text for name, text in os.environ.items() if name not in KNOWN}
     return {
-        **kept,
+        **environment_without_settings(),
         **_variables_of(config.database),
         **_variables_of(config.retention),
     }
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Return our environment for another process of ours that gets its own settings."""
+    return {name: text for name, text in os.environ.items() if name not in KNOWN}
+
+
+def settings_of_environment() -> dict[str, str]:
+    """Return each setting that the process environment has."""
+    return {name: text for name, text in os.environ.items() if name in KNOWN}
 
 
 def _variables_of(section: DatabaseConfig | RetentionConfig) -> dict[str, str]:
@@ -215,8 +224,13 @@ def _short_secrets(variables: Mapping[str, str]) -> Iterator[str]:
 
 def _read_sources(file: Path | None) -> _Sources:
     path = file or settings_file()
+    source = f"{path.absolute()}"
     is_named = file is None and bool(_named_file())
-    content = _read_file(path, is_named=is_named)
+    if is_named:
+        source = f"{ENV_FILE.variable} (set in the environment) names {path}, which"
+    content = EnvFile()
+    if is_named or os.path.lexists(path):
+        content = read_file_of_settings(path, source, is_named=is_named)
     sources = _Sources()
     read = Decouple(_Repository(content.values))
     for name in KNOWN:
@@ -264,12 +278,17 @@ def _named_file() -> str:
     return os.environ.get(ENV_FILE.variable, "").strip()
 
 
-def _read_file(path: Path, *, is_named: bool) -> EnvFile:
-    if not is_named and not os.path.lexists(path):
-        return EnvFile()
-    source = f"{path.absolute()}"
-    if is_named:
-        source = f"{ENV_FILE.variable} (set in the environment) names {path}, which"
+def read_file_of_settings(path: Path, source: str, *, is_named: bool) -> EnvFile:
+    """Return the content of a file of variables.
+
+    Args:
+        path: The file.
+        source: The file as the subject of a message.
+        is_named: Whether a setting names the file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         # With a byte order mark, the first name would not be found.
         return read_env_file(path.read_text(encoding="utf-8-sig"))
@@ -285,12 +304,23 @@ def _read_file(path: Path, *, is_named: bool) -> EnvFile:
 
 
 def _file_warnings(path: Path, content: EnvFile) -> Iterator[str]:
-    """Yield a sentence if other users can read the secrets in the file, or change it."""
+    held = [name for name in SECRETS if content.values.get(name)]
+    return access_warnings(path, held)
+
+
+def access_warnings(path: Path, held: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence if other users can read the secrets in the file, or change it.
+
+    Args:
+        path: The file.
+        held: The secrets that it holds.
+    """
     try:
         mode = path.stat().st_mode
     except OSError:
         return
-    held = [name for name in SECRETS if content.values.get(name)]
+    if not stat.S_ISREG(mode):
+        return  # such as /dev/null, which holds nothing
     if mode & stat.S_IWOTH:
         yield (
             f"Every user of this machine can change {path.absolute()}; run "

@@ -118,7 +118,7 @@ def file_problems(content: EnvFile, path: str) -> Iterator[str]:
                 "environment, or remove the line."
             )
         elif _is_misspelt(entry.name):
-            yield f"{entry.name} ({place}) is not a setting{_suggestion(entry.name)}."
+            yield f"{entry.name} ({place}) is not a setting{suggestion(entry.name)}."
         elif entry.name in KNOWN and entry.name in lines:
             yield (
                 f"{entry.name} ({place}) is also set in line {lines[entry.name]}; remove "
@@ -137,7 +137,7 @@ def environment_warnings(names: Collection[str]) -> Iterator[str]:
         if name in KNOWN or name in _OF_THE_IMAGE:
             continue
         if name.startswith(_OURS_ALONE) or is_near:
-            yield f"{name} (set in the environment) is not a setting{_suggestion(name)}."
+            yield f"{name} (set in the environment) is not a setting{suggestion(name)}."
     for name, setting in OF_LIBPQ.items():
         if name in names and (setting is None or setting not in names):
             yield _not_read(name, "set in the environment")
@@ -188,6 +188,7 @@ def _is_misspelt(name: str) -> bool:
     return name.upper().startswith(_PREFIXES) or nearest(name, 0.85) is not None
 
 
-def _suggestion(name: str) -> str:
+def suggestion(name: str) -> str:
+    """Return the end of the message about a name that is no setting."""
     similar = nearest(name) or related(name)
     return f"; {similar} is one" if similar else "; correct the name or remove it"

@@ -14,11 +14,17 @@ A line never has a secret or a control character, and never waits for its reader
 
 from greeks_trio.logs.background import background_output, lines_dropped
 from greeks_trio.logs.formats import message_of
-from greeks_trio.logs.setup import configure_logging, explain_dropped, tell_repeats
+from greeks_trio.logs.setup import (
+    configure_logging,
+    critical_stream,
+    explain_dropped,
+    tell_repeats,
+)
 
 __all__ = [
     "background_output",
     "configure_logging",
+    "critical_stream",
     "explain_dropped",
     "lines_dropped",
     "message_of",

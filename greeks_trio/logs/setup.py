@@ -67,6 +67,12 @@ def explain_dropped(number: int) -> str:
     return handler.format(record)
 
 
+def critical_stream() -> TextIO:
+    """Return the present `sys.stderr`, with the places for lines of level CRITICAL."""
+    stream = sys.stderr
+    return stream.critical if isinstance(stream, BackgroundStream) else stream
+
+
 class StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to the present `sys.stderr`.
 
@@ -81,10 +87,7 @@ class StderrHandler(logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:  # type: ignore[override]  # ours cannot be set
         """The present stream; for a line of level CRITICAL, its places of their own."""
-        stream = sys.stderr
-        if self._is_critical and isinstance(stream, BackgroundStream):
-            return stream.critical
-        return stream
+        return critical_stream() if self._is_critical else sys.stderr
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line, unless it repeats itself too often."""

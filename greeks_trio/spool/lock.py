@@ -161,18 +161,20 @@ def look_at(directory: Path) -> str:
         raise _unusable(directory, f"no permission to write to {there}")
     if there != directory:
         return f"{directory}, which serve makes"
-    return f"{directory}{_use_of(directory / _LOCK)}"
+    holder = holder_of(directory)
+    return f"{directory}, in use by process {holder}" if holder else f"{directory}"
 
 
-def _use_of(lock: Path) -> str:
+def holder_of(directory: Path) -> str:
+    """Return the id of the process that holds the lock, empty if none does."""
     try:
-        fd = open_own_file(lock, os.O_RDONLY)
+        fd = open_own_file(directory / _LOCK, os.O_RDONLY)
     except OSError:
         return ""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return f", in use by process {_pid_in(fd)}"
+        return _pid_in(fd)
     finally:
         os.close(fd)
     return ""

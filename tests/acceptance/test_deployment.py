@@ -25,10 +25,11 @@ EXPOSURE = 1.5
 pytestmark = pytest.mark.timeout(500)
 
 
-def test_the_unit_starts_this_program_and_is_hardened(tmp_path):
+@pytest.mark.parametrize("name", [deployment.UNIT, deployment.TEMPLATE])
+def test_the_unit_starts_this_program_and_is_hardened(tmp_path, name):
     assert write_deployment("systemd", tmp_path, force=False) == 0
 
-    unit = tmp_path / "greeks-trio.service"
+    unit = tmp_path / name
     text = unit.read_text()
     assert f"ExecStart={ROOT}/bin/run-ingest serve\n" in text
     assert "/usr/local/bin" not in text
@@ -50,6 +51,17 @@ def test_the_unit_starts_this_program_and_is_hardened(tmp_path):
     )
     [level] = re.findall(r"exposure level for .*: ([\d.]+)", security.stdout)
     assert float(level) <= EXPOSURE
+
+
+def test_each_instance_of_the_template_has_files_of_its_own(tmp_path):
+    write_deployment("systemd", tmp_path, force=False)
+
+    text = (tmp_path / deployment.TEMPLATE).read_text()
+    settings = re.findall(r"^(?!#)(\w+)=(.*greeks-trio.*)$", text, re.MULTILINE)
+    paths = [value for name, value in settings if re.search("/etc/|%S|^greeks", value)]
+    assert len(paths) > 8
+    for path in set(paths) - {"greeks-trio"}:  # the user
+        assert "%i" in path
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ LOGIN_FORM: Final = "/page/login.html"
 OPEN_PATHS: Final = frozenset(
     {
         "/livez",
+        "/healthz",
         SESSION_PATH,
         LOGIN_FORM,
         "/page/login.css",

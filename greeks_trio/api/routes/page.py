@@ -5,7 +5,7 @@ They are no part of the API, so the OpenAPI description does not name them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -33,10 +33,15 @@ POLICY: Final = "; ".join(
 _HEADERS: Final = {"Content-Security-Policy": POLICY}
 
 
-def make_router(files: PageFiles) -> APIRouter:
-    """Return ``/``, ``/docs`` and ``/page/...``."""
+def make_router(files: PageFiles, pages: Mapping[str, str] = PAGES) -> APIRouter:
+    """Return ``/``, ``/docs`` and ``/page/...``.
+
+    Args:
+        files: The files of the page.
+        pages: The file at each address.
+    """
     router = APIRouter(include_in_schema=False)
-    for path, name in PAGES.items():
+    for path, name in pages.items():
         router.get(path)(_answer_with(files, name))
 
     @router.get("/page/{name:path}")

@@ -24,6 +24,7 @@ from psycopg.rows import tuple_row
 
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.postgres.failures import is_about_server, translated
+from greeks_trio.postgres.schema.fleet_stubs import free_fleet_views
 
 logger = logging.getLogger(__name__)
 
@@ -235,6 +236,7 @@ async def _apply(
         await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
         if migration.name in await _read_applied(connection):
             return False
+        await free_fleet_views(connection)
         await cursor.execute(migration.sql)
         await cursor.execute(
             "insert into schema_migrations (name, sha256) values (%s, %s)",
@@ -253,6 +255,12 @@ def _refusals_of(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except psycopg.errors.DependentObjectsStillExist as exc:
+        raise SchemaRejected(
+            f"the database refused {what}, because objects outside of this program depend on "
+            f"it: {exc}; drop them, and make them again afterwards",
+            sqlstate=exc.sqlstate,
+        ) from exc
     except (psycopg.ProgrammingError, psycopg.NotSupportedError) as exc:
         if is_about_server(exc.diag.source_file):
             raise

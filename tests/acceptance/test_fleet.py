@@ -1,0 +1,166 @@
+"""Several services as their users run them: one file, one process for each."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.fix_processes import run_ingest, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+NAMES = ("desk-ibkr", "desk-tastytrade")
+SCHEMAS = tuple(f'"{name}"' for name in NAMES)
+SMALL = ("--contracts", "10", "--rate", "40")
+HAS_TICKS = "(select count(*) from {}.greek_snapshots where delta is not null) >= {}"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def fleet_file(stage, endpoints, name="fleet.toml", more=""):
+    """Write a fleet of two services, each with one broker and a schema of its own."""
+    stage.configure(endpoints)
+    of_broker = {"ibkr": ("IBKR_",), "tastytrade": ("TASTYTRADE_", "TT_")}
+    lines = dict(line.split("=", 1) for line in stage.env_file.read_text().splitlines())
+    common = {key: text for key, text in lines.items() if key.startswith("POSTGRES_")}
+    tables = {
+        "settings": common,
+        "fleet": {"GREEKS_HTTP_BIND": f"127.0.0.1:{free_port()}"},
+    }
+    for broker, prefixes in of_broker.items():
+        tables[f"services.desk-{broker}.settings"] = {
+            key: text for key, text in lines.items() if key.startswith(prefixes)
+        } | {"GREEKS_SPOOL_DIR": str(stage.directory / broker)}
+    path = stage.directory / name
+    path.touch(mode=0o600)
+    path.write_text(
+        "\n".join(
+            f"[{table}]\n"
+            + "".join(f"{key} = '{text}'\n" for key, text in settings.items())
+            for table, settings in tables.items()
+        )
+        + more
+    )
+    stage.env_file.unlink()
+    return path
+
+
+@asynccontextmanager
+async def running(stage, *arguments):
+    """Yield the fleet and a client of its interface."""
+    async with stage.simulate(*SMALL) as simulators:
+        path = fleet_file(stage, await simulators.read_json())
+        async with run_ingest("fleet", path, *arguments, cwd=stage.directory) as fleet:
+            line = await fleet.wait_line("http.listening")
+            url = line.split("url=")[1].split()[0]
+            async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+                yield fleet, client, path
+
+
+async def until(client, path, is_right):
+    """Ask until an answer is right, and return it."""
+    with trio.fail_after(40):
+        while True:
+            answer = await client.get(path)
+            if is_right(answer):
+                return answer
+            await trio.sleep(0.2)
+
+
+async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
+    async with running(stage) as (fleet, client, path):
+        ready = await until(client, "/readyz", lambda each: each.status_code == 200)
+        assert ready.json() == {"status": "ready", "services": {}}
+        for schema in SCHEMAS:
+            await wait_until(stage.database, HAS_TICKS.format(schema, 5))
+        await assert_joined_metrics(client)
+        status = await until(
+            client,
+            "/v1/status",
+            lambda each: each.json()["summary"]["ticks_per_second"] > 0,
+        )
+        assert_joined_status(status.json())
+
+        pid = status.json()["services"]["desk-ibkr"]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        away = await until(client, "/readyz", lambda each: each.status_code == 503)
+        [reason] = away.json()["services"]["desk-ibkr"]
+        assert re.match(r"no answer since 20\d\d-.* UTC: ", reason), reason
+        named = (await client.get("/v1/status")).json()
+        assert named["services"]["desk-ibkr"]["no_answer_since"] is not None
+        assert named["services"]["desk-ibkr"]["ticks_per_second"] is None
+        assert named["summary"]["health"] == "down"
+        table = await output_of(stage, "fleet", path, "--status")
+        await until(client, "/readyz", lambda each: each.status_code == 200)
+        back = (await client.get("/v1/status")).json()["services"]["desk-ibkr"]
+        assert back["pid"] != pid
+        assert (back["restarts"], back["last_end"]) == (1, "ended by SIGKILL")
+        assert back["url"] == status.json()["services"]["desk-ibkr"]["url"]
+
+        assert await fleet.stop() == 0
+    assert table[0] == 2, table
+    assert "HTTP" not in table[1]
+    assert fleet.count("fleet.stopped service=") == 2
+    # The lines of a service, one of them from its own clean end.
+    for name in NAMES:
+        assert fleet.count(f"[{name}] ") > 10
+        assert any(
+            f"[{name}]" in line and "service.stopped" in line
+            for line in fleet.lines["stderr"]
+        )
+    text = fleet.transcript()
+    assert stage.database.password.reveal() not in text
+    assert "Traceback" not in text
+
+
+def assert_joined_status(status):
+    assert status["summary"]["services"] == status["summary"]["ready"] == 2
+    assert status["summary"]["not_ready"] == {}
+    assert list(status["services"]) == list(NAMES)
+    for name in NAMES:
+        each = status["services"][name]
+        assert each["schema"] == name
+        assert each["is_ready"]
+        assert each["health"] in ("healthy", "degraded")
+        assert each["sessions"][0]["broker"] == name.removeprefix("desk-")
+        assert each["status"]["database"]["connected"]
+        assert each["answer_age_s"] < 8
+
+
+async def assert_joined_metrics(client):
+    text = (await client.get("/metrics")).text
+    families = list(parse_text(text))
+    names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
+    assert len(names) == len(set(names)) > 50
+    assert all(family.documentation for family in families)
+    samples = [sample for family in families for sample in family.samples]
+    assert {sample.labels["service"] for sample in samples} == set(NAMES)
+    assert len({(each.name, *each.labels.items()) for each in samples}) == len(samples)
+    values = {
+        (each.name, each.labels["service"]): each.value
+        for each in samples
+        if len(each.labels) == 1
+    }
+    for name in NAMES:
+        assert values["greeks_fleet_service_up", name] == 1
+        assert values["greeks_fleet_service_ready", name] == 1
+        assert values["greeks_fleet_service_restarts_total", name] == 0
+        assert values["greeks_database_connected", name] == 1
+
+
+async def output_of(stage, *arguments):
+    """Return the exit status and the output of a command."""
+    async with run_ingest(*arguments, cwd=stage.directory) as command:
+        status = await command.wait_exit()
+        return status, command.transcript()
