@@ -197,7 +197,7 @@ drill_options = _combined(
         default="",
         metavar="A,B,...",
         help="The kinds of faults that happen; default: the usual ones.  mild means those that end no "
-        "process of the service or of PostgreSQL; standby means those in which a standby takes over.",
+        "process of the service or of PostgreSQL; standby means those in which a standby takes over; two means those of two services on the same logins.",
     ),
     click.option(
         "--rate",

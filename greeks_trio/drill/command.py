@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import trio
 
 from greeks_trio.drill import summary as report
@@ -30,6 +31,7 @@ from greeks_trio.drill.processes import ProcessFailed
 from greeks_trio.drill.resources import interval_of
 from greeks_trio.drill.runner import DrillFailed, DrillRunner
 from greeks_trio.drill.schedule import KIND_SETS, KINDS, draw_schedule
+from greeks_trio.drill.two_services import TwoFacts, TwoServices, compare_two
 from greeks_trio.errors import ConfigError, StoreUnavailable, leaves, plain_reason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT
 from greeks_trio.postgres.connect import open_connection
@@ -157,6 +159,7 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
         rate=options.rate,
         seed=options.seed,
         has_standby=any(KINDS[fault.kind].needs_standby for fault in schedule),
+        has_two=any(KINDS[fault.kind].needs_two for fault in schedule),
     )
     async with open_environment(directory, streams) as environment:
         runner = DrillRunner(environment, _tell)
@@ -167,7 +170,28 @@ async def _run(options: DrillOptions, directory: Path) -> dict[str, Any]:
             comparison = await compare_drill(
                 connection, _facts(environment, runner, epoch_s)
             )
-    return _result(options, environment, runner, comparison)
+            two = await _compare_two(connection, environment, epoch_s)
+    return _result(options, environment, runner, comparison, two)
+
+
+async def _compare_two(
+    connection: psycopg.AsyncConnection[Any], environment: Environment, epoch_s: float
+) -> TwoServices | None:
+    """Compare two services with the truth about them; `None` with one service."""
+    if environment.alerts is None:
+        return None
+    facts = TwoFacts(
+        deliveries=environment.deliveries,
+        opened=[
+            {broker: proxy.opened for broker, proxy in links.items()}
+            for links in environment.links
+        ],
+        pauses=[each.pauses for each in environment.services],
+        receipts=environment.alerts.receipts,
+        crossings=environment.alerts.crossings,
+        epoch_s=epoch_s,
+    )
+    return await compare_two(connection, facts)
 
 
 def _facts(environment: Environment, runner: DrillRunner, epoch_s: float) -> Facts:
@@ -179,11 +203,13 @@ def _facts(environment: Environment, runner: DrillRunner, epoch_s: float) -> Fac
             ignored_accounts=(WATCHLIST_ACCOUNT,),
             clock_error=environment.service.clock_error,
         ),
-        kills=environment.service.kills,
+        kills=[kill for each in environment.services for kill in each.kills],
         interruptions=[
             Interruption(fault.plan.number, broker, fault.began_at, fault.ended_at)
             for fault in runner.faults
             for broker in fault.interrupted
+            # The feed of the other service may have gone on: `compare_two` knows.
+            if environment.alerts is None
         ],
         epoch_s=epoch_s,
     )
@@ -194,17 +220,20 @@ def _result(
     environment: Environment,
     runner: DrillRunner,
     comparison: ComparisonResult,
+    two: TwoServices | None,
 ) -> dict[str, Any]:
-    peak_memory_mb = environment.service.peak_rss / 1e6
+    peak_memory_mb = max(each.peak_rss for each in environment.services) / 1e6
     return report.result(
         seed=options.seed,
         minutes=options.minutes,
         faults=runner.faults,
         started_at=runner.started_at,
         comparison=comparison,
+        two=two,
         peak_memory_mb=peak_memory_mb,
         resources=runner.resources,
         ok=comparison.is_clean
+        and (two is None or two.is_clean)
         and peak_memory_mb <= MEMORY_LIMIT_MB
         and all(fault.recovery_s is not None for fault in runner.faults),
     )

@@ -1,4 +1,4 @@
-"""The parts of a drill: brokers, PostgreSQL, links that fail, and the service."""
+"""The parts of a drill: brokers, PostgreSQL, links that fail, and one service or two."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import trio
 from psycopg import sql
 
 from greeks_trio.config.settings import DatabaseConfig, Secret
+from greeks_trio.drill.alert_exercise import AlertExercise, open_alert_exercise
 from greeks_trio.drill.observer import Observer
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import SILENCE_S
@@ -38,6 +39,7 @@ class EnvironmentOptions:
 
     Attributes:
         has_standby: Whether the service knows a second server.
+        has_two: Whether there are two services on the same logins, with alerts.
     """
 
     book: BookName
@@ -45,6 +47,7 @@ class EnvironmentOptions:
     rate: float
     seed: int
     has_standby: bool = False
+    has_two: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,10 @@ class Environment:
 
     Attributes:
         servers: PostgreSQL, and its standby after `Servers.follow`.
-        database_links: Proxies between the service and each place of a server.
-        broker_links: Proxies between the service and each broker.
+        database_links: Proxies between the services and each place of a server.
+        links: Proxies between a service and each broker, for each service.
+        services: The services, each with a spool of its own.
+        alerts: The limit that is crossed; `None` with one service.
         database_turn: Held by the fault that acts on PostgreSQL itself.
     """
 
@@ -62,9 +67,10 @@ class Environment:
     servers: Servers
     brokers: SimulatedBrokers
     database_links: Sequence[Proxy]
-    broker_links: Mapping[Broker, Proxy]
-    service: DrilledService
+    links: Sequence[Mapping[Broker, Proxy]]
+    services: Sequence[DrilledService]
     observer: Observer
+    alerts: AlertExercise | None
     database_turn: trio.Lock = field(default_factory=trio.Lock)
 
     @property
@@ -78,20 +84,39 @@ class Environment:
         return self.database_links[self.servers.number]
 
     @property
+    def service(self) -> DrilledService:
+        """Return the service, or the first one: faults of a service act on it."""
+        return self.services[0]
+
+    @property
+    def broker_links(self) -> Mapping[Broker, Proxy]:
+        """Return the proxies between that service and each broker."""
+        return self.links[0]
+
+    @property
     def ledger(self) -> Path:
         """Return the file of the ticks that the brokers sent."""
         return _ledger(self.directory)
+
+    @property
+    def deliveries(self) -> Path:
+        """Return the file of the connections that ticks were sent to, with two services."""
+        return _deliveries(self.directory)
 
 
 def _ledger(directory: Path) -> Path:
     return directory / "ledger.jsonl"
 
 
+def _deliveries(directory: Path) -> Path:
+    return directory / "deliveries.jsonl"
+
+
 @asynccontextmanager
 async def open_environment(
     directory: Path, options: EnvironmentOptions
 ) -> AsyncIterator[Environment]:
-    """Start everything, the service last; end everything with the block.
+    """Start everything, the services last; end everything with the block.
 
     Raises:
         ProcessFailed: a process did not start, or ended by itself.  It may come at any
@@ -108,7 +133,10 @@ async def open_environment(
             ledger=_ledger(directory),
             takes_faults=True,
             log=directory / "brokers.log",
+            gateways=2 if options.has_two else 1,
+            deliveries=_deliveries(directory) if options.has_two else None,
         ) as brokers,
+        _alerts(directory, servers, options) as alerts,
         trio.open_nursery() as nursery,
     ):
         postgres = servers.primary.config
@@ -117,9 +145,6 @@ async def open_environment(
         proxies = [Proxy(partial(getattr, place, "address")) for place in places]
         for proxy in proxies:
             await nursery.start(proxy.run, name="database link")
-        links = {
-            broker: await _open_link(nursery, brokers, broker) for broker in SILENCE_S
-        }
         database = replace(
             postgres,
             hosts=("127.0.0.1",) * len(proxies),
@@ -128,20 +153,26 @@ async def open_environment(
             password=password,
         )
         observer = Observer(directory / "durable")
-        settings = directory / "service.json"
-        _write_settings(settings, database, brokers, links)
-        service = DrilledService(settings, observer)
-        nursery.start_soon(service.run, name="service")
-        service.start()
+        services, links = [], []
+        for number in range(2 if options.has_two else 1):
+            links.append(await _open_links(nursery, brokers, number))
+            settings = _settings(directory, number)
+            more = {} if alerts is None else alerts.variables()
+            _write_settings(settings, database, brokers, links[-1], more)
+            service = DrilledService(settings, observer, number)
+            services.append(service)
+            nursery.start_soon(service.run, name="service")
+            service.start()
         try:
             yield Environment(
                 directory=directory,
                 servers=servers,
                 brokers=brokers,
                 database_links=proxies,
-                broker_links=links,
-                service=service,
+                links=links,
+                services=services,
                 observer=observer,
+                alerts=alerts,
             )
         finally:
             observer.close()
@@ -167,11 +198,37 @@ async def _make_role(config: DatabaseConfig) -> Secret:
     return password
 
 
-async def _open_link(
-    nursery: trio.Nursery, brokers: SimulatedBrokers, broker: Broker
-) -> Proxy:
-    """Start the proxy in front of a broker in ``nursery``."""
-    port = brokers.endpoints.brokers[broker].port
+@asynccontextmanager
+async def _alerts(
+    directory: Path, servers: Servers, options: EnvironmentOptions
+) -> AsyncIterator[AlertExercise | None]:
+    if options.has_two:
+        async with open_alert_exercise(
+            directory, lambda: servers.primary.config
+        ) as alerts:
+            yield alerts
+    else:
+        yield None
+
+
+def _settings(directory: Path, number: int) -> Path:
+    """Return the file with the settings of a service; the spool is beside it."""
+    place = directory if number == 0 else directory / f"service-{number + 1}"
+    place.mkdir(exist_ok=True)
+    return place / "service.json"
+
+
+async def _open_links(
+    nursery: trio.Nursery, brokers: SimulatedBrokers, number: int
+) -> Mapping[Broker, Proxy]:
+    """Start the proxies between a service and each broker in ``nursery``."""
+    return {
+        broker: await _open_link(nursery, broker, brokers.port(broker, number))
+        for broker in SILENCE_S
+    }
+
+
+async def _open_link(nursery: trio.Nursery, broker: Broker, port: int) -> Proxy:
     proxy = Proxy(lambda: ("127.0.0.1", port))
     await nursery.start(proxy.run, name=f"{broker} link")
     if broker == "tastytrade":
@@ -188,8 +245,9 @@ def _write_settings(
     database: DatabaseConfig,
     brokers: SimulatedBrokers,
     links: Mapping[Broker, Proxy],
+    more: Mapping[str, str],
 ) -> None:
-    variables = brokers.variables()
+    variables = brokers.variables() | dict(more)
     for broker, link in links.items():
         variables |= brokers.endpoints.brokers[broker].at_port(link.port).variables()
         variables[f"GREEKS_{broker.upper()}_SILENCE_S"] = str(SILENCE_S[broker])

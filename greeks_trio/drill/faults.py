@@ -19,6 +19,7 @@ from greeks_trio.drill.faults_database import DATABASE_ACTS, Act
 from greeks_trio.drill.faults_machine import MACHINE_ACTS
 from greeks_trio.drill.faults_restore import CHANGING_ACTS
 from greeks_trio.drill.faults_standby import STANDBY_ACTS
+from greeks_trio.drill.faults_two import TWO_ACTS
 from greeks_trio.drill.proxy import Proxy
 from greeks_trio.drill.schedule import PlannedFault
 from greeks_trio.simulators.registry import SIMULATORS
@@ -142,6 +143,7 @@ ACTS: Final[Mapping[str, Act]] = MappingProxyType(
         **CHANGING_ACTS,
         **MACHINE_ACTS,
         **STANDBY_ACTS,
+        **TWO_ACTS,
         **dict.fromkeys(
             (
                 *("drop", "silent", "garbage", "bad-utf8", "duplicate", "reorder"),

@@ -29,11 +29,8 @@ async def _suspend(environment: Environment, _: PlannedFault) -> AsyncIterator[N
     service = environment.service
     async with service.turn:
         await service.wait_started()
-        service.send(signal.SIGSTOP)
-        try:
+        with service.paused():
             yield
-        finally:
-            service.send(signal.SIGCONT)
 
 
 @asynccontextmanager

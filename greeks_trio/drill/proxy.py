@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -69,6 +70,10 @@ class Proxy:
         target: Returns where the server is at present.
         replace: Bytes from the server, and the bytes for the client in their place, of the
             same length: an address that the server tells its clients.
+
+    Attributes:
+        opened: For each connection to the server, the port of our end and its time in
+            monotonic seconds.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Proxy:
         self._is_deaf = 0
         self._wanted_acks = 0
         self.swallowed = trio.Event()
+        self.opened: list[tuple[int, float]] = []
 
     async def run(
         self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
@@ -156,6 +162,8 @@ class Proxy:
         except OSError:
             link.is_broken = True  # the server is down
             return
+        port = int(link.server.socket.getsockname()[1])
+        self.opened.append((port, time.monotonic()))
         async with trio.open_nursery() as nursery:
             scope = nursery.cancel_scope
             nursery.start_soon(self._to_client, link, link.server, scope)

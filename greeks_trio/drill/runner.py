@@ -19,6 +19,7 @@ from greeks_trio.drill.environment import Environment
 from greeks_trio.drill.faults import ACTS
 from greeks_trio.drill.resources import ResourceSample, run_sampling
 from greeks_trio.drill.schedule import KINDS, PlannedFault
+from greeks_trio.drill.service_process import DrilledService
 from greeks_trio.drill.summary import HappenedFault
 from greeks_trio.errors import GreeksError, StoreUnavailable
 from greeks_trio.postgres.connect import open_connection
@@ -83,6 +84,8 @@ class DrillRunner:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_memory, name="memory")
             await self._wait_flow()
+            if (alerts := self._environment.alerts) is not None:
+                nursery.start_soon(alerts.run, name="alerts")
             await self._make_faults(schedule, sample_s)
             await self._calm_down()
             nursery.cancel_scope.cancel()
@@ -134,14 +137,25 @@ class DrillRunner:
         return max([await observer.wait_fresh(each, fault.ended_at) for each in hit])
 
     async def _calm_down(self) -> None:
-        """Wait until all has recovered, then stop the brokers and drain the service."""
+        """Wait until all has recovered, then stop the brokers and drain the services."""
         await self._wait_stored()
+        await self._wait_alerts()
         await self._wait_status(_is_settled, "the spool is not empty", _CALM_LIMIT_S)
         await self._environment.brokers.stop()
         await self._wait_status(
             _is_over, "the streams have ended, not the feeds", _END_OF_STREAM_LIMIT_S
         )
-        await self._environment.service.stop()
+        for service in self._environment.services:
+            await service.stop()
+
+    async def _wait_alerts(self) -> None:
+        """Wait until every alert has been told."""
+        if self._environment.alerts is None:
+            return
+        with trio.move_on_after(_CALM_LIMIT_S):
+            await self._environment.alerts.end()
+            return
+        raise DrillFailed("an alert was not recorded, or not delivered")
 
     async def _wait_stored(self) -> None:
         """Wait until a tick of each broker that was sent from now on is in the table."""
@@ -158,28 +172,39 @@ class DrillRunner:
     async def _wait_status(
         self, condition: Callable[[dict[str, Any]], bool], problem: str, limit_s: float
     ) -> None:
-        """Read the service's status until the condition is true."""
-        url = f"http://127.0.0.1:{self._environment.service.http_port}/v1/streaming/status"
-        status: dict[str, Any] = {}
-        with trio.move_on_after(limit_s):
-            async with httpx2.AsyncClient(timeout=limit_s) as client:
-                while True:
-                    with suppress(httpx2.HTTPError, msgspec.DecodeError):
-                        status = msgspec.json.decode((await client.get(url)).content)
-                        if condition(status):
-                            return
-                    await trio.sleep(_SAMPLE_S)  # HTTP has no notification
-        raise DrillFailed(f"{problem}: {msgspec.json.encode(status).decode()}")
+        """Read the status of each service until the condition is true of it."""
+        for service in self._environment.services:
+            await _wait_status(service, condition, problem, limit_s)
 
     async def _watch_memory(self) -> None:
-        """Record the peak memory of the service, until cancelled."""
-        service = self._environment.service
+        """Record the peak memory of each service, until cancelled."""
         while True:
-            with suppress(psutil.NoSuchProcess):
-                if service.pid is not None:
-                    rss = psutil.Process(service.pid).memory_info().rss
-                    service.peak_rss = max(service.peak_rss, rss)
+            for service in self._environment.services:
+                with suppress(psutil.NoSuchProcess):
+                    if service.pid is not None:
+                        rss = psutil.Process(service.pid).memory_info().rss
+                        service.peak_rss = max(service.peak_rss, rss)
             await trio.sleep(_SAMPLE_S)
+
+
+async def _wait_status(
+    service: DrilledService,
+    condition: Callable[[dict[str, Any]], bool],
+    problem: str,
+    limit_s: float,
+) -> None:
+    await service.wait_started()
+    url = f"http://127.0.0.1:{service.http_port}/v1/streaming/status"
+    status: dict[str, Any] = {}
+    with trio.move_on_after(limit_s):
+        async with httpx2.AsyncClient(timeout=limit_s) as client:
+            while True:
+                with suppress(httpx2.HTTPError, msgspec.DecodeError):
+                    status = msgspec.json.decode((await client.get(url)).content)
+                    if condition(status):
+                        return
+                await trio.sleep(_SAMPLE_S)  # HTTP has no notification
+    raise DrillFailed(f"{problem}: {msgspec.json.encode(status).decode()}")
 
 
 def _is_settled(status: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.model.records import Broker
+from greeks_trio.postgres.lease import LASTS_S
 
 Recovery: TypeAlias = Literal["feed", "commit"]
 
@@ -39,6 +40,7 @@ class Kind:
             on other parts than the promise is about.
         is_mild: Whether the processes of the service and of PostgreSQL live on.
         needs_standby: Whether PostgreSQL has a standby.
+        needs_two: Whether there are two services on the same logins.
         interrupts: Brokers whose feed it stops, which ``feed_gaps`` has to tell.
     """
 
@@ -51,6 +53,7 @@ class Kind:
     is_mild: bool = True
     is_hostile: bool = False
     needs_standby: bool = False
+    needs_two: bool = False
     interrupts: tuple[Broker, ...] = ()
 
 
@@ -100,6 +103,20 @@ def _hostile(
         interrupts=interrupts,
         is_mild=False,
         is_hostile=True,
+    )
+
+
+def _of_two(
+    weight: float, shortest_s: float, longest_s: float, *, is_kill: bool = False
+) -> Kind:
+    return Kind(
+        weight=weight,
+        seconds=(shortest_s, longest_s),
+        values=(0.0, 1.999),
+        is_kill=is_kill,
+        is_mild=False,
+        is_hostile=True,
+        needs_two=True,
     )
 
 
@@ -172,6 +189,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         # For how many seconds it has followed no more.
         "standby-lag": _of_standby(0.0, 2.0, values=(1.0, 10.0)),
         "old-primary-returns": _of_standby(0.0, 2.0),
+        # Two services on the same logins; which one of them, from 0.
+        "kill-one-of-two": _of_two(10.0, 0.0, 3.0, is_kill=True),
+        "pause-one-of-two": _of_two(1.0, LASTS_S + 2.0, LASTS_S + 10.0),
         # The machine under the service fails.
         "suspend-service": _hostile(5.0, 60.0),
         # How many more files, and how many more MB.
@@ -193,9 +213,10 @@ KIND_SETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "hostile": tuple(
             name
             for name, kind in KINDS.items()
-            if kind.is_hostile and not kind.needs_standby
+            if kind.is_hostile and not (kind.needs_standby or kind.needs_two)
         ),
         "standby": tuple(name for name, kind in KINDS.items() if kind.needs_standby),
+        "two": tuple(name for name, kind in KINDS.items() if kind.needs_two),
     }
 )
 

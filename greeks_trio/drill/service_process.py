@@ -36,11 +36,25 @@ class Kill:
     after: float
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """From SIGSTOP to SIGCONT, in monotonic seconds."""
+
+    began: float
+    ended: float
+
+
 class DrilledService:
-    """The service across its processes; `run` is its task.
+    """A service across its processes; `run` is its task.
+
+    Args:
+        settings: The file of its settings; its other files are in the same directory.
+        number: From 0, if there are several.
 
     Attributes:
+        number: The same.
         kills: Each SIGKILL so far.
+        pauses: Each SIGSTOP that has ended so far, with its SIGCONT.
         clock_errors: From when on, in monotonic seconds, the service's wall clock was
             how many seconds ahead.
         http_port: Where the present process answers; 0 while it starts.
@@ -48,8 +62,10 @@ class DrilledService:
         turn: Held by the fault that kills or stops it.
     """
 
-    def __init__(self, settings: Path, observer: Observer) -> None:
+    def __init__(self, settings: Path, observer: Observer, number: int = 0) -> None:
+        self.number = number
         self.kills: list[Kill] = []
+        self.pauses: list[Pause] = []
         self.clock_errors: list[tuple[float, float]] = []
         self.http_port = 0
         self.peak_rss = 0
@@ -73,7 +89,7 @@ class DrilledService:
         """Start a process; there must be none."""
         log = self._settings.with_name("service.log")
         number = next(self._numbers)
-        name = f"the service (process {number})"
+        name = f"service {self.number + 1} (process {number})"
         # A file of its own: the one before may still be mapped by a process that ends.
         self._clock = self._settings.with_name(f"clock-{number}")
         self.step_clock(0.0)
@@ -82,7 +98,7 @@ class DrilledService:
         self._left = trio.Event()
         arguments = ["drill-service", str(self._settings), str(self._clock)]
         self._child = Child(name, arguments, log=log, pipe_log=True)
-        self._observer.new_run()
+        self._observer.new_run(self.number)
         self._send.send_nowait(self._child)
 
     def step_clock(self, seconds: float) -> None:
@@ -142,6 +158,17 @@ class DrilledService:
         """Send the present process a signal."""
         assert self._child is not None  # noqa: S101
         self._child.send(number)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the present process within the block, without a signal that it sees."""
+        began = time.monotonic()
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+            self.pauses.append(Pause(began, time.monotonic()))
 
     async def kill(self) -> None:
         """Send SIGKILL and return when the process has gone."""
@@ -219,7 +246,7 @@ class DrilledService:
     async def _hear_reports(self, child: Child) -> None:
         with trio.move_on_after(START_LIMIT_S) as start:
             while data := await child.stdout.receive_some():
-                for report in self._observer.hear(bytes(data)):
+                for report in self._observer.hear(bytes(data), self.number):
                     if report.kind == "started":
                         start.deadline = float("inf")
                         self.http_port = report.number

@@ -13,9 +13,11 @@ import msgspec
 import trio
 
 from greeks_trio.drill.processes import Child, ProcessFailed
+from greeks_trio.model.records import Broker
 from greeks_trio.simulators.book.book import BookName
 from greeks_trio.simulators.book.kinds import BOOKS
 from greeks_trio.simulators.endpoints import Endpoints, parse_endpoints
+from greeks_trio.simulators.ibkr.endpoints import IbkrEndpoints
 from greeks_trio.simulators.registry import SIMULATORS
 
 ENDPOINTS: Final = {name: each.endpoints for name, each in SIMULATORS.items()}
@@ -42,6 +44,13 @@ class SimulatedBrokers:
         for each in self.endpoints.brokers.values():
             variables |= each.variables()
         return variables
+
+    def port(self, broker: Broker, service: int) -> int:
+        """Return the port of a broker for a service: at IBKR that of a gateway."""
+        endpoints = self.endpoints.brokers[broker]
+        if isinstance(endpoints, IbkrEndpoints):
+            return endpoints.gateway_ports[service]
+        return endpoints.port
 
     async def make_fault(self, text: str) -> None:
         """Make the fault ``BROKER:NAME[:ARG]`` happen; return when it has begun.
@@ -84,11 +93,14 @@ async def open_simulated_brokers(
     faults: Sequence[str] = (),
     takes_faults: bool = False,
     log: Path | None = None,
+    gateways: int = 1,
+    deliveries: Path | None = None,
 ) -> AsyncIterator[SimulatedBrokers]:
     """Run ``simulate`` for as long as the block lasts.
 
     With ``takes_faults`` it has a control port for `SimulatedBrokers.make_fault`.  Its
     messages go to the file ``log``, or, without one, warnings go to our own stderr.
+    ``gateways`` is the number of gateways of the user at IBKR.
 
     Raises:
         ProcessFailed: the process did not start.
@@ -101,6 +113,8 @@ async def open_simulated_brokers(
         *(word for fault in faults for word in ("--fault", fault)),
         *(("--control-port", "0") if takes_faults else ()),
         *(() if log else ("--quiet",)),
+        *("--ibkr-gateways", str(gateways)),
+        *(() if deliveries is None else ("--deliveries", str(deliveries))),
     ]
     child = Child("the simulated brokers", arguments, log=log)
     try:

@@ -16,6 +16,7 @@ from rich.table import Table
 from greeks_trio.drill.explanations import ComparisonResult
 from greeks_trio.drill.resources import RESOURCES, ResourceSample, slopes
 from greeks_trio.drill.schedule import KINDS, PlannedFault
+from greeks_trio.drill.two_services import TwoServices
 from greeks_trio.model.records import Broker
 
 
@@ -61,6 +62,7 @@ def result(
     faults: Sequence[HappenedFault],
     started_at: float,
     comparison: ComparisonResult,
+    two: TwoServices | None,
     peak_memory_mb: float,
     resources: Sequence[ResourceSample],
     ok: bool,
@@ -68,6 +70,9 @@ def result(
     """Return the object that ``--json`` prints."""
     found = msgspec.to_builtins(comparison)
     examples = found.pop("examples")
+    found_of_two = None if two is None else msgspec.to_builtins(two)
+    if found_of_two is not None:
+        examples += found_of_two.pop("examples")
     return {
         "seed": seed,
         "minutes": minutes,
@@ -75,6 +80,7 @@ def result(
         "faults": [_fault(fault, started_at) for fault in faults],
         "recovery_s": msgspec.to_builtins(recoveries(faults)),
         **found,
+        "two_services": found_of_two,
         "peak_memory_mb": round(peak_memory_mb, 1),
         "resources": msgspec.to_builtins(resources),
         "resources_an_hour": slopes(resources),
@@ -107,6 +113,8 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     console.print(_recovery_table(result))
     console.print(_resources_table(result))
     console.print(_comparison_table(result))
+    if result["two_services"] is not None:
+        console.print(_two_services_table(result["two_services"]))
     for example in result["examples"]:
         console.print(example, soft_wrap=True)
     if as_json:
@@ -169,6 +177,18 @@ def _comparison_table(result: dict[str, Any]) -> Table:
         f"{result['peak_memory_mb']:.0f} MB; {'ok' if result['ok'] else 'FAILED'}"
     )
     table.caption_justify = "left"
+    return table
+
+
+def _two_services_table(found: dict[str, int]) -> Table:
+    table = Table(
+        title="Two services compared with the truth about their feeds and alerts",
+        title_justify="left",
+        box=SIMPLE,
+    )
+    for name in found:
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_row(*(f"{number:,}" for number in found.values()))
     return table
 
 
