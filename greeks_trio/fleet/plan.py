@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -121,7 +121,7 @@ def load_fleet(path: Path) -> FleetPlan:
     services = {
         plan.name: plan for each in content.services if (plan := planner.service(each))
     }
-    problems = [*content.problems, *planner.problems]
+    problems = [*content.problems, *planner.told()]
     problems += _clashes(list(services.values()), config, place)
     if problems or config is None:
         raise ConfigError(problems)
@@ -133,11 +133,22 @@ class _Planner:
     """Makes plans of the entries, and collects the problems."""
 
     def __init__(self, content: FleetText, path: Path) -> None:
-        self.problems: list[str] = []
+        # The services that have a problem, by the problem.
+        self._problems: dict[str, list[str]] = {}
         self._content = content
         self._path = path
         self._outer = settings_of_environment()
         self._outer.pop(ENV_FILE.variable, None)
+
+    def told(self) -> Iterator[str]:
+        """Yield each problem once, with the services that have it."""
+        for problem, (first, *others) in self._problems.items():
+            who = f"{first} and {len(others)} more" if others else first
+            yield f"{who}: {problem}"
+
+    def _add(self, who: str, problems: Iterable[str]) -> None:
+        for each in problems:
+            self._problems.setdefault(each, []).append(who)
 
     def fleet(self) -> Config | None:
         """Return the settings of the fleet itself, `None` with problems."""
@@ -156,15 +167,13 @@ class _Planner:
         who = f"service {entry.name}"
         own = EnvFile()
         if env_file is not None:
-            source = f"{who}: env_file in {self._path} names {env_file}, which"
+            source = f"env_file in {self._path} names {env_file}, which"
             try:
                 own = read_file_of_settings(env_file, source, is_named=True)
             except ConfigError as exc:
-                self.problems += exc.problems
+                self._add(who, exc.problems)
                 return None
-            self.problems += [
-                f"{who}: {each}" for each in file_problems(own, str(env_file))
-            ]
+            self._add(who, file_problems(own, str(env_file)))
         layers = _Layers()
         layers.add(self._outer, "in the environment")
         layers.add(self._content.common, self._in("settings"))
@@ -178,10 +187,11 @@ class _Planner:
             return None
         if not config.has_broker:
             switches = " or ".join(f"{each} = true" for each in SWITCHES.values())
-            self.problems.append(
-                f"{who}: no broker is enabled; write {switches} below "
+            problem = (
+                f"no broker is enabled; write {switches} below "
                 f"[services.{entry.name}.settings] in {self._path}."
             )
+            self._add(who, [problem])
         return ServicePlan(
             name=entry.name, variables=variables, env_file=env_file, config=config
         )
@@ -206,7 +216,7 @@ class _Planner:
                 f"{HTTP_BIND.variable} (set {places[HTTP_BIND.variable]}) is empty, and a "
                 "fleet asks its services over HTTP; remove the line."
             )
-        self.problems += [f"{who}: {each}" for each in problems]
+        self._add(who, problems)
         return None if problems else config
 
 
