@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from greeks_trio.config.settings import DatabaseConfig, Secret
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.embedded.server import embedded_server
-from greeks_trio.postgres.schema.migrate import schema_directory
+from greeks_trio.postgres.schema.schema_files import schema_directory
 
 # Nobody misses a test's data after a power failure.
 QUICK = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}

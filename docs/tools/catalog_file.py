@@ -7,7 +7,7 @@ from pathlib import Path
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.embedded.server import embedded_server
 from greeks_trio.postgres.schema.catalog import catalog_text, read_catalog
-from greeks_trio.postgres.schema.migrate import schema_directory
+from greeks_trio.postgres.schema.schema_files import schema_directory
 
 
 async def write_catalog(root: Path) -> Path:

@@ -49,6 +49,7 @@ from greeks_trio.postgres.inspect_session import (
 )
 from greeks_trio.postgres.schema.catalog import inspect_schema
 from greeks_trio.postgres.schema.partition_keeper import inspect_partitions
+from greeks_trio.postgres.server_kind import inspect_server
 from greeks_trio.spool.inspection import inspect_spool
 
 Inspection: TypeAlias = Callable[[], Awaitable[list[Finding]]]
@@ -63,6 +64,7 @@ _LONGEST: Final = 2_000
 
 # On one connection, in this order.
 OF_DATABASE: Final[Sequence[tuple[str, OfConnection]]] = (
+    ("server", inspect_server),
     ("database", inspect_schema_state),
     ("tables and views", inspect_schema),
     ("partitions", inspect_partitions),

@@ -14,11 +14,11 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.findings import Finding
 from greeks_trio.postgres.schema.migrate import (
-    load_migrations,
     missing_migrations,
     rehearse,
 )
 from greeks_trio.postgres.schema.partitions import covered_months
+from greeks_trio.postgres.schema.schema_files import load_migrations
 from greeks_trio.waiting import utc_now
 
 _MIGRATIONS: Final = "migrations"

@@ -17,7 +17,7 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.inspect_latest import inspect_latest
 from greeks_trio.postgres.latest_refresh import FEW_CONTRACTS, run_latest_refresh
-from greeks_trio.postgres.schema.migrate import schema_directory
+from greeks_trio.postgres.schema.schema_files import schema_directory
 from greeks_trio.waiting import Backoff, WakeUp
 from tests.database.risk_rows import hold, hold_shares, risk_database, seconds, tick
 from tests.fix_postgres import connect

@@ -8,10 +8,12 @@ from psycopg import errors, sql
 from greeks_trio.errors import SchemaRejected, StoreUnavailable
 from greeks_trio.postgres.schema import migrate as migrate_module
 from greeks_trio.postgres.schema.migrate import (
-    Migration,
     bring_up_to_date,
-    load_migrations,
     migrate,
+)
+from greeks_trio.postgres.schema.schema_files import (
+    Migration,
+    load_migrations,
     schema_directory,
 )
 from tests.database.catalog import describe

@@ -8,8 +8,9 @@ from datetime import date
 import pytest
 from psycopg import errors
 
-from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.postgres.schema.migrate import migrate
 from greeks_trio.postgres.schema.partitions import month_bounds, partition_name
+from greeks_trio.postgres.schema.schema_files import load_migrations
 from tests.fix_postgres import connect, connect_trio
 
 BEFORE = load_migrations()[:3]

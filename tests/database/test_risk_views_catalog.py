@@ -7,7 +7,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.postgres.schema.migrate import migrate
+from greeks_trio.postgres.schema.schema_files import load_migrations
 from tests.database.risk_rows import MOMENT, PUT, hold, risk_database, tick
 from tests.fix_postgres import (
     apply_schema,

@@ -25,8 +25,9 @@ from greeks_trio.postgres.inspect_rights import (
     inspect_rights,
 )
 from greeks_trio.postgres.journal_store import JournalStore
-from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.postgres.schema.migrate import migrate
 from greeks_trio.postgres.schema.partition_keeper import PartitionKeeper
+from greeks_trio.postgres.schema.schema_files import load_migrations
 from greeks_trio.postgres.tick_store import TickStore
 from tests.factories import START, make_position, make_tick
 from tests.fix_postgres import connect, connect_trio

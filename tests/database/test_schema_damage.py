@@ -14,8 +14,9 @@ from greeks_trio.postgres.schema.catalog import (
     inspect_schema,
     read_catalog,
 )
-from greeks_trio.postgres.schema.migrate import migrate, schema_directory
+from greeks_trio.postgres.schema.migrate import migrate
 from greeks_trio.postgres.schema.repair import repair
+from greeks_trio.postgres.schema.schema_files import schema_directory
 from greeks_trio.postgres.schema.schema_watch import run_schema_watch
 from greeks_trio.waiting import WakeUp
 from tests.fix_postgres import connect, connect_trio, fresh_database

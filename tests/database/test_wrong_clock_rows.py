@@ -10,7 +10,8 @@ import pytest
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
 from greeks_trio.postgres.journal_store import JournalStore
-from greeks_trio.postgres.schema.migrate import load_migrations, migrate
+from greeks_trio.postgres.schema.migrate import migrate
+from greeks_trio.postgres.schema.schema_files import load_migrations
 from tests.database.risk_rows import CALL, hold, risk_database, rows, seconds, tick
 from tests.factories import SPY_CALL, make_position
 from tests.fix_postgres import connect, connect_trio

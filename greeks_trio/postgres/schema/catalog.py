@@ -15,7 +15,10 @@ from psycopg.rows import tuple_row
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.findings import Finding, Verdict
-from greeks_trio.postgres.schema.migrate import missing_migrations, schema_directory
+from greeks_trio.postgres.schema.distribution import rewritten_functions
+from greeks_trio.postgres.schema.migrate import missing_migrations
+from greeks_trio.postgres.schema.schema_files import schema_directory
+from greeks_trio.postgres.server_kind import read_server_kind
 from greeks_trio.program import program_name
 
 _SUBJECT: Final = "tables and views"
@@ -141,6 +144,32 @@ def expected_catalog() -> dict[Thing, str]:
     return {Thing(kind, name): definition for kind, name, definition in lines}
 
 
+async def expected_here(
+    connection: psycopg.AsyncConnection[Any],
+) -> dict[Thing, str]:
+    """Return `expected_catalog` for the server at the other end.
+
+    Raises:
+        psycopg.Error: there is no answer.
+    """
+    expected = expected_catalog()
+    if not (await read_server_kind(connection)).is_distributed:
+        return expected
+    rewritten = rewritten_functions()
+    return {
+        thing: _in_plpgsql(definition)
+        if thing.kind == "function" and thing.name.partition("(")[0] in rewritten
+        else definition
+        for thing, definition in expected.items()
+    }
+
+
+def _in_plpgsql(definition: str) -> str:
+    language, _, rest = definition.partition(", ")
+    assert language == "sql"  # noqa: S101 - see `rewritten_functions`
+    return f"plpgsql, {rest}, search_path"
+
+
 async def read_catalog(connection: psycopg.AsyncConnection[Any]) -> dict[Thing, str]:
     """Return the definition of everything in the schema of our tables.
 
@@ -177,7 +206,7 @@ async def inspect_schema(
     except SchemaRejected:
         return []  # the state of the schema says so
     found = await read_catalog(connection)
-    expected = expected_catalog()
+    expected = await expected_here(connection)
     findings = [
         _finding(thing, wanted, found.get(thing))
         for thing, wanted in _differing(expected, found)

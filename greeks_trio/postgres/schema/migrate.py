@@ -8,14 +8,9 @@ would wait behind it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -24,7 +19,16 @@ from psycopg.rows import tuple_row
 
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.postgres.failures import is_about_server, translated
+from greeks_trio.postgres.schema.distribution import (
+    distribute_empty,
+    distribute_full,
+    execute_distributed,
+    make_distributed,
+)
 from greeks_trio.postgres.schema.fleet_stubs import free_fleet_views
+from greeks_trio.postgres.schema.schema_files import Migration, load_migrations
+from greeks_trio.postgres.schema.statements import statements
+from greeks_trio.postgres.server_kind import read_server_kind
 
 logger = logging.getLogger(__name__)
 
@@ -53,38 +57,6 @@ _NAME_IS_TAKEN: Final = frozenset({"42P07", "42723", "42710"})
 _ELSEWHERE: Final = (
     "use another database, or a schema of its own as the search_path of the role"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One file of ``db/migrations``."""
-
-    name: str
-    sql: bytes
-
-    @property
-    def sha256(self) -> str:
-        """The file's checksum, as `schema_migrations` has it."""
-        return hashlib.sha256(self.sql).hexdigest()
-
-
-def schema_directory() -> Traversable:
-    """Return ``db/``: inside the package when installed, beside it in a checkout."""
-    packaged = resources.files("greeks_trio").joinpath("db")
-    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "db"
-
-
-def load_migrations() -> list[Migration]:
-    """Return every migration in the order in which they apply."""
-    files = schema_directory().joinpath("migrations").iterdir()
-    return sorted(
-        (
-            Migration(file.name.removesuffix(".sql"), file.read_bytes())
-            for file in files
-            if file.name.endswith(".sql")
-        ),
-        key=lambda migration: migration.name,
-    )
 
 
 async def bring_up_to_date(
@@ -137,7 +109,7 @@ async def migrate(
 
     Each migration is a transaction of its own under an advisory lock, so that two
     services can start at the same time.  When it is cancelled, only whole migrations are
-    applied.
+    applied.  With Citus, the schema is distributed if that is possible.
 
     Args:
         connection: Outside a transaction.
@@ -150,11 +122,19 @@ async def migrate(
     """
     wanted = load_migrations() if migrations is None else migrations
     applied = await _look(connection, wanted)
+    kind = await read_server_kind(connection)
     made = []
+    if kind.citus and not applied and migrations is None:
+        made = await _make_distributed(connection)
+    is_distributed = kind.is_distributed or bool(made)
     for migration in wanted:
+        if migration.name in applied or migration.name in made:
+            continue
         with _refusals_of(migration.name):
-            if migration.name not in applied and await _apply(connection, migration):
+            if await _apply(connection, migration, is_distributed=is_distributed):
                 made.append(migration.name)
+    if kind.citus and applied and migrations is None and not is_distributed:
+        await _distribute(connection)
     if made:
         logger.info("schema.migrated names=%s", ",".join(made))
     return made
@@ -172,9 +152,13 @@ async def rehearse(connection: psycopg.AsyncConnection[Any]) -> None:
     """
     async with connection.transaction(force_rollback=True):
         await connection.execute("set local lock_timeout = '5s'")
+        with _refusals_of("its schema"):
+            if await distribute_empty(connection):
+                await make_distributed(connection)
+                return
         for migration in load_migrations():
             with _refusals_of(migration.name):
-                await connection.execute(migration.sql)
+                await _execute(connection, migration, is_distributed=False)
 
 
 async def _look(
@@ -227,22 +211,73 @@ async def _read_applied(connection: psycopg.AsyncConnection[Any]) -> dict[str, s
         return dict(await cursor.fetchall())
 
 
+async def _make_distributed(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """Make the whole schema if Citus distributes it; return the names of its migrations.
+
+    Returns nothing when another program was faster.
+    """
+    with _refusals_of("its schema"):
+        async with connection.transaction():
+            await _lock(connection)
+            if await _read_applied(connection) or not await distribute_empty(
+                connection
+            ):
+                return []
+            await make_distributed(connection)
+            made = sorted(await _read_applied(connection))
+    logger.info("schema.distributed")
+    return made
+
+
+async def _distribute(connection: psycopg.AsyncConnection[Any]) -> None:
+    with _refusals_of("to distribute the schema"):
+        async with connection.transaction():
+            await _lock(connection)
+            has_moved = await distribute_full(connection)
+    if has_moved:
+        logger.info("schema.distributed")
+
+
 async def _apply(
-    connection: psycopg.AsyncConnection[Any], migration: Migration
+    connection: psycopg.AsyncConnection[Any],
+    migration: Migration,
+    *,
+    is_distributed: bool,
 ) -> bool:
     """Apply the migration; return false when another program was faster."""
-    async with connection.transaction(), connection.cursor() as cursor:
-        await cursor.execute(_TRANSACTION)
-        await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
+    async with connection.transaction():
+        await _lock(connection)
         if migration.name in await _read_applied(connection):
             return False
         await free_fleet_views(connection)
-        await cursor.execute(migration.sql)
-        await cursor.execute(
+        await _execute(connection, migration, is_distributed=is_distributed)
+        await connection.execute(
             "insert into schema_migrations (name, sha256) values (%s, %s)",
             [migration.name, migration.sha256],
         )
     return True
+
+
+async def _execute(
+    connection: psycopg.AsyncConnection[Any],
+    migration: Migration,
+    *,
+    is_distributed: bool,
+) -> None:
+    """Execute the statements one by one, because Citus refuses several in one message."""
+    every = statements(migration.sql.decode("utf-8"))
+    if is_distributed:
+        await execute_distributed(connection, every)
+        return
+    for statement in every:
+        await connection.execute(statement.encode())
+
+
+async def _lock(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Set the transaction up, and wait for other programs that migrate."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(_TRANSACTION)
+        await cursor.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
 
 
 @contextmanager

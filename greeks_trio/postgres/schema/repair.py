@@ -16,34 +16,19 @@ import psycopg
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.postgres.schema.catalog import (
     Thing,
-    expected_catalog,
+    expected_here,
     read_catalog,
 )
-from greeks_trio.postgres.schema.migrate import schema_directory
+from greeks_trio.postgres.schema.distribution import execute_distributed
+from greeks_trio.postgres.schema.schema_files import schema_text
+from greeks_trio.postgres.schema.statements import statements
+from greeks_trio.postgres.server_kind import read_server_kind
 
 logger = logging.getLogger(__name__)
 
 _REFUSALS: Final = (psycopg.ProgrammingError, psycopg.IntegrityError)
 _NAMED: Final = re.compile(r"create (table|index|view|function) (\w+)")
-_WORDS_OF_COMMENT: Final = "--"
 _LOCK_TIMEOUT: Final = "set local lock_timeout = '5s'"
-
-
-def statements(text: str) -> Iterator[str]:
-    """Yield the statements of ``db/schema.sql``, without comments before them."""
-    lines: list[str] = []
-    end = ""
-    for line in text.splitlines():
-        if not lines and (not line or line.startswith(_WORDS_OF_COMMENT)):
-            continue
-        lines.append(line)
-        if not end and line == "begin atomic":
-            end = "end;"
-        elif not end and line.endswith("$$"):
-            end = "$$;"
-        if line == end or (not end and line.endswith(";")):
-            yield "\n".join(lines)
-            lines, end = [], ""
 
 
 async def repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
@@ -70,7 +55,8 @@ async def repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
 
 
 async def _repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
-    expected = expected_catalog()
+    expected = await expected_here(connection)
+    kind = await read_server_kind(connection)
     async with connection.transaction():
         await connection.execute(_LOCK_TIMEOUT)
         found = await read_catalog(connection)
@@ -82,8 +68,11 @@ async def _repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
         ]
         if not missing:
             return []
-        for statement in _repairs(missing):
-            await connection.execute(statement.encode())
+        if kind.is_distributed:
+            await execute_distributed(connection, _repairs(missing))
+        else:
+            for statement in _repairs(missing):
+                await connection.execute(statement.encode())
         await _add_constraints(connection, expected)
     names = [f"{thing.kind} {thing.name}" for thing in missing]
     logger.warning("schema.repaired names=%s", ", ".join(names))
@@ -92,8 +81,7 @@ async def _repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
 
 def _repairs(missing: list[Thing]) -> Iterator[str]:
     """Yield the statements for everything that is missing, in the order of the schema."""
-    text = schema_directory().joinpath("schema.sql").read_text(encoding="utf-8")
-    for statement in statements(text):
+    for statement in statements(schema_text()):
         named = _NAMED.match(statement)
         if named is None:
             # Comments, settings of functions and of tables: the same once more.
