@@ -29,10 +29,16 @@ _LIMIT_S: Final = 10.0
 _STYLES: Final = {"healthy": "green", "degraded": "yellow", "down": "red"}
 # As those of the command status.
 _EXIT_STATUSES: Final = {"healthy": 0, "degraded": 1, "down": 2}
-_HEADINGS: Final = (
-    *("service", "health", "state", "brokers", "ticks/s", "newest tick", "restarts"),
-    *("schema", "page"),
-)
+# A name and an address are not broken into lines.
+_HEADINGS: Final = {
+    "service": True,
+    "health": True,
+    "brokers": False,
+    "ticks/s": True,
+    "newest tick": False,
+    "restarts": False,
+    "page": True,
+}
 
 
 async def run_fleet_status(http: HttpConfig, *, as_json: bool) -> int:
@@ -97,20 +103,18 @@ def show_fleet(base: str, content: bytes, *, as_json: bool) -> int:
 
 def _table(services: dict[str, dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for heading in _HEADINGS:
-        table.add_column(heading)
+    for heading, is_whole in _HEADINGS.items():
+        table.add_column(heading, no_wrap=is_whole, overflow="fold")
     for name, each in services.items():
         brokers = ", ".join(
             f"{session['broker']} {session['status']}" for session in each["sessions"]
         )
         is_silent = each["no_answer_since"] is not None
         cells = (
-            each["state"],
             f"{brokers} (old)" if is_silent and brokers else brokers or "-",
             _number(each["ticks_per_second"], ""),
             _number(each["newest_tick_age_s"], " s ago"),
             str(each["restarts"]),
-            each["schema"],
             each["url"],
         )
         health = Text(each["health"], _STYLES.get(each["health"], ""))

@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import socket
-from contextlib import asynccontextmanager
+import time
+from contextlib import asynccontextmanager, suppress
 
 import httpx2
+import psutil
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -92,6 +94,10 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
         )
         assert_joined_status(status.json())
 
+        shown = await output_of(stage, "fleet", path, "--status")
+        url = str(client.base_url)
+        assert (await output_of(stage, "status", "--url", url))[0] == shown[0] in (0, 1)
+
         pid = status.json()["services"]["desk-ibkr"]["pid"]
         os.kill(pid, signal.SIGKILL)
         away = await until(client, "/readyz", lambda each: each.status_code == 503)
@@ -101,7 +107,6 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
         assert named["services"]["desk-ibkr"]["no_answer_since"] is not None
         assert named["services"]["desk-ibkr"]["ticks_per_second"] is None
         assert named["summary"]["health"] == "down"
-        table = await output_of(stage, "fleet", path, "--status")
         await until(client, "/readyz", lambda each: each.status_code == 200)
         back = (await client.get("/v1/status")).json()["services"]["desk-ibkr"]
         assert back["pid"] != pid
@@ -109,8 +114,9 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
         assert back["url"] == status.json()["services"]["desk-ibkr"]["url"]
 
         assert await fleet.stop() == 0
-    assert table[0] == 2, table
-    assert "HTTP" not in table[1]
+    assert "2 of 2 services are ready" in shown[1]
+    for name in NAMES:
+        assert name in shown[1]
     assert fleet.count("fleet.stopped service=") == 2
     # The lines of a service, one of them from its own clean end.
     for name in NAMES:
@@ -164,3 +170,66 @@ async def output_of(stage, *arguments):
     async with run_ingest(*arguments, cwd=stage.directory) as command:
         status = await command.wait_exit()
         return status, command.transcript()
+
+
+async def test_the_file_is_read_again_and_a_killed_fleet_leaves_nothing_behind(stage):
+    async with stage.simulate(*SMALL) as simulators:
+        path = fleet_file(stage, await simulators.read_json())
+        good = path.read_text()
+        changed = good[: good.index("[services.desk-ibkr")]
+        changed += good[good.index("[services.desk-tastytrade") :]
+        async with run_ingest("fleet", path, cwd=stage.directory) as fleet:
+            await fleet.wait_line("fleet.started service=desk-ibkr")
+            line = await fleet.wait_line("fleet.started service=desk-tastytrade")
+            [_, kept, _] = re.split(r"pid=(\d+)", line)
+            # At once: the service is still starting, and may not be ended by it.
+            path.write_text(f"{good}\nX = 1\n")
+            fleet.send(signal.SIGHUP)
+            await fleet.wait_line("config.rejected problem=X (in [services.desk-tasty")
+            path.write_text(changed)
+            fleet.send(signal.SIGHUP)
+            await fleet.wait_line("fleet.stopped service=desk-ibkr")
+            await fleet.wait_line("config.reloaded")
+            await fleet.wait_line("writer.connected")
+            assert fleet.count("fleet.ended") == 0
+            path.write_text(f"{changed}GREEKS_BATCH_ROWS = 77\n")
+            fleet.send(signal.SIGHUP)
+            await fleet.wait_line("fleet.changed service=desk-tastytrade")
+            line = await fleet.wait_line(
+                "fleet.started service=desk-tastytrade", number=2
+            )
+            [_, second, _] = re.split(r"pid=(\d+)", line)
+            assert second != kept
+            await fleet.wait_line("pipeline.batch_rows=77")
+            await fleet.wait_line("writer.connected", number=2)
+            fleet.send(signal.SIGKILL)
+            await fleet.process.wait()
+        path.write_text(good)
+        async with run_ingest("fleet", path, cwd=stage.directory) as again:
+            for name in NAMES:
+                await again.wait_line(f"fleet.started service={name}")
+            await trio.to_thread.run_sync(wait_ended, int(second))
+            assert await again.stop() == 0
+    assert "Traceback" not in fleet.transcript() + again.transcript()
+
+
+def wait_ended(pid):
+    """Return when a process has ended, also if its parent has not asked for its status."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        deadline = time.monotonic() + 10
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+async def test_a_wrong_file_starts_nothing(stage):
+    path = stage.directory / "fleet.toml"
+    path.write_text("[services.a]\nenv_file = 'none'\n[services.b]\n")
+
+    status, said = await output_of(stage, "fleet", path)
+
+    assert status == 2
+    assert "configuration: service a: env_file in " in said
+    assert "configuration: service b: no broker is enabled" in said
+    assert "fleet.started" not in said
