@@ -40,7 +40,7 @@ function Page() {
   return html`
     <h1>Fleet <span class=${`health ${isOld ? "down" : summary.health}`} data-field="health">${isOld ? "no answer" : summary.health}</span></h1>
     ${isOld && html`<p role="alert" class="alert">The fleet gives no answer since ${clock(at)} (${seconds(since)} ago)${fault && `: ${fault}`}. The table is from then.</p>`}
-    <p class="sum"><b>${summary.ready} of ${summary.services}</b> services are ready, <b>${isOld ? NOTHING : summary.ticks_per_second.toFixed(1)}</b> ticks a second${summary.ticks_per_second_unknown > 0 && ` without ${summary.ticks_per_second_unknown} whose rate is not known`}, <b>${summary.restarts}</b> restarts.
+    <p class="sum"><b>${summary.ready} of ${summary.services}</b> services are ready, <b>${isOld ? NOTHING : summary.ticks_per_second.toFixed(1)}</b> ticks a second${summary.ticks_per_second_unknown > 0 && ` (${summary.ticks_per_second_unknown} not counted, because the rate is not known)`}, <b>${summary.restarts}</b> restarts.
       <span class="muted"> As of ${clock(at)}, ${seconds(since)} ago.</span></p>
     <table role="table" class=${isOld ? "old" : ""}>
       <caption class="unseen">The services</caption>
