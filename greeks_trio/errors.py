@@ -210,7 +210,7 @@ class PartitionMissing(StoreError):
 
 
 class SchemaRejected(StoreError):
-    """The schema is newer than this program, or the database refused a migration."""
+    """The schema does not fit this program, or the database refused a migration."""
 
 
 class ReadsBusy(StoreError):

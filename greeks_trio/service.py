@@ -110,7 +110,7 @@ async def run_service(
 
     Raises:
         ConfigError: the HTTP address or the directory of the spool cannot be used.
-        SchemaRejected: the schema is newer than this program, or was refused.
+        SchemaRejected: the schema does not fit this program, or was refused.
     """
     check_retention(config.retention)
     betas = load_betas(config.betas_file)

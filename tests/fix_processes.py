@@ -111,10 +111,10 @@ class Process:
 
 
 @asynccontextmanager
-async def run_ingest(*arguments, cwd, environment=None):
+async def run_ingest(*arguments, cwd, environment=None, launcher=(LAUNCHER,)):
     """Start ``bin/run-ingest`` with the arguments; kill it at the end if need be."""
     process = await trio.lowlevel.open_process(
-        [str(LAUNCHER), *map(str, arguments)],
+        [*map(str, launcher), *map(str, arguments)],
         cwd=cwd,
         env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,

@@ -5,7 +5,7 @@
 1     a bug; a check, a migration or a demo that failed
 2     wrong arguments or settings, also a port that is in use
 3     every enabled broker refused the login
-4     the schema is newer than this program, or the database refused it
+4     the schema does not fit this program, or the database refused it
 130   Ctrl-C in a command that has nothing to write at its end
 ====  ==================================================================
 """

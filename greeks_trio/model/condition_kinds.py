@@ -170,6 +170,8 @@ class ConditionKind(StrEnum):
         "schema differs",
         Severity.DEGRADED,
         "An index is missing, or a table has something that this program does not know and "
-        "that changes its rows, such as a trigger or a default partition.",
-        "Read the status; `bin/run-ingest migrate --repair` makes a missing index again.",
+        "that changes its rows, such as a trigger or a default partition, or a newer version "
+        "has added to the schema.",
+        "Read the status; `bin/run-ingest migrate --repair` makes a missing index again. During "
+        "an upgrade, go on with it: the page Upgrade of the documents has the steps.",
     )

@@ -53,7 +53,7 @@ async def test_a_refused_login_ends_the_service_only_without_another_broker(stag
 
 
 async def test_starts_that_fail_are_explained_and_leave_no_gap_of_a_kill(stage):
-    """A port in use, then a newer schema, then a start that works."""
+    """A port in use, then a schema that does not fit, then a start that works."""
     only = ("--only", "tastytrade")
     async with stage.simulate(*only, *SMALL) as simulators:
         stage.configure(await simulators.read_json())
@@ -68,7 +68,7 @@ async def test_starts_that_fail_are_explained_and_leave_no_gap_of_a_kill(stage):
         await execute(
             stage.database,
             "insert into schema_migrations (name, sha256)"
-            " values ('9999_from_the_future', repeat('0', 64))",
+            " values ('9999_later_breaks_older', repeat('0', 64))",
         )
         async with stage.serve(*only) as refused_schema:
             assert await refused_schema.wait_exit() == 4
@@ -86,7 +86,7 @@ async def test_starts_that_fail_are_explained_and_leave_no_gap_of_a_kill(stage):
             assert await service.stop() == 0
 
     assert bind in refused_port.transcript()
-    assert "9999_from_the_future" in refused_schema.transcript()
+    assert "9999_later_breaks_older" in refused_schema.transcript()
     for each in (refused_port, refused_schema, service):
         for words in ("Traceback", "journal_lost", "killed_before"):
             assert words not in each.transcript()

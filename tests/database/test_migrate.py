@@ -7,10 +7,13 @@ from psycopg import errors, sql
 
 from greeks_trio.errors import SchemaRejected, StoreUnavailable
 from greeks_trio.postgres.schema import migrate as migrate_module
+from greeks_trio.postgres.schema.catalog import inspect_schema
 from greeks_trio.postgres.schema.migrate import (
     bring_up_to_date,
     migrate,
+    newer_migrations,
 )
+from greeks_trio.postgres.schema.repair import repair
 from greeks_trio.postgres.schema.schema_files import (
     Migration,
     load_migrations,
@@ -117,11 +120,28 @@ async def test_a_migration_that_cannot_have_the_lock_lets_go(
         assert await migrate(connection) == NAMES
 
 
-async def test_a_schema_newer_than_the_program_is_refused(database, connection):
+async def test_a_newer_schema_that_only_adds_is_accepted(database, connection):
     with connect(database) as newer:
         newer.execute("insert into schema_migrations values ('9999_later', 'abc')")
 
-    with pytest.raises(SchemaRejected, match=r"newer than this program.*9999_later"):
+    assert await migrate(connection) == []
+    assert await newer_migrations(connection) == ["9999_later"]
+    [finding] = await inspect_schema(connection, database)
+    assert (finding.verdict, "9999_later" in finding.sentence) == ("warning", True)
+    with pytest.raises(SchemaRejected, match="of a newer version"):
+        await repair(connection)
+
+
+@pytest.mark.parametrize(
+    "name", ["9999_later_breaks_older", "0001_other", "0000_early"]
+)
+async def test_a_schema_that_this_program_cannot_work_with_is_refused(
+    database, connection, name
+):
+    with connect(database) as newer:
+        newer.execute("insert into schema_migrations values (%s, 'abc')", [name])
+
+    with pytest.raises(SchemaRejected, match=f"cannot work with the schema.*{name}"):
         await migrate(connection)
 
 

@@ -95,8 +95,8 @@ export const CONDITIONS = {
   },
   "schema differs": {
     "severity": "degraded",
-    "meaning": "An index is missing, or a table has something that this program does not know and that changes its rows, such as a trigger or a default partition.",
-    "remedy": "Read the status; `bin/run-ingest migrate --repair` makes a missing index again."
+    "meaning": "An index is missing, or a table has something that this program does not know and that changes its rows, such as a trigger or a default partition, or a newer version has added to the schema.",
+    "remedy": "Read the status; `bin/run-ingest migrate --repair` makes a missing index again. During an upgrade, go on with it: the page Upgrade of the documents has the steps."
   }
 };
 

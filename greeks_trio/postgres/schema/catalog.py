@@ -16,7 +16,7 @@ from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import SchemaRejected
 from greeks_trio.model.findings import Finding, Verdict
 from greeks_trio.postgres.schema.distribution import rewritten_functions
-from greeks_trio.postgres.schema.migrate import missing_migrations
+from greeks_trio.postgres.schema.migrate import missing_migrations, newer_migrations
 from greeks_trio.postgres.schema.schema_files import schema_directory
 from greeks_trio.postgres.server_kind import read_server_kind
 from greeks_trio.program import program_name
@@ -203,8 +203,20 @@ async def inspect_schema(
     try:
         if await missing_migrations(connection):
             return []  # they come with the migrations
+        newer = await newer_migrations(connection)
     except SchemaRejected:
         return []  # the state of the schema says so
+    if newer:
+        # The tables and views are those of the newer program.
+        return [
+            Finding(
+                subject=_SUBJECT,
+                verdict="warning",
+                sentence=f"a newer version has added {', '.join(newer)}, which this"
+                " program does not use",
+                remedy="install the newer version",
+            )
+        ]
     found = await read_catalog(connection)
     expected = await expected_here(connection)
     findings = [

@@ -1,7 +1,11 @@
 """Bring a database to the schema of this program.
 
 ``db/migrations`` has the steps, one file each.  ``schema_migrations`` in the database
-lists the steps that were applied.  A database that has them all is only read: even
+lists the steps that were applied.  Steps that only add to the schema may be applied while
+an older program writes; such a program works with the database of a newer one.  The names
+of all other steps end with `BREAKS_OLDER`.
+
+A database that has all steps is only read: even
 ``create index if not exists`` would wait behind a busy table, and all other sessions
 would wait behind it.
 """
@@ -54,6 +58,8 @@ select not exists (
 """
 # Duplicate table or view, function, and other object.
 _NAME_IS_TAKEN: Final = frozenset({"42P07", "42723", "42710"})
+# The end of the name of a migration that older programs cannot work with.
+BREAKS_OLDER: Final = "_breaks_older"
 _ELSEWHERE: Final = (
     "use another database, or a schema of its own as the search_path of the role"
 )
@@ -101,6 +107,18 @@ async def missing_migrations(connection: psycopg.AsyncConnection[Any]) -> list[s
     return [each.name for each in wanted if each.name not in applied]
 
 
+async def newer_migrations(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """Return the names of the migrations that a newer program has applied.
+
+    Raises:
+        SchemaRejected: as for `migrate`.
+        psycopg.Error: any other error; the caller may try again.
+    """
+    wanted = load_migrations()
+    applied = await _look(connection, wanted)
+    return sorted(applied.keys() - {each.name for each in wanted})
+
+
 async def migrate(
     connection: psycopg.AsyncConnection[Any],
     migrations: Sequence[Migration] | None = None,
@@ -116,8 +134,9 @@ async def migrate(
         migrations: The migrations; by default those of this program.
 
     Raises:
-        SchemaRejected: the schema is newer than this program, a migration is not the
-            one that was applied, the server is too old, or it refused the DDL.
+        SchemaRejected: a newer program has changed the schema so that this one cannot
+            work with it, a migration is not the one that was applied, the server is too
+            old, or it refused the DDL.
         psycopg.Error: any other error, such as a lock timeout; the caller may try again.
     """
     wanted = load_migrations() if migrations is None else migrations
@@ -184,14 +203,19 @@ async def _look(
 
 def _check_history(wanted: Sequence[Migration], applied: dict[str, str]) -> None:
     known = {migration.name: migration.sha256 for migration in wanted}
-    unknown = sorted(applied.keys() - known.keys())
-    if unknown:
+    newest = max(known, default="")
+    unfit = sorted(
+        name
+        for name in applied.keys() - known.keys()
+        if name < newest or name.endswith(BREAKS_OLDER)
+    )
+    if unfit:
         raise SchemaRejected(
-            "the schema of the database is newer than this program, because it has"
-            f" {', '.join(unknown)}: install the newer version, or use another database"
+            "this program cannot work with the schema of the database, which has"
+            f" {', '.join(unfit)}: install the newer version, or use another database"
         )
     for name, sha256 in applied.items():
-        if known[name] != sha256:
+        if known.get(name, sha256) != sha256:
             raise SchemaRejected(
                 f"the file {name}.sql is not the one that was applied to the database:"
                 " install an unchanged version of this program"

@@ -20,6 +20,7 @@ from greeks_trio.postgres.schema.catalog import (
     read_catalog,
 )
 from greeks_trio.postgres.schema.distribution import execute_distributed
+from greeks_trio.postgres.schema.migrate import newer_migrations
 from greeks_trio.postgres.schema.schema_files import schema_text
 from greeks_trio.postgres.schema.statements import statements
 from greeks_trio.postgres.server_kind import read_server_kind
@@ -40,9 +41,14 @@ async def repair(connection: psycopg.AsyncConnection[Any]) -> list[str]:
 
     Raises:
         SchemaRejected: one cannot be made, such as a primary key with rows that are there
-            twice; nothing has changed.
+            twice, or the schema is that of a newer program; nothing has changed.
         psycopg.Error: there is no answer.
     """
+    if newer := await newer_migrations(connection):
+        raise SchemaRejected(
+            f"cannot repair the schema of a newer version, which has {', '.join(newer)};"
+            " run migrate --repair of that version"
+        )
     try:
         return await _repair(connection)
     except _REFUSALS as exc:
