@@ -40,6 +40,7 @@ from greeks_trio.archive.records import (
 from greeks_trio.archive.rows import Connection, one_snapshot, summaries
 from greeks_trio.errors import ArchiveFailed
 from greeks_trio.postgres.schema.partitions import partition_name
+from greeks_trio.postgres.server_kind import read_server_kind
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,9 @@ async def _try_to_detach(connection: Connection, month: date) -> bool:
 async def _detach_partition(
     connection: Connection, months: Months, table: MonthTable
 ) -> None:
-    if not months.has_default:
+    # Citus cannot do it concurrently.
+    is_distributed = (await read_server_kind(connection)).is_distributed
+    if not months.has_default and not is_distributed:
         # Outside of any transaction.  The session has a lock_timeout too.
         await connection.execute(_DETACH_CONCURRENTLY.format(table=table.identifier))
         return

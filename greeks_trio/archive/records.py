@@ -35,7 +35,9 @@ on conflict (month, broker, part) do update set
 """
 _DROPPED: Final = """
 update archived_months
-set dropped_at = coalesce(dropped_at, clock_timestamp()), loaded_at = null
+set dropped_at = coalesce(dropped_at, present.at), loaded_at = null
+-- Not in coalesce: Citus refuses functions of time there.
+from (select statement_timestamp() as at) present
 where month = %s
 """
 _LOADED: Final = """

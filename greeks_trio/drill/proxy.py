@@ -18,6 +18,8 @@ from typing import Final, TypeAlias
 
 import trio
 
+from greeks_trio.drill.copy_errors import CopyErrors
+
 _CHUNK_BYTES: Final = 65_536
 # Closing with this option resets the connection instead of finishing it.
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -38,9 +40,13 @@ class Link:
         is_dead: Nothing is forwarded, for as long as it lives.
         swallows: The answer to a commit is on its way, and will not arrive.
         is_broken: One side vanished, so the other one shall see it vanish too.
+        rewrite: Returns the bytes for the client in the place of those of the server.
     """
 
-    def __init__(self, client: trio.SocketStream) -> None:
+    def __init__(
+        self, client: trio.SocketStream, rewrite: Callable[[bytes], bytes]
+    ) -> None:
+        self.rewrite = rewrite
         self.client = client
         self.server: trio.SocketStream | None = None
         self.is_dead = False
@@ -70,6 +76,7 @@ class Proxy:
         target: Returns where the server is at present.
         replace: Bytes from the server, and the bytes for the client in their place, of the
             same length: an address that the server tells its clients.
+        like_citus: Rewrite PostgreSQL's errors inside a COPY, see `CopyErrors`.
 
     Attributes:
         opened: For each connection to the server, the port of our end and its time in
@@ -77,11 +84,16 @@ class Proxy:
     """
 
     def __init__(
-        self, target: Target, *, replace: tuple[bytes, bytes] | None = None
+        self,
+        target: Target,
+        *,
+        replace: tuple[bytes, bytes] | None = None,
+        like_citus: bool = False,
     ) -> None:
         self.port = 0
         self._target = target
         self.replace = replace
+        self._like_citus = like_citus
         self._links: set[Link] = set()
         self._refuses = 0
         self._is_deaf = 0
@@ -141,7 +153,8 @@ class Proxy:
         self._wanted_acks = 0
 
     async def _serve(self, client: trio.SocketStream) -> None:
-        link = Link(client)
+        rewrite = CopyErrors().rewrite if self._like_citus else self._replaced
+        link = Link(client, rewrite)
         if self._refuses:
             link.reset()
             return
@@ -195,7 +208,7 @@ class Proxy:
                     self.swallowed.set()
                     break
                 if not link.is_dead:
-                    await link.client.send_all(self._rewritten(data))
+                    await link.client.send_all(link.rewrite(bytes(data)))
             else:
                 if not link.is_dead:
                     await link.client.send_eof()
@@ -215,7 +228,7 @@ class Proxy:
         else:
             scope.deadline = min(scope.deadline, trio.current_time() + _LINGER_S)
 
-    def _rewritten(self, data: bytes | bytearray) -> bytes | bytearray:
+    def _replaced(self, data: bytes) -> bytes:
         return data if self.replace is None else data.replace(*self.replace)
 
 

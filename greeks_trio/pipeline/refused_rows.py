@@ -45,6 +45,8 @@ _QUARANTINE_LIMIT_S: Final = 30.0
 # Many rows may violate the same constraint: the log names it once in this time.
 _SAY_AGAIN_S: Final = 60.0
 _MAX_SAID: Final = 100
+# The SQLSTATE that does not tell a bad row from another fault.
+_ANY_FAULT: Final = "XX000"
 
 
 class TickSink(Protocol):
@@ -154,6 +156,7 @@ class RefusedRows:
         # The oldest rows last.
         parts = [list(batch)]
         is_probed = False
+        doubted: list[Tick] = []
         while parts:
             if not (part := parts.pop()):
                 continue
@@ -168,6 +171,11 @@ class RefusedRows:
                 if len(part) == 1 or not is_probed:
                     await sink.probe()
                     is_probed = True
+                if part != doubted and len(part) == 1 and exc.sqlstate == _ANY_FAULT:
+                    # Perhaps a node was away, and is back.
+                    doubted = part
+                    parts.append(part)
+                    continue
                 refused, rest = _split(part)
                 parts += rest
                 for tick in refused:

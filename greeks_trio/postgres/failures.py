@@ -1,6 +1,7 @@
-"""Translate psycopg's exceptions into ours, by SQLSTATE and connection, never by message.
+"""Translate psycopg's exceptions into ours, by SQLSTATE and connection.
 
-`_TROUBLE` is the one place that decides the meaning of each SQLSTATE for the ticks.
+`_TROUBLE` is the one place that decides the meaning of each SQLSTATE for the ticks.  A
+message decides nothing, with one exception: Citus has only the message for a lost node.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ _TROUBLE: Final = {
     "57": Trouble.DATABASE,  # 57014 cancelled, 57P01 shut down, 57P02 crash, 57P03 starts
     "58": Trouble.DATABASE,  # input and output of the server's own files
     "F0": Trouble.DATABASE,  # its configuration file
-    "XX": Trouble.DATABASE,  # internal; shards of a distributed PostgreSQL, see CopySink
+    "XX": Trouble.DATABASE,  # internal; nodes of Citus, see CopySink
 }
 
 # This role cannot make the month's partition, also at the next attempt.  Other months may
@@ -167,6 +168,13 @@ _SERVER_SOURCES: Final = frozenset(
 )
 
 
+# Citus, ``remote_transaction.c`` and ``remote_commands.c``.
+_LOST_NODE: Final = re.compile(
+    r"failure on connection|connection to the remote node|connection not open"
+    r"|lost synchronization|terminat\w+ connection|server closed the connection"
+)
+
+
 def trouble_of(sqlstate: str | None) -> Trouble:
     """Return the part that has to act; without a code it is `Trouble.DATABASE`."""
     if sqlstate is None:
@@ -182,6 +190,29 @@ def is_about_server(source_file: str | None) -> bool:
         source_file: The source file that PostgreSQL names with every error.
     """
     return source_file in _SERVER_SOURCES
+
+
+def names_lost_node(exc: psycopg.Error) -> bool:
+    """Return whether an error with the code of a bug is about the connection to a node.
+
+    In another language it is not recognised.  Then it counts as a refusal, and the rows are
+    offered again one by one.
+    """
+    return _LOST_NODE.search(exc.diag.message_primary or "") is not None
+
+
+def lacks_partition(exc: psycopg.Error) -> bool:
+    """Return whether a row has no partition.
+
+    The code is that of a violated constraint, without a constraint's name.  Citus leaves
+    the name out for a violated one too.
+    """
+    message = exc.diag.message_primary or ""
+    return (
+        exc.sqlstate == "23514"
+        and not exc.diag.constraint_name
+        and "violates check constraint" not in message
+    )
 
 
 def refuses_month(sqlstate: str | None) -> bool:

@@ -24,7 +24,8 @@ LASTS_S: Final = 40.0
 RENEW_S: Final = 5.0
 _NAME: Final = "alerts"
 
-# A new process of the same holder gets a new epoch, too.
+# A new process of the same holder gets a new epoch, too.  The present time comes once, in
+# the offered row: Citus refuses functions of time in the condition.
 _TAKE: Final = """
 insert into leases as l (name, holder, epoch, expires_at)
 values (%(name)s, %(holder)s, 1, clock_timestamp() + %(lasts)s * interval '1 s')
@@ -35,7 +36,10 @@ on conflict (name) do update set
         else l.epoch + 1
     end,
     expires_at = excluded.expires_at
-where l.holder = excluded.holder or l.expires_at < clock_timestamp()
+where l.holder = excluded.holder
+   or l.expires_at < (
+       excluded.expires_at at time zone 'UTC' - %(lasts)s * interval '1 s'
+   ) at time zone 'UTC'
 returning epoch
 """
 # The lock holds another service back until the transaction has ended.
@@ -45,7 +49,7 @@ where name = %(name)s and holder = %(holder)s and epoch = %(epoch)s
 for share
 """
 _RELEASE: Final = """
-update leases set expires_at = clock_timestamp()
+update leases set expires_at = statement_timestamp()
 where name = %(name)s and holder = %(holder)s and epoch = %(epoch)s
 """
 

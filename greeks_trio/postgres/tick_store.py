@@ -37,6 +37,8 @@ from greeks_trio.postgres.duplicates import ExpectedDuplicates
 from greeks_trio.postgres.failures import (
     Trouble,
     is_about_server,
+    lacks_partition,
+    names_lost_node,
     plain_message,
     translated,
     trouble_of,
@@ -65,9 +67,9 @@ _WARM_UP_ROWS: Final = 100
 # The server needs a second to notice a deadlock, and deadlocks are rare.
 _COLLISION_LIMIT: Final = 3
 
-_MISSING_PARTITION: Final = "23514"  # with a constraint's name it is a bad row
 _DUPLICATE: Final = "23505"
-# Inside a COPY, a distributed PostgreSQL reports any error of its shards as this.
+# Inside a COPY, Citus reports any error of a node as this.  Outside, most errors keep their
+# code, so the same rows are offered again by an INSERT.
 _UNKNOWN: Final = "XX000"
 
 # Called after a commit with its ticks and what `copy_ticks` returned; with nothing if they
@@ -307,7 +309,7 @@ class CopySink:
         try:
             return await self._insert(ticks, check_duplicates)
         except psycopg.errors.CheckViolation as exc:
-            if exc.sqlstate != _MISSING_PARTITION or exc.diag.constraint_name:
+            if not lacks_partition(exc):
                 raise
             # The partition was dropped or detached.
             self._partitions.forget()
@@ -351,8 +353,10 @@ class CopySink:
                 # for a standby.  A statement without a new row waits for nothing.
                 await commit_something(self._connection)
         except psycopg.errors.InternalError_ as exc:
-            # The second error on a live connection: these rows are at fault.
+            # The second error on a live connection: these rows are at fault, or a node.
             if self._connection.closed or is_about_server(exc.diag.source_file):
+                raise
+            if names_lost_node(exc):
                 raise
             raise StoreRejected(plain_message(exc), sqlstate=exc.sqlstate) from exc
         return new

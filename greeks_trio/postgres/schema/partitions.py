@@ -111,9 +111,14 @@ async def announce_partition(
     Raises:
         psycopg.Error: for instance a lock timeout; the caller may try again.
     """
-    async with connection.transaction():
-        await connection.execute(_TRANSACTION)
-        await connection.execute(_MAKE, [date(month.year, month.month, 1)])
+    try:
+        async with connection.transaction():
+            await connection.execute(_TRANSACTION)
+            await connection.execute(_MAKE, [date(month.year, month.month, 1)])
+    except psycopg.errors.FeatureNotSupported as exc:
+        # Citus refuses the change that tells the sessions.  There, each statement is planned
+        # anew by the node that has the partition.
+        logger.debug("partition.not_announced reason=%s", exc.diag.message_primary)
 
 
 async def objection_to_partition(
