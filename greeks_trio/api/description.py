@@ -22,6 +22,7 @@ answer has CORS headers, so pages of other sites cannot read any.
 """
 _TAGS: Final = {
     "status": "Liveness, readiness, status",
+    "fleet": "The services of a fleet",
     "streaming": "Starting and stopping the brokers' feeds by hand",
     "stream": "Changes as they happen",
     "greeks": "Ticks, newest Greeks, sums, positions, account values and gaps",
@@ -45,7 +46,7 @@ _SCHEMES: Final = {
     },
 }
 # These paths need no token.
-_OPEN: Final = ("/livez", SESSION_PATH)
+_OPEN: Final = ("/livez", "/healthz", SESSION_PATH)
 
 # The guard and the server may answer any request with these.
 _ANYWHERE: Final = (

@@ -96,13 +96,19 @@ class Member:
             if self._stop.is_set():
                 break
             began_at = trio.current_time()
-            status = await self._run_process()
+            try:
+                process = ServiceProcess(self.plan.environment(self.port))
+            except OSError as exc:  # no memory, or no file handle
+                await self._wait_after(f"it cannot start: {exc.strerror}", self._soon)
+                continue
+            status = await self._follow(process)
             if self._stop.is_set():
                 break
             if trio.current_time() - began_at >= _RAN_WELL_S:
                 self._soon.reset()
                 self._late.reset()
-            await self._wait_after(status)
+            delays = self._late if status in NEED_A_PERSON else self._soon
+            await self._wait_after(in_words(status), delays)
             self.restarts += 1
         self._become("stopped", "it was stopped")
         logger.info(
@@ -127,8 +133,8 @@ class Member:
             with trio.move_on_after(_LOCK_INTERVAL_S):
                 await self._stop.wait()
 
-    async def _run_process(self) -> int:
-        process = ServiceProcess(self.plan.environment(self.port))
+    async def _follow(self, process: ServiceProcess) -> int:
+        """Pass on the log of a process until it ends; return its exit status."""
         self._process = process
         self.attempts += 1
         self._become("running")
@@ -167,14 +173,12 @@ class Member:
         process.send(signal.SIGKILL)
         await trio.sleep_forever()
 
-    async def _wait_after(self, status: int) -> None:
+    async def _wait_after(self, reason: str, delays: Backoff) -> None:
         """Wait before the next start, which a SIGHUP brings forward."""
-        needs_person = status in NEED_A_PERSON
-        delay_s = (self._late if needs_person else self._soon).next_delay()
-        reason = in_words(status)
+        delay_s = delays.next_delay()
         self._become("waiting", f"{reason}; it starts again by itself")
         logger.log(
-            logging.ERROR if needs_person else logging.WARNING,
+            logging.ERROR if delays is self._late else logging.WARNING,
             "fleet.ended service=%s reason=%s next_start_s=%.1f",
             *(self.name, reason, delay_s),
         )

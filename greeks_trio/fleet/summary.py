@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from greeks_trio.fleet.watch import ServiceWatch
+from greeks_trio.fleet.watch import Readiness, ServiceWatch
 
 Health: TypeAlias = Literal["healthy", "degraded", "down"]
 
@@ -48,9 +48,8 @@ def _summary(services: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def service_status(watch: ServiceWatch) -> dict[str, Any]:
     """Return the state of one service."""
     member, plan = watch.member, watch.member.plan
-    readiness = watch.status.get("readiness", {}) if watch.is_answering else {}
-    problems = problems_of(watch)
-    warnings = list(readiness.get("warnings", ()))
+    readiness = watch.answer.readiness if watch.is_answering else Readiness()
+    problems, warnings = problems_of(watch), readiness.warnings
     rate = watch.ticks_per_second
     health: Health = "degraded" if problems or warnings else "healthy"
     return {
@@ -60,16 +59,13 @@ def service_status(watch: ServiceWatch) -> dict[str, Any]:
         "is_ready": not problems,
         "problems": problems,
         "warnings": warnings,
-        "notes": list(readiness.get("notes", ())),
+        "notes": readiness.notes,
         "answered_at": watch.answered_at,
         "answer_age_s": watch.answer_age_s,
         "no_answer_since": None if watch.is_answering else watch.silent_since,
         "ticks_per_second": None if rate is None else round(rate, 1),
         "newest_tick_age_s": watch.tick_age_s,
-        "sessions": [
-            {"broker": each.get("broker"), "status": each.get("status")}
-            for each in watch.status.get("sessions", ())
-        ],
+        "sessions": watch.answer.sessions,
         "pid": member.pid,
         "restarts": member.restarts,
         "last_end": member.last_end,
@@ -82,12 +78,11 @@ def service_status(watch: ServiceWatch) -> dict[str, Any]:
     }
 
 
-def problems_of(watch: ServiceWatch) -> list[str]:
+def problems_of(watch: ServiceWatch) -> Sequence[str]:
     """Return a sentence for each reason why a service is not ready."""
     if not watch.is_answering:
         return [silence_of(watch)]
-    problems: Sequence[str] = watch.status.get("readiness", {}).get("problems", ())
-    return list(problems)
+    return watch.answer.readiness.problems
 
 
 def silence_of(watch: ServiceWatch) -> str:

@@ -29,6 +29,33 @@ LATE_AFTER_S: Final = _INTERVAL_S + ANSWER_LIMIT_S + 1.0
 _RATE_S: Final = 10.0
 
 
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether a service is ready, in sentences."""
+
+    problems: list[str] = []
+    warnings: list[str] = []
+    notes: list[str] = []
+
+
+class Session(msgspec.Struct, frozen=True):
+    """The connection of a service to a broker."""
+
+    broker: str
+    status: str
+
+
+class _Ticks(msgspec.Struct, frozen=True):
+    received: dict[str, int] | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The parts of a service's status that the fleet reads."""
+
+    readiness: Readiness = Readiness()
+    sessions: list[Session] = []
+    ticks: _Ticks = _Ticks()
+
+
 class NoAnswer(GreeksError):
     """The service gives no answer that can be used; the message says why."""
 
@@ -38,7 +65,8 @@ class ServiceWatch:
 
     Attributes:
         member: The service.
-        status: Its last answer, empty before the first one.
+        answer: The parts of its last answer that are read here.
+        status: All of its last answer, empty before the first one.
         answered_at: When that came.
         silent_since: Since when it gives no answer, `None` while it does.
         fault: Why it gives none, in words.
@@ -46,6 +74,7 @@ class ServiceWatch:
 
     def __init__(self, member: Member) -> None:
         self.member = member
+        self.answer = Answer()
         self.status: Mapping[str, Any] = {}
         self.answered_at: datetime | None = None
         self.silent_since: datetime | None = utc_now()
@@ -74,8 +103,7 @@ class ServiceWatch:
     @property
     def is_ready(self) -> bool:
         """Whether it answers, and is ready."""
-        problems = self.status.get("readiness", {}).get("problems", ())
-        return self.is_answering and not problems
+        return self.is_answering and not self.answer.readiness.problems
 
     @property
     def ticks_per_second(self) -> float | None:
@@ -112,11 +140,16 @@ class ServiceWatch:
         """
         if self.member.pid is None:
             raise NoAnswer(self.member.reason or "it does not run")
-        status = decode_status(await read(client, STATUS_PATH))
-        self.status, self.answered_at = status, utc_now()
+        body = await read(client, STATUS_PATH)
+        try:
+            self.answer = msgspec.json.decode(body, type=Answer)
+            self.status = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise NoAnswer("another program answers at its address") from exc
+        self.answered_at = utc_now()
         self._answered = trio.current_time()
         self.silent_since, self.fault = None, ""
-        self._count(received_in(status))
+        self._count(sum((self.answer.ticks.received or {}).values()))
 
     def _count(self, received: int) -> None:
         if self._received and received > self._received[-1][1]:
@@ -165,24 +198,6 @@ async def read(client: httpx2.AsyncClient, path: str) -> bytes:
     if answer.status_code != HTTPStatus.OK:
         raise NoAnswer(f"it answers with HTTP status {answer.status_code}")
     return body
-
-
-def decode_status(body: bytes) -> dict[str, Any]:
-    """Return the status of a service.
-
-    Raises:
-        NoAnswer: it is none.
-    """
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise NoAnswer("another program answers at its address") from exc
-
-
-def received_in(status: Mapping[str, Any]) -> int:
-    """Return the ticks that a service has received from all brokers."""
-    received = status.get("ticks", {}).get("received") or {}
-    return sum(received.values())
 
 
 def _age_s(moment: float) -> float | None:

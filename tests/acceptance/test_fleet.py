@@ -15,7 +15,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.fix_processes import run_ingest, wait_until
+from tests.fix_processes import fetch, run_ingest, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -87,6 +87,8 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
         for schema in SCHEMAS:
             await wait_until(stage.database, HAS_TICKS.format(schema, 5))
         await assert_joined_metrics(client)
+        description = (await client.get("/openapi.json")).json()
+        assert "/v1/status" in description["paths"]
         status = await until(
             client,
             "/v1/status",
@@ -97,6 +99,10 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
         shown = await output_of(stage, "fleet", path, "--status")
         url = str(client.base_url)
         assert (await output_of(stage, "status", "--url", url))[0] == shown[0] in (0, 1)
+
+        views = await output_of(stage, "fleet-views", path)
+        assert views == (0, await made_views(stage)), views
+        await assert_views_have_both(stage)
 
         pid = status.json()["services"]["desk-ibkr"]["pid"]
         os.kill(pid, signal.SIGKILL)
@@ -128,6 +134,30 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
     text = fleet.transcript()
     assert stage.database.password.reveal() not in text
     assert "Traceback" not in text
+
+
+async def made_views(stage):
+    """Return the words about the views that are there."""
+    query = "select count(*) from pg_views where schemaname = 'fleet'"
+    [(number,)] = await fetch(stage.database, query)
+    assert number > 20
+    return (
+        f"database: {number} views in the schema fleet, {number} of them new or changed"
+    )
+
+
+async def assert_views_have_both(stage):
+    for view, is_ours in (
+        ("latest_greeks", "delta is not null"),
+        ("portfolio_greeks", "currency = 'USD'"),
+        ("risk_totals", "group_by = 'broker'"),
+    ):
+        rows = await fetch(
+            stage.database,
+            f"select service, array_agg(distinct broker) from fleet.fleet_{view}"
+            f" where {is_ours} group by service order by service",
+        )
+        assert rows == [(name, [name.removeprefix("desk-")]) for name in NAMES], view
 
 
 def assert_joined_status(status):

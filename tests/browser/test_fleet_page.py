@@ -18,7 +18,7 @@ from greeks_trio.fleet.fleet import PAGES
 from greeks_trio.fleet.member import Member
 from greeks_trio.fleet.plan import ServicePlan
 from greeks_trio.fleet.routes import make_router
-from greeks_trio.fleet.watch import ServiceWatch
+from greeks_trio.fleet.watch import Answer, Readiness, ServiceWatch, Session
 from tests.browser.accessibility import assert_accessible, assert_keyboard_reaches_all
 from tests.browser.views import PHONE
 
@@ -32,12 +32,10 @@ def make_watch(name, sessions, **readiness):
     member = Member(plan, 5000)
     member.state, member.reason = "running", ""
     watch = ServiceWatch(member)
-    watch.status = {
-        "readiness": {"problems": [], "warnings": [], "notes": []} | readiness,
-        "sessions": [
-            {"broker": broker, "status": status} for broker, status in sessions
-        ],
-    }
+    watch.answer = Answer(
+        readiness=Readiness(**readiness),
+        sessions=[Session(broker, status) for broker, status in sessions],
+    )
     watch.silent_since, watch.fault, watch.answered_at = None, "", SINCE
     return watch
 
