@@ -28,6 +28,7 @@ KINDS = (
     "failover",
 )
 SMALL = ("--contracts", "30", "--rate", "60", "--interval", "3")
+CLEAN_TWO = ("not_stored", "alerts_wrong", "not_delivered", "delivered_twice")
 CLEAN = ("lost", "duplicates", "unexpected", "unexplained", "missing_gaps")
 
 
@@ -103,3 +104,21 @@ def test_a_directory_with_something_in_it_is_not_used(tmp_path, scratch, capfd):
     assert ended.value.code == 2
     assert "is not empty" in capfd.readouterr().err
     assert {each.name for each in tmp_path.iterdir()} == {"precious", "scratch"}
+
+
+async def test_a_short_drill_of_two_services_stores_each_tick_once(tmp_path, scratch):
+    async with run_ingest(
+        *("drill", "--minutes", "0.08", "--seed", "3", "--kinds", "kill-one-of-two"),
+        *("--contracts", "16", "--rate", "60", "--interval", "2", "--json"),
+        cwd=tmp_path,
+    ) as drill:
+        await drill.wait_line("Comparing")
+        await drill.wait_exit()
+
+    result = json.loads(drill.lines["stdout"][-1])
+    two = result["two_services"]
+    assert {name: result[name] for name in CLEAN} == dict.fromkeys(CLEAN, 0)
+    assert {name: two[name] for name in CLEAN_TWO} == dict.fromkeys(CLEAN_TWO, 0)
+    assert two["alerts"] > 0
+    assert result["kills"] == 4
+    assert not list(scratch.iterdir())
