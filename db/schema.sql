@@ -664,19 +664,48 @@ create table leases (
     holder text not null,
     epoch bigint not null,
     expires_at timestamptz not null,
+    wanted_at timestamptz,
     constraint leases_pkey primary key (name)
 );
 
 comment on table leases is
     'The duties of which each belongs to one of several services';
 comment on column leases.name is
-    'The duty: alerts';
+    'The duty: alerts; or feed: and a broker, for positions, account values and gaps';
 comment on column leases.holder is
     'The machine of the service, and the directory of its spool';
 comment on column leases.epoch is
     'A number that grows with each other holder, and with each start of the same one';
 comment on column leases.expires_at is
-    'Another service may take it after this time; the holder renews it before';
+    'Another service may take it after this time; the holder renews it before. -infinity: '
+    'the holder has given it back';
+comment on column leases.wanted_at is
+    'When another service has asked for it; null if none did';
+
+
+create table feed_coverage (
+    broker text not null,
+    holder text not null,
+    started_at timestamptz not null,
+    covered_until timestamptz not null,
+    renewed_at timestamptz not null default now(),
+    ended boolean not null default false,
+    constraint feed_coverage_pkey primary key (broker, holder, started_at)
+);
+
+comment on table feed_coverage is
+    'The times at which each service had the feed of a broker. A time that one of them has '
+    'is no gap';
+comment on column feed_coverage.holder is
+    'The service, as in leases';
+comment on column feed_coverage.started_at is
+    'When the connection began to stream';
+comment on column feed_coverage.covered_until is
+    'When the service has last said that it streams, or when the connection ended';
+comment on column feed_coverage.renewed_at is
+    'The same moment by the clock of the database';
+comment on column feed_coverage.ended is
+    'Whether the connection has ended. A killed service says nothing of its end';
 
 
 -- The open positions and the watched contracts with their newest ticks, as of the snapshot
@@ -7642,4 +7671,5 @@ insert into schema_migrations (name, sha256) values
     ('0017_estimates', '265783bdf2c9b919d8e417833a5f2f2e0cfd51c0b8f2de4168073eb07286104d'),
     ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c'),
     ('0019_book', '53dfd2e083ead7eccfc1420334b0c9def3a0d25247e63e8d420fb308ec2ed982'),
-    ('0020_leases', '8c01b2004ce5c0a3b1fa9d0b4901cd17053069964c65aeea3b08cda42b62773e');
+    ('0020_leases', '8c01b2004ce5c0a3b1fa9d0b4901cd17053069964c65aeea3b08cda42b62773e'),
+    ('0021_coverage', 'f50e5e8f0b7a51cf2de9d9057bd333909c94552887fd35cae19d881680c159d8');

@@ -14,7 +14,7 @@ from typing import Any, Final
 import trio
 from fastapi import APIRouter
 
-from greeks_trio.alerts.limit_watch import LimitWatch
+from greeks_trio.alerts.limit_watch import ALERTS_LEASE_S, LimitWatch
 from greeks_trio.api.lists.betas import with_benchmark
 from greeks_trio.api.lists.resources import RESOURCES
 from greeks_trio.api.routes import (
@@ -37,6 +37,7 @@ from greeks_trio.feeds.feed import Feed, FeedKind, TickSender, brokers_of, enabl
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
+from greeks_trio.leases.feed_watch import FeedLeaseWatch
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.betas import Betas
@@ -66,6 +67,7 @@ from greeks_trio.pipeline.writer import Writer
 from greeks_trio.postgres.acknowledged_rows import AcknowledgedRows
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.estimates_store import EstimateCounts
+from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.lease import Lease
 from greeks_trio.postgres.reads.reader import Reader
@@ -115,6 +117,7 @@ class Service:
     primary_reader: Reader
     standstills: StandstillWatch
     offer_again: OfferAgain
+    leases: Mapping[Broker, FeedLeaseWatch]
     limits: LimitWatch
     worker: Worker
     estimator: Estimator
@@ -220,6 +223,8 @@ def build_service(
         health.market_metrics = metrics
     watch = DatabaseWatch(status.clock)
     status.clock.on_correction = status.tell_positions_again
+    holder = f"{gethostname()}:{spool_directory(config)}"
+    leases = {broker: FeedLease(broker, holder) for broker in enabled}
     rows = AcknowledgedRows(lambda: service.config.database)
     worker = Worker()
     service = Service(
@@ -238,7 +243,7 @@ def build_service(
             watch=watch,
             on_commit=disk.acknowledged.committed if disk.acknowledged.is_on else None,
         ),
-        journal_store=JournalStore(config.database, watch=watch),
+        journal_store=JournalStore(config.database, watch=watch, leases=leases),
         database_watch=watch,
         partition_keeper=keeper,
         reader=Reader(
@@ -252,6 +257,15 @@ def build_service(
             status.outages.note,
         ),
         standstills=StandstillWatch(status.feeds.values()),
+        leases={
+            broker: FeedLeaseWatch(
+                status.feeds[broker],
+                leases[broker],
+                status.journal,
+                is_exclusive=kind.is_exclusive,
+            )
+            for broker, kind in enabled.items()
+        },
         limits=LimitWatch(
             status.conditions,
             partial(_is_market_open, status.hours),
@@ -260,7 +274,7 @@ def build_service(
             source=source_of_alerts(),
             stale_after_s=config.pipeline.stale_after_s,
             benchmark=config.benchmark,
-            lease=Lease(f"{gethostname()}:{spool_directory(config)}"),
+            lease=Lease("alerts", holder, lasts_s=ALERTS_LEASE_S),
         ),
         betas=Betas(metrics, conditions, status.clock.now),
         offer_again=OfferAgain(
@@ -303,10 +317,15 @@ def _unread_positions(status: ServiceStatus, broker: str | None) -> str:
     off = [each for each in wanted if each not in status.feeds]
     if off:
         return f"{off[0]} is not enabled"
-    late = [each for each in wanted if not status.feeds[each].positions.is_read]
+    late = [each for each in wanted if not _are_positions_stored(status.feeds[each])]
     if late:
         return f"the positions of {' and '.join(late)} were not read since the start"
     return "changed positions wait to be stored" if len(status.journal) else ""
+
+
+def _are_positions_stored(health: FeedHealth) -> bool:
+    """Return whether this run has read them, or another service writes them."""
+    return health.positions.is_read or health.sharing.holder is not None
 
 
 def _build_status(

@@ -22,6 +22,7 @@
         ├── StoreUnavailable     the writer acts: the same rows are offered again
         ├── StoreRejected        the writer acts: isolates the rows and counts them
         ├── PartitionMissing     the writer acts: these rows wait on disk, the others go on
+        ├── GapUndecided         the journal acts: the gap waits a little
         ├── SchemaRejected       the operator acts; exit status 4
         ├── ReadsBusy            the client of the API acts: asks again a little later
         └── ReadTooLong          the client of the API acts: asks for less
@@ -207,6 +208,10 @@ class PartitionMissing(StoreError):
         )
         self.rows = frozenset(rows)
         self.reasons = dict(reasons)
+
+
+class GapUndecided(StoreError):
+    """It is not known yet whether another service had the feed."""
 
 
 class SchemaRejected(StoreError):

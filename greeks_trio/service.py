@@ -39,6 +39,7 @@ from greeks_trio.config.settings import Config
 from greeks_trio.errors import SchemaRejected, leaves
 from greeks_trio.feeds.earlier_run import end_leftover_gaps, gaps_of_killed_run
 from greeks_trio.feeds.feed import FeedKind, TickSender, enabled_kinds
+from greeks_trio.leases.task import run_feed_leases
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.records import Tick
 from greeks_trio.monitoring.minute_line import minute_line
@@ -247,6 +248,9 @@ def _database_parts(service: Service) -> dict[str, RunPart]:
         "latest seed": partial(
             run_latest_seed, database, status.backlog, status.processor.latest
         ),
+        "leases": partial(
+            run_feed_leases, database, [*service.leases.values()], watch.changed
+        ),
     }
 
 
@@ -428,4 +432,5 @@ def _start_feeds(service: Service, send: TickSender, nursery: trio.Nursery) -> N
         nursery.start_soon(end_leftover_gaps, health, service.status.journal)
         out = send.clone()
         feed = service.make_feed(broker, out)
-        nursery.start_soon(service.switches.run_feed, broker, feed, out, name=broker)
+        connect = partial(service.leases[broker].run_connection, feed.run_connection)
+        nursery.start_soon(service.switches.run_feed, broker, connect, out, name=broker)

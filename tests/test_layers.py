@@ -41,7 +41,7 @@ ORDER = (
     ("drill",),
     ("service", "fleet"),
     ("assembly",),
-    ("api", "alerts", "archive", "estimates", "monitoring", "brokers"),
+    ("api", "alerts", "archive", "estimates", "leases", "monitoring", "brokers"),
     ("feeds", "postgres", "spool", "worker"),
     ("pipeline",),
     ("config",),

@@ -49,6 +49,8 @@ from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
 
+# Longer than the longest look at all limits, which cannot renew it meanwhile.
+ALERTS_LEASE_S: Final = 40.0
 # Ten thousand contracts take a second on a busy server.
 _LIMIT_S: Final = 30.0
 # A restart of the database takes less.

@@ -77,6 +77,8 @@ class FeedKind(Generic[SectionT]):
         make: Makes the feed; it does nothing until it runs.
         check_login: Logs in once, changes nothing, and returns one sentence about the
             accounts.  Raises what `Feed.run_connection` raises.
+        is_exclusive: Whether the broker allows one session for each user, so that of
+            several services one streams.
     """
 
     name: str
@@ -84,6 +86,7 @@ class FeedKind(Generic[SectionT]):
     section: Callable[[Config], SectionT | None]
     make: Callable[[SectionT, FeedOutputs], Feed[SectionT]]
     check_login: Callable[[SectionT], Awaitable[str]]
+    is_exclusive: bool = False
 
     def make_feed(
         self, config: Config, health: FeedHealth, ticks: TickSender

@@ -21,6 +21,7 @@ from greeks_trio.feeds.account_values import AccountValuesLog
 from greeks_trio.feeds.gap_log import GapLog
 from greeks_trio.feeds.last_read import LastRead
 from greeks_trio.feeds.position_log import PositionLog
+from greeks_trio.feeds.sharing import Sharing
 from greeks_trio.foreign_text import clean
 from greeks_trio.model.contracts import ContractKey
 from greeks_trio.model.gap_reasons import GapReason
@@ -104,6 +105,8 @@ class FeedHealth:
         connection_changed_at: When the feed was connected, or lost its connection.  At
             first, when the service started.
         kept_payloads: The ticks that keep the broker's message (GREEKS_SOURCE_PAYLOAD).
+        sharing: The state beside other services on the same logins.
+        status_changed: Woken at each change of the state.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class FeedHealth:
         self._status: SessionStatus = "disconnected"
         self.connection_changed_at = now()
         self.is_stopped = False
+        self.sharing = Sharing()
         self.accepts_delayed = False
         self.kept_payloads: KeptPayloads = "full"
         # When a person stopped the feed; `None` once its connection has ended.
@@ -143,7 +147,7 @@ class FeedHealth:
         self._streamed: dict[ContractKey, float] = {}
         self._exchanges: Mapping[ContractKey, str | None] = {}
         self._in_rotation: frozenset[ContractKey] = frozenset()
-        self._status_changed = WakeUp()
+        self.status_changed = WakeUp()
 
     # The states of a connection, in order.
 
@@ -201,7 +205,7 @@ class FeedHealth:
     async def wait_status(self, *statuses: SessionStatus) -> None:
         """Wait until the feed is in one of these states."""
         while self._status not in statuses:
-            await self._status_changed.wait()
+            await self.status_changed.wait()
 
     # Requests of a person.
 
@@ -317,6 +321,11 @@ class FeedHealth:
 
     # For readers.
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the feed has its connection."""
+        return self._status in _STREAMING
+
     def session(self) -> StreamSession:
         """Return the state as the status shows it."""
         return StreamSession(
@@ -329,7 +338,9 @@ class FeedHealth:
             last_error=(
                 STOPPING_BY_REQUEST if self._stop_asked_at else self._last_error
             ),
-            notes=(_STOPPED,) if self.is_stopped else self._notes,
+            notes=(_STOPPED,)
+            if self.is_stopped
+            else (*self.sharing.notes(), *self._notes),
         )
 
     def streamed(self) -> Mapping[ContractKey, float]:
@@ -379,7 +390,7 @@ class FeedHealth:
         self.gaps.started(reason, since=since, since_s=since_s)
 
     def _established(self, status: SessionStatus, reason: str | None) -> None:
-        if self._status not in _STREAMING:
+        if not self.is_streaming:
             self._connections += 1
         self._enter(status)
         self._reconnect_attempt = 0
@@ -387,7 +398,7 @@ class FeedHealth:
         self.gaps.ended()
 
     def _enter(self, status: SessionStatus) -> None:
-        if (status in _STREAMING) != (self._status in _STREAMING):
+        if (status in _STREAMING) != self.is_streaming:
             self.connection_changed_at = self.now()
         self._status = status
-        self._status_changed.wake()
+        self.status_changed.wake()

@@ -15,11 +15,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import trio
 
-from greeks_trio.feeds.feed import Feed, TickSender
+from greeks_trio.feeds.feed import TickSender
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.supervisor import RestartPolicy, Supervisor
 from greeks_trio.feeds.switch import FeedSwitch
@@ -63,7 +62,12 @@ class FeedSwitches:
             if broker in brokers
         ]
 
-    async def run_feed(self, broker: Broker, feed: Feed[Any], out: TickSender) -> None:
+    async def run_feed(
+        self,
+        broker: Broker,
+        run_connection: Callable[[], Awaitable[object]],
+        out: TickSender,
+    ) -> None:
         """Run the feed whenever it is wanted, until cancelled; then close its channel end.
 
         The end stays open while a person has stopped the feed: closing it would be the
@@ -71,7 +75,7 @@ class FeedSwitches:
         """
         with out:
             try:
-                await self.run(broker, feed.run_connection)
+                await self.run(broker, run_connection)
             finally:
                 self._healths[broker].service_stopped()
 
@@ -135,14 +139,15 @@ class FeedSwitches:
 def missing_feeds(healths: Iterable[FeedHealth]) -> list[str]:
     """Return a sentence for each feed that should bring data and does not.
 
-    A feed that a person has stopped has none, unless all feeds are stopped.
+    A feed that a person has stopped has none, unless all feeds are stopped.  A standby has
+    none, because another service streams.
     """
     healths = list(healths)
     are_all_stopped = all(health.is_stopped for health in healths)
     return [
         f"{session.broker}: {session.last_error or session.status}"
         for health in healths
-        if are_all_stopped or not health.is_stopped
+        if are_all_stopped or not (health.is_stopped or health.sharing.is_standby)
         if (session := health.session()).status not in ("connected", "degraded")
     ]
 

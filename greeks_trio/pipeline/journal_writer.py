@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias
 import trio
 
 from greeks_trio.errors import (
+    GapUndecided,
     SpoolUnavailable,
     StoreError,
     StoreRejected,
@@ -58,6 +59,7 @@ class JournalSink(Protocol):
         Raises:
             StoreUnavailable: the same entry may be offered again, to another sink.
             StoreRejected: the database refuses this entry.
+            GapUndecided: the same entry may be offered again, to this sink.
         """
 
 
@@ -135,6 +137,10 @@ async def _store_due(
         except StoreRejected as exc:
             journal.failed(waiting, exc)
             _log_once(said, name, logging.ERROR, len(journal), str(exc))
+            continue
+        except GapUndecided as exc:
+            journal.failed(waiting, exc)
+            _log_once(said, name, logging.INFO, len(journal), str(exc))
             continue
         except StoreUnavailable as exc:
             if exc.sqlstate is None:

@@ -31,6 +31,8 @@ NEEDED: Final[dict[str, Sequence[str]]] = {
     "account_values": ("SELECT", "INSERT"),
     "market_metrics": ("SELECT", "INSERT"),
     "feed_gaps": ("SELECT", "INSERT", "UPDATE"),
+    "feed_coverage": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "leases": ("SELECT", "INSERT", "UPDATE"),
     "estimated_greeks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "trades": ("SELECT", "INSERT"),
     "position_tags": ("SELECT", "INSERT", "UPDATE", "DELETE"),
@@ -40,7 +42,6 @@ NEEDED_FOR_LIMITS: Final[dict[str, Sequence[str]]] = {
     "alert_states": ("SELECT", "INSERT", "UPDATE"),
     "alert_events": ("SELECT", "INSERT"),
     "alert_deliveries": ("SELECT", "INSERT", "UPDATE"),
-    "leases": ("SELECT", "INSERT", "UPDATE"),
 }
 _ROLE: Final = """
 select current_user::text as role, current_database()::text as database,

@@ -6,10 +6,18 @@ The store that connects first makes the tables.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -19,7 +27,13 @@ from psycopg.rows import TupleRow, args_row
 from greeks_trio.config.settings import DatabaseConfig
 from greeks_trio.errors import StoreRejected, StoreUnavailable
 from greeks_trio.model.account_values import AccountValuesSnapshot
-from greeks_trio.model.records import FeedGap, LeftoverGaps, Position, PositionsSnapshot
+from greeks_trio.model.records import (
+    Broker,
+    FeedGap,
+    LeftoverGaps,
+    Position,
+    PositionsSnapshot,
+)
 from greeks_trio.pipeline.journal_writer import RefusedPart
 from greeks_trio.pipeline.stores import JournalEntry
 from greeks_trio.postgres.account_values_store import store_account_values
@@ -27,39 +41,14 @@ from greeks_trio.postgres.connect import is_same_database, open_connection
 from greeks_trio.postgres.connection import TrioConnection
 from greeks_trio.postgres.database_watch import DatabaseWatch
 from greeks_trio.postgres.failures import translated
+from greeks_trio.postgres.feed_lease import FeedLease
+from greeks_trio.postgres.gap_store import end_leftover_gaps, write_gap
+from greeks_trio.postgres.lease import LeaseLost
 from greeks_trio.postgres.schema.migrate import bring_up_to_date
 from greeks_trio.waiting import run_in_slices
 
 logger = logging.getLogger(__name__)
 
-
-# The start of a gap may be written again after its end.
-_UPSERT_GAP: Final = """
-insert into feed_gaps
-    (broker, account_id, contract_key, started_at, ended_at, reason)
-values (%s, %s, %s, %s, %s, %s)
-on conflict on constraint feed_gaps_key
-    do update set ended_at = coalesce(excluded.ended_at, feed_gaps.ended_at)
-"""
-# It names our own gaps and does not compare times: the clock of an earlier run may have
-# been wrong, so that its gaps begin in the future.  Such a gap keeps its true duration, see
-# the view `outages`.  The sum is one of times without a zone, because Citus refuses to add
-# to a time with a zone here.
-_END_LEFTOVER_GAPS: Final = """
-update feed_gaps
-set ended_at = greatest(
-    started_at,
-    (
-        %s::timestamptz at time zone 'UTC'
-        + (started_at - least(started_at, coalesce(recorded_at, started_at)))
-    ) at time zone 'UTC'
-)
-where broker = %s and ended_at is null
-  and not exists (
-      select from unnest(%s::text[], %s::timestamptz[]) as own (contract_key, started_at)
-      where own.contract_key is not distinct from feed_gaps.contract_key
-        and own.started_at = feed_gaps.started_at)
-"""
 
 # The second row of a position at one moment is this much later.
 _NEXT_ROW: Final = timedelta(microseconds=1)
@@ -97,13 +86,22 @@ group by account_id order by account_id
 
 
 class JournalStore:
-    """Opens journal sinks; see `greeks_trio.pipeline.journal`."""
+    """Opens journal sinks; see `greeks_trio.pipeline.journal`.
+
+    Args:
+        leases: The lease of each broker; without one, everything is stored.
+    """
 
     def __init__(
-        self, config: DatabaseConfig, *, watch: DatabaseWatch | None = None
+        self,
+        config: DatabaseConfig,
+        *,
+        watch: DatabaseWatch | None = None,
+        leases: Mapping[Broker, FeedLease] = MappingProxyType({}),
     ) -> None:
         self._config = config
         self._watch = watch or DatabaseWatch()
+        self._leases = leases
 
     def reconfigure(self, config: DatabaseConfig) -> None:
         """Use this configuration for the sinks that are opened from now on.
@@ -130,6 +128,7 @@ class JournalStore:
                 connection,
                 config,
                 lambda: is_same_database(self._config, config) and is_same(),
+                self._leases,
             )
 
 
@@ -141,10 +140,12 @@ class SqlJournalSink:
         connection: TrioConnection[TupleRow],
         config: DatabaseConfig,
         is_wanted: Callable[[], bool] = lambda: True,
+        leases: Mapping[Broker, FeedLease] = MappingProxyType({}),
     ) -> None:
         self._connection = connection
         self._config = config
         self._is_wanted = is_wanted
+        self._leases = leases
         # The accounts of the snapshots that were compared with the table.
         self._compared: set[tuple[str, tuple[str, ...]]] = set()
 
@@ -159,49 +160,52 @@ class SqlJournalSink:
         Raises:
             StoreUnavailable: the same entry may be offered again, to another sink.
             StoreRejected: the database refuses this gap; the sink remains in use.
+            GapUndecided: the same gap may be offered again in a moment.
         """
         if not self._is_wanted():
             raise StoreUnavailable(
                 "the configuration or the address leads to another database now"
             )
         refused: Sequence[RefusedPart] = ()
+        lease = self._leases.get(entry.broker)
         try:
             with translated(self._connection), trio.fail_after(self._config.timeout_s):
                 match entry:
                     case FeedGap():
-                        await self._write_gap(entry)
+                        await write_gap(self._connection, entry, lease)
                     case LeftoverGaps():
-                        await self._connection.execute(
-                            _END_LEFTOVER_GAPS,
-                            [
-                                entry.ended_at,
-                                entry.broker,
-                                [contract_key for contract_key, _ in entry.own],
-                                [started_at for _, started_at in entry.own],
-                            ],
-                        )
-                    case PositionsSnapshot():
-                        refused = await self._write_positions(entry)
-                        await self._tell_unread_accounts(entry)
-                    case AccountValuesSnapshot():
-                        refused = await store_account_values(self._connection, entry)
+                        await end_leftover_gaps(self._connection, entry, lease)
+                    case _ if lease is not None:
+                        refused = await self._write_as_holder(entry, lease)
+                    case _:
+                        refused = await self._write_records(entry)
         except StoreUnavailable:
             self._connection.close_nowait()
             raise
         return refused
 
-    async def _write_gap(self, gap: FeedGap) -> None:
-        await self._connection.execute(
-            _UPSERT_GAP,
-            [
-                gap.broker,
-                gap.account_id,
-                gap.contract_key,
-                gap.started_at,
-                gap.ended_at,
-                gap.reason,
-            ],
-        )
+    async def _write_as_holder(
+        self, records: PositionsSnapshot | AccountValuesSnapshot, lease: FeedLease
+    ) -> Sequence[RefusedPart]:
+        """Store them, unless another service has the lease and stores its own."""
+        if lease.epoch is None and not lease.is_elsewhere:
+            await lease.take(self._connection, from_expired=False)
+        try:
+            async with self._connection.transaction():
+                await lease.guard(self._connection)
+                return await self._write_records(records)
+        except LeaseLost:
+            lease.left_records = True
+            return ()
+
+    async def _write_records(
+        self, records: PositionsSnapshot | AccountValuesSnapshot
+    ) -> Sequence[RefusedPart]:
+        if isinstance(records, AccountValuesSnapshot):
+            return await store_account_values(self._connection, records)
+        refused = await self._write_positions(records)
+        await self._tell_unread_accounts(records)
+        return refused
 
     async def _write_positions(
         self, snapshot: PositionsSnapshot

@@ -1,4 +1,4 @@
-"""The lease: of several services on one database, one sends the alerts.
+"""The lease: of several services on one database, one has a duty.
 
 The lease is a row with its holder, an epoch and a time.  The holder renews it, and another
 service takes it once it has expired; each holder has an epoch of its own.  A transaction
@@ -10,38 +10,40 @@ a failover and does not pass poolers.
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
+from psycopg.rows import args_row
 
 from greeks_trio.errors import GreeksError
 from greeks_trio.postgres.failures import translated
 
 logger = logging.getLogger(__name__)
 
-# Longer than the longest look at all limits, which cannot renew it meanwhile.
-LASTS_S: Final = 40.0
 RENEW_S: Final = 5.0
-_NAME: Final = "alerts"
+# A service that wants it says so each `RENEW_S`.
+_WANTED_S: Final = 3 * RENEW_S
 
-# A new process of the same holder gets a new epoch, too.  The present time comes once, in
-# the offered row: Citus refuses functions of time in the condition.
-_TAKE: Final = """
-insert into leases as l (name, holder, epoch, expires_at)
-values (%(name)s, %(holder)s, 1, clock_timestamp() + %(lasts)s * interval '1 s')
-on conflict (name) do update set
-    holder = excluded.holder,
-    epoch = case
-        when l.holder = excluded.holder and l.epoch = %(epoch)s then l.epoch
-        else l.epoch + 1
-    end,
-    expires_at = excluded.expires_at
-where l.holder = excluded.holder
-   or l.expires_at < (
-       excluded.expires_at at time zone 'UTC' - %(lasts)s * interval '1 s'
-   ) at time zone 'UTC'
-returning epoch
+# Plain statements with `now()`: a distributed PostgreSQL refuses more in one of them.
+_READ: Final = """
+select holder, epoch, expires_at::text, expires_at < now(), expires_at = '-infinity',
+       coalesce(wanted_at > now() - %(wanted)s * interval '1 s', false)
+from leases where name = %(name)s
 """
+_INSERT: Final = """
+insert into leases (name, holder, epoch, expires_at)
+values (%(name)s, %(holder)s, 1, now() + %(lasts)s * interval '1 s')
+on conflict (name) do nothing
+"""
+# Nothing if another service has renewed or taken it since it was read.
+_TAKE: Final = """
+update leases
+set holder = %(holder)s, epoch = %(epoch)s, expires_at = now() + %(lasts)s * interval '1 s',
+    wanted_at = case when %(goes_on)s then wanted_at end
+where name = %(name)s and epoch = %(read_epoch)s
+  and expires_at = %(read_expires_at)s::timestamptz
+"""
+_WANT: Final = "update leases set wanted_at = now() where name = %(name)s"
 # The lock holds another service back until the transaction has ended.
 _GUARD: Final = """
 select from leases
@@ -49,7 +51,7 @@ where name = %(name)s and holder = %(holder)s and epoch = %(epoch)s
 for share
 """
 _RELEASE: Final = """
-update leases set expires_at = statement_timestamp()
+update leases set expires_at = '-infinity'
 where name = %(name)s and holder = %(holder)s and epoch = %(epoch)s
 """
 
@@ -58,31 +60,85 @@ class LeaseLost(GreeksError):
     """Another service has the lease, or it was not taken yet."""
 
 
+class _Row(NamedTuple):
+    """A lease in the database; ``is_released``: its holder has given it back."""
+
+    holder: str
+    epoch: int
+    expires_at: str
+    is_expired: bool
+    is_released: bool
+    is_wanted: bool
+
+
 class Lease:
-    """The lease as this service knows it.
+    """A lease as this service knows it.
 
     Args:
+        name: The duty.
         holder: The name of this service; another one has another name.
+        lasts_s: Seconds after which another service may take it, unless it is renewed.
 
     Attributes:
         epoch: The number of this holding; `None` without the lease.
-        is_elsewhere: Whether the database has said that another service has it.
+        elsewhere: The service that has it, as the database has said.
+        is_wanted: Whether another service has asked for it a moment ago.
+        was_left: Whether the last holder had not given it back: it was killed, or has no
+            connection to the database.
     """
 
-    def __init__(self, holder: str) -> None:
+    def __init__(self, name: str, holder: str, *, lasts_s: float) -> None:
+        self.name = name
         self.holder = holder
+        self._lasts_s = lasts_s
         self.epoch: int | None = None
-        self.is_elsewhere = False
+        self.elsewhere: str | None = None
+        self.is_wanted = False
+        self.was_left = False
 
-    async def take(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the database has said that another service has it."""
+        return self.elsewhere is not None
+
+    async def take(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        *,
+        from_expired: bool = True,
+        asks: bool = False,
+    ) -> None:
         """Take or renew it, unless another service has it.
 
         Args:
             connection: In autocommit.
+            from_expired: Whether to take it from a holder that has let it expire.
+            asks: Whether to ask another holder for it.
         """
-        cursor = await connection.execute(_TAKE, self._values() | {"lasts": LASTS_S})
-        row = await cursor.fetchone()
-        self._note(None if row is None else row[0])
+        row = await self._read(connection)
+        if row is None:
+            cursor = await connection.execute(_INSERT, self._values())
+            if cursor.rowcount:
+                self._note(1, None)
+            return
+        is_own = row.holder == self.holder
+        is_free = row.is_released or (row.is_expired and from_expired)
+        if not (is_own or is_free):
+            if asks:
+                await connection.execute(_WANT, self._values())
+            self._note(None, row.holder)
+            return
+        # A new process of the same holder gets a new epoch, too.
+        goes_on = is_own and row.epoch == self.epoch
+        epoch = row.epoch if goes_on else row.epoch + 1
+        read = {"read_epoch": row.epoch, "read_expires_at": row.expires_at}
+        values = self._values() | read | {"epoch": epoch, "goes_on": goes_on}
+        cursor = await connection.execute(_TAKE, values)
+        if cursor.rowcount:
+            if not goes_on:
+                self.was_left = not (is_own or row.is_released)
+            self.is_wanted = row.is_wanted and goes_on
+            self._note(epoch, None)
 
     async def guard(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Keep the lease until the end of the transaction.
@@ -94,7 +150,9 @@ class Lease:
             cursor = await connection.execute(_GUARD, self._values())
             if cursor.rowcount:
                 return
-        raise LeaseLost("another service has the lease, or it was not taken yet")
+        raise LeaseLost(
+            f"another service has the lease {self.name}, or it was not taken yet"
+        )
 
     async def release(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Let another service take it at once.
@@ -105,15 +163,28 @@ class Lease:
         if self.epoch is not None:
             with translated(connection):
                 await connection.execute(_RELEASE, self._values())
+            self.epoch = None
+            logger.info("lease.released name=%s", self.name)
+
+    async def _read(self, connection: psycopg.AsyncConnection[Any]) -> _Row | None:
+        cursor = connection.cursor(row_factory=args_row(_Row))
+        await cursor.execute(_READ, self._values())
+        return await cursor.fetchone()
 
     def _values(self) -> dict[str, object]:
-        return {"name": _NAME, "holder": self.holder, "epoch": self.epoch}
+        return {
+            "name": self.name,
+            "holder": self.holder,
+            "epoch": self.epoch,
+            "lasts": self._lasts_s,
+            "wanted": _WANTED_S,
+        }
 
-    def _note(self, epoch: int | None) -> None:
-        if epoch == self.epoch and self.is_elsewhere == (epoch is None):
+    def _note(self, epoch: int | None, elsewhere: str | None) -> None:
+        if (epoch, elsewhere) == (self.epoch, self.elsewhere):
             return
-        self.epoch, self.is_elsewhere = epoch, epoch is None
-        if epoch is None:
-            logger.info("lease.elsewhere name=%s", _NAME)
+        self.epoch, self.elsewhere = epoch, elsewhere
+        if elsewhere is None:
+            logger.info("lease.taken name=%s epoch=%d", self.name, epoch)
         else:
-            logger.info("lease.taken name=%s epoch=%d", _NAME, epoch)
+            logger.info("lease.elsewhere name=%s holder=%s", self.name, elsewhere)

@@ -59,7 +59,7 @@ def service():
             source="test",
             stale_after_s=300.0,
             benchmark="SPY",
-            lease=Lease("test"),
+            lease=Lease("alerts", "test", lasts_s=40),
         ),
         worker=None,
         betas=Betas(MetricsBoard(), Conditions(), utc_now),

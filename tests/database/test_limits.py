@@ -335,7 +335,7 @@ class World:
             source="test",
             stale_after_s=300.0,
             benchmark="SPY",
-            lease=Lease(holder),
+            lease=Lease("alerts", holder, lasts_s=40),
         )
         watch.channels = channels
         watch.use(self.parsed())
@@ -490,7 +490,7 @@ async def test_a_write_whose_commit_got_no_answer_can_be_repeated(db, world):
         )
     ]
     async with open_connection(world.database, autocommit=True) as connection:
-        lease = Lease("test")
+        lease = Lease("alerts", "test", lasts_s=40)
         await lease.take(connection)
         for _ in range(2):
             await record(connection, book.rows(), messages, ended, lease)
@@ -656,7 +656,7 @@ async def test_a_service_that_lost_the_lease_without_knowing_it_writes_nothing(
     db, emptied_database
 ):
     async with open_connection(emptied_database, autocommit=True) as connection:
-        one, two = Lease("one"), Lease("two")
+        one, two = (Lease("alerts", each, lasts_s=40) for each in ("one", "two"))
         await one.take(connection)
         await two.take(connection)
         assert (one.epoch, two.epoch, two.is_elsewhere) == (1, None, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
@@ -75,6 +76,8 @@ class IbkrFeed:
         """
         self._health.connecting()
         config = self._config
+        if self._health.sharing.takes_session:
+            config = replace(config, compete=True)
         self._reload = trio.Event()
         async with self._open_session(config, self._pacer) as session:
             session_id = await session.log_in()
@@ -125,6 +128,7 @@ FEED: Final[FeedKind[IbkrConfig]] = FeedKind(
     section=lambda config: config.ibkr,
     make=IbkrFeed,
     check_login=check_login,
+    is_exclusive=True,
 )
 
 

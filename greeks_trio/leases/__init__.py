@@ -1,0 +1,1 @@
+"""Several services on the same logins: the leases of the feeds."""

@@ -1,0 +1,210 @@
+"""The lease of one feed: take it, renew it, give it back, and say when the feed streams.
+
+Every service writes ticks, because their primary key stores each once.  Positions, account
+values and gaps are written by the holder of the feed's lease.  The lease follows the feed:
+a service without a connection gives it to one that asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+import trio
+
+from greeks_trio.errors import FeedInterrupted
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.model.records import LeftoverGaps
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.postgres.feed_coverage import cover, end_earlier, read_others
+from greeks_trio.postgres.feed_lease import FeedLease
+from greeks_trio.waiting import WakeUp
+
+logger = logging.getLogger(__name__)
+
+# For so long the database must answer before others count as gone.
+SETTLED_AFTER_S: Final = 10.0
+# A feed with one session for each user gets so long to connect again.
+_MAY_CONNECT_S: Final = 30.0
+# After it gave the lease back, a service lets another one take it.
+_LETS_OTHERS_S: Final = 15.0
+# At the start, a feed waits so long for the first look at the lease.
+_FIRST_LOOK_S: Final = 3.0
+
+
+class FeedLeaseWatch:
+    """The lease of one feed, and the times at which the feed streams.
+
+    Args:
+        lease: The lease; the journal reads it.
+        journal: Takes what is to be told again with the lease.
+        is_exclusive: Whether the broker allows one session for each user.
+    """
+
+    def __init__(
+        self,
+        health: FeedHealth,
+        lease: FeedLease,
+        journal: Journal,
+        *,
+        is_exclusive: bool,
+    ) -> None:
+        self.health = health
+        self.lease = lease
+        self._journal = journal
+        self._is_exclusive = is_exclusive
+        self._looked = WakeUp()
+        # When the connection began whose time is in the table; by the wall clock.
+        self._covered_since: datetime | None = None
+        # By the monotonic clock.
+        self._first_look_at = math.inf
+        self._not_streaming_since = -math.inf
+        self._gave_back_at = -math.inf
+
+    # The side of the feed.
+
+    async def run_connection(self, connect: Callable[[], Awaitable[object]]) -> None:
+        """Run one connection; a feed with one session for each user needs the lease.
+
+        Raises:
+            FeedInterrupted: another service has taken the lease; and what ``connect``
+                raises.
+        """
+        if not self._is_exclusive:
+            await connect()
+            return
+        with trio.move_on_after(_FIRST_LOOK_S):
+            await self._looked.wait_beyond(0)
+        await self._wait_turn()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_without_lease)
+            await connect()
+
+    async def _wait_turn(self) -> None:
+        """Wait while another service has the lease."""
+        sharing = self.health.sharing
+        try:
+            while self.lease.is_elsewhere:
+                if not sharing.is_standby:
+                    sharing.is_standby = True
+                    self.health.disconnected(f"standby of {self.lease.elsewhere}")
+                await self._looked.wait()
+        finally:
+            sharing.is_standby = False
+        self.health.connecting()
+
+    async def _end_without_lease(self) -> None:
+        """Raise as soon as another service has the lease; runs until cancelled."""
+        while not self.lease.is_elsewhere:
+            await self._looked.wait()
+        raise FeedInterrupted(
+            f"{self.lease.elsewhere} has taken the lease of this feed"
+        )
+
+    # The side of the database.
+
+    def begin(self) -> None:
+        """Note that a connection to the database begins."""
+        self._first_look_at = trio.current_time()
+        self.lease.is_settled = False
+
+    async def look(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Bring the lease and the times up to date.
+
+        Args:
+            connection: In autocommit.
+        """
+        lease, now = self.lease, trio.current_time()
+        lease.is_settled = now - self._first_look_at >= SETTLED_AFTER_S
+        await self._cover(connection)
+        before = lease.epoch
+        if self._is_to_be_given_back():
+            await lease.release(connection)
+            self._gave_back_at = now
+        elif self._may_take(now):
+            await lease.take(
+                connection,
+                from_expired=lease.is_settled,
+                asks=self.health.is_streaming or self.health.sharing.is_standby,
+            )
+        self.health.sharing.holder = lease.elsewhere
+        if lease.epoch is not None and lease.epoch != before:
+            self._was_taken()
+        await self._tell_gaps(connection)
+        self._looked.wake()
+
+    async def give_back(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """End the time of the feed and give the lease back, at the end of the service."""
+        await self._end_cover(connection)
+        await self.lease.release(connection)
+
+    def _may_take(self, now: float) -> bool:
+        health = self.health
+        is_first = health.is_streaming or health.sharing.is_standby
+        return is_first or now >= self._gave_back_at + _LETS_OTHERS_S
+
+    def _is_to_be_given_back(self) -> bool:
+        """Return whether another service asks for the lease, and this one has no feed."""
+        lease = self.lease
+        if lease.epoch is None or self.health.is_streaming or not lease.is_wanted:
+            return False
+        down_s = trio.current_time() - self._not_streaming_since
+        return not self._is_exclusive or down_s >= _MAY_CONNECT_S
+
+    def _was_taken(self) -> None:
+        """Tell what was left to the last holder, and end what it has left open."""
+        health, lease = self.health, self.lease
+        health.sharing.takes_session = self._is_exclusive and lease.was_left
+        if not (lease.left_records or lease.left_gaps):
+            return
+        lease.left_records = lease.left_gaps = False
+        if health.is_streaming:
+            own = tuple(
+                (gap.contract_key, gap.started_at) for gap in health.gaps.open_gaps()
+            )
+            self._journal.record(
+                LeftoverGaps(broker=lease.broker, own=own, ended_at=health.now())
+            )
+        health.tell_again()
+
+    async def _cover(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Write since when and until when the feed streams."""
+        health = self.health
+        if not health.is_streaming:
+            await self._end_cover(connection)
+            return
+        self._not_streaming_since = math.inf
+        health.sharing.takes_session = False
+        since = health.connection_changed_at
+        broker, holder = self.lease.broker, self.lease.holder
+        if since != self._covered_since:
+            await end_earlier(connection, broker, holder, since)
+        self._covered_since = since
+        interval = since, health.now()
+        await cover(connection, broker, holder, interval, is_ended=False)
+
+    async def _end_cover(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        if self._not_streaming_since == math.inf:
+            self._not_streaming_since = trio.current_time()
+        if (since := self._covered_since) is None:
+            return
+        gap = self.health.gaps.feed_gap()
+        until = gap.started_at if gap else self.health.connection_changed_at
+        broker, holder = self.lease.broker, self.lease.holder
+        await cover(connection, broker, holder, (since, until), is_ended=True)
+        self._covered_since = None
+
+    async def _tell_gaps(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Tell the open gaps that were left out, once no other service has the feed."""
+        lease, gaps = self.lease, self.health.gaps
+        if not (lease.left_gaps and lease.is_settled and gaps.open_gaps()):
+            return
+        since = self.health.now() - timedelta(days=1)
+        others = await read_others(connection, lease.broker, lease.holder, since)
+        if not any(each.is_alive for each in others):
+            lease.left_gaps = False
+            gaps.tell_again()

@@ -1,0 +1,115 @@
+"""The table `feed_coverage`: the times at which each service had the feed of a broker."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg.rows import args_row
+
+from greeks_trio.model.coverage import Interval
+from greeks_trio.postgres.lease import RENEW_S
+
+# A service that has not renewed for so long has no feed, or no connection to the database.
+ALIVE_S: Final = 4 * RENEW_S
+# Gaps are told within minutes, or after the outage of a database.
+_KEPT_DAYS: Final = 30
+
+_COVER: Final = """
+insert into feed_coverage
+    (broker, holder, started_at, covered_until, renewed_at, ended)
+values (%s, %s, %s, %s, now(), %s)
+on conflict on constraint feed_coverage_pkey do update set
+    covered_until = excluded.covered_until,
+    renewed_at = excluded.renewed_at,
+    ended = excluded.ended
+"""
+# A killed run of this service has not said its end.
+_END_EARLIER: Final = """
+update feed_coverage set ended = true
+where broker = %s and holder = %s and started_at < %s and not ended
+"""
+_FORGET: Final = """
+delete from feed_coverage
+where broker = %s and holder = %s and renewed_at < now() - %s * interval '1 day'
+"""
+_OTHERS: Final = """
+select started_at, covered_until,
+       not ended and renewed_at > now() - %s * interval '1 s', ended
+from feed_coverage
+where broker = %s and holder <> %s and (covered_until >= %s or not ended)
+"""
+_LAST_OWN: Final = """
+select max(covered_until) from feed_coverage
+where broker = %s and holder = %s and started_at < %s
+"""
+
+
+class Coverage(NamedTuple):
+    """A time at which another service had the feed.
+
+    Attributes:
+        is_alive: Whether it has the feed now.
+        is_ended: Whether it has said that its connection has ended.
+    """
+
+    started_at: datetime
+    covered_until: datetime
+    is_alive: bool
+    is_ended: bool
+
+    @property
+    def interval(self) -> Interval:
+        """The time itself."""
+        return self.started_at, self.covered_until
+
+
+async def cover(
+    connection: psycopg.AsyncConnection[Any],
+    broker: str,
+    holder: str,
+    interval: Interval,
+    *,
+    is_ended: bool,
+) -> None:
+    """Write that this service has, or had, the feed in this time."""
+    start, end = interval
+    values = [broker, holder, start, max(start, end), is_ended]
+    await connection.execute(_COVER, values)
+
+
+async def end_earlier(
+    connection: psycopg.AsyncConnection[Any],
+    broker: str,
+    holder: str,
+    before: datetime,
+) -> None:
+    """End the times of earlier connections of this service, and delete old ones."""
+    await connection.execute(_END_EARLIER, [broker, holder, before])
+    await connection.execute(_FORGET, [broker, holder, _KEPT_DAYS])
+
+
+async def read_others(
+    connection: psycopg.AsyncConnection[Any],
+    broker: str,
+    holder: str,
+    since: datetime,
+) -> list[Coverage]:
+    """Return when other services had the feed; times that ended before are left out."""
+    cursor = connection.cursor(row_factory=args_row(Coverage))
+    await cursor.execute(_OTHERS, [ALIVE_S, broker, holder, since])
+    return await cursor.fetchall()
+
+
+async def last_covered(
+    connection: psycopg.AsyncConnection[Any],
+    broker: str,
+    holder: str,
+    before: datetime,
+) -> datetime | None:
+    """Return until when an earlier connection of this service had the feed."""
+    cursor = await connection.execute(_LAST_OWN, [broker, holder, before])
+    row = await cursor.fetchone()
+    found: datetime | None = None if row is None else row[0]
+    return found
