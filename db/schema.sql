@@ -678,7 +678,7 @@ comment on column leases.epoch is
     'A number that grows with each other holder, and with each start of the same one';
 comment on column leases.expires_at is
     'Another service may take it after this time; the holder renews it before. -infinity: '
-    'the holder has given it back';
+    'the holder has ended; 1970: it has no feed and has given the lease back';
 comment on column leases.wanted_at is
     'When another service has asked for it; null if none did';
 
@@ -7672,4 +7672,4 @@ insert into schema_migrations (name, sha256) values
     ('0018_betas', 'e4223d45008acfad0e67b7ea3f57fa1b900a1504d1668241fbbcbe25e790c55c'),
     ('0019_book', '53dfd2e083ead7eccfc1420334b0c9def3a0d25247e63e8d420fb308ec2ed982'),
     ('0020_leases', '8c01b2004ce5c0a3b1fa9d0b4901cd17053069964c65aeea3b08cda42b62773e'),
-    ('0021_coverage', 'f50e5e8f0b7a51cf2de9d9057bd333909c94552887fd35cae19d881680c159d8');
+    ('0021_coverage', '306781a9272e89828da29ec6b3f15ca0992fa25738c2324e5b542f9aff11df9d');

@@ -16,7 +16,7 @@ comment on column leases.name is
     'The duty: alerts; or feed: and a broker, for positions, account values and gaps';
 comment on column leases.expires_at is
     'Another service may take it after this time; the holder renews it before. -infinity: '
-    'the holder has given it back';
+    'the holder has ended; 1970: it has no feed and has given the lease back';
 comment on column leases.wanted_at is
     'When another service has asked for it; null if none did';
 

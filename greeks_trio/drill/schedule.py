@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
+from greeks_trio.alerts.limit_watch import ALERTS_LEASE_S
 from greeks_trio.config.settings import BROKERS
 from greeks_trio.model.records import Broker
-from greeks_trio.postgres.lease import LASTS_S
 
 Recovery: TypeAlias = Literal["feed", "commit"]
 
@@ -191,7 +191,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "old-primary-returns": _of_standby(0.0, 2.0),
         # Two services on the same logins; which one of them, from 0.
         "kill-one-of-two": _of_two(10.0, 0.0, 3.0, is_kill=True),
-        "pause-one-of-two": _of_two(1.0, LASTS_S + 2.0, LASTS_S + 10.0),
+        "pause-one-of-two": _of_two(1.0, ALERTS_LEASE_S + 2.0, ALERTS_LEASE_S + 10.0),
         # The machine under the service fails.
         "suspend-service": _hostile(5.0, 60.0),
         # How many more files, and how many more MB.

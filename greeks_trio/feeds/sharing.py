@@ -1,4 +1,4 @@
-"""What a feed knows of other services on the same logins."""
+"""The state of a feed beside those of other services on the same logins."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Sharing:
         is_standby: Whether the feed waits for the lease, because the broker allows one
             session for each user.
         takes_session: Whether the next connection takes the session from another one:
-            the last holder of the lease was killed, and its gateway still has the
-            session.
+            the last holder of the lease has ended or was killed, and its gateway still
+            has the session.
     """
 
     holder: str | None = None
@@ -24,7 +24,7 @@ class Sharing:
     takes_session: bool = False
 
     def notes(self) -> Iterator[str]:
-        """Yield what a person should know."""
+        """Yield the sentences for a person."""
         if self.is_standby:
             yield f"standby: {self.holder} has the lease and streams"
         elif self.holder is not None:

@@ -41,7 +41,7 @@ class FeedLeaseWatch:
 
     Args:
         lease: The lease; the journal reads it.
-        journal: Takes what is to be told again with the lease.
+        journal: Takes the records that are told again with the lease.
         is_exclusive: Whether the broker allows one session for each user.
     """
 
@@ -71,8 +71,8 @@ class FeedLeaseWatch:
         """Run one connection; a feed with one session for each user needs the lease.
 
         Raises:
-            FeedInterrupted: another service has taken the lease; and what ``connect``
-                raises.
+            FeedInterrupted: another service has taken the lease; and the errors of
+                ``connect``.
         """
         if not self._is_exclusive:
             await connect()
@@ -123,7 +123,7 @@ class FeedLeaseWatch:
         await self._cover(connection)
         before = lease.epoch
         if self._is_to_be_given_back():
-            await lease.release(connection)
+            await lease.release(connection, ends=False)
             self._gave_back_at = now
         elif self._may_take(now):
             await lease.take(
@@ -156,9 +156,9 @@ class FeedLeaseWatch:
         return not self._is_exclusive or down_s >= _MAY_CONNECT_S
 
     def _was_taken(self) -> None:
-        """Tell what was left to the last holder, and end what it has left open."""
+        """Tell the records that were left to the last holder, and end its open gaps."""
         health, lease = self.health, self.lease
-        health.sharing.takes_session = self._is_exclusive and lease.was_left
+        health.sharing.takes_session = self._is_exclusive and lease.follows_ended
         if not (lease.left_records or lease.left_gaps):
             return
         lease.left_records = lease.left_gaps = False

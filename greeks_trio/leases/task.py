@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _LIMIT_S: Final = 10.0
 _END_LIMIT_S: Final = 1.0
+_TABLES_IN_S: Final = 5.0
 
 
 async def run_feed_leases(
@@ -64,7 +65,8 @@ async def _look_across_connections(
     again: WakeUp,
     changed: WakeUp,
 ) -> NoReturn:
-    backoff, told = Backoff(min_delay_s=0.5, max_delay_s=RENEW_S), ""
+    backoff, told = Backoff(min_delay_s=0.2, max_delay_s=RENEW_S), ""
+    began_at = trio.current_time()
     while True:
         seen = again.calls
         try:
@@ -81,8 +83,11 @@ async def _look_across_connections(
         except* StoreError as group:
             reason = plain_reason(group)
             if reason != told:
+                # At first the tables are made by others.
+                is_late = bool(told) or trio.current_time() > began_at + _TABLES_IN_S
+                level = logging.WARNING if is_late else logging.INFO
+                logger.log(level, "lease.not_kept reason=%s", reason)
                 told = reason
-                logger.warning("lease.not_kept reason=%s", reason)
             await backoff.wait()
 
 

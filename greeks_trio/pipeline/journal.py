@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 import msgspec
 import trio
 
-from greeks_trio.errors import StoreError, StoreRejected
+from greeks_trio.errors import GapUndecided, StoreError, StoreRejected
 from greeks_trio.model.account_values import AccountValuesSnapshot
 from greeks_trio.model.records import Broker, FeedGap, LeftoverGaps
 from greeks_trio.pipeline.stores import JournalEntry
@@ -48,6 +48,8 @@ GIVES_WAY_AFTER_S: Final = 60.0
 # So many entries of a lane are tried before it waits again.
 _TRIES_A_ROUND: Final = 5
 _MAX_DELAY_S: Final = 15.0
+# Another service says so often that it has the feed.
+_DECIDED_S: Final = 2.0
 
 # Table and broker.
 _LaneName: TypeAlias = tuple[type[JournalEntry], Broker]
@@ -92,9 +94,9 @@ class _Lane:
         since = self.failing_since
         return 0.0 if since is None else trio.current_time() - since
 
-    def end_round(self) -> None:
+    def end_round(self, delay_s: float) -> None:
         self.tried = []
-        self.retry_at = trio.current_time() + self.backoff.next_delay()
+        self.retry_at = trio.current_time() + delay_s
 
     def begin_again(self) -> None:
         self.tried, self.retry_at, self.failing_since = [], -math.inf, None
@@ -212,7 +214,9 @@ class Journal:
         elif not (is_refused or is_late) or (
             len(lane.tried) >= _TRIES_A_ROUND or self._first_untried(lane) is None
         ):
-            lane.end_round()
+            is_undecided = isinstance(failure, GapUndecided)
+            delay_s = _DECIDED_S if is_undecided else lane.backoff.next_delay()
+            lane.end_round(delay_s)
 
     def remove(self, entry: JournalEntry) -> None:
         """Remove the entry if it still waits."""

@@ -26,7 +26,8 @@ _WANTED_S: Final = 3 * RENEW_S
 
 # Plain statements with `now()`: a distributed PostgreSQL refuses more in one of them.
 _READ: Final = """
-select holder, epoch, expires_at::text, expires_at < now(), expires_at = '-infinity',
+select holder, epoch, expires_at::text, expires_at < now(),
+       expires_at <= to_timestamp(0), expires_at = to_timestamp(0),
        coalesce(wanted_at > now() - %(wanted)s * interval '1 s', false)
 from leases where name = %(name)s
 """
@@ -51,7 +52,8 @@ where name = %(name)s and holder = %(holder)s and epoch = %(epoch)s
 for share
 """
 _RELEASE: Final = """
-update leases set expires_at = '-infinity'
+update leases
+set expires_at = case when %(ends)s then '-infinity'::timestamptz else to_timestamp(0) end
 where name = %(name)s and holder = %(holder)s and epoch = %(epoch)s
 """
 
@@ -61,13 +63,19 @@ class LeaseLost(GreeksError):
 
 
 class _Row(NamedTuple):
-    """A lease in the database; ``is_released``: its holder has given it back."""
+    """A lease in the database.
+
+    Attributes:
+        is_released: Whether its holder has given it back.
+        is_given_up: Whether the holder goes on without it.
+    """
 
     holder: str
     epoch: int
     expires_at: str
     is_expired: bool
     is_released: bool
+    is_given_up: bool
     is_wanted: bool
 
 
@@ -83,8 +91,7 @@ class Lease:
         epoch: The number of this holding; `None` without the lease.
         elsewhere: The service that has it, as the database has said.
         is_wanted: Whether another service has asked for it a moment ago.
-        was_left: Whether the last holder had not given it back: it was killed, or has no
-            connection to the database.
+        follows_ended: Whether the holder before has ended, or does not answer.
     """
 
     def __init__(self, name: str, holder: str, *, lasts_s: float) -> None:
@@ -94,7 +101,7 @@ class Lease:
         self.epoch: int | None = None
         self.elsewhere: str | None = None
         self.is_wanted = False
-        self.was_left = False
+        self.follows_ended = False
 
     @property
     def is_elsewhere(self) -> bool:
@@ -136,7 +143,7 @@ class Lease:
         cursor = await connection.execute(_TAKE, values)
         if cursor.rowcount:
             if not goes_on:
-                self.was_left = not (is_own or row.is_released)
+                self.follows_ended = not (is_own or row.is_given_up)
             self.is_wanted = row.is_wanted and goes_on
             self._note(epoch, None)
 
@@ -154,15 +161,21 @@ class Lease:
             f"another service has the lease {self.name}, or it was not taken yet"
         )
 
-    async def release(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def release(
+        self, connection: psycopg.AsyncConnection[Any], *, ends: bool = True
+    ) -> None:
         """Let another service take it at once.
+
+        Args:
+            connection: In autocommit.
+            ends: Whether this service ends; otherwise it goes on without the lease.
 
         Raises:
             StoreError: the database cannot do it; the lease ends by its time.
         """
         if self.epoch is not None:
             with translated(connection):
-                await connection.execute(_RELEASE, self._values())
+                await connection.execute(_RELEASE, self._values() | {"ends": ends})
             self.epoch = None
             logger.info("lease.released name=%s", self.name)
 

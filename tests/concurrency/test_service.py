@@ -51,6 +51,7 @@ def service():
         primary_reader=None,
         standstills=None,
         offer_again=None,
+        leases={},
         limits=LimitWatch(
             Conditions(),
             None,

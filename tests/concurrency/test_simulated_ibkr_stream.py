@@ -12,6 +12,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from greeks_trio.simulators.book.textbook import textbook_market
+from greeks_trio.simulators.ibkr.login import Logins
 from greeks_trio.simulators.ibkr.state import IbkrSettings, IbkrState
 from greeks_trio.simulators.ibkr.stream import HEARTBEAT_INTERVAL_S, IbkrStream
 from greeks_trio.simulators.ledger import Ledger
@@ -44,7 +45,10 @@ class Server:
             upgrade = await serve_http(stream, lambda _request: None)
             socket = ServerWebSocket(stream, upgrade.received)
             await socket.accept()
-            self.ibkr = IbkrStream(self.state, socket, upgrade.request, lambda: None)
+            [login] = Logins(Random(1), 1).each
+            self.ibkr = IbkrStream(
+                self.state, login, socket, upgrade.request, lambda: None
+            )
             await self.ibkr.run()
         self.ended.set()
 
@@ -113,7 +117,7 @@ async def test_ticks_come_at_the_configured_rate(nursery, autojump_clock):
                     await receive(socket)
             ticks, seconds = server.ledger.ticks - before, trio.current_time() - started
 
-    assert seconds == 60.0
+    assert seconds == pytest.approx(60.0)
     assert ticks == pytest.approx(3000, abs=1)
 
 

@@ -19,6 +19,7 @@ from greeks_trio.alerts.rules_file import load_rules
 from greeks_trio.assembly import _is_market_open, _unread_positions
 from greeks_trio.config.secret import Secret
 from greeks_trio.errors import ConfigError
+from greeks_trio.feeds.sharing import Sharing
 from greeks_trio.model.alerts import AlertState
 from greeks_trio.monitoring.market_hours import AMERICAN, MarketHours
 from greeks_trio.postgres.reads.limits import ScopeSums
@@ -259,7 +260,9 @@ def test_the_markets_of_rules_are_those_that_are_always_prepared():
 
 def test_sums_count_only_when_the_positions_of_every_broker_are_read_and_stored():
     def feed(is_read):
-        return SimpleNamespace(positions=SimpleNamespace(is_read=is_read))
+        return SimpleNamespace(
+            positions=SimpleNamespace(is_read=is_read), sharing=Sharing()
+        )
 
     status = SimpleNamespace(
         feeds={"ibkr": feed(True), "tastytrade": feed(False)}, journal=[]
@@ -272,6 +275,10 @@ def test_sums_count_only_when_the_positions_of_every_broker_are_read_and_stored(
     status.journal.append("positions")
     waits = "changed positions wait to be stored"
     assert _unread_positions(status, "ibkr") == waits
+
+    status.journal.clear()
+    status.feeds["tastytrade"].sharing.holder = "another service"
+    assert _unread_positions(status, None) == ""
 
 
 def test_messages_say_figure_scope_value_and_limit():

@@ -41,7 +41,7 @@ class Gateway:
     ) -> None:
         self.login = login
         self.rest = IbkrRest(state, login, sessions, self._silence)
-        self.door = Door(self._respond, self._serve_socket)
+        self.door = Door(self.respond, self._serve_socket)
         self._state = state
         self._clients = clients
         self._is_stopping = is_stopping
@@ -56,7 +56,8 @@ class Gateway:
         with self._clients.serving(client):
             await client.run()
 
-    def _respond(self, request: Request) -> Response | None:
+    def respond(self, request: Request) -> Response | None:
+        """Answer a request; `None` for one that opens a websocket."""
         is_away = self._state.conditions.holds("drop", "http-503")
         if is_away or self._is_stopping():
             return _REFUSAL

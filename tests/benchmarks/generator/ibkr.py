@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
 import trio
 
 from greeks_trio.simulators.ibkr import topics
 from greeks_trio.simulators.ibkr.broker import SimulatedIbkr
+from greeks_trio.simulators.ibkr.login import GatewayLogin
 from greeks_trio.simulators.ibkr.stream import IbkrStream
 from greeks_trio.simulators.market import SimulatedOption
-from greeks_trio.simulators.server.door import Closing
+from greeks_trio.simulators.server.door import Closing, Door
 from greeks_trio.simulators.server.http import Request
 from greeks_trio.simulators.server.websocket import ServerWebSocket
 from tests.benchmarks.generator.ledger import VALUE_SETS, Contract, Ledger
@@ -91,12 +93,21 @@ class GeneratorIbkr(SimulatedIbkr):
         self._options = {each.conid: each for each in options}
         self._tick_ledger = ledger
         self._one_record_a_frame = one_record_a_frame
+        [gateway] = self._gateways
+        serve = partial(self._serve_socket, gateway.login)
+        gateway.door = Door(gateway.respond, serve)
 
     async def _serve_socket(
-        self, socket: ServerWebSocket, request: Request, _closing: Closing
+        self,
+        login: GatewayLogin,
+        socket: ServerWebSocket,
+        request: Request,
+        _closing: Closing,
     ) -> None:
         tapped = _TappedSocket(socket, self._wanted)
-        client = IbkrStream(self._state, tapped, request, self._clients.note_change)
+        client = IbkrStream(
+            self._state, login, tapped, request, self._clients.note_change
+        )
         with self._clients.serving(client):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._make_pump, tapped)
