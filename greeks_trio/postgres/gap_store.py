@@ -35,13 +35,16 @@ on conflict on constraint feed_gaps_key
 """
 # It names our own gaps and does not compare times: the clock of an earlier run may have
 # been wrong, so that its gaps begin in the future.  Such a gap keeps its true duration, see
-# the view `outages`.
+# the view `outages`.  The sum is one of times without a zone, because Citus refuses to add
+# to a time with a zone here.
 _END_LEFTOVER_GAPS: Final = """
 update feed_gaps
 set ended_at = greatest(
     started_at,
-    %(ended_at)s::timestamptz
+    (
+        %(ended_at)s::timestamptz at time zone 'UTC'
         + (started_at - least(started_at, coalesce(recorded_at, started_at)))
+    ) at time zone 'UTC'
 )
 where broker = %(broker)s and ended_at is null
   and (contract_key is null or %(of_contracts)s)
