@@ -1,0 +1,350 @@
+"""Gaps, positions and leases of two services in the real tables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from greeks_trio.errors import GapUndecided
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.leases.feed_watch import FeedLeaseWatch
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.postgres.feed_coverage import ALIVE_S
+from greeks_trio.postgres.feed_lease import FeedLease
+from greeks_trio.postgres.journal_store import JournalStore
+from greeks_trio.postgres.lease import LeaseLost
+from greeks_trio.waiting import utc_now
+from tests.factories import make_position
+from tests.fix_postgres import connect
+
+KEY = "SPY   991218C00600000"
+GAPS = """
+select extract(epoch from started_at - %(base)s)::int,
+       extract(epoch from ended_at - %(base)s)::int, reason
+from feed_gaps order by 1, 3
+"""
+
+
+class Table:
+    """The table of gaps; times are seconds after a moment 100 s ago."""
+
+    def __init__(self, observer, sink, lease):
+        self.base = utc_now() - timedelta(seconds=100)
+        self.observer = observer
+        self.sink = sink
+        self.lease = lease
+
+    def at(self, seconds):
+        return None if seconds is None else self.base + timedelta(seconds=seconds)
+
+    def other_had(self, start, end, *, is_ended=True, renewed=None):
+        """Write a time at which the other service had the feed."""
+        self.observer.execute(
+            "insert into feed_coverage values ('ibkr', 'two', %s, %s, %s, %s)"
+            " on conflict on constraint feed_coverage_pkey do update set"
+            " covered_until = excluded.covered_until, ended = excluded.ended,"
+            " renewed_at = excluded.renewed_at",
+            [self.at(start), self.at(end), self.at(renewed or end), is_ended],
+        )
+
+    def other_has(self, start, end=100):
+        """Write that the other one has the feed, and was last heard at ``end``."""
+        self.other_had(start, end, is_ended=False, renewed=100)
+
+    async def tell(
+        self, start, end=None, *, reason=GapReason.DISCONNECTED, contract_key=None
+    ):
+        """Store a gap of this service."""
+        await self.sink.write(
+            FeedGap(
+                broker="ibkr",
+                started_at=self.at(start),
+                ended_at=self.at(end),
+                reason=reason,
+                contract_key=contract_key,
+            )
+        )
+
+    async def connected(self, at):
+        """Store that the first connection of this run stands."""
+        await self.sink.write(LeftoverGaps(broker="ibkr", own=(), ended_at=self.at(at)))
+
+    def rows(self):
+        rows = self.observer.execute(GAPS, {"base": self.base}).fetchall()
+        return [row[:2] for row in rows]
+
+    def hold_by_other(self):
+        self.observer.execute(
+            "insert into leases values ('feed:ibkr', 'two', 1, now() + interval '1 h')"
+        )
+
+
+@pytest.fixture
+def lease():
+    lease = FeedLease("ibkr", "one")
+    lease.is_settled = True
+    return lease
+
+
+@pytest.fixture
+async def table(emptied_database, lease):
+    store = JournalStore(emptied_database, leases={"ibkr": lease})
+    async with store.open() as sink:
+        with connect(emptied_database) as observer:
+            yield Table(observer, sink, lease)
+
+
+async def test_the_gaps_of_the_only_service_are_the_rows(table):
+    await table.tell(10)
+    assert table.rows() == [(10, None)]
+    await table.tell(10, 20)
+    await table.tell(30, 40)
+    assert table.rows() == [(10, 20), (30, 40)]
+
+
+async def test_no_gap_while_the_other_service_has_the_feed(table):
+    table.other_has(0)
+    await table.tell(10)
+    await table.tell(10, 20)
+    assert table.rows() == []
+
+
+async def test_of_a_gap_the_time_without_any_feed_is_told(table):
+    table.other_had(0, 15)
+    table.other_had(30, 50)
+    await table.tell(10, 40)
+    assert table.rows() == [(15, 30)]
+
+
+async def test_an_open_gap_begins_when_the_other_service_has_ended(table):
+    table.other_had(0, 15)
+    await table.tell(10)
+    assert table.rows() == [(15, None)]
+    await table.tell(10, 40)
+    assert table.rows() == [(15, 40)]
+
+
+async def test_a_time_that_has_a_row_gets_no_second_one(table):
+    table.other_had(0, 15)
+    await table.tell(10, 40)
+    table.observer.execute("update feed_coverage set holder = 'three'")
+    await table.tell(12, 35, reason=GapReason.KILLED)
+    await table.tell(12, 50, reason=GapReason.SILENCE)
+    assert table.rows() == [(15, 40), (40, 50)]
+
+
+async def test_a_gap_ends_with_the_first_service_that_has_the_feed_again(table):
+    table.other_had(0, 15)
+    await table.tell(10)
+    # The other one is back, and ends the gap that this one has told.
+    mine, table.lease.holder = table.lease.holder, "two"
+    await table.tell(15, 30)
+    table.lease.holder = mine
+    table.other_has(30)
+    await table.tell(10, 60)
+    assert table.rows() == [(15, 30)]
+
+
+async def test_a_gap_waits_for_the_word_of_a_service_that_lives(table):
+    table.other_has(0, 35)
+    with pytest.raises(GapUndecided):
+        await table.tell(10, 40)
+    table.other_has(0, 41)
+    await table.tell(10, 40)
+    assert table.rows() == []
+
+
+async def test_a_service_that_is_silent_for_long_does_not_count_as_living(table):
+    silent_at = 100 - ALIVE_S - 5
+    table.other_had(0, silent_at, is_ended=False)
+    await table.tell(10)
+    assert table.rows() == [(silent_at, None)]
+
+
+async def test_after_an_outage_of_the_database_gaps_wait_for_the_others(table):
+    table.lease.is_settled = False
+    table.other_had(0, 20, is_ended=False)
+    with pytest.raises(GapUndecided):
+        await table.tell(10, 40)
+    with pytest.raises(GapUndecided):
+        await table.tell(10, 40, contract_key=KEY)
+    table.other_had(0, 20)
+    await table.tell(10, 40)
+    assert table.rows() == [(20, 40)]
+
+
+async def test_lost_ticks_are_told_also_if_the_other_service_had_the_feed(table):
+    table.other_has(0)
+    await table.tell(10, 20, reason=GapReason.TICKS_LOST)
+    await table.tell(10, 20, reason=GapReason.RESTORED_BACKUP)
+    assert table.rows() == [(10, 20), (10, 20)]
+    # Nor do such rows stand for a gap of the feed.
+    table.observer.execute(
+        "update feed_coverage set ended = true, covered_until = %s", [table.at(5)]
+    )
+    await table.tell(2, 20)
+    assert table.rows() == [(5, 20), (10, 20), (10, 20)]
+
+
+async def test_a_time_of_which_no_service_has_told_is_found_at_the_next_start(table):
+    """This one was stopped, and the other one was lost with its machine."""
+    table.observer.execute(
+        "insert into feed_coverage values ('ibkr', 'one', %s, %s, now(), true)",
+        [table.at(-50), table.at(0)],
+    )
+    table.other_had(-60, 30, is_ended=False)
+    await table.connected(90)
+    assert table.rows() == [(30, 90)]
+    await table.connected(90)
+    assert table.rows() == [(30, 90)]
+
+
+async def test_a_gap_of_a_contract_is_told_by_the_holder_of_the_lease(table, lease):
+    table.other_has(0)
+    await lease.take(table.sink._connection)
+    await table.tell(10, contract_key=KEY)
+    assert table.rows() == [(10, None)]
+    await table.tell(10, 20, contract_key=KEY)
+    assert table.rows() == [(10, 20)]
+
+
+async def test_a_gap_of_a_contract_is_left_to_the_holder(table, lease):
+    table.other_has(0)
+    table.hold_by_other()
+    await lease.take(table.sink._connection)
+    await table.tell(10, contract_key=KEY)
+    assert table.rows() == []
+    assert lease.left_gaps
+
+
+async def test_a_contract_whose_ticks_come_by_the_other_service_has_no_gap(
+    table, lease
+):
+    table.other_has(0)
+    table.observer.execute("select make_month(%s)", [table.at(20).date()])
+    table.observer.execute(
+        "insert into greek_snapshots (broker, account_id, contract_key, underlying,"
+        " event_time, received_at, delta, availability, source_payload, fingerprint)"
+        " values ('ibkr', 'watchlist', %s, 'SPY', %s, %s, 0.5, 'realtime', '{}', 1)",
+        [KEY, table.at(20), table.at(20)],
+    )
+    await table.tell(10, contract_key=KEY)
+    assert table.rows() == []
+    await table.tell(30, contract_key=KEY)
+    assert table.rows() == [(30, None)]
+
+
+async def test_gaps_that_another_holder_has_left_open_end(table, lease):
+    table.other_has(0)
+    await lease.take(table.sink._connection)
+    await table.tell(10, contract_key=KEY)
+    await table.connected(50)
+    assert table.rows() == [(10, 50)]
+    # The gaps of contracts are those of the holder.
+    await table.tell(60, contract_key=KEY)
+    lease.elsewhere = "two"
+    await table.connected(70)
+    assert table.rows() == [(10, 50), (60, None)]
+
+
+def snapshot(*positions):
+    return PositionsSnapshot(
+        broker="ibkr",
+        account_ids=("U1234567",),
+        positions=positions,
+        observed_at=utc_now(),
+    )
+
+
+async def test_positions_are_closed_by_the_holder_of_the_lease_only(table, lease):
+    held = snapshot(make_position(3))
+    await table.sink.write(held)
+    table.observer.execute("update leases set holder = 'two', epoch = epoch + 1")
+    await table.sink.write(snapshot())
+    quantities = "select quantity::int from positions order by observed_at"
+    assert table.observer.execute(quantities).fetchall() == [(3,)]
+    assert lease.left_records
+
+    table.observer.execute("update leases set expires_at = '-infinity'")
+    await lease.take(table.sink._connection)
+    await table.sink.write(snapshot())
+    assert table.observer.execute(quantities).fetchall() == [(3,), (0,)]
+
+
+async def test_of_two_services_that_take_an_expired_lease_one_gets_it(table):
+    connection = table.sink._connection
+    one, two, three = (FeedLease("ibkr", name) for name in ("one", "two", "three"))
+    await three.take(connection)
+    await one.take(connection)
+    assert (one.epoch, one.elsewhere) == (None, "three")
+    table.observer.execute("update leases set expires_at = now() - interval '1 s'")
+    await two.take(connection, from_expired=False)
+    assert two.elsewhere == "three"
+    await two.take(connection)
+    await one.take(connection)
+    assert (two.epoch, one.epoch, one.elsewhere) == (2, None, "two")
+    assert two.follows_ended
+    async with connection.transaction():
+        with pytest.raises(LeaseLost):
+            await three.guard(connection)
+        await two.guard(connection)
+    await two.release(connection, ends=False)
+    await one.take(connection, from_expired=False)
+    assert one.epoch == 3
+    assert not one.follows_ended
+
+
+@pytest.fixture
+def watch(lease):
+    health = FeedHealth("ibkr", Journal())
+    return FeedLeaseWatch(health, lease, health.gaps._journal, is_exclusive=False)
+
+
+async def test_a_service_without_a_feed_gives_the_lease_to_one_that_asks(table, watch):
+    connection, other = table.sink._connection, FeedLease("ibkr", "two")
+    watch.begin()
+    watch.health.connected()
+    await watch.look(connection)
+    await other.take(connection, asks=True)
+    await watch.look(connection)
+    assert watch.lease.epoch == 1  # it streams, so it keeps the lease
+    assert other.elsewhere == "one"
+
+    watch.health.disconnected("gone")
+    await watch.look(connection)  # it reads that the other one has asked
+    await watch.look(connection)
+    await other.take(connection)
+    assert (watch.lease.epoch, other.epoch) == (None, 2)
+    [(until, ended)] = table.observer.execute(
+        "select covered_until >= started_at, ended from feed_coverage"
+    ).fetchall()
+    assert until
+    assert ended
+
+
+async def test_with_the_lease_everything_is_told_that_was_left_to_the_other_one(
+    table, watch, lease
+):
+    connection, health = table.sink._connection, watch.health
+    journal = health.gaps._journal
+    table.hold_by_other()
+    watch.begin()
+    health.connected()
+    await watch.look(connection)
+    assert health.sharing.holder == "two"
+    health.positions.read(["U1234567"], [make_position(1)])
+    for entry in [journal.oldest().entry]:
+        await table.sink.write(entry)
+        journal.remove(entry)
+    assert table.observer.execute("select from positions").rowcount == 0
+
+    table.observer.execute("update leases set expires_at = '-infinity'")
+    await watch.look(connection)
+    leftover, positions = (each.entry for each in journal.not_on_disk())
+    assert isinstance(leftover, LeftoverGaps)
+    await table.sink.write(positions)
+    assert table.observer.execute("select from positions").rowcount == 1
+    assert health.sharing.holder is None
