@@ -348,3 +348,21 @@ async def test_with_the_lease_everything_is_told_that_was_left_to_the_other_one(
     await table.sink.write(positions)
     assert table.observer.execute("select from positions").rowcount == 1
     assert health.sharing.holder is None
+
+
+async def test_a_lease_that_was_renewed_meanwhile_is_not_taken(table, monkeypatch):
+    connection = table.sink._connection
+    one, two = (FeedLease("ibkr", name) for name in ("one", "two"))
+    await two.take(connection)
+    table.observer.execute("update leases set expires_at = now() - interval '1 s'")
+    row = await one._read(connection)
+    await two.take(connection)
+
+    async def read_before(_connection):
+        return row
+
+    monkeypatch.setattr(one, "_read", read_before)
+    await one.take(connection)
+    assert one.epoch is None
+    async with connection.transaction():
+        await two.guard(connection)
