@@ -10,6 +10,7 @@ import msgspec
 import trio
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -29,16 +30,14 @@ _LIMIT_S: Final = 10.0
 _STYLES: Final = {"healthy": "green", "degraded": "yellow", "down": "red"}
 # As those of the command status.
 _EXIT_STATUSES: Final = {"healthy": 0, "degraded": 1, "down": 2}
-# A name and an address are not broken into lines.
-_HEADINGS: Final = {
-    "service": True,
-    "health": True,
-    "brokers": False,
-    "ticks/s": True,
-    "newest tick": False,
-    "restarts": False,
-    "page": True,
-}
+_HEADINGS: Final = (
+    "service",
+    "health",
+    "brokers",
+    "ticks/s",
+    "newest tick",
+    "restarts",
+)
 
 
 async def run_fleet_status(http: HttpConfig, *, as_json: bool) -> int:
@@ -96,15 +95,22 @@ def show_fleet(base: str, content: bytes, *, as_json: bool) -> int:
     )
     for name, each in services.items():
         for sentence in (*each["problems"], *each["warnings"]):
-            console.print(Text("  - "), plain(f"{name}: {sentence}"), sep="")
+            # A long sentence continues under its own beginning.
+            line = Table.grid(padding=(0, 1))
+            line.add_row(Text("  -"), plain(f"{name}: {sentence}"))
+            console.print(line)
     console.print(_table(services))
+    pages = Table.grid(padding=(0, 2))
+    for name, each in services.items():
+        pages.add_row(Text(name, "bold"), plain(each["url"]))
+    console.print(Padding(pages, (0, 1), expand=False))
     return exit_status
 
 
 def _table(services: dict[str, dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for heading, is_whole in _HEADINGS.items():
-        table.add_column(heading, no_wrap=is_whole, overflow="fold")
+    for heading in _HEADINGS:
+        table.add_column(heading, no_wrap=heading in ("service", "health"))
     for name, each in services.items():
         brokers = ", ".join(
             f"{session['broker']} {session['status']}" for session in each["sessions"]
@@ -115,7 +121,6 @@ def _table(services: dict[str, dict[str, Any]]) -> Table:
             _number(each["ticks_per_second"], ""),
             _number(each["newest_tick_age_s"], " s ago"),
             str(each["restarts"]),
-            each["url"],
         )
         health = Text(each["health"], _STYLES.get(each["health"], ""))
         table.add_row(Text(name), health, *map(plain, cells))

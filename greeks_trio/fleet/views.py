@@ -24,6 +24,8 @@ from greeks_trio.postgres.schema.fleet_views import (
 logger = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 30.0
+# A wait for a lock has a shorter limit of its own.
+_LIMIT_S: Final = 60.0
 
 
 async def make_views(plan: FleetPlan) -> FleetViews:
@@ -37,7 +39,7 @@ async def make_views(plan: FleetPlan) -> FleetViews:
     inside, elsewhere = _services_of(plan)
     schemas = {name: each.config.database.schema for name, each in inside.items()}
     async with open_to_inspect(_login(plan)) as connection:
-        with translated(connection):
+        with translated(connection), trio.fail_after(_LIMIT_S):
             made = await make_fleet_views(connection, home, schemas)
     return replace(made, left_out=[*made.left_out, *elsewhere])
 
@@ -97,7 +99,7 @@ async def _renew(plan: FleetPlan) -> str:
     """Make views that differ anew; return which services are not in them, and why."""
     home = plan.config.database.schema
     async with open_to_inspect(_login(plan)) as connection:
-        with translated(connection):
+        with translated(connection), trio.fail_after(_LIMIT_S):
             if not await has_fleet_views(connection, home):
                 return ""
     made = await make_views(plan)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs.tools.blocks import read_blocks
 from greeks_trio.commands import deployment
 from greeks_trio.commands.deployment import FILES, write_deployment
 from greeks_trio.config.names import SECRETS
@@ -51,6 +52,29 @@ def test_the_unit_starts_this_program_and_is_hardened(tmp_path, name):
     )
     [level] = re.findall(r"exposure level for .*: ([\d.]+)", security.stdout)
     assert float(level) <= EXPOSURE
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is needed")
+def test_the_drop_in_of_the_documents_makes_the_unit_one_of_a_fleet(tmp_path):
+    write_deployment("systemd", tmp_path, force=False)
+    page = (ROOT / "docs/scale.md").read_text()
+    [drop_in] = [each.text for each in read_blocks(page) if each.language == "ini"]
+    path = tmp_path / f"{deployment.UNIT}.d" / "override.conf"
+    path.parent.mkdir()
+    path.write_text(drop_in.replace("/opt/greeks_trio", str(ROOT)))
+
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / deployment.UNIT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (verified.returncode, verified.stderr) == (0, "")
+    # They would lead every service to the same file and the same spool.
+    unit = (tmp_path / deployment.UNIT).read_text()
+    variables = re.findall(r"^Environment=(GREEKS_\w+)=", unit, re.MULTILINE)
+    assert f"UnsetEnvironment={' '.join(variables)}\n" in drop_in
 
 
 def test_each_instance_of_the_template_has_files_of_its_own(tmp_path):
