@@ -50,7 +50,8 @@ class Tolerance:
         before_end_s: Before the end of a connection, ticks may still be on their way.
         hole_s: A longer time without a tick of the broker is none with the feed.
         contract_hole_s: The same for one contract.
-        gap_s: A gap may begin so much earlier, and end so much later.
+        gap_s: A gap may begin so much earlier, and end so much later.  After a kill it
+            begins at the last sign of life, which is a second old at most.
         untold_s: A shorter time without a feed needs no gap.
         window_s: From a receipt until its delivery is written.
     """
@@ -58,7 +59,7 @@ class Tolerance:
     before_end_s: float = 0.35
     hole_s: float = 2.0
     contract_hole_s: float = 6.0
-    gap_s: float = 1.0
+    gap_s: float = 1.5
     untold_s: float = 4.0
     window_s: float = 2.0
     before_window_s: float = 0.2
