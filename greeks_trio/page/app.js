@@ -14,7 +14,7 @@ import { notices } from "./lib/notices.js";
 import { Pill } from "./lib/parts.js";
 import { followPlaces } from "./lib/places.js";
 import { href, route } from "./lib/router.js";
-import { askForSession, feeds, followStatus, hasSession, isUp, pageState } from "./lib/status.js";
+import { askForSession, feeds, followStatus, hasSession, isUp, pageState, stateWord } from "./lib/status.js";
 import { VIEWS } from "./views/index.js";
 
 const SESSION_LEVELS = { connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
@@ -66,7 +66,7 @@ function Header() {
     <a class="brand" href="#/book" aria-label="greeks_trio"><img src="/page/icon.svg" alt="" /><span>greeks_trio</span></a>
     <div class="feeds">
       ${feeds.value.map((feed) => {
-        const words = feed.is_stopped ? "stopped" : feed.status;
+        const words = stateWord(feed);
         return html`<${Pill}
           key=${feed.broker}
           state=${isLive ? (SESSION_LEVELS[words] ?? "info") : "info"}

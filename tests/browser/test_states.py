@@ -50,6 +50,25 @@ def test_a_broker_that_is_down_is_named_and_its_figures_are_grey(
     expect(grey).to_have_count(0)
 
 
+def test_a_standby_is_no_fault_and_names_the_service_that_streams(open_page, staged):
+    page = open_page(staged)
+    wait_state(page)
+    with staged.connect() as connection:
+        connection.execute(
+            "update leases set holder = 'desk-b:/spool', epoch = epoch + 1,"
+            " expires_at = now() + interval '1 h' where name = 'feed:ibkr'"
+        )
+        said = notice(page, "down-ibkr")
+        expect(said).to_contain_text("IBKR is a standby.", timeout=15_000)
+        expect(said).to_contain_text("desk-b:/spool has the lease and streams")
+        page.goto(f"{staged.url}/#/health")
+        expect(view(page, "health")).to_contain_text("IBKR is standby")
+        connection.execute(
+            "update leases set expires_at = '-infinity' where name = 'feed:ibkr'"
+        )
+    expect(said).to_be_hidden(timeout=20_000)
+
+
 def test_two_brokers_that_are_down_are_told_together(open_page, staged):
     page = open_page(staged)
     wait_state(page)

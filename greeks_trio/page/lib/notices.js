@@ -8,7 +8,7 @@ import { MINUS, age, brokerName, count, moment, number } from "./format.js";
 import { SEVERITY_LEVELS, isUnwatched, limits, lookedAt } from "./limits.js";
 import { link } from "./live.js";
 import { href, route } from "./router.js";
-import { downBrokers, feeds, isDatabaseAway, pageState, status, statusRead } from "./status.js";
+import { downBrokers, feeds, isDatabaseAway, isOff, pageState, status, statusRead } from "./status.js";
 
 const CLOCK_DIFFERS_S = 10;
 const LEVELS = ["critical", "warn", "info"];
@@ -53,25 +53,32 @@ function brokerNotices() {
   const down = downBrokers.value;
   if (down.length > 1 && down.length === feeds.value.length) return [allDown(down)];
   return down.map((feed) => {
-    const level = feed.status === "connecting" ? "warn" : feed.is_stopped ? "info" : "critical";
+    const level = feed.status === "connecting" ? "warn" : isOff(feed) ? "info" : "critical";
     return notice(`down-${feed.broker}`, level, `${brokerName(feed.broker)} is ${stateOf(feed)}.`, `${whyDown(feed)} Its figures are grey.`, HEALTH);
   });
 }
 
 function allDown(down) {
   const stopped = down.every((feed) => feed.is_stopped);
+  if (down.every(isOff) && !stopped) return notice("all-down", "info", "This service is a standby.", reasonsOf(down), HEALTH);
   const title = stopped ? "All brokers are stopped." : "No broker is connected.";
   const hasHeard = down.some((feed) => feed.last_message_at);
-  const reasons = down.map((feed) => `${brokerName(feed.broker)}: ${whyDown(feed)}`).join(" ");
+  const reasons = reasonsOf(down);
   return notice("all-down", "critical", title, `${stopped ? "" : `${reasons} `}${hasHeard ? "All figures are grey and become stale." : "There are no new figures."}`, HEALTH);
 }
 
-function stateOf({ status: state, is_stopped: isStopped }) {
-  if (isStopped) return "stopped";
+function reasonsOf(down) {
+  return down.map((feed) => `${brokerName(feed.broker)}: ${whyDown(feed)}`).join(" ");
+}
+
+function stateOf(feed) {
+  const { status: state } = feed;
+  if (isOff(feed)) return feed.is_stopped ? "stopped" : "a standby";
   return state === "connecting" ? "connecting" : "not connected";
 }
 
-function whyDown({ last_error: error, last_message_at: at, is_stopped: isStopped }) {
+function whyDown({ last_error: error, last_message_at: at, is_stopped: isStopped, is_standby: isStandby, notes }) {
+  if (isStandby) return `${sentence(notes[0])} Its figures here come from the database.`;
   const why = isStopped ? "A person has stopped it." : error ? sentence(error) : "";
   const last = at ? `Its last message came at ${moment(at)}.` : "It has sent nothing since the service started.";
   return `${why} ${last}`.trim();

@@ -64,6 +64,8 @@ export const feeds = computed(() => {
       ...status.value?.feeds[session.broker],
       subscription_count: session.subscription_count,
       is_stopped: session.notes.includes("stopped by request"),
+      // Another service has the session of this broker, and streams.
+      is_standby: session.notes.some((note) => note.startsWith("standby: ")),
     };
   });
 });
@@ -77,6 +79,17 @@ function later(one, other) {
 export const downBrokers = computed(() =>
   feeds.value.filter((feed) => !isUp(feed)).map((feed) => ({ ...feed, reason: feed.last_error ?? feed.notes[0] ?? "" })),
 );
+
+/** The state of a feed in one word; a stop by a person and a standby are no faults. */
+export function stateWord({ status: state, is_stopped: isStopped, is_standby: isStandby }) {
+  if (isStopped) return "stopped";
+  return isStandby ? "standby" : state;
+}
+
+/** Whether the feed is off, and nothing is wrong with it. */
+export function isOff(feed) {
+  return feed.is_stopped || feed.is_standby;
+}
 
 /** Whether the feed brings data. */
 export function isUp({ status: state }) {

@@ -5,9 +5,9 @@ import { now } from "../../lib/clock.js";
 import { NOTHING, age, brokerName, count } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
 import { href } from "../../lib/router.js";
-import { feeds, pageState, status } from "../../lib/status.js";
+import { feeds, pageState, stateWord, status } from "../../lib/status.js";
 
-const LEVELS = { stopped: "info", connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
+const LEVELS = { stopped: "info", standby: "info", connected: "ok", degraded: "warn", connecting: "warn", disconnected: "critical" };
 
 /** The brokers, each with its state, its contracts, and its trouble in the service's words. */
 export function BrokerHealth() {
@@ -21,7 +21,7 @@ export function BrokerHealth() {
 
 function Line({ session }) {
   const { broker, last_message_at: lastAt } = session;
-  const state = session.is_stopped ? "stopped" : session.status;
+  const state = stateWord(session);
   const stale = status.value?.staleness.stale[broker];
   const silent = lastAt ? age(Math.max(0, now.value - Date.parse(lastAt)) / 1000) : NOTHING;
   const trouble = [...new Set([session.last_error, ...(session.notes ?? [])])].filter(Boolean).join(" \u00b7 ");

@@ -7,7 +7,7 @@ import { sessions } from "../../lib/live.js";
 import { Badge, Empty, Freshness, Segments, Unread } from "../../lib/parts.js";
 import { useResource } from "../../lib/resource.js";
 import { change, href } from "../../lib/router.js";
-import { downBrokers, isDown } from "../../lib/status.js";
+import { downBrokers, isDown, isOff, stateWord } from "../../lib/status.js";
 import { COMPARED, compare, thresholdOf } from "./compare.js";
 import { ComparedContracts } from "./contracts.js";
 import { BrokerHealth } from "./health.js";
@@ -57,8 +57,9 @@ function Differences({ all, rows, threshold, answer, params }) {
 
 function Down() {
   const names = (all) => all.map((each) => brokerName(each.broker)).join(", ");
-  const [stopped, broken] = [true, false].map((isStopped) => downBrokers.value.filter((each) => each.is_stopped === isStopped));
-  const parts = [broken.length && `${names(broken)} down`, stopped.length && `${names(stopped)} stopped`].filter(Boolean);
+  const broken = downBrokers.value.filter((each) => !isOff(each));
+  const [stopped, standby] = ["stopped", "standby"].map((word) => downBrokers.value.filter((each) => stateWord(each) === word));
+  const parts = [broken.length && `${names(broken)} down`, stopped.length && `${names(stopped)} stopped`, standby.length && `${names(standby)} standby`].filter(Boolean);
   return html`<${Badge} state=${broken.length ? "critical" : "info"}>${parts.join(", ")}: old values<//>`;
 }
 

@@ -4,7 +4,7 @@ import { html } from "../../vendor/preact.js";
 import { now } from "../../lib/clock.js";
 import { age, brokerName, count, moment, number } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
-import { feeds, isUp, pageState, status } from "../../lib/status.js";
+import { feeds, isOff, isUp, pageState, stateWord, status } from "../../lib/status.js";
 import { Fact } from "./fact.js";
 import { Switch } from "./switch.js";
 
@@ -49,13 +49,13 @@ function Card({ feed, others }) {
 }
 
 function levelOf(feed) {
-  if (pageState.value !== "live" || feed.is_stopped) return "info";
+  if (pageState.value !== "live" || isOff(feed)) return "info";
   return LEVELS[feed.status];
 }
 
-function wordsOf({ status: state, is_stopped: isStopped }) {
+function wordsOf(feed) {
   if (pageState.value !== "live") return "not known";
-  return isStopped && state === "disconnected" ? "stopped" : state;
+  return feed.status === "disconnected" ? stateWord(feed) : feed.status;
 }
 
 function Since({ feed }) {
@@ -68,7 +68,7 @@ function Since({ feed }) {
 
 function Trouble({ feed }) {
   const notes = feed.notes.filter((note) => note !== feed.last_error);
-  const hasError = feed.last_error && !feed.is_stopped;
+  const hasError = feed.last_error && !isOff(feed);
   return html`<ul class="trouble">
     ${hasError && html`<li><${Badge} state=${feed.status === "degraded" ? "warn" : "critical"}>last error<//><span>${feed.last_error}</span></li>`}
     ${feed.is_stopped && html`<li><${Badge}>note<//><span>${feed.last_error ?? "stopped by request"}</span></li>`}

@@ -4,7 +4,7 @@ import { html } from "../../vendor/preact.js";
 import { conditions, faults, isAllWell } from "../../lib/faults.js";
 import { brokerName } from "../../lib/format.js";
 import { Badge, Words } from "../../lib/parts.js";
-import { feeds, pageState, statusRead } from "../../lib/status.js";
+import { feeds, isOff, pageState, stateWord, statusRead } from "../../lib/status.js";
 
 const NAMES = { critical: "fault", warn: "warning", info: "note" };
 const ORDER = ["critical", "warn", "info"];
@@ -32,8 +32,8 @@ function isFirst() {
 }
 
 function titleOf(level) {
-  const stopped = feeds.value.filter((feed) => feed.is_stopped).map((feed) => brokerName(feed.broker));
-  if (level === "ok") return stopped.length ? `\u2713 Everything else works: ${stopped.join(", ")} is stopped` : "\u2713 Everything works";
+  const off = feeds.value.filter(isOff).map((feed) => `${brokerName(feed.broker)} is ${stateWord(feed)}`);
+  if (level === "ok") return off.length ? `\u2713 Everything else works: ${off.join(", ")}` : "\u2713 Everything works";
   if (pageState.value !== "live") return "The page does not know";
   return level === "critical" ? "\u2716 Something is wrong" : "\u25b2 It works, and needs a look";
 }
