@@ -7,7 +7,6 @@ import pytest
 import trio
 
 from greeks_trio.alerts.limit_watch import LimitWatch
-from greeks_trio.assembly import Service
 from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import ConfigError
 from greeks_trio.estimates.task import Estimator
@@ -15,6 +14,7 @@ from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.model.records import FeedGap
 from greeks_trio.monitoring.betas import Betas
 from greeks_trio.monitoring.buffers import buffers_max_bytes
+from greeks_trio.parts import Service
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.pipeline.leftovers import record_leftovers
