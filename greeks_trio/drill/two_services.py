@@ -136,29 +136,23 @@ async def compare_two(
     await _load(connection, facts)
     for statement in (sql.HEARD, sql.FEEDS):
         await _execute_with(connection, statement, values)
-    numbers = [
-        await _number(connection, query, values)
-        for query in (sql.UNSTORED, sql.FALSE_GAPS, sql.EVENTS)
-    ]
-    not_stored, false_gaps, events = numbers
-    broken = await _number(connection, sql.BROKEN_CHAIN, values)
+    counts = {
+        name: await _number(connection, query, values)
+        for name, query in sql.COUNTS.items()
+    }
+    events, broken = counts.pop("events"), counts.pop("broken")
     untold = await fetch(connection, sql.UNTOLD, values)
     [(again, twice)] = await fetch(connection, sql.REPEATED, values)
     return TwoServices(
-        not_stored=not_stored,
-        false_gaps=false_gaps,
+        **counts,
         untold_gaps=len(untold),
         alerts=facts.crossings,
         alerts_wrong=abs(events - facts.crossings) + broken,
-        not_delivered=await _number(connection, sql.UNDELIVERED, values),
         delivered_twice=twice,
         delivered_again=again,
         examples=[
-            *(
-                text
-                for (text,) in await fetch(connection, sql.UNSTORED_EXAMPLES, values)
-            ),
-            *(text for (text,) in await fetch(connection, sql.FALSE_EXAMPLES, values)),
+            *await _texts(connection, sql.UNSTORED_EXAMPLES, values),
+            *await _texts(connection, sql.FALSE_EXAMPLES, values),
             *(f"no gap of {name} from {a:.1f} to {b:.1f}" for name, a, b in untold[:8]),
         ],
     )
@@ -211,6 +205,12 @@ async def _execute_with(
 ) -> None:
     for each in statements.split(";"):
         await connection.execute(each.encode(), values)
+
+
+async def _texts(
+    connection: psycopg.AsyncConnection[Any], query: str, values: dict[str, Any]
+) -> list[str]:
+    return [text for (text,) in await fetch(connection, query, values)]
 
 
 async def _number(

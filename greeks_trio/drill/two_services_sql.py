@@ -111,6 +111,14 @@ select count(*) from alert_events e
  where e.rule = %(rule)s
    and not exists (select from receipts r where r.key = e.message_id::text)
 """
+# The counts by the names of `TwoServices`, or of parts of them.
+COUNTS: Final = {
+    "not_stored": UNSTORED,
+    "false_gaps": FALSE_GAPS,
+    "not_delivered": UNDELIVERED,
+    "events": EVENTS,
+    "broken": BROKEN_CHAIN,
+}
 # Messages that came again: with a kill or a pause at the first receipt, and without one.
 REPEATED: Final = """
 select count(*) filter (where excused), count(*) filter (where not excused)
