@@ -71,7 +71,10 @@ def _login(plan: FleetPlan) -> DatabaseConfig:
 
 
 async def run_fleet_views(
-    plan: Callable[[], FleetPlan], is_answering: Callable[[str], bool]
+    plan: Callable[[], FleetPlan],
+    is_answering: Callable[[str], bool],
+    *,
+    every_s: float = _INTERVAL_S,
 ) -> NoReturn:
     """Make the views anew after a migration or a change of the file, until cancelled.
 
@@ -80,19 +83,27 @@ async def run_fleet_views(
     Args:
         plan: Returns the present plan.
         is_answering: Returns whether a service answers, so that its tables are there.
+        every_s: The time between two looks.
     """
-    told = ""
+    told = ("", "")
     while True:
         present = plan()
         if any(map(is_answering, present.services)):
-            try:
-                fault = await _renew(present)
-            except (StoreError, psycopg.Error) as exc:
-                fault = plain_reason(exc)
-            if fault and fault != told:
+            left_out, fault = outcome = await _try(present)
+            if left_out and outcome != told:
+                logger.warning("fleet.views_left_out reason=%s", left_out)
+            if fault and outcome != told:
                 logger.warning("fleet.views_not_renewed reason=%s", fault)
-            told = fault
-        await trio.sleep(_INTERVAL_S)
+            told = outcome
+        await trio.sleep(every_s)
+
+
+async def _try(plan: FleetPlan) -> tuple[str, str]:
+    """Renew the views; return the services without views, and the fault."""
+    try:
+        return await _renew(plan), ""
+    except (StoreError, psycopg.Error) as exc:
+        return "", plain_reason(exc)
 
 
 async def _renew(plan: FleetPlan) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import psycopg
 import pytest
+import trio
+import trio.testing
 from psycopg import sql
 
-from greeks_trio.config.settings import Secret
+from greeks_trio.config.settings import Config, Secret
 from greeks_trio.errors import SchemaRejected
+from greeks_trio.fleet.plan import FleetPlan, ServicePlan
+from greeks_trio.fleet.views import make_views, run_fleet_views
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.schema.catalog import Thing, expected_catalog
 from greeks_trio.postgres.schema.fleet_views import make_fleet_views
@@ -42,8 +48,6 @@ async def migrated(database, migrations=None):
 @pytest.fixture(scope="module")
 def module_schemas(postgres_server):
     """A database with the tables in each schema, made once."""
-    import trio
-
     with fresh_database(postgres_server) as database:
         for schema in SCHEMAS.values():
             trio.run(migrated, replace(database, schema=schema))
@@ -188,6 +192,56 @@ where attrelid = (select oid from pg_class where relname = 'fleet_volatility_ter
   and attnum > 0
 """
 
+
+def plan_over(database, **others):
+    """Return the plan of a fleet whose services have these schemas."""
+    services = {
+        name: ServicePlan(
+            name=name,
+            variables={},
+            env_file=None,
+            config=Config(database=replace(database, schema=schema)),
+        )
+        for name, schema in SCHEMAS.items()
+    } | others
+    return FleetPlan(
+        path=Path("fleet.toml"),
+        config=Config(database=replace(database, schema=HOME)),
+        services=services,
+        warnings=[],
+    )
+
+
+async def test_a_running_fleet_renews_the_views_that_were_made_once(database, caplog):
+    caplog.set_level("INFO")
+    plan = plan_over(database)
+    elsewhere = replace(plan.services["desk_a"], config=Config())
+
+    looks = []
+
+    async def until(is_true):
+        with trio.fail_after(20):
+            while not is_true():
+                await trio.testing.wait_all_tasks_blocked(0.01)
+
+    async with trio.open_nursery() as nursery:
+        look = partial(
+            run_fleet_views, lambda: plan, lambda name: not looks.append(name)
+        )
+        nursery.start_soon(partial(look, every_s=0.2))
+        await until(lambda: len(looks) > 1)
+        assert ask(database, COUNT) == [(0,)]  # it makes none by itself
+        await make_views(plan)
+        await migrated(replace(database, schema="desk_a"), [*load_migrations(), CHANGE])
+        await until(lambda: "fleet.views_renewed" in caplog.text)
+        assert ask(database, "select count(*) from {home}.fleet_alerts") == [(0,)]
+        plan = plan_over(database, other=elsewhere)
+        said = "other: it writes to portfolio_engine at"
+        await until(lambda: said in caplog.text)
+        nursery.cancel_scope.cancel()
+
+
+COUNT = "select count(*) from pg_namespace where nspname = 'All desks'"
 
 UNREADABLE = """
 select relname from pg_class where starts_with(relname, 'fleet_') and relkind = 'v'

@@ -42,6 +42,7 @@ LABELS = {
     "job",
     "instance",
     "le",
+    "service",
     "broker",
     "disk",
     "status",
@@ -51,6 +52,7 @@ LABELS = {
 }
 PAGING = {
     "GreeksServiceAbsent",
+    "GreeksFleetServiceDown",
     "GreeksFeedDown",
     "GreeksNoTicks",
     "GreeksTicksLost",
@@ -109,7 +111,7 @@ def test_an_alert_has_a_summary_and_an_action(rule):
     for text in rule["annotations"].values():
         # A text may use a label only if the rule's result has it.
         used = set(re.findall(r"\$labels\.(\w+)", text))
-        assert used <= {"broker", "disk", "kind"}
+        assert used <= {"broker", "disk", "kind", "service"}
         assert not used or "broker" not in str(
             re.findall(r"without \((.*?)\)", rule["expr"])
         )

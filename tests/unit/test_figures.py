@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from greeks_trio.fleet.metrics import FLEET_METRICS
 from greeks_trio.monitoring.figures.table import FIGURES, METRICS
 from greeks_trio.monitoring.status_json import (
     IN_STATUS,
@@ -82,12 +83,14 @@ def test_no_two_figures_share_a_name_a_path_or_a_metric():
 
 @pytest.mark.parametrize("expression", expressions())
 def test_dashboard_and_alerts_use_declared_names(expression):
-    declared = {sample: figure for figure in METRICS for sample in figure.samples}
+    declared = {
+        sample: figure.labels for figure in METRICS for sample in figure.samples
+    } | {name: ("service",) for name, _, _ in FLEET_METRICS}
     used = metric_names(expression)
 
     assert used <= declared.keys()
-    labels = {label for name in used for label in declared[name].labels}
-    assert label_names(expression) <= labels | {"job", "instance", "le"}
+    labels = {label for name in used for label in declared[name]}
+    assert label_names(expression) <= labels | {"job", "instance", "service", "le"}
 
 
 def test_every_metric_is_on_the_dashboard_or_listed_as_not():
