@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import click
 
 from greeks_trio.commands.database_commands import db, dsn, psql
-from greeks_trio.commands.fleet_commands import fleet, fleet_views
+from greeks_trio.commands.fleet_commands import fleet, fleet_run, fleet_views
 from greeks_trio.commands.options import (
     ServeByDefault,
     broker_switches,
@@ -391,6 +391,7 @@ def archive(
 
 for each in (
     fleet,
+    fleet_run,
     fleet_views,
     demo,
     simulate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,34 @@ def fleet_views(*, file: Path) -> Plan:
 
     def plan() -> int:
         return run_trio(_make_views, _load(file))
+
+    return plan
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
+)
+@_file
+@click.argument("service")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
+def fleet_run(*, file: Path, service: str, arguments: tuple[str, ...]) -> Plan:
+    """Run a command with the settings of one SERVICE in FILE.
+
+    For instance: fleet-run fleet.toml desk_a quarantine --retry.  It also works while the
+    fleet runs.
+
+    Exit status: that of the command, 2 wrong settings.
+    """
+    if not arguments:
+        raise click.UsageError("Name a command, such as check or quarantine.")
+
+    def plan() -> int:
+        from greeks_trio.fleet.plan import service_of
+        from greeks_trio.postgres.embedded.clients import run_program
+
+        chosen = service_of(_load(file), service)
+        command = [sys.executable, "-m", "greeks_trio", *arguments]
+        return run_program(command, chosen.environment(chosen.http.port))
 
     return plan
 

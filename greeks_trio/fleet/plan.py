@@ -129,6 +129,18 @@ def load_fleet(path: Path) -> FleetPlan:
     return FleetPlan(path=path, config=config, services=services, warnings=warnings)
 
 
+def service_of(plan: FleetPlan, name: str) -> ServicePlan:
+    """Return one service of a fleet.
+
+    Raises:
+        ConfigError: the file has no service of this name.
+    """
+    if name in plan.services:
+        return plan.services[name]
+    names = ", ".join(plan.services)
+    raise ConfigError([f"{plan.path} has no service {name!r}; it has {names}."])
+
+
 class _Planner:
     """Makes plans of the entries, and collects the problems."""
 

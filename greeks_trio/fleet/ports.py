@@ -28,7 +28,9 @@ class Ports:
         return self.chosen[plan.name]
 
     def _choose(self, host: str) -> int:
-        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        # As the service chooses of several addresses.
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         held = socket.socket(family, socket.SOCK_STREAM)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(address)

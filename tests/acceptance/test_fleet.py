@@ -263,3 +263,22 @@ async def test_a_wrong_file_starts_nothing(stage):
     assert "configuration: service a: env_file in " in said
     assert "configuration: service b: no broker is enabled" in said
     assert "fleet.started" not in said
+
+
+async def test_a_command_runs_with_the_settings_of_one_service(stage):
+    path = stage.directory / "fleet.toml"
+    path.write_text(
+        "[settings]\nIBKR_ENABLED = true\nPOSTGRES_DB = 'desks'\n"
+        "[services.a]\n[services.b]\n"
+    )
+    (stage.directory / ".env").write_text("POSTGRES_DB=another\n")
+
+    status, said = await output_of(stage, "fleet-run", path, "b", "dsn")
+    unknown = await output_of(stage, "fleet-run", path, "c", "check", "--json")
+
+    assert status == 0, said
+    assert "/desks?" in said
+    assert "search_path" in said
+    assert "another" not in said
+    assert unknown[0] == 2
+    assert "fleet.toml has no service 'c'; it has a, b." in unknown[1]

@@ -51,22 +51,25 @@ def find_client(name: str) -> str:
 
 
 def run_client(name: str, database: DatabaseConfig, arguments: Sequence[str]) -> int:
-    """Run the program to its end and return its exit status.
-
-    Ctrl-C is for the program: it ends a query, not the shell.
+    """Run a program of PostgreSQL to its end and return its exit status.
 
     Raises:
         StoreUnavailable: there is no such program.
     """
-    program = find_client(name)
+    environment = client_environment(database, os.environ)
+    return run_program([find_client(name), *arguments], environment)
+
+
+def run_program(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a program with our terminal to its end and return its exit status.
+
+    Ctrl-C is for the program: it ends a query, not the shell.
+    """
     # A signal that is caught here has its default effect in the program, unlike one that
     # is ignored.
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        with subprocess.Popen(  # noqa: S603
-            [program, *arguments],
-            env=client_environment(database, os.environ),
-        ) as process:
+        with subprocess.Popen(command, env=environment) as process:  # noqa: S603
             status = process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
