@@ -55,7 +55,7 @@ def fleet(*, file: Path, check: bool, status: bool, as_json: bool) -> Plan:
         if check:
             return _show(loaded)
         from greeks_trio.fleet.fleet import run_fleet
-        from greeks_trio.fleet.plan import load_fleet
+        from greeks_trio.fleet.planner import load_fleet
 
         return run_trio(run_fleet, loaded, partial(load_fleet, file))
 
@@ -109,7 +109,7 @@ def fleet_run(*, file: Path, service: str, arguments: tuple[str, ...]) -> Plan:
 
 
 def _load(file: Path) -> FleetPlan:
-    from greeks_trio.fleet.plan import load_fleet
+    from greeks_trio.fleet.planner import load_fleet
 
     loaded = load_fleet(file)
     config = loaded.config

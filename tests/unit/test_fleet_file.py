@@ -8,7 +8,7 @@ import pytest
 
 from greeks_trio.errors import ConfigError
 from greeks_trio.fleet.output import named_line
-from greeks_trio.fleet.plan import load_fleet
+from greeks_trio.fleet.planner import load_fleet
 
 TWO = """
 [services.a.settings]
@@ -114,6 +114,11 @@ def test_each_service_has_a_schema_and_a_spool_of_its_own_by_default(write):
             "[fleet]\nGREEKS_HTTP_BIND = '127.0.0.1:7000'\n[services.a.settings]\n"
             "GREEKS_HTTP_BIND = '127.0.0.1:7000'\nIBKR_ENABLED = true\n",
             "service a and the fleet have the same HTTP port, 7000; change one",
+        ),
+        (
+            "[services.fleet.settings]\nIBKR_ENABLED = true\n",
+            "service fleet writes to the schema of the fleet's views (fleet in "
+            "portfolio_engine at localhost:5432); give one of them another",
         ),
         (
             "[settings]\nGREEKS_HTTP_BIND = ''\n" + TWO,
