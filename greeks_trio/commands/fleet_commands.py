@@ -12,6 +12,7 @@ import click
 
 from greeks_trio.commands.outcome import OK, Plan, run_trio
 from greeks_trio.logs import configure_logging
+from greeks_trio.signals import hold_hangups
 
 if TYPE_CHECKING:
     from greeks_trio.fleet.plan import FleetPlan
@@ -47,6 +48,7 @@ def fleet(*, file: Path, check: bool, status: bool, as_json: bool) -> Plan:
         raise click.UsageError("--json belongs to --status.")
 
     def plan() -> int:
+        hold_hangups()
         loaded = _load(file)
         if status:
             from greeks_trio.commands.fleet_status import run_fleet_status
