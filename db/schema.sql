@@ -3,9 +3,12 @@
 -- migrations/ leads to the same schema, with one file for each change; a test compares the
 -- two.  PostgreSQL 15 or later is needed.
 --
--- A distributed PostgreSQL (Citus) accepts these tables sharded by contract_key.  For this
--- reason there are no row triggers, no foreign keys, no partitions of partitions, and no
--- unique key of a sharded table without contract_key.
+-- Citus can distribute a schema with these tables, one schema for each login; it keeps all
+-- tables of a schema on one node.  For this reason there are no row triggers, no rules, no
+-- foreign keys to other schemas, and no partitions of partitions.  The unit is the login,
+-- because each batch of ticks then commits on one node: with contract_key as the key of
+-- shards, each batch would touch every shard.  The functions get another form there, see
+-- greeks_trio/postgres/schema/citus_form.py.
 
 create table schema_migrations (
     name text primary key,
@@ -51,8 +54,8 @@ create table greek_snapshots (
     ask double precision,
     in_rotation boolean not null default false,
     transaction_id xid8 default pg_current_xact_id(),
-    -- One index with three purposes: it keeps each event once, finds the timeline of a
-    -- contract, and allows sharding.
+    -- One index with two purposes: it keeps each event once, and finds the timeline of a
+    -- contract.
     constraint greek_snapshots_pkey
         primary key (broker, account_id, contract_key, event_time, fingerprint),
     constraint greek_snapshots_broker_check

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
 from greeks_trio.config.settings import DatabaseConfig
@@ -21,6 +22,10 @@ select
     (select count(*) from pg_stat_replication where state = 'streaming') as standbys,
     coalesce(current_schema(), '') as schema,
     to_regclass('schema_migrations') is not null as has_tables,
+    current_user::text as role,
+    coalesce((
+        select pg_has_role(nspowner, 'USAGE') from pg_namespace
+        where nspname = current_schema()), false) as is_owner,
     (select extversion from pg_extension where extname = 'citus') as citus,
     to_regclass('pg_catalog.pg_dist_schema') is not null as has_schemas
 """
@@ -42,6 +47,18 @@ left join pg_dist_node n on n.groupid = pg_dist_placement.groupid and noderole =
 where s.schemaid = to_regnamespace(quote_ident(%s))
 order by 1 limit 1
 """
+# A session sets synchronous_commit at the coordinator only.
+_UNSAFE: Final = """
+select nodename || ':' || nodeport, success, result
+from run_command_on_workers($$
+    select concat_ws(' and ',
+        case when current_setting('synchronous_commit') in ('off', 'local')
+            then 'synchronous_commit' end,
+        case when current_setting('fsync') = 'off' then 'fsync' end)
+$$)
+where not success or result <> ''
+order by 1
+"""
 
 
 class ServerKind(msgspec.Struct, frozen=True):
@@ -53,6 +70,8 @@ class ServerKind(msgspec.Struct, frozen=True):
         standbys: The standbys that follow it and that the role may see.
         schema: The schema of our tables.
         has_tables: Whether it has them.
+        role: Our role.
+        is_owner: Whether our role owns the schema.
         citus: The version of Citus; `None` without the extension.
         has_schemas: Whether this version of Citus can distribute schemas.
         is_coordinator: Whether it is the coordinator.
@@ -67,6 +86,8 @@ class ServerKind(msgspec.Struct, frozen=True):
     standbys: int
     schema: str
     has_tables: bool
+    role: str
+    is_owner: bool
     citus: str | None = None
     has_schemas: bool = False
     is_coordinator: bool = True
@@ -88,6 +109,8 @@ class ServerKind(msgspec.Struct, frozen=True):
         kind = f"{named} with Citus {self.citus}, {role} {self.workers} {many}"
         if self.is_standby:
             kind += ", a standby, which accepts no rows"
+        if not self.is_distributed and not self.has_tables:
+            return f"{kind}; the schema {self.schema} has no tables yet"
         if not self.is_distributed:
             return (
                 f"{kind}; the tables of the schema {self.schema} are on this node only"
@@ -118,6 +141,14 @@ class ServerKind(msgspec.Struct, frozen=True):
             return (
                 "the schema public cannot be distributed",
                 f"set GREEKS_DB_SCHEMA to a schema for this login, {again}",
+            )
+        if not self.is_owner:
+            change = sql.SQL("alter schema {} owner to {};").format(
+                sql.Identifier(self.schema), sql.Identifier(self.role)
+            )
+            return (
+                f"the role {self.role} does not own the schema {self.schema}",
+                f"{change.as_string()} {again}",
             )
         if not self.takes_shards:
             return (
@@ -168,6 +199,30 @@ async def inspect_server(
         reason, remedy = obstacle
         sentence = f"{sentence}: {reason}"
         remedy = f"{remedy[0].upper()}{remedy[1:]}."
-    return [
-        Finding(subject="server", verdict=verdict, sentence=sentence, remedy=remedy)
-    ]
+    found = Finding(subject="server", verdict=verdict, sentence=sentence, remedy=remedy)
+    return [found, *(await _inspect_workers(connection) if kind.is_distributed else [])]
+
+
+async def _inspect_workers(
+    connection: psycopg.AsyncConnection[Any],
+) -> list[Finding]:
+    """Return a finding for each worker that does not answer, or may lose a commit."""
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(_UNSAFE)
+        return [_of_worker(*row) for row in await cursor.fetchall()]
+
+
+def _of_worker(node: str, is_answering: bool, result: str) -> Finding:
+    if not is_answering:
+        return Finding(
+            subject="server",
+            verdict="failed",
+            sentence=f"the worker {node} does not answer: {result}",
+        )
+    return Finding(
+        subject="server",
+        verdict="warning",
+        sentence=f"{result} is off on the worker {node}, so a crash of it may lose "
+        "committed ticks",
+        remedy="Set it to on in the postgresql.conf of each worker.",
+    )

@@ -75,7 +75,7 @@ RULES = {
         " and (relrowsecurity or relpersistence <> 'p')"
         " union all select stxname from pg_statistic_ext"
     ),
-    "every column's value that is computed is immutable": (
+    "no column that is computed when it is read": (
         "select attrelid::regclass, attname from pg_attribute where attgenerated = 'v'"
     ),
 }

@@ -96,7 +96,7 @@ async def _distribute(
         except _REFUSALS as exc:
             obstacle = (
                 _why(exc),
-                "make this role the owner of the schema, or add a worker",
+                "change it, then run migrate",
             )
     if obstacle is not None:
         logger.warning(

@@ -1,4 +1,7 @@
-"""Look at the tables, keys and views while the service runs, and report damages."""
+"""Look at the tables, keys and views while the service runs, and report damages.
+
+The kind of the server goes into the log, once and after each change.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
 from greeks_trio.postgres.schema.catalog import inspect_schema
+from greeks_trio.postgres.server_kind import inspect_server
 from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -39,6 +43,7 @@ async def run_schema_watch(
         conditions: Takes the damages.
         again: Ends a wait, because the database is another one.
     """
+    told = ""
     while True:
         seen = again.calls
         try:
@@ -48,12 +53,26 @@ async def run_schema_watch(
                     trio.fail_after(_LIMIT_S),
                 ):
                     findings = await inspect_schema(connection, config())
+                    told = log_server(await inspect_server(connection, config()), told)
             report_schema(findings, conditions)
         except* StoreError as group:
             # The writer reports the same database.
             logger.debug("schema.not_looked_at reason=%s", plain_reason(group))
         with trio.move_on_after(_INTERVAL_S):
             await again.wait_beyond(seen)
+
+
+def log_server(findings: list[Finding], told: str) -> str:
+    """Log the kind of the server, unless it was told; return it."""
+    said = "; ".join(
+        f"{each.sentence}. {each.remedy}" if each.remedy else each.sentence
+        for each in findings
+    )
+    if said != told:
+        is_fine = all(each.verdict == "fine" for each in findings)
+        level = logging.INFO if is_fine else logging.WARNING
+        logger.log(level, "database.server kind=%s", said)
+    return said
 
 
 def report_schema(findings: list[Finding], conditions: Conditions) -> None:
