@@ -98,7 +98,9 @@ async def test_two_services_run_and_one_that_is_killed_comes_back(stage):
 
         shown = await output_of(stage, "fleet", path, "--status")
         url = str(client.base_url)
-        assert (await output_of(stage, "status", "--url", url))[0] == shown[0] in (0, 1)
+        # Healthy or degraded, which may change in between.
+        assert (await output_of(stage, "status", "--url", url))[0] in (0, 1)
+        assert shown[0] in (0, 1)
 
         views = await output_of(stage, "fleet-views", path)
         assert views == (0, await made_views(stage)), views
