@@ -151,6 +151,7 @@ def build_service(
                 leases[broker],
                 status.journal,
                 is_exclusive=kind.is_exclusive,
+                heard_at=disk.heard_at.get(broker) if disk.killed_at else None,
             )
             for broker, kind in enabled.items()
         },

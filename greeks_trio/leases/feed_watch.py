@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -22,6 +22,7 @@ from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.feed_coverage import cover, end_earlier, read_others
 from greeks_trio.postgres.feed_lease import FeedLease
+from greeks_trio.postgres.lease import RENEW_S
 from greeks_trio.waiting import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ SETTLED_AFTER_S: Final = 10.0
 _MAY_CONNECT_S: Final = 30.0
 # After it gave the lease back, a service lets another one take it.
 _LETS_OTHERS_S: Final = 15.0
+# So exactly is the end of a killed service known to the others.
+_WITH_OTHERS_S: Final = 1.0
 # At the start, a feed waits so long for the first look at the lease.
 _FIRST_LOOK_S: Final = 3.0
 
@@ -43,6 +46,10 @@ class FeedLeaseWatch:
         lease: The lease; the journal reads it.
         journal: Takes the records that are told again with the lease.
         is_exclusive: Whether the broker allows one session for each user.
+        heard_at: When a killed run has last heard the broker; `None` without one.
+
+    Attributes:
+        interval_s: The time until the next look.
     """
 
     def __init__(
@@ -52,11 +59,14 @@ class FeedLeaseWatch:
         journal: Journal,
         *,
         is_exclusive: bool,
+        heard_at: datetime | None = None,
     ) -> None:
         self.health = health
         self.lease = lease
         self._journal = journal
         self._is_exclusive = is_exclusive
+        self._heard_at = heard_at
+        self.interval_s = RENEW_S
         self._looked = WakeUp()
         # When the connection began whose time is in the table; by the wall clock.
         self._covered_since: datetime | None = None
@@ -120,6 +130,11 @@ class FeedLeaseWatch:
         """
         lease, now = self.lease, trio.current_time()
         lease.is_settled = now - self._first_look_at >= SETTLED_AFTER_S
+        if not lease.knows_earlier:
+            lease.follows_killed = await end_earlier(
+                connection, lease.broker, lease.holder, self._heard_at
+            )
+            lease.knows_earlier = True
         await self._cover(connection)
         before = lease.epoch
         if self._is_to_be_given_back():
@@ -134,7 +149,7 @@ class FeedLeaseWatch:
         self.health.sharing.holder = lease.elsewhere
         if lease.epoch is not None and lease.epoch != before:
             self._was_taken()
-        await self._tell_gaps(connection)
+        await self._look_at_others(connection)
         self._looked.wake()
 
     async def give_back(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -182,7 +197,7 @@ class FeedLeaseWatch:
         since = health.connection_changed_at
         broker, holder = self.lease.broker, self.lease.holder
         if since != self._covered_since:
-            await end_earlier(connection, broker, holder, since)
+            await end_earlier(connection, broker, holder)
         self._covered_since = since
         interval = since, health.now()
         await cover(connection, broker, holder, interval, is_ended=False)
@@ -198,13 +213,14 @@ class FeedLeaseWatch:
         await cover(connection, broker, holder, (since, until), is_ended=True)
         self._covered_since = None
 
-    async def _tell_gaps(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _look_at_others(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Tell the open gaps that were left out, once no other service has the feed."""
         lease, gaps = self.lease, self.health.gaps
-        if not (lease.left_gaps and lease.is_settled and gaps.open_gaps()):
-            return
-        since = self.health.now() - timedelta(days=1)
-        others = await read_others(connection, lease.broker, lease.holder, since)
-        if not any(each.is_alive for each in others):
+        others = await read_others(
+            connection, lease.broker, lease.holder, self.health.now()
+        )
+        has_others = any(each.is_alive for each in others)
+        self.interval_s = _WITH_OTHERS_S if has_others else RENEW_S
+        if lease.left_gaps and lease.is_settled and not has_others:
             lease.left_gaps = False
             gaps.tell_again()

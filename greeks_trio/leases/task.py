@@ -78,7 +78,10 @@ async def _look_across_connections(
                     await _look(connection, feeds)
                     backoff.reset()
                     told = ""
-                    with trio.move_on_after(RENEW_S):
+                    interval_s = min(
+                        (each.interval_s for each in feeds), default=RENEW_S
+                    )
+                    with trio.move_on_after(interval_s):
                         await changed.wait_beyond(calls)
         except* StoreError as group:
             reason = plain_reason(group)

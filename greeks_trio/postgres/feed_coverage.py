@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
-from psycopg.rows import args_row
+from psycopg.rows import args_row, tuple_row
 
 from greeks_trio.model.coverage import Interval
 from greeks_trio.postgres.lease import RENEW_S
@@ -25,10 +25,17 @@ on conflict on constraint feed_coverage_pkey do update set
     renewed_at = excluded.renewed_at,
     ended = excluded.ended
 """
-# A killed run of this service has not said its end.
+# A killed run of this service has not said its end, and its last words are some seconds old.
+_EXTEND_LAST: Final = """
+update feed_coverage set covered_until = %(heard)s
+where broker = %(broker)s and holder = %(holder)s and not ended
+  and covered_until < %(heard)s and started_at = (
+      select max(started_at) from feed_coverage
+      where broker = %(broker)s and holder = %(holder)s)
+"""
 _END_EARLIER: Final = """
 update feed_coverage set ended = true
-where broker = %s and holder = %s and started_at < %s and not ended
+where broker = %s and holder = %s and not ended
 """
 _FORGET: Final = """
 delete from feed_coverage
@@ -40,9 +47,10 @@ select started_at, covered_until,
 from feed_coverage
 where broker = %s and holder <> %s and (covered_until >= %s or not ended)
 """
+# The time of the present connection has just begun.
 _LAST_OWN: Final = """
-select max(covered_until) from feed_coverage
-where broker = %s and holder = %s and started_at < %s
+select max(covered_until), coalesce(bool_or(not ended), false) from feed_coverage
+where broker = %s and holder = %s and started_at < %s::timestamptz - interval '1 s'
 """
 
 
@@ -83,11 +91,25 @@ async def end_earlier(
     connection: psycopg.AsyncConnection[Any],
     broker: str,
     holder: str,
-    before: datetime,
-) -> None:
-    """End the times of earlier connections of this service, and delete old ones."""
-    await connection.execute(_END_EARLIER, [broker, holder, before])
+    heard_at: datetime | None = None,
+) -> bool:
+    """End the times of earlier connections of this service, and delete old ones.
+
+    Args:
+        connection: In autocommit.
+        broker: The broker.
+        holder: This service.
+        heard_at: When a killed run has last heard the broker, if it is known.
+
+    Returns:
+        Whether one had not said its end.
+    """
+    if heard_at is not None:
+        values = {"broker": broker, "holder": holder, "heard": heard_at}
+        await connection.execute(_EXTEND_LAST, values)
+    ended = await connection.execute(_END_EARLIER, [broker, holder])
     await connection.execute(_FORGET, [broker, holder, _KEPT_DAYS])
+    return bool(ended.rowcount)
 
 
 async def read_others(
@@ -108,8 +130,12 @@ async def last_covered(
     holder: str,
     before: datetime,
 ) -> datetime | None:
-    """Return until when an earlier connection of this service had the feed."""
-    cursor = await connection.execute(_LAST_OWN, [broker, holder, before])
-    row = await cursor.fetchone()
-    found: datetime | None = None if row is None else row[0]
-    return found
+    """Return until when this service had the feed before a connection.
+
+    Returns:
+        `None` if it never had it, or if that connection is not its first one.
+    """
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(_LAST_OWN, [broker, holder, before])
+    [(until, goes_on)] = await cursor.fetchall()
+    return None if goes_on else until

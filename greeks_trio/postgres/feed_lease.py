@@ -18,6 +18,8 @@ class FeedLease(Lease):
     Attributes:
         is_settled: Whether the database answers for long enough, so that other services
             that live have renewed their leases and times.
+        knows_earlier: Whether the times of earlier runs of this service are in order.
+        follows_killed: Whether the run before was killed.
         left_gaps: Whether gaps were left out because another service had the feed.
         left_records: Whether anything was left to the holder of the lease.
     """
@@ -26,6 +28,8 @@ class FeedLease(Lease):
         super().__init__(f"feed:{broker}", holder, lasts_s=FEED_LEASE_S)
         self.broker = broker
         self.is_settled = False
+        self.knows_earlier = False
+        self.follows_killed = False
         self.left_gaps = False
         self.left_records = False
 

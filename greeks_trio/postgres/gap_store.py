@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -48,6 +48,7 @@ set ended_at = greatest(
 )
 where broker = %(broker)s and ended_at is null
   and (contract_key is null or %(of_contracts)s)
+  and (started_at <= %(ended_at)s or %(is_alone)s)
   and not exists (
       select from unnest(%(keys)s::text[], %(starts)s::timestamptz[])
           as own (contract_key, started_at)
@@ -85,9 +86,6 @@ update feed_gaps set ended_at = %(end)s
 where broker = %(broker)s and contract_key = %(key)s and started_at = %(start)s
   and ended_at is null
 """
-# A service says each few seconds that it has the feed.  If it is killed, its last words
-# are older than its end by so much.
-_LAST_WORDS: Final = timedelta(seconds=15)
 
 
 async def write_gap(
@@ -119,12 +117,24 @@ async def end_leftover_gaps(
     leftover: LeftoverGaps,
     lease: FeedLease | None,
 ) -> None:
-    """End the gaps that an earlier run, or another holder of the lease, has left open."""
+    """End the gaps that an earlier run, or another holder of the lease, has left open.
+
+    With several services, the time of this one without the feed becomes known here.
+
+    Raises:
+        GapUndecided: whether another service had the feed is not known yet.
+    """
+    gap: FeedGap | None = None
+    others: Sequence[Coverage] = ()
+    if lease is not None:
+        gap, others = await _time_without_feed(connection, leftover, lease)
     async with connection.transaction():
         if lease is not None:
             await connection.execute(_LOCK, [lease.name])
-            await _write_unknown_gap(connection, leftover, lease)
+        if gap is not None:
+            await _write_parts(connection, gap, others)
         values = {
+            "is_alone": not others,
             "ended_at": leftover.ended_at,
             "broker": leftover.broker,
             "of_contracts": lease is None or not lease.is_elsewhere,
@@ -143,8 +153,18 @@ async def _read_others(
 
 
 def _check_settled(lease: FeedLease, others: Sequence[Coverage]) -> None:
-    if not lease.is_settled and not all(each.is_ended for each in others):
+    is_open = not all(each.is_ended for each in others)
+    if (is_open and not lease.is_settled) or (others and not lease.knows_earlier):
         raise GapUndecided("another service may have the feed; it has not said so yet")
+
+
+def _check_heard(end: datetime, others: Sequence[Coverage]) -> None:
+    """Check that each service that lives has said whether it had the feed until then."""
+    if any(
+        each.is_alive and each.started_at < end and each.covered_until < end
+        for each in others
+    ):
+        raise GapUndecided("another service has not said yet that it had the feed")
 
 
 async def _upsert(connection: psycopg.AsyncConnection[Any], gap: FeedGap) -> None:
@@ -203,22 +223,28 @@ async def _write_of_feed(
     others: Sequence[Coverage],
 ) -> None:
     """Store the parts of the gap of the whole feed at which no other service had it."""
-    alive = [each for each in others if each.is_alive]
-    if gap.ended_at is None and alive:
+    if gap.ended_at is not None:
+        _check_heard(gap.ended_at, others)
+    elif any(each.is_alive for each in others):
         lease.left_gaps = True
         return
-    end = gap.ended_at or OPEN
-    if any(each.started_at < end and each.covered_until < end for each in alive):
-        raise GapUndecided("another service has not said yet that it had the feed")
     async with connection.transaction():
         await connection.execute(_LOCK, [lease.name])
         if gap.ended_at is not None:
             await connection.execute(
                 _END_FEED_GAPS, [gap.ended_at, gap.broker, gap.ended_at]
             )
-        covered = [each.interval for each in others]
-        for part in await _unstored(connection, gap, (gap.started_at, end), covered):
-            await _upsert(connection, part)
+        await _write_parts(connection, gap, others)
+
+
+async def _write_parts(
+    connection: psycopg.AsyncConnection[Any], gap: FeedGap, others: Sequence[Coverage]
+) -> None:
+    """Store the parts of the gap that no other service covers and that no row has."""
+    interval = gap.started_at, gap.ended_at or OPEN
+    covered = [each.interval for each in others]
+    for part in await _unstored(connection, gap, interval, covered):
+        await _upsert(connection, part)
 
 
 async def _unstored(
@@ -244,25 +270,22 @@ async def _unstored(
     ]
 
 
-async def _write_unknown_gap(
+async def _time_without_feed(
     connection: psycopg.AsyncConnection[Any], leftover: LeftoverGaps, lease: FeedLease
-) -> None:
-    """Store a time at which no service had the feed, and of which none has told.
+) -> tuple[FeedGap | None, list[Coverage]]:
+    """Return the time since this service had the feed, and when others had it.
 
-    Of two services one may have been stopped, and the other one lost with its machine.
+    No row may tell of it: of two services one may have been killed before it connected, or
+    one stopped, and the other one lost with its machine.  Without others, the rows of the
+    earlier run tell of it.
     """
-    last = await last_covered(
-        connection, leftover.broker, lease.holder, leftover.ended_at - _LAST_WORDS
-    )
-    if last is None:
-        return
-    others = await read_others(connection, leftover.broker, lease.holder, last)
+    broker, end = leftover.broker, leftover.ended_at
+    last = await last_covered(connection, broker, lease.holder, end)
+    others = await read_others(connection, broker, lease.holder, last or end)
     _check_settled(lease, others)
-    if not others or any(each.is_alive for each in others):
-        return
-    gap = FeedGap(broker=leftover.broker, started_at=last, reason=GapReason.KILLED)
-    covered = [each.interval for each in others]
-    interval = last, leftover.ended_at
-    for part in await _unstored(connection, gap, interval, covered):
-        if (part.ended_at or OPEN) - part.started_at >= _LAST_WORDS:
-            await _upsert(connection, part)
+    if last is None or not others:
+        return None, others
+    _check_heard(end, others)
+    reason = GapReason.KILLED if lease.follows_killed else GapReason.STOPPED
+    gap = FeedGap(broker=broker, started_at=last, ended_at=end, reason=reason)
+    return (gap if last < end else None), others

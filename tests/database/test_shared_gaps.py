@@ -12,7 +12,7 @@ from greeks_trio.leases.feed_watch import FeedLeaseWatch
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.postgres.feed_coverage import ALIVE_S
+from greeks_trio.postgres.feed_coverage import ALIVE_S, end_earlier
 from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.lease import LeaseLost
@@ -76,6 +76,13 @@ class Table:
         rows = self.observer.execute(GAPS, {"base": self.base}).fetchall()
         return [row[:2] for row in rows]
 
+    def had(self, start, end, *, is_ended=True):
+        """Write a time at which this service had the feed."""
+        self.observer.execute(
+            "insert into feed_coverage values ('ibkr', 'one', %s, %s, now(), %s)",
+            [self.at(start), self.at(end), is_ended],
+        )
+
     def hold_by_other(self):
         self.observer.execute(
             "insert into leases values ('feed:ibkr', 'two', 1, now() + interval '1 h')"
@@ -85,7 +92,7 @@ class Table:
 @pytest.fixture
 def lease():
     lease = FeedLease("ibkr", "one")
-    lease.is_settled = True
+    lease.is_settled = lease.knows_earlier = True
     return lease
 
 
@@ -191,15 +198,80 @@ async def test_lost_ticks_are_told_also_if_the_other_service_had_the_feed(table)
 
 async def test_a_time_of_which_no_service_has_told_is_found_at_the_next_start(table):
     """This one was stopped, and the other one was lost with its machine."""
-    table.observer.execute(
-        "insert into feed_coverage values ('ibkr', 'one', %s, %s, now(), true)",
-        [table.at(-50), table.at(0)],
-    )
+    table.had(-50, 0)
     table.other_had(-60, 30, is_ended=False)
     await table.connected(90)
     assert table.rows() == [(30, 90)]
     await table.connected(90)
     assert table.rows() == [(30, 90)]
+
+
+async def test_both_were_killed_and_the_other_one_is_back_before_this_one(table):
+    """The run between was killed before it connected, so it told of nothing."""
+    table.had(0, 20)
+    table.other_had(0, 30)
+    table.other_has(50)
+    await table.tell(20, reason=GapReason.KILLED)
+    await table.tell(25, reason=GapReason.KILLED)
+    assert table.rows() == []
+    await table.connected(80)
+    assert table.rows() == [(30, 50)]
+    assert table.observer.execute("select reason from feed_gaps").fetchone() == (
+        "stopped",
+    )
+
+
+async def test_a_start_waits_until_a_living_service_has_said_that_it_had_the_feed(
+    table,
+):
+    table.had(0, 20)
+    table.other_has(0, 70)
+    with pytest.raises(GapUndecided):
+        await table.connected(80)
+    table.other_has(0, 81)
+    await table.connected(80)
+    assert table.rows() == []
+
+
+async def test_a_later_connection_of_a_run_tells_nothing_of_the_time_before(table):
+    table.had(0, 20)
+    table.other_had(0, 30)
+    table.had(40, 79, is_ended=False)
+    await table.connected(80)
+    assert table.rows() == []
+
+
+async def test_an_old_entry_does_not_end_a_gap_that_began_later(table):
+    table.other_had(0, 60)
+    await table.tell(50)
+    await table.connected(40)
+    assert table.rows() == [(60, None)]
+
+
+async def test_the_last_words_of_a_killed_run_are_those_on_its_disk(table, lease):
+    table.had(0, 10)
+    table.had(12, 20, is_ended=False)
+    table.other_had(0, 5)
+    table.other_had(30, 40)
+    connection = table.sink._connection
+    heard_at = table.at(24)
+    assert await end_earlier(connection, "ibkr", "one", heard_at)
+    assert not await end_earlier(connection, "ibkr", "one", heard_at)
+    lease.follows_killed = True
+    await table.connected(60)
+    assert table.rows() == [(24, 30), (40, 60)]
+    [(reason,), _] = table.observer.execute("select reason from feed_gaps").fetchall()
+    assert reason == "killed"
+
+
+async def test_nothing_is_decided_before_the_times_of_the_killed_run_are_in_order(
+    table, lease
+):
+    lease.knows_earlier = False
+    table.had(0, 20, is_ended=False)
+    table.other_had(0, 40)
+    with pytest.raises(GapUndecided):
+        await table.connected(80)
 
 
 async def test_a_gap_of_a_contract_is_told_by_the_holder_of_the_lease(table, lease):
