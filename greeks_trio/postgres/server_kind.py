@@ -115,10 +115,8 @@ class ServerKind(msgspec.Struct, frozen=True):
             return (
                 f"{kind}; the tables of the schema {self.schema} are on this node only"
             )
-        place = f" on {self.node}" if self.node else ""
-        return (
-            f"{kind}; the schema {self.schema} is distributed and its tables are{place}"
-        )
+        place = f" and its tables are on {self.node}" if self.node else ""
+        return f"{kind}; the schema {self.schema} is distributed{place}"
 
     def obstacle(self) -> tuple[str, str] | None:
         """Return the reason for which Citus does not work for us, and the remedy."""

@@ -163,11 +163,13 @@ async def test_only_the_bad_row_goes_into_quarantine(made, observer, number):
     bad = make_tick(9999, broker="No Word")
     quarantine = Quarantine()
     async with TickStore(made, today=START.date).open() as sink:
+        await sink.write([make_tick(5000)])
         outcome = await RefusedRows(quarantine).store(
             sink, [*ticks(number), bad], check_duplicates=False
         )
     assert [(tick, code) for tick, code in quarantine.rows] == [(bad, "23514")]
-    assert outcome.new == count(observer) == number
+    assert outcome.new == number
+    assert count(observer) == number + 1
 
 
 @pytest.mark.parametrize("number", [1, 30])
@@ -180,7 +182,7 @@ async def test_a_missing_partition_is_made(made, observer, number):
 
 
 async def test_one_service_has_the_lease(made):
-    one, other = Lease("one"), Lease("other")
+    one, other = (Lease("alerts", holder, lasts_s=40.0) for holder in ("one", "other"))
     async with open_connection(made, autocommit=True) as connection:
         for lease in (one, other):
             await lease.take(connection)
@@ -275,6 +277,8 @@ async def test_nothing_is_lost_or_stored_twice_when_the_worker_is_killed(made):
         writer.stop()
 
     with opened(made) as connection:
+        # A worker that dies between the two phases of a commit shows its rows after this.
+        connection.execute("select recover_prepared_transactions()")
         [(stored, distinct)] = connection.execute(
             "select count(*), count(distinct event_time) from greek_snapshots"
         ).fetchall()
