@@ -37,6 +37,7 @@ from tests.citus import (
 from tests.database.random_book import random_book
 from tests.database.risk_rows import risk_database
 from tests.factories import START, make_tick
+from tests.fix_processes import Stage, fetch, wait_until
 from tests.snapshots import count
 
 pytestmark = [
@@ -218,6 +219,53 @@ async def test_every_view_and_function_answers_as_on_one_server(made, database, 
             assert different == []
         assert answer(plain, "select * from portfolio_greeks")
         assert answer(plain, "select * from risk_totals")
+
+
+# The service.
+
+
+class CitusStage(Stage):
+    """A stage whose table is in a schema of its own."""
+
+    @property
+    def table(self):
+        return f"{self.database.schema}.greek_snapshots"
+
+    async def stored(self):
+        return await fetch(
+            self.database,
+            "select broker, account_id, contract_key,"
+            " round(extract(epoch from event_time) * 1000)::int8,"
+            " delta, gamma, theta, vega, rho, implied_volatility"
+            f" from {self.table} where account_id <> 'watchlist'",
+        )
+
+
+async def test_the_service_stores_every_tick_and_has_no_trouble(citus, tmp_path):
+    stage = CitusStage(tmp_path, citus)
+    async with stage.simulate("--contracts", "24", "--rate", "80") as simulators:
+        endpoints = await simulators.read_json()
+        stage.configure(endpoints, GREEKS_DB_SCHEMA=citus.schema)
+        async with stage.serve() as service:
+            await service.wait_line("writer.connected")
+            await service.wait_line("is distributed")
+            for broker in ("ibkr", "tastytrade"):
+                await wait_until(
+                    citus,
+                    f"select count(*) >= 100 from {stage.table} where broker = '{broker}'",
+                )
+            assert await simulators.stop() == 0
+            for broker in ("ibkr", "tastytrade"):
+                await service.wait_line(f"feed.restarting broker={broker}")
+            assert await service.stop() == 0
+    assert service.count("schema.distributed") == 1
+    for trouble in ("journal.retrying", "partitions.not", "CRITICAL"):
+        assert service.count(trouble) == 0
+    stored = await stage.stored()
+    assert len(stored) == len(set(stored))
+    assert set(stored) == stage.sent()
+    gaps = await fetch(citus, f"select reason from {citus.schema}.feed_gaps")
+    assert gaps
 
 
 # Lost nodes.
