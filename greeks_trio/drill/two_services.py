@@ -7,7 +7,8 @@ service.  So the truth about the feeds does not come from the services:
 * A tick must be stored if a service was sent it that had the connection for some time
   afterwards: `Tolerance.before_end_s`.
 * A gap in ``feed_gaps`` is false if it covers a time in which a service had the feed.  The
-  feed is there from the first tick to the last one, without holes in between.
+  feed is there from the first tick to the last one, without holes in between.  Before a
+  kill of the last service with the feed, a gap may begin with its last words.
 * A time in which both services had no feed has a gap.
 * The limit that the drill crosses has one event for each crossing.  Each message arrived.
   It arrived twice only if its service was killed, or paused, between sending it and writing
@@ -50,8 +51,10 @@ class Tolerance:
         before_end_s: Before the end of a connection, ticks may still be on their way.
         hole_s: A longer time without a tick of the broker is none with the feed.
         contract_hole_s: The same for one contract.
-        gap_s: A gap may begin so much earlier, and end so much later.  After a kill it
-            begins at the last sign of life, which is a second old at most.
+        gap_s: A gap may begin so much earlier, and end so much later.
+        last_words_s: A gap may begin so much before a kill: the other service knows only
+            the last words of the killed one.
+        kill_s: From a kill to the last tick that was sent.
         untold_s: A shorter time without a feed needs no gap.
         window_s: From a receipt until its delivery is written.
     """
@@ -60,6 +63,8 @@ class Tolerance:
     hole_s: float = 2.0
     contract_hole_s: float = 6.0
     gap_s: float = 1.5
+    last_words_s: float = 6.5
+    kill_s: float = 0.5
     untold_s: float = 4.0
     window_s: float = 2.0
     before_window_s: float = 0.2

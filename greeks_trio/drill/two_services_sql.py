@@ -53,7 +53,13 @@ with each as (
                partition by service, broker, contract_key order by sent) as number
       from marked
 )
-select service, broker, contract_key, min(sent) as began, max(sent) as ended
+select service, broker, contract_key, min(sent) as began, max(sent) as ended,
+       -- A killed service said that it had the feed some seconds before.
+       max(sent) - case
+           when exists (
+               select from kills
+                where max(sent) between before - %(kill_s)s and after + %(kill_s)s)
+           then %(last_words_s)s else %(gap_s)s end as surely
   from numbered group by service, broker, contract_key, number
 """
 _FALSE: Final = """
@@ -61,7 +67,7 @@ _FALSE: Final = """
   join feeds f
     on f.broker = g.broker and f.contract_key is not distinct from g.contract_key
  where g.reason <> all (%(losses)s)
-   and least(g.ended, f.ended + %(epoch_s)s - %(gap_s)s)
+   and least(g.ended, f.surely + %(epoch_s)s)
      > greatest(g.started, f.began + %(epoch_s)s + %(gap_s)s)
 """
 FALSE_GAPS: Final = f"""

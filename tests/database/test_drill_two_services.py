@@ -179,6 +179,18 @@ async def test_a_gap_while_a_service_had_the_feed_is_false(case, stopped):
     assert await case.amiss() == {"false_gaps": 1}
 
 
+@pytest.mark.parametrize(("started_s", "number"), [(106.0, 0), (103.0, 1)])
+async def test_a_gap_may_begin_with_the_last_words_before_a_kill(
+    case, started_s, number
+):
+    case.stop(0, 104, 118)
+    case.stop(1, 112, 118)
+    case.kills = [Kill(111.2, 111.2)]
+    case.add_gap(started_s, 118.0, reason="killed")
+
+    assert await case.amiss() == ({"false_gaps": number} if number else {})
+
+
 async def test_a_gap_while_neither_had_the_feed_is_true(case):
     case.stop(0, 105, 112)
     case.stop(1, 106, 115)
