@@ -12,8 +12,6 @@ import random
 import re
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from greeks_trio.postgres.schema.citus_form import citus_form
 from greeks_trio.postgres.schema.distribution import rewritten_functions
 from greeks_trio.postgres.schema.schema_files import load_migrations, schema_text
@@ -92,11 +90,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_the_schema_keeps_the_rule(database, rule):
+def test_the_schema_keeps_every_rule(database):
     with connect(database) as connection:
         connection.execute("select make_month('2026-11-01')")
-        assert connection.execute(RULES[rule]).fetchall() == []
+        broken = {
+            rule: found
+            for rule, query in RULES.items()
+            if (found := connection.execute(query).fetchall())
+        }
+    assert broken == {}
 
 
 def test_a_later_migration_has_no_statement_that_citus_refuses():
