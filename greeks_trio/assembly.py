@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from socket import gethostname
-from typing import Any
+from typing import Any, Final
 
 import trio
 from fastapi import APIRouter
@@ -77,6 +77,9 @@ from greeks_trio.spool.directory import SpoolDirectory
 from greeks_trio.spool.location import spool_directory
 from greeks_trio.spool.offer_again import OfferAgain
 from greeks_trio.worker.process import Worker
+
+# The gateway of IBKR sends a heartbeat each 10 s.
+_USUAL_SILENCE: Final = timedelta(seconds=15)
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +154,7 @@ def build_service(
                 leases[broker],
                 status.journal,
                 is_exclusive=kind.is_exclusive,
-                heard_at=disk.heard_at.get(broker) if disk.killed_at else None,
+                streamed_until=_streamed_until(disk, broker),
             )
             for broker, kind in enabled.items()
         },
@@ -184,6 +187,17 @@ def build_service(
         stop=stop,
     )
     return service
+
+
+def _streamed_until(disk: SpoolDirectory, broker: Broker) -> datetime | None:
+    """Return until when the killed run before this one had the feed, if there was one.
+
+    A feed without a frame for longer may have been lost unnoticed.
+    """
+    heard_at = disk.heard_at.get(broker)
+    if disk.killed_at is None or heard_at is None:
+        return None
+    return min(disk.killed_at, heard_at + _USUAL_SILENCE)
 
 
 def source_of_alerts() -> str:

@@ -19,7 +19,8 @@ async def end_leftover_gaps(health: FeedHealth, journal: Journal) -> None:
     await health.wait_status("connected", "degraded")
     gaps = health.gaps.open_gaps()
     own = tuple((gap.contract_key, gap.started_at) for gap in gaps)
-    journal.record(LeftoverGaps(broker=health.broker, own=own, ended_at=health.now()))
+    ended_at = health.connection_changed_at
+    journal.record(LeftoverGaps(broker=health.broker, own=own, ended_at=ended_at))
 
 
 def gaps_of_killed_run(

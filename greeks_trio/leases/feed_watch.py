@@ -46,7 +46,7 @@ class FeedLeaseWatch:
         lease: The lease; the journal reads it.
         journal: Takes the records that are told again with the lease.
         is_exclusive: Whether the broker allows one session for each user.
-        heard_at: When a killed run has last heard the broker; `None` without one.
+        streamed_until: Until when a killed run had the feed; `None` without one.
 
     Attributes:
         interval_s: The time until the next look.
@@ -59,13 +59,13 @@ class FeedLeaseWatch:
         journal: Journal,
         *,
         is_exclusive: bool,
-        heard_at: datetime | None = None,
+        streamed_until: datetime | None = None,
     ) -> None:
         self.health = health
         self.lease = lease
         self._journal = journal
         self._is_exclusive = is_exclusive
-        self._heard_at = heard_at
+        self._streamed_until = streamed_until
         self.interval_s = RENEW_S
         self._looked = WakeUp()
         # When the connection began whose time is in the table; by the wall clock.
@@ -132,7 +132,7 @@ class FeedLeaseWatch:
         lease.is_settled = now - self._first_look_at >= SETTLED_AFTER_S
         if not lease.knows_earlier:
             lease.follows_killed = await end_earlier(
-                connection, lease.broker, lease.holder, self._heard_at
+                connection, lease.broker, lease.holder, self._streamed_until
             )
             lease.knows_earlier = True
         await self._cover(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -14,7 +14,7 @@ from greeks_trio.postgres.lease import RENEW_S
 # A service that has not renewed for so long has no feed, or no connection to the database.
 ALIVE_S: Final = 4 * RENEW_S
 # Gaps are told within minutes, or after the outage of a database.
-_KEPT_DAYS: Final = 30
+KEPT: Final = timedelta(days=30)
 
 _COVER: Final = """
 insert into feed_coverage
@@ -27,9 +27,9 @@ on conflict on constraint feed_coverage_pkey do update set
 """
 # A killed run of this service has not said its end, and its last words are some seconds old.
 _EXTEND_LAST: Final = """
-update feed_coverage set covered_until = %(heard)s
+update feed_coverage set covered_until = %(until)s
 where broker = %(broker)s and holder = %(holder)s and not ended
-  and covered_until < %(heard)s and started_at = (
+  and covered_until < %(until)s and started_at = (
       select max(started_at) from feed_coverage
       where broker = %(broker)s and holder = %(holder)s)
 """
@@ -39,7 +39,7 @@ where broker = %s and holder = %s and not ended
 """
 _FORGET: Final = """
 delete from feed_coverage
-where broker = %s and holder = %s and renewed_at < now() - %s * interval '1 day'
+where broker = %s and holder = %s and renewed_at < now() - %s
 """
 _OTHERS: Final = """
 select started_at, covered_until,
@@ -91,7 +91,7 @@ async def end_earlier(
     connection: psycopg.AsyncConnection[Any],
     broker: str,
     holder: str,
-    heard_at: datetime | None = None,
+    until: datetime | None = None,
 ) -> bool:
     """End the times of earlier connections of this service, and delete old ones.
 
@@ -99,16 +99,16 @@ async def end_earlier(
         connection: In autocommit.
         broker: The broker.
         holder: This service.
-        heard_at: When a killed run has last heard the broker, if it is known.
+        until: Until when a killed run had the feed, if it is known.
 
     Returns:
         Whether one had not said its end.
     """
-    if heard_at is not None:
-        values = {"broker": broker, "holder": holder, "heard": heard_at}
+    if until is not None:
+        values = {"broker": broker, "holder": holder, "until": until}
         await connection.execute(_EXTEND_LAST, values)
     ended = await connection.execute(_END_EARLIER, [broker, holder])
-    await connection.execute(_FORGET, [broker, holder, _KEPT_DAYS])
+    await connection.execute(_FORGET, [broker, holder, KEPT])
     return bool(ended.rowcount)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -20,7 +20,7 @@ from greeks_trio.errors import GapUndecided
 from greeks_trio.model.coverage import OPEN, Interval, without
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT, FeedGap, LeftoverGaps
-from greeks_trio.postgres.feed_coverage import Coverage, last_covered, read_others
+from greeks_trio.postgres.feed_coverage import KEPT, Coverage, last_covered, read_others
 from greeks_trio.postgres.feed_lease import FeedLease
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ select exists (
       and received_at > %(start)s and received_at < %(end)s::timestamptz
 )
 """
+# A run says each second that it is alive, so it was killed up to a second later.
+_LAST_SECOND: Final = timedelta(seconds=1)
 _END_GAP: Final = """
 update feed_gaps set ended_at = %(end)s
 where broker = %(broker)s and contract_key = %(key)s and started_at = %(start)s
@@ -132,7 +134,7 @@ async def end_leftover_gaps(
         if lease is not None:
             await connection.execute(_LOCK, [lease.name])
         if gap is not None:
-            await _write_parts(connection, gap, others)
+            await _write_parts(connection, gap, others, at_least=_LAST_SECOND)
         values = {
             "is_alone": not others,
             "ended_at": leftover.ended_at,
@@ -238,13 +240,18 @@ async def _write_of_feed(
 
 
 async def _write_parts(
-    connection: psycopg.AsyncConnection[Any], gap: FeedGap, others: Sequence[Coverage]
+    connection: psycopg.AsyncConnection[Any],
+    gap: FeedGap,
+    others: Sequence[Coverage],
+    *,
+    at_least: timedelta = timedelta(0),
 ) -> None:
     """Store the parts of the gap that no other service covers and that no row has."""
     interval = gap.started_at, gap.ended_at or OPEN
     covered = [each.interval for each in others]
     for part in await _unstored(connection, gap, interval, covered):
-        await _upsert(connection, part)
+        if (part.ended_at or OPEN) - part.started_at >= at_least:
+            await _upsert(connection, part)
 
 
 async def _unstored(
@@ -281,7 +288,9 @@ async def _time_without_feed(
     """
     broker, end = leftover.broker, leftover.ended_at
     last = await last_covered(connection, broker, lease.holder, end)
-    others = await read_others(connection, broker, lease.holder, last or end)
+    # Without the times of the killed run, all are of interest.
+    since = (last or end) if lease.knows_earlier else end - KEPT
+    others = await read_others(connection, broker, lease.holder, since)
     _check_settled(lease, others)
     if last is None or not others:
         return None, others
