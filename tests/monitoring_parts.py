@@ -33,6 +33,8 @@ NOT_ON_THE_DASHBOARD = {
     "greeks_log_lines_dropped",
     "greeks_feed_accepts_delayed",
     "greeks_feed_stopped_by_request",
+    "greeks_feed_standby",
+    "greeks_feed_lease_held",
     "greeks_feed_connection_changed_timestamp_seconds",
     "greeks_partitions_ahead",
     "greeks_read_lag_seconds",

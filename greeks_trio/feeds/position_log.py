@@ -49,6 +49,8 @@ class PositionLog:
         self._now = now
         # By accounts: the last reading, and when it was by the monotonic clock.
         self._last: dict[tuple[str, ...], tuple[PositionsSnapshot, float]] = {}
+        # Accounts whose next reading is recorded, also if nothing has changed.
+        self._overtaken: set[tuple[str, ...]] = set()
 
     @property
     def is_read(self) -> bool:
@@ -81,12 +83,18 @@ class PositionLog:
             incomplete_account_ids=tuple(sorted(incomplete)),
         )
         last = self._last.get(accounts)
-        if last is not None and _says_the_same(last[0], snapshot):
+        is_overtaken = accounts in self._overtaken
+        self._overtaken.discard(accounts)
+        if last and not is_overtaken and _says_the_same(last[0], snapshot):
             return
         self._last[accounts] = snapshot, trio.current_time()
         self._journal.record(snapshot)
         held_now = sum(position.quantity != 0 for position in held)
         logger.info("feed.positions broker=%s positions=%d", self._broker, held_now)
+
+    def overtaken(self) -> None:
+        """Record the next readings in any case: another service has recorded later ones."""
+        self._overtaken.update(self._last)
 
     def tell_again(self) -> None:
         """Record the last readings once more, oldest first.

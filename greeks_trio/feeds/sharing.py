@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+# The gateway of a service that has ended keeps the session for some minutes.
+TAKES_SESSION_S: Final = 120.0
 
 
 @dataclass(slots=True)
@@ -12,16 +19,31 @@ class Sharing:
 
     Attributes:
         holder: Another service that has the lease of this feed; `None` if none has it.
+        has_lease: Whether this service has it.
         is_standby: Whether the feed waits for the lease, because the broker allows one
             session for each user.
-        takes_session: Whether the next connection takes the session from another one:
-            the last holder of the lease has ended or was killed, and its gateway still
-            has the session.
     """
 
     holder: str | None = None
+    has_lease: bool = False
     is_standby: bool = False
-    takes_session: bool = False
+    _takes_session_until: float = -math.inf
+
+    @property
+    def takes_session(self) -> bool:
+        """Whether the next connection takes the session from another gateway."""
+        return trio.current_time() < self._takes_session_until
+
+    def take_session(self) -> None:
+        """Let the next connection take the session, if it is soon.
+
+        The last holder of the lease has ended or was killed, and its gateway still has it.
+        """
+        self._takes_session_until = trio.current_time() + TAKES_SESSION_S
+
+    def session_taken(self) -> None:
+        """Leave the session alone when another program takes it from now on."""
+        self._takes_session_until = -math.inf
 
     def notes(self) -> Iterator[str]:
         """Yield the sentences for a person."""

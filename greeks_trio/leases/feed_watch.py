@@ -18,9 +18,16 @@ import trio
 
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.feeds.sharing import TAKES_SESSION_S
+from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.journal import Journal
-from greeks_trio.postgres.feed_coverage import cover, end_earlier, read_others
+from greeks_trio.postgres.feed_coverage import (
+    cover,
+    end_earlier,
+    had_feed_lately,
+    read_others,
+)
 from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.lease import RENEW_S
 from greeks_trio.waiting import WakeUp
@@ -74,6 +81,7 @@ class FeedLeaseWatch:
         self._first_look_at = math.inf
         self._not_streaming_since = -math.inf
         self._gave_back_at = -math.inf
+        self._taken_at = -math.inf
 
     # The side of the feed.
 
@@ -147,15 +155,19 @@ class FeedLeaseWatch:
                 asks=self.health.is_streaming or self.health.sharing.is_standby,
             )
         self.health.sharing.holder = lease.elsewhere
+        self.health.sharing.has_lease = lease.epoch is not None
         if lease.epoch is not None and lease.epoch != before:
-            self._was_taken()
+            self._taken_at = now
+            await self._was_taken(connection)
         await self._look_at_others(connection)
         self._looked.wake()
 
     async def give_back(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """End the time of the feed and give the lease back, at the end of the service."""
         await self._end_cover(connection)
-        await self.lease.release(connection)
+        gap = self.health.gaps.feed_gap()
+        has_session = gap is None or gap.reason is GapReason.STOPPED
+        await self.lease.release(connection, ends=has_session)
 
     def _may_take(self, now: float) -> bool:
         health = self.health
@@ -167,13 +179,14 @@ class FeedLeaseWatch:
         lease = self.lease
         if lease.epoch is None or self.health.is_streaming or not lease.is_wanted:
             return False
-        down_s = trio.current_time() - self._not_streaming_since
+        down_s = trio.current_time() - max(self._not_streaming_since, self._taken_at)
         return not self._is_exclusive or down_s >= _MAY_CONNECT_S
 
-    def _was_taken(self) -> None:
+    async def _was_taken(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Tell the records that were left to the last holder, and end its open gaps."""
         health, lease = self.health, self.lease
-        health.sharing.takes_session = self._is_exclusive and lease.follows_ended
+        await self._find_session(connection)
+        health.positions.overtaken()
         if not (lease.left_records or lease.left_gaps):
             return
         lease.left_records = lease.left_gaps = False
@@ -186,6 +199,24 @@ class FeedLeaseWatch:
             )
         health.tell_again()
 
+    async def _find_session(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Decide whether the next connection takes the session of the last holder.
+
+        If the last holder had no feed at its end, another program has the session.
+        """
+        lease, sharing = self.lease, self.health.sharing
+        sharing.session_taken()
+        if self._is_exclusive and lease.follows is not None:
+            had_feed = await had_feed_lately(
+                connection,
+                lease.broker,
+                lease.follows,
+                TAKES_SESSION_S,
+                has_ended=lease.follows_stopped,
+            )
+            if had_feed:
+                sharing.take_session()
+
     async def _cover(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Write since when and until when the feed streams."""
         health = self.health
@@ -193,7 +224,7 @@ class FeedLeaseWatch:
             await self._end_cover(connection)
             return
         self._not_streaming_since = math.inf
-        health.sharing.takes_session = False
+        health.sharing.session_taken()
         since = health.connection_changed_at
         broker, holder = self.lease.broker, self.lease.holder
         if since != self._covered_since:
@@ -221,6 +252,11 @@ class FeedLeaseWatch:
         )
         has_others = any(each.is_alive for each in others)
         self.interval_s = _WITH_OTHERS_S if has_others else RENEW_S
-        if lease.left_gaps and lease.is_settled and not has_others:
+        if not (lease.is_settled and gaps.open_gaps()):
+            return
+        if has_others:
+            # It may end a gap that this one has told, and lose its feed afterwards.
+            lease.left_gaps = True
+        elif lease.left_gaps:
             lease.left_gaps = False
             gaps.tell_again()

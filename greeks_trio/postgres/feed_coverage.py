@@ -47,10 +47,21 @@ select started_at, covered_until,
 from feed_coverage
 where broker = %s and holder <> %s and (covered_until >= %s or not ended)
 """
+_HAD_LATELY: Final = """
+select exists (
+    select from feed_coverage
+    where broker = %(broker)s and holder = %(holder)s and ended = %(has_ended)s
+      and renewed_at > now() - %(within_s)s * interval '1 s'
+)
+"""
 # The time of the present connection has just begun.
 _LAST_OWN: Final = """
 select max(covered_until), coalesce(bool_or(not ended), false) from feed_coverage
 where broker = %s and holder = %s and started_at < %s::timestamptz - interval '1 s'
+"""
+_LAST_OTHERS: Final = """
+select max(covered_until) from feed_coverage
+where broker = %s and holder <> %s and started_at < %s
 """
 
 
@@ -124,6 +135,34 @@ async def read_others(
     return await cursor.fetchall()
 
 
+async def had_feed_lately(
+    connection: psycopg.AsyncConnection[Any],
+    broker: str,
+    holder: str,
+    within_s: float,
+    *,
+    has_ended: bool,
+) -> bool:
+    """Return whether another service had the feed a moment ago.
+
+    Args:
+        connection: In autocommit.
+        broker: The feed.
+        holder: The other service.
+        within_s: How long ago it may have said so.
+        has_ended: Whether it has said the end of that time.
+    """
+    values = {
+        "broker": broker,
+        "holder": holder,
+        "has_ended": has_ended,
+        "within_s": within_s,
+    }
+    cursor = await connection.execute(_HAD_LATELY, values)
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
 async def last_covered(
     connection: psycopg.AsyncConnection[Any],
     broker: str,
@@ -132,10 +171,19 @@ async def last_covered(
 ) -> datetime | None:
     """Return until when this service had the feed before a connection.
 
+    A service that never had it, such as a container with a new name, gets the time of the
+    others.
+
     Returns:
-        `None` if it never had it, or if that connection is not its first one.
+        `None` if none of them had it, or if that connection is not the first one.
     """
     cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(_LAST_OWN, [broker, holder, before])
     [(until, goes_on)] = await cursor.fetchall()
+    if until is None:
+        await cursor.execute(_LAST_OTHERS, [broker, holder, before])
+        [(until,)] = await cursor.fetchall()
+        if until is not None:
+            # The last words of one that was killed are older than its end.
+            until = min(until + timedelta(seconds=RENEW_S), before)
     return None if goes_on else until

@@ -68,6 +68,7 @@ where broker = %s and contract_key is null and reason <> all(%s)
 _END_FEED_GAPS: Final = """
 update feed_gaps set ended_at = %s
 where broker = %s and contract_key is null and ended_at is null and started_at <= %s
+  and reason <> all(%s)
 """
 _HAS_TICK: Final = """
 select exists (
@@ -106,8 +107,10 @@ async def write_gap(
     others: Sequence[Coverage] = ()
     if lease is not None and gap.reason not in _OF_TICKS:
         others = await _read_others(connection, gap, lease)
-    if lease is None or not others:
+    if lease is None or gap.reason in _OF_TICKS:
         await _upsert(connection, gap)
+    elif not others:
+        await _write_alone(connection, gap, lease)
     elif gap.contract_key is not None:
         await _write_of_contract(connection, gap, lease, others)
     else:
@@ -167,6 +170,27 @@ def _check_heard(end: datetime, others: Sequence[Coverage]) -> None:
         for each in others
     ):
         raise GapUndecided("another service has not said yet that it had the feed")
+
+
+async def _write_alone(
+    connection: psycopg.AsyncConnection[Any], gap: FeedGap, lease: FeedLease
+) -> None:
+    """Store a gap in which no other service was connected.
+
+    Another one may have told of its own, which ends with the feed of this one.
+    """
+    async with connection.transaction():
+        if gap.contract_key is None and gap.ended_at is not None:
+            await connection.execute(_LOCK, [lease.name])
+            await _end_feed_gaps(connection, gap.broker, gap.ended_at)
+        await _upsert(connection, gap)
+
+
+async def _end_feed_gaps(
+    connection: psycopg.AsyncConnection[Any], broker: str, ended_at: datetime
+) -> None:
+    reasons = [each.value for each in _OF_TICKS]
+    await connection.execute(_END_FEED_GAPS, [ended_at, broker, ended_at, reasons])
 
 
 async def _upsert(connection: psycopg.AsyncConnection[Any], gap: FeedGap) -> None:
@@ -233,9 +257,7 @@ async def _write_of_feed(
     async with connection.transaction():
         await connection.execute(_LOCK, [lease.name])
         if gap.ended_at is not None:
-            await connection.execute(
-                _END_FEED_GAPS, [gap.ended_at, gap.broker, gap.ended_at]
-            )
+            await _end_feed_gaps(connection, gap.broker, gap.ended_at)
         await _write_parts(connection, gap, others)
 
 

@@ -174,6 +174,7 @@ class SqlJournalSink:
                     case FeedGap():
                         await write_gap(self._connection, entry, lease)
                     case LeftoverGaps():
+                        await self._know_holder(lease)
                         await end_leftover_gaps(self._connection, entry, lease)
                     case _ if lease is not None:
                         refused = await self._write_as_holder(entry, lease)
@@ -188,8 +189,7 @@ class SqlJournalSink:
         self, records: PositionsSnapshot | AccountValuesSnapshot, lease: FeedLease
     ) -> Sequence[RefusedPart]:
         """Store them, unless another service has the lease and stores its own."""
-        if lease.epoch is None and not lease.is_elsewhere:
-            await lease.take(self._connection, from_expired=False)
+        await self._know_holder(lease)
         try:
             async with self._connection.transaction():
                 await lease.guard(self._connection)
@@ -197,6 +197,11 @@ class SqlJournalSink:
         except LeaseLost:
             lease.left_records = True
             return ()
+
+    async def _know_holder(self, lease: FeedLease | None) -> None:
+        """Take the lease if it is free, or find out which service has it."""
+        if lease is not None and lease.epoch is None and not lease.is_elsewhere:
+            await lease.take(self._connection, from_expired=False)
 
     async def _write_records(
         self, records: PositionsSnapshot | AccountValuesSnapshot

@@ -91,7 +91,9 @@ class Lease:
         epoch: The number of this holding; `None` without the lease.
         elsewhere: The service that has it, as the database has said.
         is_wanted: Whether another service has asked for it a moment ago.
-        follows_ended: Whether the holder before has ended, or does not answer.
+        follows: The holder before, which has ended or does not answer; `None` if it goes
+            on, or was this one.
+        follows_stopped: Whether that holder has said its end.
     """
 
     def __init__(self, name: str, holder: str, *, lasts_s: float) -> None:
@@ -101,7 +103,8 @@ class Lease:
         self.epoch: int | None = None
         self.elsewhere: str | None = None
         self.is_wanted = False
-        self.follows_ended = False
+        self.follows: str | None = None
+        self.follows_stopped = False
 
     @property
     def is_elsewhere(self) -> bool:
@@ -143,7 +146,9 @@ class Lease:
         cursor = await connection.execute(_TAKE, values)
         if cursor.rowcount:
             if not goes_on:
-                self.follows_ended = not (is_own or row.is_given_up)
+                has_ended = not (is_own or row.is_given_up)
+                self.follows = row.holder if has_ended else None
+                self.follows_stopped = row.is_released
             self.is_wanted = row.is_wanted and goes_on
             self._note(epoch, None)
 

@@ -23,6 +23,11 @@ WRITTEN_TWICE = """
 select broker, contract_key from positions
 group by broker, account_id, contract_key having count(*) > 1
 """
+# Both have said that they have the feed since both have it.
+BOTH_KNOWN = """
+select count(*) = 2 and min(covered_until) > max(started_at) + interval '2 s'
+from feed_coverage where broker = 'tastytrade'
+"""
 # The shortest time between two rows of one account.
 VALUES_APART = """
 select min(observed_at - before) from (
@@ -107,6 +112,7 @@ async def _the_later_one_is_a_standby(pair, later):
     await later.wait_line("feed.connected broker=tastytrade")
     await later.wait_line("lease.elsewhere name=feed:ibkr")
     await wait_until(pair.database, "select count(*) >= 4 from account_values")
+    await wait_until(pair.database, BOTH_KNOWN)
     with trio.fail_after(20):
         # The interface tells only if it is asked.
         while not (found := await session_of(later, "ibkr"))[0]["notes"]:  # noqa: ASYNC110

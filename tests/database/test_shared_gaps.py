@@ -15,7 +15,7 @@ from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.feed_coverage import ALIVE_S, end_earlier
 from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.journal_store import JournalStore
-from greeks_trio.postgres.lease import LeaseLost
+from greeks_trio.postgres.lease import RENEW_S, LeaseLost
 from greeks_trio.waiting import utc_now
 from tests.factories import make_position
 from tests.fix_postgres import connect
@@ -241,6 +241,14 @@ async def test_a_later_connection_of_a_run_tells_nothing_of_the_time_before(tabl
     assert table.rows() == []
 
 
+async def test_the_moment_after_the_gap_of_this_run_is_no_gap(table):
+    table.had(0, 20)
+    table.other_had(0, 30)
+    await table.tell(20, 79.9995)
+    await table.connected(80)
+    assert table.rows() == [(30, 80)]
+
+
 async def test_an_old_entry_does_not_end_a_gap_that_began_later(table):
     table.other_had(0, 60)
     await table.tell(50)
@@ -272,6 +280,41 @@ async def test_nothing_is_decided_before_the_times_of_the_killed_run_are_in_orde
     table.other_had(0, 40)
     with pytest.raises(GapUndecided):
         await table.connected(80)
+
+
+async def test_a_service_with_a_new_name_tells_of_the_time_since_the_last_one(table):
+    """A container has a new name with each start."""
+    table.other_had(-60, 30, is_ended=False)
+    await table.connected(35)
+    assert table.rows() == []
+    await table.connected(90)
+    assert table.rows() == [(30 + RENEW_S, 90)]
+
+
+async def test_a_gap_ends_with_the_feed_of_a_service_that_began_later(table):
+    """The other one was never connected in the gap of this one."""
+    table.other_had(0, 5)
+    table.observer.execute(
+        "insert into feed_gaps (broker, started_at, reason)"
+        " values ('ibkr', %s, 'disconnected'), ('ibkr', %s, 'ticks lost')",
+        [table.at(5), table.at(6)],
+    )
+    await table.tell(20)
+    await table.tell(20, 40)
+    assert table.rows() == [(5, 40), (6, None), (20, 40)]
+
+
+async def test_the_gaps_of_contracts_of_an_unknown_holder_stay_open(table, lease):
+    """The database was away at the start, so the lease was not looked at."""
+    table.hold_by_other()
+    table.observer.execute(
+        "insert into feed_gaps (broker, contract_key, started_at, reason)"
+        " values ('ibkr', %s, %s, 'no greeks')",
+        [KEY, table.at(5)],
+    )
+    await table.connected(50)
+    assert table.rows() == [(5, None)]
+    assert lease.is_elsewhere
 
 
 async def test_a_gap_of_a_contract_is_told_by_the_holder_of_the_lease(table, lease):
@@ -358,7 +401,7 @@ async def test_of_two_services_that_take_an_expired_lease_one_gets_it(table):
     await two.take(connection)
     await one.take(connection)
     assert (two.epoch, one.epoch, one.elsewhere) == (2, None, "two")
-    assert two.follows_ended
+    assert two.follows == "three"
     async with connection.transaction():
         with pytest.raises(LeaseLost):
             await three.guard(connection)
@@ -366,7 +409,7 @@ async def test_of_two_services_that_take_an_expired_lease_one_gets_it(table):
     await two.release(connection, ends=False)
     await one.take(connection, from_expired=False)
     assert one.epoch == 3
-    assert not one.follows_ended
+    assert one.follows is None
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ class IbkrFeed:
         self._reload = trio.Event()
         async with self._open_session(config, self._pacer) as session:
             session_id = await session.log_in()
+            self._health.sharing.session_taken()
             await self._portfolio.read_first(session, config)
             async with self._open_socket(config, session_id) as socket:
                 connection = Connection(

@@ -132,6 +132,21 @@ class FeedFigures:
         value=bool,
         labels=BY_BROKER,
     )
+    feed_standby = gauge(
+        "Whether the feed waits because another service on the same logins streams.",
+        of_healths(lambda health: health.sharing.is_standby),
+        value=bool,
+        labels=BY_BROKER,
+        status="feeds.*.standby",
+    )
+    feed_lease_held = gauge(
+        "Whether this service has the lease of the feed, so that it writes positions and"
+        " account values. Without the database it is the last state.",
+        of_healths(lambda health: health.sharing.has_lease),
+        value=bool,
+        labels=BY_BROKER,
+        status="feeds.*.lease_held",
+    )
     feed_accepts_delayed = gauge(
         "Whether delayed data are accepted (GREEKS_ACCEPT_DELAYED), so that they are no"
         " fault.",

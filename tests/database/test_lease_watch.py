@@ -1,0 +1,231 @@
+"""The lease of a feed that passes between two services: who may connect, and how."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.leases.feed_watch import FeedLeaseWatch
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.pipeline.journal import Journal
+from greeks_trio.postgres.feed_lease import FeedLease
+from greeks_trio.postgres.journal_store import JournalStore
+from tests.factories import make_position
+from tests.fix_postgres import connect
+
+QUANTITIES = "select quantity::int from positions order by observed_at"
+
+
+class Service:
+    """The part of a service that keeps the lease of IBKR's feed."""
+
+    def __init__(self, name, connection):
+        self.journal = Journal()
+        self.health = FeedHealth("ibkr", self.journal)
+        self.lease = FeedLease("ibkr", name)
+        self.watch = FeedLeaseWatch(
+            self.health, self.lease, self.journal, is_exclusive=True
+        )
+        self._connection = connection
+        self.watch.begin()
+
+    @property
+    def has_lease(self):
+        return self.lease.epoch is not None
+
+    async def look(self):
+        await self.watch.look(self._connection)
+
+    async def stand_by(self):
+        """Look as a standby that asks for the lease."""
+        self.health.sharing.is_standby = True
+        await self.look()
+        self.health.sharing.is_standby = False
+
+    async def end(self):
+        self.health.service_stopped()
+        await self.watch.give_back(self._connection)
+
+    async def store(self, sink):
+        while waiting := self.journal.oldest():
+            await sink.write(waiting.entry)
+            self.journal.remove(waiting.entry)
+
+
+@pytest.fixture
+def observer(emptied_database):
+    with connect(emptied_database) as observer:
+        yield observer
+
+
+@pytest.fixture
+async def pair(emptied_database, observer):
+    async with JournalStore(emptied_database).open() as sink:
+        yield [Service(name, sink._connection) for name in ("one", "two")]
+
+
+def lose(observer):
+    """Let the lease and the times be those of a service that was killed."""
+    observer.execute("update leases set expires_at = now() - interval '1 s'")
+    observer.execute("update feed_coverage set renewed_at = now() - interval '25 s'")
+
+
+async def settle(service):
+    """Let the database answer for long enough, and look as a standby."""
+    service.watch._first_look_at = trio.current_time() - 60
+    await service.stand_by()
+
+
+async def test_a_service_that_has_just_got_the_lease_has_time_to_connect(pair):
+    one, two = pair
+    await one.look()
+    await two.stand_by()
+    for _ in range(3):
+        await one.look()
+        await two.stand_by()
+    assert one.has_lease
+
+    # Also one that has streamed before, and lost its connection long ago.
+    one.health.connected()
+    await one.look()
+    one.health.disconnected("gone")
+    await one.look()
+    one.watch._not_streaming_since = one.watch._taken_at = trio.current_time() - 31
+    await two.stand_by()
+    await one.look()
+    await one.look()
+    assert not one.has_lease
+    await two.look()
+    await one.stand_by()
+    await two.look()
+    await two.look()
+    assert two.has_lease
+
+
+async def test_the_session_of_a_holder_that_was_killed_is_taken_once(pair, observer):
+    one, two = pair
+    one.health.connected()
+    await one.look()
+    await two.stand_by()
+    lose(observer)
+    await settle(two)
+    assert two.has_lease
+    assert two.health.sharing.takes_session
+    two.health.sharing.session_taken()
+    assert not two.health.sharing.takes_session
+
+
+async def test_the_session_of_a_holder_that_was_stopped_is_taken(pair):
+    one, two = pair
+    one.health.connected()
+    await one.look()
+    await two.stand_by()
+    await one.end()
+    await two.stand_by()
+    assert two.has_lease
+    assert two.health.sharing.takes_session
+
+
+async def test_a_session_that_the_holder_did_not_have_is_left_alone(pair, observer):
+    """TWS has it; the holder has waited for its end until it was stopped or killed."""
+    one, two = pair
+    one.health.connected()
+    await one.look()
+    one.health.disconnected("another program uses the session")
+    await one.look()
+    await two.stand_by()
+    await one.end()
+    await two.stand_by()
+    assert two.has_lease
+    assert not two.health.sharing.takes_session
+
+    await two.watch.give_back(two._connection)
+    await one.look()
+    assert one.has_lease
+    lose(observer)
+    await settle(two)
+    assert two.has_lease
+    assert not two.health.sharing.takes_session
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_session_of_long_ago_is_left_alone(pair, observer, is_killed):
+    """A person may use TWS since then."""
+    one, two = pair
+    one.health.connected()
+    await one.look()
+    if not is_killed:
+        await one.end()
+    lose(observer)
+    observer.execute("update feed_coverage set renewed_at = now() - interval '1 h'")
+    await settle(two)
+    assert two.has_lease
+    assert not two.health.sharing.takes_session
+
+
+async def test_a_reading_that_another_holder_has_overtaken_is_stored_again(
+    emptied_database, pair, observer
+):
+    one, two = pair
+    stores = [
+        JournalStore(emptied_database, leases={"ibkr": each.lease}) for each in pair
+    ]
+    async with stores[0].open() as first, stores[1].open() as second:
+        two.health.connected()
+        await two.look()
+        two.health.positions.read(["U1234567"], [make_position(1)])
+        await two.store(second)
+        two.health.disconnected("gone")
+        await two.look()
+        await two.lease.release(second._connection, ends=False)
+
+        one.health.connected()
+        await one.look()
+        one.health.positions.read(["U1234567"], [make_position(5)])
+        await one.store(first)
+        await two.stand_by()
+        await one.end()
+
+        # Meanwhile the position became what the second service has read before.
+        await two.stand_by()
+        assert two.has_lease
+        two.health.positions.read(["U1234567"], [make_position(1)])
+        await two.store(second)
+    assert observer.execute(QUANTITIES).fetchall() == [(1,), (5,), (1,)]
+
+
+async def test_an_open_gap_that_another_service_has_ended_is_open_again_with_its_loss(
+    emptied_database, pair, observer
+):
+    one, two = pair
+    one.lease.is_settled = two.lease.is_settled = True
+    stores = [
+        JournalStore(emptied_database, leases={"ibkr": each.lease}) for each in pair
+    ]
+    async with stores[0].open() as first, stores[1].open() as second:
+        one.health.connected()
+        await one.look()
+        one.health.disconnected("gone")
+        await one.look()
+        await one.store(first)
+        assert _open_gaps(observer) == 1
+
+        two.health.gaps.started(GapReason.DISCONNECTED)
+        two.health.connected()
+        await two.look()
+        await two.store(second)
+        assert _open_gaps(observer) == 0
+
+        one.watch._first_look_at = trio.current_time() - 60
+        await one.look()
+        lose(observer)
+        await one.look()
+        await one.store(first)
+    assert _open_gaps(observer) == 1
+
+
+def _open_gaps(observer):
+    query = "select count(*) from feed_gaps where ended_at is null"
+    [(number,)] = observer.execute(query).fetchall()
+    return number
