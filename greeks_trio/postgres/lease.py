@@ -104,6 +104,7 @@ class Lease:
         self.elsewhere: str | None = None
         self.is_wanted = False
         self.follows: str | None = None
+        self._told_same_name = False
         self.follows_stopped = False
 
     @property
@@ -140,6 +141,8 @@ class Lease:
             return
         # A new process of the same holder gets a new epoch, too.
         goes_on = is_own and row.epoch == self.epoch
+        if is_own and self.epoch is not None and row.epoch > self.epoch:
+            self._tell_same_name()
         epoch = row.epoch if goes_on else row.epoch + 1
         read = {"read_epoch": row.epoch, "read_expires_at": row.expires_at}
         values = self._values() | read | {"epoch": epoch, "goes_on": goes_on}
@@ -183,6 +186,17 @@ class Lease:
                 await connection.execute(_RELEASE, self._values() | {"ends": ends})
             self.epoch = None
             logger.info("lease.released name=%s", self.name)
+
+    def _tell_same_name(self) -> None:
+        if not self._told_same_name:
+            logger.error(
+                "lease.same_name name=%s holder=%s: another service has the same name, so"
+                " each takes the lease from the other one; give the machines or the"
+                " directories of the spools different names",
+                self.name,
+                self.holder,
+            )
+        self._told_same_name = True
 
     async def _read(self, connection: psycopg.AsyncConnection[Any]) -> _Row | None:
         cursor = connection.cursor(row_factory=args_row(_Row))

@@ -225,6 +225,18 @@ async def test_an_open_gap_that_another_service_has_ended_is_open_again_with_its
     assert _open_gaps(observer) == 1
 
 
+async def test_two_services_with_one_name_are_told(pair, caplog):
+    connection = pair[0]._connection
+    leases = [FeedLease("ibkr", "same") for _ in range(2)]
+    await leases[0].take(connection)
+    await leases[0].take(connection)
+    await leases[1].take(connection)
+    assert "lease.same_name" not in caplog.text
+    for lease in leases * 2:
+        await lease.take(connection)
+    assert caplog.text.count("lease.same_name") == len(leases)
+
+
 def _open_gaps(observer):
     query = "select count(*) from feed_gaps where ended_at is null"
     [(number,)] = observer.execute(query).fetchall()
