@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg.rows import args_row, tuple_row
 
-from greeks_trio.model.coverage import Interval
+from greeks_trio.model.coverage import OPEN, Interval
 from greeks_trio.postgres.lease import RENEW_S
 
 # A service that has not renewed for so long has no feed, or no connection to the database.
@@ -62,6 +62,14 @@ where broker = %s and holder = %s and started_at < %s::timestamptz - interval '1
 _LAST_OTHERS: Final = """
 select max(covered_until) from feed_coverage
 where broker = %s and holder <> %s and started_at < %s
+"""
+
+
+# The time of a connection that stands has no end.
+_OWN: Final = """
+select started_at, case when ended then covered_until else %s::timestamptz end
+from feed_coverage
+where broker = %s and holder = %s and started_at >= %s
 """
 
 
@@ -161,6 +169,18 @@ async def had_feed_lately(
     cursor = await connection.execute(_HAD_LATELY, values)
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
+
+
+async def read_own(
+    connection: psycopg.AsyncConnection[Any],
+    broker: str,
+    holder: str,
+    since: datetime,
+) -> list[Interval]:
+    """Return when this service had the feed, on connections that began since then."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(_OWN, [OPEN, broker, holder, since])
+    return await cursor.fetchall()
 
 
 async def last_covered(

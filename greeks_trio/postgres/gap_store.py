@@ -20,7 +20,13 @@ from greeks_trio.errors import GapUndecided
 from greeks_trio.model.coverage import OPEN, Interval, without
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT, FeedGap, LeftoverGaps
-from greeks_trio.postgres.feed_coverage import KEPT, Coverage, last_covered, read_others
+from greeks_trio.postgres.feed_coverage import (
+    KEPT,
+    Coverage,
+    last_covered,
+    read_others,
+    read_own,
+)
 from greeks_trio.postgres.feed_lease import FeedLease
 
 logger = logging.getLogger(__name__)
@@ -136,8 +142,8 @@ async def end_leftover_gaps(
     async with connection.transaction():
         if lease is not None:
             await connection.execute(_LOCK, [lease.name])
-        if gap is not None:
-            await _write_parts(connection, gap, others, at_least=_LAST_SECOND)
+        if gap is not None and lease is not None:
+            await _write_parts(connection, gap, lease, others, at_least=_LAST_SECOND)
         values = {
             "is_alone": not others,
             "ended_at": leftover.ended_at,
@@ -258,19 +264,24 @@ async def _write_of_feed(
         await connection.execute(_LOCK, [lease.name])
         if gap.ended_at is not None:
             await _end_feed_gaps(connection, gap.broker, gap.ended_at)
-        await _write_parts(connection, gap, others)
+        await _write_parts(connection, gap, lease, others)
 
 
 async def _write_parts(
     connection: psycopg.AsyncConnection[Any],
     gap: FeedGap,
+    lease: FeedLease,
     others: Sequence[Coverage],
     *,
     at_least: timedelta = timedelta(0),
 ) -> None:
-    """Store the parts of the gap that no other service covers and that no row has."""
+    """Store the parts of the gap that no service covers and that no row has.
+
+    A gap that was undecided for long may have ended with a later connection of this service.
+    """
     interval = gap.started_at, gap.ended_at or OPEN
-    covered = [each.interval for each in others]
+    own = await read_own(connection, gap.broker, lease.holder, gap.started_at)
+    covered = [*own, *(each.interval for each in others)]
     for part in await _unstored(connection, gap, interval, covered):
         if (part.ended_at or OPEN) - part.started_at >= at_least:
             await _upsert(connection, part)

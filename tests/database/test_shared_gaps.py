@@ -249,6 +249,16 @@ async def test_the_moment_after_the_gap_of_this_run_is_no_gap(table):
     assert table.rows() == [(30, 80)]
 
 
+async def test_a_gap_that_was_undecided_for_long_has_no_time_of_a_later_connection(
+    table,
+):
+    table.other_had(0, 25)
+    table.had(40, 50)
+    table.had(60, 70, is_ended=False)
+    await table.tell(20, reason=GapReason.KILLED)
+    assert table.rows() == [(25, 40), (50, 60)]
+
+
 async def test_an_old_entry_does_not_end_a_gap_that_began_later(table):
     table.other_had(0, 60)
     await table.tell(50)
