@@ -16,7 +16,6 @@ from typing import Any, Final
 import psycopg
 import trio
 
-from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.sharing import TAKES_SESSION_S
 from greeks_trio.model.gap_reasons import GapReason
@@ -88,19 +87,19 @@ class FeedLeaseWatch:
     async def run_connection(self, connect: Callable[[], Awaitable[object]]) -> None:
         """Run one connection; a feed with one session for each user needs the lease.
 
-        Raises:
-            FeedInterrupted: another service has taken the lease; and the errors of
-                ``connect``.
+        It ends as the connection does, by raising.  When another service takes the lease,
+        the connection ends and the feed waits for the lease again.
         """
         if not self._is_exclusive:
             await connect()
             return
         with trio.move_on_after(_FIRST_LOOK_S):
             await self._looked.wait_beyond(0)
-        await self._wait_turn()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_without_lease)
-            await connect()
+        while True:
+            await self._wait_turn()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_without_lease, nursery.cancel_scope)
+                await connect()
 
     async def _wait_turn(self) -> None:
         """Wait while another service has the lease."""
@@ -115,13 +114,14 @@ class FeedLeaseWatch:
             sharing.is_standby = False
         self.health.connecting()
 
-    async def _end_without_lease(self) -> None:
-        """Raise as soon as another service has the lease; runs until cancelled."""
+    async def _end_without_lease(self, connection: trio.CancelScope) -> None:
+        """Cancel the connection once another service has the lease; or until cancelled."""
         while not self.lease.is_elsewhere:
             await self._looked.wait()
-        raise FeedInterrupted(
-            f"{self.lease.elsewhere} has taken the lease of this feed"
+        logger.warning(
+            "lease.lost broker=%s holder=%s", self.lease.broker, self.lease.elsewhere
         )
+        connection.cancel()
 
     # The side of the database.
 

@@ -115,6 +115,9 @@ async def test_a_short_drill_of_two_services_stores_each_tick_once(tmp_path, scr
         *("--contracts", "16", "--rate", "60", "--interval", "1.5", "--json"),
         cwd=tmp_path,
     ) as drill:
+        # Each of these has its own patience.
+        for number in (1, 2):
+            await drill.wait_line(" recovered after ", number=number)
         await drill.wait_line("Comparing")
         assert await drill.wait_exit() == 0
 

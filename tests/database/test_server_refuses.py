@@ -52,6 +52,8 @@ async def server(tmp_path):
 def observer(database):
     """A second connection: reads the table and acts as an administrator."""
     with connect(database) as observer:
+        # A probe is a row of the present moment.
+        observer.execute("select make_month(current_date)")
         yield observer
 
 
