@@ -70,9 +70,11 @@ class Process:
         self._arrived.set()
         self._arrived = trio.Event()
 
-    async def wait_line(self, text, *, stream="stderr", number=1):
+    async def wait_line(
+        self, text, *, stream="stderr", number=1, patience_s=PATIENCE_S
+    ):
         """Wait for the n-th line that holds the text, and return it."""
-        with trio.move_on_after(PATIENCE_S):
+        with trio.move_on_after(patience_s):
             while True:
                 found = [line for line in self.lines[stream] if text in line]
                 if len(found) >= number:
