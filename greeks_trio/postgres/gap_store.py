@@ -88,8 +88,9 @@ select exists (
       and received_at > %(start)s and received_at < %(end)s::timestamptz
 )
 """
-# A run says each second that it is alive, so it was killed up to a second later.
-_LAST_SECOND: Final = timedelta(seconds=1)
+# A run says each second that it is alive, so it was killed up to a second later, and a
+# shorter time between its last sign and the feed of another service is perhaps none.
+_LAST_SIGN: Final = timedelta(seconds=1.5)
 _END_GAP: Final = """
 update feed_gaps set ended_at = %(end)s
 where broker = %(broker)s and contract_key = %(key)s and started_at = %(start)s
@@ -143,7 +144,7 @@ async def end_leftover_gaps(
         if lease is not None:
             await connection.execute(_LOCK, [lease.name])
         if gap is not None and lease is not None:
-            await _write_parts(connection, gap, lease, others, at_least=_LAST_SECOND)
+            await _write_parts(connection, gap, lease, others, at_least=_LAST_SIGN)
         values = {
             "is_alone": not others,
             "ended_at": leftover.ended_at,
@@ -282,6 +283,8 @@ async def _write_parts(
     interval = gap.started_at, gap.ended_at or OPEN
     own = await read_own(connection, gap.broker, lease.holder, gap.started_at)
     covered = [*own, *(each.interval for each in others)]
+    if gap.reason is GapReason.KILLED:
+        at_least = _LAST_SIGN
     for part in await _unstored(connection, gap, interval, covered):
         if (part.ended_at or OPEN) - part.started_at >= at_least:
             await _upsert(connection, part)
