@@ -36,21 +36,21 @@ select format('not stored: %%s %%s of %%s, sent at %%s to service %%s', m.broker
               m.contract_key, m.event_time, h.sent, h.service + 1) {_UNSTORED}
  order by h.sent limit 8
 """
-# From the first to the last of the ticks that came without a hole, by service and broker,
-# and by contract too.
+# From the first to the last of the ticks that came without a hole, by connection, and by
+# contract too.  Between two connections of a killed service there is none, however short.
 FEEDS: Final = """
 create temp table feeds as
 with each as (
-    select service, broker, null::text as contract_key, sent, %(hole_s)s::float8 as hole
+    select client, service, broker, null::text as contract_key, sent, %(hole_s)s::float8 as hole
       from heard
     union all
-    select service, broker, contract_key, sent, %(contract_hole_s)s from heard
+    select client, service, broker, contract_key, sent, %(contract_hole_s)s from heard
 ), marked as (
     select *, coalesce(sent - lag(sent) over w > hole, true) as begins
-      from each window w as (partition by service, broker, contract_key order by sent)
+      from each window w as (partition by client, broker, contract_key order by sent)
 ), numbered as (
     select *, count(*) filter (where begins) over (
-               partition by service, broker, contract_key order by sent) as number
+               partition by client, broker, contract_key order by sent) as number
       from marked
 )
 select service, broker, contract_key, min(sent) as began, max(sent) as ended,
@@ -60,7 +60,7 @@ select service, broker, contract_key, min(sent) as began, max(sent) as ended,
                select from kills
                 where max(sent) between before - %(kill_s)s and after + %(kill_s)s)
            then %(last_words_s)s else %(gap_s)s end as surely
-  from numbered group by service, broker, contract_key, number
+  from numbered group by client, service, broker, contract_key, number
 """
 _FALSE: Final = """
   from gaps g
