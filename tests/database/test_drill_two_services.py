@@ -46,6 +46,8 @@ class Case:
         # The times at which each service got its ticks.
         self.times = [set(range(STARTED_S, STARTED_S + TICKS)) for _ in PORTS]
         self.ends = [None, None]
+        # From this second on, both services have another connection.
+        self.connects_again = None
         self.kills = []
         self.pauses = [[], []]
         self.gaps = []
@@ -112,9 +114,27 @@ class Case:
             ]
             if (end := self.ends[number]) is not None:
                 lines.append(Delivery(kind="ended", at=end, **of))
+        if (again := self.connects_again) is not None:
+            lines = self.on_other_connections(lines, again)
         deliveries = Deliveries(self.directory / "deliveries")
         deliveries.write(lines)
         deliveries.close()
+
+    def on_other_connections(self, lines, again):
+        """Return the lines, with the later ticks on a connection for each service."""
+        opened = [
+            Delivery(
+                kind="opened", at=again - 0.1, port=port, client=2 + n, broker="ibkr"
+            )
+            for n, port in enumerate(PORTS)
+        ]
+        later = [
+            msgspec.structs.replace(each, client=each.client + 2)
+            if each.at >= again
+            else each
+            for each in lines
+        ]
+        return sorted([*opened, *later], key=lambda each: each.at)
 
     async def store(self):
         async with TickStore(self.database).open() as sink:
@@ -195,6 +215,13 @@ async def test_a_gap_while_neither_had_the_feed_is_true(case):
     case.stop(0, 105, 112)
     case.stop(1, 106, 115)
     case.add_gap(105.5, 112.5)
+
+    assert await case.amiss() == {}
+
+
+async def test_between_two_connections_of_killed_services_there_is_no_feed(case):
+    case.connects_again = 111.0
+    case.add_gap(110.1, 110.9, reason="killed")
 
     assert await case.amiss() == {}
 
