@@ -73,6 +73,11 @@ where broker = %s and holder = %s and started_at >= %s
 """
 
 
+_HAS_OTHERS: Final = """
+select exists (select from feed_coverage where broker = %s and holder <> %s)
+"""
+
+
 class Coverage(NamedTuple):
     """A time at which another service had the feed.
 
@@ -169,6 +174,16 @@ async def had_feed_lately(
     cursor = await connection.execute(_HAD_LATELY, values)
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
+
+
+async def has_others(
+    connection: psycopg.AsyncConnection[Any], broker: str, holder: str
+) -> bool:
+    """Return whether another service ever had the feed."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(_HAS_OTHERS, [broker, holder])
+    [(found,)] = await cursor.fetchall()
+    return bool(found)
 
 
 async def read_own(

@@ -23,6 +23,7 @@ from greeks_trio.model.records import WATCHLIST_ACCOUNT, FeedGap, LeftoverGaps
 from greeks_trio.postgres.feed_coverage import (
     KEPT,
     Coverage,
+    has_others,
     last_covered,
     read_others,
     read_own,
@@ -184,13 +185,19 @@ async def _write_alone(
 ) -> None:
     """Store a gap in which no other service was connected.
 
-    Another one may have told of its own, which ends with the feed of this one.
+    Another one may have told of the same time, and of a time that ends with the feed of
+    this one.
     """
     async with connection.transaction():
-        if gap.contract_key is None and gap.ended_at is not None:
-            await connection.execute(_LOCK, [lease.name])
+        if gap.contract_key is not None or not await has_others(
+            connection, gap.broker, lease.holder
+        ):
+            await _upsert(connection, gap)
+            return
+        await connection.execute(_LOCK, [lease.name])
+        if gap.ended_at is not None:
             await _end_feed_gaps(connection, gap.broker, gap.ended_at)
-        await _upsert(connection, gap)
+        await _write_parts(connection, gap, lease, ())
 
 
 async def _end_feed_gaps(

@@ -143,6 +143,18 @@ async def test_a_time_that_has_a_row_gets_no_second_one(table):
     assert table.rows() == [(15, 40), (40, 50)]
 
 
+async def test_two_killed_services_tell_of_one_time_once(table):
+    table.other_had(-50, 8)
+    await table.tell(10, reason=GapReason.KILLED)
+    mine, table.lease.holder = table.lease.holder, "three"
+    await table.tell(12, reason=GapReason.KILLED)
+    await table.tell(14)
+    assert table.rows() == [(10, None)]
+    table.lease.holder = mine
+    await table.tell(11, 40)
+    assert table.rows() == [(10, 40)]
+
+
 async def test_a_gap_ends_with_the_first_service_that_has_the_feed_again(table):
     table.other_had(0, 15)
     await table.tell(10)
@@ -311,7 +323,7 @@ async def test_a_gap_ends_with_the_feed_of_a_service_that_began_later(table):
     )
     await table.tell(20)
     await table.tell(20, 40)
-    assert table.rows() == [(5, 40), (6, None), (20, 40)]
+    assert table.rows() == [(5, 40), (6, None)]
 
 
 async def test_the_gaps_of_contracts_of_an_unknown_holder_stay_open(table, lease):
