@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from socket import gethostname
@@ -116,9 +116,14 @@ def build_service(
     status.clock.on_correction = status.tell_positions_again
     holder = f"{gethostname()}:{spool_directory(config)}"
     leases = {broker: FeedLease(broker, holder) for broker in enabled}
+    make_reader = partial(
+        Reader,
+        limits=config.http or HttpConfig(),
+        note_failure=status.outages.note,
+    )
     rows = AcknowledgedRows(lambda: service.config.database)
     worker = Worker()
-    service = Service(
+    service: Service = Service(
         config=config,
         started_with=config,
         load=load,
@@ -137,37 +142,11 @@ def build_service(
         journal_store=JournalStore(config.database, watch=watch, leases=leases),
         database_watch=watch,
         partition_keeper=keeper,
-        reader=Reader(
-            lambda: service.config.database.for_reads(),
-            config.http or HttpConfig(),
-            status.outages.note,
-        ),
-        primary_reader=Reader(
-            lambda: service.config.database,
-            config.http or HttpConfig(),
-            status.outages.note,
-        ),
+        reader=make_reader(lambda: service.config.database.for_reads()),
+        primary_reader=make_reader(lambda: service.config.database),
         standstills=StandstillWatch(status.feeds.values()),
-        leases={
-            broker: FeedLeaseWatch(
-                status.feeds[broker],
-                leases[broker],
-                status.journal,
-                is_exclusive=kind.is_exclusive,
-                streamed_until=_streamed_until(disk, broker),
-            )
-            for broker, kind in enabled.items()
-        },
-        limits=LimitWatch(
-            status.conditions,
-            partial(_is_market_open, status.hours),
-            partial(_unread_positions, status),
-            status.clock.now,
-            source=source_of_alerts(),
-            stale_after_s=config.pipeline.stale_after_s,
-            benchmark=config.benchmark,
-            lease=Lease("alerts", holder, lasts_s=ALERTS_LEASE_S),
-        ),
+        leases=_watch_leases(status, leases, enabled, disk),
+        limits=_make_limits(status, config, holder),
         betas=Betas(metrics, conditions, status.clock.now),
         offer_again=OfferAgain(
             disk.acknowledged,
@@ -187,6 +166,37 @@ def build_service(
         stop=stop,
     )
     return service
+
+
+def _watch_leases(
+    status: ServiceStatus,
+    leases: Mapping[Broker, FeedLease],
+    enabled: Mapping[Broker, FeedKind[Any]],
+    disk: SpoolDirectory,
+) -> dict[Broker, FeedLeaseWatch]:
+    return {
+        broker: FeedLeaseWatch(
+            status.feeds[broker],
+            leases[broker],
+            status.journal,
+            is_exclusive=kind.is_exclusive,
+            streamed_until=_streamed_until(disk, broker),
+        )
+        for broker, kind in enabled.items()
+    }
+
+
+def _make_limits(status: ServiceStatus, config: Config, holder: str) -> LimitWatch:
+    return LimitWatch(
+        status.conditions,
+        partial(_is_market_open, status.hours),
+        partial(_unread_positions, status),
+        status.clock.now,
+        source=source_of_alerts(),
+        stale_after_s=config.pipeline.stale_after_s,
+        benchmark=config.benchmark,
+        lease=Lease("alerts", holder, lasts_s=ALERTS_LEASE_S),
+    )
 
 
 def _streamed_until(disk: SpoolDirectory, broker: Broker) -> datetime | None:

@@ -11,7 +11,8 @@ from typing import TypeVar, get_args
 
 import psutil
 
-from greeks_trio.feeds.health import FeedHealth, FeedStatistics
+from greeks_trio.feeds.feed_statistics import FeedStatistics
+from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.staleness import StaleContract, StaleReason
 from greeks_trio.model.records import Broker, StreamSession
 from greeks_trio.monitoring.contract_survey import (

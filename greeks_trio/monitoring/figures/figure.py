@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from greeks_trio.feeds.health import FeedStatistics
+from greeks_trio.feeds.feed_statistics import FeedStatistics
 from greeks_trio.monitoring.readings import Readings, of_feeds
 from greeks_trio.pipeline.tick_counts import LatencyStatistics
 
