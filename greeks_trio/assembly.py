@@ -36,7 +36,8 @@ from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
-from greeks_trio.model.records import Broker
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import Broker, FeedGap
 from greeks_trio.monitoring.betas import Betas
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
@@ -180,7 +181,7 @@ def _watch_leases(
             leases[broker],
             status.journal,
             is_exclusive=kind.is_exclusive,
-            streamed_until=_streamed_until(disk, broker),
+            killed_at=_ends_of_killed_runs(disk, broker),
         )
         for broker, kind in enabled.items()
     }
@@ -199,15 +200,25 @@ def _make_limits(status: ServiceStatus, config: Config, holder: str) -> LimitWat
     )
 
 
-def _streamed_until(disk: SpoolDirectory, broker: Broker) -> datetime | None:
-    """Return until when the killed run before this one had the feed, if there was one.
+def _ends_of_killed_runs(disk: SpoolDirectory, broker: Broker) -> list[datetime]:
+    """Return until when killed runs had the feed.
 
-    A feed without a frame for longer may have been lost unnoticed.
+    The gaps of earlier ones wait on disk if the run after them was killed at once.  A feed
+    without a frame for longer may have been lost unnoticed.
     """
     heard_at = disk.heard_at.get(broker)
-    if disk.killed_at is None or heard_at is None:
-        return None
-    return min(disk.killed_at, heard_at + _USUAL_SILENCE)
+    ends = [
+        gap.started_at
+        for _, gap in disk.inherited_journal
+        if isinstance(gap, FeedGap)
+        and gap.broker == broker
+        and gap.reason is GapReason.KILLED
+        # That of the last run begins with its last frame.
+        and gap.started_at != heard_at
+    ]
+    if disk.killed_at is not None and heard_at is not None:
+        ends.append(min(disk.killed_at, heard_at + _USUAL_SILENCE))
+    return ends
 
 
 def source_of_alerts() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class FeedLeaseWatch:
         lease: The lease; the journal reads it.
         journal: Takes the records that are told again with the lease.
         is_exclusive: Whether the broker allows one session for each user.
-        streamed_until: Until when a killed run had the feed; `None` without one.
+        killed_at: Until when killed runs had the feed.
 
     Attributes:
         interval_s: The time until the next look.
@@ -65,13 +65,13 @@ class FeedLeaseWatch:
         journal: Journal,
         *,
         is_exclusive: bool,
-        streamed_until: datetime | None = None,
+        killed_at: Sequence[datetime] = (),
     ) -> None:
         self.health = health
         self.lease = lease
         self._journal = journal
         self._is_exclusive = is_exclusive
-        self._streamed_until = streamed_until
+        self._killed_at = killed_at
         self.interval_s = RENEW_S
         self._looked = WakeUp()
         # When the connection began whose time is in the table; by the wall clock.
@@ -140,7 +140,7 @@ class FeedLeaseWatch:
         lease.is_settled = now - self._first_look_at >= SETTLED_AFTER_S
         if not lease.knows_earlier:
             lease.follows_killed = await end_earlier(
-                connection, lease.broker, lease.holder, self._streamed_until
+                connection, lease.broker, lease.holder, self._killed_at
             )
             lease.knows_earlier = True
         await self._cover(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -26,12 +27,13 @@ on conflict on constraint feed_coverage_pkey do update set
     ended = excluded.ended
 """
 # A killed run of this service has not said its end, and its last words are some seconds old.
-_EXTEND_LAST: Final = """
-update feed_coverage set covered_until = %(until)s
-where broker = %(broker)s and holder = %(holder)s and not ended
-  and covered_until < %(until)s and started_at = (
-      select max(started_at) from feed_coverage
-      where broker = %(broker)s and holder = %(holder)s)
+_LAST_OPEN: Final = """
+select max(started_at) filter (where not ended) from feed_coverage
+where broker = %s and holder = %s having bool_or(not ended)
+"""
+_EXTEND: Final = """
+update feed_coverage set covered_until = %s
+where broker = %s and holder = %s and started_at = %s and covered_until < %s
 """
 _END_EARLIER: Final = """
 update feed_coverage set ended = true
@@ -115,7 +117,7 @@ async def end_earlier(
     connection: psycopg.AsyncConnection[Any],
     broker: str,
     holder: str,
-    until: datetime | None = None,
+    ends: Sequence[datetime] = (),
 ) -> bool:
     """End the times of earlier connections of this service, and delete old ones.
 
@@ -123,14 +125,18 @@ async def end_earlier(
         connection: In autocommit.
         broker: The broker.
         holder: This service.
-        until: Until when a killed run had the feed, if it is known.
+        ends: Until when killed runs had the feed.  The first one after the beginning of
+            the last time is its end.
 
     Returns:
         Whether one had not said its end.
     """
-    if until is not None:
-        values = {"broker": broker, "holder": holder, "until": until}
-        await connection.execute(_EXTEND_LAST, values)
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(_LAST_OPEN, [broker, holder])
+    for (start,) in await cursor.fetchall():
+        if after := [each for each in ends if each >= start]:
+            values = [min(after), broker, holder, start, min(after)]
+            await connection.execute(_EXTEND, values)
     ended = await connection.execute(_END_EARLIER, [broker, holder])
     await connection.execute(_FORGET, [broker, holder, KEPT])
     return bool(ended.rowcount)
