@@ -162,6 +162,11 @@ class FeedLeaseWatch:
         await self._look_at_others(connection)
         self._looked.wake()
 
+    @property
+    def has_told(self) -> bool:
+        """Whether the database has something of this service that ends with it."""
+        return self.lease.epoch is not None or self._covered_since is not None
+
     async def give_back(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """End the time of the feed and give the lease back, at the end of the service."""
         await self._end_cover(connection)

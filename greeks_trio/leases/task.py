@@ -106,6 +106,8 @@ async def _give_back(
     config: Callable[[], DatabaseConfig], feeds: Sequence[FeedLeaseWatch]
 ) -> None:
     """Give the leases back, so that another service takes them at once."""
+    if not any(feed.has_told for feed in feeds):
+        return
     try:
         async with open_connection(config(), autocommit=True) as connection:
             for feed in feeds:
