@@ -62,7 +62,7 @@ def service_status(watch: ServiceWatch) -> dict[str, Any]:
         "notes": readiness.notes,
         "answered_at": watch.answered_at,
         "answer_age_s": watch.answer_age_s,
-        "no_answer_since": None if watch.is_answering else watch.silent_since,
+        "no_answer_since": watch.no_answer_since,
         "ticks_per_second": None if rate is None else round(rate, 1),
         "newest_tick_age_s": watch.tick_age_s,
         "sessions": watch.answer.sessions,
@@ -87,6 +87,6 @@ def problems_of(watch: ServiceWatch) -> Sequence[str]:
 
 def silence_of(watch: ServiceWatch) -> str:
     """Return since when a service gives no answer, and why."""
-    since = watch.silent_since or watch.answered_at
+    since = watch.no_answer_since
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-    return f"no answer{when}: {watch.fault or 'it does not answer in time'}"
+    return f"no answer{when}: {watch.why_silent}"

@@ -98,7 +98,32 @@ class ServiceWatch:
     @property
     def is_answering(self) -> bool:
         """Whether the present process answers."""
-        return self.silent_since is None and (self.answer_age_s or 0) <= LATE_AFTER_S
+        return (
+            self.silent_since is None
+            and (self.answer_age_s or 0) <= LATE_AFTER_S
+            and not self._has_ended
+        )
+
+    @property
+    def no_answer_since(self) -> datetime | None:
+        """Since when there is no answer, `None` while there is one."""
+        if self.is_answering:
+            return None
+        return self.silent_since or self.answered_at
+
+    @property
+    def why_silent(self) -> str:
+        """Why there is no answer, in words."""
+        if self._has_ended:
+            return self.member.reason or self.member.last_end or "it has just ended"
+        return self.fault or "it does not answer in time"
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether the process that has answered has ended; the next look notes it."""
+        member = self.member
+        has_process = member.pid is not None or not member.attempts
+        return member.attempts != self._attempt or not has_process
 
     @property
     def is_ready(self) -> bool:

@@ -138,7 +138,24 @@ async def test_an_answer_that_is_too_old_counts_as_none():
 
     assert "it does not answer in time" in body["services"]["desk_a"][0]
     assert status["answer_age_s"] >= 60
+    assert status["no_answer_since"] == status["answered_at"]
     assert status["ticks_per_second"] is None
+
+
+async def test_the_answer_of_a_process_that_has_ended_counts_as_none_at_once():
+    async with fleet_of_two(OneService()) as (client, watches):
+        member = watches[0].member
+        member.attempts = watches[0]._attempt = 1
+        before = (await client.get("/readyz")).json()["services"]
+        process, member._process = member._process, None
+        member.reason = "ended by SIGKILL; it starts again by itself"
+        ended = (await client.get("/readyz")).json()["services"]
+        member._process, member.reason, member.attempts = process, "", 2
+        again = (await client.get("/readyz")).json()["services"]
+
+    assert "desk_a" not in before
+    assert ended["desk_a"][0].endswith(": ended by SIGKILL; it starts again by itself")
+    assert again["desk_a"][0].endswith(": it has just ended")
 
 
 @pytest.mark.parametrize("odd", [[], {"ticks": 5}, {"readiness": {"problems": 1}}])
