@@ -35,6 +35,7 @@ from greeks_trio.feeds.feed import FeedKind, brokers_of, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
+from greeks_trio.leases.faults import Faults
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import Broker, FeedGap
@@ -180,6 +181,7 @@ def _watch_leases(
             status.feeds[broker],
             leases[broker],
             status.journal,
+            Faults(status.conditions),
             is_exclusive=kind.is_exclusive,
             killed_at=_ends_of_killed_runs(disk, broker),
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-COMMIT = "e5a58b33e7226b45654db175b736e4d440331715"
+COMMIT = "aab3c49bbafb14e9126340b6fed8b4723e186d56"
 _CHECKOUT = Path(__file__).parent.parent
 # The program needs these, and nothing else.
 _PARTS = ("greeks_trio", "db", "pyproject.toml")

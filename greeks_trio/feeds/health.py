@@ -148,6 +148,7 @@ class FeedHealth:
             attempt: The number of connections that have failed in a row.
             gap_reason: The reason of the gap.
         """
+        connected_at = self.connection_changed_at if self.is_streaming else None
         self._enter("disconnected")
         self._last_error = reason
         self._reconnect_attempt = attempt
@@ -157,6 +158,10 @@ class FeedHealth:
         self._notes = ()
         if reason is not None:
             self._start_gap(gap_reason)
+        if connected_at is not None:
+            gap = self.gaps.feed_gap()
+            ended_at = gap.started_at if gap else self.connection_changed_at
+            self.sharing.ended_connections.append((connected_at, ended_at))
 
     def service_stopped(self) -> None:
         """The service ends.  The next run ends the gap that starts here."""

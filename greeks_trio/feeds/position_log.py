@@ -35,7 +35,11 @@ _CORRECTED: Final = timedelta(seconds=1)
 
 
 class PositionLog:
-    """Records the positions whenever they have changed."""
+    """Records the positions whenever they have changed.
+
+    Attributes:
+        account_ids: The open accounts of the last reading.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class PositionLog:
         self._now = now
         # By accounts: the last reading, and when it was by the monotonic clock.
         self._last: dict[tuple[str, ...], tuple[PositionsSnapshot, float]] = {}
+        self.account_ids: tuple[str, ...] = ()
         # Accounts whose next reading is recorded, also if nothing has changed.
         self._overtaken: set[tuple[str, ...]] = set()
 
@@ -63,6 +68,7 @@ class PositionLog:
         positions: Sequence[Position],
         *,
         incomplete: Iterable[str] = (),
+        closed: Iterable[str] = (),
     ) -> None:
         """Record the positions if they differ from the last reading.
 
@@ -73,6 +79,7 @@ class PositionLog:
             incomplete: The accounts with a position that could not be read.  It may be
                 any position that is stored already, so a position of such an account
                 counts as closed only if ``positions`` says so.
+            closed: Those of the accounts that the broker has closed.
         """
         accounts, held = tuple(account_ids), tuple(map(_clean, positions))
         snapshot = PositionsSnapshot(
@@ -82,6 +89,7 @@ class PositionLog:
             observed_at=self._now(),
             incomplete_account_ids=tuple(sorted(incomplete)),
         )
+        self.account_ids = tuple(sorted(set(accounts).difference(closed)))
         last = self._last.get(accounts)
         is_overtaken = accounts in self._overtaken
         self._overtaken.discard(accounts)

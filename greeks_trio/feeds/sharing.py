@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
+from greeks_trio.model.coverage import Interval
+
 # The gateway of a service that has ended keeps the session for some minutes.
 TAKES_SESSION_S: Final = 120.0
+# While the database is away, a feed may connect many times.
+_KEPT_CONNECTIONS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -22,11 +27,16 @@ class Sharing:
         has_lease: Whether this service has it.
         is_standby: Whether the feed waits for the lease, because the broker allows one
             session for each user.
+        ended_connections: The times of connections whose end is not in the database yet,
+            oldest first.
     """
 
     holder: str | None = None
     has_lease: bool = False
     is_standby: bool = False
+    ended_connections: deque[Interval] = field(
+        default_factory=lambda: deque(maxlen=_KEPT_CONNECTIONS)
+    )
     _takes_session_until: float = -math.inf
 
     @property

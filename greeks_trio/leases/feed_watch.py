@@ -18,6 +18,7 @@ import trio
 
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.sharing import TAKES_SESSION_S
+from greeks_trio.leases.faults import Faults
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.journal import Journal
@@ -51,6 +52,7 @@ class FeedLeaseWatch:
     Args:
         lease: The lease; the journal reads it.
         journal: Takes the records that are told again with the lease.
+        faults: Compares this service with the holder of the lease.
         is_exclusive: Whether the broker allows one session for each user.
         killed_at: Until when killed runs had the feed.
 
@@ -63,6 +65,7 @@ class FeedLeaseWatch:
         health: FeedHealth,
         lease: FeedLease,
         journal: Journal,
+        faults: Faults,
         *,
         is_exclusive: bool,
         killed_at: Sequence[datetime] = (),
@@ -70,6 +73,7 @@ class FeedLeaseWatch:
         self.health = health
         self.lease = lease
         self._journal = journal
+        self._faults = faults
         self._is_exclusive = is_exclusive
         self._killed_at = killed_at
         self.interval_s = RENEW_S
@@ -160,12 +164,15 @@ class FeedLeaseWatch:
             self._taken_at = now
             await self._was_taken(connection)
         await self._look_at_others(connection)
+        await self._faults.look(connection, lease, self.health)
         self._looked.wake()
 
     @property
     def has_told(self) -> bool:
         """Whether the database has something of this service that ends with it."""
-        return self.lease.epoch is not None or self._covered_since is not None
+        has_cover = self._covered_since is not None
+        has_ended = bool(self.health.sharing.ended_connections)
+        return self.lease.epoch is not None or has_cover or has_ended
 
     async def give_back(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """End the time of the feed and give the lease back, at the end of the service."""
@@ -223,10 +230,12 @@ class FeedLeaseWatch:
                 sharing.take_session()
 
     async def _cover(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Write since when and until when the feed streams."""
+        """Write since when and until when the feed streams, and its earlier connections."""
         health = self.health
+        await self._cover_ended(connection)
         if not health.is_streaming:
-            await self._end_cover(connection)
+            if self._not_streaming_since == math.inf:
+                self._not_streaming_since = trio.current_time()
             return
         self._not_streaming_since = math.inf
         health.sharing.session_taken()
@@ -236,11 +245,29 @@ class FeedLeaseWatch:
             await end_earlier(connection, broker, holder)
         self._covered_since = since
         interval = since, health.now()
-        await cover(connection, broker, holder, interval, is_ended=False)
+        await cover(
+            connection,
+            broker,
+            holder,
+            interval,
+            is_ended=False,
+            accounts=health.positions.account_ids,
+        )
+
+    async def _cover_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Write the times of connections that have ended, also without the database."""
+        broker, holder = self.lease.broker, self.lease.holder
+        ended = self.health.sharing.ended_connections
+        while ended:
+            interval = ended[0]
+            await cover(connection, broker, holder, interval, is_ended=True)
+            ended.popleft()
+            if interval[0] == self._covered_since:
+                self._covered_since = None
 
     async def _end_cover(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        if self._not_streaming_since == math.inf:
-            self._not_streaming_since = trio.current_time()
+        """Write the end of the present connection, at the end of the service."""
+        await self._cover_ended(connection)
         if (since := self._covered_since) is None:
             return
         gap = self.health.gaps.feed_gap()

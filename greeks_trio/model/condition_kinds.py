@@ -109,6 +109,22 @@ class ConditionKind(StrEnum):
         "not tell its lag. Sums and history are as old; ticks are stored as usual.",
         "Look at the replication of the replica, or remove it from GREEKS_READ_HOST.",
     )
+    ACCOUNTS_NOT_STORED = (
+        "accounts not stored",
+        Severity.DEGRADED,
+        "This service reads accounts that the holder of the lease does not read. Their "
+        "ticks are stored, and their positions and account values are not.",
+        "Give the logins of both services the same accounts, or each service a schema of "
+        "its own (GREEKS_DB_SCHEMA).",
+    )
+    NAME_IN_USE = (
+        "name in use",
+        Severity.DEGRADED,
+        "Another service on this database has the name of this one, so each takes the "
+        "leases from the other one, and records may be written twice.",
+        "Give the machines, or the directories of the spools (GREEKS_SPOOL_DIR), "
+        "different names, and restart.",
+    )
     DISK_NEARLY_FULL = (
         "disk nearly full",
         Severity.DEGRADED,

@@ -19,12 +19,20 @@ KEPT: Final = timedelta(days=30)
 
 _COVER: Final = """
 insert into feed_coverage
-    (broker, holder, started_at, covered_until, renewed_at, ended)
-values (%s, %s, %s, %s, now(), %s)
+    (broker, holder, started_at, covered_until, renewed_at, ended, accounts)
+values (%s, %s, %s, %s, now(), %s, %s)
 on conflict on constraint feed_coverage_pkey do update set
     covered_until = excluded.covered_until,
     renewed_at = excluded.renewed_at,
-    ended = excluded.ended
+    ended = excluded.ended,
+    accounts = coalesce(excluded.accounts, feed_coverage.accounts)
+"""
+# Versions before 0022 do not name them.
+_ACCOUNTS: Final = """
+select accounts from feed_coverage
+where broker = %s and holder = %s
+order by started_at desc
+limit 1
 """
 # A killed run of this service has not said its end, and its last words are some seconds old.
 _LAST_OPEN: Final = """
@@ -106,11 +114,32 @@ async def cover(
     interval: Interval,
     *,
     is_ended: bool,
+    accounts: Sequence[str] = (),
 ) -> None:
-    """Write that this service has, or had, the feed in this time."""
+    """Write that this service has, or had, the feed in this time.
+
+    Args:
+        connection: In autocommit.
+        broker: The broker.
+        holder: This service.
+        interval: The time.
+        is_ended: Whether the connection has ended.
+        accounts: The accounts that the connection reads.
+    """
     start, end = interval
-    values = [broker, holder, start, max(start, end), is_ended]
+    named = list(accounts) or None
+    values = [broker, holder, start, max(start, end), is_ended, named]
     await connection.execute(_COVER, values)
+
+
+async def read_accounts(
+    connection: psycopg.AsyncConnection[Any], broker: str, holder: str
+) -> Sequence[str] | None:
+    """Return the accounts that a service reads, `None` if it does not say so."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(_ACCOUNTS, [broker, holder])
+    row = await cursor.fetchone()
+    return row[0] if row is not None else None
 
 
 async def end_earlier(

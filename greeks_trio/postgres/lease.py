@@ -10,9 +10,11 @@ a failover and does not pass poolers.
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Final, NamedTuple
 
 import psycopg
+import trio
 from psycopg.rows import args_row
 
 from greeks_trio.errors import GreeksError
@@ -94,6 +96,8 @@ class Lease:
         follows: The holder before, which has ended or does not answer; `None` if it goes
             on, or was this one.
         follows_stopped: Whether that holder has said its end.
+        same_name_at: When another service with the name of this one has last taken it,
+            `trio.current_time`.
     """
 
     def __init__(self, name: str, holder: str, *, lasts_s: float) -> None:
@@ -104,8 +108,8 @@ class Lease:
         self.elsewhere: str | None = None
         self.is_wanted = False
         self.follows: str | None = None
-        self._told_same_name = False
         self.follows_stopped = False
+        self.same_name_at = -math.inf
 
     @property
     def is_elsewhere(self) -> bool:
@@ -142,7 +146,7 @@ class Lease:
         # A new process of the same holder gets a new epoch, too.
         goes_on = is_own and row.epoch == self.epoch
         if is_own and self.epoch is not None and row.epoch > self.epoch:
-            self._tell_same_name()
+            self.same_name_at = trio.current_time()
         epoch = row.epoch if goes_on else row.epoch + 1
         read = {"read_epoch": row.epoch, "read_expires_at": row.expires_at}
         values = self._values() | read | {"epoch": epoch, "goes_on": goes_on}
@@ -186,17 +190,6 @@ class Lease:
                 await connection.execute(_RELEASE, self._values() | {"ends": ends})
             self.epoch = None
             logger.info("lease.released name=%s", self.name)
-
-    def _tell_same_name(self) -> None:
-        if not self._told_same_name:
-            logger.error(
-                "lease.same_name name=%s holder=%s: another service has the same name, so"
-                " each takes the lease from the other one; give the machines or the"
-                " directories of the spools different names",
-                self.name,
-                self.holder,
-            )
-        self._told_same_name = True
 
     async def _read(self, connection: psycopg.AsyncConnection[Any]) -> _Row | None:
         cursor = connection.cursor(row_factory=args_row(_Row))

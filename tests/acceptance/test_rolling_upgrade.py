@@ -19,6 +19,10 @@ pytestmark = pytest.mark.timeout(120)
 LOAD = ("--contracts", "12", "--rate", "60", "--ibkr-gateways", "2")
 # A service that ends may leave frames unread that the gateway has just sent.
 UNREAD_S = 0.5
+END_CONNECTIONS = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -81,9 +85,15 @@ async def test_the_last_release_and_this_program_run_side_by_side(stage, old_pro
             async with second.run() as new:
                 await wait_more_rows(stage, "ibkr", "tastytrade")
                 assert await applied(stage) == [each.name for each in load_migrations()]
+                # The old one connects again, and finds the schema of the new one.
+                await fetch(stage.database, END_CONNECTIONS)
+                await wait_more_rows(stage, "ibkr", "tastytrade")
                 stopped_s = time.monotonic()
                 assert await old.stop() == 0
-                assert old.count(" ERROR ") == old.count(" CRITICAL ") == 0
+                errors = [each for each in old.lines["stderr"] if " ERROR " in each]
+                # It may have looked at the whole schema since.
+                assert all("kind=schema_differs" in each for each in errors)
+                assert old.count(" CRITICAL ") == 0
                 async with first.run() as successor:
                     await wait_more_rows(stage, "ibkr", "tastytrade")
                     assert await simulators.stop() == 0

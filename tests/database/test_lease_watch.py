@@ -6,8 +6,11 @@ import pytest
 import trio
 
 from greeks_trio.feeds.health import FeedHealth
+from greeks_trio.leases.faults import Faults
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
+from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.journal_store import JournalStore
@@ -24,8 +27,13 @@ class Service:
         self.journal = Journal()
         self.health = FeedHealth("ibkr", self.journal)
         self.lease = FeedLease("ibkr", name)
+        self.conditions = Conditions()
         self.watch = FeedLeaseWatch(
-            self.health, self.lease, self.journal, is_exclusive=True
+            self.health,
+            self.lease,
+            self.journal,
+            Faults(self.conditions),
+            is_exclusive=True,
         )
         self._connection = connection
         self.watch.begin()
@@ -42,6 +50,9 @@ class Service:
         self.health.sharing.is_standby = True
         await self.look()
         self.health.sharing.is_standby = False
+
+    def read_accounts(self, *account_ids, closed=()):
+        self.health.positions.read([*account_ids, *closed], [], closed=closed)
 
     async def end(self):
         self.health.service_stopped()
@@ -225,16 +236,62 @@ async def test_an_open_gap_that_another_service_has_ended_is_open_again_with_its
     assert _open_gaps(observer) == 1
 
 
-async def test_two_services_with_one_name_are_told(pair, caplog):
+async def test_two_services_with_one_name_are_told(pair):
     connection = pair[0]._connection
-    leases = [FeedLease("ibkr", "same") for _ in range(2)]
-    await leases[0].take(connection)
-    await leases[0].take(connection)
-    await leases[1].take(connection)
-    assert "lease.same_name" not in caplog.text
-    for lease in leases * 2:
-        await lease.take(connection)
-    assert caplog.text.count("lease.same_name") == len(leases)
+    same = [Service("same", connection) for _ in range(2)]
+    for each in (same[0], *same):
+        await each.look()
+    assert not any(each.conditions.entries() for each in same)
+    for each in same * 2:
+        await each.look()
+    for each in same:
+        [(words, sentence)] = each.conditions.entries().items()
+        assert words == "name in use ibkr"
+        assert "another service has the name same" in sentence
+
+    await same[0].look()
+    same[0].lease.same_name_at = trio.current_time() - 61
+    await same[0].look()
+    assert not same[0].conditions.has(ConditionKind.NAME_IN_USE)
+
+
+async def test_accounts_that_the_holder_does_not_read_are_told(pair):
+    one, two = pair
+    for each in pair:
+        each.health.connected()
+    two.read_accounts("A1", "A2")
+    await one.look()
+    await two.look()
+    # The holder does not say which accounts it reads, as versions before did.
+    assert not two.conditions.entries()
+
+    one.read_accounts("A1")
+    await one.look()
+    await two.look()
+    [(words, sentence)] = two.conditions.entries().items()
+    assert words == "accounts not stored ibkr"
+    assert "1 account (A2)" in sentence
+    assert "one has the lease feed:ibkr" in sentence
+    assert not one.conditions.entries()
+
+    # The account is closed, and holds nothing any more.
+    two.read_accounts("A1", closed=["A2"])
+    await two.look()
+    assert not two.conditions.entries()
+
+
+async def test_accounts_of_the_holder_are_told_to_the_end_of_its_connection(pair):
+    one, two = pair
+    for each in pair:
+        each.health.connected()
+    one.read_accounts("A1")
+    two.read_accounts("A1", "A2")
+    await one.look()
+    one.health.disconnected("gone")
+    await one.look()
+    assert one.lease.epoch is not None
+    await two.look()
+    assert two.conditions.has(ConditionKind.ACCOUNTS_NOT_STORED)
 
 
 def _open_gaps(observer):

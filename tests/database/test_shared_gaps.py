@@ -1,4 +1,4 @@
-"""Gaps, positions and leases of two services in the real tables."""
+"""Gaps of two services in the real tables."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from datetime import timedelta
 import pytest
 
 from greeks_trio.errors import GapUndecided
-from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.leases.feed_watch import FeedLeaseWatch
 from greeks_trio.model.gap_reasons import GapReason
-from greeks_trio.model.records import FeedGap, LeftoverGaps, PositionsSnapshot
-from greeks_trio.pipeline.journal import Journal
+from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.postgres.feed_coverage import ALIVE_S, end_earlier
 from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.journal_store import JournalStore
-from greeks_trio.postgres.lease import RENEW_S, LeaseLost
+from greeks_trio.postgres.lease import RENEW_S
 from greeks_trio.waiting import utc_now
-from tests.factories import make_position
 from tests.fix_postgres import connect
 
 KEY = "SPY   991218C00600000"
@@ -386,121 +382,3 @@ async def test_gaps_that_another_holder_has_left_open_end(table, lease):
     lease.elsewhere = "two"
     await table.connected(70)
     assert table.rows() == [(10, 50), (60, None)]
-
-
-def snapshot(*positions):
-    return PositionsSnapshot(
-        broker="ibkr",
-        account_ids=("U1234567",),
-        positions=positions,
-        observed_at=utc_now(),
-    )
-
-
-async def test_positions_are_closed_by_the_holder_of_the_lease_only(table, lease):
-    held = snapshot(make_position(3))
-    await table.sink.write(held)
-    table.observer.execute("update leases set holder = 'two', epoch = epoch + 1")
-    await table.sink.write(snapshot())
-    quantities = "select quantity::int from positions order by observed_at"
-    assert table.observer.execute(quantities).fetchall() == [(3,)]
-    assert lease.left_records
-
-    table.observer.execute("update leases set expires_at = '-infinity'")
-    await lease.take(table.sink._connection)
-    await table.sink.write(snapshot())
-    assert table.observer.execute(quantities).fetchall() == [(3,), (0,)]
-
-
-async def test_of_two_services_that_take_an_expired_lease_one_gets_it(table):
-    connection = table.sink._connection
-    one, two, three = (FeedLease("ibkr", name) for name in ("one", "two", "three"))
-    await three.take(connection)
-    await one.take(connection)
-    assert (one.epoch, one.elsewhere) == (None, "three")
-    table.observer.execute("update leases set expires_at = now() - interval '1 s'")
-    await two.take(connection, from_expired=False)
-    assert two.elsewhere == "three"
-    await two.take(connection)
-    await one.take(connection)
-    assert (two.epoch, one.epoch, one.elsewhere) == (2, None, "two")
-    assert two.follows == "three"
-    async with connection.transaction():
-        with pytest.raises(LeaseLost):
-            await three.guard(connection)
-        await two.guard(connection)
-    await two.release(connection, ends=False)
-    await one.take(connection, from_expired=False)
-    assert one.epoch == 3
-    assert one.follows is None
-
-
-@pytest.fixture
-def watch(lease):
-    health = FeedHealth("ibkr", Journal())
-    return FeedLeaseWatch(health, lease, health.gaps._journal, is_exclusive=False)
-
-
-async def test_a_service_without_a_feed_gives_the_lease_to_one_that_asks(table, watch):
-    connection, other = table.sink._connection, FeedLease("ibkr", "two")
-    watch.begin()
-    watch.health.connected()
-    await watch.look(connection)
-    await other.take(connection, asks=True)
-    await watch.look(connection)
-    assert watch.lease.epoch == 1  # it streams, so it keeps the lease
-    assert other.elsewhere == "one"
-
-    watch.health.disconnected("gone")
-    await watch.look(connection)  # it reads that the other one has asked
-    await watch.look(connection)
-    await other.take(connection)
-    assert (watch.lease.epoch, other.epoch) == (None, 2)
-    [(until, ended)] = table.observer.execute(
-        "select covered_until >= started_at, ended from feed_coverage"
-    ).fetchall()
-    assert until
-    assert ended
-
-
-async def test_with_the_lease_everything_is_told_that_was_left_to_the_other_one(
-    table, watch, lease
-):
-    connection, health = table.sink._connection, watch.health
-    journal = health.gaps._journal
-    table.hold_by_other()
-    watch.begin()
-    health.connected()
-    await watch.look(connection)
-    assert health.sharing.holder == "two"
-    health.positions.read(["U1234567"], [make_position(1)])
-    for entry in [journal.oldest().entry]:
-        await table.sink.write(entry)
-        journal.remove(entry)
-    assert table.observer.execute("select from positions").rowcount == 0
-
-    table.observer.execute("update leases set expires_at = '-infinity'")
-    await watch.look(connection)
-    leftover, positions = (each.entry for each in journal.not_on_disk())
-    assert isinstance(leftover, LeftoverGaps)
-    await table.sink.write(positions)
-    assert table.observer.execute("select from positions").rowcount == 1
-    assert health.sharing.holder is None
-
-
-async def test_a_lease_that_was_renewed_meanwhile_is_not_taken(table, monkeypatch):
-    connection = table.sink._connection
-    one, two = (FeedLease("ibkr", name) for name in ("one", "two"))
-    await two.take(connection)
-    table.observer.execute("update leases set expires_at = now() - interval '1 s'")
-    row = await one._read(connection)
-    await two.take(connection)
-
-    async def read_before(_connection):
-        return row
-
-    monkeypatch.setattr(one, "_read", read_before)
-    await one.take(connection)
-    assert one.epoch is None
-    async with connection.transaction():
-        await two.guard(connection)

@@ -117,6 +117,7 @@ class Portfolio:
             [*completed.reading.account_ids, *completed.reading.closed],
             completed.reading.positions,
             incomplete=completed.reading.incomplete,
+            closed=completed.reading.closed,
         )
         await self._watched.look_for(session, watched_futures_options(config, reading))
         self._choose(completed, config)

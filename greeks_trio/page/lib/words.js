@@ -53,6 +53,16 @@ export const CONDITIONS = {
     "meaning": "The replica that answers the reads is more than 10 s behind the primary, or does not tell its lag. Sums and history are as old; ticks are stored as usual.",
     "remedy": "Look at the replication of the replica, or remove it from GREEKS_READ_HOST."
   },
+  "accounts not stored": {
+    "severity": "degraded",
+    "meaning": "This service reads accounts that the holder of the lease does not read. Their ticks are stored, and their positions and account values are not.",
+    "remedy": "Give the logins of both services the same accounts, or each service a schema of its own (GREEKS_DB_SCHEMA)."
+  },
+  "name in use": {
+    "severity": "degraded",
+    "meaning": "Another service on this database has the name of this one, so each takes the leases from the other one, and records may be written twice.",
+    "remedy": "Give the machines, or the directories of the spools (GREEKS_SPOOL_DIR), different names, and restart."
+  },
   "disk nearly full": {
     "severity": "degraded",
     "meaning": "Little is left on the disk of the spool or of the bundled PostgreSQL, or the growth fills the latter within two weeks.",
