@@ -40,7 +40,7 @@ from greeks_trio.commands.stored_commands import archive, migrate, quarantine, v
 from greeks_trio.commands.version import show_version
 from greeks_trio.config.load import Override, read_config
 from greeks_trio.config.settings import HTTP_BIND, SWITCHES
-from greeks_trio.program import program_name
+from greeks_trio.program import program_name, quick_imports
 from greeks_trio.signals import end_with_parent, hold_hangups
 
 
@@ -119,7 +119,8 @@ def serve(
         hold_hangups()
         if follow_parent is not None:
             end_with_parent(follow_parent)
-        from greeks_trio.commands.serve import run_serve
+        with quick_imports():
+            from greeks_trio.commands.serve import run_serve
 
         return run_serve(overrides, embedded=embedded, data_dir=data_dir)
 

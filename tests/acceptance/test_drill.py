@@ -112,7 +112,7 @@ def test_a_directory_with_something_in_it_is_not_used(tmp_path, scratch, capfd):
 async def test_a_short_drill_of_two_services_stores_each_tick_once(tmp_path, scratch):
     async with run_ingest(
         *("drill", "--minutes", "0.04", "--seed", "14", "--kinds", "kill-one-of-two"),
-        *("--contracts", "16", "--rate", "60", "--interval", "1.5", "--json"),
+        *("--contracts", "16", "--rate", "20", "--interval", "1.5", "--json"),
         cwd=tmp_path,
     ) as drill:
         # The time of the leases has to pass before and after the faults.

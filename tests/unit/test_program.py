@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from pathlib import Path
@@ -56,3 +57,12 @@ def test_a_missing_package_is_named_with_the_extra(tmp_path, monkeypatch):
         StoreUnavailable, match=r"pip install 'greeks-trio\[embedded\]'"
     ):
         binaries.find_programs(18, None)
+
+
+def test_imported_objects_are_left_to_no_collection():
+    before = gc.get_freeze_count()
+    with program.quick_imports():
+        assert not gc.isenabled()
+        kept = [[] for _ in range(1_000)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= before + len(kept)
