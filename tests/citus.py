@@ -96,8 +96,8 @@ def node_of(config: DatabaseConfig) -> DatabaseConfig:
 
 
 @dataclass
-class Worker:
-    """A worker on this machine that a test kills and starts again."""
+class Node:
+    """A node on this machine that a test kills and starts again."""
 
     config: DatabaseConfig
     command: list[str]
@@ -106,7 +106,7 @@ class Worker:
     pid: int
 
     @classmethod
-    def of(cls, config: DatabaseConfig) -> Worker:
+    def of(cls, config: DatabaseConfig) -> Node:
         with psycopg.connect(**connect_options(config), autocommit=True) as connection:
             [(options, directory, pid_file)] = connection.execute(
                 "select pg_read_file('postmaster.opts'), current_setting('data_directory'),"
@@ -142,7 +142,7 @@ class Worker:
         )
         while True:
             try:
-                found = Worker.of(self.config)
+                found = Node.of(self.config)
             except psycopg.OperationalError:
                 continue
             self.pid = found.pid

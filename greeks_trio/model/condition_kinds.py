@@ -121,7 +121,7 @@ class ConditionKind(StrEnum):
         "name in use",
         Severity.DEGRADED,
         "Another service on this database has the name of this one, so each takes the "
-        "leases from the other one, and records may be written twice.",
+        "leases from the other one, and gaps may be missing or false.",
         "Give the machines, or the directories of the spools (GREEKS_SPOOL_DIR), "
         "different names, and restart.",
     )

@@ -79,9 +79,13 @@ def test_another_view_begins_at_its_top_and_back_returns(open_page, demo):
 
 
 def test_a_choice_within_a_view_moves_nothing(open_page, demo):
-    page = open_page(demo, "/#/underlying?underlying=SPX", viewport=PHONE)
+    page = open_page(demo, "/livez", viewport=PHONE)
+    page.add_init_script(_WATCH_SHIFTS)
+    page.goto(f"{demo.url}/#/underlying?underlying=SPX")
     choice = page.get_by_role("button", name="15min")
     choice.wait_for()
+    # On a busy machine the tables above come late.
+    page.wait_for_function(_HAS_SETTLED)
     scroll_to(page, 400)
     before = choice.bounding_box()["y"]
     choice.evaluate("element => element.click()")

@@ -25,7 +25,7 @@ from greeks_trio.waiting import WakeUp
 from tests.citus import (
     URL,
     WHY_NOT,
-    Worker,
+    Node,
     answer,
     copy_tables,
     fresh_schema,
@@ -308,19 +308,24 @@ class Writer:
         await trio.lowlevel.checkpoint()
 
 
-async def test_nothing_is_lost_or_stored_twice_when_the_worker_is_killed(made):
-    """``TEST_CITUS_KILLS`` kills of the worker that has the tables, under load."""
+def coordinator_of(config):
+    return config
+
+
+@pytest.mark.parametrize("killed", [node_of, coordinator_of])
+async def test_nothing_is_lost_or_stored_twice_when_a_node_is_killed(made, killed):
+    """``TEST_CITUS_KILLS`` kills, under load, of the worker with the tables or of the other."""
     with opened(made) as connection:
         connection.execute("select make_month(%s)", [START.date()])
-    worker, quarantine = Worker.of(node_of(made)), Quarantine()
+    node, quarantine = Node.of(killed(made)), Quarantine()
     writer = Writer(made, quarantine)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writer.run)
         for _ in range(KILLS):
             await wait_more(writer.stored, 5)
-            await trio.to_thread.run_sync(worker.kill)
+            await trio.to_thread.run_sync(node.kill)
             await wait_more(writer.failed, 1)
-            await trio.to_thread.run_sync(worker.start)
+            await trio.to_thread.run_sync(node.start)
         await wait_more(writer.stored, 5)
         writer.stop()
 

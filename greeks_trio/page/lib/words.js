@@ -60,7 +60,7 @@ export const CONDITIONS = {
   },
   "name in use": {
     "severity": "degraded",
-    "meaning": "Another service on this database has the name of this one, so each takes the leases from the other one, and records may be written twice.",
+    "meaning": "Another service on this database has the name of this one, so each takes the leases from the other one, and gaps may be missing or false.",
     "remedy": "Give the machines, or the directories of the spools (GREEKS_SPOOL_DIR), different names, and restart."
   },
   "disk nearly full": {
