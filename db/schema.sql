@@ -711,7 +711,7 @@ comment on column feed_coverage.renewed_at is
 comment on column feed_coverage.ended is
     'Whether the connection has ended. A killed service says nothing of its end';
 comment on column feed_coverage.accounts is
-    'The accounts that the connection reads; null if it does not say so, as before 0022';
+    'The accounts that the connection reads; null if they are not known';
 
 
 -- The open positions and the watched contracts with their newest ticks, as of the snapshot
@@ -7679,4 +7679,4 @@ insert into schema_migrations (name, sha256) values
     ('0019_book', '53dfd2e083ead7eccfc1420334b0c9def3a0d25247e63e8d420fb308ec2ed982'),
     ('0020_leases', '8c01b2004ce5c0a3b1fa9d0b4901cd17053069964c65aeea3b08cda42b62773e'),
     ('0021_coverage', '306781a9272e89828da29ec6b3f15ca0992fa25738c2324e5b542f9aff11df9d'),
-    ('0022_accounts', '215081a22be82b6009c1b1587dc79e641110a38a3844e3decd9e44185501bc63');
+    ('0022_accounts', '5175fd8bdd28be4d13ca9089bead0d145401be2290643d3b175d6be4911e3962');

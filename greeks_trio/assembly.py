@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from socket import gethostname
-from typing import Any, Final
+from typing import Any
 
 import trio
 from fastapi import APIRouter
@@ -31,14 +31,15 @@ from greeks_trio.api.routes import (
 )
 from greeks_trio.config.settings import Config, HttpConfig
 from greeks_trio.estimates.task import Estimator
+from greeks_trio.feeds.earlier_run import times_without_feed
 from greeks_trio.feeds.feed import FeedKind, brokers_of, enabled_kinds
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.standstill import StandstillWatch
 from greeks_trio.feeds.switches import FeedSwitches
-from greeks_trio.leases.faults import Faults
+from greeks_trio.leases.faults import SharingFaults
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
-from greeks_trio.model.gap_reasons import GapReason
-from greeks_trio.model.records import Broker, FeedGap
+from greeks_trio.model.coverage import Interval
+from greeks_trio.model.records import Broker
 from greeks_trio.monitoring.betas import Betas
 from greeks_trio.monitoring.buffers import buffers_max_bytes
 from greeks_trio.monitoring.market_hours import MarketHours
@@ -79,9 +80,6 @@ from greeks_trio.spool.directory import SpoolDirectory
 from greeks_trio.spool.location import spool_directory
 from greeks_trio.spool.offer_again import OfferAgain
 from greeks_trio.worker.process import Worker
-
-# The gateway of IBKR sends a heartbeat each 10 s.
-_USUAL_SILENCE: Final = timedelta(seconds=15)
 
 logger = logging.getLogger(__name__)
 
@@ -181,9 +179,9 @@ def _watch_leases(
             status.feeds[broker],
             leases[broker],
             status.journal,
-            Faults(status.conditions),
+            SharingFaults(status.conditions),
             is_exclusive=kind.is_exclusive,
-            killed_at=_ends_of_killed_runs(disk, broker),
+            earlier_gaps=_gaps_of_earlier_runs(disk, broker),
         )
         for broker, kind in enabled.items()
     }
@@ -202,25 +200,10 @@ def _make_limits(status: ServiceStatus, config: Config, holder: str) -> LimitWat
     )
 
 
-def _ends_of_killed_runs(disk: SpoolDirectory, broker: Broker) -> list[datetime]:
-    """Return until when killed runs had the feed.
-
-    The gaps of earlier ones wait on disk if the run after them was killed at once.  A feed
-    without a frame for longer may have been lost unnoticed.
-    """
+def _gaps_of_earlier_runs(disk: SpoolDirectory, broker: Broker) -> list[Interval]:
+    inherited = [entry for _, entry in disk.inherited_journal]
     heard_at = disk.heard_at.get(broker)
-    ends = [
-        gap.started_at
-        for _, gap in disk.inherited_journal
-        if isinstance(gap, FeedGap)
-        and gap.broker == broker
-        and gap.reason is GapReason.KILLED
-        # That of the last run begins with its last frame.
-        and gap.started_at != heard_at
-    ]
-    if disk.killed_at is not None and heard_at is not None:
-        ends.append(min(disk.killed_at, heard_at + _USUAL_SILENCE))
-    return ends
+    return times_without_feed(broker, inherited, disk.killed_at, heard_at)
 
 
 def source_of_alerts() -> str:

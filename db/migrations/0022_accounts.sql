@@ -13,4 +13,4 @@ $$;
 alter table feed_coverage add column accounts text[];
 
 comment on column feed_coverage.accounts is
-    'The accounts that the connection reads; null if it does not say so, as before 0022';
+    'The accounts that the connection reads; null if they are not known';

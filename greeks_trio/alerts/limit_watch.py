@@ -42,7 +42,7 @@ from greeks_trio.postgres.alert_store import (
 )
 from greeks_trio.postgres.connect import open_connection
 from greeks_trio.postgres.failures import translated
-from greeks_trio.postgres.lease import RENEW_S, Lease, LeaseLost
+from greeks_trio.postgres.lease import RENEW_S, Lease, LeaseLost, judge_name
 from greeks_trio.postgres.reads.limits import SumsByScope, read_sums
 from greeks_trio.risk.limits import Reading
 from greeks_trio.waiting import WakeUp
@@ -215,6 +215,7 @@ class LimitWatch:
         before = self._lease.epoch
         with translated(connection), trio.fail_after(_LIMIT_S):
             await self._lease.take(connection)
+        judge_name(self._conditions, self._lease)
         if self._lease.epoch != before:
             # Another service watches, or has watched meanwhile: the table has the states.
             self._book = LimitBook()

@@ -1,9 +1,9 @@
 """The health of a service, from its own answers: healthy, degraded or down.  Pure.
 
 - **down**: no broker is connected, or the service gives no answer that can be used.
-- **degraded**: ticks stream, and a person should look.  The reasons are: a problem that
-  ``/readyz`` names, a connected broker that lacks something, a latency above the target,
-  rows in the quarantine, ticks lost since the service started, ticks on disk for more than
+- **degraded**: ticks stream, and a person should look.  The reasons are: a problem or a
+  warning that ``/readyz`` names, a connected broker that lacks something, rows in the
+  quarantine, ticks lost since the service started, ticks on disk for more than
   `SPOOLED_LONG_S`, a disk that takes no ticks.
 - **healthy**: neither.  A note is no problem: a stopped feed while another one runs,
   accepted delayed data, contracts that take turns.  Contracts without recent ticks and
@@ -36,6 +36,8 @@ class Readiness(msgspec.Struct, frozen=True):
 
     status: Literal["ready", "not ready"]
     problems: list[str]
+    warnings: list[str] = []
+    notes: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,14 @@ class HealthReport:
 
 def judge(status: StatusAnswer, readiness: Readiness, now: datetime) -> HealthReport:
     """Return the health of a service that answers; ``now`` is the service's clock."""
-    problems = [*_problems(status, readiness, now)]
-    notes = [
-        sentence
+    problems = [*dict.fromkeys(_problems(status, readiness, now))]
+    of_sessions = (
+        f"{session.broker}: {note}"
         for session in status.sessions
         for note in session.notes
-        if (sentence := f"{session.broker}: {note}") not in problems
-    ]
+    )
+    told = dict.fromkeys([*of_sessions, *readiness.notes])
+    notes = [each for each in told if each not in problems]
     if not any(session.status in _STREAMING for session in status.sessions):
         problems = ["nothing streams: no broker is connected", *problems]
         return HealthReport("down", problems, notes)
@@ -76,13 +79,7 @@ def _problems(
     for session in status.sessions:
         if session.status == "degraded":
             yield f"{session.broker}: {session.last_error or 'something is missing'}"
-    if status.flag(Figures.slo_is_breached):
-        p95, target = (
-            _milliseconds(status.number(each))
-            for each in (Figures.slo_p95, Figures.slo_target)
-        )
-        breached_s = status.number(Figures.slo_breached) or 0.0
-        yield f"latency: p95 {p95}, above {target} for {breached_s:.0f} s"
+    yield from readiness.warnings
     yield from _problems_of_disk(status, now)
 
 
@@ -109,7 +106,3 @@ def _problems_of_disk(status: StatusAnswer, now: datetime) -> Iterator[str]:
 
 def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _milliseconds(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.0f} ms"

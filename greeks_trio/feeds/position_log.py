@@ -95,6 +95,10 @@ class PositionLog:
         self._overtaken.discard(accounts)
         if last and not is_overtaken and _says_the_same(last[0], snapshot):
             return
+        # A reading of these and other accounts replaces one of these alone.
+        for earlier in [each for each in self._last if set(each) <= set(accounts)]:
+            del self._last[earlier]
+            self._overtaken.discard(earlier)
         self._last[accounts] = snapshot, trio.current_time()
         self._journal.record(snapshot)
         held_now = sum(position.quantity != 0 for position in held)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import psycopg
-import trio
 
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.shortfalls import in_short
@@ -14,18 +13,16 @@ from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.feed_coverage import read_accounts
 from greeks_trio.postgres.feed_lease import FeedLease
-
-# Of two services with one name, each takes the lease at each look.
-_SAME_NAME_S: Final = 60.0
+from greeks_trio.postgres.lease import judge_name
 
 
-class Faults:
-    """Begins and ends the conditions about the other service."""
+class SharingFaults:
+    """Begins and ends the conditions about two services that do not fit together."""
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
 
-    async def look(
+    async def judge(
         self,
         connection: psycopg.AsyncConnection[Any],
         lease: FeedLease,
@@ -38,21 +35,8 @@ class Faults:
             lease: That of the feed.
             health: The feed of this service.
         """
-        self._judge_name(lease)
+        judge_name(self._conditions, lease)
         self._judge_accounts(lease, await _not_stored(connection, lease, health))
-
-    def _judge_name(self, lease: FeedLease) -> None:
-        kind, subject = ConditionKind.NAME_IN_USE, lease.broker
-        if trio.current_time() >= lease.same_name_at + _SAME_NAME_S:
-            self._conditions.end(kind, subject=subject)
-            return
-        self._conditions.begin(
-            kind,
-            f"lease: another service has the name {lease.holder}, too, and each takes the "
-            f"lease {lease.name} from the other one; give the machines or the directories "
-            "of the spools (GREEKS_SPOOL_DIR) different names",
-            subject=subject,
-        )
 
     def _judge_accounts(self, lease: FeedLease, accounts: Sequence[str]) -> None:
         kind, subject = ConditionKind.ACCOUNTS_NOT_STORED, lease.broker

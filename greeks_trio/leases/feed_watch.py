@@ -18,7 +18,8 @@ import trio
 
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.feeds.sharing import TAKES_SESSION_S
-from greeks_trio.leases.faults import Faults
+from greeks_trio.leases.faults import SharingFaults
+from greeks_trio.model.coverage import Interval, between
 from greeks_trio.model.gap_reasons import GapReason
 from greeks_trio.model.records import LeftoverGaps
 from greeks_trio.pipeline.journal import Journal
@@ -54,7 +55,8 @@ class FeedLeaseWatch:
         journal: Takes the records that are told again with the lease.
         faults: Compares this service with the holder of the lease.
         is_exclusive: Whether the broker allows one session for each user.
-        killed_at: Until when killed runs had the feed.
+        earlier_gaps: The times without the feed in earlier runs that the table may lack;
+            `OPEN` is the end of one that has none.
 
     Attributes:
         interval_s: The time until the next look.
@@ -65,17 +67,17 @@ class FeedLeaseWatch:
         health: FeedHealth,
         lease: FeedLease,
         journal: Journal,
-        faults: Faults,
+        faults: SharingFaults,
         *,
         is_exclusive: bool,
-        killed_at: Sequence[datetime] = (),
+        earlier_gaps: Sequence[Interval] = (),
     ) -> None:
         self.health = health
         self.lease = lease
         self._journal = journal
         self._faults = faults
         self._is_exclusive = is_exclusive
-        self._killed_at = killed_at
+        self._earlier_gaps = earlier_gaps
         self.interval_s = RENEW_S
         self._looked = WakeUp()
         # When the connection began whose time is in the table; by the wall clock.
@@ -144,8 +146,13 @@ class FeedLeaseWatch:
         lease.is_settled = now - self._first_look_at >= SETTLED_AFTER_S
         if not lease.knows_earlier:
             lease.follows_killed = await end_earlier(
-                connection, lease.broker, lease.holder, self._killed_at
+                connection,
+                lease.broker,
+                lease.holder,
+                [start for start, _ in self._earlier_gaps],
             )
+            for interval in between(self._earlier_gaps):
+                await self._cover_one(connection, interval, is_ended=True)
             lease.knows_earlier = True
         await self._cover(connection)
         before = lease.epoch
@@ -164,13 +171,13 @@ class FeedLeaseWatch:
             self._taken_at = now
             await self._was_taken(connection)
         await self._look_at_others(connection)
-        await self._faults.look(connection, lease, self.health)
+        await self._faults.judge(connection, lease, self.health)
         self._looked.wake()
 
     @property
     def has_told(self) -> bool:
         """Whether the database has something of this service that ends with it."""
-        has_cover = self._covered_since is not None
+        has_cover = self._covered_since is not None or self.health.is_streaming
         has_ended = bool(self.health.sharing.ended_connections)
         return self.lease.epoch is not None or has_cover or has_ended
 
@@ -244,23 +251,14 @@ class FeedLeaseWatch:
         if since != self._covered_since:
             await end_earlier(connection, broker, holder)
         self._covered_since = since
-        interval = since, health.now()
-        await cover(
-            connection,
-            broker,
-            holder,
-            interval,
-            is_ended=False,
-            accounts=health.positions.account_ids,
-        )
+        await self._cover_one(connection, (since, health.now()), is_ended=False)
 
     async def _cover_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Write the times of connections that have ended, also without the database."""
-        broker, holder = self.lease.broker, self.lease.holder
         ended = self.health.sharing.ended_connections
         while ended:
             interval = ended[0]
-            await cover(connection, broker, holder, interval, is_ended=True)
+            await self._cover_one(connection, interval, is_ended=True)
             ended.popleft()
             if interval[0] == self._covered_since:
                 self._covered_since = None
@@ -268,13 +266,30 @@ class FeedLeaseWatch:
     async def _end_cover(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Write the end of the present connection, at the end of the service."""
         await self._cover_ended(connection)
-        if (since := self._covered_since) is None:
+        health = self.health
+        since = health.connection_changed_at if health.is_streaming else None
+        if (since := since or self._covered_since) is None:
             return
-        gap = self.health.gaps.feed_gap()
-        until = gap.started_at if gap else self.health.connection_changed_at
-        broker, holder = self.lease.broker, self.lease.holder
-        await cover(connection, broker, holder, (since, until), is_ended=True)
+        gap = health.gaps.feed_gap()
+        until = gap.started_at if gap else health.connection_changed_at
+        await self._cover_one(connection, (since, until), is_ended=True)
         self._covered_since = None
+
+    async def _cover_one(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        interval: Interval,
+        *,
+        is_ended: bool,
+    ) -> None:
+        await cover(
+            connection,
+            self.lease.broker,
+            self.lease.holder,
+            interval,
+            is_ended=is_ended,
+            accounts=self.health.positions.account_ids,
+        )
 
     async def _look_at_others(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Tell the open gaps that were left out, once no other service has the feed."""

@@ -85,6 +85,8 @@ async def _look_across_connections(
                         await changed.wait_beyond(calls)
         except* StoreError as group:
             reason = plain_reason(group)
+            for feed in feeds:
+                feed.lease.is_settled = False
             if reason != told:
                 # At first the tables are made by others.
                 is_late = bool(told) or trio.current_time() > began_at + _TABLES_IN_S

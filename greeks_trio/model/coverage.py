@@ -33,3 +33,21 @@ def without(whole: Interval, others: Iterable[Interval]) -> list[Interval]:
     if start < end:
         parts.append((start, end))
     return parts
+
+
+def between(gaps: Iterable[Interval]) -> list[Interval]:
+    """Return the times from the end of each gap to the start of the next, oldest first.
+
+    Args:
+        gaps: In any order.  One may stand twice, without its end and with it.
+    """
+    ends: dict[datetime, datetime] = {}
+    for start, end in gaps:
+        ends[start] = min(end, ends.get(start, OPEN))
+    found: list[Interval] = []
+    until: datetime | None = None
+    for start, end in sorted(ends.items()):
+        if until is not None and until < start:
+            found.append((until, start))
+        until = None if end == OPEN else max(end, until or end)
+    return found

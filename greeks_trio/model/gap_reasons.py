@@ -97,3 +97,7 @@ class GapReason(StrEnum):
         "no market data line",
         "The account has fewer market data lines than contracts; this one has none.",
     )
+
+
+# Rows about lost ticks stand beside those of the feed.
+OF_TICKS: Final = (GapReason.TICKS_LOST, GapReason.RESTORED_BACKUP)

@@ -20,7 +20,7 @@ KEPT: Final = timedelta(days=30)
 _COVER: Final = """
 insert into feed_coverage
     (broker, holder, started_at, covered_until, renewed_at, ended, accounts)
-values (%s, %s, %s, %s, now(), %s, %s)
+values (%s, %s, %s, %s, least(now(), %s), %s, %s)
 on conflict on constraint feed_coverage_pkey do update set
     covered_until = excluded.covered_until,
     renewed_at = excluded.renewed_at,
@@ -128,7 +128,9 @@ async def cover(
     """
     start, end = interval
     named = list(accounts) or None
-    values = [broker, holder, start, max(start, end), is_ended, named]
+    end = max(start, end)
+    renewed_until = end if is_ended else OPEN
+    values = [broker, holder, start, end, renewed_until, is_ended, named]
     await connection.execute(_COVER, values)
 
 
@@ -154,7 +156,7 @@ async def end_earlier(
         connection: In autocommit.
         broker: The broker.
         holder: This service.
-        ends: Until when killed runs had the feed.  The first one after the beginning of
+        ends: Until when earlier runs had the feed.  The first one after the beginning of
             the last time is its end.
 
     Returns:

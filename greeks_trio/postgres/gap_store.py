@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from greeks_trio.errors import GapUndecided
 from greeks_trio.model.coverage import OPEN, Interval, without
-from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.gap_reasons import OF_TICKS, GapReason
 from greeks_trio.model.records import WATCHLIST_ACCOUNT, FeedGap, LeftoverGaps
 from greeks_trio.postgres.feed_coverage import (
     KEPT,
@@ -63,8 +63,6 @@ where broker = %(broker)s and ended_at is null
         and own.started_at = feed_gaps.started_at)
 """
 _LOCK: Final = "select from leases where name = %s for update"
-# Rows about lost ticks stand beside those of the feed.
-_OF_TICKS: Final = (GapReason.TICKS_LOST, GapReason.RESTORED_BACKUP)
 _STORED: Final = """
 select started_at, coalesce(ended_at, %s::timestamptz)
 from feed_gaps
@@ -113,9 +111,9 @@ async def write_gap(
         GapUndecided: whether another service had the feed is not known yet.
     """
     others: Sequence[Coverage] = ()
-    if lease is not None and gap.reason not in _OF_TICKS:
+    if lease is not None and gap.reason not in OF_TICKS:
         others = await _read_others(connection, gap, lease)
-    if lease is None or gap.reason in _OF_TICKS:
+    if lease is None or gap.reason in OF_TICKS:
         await _upsert(connection, gap)
     elif not others:
         await _write_alone(connection, gap, lease)
@@ -203,7 +201,7 @@ async def _write_alone(
 async def _end_feed_gaps(
     connection: psycopg.AsyncConnection[Any], broker: str, ended_at: datetime
 ) -> None:
-    reasons = [each.value for each in _OF_TICKS]
+    reasons = [each.value for each in OF_TICKS]
     await connection.execute(_END_FEED_GAPS, [ended_at, broker, ended_at, reasons])
 
 
@@ -306,7 +304,7 @@ async def _unstored(
     """Return the parts of the gap that were not covered and that no row has."""
     start, end = interval
     cursor = connection.cursor(row_factory=tuple_row)
-    reasons = [each.value for each in _OF_TICKS]
+    reasons = [each.value for each in OF_TICKS]
     await cursor.execute(_STORED, [OPEN, gap.broker, reasons, start, end])
     stored = await cursor.fetchall()
     return [

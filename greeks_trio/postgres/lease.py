@@ -18,11 +18,15 @@ import trio
 from psycopg.rows import args_row
 
 from greeks_trio.errors import GreeksError
+from greeks_trio.model.condition_kinds import ConditionKind
+from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.postgres.failures import translated
 
 logger = logging.getLogger(__name__)
 
 RENEW_S: Final = 5.0
+# Of two services with one name, each takes the lease whenever it looks.
+SAME_NAME_S: Final = 60.0
 # A service that wants it says so each `RENEW_S`.
 _WANTED_S: Final = 3 * RENEW_S
 
@@ -110,6 +114,7 @@ class Lease:
         self.follows: str | None = None
         self.follows_stopped = False
         self.same_name_at = -math.inf
+        self._overtaken_at = -math.inf
 
     @property
     def is_elsewhere(self) -> bool:
@@ -146,7 +151,7 @@ class Lease:
         # A new process of the same holder gets a new epoch, too.
         goes_on = is_own and row.epoch == self.epoch
         if is_own and self.epoch is not None and row.epoch > self.epoch:
-            self.same_name_at = trio.current_time()
+            self._note_same_name()
         epoch = row.epoch if goes_on else row.epoch + 1
         read = {"read_epoch": row.epoch, "read_expires_at": row.expires_at}
         values = self._values() | read | {"epoch": epoch, "goes_on": goes_on}
@@ -191,6 +196,16 @@ class Lease:
             self.epoch = None
             logger.info("lease.released name=%s", self.name)
 
+    def _note_same_name(self) -> None:
+        """Note that this service has lost the lease to its own name.
+
+        Once, it may be the row of another database, or the answer to `take` was lost.
+        """
+        now = trio.current_time()
+        if now < self._overtaken_at + SAME_NAME_S:
+            self.same_name_at = now
+        self._overtaken_at = now
+
     async def _read(self, connection: psycopg.AsyncConnection[Any]) -> _Row | None:
         cursor = connection.cursor(row_factory=args_row(_Row))
         await cursor.execute(_READ, self._values())
@@ -213,3 +228,18 @@ class Lease:
             logger.info("lease.taken name=%s epoch=%d", self.name, epoch)
         else:
             logger.info("lease.elsewhere name=%s holder=%s", self.name, elsewhere)
+
+
+def judge_name(conditions: Conditions, lease: Lease) -> None:
+    """Begin or end the condition that another service has the name of this one."""
+    kind, subject = ConditionKind.NAME_IN_USE, lease.name
+    if trio.current_time() >= lease.same_name_at + SAME_NAME_S:
+        conditions.end(kind, subject=subject)
+        return
+    conditions.begin(
+        kind,
+        f"lease: another service has the name {lease.holder} as well, and each takes the "
+        f"lease {lease.name} from the other one; give the machines or the directories of "
+        "the spools (GREEKS_SPOOL_DIR) different names",
+        subject=subject,
+    )

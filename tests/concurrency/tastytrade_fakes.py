@@ -24,7 +24,6 @@ from greeks_trio.config.settings import Secret, TastytradeConfig
 from greeks_trio.errors import FeedInterrupted
 from greeks_trio.feeds.feed import FeedOutputs
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.feeds.position_log import PositionLog
 from greeks_trio.feeds.websocket import Endpoint, websocket_over
 from greeks_trio.pipeline.journal import Journal
 from tests.factories import START, clock_of_trio, records_of
@@ -338,11 +337,7 @@ class Tastytrade:
         self.send, self.frames = trio.open_memory_channel(room)
         self.feed = TastytradeFeed(
             self.config,
-            FeedOutputs(
-                self.health,
-                PositionLog("tastytrade", self.journal, now=self.health.now),
-                self.send,
-            ),
+            FeedOutputs(self.health, self.health.positions, self.send),
             open_session=lambda config: open_session(config, self.api),
             open_socket=self.open_socket,
         )

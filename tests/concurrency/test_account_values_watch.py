@@ -204,6 +204,8 @@ async def test_tastytrade(autojump_clock, nursery):
     assert f"1 account value that cannot be read (cash of {ACCOUNT})" in reason
     assert len(await quoted(tasty, CALL)) == 1
 
+    assert tasty.health.positions.account_ids == (ACCOUNT, "5WT00002")
+
     # An account that is gone is read no more.
     tasty.api.closed_accounts.append("5WT00002")
     del tasty.api.positions["5WT00002"]
@@ -212,6 +214,7 @@ async def test_tastytrade(autojump_clock, nursery):
     await trio.sleep(130)
     assert tasty.health.session().last_error is None
     assert rows_of(journal)[-1][::2] == (ACCOUNT, -1500)
+    assert tasty.health.positions.account_ids == (ACCOUNT,)
 
 
 async def test_a_broker_that_asks_for_a_pause_gets_it(autojump_clock, nursery):

@@ -60,3 +60,32 @@ async def test_control_characters_in_the_brokers_words_are_not_stored(
     assert position.description == "ES[2J evil"
     assert position.instrument_id == "1 2"
     assert position.problem == ""
+
+
+async def test_a_reading_of_more_accounts_replaces_one_of_some(positions, journal):
+    positions.read(["U1"], [make_position(-3)])
+    positions.read(["U1", "U2"], [make_position(-2)])
+    del journal.recorded[:]
+
+    positions.tell_again()
+    assert [each.account_ids for each in journal.recorded] == [("U1", "U2")]
+    # It is news, although an earlier reading said the same.
+    positions.read(["U1"], [make_position(-3)])
+    assert [each.account_ids for each in journal.recorded] == [("U1", "U2"), ("U1",)]
+    assert positions.account_ids == ("U1",)
+
+
+async def test_of_accounts_that_are_not_read_any_more_the_last_reading_is_kept(
+    positions, journal
+):
+    positions.read(["U1", "U2"], [make_position(-2)])
+    positions.read(["U1"], [make_position(-3)])
+    del journal.recorded[:]
+
+    positions.tell_again()
+    assert [each.account_ids for each in journal.recorded] == [("U1", "U2"), ("U1",)]
+
+
+async def test_a_closed_account_is_not_one_of_the_open_ones(positions):
+    positions.read(["U2", "U1"], [], closed=["U2"])
+    assert positions.account_ids == ("U1",)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.leases.faults import Faults
+from greeks_trio.leases.faults import SharingFaults
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
+from greeks_trio.leases.task import run_feed_leases
 from greeks_trio.model.records import LeftoverGaps, PositionsSnapshot
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.feed_lease import FeedLease
 from greeks_trio.postgres.journal_store import JournalStore
 from greeks_trio.postgres.lease import LeaseLost
-from greeks_trio.waiting import utc_now
+from greeks_trio.waiting import WakeUp, utc_now
 from tests.factories import make_position
 from tests.fix_postgres import connect
 
@@ -92,7 +95,11 @@ async def test_of_two_services_that_take_an_expired_lease_one_gets_it(sink, obse
 def watch(lease):
     health = FeedHealth("ibkr", Journal())
     return FeedLeaseWatch(
-        health, lease, health.gaps._journal, Faults(Conditions()), is_exclusive=False
+        health,
+        lease,
+        health.gaps._journal,
+        SharingFaults(Conditions()),
+        is_exclusive=False,
     )
 
 
@@ -134,6 +141,7 @@ async def test_a_connection_that_ended_while_the_database_was_away_has_its_end(
         health.frames_read(1, health.now())
         read_at.append(health.last_read.frame_at)
         health.disconnected("gone")
+        health.disconnected("still gone", attempt=1)
         await trio.sleep(0.01)
         health.connected()
     await watch.look(connection)
@@ -142,6 +150,15 @@ async def test_a_connection_that_ended_while_the_database_was_away_has_its_end(
     ).fetchall()
     assert rows[:2] == [(read_at[0], True), (read_at[1], True)]
     assert [ended for _, ended in rows[2:]] == [False]
+    assert not health.sharing.ended_connections
+
+
+async def test_the_ends_of_many_connections_take_little_memory(watch):
+    health = watch.health
+    for _ in range(1_100):
+        health.connected()
+        health.disconnected("gone")
+    assert len(health.sharing.ended_connections) == 1_000
 
 
 async def test_with_the_lease_everything_is_told_that_was_left_to_the_other_one(
@@ -189,3 +206,25 @@ async def test_a_lease_that_was_renewed_meanwhile_is_not_taken(
     assert one.epoch is None
     async with connection.transaction():
         await two.guard(connection)
+
+
+async def test_a_lost_connection_to_the_database_settles_nothing(
+    emptied_database, sink, nursery, watch
+):
+    """The journal may connect again before the lease does."""
+    configs = [emptied_database]
+    nursery.start_soon(run_feed_leases, lambda: configs[0], [watch], WakeUp())
+    await watch._looked.wait()
+    watch._first_look_at = trio.current_time() - 60
+    watch.health.status_changed.wake()
+    await watch._looked.wait()
+    assert watch.lease.is_settled
+
+    configs[0] = replace(emptied_database, ports=(1,))
+    await sink._connection.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    with trio.fail_after(10):
+        while watch.lease.is_settled:  # noqa: ASYNC110 - nothing wakes at the end
+            await trio.sleep(0.05)

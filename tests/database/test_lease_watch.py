@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from greeks_trio.feeds.health import FeedHealth
-from greeks_trio.leases.faults import Faults
+from greeks_trio.leases.faults import SharingFaults
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
 from greeks_trio.model.condition_kinds import ConditionKind
 from greeks_trio.model.gap_reasons import GapReason
@@ -32,7 +32,7 @@ class Service:
             self.health,
             self.lease,
             self.journal,
-            Faults(self.conditions),
+            SharingFaults(self.conditions),
             is_exclusive=True,
         )
         self._connection = connection
@@ -242,11 +242,15 @@ async def test_two_services_with_one_name_are_told(pair):
     for each in (same[0], *same):
         await each.look()
     assert not any(each.conditions.entries() for each in same)
-    for each in same * 2:
+    for each in same:
+        await each.look()
+    # Once, it may be the row of another database.
+    assert not any(each.conditions.entries() for each in same)
+    for each in same:
         await each.look()
     for each in same:
         [(words, sentence)] = each.conditions.entries().items()
-        assert words == "name in use ibkr"
+        assert words == "name in use feed:ibkr"
         assert "another service has the name same" in sentence
 
     await same[0].look()
@@ -255,8 +259,14 @@ async def test_two_services_with_one_name_are_told(pair):
     assert not same[0].conditions.has(ConditionKind.NAME_IN_USE)
 
 
-async def test_accounts_that_the_holder_does_not_read_are_told(pair):
+async def test_accounts_that_the_holder_does_not_read_are_told(pair, observer):
     one, two = pair
+    # Another feed of the holder, and an earlier connection.
+    observer.execute(
+        "insert into feed_coverage (broker, holder, started_at, covered_until, accounts)"
+        " values ('tastytrade', 'one', now() + interval '1 h', now(), '{A2}'),"
+        " ('ibkr', 'one', now() - interval '1 h', now(), '{A2}')"
+    )
     for each in pair:
         each.health.connected()
     two.read_accounts("A1", "A2")
@@ -273,6 +283,22 @@ async def test_accounts_that_the_holder_does_not_read_are_told(pair):
     assert "1 account (A2)" in sentence
     assert "one has the lease feed:ibkr" in sentence
     assert not one.conditions.entries()
+
+    two.health.disconnected("gone")
+    await two.look()
+    assert not two.conditions.entries()
+    two.health.connected()
+    await two.look()
+    assert two.conditions.has(ConditionKind.ACCOUNTS_NOT_STORED)
+
+    one.read_accounts("A1", "A2", "A3")
+    await one.look()
+    await two.look()
+    assert not two.conditions.entries()
+    one.read_accounts("A1")
+    await one.look()
+    await two.look()
+    assert two.conditions.has(ConditionKind.ACCOUNTS_NOT_STORED)
 
     # The account is closed, and holds nothing any more.
     two.read_accounts("A1", closed=["A2"])

@@ -66,11 +66,6 @@ def test_a_service_without_problems_is_healthy():
     [
         ({"ticks_lost": 1}, "lost: 1 tick since the service started"),
         ({"quarantine_waiting": 3}, "quarantine: 3 rows"),
-        (
-            {"slo_is_breached": True, "slo_breached": 12.0, "slo_p95": 812.0},
-            "p95 812 ms, above 500 ms for 12 s",
-        ),
-        ({"slo_is_breached": True, "slo_p95": None}, "p95 unknown"),
         ({"spool_last_error": "No space left on device"}, "spool: No space"),
         (
             {"spool_rows": 1234, "spool_oldest": NOW - timedelta(seconds=61)},
@@ -91,6 +86,17 @@ def test_a_problem_of_readyz_is_degraded():
     assert report_of(make_status(), readiness) == HealthReport(
         "degraded", ["database: no route to host"]
     )
+
+
+def test_a_warning_of_readyz_is_degraded_and_told_once():
+    status = make_status(session(status="degraded", last_error="5 without a line"))
+    warnings = ["latency: above the SLO", "ibkr: 5 without a line", "betas: refused"]
+
+    report = report_of(status, Readiness("ready", [], warnings, ["database: another"]))
+
+    assert report.health == "degraded"
+    assert sorted(report.problems) == sorted(warnings)
+    assert report.notes == ["database: another"]
 
 
 def test_a_broker_that_is_away_while_the_other_streams_is_degraded():
