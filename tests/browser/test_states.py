@@ -61,6 +61,8 @@ def test_a_standby_is_no_fault_and_names_the_service_that_streams(open_page, sta
         said = notice(page, "down-ibkr")
         expect(said).to_contain_text("IBKR is a standby.", timeout=15_000)
         expect(said).to_contain_text("desk-b:/spool has the lease and streams")
+        # The other service keeps its part of the sums fresh.
+        expect(view(page, "book").get_by_text("of the sums is old")).to_have_count(0)
         page.goto(f"{staged.url}/#/health")
         expect(view(page, "health")).to_contain_text("IBKR is standby")
         connection.execute(

@@ -80,6 +80,9 @@ export const downBrokers = computed(() =>
   feeds.value.filter((feed) => !isUp(feed)).map((feed) => ({ ...feed, reason: feed.last_error ?? feed.notes[0] ?? "" })),
 );
 
+/** Those of them whose figures are old.  Of a standby, the database has those of the other service. */
+export const oldBrokers = computed(() => downBrokers.value.filter((feed) => !feed.is_standby));
+
 /** The state of a feed in one word; a stop by a person and a standby are no faults. */
 export function stateWord({ status: state, is_stopped: isStopped, is_standby: isStandby }) {
   if (isStopped) return "stopped";
@@ -98,7 +101,7 @@ export function isUp({ status: state }) {
 
 /** Whether the page cannot vouch for figures of this broker at this moment. */
 export function isDown(broker) {
-  return downBrokers.value.some((each) => each.broker === broker);
+  return oldBrokers.value.some((each) => each.broker === broker);
 }
 
 /** Whether the service says that it does not reach the database. */

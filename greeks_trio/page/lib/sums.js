@@ -6,7 +6,7 @@ import { MEASURES, age, brokerName, count, number } from "./format.js";
 import { Badge } from "./parts.js";
 import { profitRemark } from "./profit.js";
 import { route } from "./router.js";
-import { downBrokers, isDown } from "./status.js";
+import { isDown, oldBrokers } from "./status.js";
 import { Table } from "./table.js";
 
 /** The sums: the column of the interface, its counts, its estimated part, and the text of a figure. */
@@ -86,7 +86,7 @@ function WhatIsIn({ row, isRead, error }) {
 // Those that are down, of the brokers that the view has.
 function downNames() {
   const { broker: only } = route.value.params;
-  return downBrokers.value.filter(({ broker }) => !only || only === broker).map(({ broker }) => brokerName(broker));
+  return oldBrokers.value.filter(({ broker }) => !only || only === broker).map(({ broker }) => brokerName(broker));
 }
 
 /** That sums over all brokers have values of one that is down. */

@@ -10,7 +10,7 @@ import { RangePicker, zoomTo } from "../../lib/range-picker.js";
 import { iso, rangeOf } from "../../lib/ranges.js";
 import { useResource } from "../../lib/resource.js";
 import { change } from "../../lib/router.js";
-import { isDown, pageState } from "../../lib/status.js";
+import { downBrokers, pageState } from "../../lib/status.js";
 import { Gaps, PeriodNote, merged, shownGaps } from "./gaps.js";
 import { useLiveTicks } from "./live-ticks.js";
 import { aligned, broken, pointsOf } from "./series.js";
@@ -34,7 +34,7 @@ export function History({ params, about }) {
   const measures = measuresOf(params);
   const asked = { contract_key: params.contract_key, start: iso(range.start), end: range.end && iso(range.end), points: POINTS, measures: ALL.join(",") };
   const resource = useResource("/v1/greeks/history", asked, { keep: true });
-  const canBeLive = pageState.value === "live" && about.broker !== undefined && !isDown(about.broker);
+  const canBeLive = pageState.value === "live" && about.broker !== undefined && !downBrokers.value.some(({ broker }) => broker === about.broker);
   const shown = useMemo(() => chosenSeries(resource.value?.series ?? [], params), [resource.value, params.broker, params.account_id]);
   return html`<section class="panel history" aria-label="History">
     <header>

@@ -5,7 +5,7 @@ import { FILTERS } from "../../lib/filters.js";
 import { count, number } from "../../lib/format.js";
 import { Badge } from "../../lib/parts.js";
 import { change } from "../../lib/router.js";
-import { downBrokers } from "../../lib/status.js";
+import { oldBrokers } from "../../lib/status.js";
 import { OldParts } from "../../lib/sums.js";
 
 /** Badges beside the heat map: what its sums lack, estimate, or hold in spite of its age. */
@@ -21,7 +21,7 @@ export function Limits({ group }) {
   return html`<span class="controls limits">
     ${marks.map(([name, label, title]) => html`<${Badge} key=${name} state=${name === "unnamed_currency" ? "info" : "warn"} title=${title}>${group[name]} ${label}<//>`)}
     <${OldParts} />
-    ${marks.length + downBrokers.value.length === 0 && html`<${Badge} state="ok">complete<//>`}
+    ${marks.length + oldBrokers.value.length === 0 && html`<${Badge} state="ok">complete<//>`}
   </span>`;
 }
 
