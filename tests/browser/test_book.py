@@ -29,6 +29,10 @@ CUT_OFF = """
 @pytest.fixture(scope="module")
 def resting(demo):
     """The demo without ticks: its numbers stand still."""
+    # After a new connection of its feeds, a contract may lack its theta for a moment.
+    demo.wait_until(
+        "(select sum(missing_theta) = 0 from risk_totals where group_by = 'book')"
+    )
     with demo.at_rest():
         yield demo
 
