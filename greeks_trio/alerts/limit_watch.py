@@ -256,9 +256,8 @@ class LimitWatch:
         self._send_written()
         self._is_watched()
         # Slow looks take at most half of the time, so that other readers have theirs.
-        ended_at = trio.current_time()
-        took_s = ended_at - began_at
-        await self._rest(connection, max(began_at + interval_s, ended_at + took_s))
+        took_s = trio.current_time() - began_at
+        await self._rest(connection, began_at + max(interval_s, 2 * took_s))
 
     async def _rest(
         self, connection: psycopg.AsyncConnection[Any], until: float

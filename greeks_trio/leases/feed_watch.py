@@ -27,6 +27,7 @@ from greeks_trio.postgres.feed_coverage import (
     cover,
     end_earlier,
     had_feed_lately,
+    last_started,
     read_others,
 )
 from greeks_trio.postgres.feed_lease import FeedLease
@@ -145,15 +146,7 @@ class FeedLeaseWatch:
         lease, now = self.lease, trio.current_time()
         lease.is_settled = now - self._first_look_at >= SETTLED_AFTER_S
         if not lease.knows_earlier:
-            lease.follows_killed = await end_earlier(
-                connection,
-                lease.broker,
-                lease.holder,
-                [start for start, _ in self._earlier_gaps],
-            )
-            for interval in between(self._earlier_gaps):
-                await self._cover_one(connection, interval, is_ended=True)
-            lease.knows_earlier = True
+            await self._tell_earlier(connection)
         await self._cover(connection)
         before = lease.epoch
         if self._is_to_be_given_back():
@@ -173,6 +166,19 @@ class FeedLeaseWatch:
         await self._look_at_others(connection)
         await self._faults.judge(connection, lease, self.health)
         self._looked.wake()
+
+    async def _tell_earlier(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """End the last connection of earlier runs, and tell of those after it."""
+        lease, gaps = self.lease, self._earlier_gaps
+        told = await last_started(connection, lease.broker, lease.holder)
+        lease.follows_killed = await end_earlier(
+            connection, lease.broker, lease.holder, [start for start, _ in gaps]
+        )
+        for interval in between(gaps):
+            # Before, the table has each connection, and also gaps that no longer wait.
+            if told is None or interval[0] > told:
+                await self._cover_one(connection, interval, is_ended=True)
+        lease.knows_earlier = True
 
     @property
     def has_told(self) -> bool:
@@ -254,7 +260,7 @@ class FeedLeaseWatch:
         await self._cover_one(connection, (since, health.now()), is_ended=False)
 
     async def _cover_ended(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Write the times of connections that have ended, also without the database."""
+        """Write the times of ended connections, also of those without the database."""
         ended = self.health.sharing.ended_connections
         while ended:
             interval = ended[0]

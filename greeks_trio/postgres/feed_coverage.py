@@ -39,6 +39,9 @@ _LAST_OPEN: Final = """
 select max(started_at) filter (where not ended) from feed_coverage
 where broker = %s and holder = %s having bool_or(not ended)
 """
+_LAST_STARTED: Final = """
+select max(started_at) from feed_coverage where broker = %s and holder = %s
+"""
 _EXTEND: Final = """
 update feed_coverage set covered_until = %s
 where broker = %s and holder = %s and started_at = %s and covered_until < %s
@@ -142,6 +145,17 @@ async def read_accounts(
     await cursor.execute(_ACCOUNTS, [broker, holder])
     row = await cursor.fetchone()
     return row[0] if row is not None else None
+
+
+async def last_started(
+    connection: psycopg.AsyncConnection[Any], broker: str, holder: str
+) -> datetime | None:
+    """Return when the last connection began that this service has told of."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    started_at: datetime | None
+    await cursor.execute(_LAST_STARTED, [broker, holder])
+    [(started_at,)] = await cursor.fetchall()
+    return started_at
 
 
 async def end_earlier(

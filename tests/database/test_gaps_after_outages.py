@@ -11,7 +11,8 @@ from greeks_trio.feeds.earlier_run import gaps_of_killed_run, times_without_feed
 from greeks_trio.feeds.health import FeedHealth
 from greeks_trio.leases.faults import SharingFaults
 from greeks_trio.leases.feed_watch import FeedLeaseWatch
-from greeks_trio.model.records import LeftoverGaps
+from greeks_trio.model.gap_reasons import GapReason
+from greeks_trio.model.records import FeedGap, LeftoverGaps
 from greeks_trio.pipeline.conditions import Conditions
 from greeks_trio.pipeline.journal import Journal
 from greeks_trio.postgres.feed_lease import FeedLease
@@ -173,3 +174,28 @@ async def test_times_that_a_run_could_not_write_are_known_to_the_next_one(
     await again.look()
     await again.store()
     assert gaps(observer, clock) == [(10, 12), (200, 203)]
+
+
+async def test_times_before_the_last_told_connection_are_not_put_together(
+    clock, sink, observer
+):
+    """A gap between two that wait may be stored already, and then it does not wait."""
+    waiting = [gap_of(clock, 10, 20), gap_of(clock, 100, 110)]
+    one = Run("one", clock, sink, waiting=waiting)
+    observer.execute(
+        "insert into feed_coverage (broker, holder, started_at, covered_until, ended)"
+        " values ('ibkr', 'one', %s, %s, true)",
+        [clock.at(60), clock.at(100)],
+    )
+    await one.look()
+    rows = observer.execute("select started_at from feed_coverage").fetchall()
+    assert rows == [(clock.at(60),)]
+
+
+def gap_of(clock, start, end):
+    return FeedGap(
+        broker="ibkr",
+        started_at=clock.at(start),
+        ended_at=clock.at(end),
+        reason=GapReason.DISCONNECTED,
+    )

@@ -537,6 +537,20 @@ def test_of_two_instruments_with_one_symbol_both_are_there():
     assert [each.underlying for each in reading.positions] == ["ibkr:40", "/VXG27"]
 
 
+def test_a_future_that_may_be_one_of_a_week_is_defined():
+    monthly = row("FUT", "VIX      DEC2027", conid=40, ticker="VIX", multiplier=1000)
+    weekly = row("FUT", "VIX      DEC2027", conid=30, ticker="VIX", multiplier=1000)
+    assert set(read(weekly, monthly).undefined) == {30, 40}
+
+    days = [weekly | {"expiry": "20271208"}, monthly | {"expiry": "20271222"}]
+    reading = read(weekly, monthly, definitions=days)
+
+    assert keys(reading) == ["ibkr:30", "/VXZ27"]
+    assert reading.shared_keys == ()
+    assert not reading.undefined
+    assert not reading.is_cold
+
+
 def test_options_follow_their_future_to_its_other_key():
     first = row("FUT", "ES       JUN2027", conid=8000, ticker="ES", multiplier=50)
     option_ = future_option("ES     JUN2027 6100 C (E2B)", conid=1)

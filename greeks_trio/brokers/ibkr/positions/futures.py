@@ -27,8 +27,8 @@ def future(row: Row, conid: Conid, said: Description) -> Instrument:
     """Return the future of a row."""
     terms = _future_terms(row, said)
     expiration = read_day(row.expiry)
-    is_weekly = terms is not None and not is_of_month(terms.root, expiration)
-    if is_weekly:  # month and year name another contract
+    of_month = None if terms is None else is_of_month(terms.root, expiration)
+    if of_month is False:  # month and year name another contract
         terms = None
     key = own_key(conid) if terms is None else format_future_key(terms)
     multiplier = row.multiplier or (said.bracket.multiplier if said.bracket else None)
@@ -45,7 +45,8 @@ def future(row: Row, conid: Conid, said: Description) -> Instrument:
         exchange=row.exchange,
         price_factor=future_price_factor(row, product, multiplier),
         description=row.description,
-        is_complete=(terms is not None or is_weekly) and multiplier is not None,
+        # Without its day, it may be one of a week: the definition of the contract has it.
+        is_complete=of_month is not None and multiplier is not None,
     )
 
 

@@ -105,14 +105,16 @@ def contract_month(root: str, expiration: date) -> tuple[int, int] | None:
     return year, month + 1
 
 
-def is_of_month(root: str, expiration: date | None) -> bool:
-    """Return whether the future can be the one of its month.
+def is_of_month(root: str, expiration: date | None) -> bool | None:
+    """Return whether the future can be the one of its month, `None` if that is not known.
 
     Futures on the VIX expire every week.  That of the month expires 30 days before the
     third Friday of the next month, or one day earlier because of a holiday.
     """
-    if root not in _WEEKLY or expiration is None:
+    if root not in _WEEKLY:
         return True
+    if expiration is None:
+        return None
     year, month = divmod(expiration.year * 12 + expiration.month, 12)
     first = date(year, month + 1, 1)
     third_friday = first + timedelta((4 - first.weekday()) % 7 + 14)
