@@ -58,6 +58,16 @@ async def wait_server_state(observer, pid, state):
         await trio.lowlevel.checkpoint()
 
 
+async def wait_asleep(observer, pid):
+    """Wait until the backend is in ``pg_sleep``.
+
+    Between the messages of a query it is active as well, and ignores a request to cancel.
+    """
+    query = "select wait_event = 'PgSleep' from pg_stat_activity where pid = %s"
+    while observer.execute(query, [pid]).fetchone() != (True,):
+        await trio.lowlevel.checkpoint()
+
+
 async def cancel_once_active(observer, connection, operation):
     """Run the operation and cancel it once the server is at it."""
     async with trio.open_nursery() as nursery:
@@ -411,7 +421,7 @@ async def test_cancel_safe_ends_another_tasks_query(connection, observer):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(be_cancelled)
-        await wait_server_state(observer, connection.info.backend_pid, "active")
+        await wait_asleep(observer, connection.info.backend_pid)
         await connection.cancel_safe()
 
 
